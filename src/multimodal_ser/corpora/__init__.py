@@ -1,0 +1,1 @@
+"""corpus folder → Utterances, one file per corpus; CORPORA is the registry."""

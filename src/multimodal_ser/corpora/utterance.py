@@ -1,0 +1,113 @@
+"""corpus folder → Utterance → manifest.jsonl: the record that everything downstream shares."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.errors import SerError
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One stretch of speech by one speaker, with what its corpus says of it.
+
+    Attributes:
+        id: unique over all corpora: ``<corpus>/<the corpus's own id>``.
+        corpus: the corpus's name in CORPORA, or the name that a table was given.
+        emotion: the corpus's own word; `labels.py` maps it to a class.
+        audio: path of the recording, absolute or relative to the manifest; None where there is
+            none.
+        text: the words, without time stamps; None where there are none.
+        speaker: who speaks, unique within the corpus.
+        session: recording session (IEMOCAP), kept on one side of a split.
+        dialogue: conversation (IEMOCAP, MELD), kept on one side of a split.
+        start: seconds into `audio` where the utterance begins; None for the whole file.
+        end: seconds into `audio` where it ends.
+        split: the corpus's official part, ``train``, ``dev`` or ``test``.
+        extra: whatever else the corpus says: votes, valence, sex, age …
+    """
+
+    id: str
+    corpus: str
+    emotion: str
+    audio: str | None = None
+    text: str | None = None
+    speaker: str | None = None
+    session: str | None = None
+    dialogue: str | None = None
+    start: float | None = None
+    end: float | None = None
+    split: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What reading a corpus folder gives.
+
+    Attributes:
+        utterances: sorted by id.
+        left_out: one line for each thing on disk or in the tables that is no utterance, with
+            its reason.
+    """
+
+    utterances: list[Utterance]
+    left_out: list[str] = field(default_factory=list)
+
+
+_FIELDS = tuple(item.name for item in fields(Utterance))
+
+
+def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
+    """Writes one JSON object a line, audio as absolute paths, aside first and then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for utterance in utterances:
+            row = {key: value for key, value in asdict(utterance).items() if value not in (None, {})}
+            if utterance.audio is not None:
+                row["audio"] = str(Path(utterance.audio).absolute())
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+
+def read_manifest(path: Path) -> list[Utterance]:
+    """Reads a manifest; relative audio paths are taken from the manifest's own folder.
+
+    Raises:
+        SerError: no such file, a line that is no JSON object, an unknown or missing field, or an
+            id that occurs twice; the message has the line number.
+    """
+    if not path.is_file():
+        raise SerError(f"no manifest at {path}; make one with: ser manifest CORPUS --out {path}")
+    utterances = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                utterances.append(_parse(line, f"{path}:{number}", path.parent))
+    repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
+    if repeated:
+        raise SerError(f"{path}: ids must be unique, but these occur twice: {repeated[:5]}")
+    return utterances
+
+
+def _parse(line: str, where: str, folder: Path) -> Utterance:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SerError(f"{where}: not a JSON object ({error}); one object a line is read") from error
+    if not isinstance(row, dict) or not {"id", "corpus", "emotion"} <= row.keys():
+        raise SerError(f"{where}: an object with at least id, corpus and emotion is needed")
+    if unknown := sorted(row.keys() - set(_FIELDS)):
+        raise SerError(
+            f"{where}: unknown fields {unknown}; known: {', '.join(_FIELDS)}; put others in extra"
+        )
+    if row.get("audio") is not None:
+        row["audio"] = str(folder / row["audio"])  # an absolute path stays as it is
+    return Utterance(**row)

@@ -1,0 +1,40 @@
+"""The error every part raises for what a user gave: what it was, what is allowed, what to do."""
+
+
+class SerError(Exception):
+    """Something the user gave cannot be used; the message says what is allowed and the remedy."""
+
+
+class AudioError(SerError):
+    """A recording cannot be decoded or holds nothing usable; the message starts with its name."""
+
+
+class LabelError(SerError):
+    """A class set and a corpus, or two class sets, do not fit together."""
+
+
+class SplitError(SerError):
+    """A split is malformed, or lets speakers, sessions, dialogues or recordings leak."""
+
+
+class FeatureError(SerError):
+    """A feature file is missing, damaged, or was made with other settings than asked for."""
+
+
+class EncoderError(SerError):
+    """An encoder's weights are missing, altered, or not what its code expects."""
+
+
+def one_of(kind: str, given: object, allowed: object) -> str:
+    """Says which values are allowed where `given` is not one of them.
+
+    Args:
+        kind: what is being chosen, such as ``"corpus"``.
+        given: the value that is not allowed.
+        allowed: an iterable of the allowed names, in the order to show.
+
+    >>> one_of("corpus", "emo", ["cremad", "emodb"])
+    "unknown corpus 'emo'; choose one of: cremad, emodb"
+    """
+    names = ", ".join(str(name) for name in allowed)  # type: ignore[attr-defined]
+    return f"unknown {kind} {given!r}; choose one of: {names}"

@@ -1,0 +1,174 @@
+"""each corpus's own words → class: the only place where an emotion becomes a number.
+
+A class's id is its place in its class set's tuple. Nothing outside this module invents an
+integer label, so two corpora can never disagree about what "2" means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from multimodal_ser.errors import LabelError, one_of
+
+IEMOCAP_6 = {
+    "hap": "happiness",
+    "sad": "sadness",
+    "neu": "neutral",
+    "ang": "anger",
+    "exc": "excitement",
+    "fru": "frustration",
+}
+IEMOCAP_4_HAP = {"ang": "anger", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
+IEMOCAP_4 = {**IEMOCAP_4_HAP, "exc": "happiness"}
+CREMAD_4 = {"ANG": "anger", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness"}
+CREMAD_6 = {**CREMAD_4, "DIS": "disgust", "FEA": "fear"}
+MELD_4 = {"anger": "anger", "joy": "happiness", "neutral": "neutral", "sadness": "sadness"}
+MELD_7 = {
+    word: word for word in ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+}
+EMODB_4 = {"W": "anger", "F": "happiness", "N": "neutral", "T": "sadness"}
+EMODB_7 = {**EMODB_4, "L": "boredom", "E": "disgust", "A": "fear"}
+RAVDESS_4 = {"angry": "anger", "happy": "happiness", "neutral": "neutral", "sad": "sadness"}
+RAVDESS_8 = {
+    **RAVDESS_4,
+    "calm": "calm",
+    "fearful": "fear",
+    "disgust": "disgust",
+    "surprised": "surprise",
+}
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """An ordered tuple of classes and, per corpus, which of its words mean which class.
+
+    A corpus that is not built in (a table of the user's own) speaks in the classes' own names.
+
+    Attributes:
+        name: the name that commands, feature files and runs use.
+        classes: class names; a class's id is its place here.
+        words: corpus → its own word → class. Words that are absent are left out of the set.
+
+    Raises:
+        LabelError: a corpus's words do not reach every class, or reach one outside `classes`.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    words: Mapping[str, Mapping[str, str]]
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            raise LabelError(f"class set {self.name!r} needs two or more distinct classes")
+        for corpus, words in self.words.items():
+            self._check_words(corpus, words.values())
+
+    def _check_words(self, corpus: str, reached: Iterable[str]) -> None:
+        reached = sorted(set(reached))
+        if reached != sorted(self.classes):
+            raise LabelError(
+                f"class set {self.name!r} has the classes {list(self.classes)}, but the words of "
+                f"{corpus!r} reach {reached}; pick a class set made for this corpus, or name "
+                "your own as a comma list in the order you want, such as "
+                "--labels anger,neutral"
+            )
+
+    def class_of(self, corpus: str, word: str) -> str | None:
+        """Returns the class that a corpus's word means, or None where the set leaves it out.
+
+        Raises:
+            LabelError: the set has no mapping for this built-in corpus.
+
+        >>> CLASS_SETS["iemocap4"].class_of("iemocap", "exc")
+        'happiness'
+        """
+        if corpus in self.words:
+            return self.words[corpus].get(word)
+        if corpus in BUILT_IN_CORPORA:
+            fitting = [name for name, known in CLASS_SETS.items() if corpus in known.words]
+            raise LabelError(
+                f"class set {self.name!r} {list(self.classes)} does not say what the words of "
+                f"{corpus!r} mean; {one_of('class set for it', self.name, fitting)}"
+            )
+        return word if word in self.classes else None
+
+    def index(self, name: str) -> int:
+        """Returns a class's id: its place in `classes`."""
+        return self.classes.index(name)
+
+    def check_covers(self, corpus: str, words: Iterable[str]) -> None:
+        """Raises LabelError where the words that a corpus actually has miss a class of the set."""
+        classes = (self.class_of(corpus, word) for word in words)
+        self._check_words(corpus, [name for name in classes if name is not None])
+
+
+def _class_set(name: str, classes: str, **words: Mapping[str, str]) -> tuple[str, ClassSet]:
+    return name, ClassSet(name, tuple(classes.split()), words)
+
+
+_FOUR = "anger happiness neutral sadness"  # the original's order for IEMOCAP, CREMA-D and MELD
+
+CLASS_SETS: dict[str, ClassSet] = dict(
+    [
+        _class_set("iemocap4", _FOUR, iemocap=IEMOCAP_4),
+        _class_set("iemocap4-hap", _FOUR, iemocap=IEMOCAP_4_HAP),
+        _class_set(
+            "iemocap6",
+            "happiness sadness neutral anger excitement frustration",
+            iemocap=IEMOCAP_6,
+        ),
+        _class_set("cremad4", _FOUR, cremad=CREMAD_4),
+        _class_set("cremad6", "anger disgust fear happiness neutral sadness", cremad=CREMAD_6),
+        _class_set("meld4", _FOUR, meld=MELD_4),
+        _class_set("meld7", "anger disgust fear joy neutral sadness surprise", meld=MELD_7),
+        _class_set(
+            "emodb7", "anger boredom disgust fear happiness neutral sadness", emodb=EMODB_7
+        ),
+        _class_set(
+            "ravdess8",
+            "neutral calm happiness sadness anger fear disgust surprise",
+            ravdess=RAVDESS_8,
+        ),
+        _class_set(
+            "common4",
+            _FOUR,
+            iemocap=IEMOCAP_4,
+            cremad=CREMAD_4,
+            meld=MELD_4,
+            emodb=EMODB_4,
+            ravdess=RAVDESS_4,
+        ),
+    ]
+)
+BUILT_IN_CORPORA = frozenset(CLASS_SETS["common4"].words)
+
+
+def class_set(name: str) -> ClassSet:
+    """Finds a class set by name, or makes one from a comma list of classes in their order.
+
+    Raises:
+        LabelError: an unknown name without a comma.
+
+    >>> class_set("joy,anger").classes
+    ('joy', 'anger')
+    """
+    if "," in name:
+        classes = tuple(part.strip() for part in name.split(",") if part.strip())
+        return ClassSet(name, classes, {})
+    if name not in CLASS_SETS:
+        raise LabelError(
+            one_of("class set", name, CLASS_SETS)
+            + "; or give your own as a comma list in the order you want, such as anger,neutral"
+        )
+    return CLASS_SETS[name]
+
+
+def check_same_order(first: ClassSet, second: ClassSet) -> None:
+    """Raises LabelError, showing both orders, unless two class sets number classes alike."""
+    if first.classes != second.classes:
+        raise LabelError(
+            f"class sets disagree: {first.name!r} is {list(first.classes)}, "
+            f"{second.name!r} is {list(second.classes)}; use one class set for both, such as "
+            "common4"
+        )
