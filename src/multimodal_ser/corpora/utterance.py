@@ -70,7 +70,9 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         for utterance in utterances:
-            row = {key: value for key, value in asdict(utterance).items() if value not in (None, {})}
+            row = {
+                key: value for key, value in asdict(utterance).items() if value not in (None, {})
+            }
             if utterance.audio is not None:
                 row["audio"] = str(Path(utterance.audio).absolute())
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -101,7 +103,9 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise SerError(f"{where}: not a JSON object ({error}); one object a line is read") from error
+        raise SerError(
+            f"{where}: not a JSON object ({error}); one object a line is read"
+        ) from error
     if not isinstance(row, dict) or not {"id", "corpus", "emotion"} <= row.keys():
         raise SerError(f"{where}: an object with at least id, corpus and emotion is needed")
     if unknown := sorted(row.keys() - set(_FIELDS)):

@@ -1,32 +1,36 @@
 """audio → frames: the encoder of whisper-tiny.en (Radford et al., 2022), 50 frames a second.
 
-Read from CTranslate2's float16 file, which the offline package carries, or from the hub's
-safetensors. Recordings are not padded to 30 s: a batch is masked instead, so the cost is that
-of the sound. Longer recordings are encoded in windows of 30 s, the length of its positions.
+Recordings are not padded to 30 s: a batch is masked instead, so the cost is that of the sound.
+Longer recordings are encoded in windows of at most 30 s, the length of the network's positions.
+`whisper_files` reads the weights.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from multimodal_ser.encoders.base import EncoderInfo, checked_waves, chosen_layers, windows
+from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.weights import resolve
+from multimodal_ser.encoders.whisper_files import read_encoder
 from multimodal_ser.errors import EncoderError
 
+NAME = "whisper-tiny"
 SAMPLE_RATE = 16_000
 N_FFT, HOP, N_MELS = 400, 160, 80
 MAX_FRAMES = 3_000  # mel frames in 30 s
-_DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
+LEAST = N_FFT  # samples
+GROUP = 16  # windows that are encoded at a time
 
 
-def mel_filters() -> np.ndarray:
-    """Slaney's mel filter bank of shape [201, 80] for 16 kHz, area-normalised, as Whisper uses."""
+def mel_filters(mels: int = N_MELS) -> np.ndarray:
+    """Slaney's mel filter bank of shape [201, mels] for 16 kHz, area-normalised, as Whisper's."""
     freqs = np.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
     step, knee = 200.0 / 3, 1000.0
     log_step = np.log(6.4) / 27
@@ -34,12 +38,29 @@ def mel_filters() -> np.ndarray:
     def to_mel(hz: float) -> float:
         return hz / step if hz < knee else knee / step + np.log(hz / knee) / log_step
 
-    mels = np.linspace(to_mel(0.0), to_mel(SAMPLE_RATE / 2), N_MELS + 2)
-    linear = mels * step
-    edges = np.where(mels < knee / step, linear, knee * np.exp(log_step * (mels - knee / step)))
+    points = np.linspace(to_mel(0.0), to_mel(SAMPLE_RATE / 2), mels + 2)
+    linear = points * step
+    edges = np.where(points < knee / step, linear, knee * np.exp(log_step * (points - knee / step)))
     rise = (freqs[:, None] - edges[None, :-2]) / np.diff(edges)[:-1]
     fall = (edges[None, 2:] - freqs[:, None]) / np.diff(edges)[1:]
     return np.maximum(0, np.minimum(rise, fall)) * (2.0 / (edges[2:] - edges[:-2]))
+
+
+def log_mel(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
+    """Whisper's log-mel spectrogram, without its padding to 30 s.
+
+    Args:
+        wave: shape [samples], 16 kHz.
+        filters: shape [201, mels], see `mel_filters`.
+        window: Hann window of shape [400].
+
+    Returns:
+        Shape [mels, samples // 160]; the loudest bin's log10 power and 8 below it, mapped by
+        (x + 4) / 4.
+    """
+    spectrum = torch.stft(wave, N_FFT, HOP, window=window, return_complex=True)[:, :-1]
+    power = (filters.T @ spectrum.abs().square()).clamp(min=1e-10).log10()
+    return (torch.maximum(power, power.max() - 8.0) + 4.0) / 4.0
 
 
 class Block(nn.Module):
@@ -56,21 +77,31 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Mixes frames where `mask`, as [batch, heads, query, key], is True."""
         b, t, d = x.shape
-        qkv = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*qkv.unbind(0), attn_mask=mask)  # (b, h, t, d/h)
+        split = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, -1)
+        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each (b, h, t, d/h)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.out(attended.transpose(1, 2).reshape(b, t, d))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        changed: Tensor = x + self.down(F.gelu(self.up(self.norm2(x))))
+        return changed
 
 
 class WhisperEncoder(nn.Module):
     """The network alone: log-mel of shape [batch, 80, frames] to a list of layer outputs."""
 
-    def __init__(self, dim: int = 384, heads: int = 6, depth: int = 4) -> None:
+    def __init__(
+        self,
+        dim: int = 384,
+        heads: int = 6,
+        depth: int = 4,
+        mels: int = N_MELS,
+        steps: int = MAX_FRAMES // 2,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(N_MELS, dim, 3, padding=1)
+        self.conv1 = nn.Conv1d(mels, dim, 3, padding=1)
         self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
-        self.positions = nn.Parameter(torch.zeros(MAX_FRAMES // 2, dim), requires_grad=False)
+        self.positions = nn.Parameter(torch.zeros(steps, dim), requires_grad=False)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
@@ -78,7 +109,7 @@ class WhisperEncoder(nn.Module):
         """Encodes a padded batch.
 
         Args:
-            mel: log-mel of shape [batch, 80, frames], zero beyond each item's end.
+            mel: log-mel of shape [batch, mels, frames], zero beyond each item's end.
             lengths: mel frames of each item, shape [batch].
 
         Returns:
@@ -99,3 +130,100 @@ class WhisperEncoder(nn.Module):
             outputs.append(x)
         outputs[-1] = self.norm(x)
         return outputs
+
+
+class WhisperTiny:
+    """Whisper's encoder as an encoder of waveforms."""
+
+    def __init__(
+        self, network: WhisperEncoder, info: EncoderInfo, layers: Sequence[int], device: str
+    ) -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self.info, self.layers, self.device = info, layers, device
+        self.mels = network.conv1.in_channels
+        self.filters = torch.from_numpy(mel_filters(self.mels)).float().to(device)
+        self.window = torch.hann_window(N_FFT, device=device)
+        self.most = len(network.positions) * 2 * HOP
+
+    @torch.inference_mode()
+    def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
+        """Encodes 16 kHz waveforms into arrays [frames, dim]."""
+        waves = checked_waves(NAME, items, LEAST)
+        cuts = [(i, cut) for i, wave in enumerate(waves) for cut in self._cuts(len(wave))]
+        order = sorted(cuts, key=lambda item: item[1].stop - item[1].start)
+        frames: dict[tuple[int, int], np.ndarray] = {}
+        for start in range(0, len(order), GROUP):
+            group = order[start : start + GROUP]
+            encoded = self._encode([waves[i][cut] for i, cut in group])
+            frames |= zip([(i, cut.start) for i, cut in group], encoded, strict=True)
+        joined: list[list[np.ndarray]] = [[] for _ in waves]
+        for i, cut in cuts:
+            joined[i].append(frames[i, cut.start])
+        return [np.concatenate(parts) for parts in joined]
+
+    def _cuts(self, samples: int) -> list[slice]:
+        return windows(samples, self.most, 2 * HOP)
+
+    def _encode(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
+        mels = [
+            log_mel(torch.from_numpy(piece).to(self.device), self.filters, self.window)
+            for piece in pieces
+        ]
+        lengths = torch.tensor([mel.shape[1] for mel in mels], device=self.device)
+        batch = torch.zeros(len(mels), self.mels, int(lengths.max()), device=self.device)
+        for row, mel in zip(batch, mels, strict=True):
+            row[:, : mel.shape[1]] = mel
+        outputs = self.network(batch, lengths)
+        joined = torch.cat([outputs[layer - 1] for layer in self.layers], dim=-1).cpu().numpy()
+        steps = ((lengths + 1) // 2).tolist()
+        return [frames[:count] for frames, count in zip(joined, steps, strict=True)]
+
+
+def load(
+    source: str | Path | None = None,
+    device: str = "cpu",
+    layers: Sequence[int] | None = None,
+    revision: str | None = None,
+) -> WhisperTiny:
+    """Loads Whisper's encoder; any size of it will do.
+
+    Args:
+        source: local folder, hub id, or None for the installed offline package.
+        device: where torch computes.
+        layers: blocks from 1 on that stand side by side; None is the last three (2, 3, 4).
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        EncoderError: the weights are missing or damaged, or a layer does not exist.
+    """
+    weights = resolve(NAME, source, revision)
+    state, heads = read_encoder(NAME, weights.file)
+    network = _network(weights.file, state, heads)
+    depth, dim = len(network.blocks), network.norm.normalized_shape[0]
+    last_three = range(max(1, depth - 2), depth + 1)
+    chosen = chosen_layers(NAME, last_three if layers is None else layers, depth)
+    info = EncoderInfo(
+        name=NAME,
+        modality="audio",
+        dim=len(chosen) * dim,
+        rate=SAMPLE_RATE / (2 * HOP),
+        weights=weights.sha256,
+        layers=",".join(map(str, chosen)),
+        exposure=EXPOSURE[NAME],
+    )
+    return WhisperTiny(network, info, chosen, device)
+
+
+def _network(file: Path, state: dict[str, Tensor], heads: int) -> WhisperEncoder:
+    try:
+        dim, mels, _ = state["conv1.weight"].shape
+        depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+        if heads < 1 or dim % heads or not depth:
+            raise ValueError(f"{heads} heads, {dim} wide, {depth} blocks")
+        network = WhisperEncoder(dim, heads, depth, mels, len(state["positions"]))
+        network.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise EncoderError(
+            f"{NAME}: {file} does not hold a whole Whisper encoder ({error}); fetch it again"
+        ) from error
+    return network

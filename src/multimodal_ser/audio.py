@@ -1,0 +1,155 @@
+"""Any source → mono float32 at 16 kHz: files, file objects, bytes and arrays.
+
+libsndfile reads wav, flac, mp3, ogg and AIFF; `av` (extra ``video``) reads the sound of mp4, m4a,
+mov, mkv, webm and avi. What is inside decides, not the name's ending. Whatever goes wrong is an
+`AudioError` whose message starts with the file's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from multimodal_ser._decode import RATES, AudioInfo, Samples, opened, span, to_mono
+from multimodal_ser.errors import AudioError
+
+SAMPLE_RATE = 16_000
+Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
+
+_MAX_CHANNELS = 64
+
+
+def read_audio(
+    source: Source,
+    *,
+    sample_rate: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> Samples:
+    """Reads a recording, or a part of it, as mono float32 at 16 kHz.
+
+    Args:
+        source: path, bytes, binary file object, or an array [samples] or [samples, channels].
+            Integer arrays (8, 16, 32 bits) are scaled to ±1, floats are kept as they are.
+        sample_rate: rate of an array in Hz; needed for arrays, not allowed for the rest, whose
+            header states it.
+        start: where to begin, in seconds; None is the beginning.
+        end: where to stop, in seconds; None is the end. It may lie up to half a second beyond.
+
+    Returns:
+        Samples of shape [time], the mean of all channels.
+
+    Raises:
+        AudioError: the source is missing, is no audio, is empty, truncated or not finite, or
+            `start` and `end` do not lie within it.
+    """
+    name = _name(source)
+    _check_span(name, start, end)
+    if hasattr(source, "__array__"):
+        mono, rate = _cut_array(name, source, sample_rate, start, end)
+    elif sample_rate is not None:
+        raise AudioError(f"{name}: sample_rate={sample_rate} was given, but it is for arrays only")
+    else:
+        with opened(name, source) as sound:
+            mono, rate = sound.read(start, end), sound.rate
+    if not len(mono):
+        after = f" after {start:g} s" if start else ""
+        raise AudioError(f"{name}: holds no sound{after} (0 samples)")
+    if not np.isfinite(mono).all():
+        raise AudioError(
+            f"{name}: holds NaN or infinite samples; repair or leave out the recording"
+        )
+    return _resample(name, mono, rate)
+
+
+def audio_info(path: str | Path | bytes | BinaryIO) -> AudioInfo:
+    """Reads rate, channels and length without decoding.
+
+    Args:
+        path: path, bytes or binary file object.
+
+    Raises:
+        AudioError: as in `read_audio`, as far as the header shows it.
+    """
+    with opened(_name(path), path) as sound:
+        return sound.info
+
+
+def audio_hash(samples: npt.NDArray[Any]) -> str:
+    """The sha256 of decoded float32 samples: equal recordings, whatever their file format.
+
+    >>> audio_hash(np.zeros(2))[:8]
+    'af5570f5'
+    """
+    return hashlib.sha256(np.ascontiguousarray(samples, "<f4").tobytes()).hexdigest()
+
+
+def _name(source: object) -> str:
+    if isinstance(source, str | Path):
+        return Path(source).name or str(source)
+    if isinstance(source, bytes):
+        return "<bytes>"
+    if hasattr(source, "__array__"):
+        return "<array>"
+    given = getattr(source, "name", None)
+    return Path(given).name if isinstance(given, str) and given else "<stream>"
+
+
+def _check_span(name: str, start: float | None, end: float | None) -> None:
+    first, last = start or 0.0, math.inf if end is None else end
+    if not (math.isfinite(first) and 0 <= first < last):
+        raise AudioError(f"{name}: start={start}, end={end} s; allowed: 0 ≤ start < end")
+
+
+def _cut_array(
+    name: str, source: object, rate: int | None, start: float | None, end: float | None
+) -> tuple[Samples, int]:
+    if rate is None:
+        raise AudioError(f"{name}: an array does not know its rate; pass sample_rate= in Hz")
+    if isinstance(rate, bool) or rate != int(rate):
+        raise AudioError(f"{name}: sample_rate={rate!r}; allowed: whole numbers of Hz")
+    array = np.asarray(source)
+    if array.ndim not in (1, 2):
+        raise AudioError(
+            f"{name}: has shape {array.shape}; allowed: [samples] or [samples, channels]"
+        )
+    if array.ndim == 2 and array.shape[1] > min(_MAX_CHANNELS, max(array.shape[0], 2)):
+        raise AudioError(
+            f"{name}: has shape {array.shape}, read as [samples, channels]; transpose it"
+        )
+    first, last = span(name, start, end, int(rate), len(array))
+    return to_mono(_scaled(name, array[first:last])), int(rate)
+
+
+def _scaled(name: str, array: npt.NDArray[Any]) -> Samples:
+    kind, bits = array.dtype.kind, 8 * array.dtype.itemsize
+    if kind == "f":
+        with np.errstate(over="ignore"):  # what overflows becomes inf and is refused as such
+            return array.astype(np.float32)
+    if kind not in "iu" or bits > 32:
+        raise AudioError(
+            f"{name}: has dtype {array.dtype}; allowed: floats and integers of 8, 16 or 32 bits "
+            "(wider ones do not say what full scale is)"
+        )
+    full = 2.0 ** (bits - 1)
+    centred = array.astype(np.float64) - (full if kind == "u" else 0.0)
+    return (centred / full).astype(np.float32)
+
+
+def _resample(name: str, mono: Samples, rate: int) -> Samples:
+    if rate not in RATES:
+        raise AudioError(f"{name}: has a rate of {rate} Hz; allowed: {RATES[0]} to {RATES[-1]} Hz")
+    if rate != SAMPLE_RATE:
+        try:
+            mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise AudioError(f"{name}: cannot be resampled from {rate} Hz: {error}") from error
+        if not len(mono):
+            raise AudioError(f"{name}: is too short to be resampled from {rate} Hz to 16 kHz")
+    return np.ascontiguousarray(mono, dtype=np.float32)

@@ -1,0 +1,166 @@
+"""manifest → check: opens every recording and lists what is wrong with it.
+
+A bad file never ends the check: it becomes a `Finding`, and the next file is opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from multimodal_ser.audio import SAMPLE_RATE, audio_hash, audio_info, read_audio
+from multimodal_ser.corpora.base import EMPTY, NO_FILE, fault
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import AudioError, SerError
+
+PROBLEMS = {
+    "missing": "no file where the manifest says",
+    "empty": "no samples",
+    "unreadable": "cannot be decoded",
+    "too short": "shorter than `shortest`",
+    "silent": "peak below `silence`",
+    "clipped": "more than the share `clipped` of its samples at full scale",
+    "rate": "stored at another sample rate than the rest of its corpus, or below 16 kHz",
+    "duplicate": "the same samples as an earlier utterance",
+}
+
+_FAULTS = {NO_FILE: "missing", EMPTY: "empty"}
+_FULL_SCALE = 0.999  # a decoder's and a resampler's rounding stay below full scale
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with one recording.
+
+    Attributes:
+        id: the utterance's id; the corpus's name where all its recordings have a low rate.
+        problem: a key of PROBLEMS.
+        detail: what was found, in words.
+    """
+
+    id: str
+    problem: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What opening one recording gave; `samples_hash` is empty where it is not to be compared."""
+
+    findings: list[Finding] = field(default_factory=list)
+    rate: int | None = None
+    samples_hash: str = ""
+
+
+def check(
+    utterances: Iterable[Utterance],
+    *,
+    shortest: float = 0.1,
+    silence: float = -60.0,
+    clipped: float = 0.001,
+    workers: int = 2,
+) -> list[Finding]:
+    """Opens every recording of a manifest.
+
+    Utterances without a recording (words alone) are passed over.
+
+    Args:
+        utterances: what `read_manifest` or a corpus's reader gave.
+        shortest: seconds below which an utterance is too short.
+        silence: peak in dB of full scale below which it is silent.
+        clipped: share of samples at full scale above which it is clipped.
+        workers: how many recordings are opened at a time; the result does not depend on it.
+
+    Returns:
+        Findings in the order of the utterances, then duplicates, then sample rates.
+
+    Raises:
+        SerError: a limit that makes no sense.
+    """
+    if not (shortest >= 0 and silence <= 0 and 0 <= clipped <= 1 and workers >= 1):
+        raise SerError(
+            f"shortest={shortest} s, silence={silence} dB, clipped={clipped}, workers={workers}; "
+            "allowed: shortest of 0 or more, silence of 0 or less, clipped from 0 to 1, "
+            "one worker or more"
+        )
+    opened = [row for row in utterances if row.audio is not None]
+    with ThreadPoolExecutor(workers) as pool:
+        heard = list(pool.map(lambda row: _hear(row, shortest, silence, clipped), opened))
+    findings = [finding for one in heard for finding in one.findings]
+    return findings + _duplicates(opened, heard) + _rates(opened, heard)
+
+
+def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _Heard:
+    path = Path(row.audio or "")
+    rate = None
+    try:
+        if reason := fault(path):
+            problem = _FAULTS.get(reason, "unreadable")
+            return _Heard([Finding(row.id, problem, f"{path}: {reason}")])
+        info = audio_info(path)
+        rate = info.sample_rate
+        if info.frames == 0:
+            return _Heard([Finding(row.id, "empty", f"{path}: 0 samples")], rate)
+        samples = read_audio(path, start=row.start, end=row.end)
+    except (AudioError, OSError) as error:
+        return _Heard([Finding(row.id, "unreadable", str(error))], rate)
+    findings = _judge(row.id, samples, shortest, silence, clipped)
+    # All silences of one length are alike, and no sign of a recording that stands twice.
+    silent = any(finding.problem == "silent" for finding in findings)
+    return _Heard(findings, rate, "" if silent else audio_hash(samples))
+
+
+def _judge(
+    row_id: str, samples: npt.NDArray[np.float32], shortest: float, silence: float, clipped: float
+) -> list[Finding]:
+    findings = []
+    seconds = len(samples) / SAMPLE_RATE
+    loudness = np.abs(samples)
+    peak = float(loudness.max())
+    share = float((loudness >= _FULL_SCALE).mean())
+    if seconds < shortest:
+        findings.append(Finding(row_id, "too short", f"{seconds:.3f} s, less than {shortest:g} s"))
+    if peak < 10 ** (silence / 20):
+        level = f"{20 * np.log10(peak):.1f} dB" if peak > 0 else "nothing but zeros"
+        findings.append(Finding(row_id, "silent", f"peak {level}, below {silence:g} dB"))
+    if share > clipped:
+        findings.append(Finding(row_id, "clipped", f"{share:.2%} of samples at full scale"))
+    return findings
+
+
+def _duplicates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+    first: dict[str, str] = {}
+    findings = []
+    for row, one in zip(opened, heard, strict=True):
+        if not one.samples_hash:
+            continue
+        earlier = first.setdefault(one.samples_hash, row.id)
+        if earlier != row.id:
+            findings.append(Finding(row.id, "duplicate", f"the same samples as {earlier}"))
+    return findings
+
+
+def _rates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+    """Compares each recording's stored rate with the commonest one of its corpus."""
+    rates: dict[str, Counter[int]] = {}
+    for row, one in zip(opened, heard, strict=True):
+        if one.rate is not None:
+            rates.setdefault(row.corpus, Counter())[one.rate] += 1
+    usual = {corpus: min(found, key=lambda r: (-found[r], r)) for corpus, found in rates.items()}
+    findings = [
+        Finding(corpus, "rate", f"recorded at {rate} Hz: nothing above {rate // 2} Hz is in it")
+        for corpus, rate in sorted(usual.items())
+        if rate < SAMPLE_RATE
+    ]
+    for row, one in zip(opened, heard, strict=True):
+        if one.rate is not None and one.rate != usual[row.corpus]:
+            others = f"{rates[row.corpus][usual[row.corpus]]} of {row.corpus}"
+            detail = f"{one.rate} Hz, where {others} have {usual[row.corpus]} Hz"
+            findings.append(Finding(row.id, "rate", detail))
+    return findings

@@ -1,0 +1,61 @@
+"""every knob of a run, as frozen dataclasses: what commands show and run folders store.
+
+Defaults are the setting that we recommend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A fusion network.
+
+    Attributes:
+        hidden_dim: width of both sides after projection.
+        num_layers: blocks of (bidirectional cross-)attention.
+        num_heads: attention heads; divides `hidden_dim`.
+        dropout: share of activations dropped inside the network.
+        input_dropout: share of input features hidden from a training item, in all its tokens.
+        modality_dropout: chance that one of two sides of a training item is hidden, so that the
+            model also answers when the words (or the sound) are missing.
+        linear_path: add a linear layer from the pooled inputs to the logits, so that the network
+            begins as a linear probe and learns only what the probe misses.
+    """
+
+    hidden_dim: int = 96
+    num_layers: int = 1
+    num_heads: int = 4
+    dropout: float = 0.3
+    input_dropout: float = 0.3
+    modality_dropout: float = 0.1
+    linear_path: bool = True
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is fitted.
+
+    Attributes:
+        epochs: passes over the training part at most.
+        patience: epochs without a better validation UA before stopping.
+        batch_size: utterances a step.
+        learning_rate: AdamW's peak rate, after a warm-up over a tenth of the steps and before a
+            cosine decay.
+        weight_decay: AdamW's decoupled decay.
+        label_smoothing: share of probability spread over the other classes.
+        class_weights: weight the loss by inverse class frequency; a class that is missing from
+            the training part weighs nothing.
+        average: decay a step of the running average of the weights, which is what is evaluated
+            and kept; 0 keeps the last step's weights.
+    """
+
+    epochs: int = 30
+    patience: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    class_weights: bool = True
+    average: float = 0.98

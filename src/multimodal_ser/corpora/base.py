@@ -1,0 +1,136 @@
+"""corpus folder → corpora: what every reader shares: its description, finding files, odd bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.errors import SerError
+
+SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+VIDEO = (".mp4",)
+NOTE = "note: "  # begins a line of `left_out` about something that is kept
+NO_FILE = "no such file"
+EMPTY = "empty file (0 bytes)"
+GIT_LFS = "a Git LFS pointer, not sound: run `git lfs pull` in the corpus folder"
+
+_POINTER_SIZE = 1024  # the specification's upper bound for a pointer file
+_POINTER_START = b"version https://git-lfs"
+# Windows-1252 in both of the ways it gets lost: as stray bytes between UTF-8 (surrogate-escaped)
+# and as the control characters U+0080 to U+009F that a Latin-1 reading leaves behind.
+_WINDOWS_1252 = {
+    place + byte: bytes([byte]).decode("cp1252", "replace")
+    for place, first in ((0, 0x80), (0xDC00, 0x80))
+    for byte in range(first, 0xA0 if place == 0 else 0x100)
+}
+
+
+@dataclass(frozen=True)
+class CorpusInfo:
+    """What CORPORA says of a corpus.
+
+    Attributes:
+        name: the corpus's name in commands, ids and class sets.
+        description: one line.
+        read: ``read(root, **options) -> Corpus``; it looks at names and sizes, never at sound.
+        licence: under which terms its owners give it.
+        citation: BibTeX; empty where there is nothing to cite (a table of the user's own).
+        url: where to ask for it.
+        labels: the class set to use unless another is asked for; None for a table.
+    """
+
+    name: str
+    description: str
+    read: Callable[..., Corpus]
+    licence: str
+    citation: str
+    url: str
+    labels: str | None
+
+
+def decode(raw: bytes) -> str:
+    r"""Decodes text that is UTF-8 in some places and Windows-1252 in others.
+
+    >>> decode(b"\xc3\xa9lan isn\x92t \xc2\x92")
+    'élan isn’t ’'
+    """
+    return raw.decode("utf-8-sig", "surrogateescape").translate(_WINDOWS_1252)
+
+
+def read_text(path: Path) -> str:
+    """Reads a text file whose encoding may be mixed, with plain line ends."""
+    return decode(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
+    """Reads a corpus's own CSV file; cells are stripped, missing ones are empty.
+
+    Raises:
+        SerError: a column of `needed` is missing.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path)))
+    columns = [name.strip() for name in reader.fieldnames or ()]
+    if missing := [name for name in needed if name not in columns]:
+        raise SerError(
+            f"{path}: has the columns {columns}, but {missing} are needed; "
+            "take the file from the corpus's own release"
+        )
+    reader.fieldnames = columns
+    return [
+        {name: (row.get(name) or "").strip() for name in columns if name}  # an index has no name
+        for row in reader
+    ]
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is no part of a corpus: macOS's ``._name`` companions and dot files."""
+    return path.name.startswith(".")
+
+
+def files(folder: Path, suffixes: Iterable[str] = SOUND) -> list[Path]:
+    """A folder's files with one of the suffixes, sorted; hidden files are no part of it."""
+    if not folder.is_dir():
+        return []
+    allowed = set(suffixes)
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in allowed and not is_hidden(path)
+    )
+
+
+def fault(path: Path) -> str | None:
+    """Says why a file cannot be a recording, judged by its size and first bytes; None if it may."""
+    if not path.is_file():
+        return NO_FILE
+    size = path.stat().st_size
+    if size == 0:
+        return EMPTY
+    if size < _POINTER_SIZE:
+        with path.open("rb") as file:
+            if file.read(len(_POINTER_START)) == _POINTER_START:
+                return GIT_LFS
+    return None
+
+
+def require_folder(root: Path, corpus: str) -> Path:
+    """Returns `root`, or raises SerError where it is no folder."""
+    if not root.is_dir():
+        raise SerError(f"no folder {root}; give the folder that {corpus} was unpacked into")
+    return root
+
+
+def finish(corpus: str, root: Path, utterances: list[Utterance], left_out: list[str]) -> Corpus:
+    """Sorts what was read.
+
+    Raises:
+        SerError: nothing usable is left; the message says whether Git LFS pointers are why.
+    """
+    if not utterances:
+        reason = "; ".join(left_out[:3]) or "nothing in it looks like it"
+        if pointers := sum(line.endswith(GIT_LFS) for line in left_out):
+            reason = f"all {pointers} recordings are Git LFS pointers: run `git lfs pull`"
+        raise SerError(f"no {corpus} recordings in {root}: {reason}")
+    return Corpus(sorted(utterances, key=lambda row: row.id), left_out)

@@ -1,0 +1,186 @@
+"""CREMA-D folder → Utterance: 91 actors, 12 sentences, 6 emotions, votes of many listeners.
+
+Read are ``AudioWAV/1001_DFA_ANG_XX.wav`` (actor, sentence, intended emotion, level),
+``summaryTable.csv`` (votes) and ``VideoDemographics.csv``. Known traps: ``1040_ITH_SAD_X.wav`` is
+misspelt (its id here is ``1040_ITH_SAD_XX``, as in the corpus's own tables); ``1076_MTI_SAD_XX``
+is silent; clones often hold Git LFS pointers in place of sound; votes may tie. The authors also
+doubt 1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX as videos: they are kept, for
+``ser check`` to judge their sound.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import (
+    SOUND,
+    CorpusInfo,
+    fault,
+    files,
+    finish,
+    read_rows,
+    require_folder,
+)
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.errors import SerError, one_of
+
+SENTENCES = {
+    "IEO": "It's eleven o'clock",
+    "TIE": "That is exactly what happened",
+    "IOM": "I'm on my way to the meeting",
+    "IWW": "I wonder what this is about",
+    "TAI": "The airplane is almost full",
+    "MTI": "Maybe tomorrow it will be cold",
+    "IWL": "I would like a new alarm clock",
+    "ITH": "I think I have a doctor's appointment",
+    "DFA": "Don't forget a jacket",
+    "ITS": "I think I've seen this before",
+    "TSI": "The surface is slick",
+    "WSI": "We'll stop in a couple of minutes",
+}
+VOTES = ("intended", "voice")
+
+_NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)")
+_LETTERS = {"A": "ANG", "D": "DIS", "F": "FEA", "H": "HAP", "N": "NEU", "S": "SAD"}
+_SILENT = {"1076_MTI_SAD_XX"}
+_VOTE_COLUMNS = {"VoiceVote": "voice", "FaceVote": "face", "MultiModalVote": "multimodal"}
+
+
+def read(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended") -> Corpus:
+    """Reads the corpus.
+
+    Args:
+        root: the folder that holds `audio_dir` and the tables.
+        audio_dir: folder of recordings, wav, flac, ogg or mp3. ``AudioRebuilt`` holds sound
+            rebuilt from spectrograms: each utterance's ``extra["audio"]`` then says so.
+        votes: ``intended`` takes the emotion that the actor was asked for, ``voice`` the one that
+            most listeners heard without seeing the face; ties are left out.
+
+    Raises:
+        SerError: folder, recordings or (for ``voice``) the table of votes are missing.
+    """
+    root = require_folder(Path(root), "CREMA-D")
+    if votes not in VOTES:
+        raise SerError(one_of("kind of votes", votes, VOTES))
+    recordings = _find(root, audio_dir)
+    table = _read_votes(root, needed=votes == "voice")
+    people = _read_people(root)
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for path in recordings:
+        made = _utterance(path, table, people, votes)
+        if isinstance(made, str):
+            left_out.append(f"cremad/{path.stem}{made}")
+        else:
+            utterances.append(made)
+    left_out += _absent(table, recordings, audio_dir)
+    return finish("CREMA-D", root / audio_dir, utterances, left_out)
+
+
+def _find(root: Path, audio_dir: str) -> list[Path]:
+    if not (root / audio_dir).is_dir():
+        found = sorted(path.name for path in root.iterdir() if path.is_dir()) or "none"
+        raise SerError(
+            f"{root}: has no folder {audio_dir!r}; its folders: {found}; name the one with the "
+            "recordings as audio_dir, or give CREMA-D's own folder"
+        )
+    return files(root / audio_dir, SOUND)
+
+
+def _read_votes(root: Path, needed: bool) -> dict[str, dict[str, str]]:
+    path = root / "summaryTable.csv"
+    if path.is_file():
+        return {row["FileName"]: row for row in read_rows(path, ["FileName", "VoiceVote"])}
+    if needed:
+        raise SerError(f"{path}: not there, and votes='voice' needs it; it is in CREMA-D's release")
+    return {}
+
+
+def _read_people(root: Path) -> dict[str, dict[str, str]]:
+    path = root / "VideoDemographics.csv"
+    if not path.is_file():
+        return {}
+    return {row["ActorID"]: row for row in read_rows(path, ["ActorID", "Age", "Sex"])}
+
+
+def _utterance(
+    path: Path, table: dict[str, dict[str, str]], people: dict[str, dict[str, str]], votes: str
+) -> Utterance | str:
+    """The utterance of one file, or why it is none: what follows its name in `left_out`."""
+    own_id = _own_id(path)
+    name = _NAME.fullmatch(own_id)
+    if name is None or name[2] not in SENTENCES:
+        return ": not named ACTOR_SENTENCE_EMOTION_LEVEL"
+    if reason := fault(path):
+        return f": {reason}"
+    if own_id in _SILENT:
+        return ": silent in the corpus's own release"
+    actor, sentence, intended, level = name.groups()
+    row = table.get(own_id, {})
+    emotion = intended if votes == "intended" else _LETTERS.get(row.get("VoiceVote", ""))
+    if emotion is None:
+        return f" ({row['VoiceVote']}): the votes tie" if row else ": no votes in summaryTable.csv"
+    extra = {"level": level, "intended": intended, **_votes(row), **_person(people.get(actor, {}))}
+    if path.parent.name == "AudioRebuilt":
+        extra["audio"] = "rebuilt"
+    return Utterance(
+        id=f"cremad/{own_id}",
+        corpus="cremad",
+        emotion=emotion,
+        audio=str(path),
+        text=SENTENCES[sentence],
+        speaker=actor,
+        extra=extra,
+    )
+
+
+def _own_id(path: Path) -> str:
+    return path.stem + "X" if path.stem.endswith("_X") else path.stem
+
+
+def _votes(row: dict[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for column, kind in _VOTE_COLUMNS.items():
+        if vote := row.get(column):
+            given[f"{kind}_vote"] = vote
+        if level := row.get(column.replace("Vote", "Level")):
+            # Tied classes have a level each, as in 60:55.
+            given[f"{kind}_level"] = [float(part) for part in level.split(":")]
+    return given
+
+
+def _person(row: dict[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        key.lower(): row[key].lower() for key in ("Sex", "Race", "Ethnicity") if row.get(key)
+    }
+    if row.get("Age"):
+        given["age"] = int(row["Age"])
+    return given
+
+
+def _absent(table: dict[str, dict[str, str]], recordings: list[Path], folder: str) -> list[str]:
+    absent = sorted(table.keys() - {_own_id(path) for path in recordings})
+    return [f"cremad/{own_id}: in summaryTable.csv, no file in {folder}" for own_id in absent]
+
+
+INFO = CorpusInfo(
+    name="cremad",
+    description="12 sentences in English by 91 actors in 6 emotions, 7,442 clips with votes",
+    read=read,
+    licence="ODbL 1.0, its contents DbCL 1.0",
+    citation="""@article{cao2014cremad,
+  author  = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and
+             Nenkova, Ani and Verma, Ragini},
+  title   = {{CREMA-D}: Crowd-Sourced Emotional Multimodal Actors Dataset},
+  journal = {IEEE Transactions on Affective Computing},
+  volume  = {5},
+  number  = {4},
+  pages   = {377--390},
+  year    = {2014},
+  doi     = {10.1109/TAFFC.2014.2336244}
+}""",
+    url="https://github.com/CheyneyComputerScience/CREMA-D",
+    labels="cremad6",
+)

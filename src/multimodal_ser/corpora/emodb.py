@@ -1,0 +1,112 @@
+"""EmoDB folder → Utterance: the Berlin database, ten actors, ten German sentences.
+
+Read are ``wav/03a01Fa.wav`` or ``.flac`` (speaker, sentence, emotion letter, version) and, where
+it is there, ``erkennung.txt``: how many of 20 listeners recognised the emotion and found it
+natural, in percent. That file is Latin-1 with no-break spaces and decimal commas, and also lists
+the recordings that were not published. Ages and sexes are from the corpus's documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import SOUND, CorpusInfo, fault, files, finish, require_folder
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+
+SENTENCES = {
+    "a01": "Der Lappen liegt auf dem Eisschrank.",
+    "a02": "Das will sie am Mittwoch abgeben.",
+    "a04": "Heute abend könnte ich es ihm sagen.",
+    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+    "a07": "In sieben Stunden wird es soweit sein.",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+}
+SPEAKERS: dict[str, tuple[str, int]] = {
+    "03": ("male", 31),
+    "08": ("female", 34),
+    "09": ("female", 21),
+    "10": ("male", 32),
+    "11": ("male", 26),
+    "12": ("male", 30),
+    "13": ("female", 32),
+    "14": ("female", 35),
+    "15": ("male", 25),
+    "16": ("female", 31),
+}
+
+_NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z]?)")
+_RATES = re.compile(r"\d+\s+(\w+)\.wav\s+(\d+(?:,\d+)?)\s+(\d+(?:,\d+)?)\s*")
+
+
+def read(root: Path) -> Corpus:
+    """Reads the folder that holds ``wav``, or ``wav`` itself.
+
+    Raises:
+        SerError: no such folder, or no recording in it.
+    """
+    root = require_folder(Path(root), "EmoDB")
+    folder = root / "wav" if (root / "wav").is_dir() else root
+    rates = _read_rates([root / "erkennung.txt", folder.parent / "erkennung.txt"])
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for path in files(folder, SOUND):
+        name = _NAME.fullmatch(path.stem)
+        if name is None or name[1] not in SPEAKERS or name[2] not in SENTENCES:
+            left_out.append(f"emodb/{path.stem}: not named SPEAKER SENTENCE EMOTION VERSION")
+        elif reason := fault(path):
+            left_out.append(f"emodb/{path.stem}: {reason}")
+        else:
+            utterances.append(_utterance(path, name, rates.get(path.stem, {})))
+    return finish("EmoDB", root, utterances, left_out)
+
+
+def _read_rates(places: list[Path]) -> dict[str, dict[str, float]]:
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return {}
+    rates = {}
+    for line in path.read_text(encoding="latin-1").splitlines():
+        if row := _RATES.fullmatch(line):
+            recognised, natural = (float(row[place].replace(",", ".")) for place in (2, 3))
+            rates[row[1]] = {"recognised": recognised, "natural": natural}
+    return rates
+
+
+def _utterance(path: Path, name: re.Match[str], rates: dict[str, float]) -> Utterance:
+    speaker, sentence, emotion, version = name.groups()
+    sex, age = SPEAKERS[speaker]
+    extra: dict[str, Any] = {"sex": sex, "age": age, "version": version, **rates}
+    return Utterance(
+        id=f"emodb/{path.stem}",
+        corpus="emodb",
+        emotion=emotion,
+        audio=str(path),
+        text=SENTENCES[sentence],
+        speaker=speaker,
+        extra=extra,
+    )
+
+
+INFO = CorpusInfo(
+    name="emodb",
+    description="10 sentences in German by 10 actors in 7 emotions, 535 recordings",
+    read=read,
+    licence="CC0-1.0",
+    citation="""@inproceedings{burkhardt2005emodb,
+  author    = {Burkhardt, Felix and Paeschke, Astrid and Rolfes, Miriam and
+               Sendlmeier, Walter F. and Weiss, Benjamin},
+  title     = {A database of {German} emotional speech},
+  booktitle = {Proceedings of Interspeech 2005},
+  pages     = {1517--1520},
+  year      = {2005},
+  doi       = {10.21437/Interspeech.2005-446}
+}""",
+    url="http://emodb.bilderbar.info/",
+    labels="emodb7",
+)

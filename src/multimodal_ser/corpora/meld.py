@@ -1,0 +1,167 @@
+"""MELD folder → Utterance: dialogues of a television series, with their words.
+
+Read are ``train|dev|test_sent_emo.csv`` and the clips of ``train_splits``, ``dev_splits_complete``
+and ``output_repeated_splits_test``, beside the tables or in a folder ``train``, ``dev``, ``test``
+(as the release unpacks). Known traps: Windows-1252 text between UTF-8; ``final_videos_test…``
+duplicates and ``._*`` files; clips that are broken or missing in some releases. A split without
+any clip on disk gives utterances of words alone.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import (
+    NOTE,
+    SOUND,
+    VIDEO,
+    CorpusInfo,
+    fault,
+    files,
+    finish,
+    read_rows,
+    require_folder,
+)
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.errors import SerError
+from multimodal_ser.labels import MELD_7
+
+CLIP_FOLDERS = {
+    "train": "train_splits",
+    "dev": "dev_splits_complete",
+    "test": "output_repeated_splits_test",
+}
+KNOWN_BROKEN = {
+    "train/dia125_utt3",
+    "dev/dia110_utt7",
+    "test/dia38_utt4",
+    "test/dia220_utt0",
+}
+
+_CLIP = re.compile(r"dia\d+_utt\d+")
+_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+
+
+def read(root: Path) -> Corpus:
+    """Reads whichever splits are there.
+
+    Raises:
+        SerError: no table of a split, or no utterance.
+    """
+    root = require_folder(Path(root), "MELD")
+    tables = {split: path for split in CLIP_FOLDERS if (path := _table(root, split))}
+    if not tables:
+        raise SerError(
+            f"{root}: holds none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv; "
+            "take them from MELD's release"
+        )
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for split, table in tables.items():
+        clips = _clips(root, split, left_out)
+        if not clips:
+            left_out.append(
+                f"{NOTE}no clips in {CLIP_FOLDERS[split]}, the words of {split} are kept alone"
+            )
+        rows = _read_split(table, split, clips)
+        utterances += [row for row in rows if isinstance(row, Utterance)]
+        left_out += [row for row in rows if isinstance(row, str)]
+        left_out += _doubtful(split, rows)
+    return finish("MELD", root, utterances, left_out)
+
+
+def _table(root: Path, split: str) -> Path | None:
+    places = (root / f"{split}_sent_emo.csv", root / split / f"{split}_sent_emo.csv")
+    return next((path for path in places if path.is_file()), None)
+
+
+def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
+    """A split's clips by their names; what else lies beside them is noted in `left_out`."""
+    for folder in (root / CLIP_FOLDERS[split], root / split / CLIP_FOLDERS[split]):
+        found = files(folder, VIDEO + SOUND)
+        clips = {path.stem: path for path in found if _CLIP.fullmatch(path.stem)}
+        if clips:
+            left_out += [
+                f"{split}/{path.stem}: not named diaD_uttU (a duplicate)"
+                for path in found
+                if path.stem not in clips
+            ]
+            return clips
+    return {}
+
+
+def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utterance | str]:
+    """An utterance for each row of a table, or the line that says why it is none."""
+    made: list[Utterance | str] = []
+    unused = set(clips)
+    for number, row in enumerate(read_rows(table, _COLUMNS), 1):
+        clip = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
+        own_id = f"{split}/{clip}"
+        unused.discard(clip)
+        if not _CLIP.fullmatch(clip):
+            made.append(f"{table.name} row {number}: Dialogue_ID, Utterance_ID are no numbers")
+        elif row["Emotion"] not in MELD_7:
+            made.append(f"meld/{own_id}: emotion {row['Emotion']!r} is none of MELD's seven")
+        elif clips and (reason := _missing(clips, clip)):
+            known = ", as known of some releases" if own_id in KNOWN_BROKEN else ""
+            made.append(f"meld/{own_id}: {reason}{known}")
+        else:
+            made.append(_utterance(row, split, own_id, clips.get(clip)))
+    made += [f"meld/{split}/{clip}: no row in {table.name}" for clip in sorted(unused)]
+    return made
+
+
+def _missing(clips: dict[str, Path], clip: str) -> str | None:
+    return fault(clips[clip]) if clip in clips else "no such clip"
+
+
+def _utterance(row: dict[str, str], split: str, own_id: str, clip: Path | None) -> Utterance:
+    extra: dict[str, Any] = {}
+    if row.get("Sentiment"):
+        extra["sentiment"] = row["Sentiment"]
+    for column in ("Season", "Episode"):
+        if row.get(column, "").isdecimal():
+            extra[column.lower()] = int(row[column])
+    return Utterance(
+        id=f"meld/{own_id}",
+        corpus="meld",
+        emotion=row["Emotion"],
+        audio=None if clip is None else str(clip),
+        text=row["Utterance"] or None,
+        speaker=row["Speaker"] or None,
+        dialogue=f"{split}/dia{row['Dialogue_ID']}",
+        split=split,
+        extra=extra,
+    )
+
+
+def _doubtful(split: str, rows: list[Utterance | str]) -> list[str]:
+    """Notes clips that are kept although some releases have them broken."""
+    kept = {row.id for row in rows if isinstance(row, Utterance) and row.audio is not None}
+    return [
+        f"{NOTE}meld/{own_id} is broken in some releases; `ser check` opens it"
+        for own_id in sorted(KNOWN_BROKEN)
+        if own_id.startswith(f"{split}/") and f"meld/{own_id}" in kept
+    ]
+
+
+INFO = CorpusInfo(
+    name="meld",
+    description="dialogues of the series Friends in English, 13,708 utterances with their words",
+    read=read,
+    licence="GPL-3.0 (tables and code); the clips are parts of a television series",
+    citation="""@inproceedings{poria2019meld,
+  author    = {Poria, Soujanya and Hazarika, Devamanyu and Majumder, Navonil and Naik, Gautam and
+               Cambria, Erik and Mihalcea, Rada},
+  title     = {{MELD}: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations},
+  booktitle = {Proceedings of the 57th Annual Meeting of the Association for Computational
+               Linguistics},
+  pages     = {527--536},
+  year      = {2019},
+  doi       = {10.18653/v1/P19-1050}
+}""",
+    url="https://affective-meld.github.io/",
+    labels="meld7",
+)

@@ -1,0 +1,111 @@
+"""RAVDESS folder → Utterance: 24 actors, two statements in English, eight emotions.
+
+Read are the recordings named ``03-01-01-01-01-01-01.wav`` in the folders ``Actor_01`` … at any
+depth: modality, channel, emotion, intensity, statement, repetition, actor. Only audio-only speech
+(modality 03, channel 01) is used; song and video are left out. Known traps: a few files are
+stereo; some copies of the corpus hold every actor's folder twice; two recordings of Actor_07 are
+identical (``ser check`` finds them).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import (
+    SOUND,
+    VIDEO,
+    CorpusInfo,
+    fault,
+    files,
+    finish,
+    require_folder,
+)
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+
+EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fearful",
+    "07": "disgust",
+    "08": "surprised",
+}
+STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+INTENSITIES = {"01": "normal", "02": "strong"}
+
+_NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
+
+
+def read(root: Path) -> Corpus:
+    """Reads all folders ``Actor_*`` in `root`, or `root` itself if it is one.
+
+    Raises:
+        SerError: no such folder, or no speech in it.
+    """
+    root = require_folder(Path(root), "RAVDESS")
+    utterances: dict[str, Utterance] = {}
+    left_out: list[str] = []
+    folders = sorted(root.glob("**/Actor_*"), key=lambda path: (len(path.parts), path))
+    for path in (path for folder in folders or [root] for path in files(folder, SOUND + VIDEO)):
+        reason = _reason(path)
+        if reason is None and path.stem in utterances:
+            reason = f"a second copy, in {path.parent.relative_to(root)}"
+        if reason:
+            left_out.append(f"ravdess/{path.stem}: {reason}")
+        else:
+            utterances[path.stem] = _utterance(path)
+    return finish("RAVDESS", root, list(utterances.values()), left_out)
+
+
+def _reason(path: Path) -> str | None:
+    name = _NAME.fullmatch(path.stem)
+    if name is None:
+        return "not named by seven numbers"
+    if name[2] != "01":
+        return "song, not speech"
+    if name[1] != "03":
+        return "video, not audio alone"
+    return fault(path)
+
+
+def _utterance(path: Path) -> Utterance:
+    _, _, emotion, intensity, statement, repetition, actor = path.stem.split("-")
+    extra: dict[str, Any] = {
+        "sex": "male" if int(actor) % 2 else "female",
+        "intensity": INTENSITIES[intensity],
+        "repetition": int(repetition),
+    }
+    return Utterance(
+        id=f"ravdess/{path.stem}",
+        corpus="ravdess",
+        emotion=EMOTIONS[emotion],
+        audio=str(path),
+        text=STATEMENTS[statement],
+        speaker=actor,
+        extra=extra,
+    )
+
+
+INFO = CorpusInfo(
+    name="ravdess",
+    description="2 statements in English by 24 actors in 8 emotions, 1,440 recordings of speech",
+    read=read,
+    licence="CC BY-NC-SA 4.0",
+    citation="""@article{livingstone2018ravdess,
+  author  = {Livingstone, Steven R. and Russo, Frank A.},
+  title   = {The {Ryerson} Audio-Visual Database of Emotional Speech and Song ({RAVDESS}): A
+             dynamic, multimodal set of facial and vocal expressions in {North American English}},
+  journal = {PLOS ONE},
+  volume  = {13},
+  number  = {5},
+  pages   = {e0196391},
+  year    = {2018},
+  doi     = {10.1371/journal.pone.0196391}
+}""",
+    url="https://zenodo.org/records/1188976",
+    labels="ravdess8",
+)

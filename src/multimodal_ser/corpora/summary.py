@@ -1,0 +1,66 @@
+"""Corpus → plain rows: what `ser manifest` shows of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from multimodal_ser.corpora.base import NOTE
+from multimodal_ser.corpora.utterance import Corpus
+from multimodal_ser.labels import ClassSet
+
+_NONE = "(none)"
+
+
+class Row(NamedTuple):
+    """One count.
+
+    Attributes:
+        part: what is counted by: ``all``, ``emotion``, ``class``, ``split``, ``speaker``,
+            ``audio``, ``left out`` or ``note`` (about what is kept).
+        name: the emotion, class, split, speaker, reason or note.
+        total: how many utterances, or for the last two how many lines.
+    """
+
+    part: str
+    name: str
+    total: int
+
+
+def summarise(corpus: Corpus, labels: ClassSet | None = None) -> list[Row]:
+    """Counts a corpus per emotion word, class, split and speaker, and what was left out and why.
+
+    Args:
+        corpus: what reading gave.
+        labels: a class set to count by as well; classes without an utterance show 0, and the
+            words that it leaves out stand under ``(none)``.
+
+    >>> from multimodal_ser.corpora.utterance import Utterance
+    >>> summarise(Corpus([Utterance("t/a", "t", "joy", speaker="p")], ["t/b: empty"]))[1:]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [Row(part='emotion', name='joy', total=1), Row(part='speaker', name='p', total=1),
+     Row(part='audio', name='no recording', total=1), Row(part='left out', name='empty', total=1)]
+    """
+    utterances = corpus.utterances
+    rows = [Row("all", "utterances", len(utterances))]
+    rows += _counted("emotion", (row.emotion for row in utterances))
+    if labels is not None:
+        counts = Counter(labels.class_of(row.corpus, row.emotion) for row in utterances)
+        rows += [Row("class", name, counts[name]) for name in labels.classes]
+        rows += [Row("class", _NONE, counts[None])] if counts[None] else []
+    if any(row.split for row in utterances):
+        rows += _counted("split", (row.split for row in utterances))
+    if any(row.speaker for row in utterances):
+        rows += _counted("speaker", (row.speaker for row in utterances))
+    if silent := sum(row.audio is None for row in utterances):
+        rows.append(Row("audio", "no recording", silent))
+    left_out = [line for line in corpus.left_out if not line.startswith(NOTE)]
+    rows += _counted("left out", (line.partition(": ")[2] or line for line in left_out))
+    notes = [line.removeprefix(NOTE) for line in corpus.left_out if line.startswith(NOTE)]
+    return rows + _counted("note", notes)
+
+
+def _counted(part: str, names: Iterable[str | None]) -> list[Row]:
+    counts = Counter(name or _NONE for name in names)
+    return [Row(part, name, counts[name]) for name in sorted(counts)]

@@ -1,0 +1,70 @@
+"""audio → one frame: the 88 functionals of eGeMAPS v02 (Eyben et al., 2016), by openSMILE.
+
+openSMILE's licence (audEERING) allows research, education and private use; commercial use needs
+one of its own. It is therefore an extra, and nothing else here depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multimodal_ser.encoders.base import EncoderInfo, checked_waves
+from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.errors import EncoderError
+
+NAME = "egemaps"
+SAMPLE_RATE = 16_000
+LEAST = 960  # samples: one of openSMILE's 60 ms frames; below that it gives NaN
+
+
+class Egemaps:
+    """eGeMAPS as an encoder that gives one frame for a recording."""
+
+    def __init__(self, smile: Any, info: EncoderInfo) -> None:
+        self.smile, self.info = smile, info
+
+    def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
+        """Encodes 16 kHz waveforms into arrays [1, 88]."""
+        waves = checked_waves(NAME, items, LEAST)
+        return [
+            np.asarray(self.smile.process_signal(wave, SAMPLE_RATE), np.float32) for wave in waves
+        ]
+
+
+def load(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
+    """Loads openSMILE; there are no weights, so their hash is that of version and feature set.
+
+    Args:
+        source: must be None.
+        device: openSMILE computes on the CPU whatever is given.
+
+    Raises:
+        EncoderError: opensmile is not installed, or a source was given.
+    """
+    if source is not None:
+        raise EncoderError(f"{NAME}: source={str(source)!r}; it has no weights, leave source out")
+    try:
+        import opensmile
+    except ImportError as error:
+        raise EncoderError(
+            f"{NAME}: needs opensmile; `pip install 'multimodal-ser[egemaps]'` "
+            "(its licence is for research, education and private use)"
+        ) from error
+    features = opensmile.FeatureSet.eGeMAPSv02
+    smile = opensmile.Smile(features, opensmile.FeatureLevel.Functionals)
+    named = f"opensmile {opensmile.__version__} {features.value} functionals"
+    info = EncoderInfo(
+        name=NAME,
+        modality="audio",
+        dim=len(smile.feature_names),
+        rate=0.0,
+        weights=hashlib.sha256(named.encode()).hexdigest(),
+        layers="functionals",
+        exposure=EXPOSURE[NAME],
+    )
+    return Egemaps(smile, info)

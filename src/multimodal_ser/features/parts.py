@@ -1,0 +1,109 @@
+"""The hidden folder of a running extraction: one finished file per chunk, kept over a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import FeatureError
+from multimodal_ser.features.pool import Array
+from multimodal_ser.features.store import FeatureHeader, FeatureStore, write_store
+
+log = logging.getLogger(__name__)
+
+
+def digest(value: object) -> str:
+    """The sha256 of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
+
+
+class Parts:
+    """Parts of one feature file, each written aside and renamed, so complete or absent.
+
+    Attributes:
+        folder: ``.<encoder>.parts`` beside the feature file.
+        chunks: the utterances of each part, in the manifest's order.
+    """
+
+    def __init__(self, path: Path, chunks: Sequence[Sequence[Utterance]], fingerprint: str) -> None:
+        self.folder = work_folder(path)
+        self.chunks = chunks
+        note = self.folder / "settings"
+        if self.folder.exists() and not (note.exists() and note.read_text() == fingerprint):
+            log.info("discarding %s: parts made with other settings or utterances", self.folder)
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not note.exists():
+            aside = note.with_suffix(".partial")
+            aside.write_text(fingerprint)
+            aside.replace(note)
+
+    def write(self, index: int, header: FeatureHeader, arrays: Mapping[str, Array]) -> None:
+        """Writes one part, in the order of its chunk."""
+        ordered = [(row.id, arrays[row.id]) for row in self.chunks[index] if row.id in arrays]
+        write_store(self._path(index), header, ordered)
+
+    def missing(self) -> list[int]:
+        """Places of the parts that are absent or damaged, in order."""
+        return [index for index in range(len(self.chunks)) if not self._complete(index)]
+
+    def stores(self) -> list[FeatureStore]:
+        """Opens all parts, in order."""
+        return [FeatureStore.open(self._path(index)) for index in range(len(self.chunks))]
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.safetensors"
+
+    def _complete(self, index: int) -> bool:
+        if not self._path(index).exists():
+            return False
+        try:
+            FeatureStore.open(self._path(index))
+        except FeatureError as error:
+            log.info("making a part again: %s", error)
+            return False
+        return True
+
+
+def work_folder(path: Path) -> Path:
+    """The folder where the parts of a feature file stand while it is made."""
+    return path.with_name(f".{path.stem}.parts")
+
+
+def merge(
+    path: Path, header: FeatureHeader, stores: Sequence[FeatureStore], order: Sequence[Utterance]
+) -> FeatureStore:
+    """Writes all parts into one feature file, one utterance at a time.
+
+    Args:
+        path: of the finished file.
+        header: the settings all parts share.
+        stores: where to find each utterance; a later one overrules an earlier one.
+        order: the utterances in the manifest's order.
+    """
+    having: dict[str, FeatureStore] = {}
+    failures: dict[str, str] = {}
+    for store in stores:
+        failures.update(store.header.failures)
+        having.update(dict.fromkeys(store.ids, store))
+    hashes = {key: value for store in stores for key, value in store.audio_hashes.items()}
+
+    def items() -> Iterator[tuple[str, Array]]:
+        for row in order:
+            if row.id in having:
+                yield row.id, having[row.id][row.id]
+
+    whole = replace(
+        header,
+        truncated=sum(store.header.truncated for store in stores),
+        failures={row.id: failures[row.id] for row in order if row.id not in having},
+        audio_hashes={row.id: hashes[row.id] for row in order if row.id in hashes},
+    )
+    write_store(path, whole, items())
+    return FeatureStore.open(path)

@@ -1,0 +1,201 @@
+"""The values that a pickle may hold: what stands for them while it is read, and their arrays.
+
+Sizes, offsets and lengths in a pickle are claims: all are checked against the bytes that are
+there before numpy sees them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from multimodal_ser.errors import FeatureError
+from multimodal_ser.features.pool import Array
+
+_T = TypeVar("_T")
+_CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
+_STORAGES = {
+    "HalfStorage": "<f2", "FloatStorage": "<f4", "DoubleStorage": "<f8", "BFloat16Storage": "bf16",
+    "ByteStorage": "|u1", "CharStorage": "|i1", "ShortStorage": "<i2", "IntStorage": "<i4",
+    "LongStorage": "<i8", "BoolStorage": "|b1",
+}  # fmt: skip
+_NUMBERS = {f"{kind}{size}" for kind in "biuf" for size in (1, 2, 4, 8)} - {"b2", "b4", "b8", "f1"}
+
+
+@dataclass
+class DType:
+    """A numpy dtype as pickled: its code, such as ``f4``, and its byte order."""
+
+    code: str
+    order: str = "|"
+
+    def numpy(self) -> np.dtype[Any]:
+        """Returns the dtype; numbers, truth values and text only."""
+        is_text = self.code[:1] in ("U", "S") and self.code[1:].isdecimal()
+        if self.code not in _NUMBERS and not is_text:
+            raise FeatureError(f"refused: an array of type {self.code!r} holds no numbers or text")
+        return np.dtype((self.order if self.order in "<>" else "") + self.code)
+
+
+@dataclass
+class PickledArray:
+    """A numpy array or scalar as pickled; `data` is bytes, or a list where objects are held."""
+
+    dtype: DType | None = None
+    shape: tuple[int, ...] = ()
+    order: str = "C"
+    data: Any = b""
+
+
+@dataclass
+class Storage:
+    """What tensors are laid over; `data` follows later in a file than its tensors."""
+
+    code: str
+    key: str
+    count: int
+    data: bytes | None = None
+
+
+@dataclass
+class Tensor:
+    """A view of a storage: offset, size and stride in elements."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Stands for a name that a pickle may ask for; only REDUCE calls `make`."""
+
+    make: Callable[..., Any]
+
+
+def expect(value: Any, kind: type[_T]) -> _T:
+    """Returns the value, or raises TypeError where it is of another kind."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+    return value
+
+
+def whole(value: Any) -> int:
+    """Returns a size, or raises ValueError where it is none."""
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} where a size belongs")
+    return value
+
+
+def sizes(values: Any) -> tuple[int, ...]:
+    """Returns a shape, or raises ValueError or TypeError where it is none."""
+    return tuple(whole(value) for value in expect(values, tuple))
+
+
+def itemsize(code: str) -> int:
+    """Bytes per element of a storage."""
+    return 2 if code == "bf16" else np.dtype(code).itemsize
+
+
+def _reconstruct(*_: Any) -> PickledArray:
+    return PickledArray()
+
+
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> PickledArray:
+    return PickledArray(expect(dtype, DType), sizes(shape), "F" if order == "F" else "C", data)
+
+
+def _scalar(dtype: Any, data: Any) -> PickledArray:
+    return PickledArray(expect(dtype, DType), (), "C", data)
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    if encoding != "latin1":
+        raise ValueError(f"text in the encoding {encoding!r}")
+    return str(expect(text, str)).encode("latin1")
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    """Checks that every element lies within the storage before anything is laid over it."""
+    tensor = Tensor(expect(storage, Storage), whole(offset), sizes(size), sizes(stride))
+    if len(tensor.size) != len(tensor.stride) or math.prod(tensor.size) > tensor.storage.count:
+        raise ValueError(f"a tensor of size {size} in a storage of {tensor.storage.count}")
+    last = sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
+    if math.prod(tensor.size) and tensor.offset + last >= tensor.storage.count:
+        raise ValueError(f"a tensor reaches beyond its storage of {tensor.storage.count}")
+    return tensor
+
+
+def _storage(code: str) -> Builder:
+    return Builder(lambda key, count: Storage(code, key, count))
+
+
+BUILDERS = {
+    "collections.OrderedDict": Builder(lambda *pairs: dict(*pairs)),
+    "_codecs.encode": Builder(_encode),
+    "builtins.bytes": Builder(lambda *empty: b"".join(empty)),
+    "__builtin__.bytes": Builder(lambda *empty: b"".join(empty)),
+    "builtins.bytearray": Builder(lambda data=b"", *_: bytes(expect(data, bytes))),
+    "__builtin__.bytearray": Builder(lambda data=b"", *_: _encode(data, "latin1")),
+    "numpy.ndarray": Builder(_reconstruct),
+    "numpy.dtype": Builder(lambda code, *_: DType(expect(code, str))),
+    "torch._utils._rebuild_tensor_v2": Builder(_tensor),
+    "torch._utils._rebuild_parameter": Builder(lambda data, *_: expect(data, Tensor)),
+    "torch.Size": Builder(lambda sizes: tuple(sizes)),
+    **{f"torch.{name}": _storage(code) for name, code in _STORAGES.items()},
+    **{f"torch.storage.{name}": _storage(code) for name, code in _STORAGES.items()},
+    **{f"{core}.multiarray._reconstruct": Builder(_reconstruct) for core in _CORES},
+    **{f"{core}.multiarray.scalar": Builder(_scalar) for core in _CORES},
+    **{f"{core}.numeric._frombuffer": Builder(_frombuffer) for core in _CORES},
+}  # fmt: skip
+
+
+def plain(value: Any, seen: dict[int, Any]) -> Any:
+    """Replaces what the builders made by numpy arrays; each object once, so sharing stays."""
+    if isinstance(value, str | bytes | int | float | None):
+        return value
+    if id(value) not in seen:
+        seen[id(value)] = None  # a list inside itself ends here
+        seen[id(value)] = _convert(value, seen)
+    return seen[id(value)]
+
+
+def _convert(value: Any, seen: dict[int, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: plain(item, seen) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item, seen) for item in value)
+    if isinstance(value, Tensor):
+        return _lay_out(value)
+    if isinstance(value, PickledArray) and value.dtype is not None:
+        if value.dtype.code == "O8":
+            return plain(expect(value.data, list), seen)
+        return _array(value, value.dtype.numpy())
+    raise FeatureError("refused: it holds a type instead of values")
+
+
+def _array(value: PickledArray, dtype: np.dtype[Any]) -> Array:
+    data = expect(value.data, bytes)
+    if len(data) != dtype.itemsize * math.prod(value.shape):
+        raise ValueError(f"{len(data)} bytes for an array of shape {value.shape}")
+    flat = np.frombuffer(data, dtype)
+    return flat.reshape(value.shape, order="F" if value.order == "F" else "C")
+
+
+def _lay_out(tensor: Tensor) -> Array:
+    storage = tensor.storage
+    data = expect(storage.data, bytes)
+    if len(data) != storage.count * itemsize(storage.code):
+        raise ValueError(f"{len(data)} bytes for a storage of {storage.count}")
+    if storage.code == "bf16":  # the upper half of a float32
+        flat: Array = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    else:
+        flat = np.frombuffer(data, storage.code)
+    steps = [step * flat.itemsize for step in tensor.stride]
+    part = flat[tensor.offset :]
+    return np.lib.stride_tricks.as_strided(part, tensor.size, steps, writeable=False)

@@ -1,0 +1,72 @@
+"""frames [T, D] → tokens [at most `tokens`, D]: what a feature file keeps of an utterance."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from multimodal_ser.errors import FeatureError, one_of
+
+Array: TypeAlias = npt.NDArray[Any]
+Modality: TypeAlias = Literal["audio", "text"]
+Pool: TypeAlias = Literal["mean", "first"]
+
+POOLS = ("mean", "first")
+TOKENS: dict[Modality, int] = {"audio": 32, "text": 64}  # what is kept unless asked otherwise
+
+
+def pool_frames(frames: Array, tokens: int) -> Array:
+    """Averages frames over equal spans of time.
+
+    Args:
+        frames: array of shape [T, D] with T ≥ 1.
+        tokens: how many spans at most; 1 gives the mean of all frames.
+
+    Returns:
+        Float32 array of shape [min(T, tokens), D]; up to `tokens` frames stay as they are.
+
+    >>> pool_frames(np.array([[1.0], [3.0], [5.0], [9.0]]), 2).tolist()
+    [[2.0], [7.0]]
+    """
+    count = min(len(frames), tokens)
+    edges = np.arange(count + 1) * len(frames) // count
+    sums = np.add.reduceat(frames, edges[:-1], axis=0, dtype=np.float64)
+    return (sums / np.diff(edges)[:, None]).astype(np.float32)
+
+
+def keep_tokens(frames: Array, modality: Modality, tokens: int, pool: Pool) -> Array:
+    """Brings what an encoder gives for one utterance down to at most `tokens` rows.
+
+    Frames of sound are averaged over equal spans; words stay as they are and the last ones are
+    cut. One token is the pooled vector that the original used: the mean, or the first row
+    ([CLS]) for encoders that are read so.
+
+    Args:
+        frames: array of shape [T, D] with T ≥ 1.
+        modality: ``audio`` or ``text``.
+        tokens: how many rows at most, 1 or more.
+        pool: ``mean`` or ``first``; matters for one token only.
+
+    Returns:
+        Float32 array of shape [min(T, tokens), D].
+
+    >>> keep_tokens(np.array([[1.0], [2.0], [6.0]]), "text", 2, "mean").tolist()
+    [[1.0], [2.0]]
+    >>> keep_tokens(np.array([[1.0], [2.0], [6.0]]), "text", 1, "mean").tolist()
+    [[3.0]]
+    """
+    if (tokens == 1 and pool == "first") or (tokens > 1 and modality == "text"):
+        return np.ascontiguousarray(frames[:tokens], dtype=np.float32)
+    return pool_frames(frames, tokens)
+
+
+def check_pooling(tokens: int, pool: str) -> None:
+    """Raises FeatureError unless `tokens` is 1 or more and `pool` is one of POOLS."""
+    if tokens < 1:
+        raise FeatureError(
+            f"tokens={tokens} a side; allowed: 1 (one pooled vector) or more, such as 32"
+        )
+    if pool not in POOLS:
+        raise FeatureError(one_of("pool", pool, POOLS))

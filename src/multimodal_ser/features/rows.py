@@ -1,0 +1,258 @@
+"""a user's own .npy, .npz, .parquet, .pkl or .pt file → rows: one vector or matrix each.
+
+numpy is always told not to unpickle, and pickles go through `unpickle.py`, which runs nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import numpy as np
+
+from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.features.pool import Array, Modality
+from multimodal_ser.features.unpickle import read_pickle
+
+_ID_KEYS = ("id", "ids", "utterance_id")
+_LABEL_KEYS = ("label", "labels")
+_GUESSES: dict[Modality, tuple[str, ...]] = {
+    "audio": ("audio_embed", "audio_features", "audio_embedding", "audio"),
+    "text": ("text_embed", "text_features", "text_embedding", "text"),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a feature file of the user's own holds.
+
+    Attributes:
+        values: one per row: a vector [dim] or a matrix [tokens, dim].
+        ids: one per row; None where the file has none.
+        labels: one integer per row, where the file has some; never used as labels.
+        key: which array, column or dict entry the values are; empty where there is only one.
+    """
+
+    values: Sequence[Any] | Array
+    ids: Sequence[str] | None = None
+    labels: Sequence[int] | None = None
+    key: str = ""
+
+
+def read_rows(
+    path: Path, modality: Modality, key: str | None = None, id_format: str | None = None
+) -> Rows:
+    """Reads the rows of a file by its name's ending.
+
+    Args:
+        path: .npy, .npz, .parquet, .pkl, .pickle, .pt or .pth.
+        modality: says which entry is guessed where several could be meant.
+        key: array (.npz), column (.parquet) or dict entry (.pkl) to read; None guesses.
+        id_format: how the columns of a .parquet file make an id, such as ``"my/{name}"``.
+
+    Raises:
+        FeatureError: no such file, an unknown ending, a damaged file, pickled objects, or an
+            entry that is not there; the message lists those that are.
+    """
+    if not path.is_file():
+        raise FeatureError(f"no file at {path}; give a file of features: {', '.join(READERS)}")
+    if path.suffix.lower() not in READERS:
+        raise FeatureError(one_of(f"ending of {path.name}:", path.suffix, READERS))
+    rows = READERS[path.suffix.lower()](path, modality, key, id_format)
+    if not isinstance(rows.values, list | tuple | np.ndarray) or (
+        isinstance(rows.values, np.ndarray) and not rows.values.ndim
+    ):
+        raise FeatureError(f"{path.name}: {rows.key or 'it'} holds one value instead of rows")
+    return rows
+
+
+def read_ids(path: Path, id_format: str | None = None) -> list[str]:
+    """Reads a list of ids that stands beside the features, one per row.
+
+    Args:
+        path: .txt (one a line), .json (a list) or .csv / .tsv with a header.
+        id_format: how a table's columns make an id, such as
+            ``"meld/dev/dia{Dialogue_ID}_utt{Utterance_ID}"``; None reads the column ``id``.
+
+    Raises:
+        FeatureError: no such file, another ending, no list, or a column that is not there.
+    """
+    if not path.is_file():
+        raise FeatureError(f"no ids at {path}; give a .txt, .csv, .tsv or .json file")
+    if path.suffix not in (".txt", ".csv", ".tsv", ".json"):
+        raise FeatureError(
+            one_of("kind of ids file", path.suffix, [".txt", ".csv", ".tsv", ".json"])
+        )
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if path.suffix == ".json":
+        return _json_ids(path, text)
+    if path.suffix == ".txt":
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    table = csv.DictReader(text.splitlines(True), delimiter="," if path.suffix == ".csv" else "\t")
+    return [format_id(path, row, id_format) for row in table]
+
+
+def format_id(path: Path, row: Mapping[str, Any], id_format: str | None) -> str:
+    """Makes an id from the columns of one row.
+
+    >>> format_id(Path("a.csv"), {"Dialogue_ID": "3", "Utterance_ID": "1"}, "dia{Dialogue_ID}")
+    'dia3'
+    """
+    try:
+        return (id_format or "{id}").format_map(row)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise FeatureError(
+            f"{path.name}: the id {id_format or '{id}'!r} cannot be made of its columns "
+            f"{', '.join(map(str, row))} ({error!r}); give --id-format with column names in braces"
+        ) from error
+
+
+def _json_ids(path: Path, text: str) -> list[str]:
+    try:
+        ids = json.loads(text)
+    except ValueError as error:
+        raise FeatureError(f"{path.name}: no JSON ({error}); a list of ids is read") from error
+    if not isinstance(ids, list):
+        raise FeatureError(f"{path.name}: holds a {type(ids).__name__}; a list of ids is read")
+    return [str(item) for item in ids]
+
+
+def _read_npy(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+    return Rows(_load_numpy(path, lambda loaded: _as_array(path, loaded)))
+
+
+def _read_npz(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+    arrays: dict[str, Array] = _load_numpy(path, dict)
+    ids = next((arrays[name] for name in _ID_KEYS if name in arrays), None)
+    numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
+    key = _choose(path, [name for name in numbers if numbers[name].ndim >= 2], key, modality)
+    return Rows(arrays[key], None if ids is None else [str(item) for item in ids], key=key)
+
+
+def _as_array(path: Path, loaded: Any) -> Array:
+    if not isinstance(loaded, np.ndarray):
+        raise FeatureError(f"{path.name}: is a .npz archive; give it that ending")
+    return loaded
+
+
+def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                return take(loaded)
+        return take(loaded)
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        TypeError,
+        MemoryError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise FeatureError(
+            f"{path.name}: cannot be read ({error}); save plain arrays of numbers with numpy.save "
+            "or numpy.savez, no objects"
+        ) from error
+
+
+def _read_parquet(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise FeatureError(
+            f"{path.name}: reading .parquet needs pyarrow; install it with: "
+            "pip install 'multimodal-ser[parquet]'"
+        ) from error
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise FeatureError(f"{path.name}: is no parquet file, or damaged ({error})") from error
+    kinds = {field.name: field.type for field in table.schema}
+    named = {name for _, name, _, _ in Formatter().parse(id_format or "{id}")}
+    used = [name for name in kinds if name in named]
+    plain = table.select(used).to_pylist() if used else []
+    ids = [format_id(path, row, id_format) for row in plain] if used else None
+    lists = [name for name, kind in kinds.items() if pyarrow.types.is_nested(kind)]
+    if lists or key:
+        key = _choose(path, lists, key, modality)
+        return Rows(table.column(key).to_pylist(), ids, key=key)
+    rest = [name for name in kinds if name not in (*used, *_LABEL_KEYS)]
+    numbers = [name for name in rest if _is_number(kinds[name], pyarrow)]
+    if not numbers:
+        raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(kinds)}")
+    return Rows(np.stack([table.column(name).to_numpy() for name in numbers], axis=1), ids)
+
+
+def _is_number(kind: Any, pyarrow: Any) -> bool:
+    return bool(pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind))
+
+
+def _read_pickle(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+    content = read_pickle(path)
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        shared = [name for name in content[0] if all(name in row for row in content)]
+        columns = {str(name): [row[name] for row in content] for name in shared}
+        return _from_columns(path, columns, key, modality)
+    if isinstance(content, dict) and content:
+        if key in content or any(name in content for name in _GUESSES[modality]):
+            return _from_columns(path, content, key, modality)
+        if all(isinstance(value, np.ndarray | list) for value in content.values()):
+            return Rows(list(content.values()), [str(name) for name in content])
+    if isinstance(content, np.ndarray) or (isinstance(content, list) and content):
+        return Rows(content)
+    raise FeatureError(
+        f"{path.name}: holds a {type(content).__name__}; a list of dicts, a dict of arrays, or a "
+        "list of arrays is read"
+    )
+
+
+def _from_columns(
+    path: Path, columns: Mapping[str, Any], key: str | None, modality: Modality
+) -> Rows:
+    names = [str(name) for name in columns if name not in (*_ID_KEYS, *_LABEL_KEYS)]
+    key = _choose(path, names, key, modality)
+    ids = next((columns[name] for name in _ID_KEYS if name in columns), None)
+    labels = next((columns[name] for name in _LABEL_KEYS if name in columns), None)
+    return Rows(
+        columns[key],
+        None if ids is None else [str(item) for item in ids],
+        None if labels is None else _integers(path, labels),
+        key,
+    )
+
+
+def _integers(path: Path, labels: Sequence[Any]) -> list[int]:
+    try:
+        return [int(np.asarray(label).reshape(()).item()) for label in labels]
+    except (ValueError, TypeError) as error:
+        raise FeatureError(f"{path.name}: its labels are no integers ({error})") from error
+
+
+def _choose(path: Path, names: Sequence[str], key: str | None, modality: Modality) -> str:
+    """The entry asked for, the only one there is, or the one that is usually called so."""
+    guesses = [name for name in _GUESSES[modality] if name in names] or list(names)
+    if key is None and (len(names) == 1 or guesses != list(names)):
+        return guesses[0]
+    if key is None or key not in names:
+        raise FeatureError(f"{path.name}: {one_of('entry', key, names)}; say which with --key")
+    return key
+
+
+READERS: dict[str, Callable[[Path, Modality, str | None, str | None], Rows]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".parquet": _read_parquet,
+    ".pkl": _read_pickle,
+    ".pickle": _read_pickle,
+    ".pt": _read_pickle,
+    ".pth": _read_pickle,
+}

@@ -1,0 +1,291 @@
+"""features/<corpus>/<encoder>.safetensors: one tensor [tokens, dim] per utterance, and a header.
+
+The layout is that of safetensors (length of the JSON, the JSON, raw data), written by hand so
+that a corpus never has to fit into memory; the safetensors library reads the files too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.features.pool import Array, Modality, Pool
+
+FORMAT = 1
+DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}
+_KEY = "multimodal_ser"
+_LARGEST_FLOAT16 = 65504.0
+_LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors library
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_AGAIN = "make it again with --overwrite"
+
+
+@dataclass(frozen=True)
+class FeatureHeader:
+    """What a feature file remembers of how it was made.
+
+    Attributes:
+        corpus: whose utterances these are.
+        encoder: key in ENCODERS, or the name that imported features were given.
+        modality: ``audio`` or ``text``.
+        dim: width of a token.
+        rate: frames a second before averaging; 0 for text and imported features.
+        weights: sha256 of the encoder's weights, or of the imported file.
+        layers: which layers stand side by side; for imported features the key in their file.
+        tokens: the most tokens an utterance may have; 1 is one pooled vector.
+        pool: what one token is: the ``mean`` of all, or the ``first`` ([CLS]).
+        dtype: ``float16`` or ``float32``, as stored.
+        source: sha256 of the ids with the file names, times or words that were encoded.
+        exposure: corpus name → what the encoder's training saw of it; absent means unknown.
+        truncated: utterances with more words than `tokens`, whose last words were cut.
+        failures: id → why it has no features.
+        audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
+        version: of this header's format.
+    """
+
+    corpus: str
+    encoder: str
+    modality: Modality
+    dim: int
+    rate: float
+    weights: str
+    layers: str
+    tokens: int
+    pool: Pool = "mean"
+    dtype: str = "float16"
+    source: str = ""
+    exposure: Mapping[str, Exposure] = field(default_factory=dict)
+    truncated: int = 0
+    failures: Mapping[str, str] = field(default_factory=dict)
+    audio_hashes: Mapping[str, str] = field(default_factory=dict)
+    version: int = FORMAT
+
+
+def feature_path(out: Path, corpus: str, encoder: str) -> Path:
+    """Where a corpus's features of one encoder stand: ``out/<corpus>/<encoder>.safetensors``.
+
+    Raises:
+        FeatureError: a name that cannot be a file name everywhere.
+
+    >>> feature_path(Path("features"), "emodb", "minilm").as_posix()
+    'features/emodb/minilm.safetensors'
+    """
+    for kind, name in (("corpus", corpus), ("encoder", encoder)):
+        if not _FILE_NAME.fullmatch(name):
+            raise FeatureError(
+                f"the {kind} name {name!r} cannot be a file name; allowed: letters, digits, "
+                "'.', '_' and '-', a letter or digit first"
+            )
+    return out / corpus / f"{encoder}.safetensors"
+
+
+def write_store(path: Path, header: FeatureHeader, items: Iterable[tuple[str, Array]]) -> None:
+    """Writes a feature file: data aside as it comes, then header and data, then the rename.
+
+    The same header and items give the same bytes. One item at a time is held in memory.
+
+    Args:
+        path: where the finished file goes.
+        header: what to remember with it.
+        items: utterance id and array of shape [tokens, dim], each id once.
+
+    Raises:
+        FeatureError: an array of another shape, with NaN or infinite values, or with values
+            that `header.dtype` cannot hold; an id that occurs twice.
+    """
+    if header.dtype not in DTYPES:
+        raise FeatureError(one_of("dtype", header.dtype, DTYPES))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = path.with_name(f".{path.name}.data")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with data.open("wb") as file:
+            tensors = _write_data(file, header, items)
+        meta = {_KEY: json.dumps(asdict(header), ensure_ascii=False)}
+        with partial.open("wb") as file, data.open("rb") as raw:
+            text = json.dumps({"__metadata__": meta, **tensors}).encode()
+            text += b" " * (-len(text) % 8)
+            file.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(raw, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        data.unlink(missing_ok=True)
+    partial.replace(path)
+
+
+def _write_data(
+    file: BinaryIO, header: FeatureHeader, items: Iterable[tuple[str, Array]]
+) -> dict[str, dict[str, Any]]:
+    code, dtype = DTYPES[header.dtype]
+    tensors: dict[str, dict[str, Any]] = {}
+    end = 0
+    for key, array in items:
+        if key in tensors or key == "__metadata__":
+            raise FeatureError(f"the id {key!r} cannot be used (twice); ids must be unique")
+        check_array(key, array, header)
+        begin, end = end, end + file.write(np.ascontiguousarray(array, dtype).tobytes())
+        tensors[key] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
+    return tensors
+
+
+def check_array(key: str, array: Array, header: FeatureHeader) -> None:
+    """Raises FeatureError unless an array is [1 or more, dim], finite and fits the dtype."""
+    if array.ndim != 2 or array.shape[1] != header.dim or not len(array):
+        raise FeatureError(
+            f"{key}: features of shape {list(array.shape)}; {header.encoder!r} gives "
+            f"[1 or more, {header.dim}]"
+        )
+    if not np.isfinite(array).all():
+        raise FeatureError(f"{key}: {header.encoder!r} gave NaN or infinite values")
+    largest = float(np.abs(array).max())
+    if header.dtype == "float16" and largest > _LARGEST_FLOAT16:
+        raise FeatureError(
+            f"{key}: {header.encoder!r} gave the value {largest:g}; float16 holds up to "
+            f"{_LARGEST_FLOAT16:g}: use --dtype float32"
+        )
+
+
+class FeatureStore:
+    """Reads a feature file; arrays are read from disk when they are asked for.
+
+    Attributes:
+        path: the file.
+        header: how it was made.
+        ids: utterances that have features, in the manifest's order.
+    """
+
+    def __init__(self, path: Path, header: FeatureHeader, places: Mapping[str, Any], data: int):
+        self.path = path
+        self.header = header
+        self.ids: tuple[str, ...] = tuple(places)
+        self._places = places
+        self._data = data
+
+    @classmethod
+    def open(cls, path: Path) -> FeatureStore:
+        """Opens a feature file and checks that it is whole.
+
+        Raises:
+            FeatureError: no such file, no feature file, one of a later format, or damaged.
+        """
+        if not path.is_file():
+            raise FeatureError(
+                f"no features at {path}; make them with: ser extract, or ser import-features"
+            )
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length) if length <= _LONGEST_HEADER else b""
+        if not text.startswith(b"{") or len(text) < length:
+            raise FeatureError(f"{path}: no feature file, or cut off in its header; {_AGAIN}")
+        try:
+            places = json.loads(text)
+        except ValueError as error:
+            raise FeatureError(f"{path}: its header is damaged ({error}); {_AGAIN}") from error
+        header = _parse_header(path, places.pop("__metadata__", None))
+        _check_places(path, places, header, size - 8 - length)
+        return cls(path, header, places, 8 + length)
+
+    @property
+    def audio_hashes(self) -> Mapping[str, str]:
+        """Id → sha256 of the decoded samples; empty for text and imported features."""
+        return self.header.audio_hashes
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: str) -> Array:
+        """Reads one utterance's features.
+
+        Returns:
+            Float32 array of shape [tokens, dim].
+
+        Raises:
+            FeatureError: an id without features, with the reason where it is known.
+        """
+        if key not in self._places:
+            reason = self.header.failures.get(key, "it was not in the manifest they were made from")
+            raise FeatureError(f"{self.path}: no features for {key!r}: {reason}")
+        place, dtype = self._places[key], DTYPES[self.header.dtype][1]
+        begin, count = self._data + place["data_offsets"][0], math.prod(place["shape"])
+        values = np.fromfile(self.path, dtype, count, offset=begin)
+        return values.astype(np.float32).reshape(place["shape"])
+
+    def require(
+        self,
+        *,
+        tokens: int | None = None,
+        encoder: str | None = None,
+        weights: str | None = None,
+    ) -> None:
+        """Raises FeatureError, showing both, where the file differs from what is asked for."""
+        wanted = {"tokens": tokens, "encoder": encoder, "weights": weights}
+        given = {key: value for key, value in wanted.items() if value is not None}
+        if different := differences(self.header, given):
+            raise FeatureError(
+                f"{self.path}: {different}; extract again with the settings asked for, or ask "
+                "for those of the file"
+            )
+
+
+def differences(header: FeatureHeader, wanted: Mapping[str, object]) -> str:
+    """Says which settings of a file are not the wanted ones; empty where all agree."""
+    return ", ".join(
+        f"{key} is {getattr(header, key)!r}, asked for {value!r}"
+        for key, value in wanted.items()
+        if getattr(header, key) != value
+    )
+
+
+def _parse_header(path: Path, meta: object) -> FeatureHeader:
+    if not isinstance(meta, dict) or _KEY not in meta:
+        raise FeatureError(
+            f"{path}: a safetensors file, but no feature file; features are made by ser extract "
+            "or ser import-features"
+        )
+    try:
+        values = json.loads(meta[_KEY])
+        version = values["version"]
+        if version == FORMAT:
+            saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
+            known = {item.name for item in fields(FeatureHeader)}
+            return FeatureHeader(exposure=saw, **{key: values[key] for key in known - {"exposure"}})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FeatureError(f"{path}: its header is damaged ({error}); {_AGAIN}") from error
+    raise FeatureError(
+        f"{path}: is of format {version}, this version reads format {FORMAT}; extract again, or "
+        "install the version of multimodal-ser that wrote it"
+    )
+
+
+def _check_places(path: Path, places: dict[str, Any], header: FeatureHeader, size: int) -> None:
+    """Every tensor follows the last, has the header's type and width, and the data is all there."""
+    end = 0
+    try:
+        code, dtype = DTYPES[header.dtype]
+        for place in places.values():
+            tokens, dim = place["shape"]
+            width = np.dtype(dtype).itemsize * tokens * dim
+            fits = place["dtype"] == code and dim == header.dim and tokens > 0
+            if not fits or place["data_offsets"] != [end, end + width]:
+                raise FeatureError(f"{path}: its header contradicts itself; {_AGAIN}")
+            end += width
+    except (ValueError, TypeError, KeyError) as error:
+        raise FeatureError(f"{path}: its header is damaged ({error!r}); {_AGAIN}") from error
+    if end != size:
+        raise FeatureError(f"{path}: holds {size} bytes of data instead of {end}; {_AGAIN}")

@@ -1,0 +1,271 @@
+"""text [B,T,Dt], audio [B,A,Da], masks → logits [B,C], embedding [B,D].
+
+Masks are True where a token is real. Every network standardises its inputs by the training
+part's statistics, so a saved model needs nothing beside itself. MODELS is the registry.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multimodal_ser.config import ModelConfig
+
+
+class Output(NamedTuple):
+    """Logits [batch, classes] and the vector that they are read from [batch, dim]."""
+
+    logits: Tensor
+    embedding: Tensor
+
+
+class Dims(NamedTuple):
+    """Input widths of the two sides (0: absent) and the number of classes."""
+
+    text: int
+    audio: int
+    classes: int
+
+
+class Standardize(nn.Module):
+    """Subtracts the training part's mean and divides by its deviation, feature by feature.
+
+    Tokens and their means over an utterance have statistics of their own, since a mean of many
+    tokens varies far less than a token.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    pooled_scale: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        for name, value in (("mean", 0.0), ("scale", 1.0), ("pooled_scale", 1.0)):
+            self.register_buffer(name, torch.full((dim,), value))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, mask: Tensor) -> None:
+        """Takes the statistics of the real tokens of x [N, T, D], mask [N, T]."""
+        if not mask.any():
+            return
+        weight = mask[..., None].float()
+        count = weight.sum()
+        pooled = masked_mean(x, mask)[mask.any(1)]
+        self.mean.copy_((x * weight).sum((0, 1)) / count)
+        deviation = (((x - self.mean) * weight).square().sum((0, 1)) / count).sqrt()
+        self.scale.copy_(1 / deviation.clamp(min=1e-5))
+        self.pooled_scale.copy_(1 / (pooled - self.mean).square().mean(0).sqrt().clamp(min=1e-5))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Standardised tokens, zero where masked: x [B, T, D], mask [B, T] → [B, T, D]."""
+        return (x - self.mean) * self.scale * mask[..., None]
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real tokens: x [B, T, D], mask [B, T] → [B, D]; zeros where there are none."""
+    weight = mask.to(x.dtype)[..., None]
+    return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+class Project(nn.Module):
+    """One side's input: standardise, hide features, project to the common width."""
+
+    def __init__(self, dim: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.standardize = Standardize(dim)
+        self.drop = nn.Dropout1d(config.input_dropout)
+        self.linear = nn.Linear(dim, config.hidden_dim)
+        self.norm = nn.LayerNorm(config.hidden_dim)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens x [B, T, D], mask [B, T] → hidden [B, T, H] and the pooled input [B, D]."""
+        x = self.standardize(x, mask)
+        # One draw a feature and item: what is hidden is hidden in every token.
+        x = self.drop(torch.ones_like(x[:, :1]).transpose(1, 2)).transpose(1, 2) * x
+        ratio = self.standardize.pooled_scale / self.standardize.scale
+        return self.norm(self.linear(x)), masked_mean(x, mask) * ratio
+
+
+class Attend(nn.Module):
+    """Pre-norm attention and feed-forward (Vaswani et al., 2017).
+
+    The keys begin with a learnt one, so that a side without any real token still has something
+    to attend to, and so that attention to a single pooled vector is a gate instead of nothing.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.hidden_dim
+        self.heads = config.num_heads
+        self.norm_query, self.norm_key, self.norm_ff = (nn.LayerNorm(dim) for _ in range(3))
+        self.empty = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.ff = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
+        """Queries x [B, Q, H], keys [B, K, H], key_mask [B, K] → [B, Q, H]."""
+        b, q, h = x.shape
+        keys = torch.cat([self.empty.expand(b, 1, h), self.norm_key(keys)], 1)
+        mask = F.pad(key_mask, (1, 0), value=True)[:, None, None]
+        query = self.query(self.norm_query(x)).view(b, q, self.heads, -1).transpose(1, 2)
+        key, value = self.key_value(keys).view(b, -1, 2, self.heads, h // self.heads).unbind(2)
+        attended = F.scaled_dot_product_attention(
+            query, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask
+        )  # (B, heads, Q, H / heads)
+        x = x + self.drop(self.out(attended.transpose(1, 2).reshape(b, q, h)))
+        return x + self.drop(self.ff(self.norm_ff(x)))
+
+
+class AttentivePool(nn.Module):
+    """Softmax-weighted mean over real tokens: [B, T, H] → [B, H]; zeros where there are none."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(dim, 1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        score = self.score(x)[..., 0].masked_fill(~mask, -1e4)
+        return ((score.softmax(1) * mask)[..., None] * x).sum(1)
+
+
+class Classifier(nn.Module):
+    """Concatenated sides → MLP → logits, beside the linear path from the pooled inputs."""
+
+    def __init__(self, sides: int, pooled_dim: int, classes: int, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.hidden_dim
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(sides * dim),
+            nn.Dropout(config.dropout),
+            nn.Linear(sides * dim, dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+        )
+        self.out = nn.Linear(dim, classes)
+        self.linear = nn.Linear(pooled_dim, classes) if config.linear_path else None
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)
+
+    def forward(self, sides: list[Tensor], pooled: list[Tensor]) -> Output:
+        """Sides [B, H] each and pooled inputs [B, D] each → logits and embedding."""
+        embedding = self.mlp(torch.cat(sides, 1))
+        logits = self.out(embedding)
+        if self.linear is not None:
+            logits = logits + self.linear(torch.cat(pooled, 1))
+        return Output(logits, embedding)
+
+
+class Fusion(nn.Module):
+    """What all networks share: inputs by side, hiding of a side, statistics of the inputs."""
+
+    sides: tuple[str, ...] = ("text", "audio")
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__()
+        self.modality_dropout = config.modality_dropout if len(self.sides) == 2 else 0.0
+        self.project = nn.ModuleDict(
+            {side: Project(getattr(dims, side), config) for side in self.sides}
+        )
+        pooled_dim = sum(getattr(dims, side) for side in self.sides)
+        self.classify = Classifier(len(self.sides), pooled_dim, dims.classes, config)
+
+    def fit_inputs(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> None:
+        """Takes the input statistics from the training part: [N, T, D] and [N, T] a side."""
+        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        for side, project in self.project.items():
+            project.standardize.fit(*given[side])
+
+    def forward(
+        self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor
+    ) -> Output:
+        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, H]."""
+        if self.training and self.modality_dropout:
+            text_mask, audio_mask = self._hide(text_mask, audio_mask)
+        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        hidden, pooled = zip(*(self.project[side](*given[side]) for side in self.sides), strict=True)
+        masks = [given[side][1] for side in self.sides]
+        return self.classify(self.mix(list(hidden), masks), list(pooled))
+
+    def _hide(self, text_mask: Tensor, audio_mask: Tensor) -> tuple[Tensor, Tensor]:
+        draw = torch.rand(len(text_mask), 1, device=text_mask.device)
+        keep_text = draw >= self.modality_dropout / 2
+        keep_audio = draw < 1 - self.modality_dropout / 2
+        return text_mask & (keep_text | ~audio_mask.any(1, True)), audio_mask & (
+            keep_audio | ~text_mask.any(1, True)
+        )
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Hidden tokens [B, T, H] a side → one vector [B, H] a side."""
+        raise NotImplementedError
+
+
+class Concat(Fusion):
+    """Simple fusion: each side pooled by itself, side by side."""
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__(dims, config)
+        self.pool = nn.ModuleList(AttentivePool(config.hidden_dim) for _ in self.sides)
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
+
+
+class SelfAttention(Fusion):
+    """Each side attends to itself, then is pooled."""
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__(dims, config)
+        self.own = nn.ModuleList(Attend(config) for _ in self.sides)
+        self.pool = nn.ModuleList(AttentivePool(config.hidden_dim) for _ in self.sides)
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        hidden = [own(x, x, mask) for own, x, mask in zip(self.own, hidden, masks, strict=True)]
+        hidden = self.cross(hidden, masks)
+        return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
+
+    def cross(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Nothing passes between the sides."""
+        return hidden
+
+
+class Text(SelfAttention):
+    """The words alone."""
+
+    sides = ("text",)
+
+
+class Audio(SelfAttention):
+    """The sound alone."""
+
+    sides = ("audio",)
+
+
+class CrossAttention(SelfAttention):
+    """Each side attends to itself, then to the other, `num_layers` times, both ways at once."""
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__(dims, config)
+        self.to_other = nn.ModuleList(
+            nn.ModuleList(Attend(config) for _ in self.sides) for _ in range(config.num_layers)
+        )
+
+    def cross(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Bidirectional: both sides are updated from the other's state before the block."""
+        for text_from, audio_from in self.to_other:
+            text, audio = hidden
+            hidden = [text_from(text, audio, masks[1]), audio_from(audio, text, masks[0])]
+        return hidden
+
+
+MODELS: dict[str, type[Fusion]] = {
+    "text": Text,
+    "audio": Audio,
+    "concat": Concat,
+    "cross_attention": CrossAttention,
+}

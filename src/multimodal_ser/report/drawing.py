@@ -1,0 +1,112 @@
+"""Figure → PNG bytes or inline SVG, in one restrained style.
+
+Colours are the page's light theme. In SVG they become its CSS variables, so that the same
+drawing follows the reader's light or dark setting.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, MUTED, LINE, ACCENT, FILL, ON_FILL, PAPER = (
+    "#1b2330",
+    "#667085",
+    "#d5dae2",
+    "#1f5fa8",
+    "#2463ab",
+    "#fffffe",
+    "#ffffff",
+)
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    LINE: "--line",
+    ACCENT: "--accent",
+    FILL: "--fill",
+    ON_FILL: "--on-fill",
+}
+_STYLE: Any = {  # matplotlib's own type for it differs from release to release
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": INK,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+}
+
+
+def png(figure: Figure, title: str) -> bytes:
+    """Returns a figure as PNG on white, titled; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.suptitle(title, fontsize=8.5, color=MUTED)
+        FigureCanvasAgg(figure)
+        figure.savefig(file, format="png", dpi=160, facecolor=PAPER, metadata={"Software": None})
+    return file.getvalue()
+
+
+def svg(figure: Figure, description: str) -> str:
+    """Returns a figure as an inline SVG element in the page's own colours and type.
+
+    Args:
+        figure: what to draw.
+        description: what a reader who cannot see it should know.
+    """
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context(_STYLE):
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    drawing = file.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    box = re.search(r'viewBox="([^"]+)"', drawing)
+    opening = (
+        f'<svg viewBox="{box[1] if box else "0 0 1 1"}" role="img" '
+        f'aria-label="{escape(description, quote=True)}">'
+    )
+    drawing = opening + drawing[drawing.index(">") + 1 :]
+    drawing = re.sub(r"<style[^>]*>.*?</style>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r'<g id="[^"]*">', "<g>", drawing)  # the same in every figure of a page
+    drawing = drawing.replace("'DejaVu Sans', sans-serif", "var(--font)")
+    drawing = drawing.replace("xlink:href", "href")
+    for colour, variable in _VARIABLES.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    return drawing
+
+
+def canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Opens an empty figure in the house style, free of pyplot's global state.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        columns: axes side by side.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
+        for ax in axes:
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.tick_params(length=0)
+            ax.set_axisbelow(True)
+    return figure, axes
+
+
+def write(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Writes a label in the house style at data coordinates."""
+    with mpl.rc_context(_STYLE):
+        ax.text(x, y, text, **{"color": INK, "va": "center", "fontsize": 9, **style})

@@ -1,0 +1,147 @@
+"""Summary → figures: models side by side, recalls, confusion, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from multimodal_ser.report import words
+from multimodal_ser.report.align import BASELINES
+from multimodal_ser.report.drawing import (
+    ACCENT,
+    FILL,
+    INK,
+    LINE,
+    MUTED,
+    ON_FILL,
+    canvas,
+    png,
+    svg,
+    write,
+)
+from multimodal_ser.report.summary import Row, Score, Summary
+
+__all__ = ["comparison", "confusion", "png", "recalls", "reliability", "svg", "title"]
+
+
+def title(summary: Summary) -> str:
+    """Says what a picture that stands alone shows, and which leaks its numbers have."""
+    where = " + ".join(summary.corpora) or summary.name
+    lines = [f"{summary.best.name} · {where} · {summary.split}"]
+    lines += [line for note in summary.notes if note.leak for line in wrap(words.noted(note), 60)]
+    return "\n".join(lines)
+
+
+def comparison(summary: Summary) -> Figure:
+    """Draws every model's UA with its interval; small ticks are single seeds."""
+    figure, (ax,) = canvas(10.4, 0.75 + 0.42 * len(summary.rows))
+    for place, row in enumerate(summary.rows):
+        score = row.scores["UA"]
+        colour = MUTED if row.model in BASELINES else ACCENT
+        _whisker(ax, score, place, colour)
+        ax.plot(
+            [100 * value for value in score.values],
+            np.full(len(score.values), place + 0.24),
+            "|",
+            color=colour,
+            markersize=4,
+            alpha=0.7,
+        )
+    if summary.baseline is not None:
+        mean = 100 * summary.baseline.scores["UA"].mean
+        ax.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    _rows(ax, [row.name for row in summary.rows], [row.scores["UA"] for row in summary.rows])
+    ax.set_xlabel("UA in %")
+    return figure
+
+
+def recalls(summary: Summary) -> Figure:
+    """Draws the best model's recall of each class, with the best baseline's as a ring."""
+    figure, (ax,) = canvas(5.6, 0.75 + 0.42 * len(summary.classes))
+    best, baseline = summary.best, summary.baseline
+    for place, score in enumerate(best.recalls):
+        _whisker(ax, score, place, ACCENT)
+        if baseline is not None and baseline is not best:
+            other = 100 * baseline.recalls[place].mean
+            ax.plot(other, place, "o", markersize=7, color="none", markeredgecolor=MUTED)
+    _rows(ax, summary.classes, best.recalls)
+    ax.set_xlabel("recall in %")
+    return figure
+
+
+def _whisker(ax: Axes, score: Score, place: int, colour: str) -> None:
+    if score.low is not None and score.high is not None:
+        ax.plot([100 * score.low, 100 * score.high], [place, place], color=colour, linewidth=1.6)
+    ax.plot(100 * score.mean, place, "o", color=colour, markersize=6.5)
+
+
+def _rows(ax: Axes, names: Sequence[str], scores: Sequence[Score]) -> None:
+    """Names the rows on the left and writes their numbers on the right."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ends = [end for s in scores for end in (s.low, s.high, *s.values) if end is not None]
+    known = [100 * end for end in ends if not np.isnan(end)] or [0.0, 100.0]
+    margin = max(1.0, 0.04 * (max(known) - min(known)))
+    ax.set_xlim(max(min(known) - margin, -2), min(max(known) + margin, 102))
+    ax.grid(axis="x", color=LINE, linewidth=0.6)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    for place, score in enumerate(scores):
+        text = f"{words.percent(score.mean)}  {words.bounds(score.low, score.high)}"
+        write(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
+
+
+def confusion(summary: Summary) -> Figure:
+    """Draws the best model's confusion matrix: % of each true class, counts beneath."""
+    matrix = summary.best.confusion
+    support = matrix.sum(1, keepdims=True)
+    shares = np.divide(matrix, support, out=np.zeros_like(matrix), where=support > 0)
+    size = len(summary.classes)
+    figure, (ax,) = canvas(1.5 + 0.68 * size, 1.1 + 0.62 * size)
+    for true, said in np.ndindex(matrix.shape):
+        share = float(shares[true, said])
+        corner = (said - 0.48, true - 0.48)
+        ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor="none", edgecolor=LINE, lw=0.5))
+        ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=FILL, alpha=share, lw=0))
+        colour = ON_FILL if share > 0.5 else INK if share >= 0.05 else MUTED
+        weight = "bold" if true == said else "normal"
+        write(ax, said, true - 0.12, f"{100 * share:.0f}", color=colour, ha="center", weight=weight)
+        count = f"{matrix[true, said]:.0f}"
+        write(ax, said, true + 0.24, count, color=colour, ha="center", fontsize=7)
+    ax.set_xticks(range(size), summary.classes, rotation=35, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(size), summary.classes)
+    ax.tick_params(axis="x", labelcolor=INK)
+    ax.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def reliability(summary: Summary) -> Figure:
+    """Draws how often the best model is right against how sure it says it is."""
+    figure, (ax,) = canvas(4.6, 4.3)
+    ax.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    write(ax, 17, 23, "as sure as right", rotation=45, color=MUTED, fontsize=8, ha="center")
+    baseline = summary.baseline
+    if baseline is not None and baseline is not summary.best:
+        _curve(ax, baseline, MUTED)
+    _curve(ax, summary.best, ACCENT)
+    ax.grid(color=LINE, linewidth=0.6)
+    ax.set(xlim=(0, 101), ylim=(0, 101), aspect="equal")
+    ax.set(xlabel="top probability in %", ylabel="right answers in %")
+    ax.tick_params(labelcolor=MUTED)
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def _curve(ax: Axes, row: Row, colour: str) -> None:
+    curve = row.reliability
+    held = curve.count > 0
+    x, y = 100 * curve.confidence[held], 100 * curve.accuracy[held]
+    share = curve.count[held] / curve.count.sum()
+    ax.plot(x, y, color=colour, linewidth=1.2, alpha=0.6)
+    ax.scatter(x, y, s=12 + 300 * share, color=colour, alpha=0.85, linewidths=0)

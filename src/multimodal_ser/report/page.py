@@ -1,0 +1,102 @@
+"""Summary → report.html: one page that needs nothing outside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from multimodal_ser.report import figures, words
+from multimodal_ser.report.summary import Row, Score, Summary
+from multimodal_ser.report.tables import SCORES
+
+
+def html(summary: Summary) -> str:
+    """Writes the page: headline, table with its notes, pictures, settings."""
+    environment = Environment(
+        loader=PackageLoader("multimodal_ser.report", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    against = summary.baseline if summary.baseline is not summary.best else None
+    return environment.get_template("report.html").render(
+        summary=summary,
+        words=words,
+        score_names=SCORES,
+        facts=_facts(summary),
+        against=against,
+        drawings=_drawings(summary),
+        differing=_differing(summary),
+    )
+
+
+def _facts(summary: Summary) -> list[tuple[str, str]]:
+    best = summary.best
+    seeds = sorted({seed for row in summary.rows for seed in row.seeds})
+    facts = [(f"{words.percent(best.scores[name].mean)} %", name) for name in ("UA", "WA", "WF1")]
+    facts.append((f"{summary.utterances:,}", f"{summary.part} utterances"))
+    if summary.by == "speaker":
+        facts.append((f"{summary.clusters:,}", "speakers"))
+    facts.append((f"{len(summary.folds)} × {len(seeds)}", "folds × seeds"))
+    return facts
+
+
+def _drawings(summary: Summary) -> dict[str, Markup]:
+    best = summary.best
+    drawn = {
+        "comparison": (figures.comparison, "UA of each model. " + _told(summary.rows)),
+        "recalls": (
+            figures.recalls,
+            f"Recall of {best.name} per class. " + _listed(summary.classes, best.recalls),
+        ),
+        "confusion": (
+            figures.confusion,
+            f"Confusion matrix of {best.name}, in % of each true class. " + _mistaken(summary),
+        ),
+        "reliability": (
+            figures.reliability,
+            f"Share of right answers against top probability for {best.name}; expected "
+            f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
+        ),
+    }
+    return {
+        # drawn here from escaped text, never taken from a run's files as markup
+        name: Markup(figures.svg(draw(summary), alt))  # noqa: S704
+        for name, (draw, alt) in drawn.items()
+    }
+
+
+def _told(rows: Sequence[Row]) -> str:
+    return _listed([row.name for row in rows], [row.scores["UA"] for row in rows])
+
+
+def _listed(names: Sequence[str], scores: Sequence[Score]) -> str:
+    return "; ".join(
+        f"{name} {words.percent(score.mean)} {words.bounds(score.low, score.high)}".strip()
+        for name, score in zip(names, scores, strict=True)
+    )
+
+
+def _mistaken(summary: Summary) -> str:
+    """Names the most frequent mistake, for readers who cannot see the matrix."""
+    matrix = summary.best.confusion.copy()
+    for place in range(len(matrix)):
+        matrix[place, place] = 0
+    true, said = divmod(int(matrix.argmax()), len(matrix))
+    return (
+        f"Most frequent mistake: {summary.classes[true]} taken for {summary.classes[said]}, "
+        f"{matrix[true, said]:.0f} times."
+    )
+
+
+def _differing(summary: Summary) -> dict[str, list[str]]:
+    """Settings that differ between systems: name → one value per row."""
+    names = sorted({key for row in summary.rows for key in row.settings} - {"model"})
+    return {
+        name: [row.settings.get(name, "–") for row in summary.rows]
+        for name in names
+        if name not in summary.settings
+    }

@@ -1,0 +1,396 @@
+"""utterances → folds of ids, each with a training, a validation and a test part.
+
+Every split is checked: a speaker, session, dialogue or recording that stands both in a fold's
+test part and in what the model learns from is an error, unless that overlap is asked for by
+name; then the split carries it, and so does every result made with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import SplitError, one_of
+
+GROUPS = ("speaker", "session", "dialogue")
+OVERLAPS = (*GROUPS, "recording")
+VALIDATION_SHARE = 0.2  # of what a fold does not test on, where a scheme has no own validation
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Ids of one fold's parts; no id stands in two of them."""
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Named folds and what leaks between their parts.
+
+    Attributes:
+        name: the scheme with its options, such as ``speaker-5``.
+        folds: in order.
+        leaks: one sentence for each overlap that was found and allowed.
+    """
+
+    name: str
+    folds: tuple[Fold, ...]
+    leaks: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """First 12 hexadecimal digits of the sha256 of the folds' ids."""
+        rows = json.dumps([asdict(fold) for fold in self.folds], separators=(",", ":"))
+        return hashlib.sha256(rows.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A way to split, and the overlaps that its name already admits to."""
+
+    make: Callable[[Sequence[Utterance], int | None], list[Fold]]
+    about: str
+    admits: tuple[str, ...] = ()
+
+
+def make_split(
+    utterances: Sequence[Utterance],
+    scheme: str,
+    *,
+    folds: int | None = None,
+    allow: Iterable[str] = (),
+    hashes: Mapping[str, str] | None = None,
+) -> Split:
+    """Builds a split and checks it.
+
+    Args:
+        utterances: what to split; only those that a class set keeps.
+        scheme: key in SCHEMES, a split file written by `write_split`, or a folder of the EmoBox
+            benchmark's JSONL folds.
+        folds: number of folds for the schemes by group; None leaves one group out at a time.
+        allow: overlaps to accept, of OVERLAPS.
+        hashes: id → hash of the decoded sound, to find identical recordings.
+
+    Raises:
+        SplitError: an unknown scheme, too few groups, an id in two parts, or an overlap that was
+            not asked for.
+    """
+    allowed = set(allow)
+    if unknown := sorted(allowed - set(OVERLAPS)):
+        raise SplitError(one_of("overlap", unknown[0], OVERLAPS))
+    if scheme in SCHEMES:
+        made = SCHEMES[scheme].make(utterances, folds)
+        allowed |= set(SCHEMES[scheme].admits)
+        name = scheme if folds is None else f"{scheme}-{folds}"
+    elif Path(scheme).is_dir():
+        made, name = _emobox(utterances, Path(scheme)), f"emobox-{Path(scheme).name}"
+        allowed |= set(OVERLAPS)
+    elif Path(scheme).is_file():
+        split = read_split(Path(scheme))
+        made, name = list(split.folds), split.name
+    else:
+        raise SplitError(one_of("split", scheme, SCHEMES) + "; or give a split file or folder")
+    leaks = _check(made, utterances, allowed, hashes or {})
+    return Split(name, tuple(made), tuple(leaks))
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Writes a split with its hash as JSON, aside first and then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps({**asdict(split), "hash": split.hash}, indent=1))
+    partial.replace(path)
+
+
+def read_split(path: Path) -> Split:
+    """Reads a split file and checks its hash.
+
+    Raises:
+        SplitError: not a split file, or its ids are not those that its hash was made of.
+    """
+    try:
+        row = json.loads(path.read_text())
+        parts = ("train", "validation", "test")
+        folds = tuple(
+            Fold(fold["name"], *(tuple(fold[part]) for part in parts)) for fold in row["folds"]
+        )
+        split, stated = Split(row["name"], folds, tuple(row["leaks"])), row["hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SplitError(f"{path}: not a split file ({error!r}); write one with: ser split") from (
+            error
+        )
+    if split.hash != stated:
+        raise SplitError(
+            f"{path}: its ids have the hash {split.hash}, it states {stated}: the file was "
+            "changed; make it again with ser split, or correct the stated hash"
+        )
+    return split
+
+
+def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fold]]:
+    """The scheme that keeps a speaker, session or dialogue on one side."""
+
+    def make(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
+        members = _members(utterances, group)
+        if folds is None:
+            bins = [[name] for name in sorted(members)]
+        else:
+            bins = _balanced(members, folds, group)
+        if len(bins) < 3:
+            raise SplitError(
+                f"{len(bins)} folds by {group} cannot give training, validation and test parts; "
+                "at least 3 are needed"
+            )
+        names = [f"{group}={names[0]}" if folds is None else str(k) for k, names in enumerate(bins)]
+        return _rotate(utterances, [[key for n in b for key in members[n]] for b in bins], names)
+
+    return make
+
+
+def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]]:
+    members = defaultdict(list)
+    for row in utterances:
+        name = getattr(row, group)
+        if name is None:
+            raise SplitError(
+                f"{row.id} has no {group}, so it cannot be split by {group}; "
+                f"add the column to the table, or split by one of: {', '.join(GROUPS)}"
+            )
+        # Speakers and dialogues are named within their corpus.
+        members[f"{row.corpus}/{name}" if _several(utterances) else name].append(row.id)
+    return members
+
+
+def _several(utterances: Sequence[Utterance]) -> bool:
+    return any(row.corpus != utterances[0].corpus for row in utterances)
+
+
+def _balanced(members: Mapping[str, list[str]], folds: int, group: str) -> list[list[str]]:
+    """Largest group first into the smallest fold: independent of any order on disk."""
+    if not 3 <= folds <= len(members):
+        raise SplitError(
+            f"{folds} folds by {group} were asked for; there are {len(members)} of them, so "
+            f"3 to {len(members)} folds are possible"
+        )
+    bins: list[list[str]] = [[] for _ in range(folds)]
+    sizes = [0] * folds
+    for name in sorted(members, key=lambda name: (-len(members[name]), name)):
+        smallest = min(range(folds), key=lambda k: (sizes[k], k))
+        bins[smallest].append(name)
+        sizes[smallest] += len(members[name])
+    return bins
+
+
+def _rotate(
+    utterances: Sequence[Utterance], bins: Sequence[Sequence[str]], names: Sequence[str]
+) -> list[Fold]:
+    """Each bin is tested once; the bins after it, about a fifth of the rest, validate."""
+    held = max(1, round(VALIDATION_SHARE * (len(bins) - 1)))
+    place = {key: k for k, keys in enumerate(bins) for key in keys}
+    folds = []
+    for k, name in enumerate(names):
+        validating = {(k + j) % len(bins) for j in range(1, held + 1)}
+        parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+        for row in utterances:
+            at = place[row.id]
+            part = "test" if at == k else "validation" if at in validating else "train"
+            parts[part].append(row.id)
+        folds.append(Fold(name, *(tuple(keys) for keys in parts.values())))
+    return folds
+
+
+def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
+    parts = {name: _ids(utterances, lambda row: row.split, name) for name in ("train", "dev", "test")}
+    if empty := [name for name, keys in parts.items() if not keys]:
+        raise SplitError(
+            f"the official split needs train, dev and test parts; {empty} have no utterances here: "
+            "read all of the corpus's tables, or split by: " + ", ".join(GROUPS)
+        )
+    return [Fold("official", *parts.values())]
+
+
+def _iemocap_original(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
+    sides = {"Ses01": 0, "Ses02": 0, "Ses03": 0, "Ses04": 1, "Ses05": 2}
+    if strange := {row.session for row in utterances} - sides.keys():
+        raise SplitError(f"iemocap-original splits IEMOCAP's sessions {[*sides]}, not {strange}")
+    parts = [_ids(utterances, lambda row: sides[row.session or ""], side) for side in range(3)]
+    return [Fold("sessions 1-3 / 4 / 5", *parts)]
+
+
+def _shuffled(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
+    """80 / 10 / 10 % of the files, shuffled, as the original did with CREMA-D."""
+    keys = sorted(row.id for row in utterances)
+    random.Random(42).shuffle(keys)  # noqa: S311 - a split, not a secret
+    first, second = round(0.8 * len(keys)), round(0.9 * len(keys))
+    parts = keys[:first], keys[first:second], keys[second:]
+    return [Fold("shuffled", *(tuple(sorted(part)) for part in parts))]
+
+
+def _ids(
+    utterances: Sequence[Utterance], side: Callable[[Utterance], object], wanted: object
+) -> tuple[str, ...]:
+    return tuple(row.id for row in utterances if side(row) == wanted)
+
+
+def _emobox(utterances: Sequence[Utterance], folder: Path) -> list[Fold]:
+    """Folds as ``<folder>/fold_K/<corpus>_{train,valid,test}_fold_K.jsonl`` list them."""
+    known = {row.id: row for row in utterances}
+    folds = []
+    for part in sorted(folder.glob("fold_*"), key=lambda path: (len(path.name), path.name)):
+        ids = {side: _emobox_ids(part, side, known) for side in ("train", "valid", "test")}
+        if not ids["test"] or not ids["train"]:
+            raise SplitError(f"{part}: no train or test rows of these utterances; see {folder}")
+        if not ids["valid"]:
+            ids["train"], ids["valid"] = hold_out([known[key] for key in ids["train"]])
+        folds.append(Fold(part.name, ids["train"], ids["valid"], ids["test"]))
+    if not folds:
+        raise SplitError(f"{folder}: no fold_1, fold_2 … folders with EmoBox's JSONL files")
+    return folds
+
+
+def _emobox_ids(part: Path, side: str, known: Mapping[str, Utterance]) -> tuple[str, ...]:
+    keys = []
+    for path in sorted(part.glob(f"*_{side}_{part.name}.jsonl")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            try:
+                row = json.loads(line)
+                key = _emobox_id(row["dataset"], Path(row["wav"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise SplitError(f"{path}:{number}: not an EmoBox row ({error!r})") from error
+            if key in known:
+                keys.append(key)
+    return tuple(keys)
+
+
+def _emobox_id(dataset: str, wav: Path) -> str:
+    """The benchmark's keys differ from corpus to corpus; the files' names do not."""
+    meld = {"train_splits": "train/", "dev_splits_complete": "dev/"}
+    part = meld.get(wav.parent.name, "test/") if dataset == "meld" else ""
+    stem = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}.get(wav.stem, wav.stem)
+    return f"{dataset}/{part}{stem}"
+
+
+def hold_out(
+    utterances: Sequence[Utterance], share: float = VALIDATION_SHARE, seed: int = 0
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Takes whole speakers (or dialogues, or sessions) out of a training part for validation.
+
+    Returns:
+        The ids that stay, and at least `share` of them all that are held out.
+    """
+    group = next((g for g in GROUPS if all(getattr(row, g) for row in utterances)), "id")
+    names = sorted({str(getattr(row, group)) for row in utterances})
+    random.Random(seed).shuffle(names)  # noqa: S311 - a split, not a secret
+    counts = Counter(str(getattr(row, group)) for row in utterances)
+    held: set[str] = set()
+    for name in names[: max(1, len(names) - 1)]:
+        if sum(counts[taken] for taken in held) >= share * len(utterances):
+            break
+        held.add(name)
+    inside = [row.id for row in utterances if str(getattr(row, group)) not in held]
+    outside = [row.id for row in utterances if str(getattr(row, group)) in held]
+    return tuple(inside), tuple(outside)
+
+
+def shots(ids: Sequence[str], classes: Mapping[str, str], count: int, seed: int) -> tuple[str, ...]:
+    """A stratified k-shot subset: `count` ids of every class, drawn with a seed.
+
+    Args:
+        ids: what to draw from.
+        classes: id → class name.
+        count: how many of each class.
+        seed: of the draw; the draw does not depend on the order of `ids`.
+
+    Raises:
+        SplitError: a class has fewer.
+
+    >>> shots(["a", "b", "c"], {"a": "joy", "b": "joy", "c": "fear"}, 1, seed=0)
+    ('b', 'c')
+    """
+    of_class = defaultdict(list)
+    for key in sorted(ids):
+        of_class[classes[key]].append(key)
+    if few := {name: len(keys) for name, keys in of_class.items() if len(keys) < count}:
+        raise SplitError(f"{count} shots of every class were asked for; there are only {few}")
+    draw = random.Random(seed)  # noqa: S311 - a split, not a secret
+    taken = [key for name in sorted(of_class) for key in draw.sample(of_class[name], count)]
+    return tuple(sorted(taken))
+
+
+def _check(
+    folds: Sequence[Fold],
+    utterances: Sequence[Utterance],
+    allowed: set[str],
+    hashes: Mapping[str, str],
+) -> list[str]:
+    known = {row.id: row for row in utterances}
+    found: dict[str, set[str]] = {kind: set() for kind in OVERLAPS}
+    touched: dict[str, int] = Counter()
+    for fold in folds:
+        _check_parts(fold, known)
+        for kind in OVERLAPS:
+            value = _values(kind, known, hashes)
+            learnt = {value(key) for key in (*fold.train, *fold.validation)}
+            shared = {value(key) for key in fold.test} & learnt - {None}
+            found[kind] |= {str(name) for name in shared}
+            touched[kind] += bool(shared)
+    leaks = []
+    for kind, names in found.items():
+        if names:
+            sentence = (
+                f"{len(names)} {kind}s stand both in a test part and in its training or validation "
+                f"part (in {touched[kind]} of {len(folds)} folds)"
+            )
+            if kind not in allowed:
+                raise SplitError(
+                    f"{sentence}, such as {sorted(names)[0]!r}; split by {kind}, or accept it and "
+                    f"have every result say so: --allow {kind}"
+                )
+            leaks.append(sentence)
+    return leaks
+
+
+def _values(
+    kind: str, known: Mapping[str, Utterance], hashes: Mapping[str, str]
+) -> Callable[[str], object]:
+    if kind == "recording":
+        return hashes.get
+
+    def value(key: str) -> object:
+        name = getattr(known[key], kind)
+        return None if name is None else (known[key].corpus, name)
+
+    return value
+
+
+def _check_parts(fold: Fold, known: Mapping[str, Utterance]) -> None:
+    counts = Counter((*fold.train, *fold.validation, *fold.test))
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise SplitError(f"fold {fold.name}: {twice[0]!r} stands in it twice")
+    if strange := [key for key in counts if key not in known]:
+        raise SplitError(
+            f"fold {fold.name}: {len(strange)} ids are not among the {len(known)} utterances that "
+            f"have features and a class, such as {strange[0]!r}; make the split from this "
+            "manifest and class set"
+        )
+    for part in ("train", "validation", "test"):
+        if not getattr(fold, part):
+            raise SplitError(f"fold {fold.name}: its {part} part is empty")
+
+
+SCHEMES: dict[str, Scheme] = {
+    **{group: Scheme(by_group(group), f"whole {group}s, left out in turn") for group in GROUPS},
+    "official": Scheme(_official, "the corpus's own train, dev and test", ("speaker",)),
+    "iemocap-original": Scheme(_iemocap_original, "IEMOCAP's sessions 1-3 / 4 / 5"),
+    "cremad-original": Scheme(_shuffled, "files shuffled 80/10/10: speakers leak", OVERLAPS),
+}

@@ -1,0 +1,152 @@
+"""config, Examples → a fitted model: the visible loop.
+
+`fit` is given a training and a validation part and nothing else: it cannot reach a test part.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multimodal_ser.config import TrainConfig
+from multimodal_ser.data import Batch, Examples
+from multimodal_ser import metrics
+from multimodal_ser.models import Fusion
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The model of the best epoch, and one row an epoch of how it came to be."""
+
+    model: Fusion
+    history: list[dict[str, Any]]
+
+
+def fit(
+    model: Fusion,
+    train: Examples,
+    validation: Examples,
+    config: TrainConfig,
+    seed: int,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> Fitted:
+    """Fits a network and keeps the epoch with the best validation UA (ties: lower loss).
+
+    Args:
+        model: freshly initialised; it is trained in place.
+        train: what it learns from; its statistics standardise the inputs.
+        validation: what picks the epoch.
+        config: the schedule.
+        seed: of the data order and of dropout.
+        on_epoch: called with each finished epoch's number.
+    """
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    model.fit_inputs(train.text.tokens, train.text.mask, train.audio.tokens, train.audio.mask)
+    weights = class_weights(train.label, model.classify.out.out_features, config.class_weights)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    total = config.epochs * math.ceil(len(train) / config.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
+    average = WeightAverage(model, config.average)
+    history: list[dict[str, Any]] = []
+    best, best_state = (-1.0, 0.0), average.model.state_dict()
+    for epoch in range(config.epochs):
+        model.train()
+        losses = []
+        for batch in train.batches(config.batch_size, order):
+            loss = F.cross_entropy(
+                model(*batch[:4]).logits,
+                batch.label,
+                weights,
+                label_smoothing=config.label_smoothing,
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            average.update(model)
+            losses.append(loss.item())
+        ua, validation_loss = evaluate(average.model, validation)
+        history.append(
+            {
+                "epoch": epoch,
+                "train_loss": float(np.mean(losses)),
+                "validation_ua": ua,
+                "validation_loss": validation_loss,
+            }
+        )
+        on_epoch(epoch)
+        if (ua, -validation_loss) > best:
+            best, best_epoch = (ua, -validation_loss), epoch
+            best_state = copy.deepcopy(average.model.state_dict())
+        elif epoch - best_epoch >= config.patience:
+            break
+    model.load_state_dict(best_state)
+    return Fitted(model.eval(), history)
+
+
+def class_weights(labels: Tensor, classes: int, weighted: bool) -> Tensor:
+    """Loss weights [C]: inverse frequency with mean 1 over the classes that occur.
+
+    A class without a training example weighs nothing, instead of dividing by zero.
+    """
+    counts = torch.bincount(labels, minlength=classes).float()
+    present = counts > 0
+    if not weighted:
+        return present.float()
+    inverse = torch.where(present, 1 / counts.clamp(min=1), 0.0)
+    return inverse / inverse[present].mean()
+
+
+def rate(step: int, total: int) -> float:
+    """Share of the peak learning rate: linear warm-up over a tenth, then a cosine to zero.
+
+    >>> [round(rate(step, 100), 2) for step in (0, 9, 50, 99)]
+    [0.1, 0.98, 0.5, 0.0]
+    """
+    warm = min(1.0, (step + 1) / max(1, total // 10))
+    return warm * 0.5 * (1 + math.cos(math.pi * step / total))
+
+
+class WeightAverage:
+    """A running mean of a model's weights; young averages forget faster."""
+
+    def __init__(self, model: Fusion, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval()
+        self.decay = decay
+        self.steps = 0
+        self._pairs: list[Tensor] = list(self.model.parameters())
+
+    @torch.no_grad()
+    def update(self, model: Fusion) -> None:
+        """Moves the average a step towards the model's present weights."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)
+
+
+@torch.inference_mode()
+def predict(model: Fusion, examples: Examples) -> Tensor:
+    """Logits [N, C], in the examples' order."""
+    model.eval()
+    return torch.cat([model(*batch[:4]).logits for batch in examples.batches(EVALUATION_BATCH)])
+
+
+def evaluate(model: Fusion, examples: Examples) -> tuple[float, float]:
+    """Validation UA and cross-entropy."""
+    logits = predict(model, examples)
+    matrix = metrics.confusion(examples.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])
+    return float(metrics.ua(matrix)), float(F.cross_entropy(logits, examples.label))

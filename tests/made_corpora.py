@@ -1,0 +1,231 @@
+"""Tiny made-up corpora in the official layouts: words and sounds are invented, names are not.
+
+Every builder takes a folder, fills it, and returns `Made`: what to give `read`, and which
+utterances reading it must give. Files are stand-ins of a few bytes unless ``sound=True``, which
+writes half a second of a tone whose pitch depends on the emotion and the speaker.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from multimodal_ser.corpora import cremad, emodb, ravdess
+
+LFS_POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
+CREMAD_EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+MELD_EMOTIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+IEMOCAP_LABELS = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth", "xxx")
+MELD_FOLDERS = {
+    "train": "train_splits",
+    "dev": "dev_splits_complete",
+    "test": "output_repeated_splits_test",
+}
+
+
+class Made(NamedTuple):
+    """What a builder made: `read(root)` must give exactly these ids with these emotions."""
+
+    root: Path
+    emotions: dict[str, str]
+
+
+def write_sound(path: Path, key: str = "", seconds: float = 0.5, rate: int = 16_000) -> Path:
+    """A faintly noisy tone; the key decides pitch and noise, so that every key sounds its own."""
+    seed = sum((place + 1) * ord(letter) for place, letter in enumerate(key))
+    time = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(seed).normal(0, 0.01, len(time))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wave = 0.3 * np.sin(2 * np.pi * (100 + seed % 300) * time) + noise
+    with path.open("wb") as file:  # a wav inside, whatever the name's ending
+        soundfile.write(file, wave, rate, format="WAV", subtype="PCM_16")
+    return path
+
+
+def put(path: Path, key: str = "", sound: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if sound:
+        write_sound(path, key)
+    else:
+        path.write_bytes(b"made up")
+
+
+def iemocap_rows(counts: dict[str, int]) -> list[tuple[str, str]]:
+    """Made-up ids for so many utterances of each label, dealt over sessions and speakers."""
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    rows = []
+    for number, label in enumerate(labels):
+        session, rest = number % 5 + 1, number // 5
+        wearer, turn = "FM"[rest // 2 % 2], "FM"[rest % 2]
+        scene = "script01_1" if rest // 4 % 2 else "impro01"
+        rows.append((f"Ses{session:02d}{wearer}_{scene}_{turn}{rest // 8:03d}", label))
+    return rows
+
+
+def make_iemocap(
+    root: Path, rows: Iterable[tuple[str, str]] | None = None, sound: bool = False
+) -> Made:
+    """``Session*/dialog`` and ``sentences``; rows are (id, label)."""
+    chosen = list(iemocap_rows(dict.fromkeys(IEMOCAP_LABELS, 10)) if rows is None else rows)
+    dialogues: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for own_id, label in chosen:
+        dialogues[own_id.rsplit("_", 1)[0]].append((own_id, label))
+    for dialogue, turns in dialogues.items():
+        session = root / f"Session{int(dialogue[3:5])}"
+        labels, words = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""], []
+        for number, (own_id, label) in enumerate(turns):
+            start = f"{number:.4f} - {number + 0.9:.4f}"
+            labels += [
+                f"[{start}]\t{own_id}\t{label}\t[2.5000, 3.0000, 3.5000]",
+                "C-E2:\tNeutral;\t()",
+                "A-E3:\tval 3; act 2; dom  2;\t()",
+                "",
+            ]
+            stamp = f"[{number:08.4f}-{number + 0.9:08.4f}]"
+            words.append(f"{own_id} {stamp}: Made up sentence {number}.")
+            wav = session / "sentences" / "wav" / dialogue / f"{own_id}.wav"
+            put(wav, own_id + label, sound)
+        for folder, lines in (("EmoEvaluation", labels), ("transcriptions", words)):
+            path = session / "dialog" / folder / f"{dialogue}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines) + "\n")
+    return Made(root, {f"iemocap/{own_id}": label for own_id, label in chosen})
+
+
+def cremad_names() -> list[str]:
+    """The names of 7,442 clips by 91 actors with the corpus's counts per emotion."""
+    short = {"ANG": 3, "DIS": 3, "FEA": 3, "HAP": 3, "NEU": 5, "SAD": 3}
+    names = []
+    for emotion in CREMAD_EMOTIONS:
+        graded = emotion != "NEU"
+        made = [
+            f"{actor}_{sentence}_{emotion}_{level}"
+            for actor in range(1001, 1092)
+            for sentence in cremad.SENTENCES
+            for level in (("LO", "MD", "HI") if graded and sentence == "IEO" else ("XX",))
+        ]
+        names += made[short[emotion] :]
+    return sorted(names)
+
+
+def make_cremad(
+    root: Path,
+    names: Sequence[str] | None = None,
+    *,
+    audio_dir: str = "AudioWAV",
+    suffix: str = ".wav",
+    votes: dict[str, str] | None = None,
+    sound: bool = False,
+) -> Made:
+    """``AudioWAV``, ``summaryTable.csv`` (votes default to the intended) and demographics."""
+    chosen = list(names or (f"{a}_DFA_{e}_XX" for a in range(1001, 1007) for e in CREMAD_EMOTIONS))
+    for name in chosen:
+        put(root / audio_dir / f"{name}{suffix}", name, sound)
+    header = "FileName VoiceVote VoiceLevel FaceVote FaceLevel MultiModalVote MultiModalLevel"
+    rows: list[Sequence[object]] = [["", *header.split()]]
+    for number, name in enumerate(chosen, 1):
+        vote = (votes or {}).get(name, name.split("_")[2][0])
+        level = ":".join("50.5" for _ in vote.split(":"))
+        official = name + "X" if name.endswith("_X") else name
+        rows.append([number, official, vote, level, vote, level, vote, level])
+    _write_csv(root / "summaryTable.csv", rows)
+    people: list[Sequence[object]] = [["ActorID", "Age", "Sex", "Race", "Ethnicity"]]
+    for actor in sorted({name[:4] for name in chosen}):
+        people.append([actor, 20 + int(actor) % 50, "Female", "Asian", "Not Hispanic"])
+    _write_csv(root / "VideoDemographics.csv", people)
+    emotions = {f"cremad/{name}": name.split("_")[2] for name in chosen}
+    return Made(root, emotions)
+
+
+def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def meld_row(dialogue: int, turn: int, emotion: str, text: str = "Made up words.") -> list[object]:
+    stamps = ["00:00:01,000", "00:00:02,000"]
+    return [1, text, f"Person {turn}", emotion, "neutral", dialogue, turn, 1, 2, *stamps]
+
+
+def write_meld_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    header = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode"
+    _write_csv(path, [[*header.split(","), "StartTime", "EndTime"], *rows])
+
+
+def make_meld(
+    root: Path, dialogues: int = 3, *, clips: bool = True, sound: bool = False, nested: bool = False
+) -> Made:
+    """Three tables, and a clip for each row; `nested` lays them out as the archives unpack."""
+    emotions = {}
+    for split, folder in MELD_FOLDERS.items():
+        base = root / split if nested else root
+        rows = []
+        for dialogue in range(dialogues):
+            for turn, emotion in enumerate(MELD_EMOTIONS):
+                clip = f"dia{dialogue}_utt{turn}"
+                rows.append(meld_row(dialogue, turn, emotion, f"Made up words {turn}, {emotion}."))
+                emotions[f"meld/{split}/{clip}"] = emotion
+                if clips:
+                    put(base / folder / f"{clip}.mp4", split + clip + emotion, sound)
+        write_meld_table(base / f"{split}_sent_emo.csv", rows)
+    return Made(root, emotions)
+
+
+def make_emodb(root: Path, suffix: str = ".wav", sound: bool = False) -> Made:
+    """Every speaker says one sentence in every emotion; rates as the corpus writes them."""
+    emotions, lines = {}, ["Nr.\tSatz\terkannt\tnatuerlich"]
+    for speaker in emodb.SPEAKERS:
+        for letter in "WLEAFTN":
+            name = f"{speaker}a01{letter}a"
+            put(root / "wav" / f"{name}{suffix}", name, sound)
+            emotions[f"emodb/{name}"] = letter
+            lines.append(f"{len(lines)}\xa0\xa0\t{name}.wav\t97,50\xa0\xa0\t80,00\xa0\xa0")
+    (root / "erkennung.txt").write_text("\n".join(lines), encoding="latin-1")
+    return Made(root, emotions)
+
+
+def make_ravdess(root: Path, sound: bool = False) -> Made:
+    """Four actors, every emotion, both statements."""
+    emotions = {}
+    for actor in range(1, 5):
+        for code, word in ravdess.EMOTIONS.items():
+            for statement in ("01", "02"):
+                name = f"03-01-{code}-01-{statement}-01-{actor:02d}"
+                put(root / f"Actor_{actor:02d}" / f"{name}.wav", name, sound)
+                emotions[f"ravdess/{name}"] = word
+    return Made(root, emotions)
+
+
+def make_table(root: Path, sound: bool = False) -> Made:
+    """``mine.jsonl`` with three speakers and four classes."""
+    emotions, lines = {}, []
+    for speaker in ("ann", "ben", "cleo"):
+        for word in ("anger", "happiness", "neutral", "sadness"):
+            name = f"{speaker}_{word}"
+            put(root / "clips" / f"{name}.wav", name, sound)
+            row = {"id": name, "audio": f"clips/{name}.wav", "emotion": word, "speaker": speaker}
+            lines.append(json.dumps(row))
+            emotions[f"mine/{name}"] = word
+    (root / "mine.jsonl").write_text("\n".join(lines) + "\n")
+    return Made(root / "mine.jsonl", emotions)
+
+
+MAKERS: dict[str, Callable[[Path], Made]] = {
+    "iemocap": make_iemocap,
+    "cremad": make_cremad,
+    "meld": make_meld,
+    "emodb": make_emodb,
+    "ravdess": make_ravdess,
+    "table": make_table,
+}

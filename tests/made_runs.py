@@ -1,0 +1,54 @@
+"""Made-up run folders for the report's tests."""
+
+import csv
+import json
+
+import numpy as np
+
+CLASSES = ("anger", "joy", "neutral")
+
+
+def write_run(
+    root, model, fold, seed, *, skill=2.0, rows=18, classes=CLASSES, speaker=True, **config
+):
+    """Writes one run folder as training does; truth and difficulty depend on the fold alone."""
+    of_fold, of_run = np.random.default_rng(fold), np.random.default_rng([fold, seed, len(model)])
+    truth = of_fold.integers(len(classes), size=rows)
+    scores = of_fold.gumbel(size=(rows, len(classes))) + 0.3 * of_run.gumbel(
+        size=(rows, len(classes))
+    )
+    scores[np.arange(rows), truth] += skill
+    shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    folder = root / f"{model}-{fold}-{seed}-{config.pop('hash8', '0123abcd')}"
+    folder.mkdir(parents=True)
+    settings = {
+        "model": model,
+        "seed": seed,
+        "fold": f"speaker={fold:02d}",
+        "labels": {"name": "made3", "classes": list(classes)},
+        "corpora": ["emodb"],
+        "features": {"audio": {"encoder": "whisper_x", "tokens": 32}, "text": None},
+        "split": {"name": "loso-speaker", "hash": "5eed", "folds": 4, "leaks": []},
+        "marks": [],
+        "versions": {"multimodal-ser": "0.1.0"},
+        "train": {"lr": 0.001},
+        "parameters": 12345,
+    }
+    (folder / "config.json").write_text(json.dumps(settings | config), encoding="utf-8")
+    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "part", "speaker", "label", *(f"p_{name}" for name in classes)])
+        who = f"{fold:02d}" if speaker else ""
+        writer.writerow(["emodb/v", "validation", who, classes[0], *np.eye(len(classes))[1]])
+        for place in of_run.permutation(rows):  # runs need not agree on the rows' order
+            name = classes[truth[place]]
+            writer.writerow([f"emodb/{fold}x{place}", "test", who, name, *shares[place]])
+    return folder
+
+
+def write_experiment(root, models, folds=4, **settings):
+    for model, (skill, seeds) in models.items():
+        for seed in range(seeds):
+            for fold in range(folds):
+                write_run(root, model, fold, seed, skill=skill, **settings)
+    return root

@@ -1,0 +1,212 @@
+"""Any source → mono float32 at 16 kHz, and one error class for all that is not sound."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_sound import pitch, refused, tone, written
+from multimodal_ser.audio import SAMPLE_RATE, audio_hash, audio_info, read_audio
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+FORMATS = [
+    ("a.wav", "PCM_U8", 0.01),
+    ("a.wav", "PCM_16", 1e-4),
+    ("a.wav", "PCM_24", 1e-6),
+    ("a.wav", "PCM_32", 1e-7),
+    ("a.wav", "FLOAT", 0),
+    ("a.wav", "DOUBLE", 0),
+    ("a.flac", "PCM_16", 1e-4),
+    ("a.flac", "PCM_24", 1e-6),
+    ("a.aiff", "PCM_16", 1e-4),
+    ("a.ogg", "VORBIS", 0.1),
+    ("a.ogg", "OPUS", 0.1),
+    ("a.mp3", "MPEG_LAYER_III", 0.1),
+]
+
+
+@pytest.mark.parametrize(("name", "subtype", "off"), FORMATS)
+def test_formats(tmp_path, name, subtype, off):
+    kind = {"format": "OGG"} if name.endswith("ogg") else {}
+    path = written(tmp_path / name, tone(), subtype=subtype, **kind)
+    samples = read_audio(path)
+    assert samples.dtype == np.float32
+    assert samples.shape == (SAMPLE_RATE,)
+    assert np.abs(samples[2000:-2000] - tone()[2000:-2000]).max() <= off
+    info = audio_info(path)
+    assert (info.sample_rate, info.channels, info.frames, info.duration) == (16_000, 1, 16_000, 1.0)
+    for same in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
+        np.testing.assert_array_equal(read_audio(same), samples)
+    with path.open("rb") as stream:
+        np.testing.assert_array_equal(read_audio(stream), samples)
+
+
+def test_content_decides_not_the_ending(tmp_path):
+    path = tmp_path / "OAF_bath_sad.wav"
+    path.write_bytes(written(tmp_path / "a.aiff", tone()).read_bytes())
+    assert len(read_audio(path)) == SAMPLE_RATE
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_rate_and_channels(tmp_path, rate, channels):
+    stereo = np.repeat(tone(1.5, rate)[:, None], channels, axis=1)
+    samples = read_audio(written(tmp_path / "a.wav", stereo, rate, subtype="FLOAT"))
+    assert abs(len(samples) - 1.5 * SAMPLE_RATE) <= 1
+    assert pitch(samples) == pytest.approx(440, abs=1)
+    assert np.abs(samples[500:-500] - tone(1.5)[500 : len(samples) - 500]).max() < 1e-3
+
+
+def test_channels_are_averaged():
+    both = np.stack([tone(), -tone()], axis=1)
+    assert np.abs(read_audio(both, sample_rate=SAMPLE_RATE)).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("array", "first"),
+    [
+        (np.array([-128, 0, 64] * 9, np.int8), [-1, 0, 0.5]),
+        (np.array([0, 128, 192] * 9, np.uint8), [-1, 0, 0.5]),
+        (np.array([-32768, 0, 16384] * 9, np.int16), [-1, 0, 0.5]),
+        (np.array([-(2**31), 0, 2**30] * 9, np.int32), [-1, 0, 0.5]),
+        (np.array([-1.5, 0, 0.5] * 9, np.float64), [-1.5, 0, 0.5]),
+        (np.array([-1, 0, 0.5] * 9, np.float16), [-1, 0, 0.5]),
+    ],
+)
+def test_arrays(array, first):
+    samples = read_audio(array, sample_rate=SAMPLE_RATE)
+    assert samples.dtype == np.float32
+    np.testing.assert_array_equal(samples[:3], np.float32(first))
+    two = read_audio(np.stack([array, array], axis=1), sample_rate=SAMPLE_RATE)
+    np.testing.assert_array_equal(two, samples)
+
+
+def test_arrays_that_are_refused(tmp_path):
+    refused(tone(), "sample_rate=")
+    refused(tone(), "whole numbers", sample_rate=16_000.5)
+    refused(tone(), "allowed", sample_rate=0)
+    refused(np.zeros((2, 16_000)), "transpose", sample_rate=16_000)
+    refused(np.zeros((2, 2, 2)), "shape", sample_rate=16_000)
+    refused(np.zeros(9, np.int64), "int64", sample_rate=16_000)
+    refused(np.zeros(9, complex), "complex", sample_rate=16_000)
+    refused(np.zeros(0), "0 samples", sample_rate=16_000)
+    refused(np.full(9, 1e39), "infinite", sample_rate=16_000)
+    refused([0.0, 1.0], "list")
+    refused(written(tmp_path / "a.wav", tone()), "for arrays only", sample_rate=8_000)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_part_of_a_recording(tmp_path, name):
+    samples = np.concatenate([tone(), tone(hertz=880), tone(hertz=1320)])
+    path = written(tmp_path / name, samples)
+    whole, part = read_audio(path), read_audio(path, start=1.0, end=2.0)
+    assert len(part) == SAMPLE_RATE
+    assert pitch(part) == pytest.approx(880, abs=2)
+    if name in ("a.wav", "a.flac"):
+        np.testing.assert_array_equal(part, whole[16_000:32_000])
+    assert len(read_audio(path, start=2.5)) == 8_000
+    assert len(read_audio(path, start=2.5, end=3.4)) == 8_000
+    assert len(read_audio(path, end=0.25)) == 4_000
+    assert len(read_audio(samples, sample_rate=16_000, start=1, end=1.5)) == 8_000
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(-1, None), (1, 1), (2, 1), (float("nan"), None), (3.5, None), (0, 4.0)]
+)
+def test_parts_that_do_not_exist(tmp_path, start, end):
+    refused(written(tmp_path / "a.wav", tone(3.0)), "start=", start=start, end=end)
+
+
+def test_wrong_paths(tmp_path):
+    refused(tmp_path / "no.wav", "no such file", str(tmp_path))
+    refused(tmp_path, "is a folder")
+    (tmp_path / "empty.wav").touch()
+    refused(tmp_path / "empty.wav", "empty (0 bytes)")
+    refused(b"", "empty")
+    refused(io.StringIO("text"), "binary mode")
+
+
+def test_what_is_no_audio(tmp_path):
+    for name in ("a.wav", "a.mp4", "a.raw"):
+        (tmp_path / name).write_text("file,emotion\na.wav,angry\n")
+        refused(tmp_path / name, "is text, not audio")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / "lfs.wav").write_text(pointer)
+    refused(tmp_path / "lfs.wav", "git lfs pull")
+    (tmp_path / "noise.raw").write_bytes(bytes(range(256)) * 20)
+    refused(tmp_path / "noise.raw", "cannot be read as audio", "Allowed: wav")
+    refused(b"RIFF\x00\x00\x00\x00WAVE" + bytes(9), "cannot be read as audio")
+
+
+def test_empty_and_not_finite(tmp_path):
+    refused(written(tmp_path / "none.wav", tone()[:0]), "0 samples")
+    for bad in (np.nan, np.inf, -np.inf):
+        samples = np.stack([tone(), tone()], axis=1)
+        samples[77, 1] = bad
+        refused(written(tmp_path / "a.wav", samples, subtype="FLOAT"), "NaN or infinite")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.mp3", "vorbis.ogg", "opus.ogg"])
+@pytest.mark.parametrize("keep", [0.5, 0.95])
+def test_truncated(tmp_path, name, keep):
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * SAMPLE_RATE)
+    kind = {"subtype": name[:-4].upper()} if name.endswith("ogg") else {}
+    path = written(tmp_path / name, noise, **kind)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    refused(path, "truncated")
+
+
+def test_streamed_headers_state_no_length(tmp_path):
+    """A writer to a pipe cannot go back: sizes stay 0 or all ones, and the sound is whole."""
+    wav = bytearray(written(tmp_path / "a.wav", tone()).read_bytes())
+    wav[40:44] = wav[4:8] = b"\xff\xff\xff\xff"
+    assert len(read_audio(bytes(wav))) == SAMPLE_RATE
+    flac = bytearray(written(tmp_path / "a.flac", tone(9.0)).read_bytes())
+    flac[21] &= 0xF0
+    flac[22:26] = bytes(4)
+    assert len(read_audio(bytes(flac))) == 9 * SAMPLE_RATE
+    assert audio_info(bytes(flac)).duration == 9.0
+    assert len(read_audio(bytes(flac), start=8.0)) == SAMPLE_RATE
+
+
+def test_a_header_that_claims_hours_takes_no_memory(tmp_path):
+    tracemalloc = pytest.importorskip("tracemalloc")
+    flac = bytearray(written(tmp_path / "a.flac", tone()).read_bytes())
+    flac[22:26] = struct.pack(">I", 2**32 - 1)  # 74 hours
+    wav = bytearray(written(tmp_path / "a.wav", tone()).read_bytes())
+    wav[40:44] = struct.pack("<I", 2_000_000_000)
+    tracemalloc.start()
+    for data in (bytes(flac), bytes(wav)):
+        refused(data, "truncated")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_hash_is_of_the_sound(tmp_path):
+    pcm = (tone() * 32767).astype(np.int16)
+    wav = read_audio(written(tmp_path / "a.wav", pcm))
+    flac = read_audio(written(tmp_path / "a.flac", pcm))
+    assert audio_hash(wav) == audio_hash(flac) == audio_hash(wav.astype(float))
+    assert audio_hash(wav) != audio_hash(wav[1:])
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="shared/data is not here")
+@pytest.mark.parametrize(
+    ("pattern", "least"), [("emodb/wav/*.flac", 1.0), ("cremad/AudioWAV/*.wav", 1.0)]
+)
+def test_real_recordings(pattern, least):
+    paths = sorted(DATA.glob(pattern))[:31]
+    assert paths
+    for path in paths:
+        samples = read_audio(path)
+        assert len(samples) >= least * SAMPLE_RATE
+        assert 0 < np.abs(samples).max() <= 1
+        assert audio_info(path).frames == len(samples)

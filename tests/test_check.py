@@ -1,0 +1,133 @@
+"""The corpus check finds each kind of fault, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from made_corpora import LFS_POINTER, MAKERS, make_cremad, write_sound
+from multimodal_ser.check import PROBLEMS, Finding, check
+from multimodal_ser.corpora import CORPORA, Utterance
+from multimodal_ser.errors import SerError
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def row(path: Path, **fields: object) -> Utterance:
+    return Utterance(f"t/{path.stem}", "t", "anger", str(path), **fields)  # type: ignore[arg-type]
+
+
+def problems(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.id.removeprefix("t/"), finding.problem) for finding in findings]
+
+
+def write(path: Path, samples: np.ndarray, rate: int = 16_000) -> Utterance:
+    soundfile.write(path, samples, rate)
+    return row(path)
+
+
+def test_good_recordings_give_nothing(tmp_path: Path) -> None:
+    make_cremad(tmp_path, sound=True)
+    utterances = CORPORA["cremad"].read(tmp_path).utterances
+    assert check([*utterances, Utterance("cremad/words", "cremad", "ANG", text="no sound")]) == []
+
+
+def faulty(folder: Path) -> list[Utterance]:
+    """Three good recordings, and one of each fault among them."""
+    tone = np.round(0.4 * 2**15 * np.sin(np.arange(16_000) / 9)) / 2**15  # exact in 16 bits
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "pointer.wav").write_text(LFS_POINTER)
+    (folder / "text.wav").write_text("This is no recording. " * 99)
+    whole = write_sound(folder / "whole.wav", "whole").read_bytes()
+    (folder / "header.wav").write_bytes(whole[:44])
+    (folder / "good.flac").touch()
+    return [
+        row(folder / "gone.wav"),
+        row(folder / "empty.wav"),
+        row(folder / "pointer.wav"),
+        row(folder / "text.wav"),
+        row(folder / "whole.wav"),
+        write(folder / "nothing.wav", np.zeros(0)),
+        write(folder / "short.wav", tone[:1000]),
+        write(folder / "silent.wav", np.zeros(16_000)),
+        write(folder / "quiet.wav", tone / 1000),
+        write(folder / "silent_too.wav", np.zeros(16_000)),
+        write(folder / "clipped.wav", np.clip(4 * tone, -1, 1)),
+        write(folder / "good.flac", tone),
+        write(folder / "again.wav", tone),
+        write(folder / "rate.wav", 0.2 * np.sin(np.arange(48_000) / 20), 48_000),
+    ]
+
+
+def test_every_fault_is_found_and_none_ends_the_check(tmp_path: Path) -> None:
+    findings = check(faulty(tmp_path))
+    assert problems(findings) == [
+        ("gone", "missing"),
+        ("empty", "empty"),
+        ("pointer", "unreadable"),
+        ("text", "unreadable"),
+        ("nothing", "empty"),
+        ("short", "too short"),
+        ("silent", "silent"),
+        ("quiet", "silent"),
+        ("silent_too", "silent"),
+        ("clipped", "clipped"),
+        ("again", "duplicate"),
+        ("rate", "rate"),
+    ]
+    assert {finding.problem for finding in findings} == set(PROBLEMS)
+    details = {finding.id: finding.detail for finding in findings}
+    assert "git lfs pull" in details["t/pointer"]
+    assert details["t/again"] == "the same samples as t/good"
+    assert details["t/rate"].startswith("48000 Hz, where ")
+    assert details["t/short"] == "0.062 s, less than 0.1 s"
+
+
+def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
+    utterances = faulty(tmp_path)
+    assert check(utterances, workers=1) == check(utterances, workers=4)
+
+
+def test_limits_are_the_callers(tmp_path: Path) -> None:
+    utterances = faulty(tmp_path)
+    kinds = {kind for _, kind in problems(check(utterances, shortest=0, silence=-80, clipped=1))}
+    assert kinds == {"missing", "empty", "unreadable", "silent", "duplicate", "rate"}
+    with pytest.raises(SerError, match="clipped=2"):
+        check(utterances, clipped=2)
+
+
+def test_parts_of_one_recording_are_judged_by_themselves(tmp_path: Path) -> None:
+    tone = 0.4 * np.sin(np.arange(32_000) / 9 + np.arange(32_000) ** 2 / 1e7)
+    tone[16_000:] = 0
+    write(tmp_path / "long.wav", tone)
+    parts = [
+        Utterance("t/sound", "t", "anger", str(tmp_path / "long.wav"), start=0.0, end=1.0),
+        Utterance("t/silence", "t", "anger", str(tmp_path / "long.wav"), start=1.0, end=2.0),
+        Utterance("t/beyond", "t", "anger", str(tmp_path / "long.wav"), start=5.0, end=6.0),
+    ]
+    assert problems(check(parts)) == [("silence", "silent"), ("beyond", "unreadable")]
+
+
+def test_a_corpus_recorded_at_a_low_rate_is_said_once(tmp_path: Path) -> None:
+    for key in ("a", "b"):
+        write_sound(tmp_path / f"{key}.wav", key, rate=8_000)
+    findings = check([row(tmp_path / "a.wav"), row(tmp_path / "b.wav")])
+    assert findings == [Finding("t", "rate", "recorded at 8000 Hz: nothing above 4000 Hz is in it")]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_stand_ins_are_unreadable_one_by_one(name: str, tmp_path: Path) -> None:
+    built = MAKERS[name](tmp_path)
+    findings = check(CORPORA[name].read(built.root).utterances)
+    assert {finding.problem for finding in findings} == {"unreadable"}
+    assert sorted(finding.id for finding in findings) == sorted(built.emotions)
+
+
+@pytest.mark.skipif(
+    not (DATA / "cremad").exists(), reason="the development data is not beside this checkout"
+)
+def test_genuine_recordings_are_sound() -> None:
+    assert check(CORPORA["cremad"].read(DATA / "cremad").utterances) == []

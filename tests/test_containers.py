@@ -1,0 +1,77 @@
+"""The sound of mp4, mkv, webm and avi, through the extra 'video'."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from made_sound import pitch, refused, tone
+from multimodal_ser.audio import SAMPLE_RATE, audio_info, read_audio
+
+
+def container(path, samples, rate=48_000, codec="aac", **options):
+    """A file with one stereo sound track, made by FFmpeg."""
+    av = pytest.importorskip("av", reason="the extra 'video' is not installed")
+    with av.open(str(path), "w", options=options) as file:
+        stream = file.add_stream(codec, rate=rate, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(np.stack([samples, samples]), "f4"), "fltp", "stereo"
+        )
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(stream.format, "stereo", rate, stream.frame_size or None)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "aac"), ("a.m4a", "aac"), ("a.mkv", "aac"), ("a.webm", "libopus"), ("a.avi", "mp2")],
+)
+def test_containers(tmp_path, name, codec):
+    sound = np.concatenate([tone(rate=48_000, hertz=hz) for hz in (440, 880, 1320)])
+    path = container(tmp_path / name, sound, codec=codec)
+    samples = read_audio(path)
+    assert abs(len(samples) - 3 * SAMPLE_RATE) < 0.1 * SAMPLE_RATE
+    assert pitch(samples[:SAMPLE_RATE]) == pytest.approx(440, abs=2)
+    assert np.abs(samples).max() == pytest.approx(0.5, abs=0.2)
+    info = audio_info(path)
+    assert (info.sample_rate, info.channels) == (48_000, 2)
+    assert info.duration == pytest.approx(3.0, abs=0.1)
+    np.testing.assert_array_equal(read_audio(path.read_bytes()), samples)
+    part = read_audio(path, start=1.25, end=1.75)
+    assert len(part) == 8_000
+    # Matroska rounds times to milliseconds, 16 samples.
+    shifts = [part[500:-500] - samples[20_500 + k : 27_500 + k] for k in range(-16, 17)]
+    assert min(np.abs(shift).max() for shift in shifts) < 0.1
+    refused(path, "beyond", start=9.0)
+
+
+def test_broken_containers(tmp_path):
+    path = container(tmp_path / "dia125_utt3.mp4", tone(3.0, 48_000))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    refused(path, "cannot be read as audio")
+    path = container(tmp_path / "a.mp4", tone(9.0, 48_000), movflags="faststart")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(path, "truncated")
+
+
+def test_a_video_without_sound(tmp_path):
+    av = pytest.importorskip("av", reason="the extra 'video' is not installed")
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 16
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    refused(tmp_path / "a.mp4", "no sound track")
+
+
+def test_containers_need_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(99))
+    refused(tmp_path / "a.mp4", "pip install 'multimodal-ser[video]'")

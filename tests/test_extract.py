@@ -1,0 +1,216 @@
+"""Extraction: what is kept, what fails and why, and what a second call does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from multimodal_ser.corpora.utterance import Utterance, read_manifest
+from multimodal_ser.encoders.base import EncoderInfo, Exposure
+from multimodal_ser.errors import EncoderError, FeatureError
+from multimodal_ser.features import FeatureStore, extract, pool_frames
+from multimodal_ser.features.chunks import batches
+
+DIM = 3
+
+
+def info(modality="audio", **changes):
+    seen = {"made": Exposure("labels", "a test says so")}
+    return replace(EncoderInfo("fake", modality, DIM, 100.0, "ab12", "1,2", seen), **changes)
+
+
+class FakeEncoder:
+    """One frame per 160 samples (or per word); items and sentences with a marker fail."""
+
+    def __init__(self, **changes):
+        self.info = info(**changes)
+        self.batches = []
+
+    def __call__(self, items):
+        self.batches.append(len(items))
+        if any("BAD" in item if isinstance(item, str) else len(item) == 777 for item in items):
+            raise EncoderError("a bad item")
+        return [self.encode(item) for item in items]
+
+    def encode(self, item):
+        if isinstance(item, str):
+            return np.array([[len(word), 1.0, 2.0] for word in item.split()], dtype=np.float32)
+        frames = item[: len(item) // 160 * 160].reshape(-1, 160)
+        return np.stack([frames.mean(1), frames.max(1), frames.std(1)], axis=1)
+
+
+def made_corpus(folder: Path, count: int = 10, samples: int = 1600) -> list[Utterance]:
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        path = folder / f"{number:02d}.wav"
+        sound = noise.uniform(-0.5, 0.5, samples + 320 * (number % 4))
+        soundfile.write(path, sound, 16_000, subtype="PCM_16")
+        rows.append(Utterance(f"made/{number:02d}", "made", "joy", str(path), f"word {number} x"))
+    return rows
+
+
+def test_extraction_keeps_what_the_encoder_gives(tmp_path):
+    rows = made_corpus(tmp_path / "wav")
+    result = extract(rows, FakeEncoder(), tmp_path / "out", tokens=4, dtype="float32")
+    assert result.path == tmp_path / "out" / "made" / "fake.safetensors"
+    assert (result.done, result.failures) == (10, {})
+    store = FeatureStore.open(result.path)
+    assert list(store.ids) == [row.id for row in rows]
+    assert store.header.exposure == info().exposure
+    assert len(set(store.audio_hashes.values())) == 10
+    samples = soundfile.read(rows[3].audio, dtype="float32")[0]
+    expected = pool_frames(FakeEncoder().encode(samples), 4)
+    np.testing.assert_allclose(store["made/03"], expected, rtol=1e-6)
+    assert read_manifest(result.path.parent / "manifest.jsonl") == rows
+    assert sorted(file.name for file in result.path.parent.iterdir()) == [
+        "fake.safetensors",
+        "manifest.jsonl",
+    ]
+
+
+def test_failures_are_listed_and_the_rest_is_kept(tmp_path):
+    rows = made_corpus(tmp_path / "wav")
+    Path(rows[1].audio).unlink()
+    Path(rows[2].audio).write_bytes(b"no sound")
+    soundfile.write(rows[4].audio, np.ones(777) * 0.1, 16_000)  # the encoder fails on it
+    rows[5] = replace(rows[5], audio=None)
+    rows[6] = replace(rows[6], start=5.0, end=6.0)
+    encoder = FakeEncoder()
+    result = extract(rows, encoder, tmp_path / "out", chunk=4)
+    store = FeatureStore.open(result.path)
+    assert list(result.failures) == [rows[i].id for i in (1, 2, 4, 5, 6)]
+    assert "01.wav" in result.failures["made/01"]
+    assert result.failures["made/04"] == "a bad item"
+    assert list(store.ids) == [rows[i].id for i in (0, 3, 7, 8, 9)]
+    assert list(store.audio_hashes) == list(store.ids)
+    with pytest.raises(FeatureError, match="bad item"):
+        store["made/04"]
+
+
+def test_nan_from_an_encoder_is_a_failure_and_overflow_ends_the_run(tmp_path):
+    class Broken(FakeEncoder):
+        value = np.nan
+
+        def encode(self, item):
+            return super().encode(item) * (self.value if len(item) == 1600 else 1)
+
+    rows = made_corpus(tmp_path / "wav", 4)
+    result = extract(rows, Broken(), tmp_path / "a")
+    assert list(result.failures) == ["made/00"]
+    Broken.value = 1e7
+    with pytest.raises(FeatureError, match="--dtype float32"):
+        extract(rows, Broken(), tmp_path / "b")
+    assert extract(rows, Broken(), tmp_path / "b", dtype="float32").done == 4
+
+
+def test_nothing_is_written_where_everything_fails(tmp_path):
+    rows = [replace(row, audio="/nowhere/a.wav") for row in made_corpus(tmp_path / "wav", 3)]
+    with pytest.raises(FeatureError, match=r"all 3 utterances failed.*made/00"):
+        extract(rows, FakeEncoder(), tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out" / "made").iterdir()] == ["manifest.jsonl"]
+
+
+def test_words_are_kept_as_tokens_and_the_last_ones_cut(tmp_path):
+    rows = made_corpus(tmp_path / "wav", 4)
+    rows[1] = replace(rows[1], text="a bb ccc dddd eeeee")
+    rows[2] = replace(rows[2], text=" ")
+    rows[3] = replace(rows[3], text="BAD")
+    result = extract(rows, FakeEncoder(modality="text"), tmp_path / "out", tokens=3)
+    store = FeatureStore.open(result.path)
+    assert store["made/01"][:, 0].tolist() == [1, 2, 3]
+    assert result.truncated == store.header.truncated == 1
+    assert result.failures == {"made/02": "it has no words", "made/03": "a bad item"}
+    assert not store.audio_hashes
+    pooled = extract(rows, FakeEncoder(modality="text"), tmp_path / "mean", tokens=1)
+    assert FeatureStore.open(pooled.path)["made/01"].tolist() == [[3, 1, 2]]
+    first = extract(rows, FakeEncoder(modality="text", pool="first"), tmp_path / "cls", tokens=1)
+    assert FeatureStore.open(first.path)["made/01"].tolist() == [[1, 1, 2]]
+    assert first.truncated == 0
+
+
+@pytest.mark.parametrize(("modality", "lacks"), [("text", "words"), ("audio", "recordings")])
+def test_a_corpus_without_what_the_encoder_reads_is_one_error(tmp_path, modality, lacks):
+    rows = [Utterance("made/0", "made", "joy"), Utterance("made/1", "made", "joy")]
+    with pytest.raises(FeatureError, match=lacks):
+        extract(rows, FakeEncoder(modality=modality), tmp_path)
+
+
+def test_several_corpora_repeated_ids_and_odd_settings_are_refused(tmp_path):
+    rows = made_corpus(tmp_path / "wav", 2)
+    with pytest.raises(FeatureError, match="2 corpora"):
+        extract([*rows, Utterance("b/0", "b", "joy")], FakeEncoder(), tmp_path)
+    with pytest.raises(FeatureError, match="twice"):
+        extract([*rows, *rows], FakeEncoder(), tmp_path)
+    with pytest.raises(FeatureError, match="tokens=0"):
+        extract(rows, FakeEncoder(), tmp_path, tokens=0)
+
+
+def test_batches_stay_within_their_budget():
+    seconds = {f"{n:02d}": float(n % 7 + 1) for n in range(40)}
+    made = list(batches(seconds, 12.0))
+    assert sorted(key for batch in made for key in batch) == sorted(seconds)
+    assert all(len(b) == 1 or max(seconds[k] for k in b) * len(b) <= 12 for b in made)
+    assert len(made) < 25
+
+
+def test_a_finished_file_is_kept_and_other_settings_show_both(tmp_path):
+    rows, out = made_corpus(tmp_path / "wav", 4), tmp_path / "out"
+    path = extract(rows, FakeEncoder(), out).path
+    before, again = path.read_bytes(), FakeEncoder()
+    extract(rows, again, out)
+    assert again.batches == []
+    for changes in [{"tokens": 1}, {"dtype": "float32"}]:
+        with pytest.raises(FeatureError, match=r"asked for.*--overwrite"):
+            extract(rows, FakeEncoder(), out, **changes)
+    with pytest.raises(FeatureError, match="weights is 'ab12', asked for 'ff'"):
+        extract(rows, FakeEncoder(weights="ff"), out)
+    with pytest.raises(FeatureError, match="another manifest"):
+        extract(rows[:3], FakeEncoder(), out)
+    assert path.read_bytes() == before
+    assert extract(rows, FakeEncoder(), out, tokens=1, overwrite=True).done == 4
+    assert FeatureStore.open(path).header.tokens == 1
+
+
+def test_failures_are_tried_again_only_when_asked(tmp_path):
+    rows, out = made_corpus(tmp_path / "wav", 6), tmp_path / "out"
+    good = Path(rows[2].audio).read_bytes()
+    Path(rows[2].audio).write_bytes(b"")
+    assert list(extract(rows, FakeEncoder(), out).failures) == ["made/02"]
+    Path(rows[2].audio).write_bytes(good)
+    assert list(extract(rows, FakeEncoder(), out).failures) == ["made/02"]
+    encoder = FakeEncoder()
+    result = extract(rows, encoder, out, retry_failed=True)
+    assert (result.failures, encoder.batches) == ({}, [1])
+    whole = extract(rows, FakeEncoder(), tmp_path / "whole")
+    assert whole.path.read_bytes() == result.path.read_bytes()
+
+
+def test_left_over_parts_of_other_settings_are_discarded(tmp_path, caplog):
+    class Stops(FakeEncoder):
+        def __call__(self, items):
+            if len(self.batches) == 2:
+                raise KeyboardInterrupt
+            return super().__call__(items)
+
+    rows, out = made_corpus(tmp_path / "wav", 8), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        extract(rows, Stops(), out, chunk=2)
+    parts = out / "made" / ".fake.parts"
+    assert len(list(parts.glob("*.safetensors"))) == 2
+    (parts / "000001.safetensors").write_bytes(b"damaged")
+    encoder = FakeEncoder()
+    with caplog.at_level("INFO"):
+        extract(rows, encoder, out, chunk=2)
+    assert "resuming: 2 of 8" in caplog.text
+    assert encoder.batches == [2, 2, 2]
+    with pytest.raises(KeyboardInterrupt):
+        extract(rows, Stops(), tmp_path / "b", chunk=2)
+    with caplog.at_level("INFO"):
+        extract(rows, FakeEncoder(), tmp_path / "b", chunk=2, tokens=2)
+    assert "discarding" in caplog.text

@@ -1,0 +1,248 @@
+"""Features of a user's own and the original's pickles: matched, checked, or refused."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import FeatureError
+from multimodal_ser.features import FeatureStore, import_features
+from multimodal_ser.features.rows import read_ids
+
+MELD = Path(__file__).parents[2] / "shared" / "data" / "meld"
+WORDS = ["ang", "hap", "neu", "sad", "exc", "ang"]
+UTTERANCES = [Utterance(f"iemocap/u{n}", "iemocap", word) for n, word in enumerate(WORDS)]
+IDS = [row.id for row in UTTERANCES]
+VECTORS = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
+
+
+def imported(tmp_path, source, modality="audio", **options):
+    out = tmp_path / "out"
+    options = {"dtype": "float32", "overwrite": True, **options}
+    result = import_features(source, UTTERANCES, out, "mine", modality, **options)
+    return result, FeatureStore.open(result.path)
+
+
+def check_vectors(store, ids=IDS, vectors=VECTORS):
+    assert list(store.ids) == list(ids)
+    for key, vector in zip(ids, vectors, strict=True):
+        np.testing.assert_array_equal(store[key], np.atleast_2d(vector))
+
+
+def test_npy_with_a_list_of_ids(tmp_path):
+    np.save(tmp_path / "a.npy", VECTORS[::-1])
+    (tmp_path / "a.txt").write_text("\n".join(key.removeprefix("iemocap/") for key in IDS[::-1]))
+    result, store = imported(
+        tmp_path, tmp_path / "a.npy", ids=tmp_path / "a.txt", trained_on=["iemocap=labels"]
+    )
+    check_vectors(store)
+    assert (result.done, result.missing, result.unknown) == (6, [], [])
+    assert store.header.exposure["iemocap"].saw == "labels"
+    assert (store.header.encoder, store.header.tokens, store.header.dim) == ("mine", 1, 5)
+    assert len(store.header.weights) == 64
+    (tmp_path / "a.json").write_text(str(IDS[::-1]).replace("'", '"'))
+    check_vectors(imported(tmp_path, tmp_path / "a.npy", ids=tmp_path / "a.json")[1])
+
+
+def test_npz_with_ids_inside_and_several_arrays(tmp_path):
+    source = tmp_path / "a.npz"
+    np.savez(source, ids=np.array([*IDS[1:], "iemocap/other"]), good=VECTORS, bad=VECTORS[:, :2])
+    with pytest.raises(FeatureError, match=r"good, bad.*--key"):
+        imported(tmp_path, source)
+    result, store = imported(tmp_path, source, key="good")
+    check_vectors(store, IDS[1:], VECTORS[:-1])
+    assert (result.missing, result.unknown) == ([IDS[0]], ["iemocap/other"])
+    assert "a.npz" in store.header.failures[IDS[0]]
+    assert store.header.layers == "good"
+
+
+def test_matrices_are_kept_or_brought_down_to_tokens(tmp_path):
+    frames = np.random.default_rng(0).normal(size=(6, 8, 5)).astype("f4")
+    np.save(tmp_path / "a.npy", frames)
+    check_vectors(imported(tmp_path, tmp_path / "a.npy", rows="manifest")[1], IDS, frames)
+    _, store = imported(tmp_path, tmp_path / "a.npy", rows="manifest", tokens=1)
+    np.testing.assert_allclose(store[IDS[0]][0], frames[0].mean(0), atol=1e-6)
+
+
+def test_rows_by_the_manifest_need_equal_counts(tmp_path):
+    np.save(tmp_path / "a.npy", VECTORS)
+    check_vectors(imported(tmp_path, tmp_path / "a.npy", rows="manifest")[1])
+    np.save(tmp_path / "a.npy", VECTORS[:5])
+    with pytest.raises(FeatureError, match="has 5 rows, but the manifest has 6"):
+        imported(tmp_path, tmp_path / "a.npy", rows="manifest")
+    with pytest.raises(FeatureError, match=r"--ids.*--rows manifest"):
+        imported(tmp_path, tmp_path / "a.npy")
+
+
+def test_parquet_with_lists_matrices_and_numeric_columns(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+
+    source = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(
+        pyarrow.table({"id": IDS, "label": [9] * 6, "vector": VECTORS.tolist()}), source
+    )
+    check_vectors(imported(tmp_path, source)[1])
+    columns = {f"f{n}": VECTORS[:, n] for n in range(5)}
+    table = pyarrow.table({"number": list(range(6)), "label": [9] * 6, **columns})
+    pyarrow.parquet.write_table(table, source)
+    check_vectors(imported(tmp_path, source, id_format="u{number}")[1])
+    matrices = [[row.tolist()] * 2 for row in VECTORS]
+    pyarrow.parquet.write_table(pyarrow.table({"id": IDS, "m": matrices}), source)
+    assert imported(tmp_path, source)[1][IDS[0]].shape == (2, 5)
+    source.write_bytes(b"PAR1 no")
+    with pytest.raises(FeatureError, match="parquet"):
+        imported(tmp_path, source)
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(FeatureError, match=r"multimodal-ser\[parquet\]"):
+        imported(tmp_path, tmp_path / "a.parquet")
+
+
+def test_ids_of_a_table_are_made_by_a_template(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("Dialogue_ID,Utterance_ID,x\n3,1,a\n3,2,b\n")
+    assert read_ids(path, "dia{Dialogue_ID}_utt{Utterance_ID}") == ["dia3_utt1", "dia3_utt2"]
+    with pytest.raises(FeatureError, match="Dialogue_ID, Utterance_ID, x"):
+        read_ids(path, "{Dialog}")
+    with pytest.raises(FeatureError, match="--id-format"):
+        read_ids(path)
+
+
+def test_what_cannot_be_matched_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", ids=np.array(["x"] * 6), v=VECTORS)
+    with pytest.raises(FeatureError, match="repeat"):
+        imported(tmp_path, tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", ids=np.array(list("abcdef")), v=VECTORS)
+    with pytest.raises(FeatureError, match=r"none of its 6 ids.*'a'.*iemocap/u0"):
+        imported(tmp_path, tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", ids=np.array(IDS[:3]), v=VECTORS)
+    with pytest.raises(FeatureError, match=r"6 rows.*3"):
+        imported(tmp_path, tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("value", [np.array(["a"] * 6), np.ones(6), np.float32(1), np.ones((6, 0))])
+def test_values_that_are_no_rows_of_numbers_are_refused(tmp_path, value):
+    np.save(tmp_path / "a.npy", value)
+    with pytest.raises(FeatureError, match=r"a\.npy"):
+        imported(tmp_path, tmp_path / "a.npy", rows="manifest")
+
+
+def test_odd_arguments_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", VECTORS)
+    source, good = tmp_path / "a.npy", {"rows": "manifest"}
+    for says, options in [
+        ("--trained-on", {"trained_on": ["iemocap"], **good}),
+        ("--trained-on", {"trained_on": ["iemocap=maybe"], **good}),
+        ("unknown rows", {"rows": "order"}),
+        ("unknown modality", {"modality": "video", **good}),
+        ("tokens=0", {"tokens": 0, **good}),
+    ]:
+        with pytest.raises(FeatureError, match=says):
+            imported(tmp_path, source, **options)
+    imported(tmp_path, source, **good)
+    with pytest.raises(FeatureError, match=r"exists.*--overwrite"):
+        imported(tmp_path, source, overwrite=False, **good)
+    for name, says in [("b.npy", "no file"), ("a.txt", "ending")]:
+        (tmp_path / "a.txt").touch()
+        with pytest.raises(FeatureError, match=says):
+            imported(tmp_path, tmp_path / name, **good)
+
+
+@pytest.mark.skipif(not MELD.exists(), reason="development data (shared/data/meld) is not here")
+def test_meld_dev_features_by_its_own_table(tmp_path):
+    with (MELD / "dev_features.csv").open(encoding="utf-8") as file:
+        keys = [
+            f"meld/dev/dia{r['Dialogue_ID']}_utt{r['Utterance_ID']}" for r in csv.DictReader(file)
+        ]
+    rows = [Utterance(key, "meld", "joy") for key in sorted(keys)]
+    result = import_features(
+        MELD / "dev_features.npz", rows, tmp_path, "roberta", "text", key="text_roberta_base",
+        ids=MELD / "dev_features.csv", id_format="meld/dev/dia{Dialogue_ID}_utt{Utterance_ID}",
+    )  # fmt: skip
+    assert (result.done, result.missing, result.unknown) == (1108, [], [])
+    with np.load(MELD / "dev_features.npz") as theirs:
+        array = theirs["text_roberta_base"]
+    store = FeatureStore.open(result.path)
+    np.testing.assert_array_equal(store[keys[17]][0], array[17].astype("f4"))
+
+
+def original_rows(labels=(0, 1, 2, 3, 1, 0)):
+    """As the original's scripts write them: tensors that are views of larger storages."""
+    whole = torch.from_numpy(np.stack([VECTORS, VECTORS * 2]))
+    return [
+        {
+            "text_embed": whole[1, n],
+            "audio_embed": torch.from_numpy(VECTORS[n]).float(),
+            "label": torch.tensor(np.int64(label)),
+        }
+        for n, label in enumerate(labels)
+    ]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_the_originals_layout_in_every_protocol(tmp_path, protocol):
+    source = tmp_path / "IEMOCAP_BERT_emotion2vec_train.pkl"
+    source.write_bytes(pickle.dumps(original_rows(), protocol))
+    check_vectors(imported(tmp_path, source, rows="manifest")[1])
+    check_vectors(imported(tmp_path, source, "text", rows="manifest")[1], IDS, VECTORS * 2)
+    with pytest.raises(FeatureError, match=r"audio_embed.*--key|text_embed, audio_embed.*--key"):
+        imported(tmp_path, source, key="ecapa", rows="manifest")
+    with pytest.raises(FeatureError, match="--rows manifest"):
+        imported(tmp_path, source)
+
+
+def test_integer_labels_are_checked_only_in_the_order_given(tmp_path):
+    source = tmp_path / "train.pkl"
+    order = ["anger", "happiness", "neutral", "sadness"]
+    source.write_bytes(pickle.dumps(original_rows()))
+    check_vectors(imported(tmp_path, source, rows="manifest", labels=order)[1])
+    swapped = original_rows((0, 1, 3, 2, 1, 0))  # the original's IEMOCAP script: sadness 2
+    source.write_bytes(pickle.dumps(swapped))
+    imported(tmp_path, source, rows="manifest")
+    with pytest.raises(FeatureError, match=r"row 2 has label 3, which is 'sadness'.*'neu'"):
+        imported(tmp_path, source, rows="manifest", labels=order)
+    swapped_order = ["anger", "happiness", "sadness", "neutral"]
+    imported(tmp_path, source, rows="manifest", labels=swapped_order)
+    source.write_bytes(pickle.dumps(original_rows((0, 1, 2, 7, 1, 0))))
+    with pytest.raises(FeatureError, match="no class"):
+        imported(tmp_path, source, rows="manifest", labels=order)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"id": IDS, "audio_embed": VECTORS, "label": np.arange(6)},
+        {"ids": np.array(IDS), "audio_embed": torch.from_numpy(VECTORS)},
+        dict(zip(IDS, VECTORS, strict=True)),
+        OrderedDict(zip(IDS, map(torch.from_numpy, VECTORS), strict=True)),
+        [
+            {"id": key, "audio_features": row.tolist()}
+            for key, row in zip(IDS, VECTORS, strict=True)
+        ],
+        {"id": np.array(IDS, dtype=object), "audio": np.array([*VECTORS, None], dtype=object)[:6]},
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_other_layouts_with_ids(tmp_path, content, protocol):
+    source = tmp_path / "a.pkl"
+    source.write_bytes(pickle.dumps(content, protocol))
+    check_vectors(imported(tmp_path, source)[1])
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_files_of_torch_save(tmp_path, as_zip):
+    source = tmp_path / "a.pt"
+    torch.save(original_rows(), source, _use_new_zipfile_serialization=as_zip)
+    check_vectors(imported(tmp_path, source, rows="manifest")[1])

@@ -1,0 +1,176 @@
+"""Which runs a report puts together, which it leaves out and says so, which it refuses."""
+
+import re
+
+import numpy as np
+import pytest
+
+from made_runs import CLASSES, write_experiment, write_run
+from multimodal_ser.errors import SerError
+from multimodal_ser.report import csv_table, latex_table, report, summarise, text_table
+
+
+def test_missing_runs_are_left_out_and_said(tmp_path):
+    write_experiment(tmp_path, {"audio": (2.0, 3), "linear": (1.0, 1)})
+    (tmp_path / "audio-2-1-0123abcd" / "config.json").unlink()
+    summary = summarise(tmp_path)
+    row = next(row for row in summary.rows if row.name == "audio")
+    assert row.seeds == (0, 2)
+    assert "audio, seed 1, lacks fold speaker=02: seed 1 left out" in summary.missing
+    assert "audio counts 2 of 3 seeds (0, 2)" in summary.missing
+    assert "missing: audio, seed 1" in text_table(summary)
+    assert "missing: audio, seed 1" in latex_table(summary)
+    assert "audio, seed 1" in csv_table(summary)
+
+
+def test_models_are_compared_on_common_folds_only(tmp_path):
+    write_experiment(tmp_path, {"audio": (2.0, 1)}, folds=3)
+    write_experiment(tmp_path, {"linear": (1.0, 1)}, folds=2)
+    summary = summarise(tmp_path)
+    assert summary.folds == ("speaker=00", "speaker=01")
+    assert summary.utterances == 36
+    assert summary.missing == (
+        "linear has no run of fold speaker=02",
+        "the table covers 2 of 3 folds, those that every model has",
+        "3 of the split's 4 folds have been run",
+    )
+
+
+def test_no_common_fold_is_an_error(tmp_path):
+    write_run(tmp_path, "audio", 0, 0)
+    write_run(tmp_path, "linear", 1, 0)
+    with pytest.raises(SerError, match="no fold in common"):
+        summarise(tmp_path)
+
+
+def test_unfinished_folders_are_ignored(tmp_path):
+    experiment = write_experiment(tmp_path, {"linear": (1.0, 1)})
+    before = text_table(summarise(experiment))
+    (experiment / ".audio-0-0-partial").mkdir()
+    (experiment / ".audio-0-0-partial" / "config.json").write_text("{")
+    (experiment / "half").mkdir()
+    report(experiment)
+    assert text_table(summarise(experiment)) == before
+
+
+def test_two_settings_of_one_model_never_melt_into_one_row(tmp_path):
+    write_experiment(tmp_path, {"audio": (2.0, 1)})
+    write_experiment(tmp_path, {"audio": (2.0, 1)}, train={"lr": 0.1}, hash8="ffff0000")
+    assert sorted(row.name for row in summarise(tmp_path).rows) == [
+        "audio (lr 0.001)",
+        "audio (lr 0.1)",
+    ]
+
+
+def test_the_same_run_twice_is_an_error(tmp_path):
+    write_run(tmp_path, "audio", 0, 0)
+    write_run(tmp_path, "audio", 0, 0, hash8="ffff0000")
+    with pytest.raises(SerError, match="same model, fold and seed"):
+        summarise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"split": {"name": "k5", "hash": "other"}}, "different splits"),
+        ({"classes": CLASSES[::-1]}, "one class set"),
+        ({"rows": 17}, "test rows are not those"),
+    ],
+)
+def test_runs_that_cannot_stand_together_are_refused(tmp_path, settings, words):
+    write_run(tmp_path, "audio", 0, 0)
+    write_run(tmp_path, "linear", 0, 0, **settings)
+    with pytest.raises(SerError, match=words):
+        summarise(tmp_path)
+
+
+def test_a_class_without_a_test_row_keeps_all_names_in_place(tmp_path):
+    folder = write_run(tmp_path, "linear", 0, 0)
+    path = folder / "predictions.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if ",test,00,joy," not in line))
+    summary = summarise(tmp_path)
+    assert np.isnan(summary.best.recalls[1].mean)
+    assert not np.isnan(summary.best.recalls[2].mean)
+    assert summary.best.confusion[1].sum() == 0
+    assert "no utterance of joy: UA averages the other classes" in summary.cautions
+    assert report(tmp_path).exists()
+
+
+def test_one_speaker_gives_scores_without_interval(tmp_path):
+    write_run(tmp_path, "audio", 0, 0)
+    write_run(tmp_path, "linear", 0, 0)
+    summary = summarise(tmp_path)
+    assert summary.best.scores["UA"].low is None
+    assert any("interval cannot be estimated" in line for line in summary.cautions)
+    assert "cannot be estimated from one speaker" in text_table(summary)
+    assert report(tmp_path).exists()
+
+
+def test_unknown_speakers_are_said(tmp_path):
+    write_experiment(tmp_path, {"linear": (1.0, 1)}, speaker=False)
+    summary = summarise(tmp_path)
+    assert (summary.by, summary.clusters) == ("utterance", 72)
+    assert "clustered by utterance: no speakers known" in text_table(summary)
+    assert "95 % interval over utterances" in text_table(summary)
+
+
+def test_validation_rows_can_be_scored_instead(tmp_path):
+    write_experiment(tmp_path, {"linear": (1.0, 1)})
+    assert summarise(tmp_path, part="validation").best.scores["WA"].mean == 0
+    with pytest.raises(SerError, match="choose one of: test, validation"):
+        summarise(tmp_path, part="train")
+
+
+def _swap(text, old, new):
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: text[: len(text) * 2 // 3].rpartition(",")[0], "another length"),
+        (lambda text: _swap(text, "p_joy", "p_sad"), "class order"),
+        (lambda text: _swap(text, "p_anger,p_joy", "p_joy,p_anger"), "class order"),
+        (lambda text: _swap(text, "speaker", "who"), "lacks the column speaker"),
+        (lambda text: re.sub(r"test,00,\w+,", "test,00,rage,", text), "unknown class"),
+        (lambda text: re.sub(r",[\d.e-]+\r?\n", ",oops\n", text), "no number"),
+        (lambda text: re.sub(r"(joy|anger),[\d.e-]+", r"\1,nan", text), "distribution"),
+        (lambda text: re.sub(r"emodb/0x\d+", "emodb/0x1", text), "stands in it twice"),
+        (lambda text: text.splitlines()[0], "no test rows"),
+        (lambda text: "", "lacks the column"),
+    ],
+)
+def test_damaged_predictions_are_named(tmp_path, damage, words):
+    path = write_run(tmp_path, "linear", 0, 0) / "predictions.csv"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(SerError, match=words) as caught:
+        summarise(tmp_path)
+    assert str(path) in str(caught.value)
+    assert "delete the folder" in str(caught.value)
+
+
+def test_binary_or_absent_predictions_are_named(tmp_path):
+    path = write_run(tmp_path, "linear", 0, 0) / "predictions.csv"
+    path.write_bytes(b"\xff\xfe\x00garbage")
+    with pytest.raises(SerError, match=re.escape(str(path))):
+        summarise(tmp_path)
+    path.unlink()
+    with pytest.raises(SerError, match="missing although"):
+        summarise(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", '{"model": "audio"}', "[]"])
+def test_a_damaged_config_is_named(tmp_path, text):
+    path = write_run(tmp_path, "linear", 0, 0) / "config.json"
+    path.write_text(text)
+    with pytest.raises(SerError, match=re.escape(str(path))):
+        summarise(tmp_path)
+
+
+def test_an_empty_or_absent_experiment_says_what_to_give(tmp_path):
+    with pytest.raises(SerError, match="no complete run"):
+        summarise(tmp_path)
+    with pytest.raises(SerError, match="no such folder"):
+        summarise(tmp_path / "nowhere")
