@@ -84,8 +84,8 @@ class Examples:
     def take(self, rows: Sequence[int] | np.ndarray | Tensor) -> Examples:
         """The examples at these rows, in this order."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.long)
-        sides = [Side(s.tokens[index], s.mask[index]) for s in (self.text, self.audio)]
-        return Examples(tuple(self.ids[row] for row in index), *sides, self.label[index])
+        text, audio = (Side(s.tokens[index], s.mask[index]) for s in (self.text, self.audio))
+        return Examples(tuple(self.ids[row] for row in index), text, audio, self.label[index])
 
     def batch(self, index: Tensor) -> Batch:
         """One batch by row numbers [B], in float32."""
@@ -102,5 +102,5 @@ class Examples:
         order = torch.arange(len(self))
         if generator is not None:
             order = torch.randperm(len(self), generator=generator)
-        for index in order.split(size):
-            yield self.batch(index)
+        for start in range(0, len(self), size):
+            yield self.batch(order[start : start + size])

@@ -122,9 +122,7 @@ CLASS_SETS: dict[str, ClassSet] = dict(
         _class_set("cremad6", "anger disgust fear happiness neutral sadness", cremad=CREMAD_6),
         _class_set("meld4", _FOUR, meld=MELD_4),
         _class_set("meld7", "anger disgust fear joy neutral sadness surprise", meld=MELD_7),
-        _class_set(
-            "emodb7", "anger boredom disgust fear happiness neutral sadness", emodb=EMODB_7
-        ),
+        _class_set("emodb7", "anger boredom disgust fear happiness neutral sadness", emodb=EMODB_7),
         _class_set(
             "ravdess8",
             "neutral calm happiness sadness anger fear disgust surprise",

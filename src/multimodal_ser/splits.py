@@ -195,7 +195,7 @@ def _rotate(
     utterances: Sequence[Utterance], bins: Sequence[Sequence[str]], names: Sequence[str]
 ) -> list[Fold]:
     """Each bin is tested once; the bins after it, about a fifth of the rest, validate."""
-    held = max(1, round(VALIDATION_SHARE * (len(bins) - 1)))
+    held = max(1, round(0.1 * len(bins)))
     place = {key: k for k, keys in enumerate(bins) for key in keys}
     folds = []
     for k, name in enumerate(names):
@@ -210,7 +210,9 @@ def _rotate(
 
 
 def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
-    parts = {name: _ids(utterances, lambda row: row.split, name) for name in ("train", "dev", "test")}
+    parts = {
+        name: _ids(utterances, lambda row: row.split, name) for name in ("train", "dev", "test")
+    }
     if empty := [name for name, keys in parts.items() if not keys]:
         raise SplitError(
             f"the official split needs train, dev and test parts; {empty} have no utterances here: "

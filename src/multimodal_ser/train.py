@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multimodal_ser.config import TrainConfig
-from multimodal_ser.data import Batch, Examples
 from multimodal_ser import metrics
+from multimodal_ser.config import TrainConfig
+from multimodal_ser.data import Examples
 from multimodal_ser.models import Fusion
 
 EVALUATION_BATCH = 512
@@ -26,9 +26,9 @@ EVALUATION_BATCH = 512
 
 @dataclass(frozen=True)
 class Fitted:
-    """The model of the best epoch, and one row an epoch of how it came to be."""
+    """A fitted model, and one row an epoch (or a strength tried) of how it came to be."""
 
-    model: Fusion
+    model: nn.Module
     history: list[dict[str, Any]]
 
 
@@ -38,17 +38,17 @@ def fit(
     validation: Examples,
     config: TrainConfig,
     seed: int,
-    on_epoch: Callable[[int], None] = lambda epoch: None,
+    on_epoch: Callable[[], None] = lambda: None,
 ) -> Fitted:
-    """Fits a network and keeps the epoch with the best validation UA (ties: lower loss).
+    """Fits a network and keeps the epoch that the validation part picks.
 
     Args:
         model: freshly initialised; it is trained in place.
         train: what it learns from; its statistics standardise the inputs.
-        validation: what picks the epoch.
+        validation: what picks the epoch, by `EarlyStopping`.
         config: the schedule.
         seed: of the data order and of dropout.
-        on_epoch: called with each finished epoch's number.
+        on_epoch: called after each epoch.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
@@ -60,42 +60,56 @@ def fit(
     total = config.epochs * math.ceil(len(train) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
     average = WeightAverage(model, config.average)
+    stopping = EarlyStopping(config.patience, len(validation))
     history: list[dict[str, Any]] = []
-    best, best_state = (-1.0, 0.0), average.model.state_dict()
     for epoch in range(config.epochs):
         model.train()
         losses = []
         for batch in train.batches(config.batch_size, order):
+            logits = model(*batch[:4]).logits
             loss = F.cross_entropy(
-                model(*batch[:4]).logits,
-                batch.label,
-                weights,
-                label_smoothing=config.label_smoothing,
+                logits, batch.label, weights, label_smoothing=config.label_smoothing
             )
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             average.update(model)
             losses.append(loss.item())
         ua, validation_loss = evaluate(average.model, validation)
-        history.append(
-            {
-                "epoch": epoch,
-                "train_loss": float(np.mean(losses)),
-                "validation_ua": ua,
-                "validation_loss": validation_loss,
-            }
-        )
-        on_epoch(epoch)
-        if (ua, -validation_loss) > best:
-            best, best_epoch = (ua, -validation_loss), epoch
-            best_state = copy.deepcopy(average.model.state_dict())
-        elif epoch - best_epoch >= config.patience:
+        row = {"epoch": epoch, "train_loss": float(np.mean(losses)), "validation_ua": ua}
+        history.append({**row, "validation_loss": validation_loss})
+        on_epoch()
+        if stopping.stops_after(epoch, ua, average.model):
             break
-    model.load_state_dict(best_state)
+    model.load_state_dict(stopping.state)
     return Fitted(model.eval(), history)
+
+
+class EarlyStopping:
+    """Keeps the last epoch whose validation UA is within one standard error of the best.
+
+    Validation parts are small (one speaker, one session): their best epoch is mostly luck, and
+    a later one, further down the learning-rate schedule, generalises better. The rule is
+    Breiman et al.'s (1984) one-standard-error rule, with the binomial error of the best UA. On a
+    large validation part it is plain early stopping.
+    """
+
+    def __init__(self, patience: int, count: int) -> None:
+        self.patience = patience
+        self.count = count
+        self.best, self.best_epoch = -1.0, -1
+        self.state: dict[str, Tensor] = {}
+
+    def stops_after(self, epoch: int, ua: float, model: nn.Module) -> bool:
+        """Takes note of an epoch's validation UA; True where patience has run out."""
+        if ua > self.best:
+            self.best, self.best_epoch = ua, epoch
+        error = math.sqrt(self.best * (1 - self.best) / self.count)
+        if ua >= self.best - error:
+            self.state = copy.deepcopy(model.state_dict())
+        return epoch - self.best_epoch >= self.patience
 
 
 def class_weights(labels: Tensor, classes: int, weighted: bool) -> Tensor:
@@ -139,13 +153,13 @@ class WeightAverage:
 
 
 @torch.inference_mode()
-def predict(model: Fusion, examples: Examples) -> Tensor:
+def predict(model: nn.Module, examples: Examples) -> Tensor:
     """Logits [N, C], in the examples' order."""
     model.eval()
     return torch.cat([model(*batch[:4]).logits for batch in examples.batches(EVALUATION_BATCH)])
 
 
-def evaluate(model: Fusion, examples: Examples) -> tuple[float, float]:
+def evaluate(model: nn.Module, examples: Examples) -> tuple[float, float]:
     """Validation UA and cross-entropy."""
     logits = predict(model, examples)
     matrix = metrics.confusion(examples.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])

@@ -123,6 +123,8 @@ def _utterance(
     if emotion is None:
         return f" ({row['VoiceVote']}): the votes tie" if row else ": no votes in summaryTable.csv"
     extra = {"level": level, "intended": intended, **_votes(row), **_person(people.get(actor, {}))}
+    if votes == "voice":
+        extra["label"] = "voice votes"
     if path.parent.name == "AudioRebuilt":
         extra["audio"] = "rebuilt"
     return Utterance(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -76,7 +75,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
             if utterance.audio is not None:
                 row["audio"] = str(Path(utterance.audio).absolute())
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_manifest(path: Path) -> list[Utterance]:

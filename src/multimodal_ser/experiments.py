@@ -1,0 +1,229 @@
+"""Material + split + models → run folders: the lists of runs that make a table.
+
+A run that is complete is not made again, so an interrupted experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from multimodal_ser.baselines import BASELINES, fit_baseline
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.data import Examples
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.labels import class_set
+from multimodal_ser.material import Material, load_material
+from multimodal_ser.models import MODELS, Dims
+from multimodal_ser.report import report, summarise, text_table
+from multimodal_ser.runs import Answers, RunConfig, build, is_complete, train_settings, write_run
+from multimodal_ser.splits import Fold, Split, make_split, write_split
+from multimodal_ser.train import Fitted, fit, predict
+
+log = logging.getLogger(__name__)
+NEEDS = {"text": ("text",), "audio": ("audio",)}  # the fusion models need both
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run to make: its config and the fold it uses."""
+
+    config: RunConfig
+    fold: Fold
+
+
+def plan(
+    material: Material,
+    split: Split,
+    models: Sequence[str],
+    seeds: int,
+    network: ModelConfig,
+    schedule: TrainConfig,
+) -> list[Plan]:
+    """Lists the runs of an in-domain experiment: models × folds × seeds.
+
+    The baselines draw nothing at random, so they run once a fold.
+
+    Raises:
+        SerError: an unknown model, or one whose side has no features.
+    """
+    known = (*MODELS, *BASELINES)
+    for name in models:
+        if name not in known:
+            raise SerError(one_of("model", name, known))
+        _check_sides(name, material)
+    labels = {"name": material.labels.name, "classes": list(material.labels.classes)}
+    described = {"name": split.name, "hash": split.hash, "folds": len(split.folds)}
+    return [
+        Plan(
+            RunConfig(
+                model=name,
+                seed=seed,
+                fold=fold.name,
+                labels=labels,
+                corpora=sorted({row.corpus for row in material.utterances}),
+                features=material.features,
+                split={**described, "leaks": list(split.leaks)},
+                marks=list(material.marks),
+                train=train_settings(name, network, schedule),
+            ),
+            fold,
+        )
+        for name in models
+        for seed in range(1 if name in BASELINES else seeds)
+        for fold in split.folds
+    ]
+
+
+def _check_sides(name: str, material: Material) -> None:
+    if name in BASELINES:
+        return
+    for side in NEEDS.get(name, ("text", "audio")):
+        if material.features[side] is None:
+            raise SerError(
+                f"model {name!r} needs {side} features and there are none; extract them with "
+                f"ser extract --{side} ENCODER, or choose another model: {', '.join(MODELS)}"
+            )
+
+
+def run_all(
+    plans: Sequence[Plan],
+    material: Material,
+    out: Path,
+    on_run: Callable[[Path], None] = lambda folder: None,
+) -> list[Path]:
+    """Makes every run that is not complete yet.
+
+    Args:
+        plans: from `plan`.
+        material: what they were planned from.
+        out: the experiment's folder.
+        on_run: called with each run's folder, also when it was complete already.
+
+    Returns:
+        The run folders, in the plans' order.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folders = []
+    for item in plans:
+        folder = out / item.config.folder
+        if not is_complete(folder):
+            folder = run_one(item, material, out)
+        folders.append(folder)
+        on_run(folder)
+    return folders
+
+
+def run_one(item: Plan, material: Material, out: Path) -> Path:
+    """Fits one model on a fold's training and validation parts, then asks about the test part."""
+    place = {key: row for row, key in enumerate(material.examples.ids)}
+    train, validation = (
+        material.examples.take([place[key] for key in keys])
+        for keys in (item.fold.train, item.fold.validation)
+    )
+    examples = material.examples
+    dims = Dims(examples.text.dim, examples.audio.dim, len(material.labels.classes))
+    fitted = _fit(item.config, dims, train, validation)
+    test = material.examples.take([place[key] for key in item.fold.test])
+    answers = list(_ask(fitted, material, validation=validation, test=test))
+    return write_run(out, item.config, dims, fitted, answers)
+
+
+def _fit(config: RunConfig, dims: Dims, train: Examples, validation: Examples) -> Fitted:
+    settings = dict(config.train)
+    network = ModelConfig(**settings.pop("network", {}))
+    schedule = TrainConfig(**settings)
+    if config.model in BASELINES:
+        return fit_baseline(config.model, dims, train, validation, schedule)
+    torch.manual_seed(config.seed)
+    model = build(config.model, dims, network)
+    return fit(model, train, validation, schedule, config.seed)  # type: ignore[arg-type]
+
+
+def _ask(fitted: Fitted, material: Material, **parts: Examples) -> Iterator[Answers]:
+    speakers = {row.id: row.speaker or "" for row in material.utterances}
+    names = np.asarray(material.labels.classes)
+    for part, examples in parts.items():
+        probabilities = predict(fitted.model, examples).softmax(1).numpy()
+        yield Answers(
+            part,
+            examples.ids,
+            [speakers[key] for key in examples.ids],
+            names[examples.label.numpy()].tolist(),
+            probabilities,
+        )
+
+
+def train_table(
+    *,
+    features: Path,
+    labels: str,
+    split: str,
+    out: Path,
+    models: Sequence[str],
+    seeds: int,
+    folds: int | None = None,
+    allow: Sequence[str] = (),
+    audio: str | None = None,
+    text: str | None = None,
+    network: ModelConfig,
+    schedule: TrainConfig,
+) -> str:
+    """Runs an in-domain experiment from feature files to its table.
+
+    The split is written beside the runs as `split.json`. See `ser train --help` for the arguments.
+
+    Returns:
+        The table as plain text.
+    """
+    material = load_material(features, class_set(labels), audio, text)
+    made = make_split(material.utterances, split, folds=folds, allow=allow, hashes=material.hashes)
+    plans = plan(material, made, models, seeds, network, schedule)
+    _say_what(material, made, plans)
+    write_split(made, out / "split.json")
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("runs", total=len(plans))
+        run_all(plans, material, out, lambda folder: bar.advance(task))
+    return text_table(summarise(out))
+
+
+def _say_what(material: Material, split: Split, plans: Sequence[Plan]) -> None:
+    counts = np.bincount(material.examples.label.numpy(), minlength=len(material.labels.classes))
+    named = zip(material.labels.classes, counts, strict=True)
+    log.info("%d utterances: %s", counts.sum(), ", ".join(f"{name} {n}" for name, n in named))
+    for reason, count in material.dropped.items():
+        log.info("left out: %d, %s", count, reason)
+    for leak in split.leaks:
+        log.warning("LEAK: %s", leak)
+    log.info("%d runs over %d folds, split %s", len(plans), len(split.folds), split.name)
+
+
+def demo(out: Path) -> tuple[Path, str]:
+    """Runs the main job on the features that are shipped and writes its report.
+
+    Args:
+        out: the experiment's folder.
+
+    Returns:
+        The report's page, and the table as plain text.
+    """
+    table = train_table(
+        features=Path(str(files("multimodal_ser") / "demo")),
+        labels="emodb7",
+        split="speaker",
+        out=out,
+        models=("audio", "linear", "svm"),
+        seeds=5,
+        network=ModelConfig(),
+        schedule=TrainConfig(),
+    )
+    return report(out), table

@@ -1,0 +1,167 @@
+"""features/ + class set → Material: utterances, tokens in memory, and what to say of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multimodal_ser.corpora.utterance import Utterance, read_manifest
+from multimodal_ser.data import Examples, Side
+from multimodal_ser.errors import FeatureError, LabelError
+from multimodal_ser.features import FeatureStore
+from multimodal_ser.labels import ClassSet
+
+MODALITIES = ("audio", "text")
+_SAYS = {
+    "labels": "saw it with emotion labels: not a clean test",
+    "unlabelled": "saw it without labels",
+    "unknown": "may have seen it (unknown)",
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that an experiment needs of its data.
+
+    Attributes:
+        utterances: those with a class and features, in the examples' order.
+        examples: their tokens and class ids.
+        labels: the class set.
+        features: ``audio`` and ``text``: what the feature files say of themselves, or None.
+        hashes: id → hash of the decoded sound.
+        marks: sentences to stand beside every number.
+        dropped: reason → how many utterances are not among them.
+    """
+
+    utterances: list[Utterance]
+    examples: Examples
+    labels: ClassSet
+    features: dict[str, Any]
+    hashes: Mapping[str, str]
+    marks: tuple[str, ...]
+    dropped: Mapping[str, int]
+
+
+def load_material(
+    folder: Path, labels: ClassSet, audio: str | None = None, text: str | None = None
+) -> Material:
+    """Reads one corpus's features and labels.
+
+    Args:
+        folder: what `ser extract` wrote: a corpus's folder, or one that holds a single corpus.
+        labels: which emotions count, and their order.
+        audio: name of the audio features; needed where there are several, ``"none"`` for none.
+        text: the same for text.
+
+    Raises:
+        FeatureError: no features, or several to choose from.
+        LabelError: the class set does not fit the corpus.
+    """
+    folder = _corpus_folder(folder)
+    rows = read_manifest(folder / "manifest.jsonl")
+    found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
+    stores = {
+        modality: _choose(folder, modality, name, found)
+        for modality, name in zip(MODALITIES, (audio, text), strict=True)
+    }
+    present = [store for store in stores.values() if store is not None]
+    if not present:
+        raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
+    for corpus in sorted({row.corpus for row in rows}):
+        labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
+    kept, classes, dropped = _keep(rows, labels, present)
+    if len(set(classes)) < 2:
+        raise LabelError(f"{folder}: {len(kept)} utterances of {sorted(set(classes))} are too few")
+    ids = tuple(row.id for row in kept)
+    sides = {modality: _side(store, ids) for modality, store in stores.items()}
+    label = torch.tensor([labels.index(name) for name in classes])
+    examples = Examples(ids, sides["text"], sides["audio"], label)
+    hashes: dict[str, str] = {}
+    for store in present:
+        hashes.update(store.audio_hashes)
+    described = {name: store and _describe(store) for name, store in stores.items()}
+    return Material(kept, examples, labels, described, hashes, _marks(kept, present), dropped)
+
+
+def _corpus_folder(folder: Path) -> Path:
+    if (folder / "manifest.jsonl").is_file():
+        return folder
+    inside = sorted(path.parent for path in folder.glob("*/manifest.jsonl"))
+    if len(inside) != 1:
+        names = [path.name for path in inside]
+        raise FeatureError(
+            f"{folder} holds the features of {len(names)} corpora {names}; give the folder of one, "
+            "or make features with: ser extract"
+        )
+    return inside[0]
+
+
+def _choose(
+    folder: Path, modality: str, name: str | None, found: Sequence[FeatureStore]
+) -> FeatureStore | None:
+    fitting = {store.path.stem: store for store in found if store.header.modality == modality}
+    if name == "none" or (name is None and not fitting):
+        return None
+    if name is None and len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if name not in fitting:
+        asked = f"no {modality} features {name!r}" if name else f"several {modality} features"
+        raise FeatureError(
+            f"{folder}: {asked}; choose with --{modality}: {', '.join([*fitting, 'none'])}"
+        )
+    return fitting[name]
+
+
+def _keep(
+    rows: Sequence[Utterance], labels: ClassSet, stores: Sequence[FeatureStore]
+) -> tuple[list[Utterance], list[str], Counter[str]]:
+    """Utterances with a class and with features of at least one side."""
+    kept, classes = [], []
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        name = labels.class_of(row.corpus, row.emotion)
+        if name is None:
+            dropped[f"emotion {row.emotion!r} is not in {labels.name}"] += 1
+        elif not any(row.id in store for store in stores):
+            dropped["no features"] += 1
+        else:
+            kept.append(row)
+            classes.append(name)
+    return kept, classes, dropped
+
+
+def _side(store: FeatureStore | None, ids: Sequence[str]) -> Side:
+    if store is None:
+        return Side.absent(len(ids))
+    present = {key: store[key] for key in ids if key in store}
+    return Side.stack([present.get(key) for key in ids])
+
+
+def _describe(store: FeatureStore) -> dict[str, Any]:
+    header = store.header
+    keys = ("encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "source", "version")
+    return {key: getattr(header, key) for key in keys}
+
+
+def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[str, ...]:
+    """What a reader must know of the data beside any number made from it."""
+    marks = []
+    for store in stores:
+        for corpus in sorted({row.corpus for row in rows}):
+            saw = store.header.exposure.get(corpus)
+            state = saw.saw if saw else "unknown"
+            if state != "no":
+                source = saw.source if saw else "nothing is declared"
+                marks.append(f"{corpus}: {store.header.encoder} {_SAYS[state]} ({source})")
+    if any(row.extra.get("audio") == "rebuilt" for row in rows):
+        marks.append("the recordings are rebuilt from spectrograms, not the corpus's own")
+    if any(row.extra.get("label") == "voice votes" for row in rows):
+        marks.append("labels are the listeners' votes on the voice, not the intended emotion")
+    lacking = {s.header.modality: sum(row.id not in s for row in rows) for s in stores}
+    marks += [f"{n} of {len(rows)} utterances have no {m}" for m, n in lacking.items() if n]
+    return tuple(marks)

@@ -1,0 +1,199 @@
+"""runs/<experiment>/<name>-<hash8>/: one fitted model with all it needs to be believed and reused.
+
+A run folder is complete or absent: it is written aside and renamed. Its name holds a hash of
+its config, so a run that is there already need not be made again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from multimodal_ser import metrics
+from multimodal_ser.baselines import BASELINES, Linear, Svm
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.models import MODELS, Dims, Fusion
+from multimodal_ser.train import Fitted
+
+VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
+FILES = ("config.json", "history.jsonl", "predictions.csv", "metrics.json", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result, and what stands beside its numbers.
+
+    Attributes:
+        model: key in MODELS or BASELINES.
+        seed: of initialisation, data order and dropout.
+        fold: the fold's name.
+        labels: name and classes of the class set.
+        corpora: whose utterances these are.
+        features: ``audio`` and ``text``: what their feature files say of themselves, or None.
+        split: name, hash, number of folds and leaks.
+        marks: sentences that stand beside every number, such as contamination.
+        train: hyper-parameters of training, and of the network where it is one.
+    """
+
+    model: str
+    seed: int
+    fold: str
+    labels: Mapping[str, Any]
+    corpora: Sequence[str]
+    features: Mapping[str, Any]
+    split: Mapping[str, Any]
+    marks: Sequence[str]
+    train: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """First 8 hexadecimal digits of the sha256 of everything above."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder."""
+        fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold).strip("-")
+        return f"{self.model}-{fold}-seed{self.seed}-{self.hash}"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said of one part.
+
+    Attributes:
+        part: ``validation`` or ``test``.
+        ids: utterance ids.
+        speakers: who speaks; empty where unknown.
+        labels: true class names.
+        probabilities: float array [N, C].
+    """
+
+    part: str
+    ids: Sequence[str]
+    speakers: Sequence[str]
+    labels: Sequence[str]
+    probabilities: NDArray[np.float32]
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a run folder has all its files."""
+    return all((folder / name).is_file() for name in FILES)
+
+
+def write_run(
+    experiment: Path, config: RunConfig, dims: Dims, fitted: Fitted, answers: Sequence[Answers]
+) -> Path:
+    """Writes a run folder aside and renames it.
+
+    Args:
+        experiment: the folder that holds the runs.
+        config: what was run.
+        dims: of the model's inputs.
+        fitted: the model and its history.
+        answers: of the validation and the test part.
+    """
+    folder = experiment / config.folder
+    partial = experiment / f".{config.folder}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    parameters = sum(p.numel() for p in fitted.model.parameters())
+    versions = {name: version(name) for name in VERSIONED}
+    described = {**asdict(config), "parameters": parameters, "versions": versions}
+    _write_json(partial / "config.json", described)
+    rows = "".join(json.dumps(row) + "\n" for row in fitted.history)
+    (partial / "history.jsonl").write_text(rows)
+    _write_predictions(partial / "predictions.csv", config.labels["classes"], answers)
+    _write_json(partial / "metrics.json", _scores(config.labels["classes"], answers))
+    save_model(fitted.model, partial / "model.safetensors", config, dims)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+    return folder
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_predictions(path: Path, classes: Sequence[str], answers: Iterable[Answers]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "part", "speaker", "label", *(f"p_{name}" for name in classes)])
+        for answer in answers:
+            columns = (answer.ids, answer.speakers, answer.labels, answer.probabilities)
+            for key, speaker, label, row in zip(*columns, strict=True):
+                writer.writerow([key, answer.part, speaker, label, *(f"{p:.7f}" for p in row)])
+
+
+def _scores(classes: Sequence[str], answers: Iterable[Answers]) -> dict[str, dict[str, float]]:
+    """A copy for people who look into the folder; reports work from the predictions."""
+    scores = {}
+    for answer in answers:
+        truth = [classes.index(label) for label in answer.labels]
+        matrix = metrics.confusion(truth, answer.probabilities.argmax(1), len(classes))
+        scores[answer.part] = {name: float(of(matrix)) for name, of in metrics.METRICS.items()}
+    return scores
+
+
+def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:
+    """Writes a model's tensors with all that loading needs in the file's header."""
+    header = {
+        "model": config.model,
+        "classes": json.dumps(list(config.labels["classes"])),
+        "dims": json.dumps(dims._asdict()),
+        "network": json.dumps(config.train.get("network")),
+        "features": json.dumps(config.features),
+    }
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path, header)
+
+
+def load_model(path: Path) -> nn.Module:
+    """Reads a run's model, ready to answer.
+
+    Raises:
+        SerError: not a model file of this project.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        dims, name = Dims(**json.loads(header["dims"])), header["model"]
+        network = json.loads(header["network"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
+    model = build(name, dims, ModelConfig(**network) if network else ModelConfig(), state)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def build(
+    name: str, dims: Dims, config: ModelConfig, state: Mapping[str, Tensor] | None = None
+) -> Fusion | Linear | Svm:
+    """A model by name, freshly initialised; a fitted svm's size stands in its state."""
+    if name == "svm":
+        pairs, vectors = state["dual"].shape if state else (0, 0)
+        return Svm(dims, vectors, pairs)
+    return BASELINES[name](dims) if name in BASELINES else MODELS[name](dims, config)
+
+
+def train_settings(name: str, network: ModelConfig, schedule: TrainConfig) -> dict[str, Any]:
+    """The hyper-parameters that decide a model's result, for its config."""
+    if name in BASELINES:
+        return {"class_weights": schedule.class_weights}
+    return {**asdict(schedule), "network": asdict(network)}
