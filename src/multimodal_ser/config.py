@@ -13,6 +13,7 @@ class ModelConfig:
     """A fusion network.
 
     Attributes:
+        members: small networks that are trained side by side and answer with their mean.
         hidden_dim: width of both sides after projection.
         num_layers: blocks of (bidirectional cross-)attention.
         num_heads: attention heads; divides `hidden_dim`.
@@ -24,11 +25,12 @@ class ModelConfig:
             begins as a linear probe and learns only what the probe misses.
     """
 
-    hidden_dim: int = 96
+    members: int = 4
+    hidden_dim: int = 64
     num_layers: int = 1
     num_heads: int = 4
-    dropout: float = 0.3
-    input_dropout: float = 0.3
+    dropout: float = 0.5
+    input_dropout: float = 0.7
     modality_dropout: float = 0.1
     linear_path: bool = True
 
@@ -53,7 +55,7 @@ class TrainConfig:
 
     epochs: int = 30
     patience: int = 10
-    batch_size: int = 32
+    batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.1

@@ -27,7 +27,7 @@ from multimodal_ser import metrics
 from multimodal_ser.baselines import BASELINES, Linear, Svm
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.models import MODELS, Dims, Fusion
+from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.train import Fitted
 
 VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
@@ -184,12 +184,12 @@ def load_model(path: Path) -> nn.Module:
 
 def build(
     name: str, dims: Dims, config: ModelConfig, state: Mapping[str, Tensor] | None = None
-) -> Fusion | Linear | Svm:
+) -> Ensemble | Linear | Svm:
     """A model by name, freshly initialised; a fitted svm's size stands in its state."""
     if name == "svm":
         pairs, vectors = state["dual"].shape if state else (0, 0)
         return Svm(dims, vectors, pairs)
-    return BASELINES[name](dims) if name in BASELINES else MODELS[name](dims, config)
+    return BASELINES[name](dims) if name in BASELINES else Ensemble(MODELS[name], dims, config)
 
 
 def train_settings(name: str, network: ModelConfig, schedule: TrainConfig) -> dict[str, Any]:

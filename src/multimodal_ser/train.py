@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from multimodal_ser import metrics
 from multimodal_ser.config import TrainConfig
 from multimodal_ser.data import Examples
-from multimodal_ser.models import Fusion
+from multimodal_ser.models import Ensemble
 
 EVALUATION_BATCH = 512
 
@@ -33,7 +33,7 @@ class Fitted:
 
 
 def fit(
-    model: Fusion,
+    model: Ensemble,
     train: Examples,
     validation: Examples,
     config: TrainConfig,
@@ -52,8 +52,10 @@ def fit(
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    model.fit_inputs(train.text.tokens, train.text.mask, train.audio.tokens, train.audio.mask)
-    weights = class_weights(train.label, model.classify.out.out_features, config.class_weights)
+    model.fit_inputs(
+        text=(train.text.tokens, train.text.mask), audio=(train.audio.tokens, train.audio.mask)
+    )
+    weights = class_weights(train.label, model.classes, config.class_weights)
     optimizer = torch.optim.AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -66,9 +68,12 @@ def fit(
         model.train()
         losses = []
         for batch in train.batches(config.batch_size, order):
-            logits = model(*batch[:4]).logits
-            loss = F.cross_entropy(
-                logits, batch.label, weights, label_smoothing=config.label_smoothing
+            logits = model.each(*batch[:4])  # (members, B, C)
+            loss = len(logits) * F.cross_entropy(
+                logits.flatten(0, 1),
+                batch.label.repeat(len(logits)),
+                weights,
+                label_smoothing=config.label_smoothing,
             )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -138,14 +143,14 @@ def rate(step: int, total: int) -> float:
 class WeightAverage:
     """A running mean of a model's weights; young averages forget faster."""
 
-    def __init__(self, model: Fusion, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval()
         self.decay = decay
         self.steps = 0
         self._pairs: list[Tensor] = list(self.model.parameters())
 
     @torch.no_grad()
-    def update(self, model: Fusion) -> None:
+    def update(self, model: nn.Module) -> None:
         """Moves the average a step towards the model's present weights."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
