@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from multimodal_ser import metrics
 from multimodal_ser.config import TrainConfig
 from multimodal_ser.data import Examples
-from multimodal_ser.models import Dims, Output, masked_mean
-from multimodal_ser.train import Fitted, predict
+from multimodal_ser.models import Dims, Output, inverse, masked_mean
+from multimodal_ser.train import Fitted, calibrate, predict
 
 STRENGTHS = {"linear": (0.001, 0.01, 0.1, 1.0), "svm": (0.3, 1.0, 3.0, 10.0, 30.0)}
-TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
 _NEVER = -30.0  # the logit of a class without a training example
 
 
@@ -49,7 +48,7 @@ class Pooled(nn.Module):
             if len(pooled):
                 place = slice(start, start + side.dim)
                 self.mean[place] = pooled.mean(0)
-                self.scale[place] = 1 / pooled.std(0, correction=0).clamp(min=1e-5)
+                self.scale[place] = inverse(pooled.std(0, correction=0), self.mean[place])
             start += side.dim
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Tensor:
@@ -175,7 +174,7 @@ def fit_baseline(
         candidate.pooled.fit(train)
         candidate.take(make[name](strength).fit(inputs(candidate, train), train.label.numpy()))
         if isinstance(candidate, Svm):
-            candidate.temperature = _temperature(candidate, validation)
+            calibrate(candidate, validation)
         logits = predict(candidate, validation)
         matrix = metrics.confusion(validation.label, logits.argmax(1), dims.classes)
         ua, loss = float(metrics.ua(matrix)), float(F.cross_entropy(logits, validation.label))
@@ -191,11 +190,3 @@ def inputs(model: Linear | Svm, examples: Examples) -> NDArray[np.float32]:
         pooled = [model.pooled(*batch[:4]) for batch in examples.batches(512)]
     array: NDArray[np.float32] = torch.cat(pooled).numpy()
     return array
-
-
-def _temperature(model: Svm, validation: Examples) -> Tensor:
-    """The factor that makes the scores the likeliest logits on the validation part."""
-    model.temperature = torch.tensor(1.0)
-    scores = predict(model, validation)
-    losses = [float(F.cross_entropy(scores * t, validation.label)) for t in TEMPERATURES]
-    return torch.tensor(float(TEMPERATURES[int(np.argmin(losses))]))

@@ -209,17 +209,24 @@ def extract(
         retry_failed: try what failed before again.
     """
     from multimodal_ser.corpora import read_manifest
-    from multimodal_ser.encoders import load_encoder
+    from multimodal_ser.encoders import ENCODERS, load_encoder
+    from multimodal_ser.errors import one_of
     from multimodal_ser.features import extract as extract_features
 
     if audio is None and text is None:
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
-    sides = (audio, audio_source, audio_tokens), (text, text_source, text_tokens)
-    for name, source, tokens in sides:
+    sides = {
+        "audio": (audio, audio_source, audio_tokens),
+        "text": (text, text_source, text_tokens),
+    }
+    for side, (name, source, tokens) in sides.items():
         if name is None:
             continue
+        fitting = [key for key, spec in ENCODERS.items() if spec.modality == side]
+        if name not in fitting:
+            raise SerError(one_of(f"{side} encoder", name, fitting))
         options = {"layers": layers} if layers and name == audio else {}
         encoder = load_encoder(name, source, device=device, **options)
         for corpus in sorted({row.corpus for row in utterances}):
@@ -327,6 +334,7 @@ def train(
     allow: tuple[str, ...] = (),
     audio: str | None = None,
     text: str | None = None,
+    jobs: int | None = None,
     network: ModelConfig = ModelConfig(),  # noqa: B008 - frozen
     schedule: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
 ) -> None:
@@ -347,6 +355,7 @@ def train(
         allow: overlaps to accept, which every result then states.
         audio: which audio features, where there are several; none for none.
         text: which text features; none for none.
+        jobs: processes that make runs side by side; one a processor where not given.
         network: the network's knobs.
         schedule: the training's knobs.
     """
@@ -365,6 +374,7 @@ def train(
         text=text,
         network=network,
         schedule=schedule,
+        jobs=jobs,
     )
     _print(table)
 

@@ -26,11 +26,11 @@ class ModelConfig:
     """
 
     members: int = 4
-    hidden_dim: int = 64
+    hidden_dim: int = 96
     num_layers: int = 1
     num_heads: int = 4
     dropout: float = 0.5
-    input_dropout: float = 0.7
+    input_dropout: float = 0.5
     modality_dropout: float = 0.1
     linear_path: bool = True
 
@@ -53,8 +53,8 @@ class TrainConfig:
             and kept; 0 keeps the last step's weights.
     """
 
-    epochs: int = 30
-    patience: int = 10
+    epochs: int = 20
+    patience: int = 20
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

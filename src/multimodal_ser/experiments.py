@@ -5,16 +5,23 @@ A run that is complete is not made again, so an interrupted experiment goes on w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.multiprocessing
 from rich.console import Console
 from rich.progress import Progress
+from threadpoolctl import threadpool_limits
 
 from multimodal_ser.baselines import BASELINES, fit_baseline
 from multimodal_ser.config import ModelConfig, TrainConfig
@@ -60,7 +67,11 @@ def plan(
         if name not in known:
             raise SerError(one_of("model", name, known))
         _check_sides(name, material)
-    labels = {"name": material.labels.name, "classes": list(material.labels.classes)}
+    labels = {
+        "name": material.labels.name,
+        "classes": list(material.labels.classes),
+        "hash": _labels_hash(material),
+    }
     described = {"name": split.name, "hash": split.hash, "folds": len(split.folds)}
     return [
         Plan(
@@ -83,6 +94,12 @@ def plan(
     ]
 
 
+def _labels_hash(material: Material) -> str:
+    """Which utterance has which class: corrected labels must not meet runs of the old ones."""
+    rows = zip(material.examples.ids, material.examples.label.tolist(), strict=True)
+    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
+
+
 def _check_sides(name: str, material: Material) -> None:
     if name in BASELINES:
         return
@@ -98,30 +115,67 @@ def run_all(
     plans: Sequence[Plan],
     material: Material,
     out: Path,
+    *,
+    jobs: int | None = None,
     on_run: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Makes every run that is not complete yet.
+
+    A run computes on one thread, so its result does not depend on how many are made at a time.
 
     Args:
         plans: from `plan`.
         material: what they were planned from.
         out: the experiment's folder.
+        jobs: processes that make runs side by side; None for one a processor.
         on_run: called with each run's folder, also when it was complete already.
 
     Returns:
         The run folders, in the plans' order.
     """
     out.mkdir(parents=True, exist_ok=True)
-    folders = []
-    for item in plans:
-        folder = out / item.config.folder
-        if not is_complete(folder):
-            folder = run_one(item, material, out)
-        folders.append(folder)
+    todo = [item for item in plans if not is_complete(out / item.config.folder)]
+    for _ in range(len(plans) - len(todo)):
+        on_run(out)
+    for folder in _made(todo, material, out, min(jobs or os.cpu_count() or 1, len(todo))):
         on_run(folder)
-    return folders
+    return [out / item.config.folder for item in plans]
 
 
+def _made(todo: Sequence[Plan], material: Material, out: Path, jobs: int) -> Iterator[Path]:
+    if jobs <= 1:
+        yield from (run_one(item, material, out) for item in todo)
+        return
+    # torch's reducer shares the features between the processes instead of copying them
+    context = torch.multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _work_on, (material, out)) as pool:
+        yield from pool.map(_run_in_worker, todo)
+
+
+_worker: dict[str, tuple[Material, Path]] = {}  # what a worker process works on
+
+
+def _work_on(material: Material, out: Path) -> None:
+    _worker["these"] = material, out
+
+
+def _run_in_worker(item: Plan) -> Path:
+    return run_one(item, *_worker["these"])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread inside, and as before outside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def run_one(item: Plan, material: Material, out: Path) -> Path:
     """Fits one model on a fold's training and validation parts, then asks about the test part."""
     place = {key: row for row, key in enumerate(material.examples.ids)}
@@ -176,6 +230,7 @@ def train_table(
     text: str | None = None,
     network: ModelConfig,
     schedule: TrainConfig,
+    jobs: int | None = None,
 ) -> str:
     """Runs an in-domain experiment from feature files to its table.
 
@@ -192,7 +247,7 @@ def train_table(
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("runs", total=len(plans))
-        run_all(plans, material, out, lambda folder: bar.advance(task))
+        run_all(plans, material, out, jobs=jobs, on_run=lambda folder: bar.advance(task))
     return text_table(summarise(out))
 
 

@@ -31,10 +31,18 @@ class Dims(NamedTuple):
     classes: int
 
 
-class Standardize(nn.Module):
-    """Subtracts the training part's mean and divides by its deviation, feature by feature.
+class SideInput(NamedTuple):
+    """One side as the networks read it: tokens [B, T, D], mask [B, T], their pooled mean [B, D]."""
 
-    Tokens and their means over an utterance have statistics of their own, since a mean of many
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+class Standardize(nn.Module):
+    """Standardises tokens and their mean by the training part, then scales each to unit power.
+
+    Tokens and their means over an utterance have deviations of their own, since a mean of many
     tokens varies far less than a token.
     """
 
@@ -57,12 +65,25 @@ class Standardize(nn.Module):
         pooled = masked_mean(x, mask)[mask.any(1)]
         self.mean.copy_((x * weight).sum((0, 1)) / count)
         deviation = (((x - self.mean) * weight).square().sum((0, 1)) / count).sqrt()
-        self.scale.copy_(1 / deviation.clamp(min=1e-5))
-        self.pooled_scale.copy_(1 / (pooled - self.mean).square().mean(0).sqrt().clamp(min=1e-5))
+        self.scale.copy_(inverse(deviation, self.mean))
+        deviation = (pooled - self.mean).square().mean(0).sqrt()
+        self.pooled_scale.copy_(inverse(deviation, self.mean))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Standardised tokens, zero where masked: x [B, T, D], mask [B, T] → [B, T, D]."""
-        return (x - self.mean) * self.scale * mask[..., None]
+    def forward(self, x: Tensor, mask: Tensor) -> SideInput:
+        """Tokens x [B, T, D], mask [B, T] → the side's input, zero where masked."""
+        pooled = (masked_mean(x, mask) - self.mean) * self.pooled_scale * mask.any(1, keepdim=True)
+        tokens = (x - self.mean) * self.scale * mask[..., None]
+        return SideInput(unit_power(tokens), mask, unit_power(pooled))
+
+
+def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
+    """1 / deviation [D]; 0 for a feature that is constant but for rounding.
+
+    Training learns nothing from such a feature, and another value of it later would outweigh
+    all others.
+    """
+    varies = deviation > 1e-5 * (1 + mean.abs())
+    return torch.where(varies, 1 / deviation, 0.0)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -81,23 +102,19 @@ def unit_power(x: Tensor) -> Tensor:
 
 
 class Project(nn.Module):
-    """One side's input: standardise, hide features, project to the common width."""
+    """One side's way into a network: hide features, project to the common width."""
 
     def __init__(self, dim: int, config: ModelConfig) -> None:
         super().__init__()
-        self.standardize = Standardize(dim)
         self.drop = nn.Dropout1d(config.input_dropout)
         self.linear = nn.Linear(dim, config.hidden_dim)
         self.norm = nn.LayerNorm(config.hidden_dim)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens x [B, T, D], mask [B, T] → hidden [B, T, H] and the pooled input [B, D]."""
-        x = self.standardize(x, mask)
-        ratio = self.standardize.pooled_scale / self.standardize.scale
-        pooled = unit_power(masked_mean(x, mask) * ratio)
+    def forward(self, side: SideInput) -> tuple[Tensor, Tensor]:
+        """A side's input → hidden [B, T, H] and the pooled input [B, D] without what is hidden."""
         # One draw a feature and item: what is hidden is hidden in every token.
-        keep = self.drop(torch.ones_like(pooled)[..., None])[..., 0]
-        return self.norm(self.linear(unit_power(x) * keep[:, None])), pooled * keep
+        keep = self.drop(torch.ones_like(side.pooled)[..., None])[..., 0]
+        return self.norm(self.linear(side.tokens * keep[:, None])), side.pooled * keep
 
 
 class Attend(nn.Module):
@@ -124,8 +141,9 @@ class Attend(nn.Module):
         b, q, h = x.shape
         keys = torch.cat([self.empty.expand(b, 1, h), self.norm_key(keys)], 1)
         mask = F.pad(key_mask, (1, 0), value=True)[:, None, None]
-        query = self.query(self.norm_query(x)).view(b, q, self.heads, -1).transpose(1, 2)
-        key, value = self.key_value(keys).view(b, -1, 2, self.heads, h // self.heads).unbind(2)
+        width = h // self.heads
+        query = self.query(self.norm_query(x)).view(b, q, self.heads, width).transpose(1, 2)
+        key, value = self.key_value(keys).view(b, -1, 2, self.heads, width).unbind(2)
         attended = F.scaled_dot_product_attention(
             query, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask
         )  # (B, heads, Q, H / heads)
@@ -188,25 +206,27 @@ class Fusion(nn.Module):
         pooled_dim = sum(getattr(dims, side) for side in self.sides)
         self.classify = Classifier(len(self.sides), pooled_dim, dims.classes, config)
 
-    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
-        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, H]."""
+    def forward(self, inputs: dict[str, SideInput]) -> Output:
+        """Inputs by side → logits [B, C], embedding [B, H]."""
         if self.training and self.modality_dropout:
-            text_mask, audio_mask = self._hide(text_mask, audio_mask)
-        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+            inputs = self._hide(inputs)
         hidden, pooled = zip(
-            *(self.project[side](*given[side]) for side in self.sides), strict=True
+            *(self.project[name](inputs[name]) for name in self.sides), strict=True
         )
-        masks = [given[side][1] for side in self.sides]
+        masks = [inputs[name].mask for name in self.sides]
         output: Output = self.classify(self.mix(list(hidden), masks), list(pooled))
         return output
 
-    def _hide(self, text_mask: Tensor, audio_mask: Tensor) -> tuple[Tensor, Tensor]:
-        draw = torch.rand(len(text_mask), 1, device=text_mask.device)
-        keep_text = draw >= self.modality_dropout / 2
-        keep_audio = draw < 1 - self.modality_dropout / 2
-        return text_mask & (keep_text | ~audio_mask.any(1, True)), audio_mask & (
-            keep_audio | ~text_mask.any(1, True)
-        )
+    def _hide(self, inputs: dict[str, SideInput]) -> dict[str, SideInput]:
+        """Hides one side of some items; never the only one that an item has."""
+        draw = torch.rand(len(inputs["text"].mask), 1, device=inputs["text"].mask.device)
+        has = {name: side.mask.any(1, keepdim=True) for name, side in inputs.items()}
+        half = self.modality_dropout / 2
+        keep = {"text": (draw >= half) | ~has["audio"], "audio": (draw < 1 - half) | ~has["text"]}
+        return {
+            name: SideInput(side.tokens, side.mask & keep[name], side.pooled * keep[name])
+            for name, side in inputs.items()
+        }
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Hidden tokens [B, T, H] a side → one vector [B, H] a side."""
@@ -279,39 +299,47 @@ class Ensemble(nn.Module):
     small networks generalise better than one of four times the size.
     """
 
+    temperature: Tensor
+
     def __init__(self, kind: type[Fusion], dims: Dims, config: ModelConfig) -> None:
         super().__init__()
+        self.register_buffer("temperature", torch.tensor(1.0))
         self.classes = dims.classes
+        self.sides = kind.sides
+        self.standardize = nn.ModuleDict(
+            {name: Standardize(getattr(dims, name)) for name in self.sides}
+        )
         self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
-
-    @property
-    def sides(self) -> tuple[str, ...]:
-        """The modalities that the networks read."""
-        return tuple(self.members[0].sides)  # type: ignore[arg-type]
 
     def fit_inputs(self, **sides: tuple[Tensor, Tensor]) -> None:
         """Takes the input statistics from the training part: tokens [N, T, D], mask [N, T]."""
-        for name in self.sides:
-            first, *others = (
-                member.get_submodule(f"project.{name}.standardize") for member in self.members
-            )
-            first.fit(*sides[name])  # type: ignore[operator]
-            for other in others:
-                other.load_state_dict(first.state_dict())
+        for name, standardize in self.standardize.items():
+            standardize.fit(*sides[name])  # type: ignore[operator]
 
-    def each(self, *inputs: Tensor) -> Tensor:
+    def outputs(
+        self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor
+    ) -> list[Output]:
+        """What every member says: text [B, T, Dt], audio [B, A, Da] and their masks."""
+        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        inputs = {name: self.standardize[name](*given[name]) for name in self.sides}
+        return [member(inputs) for member in self.members]
+
+    def each(self, *batch: Tensor) -> Tensor:
         """Logits of every member: [members, B, C]."""
-        return torch.stack([member(*inputs).logits for member in self.members])
+        return torch.stack([output.logits for output in self.outputs(*batch)])
 
-    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+    def forward(self, *batch: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
 
-        The logits are the logarithm of the members' mean probability.
+        The logits are the logarithm of the members' mean probability, times the temperature that
+        the validation part set.
         """
-        outputs = [member(text, text_mask, audio, audio_mask) for member in self.members]
+        outputs = self.outputs(*batch)
         logs = torch.stack([output.logits.log_softmax(1) for output in outputs])
         mean = logs.logsumexp(0) - math.log(len(outputs))
-        return Output(mean, torch.cat([output.embedding for output in outputs], 1))
+        return Output(
+            mean * self.temperature, torch.cat([output.embedding for output in outputs], 1)
+        )
 
 
 MODELS: dict[str, type[Fusion]] = {

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -175,7 +175,7 @@ def load_model(path: Path) -> nn.Module:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         dims, name = Dims(**json.loads(header["dims"])), header["model"]
         network = json.loads(header["network"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
     model = build(name, dims, ModelConfig(**network) if network else ModelConfig(), state)
     model.load_state_dict(state)

@@ -20,7 +20,7 @@ from multimodal_ser.errors import SplitError, one_of
 
 GROUPS = ("speaker", "session", "dialogue")
 OVERLAPS = (*GROUPS, "recording")
-VALIDATION_SHARE = 0.2  # of what a fold does not test on, where a scheme has no own validation
+VALIDATION_SHARE = 0.1  # of what a fold does not test on, where a scheme has no own validation
 
 
 @dataclass(frozen=True)
@@ -142,22 +142,25 @@ def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fol
 
     def make(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
         members = _members(utterances, group)
-        if folds is None:
-            bins = [[name] for name in sorted(members)]
-        else:
-            bins = _balanced(members, folds, group)
-        if len(bins) < 3:
+        if len(members) < 3:
             raise SplitError(
-                f"{len(bins)} folds by {group} cannot give training, validation and test parts; "
+                f"{len(members)} {group}s cannot give training, validation and test parts; "
                 "at least 3 are needed"
             )
-        names = [f"{group}={names[0]}" if folds is None else str(k) for k, names in enumerate(bins)]
-        return _rotate(utterances, [[key for n in b for key in members[n]] for b in bins], names)
+        if folds is None:
+            bins = [[name] for name in sorted(members)]
+            names = [f"{group}={name}" for (name,) in bins]
+        else:
+            bins = _balanced(members, folds, group)
+            names = [str(k) for k in range(folds)]
+        return [_fold(name, k, bins, members, utterances) for k, name in enumerate(names)]
 
     return make
 
 
 def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]]:
+    """Group → ids; speakers and dialogues are named within their corpus."""
+    several = len({row.corpus for row in utterances}) > 1
     members = defaultdict(list)
     for row in utterances:
         name = getattr(row, group)
@@ -166,21 +169,16 @@ def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]
                 f"{row.id} has no {group}, so it cannot be split by {group}; "
                 f"add the column to the table, or split by one of: {', '.join(GROUPS)}"
             )
-        # Speakers and dialogues are named within their corpus.
-        members[f"{row.corpus}/{name}" if _several(utterances) else name].append(row.id)
+        members[f"{row.corpus}/{name}" if several else name].append(row.id)
     return members
-
-
-def _several(utterances: Sequence[Utterance]) -> bool:
-    return any(row.corpus != utterances[0].corpus for row in utterances)
 
 
 def _balanced(members: Mapping[str, list[str]], folds: int, group: str) -> list[list[str]]:
     """Largest group first into the smallest fold: independent of any order on disk."""
-    if not 3 <= folds <= len(members):
+    if not 2 <= folds <= len(members):
         raise SplitError(
-            f"{folds} folds by {group} were asked for; there are {len(members)} of them, so "
-            f"3 to {len(members)} folds are possible"
+            f"{folds} folds by {group} were asked for; there are {len(members)} {group}s, so "
+            f"2 to {len(members)} folds are possible"
         )
     bins: list[list[str]] = [[] for _ in range(folds)]
     sizes = [0] * folds
@@ -191,22 +189,27 @@ def _balanced(members: Mapping[str, list[str]], folds: int, group: str) -> list[
     return bins
 
 
-def _rotate(
-    utterances: Sequence[Utterance], bins: Sequence[Sequence[str]], names: Sequence[str]
-) -> list[Fold]:
-    """Each bin is tested once; the bins after it, about a fifth of the rest, validate."""
-    held = max(1, round(0.1 * len(bins)))
-    place = {key: k for k, keys in enumerate(bins) for key in keys}
-    folds = []
-    for k, name in enumerate(names):
-        validating = {(k + j) % len(bins) for j in range(1, held + 1)}
-        parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-        for row in utterances:
-            at = place[row.id]
-            part = "test" if at == k else "validation" if at in validating else "train"
-            parts[part].append(row.id)
-        folds.append(Fold(name, *(tuple(keys) for keys in parts.values())))
-    return folds
+def _fold(
+    name: str,
+    tested: int,
+    bins: Sequence[Sequence[str]],
+    members: Mapping[str, list[str]],
+    utterances: Sequence[Utterance],
+) -> Fold:
+    """Tests one bin; the groups after it validate, until they are a tenth of the rest."""
+    order = [group for k in range(1, len(bins)) for group in bins[(tested + k) % len(bins)]]
+    wanted = VALIDATION_SHARE * sum(len(members[group]) for group in order)
+    part = dict.fromkeys((key for group in bins[tested] for key in members[group]), "test")
+    held = 0
+    for group in order[:-1]:
+        if held < wanted:
+            part.update(dict.fromkeys(members[group], "validation"))
+            held += len(members[group])
+    sides = {
+        side: tuple(row.id for row in utterances if part.get(row.id, "train") == side)
+        for side in ("train", "validation", "test")
+    }
+    return Fold(name, **sides)
 
 
 def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:

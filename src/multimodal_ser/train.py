@@ -22,6 +22,7 @@ from multimodal_ser.data import Examples
 from multimodal_ser.models import Ensemble
 
 EVALUATION_BATCH = 512
+TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def fit(
         if stopping.stops_after(epoch, ua, average.model):
             break
     model.load_state_dict(stopping.state)
+    calibrate(model, validation)
     return Fitted(model.eval(), history)
 
 
@@ -155,6 +157,19 @@ class WeightAverage:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, validation: Examples) -> None:
+    """Sets a model's temperature to what makes its logits the likeliest on the validation part.
+
+    Guo et al. (2017), with a grid in place of an optimiser; the choice of class never changes.
+    """
+    temperature: Tensor = model.temperature  # type: ignore[assignment]
+    temperature.fill_(1.0)
+    logits = predict(model, validation)
+    losses = [float(F.cross_entropy(logits * t, validation.label)) for t in TEMPERATURES]
+    temperature.fill_(float(TEMPERATURES[int(np.argmin(losses))]))
 
 
 @torch.inference_mode()

@@ -1,0 +1,153 @@
+"""The baselines are scikit-learn's own models, answer for answer."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+
+from made_features import DIMS, made_examples
+from multimodal_ser.baselines import BASELINES, STRENGTHS, fit_baseline, inputs
+from multimodal_ser.config import TrainConfig
+from multimodal_ser.models import Dims
+from multimodal_ser.train import predict
+
+SCHEDULE = TrainConfig()
+every_baseline = pytest.mark.parametrize("name", BASELINES)
+
+
+def made_parts(classes, count=84, skill=0.6, **how):
+    """Training, validation and test rows of the same hard task."""
+    examples = made_examples(count, classes, skill=skill, **how)
+    third = count // 3
+    return [examples.take(range(n, n + third)) for n in (0, third, 2 * third)]
+
+
+def dims(classes):
+    return Dims(DIMS["text"], DIMS["audio"], classes)
+
+
+def refit(name, fitted, train):
+    """Scikit-learn's own model with the strength that was chosen."""
+    best = max(fitted.history, key=lambda row: (row["validation_ua"], -row["validation_loss"]))
+    settings = {"C": best["strength"], "class_weight": "balanced"}
+    if name == "linear":
+        own = LogisticRegression(**settings, max_iter=2000)
+    else:
+        own = SVC(**settings, break_ties=True)
+    return own.fit(inputs(fitted.model, train), train.label.numpy())
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@every_baseline
+def test_predictions_and_decisions_are_scikit_learns_own(name, classes):
+    train, validation, test = made_parts(classes, no_text=(1, 60), no_audio=(2, 61))
+    fitted = fit_baseline(name, dims(classes), train, validation, SCHEDULE)
+    own, given = refit(name, fitted, train), inputs(fitted.model, test)
+    logits = predict(fitted.model, test).numpy()
+    decisions = own.decision_function(given)
+    if classes == 2:  # scikit-learn tells one number for two classes
+        if name == "linear":
+            np.testing.assert_allclose(logits[:, 1] - logits[:, 0], decisions, atol=1e-3)
+        else:
+            assert ((logits[:, 1] > logits[:, 0]) == (decisions > 0)).all()
+            torch.testing.assert_close(
+                torch.tensor(decisions).argsort(),
+                torch.from_numpy(logits[:, 1] - logits[:, 0]).argsort(),
+            )
+    else:
+        scale = float(fitted.model.temperature) if name == "svm" else 1.0
+        np.testing.assert_allclose(logits / scale, decisions, atol=1e-3)
+    np.testing.assert_array_equal(logits.argmax(1), own.predict(given))
+    assert len(set(logits.argmax(1))) > 1
+    if name == "linear":
+        shares = torch.from_numpy(logits).softmax(1).numpy()
+        np.testing.assert_allclose(shares, own.predict_proba(given), atol=1e-4)
+
+
+@pytest.mark.parametrize("missing", [0, 2, 6])
+@every_baseline
+def test_a_class_missing_from_training_is_never_answered_and_shifts_no_name(name, missing):
+    train, validation, test = made_parts(7, 252, skill=3.0)
+    train = train.take(np.flatnonzero(train.label.numpy() != missing))
+    fitted = fit_baseline(name, dims(7), train, validation, SCHEDULE)
+    logits = predict(fitted.model, test)
+    assert not (logits.argmax(1) == missing).any()
+    assert logits.softmax(1)[:, missing].max() < 1e-9
+    others = test.label != missing
+    correct = (logits.argmax(1) == test.label)[others]
+    assert correct.float().mean() > 0.95
+
+
+@every_baseline
+def test_two_seen_classes_of_seven_keep_their_places(name):
+    train, validation, test = made_parts(7, 252, skill=3.0)
+    train = train.take(np.flatnonzero(np.isin(train.label.numpy(), (2, 5))))
+    fitted = fit_baseline(name, dims(7), train, validation, SCHEDULE)
+    logits = predict(fitted.model, test)
+    assert set(logits.argmax(1).tolist()) == {2, 5}
+    rows = np.isin(test.label.numpy(), (2, 5))
+    assert logits.argmax(1)[rows].equal(test.label[rows])
+
+
+@every_baseline
+def test_the_strength_is_the_best_of_those_tried_on_validation(name):
+    train, validation, _ = made_parts(3)
+    fitted = fit_baseline(name, dims(3), train, validation, SCHEDULE)
+    assert tuple(row["strength"] for row in fitted.history) == STRENGTHS[name]
+    logits = predict(fitted.model, validation)
+    hits = (logits.argmax(1) == validation.label).double()
+    ua = np.mean([hits[validation.label == c].mean() for c in range(3)])
+    assert ua == pytest.approx(max(row["validation_ua"] for row in fitted.history))
+
+
+@every_baseline
+def test_class_weights_can_be_left_out(name):
+    train, validation, test = made_parts(3, 360)
+    train = train.take([n for n in range(len(train)) if n % 3 == 0 or n % 5 == 0])
+    shares = {
+        weighted: predict(
+            fit_baseline(
+                name, dims(3), train, validation, TrainConfig(class_weights=weighted)
+            ).model,
+            test,
+        ).argmax(1)
+        for weighted in (True, False)
+    }
+    assert (shares[False] == 0).sum() > (shares[True] == 0).sum()
+
+
+@every_baseline
+def test_masks_and_missing_sides(name):
+    train, validation, test = made_parts(3, no_text=(1, 60), no_audio=(2, 61))
+    model = fit_baseline(name, dims(3), train, validation, SCHEDULE).model
+    text, text_mask, audio, audio_mask, _ = next(test.batches(len(test)))
+    with torch.inference_mode():
+        before = model(text, text_mask, audio, audio_mask)
+        garbage = torch.where(audio_mask[..., None], audio, 100.0)
+        after = model(text, text_mask, garbage, audio_mask)
+        torch.testing.assert_close(after, before)
+        no_words = model(torch.randn_like(text), text_mask & False, audio, audio_mask)
+    assert no_words.logits.isfinite().all()
+    assert not no_words.embedding[:, : DIMS["text"]].any()  # the mean of training
+
+
+@every_baseline
+def test_one_side_alone_is_enough(name):
+    train, validation, test = made_parts(3, skill=3.0)
+    one = [
+        type(part)(part.ids, type(part.text).absent(len(part)), part.audio, part.label)
+        for part in (train, validation, test)
+    ]
+    fitted = fit_baseline(name, Dims(0, DIMS["audio"], 3), one[0], one[1], SCHEDULE)
+    assert (predict(fitted.model, one[2]).argmax(1) == test.label).float().mean() > 0.9
+
+
+@every_baseline
+def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
+    train, validation, test = made_parts(3, skill=3.0)
+    for part in (train, validation, test):
+        part.audio.tokens[..., 0] = 1000.1 * part.audio.mask
+    model = fit_baseline(name, dims(3), train, validation, SCHEDULE).model
+    test.audio.tokens[..., 0] += 5.0 * test.audio.mask
+    assert (predict(model, test).argmax(1) == test.label).float().mean() > 0.9

@@ -1,0 +1,281 @@
+"""Plans and runs: no view of the test part, complete or absent folders, and resuming."""
+
+import csv
+import json
+from dataclasses import asdict, fields, replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from made_features import made_folder, made_rows
+from multimodal_ser import experiments, metrics, runs
+from multimodal_ser.baselines import BASELINES
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.data import Side
+from multimodal_ser.errors import SerError
+from multimodal_ser.labels import class_set
+from multimodal_ser.material import load_material
+from multimodal_ser.models import MODELS
+from multimodal_ser.report import summarise
+from multimodal_ser.runs import FILES, RunConfig, is_complete, load_model
+from multimodal_ser.splits import make_split
+from multimodal_ser.train import predict
+
+NETWORK = ModelConfig(members=1, hidden_dim=8, num_heads=2)
+SCHEDULE = TrainConfig(epochs=2, batch_size=16)
+ALL = (*MODELS, *BASELINES)
+run_all = partial(experiments.run_all, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    rows = made_rows(48, speakers=4)
+    folder = made_folder(tmp_path_factory.mktemp("features"), rows, skill=0.7, lacking={"mine/004"})
+    return load_material(folder, class_set("common4"))
+
+
+@pytest.fixture(scope="module")
+def split(material):
+    return make_split(material.utterances, "speaker")
+
+
+def planned(material, split, models=ALL, seeds=1, network=NETWORK, schedule=SCHEDULE):
+    return experiments.plan(material, split, models, seeds, network, schedule)
+
+
+@pytest.fixture(scope="module")
+def made(material, split, tmp_path_factory):
+    """Every model's run of the first fold."""
+    plans = [item for item in planned(material, split) if item.fold is split.folds[0]]
+    return run_all(plans, material, tmp_path_factory.mktemp("runs"))
+
+
+def rows_of(folder):
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def without_labels(folder):
+    return [{key: v for key, v in row.items() if key != "label"} for row in rows_of(folder)]
+
+
+def changed(material, split, *, labels=False, features=False):
+    """The material with the first fold's test labels turned round, or its features replaced."""
+    test = np.isin(material.examples.ids, split.folds[0].test)
+    examples = material.examples
+    if labels:
+        label = examples.label.clone()
+        label[test] = (label[test] + 1) % 4
+        examples = replace(examples, label=label)
+    if features:
+        sides = {}
+        for name in ("text", "audio"):
+            side = getattr(examples, name)
+            tokens = side.tokens.clone()
+            tokens[test] = 50 * torch.randn_like(tokens[test]) * side.mask[test][..., None]
+            sides[name] = Side(tokens, side.mask)
+        examples = replace(examples, **sides)
+    return replace(material, examples=examples)
+
+
+def test_a_plan_is_models_times_folds_times_seeds(material, split):
+    plans = planned(material, split, ("concat", "linear"), seeds=3)
+    cells = [(item.config.model, item.config.seed, item.fold.name) for item in plans]
+    names = [fold.name for fold in split.folds]
+    assert cells == [("concat", s, f) for s in range(3) for f in names] + [
+        ("linear", 0, f) for f in names
+    ]
+    assert len({item.config.folder for item in plans}) == len(plans)
+
+
+def test_an_unknown_model_names_the_known_ones(material, split):
+    with pytest.raises(SerError) as caught:
+        planned(material, split, ("concat", "gpt"))
+    assert "'gpt'" in str(caught.value)
+    assert all(name in str(caught.value) for name in ALL)
+
+
+@pytest.mark.parametrize("name", ["text", "concat", "cross_attention"])
+def test_a_model_whose_side_has_no_features_is_refused(tmp_path, name):
+    rows = made_rows(48, speakers=4)
+    one = load_material(made_folder(tmp_path, rows, ("audio",)), class_set("common4"))
+    with pytest.raises(SerError, match=rf"'{name}' needs text features.*ser extract --text"):
+        planned(one, make_split(rows, "speaker"), (name,))
+    planned(one, make_split(rows, "speaker"), ("audio", "linear", "svm"))
+
+
+def test_fit_cannot_see_test_labels(material, split, made, tmp_path):
+    turned = changed(material, split, labels=True)
+    plans = [item for item in planned(turned, split) if item.fold is split.folds[0]]
+    for before, after in zip(made, run_all(plans, turned, tmp_path), strict=True):
+        assert without_labels(after) == without_labels(before)
+        weights = [load_file(folder / "model.safetensors") for folder in (before, after)]
+        assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
+        assert (after / "history.jsonl").read_text() == (before / "history.jsonl").read_text()
+        first, second = (
+            json.loads((folder / "metrics.json").read_text()) for folder in (before, after)
+        )
+        assert first["validation"] == second["validation"]
+        assert first["test"] != second["test"]
+
+
+def test_fit_cannot_see_test_features(material, split, made, tmp_path):
+    other = changed(material, split, features=True)
+    plans = [item for item in planned(other, split) if item.fold is split.folds[0]]
+    for before, after in zip(made, run_all(plans, other, tmp_path), strict=True):
+        weights = [load_file(folder / "model.safetensors") for folder in (before, after)]
+        assert weights[0].keys() == weights[1].keys()
+        assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
+        parts = [
+            [row for row in rows_of(f) if row["part"] == "validation"] for f in (before, after)
+        ]
+        assert parts[0] == parts[1]
+        assert rows_of(before) != rows_of(after)
+
+
+def test_training_labels_are_seen(material, split, made, tmp_path):
+    """The test above could not fail if labels had no effect at all."""
+    examples = material.examples
+    turned = replace(material, examples=replace(examples, label=(examples.label + 1) % 4))
+    plans = [item for item in planned(turned, split) if item.fold is split.folds[0]]
+    for before, after in zip(made, run_all(plans, turned, tmp_path), strict=True):
+        assert without_labels(after) != without_labels(before)
+
+
+def test_the_same_plan_gives_the_same_files(material, split, made, tmp_path):
+    plans = [item for item in planned(material, split) if item.fold is split.folds[0]]
+    for before, after in zip(made, run_all(plans, material, tmp_path), strict=True):
+        assert before.name == after.name
+        for name in sorted(set(FILES) - {"model.safetensors"}):
+            assert (before / name).read_bytes() == (after / name).read_bytes()
+        weights = [load_file(folder / "model.safetensors") for folder in (before, after)]
+        assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
+
+
+def test_a_run_folder_has_its_files_and_no_pickle(made):
+    for folder in made:
+        assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+        assert is_complete(folder)
+        for path in folder.iterdir():
+            start = path.read_bytes()[:2]
+            assert start not in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
+
+
+def test_a_loaded_model_answers_what_the_predictions_say(material, split, made):
+    place = {key: row for row, key in enumerate(material.examples.ids)}
+    for folder in made:
+        rows = rows_of(folder)
+        assert {row["part"] for row in rows} == {"validation", "test"}
+        assert {r["id"] for r in rows if r["part"] == "test"} == set(split.folds[0].test)
+        model = load_model(folder / "model.safetensors")
+        asked = material.examples.take([place[row["id"]] for row in rows])
+        shares = predict(model, asked).softmax(1).numpy()
+        stated = [[float(row[f"p_{name}"]) for name in material.labels.classes] for row in rows]
+        np.testing.assert_allclose(shares, stated, atol=1e-6)
+        truth = {row.id: row.emotion for row in material.utterances}
+        assert all(row["label"] == truth[row["id"]] for row in rows)
+        assert all(row["speaker"] for row in rows)
+
+
+def test_scores_are_those_of_the_predictions(material, made):
+    classes = list(material.labels.classes)
+    for folder in made:
+        stated = json.loads((folder / "metrics.json").read_text())
+        for part, scores in stated.items():
+            rows = [row for row in rows_of(folder) if row["part"] == part]
+            truth = [classes.index(row["label"]) for row in rows]
+            answer = [np.argmax([float(row[f"p_{name}"]) for name in classes]) for row in rows]
+            matrix = metrics.confusion(truth, answer, len(classes))
+            assert scores == {
+                n: pytest.approx(float(of(matrix))) for n, of in metrics.METRICS.items()
+            }
+
+
+def test_what_is_no_model_file_is_refused(made, tmp_path):
+    bad = tmp_path / "model.safetensors"
+    whole = (made[0] / "model.safetensors").read_bytes()
+    for content in (b"", b"nothing of the kind", whole[:100], whole[:-4]):
+        bad.write_bytes(content)
+        with pytest.raises(SerError, match=r"model\.safetensors: not a model"):
+            load_model(bad)
+    with pytest.raises(SerError, match="not a model"):
+        load_model(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("step", ["save_model", "_write_predictions", "_write_json"])
+def test_a_crash_leaves_no_run_folder_and_the_next_call_makes_it(
+    material, split, tmp_path, monkeypatch, step
+):
+    plans = planned(material, split, ("linear",))
+
+    def crash(*given, **how):
+        raise RuntimeError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, step, crash)
+        with pytest.raises(RuntimeError, match="no space"):
+            run_all(plans, material, tmp_path)
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    with pytest.raises(SerError, match="no complete run"):
+        summarise(tmp_path)
+    folders = run_all(plans, material, tmp_path)
+    assert sorted(path for path in tmp_path.iterdir()) == sorted(folders)
+    assert all(is_complete(folder) for folder in folders)
+
+
+def test_complete_runs_are_not_made_again(material, split, tmp_path, monkeypatch):
+    fits, fit = [], experiments._fit
+
+    def counted(config, *given):
+        fits.append(config.folder)
+        return fit(config, *given)
+
+    monkeypatch.setattr(experiments, "_fit", counted)
+    plans = planned(material, split, ("concat", "linear"))
+    folders = run_all(plans[:3], material, tmp_path)
+    assert run_all(plans, material, tmp_path)[:3] == folders
+    assert sorted(fits) == sorted(item.config.folder for item in plans)
+    (folders[1] / "metrics.json").unlink()  # damaged: no longer complete
+    run_all(plans, material, tmp_path)
+    assert fits[len(plans) :] == [plans[1].config.folder]
+    seen = []
+    run_all(plans, material, tmp_path, on_run=seen.append)
+    assert len(seen) == len(plans)
+    assert len(fits) == len(plans) + 1
+
+
+def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):
+    plans = planned(material, split, ("linear",))[:2]
+    alone = run_all(plans, material, tmp_path / "alone")
+    together = experiments.run_all(plans, material, tmp_path / "together", jobs=2)
+    for one, other in zip(alone, together, strict=True):
+        assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+
+
+def test_every_setting_changes_the_name_of_the_run(material, split):
+    (item, *_) = planned(material, split, ("concat",))
+    names = {item.config.hash}
+    others = [
+        replace(item.config, **{one.name: "other"})
+        for one in fields(RunConfig)
+        if one.name != "train"
+    ]
+    for group, kind in (("network", NETWORK), ("schedule", SCHEDULE)):
+        for key, value in asdict(kind).items():
+            different = (not value) if isinstance(value, bool) else value + 1
+            settings = {"network": NETWORK, "schedule": SCHEDULE}
+            settings[group] = replace(kind, **{key: different})
+            others.append(planned(material, split, ("concat",), **settings)[0].config)
+    names |= {config.hash for config in others}
+    assert len(names) == 1 + len(others)
+    assert planned(material, split, ("concat",))[0].config.hash == item.config.hash
+
+
+def test_other_labels_of_the_same_utterances_make_other_runs(material, split):
+    """Or a corrected label would meet the runs of the old one."""
+    (item, *_) = planned(material, split, ("concat",))
+    (other, *_) = planned(changed(material, split, labels=True), split, ("concat",))
+    assert item.config.hash != other.config.hash

@@ -1,0 +1,236 @@
+"""Every network: masks, missing sides, gradients, learning, and its saved state."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from made_features import DIMS, made_examples
+from multimodal_ser.config import ModelConfig
+from multimodal_ser.models import MODELS, Dims, Ensemble, SideInput, Standardize
+
+CONFIG = ModelConfig(
+    members=2, hidden_dim=16, num_heads=2, dropout=0.0, input_dropout=0.0, modality_dropout=0.0
+)
+CLASSES = 3
+SIDES = {"text": (0, 1), "audio": (2, 3)}  # where a batch holds tokens and mask
+
+every_model = pytest.mark.parametrize("name", MODELS)
+every_side = pytest.mark.parametrize("side", SIDES)
+
+
+def made_model(name, examples, classes=CLASSES, **changes):
+    torch.manual_seed(0)
+    dims = Dims(DIMS["text"], DIMS["audio"], classes)
+    model = Ensemble(MODELS[name], dims, replace(CONFIG, **changes))
+    text, audio = examples.text, examples.audio
+    model.fit_inputs(text=(text.tokens, text.mask), audio=(audio.tokens, audio.mask))
+    for parameter in model.parameters():  # nothing stays at zero: every path is live
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def ask(model, batch):
+    with torch.inference_mode():
+        return model(*batch[:4])
+
+
+def inputs(examples):
+    return list(next(examples.batches(len(examples)))[:4])
+
+
+@every_model
+def test_what_stands_in_padding_changes_nothing(name):
+    examples = made_examples()
+    model, batch = made_model(name, examples), inputs(examples)
+    before = ask(model, batch)
+    for tokens, mask in SIDES.values():
+        garbage = 100 * torch.randn_like(batch[tokens])
+        batch[tokens] = torch.where(batch[mask][..., None], batch[tokens], garbage)
+        batch[tokens] = F.pad(batch[tokens], (0, 0, 0, 3), value=7.0)
+        batch[mask] = F.pad(batch[mask], (0, 3), value=False)
+    after = ask(model, batch)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_padding_does_not_enter_the_input_statistics(name):
+    examples = made_examples()
+    garbage = torch.where(examples.audio.mask[..., None], examples.audio.tokens, 100.0)
+    padded = replace(examples, audio=replace(examples.audio, tokens=garbage))
+    first, second = (made_model(name, one).state_dict() for one in (examples, padded))
+    torch.testing.assert_close(first, second)
+
+
+@every_side
+@every_model
+def test_a_missing_side_gives_an_answer_that_does_not_depend_on_what_is_hidden(name, side):
+    examples = made_examples()
+    model, batch = made_model(name, examples), inputs(examples)
+    whole = ask(model, batch)
+    tokens, mask = SIDES[side]
+    batch[mask] = torch.zeros_like(batch[mask])
+    before = ask(model, batch)
+    assert before.logits.isfinite().all()
+    assert (before.logits - whole.logits).abs().max() > 0.01 or side not in model.sides
+    batch[tokens] = torch.randn_like(batch[tokens])
+    torch.testing.assert_close(ask(model, batch), before)
+    batch[tokens], batch[mask] = batch[tokens][:, :0], batch[mask][:, :0]  # no token at all
+    torch.testing.assert_close(ask(model, batch), before, rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_eight_rows_are_learnt_by_heart(name):
+    examples = made_examples(8, skill=0.0)  # nothing to see but the rows themselves
+    model, batch = made_model(name, examples), inputs(examples)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    for _ in range(60):
+        logits = model.train().each(*batch)
+        loss = sum(F.cross_entropy(own, examples.label) for own in logits)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert ask(model.eval(), batch).logits.argmax(1).equal(examples.label)
+
+
+def without_effect(name, tokens):
+    """A softmax does not change with a shift of its scores, nor choose from one token."""
+    return name.endswith("score.bias") or (tokens == 1 and name.endswith("score.weight"))
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+@every_model
+def test_the_gradient_reaches_every_parameter(name, tokens):
+    examples = made_examples(tokens=tokens)
+    model, batch = made_model(name, examples, num_layers=2), inputs(examples)
+    loss = sum(F.cross_entropy(own, examples.label) for own in model.each(*batch))
+    loss.backward()
+    dead = [
+        key
+        for key, parameter in model.named_parameters()
+        if parameter.grad is None or parameter.grad.abs().max() < 1e-6
+    ]
+    assert [key for key in dead if not without_effect(key, tokens)] == []
+
+
+def test_queries_and_keys_of_cross_attention_live_with_one_token_a_side():
+    """The original's cross-attention over pooled vectors had a softmax over a single key."""
+    examples = made_examples(tokens=1)
+    model, batch = made_model("cross_attention", examples), inputs(examples)
+    before = ask(model, batch).logits
+    with torch.no_grad():
+        for member in model.members:
+            for block in (*member.text_from_audio, *member.audio_from_text):
+                block.query.weight.mul_(-3)
+    assert (ask(model, batch).logits - before).abs().max() > 1e-3
+
+
+@every_model
+def test_a_state_that_is_loaded_answers_as_the_one_saved(name):
+    examples = made_examples()
+    model = made_model(name, examples)
+    other = Ensemble(MODELS[name], Dims(DIMS["text"], DIMS["audio"], CLASSES), CONFIG).eval()
+    batch = inputs(examples)
+    assert not ask(other, batch).logits.equal(ask(model, batch).logits)
+    other.load_state_dict(model.state_dict())
+    assert ask(other, batch).logits.equal(ask(model, batch).logits)
+
+
+@every_model
+def test_a_batch_equals_its_single_rows(name):
+    examples = made_examples(10, no_text=(3,), no_audio=(6,))
+    model = made_model(name, examples)
+    whole = ask(model, inputs(examples))
+    for row in range(10):
+        alone = ask(model, inputs(examples.take([row])))
+        torch.testing.assert_close(alone.logits[0], whole.logits[row], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone.embedding[0], whole.embedding[row], rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_logits_are_the_logarithm_of_the_mean_probability(name):
+    examples = made_examples()
+    model, batch = made_model(name, examples), inputs(examples)
+    with torch.inference_mode():
+        mean = model.each(*batch).softmax(2).mean(0)
+    output = ask(model, batch)
+    torch.testing.assert_close(output.logits.exp(), mean)
+    torch.testing.assert_close(output.logits.exp().sum(1), torch.ones(24))
+    assert output.embedding.shape == (24, 2 * 16)
+    model.temperature.fill_(2.0)
+    torch.testing.assert_close(ask(model, batch).logits, 2 * output.logits)
+
+
+@every_model
+def test_members_are_not_copies_of_each_other(name):
+    examples = made_examples()
+    with torch.inference_mode():
+        first, second = made_model(name, examples).each(*inputs(examples))
+    assert not torch.allclose(first, second, atol=0.01)
+
+
+@every_side
+def test_a_model_of_one_side_does_not_read_the_other(side):
+    examples = made_examples()
+    model, batch = made_model(side, examples), inputs(examples)
+    before = ask(model, batch).logits
+    other = SIDES["audio" if side == "text" else "text"][0]
+    batch[other] = torch.randn_like(batch[other])
+    assert ask(model, batch).logits.equal(before)
+
+
+@pytest.mark.parametrize("chance", [0.1, 1.0])
+def test_modality_dropout_hides_one_side_and_never_both(chance):
+    examples = made_examples(24, no_text=(3,), no_audio=(6,))
+    model = made_model("concat", examples, modality_dropout=chance).train()
+    _, text_mask, _, audio_mask = (tensor.repeat(100, *[1] * (tensor.ndim - 1))
+                                   for tensor in inputs(examples))  # fmt: skip
+    given = {n: SideInput(m[..., None] * 1.0, m, m.any(1, True) * 1.0)
+             for n, m in (("text", text_mask), ("audio", audio_mask))}  # fmt: skip
+    hidden = model.members[0]._hide(given)
+    text, audio = hidden["text"].mask, hidden["audio"].mask
+    for side in hidden.values():  # what is hidden is hidden from both paths
+        assert side.pooled[:, 0].bool().equal(side.mask.any(1))
+    assert (text.any(1) | audio.any(1)).all()
+    assert not (text & ~text_mask).any()
+    both = text_mask.any(1) & audio_mask.any(1)
+    for mine in (text, audio):
+        share = 1 - mine.any(1)[both].float().mean().item()
+        assert share == pytest.approx(chance / 2, abs=0.05)
+    assert (text.any(1) & audio.any(1))[both].any() == (chance < 1)
+
+
+def test_no_side_is_hidden_from_an_answer():
+    examples = made_examples()
+    batch = inputs(examples)
+    hiding, plain = (made_model("concat", examples, modality_dropout=c) for c in (1.0, 0.0))
+    assert ask(hiding, batch).logits.equal(ask(plain, batch).logits)
+
+
+def test_standardised_tokens_and_means_have_unit_deviation():
+    examples = made_examples(200, tokens=5)
+    tokens, mask = examples.audio.tokens, examples.audio.mask
+    standardize = Standardize(DIMS["audio"])
+    standardize.fit(tokens, mask)
+    real = ((tokens - standardize.mean) * standardize.scale)[mask]
+    torch.testing.assert_close(real.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(real.std(0, correction=0), torch.ones(8))
+    means = torch.stack([row[m].mean(0) for row, m in zip(tokens, mask, strict=True)])
+    deviation = (means - standardize.mean).square().mean(0).sqrt()
+    torch.testing.assert_close(deviation * standardize.pooled_scale, torch.ones(8))
+    side = standardize(tokens, mask)
+    torch.testing.assert_close(side.tokens.square().mean(2), mask * 1.0, rtol=1e-3, atol=0)
+    torch.testing.assert_close(side.pooled.square().mean(1), torch.ones(200), rtol=1e-3, atol=0)
+
+
+@every_model
+def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
+    examples = made_examples()
+    for side in (examples.text, examples.audio):
+        side.tokens[..., 0] = 1000.1 * side.mask
+    model, batch = made_model(name, examples), inputs(examples)
+    before = ask(model, batch).logits
+    for tokens, mask in SIDES.values():
+        batch[tokens][..., 0] += 5 * batch[mask]
+    assert ask(model, batch).logits.argmax(1).equal(before.argmax(1))

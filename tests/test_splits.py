@@ -1,0 +1,269 @@
+"""Folds: each utterance tested once, no group on both sides, and what leaks is refused or said."""
+
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from made_corpora import make_cremad, make_iemocap, make_meld
+from made_features import made_rows
+from multimodal_ser.corpora import CORPORA
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import SplitError
+from multimodal_ser.splits import (
+    GROUPS,
+    SCHEMES,
+    VALIDATION_SHARE,
+    hold_out,
+    make_split,
+    read_split,
+    shots,
+    write_split,
+)
+
+PARTS = ("train", "validation", "test")
+
+
+def sides(split, rows, of):
+    """What stands on both sides of a test part, for each fold."""
+    value = {row.id: of(row) for row in rows}
+    return [
+        {value[key] for key in fold.test} & {value[key] for key in (*fold.train, *fold.validation)}
+        for fold in split.folds
+    ]
+
+
+def as_sets(split):
+    return [
+        (fold.name, *(frozenset(getattr(fold, part)) for part in PARTS)) for fold in split.folds
+    ]
+
+
+def check_partition(split, rows):
+    ids = {row.id for row in rows}
+    for fold in split.folds:
+        assert Counter((*fold.train, *fold.validation, *fold.test)) == Counter(ids)
+    assert Counter(key for fold in split.folds for key in fold.test) == Counter(ids)
+
+
+@pytest.mark.parametrize("folds", [None, 2, 3, 4])
+@pytest.mark.parametrize("group", GROUPS)
+def test_groups_are_tested_once_and_stand_on_one_side(group, folds):
+    rows = made_rows(72, speakers=6)
+    split = make_split(rows, group, folds=folds, allow=GROUPS)
+    check_partition(split, rows)
+    assert not any(sides(split, rows, lambda row: getattr(row, group)))
+    assert len(split.folds) == (folds or len({getattr(row, group) for row in rows}))
+    assert split.name == (group if folds is None else f"{group}-{folds}")
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_validation_keeps_groups_whole_too(folds):
+    rows = made_rows(72, speakers=6)
+    speaker = {row.id: row.speaker for row in rows}
+    for fold in make_split(rows, "speaker", folds=folds).folds:
+        assert not {speaker[key] for key in fold.validation} & {speaker[key] for key in fold.train}
+
+
+@pytest.mark.parametrize("scheme", ["speaker", "session", "cremad-original"])
+@pytest.mark.parametrize("folds", [None, 3])
+def test_the_order_on_disk_does_not_matter(scheme, folds):
+    rows = made_rows(72, speakers=6)
+    shuffled = random.Random(1).sample(rows, len(rows))
+    assert as_sets(make_split(rows, scheme, folds=folds)) == as_sets(
+        make_split(shuffled, scheme, folds=folds)
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    names=some.lists(
+        some.tuples(some.integers(0, 6), some.integers(0, 3), some.sampled_from("ab")),
+        min_size=3,
+        max_size=40,
+    ),
+    group=some.sampled_from(("speaker", "dialogue")),
+    folds=some.none() | some.integers(3, 5),  # with 2, one large group may leave none to validate
+)
+def test_any_speakers_and_dialogues_give_a_partition_without_leaks(names, group, folds):
+    rows = [
+        Utterance(f"{corpus}/{n}", corpus, "joy", speaker=f"s{s}", dialogue=f"s{s}d{d}")
+        for n, (s, d, corpus) in enumerate(names)
+    ]
+    groups = {(row.corpus, getattr(row, group)) for row in rows}
+    if len(groups) < (folds or 3):
+        with pytest.raises(SplitError, match=group):
+            make_split(rows, group, folds=folds)
+        return
+    split = make_split(rows, group, folds=folds, allow=("speaker",))
+    check_partition(split, rows)
+    assert not any(sides(split, rows, lambda row: (row.corpus, getattr(row, group))))
+
+
+def test_folds_are_balanced():
+    sizes = [len(fold.test) for fold in make_split(made_rows(80, 10), "speaker", folds=5).folds]
+    assert sizes == [16] * 5
+
+
+@pytest.mark.parametrize("folds", [0, 1, 7])
+def test_an_impossible_number_of_folds_says_what_is_possible(folds):
+    with pytest.raises(SplitError, match=rf"{folds} folds by speaker.*2 to 6"):
+        make_split(made_rows(72, speakers=6), "speaker", folds=folds)
+
+
+def test_too_few_groups_and_missing_groups_are_errors():
+    with pytest.raises(SplitError, match="2 speakers cannot give"):
+        make_split(made_rows(24, speakers=2), "speaker")
+    with pytest.raises(SplitError, match=r"mine/000 has no speaker.*add the column"):
+        make_split([replace(row, speaker=None) for row in made_rows()], "speaker")
+
+
+def test_an_unknown_scheme_names_the_known_ones():
+    with pytest.raises(SplitError) as caught:
+        make_split(made_rows(), "by-moon")
+    assert "'by-moon'" in str(caught.value)
+    assert all(name in str(caught.value) for name in SCHEMES)
+    with pytest.raises(SplitError, match=r"'weather'.*speaker, session, dialogue, recording"):
+        make_split(made_rows(), "speaker", allow=("weather",))
+
+
+def test_melds_official_parts(tmp_path):
+    rows = CORPORA["meld"].read(make_meld(tmp_path).root).utterances
+    split = make_split(rows, "official")
+    assert [len(getattr(split.folds[0], part)) for part in PARTS] == [21, 21, 21]
+    for part, folder in zip(PARTS, ("train", "dev", "test"), strict=True):
+        assert {key.split("/")[1] for key in getattr(split.folds[0], part)} == {folder}
+    assert any("speakers stand both" in leak for leak in split.leaks)  # the same six friends
+    without = [row for row in rows if row.split != "dev"]
+    with pytest.raises(SplitError, match=r"train, dev and test.*\['dev'\]"):
+        make_split(without, "official")
+
+
+def test_the_originals_iemocap_split(tmp_path):
+    rows = CORPORA["iemocap"].read(make_iemocap(tmp_path).root).utterances
+    split = make_split(rows, "iemocap-original")
+    session = {row.id: row.session for row in rows}
+    assert [{session[key] for key in getattr(split.folds[0], part)} for part in PARTS] == [
+        {"Ses01", "Ses02", "Ses03"},
+        {"Ses04"},
+        {"Ses05"},
+    ]
+    assert split.leaks == ()
+    with pytest.raises(SplitError, match="iemocap-original"):
+        make_split(made_rows(72, speakers=6), "iemocap-original")
+
+
+def test_the_originals_cremad_split_says_that_it_leaks(tmp_path):
+    rows = CORPORA["cremad"].read(make_cremad(tmp_path).root).utterances
+    split = make_split(rows, "cremad-original")
+    (fold,) = split.folds
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (29, 3, 4)
+    assert any("speakers stand both" in leak for leak in split.leaks)
+    assert "leak" in SCHEMES["cremad-original"].about
+
+
+def test_an_overlap_is_an_error_unless_asked_for_by_name():
+    rows = made_rows(60)
+    for group in ("speaker", "session"):
+        with pytest.raises(SplitError, match=r"5 \w+s stand both .*--allow"):
+            make_split(rows, "dialogue", allow={"speaker", "session"} - {group})
+    split = make_split(rows, "dialogue", allow=("speaker", "session"))
+    assert [leak.split()[:2] for leak in split.leaks] == [["5", "speakers"], ["5", "sessions"]]
+
+
+def test_a_dialogue_on_both_sides_is_an_error():
+    rows = [replace(row, dialogue=f"d{n % 7}") for n, row in enumerate(made_rows())]
+    with pytest.raises(SplitError, match=r"7 dialogues stand both.*--allow dialogue"):
+        make_split(rows, "speaker")
+    assert len(make_split(rows, "speaker", allow=("dialogue",)).leaks) == 1
+
+
+def test_an_identical_recording_on_both_sides_is_an_error():
+    rows = made_rows()
+    hashes = {row.id: row.id for row in rows}
+    assert make_split(rows, "speaker", hashes=hashes).leaks == ()
+    hashes["mine/004"] = hashes["mine/000"]  # two speakers, one recording
+    with pytest.raises(SplitError, match=r"1 recordings stand both.*--allow recording"):
+        make_split(rows, "speaker", hashes=hashes)
+    (leak,) = make_split(rows, "speaker", hashes=hashes, allow=("recording",)).leaks
+    assert "1 recordings" in leak
+
+
+def test_a_speaker_of_the_same_name_in_another_corpus_is_another():
+    rows = made_rows(24, 3) + made_rows(24, 3, corpus="yours")
+    split = make_split(rows, "speaker")
+    assert {fold.name for fold in split.folds} == {
+        f"speaker={corpus}/s{n}" for corpus in ("mine", "yours") for n in range(3)
+    }
+    assert split.leaks == ()
+
+
+def test_a_split_file_comes_back_as_it_was(tmp_path):
+    rows = made_rows()
+    split = make_split(rows, "dialogue", folds=3, allow=("speaker", "session"))
+    write_split(split, tmp_path / "new" / "split.json")
+    assert read_split(tmp_path / "new" / "split.json") == split
+    path = str(tmp_path / "new" / "split.json")
+    again = make_split(rows, path, allow=("speaker", "session"))
+    assert (again, again.hash) == (split, split.hash)
+    with pytest.raises(SplitError, match="--allow speaker"):  # the file cannot admit for the user
+        make_split(rows, path)
+    assert [item.name for item in (tmp_path / "new").iterdir()] == ["split.json"]
+
+
+def test_an_altered_split_file_is_refused(tmp_path):
+    path = tmp_path / "split.json"
+    write_split(make_split(made_rows(), "speaker"), path)
+    row = json.loads(path.read_text())
+    fold = row["folds"][0]
+    fold["train"].append(fold["test"].pop())
+    path.write_text(json.dumps(row))
+    with pytest.raises(SplitError, match=r"split\.json.*was changed"):
+        read_split(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"folds": [1], "name": "x"}', "\x00"])
+def test_no_split_file_is_refused(tmp_path, text):
+    path = tmp_path / "split.json"
+    path.write_text(text)
+    with pytest.raises(SplitError, match=r"split\.json: not a split file.*ser split"):
+        read_split(path)
+
+
+def test_a_split_of_other_utterances_is_refused(tmp_path):
+    rows = made_rows()
+    write_split(make_split(rows, "speaker"), tmp_path / "split.json")
+    with pytest.raises(SplitError, match=r"1 ids are not among the 59.*'mine/059'"):
+        make_split(rows[:-1], str(tmp_path / "split.json"))
+
+
+def test_shots_are_stratified_and_independent_of_order():
+    classes = {f"u{n:02d}": "abc"[n % 3] for n in range(30)}
+    ids = list(classes)
+    drawn = shots(ids, classes, 4, seed=3)
+    assert Counter(classes[key] for key in drawn) == {"a": 4, "b": 4, "c": 4}
+    assert drawn == shots(random.Random(0).sample(ids, 30), classes, 4, seed=3)
+    assert drawn != shots(ids, classes, 4, seed=4)
+    assert set(shots(ids[:15], classes, 4, seed=3)) <= set(ids[:15])
+    with pytest.raises(SplitError, match=r"11 shots.*'a': 10"):
+        shots(ids, classes, 11, seed=0)
+
+
+@pytest.mark.parametrize("group", [*GROUPS, None])
+def test_hold_out_keeps_groups_whole(group):
+    rows = made_rows(60)
+    for other in GROUPS:
+        if other != group:
+            rows = [replace(row, **{other: None}) for row in rows]
+    stay, held = hold_out(rows)
+    assert sorted((*stay, *held)) == [row.id for row in rows]
+    assert VALIDATION_SHARE * 60 <= len(held) < VALIDATION_SHARE * 60 + 12  # a speaker's rows
+    if group is not None:
+        names = {row.id: getattr(row, group) for row in rows}
+        assert not {names[key] for key in stay} & {names[key] for key in held}
+    assert hold_out(random.Random(0).sample(rows, 60))[1] != ()
+    assert set(hold_out(random.Random(0).sample(rows, 60))[1]) == set(held)

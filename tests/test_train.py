@@ -1,0 +1,204 @@
+"""fit(): class weights, schedule, early stopping, and the same seed giving the same weights."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from made_features import DIMS, made_examples
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.models import MODELS, Dims, Ensemble
+from multimodal_ser.train import (
+    EarlyStopping,
+    WeightAverage,
+    class_weights,
+    evaluate,
+    fit,
+    predict,
+    rate,
+)
+
+NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2)
+SCHEDULE = TrainConfig(epochs=4, batch_size=8)
+
+
+def fitted(seed=0, examples=None, schedule=SCHEDULE, name="cross_attention", classes=3):
+    examples = made_examples(48, classes) if examples is None else examples
+    torch.manual_seed(seed)
+    model = Ensemble(MODELS[name], Dims(DIMS["text"], DIMS["audio"], classes), NETWORK)
+    return fit(model, examples.take(range(32)), examples.take(range(32, 48)), schedule, seed)
+
+
+def same(first, second):
+    states = first.model.state_dict(), second.model.state_dict()
+    assert states[0].keys() == states[1].keys()
+    return all(states[0][key].equal(states[1][key]) for key in states[0])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not():
+    first = fitted()
+    torch.rand(7)  # whatever was drawn before
+    again = fitted()
+    assert same(first, again)
+    assert first.history == again.history
+    assert not same(first, fitted(seed=1))
+
+
+def test_the_seed_also_orders_the_data():
+    examples = made_examples(48)
+    results = []
+    for seed in (0, 1):
+        torch.manual_seed(0)  # the same initial weights
+        model = Ensemble(MODELS["text"], Dims(6, 8, 3), ModelConfig(
+            members=1, hidden_dim=16, num_heads=2, dropout=0.0, input_dropout=0.0
+        ))  # fmt: skip
+        results.append(fit(model, examples, examples, SCHEDULE, seed))
+    assert not same(*results)
+
+
+def test_fit_learns_what_there_is_to_learn():
+    examples = made_examples(48, skill=3.0)
+    result = fitted(examples=examples, schedule=TrainConfig(epochs=30, batch_size=8))
+    ua, loss = evaluate(result.model, examples.take(range(32, 48)))
+    assert ua > 0.9
+    assert loss < 0.5
+    assert not result.model.training
+    assert result.history[0].keys() == {"epoch", "train_loss", "validation_ua", "validation_loss"}
+
+
+def test_fit_is_given_nothing_to_peek_at():
+    given = set(inspect.signature(fit).parameters)
+    assert given == {"model", "train", "validation", "config", "seed", "on_epoch"}
+
+
+def test_validation_labels_do_not_touch_the_weights_of_an_epoch():
+    """They choose the epoch and the temperature; with one epoch there is nothing to choose."""
+    examples, one = made_examples(48), TrainConfig(epochs=1, batch_size=8)
+    first = fitted(examples=examples, schedule=one).model.state_dict()
+    examples.label[32:] = examples.label[32:].flip(0)
+    second = fitted(examples=examples, schedule=one).model.state_dict()
+    assert all(first[key].equal(second[key]) for key in first if key != "temperature")
+
+
+def test_the_temperature_never_changes_an_answer():
+    examples = made_examples(48, skill=0.5)
+    result = fitted(examples=examples)
+    logits = predict(result.model, examples)
+    assert result.model.temperature != 1.0
+    result.model.temperature.fill_(1.0)
+    plain = predict(result.model, examples)
+    assert logits.argmax(1).equal(plain.argmax(1))
+    validation = slice(32, 48)
+    losses = [
+        nn.functional.cross_entropy(given[validation], examples.label[validation])
+        for given in (logits, plain)
+    ]
+    assert losses[0] < losses[1]
+
+
+def test_class_weights_are_inverse_frequencies_with_mean_one():
+    weights = class_weights(torch.tensor([0, 0, 0, 1]), 2, True)
+    torch.testing.assert_close(weights, torch.tensor([0.5, 1.5]))
+    assert class_weights(torch.tensor([0, 0, 0, 1]), 2, False).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_class_weights_survive_a_missing_class(missing, weighted):
+    labels = torch.tensor([n for n in (0, 1, 1, 2, 2, 2, 3) if n != missing])
+    weights = class_weights(labels, 4, weighted)
+    assert weights.isfinite().all()
+    assert weights[missing] == 0
+    present = [n for n in range(4) if n != missing]
+    assert weights[present].mean() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_fit_survives_a_class_that_only_the_test_part_has(missing):
+    examples = made_examples(64, 4, skill=3.0)
+    rows = [n for n in range(64) if examples.label[n] != missing]
+    result = fitted(examples=examples.take(rows), classes=4)
+    assert all(math.isfinite(row["train_loss"]) for row in result.history)
+    logits = predict(result.model, examples)
+    assert logits.isfinite().all()
+    assert logits.shape == (64, 4)
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    rates = [rate(step, 100) for step in range(100)]
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rate(100, 100) == pytest.approx(0)
+    assert 0 < rate(0, 1) <= 1  # one step in all
+    assert all(0 <= one <= 1 for one in rates)
+
+
+class Marked(nn.Module):
+    """A model that remembers its epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.register_buffer("epoch", torch.tensor(epoch))
+
+
+def stopped(uas, patience=3, count=100):
+    """After which epoch it stops (None: never), and which epoch it kept."""
+    stopping = EarlyStopping(patience, count)
+    for epoch, ua in enumerate(uas):
+        if stopping.stops_after(epoch, ua, Marked(epoch)):
+            return epoch, int(stopping.state["epoch"])
+    return None, int(stopping.state["epoch"])
+
+
+def test_patience_counts_from_the_best_epoch():
+    assert stopped([0.5, 0.6, 0.6, 0.6, 0.6, 0.9]) == (4, 4)
+    assert stopped([0.5, 0.6, 0.7, 0.8]) == (None, 3)
+    assert stopped([0.9, 0.1, 0.1, 0.1], patience=3) == (3, 0)
+
+
+def test_the_last_epoch_within_one_standard_error_is_kept():
+    # the error of 0.8 over 100 utterances is 0.04, over 10,000 it is 0.004
+    assert stopped([0.5, 0.8, 0.77, 0.75], patience=9) == (None, 2)
+    assert stopped([0.5, 0.8, 0.77, 0.75], patience=9, count=10_000) == (None, 1)
+    assert stopped([0.78, 0.8, 0.5], patience=9) == (None, 1)
+
+
+def test_a_perfect_epoch_is_not_given_up():
+    assert stopped([0.5, 1.0, 0.99], patience=9) == (None, 1)  # its error is zero
+    assert stopped([0.0, 0.0], patience=9) == (None, 1)
+
+
+def test_what_is_kept_is_a_copy():
+    model, stopping = Marked(1), EarlyStopping(3, 100)
+    stopping.stops_after(0, 0.9, model)
+    model.epoch.fill_(7)
+    assert stopping.state["epoch"] == 1
+
+
+def test_the_average_follows_the_weights():
+    model = nn.Linear(2, 1, bias=False)
+    model.weight.data.zero_()
+    average, last = WeightAverage(model, 0.98), WeightAverage(model, 0.0)
+    model.weight.data.fill_(1.0)
+    for one in (average, last):
+        one.update(model)
+    assert average.model.weight.tolist() == [[pytest.approx(1 - 2 / 11)] * 2]
+    assert last.model.weight.tolist() == [[1.0, 1.0]]
+    for _ in range(500):
+        average.update(model)
+    np.testing.assert_allclose(average.model.weight.detach(), 1.0, atol=1e-3)
+
+
+def test_each_epoch_sees_every_row_once_in_another_order():
+    examples = made_examples(20)
+    order = torch.Generator().manual_seed(0)
+    epochs = [torch.cat([b.audio[:, 0, 0] for b in examples.batches(8, order)]) for _ in range(2)]
+    plain = torch.cat([batch.audio[:, 0, 0] for batch in examples.batches(8)])
+    assert plain.equal(examples.audio.tokens[:, 0, 0])
+    assert not epochs[0].equal(epochs[1])
+    for epoch in epochs:
+        assert epoch.sort().values.equal(plain.sort().values)
