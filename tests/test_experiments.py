@@ -265,7 +265,7 @@ def test_every_setting_changes_the_name_of_the_run(material, split):
     ]
     for group, kind in (("network", NETWORK), ("schedule", SCHEDULE)):
         for key, value in asdict(kind).items():
-            different = (not value) if isinstance(value, bool) else value + 1
+            different = not value if isinstance(value, bool) else 2 * value + (value == 0)
             settings = {"network": NETWORK, "schedule": SCHEDULE}
             settings[group] = replace(kind, **{key: different})
             others.append(planned(material, split, ("concat",), **settings)[0].config)

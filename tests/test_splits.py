@@ -13,16 +13,15 @@ from made_corpora import make_cremad, make_iemocap, make_meld
 from made_features import made_rows
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.emobox import hold_out
 from multimodal_ser.errors import SplitError
+from multimodal_ser.folds import read_split, write_split
 from multimodal_ser.splits import (
     GROUPS,
     SCHEMES,
     VALIDATION_SHARE,
-    hold_out,
     make_split,
-    read_split,
     shots,
-    write_split,
 )
 
 PARTS = ("train", "validation", "test")
@@ -113,6 +112,12 @@ def test_folds_are_balanced():
 def test_an_impossible_number_of_folds_says_what_is_possible(folds):
     with pytest.raises(SplitError, match=rf"{folds} folds by speaker.*2 to 6"):
         make_split(made_rows(72, speakers=6), "speaker", folds=folds)
+
+
+def test_training_keeps_a_group_however_small_the_others_are():
+    rows = [row for row in made_rows(120, 3) if row.speaker == "s2" or row.id < "mine/008"]
+    (fold, *_) = make_split(rows, "speaker").folds  # s0: 4, s1: 4, s2: 40 utterances
+    assert [len(getattr(fold, part)) for part in PARTS] == [40, 4, 4]
 
 
 def test_too_few_groups_and_missing_groups_are_errors():

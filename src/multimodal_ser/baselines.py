@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from multimodal_ser import metrics
 from multimodal_ser.config import TrainConfig
 from multimodal_ser.data import Examples
-from multimodal_ser.models import Dims, Output, inverse, masked_mean
+from multimodal_ser.layers import Output, inverse, masked_mean
+from multimodal_ser.models import Dims
 from multimodal_ser.train import Fitted, calibrate, predict
 
 STRENGTHS = {"linear": (0.001, 0.01, 0.1, 1.0), "svm": (0.3, 1.0, 3.0, 10.0, 30.0)}

@@ -81,6 +81,7 @@ def manifest(
     audio_dir: str | None = None,
     votes: Literal["intended", "voice"] | None = None,
     name: str | None = None,
+    part: Literal["train", "dev", "test"] | None = None,
 ) -> None:
     """Reads a corpus folder into a manifest: one JSON object per utterance.
 
@@ -92,8 +93,9 @@ def manifest(
         audio_dir: CREMA-D: the folder of its recordings (AudioWAV).
         votes: CREMA-D: take the intended emotion, or what most listeners heard in the voice.
         name: table: what the corpus is called (the file's name).
+        part: keep only this part of the corpus's official split.
     """
-    from multimodal_ser.corpora import CORPORA, summarise, write_manifest
+    from multimodal_ser.corpora import CORPORA, Corpus, summarise, write_manifest
     from multimodal_ser.errors import one_of
     from multimodal_ser.labels import class_set
 
@@ -106,12 +108,16 @@ def manifest(
     if strange := sorted(options.keys() - takes):
         raise SerError(f"--{strange[0].replace('_', '-')} is not an option of {corpus}")
     read = info.read(root, **options)
+    if part is not None:
+        read = Corpus([row for row in read.utterances if row.split == part], read.left_out)
+        if not read.utterances:
+            raise SerError(f"{corpus} in {root} has no {part} part; leave --part away")
     chosen = labels or info.labels
     rows = summarise(read, class_set(chosen) if chosen else None)
     write_manifest(read.utterances, out)
-    for part in dict.fromkeys(row.part for row in rows):
-        mine = [row for row in rows if row.part == part]
-        _print(f"{part}:")
+    for section in dict.fromkeys(row.part for row in rows):
+        mine = [row for row in rows if row.part == section]
+        _print(f"{section}:")
         for row in mine[:MOST_SHOWN]:
             _print(f"  {row.total:6d}  {row.name}")
         if len(mine) > MOST_SHOWN:
@@ -160,8 +166,9 @@ def split(
         allow: overlaps to accept: speaker, session, dialogue, recording.
     """
     from multimodal_ser.corpora import read_manifest
+    from multimodal_ser.folds import write_split
     from multimodal_ser.labels import class_set
-    from multimodal_ser.splits import make_split, write_split
+    from multimodal_ser.splits import make_split
 
     classes = class_set(labels)
     rows = [row for row in read_manifest(manifest) if classes.class_of(row.corpus, row.emotion)]

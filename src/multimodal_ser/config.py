@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from multimodal_ser.errors import SerError
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -33,6 +35,15 @@ class ModelConfig:
     input_dropout: float = 0.5
     modality_dropout: float = 0.1
     linear_path: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.members, self.hidden_dim, self.num_heads) < 1:
+            raise SerError("members, hidden_dim and num_heads are 1 or more")
+        if self.hidden_dim % self.num_heads:
+            raise SerError(
+                f"hidden_dim {self.hidden_dim} is not divisible by num_heads {self.num_heads}; "
+                f"take {self.hidden_dim // self.num_heads * self.num_heads or self.num_heads}"
+            )
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,13 @@ from multimodal_ser.baselines import BASELINES, fit_baseline
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.data import Examples
 from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.folds import Fold, Split, write_split
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import Material, load_material
 from multimodal_ser.models import MODELS, Dims
 from multimodal_ser.report import report, summarise, text_table
 from multimodal_ser.runs import Answers, RunConfig, build, is_complete, train_settings, write_run
-from multimodal_ser.splits import Fold, Split, make_split, write_split
+from multimodal_ser.splits import make_split
 from multimodal_ser.train import Fitted, fit, predict
 
 log = logging.getLogger(__name__)

@@ -155,12 +155,17 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
     """Writes a model's tensors with all that loading needs in the file's header."""
     header = {
         "model": config.model,
-        "classes": json.dumps(list(config.labels["classes"])),
-        "dims": json.dumps(dims._asdict()),
-        "network": json.dumps(config.train.get("network")),
-        "features": json.dumps(config.features),
+        "classes": list(config.labels["classes"]),
+        "dims": dims._asdict(),
+        "network": config.train.get("network"),
+        "features": config.features,
     }
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path, header)
+    # one entry: the library writes several in no fixed order, and equal runs should be equal bytes
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()},
+        path,
+        {"run": json.dumps(header)},
+    )
 
 
 def load_model(path: Path) -> nn.Module:
@@ -171,10 +176,10 @@ def load_model(path: Path) -> nn.Module:
     """
     try:
         with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {})["run"])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        dims, name = Dims(**json.loads(header["dims"])), header["model"]
-        network = json.loads(header["network"])
+        dims, name = Dims(**header["dims"]), header["model"]
+        network = header["network"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
     model = build(name, dims, ModelConfig(**network) if network else ModelConfig(), state)

@@ -7,51 +7,18 @@ name; then the split carries it, and so does every result made with it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.corpora.utterance import GROUPS, Utterance
+from multimodal_ser.emobox import emobox_folds
 from multimodal_ser.errors import SplitError, one_of
+from multimodal_ser.folds import VALIDATION_SHARE, Fold, Split, read_split
 
-GROUPS = ("speaker", "session", "dialogue")
 OVERLAPS = (*GROUPS, "recording")
-VALIDATION_SHARE = 0.1  # of what a fold does not test on, where a scheme has no own validation
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Ids of one fold's parts; no id stands in two of them."""
-
-    name: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Named folds and what leaks between their parts.
-
-    Attributes:
-        name: the scheme with its options, such as ``speaker-5``.
-        folds: in order.
-        leaks: one sentence for each overlap that was found and allowed.
-    """
-
-    name: str
-    folds: tuple[Fold, ...]
-    leaks: tuple[str, ...] = ()
-
-    @property
-    def hash(self) -> str:
-        """First 12 hexadecimal digits of the sha256 of the folds' ids."""
-        rows = json.dumps([asdict(fold) for fold in self.folds], separators=(",", ":"))
-        return hashlib.sha256(rows.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -93,7 +60,7 @@ def make_split(
         allowed |= set(SCHEMES[scheme].admits)
         name = scheme if folds is None else f"{scheme}-{folds}"
     elif Path(scheme).is_dir():
-        made, name = _emobox(utterances, Path(scheme)), f"emobox-{Path(scheme).name}"
+        made, name = emobox_folds(utterances, Path(scheme)), f"emobox-{Path(scheme).name}"
         allowed |= set(OVERLAPS)
     elif Path(scheme).is_file():
         split = read_split(Path(scheme))
@@ -102,39 +69,6 @@ def make_split(
         raise SplitError(one_of("split", scheme, SCHEMES) + "; or give a split file or folder")
     leaks = _check(made, utterances, allowed, hashes or {})
     return Split(name, tuple(made), tuple(leaks))
-
-
-def write_split(split: Split, path: Path) -> None:
-    """Writes a split with its hash as JSON, aside first and then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({**asdict(split), "hash": split.hash}, indent=1))
-    partial.replace(path)
-
-
-def read_split(path: Path) -> Split:
-    """Reads a split file and checks its hash.
-
-    Raises:
-        SplitError: not a split file, or its ids are not those that its hash was made of.
-    """
-    try:
-        row = json.loads(path.read_text())
-        parts = ("train", "validation", "test")
-        folds = tuple(
-            Fold(fold["name"], *(tuple(fold[part]) for part in parts)) for fold in row["folds"]
-        )
-        split, stated = Split(row["name"], folds, tuple(row["leaks"])), row["hash"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SplitError(f"{path}: not a split file ({error!r}); write one with: ser split") from (
-            error
-        )
-    if split.hash != stated:
-        raise SplitError(
-            f"{path}: its ids have the hash {split.hash}, it states {stated}: the file was "
-            "changed; make it again with ser split, or correct the stated hash"
-        )
-    return split
 
 
 def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fold]]:
@@ -198,6 +132,10 @@ def _fold(
 ) -> Fold:
     """Tests one bin; the groups after it validate, until they are a tenth of the rest."""
     order = [group for k in range(1, len(bins)) for group in bins[(tested + k) % len(bins)]]
+    if len(order) < 2:
+        raise SplitError(
+            f"fold {name} leaves one group for training and validation; ask for more folds"
+        )
     wanted = VALIDATION_SHARE * sum(len(members[group]) for group in order)
     part = dict.fromkeys((key for group in bins[tested] for key in members[group]), "test")
     held = 0
@@ -245,66 +183,6 @@ def _ids(
     utterances: Sequence[Utterance], side: Callable[[Utterance], object], wanted: object
 ) -> tuple[str, ...]:
     return tuple(row.id for row in utterances if side(row) == wanted)
-
-
-def _emobox(utterances: Sequence[Utterance], folder: Path) -> list[Fold]:
-    """Folds as ``<folder>/fold_K/<corpus>_{train,valid,test}_fold_K.jsonl`` list them."""
-    known = {row.id: row for row in utterances}
-    folds = []
-    for part in sorted(folder.glob("fold_*"), key=lambda path: (len(path.name), path.name)):
-        ids = {side: _emobox_ids(part, side, known) for side in ("train", "valid", "test")}
-        if not ids["test"] or not ids["train"]:
-            raise SplitError(f"{part}: no train or test rows of these utterances; see {folder}")
-        if not ids["valid"]:
-            ids["train"], ids["valid"] = hold_out([known[key] for key in ids["train"]])
-        folds.append(Fold(part.name, ids["train"], ids["valid"], ids["test"]))
-    if not folds:
-        raise SplitError(f"{folder}: no fold_1, fold_2 … folders with EmoBox's JSONL files")
-    return folds
-
-
-def _emobox_ids(part: Path, side: str, known: Mapping[str, Utterance]) -> tuple[str, ...]:
-    keys = []
-    for path in sorted(part.glob(f"*_{side}_{part.name}.jsonl")):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            try:
-                row = json.loads(line)
-                key = _emobox_id(row["dataset"], Path(row["wav"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise SplitError(f"{path}:{number}: not an EmoBox row ({error!r})") from error
-            if key in known:
-                keys.append(key)
-    return tuple(keys)
-
-
-def _emobox_id(dataset: str, wav: Path) -> str:
-    """The benchmark's keys differ from corpus to corpus; the files' names do not."""
-    meld = {"train_splits": "train/", "dev_splits_complete": "dev/"}
-    part = meld.get(wav.parent.name, "test/") if dataset == "meld" else ""
-    stem = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}.get(wav.stem, wav.stem)
-    return f"{dataset}/{part}{stem}"
-
-
-def hold_out(
-    utterances: Sequence[Utterance], share: float = VALIDATION_SHARE, seed: int = 0
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Takes whole speakers (or dialogues, or sessions) out of a training part for validation.
-
-    Returns:
-        The ids that stay, and at least `share` of them all that are held out.
-    """
-    group = next((g for g in GROUPS if all(getattr(row, g) for row in utterances)), "id")
-    names = sorted({str(getattr(row, group)) for row in utterances})
-    random.Random(seed).shuffle(names)  # noqa: S311 - a split, not a secret
-    counts = Counter(str(getattr(row, group)) for row in utterances)
-    held: set[str] = set()
-    for name in names[: max(1, len(names) - 1)]:
-        if sum(counts[taken] for taken in held) >= share * len(utterances):
-            break
-        held.add(name)
-    inside = [row.id for row in utterances if str(getattr(row, group)) not in held]
-    outside = [row.id for row in utterances if str(getattr(row, group)) in held]
-    return tuple(inside), tuple(outside)
 
 
 def shots(ids: Sequence[str], classes: Mapping[str, str], count: int, seed: int) -> tuple[str, ...]:

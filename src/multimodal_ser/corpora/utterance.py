@@ -60,6 +60,7 @@ class Corpus:
     left_out: list[str] = field(default_factory=list)
 
 
+GROUPS = ("speaker", "session", "dialogue")  # what a split keeps on one side
 _FIELDS = tuple(item.name for item in fields(Utterance))
 
 

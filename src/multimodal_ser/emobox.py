@@ -1,0 +1,73 @@
+"""EmoBox's JSONL folds → Folds, as the benchmark lists them (Ma et al., 2024)."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from multimodal_ser.corpora.utterance import GROUPS, Utterance
+from multimodal_ser.errors import SplitError
+from multimodal_ser.folds import VALIDATION_SHARE, Fold
+
+
+def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> list[Fold]:
+    """Folds as ``<folder>/fold_K/<corpus>_{train,valid,test}_fold_K.jsonl`` list them."""
+    known = {row.id: row for row in utterances}
+    folds = []
+    for part in sorted(folder.glob("fold_*"), key=lambda path: (len(path.name), path.name)):
+        ids = {side: _emobox_ids(part, side, known) for side in ("train", "valid", "test")}
+        if not ids["test"] or not ids["train"]:
+            raise SplitError(f"{part}: no train or test rows of these utterances; see {folder}")
+        if not ids["valid"]:
+            ids["train"], ids["valid"] = hold_out([known[key] for key in ids["train"]])
+        folds.append(Fold(part.name, ids["train"], ids["valid"], ids["test"]))
+    if not folds:
+        raise SplitError(f"{folder}: no fold_1, fold_2 … folders with EmoBox's JSONL files")
+    return folds
+
+
+def _emobox_ids(part: Path, side: str, known: Mapping[str, Utterance]) -> tuple[str, ...]:
+    keys = []
+    for path in sorted(part.glob(f"*_{side}_{part.name}.jsonl")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            try:
+                row = json.loads(line)
+                key = _emobox_id(row["dataset"], Path(row["wav"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise SplitError(f"{path}:{number}: not an EmoBox row ({error!r})") from error
+            if key in known:
+                keys.append(key)
+    return tuple(keys)
+
+
+def _emobox_id(dataset: str, wav: Path) -> str:
+    """The benchmark's keys differ from corpus to corpus; the files' names do not."""
+    meld = {"train_splits": "train/", "dev_splits_complete": "dev/"}
+    part = meld.get(wav.parent.name, "test/") if dataset == "meld" else ""
+    stem = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}.get(wav.stem, wav.stem)
+    return f"{dataset}/{part}{stem}"
+
+
+def hold_out(
+    utterances: Sequence[Utterance], share: float = VALIDATION_SHARE, seed: int = 0
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Takes whole speakers (or dialogues, or sessions) out of a training part for validation.
+
+    Returns:
+        The ids that stay, and at least `share` of them all that are held out.
+    """
+    group = next((g for g in GROUPS if all(getattr(row, g) for row in utterances)), "id")
+    names = sorted({str(getattr(row, group)) for row in utterances})
+    random.Random(seed).shuffle(names)  # noqa: S311 - a split, not a secret
+    counts = Counter(str(getattr(row, group)) for row in utterances)
+    held: set[str] = set()
+    for name in names[: max(1, len(names) - 1)]:
+        if sum(counts[taken] for taken in held) >= share * len(utterances):
+            break
+        held.add(name)
+    inside = [row.id for row in utterances if str(getattr(row, group)) not in held]
+    outside = [row.id for row in utterances if str(getattr(row, group)) in held]
+    return tuple(inside), tuple(outside)
