@@ -403,16 +403,17 @@ def report(experiment: File, /, out: Path | None = None) -> None:
 
 
 @app.command
-def demo(out: Path = Path("demo"), open_page: bool = False) -> None:
+def demo(out: Path = Path("demo"), seeds: int = 5, open_page: bool = False) -> None:
     """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
 
     Args:
         out: where runs and report go.
+        seeds: of the network.
         open_page: show the report in a browser.
     """
     from multimodal_ser.experiments import demo as run_demo
 
-    page, table = run_demo(out)
+    page, table = run_demo(out, seeds)
     _print(table)
     _print(f"report: {page}")
     if open_page:

@@ -263,11 +263,12 @@ def _say_what(material: Material, split: Split, plans: Sequence[Plan]) -> None:
     log.info("%d runs over %d folds, split %s", len(plans), len(split.folds), split.name)
 
 
-def demo(out: Path) -> tuple[Path, str]:
+def demo(out: Path, seeds: int = 5) -> tuple[Path, str]:
     """Runs the main job on the features that are shipped and writes its report.
 
     Args:
         out: the experiment's folder.
+        seeds: of the network.
 
     Returns:
         The report's page, and the table as plain text.
@@ -278,7 +279,7 @@ def demo(out: Path) -> tuple[Path, str]:
         split="speaker",
         out=out,
         models=("audio", "linear", "svm"),
-        seeds=5,
+        seeds=seeds,
         network=ModelConfig(),
         schedule=TrainConfig(),
     )

@@ -1,0 +1,53 @@
+"""Speech emotion recognition from sound and words, whose numbers can be believed.
+
+The names below are loaded when they are first used: importing the package imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multimodal_ser.audio import read_audio
+    from multimodal_ser.corpora import CORPORA, Utterance, read_manifest
+    from multimodal_ser.encoders import ENCODERS, load_encoder
+    from multimodal_ser.errors import SerError
+    from multimodal_ser.features import FeatureStore, extract
+    from multimodal_ser.labels import CLASS_SETS, class_set
+    from multimodal_ser.material import load_material
+    from multimodal_ser.splits import make_split
+
+__all__ = [
+    "CLASS_SETS",
+    "CORPORA",
+    "ENCODERS",
+    "FeatureStore",
+    "SerError",
+    "Utterance",
+    "class_set",
+    "extract",
+    "load_encoder",
+    "load_material",
+    "make_split",
+    "read_audio",
+    "read_manifest",
+]
+
+_HOMES = {
+    "audio": ("read_audio",),
+    "corpora": ("CORPORA", "Utterance", "read_manifest"),
+    "encoders": ("ENCODERS", "load_encoder"),
+    "errors": ("SerError",),
+    "features": ("FeatureStore", "extract"),
+    "labels": ("CLASS_SETS", "class_set"),
+    "material": ("load_material",),
+    "splits": ("make_split",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

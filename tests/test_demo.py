@@ -1,0 +1,18 @@
+"""The main job on the features that are shipped, with one seed instead of five."""
+
+import pytest
+
+from multimodal_ser.experiments import demo
+from multimodal_ser.report import summarise
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_what_the_readme_says(tmp_path):
+    page, table = demo(tmp_path / "demo", seeds=1)
+    summary = summarise(tmp_path / "demo")
+    ua = {row.model: row.scores["UA"].mean for row in summary.rows}
+    assert page.is_file()
+    assert "may have seen it" in table
+    assert (summary.utterances, summary.folds) == (535, 10)
+    assert ua["audio"] > 0.89  # 0.91 over five seeds, which differ by 0.005
+    assert ua["linear"] > 0.90
