@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 
+import made_emotion2vec
 from multimodal_ser.encoders import ENCODERS
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "so", "what", "else", "##r", "!"]
@@ -18,6 +19,8 @@ def tiny(name, root):
     if name == "egemaps":
         pytest.importorskip("opensmile", reason="the extra 'egemaps' is not installed")
         return None
+    if name.startswith("emotion2vec"):
+        return made_emotion2vec.folder(root / name, name)
     torch.manual_seed(0)
     folder = root / name
     model = _tiny_model(name)

@@ -77,6 +77,8 @@ def test_damaged_folders(name, root, tmp_path):
     weights.write_bytes((source / "model.safetensors").read_bytes()[:500])
     with pytest.raises(EncoderError, match=name):
         load_encoder(name, tmp_path)
+    if not (tmp_path / "config.json").exists():  # emotion2vec's sizes stand in its tensors
+        return
     (tmp_path / "config.json").unlink()
     with pytest.raises(EncoderError, match=r"config\.json"):
         load_encoder(name, tmp_path)

@@ -192,6 +192,7 @@ def extract(
     layers: tuple[int, ...] | None = None,
     dtype: Literal["float16", "float32"] = "float16",
     device: str = "cpu",
+    audio_dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
 ) -> int:
@@ -203,7 +204,8 @@ def extract(
     Args:
         manifest: one or more, from `ser manifest`.
         out: the features folder.
-        audio: encoder of the sound: whisper-tiny, wav2vec2, egemaps.
+        audio: encoder of the sound: whisper-tiny, wav2vec2, egemaps, emotion2vec-base,
+            emotion2vec-plus-seed, emotion2vec-plus-base, emotion2vec-plus-large.
         text: encoder of the words: minilm, bert.
         audio_source: folder or hub id of its weights; the installed offline package otherwise.
         text_source: the same for the words.
@@ -212,6 +214,7 @@ def extract(
         layers: layers of the audio encoder to put side by side.
         dtype: precision in the file.
         device: where torch computes, such as cpu or cuda.
+        audio_dtype: what emotion2vec computes in; float32 where not given.
         overwrite: replace features that were made with other settings.
         retry_failed: try what failed before again.
     """
@@ -234,7 +237,8 @@ def extract(
         fitting = [key for key, spec in ENCODERS.items() if spec.modality == side]
         if name not in fitting:
             raise SerError(one_of(f"{side} encoder", name, fitting))
-        options = {"layers": layers} if layers and name == audio else {}
+        given = {"layers": layers, "dtype": audio_dtype} if name == audio else {}
+        options = {key: value for key, value in given.items() if value is not None}
         encoder = load_encoder(name, source, device=device, **options)
         for corpus in sorted({row.corpus for row in utterances}):
             result = extract_features(
@@ -259,6 +263,27 @@ def _show_extracted(result: ExtractionResult) -> int:
     if len(result.failures) > MOST_SHOWN:
         _print(f"  … and {len(result.failures) - MOST_SHOWN} more")
     return len(result.failures)
+
+
+@app.command(name="convert-weights")
+def convert_weights(
+    source: Name,
+    /,
+    out: Path,
+    name: str = "emotion2vec-plus-large",
+    revision: str | None = None,
+) -> None:
+    """Writes emotion2vec's model.pt as safetensors, which loads faster and holds no code.
+
+    Args:
+        source: folder or hub id with model.pt.
+        out: folder to write; it is a source for --audio-source.
+        name: which emotion2vec it is.
+        revision: branch, tag or commit on the hub.
+    """
+    from multimodal_ser.encoders.emotion2vec_files import convert_weights as convert
+
+    _print(f"wrote {convert(source, out, name=name, revision=revision)}")
 
 
 @app.command(name="import-features")
@@ -403,7 +428,7 @@ def report(experiment: File, /, out: Path | None = None) -> None:
 
 
 @app.command
-def demo(out: Path = Path("demo"), seeds: int = 5, open_page: bool = False) -> None:
+def demo(out: Path = Path("demo"), seeds: int = 3, open_page: bool = False) -> None:
     """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
 
     Args:

@@ -43,14 +43,25 @@ class EncoderSpec:
 
 
 def _spec(
-    name: str, module: str, modality: Literal["audio", "text"], about: str, *options: str
+    name: str,
+    module: str,
+    modality: Literal["audio", "text"],
+    about: str,
+    *options: str,
+    **fixed: str,
 ) -> EncoderSpec:
     def load(source: str | Path | None = None, device: str = "cpu", **given: Any) -> Encoder:
-        encoder: Encoder = import_module(f"{__name__}.{module}").load(source, device, **given)
+        loader = import_module(f"{__name__}.{module}").load
+        encoder: Encoder = loader(source, device, **fixed, **given)
         return encoder
 
     home = HOMES.get(name)
     return EncoderSpec(modality, load, home.hub if home else None, options, EXPOSURE[name], about)
+
+
+def _emotion2vec(variant: str, about: str) -> EncoderSpec:
+    options = "layers", "revision", "dtype"
+    return _spec(variant, "emotion2vec", "audio", about, *options, variant=variant)
 
 
 ENCODERS: dict[str, EncoderSpec] = {
@@ -76,7 +87,22 @@ ENCODERS: dict[str, EncoderSpec] = {
         "audio",
         "eGeMAPS v02 functionals of openSMILE; one frame a recording, 88 wide; research licence",
     ),
-    # emotion2vec belongs here: audio, its own module.
+    "emotion2vec-base": _emotion2vec(
+        "emotion2vec-base",
+        "emotion2vec, self-supervised on emotional speech; 50 frames a second, 768 wide",
+    ),
+    "emotion2vec-plus-seed": _emotion2vec(
+        "emotion2vec-plus-seed",
+        "emotion2vec+ seed, fine-tuned on EmoBox's corpora; 50 frames a second, 768 wide",
+    ),
+    "emotion2vec-plus-base": _emotion2vec(
+        "emotion2vec-plus-base",
+        "emotion2vec+ base, fine-tuned on pseudo-labels; 50 frames a second, 768 wide",
+    ),
+    "emotion2vec-plus-large": _emotion2vec(
+        "emotion2vec-plus-large",
+        "emotion2vec+ large, as the original; 50 frames a second, 1024 wide",
+    ),
     "minilm": _spec(
         "minilm",
         "minilm",

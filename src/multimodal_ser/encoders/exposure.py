@@ -50,6 +50,24 @@ _EGEMAPS_EMODB = Exposure(
     "Eyben et al. 2016 (IEEE TAFFC 7(2)): nothing is trained, but EMO-DB is one of the corpora on "
     "which the authors evaluated the set",
 )
+_E2V = Exposure(
+    "unknown",
+    "Ma et al. 2023 (arXiv:2312.15185), section 4: 262 h of emotional speech without labels for "
+    "emotion2vec itself, begun from data2vec 2.0 (LibriSpeech); the corpus is not known to be "
+    "among it",
+)
+_E2V_SEEN = Exposure(
+    "unlabelled",
+    "Ma et al. 2023 (arXiv:2312.15185), section 4: self-supervised on 262 h of emotional speech, "
+    "IEMOCAP and MELD among it as far as is known; emotion labels were not used",
+)
+_E2V_PLUS = Exposure(
+    "labels",
+    "model cards of emotion2vec+ (seed, base, large): seed was fine-tuned with academic speech "
+    "emotion data from EmoBox, base and large derive from it by its pseudo-labels; EmoBox (Ma et "
+    "al. 2024, arXiv:2406.07162, table of its 32 corpora) contains the corpus; which folds is not "
+    "said",
+)
 
 EXPOSURE: Mapping[str, Mapping[str, Exposure]] = {
     "whisper-tiny": _all(_WHISPER),
@@ -57,4 +75,8 @@ EXPOSURE: Mapping[str, Mapping[str, Exposure]] = {
     "bert": _all(_BERT),
     "wav2vec2": _all(_WAV2VEC2),
     "egemaps": _all(_EGEMAPS, emodb=_EGEMAPS_EMODB),
+    "emotion2vec-base": _all(_E2V, iemocap=_E2V_SEEN, meld=_E2V_SEEN),
+    "emotion2vec-plus-seed": _all(_E2V_PLUS),
+    "emotion2vec-plus-base": _all(_E2V_PLUS),
+    "emotion2vec-plus-large": _all(_E2V_PLUS),
 }

@@ -1,7 +1,8 @@
 """Where an encoder's weights are: a local folder, the hub, or an installed offline package.
 
-No network is touched unless a hub id is asked for, and no pickle is ever read: safetensors only,
-and CTranslate2's plain format for whisper-tiny.
+No network is touched unless a hub id is asked for, and no pickle is ever executed: safetensors,
+CTranslate2's plain format for whisper-tiny, and emotion2vec's ``model.pt`` by torch's weights-only
+reader, which admits tensors alone.
 """
 
 from __future__ import annotations
@@ -47,12 +48,15 @@ class Home:
         files: names in a folder or on the hub that may be the weights; the first that is there.
         beside: further files that are fetched from the hub.
         offline: the package that carries them, if there is one.
+        weights_only: other files than safetensors are fetched too, and read by a reader that runs
+            no code.
     """
 
     hub: str
     files: tuple[str, ...] = ("model.safetensors",)
     beside: tuple[str, ...] = ("config.json",)
     offline: Offline | None = None
+    weights_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,15 @@ HOMES = {
     ),
     "bert": Home(hub="google-bert/bert-base-uncased", beside=("config.json", *_TOKENIZER)),
     "wav2vec2": Home(hub="facebook/wav2vec2-base"),
+    **{
+        f"emotion2vec-{variant}": Home(
+            hub=f"emotion2vec/emotion2vec_{variant.replace('-', '_')}",
+            files=("model.safetensors", "model.pt", "emotion2vec_base.pt"),
+            beside=("tokens.txt",),
+            weights_only=True,
+        )
+        for variant in ("base", "plus-seed", "plus-base", "plus-large")
+    },
 }
 
 
@@ -160,7 +173,7 @@ def _downloaded(name: str, hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     home = HOMES[name]
-    safe = [file for file in home.files if file.endswith(".safetensors")]
+    safe = [file for file in home.files if home.weights_only or file.endswith(".safetensors")]
     try:
         wanted = [*safe, *home.beside]
         folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))

@@ -1,0 +1,257 @@
+"""audio → frames: emotion2vec and emotion2vec+ (Ma et al., 2023, arXiv:2312.15185).
+
+A frame stands for 400 samples and comes every 320 (20 ms), 49 in the first second; the mean over
+frames is the vector of an utterance. Every recording is normalised whole. Those beyond 40 s pass
+the network in windows of at most 40 s, of which 5 s at either inner end only lend context: there
+attention sees no further, and frames differ from those of one pass, by at most 0.7 % on 120 s of
+speech with random weights (docs/emotion2vec.md). `emotion2vec_net` is the network,
+`emotion2vec_files` reads the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multimodal_ser.encoders.base import EncoderInfo, checked_waves, chosen_layers, windows
+from multimodal_ser.encoders.emotion2vec_files import (
+    UNUSED,
+    build,
+    convert_weights,
+    read_checkpoint,
+)
+from multimodal_ser.encoders.emotion2vec_net import (
+    FIELD,
+    STRIDE,
+    Emotion2VecNet,
+    frame_count,
+)
+from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.weights import resolve
+from multimodal_ser.errors import EncoderError, one_of
+
+__all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load"]
+
+BASE = "emotion2vec-base"
+SAMPLE_RATE = 16_000
+WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames that pass at once; those of them that lend context
+PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples that share a batch
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def frame_times(frames: int) -> np.ndarray:
+    """The middle of each frame in seconds from the recording's start, shape [frames].
+
+    >>> frame_times(3).tolist()
+    [0.0125, 0.0325, 0.0525]
+    """
+    return (np.arange(frames) * STRIDE + FIELD / 2) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A recording, or one window of it.
+
+    Attributes:
+        item: its place in the batch.
+        start: first of the recording's frames that this piece gives.
+        cut: samples that pass the network.
+        keep: frames of the piece that are given; the others lend context.
+    """
+
+    item: int
+    start: int
+    cut: slice
+    keep: slice
+
+
+class Emotion2Vec:
+    """emotion2vec as an encoder of waveforms.
+
+    Attributes:
+        info: what features remember of it.
+        labels: the head's classes in order, ``unuse…`` ones included; None without a head.
+        whole: frames that pass the network at once; longer recordings pass in windows.
+    """
+
+    def __init__(
+        self,
+        network: Emotion2VecNet,
+        info: EncoderInfo,
+        layers: Sequence[int],
+        labels: tuple[str, ...] | None,
+        device: str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.network = network.to(device=device, dtype=dtype)
+        self.info, self.layers, self.labels = info, tuple(layers), labels
+        self.device, self.dtype, self.whole = torch.device(device), dtype, WHOLE
+
+    def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
+        """Encodes 16 kHz waveforms into float32 arrays [frames, dim]; see `frame_times`."""
+        waves = checked_waves(self.info.name, items, FIELD)
+        found = [np.empty((frame_count(len(w)), self.info.dim), np.float32) for w in waves]
+        for piece, frames in self._encoded(waves, self.layers):
+            found[piece.item][piece.start : piece.start + len(frames)] = frames.cpu().numpy()
+        return found
+
+    def means(self, items: Sequence[np.ndarray]) -> np.ndarray:
+        """Utterance vectors of shape [items, dim], float32: the mean over frames.
+
+        Frames are summed window by window, so that long recordings need no room for all.
+        """
+        means = self._means(checked_waves(self.info.name, items, FIELD), self.layers)
+        return means.float().numpy()
+
+    def classify(self, items: Sequence[np.ndarray]) -> list[dict[str, float]]:
+        """Class probabilities by the model's own head, one dict of label → probability an item.
+
+        The head sees the mean over frames. Classes named ``unuse…`` were not trained: they are
+        left out, and the others sum to 1.
+
+        Raises:
+            EncoderError: the checkpoint has no head, or an item is no usable waveform.
+        """
+        head = self.network.head
+        if head is None or self.labels is None:
+            raise EncoderError(
+                f"{self.info.name}: these weights have no head for classes; emotion2vec-plus-seed, "
+                "-plus-base and -plus-large have one"
+            )
+        waves = checked_waves(self.info.name, items, FIELD)
+        means = self._means(waves, (len(self.network.blocks),))
+        weight, bias = head.weight.double().cpu(), head.bias.double().cpu()
+        used = [i for i, label in enumerate(self.labels) if not label.startswith(UNUSED)]
+        rows = (means @ weight.T + bias)[:, used].softmax(-1).tolist()
+        return [dict(zip((self.labels[i] for i in used), row, strict=True)) for row in rows]
+
+    def _means(self, waves: list[np.ndarray], layers: Sequence[int]) -> Tensor:
+        sums = torch.zeros(len(waves), len(layers) * self.network.sizes.dim, dtype=torch.float64)
+        for piece, frames in self._encoded(waves, layers):
+            sums[piece.item] += frames.sum(0, dtype=torch.float64).cpu()
+        return sums / torch.tensor([[frame_count(len(wave))] for wave in waves]).view(-1, 1)
+
+    def _encoded(
+        self, waves: list[np.ndarray], layers: Sequence[int]
+    ) -> Iterator[tuple[Piece, Tensor]]:
+        """Every piece of every recording with its frames [frames, layers × dim], float32."""
+        scales = [_scale(wave) for wave in waves]
+        for pack in _packs(_pieces(waves, self.whole), PACK.get(self.device.type, PACK["cpu"])):
+            inputs = [_normalised(waves[p.item][p.cut], *scales[p.item]) for p in pack]
+            with torch.inference_mode():
+                rows = torch.cat(
+                    self.network([x.to(self.device, self.dtype) for x in inputs], layers), dim=-1
+                ).float()
+                self._check_finite(rows)
+                counts = [frame_count(len(x)) for x in inputs]
+                kept = [x[p.keep] for p, x in zip(pack, rows.split_with_sizes(counts), strict=True)]
+            yield from zip(pack, kept, strict=True)
+
+    def _check_finite(self, rows: Tensor) -> None:
+        if not bool(torch.isfinite(rows).all()):
+            raise EncoderError(
+                f"{self.info.name}: frames are not finite in {str(self.dtype).split('.')[-1]}; "
+                "the weights are damaged, or need dtype='float32' or 'bfloat16'"
+            )
+
+
+def _scale(wave: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation over a whole recording, the latter with layer norm's epsilon."""
+    mean, step = float(wave.mean(dtype=np.float64)), 1 << 20
+    blocks = (wave[i : i + step].astype(np.float64) - mean for i in range(0, len(wave), step))
+    squares = sum(float(block @ block) for block in blocks)
+    return mean, float(np.sqrt(squares / len(wave) + 1e-5))
+
+
+def _normalised(samples: np.ndarray, mean: float, deviation: float) -> Tensor:
+    return torch.from_numpy((samples - np.float32(mean)) / np.float32(deviation))
+
+
+def _pieces(waves: Sequence[np.ndarray], whole: int) -> list[Piece]:
+    pieces = []
+    for item, wave in enumerate(waves):
+        frames = frame_count(len(wave))
+        if frames <= whole:
+            pieces.append(Piece(item, 0, slice(0, len(wave)), slice(0, frames)))
+            continue
+        for core in windows(frames, whole - 2 * CONTEXT, 1):
+            first, last = max(0, core.start - CONTEXT), min(frames, core.stop + CONTEXT)
+            cut = slice(first * STRIDE, (last - 1) * STRIDE + FIELD)
+            keep = slice(core.start - first, core.stop - first)
+            pieces.append(Piece(item, core.start, cut, keep))
+    return pieces
+
+
+def _packs(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
+    """Pieces in order of length, so many as `most` samples hold, but at least one, at a time."""
+    pack: list[Piece] = []
+    samples = 0
+    for piece in sorted(pieces, key=lambda p: p.cut.stop - p.cut.start):
+        length = piece.cut.stop - piece.cut.start
+        if pack and samples + length > most:
+            yield pack
+            pack, samples = [], 0
+        pack.append(piece)
+        samples += length
+    if pack:
+        yield pack
+
+
+def load(
+    source: str | Path | None = None,
+    device: str = "cpu",
+    layers: Sequence[int] | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    *,
+    variant: str = BASE,
+) -> Emotion2Vec:
+    """Loads emotion2vec; its sizes are read from the weights.
+
+    Args:
+        source: local folder (ModelScope's too) or hub id; no package carries its weights.
+        device: where torch computes.
+        layers: blocks from 1 on that stand side by side; None is the last.
+        revision: branch, tag or commit on the hub.
+        dtype: what it computes in: ``float32``, ``bfloat16``, or on a GPU ``float16``.
+        variant: ``emotion2vec-base``, ``-plus-seed``, ``-plus-base`` or ``-plus-large``.
+
+    Raises:
+        EncoderError: the weights are missing, damaged or of another variant, or a layer or type
+            is not allowed.
+    """
+    if dtype not in DTYPES:
+        raise EncoderError(one_of("dtype", dtype, DTYPES))
+    if dtype == "float16" and torch.device(device).type == "cpu":
+        raise EncoderError(f"{variant}: float16 is for GPUs; on a CPU take bfloat16 or float32")
+    weights = resolve(variant, source, revision)
+    tensors, labels = read_checkpoint(variant, weights)
+    network = build(variant, weights.file, tensors)
+    _check_variant(variant, weights.file, labels)
+    depth = len(network.blocks)
+    chosen = chosen_layers(variant, (depth,) if layers is None else layers, depth)
+    info = EncoderInfo(
+        name=variant,
+        modality="audio",
+        dim=len(chosen) * network.sizes.dim,
+        rate=SAMPLE_RATE / STRIDE,
+        weights=weights.sha256,
+        layers=",".join(map(str, chosen)),
+        exposure=EXPOSURE[variant],
+    )
+    return Emotion2Vec(network, info, chosen, labels, device, DTYPES[dtype])
+
+
+def _check_variant(variant: str, file: Path, labels: tuple[str, ...] | None) -> None:
+    """What it was trained on goes by the variant, so another one's weights must not pass for it."""
+    if (labels is None) != (variant == BASE):
+        found = "a head for classes" if labels else "no head for classes"
+        raise EncoderError(
+            f"{variant}: {file} has {found}; emotion2vec-base has none and the plus models have "
+            "one: load it by the name that it was published under"
+        )

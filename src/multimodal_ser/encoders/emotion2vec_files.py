@@ -1,0 +1,295 @@
+"""emotion2vec's checkpoints → tensors by our names, sizes and labels; and to safetensors.
+
+``model.pt`` as FunASR, the hub and ModelScope have it goes through torch's weights-only reader,
+which admits tensors and plain containers and runs no code; a file with anything else in it is
+refused. Keys of the training alone (decoder, moving average, losses) are left out by name; any
+other key that the network has no place for is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import is_zipfile
+
+import torch
+from torch import Tensor
+
+from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
+from multimodal_ser.encoders.weights import Weights, resolve
+from multimodal_ser.errors import EncoderError
+
+TOKENS = "tokens.txt"
+UNUSED = "unuse"  # how the reference marks classes that its head has but that were not trained
+LABELS = (
+    "angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown",
+)  # fmt: skip
+
+_AUDIO = r"^modality_encoders\.AUDIO\."
+_NAMES = (
+    (_AUDIO + r"local_encoder\.conv_layers\.(\d+)\.0\.", r"convs.\1."),
+    (_AUDIO + r"local_encoder\.conv_layers\.(\d+)\.2\.1\.", r"convs.\1.norm."),
+    (_AUDIO + r"project_features\.1\.", "feature_norm."),
+    (_AUDIO + r"project_features\.2\.", "feature_proj."),
+    (_AUDIO + r"context_encoder\.norm\.", "norm."),
+    (_AUDIO + r"context_encoder\.blocks\.", "first."),
+    (_AUDIO + r"(extra_tokens|alibi_scale)$", r"\1"),
+    (r"^((?:first|blocks)\.\d+)\.attn\.qkv\.", r"\1.qkv."),
+    (r"^((?:first|blocks)\.\d+)\.attn\.proj\.", r"\1.out."),
+    (r"^((?:first|blocks)\.\d+)\.mlp\.fc1\.", r"\1.up."),
+    (r"^((?:first|blocks)\.\d+)\.mlp\.fc2\.", r"\1.down."),
+    (r"^proj\.", "head."),
+)
+_POSITION = re.compile(_AUDIO + r"relative_positional_encoder\.(\d+)\.0\.")
+_TRAINING = re.compile(
+    r"(^|\.)_?(ema|teacher|decoder|shared_decoder|recon_proj|regression_head|criterion|"
+    r"discriminator|mask_emb|mask_token)(\.|$)"
+)
+_UNREADABLE = (
+    RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError,
+)  # fmt: skip
+
+
+class Checkpoint(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        tensors: needed tensors by the checkpoint's own keys, float32.
+        labels: the head's classes in order, None without a head; ``unuse…`` are not trained.
+    """
+
+    tensors: dict[str, Tensor]
+    labels: tuple[str, ...] | None
+
+
+def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
+    """Reads the tensors that the network needs, and the labels of its head.
+
+    Args:
+        name: the encoder, for messages.
+        weights: what `resolve` found.
+
+    Raises:
+        EncoderError: the file is damaged, holds code, or keys that the network has no place for.
+    """
+    if weights.file.suffix == ".safetensors":
+        state, labels = _from_safetensors(name, weights.file)
+    else:
+        state, labels = _from_pickle(name, weights.file), None
+    state = {re.sub(r"^module\.", "", key): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if not _TRAINING.search(key)}
+    odd = sorted(key for key, value in state.items() if not _fits(key, value))
+    if odd:
+        raise EncoderError(
+            f"{name}: {weights.file} holds {len(odd)} entries that emotion2vec has no place for "
+            f"({_some(odd)}); it is another network or of an unknown version"
+        )
+    classes = len(state["proj.bias"]) if "proj.bias" in state else 0
+    labels = _labels(name, weights.folder, classes, labels)
+    return Checkpoint({key: value.float() for key, value in state.items()}, labels)
+
+
+def build(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotion2VecNet:
+    """The network with a checkpoint's tensors, in float32 and evaluation mode.
+
+    Args:
+        name: the encoder, for messages.
+        file: the checkpoint, for messages.
+        tensors: by the checkpoint's keys.
+
+    Raises:
+        EncoderError: tensors are missing, or of shapes that do not belong together.
+    """
+    state = {_renamed(key): value for key, value in tensors.items()}
+    first = len({key.split(".")[1] for key in state if key.startswith("first.")})
+    state = {_numbered(key, first): value for key, value in state.items()}
+    try:
+        with torch.device("meta"):
+            network = Emotion2VecNet(_sizes(state))
+        missing = sorted(network.state_dict().keys() - state.keys())
+        if missing:
+            raise ValueError(f"it lacks {len(missing)} tensors: {_some(missing)}")
+        network.load_state_dict(_arranged(state), assign=True)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise EncoderError(
+            f"{name}: {file} does not hold a whole emotion2vec ({error}); fetch it again"
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+def convert_weights(
+    source: str | Path,
+    out: str | Path,
+    *,
+    name: str = "emotion2vec-plus-large",
+    revision: str | None = None,
+) -> Path:
+    """Writes a checkpoint as ``model.safetensors``: the network's tensors and labels alone.
+
+    Args:
+        source: folder or hub id with ``model.pt``.
+        out: folder to write into.
+        name: which emotion2vec it is, key in ENCODERS.
+        revision: branch, tag or commit on the hub.
+
+    Returns:
+        The file; its folder is a source to load from.
+
+    Raises:
+        EncoderError: the source cannot be read, or is no whole emotion2vec.
+    """
+    from safetensors.torch import save_file
+
+    weights = resolve(name, source, revision)
+    tensors, labels = read_checkpoint(name, weights)
+    build(name, weights.file, tensors)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "model.safetensors"
+    about = {"format": "pt", "source_sha256": weights.sha256}
+    if labels:
+        about["labels"] = json.dumps(labels)
+    aside = file.with_suffix(".partial")
+    save_file({key: value.contiguous() for key, value in tensors.items()}, aside, metadata=about)
+    aside.replace(file)
+    return file
+
+
+def _from_safetensors(name: str, file: Path) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            about = tensors.metadata() or {}
+            state = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
+        labels = tuple(map(str, json.loads(about["labels"]))) if "labels" in about else None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise _damaged(name, file, error) from error
+    return state, labels
+
+
+def _from_pickle(name: str, file: Path) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of unusual make, read or refused anyway
+            # Only zip archives can be mapped: what is left out below is then never read.
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
+    except pickle.UnpicklingError as error:
+        raise EncoderError(
+            f"{name}: {file} holds pickled code, which is never executed, or is no checkpoint at "
+            f"all ({str(error).strip().splitlines()[0]}); allowed: tensors in plain dicts; get it "
+            "from its authors, or as safetensors"
+        ) from error
+    except _UNREADABLE as error:
+        raise _damaged(name, file, error) from error
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise EncoderError(
+            f"{name}: {file} holds a {type(state).__name__}; allowed: a state dict (tensors by "
+            'name), bare or under "model"'
+        )
+    return state
+
+
+def _damaged(name: str, file: Path, error: Exception) -> EncoderError:
+    return EncoderError(
+        f"{name}: {file} cannot be read ({type(error).__name__}: {error}); it is damaged or no "
+        "checkpoint; fetch it again"
+    )
+
+
+def _fits(key: str, value: object) -> bool:
+    known = _POSITION.match(key) or _renamed(key) != key or key.startswith("blocks.")
+    return bool(known) and isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (", …" if keys[5:] else "")
+
+
+def _renamed(key: str) -> str:
+    if match := _POSITION.match(key):  # counted from 1: the first module there only transposes
+        return f"positions.convs.{int(match[1]) - 1}.{key[match.end() :]}"
+    for pattern, replacement in _NAMES:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _numbered(key: str, first: int) -> str:
+    """Blocks of the context encoder and the later ones are one row of blocks."""
+    if key.startswith("first."):
+        return "blocks." + key.removeprefix("first.")
+    if key.startswith("blocks."):
+        _, place, rest = key.split(".", 2)
+        return f"blocks.{int(place) + first}.{rest}"
+    return key
+
+
+def _sizes(state: Mapping[str, Tensor]) -> Sizes:
+    """Sizes by the shapes of the tensors.
+
+    Raises:
+        KeyError: a tensor is missing.
+        ValueError: shapes are none of emotion2vec's.
+    """
+    kernels = tuple(state[f"convs.{i}.weight"].shape[-1] for i in range(len(KERNELS)))
+    dim, part, reach = state["positions.convs.0.weight"].shape
+    heads, classes = state["alibi_scale"].numel(), len(state.get("head.bias", ()))
+    if kernels != KERNELS or reach % 2 == 0 or dim % part or dim % heads:
+        raise ValueError(
+            f"kernels {kernels} of its convolutions, {reach} of its positions, {heads} heads, "
+            f"{dim} wide"
+        )
+    return Sizes(
+        dim=dim,
+        heads=heads,
+        depth=len({key.split(".")[1] for key in state if key.startswith("blocks.")}),
+        hidden=len(state["blocks.0.up.weight"]),
+        channels=len(state["convs.0.weight"]),
+        extra=state["extra_tokens"].shape[1],
+        positions=len({key.split(".")[2] for key in state if key.startswith("positions.")}),
+        reach=reach,
+        groups=dim // part,
+        classes=classes,
+    )
+
+
+def _arranged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convolutions over rows want [out, kernel × in]; the scale has one number a head."""
+    arranged = dict(state)
+    for i in range(len(KERNELS)):
+        arranged[f"convs.{i}.weight"] = state[f"convs.{i}.weight"].transpose(1, 2).flatten(1)
+    arranged["alibi_scale"] = state["alibi_scale"].flatten()
+    return arranged
+
+
+def _labels(
+    name: str, folder: Path, classes: int, stored: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    """The head's classes: those in the file, those of ``tokens.txt``, or the usual nine."""
+    if not classes:
+        return None
+    if stored is None and (folder / TOKENS).is_file():
+        lines = (folder / TOKENS).read_text(encoding="utf-8").split("\n")
+        stored = tuple(_label(line.strip()) for line in lines if line.strip())
+    labels = stored or LABELS
+    if len(labels) != classes or len(set(labels)) < classes:
+        raise EncoderError(
+            f"{name}: the head in {folder} has {classes} classes, but its labels are {labels}; put "
+            f"a {TOKENS} beside the weights, one label a line"
+        )
+    return labels
+
+
+def _label(line: str) -> str:
+    """The English half of a line such as ``生气/angry``.
+
+    >>> _label("生气/angry"), _label("<unk>"), _label("unuse_0")
+    ('angry', 'unknown', 'unuse_0')
+    """
+    return "unknown" if line == "<unk>" else line.split("/")[-1]

@@ -1,0 +1,289 @@
+"""Waveforms → frames: the network of emotion2vec (Ma et al., 2023, arXiv:2312.15185), alone.
+
+A batch is packed, not padded: recordings lie one behind the other on one time axis, so every
+convolution, norm and matrix product sees real frames only, and no mask is needed. Frames are rows
+[time, channels] throughout, where a convolution is a plain matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+STRIDE, FIELD = 320, 400  # samples from one frame to the next, and under one frame
+CHUNK = 100  # frames that pass the convolutions at a time: what lies between fits the caches
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a checkpoint's tensors say of the network.
+
+    Attributes:
+        dim: width of a frame.
+        heads: attention heads.
+        depth: transformer blocks, those of the context encoder first.
+        hidden: width inside a block's MLP.
+        channels: of the seven convolutions.
+        extra: tokens in front of every recording.
+        positions: grouped convolutions that stand for positions.
+        reach: their kernel, in frames.
+        groups: their groups.
+        classes: outputs of the head; 0 without one.
+    """
+
+    dim: int = 768
+    heads: int = 12
+    depth: int = 12
+    hidden: int = 3072
+    channels: int = 512
+    extra: int = 10
+    positions: int = 5
+    reach: int = 19
+    groups: int = 16
+    classes: int = 0
+
+
+def frame_count(samples: int) -> int:
+    """Frames that so many samples give.
+
+    >>> frame_count(400), frame_count(16_000)
+    (1, 49)
+    """
+    return (samples - FIELD) // STRIDE + 1
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """Slope of each head's bias (Press et al., 2022), shape [heads].
+
+    >>> alibi_slopes(4).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    """
+    below = 1 << (heads.bit_length() - 1)
+    slopes = [2 ** (-8 * i / below) for i in range(1, below + 1)]
+    between = [2 ** (-4 * i / below) for i in range(1, 2 * below + 1, 2)]
+    return torch.tensor(slopes + between[: heads - below])
+
+
+class Conv(nn.Module):
+    """A convolution without bias over rows [batch, time, channels], layer norm and GELU.
+
+    The weight is [out, kernel × in]: a frame's input lies in one piece, so nothing is copied.
+    """
+
+    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.weight = nn.Parameter(torch.empty(channels, kernel * channels_in))
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [batch, time, in] to [batch, (time - kernel) // stride + 1, out]."""
+        b, t, c = x.shape
+        s, n = self.stride, (t - self.kernel) // self.stride + 1
+        if c == 1:
+            y = F.linear(x[..., 0].unfold(1, self.kernel, s), self.weight)
+        else:
+            y = F.linear(x[:, : n * s].reshape(b * n, s * c), self.weight[:, : s * c])
+            if self.kernel > s:  # one row more than the stride
+                rest = x[:, s::s][:, :n].reshape(b * n, c)
+                y = torch.addmm(y, rest, self.weight[:, s * c :].t())
+        return F.gelu(self.norm(y.view(b, n, -1)))
+
+
+class Positions(nn.Module):
+    """Relative positions: grouped convolutions, each with a norm without scale, and GELU."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.gap = sizes.reach // 2
+        self.convs = nn.ModuleList(
+            nn.Conv1d(sizes.dim, sizes.dim, sizes.reach, padding=self.gap, groups=sizes.groups)
+            for _ in range(sizes.positions)
+        )
+
+    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+        """Maps [batch, time, dim] to the same shape; rows where `real` [time, 1] is 0 stay 0."""
+        for conv in self.convs:
+            y = conv(x.transpose(1, 2)).transpose(1, 2)
+            x = F.gelu(F.layer_norm(y, y.shape[-1:]))
+            if real is not None:
+                x = x * real
+        return x
+
+    def packed(self, x: Tensor, counts: Sequence[int]) -> Tensor:
+        """Maps rows [frames, dim] of recordings with so many frames each.
+
+        As many zero rows as a kernel reaches keep neighbours apart.
+        """
+        if len(counts) == 1:
+            y: Tensor = self(x[None], None)[0]
+            return y
+        starts = _starts([count + self.gap for count in counts])
+        places = torch.cat(
+            [torch.arange(a, a + n) for a, n in zip(starts, counts, strict=False)]
+        ).to(x.device)
+        real = x.new_zeros(starts[-1], 1)
+        real[places] = 1
+        spread = x.new_zeros(starts[-1], x.shape[1])
+        spread[places] = x
+        apart: Tensor = self(spread[None], real)[0, places]
+        return apart
+
+
+def mixed(qkv: Tensor, heads: int, mask: Tensor) -> Tensor:
+    """Attention over [batch, tokens, 3 × dim] with a mask to add, to [batch, tokens, dim]."""
+    b, t, _ = qkv.shape
+    q, k, v = qkv.view(b, t, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # (b, h, t, d)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return y.transpose(1, 2).reshape(b, t, -1)
+
+
+class Attend:
+    """Attention within each recording of a pack, with the bias that all layers share.
+
+    Args:
+        counts: tokens of each recording, the extra ones included.
+        bias: shape [heads, tokens, tokens] for the longest one; shorter ones take its corner.
+        padded: one call for a batch of unequal lengths, with a mask of its own for each; else one
+            call for each length, without any copy. The former suits GPUs, the latter CPUs.
+    """
+
+    def __init__(self, counts: Sequence[int], bias: Tensor, padded: bool = False) -> None:
+        self.heads, self.bias = len(bias), bias
+        self.runs = [(n, len(list(same))) for n, same in groupby(counts)]
+        self.padded = padded and len(self.runs) > 1
+        if self.padded:
+            lengths = torch.tensor(counts, device=bias.device)
+            self.real = torch.arange(bias.shape[-1], device=bias.device) < lengths[:, None]
+            self.mask = bias.masked_fill(~self.real[:, None, None], -torch.inf)  # (b, h, t, t)
+
+    def __call__(self, qkv: Tensor) -> Tensor:
+        """Maps rows [tokens, 3 × dim] of all recordings to rows [tokens, dim]."""
+        if self.padded:
+            spread = qkv.new_zeros(*self.real.shape, qkv.shape[1])
+            spread[self.real] = qkv
+            return mixed(spread, self.heads, self.mask)[self.real]
+        parts, start = [], 0
+        for n, many in self.runs:
+            rows = qkv[start : start + n * many].view(many, n, -1)
+            y = mixed(rows, self.heads, self.bias[None, :, :n, :n])
+            parts.append(y.reshape(many * n, -1))
+            start += n * many
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class Block(nn.Module):
+    """One post-norm transformer block over rows [tokens, dim]."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, hidden)
+        self.down = nn.Linear(hidden, dim)
+        self.norm2 = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mixes the rows of each recording, then changes each row by itself."""
+        x = self.norm1(x + self.out(attend(self.qkv(x))))
+        y: Tensor = self.norm2(x + self.down(F.gelu(self.up(x))))
+        return y
+
+
+class Emotion2VecNet(nn.Module):
+    """The whole network: convolutions, positions, extra tokens, blocks, and the head if any."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        widths = [1] + [sizes.channels] * len(KERNELS)
+        self.convs = nn.ModuleList(
+            Conv(i, o, k, s)
+            for (i, o), k, s in zip(pairwise(widths), KERNELS, STRIDES, strict=True)
+        )
+        self.feature_norm = nn.LayerNorm(sizes.channels)
+        self.feature_proj = nn.Linear(sizes.channels, sizes.dim)
+        self.positions = Positions(sizes)
+        self.extra_tokens = nn.Parameter(torch.empty(1, sizes.extra, sizes.dim))
+        self.alibi_scale = nn.Parameter(torch.ones(sizes.heads))
+        self.norm = nn.LayerNorm(sizes.dim)
+        self.blocks = nn.ModuleList(Block(sizes.dim, sizes.hidden) for _ in range(sizes.depth))
+        self.head = nn.Linear(sizes.dim, sizes.classes) if sizes.classes else None
+
+    def features(self, waves: Tensor) -> Tensor:
+        """Maps waves [batch, samples] to frames [batch, frames, dim], each by its 400 samples."""
+        x = waves[..., None]
+        for conv in self.convs:
+            x = conv(x)
+        y: Tensor = self.feature_proj(self.feature_norm(x))
+        return y
+
+    def bias(self, frames: int) -> Tensor:
+        """ALiBi, −slope · scale · distance, of shape [heads, tokens, tokens].
+
+        The scale is learnt and never below 0; to and from the extra tokens the bias is 0.
+        """
+        scale = self.alibi_scale.float().clamp(min=0)
+        place = torch.arange(frames, device=scale.device, dtype=torch.float32)
+        steep = alibi_slopes(self.sizes.heads).to(scale.device) * scale
+        extra = self.sizes.extra
+        distance = F.pad((place[:, None] - place).abs(), (extra, 0, extra, 0))
+        bias = distance * -steep[:, None, None]  # heads × time × time, so made once
+        return bias.to(self.feature_proj.weight.dtype)
+
+    def forward(self, waves: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
+        """Encodes recordings, packed.
+
+        Args:
+            waves: normalised recordings, each [samples] with at least 400 of them.
+            layers: blocks to give, from 1 on.
+
+        Returns:
+            One tensor [frames of all recordings, dim] for each of `layers`.
+        """
+        counts = [frame_count(len(wave)) for wave in waves]
+        x = self._packed_features(waves, counts)
+        x = x + self.positions.packed(x, counts)
+        extra = self.extra_tokens[0]
+        tokens = [part for frames in x.split_with_sizes(counts) for part in (extra, frames)]
+        attend = Attend([n + len(extra) for n in counts], self.bias(max(counts)), x.is_cuda)
+        outputs = self._through_blocks(torch.cat(tokens), attend, layers)
+        sizes = [size for n in counts for size in (len(extra), n)]
+        return [torch.cat(output.split_with_sizes(sizes)[1::2]) for output in outputs]
+
+    def _packed_features(self, waves: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+        """Every recording starts a whole number of frames into the pack: its frames are its own."""
+        starts = _starts([-(-len(wave) // STRIDE) for wave in waves])
+        pack = waves[0].new_zeros(starts[-1] * STRIDE + FIELD - STRIDE)
+        for start, wave in zip(starts, waves, strict=False):
+            pack[start * STRIDE : start * STRIDE + len(wave)] = wave
+        chunks = [
+            self.features(pack[None, start * STRIDE : stop * STRIDE + FIELD - STRIDE])[0]
+            for start, stop in pairwise([*range(0, starts[-1], CHUNK), starts[-1]])
+        ]
+        x = torch.cat(chunks)
+        return torch.cat([x[a : a + n] for a, n in zip(starts, counts, strict=False)])
+
+    def _through_blocks(self, x: Tensor, attend: Attend, layers: Sequence[int]) -> list[Tensor]:
+        x = self.norm(x)
+        outputs: dict[int, Tensor] = {}
+        for place, block in enumerate(self.blocks[: max(layers)], start=1):
+            x = block(x, attend)
+            if place in layers:
+                outputs[place] = x
+        return [outputs[layer] for layer in layers]
+
+
+def _starts(lengths: Sequence[int]) -> list[int]:
+    """Where pieces of such lengths start when they lie one behind the other, and where all end."""
+    starts = [0]
+    for length in lengths:
+        starts.append(starts[-1] + length)
+    return starts

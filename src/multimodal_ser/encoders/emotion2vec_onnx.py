@@ -1,0 +1,106 @@
+"""emotion2vec → ONNX: waveforms in, frames and class scores out, any batch and any length.
+
+Needs the extra ``onnx``. The input's normalisation is part of the file. All recordings of a batch
+have the same length; export holds no windows, so long recordings are for the caller to cut.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from multimodal_ser.encoders.emotion2vec import Emotion2Vec
+from multimodal_ser.encoders.emotion2vec_files import UNUSED
+from multimodal_ser.encoders.emotion2vec_net import Emotion2VecNet, mixed
+from multimodal_ser.errors import EncoderError
+
+
+class Exported(nn.Module):
+    """Normalisation, network and head for recordings of equal lengths."""
+
+    used: Tensor
+
+    def __init__(self, network: Emotion2VecNet, labels: tuple[str, ...] | None) -> None:
+        super().__init__()
+        self.network = network
+        trained = [not label.startswith(UNUSED) for label in labels or ()]
+        self.register_buffer("used", torch.tensor(trained).nonzero().flatten())
+
+    def forward(self, waves: Tensor) -> tuple[Tensor, ...]:
+        """Maps waves [batch, samples] to frames [batch, frames, dim], and scores if it has a head.
+
+        Scores [batch, classes] sum to 1 over the trained classes, in the order of the labels.
+        """
+        net = self.network
+        centred = waves - waves.mean(1, keepdim=True)
+        x = net.features(centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt())
+        x = x + net.positions(x, None)
+        bias = net.bias(x.shape[1])[None]
+        extra = net.extra_tokens
+        x = net.norm(torch.cat([extra.expand(x.shape[0], -1, -1), x], dim=1))
+        for block in net.blocks:
+            x = block(x, lambda qkv: mixed(qkv, net.sizes.heads, bias))
+        frames = x[:, net.sizes.extra :]
+        if net.head is None:
+            return (frames,)
+        return frames, net.head(frames.mean(1))[:, self.used].softmax(-1)
+
+
+def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
+    """Writes an encoder as an ONNX file with the last block's frames and the head's scores.
+
+    Args:
+        encoder: on the CPU, in float32.
+        out: the file; large weights go into ``<out>.data`` beside it.
+
+    Returns:
+        The file. Input ``waves`` [batch, samples] at 16 kHz, outputs ``frames`` [batch, frames,
+        dim] and, with a head, ``scores`` [batch, classes]; its metadata has the classes' labels.
+
+    Raises:
+        EncoderError: the extra is missing, or the encoder is not float32 on the CPU.
+    """
+    if not all(find_spec(name) for name in ("onnx", "onnxscript")):
+        raise EncoderError("ONNX export needs an extra: pip install 'multimodal-ser[onnx]'")
+    if encoder.device.type != "cpu" or encoder.dtype != torch.float32:
+        raise EncoderError("ONNX export is from float32 on the CPU: load the encoder so")
+    model = Exported(encoder.network, encoder.labels).eval()
+    shapes = {"waves": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}}
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            model,
+            (torch.zeros(2, 8_000),),
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=["waves"],
+            output_names=["frames", "scores"][: 2 if encoder.labels else 1],
+            verbose=False,
+        )
+    if program is None:
+        raise EncoderError("torch.onnx.export gave nothing; this needs torch 2.6 or later")
+    labels = [label for label in encoder.labels or () if not label.startswith(UNUSED)]
+    program.model.metadata_props["labels"] = ",".join(labels)
+    program.model.metadata_props["weights"] = encoder.info.weights
+    program.save(str(out))
+    return Path(out)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own warnings are about torch's insides, not about this network."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
