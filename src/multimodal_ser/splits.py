@@ -251,7 +251,7 @@ def _values(
 
     def value(key: str) -> object:
         name = getattr(known[key], kind)
-        return None if name is None else (known[key].corpus, name)
+        return None if name is None else f"{known[key].corpus}/{name}"
 
     return value
 
