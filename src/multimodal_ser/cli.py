@@ -428,7 +428,7 @@ def report(experiment: File, /, out: Path | None = None) -> None:
 
 
 @app.command
-def demo(out: Path = Path("demo"), seeds: int = 3, open_page: bool = False) -> None:
+def demo(out: Path = Path("demo"), seeds: int = 5, open_page: bool = False) -> None:
     """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
 
     Args:

@@ -263,7 +263,7 @@ def _say_what(material: Material, split: Split, plans: Sequence[Plan]) -> None:
     log.info("%d runs over %d folds, split %s", len(plans), len(split.folds), split.name)
 
 
-def demo(out: Path, seeds: int = 3) -> tuple[Path, str]:
+def demo(out: Path, seeds: int = 5) -> tuple[Path, str]:
     """Runs the main job on the features that are shipped and writes its report.
 
     Args:
