@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -65,3 +66,12 @@ def _filled(shapes, seed):
         else:
             state[key] = drawn * (1.0 if "extra" in key else torch.Size(shape[1:]).numel() ** -0.5)
     return state
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+def close(got, wanted, off=1e-5):
+    assert got.shape == wanted.shape
+    assert np.abs(got - wanted).max() <= off * max(1.0, np.abs(wanted).max())

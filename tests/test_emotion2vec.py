@@ -13,21 +13,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import made_emotion2vec as made
+from made_emotion2vec import close, noise
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import frame_times
 from multimodal_ser.encoders.emotion2vec_net import Attend, alibi_slopes, frame_count
 from multimodal_ser.errors import EncoderError
 
 PLUS = "emotion2vec-plus-base"
-
-
-def noise(samples, seed=0):
-    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
-
-
-def close(got, wanted, off=1e-5):
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= off * max(1.0, np.abs(wanted).max())
 
 
 @pytest.fixture(scope="module")

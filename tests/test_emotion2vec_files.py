@@ -11,21 +11,13 @@ import torch
 from safetensors import safe_open
 
 import made_emotion2vec as made
+from made_emotion2vec import close, noise
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import convert_weights
 from multimodal_ser.encoders.weights import HOMES
 from multimodal_ser.errors import EncoderError
 
 PLUS = "emotion2vec-plus-base"
-
-
-def noise(samples, seed=0):
-    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
-
-
-def close(got, wanted, off=1e-5):
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= off * max(1.0, np.abs(wanted).max())
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,6 @@ class Pooled(nn.Module):
 
     def __init__(self, dims: Dims) -> None:
         super().__init__()
-        self.text = dims.text
         for name in ("mean", "scale"):
             self.register_buffer(name, torch.zeros(dims.text + dims.audio))
 

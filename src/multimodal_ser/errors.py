@@ -1,5 +1,9 @@
 """The error every part raises for what a user gave: what it was, what is allowed, what to do."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class SerError(Exception):
     """Something the user gave cannot be used; the message says what is allowed and the remedy."""
@@ -25,7 +29,7 @@ class EncoderError(SerError):
     """An encoder's weights are missing, altered, or not what its code expects."""
 
 
-def one_of(kind: str, given: object, allowed: object) -> str:
+def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:
     """Says which values are allowed where `given` is not one of them.
 
     Args:
@@ -36,5 +40,5 @@ def one_of(kind: str, given: object, allowed: object) -> str:
     >>> one_of("corpus", "emo", ["cremad", "emodb"])
     "unknown corpus 'emo'; choose one of: cremad, emodb"
     """
-    names = ", ".join(str(name) for name in allowed)  # type: ignore[attr-defined]
+    names = ", ".join(str(name) for name in allowed)
     return f"unknown {kind} {given!r}; choose one of: {names}"

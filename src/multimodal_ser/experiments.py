@@ -37,7 +37,6 @@ from multimodal_ser.splits import make_split
 from multimodal_ser.train import Fitted, fit, predict
 
 log = logging.getLogger(__name__)
-NEEDS = {"text": ("text",), "audio": ("audio",)}  # the fusion models need both
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _labels_hash(material: Material) -> str:
 def _check_sides(name: str, material: Material) -> None:
     if name in BASELINES:
         return
-    for side in NEEDS.get(name, ("text", "audio")):
+    for side in MODELS[name].sides:
         if material.features[side] is None:
             raise SerError(
                 f"model {name!r} needs {side} features and there are none; extract them with "
@@ -135,12 +134,13 @@ def run_all(
         The run folders, in the plans' order.
     """
     out.mkdir(parents=True, exist_ok=True)
-    todo = [item for item in plans if not is_complete(out / item.config.folder)]
-    for _ in range(len(plans) - len(todo)):
-        on_run(out)
+    folders = [out / item.config.folder for item in plans]
+    todo = [item for item, folder in zip(plans, folders, strict=True) if not is_complete(folder)]
+    for folder in filter(is_complete, folders):
+        on_run(folder)
     for folder in _made(todo, material, out, min(jobs or os.cpu_count() or 1, len(todo))):
         on_run(folder)
-    return [out / item.config.folder for item in plans]
+    return folders
 
 
 def _made(todo: Sequence[Plan], material: Material, out: Path, jobs: int) -> Iterator[Path]:
@@ -179,15 +179,15 @@ def one_thread() -> Iterator[None]:
 @one_thread()
 def run_one(item: Plan, material: Material, out: Path) -> Path:
     """Fits one model on a fold's training and validation parts, then asks about the test part."""
-    place = {key: row for row, key in enumerate(material.examples.ids)}
+    examples = material.examples
+    place = {key: row for row, key in enumerate(examples.ids)}
     train, validation = (
-        material.examples.take([place[key] for key in keys])
+        examples.take([place[key] for key in keys])
         for keys in (item.fold.train, item.fold.validation)
     )
-    examples = material.examples
     dims = Dims(examples.text.dim, examples.audio.dim, len(material.labels.classes))
     fitted = _fit(item.config, dims, train, validation)
-    test = material.examples.take([place[key] for key in item.fold.test])
+    test = examples.take([place[key] for key in item.fold.test])
     answers = list(_ask(fitted, material, validation=validation, test=test))
     return write_run(out, item.config, dims, fitted, answers)
 
