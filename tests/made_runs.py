@@ -9,10 +9,11 @@ CLASSES = ("anger", "joy", "neutral")
 
 
 def write_run(
-    root, model, fold, seed, *, skill=2.0, rows=18, classes=CLASSES, speaker=True, **config
+    root, model, fold, seed, *, skill=2.0, rows=18, classes=CLASSES, speaker=True, salt="", **config
 ):
     """Writes one run folder as training does; truth and difficulty depend on the fold alone."""
-    of_fold, of_run = np.random.default_rng(fold), np.random.default_rng([fold, seed, len(model)])
+    of_fold = np.random.default_rng(fold)
+    of_run = np.random.default_rng([fold, seed, len(model), *salt.encode()])
     truth = of_fold.integers(len(classes), size=rows)
     scores = of_fold.gumbel(size=(rows, len(classes))) + 0.3 * of_run.gumbel(
         size=(rows, len(classes))
@@ -52,3 +53,56 @@ def write_experiment(root, models, folds=4, **settings):
             for fold in range(folds):
                 write_run(root, model, fold, seed, skill=skill, **settings)
     return root
+
+
+SOURCE = {
+    "corpora": ["cremad"],
+    "split": {"name": "speaker-5", "hash": "50ce", "fold": "0", "leaks": []},
+    "run": "audio-0-seed0-01234567",
+}
+
+
+def write_systems(root, protocol, systems, folds=6, **settings):
+    """Writes runs of a protocol; a system is a model, a skill, seeds, draws and train settings."""
+    for place, (model, skill, seeds, draws, train) in enumerate(systems):
+        for fold, seed, draw in np.ndindex(folds, seeds, draws):
+            few = (
+                {"few": {**train["few"], "draw": draw, "count": 7 + fold}} if "few" in train else {}
+            )
+            write_run(
+                root,
+                model,
+                fold,
+                seed,
+                skill=skill,
+                salt=f"{place}/{draw}",
+                hash8=f"{place:04d}{draw:04d}",
+                protocol=protocol,
+                source=SOURCE | {"run": f"seed{seed}"},
+                train={"lr": 0.001, **train, **few},
+                **settings,
+            )
+    return root
+
+
+def write_adaptation(root, skills, seeds=2, **settings):
+    """Writes runs of one network with each method, and logistic regression without any."""
+    systems = [
+        ("audio", skill, seeds, 1, {"adaptation": {"method": method, "weight": 0.1 * place}})
+        for place, (method, skill) in enumerate(skills.items())
+    ]
+    plain = {"adaptation": {"method": "none", "weight": 0.0}}
+    return write_systems(root, "adaptation", [*systems, ("linear", 0.8, 1, 1, plain)], **settings)
+
+
+def write_fewshot(root, percentages=(10, 50, 100), draws=3, seeds=2, **settings):
+    """Writes runs tuned from a source, from scratch and linear, for each share."""
+    systems = []
+    for place, percent in enumerate(percentages):
+        few = {"few": {"percent": percent}}
+        systems += [
+            ("audio", 2.4 + 0.2 * place, seeds, draws, {"parts": "all", **few}),
+            ("audio", 0.6 + 0.8 * place, seeds, draws, {"parts": "scratch", **few}),
+            ("linear", 0.8 + 0.8 * place, 1, draws, {"parts": "scratch", **few}),
+        ]
+    return write_systems(root, "fewshot", systems, **settings)

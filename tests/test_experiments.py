@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from made_features import made_folder, made_rows
 from multimodal_ser import experiments, metrics, runs
@@ -16,6 +17,7 @@ from multimodal_ser.baselines import BASELINES
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.data import Side
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import running
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.models import MODELS
@@ -205,6 +207,16 @@ def test_what_is_no_model_file_is_refused(made, tmp_path):
         load_model(tmp_path / "nowhere.safetensors")
 
 
+def test_a_model_of_another_version_is_refused(made, tmp_path):
+    path = made[0] / "model.safetensors"
+    with safe_open(path, "pt") as file:
+        said = file.metadata()
+    other = {f"old.{key}": value for key, value in load_file(path).items()}
+    save_file(other, tmp_path / "model.safetensors", said)
+    with pytest.raises(SerError, match=r"another version.*train again"):
+        load_model(tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize("step", ["save_model", "_write_predictions", "_write_json"])
 def test_a_crash_leaves_no_run_folder_and_the_next_call_makes_it(
     material, split, tmp_path, monkeypatch, step
@@ -227,13 +239,13 @@ def test_a_crash_leaves_no_run_folder_and_the_next_call_makes_it(
 
 
 def test_complete_runs_are_not_made_again(material, split, tmp_path, monkeypatch):
-    fits, fit = [], experiments._fit
+    fits, fit = [], running._fit
 
     def counted(config, *given):
         fits.append(config.folder)
         return fit(config, *given)
 
-    monkeypatch.setattr(experiments, "_fit", counted)
+    monkeypatch.setattr(running, "_fit", counted)
     plans = planned(material, split, ("concat", "linear"))
     folders = run_all(plans[:3], material, tmp_path)
     assert run_all(plans, material, tmp_path)[:3] == folders
@@ -265,7 +277,7 @@ def test_every_setting_changes_the_name_of_the_run(material, split):
     ]
     for group, kind in (("network", NETWORK), ("schedule", SCHEDULE)):
         for key, value in asdict(kind).items():
-            different = not value if isinstance(value, bool) else 2 * value + (value == 0)
+            different = not value if isinstance(value, bool) else 2 * (value or 0) + (not value)
             settings = {"network": NETWORK, "schedule": SCHEDULE}
             settings[group] = replace(kind, **{key: different})
             others.append(planned(material, split, ("concat",), **settings)[0].config)

@@ -18,6 +18,7 @@ ORDERS = {
     "emodb7": "anger boredom disgust fear happiness neutral sadness",
     "ravdess8": "neutral calm happiness sadness anger fear disgust surprise",
     "common4": "anger happiness neutral sadness",
+    "common6": "anger disgust fear happiness neutral sadness",
 }
 BUILT_IN = sorted(CORPORA.keys() - {"table"})
 
@@ -100,7 +101,7 @@ def test_a_corpus_without_a_mapping_is_refused_and_its_sets_are_named():
     message = str(caught.value)
     assert "'meld7'" in message
     assert "'cremad'" in message
-    assert "cremad4, cremad6, common4" in message
+    assert "cremad4, cremad6, common4, common6" in message
 
 
 def test_the_originals_swap_is_caught():

@@ -86,7 +86,7 @@ def test_eight_rows_are_learnt_by_heart(name):
     model, batch = made_model(name, examples), inputs(examples)
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
     for _ in range(60):
-        logits = model.train().each(*batch)
+        logits = model.train().each(*batch).logits
         loss = sum(F.cross_entropy(own, examples.label) for own in logits)
         optimizer.zero_grad()
         loss.backward()
@@ -104,7 +104,7 @@ def without_effect(name, tokens):
 def test_the_gradient_reaches_every_parameter(name, tokens):
     examples = made_examples(tokens=tokens)
     model, batch = made_model(name, examples, num_layers=2), inputs(examples)
-    loss = sum(F.cross_entropy(own, examples.label) for own in model.each(*batch))
+    loss = sum(F.cross_entropy(own, examples.label) for own in model.each(*batch).logits)
     loss.backward()
     dead = [
         key
@@ -120,9 +120,8 @@ def test_queries_and_keys_of_cross_attention_live_with_one_token_a_side():
     model, batch = made_model("cross_attention", examples), inputs(examples)
     before = ask(model, batch).logits
     with torch.no_grad():
-        for member in model.members:
-            for block in (*member.text_from_audio, *member.audio_from_text):
-                block.query.weight.mul_(-3)
+        for block in (*model.network.text_from_audio, *model.network.audio_from_text):
+            block.query.weight.mul_(-3)
     assert (ask(model, batch).logits - before).abs().max() > 1e-3
 
 
@@ -153,7 +152,7 @@ def test_logits_are_the_logarithm_of_the_mean_probability(name):
     examples = made_examples()
     model, batch = made_model(name, examples), inputs(examples)
     with torch.inference_mode():
-        mean = model.each(*batch).softmax(2).mean(0)
+        mean = model.each(*batch).logits.softmax(2).mean(0)
     output = ask(model, batch)
     torch.testing.assert_close(output.logits.exp(), mean)
     torch.testing.assert_close(output.logits.exp().sum(1), torch.ones(24))
@@ -166,7 +165,7 @@ def test_logits_are_the_logarithm_of_the_mean_probability(name):
 def test_members_are_not_copies_of_each_other(name):
     examples = made_examples()
     with torch.inference_mode():
-        first, second = made_model(name, examples).each(*inputs(examples))
+        first, second = made_model(name, examples).each(*inputs(examples)).logits
     assert not torch.allclose(first, second, atol=0.01)
 
 
@@ -186,12 +185,13 @@ def test_modality_dropout_hides_one_side_and_never_both(chance):
     model = made_model("concat", examples, modality_dropout=chance).train()
     _, text_mask, _, audio_mask = (tensor.repeat(100, *[1] * (tensor.ndim - 1))
                                    for tensor in inputs(examples))  # fmt: skip
-    given = {n: SideInput(m[..., None] * 1.0, m, m.any(1, True) * 1.0)
+    given = {n: SideInput(m[None, ..., None] * 1.0, m[None], m[None].any(2, True) * 1.0)
              for n, m in (("text", text_mask), ("audio", audio_mask))}  # fmt: skip
-    hidden = model.members[0]._hide(given)
-    text, audio = hidden["text"].mask, hidden["audio"].mask
+    hidden = model.network._hide(given)
+    assert not hidden["text"].mask[0].equal(hidden["text"].mask[1])  # members draw for themselves
+    text, audio = hidden["text"].mask[0], hidden["audio"].mask[0]
     for side in hidden.values():  # what is hidden is hidden from both paths
-        assert side.pooled[:, 0].bool().equal(side.mask.any(1))
+        assert side.pooled[0, :, 0].bool().equal(side.mask[0].any(1))
     assert (text.any(1) | audio.any(1)).all()
     assert not (text & ~text_mask).any()
     both = text_mask.any(1) & audio_mask.any(1)

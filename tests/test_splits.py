@@ -15,13 +15,12 @@ from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.emobox import hold_out
 from multimodal_ser.errors import SplitError
-from multimodal_ser.folds import read_split, write_split
+from multimodal_ser.folds import Few, Fold, few_fold, read_split, write_split
 from multimodal_ser.splits import (
     GROUPS,
     SCHEMES,
     VALIDATION_SHARE,
     make_split,
-    shots,
 )
 
 PARTS = ("train", "validation", "test")
@@ -246,16 +245,64 @@ def test_a_split_of_other_utterances_is_refused(tmp_path):
         make_split(rows[:-1], str(tmp_path / "split.json"))
 
 
-def test_shots_are_stratified_and_independent_of_order():
-    classes = {f"u{n:02d}": "abc"[n % 3] for n in range(30)}
-    ids = list(classes)
-    drawn = shots(ids, classes, 4, seed=3)
-    assert Counter(classes[key] for key in drawn) == {"a": 4, "b": 4, "c": 4}
-    assert drawn == shots(random.Random(0).sample(ids, 30), classes, 4, seed=3)
-    assert drawn != shots(ids, classes, 4, seed=4)
-    assert set(shots(ids[:15], classes, 4, seed=3)) <= set(ids[:15])
-    with pytest.raises(SplitError, match=r"11 shots.*'a': 10"):
-        shots(ids, classes, 11, seed=0)
+CLASSES = {f"u{n:02d}": "abc"[n % 3] for n in range(60)}
+WHOLE = Fold("0", tuple(list(CLASSES)[:45]), tuple(list(CLASSES)[45:50]), tuple(list(CLASSES)[50:]))
+
+
+def counts(keys):
+    return Counter(CLASSES[key] for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("few", "of_each"),
+    [(Few("percent", 40, 0), 6), (Few("shots", 4, 0), 4), (Few("percent", 100, 0), 15)],
+)
+def test_few_are_stratified_and_hold_their_own_validation(few, of_each):
+    fold = few_fold(WHOLE, CLASSES, few)
+    drawn = {*fold.train, *fold.validation}
+    assert drawn <= set(WHOLE.train)
+    assert not set(fold.train) & set(fold.validation)
+    assert counts(drawn) == dict.fromkeys("abc", of_each)
+    assert counts(fold.validation) == dict.fromkeys("abc", max(1, round(of_each / 5)))
+    assert (fold.name, fold.test) == (WHOLE.name, WHOLE.test)
+
+
+def test_few_do_not_depend_on_order_but_on_the_draw():
+    turned = replace(WHOLE, train=WHOLE.train[::-1])
+    first, again, other = (
+        few_fold(fold, CLASSES, Few("shots", 4, draw))
+        for fold, draw in ((WHOLE, 0), (turned, 0), (WHOLE, 1))
+    )
+    assert first == again
+    assert {*first.train, *first.validation} != {*other.train, *other.validation}
+
+
+def test_fewer_lie_within_more_of_the_same_draw():
+    drawn = [few_fold(WHOLE, CLASSES, Few("percent", share, 2)) for share in (20, 40, 100)]
+    ids = [{*fold.train, *fold.validation} for fold in drawn]
+    assert ids[0] < ids[1] < ids[2]
+
+
+def test_a_class_that_the_training_part_lacks_is_lacking_among_the_few():
+    train = tuple(key for key in WHOLE.train if CLASSES[key] != "b")
+    fold = few_fold(replace(WHOLE, train=train), CLASSES, Few("percent", 20, 0))
+    assert counts(fold.train) == {"a": 2, "c": 2}
+
+
+@pytest.mark.parametrize(
+    ("few", "message"),
+    [
+        (("shots", 16), "16 shots of every class.*only 15 of 'a'"),
+        (("shots", 1), "1 shots.*take 2"),
+        (("percent", 0), "more than 0 and at most 100, not 0"),
+        (("percent", 101), "not 101"),
+        (("percent", 1), "leave none for validation"),
+        (("minutes", 1), "unknown unit 'minutes'.*percent, shots"),
+    ],
+)
+def test_impossible_few_are_errors(few, message):
+    with pytest.raises(SplitError, match=message):
+        few_fold(WHOLE, CLASSES, Few(*few, 0))
 
 
 @pytest.mark.parametrize("group", [*GROUPS, None])

@@ -143,6 +143,28 @@ def test_comparison_needs_the_same_clusters():
         statistics.compare(speakers(rng, 4), speakers(rng, 5), metrics.ua)
 
 
+def test_groups_of_other_speakers_are_drawn_by_themselves():
+    rng = np.random.default_rng(10)
+    women, men = speakers(rng, 25, skill=0.8), speakers(rng, 25, skill=0.6)
+    result = statistics.compare_apart(women, men, metrics.ua)
+    assert result.low > 0
+    assert result.clusters == 50
+    spread = [
+        statistics.bootstrap(side, metrics.ua, seed=seed).std()
+        for side, seed in ((women, 0), (men, 1))
+    ]
+    width = np.hypot(*spread) * 2 * 1.96  # variances of independent draws add up
+    assert result.high - result.low == pytest.approx(width, rel=0.1)
+    alike = statistics.compare_apart(women, women, metrics.ua)
+    assert alike.low < 0 < alike.high  # the same numbers, yet other people
+
+
+def test_a_group_of_one_speaker_cannot_be_compared():
+    rng = np.random.default_rng(11)
+    with pytest.raises(SerError, match="interval cannot be estimated"):
+        statistics.compare_apart(speakers(rng, 5), speakers(rng, 1), metrics.ua)
+
+
 @pytest.mark.parametrize(("b", "c"), [(5, 0), (12, 4), (4, 12), (7, 7), (300, 250), (0, 0)])
 def test_mcnemar_equals_the_exact_binomial_test(b, c):
     first = [1] * b + [0] * c + [1, 0]

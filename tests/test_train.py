@@ -71,7 +71,8 @@ def test_fit_learns_what_there_is_to_learn():
 
 def test_fit_is_given_nothing_to_peek_at():
     given = set(inspect.signature(fit).parameters)
-    assert given == {"model", "train", "validation", "config", "seed", "on_epoch"}
+    plain = {"model", "train", "validation", "config", "seed", "on_epoch"}
+    assert given == plain | {"adaptation", "groups"}  # an adaptation's target has no labels
 
 
 def test_validation_labels_do_not_touch_the_weights_of_an_epoch():
@@ -103,6 +104,22 @@ def test_class_weights_are_inverse_frequencies_with_mean_one():
     weights = class_weights(torch.tensor([0, 0, 0, 1]), 2, True)
     torch.testing.assert_close(weights, torch.tensor([0.5, 1.5]))
     assert class_weights(torch.tensor([0, 0, 0, 1]), 2, False).tolist() == [1, 1]
+
+
+def test_groups_drawn_equally_often_weigh_by_what_is_drawn():
+    labels, groups = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 0, 1, 1])
+    assert class_weights(labels, 2, True, groups).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("rows", "steps", "epochs"), [(32, 40, 10), (32, 9, 4), (5, 40, 40)])
+def test_a_small_training_part_is_passed_over_more_often(rows, steps, epochs):
+    examples = made_examples(48)
+    schedule = TrainConfig(epochs=4, batch_size=8, patience=4, least_steps=steps)
+    model = Ensemble(
+        MODELS["text"], Dims(6, 8, 3), ModelConfig(members=1, hidden_dim=8, num_heads=2)
+    )
+    result = fit(model, examples.take(range(rows)), examples.take(range(32, 48)), schedule, 0)
+    assert len(result.history) == epochs
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -202,3 +219,19 @@ def test_each_epoch_sees_every_row_once_in_another_order():
     assert not epochs[0].equal(epochs[1])
     for epoch in epochs:
         assert epoch.sort().values.equal(plain.sort().values)
+
+
+def test_groups_are_drawn_from_equally_often():
+    examples, groups = made_examples(20), torch.tensor([0] * 15 + [1] * 5)
+    order = torch.Generator().manual_seed(0)
+    large = []
+    for _ in range(2):
+        rows = torch.cat([b.audio[:, 0, 0] for b in examples.batches(6, order, groups)])
+        first = examples.audio.tokens[:, 0, 0]
+        places = [int((first == value).nonzero()) for value in rows]
+        assert len(places) == 20
+        small = sorted(place for place in places if place >= 15)
+        assert small == sorted([*range(15, 20)] * 2)  # each again before any a third time
+        large.append({place for place in places if place < 15})
+        assert len(large[-1]) == 10
+    assert large[0] != large[1]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from multimodal_ser.features import FeatureStore, extract
     from multimodal_ser.labels import CLASS_SETS, class_set
     from multimodal_ser.material import load_material
+    from multimodal_ser.predict import Prediction, Predictor, load
     from multimodal_ser.splits import make_split
 
 __all__ = [
@@ -23,10 +24,13 @@ __all__ = [
     "CORPORA",
     "ENCODERS",
     "FeatureStore",
+    "Prediction",
+    "Predictor",
     "SerError",
     "Utterance",
     "class_set",
     "extract",
+    "load",
     "load_encoder",
     "load_material",
     "make_split",
@@ -42,6 +46,7 @@ _HOMES = {
     "features": ("FeatureStore", "extract"),
     "labels": ("CLASS_SETS", "class_set"),
     "material": ("load_material",),
+    "predict": ("Prediction", "Predictor", "load"),
     "splits": ("make_split",),
 }
 

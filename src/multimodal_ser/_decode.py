@@ -19,6 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from multimodal_ser._sources import (
+    ALLOWED,
+    container_kind,
+    ends_within_ogg_page,
+    located,
+    peek,
+    refuse_text,
+)
 from multimodal_ser.errors import AudioError
 
 Samples: TypeAlias = npt.NDArray[np.float32]
@@ -27,9 +35,6 @@ RATES = range(1_000, 1_000_001)
 _BLOCK = 1 << 18  # frames decoded at a time: a header's word is never trusted with memory
 _PAST_END = 0.5  # seconds that `end` may lie beyond the recording: annotations are rounded
 _CONTAINER_SLACK = 0.25  # seconds by which a container's stated duration may be wrong
-_OGG_PAGE = 27 + 255 + 255 * 255  # the longest, in bytes
-_LFS = b"version https://git-lfs.github.com/spec/"
-_ALLOWED = "wav, flac, mp3, ogg, AIFF; with the extra 'video' also mp4, m4a, mov, mkv, webm, avi"
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,11 @@ def to_mono(samples: Samples) -> Samples:
 
 @contextmanager
 def opened(name: str, source: object) -> Iterator[_Sndfile | _Container]:
-    where = _located(name, source)
+    where = located(name, source)
     try:
-        head = _peek(where, 0)
-        kind = _container_kind(head)
-        _refuse_text(name, head)
+        head = peek(where, 0)
+        kind = container_kind(head)
+        refuse_text(name, head)
         sound = _Container(name, where, kind) if kind else _Sndfile(name, where)
         with sound.file:
             yield sound
@@ -89,7 +94,7 @@ def opened(name: str, source: object) -> Iterator[_Sndfile | _Container]:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise AudioError(
             f"{name}: cannot be read as audio ({reason or type(error).__name__}); the file is "
-            f"truncated, damaged or of another format. Allowed: {_ALLOWED}"
+            f"truncated, damaged or of another format. Allowed: {ALLOWED}"
         ) from error
 
 
@@ -97,63 +102,6 @@ def _library_errors() -> tuple[type[BaseException], ...]:
     plain = (RuntimeError, ValueError, TypeError, OSError, EOFError, soundfile.SoundFileError)
     av = sys.modules.get("av")  # absent as long as no container was opened
     return (*plain, av.FFmpegError) if av else plain
-
-
-def _located(name: str, source: object) -> Path | io.BytesIO:
-    """An absolute path that is a file, or the bytes: no other scheme can reach a decoder."""
-    if isinstance(source, str | Path):
-        path = Path(source).absolute()
-        if path.is_dir():
-            raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
-        if not path.is_file():
-            raise AudioError(f"{name}: no such file; looked for {path}")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
-        return path
-    data = source.read() if hasattr(source, "read") else source
-    if not isinstance(data, bytes):
-        raise AudioError(
-            f"{name}: gives {type(data).__name__}; allowed: a path, bytes, a file object opened "
-            "in binary mode, or an array with sample_rate="
-        )
-    if not data:
-        raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
-    return io.BytesIO(data)
-
-
-def _peek(where: Path | io.BytesIO, offset: int, size: int = 4096) -> bytes:
-    """`size` bytes from `offset` on, which counts from the end where it is negative."""
-    with (
-        io.BytesIO(where.getvalue()) if isinstance(where, io.BytesIO) else where.open("rb") as file
-    ):
-        length = file.seek(0, io.SEEK_END)
-        file.seek(max(0, offset + length if offset < 0 else offset))
-        return file.read(size)
-
-
-def _ends_within_ogg_page(where: Path | io.BytesIO) -> bool:
-    tail = _peek(where, -_OGG_PAGE, _OGG_PAGE)
-    page = tail[tail.rfind(b"OggS") :]
-    header = 27 + (page[26] if len(page) > 26 else 1)
-    return len(page) < header + sum(page[27:header])
-
-
-def _container_kind(head: bytes) -> str | None:
-    """The name of FFmpeg's reader: named, so that no playlist can lead it to other files."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return "mov"
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return "matroska"
-    return "avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
-
-
-def _refuse_text(name: str, head: bytes) -> None:
-    if head.startswith(_LFS):
-        raise AudioError(
-            f"{name}: is a Git LFS pointer, not the sound itself; run `git lfs pull` in its folder"
-        )
-    if head.isascii() and not any(byte < 9 for byte in head):
-        raise AudioError(f"{name}: is text, not audio; allowed: {_ALLOWED}")
 
 
 def _joined(blocks: Iterable[Samples]) -> Samples:
@@ -197,15 +145,15 @@ class _Sndfile:
             # Writers to a pipe cannot know the size: they leave 0 or the greatest number.
             if int(held) < int(claimed) < 0x7FFF0000:
                 raise _cut_short(self.name, int(held), int(claimed), "bytes")
-        if self.file.format == "OGG" and _ends_within_ogg_page(self.where):
+        if self.file.format == "OGG" and ends_within_ogg_page(self.where):
             raise AudioError(f"{self.name}: is truncated within its last page; fetch it again")
 
     def _counts_frames(self) -> bool:
         """Whether an mp3 states its length; else libsndfile guesses it from the first bit rate."""
-        head = _peek(self.where, 0)
+        head = peek(self.where, 0)
         if head[:3] == b"ID3":
             size = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
-            head = _peek(self.where, 10 + size)
+            head = peek(self.where, 10 + size)
         return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
 
     def read(self, start: float | None, end: float | None) -> Samples:
@@ -219,6 +167,17 @@ class _Sndfile:
         if last is not None and len(mono) < last - first:
             raise _cut_short(self.name, first + len(mono), self.frames, "samples")
         return mono
+
+    def blocks(self) -> Iterator[Samples]:
+        """The whole recording, a few seconds at a time."""
+        count = 0
+        if self.frames is not None:
+            self.file.seek(0)  # as `read` does: some decoders then differ in the last bit
+        for block in self._blocks(self.frames):
+            count += len(block)
+            yield block
+        if self.frames is not None and count < self.frames:
+            raise _cut_short(self.name, count, self.frames, "samples")
 
     def _blocks(self, frames: int | None) -> Iterator[Samples]:
         left = frames
@@ -262,29 +221,40 @@ class _Container:
     def read(self, start: float | None, end: float | None) -> Samples:
         first, last = span(self.name, start, end, self.rate, self.info.frames or None)
         stop = self.frames if end is None else last
-        at, mono = self._decoded(first, stop)
-        mono = mono[max(0, first - at) : None if stop is None else max(0, stop - at)]
+        blocks = []
+        for at, block in self._decoded(first):
+            blocks.append(block[max(0, first - at) : None if stop is None else max(0, stop - at)])
+            if stop is not None and at + len(block) >= stop:
+                break
+        mono = _joined(blocks)
         slack = _CONTAINER_SLACK * self.rate
         if self.frames is not None and stop is not None and len(mono) < stop - first - slack:
             raise _cut_short(self.name, first + len(mono), self.frames, "samples")
         return mono
 
-    def _decoded(self, first: int, stop: int | None) -> tuple[int, Samples]:
-        """Decodes from before `first` to `stop` or later; also where that begins, in frames."""
+    def blocks(self) -> Iterator[Samples]:
+        """The whole recording, a frame of the codec at a time."""
+        count = 0
+        for at, block in self._decoded(0):
+            held = len(block) if self.frames is None else max(0, self.frames - at)
+            count = at + min(len(block), held)
+            yield block[:held]
+        if self.frames is not None and count < self.frames - _CONTAINER_SLACK * self.rate:
+            raise _cut_short(self.name, count, self.frames, "samples")
+
+    def _decoded(self, first: int) -> Iterator[tuple[int, Samples]]:
+        """Blocks from `first` or before it on, and where each begins, in frames."""
         import av
 
         origin = next((frame.time for frame in self.file.decode(self.stream)), None) or 0.0
         # Decoders need some sound ahead before theirs is right.
         ahead = max(0.0, first / self.rate - 0.2)
         self.file.seek(int((origin + ahead) / self.stream.time_base), stream=self.stream)
-        planar, blocks = av.AudioResampler(format="fltp"), []
-        at, count = -1, 0
+        planar, at = av.AudioResampler(format="fltp"), -1
         for frame in self.file.decode(self.stream):
             if at < 0:
                 at = max(0, round(((frame.time or 0.0) - origin) * self.rate))
             for part in planar.resample(frame):
-                blocks.append(to_mono(np.asarray(part.to_ndarray().T, np.float32)))
-                count += len(blocks[-1])
-            if stop is not None and at + count >= stop:
-                break
-        return max(0, at), _joined(blocks)
+                block = to_mono(np.asarray(part.to_ndarray().T, np.float32))
+                yield at, block
+                at += len(block)

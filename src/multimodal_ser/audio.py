@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -23,6 +24,7 @@ SAMPLE_RATE = 16_000
 Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
 
 _MAX_CHANNELS = 64
+_BLOCK_SECONDS = 30
 
 
 def read_audio(
@@ -53,19 +55,42 @@ def read_audio(
     _check_span(name, start, end)
     if hasattr(source, "__array__"):
         mono, rate = _cut_array(name, source, sample_rate, start, end)
-    elif sample_rate is not None:
-        raise AudioError(f"{name}: sample_rate={sample_rate} was given, but it is for arrays only")
     else:
+        _refuse_rate(name, sample_rate)
         with opened(name, source) as sound:
             mono, rate = sound.read(start, end), sound.rate
     if not len(mono):
         after = f" after {start:g} s" if start else ""
         raise AudioError(f"{name}: holds no sound{after} (0 samples)")
-    if not np.isfinite(mono).all():
-        raise AudioError(
-            f"{name}: holds NaN or infinite samples; repair or leave out the recording"
-        )
+    _refuse_infinite(name, mono)
     return _resample(name, mono, rate)
+
+
+def read_blocks(source: Source, *, sample_rate: int | None = None) -> Iterator[Samples]:
+    """Reads a recording of any length as mono float32 at 16 kHz, about half a minute at a time.
+
+    The blocks one after the other are what `read_audio` returns, in bounded memory.
+
+    Args:
+        source: as for `read_audio`.
+        sample_rate: as for `read_audio`.
+
+    Yields:
+        Samples of shape [time], never empty.
+
+    Raises:
+        AudioError: as `read_audio`; a recording that is cut short says so after its last block.
+    """
+    name = _name(source)
+    if hasattr(source, "__array__"):
+        mono, rate = _cut_array(name, source, sample_rate, None, None)
+        size = _BLOCK_SECONDS * max(rate, 1)
+        parts = (mono[at : at + size] for at in range(0, len(mono), size))
+        yield from _joined_blocks(_resampled(name, parts, rate))
+        return
+    _refuse_rate(name, sample_rate)
+    with opened(name, source) as sound:
+        yield from _joined_blocks(_resampled(name, sound.blocks(), sound.rate))
 
 
 def audio_info(path: str | Path | bytes | BinaryIO) -> AudioInfo:
@@ -99,6 +124,18 @@ def _name(source: object) -> str:
         return "<array>"
     given = getattr(source, "name", None)
     return Path(given).name if isinstance(given, str) and given else "<stream>"
+
+
+def _refuse_rate(name: str, sample_rate: int | None) -> None:
+    if sample_rate is not None:
+        raise AudioError(f"{name}: sample_rate={sample_rate} was given, but it is for arrays only")
+
+
+def _refuse_infinite(name: str, mono: Samples) -> None:
+    if not np.isfinite(mono).all():
+        raise AudioError(
+            f"{name}: holds NaN or infinite samples; repair or leave out the recording"
+        )
 
 
 def _check_span(name: str, start: float | None, end: float | None) -> None:
@@ -142,9 +179,13 @@ def _scaled(name: str, array: npt.NDArray[Any]) -> Samples:
     return (centred / full).astype(np.float32)
 
 
-def _resample(name: str, mono: Samples, rate: int) -> Samples:
+def _check_rate(name: str, rate: int) -> None:
     if rate not in RATES:
         raise AudioError(f"{name}: has a rate of {rate} Hz; allowed: {RATES[0]} to {RATES[-1]} Hz")
+
+
+def _resample(name: str, mono: Samples, rate: int) -> Samples:
+    _check_rate(name, rate)
     if rate != SAMPLE_RATE:
         try:
             mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
@@ -153,3 +194,37 @@ def _resample(name: str, mono: Samples, rate: int) -> Samples:
         if not len(mono):
             raise AudioError(f"{name}: is too short to be resampled from {rate} Hz to 16 kHz")
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _resampled(name: str, blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
+    """The resampler keeps its state between blocks: the same samples as in one piece."""
+    _check_rate(name, rate)
+    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    read = given = 0
+    for block in blocks:
+        _refuse_infinite(name, block)
+        out = block if rate == SAMPLE_RATE else stream.resample_chunk(block)
+        read, given = read + len(block), given + len(out)
+        yield out
+    if not read:
+        raise AudioError(f"{name}: holds no sound (0 samples)")
+    if rate != SAMPLE_RATE:
+        out = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield out
+        given += len(out)
+    if not given:
+        raise AudioError(f"{name}: is too short to be resampled from {rate} Hz to 16 kHz")
+
+
+def _joined_blocks(parts: Iterable[Samples]) -> Iterator[Samples]:
+    """Codecs give crumbs of some milliseconds; these become blocks worth a batch."""
+    held: list[Samples] = []
+    count = 0
+    for part in parts:
+        held.append(part)
+        count += len(part)
+        if count >= _BLOCK_SECONDS * SAMPLE_RATE:
+            yield np.ascontiguousarray(np.concatenate(held), dtype=np.float32)
+            held, count = [], 0
+    if count:
+        yield np.ascontiguousarray(np.concatenate(held), dtype=np.float32)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from multimodal_ser import metrics
 from multimodal_ser.config import TrainConfig
-from multimodal_ser.data import Examples
+from multimodal_ser.data import Examples, Unlabelled
 from multimodal_ser.layers import Output, inverse, masked_mean
 from multimodal_ser.models import Dims
 from multimodal_ser.train import Fitted, calibrate, predict
@@ -40,7 +40,7 @@ class Pooled(nn.Module):
         for name in ("mean", "scale"):
             self.register_buffer(name, torch.zeros(dims.text + dims.audio))
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: Examples | Unlabelled) -> None:
         """Takes mean and deviation of each side over the utterances that have it."""
         start = 0
         for side in (examples.text, examples.audio):

@@ -6,6 +6,7 @@ Defaults are the setting that we recommend.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from multimodal_ser.errors import SerError
 
@@ -62,6 +63,8 @@ class TrainConfig:
             the training part weighs nothing.
         average: decay a step of the running average of the weights, which is what is evaluated
             and kept; 0 keeps the last step's weights.
+        least_steps: steps to take at least: a small training part is passed over more often than
+            `epochs`, with as much more patience. None leaves it to the experiment.
     """
 
     epochs: int = 20
@@ -72,3 +75,66 @@ class TrainConfig:
     label_smoothing: float = 0.1
     class_weights: bool = True
     average: float = 0.98
+    least_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How an encoder is fine-tuned together with its head.
+
+    Attributes:
+        epochs: passes over the training part at most.
+        patience: epochs without a better validation UA before stopping.
+        batch_size: recordings a step.
+        learning_rate: AdamW's peak rate.
+        probe_epochs: passes before, of the head alone over the untouched encoder's vectors, at
+            ten times the rate: a head that begins from nothing would first spoil the encoder
+            (Kumar et al., 2022).
+        weight_decay: AdamW's decoupled decay.
+        label_smoothing: share of probability spread over the other classes.
+        class_weights: weight the loss by inverse class frequency.
+        average: decay a step of the running average of the weights.
+        hidden_dim: width of the head, and of the embedding.
+        dropout: share of the head's activations dropped.
+        frozen_blocks: of the encoder's first blocks, how many (and the convolutions) stay as
+            they are; 0 tunes everything.
+        augment: change loudness, speed, band, noise and room of the training recordings.
+        precision: of the products: float32, or bfloat16 where the processor has it.
+        source: where the encoder's weights are; the installed offline package where not given.
+    """
+
+    epochs: int = 4
+    patience: int = 4
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    probe_epochs: int = 30
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    class_weights: bool = True
+    average: float = 0.99
+    hidden_dim: int = 256
+    dropout: float = 0.3
+    frozen_blocks: int = 0
+    augment: bool = True
+    precision: Literal["float32", "bfloat16"] = "float32"
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """How a network is drawn towards a corpus whose labels it never sees.
+
+    Attributes:
+        method: key in ADAPTERS.
+        weight: of the adapter's loss beside the classification's; None for the method's own.
+        standardize: standardise each corpus's inputs by its own statistics before `dann`, `mmd`
+            or `coral` align what is left; `none` never does and `standardize` does nothing else.
+    """
+
+    method: str = "none"
+    weight: float | None = None
+    standardize: bool = True
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and self.weight < 0:
+            raise SerError(f"the weight of an adaptation is 0 or more, not {self.weight}")

@@ -5,15 +5,19 @@ Masks are True where a token is real. A side that is absent has no tokens and no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from multimodal_ser.errors import FeatureError
+
+Sides: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # text, its mask, audio, its mask
 
 
 class Batch(NamedTuple):
@@ -53,6 +57,16 @@ class Side:
         return cls(tokens, mask)
 
     @classmethod
+    def joined(cls, parts: Sequence[Side]) -> Side:
+        """Several sides' rows one after the other, padded to the longest."""
+        longest = max(part.mask.shape[1] for part in parts)
+        padded = [(part, longest - part.mask.shape[1]) for part in parts]
+        return cls(
+            torch.cat([F.pad(part.tokens, (0, 0, 0, more)) for part, more in padded]),
+            torch.cat([F.pad(part.mask, (0, more)) for part, more in padded]),
+        )
+
+    @classmethod
     def absent(cls, rows: int) -> Side:
         """A modality that no utterance has."""
         return cls(torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool))
@@ -67,6 +81,36 @@ class Side:
         count = self.mask.sum(1, keepdim=True).clamp(min=1)
         pooled: np.ndarray = (self.tokens.float().sum(1) / count).numpy()
         return pooled
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """N utterances without their labels: all that an adaptation may know of its target."""
+
+    text: Side
+    audio: Side
+
+    def __len__(self) -> int:
+        return len(self.text.mask)
+
+    def stream(self, size: int, generator: torch.Generator) -> Iterator[Sides]:
+        """Batches without end; every row once before any comes again."""
+        waiting = torch.empty(0, dtype=torch.long)
+        while True:
+            while len(waiting) < size:
+                waiting = torch.cat([waiting, torch.randperm(len(self), generator=generator)])
+            yield sides(self.text, self.audio, waiting[:size])
+            waiting = waiting[size:]
+
+
+def sides(text: Side, audio: Side, index: Tensor) -> Sides:
+    """What a model's forward takes, by row numbers [B], in float32."""
+    return (
+        text.tokens[index].float(),
+        text.mask[index],
+        audio.tokens[index].float(),
+        audio.mask[index],
+    )
 
 
 @dataclass(frozen=True)
@@ -89,18 +133,35 @@ class Examples:
 
     def batch(self, index: Tensor) -> Batch:
         """One batch by row numbers [B], in float32."""
-        return Batch(
-            self.text.tokens[index].float(),
-            self.text.mask[index],
-            self.audio.tokens[index].float(),
-            self.audio.mask[index],
-            self.label[index],
-        )
+        return Batch(*sides(self.text, self.audio, index), self.label[index])
 
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """All rows once, shuffled where a generator is given."""
+    def unlabelled(self) -> Unlabelled:
+        """The same utterances without their labels."""
+        return Unlabelled(self.text, self.audio)
+
+    def batches(
+        self,
+        size: int,
+        generator: torch.Generator | None = None,
+        groups: Tensor | None = None,
+    ) -> Iterator[Batch]:
+        """All rows once, shuffled where a generator is given.
+
+        With groups [N], as many rows in all, but equally many of every group: large groups are
+        drawn from without replacement, small ones again and again.
+        """
         order = torch.arange(len(self))
         if generator is not None:
             order = torch.randperm(len(self), generator=generator)
-        for start in range(0, len(self), size):
+        if groups is not None:
+            order = _balanced(order, groups)
+        for start in range(0, len(order), size):
             yield self.batch(order[start : start + size])
+
+
+def _balanced(order: Tensor, groups: Tensor) -> Tensor:
+    """Deals the groups' rows out in turn, each group's in the order given and then again."""
+    rows = [order[groups[order] == name] for name in torch.unique(groups)]
+    each = math.ceil(len(order) / len(rows))
+    dealt = [mine.repeat(math.ceil(each / len(mine)))[:each] for mine in rows]
+    return torch.stack(dealt, 1).flatten()[: len(order)]

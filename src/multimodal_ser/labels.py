@@ -137,6 +137,15 @@ CLASS_SETS: dict[str, ClassSet] = dict(
             emodb=EMODB_4,
             ravdess=RAVDESS_4,
         ),
+        _class_set(
+            "common6",
+            "anger disgust fear happiness neutral sadness",
+            cremad=CREMAD_6,
+            emodb={word: name for word, name in EMODB_7.items() if name != "boredom"},
+            ravdess={
+                word: name for word, name in RAVDESS_8.items() if name not in ("calm", "surprise")
+            },
+        ),
     ]
 )
 BUILT_IN_CORPORA = frozenset(CLASS_SETS["common4"].words)

@@ -1,10 +1,13 @@
 """The parts that the networks are built of: tokens in, hidden tokens, one vector, logits.
 
-Masks are True where a token is real.
+Masks are True where a token is real. M networks of one shape are computed at once: their
+parameters and what they make of a batch have M in front, so that many small products become few
+large ones. They share nothing.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,7 +18,7 @@ from multimodal_ser.config import ModelConfig
 
 
 class Output(NamedTuple):
-    """Logits [batch, classes] and the vector that they are read from [batch, dim]."""
+    """Logits [..., batch, classes] and the vector that they are read from [..., batch, dim]."""
 
     logits: Tensor
     embedding: Tensor
@@ -91,20 +94,89 @@ def unit_power(x: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], eps=1e-5)
 
 
-class Project(nn.Module):
-    """One side's way into a network: hide features, project to the common width."""
+def keep(shape: tuple[int, ...], share: float, device: torch.device) -> Tensor:
+    """Dropout's factors: 0 for about `share` of the entries, else what keeps their mean at 1.
 
-    def __init__(self, dim: int, config: ModelConfig) -> None:
+    Eight entries come of one draw: torch draws each by itself, which is a third of a small
+    network's training. The share is rounded to a 256th.
+    """
+    count = math.prod(shape)
+    bits = torch.empty(-(-count // 8), dtype=torch.int64, device=device).random_(-(2**63), None)
+    dropped = min(255, round(256 * share))
+    kept = bits.view(torch.uint8)[:count].view(shape) >= dropped
+    return kept.float().mul_(256 / (256 - dropped))
+
+
+class Dropout(nn.Module):
+    """`nn.Dropout` by `keep`."""
+
+    def __init__(self, share: float) -> None:
         super().__init__()
-        self.drop = nn.Dropout1d(config.input_dropout)
-        self.linear = nn.Linear(dim, config.hidden_dim)
-        self.norm = nn.LayerNorm(config.hidden_dim)
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        if not self.training or not self.share:
+            return x
+        return x * keep(x.shape, self.share, x.device)
+
+
+class Linear(nn.Module):
+    """M linear layers side by side: x [M, ..., in] → [M, ..., out]; begins as torch's does."""
+
+    def __init__(self, count: int, dim: int, out: int, bias: bool = True) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(max(dim, 1))
+        self.weight = nn.Parameter(torch.empty(count, dim, out).uniform_(-bound, bound))
+        self.bias = (
+            nn.Parameter(torch.empty(count, 1, out).uniform_(-bound, bound)) if bias else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each network's own product."""
+        flat = x.flatten(1, -2)
+        if self.bias is None:
+            product = torch.bmm(flat, self.weight)
+        else:
+            product = torch.baddbmm(self.bias, flat, self.weight)
+        return product.view(*x.shape[:-1], product.shape[-1])
+
+
+class LayerNorm(nn.Module):
+    """M layer norms side by side: x [M, ..., H] → the same shape."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(count, dim))
+        self.bias = nn.Parameter(torch.zeros(count, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises the last dimension."""
+        shape = (len(self.weight), *(1,) * (x.ndim - 2), x.shape[-1])
+        scaled = F.layer_norm(x, x.shape[-1:])
+        return torch.addcmul(self.bias.view(shape), scaled, self.weight.view(shape))
+
+
+class Project(nn.Module):
+    """One side's way into the networks: hide features, project to the common width."""
+
+    def __init__(self, count: int, dim: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.hidden_share = config.input_dropout
+        self.linear = Linear(count, dim, config.hidden_dim)
+        self.norm = LayerNorm(count, config.hidden_dim)
 
     def forward(self, side: SideInput) -> tuple[Tensor, Tensor]:
-        """A side's input → hidden [B, T, H] and the pooled input [B, D] without what is hidden."""
-        # One draw a feature and item: what is hidden is hidden in every token.
-        keep = self.drop(torch.ones_like(side.pooled)[..., None])[..., 0]
-        return self.norm(self.linear(side.tokens * keep[:, None])), side.pooled * keep
+        """A side's input → hidden [M, B, T, H], pooled input [M, B, D] without what is hidden."""
+        count = len(self.linear.weight)
+        if self.training and self.hidden_share:
+            # One draw a feature, item and network: what is hidden is hidden in every token.
+            shape = (count, *side.pooled.shape[-2:])
+            shown = keep(shape, self.hidden_share, side.pooled.device)
+            tokens, pooled = side.tokens * shown[:, :, None], side.pooled * shown
+        else:
+            tokens, pooled = (x.expand(count, *x.shape[1:]) for x in (side.tokens, side.pooled))
+        return self.norm(self.linear(tokens)), pooled
 
 
 class Attend(nn.Module):
@@ -114,71 +186,77 @@ class Attend(nn.Module):
     to attend to, and so that attention to a single pooled vector is a gate instead of nothing.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, count: int, config: ModelConfig) -> None:
         super().__init__()
         dim = config.hidden_dim
         self.heads = config.num_heads
-        self.norm_query, self.norm_key, self.norm_ff = (nn.LayerNorm(dim) for _ in range(3))
-        self.empty = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim, bias=False)  # softmax ignores what all keys share
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
-        self.ff = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
-        self.drop = nn.Dropout(config.dropout)
+        self.norm_query, self.norm_key, self.norm_ff = (LayerNorm(count, dim) for _ in range(3))
+        self.empty = nn.Parameter(torch.randn(count, 1, 1, dim) * 0.02)
+        self.query = Linear(count, dim, dim)
+        self.key = Linear(count, dim, dim, bias=False)  # softmax ignores what all keys share
+        self.value = Linear(count, dim, dim)
+        self.out = Linear(count, dim, dim)
+        self.ff = nn.Sequential(Linear(count, dim, 2 * dim), nn.GELU(), Linear(count, 2 * dim, dim))
+        self.drop = Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
-        """Queries x [B, Q, H], keys [B, K, H], key_mask [B, K] → [B, Q, H]."""
-        b, q, h = x.shape
-        keys = torch.cat([self.empty.expand(b, 1, h), self.norm_key(keys)], 1)
-        mask = F.pad(key_mask, (1, 0), value=True)[:, None, None]
-        width = h // self.heads
-        query = self.query(self.norm_query(x)).view(b, q, self.heads, width).transpose(1, 2)
-        key = self.key(keys).view(b, -1, self.heads, width).transpose(1, 2)
-        value = self.value(keys).view(b, -1, self.heads, width).transpose(1, 2)
+        """Queries x [M, B, Q, H], keys [M, B, K, H], key_mask [1 or M, B, K] → [M, B, Q, H]."""
+        m, b, q, h = x.shape
+        keys = torch.cat([self.empty.expand(m, b, 1, h), self.norm_key(keys)], 2)
+        k = keys.shape[2]
+        mask = F.pad(key_mask, (1, 0), value=True)[:, :, None, None].expand(m, b, 1, 1, k)
+
+        def split(vectors: Tensor, steps: int) -> Tensor:
+            return vectors.view(m * b, steps, self.heads, h // self.heads).transpose(1, 2)
+
         attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask
-        )  # (B, heads, Q, H / heads)
-        x = x + self.drop(self.out(attended.transpose(1, 2).reshape(b, q, h)))
+            split(self.query(self.norm_query(x)), q),
+            split(self.key(keys), k),
+            split(self.value(keys), k),
+            attn_mask=mask.reshape(m * b, 1, 1, k),
+        )  # (M·B, heads, Q, H / heads)
+        x = x + self.drop(self.out(attended.transpose(1, 2).reshape(m, b, q, h)))
         mixed: Tensor = x + self.drop(self.ff(self.norm_ff(x)))
         return mixed
 
 
 class AttentivePool(nn.Module):
-    """Softmax-weighted mean over real tokens: [B, T, H] → [B, H]; zeros where there are none."""
+    """Softmax-weighted mean over real tokens: [M, B, T, H] → [M, B, H]; zeros without any."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, count: int, dim: int) -> None:
         super().__init__()
-        self.score = nn.Linear(dim, 1, bias=False)  # softmax ignores a shift
+        self.score = Linear(count, dim, 1, bias=False)  # softmax ignores a shift
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Tokens x [B, T, H], mask [B, T] → [B, H]."""
+        """Tokens x [M, B, T, H], mask [1 or M, B, T] → [M, B, H]."""
         score: Tensor = self.score(x)[..., 0].masked_fill(~mask, -1e4)
-        return ((score.softmax(1) * mask)[..., None] * x).sum(1)
+        return ((score.softmax(2) * mask)[..., None] * x).sum(2)
 
 
 class Classifier(nn.Module):
     """Concatenated sides → MLP → logits, beside the linear path from the pooled inputs."""
 
-    def __init__(self, sides: int, pooled_dim: int, classes: int, config: ModelConfig) -> None:
+    def __init__(
+        self, count: int, sides: int, pooled_dim: int, classes: int, config: ModelConfig
+    ) -> None:
         super().__init__()
         dim = config.hidden_dim
         self.mlp = nn.Sequential(
-            nn.LayerNorm(sides * dim),
-            nn.Dropout(config.dropout),
-            nn.Linear(sides * dim, dim),
+            LayerNorm(count, sides * dim),
+            Dropout(config.dropout),
+            Linear(count, sides * dim, dim),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
         )
-        self.out = nn.Linear(dim, classes)
-        self.linear = nn.Linear(pooled_dim, classes) if config.linear_path else None
+        self.out = Linear(count, dim, classes)
+        self.linear = Linear(count, pooled_dim, classes) if config.linear_path else None
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
 
     def forward(self, sides: list[Tensor], pooled: list[Tensor]) -> Output:
-        """Sides [B, H] each and pooled inputs [B, D] each → logits and embedding."""
-        embedding = self.mlp(torch.cat(sides, 1))
+        """Sides [M, B, H] each and pooled inputs [M, B, D] each → logits and embedding."""
+        embedding = self.mlp(torch.cat(sides, 2))
         logits = self.out(embedding)
         if self.linear is not None:
-            logits = logits + self.linear(torch.cat(pooled, 1))
+            logits = logits + self.linear(torch.cat(pooled, 2))
         return Output(logits, embedding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,26 @@ def load_material(
         hashes.update(store.audio_hashes)
     described = {name: store and _describe(store) for name, store in stores.items()}
     return Material(kept, examples, labels, described, hashes, _marks(kept, present), dropped)
+
+
+def pooled(material: Material) -> Material:
+    """The same material with one token a side: the mean of an utterance's tokens.
+
+    A side that has one token already stays as it is.
+    """
+    examples = material.examples
+    sides = {name: getattr(examples, name) for name in MODALITIES}
+    features = dict(material.features)
+    for name, side in sides.items():
+        if features[name] is not None and side.mask.shape[1] > 1:
+            mean = torch.from_numpy(side.pooled())[:, None]
+            sides[name] = Side(mean, side.mask.any(1, keepdim=True))
+            features[name] = {
+                **features[name],
+                "tokens": 1,
+                "pooled_from": features[name]["tokens"],
+            }
+    return replace(material, examples=replace(examples, **sides), features=features)
 
 
 def _corpus_folder(folder: Path) -> Path:

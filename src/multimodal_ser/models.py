@@ -7,6 +7,7 @@ part's statistics, so a saved model needs nothing beside itself. MODELS is the r
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -33,21 +34,22 @@ class Dims(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """What all networks share: inputs by side, hiding of a side, statistics of the inputs."""
+    """M networks of one kind: inputs by side and hiding of a side; kinds differ in `mix`."""
 
     sides: tuple[str, ...] = ("text", "audio")
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__()
+        self.count = config.members
         self.modality_dropout = config.modality_dropout if len(self.sides) == 2 else 0.0
         self.project = nn.ModuleDict(
-            {side: Project(getattr(dims, side), config) for side in self.sides}
+            {side: Project(self.count, getattr(dims, side), config) for side in self.sides}
         )
         pooled_dim = sum(getattr(dims, side) for side in self.sides)
-        self.classify = Classifier(len(self.sides), pooled_dim, dims.classes, config)
+        self.classify = Classifier(self.count, len(self.sides), pooled_dim, dims.classes, config)
 
     def forward(self, inputs: dict[str, SideInput]) -> Output:
-        """Inputs by side → logits [B, C], embedding [B, H]."""
+        """Inputs by side, [1 or M, B, …] → logits [M, B, C], embedding [M, B, H]."""
         if self.training and self.modality_dropout:
             inputs = self._hide(inputs)
         hidden, pooled = zip(
@@ -59,17 +61,22 @@ class Fusion(nn.Module):
 
     def _hide(self, inputs: dict[str, SideInput]) -> dict[str, SideInput]:
         """Hides one side of some items; never the only one that an item has."""
-        draw = torch.rand(len(inputs["text"].mask), 1, device=inputs["text"].mask.device)
-        has = {name: side.mask.any(1, keepdim=True) for name, side in inputs.items()}
+        rows = inputs["text"].mask.shape[1]
+        draw = torch.rand(self.count, rows, 1, device=inputs["text"].mask.device)
+        has = {name: side.mask.any(2, keepdim=True) for name, side in inputs.items()}
         half = self.modality_dropout / 2
         keep = {"text": (draw >= half) | ~has["audio"], "audio": (draw < 1 - half) | ~has["text"]}
         return {
-            name: SideInput(side.tokens, side.mask & keep[name], side.pooled * keep[name])
+            name: SideInput(
+                side.tokens * keep[name][..., None],
+                side.mask & keep[name],
+                side.pooled * keep[name],
+            )
             for name, side in inputs.items()
         }
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [B, T, H] a side → one vector [B, H] a side."""
+        """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
         raise NotImplementedError
 
 
@@ -78,10 +85,10 @@ class Concat(Fusion):
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
-        self.pool = nn.ModuleList(AttentivePool(config.hidden_dim) for _ in self.sides)
+        self.pool = nn.ModuleList(AttentivePool(self.count, config.hidden_dim) for _ in self.sides)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [B, T, H] a side → one vector [B, H] a side."""
+        """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
         return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
 
 
@@ -90,11 +97,11 @@ class SelfAttention(Fusion):
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
-        self.own = nn.ModuleList(Attend(config) for _ in self.sides)
-        self.pool = nn.ModuleList(AttentivePool(config.hidden_dim) for _ in self.sides)
+        self.own = nn.ModuleList(Attend(self.count, config) for _ in self.sides)
+        self.pool = nn.ModuleList(AttentivePool(self.count, config.hidden_dim) for _ in self.sides)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [B, T, H] a side → one vector [B, H] a side."""
+        """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
         hidden = [own(x, x, mask) for own, x, mask in zip(self.own, hidden, masks, strict=True)]
         hidden = self.cross(hidden, masks)
         return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
@@ -121,8 +128,9 @@ class CrossAttention(SelfAttention):
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
-        self.text_from_audio = nn.ModuleList(Attend(config) for _ in range(config.num_layers))
-        self.audio_from_text = nn.ModuleList(Attend(config) for _ in range(config.num_layers))
+        blocks = range(config.num_layers)
+        self.text_from_audio = nn.ModuleList(Attend(self.count, config) for _ in blocks)
+        self.audio_from_text = nn.ModuleList(Attend(self.count, config) for _ in blocks)
 
     def cross(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Bidirectional: both sides are updated from the other's state before the block."""
@@ -149,24 +157,25 @@ class Ensemble(nn.Module):
         self.standardize = nn.ModuleDict(
             {name: Standardize(getattr(dims, name)) for name in self.sides}
         )
-        self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
+        self.network = kind(dims, config)
 
     def fit_inputs(self, **sides: tuple[Tensor, Tensor]) -> None:
         """Takes the input statistics from the training part: tokens [N, T, D], mask [N, T]."""
         for name, standardize in self.standardize.items():
             standardize.fit(*sides[name])  # type: ignore[operator]
 
-    def outputs(
-        self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor
-    ) -> list[Output]:
-        """What every member says: text [B, T, Dt], audio [B, A, Da] and their masks."""
-        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
-        inputs = {name: self.standardize[name](*given[name]) for name in self.sides}
-        return [member(inputs) for member in self.members]
+    def each(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+        """What every member says: logits [members, B, C], embedding [members, B, H].
 
-    def each(self, *batch: Tensor) -> Tensor:
-        """Logits of every member: [members, B, C]."""
-        return torch.stack([output.logits for output in self.outputs(*batch)])
+        Args:
+            text: [B, T, Dt].
+            text_mask: [B, T].
+            audio: [B, A, Da].
+            audio_mask: [B, A].
+        """
+        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        output: Output = self.network(standardized(self.standardize, given))
+        return output
 
     def forward(self, *batch: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
@@ -174,12 +183,17 @@ class Ensemble(nn.Module):
         The logits are the logarithm of the members' mean probability, times the temperature that
         the validation part set.
         """
-        outputs = self.outputs(*batch)
-        logs = torch.stack([output.logits.log_softmax(1) for output in outputs])
-        mean = logs.logsumexp(0) - math.log(len(outputs))
-        return Output(
-            mean * self.temperature, torch.cat([output.embedding for output in outputs], 1)
-        )
+        each = self.each(*batch)
+        logs = each.logits.log_softmax(2).logsumexp(0) - math.log(len(each.logits))
+        return Output(logs * self.temperature, each.embedding.transpose(0, 1).flatten(1))
+
+
+def standardized(
+    parts: nn.ModuleDict, given: Mapping[str, tuple[Tensor, Tensor]]
+) -> dict[str, SideInput]:
+    """Tokens [B, T, D] and mask [B, T] by side → what all members of a network read, [1, B, …]."""
+    sides = {name: part(*given[name]) for name, part in parts.items()}
+    return {name: SideInput(*(part[None] for part in side)) for name, side in sides.items()}
 
 
 MODELS: dict[str, type[Fusion]] = {

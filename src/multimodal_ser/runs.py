@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.train import Fitted
+from multimodal_ser.tune import Tuned, save_tuned
 
 VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 FILES = ("config.json", "history.jsonl", "predictions.csv", "metrics.json", "model.safetensors")
@@ -47,7 +48,10 @@ class RunConfig:
         features: ``audio`` and ``text``: what their feature files say of themselves, or None.
         split: name, hash, number of folds and leaks.
         marks: sentences that stand beside every number, such as contamination.
-        train: hyper-parameters of training, and of the network where it is one.
+        train: hyper-parameters of training, and of the network where it is one; in transfer
+            also ``adaptation``, ``parts`` and ``few``.
+        protocol: the kind of experiment; ``source`` for a model that others only begin with.
+        source: the corpora that were learnt from first, where the tested ones are others.
     """
 
     model: str
@@ -59,6 +63,8 @@ class RunConfig:
     split: Mapping[str, Any]
     marks: Sequence[str]
     train: Mapping[str, Any]
+    protocol: str = "in-domain"
+    source: Mapping[str, Any] | None = None
 
     @property
     def hash(self) -> str:
@@ -70,7 +76,19 @@ class RunConfig:
     def folder(self) -> str:
         """Name of the run's folder."""
         fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold).strip("-")
-        return f"{self.model}-{fold}-seed{self.seed}-{self.hash}"
+        return "-".join([self.model, *self._variant(), fold, f"seed{self.seed}", self.hash])
+
+    def _variant(self) -> Iterator[str]:
+        """What sets a run apart from others of its model, for people who list a folder."""
+        if self.protocol == "source":
+            yield "source"
+        if adaptation := self.train.get("adaptation"):
+            yield adaptation["method"]
+        if parts := self.train.get("parts"):
+            yield parts
+        if few := self.train.get("few"):
+            amount = next(f"{few[unit]:g}{unit}" for unit in ("percent", "shots") if unit in few)
+            yield f"{amount}-draw{few['draw']}"
 
 
 @dataclass(frozen=True)
@@ -152,7 +170,14 @@ def _scores(classes: Sequence[str], answers: Iterable[Answers]) -> dict[str, dic
 
 
 def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:
-    """Writes a model's tensors with all that loading needs in the file's header."""
+    """Writes a model's tensors with all that loading needs in the file's header.
+
+    A fine-tuned encoder is a file of `tune.save_tuned`, which predictors read as they do the
+    starter model.
+    """
+    if isinstance(model, Tuned):
+        save_tuned(model, path, half=False)
+        return
     header = {
         "model": config.model,
         "classes": list(config.labels["classes"]),
@@ -169,7 +194,7 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
 
 
 def load_model(path: Path) -> nn.Module:
-    """Reads a run's model, ready to answer.
+    """Reads a run's model over features, ready to answer; `tune.load_tuned` reads encoders.
 
     Raises:
         SerError: not a model file of this project.
@@ -183,7 +208,10 @@ def load_model(path: Path) -> nn.Module:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
     model = build(name, dims, ModelConfig(**network) if network else ModelConfig(), state)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise SerError(f"{path}: made by another version of this project; train again") from error
     return model.eval()
 
 

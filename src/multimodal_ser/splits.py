@@ -185,31 +185,6 @@ def _ids(
     return tuple(row.id for row in utterances if side(row) == wanted)
 
 
-def shots(ids: Sequence[str], classes: Mapping[str, str], count: int, seed: int) -> tuple[str, ...]:
-    """A stratified k-shot subset: `count` ids of every class, drawn with a seed.
-
-    Args:
-        ids: what to draw from.
-        classes: id → class name.
-        count: how many of each class.
-        seed: of the draw; the draw does not depend on the order of `ids`.
-
-    Raises:
-        SplitError: a class has fewer.
-
-    >>> shots(["a", "b", "c"], {"a": "joy", "b": "joy", "c": "fear"}, 1, seed=0)
-    ('b', 'c')
-    """
-    of_class = defaultdict(list)
-    for key in sorted(ids):
-        of_class[classes[key]].append(key)
-    if few := {name: len(keys) for name, keys in of_class.items() if len(keys) < count}:
-        raise SplitError(f"{count} shots of every class were asked for; there are only {few}")
-    draw = random.Random(seed)  # noqa: S311 - a split, not a secret
-    taken = [key for name in sorted(of_class) for key in draw.sample(of_class[name], count)]
-    return tuple(sorted(taken))
-
-
 def _check(
     folds: Sequence[Fold],
     utterances: Sequence[Utterance],

@@ -1,0 +1,91 @@
+"""Recordings + fold → a run whose encoder was fine-tuned with its head, beside those on features.
+
+It learns from the same ids, chooses by the same validation part and is asked about the same test
+part as the other models of its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from multimodal_ser.audio import read_audio
+from multimodal_ser.config import TuneConfig
+from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.whisper_tiny import NAME, WhisperTiny
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments.plans import Plan
+from multimodal_ser.material import Material
+from multimodal_ser.models import Dims
+from multimodal_ser.runs import Answers, write_run
+from multimodal_ser.tune import Clips, Tuned, predict, tune
+
+
+def run_tuned(item: Plan, material: Material, out: Path) -> Path:
+    """Fine-tunes one encoder; an interrupted run goes on after its last epoch.
+
+    Args:
+        item: a plan of the model ``tuned``.
+        material: whose recordings they are, and whose audio features name the encoder.
+        out: the experiment's folder.
+    """
+    config = TuneConfig(**item.config.train)
+    model = _begin(item, material, config)
+    checkpoint = out / f".{item.config.folder}.checkpoint"
+    fitted = tune(
+        model,
+        load_clips(material, item.fold.train),
+        load_clips(material, item.fold.validation),
+        config,
+        item.config.seed,
+        checkpoint=checkpoint,
+    )
+    dims = Dims(0, model.encoder.positions.shape[1], len(material.labels.classes))
+    folder = write_run(out, item.config, dims, fitted, list(_ask(model, item, material)))
+    checkpoint.unlink(missing_ok=True)
+    return folder
+
+
+def load_clips(material: Material, keys: Sequence[str]) -> Clips:
+    """Decodes the recordings of these ids into memory, as int16.
+
+    Raises:
+        AudioError: one of them cannot be read.
+    """
+    place = {key: row for row, key in enumerate(material.examples.ids)}
+    rows = [place[key] for key in keys]
+    waves = []
+    for row in rows:
+        one = material.utterances[row]
+        if one.audio is None:
+            raise SerError(f"{one.id} names no recording, so an encoder cannot learn from it")
+        wave = read_audio(Path(one.audio), start=one.start, end=one.end)
+        waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
+    return Clips(tuple(keys), waves, material.examples.label[torch.tensor(rows)])
+
+
+def _begin(item: Plan, material: Material, config: TuneConfig) -> Tuned:
+    encoder = load_encoder(NAME, config.source)
+    wanted = material.features["audio"]["weights"]
+    if encoder.info.weights != wanted or not isinstance(encoder, WhisperTiny):
+        raise SerError(
+            f"the features are of weights {wanted[:12]}, those found are "
+            f"{encoder.info.weights[:12]}; extract again, or give the same weights"
+        )
+    torch.manual_seed(item.config.seed)
+    network = encoder.network.requires_grad_(True)
+    about = {"encoder": NAME, "weights": encoder.info.weights, "labels": material.labels.name}
+    return Tuned(network, material.labels.classes, config.hidden_dim, config.dropout, about=about)
+
+
+def _ask(model: Tuned, item: Plan, material: Material) -> Iterator[Answers]:
+    speakers = {row.id: row.speaker or "" for row in material.utterances}
+    names = np.asarray(material.labels.classes)
+    for part in ("validation", "test"):
+        clips = load_clips(material, getattr(item.fold, part))
+        probabilities = predict(model, clips).softmax(1).numpy()
+        labels = names[clips.label.numpy()].tolist()
+        yield Answers(part, clips.ids, [speakers[k] for k in clips.ids], labels, probabilities)

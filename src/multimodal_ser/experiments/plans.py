@@ -1,0 +1,177 @@
+"""Material + split + settings → Plan: one run to make, and all that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from multimodal_ser.baselines import BASELINES
+from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.encoders.whisper_tiny import NAME
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.folds import Fold, Split
+from multimodal_ser.material import Material
+from multimodal_ser.models import MODELS
+from multimodal_ser.runs import RunConfig, train_settings
+
+TUNED = "tuned"  # the model that is an encoder, fine-tuned with its head
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run to make.
+
+    Attributes:
+        config: all that decides its result.
+        fold: what it is validated and tested on, and learns from unless there is a source.
+        source_fold: the source's fold that it learns from instead, where it adapts.
+        start: folder name of the run whose model it begins with.
+    """
+
+    config: RunConfig
+    fold: Fold
+    source_fold: Fold | None = None
+    start: str | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Runs on one material; the stages of an experiment are made one after the other."""
+
+    plans: tuple[Plan, ...]
+    material: Material
+    source: Material | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A protocol's runs, before any is made.
+
+    Attributes:
+        protocol: its name.
+        arguments: what it was asked for, for `experiment.json`.
+        stages: its runs.
+        splits: name of the file → the split that is written there.
+    """
+
+    protocol: str
+    arguments: Mapping[str, Any]
+    stages: tuple[Stage, ...]
+    splits: Mapping[str, Split]
+
+    @property
+    def plans(self) -> list[Plan]:
+        """All runs, in the order in which they are made."""
+        return [item for stage in self.stages for item in stage.plans]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the run folders."""
+        return [item.config.folder for item in self.plans]
+
+
+def plan(
+    material: Material,
+    split: Split,
+    models: Sequence[str],
+    seeds: int,
+    network: ModelConfig,
+    schedule: TrainConfig,
+    *,
+    protocol: str = "in-domain",
+    tune: TuneConfig | None = None,
+) -> list[Plan]:
+    """Lists a corpus's runs on itself: models × folds × seeds.
+
+    The baselines draw nothing at random, so they run once a fold. Where an encoder is tuned, it
+    is one more model.
+
+    Raises:
+        SerError: an unknown model, or one whose side has no features, or an encoder that cannot
+            be tuned.
+    """
+    for name in models:
+        check_model(name, material)
+    settings = {name: train_settings(name, network, schedule) for name in models}
+    if tune is not None:
+        check_tunable(material)
+        settings[TUNED] = asdict(tune)
+    return [
+        Plan(
+            replace(
+                run_config(material, split, name, fold, train),
+                seed=seed,
+                protocol=protocol,
+            ),
+            fold,
+        )
+        for name, train in settings.items()
+        for seed in seeds_of(name, seeds)
+        for fold in split.folds
+    ]
+
+
+def seeds_of(model: str, seeds: int) -> range:
+    """The seeds of a model: one where nothing is drawn at random."""
+    return range(1 if model in BASELINES else seeds)
+
+
+def run_config(
+    material: Material, split: Split, model: str, fold: Fold, train: Mapping[str, Any]
+) -> RunConfig:
+    """What a run in one corpus is; protocols change what is theirs."""
+    described = {"name": split.name, "hash": split.hash, "folds": len(split.folds)}
+    return RunConfig(
+        model=model,
+        seed=0,
+        fold=fold.name,
+        labels={
+            "name": material.labels.name,
+            "classes": list(material.labels.classes),
+            "hash": labels_hash(material),
+        },
+        corpora=corpora(material),
+        features=material.features,
+        split={**described, "leaks": list(split.leaks)},
+        marks=list(material.marks),
+        train=train,
+    )
+
+
+def corpora(material: Material) -> list[str]:
+    """The names of a material's corpora."""
+    return sorted({row.corpus for row in material.utterances})
+
+
+def labels_hash(material: Material) -> str:
+    """Which utterance has which class: corrected labels must not meet runs of the old ones."""
+    rows = zip(material.examples.ids, material.examples.label.tolist(), strict=True)
+    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
+
+
+def check_tunable(material: Material) -> None:
+    """Raises SerError unless the audio features come of an encoder that can be fine-tuned."""
+    audio = material.features["audio"]
+    if audio is None or audio["encoder"] != NAME:
+        raise SerError(
+            f"--tune-encoder fine-tunes {NAME}; these features are of "
+            f"{audio['encoder'] if audio else 'no audio encoder'}: extract with --audio {NAME}"
+        )
+
+
+def check_model(name: str, material: Material) -> None:
+    """Raises SerError for an unknown model, and for one whose side has no features."""
+    known = (*MODELS, *BASELINES)
+    if name not in known:
+        raise SerError(one_of("model", name, known))
+    if name in BASELINES:
+        return
+    for side in MODELS[name].sides:
+        if material.features[side] is None:
+            raise SerError(
+                f"model {name!r} needs {side} features and there are none; extract them with "
+                f"ser extract --{side} ENCODER, or choose another model: {', '.join(MODELS)}"
+            )

@@ -1,0 +1,58 @@
+"""Augmentation does what its names say, and the same for the same seed."""
+
+import numpy as np
+import pytest
+
+from multimodal_ser.augment import augmented, band_limited, noisy, reverberated, speed
+
+RATE = 16_000
+TIME = np.arange(RATE) / RATE
+
+
+def tone(hertz: float) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * hertz * TIME)).astype(np.float32)
+
+
+def power(wave: np.ndarray) -> float:
+    return float(np.mean(np.square(wave, dtype=np.float64)))
+
+
+@pytest.mark.parametrize("snr", [20.0, 5.0])
+def test_noise_has_the_ratio_asked_for(snr):
+    clean = tone(440)
+    added = noisy(clean, snr, np.random.default_rng(0)) - clean
+    assert 10 * np.log10(power(clean) / power(added)) == pytest.approx(snr, abs=0.1)
+
+
+def test_a_band_keeps_what_lies_in_it():
+    wave = tone(100) + tone(1_000) + tone(6_000)
+    kept = band_limited(wave, 300, 3_400)
+    np.testing.assert_allclose(kept, tone(1_000), atol=1e-4)
+
+
+def test_a_room_answers_after_the_direct_sound():
+    click = np.zeros(RATE, np.float32)
+    click[100] = 1
+    heard = reverberated(click, 0.4, np.random.default_rng(0))
+    assert len(heard) == RATE
+    assert heard[100] == pytest.approx(1, abs=1e-5)
+    assert np.abs(heard[:100]).max() < 1e-5
+    early, late = power(heard[200:2_200]), power(heard[4_500:6_500])
+    assert 0 < late < early / 50
+
+
+def test_faster_speech_is_shorter_and_higher():
+    fast = speed(tone(1_000), 1.1)
+    assert len(fast) == pytest.approx(RATE / 1.1, abs=2)
+    peak = np.argmax(np.abs(np.fft.rfft(fast))) * RATE / len(fast)
+    assert peak == pytest.approx(1_100, abs=5)
+
+
+def test_a_seed_gives_the_same_recording_and_silence_stays_silent():
+    draws = [augmented(tone(440), np.random.default_rng(k)) for k in (1, 1, 2)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert draws[2].shape != draws[0].shape or not np.array_equal(draws[0], draws[2])
+    for seed in range(20):
+        wave = augmented(np.zeros(RATE, np.float32), np.random.default_rng(seed))
+        assert wave.dtype == np.float32
+        assert not wave.any()
