@@ -6,13 +6,26 @@ contamination directly beneath the table.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multimodal_ser.report.compute import summarise
-from multimodal_ser.report.summary import Note, Row, Score, Summary, Versus
-from multimodal_ser.report.tables import csv_table, latex_table, text_table
+from multimodal_ser.report.latex import latex_table
+from multimodal_ser.report.summary import Group, Note, Row, Score, Summary, Versus
+from multimodal_ser.report.tables import (
+    comparisons_csv,
+    csv_table,
+    groups_csv,
+    published_csv,
+    text_table,
+)
+
+if TYPE_CHECKING:
+    from multimodal_ser.report.projection import Cloud
 
 __all__ = [
+    "Group",
     "Note",
     "Row",
     "Score",
@@ -25,17 +38,35 @@ __all__ = [
     "text_table",
 ]
 
+TABLES: dict[str, Callable[[Summary], str]] = {
+    "table.txt": text_table,
+    "table.csv": csv_table,
+    "table.tex": latex_table,
+    "comparisons.csv": comparisons_csv,
+    "groups.csv": groups_csv,
+    "published.csv": published_csv,
+}
 
-def report(experiment: Path, out: Path | None = None) -> Path:
+
+def report(
+    experiment: Path,
+    out: Path | None = None,
+    *,
+    manifests: Sequence[Path] = (),
+    features: tuple[Path, Path] | None = None,
+) -> Path:
     """Writes an experiment's report: page, tables and pictures.
 
     Args:
         experiment: the folder that holds the run folders.
         out: where to write; ``<experiment>/report`` where not given.
+        manifests: of the tested corpora, for scores by sex and age.
+        features: folders of the source's and the target's features, for a picture of the
+            embeddings before and after adaptation.
 
     Returns:
-        The path of `report.html`; beside it lie `table.txt`, `table.csv`, `table.tex`,
-        `confusion.png` and `reliability.png`.
+        The path of `report.html`; beside it lie the tables as text, CSV and LaTeX and the
+        pictures as PNG. What an experiment has nothing of (groups, comparisons) has no file.
 
     Raises:
         SerError: a damaged run, or runs that cannot stand in one table.
@@ -43,15 +74,24 @@ def report(experiment: Path, out: Path | None = None) -> Path:
     # drawing takes long to import, and a text table on the terminal does without
     from multimodal_ser.report import figures, page
 
-    summary = summarise(experiment)
+    summary = summarise(experiment, manifests=manifests)
+    clouds = _clouds(experiment, summary, features) if features else ()
     out = experiment / "report" if out is None else out
     out.mkdir(parents=True, exist_ok=True)
-    (out / "table.txt").write_text(text_table(summary), encoding="utf-8")
-    (out / "table.csv").write_text(csv_table(summary), encoding="utf-8")
-    (out / "table.tex").write_text(latex_table(summary), encoding="utf-8")
-    for draw in (figures.confusion, figures.reliability):
-        picture = figures.png(draw(summary), figures.title(summary))
-        (out / f"{draw.__name__}.png").write_bytes(picture)
+    for name, write in TABLES.items():
+        if text := write(summary):
+            (out / name).write_text(text, encoding="utf-8")
+    for name, figure in figures.alone(summary, clouds).items():
+        (out / f"{name}.png").write_bytes(figures.png(figure, figures.title(summary, name)))
     html = out / "report.html"
-    html.write_text(page.html(summary), encoding="utf-8")
+    html.write_text(page.html(summary, clouds), encoding="utf-8")
     return html
+
+
+def _clouds(experiment: Path, summary: Summary, features: tuple[Path, Path]) -> tuple[Cloud, Cloud]:
+    from multimodal_ser.report.align import align
+    from multimodal_ser.report.projection import clouds
+    from multimodal_ser.report.read import read_runs
+
+    systems = {system.name: system for system in align(read_runs(experiment)).systems}
+    return clouds([systems[row.name] for row in summary.rows], features)

@@ -7,7 +7,7 @@ out for that is said in words.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.report.read import Run
+from multimodal_ser.report import naming
+from multimodal_ser.report.naming import BASELINES
+from multimodal_ser.report.read import Repeat, Run
 
-BASELINES = ("linear", "svm")
-Cells = dict[tuple[str, int], Run]
+Cells = dict[tuple[str, Repeat], Run]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,11 @@ class System:
     """One model with one setting, on the table's sample.
 
     Attributes:
-        name: the model's name; where one model has several settings, with what differs.
+        name: what a reader would call it; where several are called so, with what differs.
         model: the model's name alone.
-        seeds: its seeds that are complete, K.
+        kind: the name without the share of the target's labels.
+        share: how much of the target's labels it was given, where that was varied.
+        repeats: its seeds and draws that are complete, K.
         runs: the runs that stand behind it.
         probabilities: [K, N, C].
         settings: its configuration, flattened.
@@ -55,7 +58,9 @@ class System:
 
     name: str
     model: str
-    seeds: tuple[int, ...]
+    kind: str
+    share: naming.Share | None
+    repeats: tuple[Repeat, ...]
     runs: tuple[Run, ...]
     probabilities: NDArray[np.float64]
     settings: Mapping[str, str]
@@ -81,15 +86,16 @@ def align(runs: Sequence[Run]) -> Aligned:
     cells = _by_system(runs)
     folds = _common_folds(cells)
     missing = _missing_folds(cells, folds, runs[0].config["split"])
-    seeds = sorted({seed for runs_of in cells.values() for _, seed in runs_of})
+    planned = _planned(cells.values())
     systems, sample = [], None
     for name, runs_of in cells.items():
-        complete = tuple(s for s in seeds if all((fold, s) in runs_of for fold in folds))
-        missing += _missing_seeds(name, runs_of, folds, seeds, complete)
+        repeats = planned[naming.share(next(iter(runs_of.values())))]
+        complete = tuple(r for r in repeats if all((fold, r) in runs_of for fold in folds))
+        missing += _missing_repeats(name, runs_of, folds, repeats, complete)
         if not complete:
             continue
         sample = sample or _sample([runs_of[fold, complete[0]] for fold in folds], folds)
-        systems.append(_system(name, runs_of, folds, complete, sample))
+        systems.append(_system(name, runs_of, folds, complete, sample, naming.Variety.of(runs)))
     if sample is None:
         raise SerError(
             "no model has one seed that is complete on all common folds; let `ser train` finish"
@@ -113,65 +119,32 @@ def _check_alike(runs: Sequence[Run]) -> None:
             )
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turns nested settings into one level with dotted names, values as text.
-
-    >>> flatten({"train": {"lr": 0.001, "layers": [2, 3]}, "text": None})
-    {'train.lr': '0.001', 'train.layers': '[2, 3]', 'text': 'none'}
-    """
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, str):
-            flat[prefix + key] = value
-        elif isinstance(value, list) and all(isinstance(one, str) for one in value):
-            flat[prefix + key] = ", ".join(value)
-        else:
-            flat[prefix + key] = "none" if value is None else json.dumps(value, ensure_ascii=False)
-    return flat
-
-
-_NOT_A_SETTING = ("seed", "fold", "marks", "versions", "parameters", "split", "labels")
-
-
-def _settings(run: Run) -> dict[str, str]:
-    return flatten({k: v for k, v in run.config.items() if k not in _NOT_A_SETTING})
-
-
 def _by_system(runs: Sequence[Run]) -> dict[str, Cells]:
-    """Groups runs that differ in nothing but fold and seed."""
-    variants: dict[str, dict[str, list[Run]]] = {}
+    """Groups runs that differ in nothing but fold, seed and draw, under a name for readers."""
+    variety = naming.Variety.of(runs)
+    called: dict[tuple[str, naming.Share | None], dict[str, list[Run]]] = {}
     for run in runs:
-        key = json.dumps(_settings(run), sort_keys=True)
-        variants.setdefault(run.model, {}).setdefault(key, []).append(run)
+        key = json.dumps(naming.settings(run), sort_keys=True)
+        name = naming.kind(run, variety), naming.share(run)
+        called.setdefault(name, {}).setdefault(key, []).append(run)
     systems: dict[str, Cells] = {}
-    for model, groups in variants.items():
-        settings = [_settings(group[0]) for group in groups.values()]
-        for group, own in zip(groups.values(), settings, strict=True):
-            systems[_name(model, own, settings)] = _cells(group)
+    for (kind, share), groups in called.items():
+        alike = [naming.settings(group[0]) for group in groups.values()]
+        for group, own in zip(groups.values(), alike, strict=True):
+            systems[naming.full_name(kind, share, own, alike)] = _cells(group)
     return systems
-
-
-def _name(model: str, own: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
-    names = sorted({key for settings in all_settings for key in settings})
-    differing = [
-        f"{key.rsplit('.', 1)[-1]} {own.get(key, 'none')}"
-        for key in names
-        if len({settings.get(key) for settings in all_settings}) > 1
-    ]
-    return f"{model} ({', '.join(differing)})" if differing else model
 
 
 def _cells(runs: Sequence[Run]) -> Cells:
     cells: Cells = {}
     for run in runs:
-        if run.cell in cells:
+        cell = run.fold, run.repeat
+        if cell in cells:
             raise SerError(
-                f"{run.folder} and {cells[run.cell].folder} are the same model, fold and seed; "
+                f"{run.folder} and {cells[cell].folder} are the same model, fold and seed; "
                 "delete one of them"
             )
-        cells[run.cell] = run
+        cells[cell] = run
     return cells
 
 
@@ -202,23 +175,41 @@ def _missing_folds(
     return lines
 
 
-def _missing_seeds(
+def _planned(systems: Iterable[Cells]) -> dict[naming.Share | None, list[Repeat]]:
+    """Which seeds and draws occur, among systems that were given the same share."""
+    found: dict[naming.Share | None, set[Repeat]] = {}
+    for cells in systems:
+        for (_, repeat), run in cells.items():
+            found.setdefault(naming.share(run), set()).add(repeat)
+    return {share: sorted(repeats) for share, repeats in found.items()}
+
+
+def _missing_repeats(
     name: str,
     cells: Cells,
     folds: Sequence[str],
-    seeds: Sequence[int],
-    complete: Sequence[int],
+    planned: Sequence[Repeat],
+    complete: Sequence[Repeat],
 ) -> list[str]:
     lines = []
-    for seed in sorted({seed for _, seed in cells} - set(complete)):
-        lacking = [fold for fold in folds if (fold, seed) not in cells]
-        lines.append(f"{name}, seed {seed}, lacks {_listed('fold', lacking)}: seed {seed} left out")
+    for repeat in sorted({repeat for _, repeat in cells} - set(complete)):
+        lacking = [fold for fold in folds if (fold, repeat) not in cells]
+        which = _called(repeat, planned)
+        lines.append(f"{name}, {which}, lacks {_listed('fold', lacking)}: {which} left out")
     if not complete:
         lines.append(f"{name} has no complete seed and is left out of the table")
-    elif len(complete) < len(seeds) and next(iter(cells.values())).model not in BASELINES:
-        has = ", ".join(str(seed) for seed in complete)
-        lines.append(f"{name} counts {len(complete)} of {len(seeds)} seeds ({has})")
+    elif len(complete) < len(planned) and next(iter(cells.values())).model not in BASELINES:
+        has = ", ".join(str(seed) for seed, _ in complete)
+        if any(draw for _, draw in planned):
+            lines.append(f"{name} counts {len(complete)} of {len(planned)} seeds and draws")
+        else:
+            lines.append(f"{name} counts {len(complete)} of {len(planned)} seeds ({has})")
     return lines
+
+
+def _called(repeat: Repeat, planned: Sequence[Repeat]) -> str:
+    seed, draw = repeat
+    return f"seed {seed}, draw {draw}" if any(draw for _, draw in planned) else f"seed {seed}"
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
@@ -242,22 +233,29 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
 
 
 def _system(
-    name: str, cells: Cells, folds: Sequence[str], seeds: tuple[int, ...], sample: Sample
+    name: str,
+    cells: Cells,
+    folds: Sequence[str],
+    repeats: tuple[Repeat, ...],
+    sample: Sample,
+    variety: naming.Variety,
 ) -> System:
-    grid = [[cells[fold, seed] for fold in folds] for seed in seeds]
+    grid = [[cells[fold, repeat] for fold in folds] for repeat in repeats]
     for row in grid:
         keys = tuple((fold, i) for fold, run in zip(folds, row, strict=True) for i in run.ids)
         truth = np.concatenate([run.truth for run in row])
         if keys != sample.keys or not np.array_equal(truth, sample.truth):
             raise SerError(
-                f"{name}, seed {row[0].cell[1]}: its test rows are not those of the other runs "
+                f"{name}, seed {row[0].repeat[0]}: its test rows are not those of the other runs "
                 f"(see {row[0].folder}); delete the runs that used other data and train again"
             )
     return System(
         name=name,
         model=grid[0][0].model,
-        seeds=seeds,
+        kind=naming.kind(grid[0][0], variety),
+        share=naming.share(grid[0][0]),
+        repeats=repeats,
         runs=tuple(run for row in grid for run in row),
         probabilities=np.stack([np.concatenate([r.probabilities for r in row]) for row in grid]),
-        settings=_settings(grid[0][0]),
+        settings=naming.settings(grid[0][0]),
     )

@@ -6,26 +6,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from multimodal_ser import metrics, statistics
-from multimodal_ser.report.align import BASELINES, Aligned, Sample, System, align, flatten
-from multimodal_ser.report.read import Run, read_runs
-from multimodal_ser.report.summary import RESAMPLES, Note, Row, Score, Summary, Versus
+from multimodal_ser import metrics
+from multimodal_ser.errors import SerError
+from multimodal_ser.report.align import Aligned, Sample, System, align
+from multimodal_ser.report.groups import group_scores
+from multimodal_ser.report.naming import flatten
+from multimodal_ser.report.read import Run, read_command, read_runs
+from multimodal_ser.report.scores import Floats, counts, score, scores_of
+from multimodal_ser.report.summary import FEW_SPEAKERS, Note, Row, Summary
+from multimodal_ser.report.versus import compare_rows
 
-Floats = NDArray[np.float64]
-FEW_SPEAKERS = 20  # below this, simulated 95 % intervals of this kind cover 91 % (10) or less
 
-
-def summarise(experiment: Path, part: str = "test") -> Summary:
+def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = ()) -> Summary:
     """Reads an experiment's runs and works out every number of its report.
 
-    For one model and seed the rows of all folds are scored as one sample; mean and standard
-    deviation are over seeds; intervals draw speakers.
+    For one model and seed (and draw of the few) the rows of all folds are scored as one sample;
+    mean and standard deviation are over seeds and draws; intervals draw speakers. An ablation's
+    summary of the test rows holds that of the validation rows too.
 
     Args:
         experiment: the folder that holds the run folders.
         part: which rows to score, ``test`` or ``validation``.
+        manifests: of the tested corpora, for scores by sex and age.
 
     Raises:
         SerError: a damaged run, or runs that cannot stand in one table.
@@ -33,16 +36,20 @@ def summarise(experiment: Path, part: str = "test") -> Summary:
     runs = read_runs(experiment, part)
     aligned = align(runs)
     notes = _notes(aligned.systems)
-    sums = {s.name: _confusions(s, aligned.sample) for s in aligned.systems}
+    sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}
     rows = [_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems]
-    rows.sort(key=lambda row: -row.scores["UA"].mean)
-    config = runs[0].config
+    rows.sort(key=lambda row: (_share_order(row), -row.scores["UA"].mean))
+    config, protocol = runs[0].config, _protocol(runs)
+    ablation = protocol == "ablation" and part == "test"
     return Summary(
         name=experiment.resolve().name,
+        protocol=protocol,
+        source=tuple(sorted({name for run in runs for name in run.source})),
+        command=read_command(experiment),
         part=part,
         classes=runs[0].classes,
         labels=str(config["labels"].get("name", "classes")),
-        corpora=tuple(str(name) for name in config.get("corpora", ())),
+        corpora=_tested(runs[0]),
         split=str(config["split"].get("name", "split")),
         split_hash=str(config["split"]["hash"]),
         folds=aligned.folds,
@@ -50,29 +57,38 @@ def summarise(experiment: Path, part: str = "test") -> Summary:
         clusters=aligned.sample.clusters,
         by=aligned.sample.by,
         rows=tuple(rows),
-        versus=_versus(rows, sums),
+        versus=compare_rows(protocol, rows, aligned.systems, sums, aligned.sample),
+        groups=group_scores(aligned.systems, aligned.sample, manifests),
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
-        cautions=tuple(_cautions(aligned, rows)),
+        cautions=tuple(_cautions(aligned, rows, part)),
         settings=_shared([row.settings for row in rows]),
         versions=_versions(runs),
+        validation=summarise(experiment, "validation") if ablation else None,
     )
 
 
-def _confusions(system: System, sample: Sample) -> Floats:
-    """Counts per cluster and seed, [S, K, C, C]."""
-    predicted = system.probabilities.argmax(-1)
-    per_seed = [
-        metrics.grouped_confusion(
-            sample.truth,
-            of_seed,
-            sample.groups,
-            classes=system.probabilities.shape[-1],
-            groups_total=sample.clusters,
+def _share_order(row: Row) -> tuple[str, float]:
+    """Rows that were given fewer labels stand first."""
+    return ("", 0.0) if row.share is None else (row.share.unit, row.share.amount)
+
+
+def _tested(run: Run) -> tuple[str, ...]:
+    """The corpora of the test rows, whatever else the models were trained on."""
+    if all("/" in name for name in run.ids):
+        return tuple(sorted({name.split("/")[0] for name in run.ids}))
+    return tuple(str(name) for name in run.config.get("corpora", ()))
+
+
+def _protocol(runs: Sequence[Run]) -> str:
+    """The kind of experiment; baselines may have been made as a plain in-domain one."""
+    found = {run.protocol for run in runs}
+    if len(found - {"in-domain"}) > 1:
+        raise SerError(
+            f"runs of several kinds of experiment ({', '.join(sorted(found))}) lie in "
+            f"{runs[0].folder.parent}; one report needs one kind: keep them in two folders"
         )
-        for of_seed in predicted
-    ]
-    return np.stack(per_seed, axis=1).astype(np.float64)
+    return next(iter(sorted(found - {"in-domain"})), "in-domain")
 
 
 def _row(
@@ -81,47 +97,28 @@ def _row(
     sample: Sample,
     notes: Sequence[tuple[Note, frozenset[str]]],
 ) -> Row:
-    scores = {name: _scores(sums, metric)[0] for name, metric in metrics.METRICS.items()}
+    scores = {name: scores_of(sums, metric)[0] for name, metric in metrics.METRICS.items()}
     errors = [metrics.ece(of_seed, sample.truth) for of_seed in system.probabilities]
-    scores["ECE"] = _score(errors)
+    scores["ECE"] = score(errors)
     parameters = [run.config.get("parameters") for run in system.runs]
     known = [int(number) for number in parameters if number is not None]
-    seeds, _, classes = system.probabilities.shape
+    repeats, _, classes = system.probabilities.shape
     return Row(
         name=system.name,
         model=system.model,
+        kind=system.kind,
+        share=system.share,
         parameters=max(known, default=None),
-        seeds=system.seeds,
+        seeds=tuple(sorted({seed for seed, _ in system.repeats})),
+        draws=tuple(sorted({draw for _, draw in system.repeats})),
         scores=scores,
-        recalls=_scores(sums, metrics.recalls),
+        recalls=scores_of(sums, metrics.recalls),
         confusion=sums.sum(0).mean(0),
         reliability=metrics.reliability(
-            system.probabilities.reshape(-1, classes), np.tile(sample.truth, seeds)
+            system.probabilities.reshape(-1, classes), np.tile(sample.truth, repeats)
         ),
         notes=tuple(note.letter for note, names in notes if system.name in names),
         settings=system.settings,
-    )
-
-
-def _scores(sums: Floats, metric: statistics.Metric) -> tuple[Score, ...]:
-    """Scores a metric that gives one number, or one per class, with intervals."""
-    per_seed = np.asarray(metric(sums.sum(0)))
-    per_seed = per_seed.reshape(len(per_seed), -1)
-    if len(sums) < 2:
-        return tuple(_score(values) for values in per_seed.T)
-    drawn = statistics.bootstrap(sums, metric, resamples=RESAMPLES)
-    low, high = statistics.percentile_interval(drawn.reshape(len(drawn), -1))
-    return tuple(_score(*column) for column in zip(per_seed.T, low, high, strict=True))
-
-
-def _score(values: ArrayLike, low: float | None = None, high: float | None = None) -> Score:
-    seeds = np.asarray(values, dtype=np.float64)
-    return Score(
-        values=tuple(float(value) for value in seeds),
-        mean=float(seeds.mean()),
-        sd=float(seeds.std(ddof=1)) if len(seeds) > 1 else None,
-        low=None if low is None or np.isnan(low) else float(low),
-        high=None if high is None or np.isnan(high) else float(high),
     )
 
 
@@ -131,13 +128,27 @@ def _notes(systems: Sequence[System]) -> list[tuple[Note, frozenset[str]]]:
     for leak in (True, False):
         for system in systems:
             for run in system.runs:
-                texts = run.config["split"].get("leaks") if leak else run.config.get("marks")
-                for text in texts or ():
-                    found.setdefault((str(text), leak), set()).add(system.name)
+                for text in _leaks(run) if leak else _marks(run):
+                    found.setdefault((text, leak), set()).add(system.name)
     return [
         (Note(letter(place), text, leak), frozenset(names))
         for place, ((text, leak), names) in enumerate(found.items())
     ]
+
+
+def _leaks(run: Run) -> list[str]:
+    source = run.config.get("source") or {}
+    of_source = (source.get("split") or source).get("leaks") or ()
+    return [
+        *(str(text) for text in run.config["split"].get("leaks") or ()),
+        *(f"source {'+'.join(run.source)}: {text}" for text in of_source),
+    ]
+
+
+def _marks(run: Run) -> list[str]:
+    """What else must stand beside a run's numbers; a source's leaks stand with the leaks."""
+    leaks = _leaks(run)
+    return [str(text) for text in run.config.get("marks") or () if text not in leaks]
 
 
 def letter(place: int) -> str:
@@ -150,34 +161,10 @@ def letter(place: int) -> str:
     return head + chr(ord("a") + place % 26)
 
 
-def _versus(rows: Sequence[Row], sums: Mapping[str, Floats]) -> tuple[Versus, ...]:
-    baseline = next((row for row in rows if row.model in BASELINES), None)
-    networks = [row for row in rows if row.model not in BASELINES]
-    if baseline is None:
-        return ()
-    against = sums[baseline.name]
-    if len(against) < 2:
-        return tuple(
-            Versus(row.name, baseline.name, _gap(row, baseline), None, None, None)
-            for row in networks
-        )
-    found = [
-        statistics.compare(sums[row.name], against, metrics.ua, resamples=RESAMPLES)
-        for row in networks
-    ]
-    corrected = statistics.holm([one.p for one in found])
-    return tuple(
-        Versus(row.name, baseline.name, one.difference, one.low, one.high, p)
-        for row, one, p in zip(networks, found, corrected, strict=True)
-    )
-
-
-def _gap(row: Row, baseline: Row) -> float:
-    return row.scores["UA"].mean - baseline.scores["UA"].mean
-
-
-def _cautions(aligned: Aligned, rows: Sequence[Row]) -> list[str]:
+def _cautions(aligned: Aligned, rows: Sequence[Row], part: str) -> list[str]:
     sample, lines = aligned.sample, []
+    if part == "validation":
+        lines.append("validation rows picked each network's epoch: their scores flatter it")
     if sample.clusters < 2:
         lines.append(f"one {sample.by} only: an interval cannot be estimated")
     if sample.by == "utterance":
@@ -194,7 +181,7 @@ def _cautions(aligned: Aligned, rows: Sequence[Row]) -> list[str]:
         lines.append(f"no utterance of {', '.join(absent)}: UA averages the other classes")
     if not any(row.model == "linear" for row in rows):
         lines.append(
-            "the linear probe is missing: run `ser train … --model linear` into the same folder"
+            "the linear probe is missing: run the same command with linear into the same folder"
         )
     return lines
 

@@ -88,17 +88,26 @@ def svg(figure: Figure, description: str) -> str:
     return drawing
 
 
-def canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def legend(ax: Axes) -> None:
+    """Names the lines above the axes, in one row, without a frame."""
+    with mpl.rc_context(_STYLE):
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, frameon=False, fontsize=9)
+
+
+def canvas(
+    width: float, height: float, columns: int = 1, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
     """Opens an empty figure in the house style, free of pyplot's global state.
 
     Args:
         width: in inches.
         height: in inches.
         columns: axes side by side.
+        rows: of axes; all come in one list, row by row.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
+        axes = [figure.add_subplot(rows, columns, place + 1) for place in range(rows * columns)]
         for ax in axes:
             ax.spines[["top", "right"]].set_visible(False)
             ax.tick_params(length=0)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from multimodal_ser.report import words
-from multimodal_ser.report.align import BASELINES
+from multimodal_ser.report.curves import adaptation, learning_curve, shares
 from multimodal_ser.report.drawing import (
     ACCENT,
     FILL,
@@ -24,15 +24,44 @@ from multimodal_ser.report.drawing import (
     svg,
     write,
 )
+from multimodal_ser.report.naming import BASELINES
+from multimodal_ser.report.projection import Cloud, projection
 from multimodal_ser.report.summary import Row, Score, Summary
 
-__all__ = ["comparison", "confusion", "png", "recalls", "reliability", "svg", "title"]
+__all__ = [
+    "adaptation",
+    "alone",
+    "comparison",
+    "confusion",
+    "learning_curve",
+    "png",
+    "projection",
+    "recalls",
+    "reliability",
+    "svg",
+    "title",
+]
 
 
-def title(summary: Summary) -> str:
+def alone(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, Figure]:
+    """The pictures that are written to files of their own, by name."""
+    found = {"confusion": confusion(summary), "reliability": reliability(summary)}
+    if len(shares(summary)) > 1:
+        found["learning_curve"] = learning_curve(summary)
+    if summary.protocol == "adaptation":
+        found["adaptation"] = adaptation(summary)
+    if clouds:
+        found["projection"] = projection(clouds)
+    return found
+
+
+def title(summary: Summary, name: str = "confusion") -> str:
     """Says what a picture that stands alone shows, and which leaks its numbers have."""
+    best = [summary.best.name] if name in ("confusion", "reliability") else []
     where = " + ".join(summary.corpora) or summary.name
-    lines = [f"{summary.best.name} · {where} · {summary.split}"]
+    if summary.source:
+        where = f"{' + '.join(summary.source)} → {where}"
+    lines = [" · ".join([*best, where, summary.split])]
     lines += [line for note in summary.notes if note.leak for line in wrap(words.noted(note), 60)]
     return "\n".join(lines)
 

@@ -8,12 +8,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from multimodal_ser.report import figures, words
+from multimodal_ser.report.cells import GROUP_HEAD, SCORES, group_cells, published_grid
+from multimodal_ser.report.curves import shares
+from multimodal_ser.report.projection import Cloud, told
+from multimodal_ser.report.published import SOURCE, tables_for
 from multimodal_ser.report.summary import Row, Score, Summary
-from multimodal_ser.report.tables import SCORES
 
 
-def html(summary: Summary) -> str:
-    """Writes the page: headline, table with its notes, pictures, settings."""
+def html(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
+    """Writes the page: headline, tables with their notes, pictures, settings."""
     environment = Environment(
         loader=PackageLoader("multimodal_ser.report", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -28,23 +31,30 @@ def html(summary: Summary) -> str:
         score_names=SCORES,
         facts=_facts(summary),
         against=against,
-        drawings=_drawings(summary),
+        drawings=_drawings(summary, clouds),
+        groups=[group_cells(group) for group in words.shown_groups(summary)],
+        group_head=GROUP_HEAD,
+        published=[(table, published_grid(table, summary)) for table in tables_for(summary)],
+        source=SOURCE,
+        seen=told(clouds) if clouds else "",
         differing=_differing(summary),
     )
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     best = summary.best
-    seeds = sorted({seed for row in summary.rows for seed in row.seeds})
     facts = [(f"{words.percent(best.scores[name].mean)} %", name) for name in ("UA", "WA", "WF1")]
     facts.append((f"{summary.utterances:,}", f"{summary.part} utterances"))
     if summary.by == "speaker":
         facts.append((f"{summary.clusters:,}", "speakers"))
-    facts.append((f"{len(summary.folds)} × {len(seeds)}", "folds × seeds"))
+    made = [(len(summary.folds), "folds"), (len(summary.seeds), "seeds")]
+    if len(summary.draws) > 1:
+        made.insert(1, (len(summary.draws), "draws"))
+    facts.append((" × ".join(str(n) for n, _ in made), " × ".join(name for _, name in made)))
     return facts
 
 
-def _drawings(summary: Summary) -> dict[str, Markup]:
+def _drawings(summary: Summary, clouds: Sequence[Cloud]) -> dict[str, Markup]:
     best = summary.best
     drawn = {
         "comparison": (figures.comparison, "UA of each model. " + _told(summary.rows)),
@@ -62,10 +72,18 @@ def _drawings(summary: Summary) -> dict[str, Markup]:
             f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
         ),
     }
+    pictures = {name: (draw(summary), alt) for name, (draw, alt) in drawn.items()}
+    if len(shares(summary)) > 1:
+        alt = "UA over the share of the target's labels. " + _told(summary.rows)
+        pictures["learning_curve"] = figures.learning_curve(summary), alt
+    if summary.protocol == "adaptation":
+        pictures["adaptation"] = figures.adaptation(summary), "UA by method. " + _told(summary.rows)
+    if clouds:
+        pictures["projection"] = figures.projection(clouds), told(clouds)
     return {
         # drawn here from escaped text, never taken from a run's files as markup
-        name: Markup(figures.svg(draw(summary), alt))  # noqa: S704
-        for name, (draw, alt) in drawn.items()
+        name: Markup(figures.svg(figure, alt))  # noqa: S704
+        for name, (figure, alt) in pictures.items()
     }
 
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError, one_of
 
+Repeat = tuple[int, int]  # seed and draw
 PARTS = ("test", "validation")
+SOURCE = "source"  # the protocol of runs that only prepare others
 _REMEDY = "delete the folder {folder} and run the same `ser train` again: it makes only that run"
 
 
@@ -44,9 +46,44 @@ class Run:
         return str(self.config["model"])
 
     @property
-    def cell(self) -> tuple[str, int]:
-        """The fold and the seed."""
-        return str(self.config["fold"]), int(self.config["seed"])
+    def fold(self) -> str:
+        """The fold's name."""
+        return str(self.config["fold"])
+
+    @property
+    def repeat(self) -> Repeat:
+        """The seed and the draw of the few; draw 0 where nothing was drawn."""
+        return int(self.config["seed"]), int(self.few.get("draw") or 0)
+
+    @property
+    def protocol(self) -> str:
+        """The kind of experiment."""
+        return str(self.config.get("protocol") or "in-domain")
+
+    @property
+    def source(self) -> tuple[str, ...]:
+        """The corpora that a model comes from; empty where it is the tested ones."""
+        found = (self.config.get("source") or {}).get("corpora") or ()
+        return tuple(sorted(str(name) for name in found))
+
+    @property
+    def adaptation(self) -> Mapping[str, Any]:
+        """The adaptation's method and weight; empty where there is none."""
+        return self._trained("adaptation") or {}
+
+    @property
+    def parts(self) -> str | None:
+        """What of a source model was tuned: ``all``, ``head``, ``scratch``; None elsewhere."""
+        found = self._trained("parts")
+        return None if found is None else str(found)
+
+    @property
+    def few(self) -> Mapping[str, Any]:
+        """Which few of the target's rows were used; empty where all."""
+        return self._trained("few") or {}
+
+    def _trained(self, key: str) -> Any:
+        return (self.config.get("train") or {}).get(key)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,7 +94,8 @@ class Run:
 def read_runs(experiment: Path, part: str = "test") -> list[Run]:
     """Reads every complete run of an experiment, in the order of folder names.
 
-    A folder whose name starts with a dot, or that has no `config.json`, is not a finished run.
+    A folder whose name starts with a dot, or that has no `config.json`, is not a finished run;
+    models that others only start from (protocol ``source``) are no result.
 
     Args:
         experiment: the folder that holds the run folders.
@@ -71,13 +109,37 @@ def read_runs(experiment: Path, part: str = "test") -> list[Run]:
     if not experiment.is_dir():
         raise SerError(f"{experiment}: no such folder; give the --out folder of `ser train`")
     folders = [path.parent for path in sorted(experiment.glob("*/config.json"))]
-    runs = [read_run(folder, part) for folder in folders if not folder.name.startswith(".")]
+    folders = [folder for folder in folders if not folder.name.startswith(".")]
+    runs = [read_run(folder, part) for folder in folders if not _is_source(folder)]
     if not runs:
         raise SerError(
             f"{experiment}: no complete run in it (a run folder has a config.json); give the --out "
             "folder of a `ser train` that has finished at least one fold"
         )
     return runs
+
+
+def read_command(experiment: Path) -> str | None:
+    """The command that made an experiment, where `experiment.json` holds it.
+
+    Raises:
+        SerError: `experiment.json` is damaged.
+    """
+    path = experiment / "experiment.json"
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("command")
+    except (ValueError, AttributeError) as error:
+        raise SerError(
+            f"{path}: is not a JSON object ({error}); run the same experiment again"
+        ) from error
+    return None if found is None else str(found)
+
+
+def _is_source(folder: Path) -> bool:
+    config = _read_config(folder / "config.json")
+    return SOURCE in (config.get("protocol"), config.get("role"))
 
 
 def read_run(folder: Path, part: str = "test") -> Run:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.metrics import Reliability
-from multimodal_ser.report.align import BASELINES
+from multimodal_ser.report.naming import BASELINES, Share
 
 RESAMPLES = 2000  # of every bootstrap in a report
+FEW_SPEAKERS = 20  # below this, simulated 95 % intervals of this kind cover 91 % (10) or less
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Score:
     """A score over seeds and its interval over the test sample, as shares between 0 and 1.
 
     Attributes:
-        values: one per seed.
-        mean: over seeds; NaN where the score is not defined.
-        sd: over seeds (n - 1 in the denominator); None for one seed.
+        values: one per seed and draw.
+        mean: over seeds and draws; NaN where the score is not defined.
+        sd: over seeds and draws (n - 1 in the denominator); None for one.
         low: lower end of the 95 % interval; None where none can be estimated.
         high: upper end.
     """
@@ -38,10 +39,13 @@ class Row:
     """One system's line in the table.
 
     Attributes:
-        name: the model, with what sets it apart where it stands twice.
+        name: the system, with what sets it apart where it stands twice.
         model: the model alone.
+        kind: the system without its share of the target's labels.
+        share: how much of the target's labels it was given, where that was varied.
         parameters: trained parameters, the most where folds differ; None where unknown.
         seeds: the seeds behind it.
+        draws: the draws of the few behind it; (0,) where nothing was drawn.
         scores: UA, WA, WF1, macro-F1 and ECE (ECE without an interval: resampling inflates it).
         recalls: one per class.
         confusion: mean counts over seeds, truth × prediction, [C, C].
@@ -52,8 +56,11 @@ class Row:
 
     name: str
     model: str
+    kind: str
+    share: Share | None
     parameters: int | None
     seeds: tuple[int, ...]
+    draws: tuple[int, ...]
     scores: Mapping[str, Score]
     recalls: tuple[Score, ...]
     confusion: NDArray[np.float64]
@@ -73,19 +80,61 @@ class Note:
 
 @dataclass(frozen=True)
 class Versus:
-    """A model against the best baseline, in UA; `p` is Holm-corrected; None: no interval."""
+    """One system against another over the same utterances, in UA.
 
+    Attributes:
+        family: what is compared with what; p values are corrected (Holm) within it.
+        name: the system.
+        against: the other.
+        role: what the other is, such as ``the best baseline``; empty where its name says it.
+        difference: UA of the system minus UA of the other.
+        low: lower end of the 95 % interval; None where none can be estimated.
+        high: upper end.
+        p: of the clustered bootstrap, corrected.
+        mcnemar: McNemar's p value for the answers averaged over seeds, corrected.
+    """
+
+    family: str
     name: str
-    baseline: str
+    against: str
+    role: str
     difference: float
     low: float | None
     high: float | None
     p: float | None
+    mcnemar: float | None
 
     @property
     def wins(self) -> bool:
         """Whether the model is better by more than chance."""
         return self.low is not None and self.low > 0 and self.p is not None and self.p < 0.05
+
+
+@dataclass(frozen=True)
+class Group:
+    """One system's score on some of the test utterances, such as those of women.
+
+    Attributes:
+        by: what the groups are: ``corpus``, ``sex``, ``age``.
+        name: of the group.
+        system: whose score it is.
+        utterances: how many there are.
+        clusters: of how many speakers.
+        scores: as a row's.
+        difference: UA of this group minus UA of all others; None where it says nothing.
+        p: of that difference, corrected (Holm) over the groups.
+        note: why something is missing; empty otherwise.
+    """
+
+    by: str
+    name: str
+    system: str
+    utterances: int
+    clusters: int
+    scores: Mapping[str, Score]
+    difference: Score | None
+    p: float | None
+    note: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +143,9 @@ class Summary:
 
     Attributes:
         name: of the experiment's folder.
+        protocol: the kind of experiment.
+        source: the corpora that the models come from, where not those they are tested on.
+        command: what made the runs, where it is known.
         part: which rows were scored, ``test`` or ``validation``.
         classes: class names in their order.
         labels: the class set's name.
@@ -104,16 +156,22 @@ class Summary:
         utterances: distinct test utterances.
         clusters: what was drawn in the bootstrap, how many.
         by: what a cluster is, ``speaker`` or ``utterance``.
-        rows: one per system, the best UA first.
-        versus: each network against the best baseline.
+        rows: one per system, the best UA first; where shares of labels were varied, those that
+            were given the same side by side.
+        versus: the comparisons that fit the protocol.
+        groups: scores of groups of utterances: by corpus, sex, age.
         notes: leaks and marks, lettered.
         missing: sentences on runs that are missing.
         cautions: sentences on how to read the intervals.
         settings: what all systems share, flattened.
         versions: of the software.
+        validation: an ablation's second table, over the validation rows.
     """
 
     name: str
+    protocol: str
+    source: tuple[str, ...]
+    command: str | None
     part: str
     classes: tuple[str, ...]
     labels: str
@@ -126,18 +184,39 @@ class Summary:
     by: str
     rows: tuple[Row, ...]
     versus: tuple[Versus, ...]
+    groups: tuple[Group, ...]
     notes: tuple[Note, ...]
     missing: tuple[str, ...]
     cautions: tuple[str, ...]
     settings: Mapping[str, str]
     versions: Mapping[str, str]
+    validation: Summary | None = None
 
     @property
     def best(self) -> Row:
         """The row with the highest UA."""
-        return self.rows[0]
+        return max(self.rows, key=_ua)
 
     @property
     def baseline(self) -> Row | None:
         """The best of `linear` and `svm`; None where neither has been run."""
-        return next((row for row in self.rows if row.model in BASELINES), None)
+        return max((row for row in self.rows if row.model in BASELINES), key=_ua, default=None)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families of comparisons, in order."""
+        return tuple(dict.fromkeys(one.family for one in self.versus))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds behind the table."""
+        return tuple(sorted({seed for row in self.rows for seed in row.seeds}))
+
+    @property
+    def draws(self) -> tuple[int, ...]:
+        """All draws of the few behind the table; (0,) where nothing was drawn."""
+        return tuple(sorted({draw for row in self.rows for draw in row.draws}))
+
+
+def _ua(row: Row) -> float:
+    return row.scores["UA"].mean

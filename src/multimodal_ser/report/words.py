@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from multimodal_ser.report.summary import RESAMPLES, Note, Score, Summary, Versus
+from multimodal_ser.report.published import MARK, PublishedTable
+from multimodal_ser.report.summary import (
+    FEW_SPEAKERS,
+    RESAMPLES,
+    Group,
+    Note,
+    Row,
+    Score,
+    Summary,
+    Versus,
+)
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -22,7 +33,7 @@ def percent(share: float, signed: bool = False) -> str:
 
 
 def spread(score: Score) -> str:
-    """Writes mean ± sd over seeds.
+    """Writes mean ± sd over seeds and draws.
 
     >>> spread(Score((0.9, 0.92), 0.91, 0.014)), spread(Score((0.9,), 0.9, None))
     ('91.0 ± 1.4', '90.0 ± –')
@@ -62,8 +73,9 @@ def p_value(p: float) -> str:
 
 def subject(summary: Summary) -> str:
     """Says what was tested: corpora, classes, split, utterances."""
+    corpora = " + ".join(summary.corpora) or summary.name
     parts = [
-        " + ".join(summary.corpora) or summary.name,
+        f"{' + '.join(summary.source)} → {corpora}" if summary.source else corpora,
         f"{summary.labels} ({count(len(summary.classes), 'class', 'classes')})",
         f"{summary.split}, {count(len(summary.folds), 'fold')}",
         count(summary.utterances, f"{summary.part} utterance"),
@@ -73,44 +85,111 @@ def subject(summary: Summary) -> str:
     return " · ".join(parts)
 
 
+def repeats(row: Row) -> str:
+    """Writes how often a system was made anew.
+
+    >>> from types import SimpleNamespace as Row
+    >>> repeats(Row(seeds=(0, 1), draws=(0,))), repeats(Row(seeds=(0, 1), draws=(0, 1, 2)))
+    ('2', '3 draws × 2 seeds')
+    """
+    if len(row.draws) < 2:
+        return str(len(row.seeds))
+    return f"{count(len(row.draws), 'draw')} × {count(len(row.seeds), 'seed')}"
+
+
 def verdict(versus: Versus, comparisons: int) -> str:
-    """Says in one sentence whether a network beats the best baseline."""
+    """Says in one sentence whether a system beats another."""
+    other = versus.role + versus.against
     points = f"{percent(abs(versus.difference))} UA points"
     interval = bounds(versus.low, versus.high, signed=True)
     if versus.low is None or versus.high is None or versus.p is None:
         side = "above" if versus.difference > 0 else "below"
         return (
-            f"{versus.name} is {points} {side} the best baseline, {versus.baseline}; whether that "
+            f"{versus.name} is {points} {side} {other}; whether that "
             "is chance cannot be estimated from one speaker."
         )
     proof = p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
+    if versus.mcnemar is not None:
+        proof += f"; right answers: McNemar {p_value(versus.mcnemar)}"
     if versus.wins:
-        return (
-            f"{versus.name} beats the best baseline, {versus.baseline}, by {points} "
-            f"{interval} ({proof})."
-        )
+        return f"{versus.name} beats {_aside(other)} by {points} {interval} ({proof})."
     if versus.high < 0:
-        return (
-            f"{versus.name} does not beat the best baseline, {versus.baseline}: it is {points} "
-            f"worse {interval} ({proof})."
-        )
+        return f"{versus.name} does not beat {other}: it is {points} worse {interval} ({proof})."
     return (
-        f"{versus.name} does not beat the best baseline, {versus.baseline}: the difference of "
+        f"{versus.name} does not beat {other}: the difference of "
         f"{percent(versus.difference, signed=True)} UA points {interval} may be chance ({proof})."
     )
 
 
-def verdicts(summary: Summary) -> list[str]:
-    """Says of every network whether it beats the best baseline."""
-    return [verdict(versus, len(summary.versus)) for versus in summary.versus]
+def _aside(other: str) -> str:
+    return f"{other}," if other.startswith("the best") else other
 
 
-def how_to_read(summary: Summary) -> tuple[str, str]:
+def verdicts(summary: Summary, family: str | None = None) -> list[str]:
+    """Says of every comparison how it ends, of one family or of all."""
+    lines = []
+    for name in summary.families if family is None else (family,):
+        own = [versus for versus in summary.versus if versus.family == name]
+        if len(own) > 1:
+            lines.append(tally(own))
+        lines += [verdict(versus, len(own)) for versus in own]
+    return lines
+
+
+def tally(family: Sequence[Versus]) -> str:
+    """Says how many comparisons of a family are won, and names the winners or the beaten."""
+    first = family[0]
+    one_side = len({versus.name for versus in family}) == 1
+    won = [versus.against if one_side else versus.name for versus in family if versus.wins]
+    names = f": {'; '.join(won)}" if won else ""
+    done = "are beaten" if one_side else "are better"
+    return f"{first.family}: {len(won)} of {len(family)} {done} by more than chance{names}."
+
+
+def how_to_read(summary: Summary) -> list[str]:
     """Keeps the spread over seeds and the interval over the sample apart, in words."""
-    return (
-        f"± is over seeds; [ ] is the 95 % interval over {summary.by}s.",
+    drawn = "draws of the few and seeds" if len(summary.draws) > 1 else "seeds"
+    lines = [
+        f"± is over {drawn}; [ ] is the 95 % interval over {summary.by}s.",
         f"Scores in %, of all folds together; intervals from {RESAMPLES:,} bootstrap resamples.",
+    ]
+    if summary.versus:
+        lines.append(
+            f"Differences are paired over the same utterances and drawn over {summary.by}s, seeds "
+            "averaged; McNemar's test takes utterances as independent."
+        )
+    return lines
+
+
+def group_line(group: Group) -> str:
+    """Says how a group's UA differs from all others', or why that is not said."""
+    if group.note:
+        return group.note
+    if group.difference is None or group.p is None:
+        return ""
+    low, high = group.difference.low, group.difference.high
+    gap = f"{percent(group.difference.mean, signed=True)} {bounds(low, high, signed=True)}"
+    return f"{gap} {p_value(group.p)}"
+
+
+def shown_groups(summary: Summary) -> list[Group]:
+    """By corpus every system's, by sex and age the best one's."""
+    return [one for one in summary.groups if one.by == "corpus" or one.system == summary.best.name]
+
+
+def groups_read(summary: Summary) -> str:
+    """Explains the table of groups."""
+    few = any(not one.note and one.clusters < FEW_SPEAKERS for one in shown_groups(summary))
+    narrow = f" With under {FEW_SPEAKERS} speakers, intervals tend to be too narrow." if few else ""
+    return (
+        "[ ] is the 95 % interval over the group's own speakers; the difference is UA in points "
+        "from all other speakers, not paired; p is corrected (Holm) over the groups." + narrow
     )
+
+
+def published_read(table: PublishedTable) -> str:
+    """Explains a table of the original."""
+    return f"{table.title}, {table.part} part: {MARK}."
 
 
 def noted(note: Note) -> str:
@@ -128,4 +207,5 @@ def headline(summary: Summary) -> str:
         return f"{reach}."
     if best is summary.baseline and summary.versus:
         return f"{reach}: the baseline is the highest of {len(summary.rows)} models."
-    return f"{reach}, the highest of {len(summary.rows)} models."
+    what = "models" if summary.protocol in ("in-domain", "ablation", "combined") else "systems"
+    return f"{reach}, the highest of {len(summary.rows)} {what}."

@@ -1,0 +1,107 @@
+"""Summary → figures of transfer: the few-shot learning curve, the bars of the adaptations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from multimodal_ser.report import words
+from multimodal_ser.report.drawing import ACCENT, INK, LINE, MUTED, canvas, legend, write
+from multimodal_ser.report.naming import BASELINES, Share
+from multimodal_ser.report.published import MARK, fits, tables_for
+from multimodal_ser.report.summary import Row, Score, Summary
+
+_LINES = (  # colour and line style of the curves, in order; baselines are grey
+    (ACCENT, "-"),
+    ("#c98500", "--"),
+    (INK, ":"),
+    ("#0f8a6e", "-."),
+    ("#bd3f9e", "--"),
+)
+
+
+def shares(summary: Summary) -> list[Share]:
+    """How much of the target's labels was given, ascending."""
+    found = {row.share for row in summary.rows if row.share is not None}
+    return sorted(found, key=lambda share: (share.unit, share.amount))
+
+
+def learning_curve(summary: Summary) -> Figure:
+    """Draws each system's UA over the share of the target's labels, with its intervals."""
+    figure, (ax,) = canvas(8.6, 4.2)
+    places = {share: place for place, share in enumerate(shares(summary))}
+    kinds = list(dict.fromkeys(row.kind for row in summary.rows if row.share is not None))
+    kinds.sort(key=lambda kind: (kind.split(", ")[0] in BASELINES, kind))
+    for number, kind in enumerate(kinds):
+        rows = [row for row in summary.rows if row.kind == kind and row.share is not None]
+        rows.sort(key=lambda row: places[row.share] if row.share else 0)
+        colour, style = (MUTED, "--") if kind in BASELINES else _LINES[number % len(_LINES)]
+        shift = 0.05 * (number - (len(kinds) - 1) / 2)
+        x = [places[row.share] + shift for row in rows if row.share]
+        _curve(ax, x, [row.scores["UA"] for row in rows], kind, colour, style)
+    _published(ax, summary, places)
+    ax.set_xticks(range(len(places)), [str(share) for share in places])
+    ax.set_xlim(-0.35, len(places) - 0.65)
+    ax.set(xlabel="labels of the target", ylabel="UA in %")
+    ax.grid(axis="y", color=LINE, linewidth=0.6)
+    ax.spines[:].set_visible(False)
+    legend(ax)
+    return figure
+
+
+def _curve(
+    ax: Axes, x: Sequence[float], scores: Sequence[Score], name: str, colour: str, style: str
+) -> None:
+    means = [100 * score.mean for score in scores]
+    ax.plot(x, means, style, color=colour, linewidth=1.4, marker="o", markersize=5, label=name)
+    for place, score in zip(x, scores, strict=True):
+        if score.low is not None and score.high is not None:
+            ends = [100 * score.low, 100 * score.high]
+            ax.plot([place, place], ends, color=colour, linewidth=1.2, alpha=0.7)
+
+
+def _published(ax: Axes, summary: Summary, places: dict[Share, int]) -> None:
+    """Marks the original's numbers where it is the same task."""
+    points = [
+        (places[Share(row.percent, "percent")], 100 * row.scores["UA"])
+        for table in tables_for(summary)
+        for row in table.rows
+        if row.percent is not None
+        and Share(row.percent, "percent") in places
+        and fits(row, table, summary)
+    ]
+    if points:
+        x, y = zip(*points, strict=True)
+        ax.plot(x, y, "x", color=MUTED, markersize=6, label=MARK)
+
+
+def adaptation(summary: Summary) -> Figure:
+    """Draws every method's UA as a bar with its interval; lines at none and standardize."""
+    rows = sorted(summary.rows, key=lambda row: row.scores["UA"].mean)
+    figure, (ax,) = canvas(8.6, 1.0 + 0.4 * len(rows))
+    for place, row in enumerate(rows):
+        score = row.scores["UA"]
+        bar = row.model in BASELINES or _is_bar(row)
+        ax.barh(place, 100 * score.mean, 0.62, color=MUTED if bar else ACCENT, alpha=0.55)
+        if score.low is not None and score.high is not None:
+            ends = [100 * score.low, 100 * score.high]
+            ax.plot(ends, [place, place], color=INK, linewidth=1.4)
+        text = f"{words.percent(score.mean)}  {words.bounds(score.low, score.high)}"
+        write(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
+    for row in (row for row in rows if _is_bar(row)):
+        mean = 100 * row.scores["UA"].mean
+        ax.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    chance = 100 / len(summary.classes)
+    ax.axvline(chance, color=MUTED, linewidth=0.8, linestyle=":")
+    write(ax, chance, len(rows) - 0.3, "chance", color=MUTED, fontsize=8, ha="center")
+    ax.set_yticks(range(len(rows)), [row.name for row in rows])
+    ax.set_xlabel("UA in %")
+    ax.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def _is_bar(row: Row) -> bool:
+    """Whether a row is what adaptations have to beat."""
+    return row.kind.split(", ")[0] in ("none", "standardize") and row.model not in BASELINES

@@ -1,0 +1,152 @@
+"""manifests + systems → scores of groups of speakers (sex, age), and of corpora tested together.
+
+A group's interval draws its own speakers. Its difference from all others is not paired, for no
+speaker stands on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal_ser import metrics, statistics
+from multimodal_ser.corpora.utterance import Utterance, read_manifest
+from multimodal_ser.errors import SerError
+from multimodal_ser.report.align import Sample, System
+from multimodal_ser.report.scores import counts, score, scores_of
+from multimodal_ser.report.summary import RESAMPLES, Group, Score
+
+MIN_SPEAKERS = 10  # with fewer, 95 % intervals over speakers cover less than 91 %
+AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
+UNKNOWN = "unknown"
+
+
+def age_band(age: float) -> str:
+    """Names the band of an age in years.
+
+    >>> age_band(25), age_band(44), age_band(74)
+    ('under 30', '30 to 44', '60 and over')
+    """
+    low, high = next(band for band in AGE_BANDS if age < band[1] + 1)
+    if low == AGE_BANDS[0][0]:
+        return f"under {high + 1}"
+    return f"{low} and over" if high == AGE_BANDS[-1][1] else f"{low} to {high}"
+
+
+def group_scores(
+    systems: Sequence[System], sample: Sample, manifests: Sequence[Path]
+) -> tuple[Group, ...]:
+    """Scores every system on every group that corpora and manifests tell of.
+
+    Args:
+        systems: of the table.
+        sample: what they were tested on.
+        manifests: whose ``extra`` holds ``sex`` and ``age``; none: only corpora are told apart.
+
+    Raises:
+        SerError: the manifests hold none of the test utterances, or neither sex nor age.
+    """
+    found = []
+    for by, names in _groupings(sample, manifests).items():
+        for system in systems:
+            found += _one_system(system, sample, by, names)
+    return tuple(found)
+
+
+def _groupings(sample: Sample, manifests: Sequence[Path]) -> dict[str, NDArray[np.str_]]:
+    """What the groups are → each row's group, [N]."""
+    ids = [name for _, name in sample.keys]
+    groupings = {}
+    corpora = np.array([name.split("/")[0] if "/" in name else "" for name in ids])
+    if len(set(corpora)) > 1:
+        groupings["corpus"] = corpora
+    if manifests:
+        rows = {row.id: row for path in manifests for row in read_manifest(path)}
+        groupings |= _people(rows, ids, manifests)
+    return groupings
+
+
+def _people(
+    rows: Mapping[str, Utterance], ids: Sequence[str], manifests: Sequence[Path]
+) -> dict[str, NDArray[np.str_]]:
+    named = ", ".join(str(path) for path in manifests)
+    if not any(name in rows for name in ids):
+        raise SerError(
+            f"{named}: holds none of the experiment's test utterances (such as {ids[0]!r}); give "
+            "the manifest of the tested corpus"
+        )
+    extra = [rows[name].extra if name in rows else {} for name in ids]
+    groupings = {
+        "sex": np.array([str(one.get("sex") or UNKNOWN) for one in extra]),
+        "age": np.array([age_band(one["age"]) if one.get("age") else UNKNOWN for one in extra]),
+    }
+    known = {by: names for by, names in groupings.items() if (names != UNKNOWN).any()}
+    if not known:
+        raise SerError(
+            f"{named}: tells neither sex nor age of the test speakers; CREMA-D, EmoDB and RAVDESS "
+            "do, and a table does with columns sex and age"
+        )
+    return known
+
+
+def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]) -> list[Group]:
+    order = sorted(
+        set(names), key=lambda name: (name == UNKNOWN, not name.startswith("under"), name)
+    )
+    found = []
+    for name in order:
+        inside, outside = (counts(system, sample, rows) for rows in (names == name, names != name))
+        found.append(_group(system, by, name, inside, outside, sample.by))
+    if len(found) == 2:  # the other group's difference is the same one, turned round
+        found[1] = replace(found[1], difference=None, p=None)
+    tested = [place for place, one in enumerate(found) if one.p is not None]
+    corrected = statistics.holm([found[place].p or 0.0 for place in tested])
+    for place, p in zip(tested, corrected, strict=True):
+        found[place] = replace(found[place], p=p)
+    return found
+
+
+def _place(name: str) -> tuple[bool, bool, str]:
+    """Ages ascending, what is unknown last."""
+    return name == UNKNOWN, not name.startswith("under"), name
+
+
+def _group(
+    system: System,
+    by: str,
+    name: str,
+    inside: NDArray[np.float64],
+    outside: NDArray[np.float64],
+    what: str,
+) -> Group:
+    least = 2 if by == "corpus" else MIN_SPEAKERS
+    note, difference, p = _too_few(inside, what, least), None, None
+    if not note and by != "corpus" and name != UNKNOWN and not _too_few(outside, what, least):
+        made = statistics.compare_apart(inside, outside, metrics.ua, resamples=RESAMPLES)
+        difference = Score((made.difference,), made.difference, None, made.low, made.high)
+        p = made.p
+    scores = {key: scores_of(inside, metric)[0] for key, metric in metrics.METRICS.items()}
+    if note:
+        scores = {key: score(one.values) for key, one in scores.items()}
+    return Group(
+        by=by,
+        name=name,
+        system=system.name,
+        utterances=int(inside[:, 0].sum()),
+        clusters=len(inside),
+        scores=scores,
+        difference=difference,
+        p=p,
+        note=note,
+    )
+
+
+def _too_few(sums: NDArray[np.float64], what: str, least: int) -> str:
+    if len(sums) >= least:
+        return ""
+    number = f"{len(sums)} {what}{'' if len(sums) == 1 else 's'}"
+    return f"{number}: too few for an interval (at least {least})"

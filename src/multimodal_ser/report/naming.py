@@ -1,0 +1,132 @@
+"""config.json → what a reader would call the system: "dann", "fine-tuned (all), 10 %", "linear"."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multimodal_ser.report.read import Run
+
+BASELINES = ("linear", "svm")
+NO_ADAPTATION = "none"
+PARTS = {
+    "all": "fine-tuned (all)",
+    "head": "fine-tuned (head)",
+    "scratch": "from scratch",
+    "none": "not fine-tuned",
+}
+_NOT_A_SETTING = (
+    *("seed", "fold", "marks", "versions", "parameters", "split", "labels"),
+    *("protocol", "role", "source", "command"),
+)
+_NOT_IN_FEW = ("draw", "count")
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of the target's labelled data a system was given.
+
+    Attributes:
+        amount: percent, or utterances of each class.
+        unit: ``percent`` or ``shots``.
+    """
+
+    amount: float
+    unit: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.amount:g} %" if self.unit == "percent" else f"{self.amount:g} per class"
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turns nested settings into one level with dotted names, values as text.
+
+    >>> flatten({"train": {"lr": 0.001, "layers": [2, 3]}, "text": None})
+    {'train.lr': '0.001', 'train.layers': '[2, 3]', 'text': 'none'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, str):
+            flat[prefix + key] = value
+        elif isinstance(value, list) and all(isinstance(one, str) for one in value):
+            flat[prefix + key] = ", ".join(value)
+        else:
+            flat[prefix + key] = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    return flat
+
+
+def settings(run: Run) -> dict[str, str]:
+    """What decides a run's result beside fold, seed and draw, flattened."""
+    kept = {key: value for key, value in run.config.items() if key not in _NOT_A_SETTING}
+    train = dict(kept.get("train") or {})
+    if run.few:
+        train["few"] = {k: v for k, v in run.few.items() if k not in _NOT_IN_FEW}
+    if run.source:
+        kept["source"] = list(run.source)
+    return flatten(kept | {"train": train})
+
+
+def share(run: Run) -> Share | None:
+    """How much of the target's labels a run was given; None where it was all without asking."""
+    for unit in ("percent", "shots"):
+        if run.few.get(unit) is not None:
+            return Share(float(run.few[unit]), unit)
+    return None
+
+
+@dataclass(frozen=True)
+class Variety:
+    """What has to be said in names because the runs of a table differ in it."""
+
+    networks: bool
+    pooling: bool
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> Variety:
+        """Looks at all runs of a table."""
+        networks = [run for run in runs if run.model not in BASELINES]
+        return cls(
+            networks=len({run.model for run in networks}) > 1,
+            pooling=len({_pooled(run) for run in networks}) > 1,
+        )
+
+
+def kind(run: Run, variety: Variety) -> str:
+    """What a run's system is, without its share of the target's labels."""
+    method = str(run.adaptation.get("method", NO_ADAPTATION))
+    if run.model in BASELINES:
+        return _with(run.model, None if method == NO_ADAPTATION else method)
+    pooling = ("pooled" if _pooled(run) else "tokens") if variety.pooling else None
+    model = run.model if variety.networks else None
+    if run.protocol == "adaptation":
+        return _with(method, model, pooling)
+    if run.parts in PARTS:
+        return _with(PARTS[run.parts], model, pooling)
+    return _with(run.model, None if method == NO_ADAPTATION else method, pooling)
+
+
+def _with(name: str, *more: str | None) -> str:
+    return ", ".join([name, *(one for one in more if one)])
+
+
+def _pooled(run: Run) -> bool:
+    sides = (run.config.get("features") or {}).values()
+    tokens = [side.get("tokens") for side in sides if isinstance(side, Mapping)]
+    return bool(tokens) and all(amount == 1 for amount in tokens)
+
+
+def full_name(kind: str, share: Share | None, own: Mapping[str, str], alike: Sequence[Any]) -> str:
+    """Names a system; `alike` are the settings of all that would be called the same."""
+    name = kind if share is None else f"{kind}, {share}"
+    names = sorted({key for other in alike for key in other})
+    differing = [
+        f"{key.rsplit('.', 1)[-1]} {own.get(key, 'none')}"
+        for key in names
+        if len({other.get(key) for other in alike}) > 1
+    ]
+    return f"{name} ({', '.join(differing)})" if differing else name

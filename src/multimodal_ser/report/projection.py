@@ -1,0 +1,206 @@
+"""run folders + features → two dimensions: source and target before and after adaptation.
+
+t-SNE of a network's embeddings shows neighbourhoods, not distances: beside each picture stands how
+well a linear classifier tells the corpora apart in the embedding itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.palette import colour
+from multimodal_ser.report.align import System
+from multimodal_ser.report.drawing import ACCENT, MUTED, canvas, legend
+from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION
+from multimodal_ser.report.read import Run
+
+MOST_ROWS = 800  # of each corpus: more points hide each other, and t-SNE takes long
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """One run's embeddings of both corpora, on a plane.
+
+    Attributes:
+        name: of the system.
+        points: source rows, then target rows, [N, 2].
+        target: which rows are the target's, [N].
+        labels: class names, [N].
+        told_apart: balanced accuracy of a linear classifier that tells the corpora apart in the
+            whole embedding, cross-validated; 0.5 is chance.
+    """
+
+    name: str
+    points: NDArray[np.float64]
+    target: NDArray[np.bool_]
+    labels: NDArray[np.str_]
+    told_apart: float
+
+
+def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Cloud, Cloud]:
+    """Embeds both corpora by the network without adaptation and by the best with one.
+
+    Args:
+        systems: of the table, the best first.
+        features: folders of the source's and the target's features.
+
+    Raises:
+        SerError: there is no pair of such networks, or features that do not fit them.
+    """
+    networks = [one for one in systems if one.model not in BASELINES]
+    after = next((one for one in networks if _method(one) != NO_ADAPTATION), None)
+    before = next(
+        (
+            one
+            for one in networks
+            if after and _method(one) == NO_ADAPTATION and one.model == after.model
+        ),
+        None,
+    )
+    if before is None or after is None:
+        raise SerError(
+            "a picture of embeddings needs a network without adaptation and one with; give an "
+            "experiment of adaptation with the method none among its methods"
+        )
+    return _cloud(before, features), _cloud(after, features)
+
+
+def _method(system: System) -> str:
+    return system.settings.get("train.adaptation.method", NO_ADAPTATION)
+
+
+def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
+    run, (of_source, of_target) = system.runs[0], features
+    embedded, labels = zip(_embed(run, of_source, True), _embed(run, of_target, False), strict=True)
+    target = np.repeat([False, True], [len(rows) for rows in embedded])
+    rows = np.concatenate(embedded)
+    return Cloud(
+        name=system.name,
+        points=plane(rows),
+        target=target,
+        labels=np.concatenate(labels),
+        told_apart=told_apart(rows, target),
+    )
+
+
+def _embed(run: Run, folder: Path, source: bool) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    """Embeds a corpus's utterances: [N, H], class names [N]."""
+    import torch
+
+    from multimodal_ser.labels import class_set
+    from multimodal_ser.material import load_material, pooled
+    from multimodal_ser.models import Ensemble
+    from multimodal_ser.runs import load_model
+
+    sides = run.config["features"]
+    names = {side: (found or {}).get("encoder", "none") for side, found in sides.items()}
+    material = load_material(folder, class_set(run.config["labels"]["name"]), **names)
+    if any(found and found.get("pooled_from") for found in sides.values()):
+        material = pooled(material)
+    examples = material.examples
+    model = load_model(run.folder / "model.safetensors")
+    if source and _own_statistics(run) and isinstance(model, Ensemble):
+        # the file has the target's
+        tokens = {name: getattr(examples, name) for name in model.sides}
+        model.fit_inputs(**{name: (side.tokens, side.mask) for name, side in tokens.items()})
+    chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:MOST_ROWS])
+    with torch.inference_mode():
+        rows = model(*examples.batch(torch.from_numpy(chosen))[:-1]).embedding
+    names_of_rows = np.array(material.labels.classes)[examples.label.numpy()[chosen]]
+    return rows.double().numpy(), names_of_rows
+
+
+def _own_statistics(run: Run) -> bool:
+    """Whether each corpus's inputs were standardised by its own statistics."""
+    method = run.adaptation.get("method", NO_ADAPTATION)
+    own = run.adaptation.get("standardize", True)
+    return method == "standardize" or (method != NO_ADAPTATION and bool(own))
+
+
+def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lays embeddings [N, H] out in two dimensions, [N, 2]: at most 50 of PCA's, then t-SNE.
+
+    Few rows (under 30) are shown by PCA alone. The same rows give the same picture.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    few = len(rows) < 30
+    parts = 2 if few else min(50, *rows.shape)
+    reduced: NDArray[np.float64] = PCA(parts, random_state=0).fit_transform(rows)
+    if few:
+        return reduced
+    layout = TSNE(perplexity=min(30, len(rows) // 4), init="pca", random_state=0)
+    return np.asarray(layout.fit_transform(reduced), dtype=np.float64)
+
+
+def told_apart(rows: NDArray[np.float64], target: NDArray[np.bool_]) -> float:
+    """Balanced accuracy of a linear classifier that tells the corpora apart, five-fold.
+
+    It is what the proxy A-distance is made of (Ben-David et al. 2007, "Analysis of
+    representations for domain adaptation"): 0.5 where an embedding hides the corpus.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    smaller = int(min(target.sum(), (~target).sum()))
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+    )
+    scores = cross_val_score(
+        model, rows, target, cv=max(2, min(5, smaller)), scoring="balanced_accuracy"
+    )
+    return float(scores.mean())
+
+
+def projection(pair: Sequence[Cloud]) -> Figure:
+    """Draws embeddings before and after: above by corpus, beneath by class."""
+    figure, axes = canvas(9.6, 9.6, columns=2, rows=2)
+    for column, cloud in enumerate(pair):
+        _by_corpus(axes[column], cloud)
+        _by_class(axes[2 + column], cloud)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
+    legend(axes[0])
+    legend(axes[2])
+    return figure
+
+
+def _by_corpus(ax: Axes, cloud: Cloud) -> None:
+    for name, rows, shade in (
+        ("source", ~cloud.target, MUTED),
+        ("target", cloud.target, ACCENT),
+    ):
+        x, y = cloud.points[rows].T
+        ax.scatter(x, y, s=9, color=shade, alpha=0.6, linewidths=0, label=name)
+    ax.set_xlabel(f"{cloud.name}: corpora told apart {100 * cloud.told_apart:.0f} %")
+
+
+def _by_class(ax: Axes, cloud: Cloud) -> None:
+    for name in sorted(set(cloud.labels)):
+        for rows, marker in ((~cloud.target, "o"), (cloud.target, "+")):
+            x, y = cloud.points[rows & (cloud.labels == name)].T
+            named = str(name) if marker == "o" else None
+            ax.scatter(x, y, s=11, c=colour(str(name)), marker=marker, linewidths=0.7, label=named)
+    ax.set_xlabel(f"{cloud.name}, by class: dots source, crosses target")
+
+
+def told(pair: Sequence[Cloud]) -> str:
+    """Says in words what the picture shows, for readers who cannot see it."""
+    parts = [
+        f"{cloud.name}: a linear classifier tells the corpora apart in "
+        f"{100 * cloud.told_apart:.0f} % (50 is chance)"
+        for cloud in pair
+    ]
+    return f"Embeddings of source and target on a plane. {'; '.join(parts)}."

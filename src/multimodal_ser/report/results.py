@@ -1,0 +1,159 @@
+"""list of experiments + their runs → results.md and results.json: a page with nothing typed in.
+
+A list, written by hand, says which experiments to show, under which titles, and how they were made.
+The numbers are kept as JSON beside the page, so that it can be written again where the runs are
+not, and tables whose runs are not given stay as they were.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.report.compute import summarise
+from multimodal_ser.report.markdown import markdown_table
+from multimodal_ser.report.record import as_record, from_record
+from multimodal_ser.report.summary import Summary
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One table of the page.
+
+    Attributes:
+        title: its heading.
+        experiment: name of the experiment's folder.
+        commands: what made it; where empty, the command that the experiment recorded.
+        note: a sentence beneath the heading.
+        manifests: of the tested corpora, for scores by sex and age: file names, looked for in
+            the folders of runs.
+    """
+
+    title: str
+    experiment: str
+    commands: tuple[str, ...] = ()
+    note: str = ""
+    manifests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its title, its introduction, its tables."""
+
+    title: str
+    introduction: str
+    tables: tuple[Listed, ...]
+
+
+def read_list(path: Path) -> Page:
+    """Reads the list of tables: JSON with ``title``, ``introduction`` and ``tables``.
+
+    Raises:
+        SerError: no such file, no such JSON, or a table without title and experiment.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        tables = tuple(_listed(one) for one in found["tables"])
+        page = Page(str(found["title"]), str(found.get("introduction", "")), tables)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SerError(
+            f"{path}: no list of tables ({error!r}); it is JSON: title, introduction, and tables "
+            "with title, experiment and, if wished, commands, note, manifests"
+        ) from error
+    names = [table.experiment for table in page.tables]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SerError(f"{path}: lists {', '.join(twice)} twice; list each experiment once")
+    return page
+
+
+def _listed(entry: Mapping[str, Any]) -> Listed:
+    lists = {key: tuple(entry.get(key, ())) for key in ("commands", "manifests")}
+    return Listed(**{**entry, **lists})
+
+
+def write_results(runs: Sequence[Path], listed: Path, out: Path) -> Path:
+    """Writes the page, and its numbers beside it as JSON.
+
+    Args:
+        runs: folders that hold experiments' folders.
+        listed: the list of tables.
+        out: the page to write, such as docs/results.md; the JSON has the same name.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        SerError: an experiment of the list has neither runs nor a record from before.
+    """
+    page = read_list(listed)
+    path = out.with_suffix(".json")
+    records = read_records(path) if path.is_file() else {}
+    kept = {}
+    for table in page.tables:
+        folder = _find(runs, table.experiment)
+        if folder is not None:
+            manifests = [_manifest(runs, name) for name in table.manifests]
+            kept[table.experiment] = as_record(summarise(folder, manifests=manifests))
+        elif table.experiment in records:
+            log.info("%s: no runs given; its numbers of before stay", table.experiment)
+            kept[table.experiment] = records[table.experiment]
+        else:
+            raise SerError(
+                f"{listed}: lists {table.experiment!r}, which has no runs in "
+                f"{', '.join(map(str, runs)) or 'any folder'} and no numbers in {path}; give the "
+                "folder that holds it"
+            )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    out.write_text(render(page, kept), encoding="utf-8")
+    return out
+
+
+def read_records(path: Path) -> dict[str, Any]:
+    """Reads the numbers beside a page.
+
+    Raises:
+        SerError: not JSON.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SerError(f"{path}: not the numbers of a page ({error}); delete it") from error
+
+
+def _find(runs: Sequence[Path], name: str) -> Path | None:
+    places = [folder if folder.name == name else folder / name for folder in runs]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _manifest(runs: Sequence[Path], name: str) -> Path:
+    places = [folder / name for folder in runs]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise SerError(
+            f"no manifest {name} in {', '.join(map(str, runs))}; put it beside the experiments"
+        )
+    return found
+
+
+def render(page: Page, records: Mapping[str, Mapping[str, Any]]) -> str:
+    """Writes the page from its list and its numbers alone."""
+    parts = [f"# {page.title}", page.introduction]
+    for table in page.tables:
+        summary = from_record(records[table.experiment])
+        parts += [f"## {table.title}", table.note, _commands(table, summary)]
+        parts.append(markdown_table(summary))
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _commands(table: Listed, summary: Summary) -> str:
+    commands = table.commands or ((summary.command,) if summary.command else ())
+    return "\n".join(["```", *commands, "```"]) if commands else ""

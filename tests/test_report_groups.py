@@ -1,0 +1,122 @@
+"""Scores by sex and age: their rows, their differences, and silence where speakers are few."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from made_runs import write_experiment
+from multimodal_ser import metrics, statistics
+from multimodal_ser.corpora.utterance import Utterance, write_manifest
+from multimodal_ser.errors import SerError
+from multimodal_ser.report import latex_table, report, summarise, text_table
+from multimodal_ser.report.align import align
+from multimodal_ser.report.read import read_runs
+from multimodal_ser.report.tables import groups_csv
+
+FOLDS, ROWS = 22, 18
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    models = {"audio": (2.0, 2), "linear": (1.0, 1)}
+    return write_experiment(tmp_path_factory.mktemp("groups"), models, folds=FOLDS)
+
+
+def write_people(path, of_speaker):
+    """A manifest of the made-up runs' test rows; `of_speaker` gives a speaker's sex and age."""
+    rows = [
+        Utterance(f"emodb/{fold}x{n}", "emodb", "W", extra=of_speaker(fold))
+        for fold in range(FOLDS)
+        for n in range(ROWS)
+    ]
+    write_manifest(rows, path)
+    return path
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return write_people(
+        tmp_path / "people.jsonl",
+        lambda fold: {"sex": "female" if fold % 2 else "male", "age": 25 if fold < 20 else 64},
+    )
+
+
+def test_a_group_s_score_is_that_of_its_rows(experiment, manifest):
+    summary = summarise(experiment, manifests=[manifest])
+    found = {(one.name, one.system): one for one in summary.groups}
+    aligned = align(read_runs(experiment))
+    system = next(one for one in aligned.systems if one.name == "audio")
+    female = aligned.sample.groups % 2 == 1
+    said = system.probabilities.argmax(-1)
+    expected = [
+        metrics.ua(metrics.confusion(aligned.sample.truth[female], one[female], 3)) for one in said
+    ]
+    group = found["female", "audio"]
+    assert group.scores["UA"].values == pytest.approx([float(one) for one in expected])
+    assert (group.utterances, group.clusters) == (FOLDS // 2 * ROWS, FOLDS // 2)
+    sides = [
+        np.stack(
+            [
+                metrics.grouped_confusion(
+                    aligned.sample.truth[rows],
+                    one[rows],
+                    np.unique(aligned.sample.groups[rows], return_inverse=True)[1],
+                    classes=3,
+                    groups_total=FOLDS // 2,
+                )
+                for one in said
+            ],
+            axis=1,
+        )
+        for rows in (female, ~female)
+    ]
+    expected = statistics.compare_apart(*sides, metrics.ua)
+    assert (group.difference.mean, group.p) == pytest.approx((expected.difference, expected.p))
+    assert found["male", "audio"].difference is None  # the same difference, turned round
+
+
+def test_too_few_speakers_are_said_and_have_no_interval(experiment, manifest):
+    summary = summarise(experiment, manifests=[manifest])
+    old = next(one for one in summary.groups if one.name == "60 and over")
+    assert old.note == "2 speakers: too few for an interval (at least 10)"
+    assert (old.difference, old.p, old.scores["UA"].low) == (None, None, None)
+    for text in (text_table(summary), latex_table(summary), groups_csv(summary)):
+        assert "too few for an interval" in text
+
+
+def test_groups_stand_in_page_and_csv(experiment, manifest, tmp_path):
+    page = report(experiment, tmp_path / "out", manifests=[manifest])
+    html = page.read_text(encoding="utf-8")
+    assert "sex: female" in html
+    assert "age: under 30" in html
+    with (page.parent / "groups.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["model"] for row in rows} == {"audio", "linear"}
+    assert "sex: female" in text_table(summarise(experiment, manifests=[manifest]))
+
+
+def test_unknown_people_are_a_group_of_their_own(experiment, tmp_path):
+    path = write_people(tmp_path / "some.jsonl", lambda fold: {"sex": "female"} if fold < 6 else {})
+    groups = summarise(experiment, manifests=[path]).groups
+    assert {(one.by, one.name) for one in groups} == {("sex", "female"), ("sex", "unknown")}
+
+
+def test_manifests_that_do_not_fit_are_refused(experiment, tmp_path):
+    write_manifest([Utterance("ravdess/1", "ravdess", "01")], tmp_path / "other.jsonl")
+    with pytest.raises(SerError, match="none of the experiment's test utterances"):
+        summarise(experiment, manifests=[tmp_path / "other.jsonl"])
+    silent = write_people(tmp_path / "silent.jsonl", lambda fold: {})
+    with pytest.raises(SerError, match="neither sex nor age"):
+        summarise(experiment, manifests=[silent])
+
+
+def test_differences_are_corrected_over_the_groups(experiment, tmp_path):
+    ages = (25, 35, 50)
+    path = write_people(tmp_path / "ages.jsonl", lambda fold: {"age": ages[fold % 2]})
+    two = summarise(experiment, manifests=[path]).groups
+    assert sum(one.p is not None for one in two) == 2  # one a system
+    rows = list(csv.DictReader(io.StringIO(groups_csv(summarise(experiment, manifests=[path])))))
+    assert rows[0]["group"] == "under 30"
+    assert rows[1]["p_holm"] == ""
