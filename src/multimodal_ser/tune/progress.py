@@ -1,0 +1,75 @@
+"""A fine-tuning between two epochs ↔ one safetensors file, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from multimodal_ser.train import EarlyStopping, WeightAverage
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that a training needs to go on after an epoch, as one safetensors file."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage
+    stopping: EarlyStopping
+    schedule: torch.optim.lr_scheduler.LambdaLR
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def save(self, path: Path, history: list[dict[str, Any]]) -> None:
+        """Writes aside and renames."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.model.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.stopping.state.items()}
+        for place, parameter in enumerate(self._parameters()):
+            kept = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{place}.{k}": v for k, v in kept.items()}
+        facts = {
+            "history": history,
+            "steps": self.average.steps,
+            "best": [self.stopping.best, self.stopping.best_epoch, self.stopping.kept],
+            "schedule": self.schedule.last_epoch,
+        }
+        partial = path.with_name(path.name + ".partial")
+        # equal storages are refused, and what `best` holds may be what `average` holds
+        save_file(
+            {k: v.detach().clone().contiguous() for k, v in tensors.items()},
+            partial,
+            {"progress": json.dumps(facts)},
+        )
+        partial.replace(path)
+
+    def load(self, path: Path) -> list[dict[str, Any]]:
+        """Takes up where `save` was called; returns the history."""
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["progress"])
+        tensors = load_file(path)
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            start = prefix + "."
+            return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+
+        self.model.load_state_dict(under("model"))
+        self.average.model.load_state_dict(under("average"))
+        self.average.steps = facts["steps"]
+        self.stopping.state = under("best")
+        self.stopping.best, self.stopping.best_epoch, self.stopping.kept = facts["best"]
+        for place, parameter in enumerate(self._parameters()):
+            self.optimizer.state[parameter] = under(f"optimizer.{place}")
+        self.schedule.last_epoch = facts["schedule"]
+        for group, first in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = first * self.schedule.lr_lambdas[0](facts["schedule"])
+        history: list[dict[str, Any]] = facts["history"]
+        return history

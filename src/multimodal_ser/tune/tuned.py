@@ -1,0 +1,178 @@
+"""log-mel [B, mels, T] → logits [B, C], embedding [B, H]: encoder and head, in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from multimodal_ser.encoders.whisper_tiny import (
+    HOP,
+    LEAST,
+    MAX_FRAMES,
+    N_FFT,
+    WhisperEncoder,
+    log_mel,
+    mel_filters,
+)
+from multimodal_ser.errors import SerError
+from multimodal_ser.layers import Output, unit_power
+
+LAYERS = 3  # the encoder's last layers, side by side
+LONGEST = MAX_FRAMES * HOP  # samples
+LOUDEST = 1.3  # of the log-mel of speech that peaks near 0.5
+
+
+class Tuned(nn.Module):
+    """An encoder and its head: log-mel in, logits out.
+
+    Attributes:
+        classes: class names in their order.
+        card: what a user must know of the model, in Markdown.
+        about: what else its file says, such as the encoder's name, and the epoch that was kept
+            (-1: the head alone was fitted, and the encoder is as it was).
+    """
+
+    temperature: Tensor
+    least_confidence: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        encoder: WhisperEncoder,
+        classes: Sequence[str],
+        hidden_dim: int = 256,
+        dropout: float = 0.0,
+        card: str = "",
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.classes, self.card, self.about = tuple(classes), card, about or {}
+        self.encoder = encoder
+        width = 2 * min(LAYERS, len(encoder.blocks)) * encoder.positions.shape[1]
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.head = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(width, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
+        self.out = nn.Linear(hidden_dim, len(self.classes))
+        self.register_buffer("temperature", torch.tensor(1.0))
+        self.register_buffer("least_confidence", torch.tensor(0.0))
+
+    @property
+    def threshold(self) -> float:
+        """The confidence below which the model does not commit itself."""
+        return float(self.least_confidence)
+
+    def forward(self, mel: Tensor, lengths: Tensor) -> Output:
+        """Log-mel [B, mels, T] and its lengths [B] → logits [B, C], embedding [B, H]."""
+        return self.answer(self.pooled(mel, lengths))
+
+    def pooled(self, mel: Tensor, lengths: Tensor) -> Tensor:
+        """What the head reads, [B, 2 · layers · dim].
+
+        Statistics pooling (Snyder et al., 2018): mean and deviation over the real frames of the
+        last layers.
+        """
+        frames = torch.cat(self.encoder(mel, lengths)[-LAYERS:], 2)
+        steps = torch.arange(frames.shape[1], device=frames.device)
+        mask = (steps < ((lengths + 1) // 2)[:, None]).to(frames.dtype)[..., None]
+        count = mask.sum(1)
+        mean = (frames * mask).sum(1) / count
+        variance = ((frames - mean[:, None]).square() * mask).sum(1) / count
+        return torch.cat([mean, (variance + 1e-5).sqrt()], 1)
+
+    def answer(self, pooled: Tensor) -> Output:
+        """The head alone, over vectors standardised as those of the untouched encoder were.
+
+        A few of Whisper's features are hundreds of times larger than the rest, which a layer
+        norm alone would leave so.
+        """
+        embedding = self.head(unit_power((pooled - self.mean) * self.scale))
+        return Output(self.out(embedding) * self.temperature, embedding)
+
+
+def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tensor, Tensor]:
+    """Waveforms [samples] at 16 kHz → padded log-mel [B, mels, T] and its lengths [B].
+
+    Each recording is levelled to the same loudest bin: how far the speaker sat from the
+    microphone changes nothing.
+
+    Raises:
+        SerError: a recording shorter than one spectrum (25 ms) or longer than 30 s.
+    """
+    filters = torch.from_numpy(mel_filters(mels)).float()
+    window = torch.hann_window(N_FFT)
+    if wrong := [len(wave) for wave in waves if not LEAST <= len(wave) <= LONGEST]:
+        raise SerError(
+            f"a recording of {wrong[0]} samples; allowed: {LEAST} to {LONGEST} (25 ms to 30 s at "
+            "16 kHz); cut it into windows"
+        )
+    items = [log_mel(torch.from_numpy(wave), filters, window) for wave in waves]
+    items = [item - item.max() + LOUDEST for item in items]
+    lengths = torch.tensor([item.shape[1] for item in items])
+    batch = torch.zeros(len(items), mels, int(lengths.max()))
+    for row, item in zip(batch, items, strict=True):
+        row[:, : item.shape[1]] = item
+    return batch, lengths
+
+
+def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
+    """Writes encoder and head as one safetensors file, in half precision where asked.
+
+    The header holds classes, sizes, card and `about`.
+    """
+    header = {
+        "classes": list(model.classes),
+        "hidden_dim": model.out.in_features,
+        "heads": model.encoder.blocks[0].heads,
+        "card": model.card,
+        "about": model.about,
+    }
+    state = {
+        key: (value.half() if half and value.ndim else value).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, partial, {"tuned": json.dumps(header)})
+    partial.replace(path)
+
+
+def load_tuned(path: Path) -> Tuned:
+    """Reads what `save_tuned` wrote, ready to answer in float32.
+
+    Raises:
+        SerError: not such a file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})["tuned"])
+        state = {key: value.float() for key, value in load_file(path).items()}
+        dim, mels, _ = state["encoder.conv1.weight"].shape
+        names = [key.split(".") for key in state if key.startswith("encoder.blocks.")]
+        steps = len(state["encoder.positions"])
+        encoder = WhisperEncoder(dim, header["heads"], len({n[2] for n in names}), mels, steps)
+        model = Tuned(
+            encoder,
+            header["classes"],
+            header["hidden_dim"],
+            card=header["card"],
+            about=header["about"],
+        )
+        model.load_state_dict(state)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise SerError(f"{path}: not a fine-tuned model of this project ({error!r})") from error
+    return model.eval()

@@ -1,0 +1,164 @@
+"""Fine-tuning: it learns, it goes on where it was, and what it saves answers alike."""
+
+import numpy as np
+import pytest
+import torch
+
+from multimodal_ser.config import TuneConfig
+from multimodal_ser.encoders.whisper_tiny import WhisperEncoder
+from multimodal_ser.errors import SerError
+from multimodal_ser.tune import (
+    Clips,
+    Tuned,
+    choose_threshold,
+    load_tuned,
+    log_mels,
+    predict,
+    save_tuned,
+    tune,
+)
+
+CLASSES = ("low", "high")
+
+
+def encoder() -> WhisperEncoder:
+    network = WhisperEncoder(dim=16, heads=2, depth=2, mels=80, steps=200)
+    torch.nn.init.normal_(network.positions, std=0.02)
+    return network
+
+
+def model(seed: int = 0, dropout: float = 0.0) -> Tuned:
+    torch.manual_seed(seed)
+    return Tuned(encoder(), CLASSES, 8, dropout, card="# made", about={"encoder": "made"})
+
+
+def clips(count: int = 12, seed: int = 0) -> Clips:
+    """Low and high tones of unequal lengths."""
+    rng = np.random.default_rng(seed)
+    waves, label = [], []
+    for place in range(count):
+        time = np.arange(int(rng.uniform(0.3, 0.9) * 16_000)) / 16_000
+        tone = np.sin(2 * np.pi * (300, 2_000)[place % 2] * time)
+        noisy = 0.3 * tone + 0.01 * rng.standard_normal(len(time))
+        waves.append((noisy * 32_767).astype(np.int16))
+        label.append(place % 2)
+    return Clips(tuple(f"made/{k}" for k in range(count)), waves, torch.tensor(label))
+
+
+QUICK = TuneConfig(
+    epochs=3, batch_size=4, learning_rate=1e-3, probe_epochs=2, average=0.5, augment=False
+)
+
+
+def test_it_learns_what_separates_the_classes():
+    fitted = tune(model(), clips(), clips(6, seed=1), QUICK, seed=0)
+    unseen = clips(20, seed=2)
+    assert predict(fitted.model, unseen).argmax(1).tolist() == unseen.label.tolist()
+    assert [row["epoch"] for row in fitted.history] == [-1, 0, 1, 2]
+
+
+def test_the_encoder_moves_and_frozen_blocks_do_not():
+    before = model().state_dict()
+    after = tune(model(), clips(), clips(6), QUICK, 0).model.state_dict()
+    assert not torch.equal(before["encoder.conv1.weight"], after["encoder.conv1.weight"])
+    frozen = TuneConfig(**{**QUICK.__dict__, "frozen_blocks": 1})
+    after = tune(model(), clips(), clips(6), frozen, 0).model.state_dict()
+    still = [key for key in before if key.startswith(("encoder.conv", "encoder.blocks.0"))]
+    assert len(still) > 8
+    for key in still:
+        assert torch.equal(before[key], after[key]), key
+    assert not torch.equal(
+        before["encoder.blocks.1.up.weight"], after["encoder.blocks.1.up.weight"]
+    )
+
+
+def test_an_interrupted_training_ends_where_an_undisturbed_one_does(tmp_path):
+    config = TuneConfig(**{**QUICK.__dict__, "augment": True, "dropout": 0.2})
+    whole = tune(model(dropout=0.2), clips(), clips(6), config, seed=3)
+
+    class StopError(Exception):
+        pass
+
+    def stop(step: int, total: int) -> None:
+        if step == 5:  # in the second epoch
+            raise StopError
+
+    file = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(StopError):
+        tune(model(dropout=0.2), clips(), clips(6), config, 3, checkpoint=file, on_step=stop)
+    rest: list[int] = []
+    resumed = tune(
+        model(seed=9, dropout=0.2),
+        clips(),
+        clips(6),
+        config,
+        3,
+        checkpoint=file,
+        on_step=lambda step, total: rest.append(step),
+    )
+    assert rest == [4, 5, 6, 7, 8, 9]
+    assert resumed.history == whole.history
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+def test_a_batch_equals_its_single_items():
+    torch.manual_seed(0)
+    made = model().eval()
+    waves = [clips().wave(row) for row in range(5)]
+    together = made(*log_mels(waves))
+    for place, wave in enumerate(waves):
+        alone = made(*log_mels([wave]))
+        torch.testing.assert_close(alone.logits[0], together.logits[place], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            alone.embedding[0], together.embedding[place], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_loudness_changes_nothing():
+    made = model().eval()
+    wave = clips().wave(0)
+    loud, soft = made(*log_mels([wave])).logits, made(*log_mels([wave * 0.1])).logits
+    torch.testing.assert_close(loud, soft, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [399, 30 * 16_000 + 1])
+def test_a_recording_that_does_not_fit_is_an_error(samples):
+    with pytest.raises(SerError, match=rf"{samples} samples; allowed: 400 to 480000"):
+        log_mels([np.zeros(samples, np.float32)])
+
+
+def test_a_saved_model_answers_alike(tmp_path):
+    made = model().eval()
+    made.temperature.fill_(1.5)
+    made.least_confidence.fill_(0.6)
+    save_tuned(made, tmp_path / "model.safetensors")
+    read = load_tuned(tmp_path / "model.safetensors")
+    assert (read.classes, read.card, read.about) == (CLASSES, "# made", {"encoder": "made"})
+    assert read.threshold == pytest.approx(0.6)
+    batch = log_mels([clips().wave(0), clips().wave(1)])
+    torch.testing.assert_close(made(*batch).logits, read(*batch).logits, rtol=1e-2, atol=1e-2)
+    save_tuned(made, tmp_path / "full.safetensors", half=False)
+    assert torch.equal(
+        load_tuned(tmp_path / "full.safetensors")(*batch).logits, made(*batch).logits
+    )
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(SerError, match="not a fine-tuned model"):
+        load_tuned(tmp_path / "x.safetensors")
+
+
+def test_the_threshold_keeps_what_was_asked():
+    rng = np.random.default_rng(0)
+    confident = rng.uniform(0.5, 1, 2_000)
+    right = rng.random(2_000) < confident
+    probabilities = np.stack([confident, 1 - confident], 1)
+    label = np.where(right, 0, 1)
+    threshold = choose_threshold(probabilities, label, 0.9)
+    accepted = confident >= threshold
+    assert right[accepted].mean() >= 0.9
+    assert right[confident >= threshold - 0.02].mean() < 0.9
+    assert choose_threshold(probabilities, label, 0.5) == 0
+    assert choose_threshold(probabilities, 1 - label * 0, 0.99) == confident.max()

@@ -1,0 +1,90 @@
+"""`ser train --tune-encoder`: recordings in, a run beside the others of its table out."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from multimodal_ser.cli import main
+from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import load_domain, plan
+from multimodal_ser.predict import load
+from multimodal_ser.runs import is_complete
+
+RATE = 16_000
+QUICK = ["--tune.epochs", "1", "--tune.probe-epochs", "1", "--tune.frozen-blocks", "3"]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """Three speakers, two classes, 36 tones; whisper-tiny's features of them."""
+    root = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    lines = ["audio,emotion,speaker"]
+    for place in range(36):
+        time = np.arange(int(0.4 * RATE)) / RATE
+        hertz = (300, 1_500)[place % 2] * rng.uniform(0.9, 1.1)
+        file = root / f"{place}.wav"
+        soundfile.write(file, 0.3 * np.sin(2 * np.pi * hertz * time), RATE)
+        lines.append(f"{file.name},{('sadness', 'anger')[place % 2]},s{place // 2 % 3}")
+    (root / "tones.csv").write_text("\n".join(lines))
+    manifest = root / "tones.jsonl"
+    assert (
+        main(["manifest", "table", "--root", str(root / "tones.csv"), "--out", str(manifest)]) == 0
+    )
+    out = root / "features"
+    given = ["--manifest", str(manifest), "--out", str(out)]
+    assert main(["extract", *given, "--audio", "whisper-tiny", "--audio-tokens", "1"]) == 0
+    return out / "tones"
+
+
+@pytest.fixture(scope="module")
+def experiment(features, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    given = ["--features", str(features), "--labels", "anger,sadness", "--split", "speaker"]
+    more = ["--model", "linear", "--baselines", "--seeds", "1", "--jobs", "1"]
+    assert main(["train", *given, *more, "--out", str(out), "--tune-encoder", *QUICK]) == 0
+    return out
+
+
+def test_it_stands_beside_the_others_of_its_table(experiment, capsys):
+    folders = sorted(path.name.split("-")[0] for path in experiment.iterdir() if path.is_dir())
+    assert folders == ["linear"] * 3 + ["tuned"] * 3
+    assert all(is_complete(path) for path in experiment.iterdir() if path.is_dir())
+    assert not list(experiment.glob(".*checkpoint"))
+    assert main(["report", str(experiment), "--out", str(experiment / "report")]) == 0
+    assert "tuned" in capsys.readouterr().out
+
+
+def test_every_table_row_is_asked_about_the_same_utterances(experiment):
+    asked = {}
+    for path in experiment.glob("*/predictions.csv"):
+        rows = [line.split(",")[:4] for line in path.read_text().splitlines()]
+        asked.setdefault(json.loads((path.parent / "config.json").read_text())["fold"], []).append(
+            rows
+        )
+    assert len(asked) == 3
+    assert all(first == second for first, second in asked.values())
+
+
+def test_its_model_predicts_from_a_recording(experiment, features):
+    (folder, *_) = sorted(experiment.glob("tuned-*"))
+    predictor = load(folder)
+    assert predictor.labels == ("anger", "sadness")
+    rows = [json.loads(line) for line in (features / "manifest.jsonl").read_text().splitlines()]
+    stated = {}
+    for line in (folder / "predictions.csv").read_text().splitlines()[1:]:
+        key, *_, anger, _ = line.split(",")
+        stated[key] = float(anger)
+    row = next(row for row in rows if row["id"] in stated)
+    said = predictor(row["audio"])
+    assert said.probabilities[0] == pytest.approx(stated[row["id"]], abs=1e-3)
+
+
+def test_a_head_of_another_encoder_is_refused(features):
+    material, made = load_domain(features, "anger,sadness", "speaker")
+    material.features["audio"]["encoder"] = "egemaps"
+    with pytest.raises(SerError, match=r"--tune-encoder fine-tunes whisper-tiny.*egemaps"):
+        plan(material, made, (), 1, ModelConfig(), TrainConfig(), tune=TuneConfig())
