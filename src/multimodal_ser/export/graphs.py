@@ -1,0 +1,218 @@
+"""The networks in the shape that ONNX takes: no loops over items, no choice by values."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multimodal_ser.baselines import Svm
+from multimodal_ser.encoders.whisper_tiny import HOP, N_FFT, WhisperEncoder, mel_filters
+from multimodal_ser.layers import Output, masked_mean
+from multimodal_ser.tune import Tuned
+from multimodal_ser.tune.tuned import LOUDEST
+
+_LOWEST = -1e9
+NEVER = -30.0  # the logit of a class without a training example, as in `baselines`
+
+
+class LogMel(nn.Module):
+    """Padded waveforms → log-mel as `whisper_tiny.log_mel`, the Fourier transform as products.
+
+    Attributes:
+        level: bring each recording's loudest bin to this value, as fine-tuned models want it;
+            None leaves loudness as it is.
+    """
+
+    basis: Tensor
+    filters: Tensor
+
+    def __init__(self, mels: int, level: float | None) -> None:
+        super().__init__()
+        self.level = level
+        time, freq = np.arange(N_FFT), np.arange(N_FFT // 2 + 1)[:, None]
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * time / N_FFT)
+        angle = 2 * np.pi * (freq * time % N_FFT) / N_FFT
+        rows = np.concatenate([np.cos(angle), np.sin(angle)]) * window
+        self.register_buffer("basis", torch.from_numpy(rows).float()[:, None])
+        self.register_buffer("filters", torch.from_numpy(mel_filters(mels)).float())
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves [B, S], lengths [B] in samples → log-mel [B, mels, S // 160], lengths in frames."""
+        parts = F.conv1d(self._reflected(waves, lengths)[:, None], self.basis, stride=HOP)
+        cosine, sine = parts[..., :-1].chunk(2, 1)
+        power = self.filters.T @ (cosine.square() + sine.square())
+        frames = lengths // HOP
+        real = (torch.arange(power.shape[2], device=waves.device) < frames[:, None])[:, None]
+        power = power.clamp(min=1e-10).log10()
+        loudest = power.masked_fill(~real, _LOWEST).amax((1, 2), keepdim=True)
+        mel = (torch.maximum(power, loudest - 8.0) + 4.0) / 4.0
+        if self.level is not None:
+            mel = mel - (loudest + 4.0) / 4.0 + self.level
+        return mel * real, frames
+
+    def _reflected(self, waves: Tensor, lengths: Tensor) -> Tensor:
+        """Each item mirrored by half a spectrum at its own two ends: [B, S + 400]."""
+        half, last = N_FFT // 2, lengths[:, None] - 1
+        place = torch.arange(waves.shape[1] + N_FFT, device=waves.device) - half
+        place = place.abs()[None].expand(waves.shape[0], -1)  # len() would fix the batch
+        place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
+        return waves.gather(1, place)
+
+
+class Masked(WhisperEncoder):
+    """Whisper's encoder with its mask always there, since a graph cannot leave it out."""
+
+    def forward(self, mel: Tensor, lengths: Tensor) -> list[Tensor]:
+        """As `WhisperEncoder.forward`."""
+        steps = torch.arange(mel.shape[-1], device=mel.device)
+        x = F.gelu(self.conv1(mel)) * (steps < lengths[:, None])[:, None]
+        x = F.gelu(self.conv2(x)).transpose(1, 2)
+        count = x.shape[1]
+        x = x + self.positions[:count]
+        mask = (steps[:count] < ((lengths + 1) // 2)[:, None])[:, None, None]
+        outputs = []
+        for block in self.blocks:
+            x = block(x, mask)
+            outputs.append(x)
+        outputs[-1] = self.norm(x)
+        return outputs
+
+
+def masked(encoder: WhisperEncoder) -> WhisperEncoder:
+    """A copy of an encoder that can be exported."""
+    copied = copy.deepcopy(encoder)
+    copied.__class__ = Masked
+    return copied
+
+
+class PlainSvm(Svm):
+    """The support vector machine without distances and scattered sums, which ONNX lacks."""
+
+    def forward(self, *batch: Tensor) -> Output:
+        """As `Svm.forward`."""
+        x = self.pooled(*batch)
+        squares = x.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
+        distance = (squares - 2 * x @ self.vectors.T).clamp(min=0)
+        decision = torch.exp(-self.gamma * distance) @ self.dual.T + self.intercept
+        first, second = (
+            F.one_hot(side, self.classes).float() for side in (self.first, self.second)
+        )
+        won = (decision > 0).float()
+        votes = won @ first + (1 - won) @ second
+        confidence = decision @ (first - second)
+        scores = votes + confidence / (3 * (confidence.abs() + 1))
+        unseen = (first + second).sum(0) == 0
+        return Output((scores * self.temperature).masked_fill(unseen, NEVER), x)
+
+
+def exportable(model: nn.Module) -> nn.Module:
+    """A copy of a run's model that can be exported."""
+    copied = copy.deepcopy(model)
+    if isinstance(copied, Svm):
+        copied.__class__ = PlainSvm
+    return copied
+
+
+class WholeTuned(nn.Module):
+    """A fine-tuned model from waveforms to logits."""
+
+    def __init__(self, model: Tuned) -> None:
+        super().__init__()
+        self.log_mel = LogMel(model.encoder.conv1.in_channels, LOUDEST)
+        self.model = copy.deepcopy(model)
+        self.model.encoder = masked(model.encoder)
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> Output:
+        """Waves [B, S], lengths [B] → logits [B, C], embedding [B, H]."""
+        output: Output = self.model(*self.log_mel(waves, lengths))
+        return output
+
+
+class WholeRun(nn.Module):
+    """A run that reads sound by Whisper's encoder, from waveforms to logits.
+
+    Attributes:
+        described: what its audio features said of themselves.
+    """
+
+    def __init__(
+        self,
+        encoder: WhisperEncoder,
+        layers: Sequence[int],
+        described: Mapping[str, Any],
+        head: OneSide,
+    ) -> None:
+        super().__init__()
+        self.log_mel = LogMel(encoder.conv1.in_channels, None)
+        self.encoder, self.layers = masked(encoder), tuple(layers)
+        self.tokens = described.get("pooled_from", described["tokens"])
+        self.pooled, self.rounds = "pooled_from" in described, described["dtype"] == "float16"
+        self.head = head
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> Output:
+        """Waves [B, S], lengths [B] → logits [B, C], embedding [B, H]."""
+        mel, frames = self.log_mel(waves, lengths)
+        outputs = self.encoder(mel, frames)
+        joined = torch.cat([outputs[layer - 1] for layer in self.layers], 2)
+        share = token_shares(joined.shape[1], (frames + 1) // 2, self.tokens)
+        tokens = share @ joined
+        if self.rounds:
+            tokens = tokens.half().float()  # as the feature file had stored them
+        mask = share.any(2)
+        if self.pooled:
+            tokens, mask = masked_mean(tokens, mask)[:, None], mask.any(1, keepdim=True)
+        output: Output = self.head(tokens, mask)
+        return output
+
+
+def token_shares(frames: int, steps: Tensor, tokens: int) -> Tensor:
+    """`pool_frames` as a matrix: what each frame adds to each token, [B, tokens, frames].
+
+    Args:
+        frames: of the padded batch.
+        steps: real frames of each item [B].
+        tokens: at most.
+    """
+    count = steps.clamp(max=tokens)[:, None]
+    number = torch.arange(tokens, device=steps.device)
+    first, last = number * steps[:, None] // count, (number + 1) * steps[:, None] // count
+    place = torch.arange(frames, device=steps.device)
+    inside = (place >= first[..., None]) & (place < last[..., None])
+    inside = inside & (number < count)[..., None]
+    return inside.float() / (last - first).clamp(min=1)[..., None]
+
+
+class OneSide(nn.Module):
+    """A run's model on one side's tokens; the other side is missing."""
+
+    def __init__(self, model: nn.Module, side: str, other_dim: int) -> None:
+        super().__init__()
+        self.model, self.side, self.other_dim = exportable(model), side, other_dim
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Output:
+        """Tokens [B, T, D], mask [B, T] → logits [B, C], embedding [B, H]."""
+        none = tokens.new_zeros(tokens.shape[0], 1, self.other_dim)
+        missing = mask.new_zeros(mask.shape[0], 1)
+        given, other = (tokens, mask), (none, missing)
+        batch = (*given, *other) if self.side == "text" else (*other, *given)
+        output: Output = self.model(*batch)
+        return output
+
+
+class BothSides(nn.Module):
+    """A run's model on the tokens of both sides."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = exportable(model)
+
+    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, H]."""
+        output: Output = self.model(text, text_mask, audio, audio_mask)
+        return output

@@ -1,0 +1,232 @@
+"""A model → ONNX: written, described in its metadata, compared with torch. Extra ``onnx``."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
+from multimodal_ser.errors import SerError
+from multimodal_ser.export.plan import Graph, Part, graph_of
+from multimodal_ser.predict import Predictor
+from multimodal_ser.predict.backend import Wave
+from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
+from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session, softmax
+
+ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file
+RATE = 16_000
+_HEAD_ROWS = 64  # random items that a head is compared on
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far it is from torch.
+
+    Attributes:
+        file: the ONNX file.
+        part: ``whole`` takes waveforms, ``head`` takes features.
+        compared: how many items were compared.
+        difference: the largest between probabilities of torch and of the float32 file.
+        int8_difference: the same for the file in 8 bits; None where it is not.
+        int8_changed: share of the items whose most probable class the 8 bits changed.
+    """
+
+    file: Path
+    part: Part
+    compared: int
+    difference: float
+    int8_difference: float | None = None
+    int8_changed: float | None = None
+
+
+def export(
+    predictor: Predictor,
+    out: str | Path,
+    *,
+    part: Part | None = None,
+    int8: bool = False,
+    compare: Sequence[Wave] = (),
+) -> Exported:
+    """Writes a model as ONNX and compares its answers with torch.
+
+    Args:
+        predictor: from `load`, on the CPU: a fine-tuned model, a run, or emotion2vec+.
+        out: the file.
+        part: ``whole``: waves [batch, samples] at 16 kHz and lengths [batch] → logits and
+            embedding; ``head``: tokens and masks of a run's features. None is the whole model
+            where it can be had.
+        int8: weights in 8 bits (dynamic quantisation); smaller, and not the same.
+        compare: 16 kHz waveforms to compare on; made-up sound where none are given.
+
+    Raises:
+        SerError: the extra is missing, the model has no such part, or the file's answers differ
+            from torch's by more than 1e-4; nothing is written then.
+    """
+    if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
+        raise SerError("ONNX export needs an extra: pip install 'multimodal-ser[onnx]'")
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        file = Path(folder) / out.name
+        graph = _write(predictor, file, part)
+        wanted, ask = _comparison(predictor, graph, list(compare) or made_up_sound())
+        difference = float(np.abs(ask(file) - wanted).max())
+        if not difference <= ALLOWED:
+            raise SerError(
+                f"{out}: the file's probabilities differ from torch's by {difference:.2g}, more "
+                f"than {ALLOWED:g}, so it was not kept; please report this model"
+            )
+        result = Exported(out, graph.part if graph else "whole", len(wanted), difference)
+        if int8:
+            _quantise(file)
+            result = _measured_int8(result, wanted, ask(file))
+        for made in Path(folder).iterdir():
+            made.replace(out.parent / made.name)
+    return result
+
+
+def made_up_sound() -> list[Wave]:
+    """Hums whose pitch and loudness change, with noise, of 0.4 to 6 s: for comparisons."""
+    draw = np.random.default_rng(0)
+    sounds = []
+    for seconds in (0.4, 0.9, 1.7, 2.5, 3.0, 6.0):
+        time = np.arange(int(seconds * RATE)) / RATE
+        pitch = draw.uniform(90, 250) * (1 + 0.2 * np.sin(2 * np.pi * draw.uniform(0.5, 3) * time))
+        phase = 2 * np.pi * np.cumsum(pitch) / RATE
+        hum = sum(np.sin(n * phase) / n for n in range(1, 20))
+        loud = np.sin(2 * np.pi * draw.uniform(1, 4) * time) ** 2 * draw.uniform(0.05, 0.4)
+        noise = 10 ** draw.uniform(-4, -2) * draw.standard_normal(len(time))
+        sounds.append((hum * loud + noise).astype(np.float32))
+    return sounds
+
+
+def _write(predictor: Predictor, file: Path, part: Part | None) -> Graph | None:
+    """Writes the file; None for emotion2vec+, whose export has its own place."""
+    if not isinstance(predictor.backend, Emotion2VecBackend):
+        graph = graph_of(predictor, part)
+        _write_graph(graph, file)
+        return graph
+    if part == "head":
+        raise SerError(f"{predictor.name} is one piece, encoder and head; leave --part out")
+    export_onnx(predictor.backend.encoder, file)
+    facts = FileFacts(
+        ",".join(predictor.labels), name=predictor.name, threshold=repr(predictor.threshold),
+        card=predictor.card,
+    )  # fmt: skip
+    _describe(file, facts)
+    return None
+
+
+def _write_graph(graph: Graph, file: Path) -> None:
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            graph.module.eval(),
+            tuple(graph.inputs.values()),
+            dynamo=True,
+            dynamic_shapes=graph.dynamic,
+            input_names=list(graph.inputs),
+            output_names=["logits", "embedding"],
+            verbose=False,
+        )
+    if program is None:
+        raise SerError("torch.onnx.export gave nothing; this needs torch 2.6 or later")
+    program.model.metadata_props.update(asdict(graph.facts))
+    program.save(str(file), external_data=False)
+
+
+def _describe(file: Path, facts: FileFacts) -> None:
+    import onnx
+
+    model = onnx.load(str(file), load_external_data=False)
+    kept = {prop.key: prop.value for prop in model.metadata_props}
+    onnx.helper.set_model_props(model, kept | asdict(facts))
+    onnx.save(model, str(file))
+
+
+def _comparison(
+    predictor: Predictor, graph: Graph | None, waves: Sequence[Wave]
+) -> tuple[NDArray[np.float32], Callable[[Path], NDArray[np.float32]]]:
+    """Torch's probabilities [N, C], and how a file is asked for its own."""
+    if graph is None or graph.part == "whole":
+
+        def ask(file: Path) -> NDArray[np.float32]:
+            return _probabilities(Predictor(OnnxBackend(file)), waves)
+
+        return _probabilities(predictor, waves), ask
+    inputs = _random_tokens(graph)
+    with torch.inference_mode():
+        wanted: NDArray[np.float32] = graph.module(*inputs.values()).logits.softmax(1).numpy()
+
+    def ask_head(file: Path) -> NDArray[np.float32]:
+        named = {name: tensor.numpy() for name, tensor in inputs.items()}
+        return softmax(open_session(file).run(["logits"], named)[0])
+
+    return wanted, ask_head
+
+
+def _probabilities(predictor: Predictor, waves: Sequence[Wave]) -> NDArray[np.float32]:
+    return np.stack([answer.probabilities for answer in predictor.waves(waves)])
+
+
+def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:
+    """Other counts than the examples', and items that lack a side."""
+    noise = torch.Generator().manual_seed(0)
+    found = {}
+    for name, example in graph.inputs.items():
+        if example.dtype == torch.bool:
+            count = torch.randint(0, 12, (_HEAD_ROWS, 1), generator=noise)
+            found[name] = torch.arange(11) < count
+        else:
+            found[name] = torch.randn(_HEAD_ROWS, 11, example.shape[2], generator=noise)
+    return found
+
+
+def _quantise(file: Path) -> None:
+    """Products with constant weights in 8 bits; the spectrum and convolutions stay as they are."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    plain = file.with_name(f"{file.name}.float32")
+    file.replace(plain)
+    with _quiet():
+        quantize_dynamic(
+            str(plain),
+            str(file),
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+        )
+    plain.unlink()
+
+
+def _measured_int8(
+    result: Exported, wanted: NDArray[np.float32], given: NDArray[np.float32]
+) -> Exported:
+    changed = float((wanted.argmax(1) != given.argmax(1)).mean())
+    largest = float(np.abs(given - wanted).max())
+    return replace(result, int8_difference=largest, int8_changed=changed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters' own warnings are about their insides, not about this network."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "root")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

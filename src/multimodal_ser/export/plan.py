@@ -1,0 +1,127 @@
+"""A Predictor's model → the graph to export: its network, example inputs and description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from multimodal_ser.encoders.whisper_tiny import WhisperTiny
+from multimodal_ser.errors import SerError
+from multimodal_ser.export.graphs import BothSides, OneSide, WholeRun, WholeTuned
+from multimodal_ser.predict import Predictor
+from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
+from multimodal_ser.predict.of_run import RunBackend
+from multimodal_ser.predict.predictor import LEAST
+from multimodal_ser.predict.tuned import TunedBackend
+
+Part: TypeAlias = Literal["whole", "head"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is exported.
+
+    Attributes:
+        part: ``whole`` takes waveforms, ``head`` takes features.
+        module: gives logits [B, C] and embedding [B, H].
+        inputs: examples by name, in the module's order.
+        facts: what the file says of itself.
+    """
+
+    part: Part
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    facts: FileFacts
+
+    @property
+    def dynamic(self) -> tuple[dict[int, Any], ...]:
+        """Which sizes may change: the batch, and samples or tokens."""
+        batch, shapes = torch.export.Dim("batch"), []
+        for name, example in self.inputs.items():
+            free = {0: batch}
+            if example.ndim > 1:
+                side = name.removesuffix("_mask")
+                least = LEAST if name == "waves" else 1
+                free[1] = torch.export.Dim(f"{side}_count", min=least)
+            shapes.append(free)
+        return tuple(shapes)
+
+
+def graph_of(predictor: Predictor, part: Part | None) -> Graph:
+    """The graph of a fine-tuned model or a run.
+
+    Raises:
+        SerError: this kind of model has no such part, or is not on the CPU.
+    """
+    backend = predictor.backend
+    if not isinstance(backend, TunedBackend | RunBackend):
+        raise SerError(
+            f"{predictor.name} cannot be exported; allowed: fine-tuned models, runs, emotion2vec+"
+        )
+    if backend.device != "cpu":
+        raise SerError("ONNX export is from the CPU: load the model with device='cpu'")
+    facts = FileFacts(
+        labels=",".join(predictor.labels),
+        name=predictor.name,
+        threshold=repr(predictor.threshold),
+        sides=",".join(predictor.sides),
+        card=predictor.card,
+    )
+    if isinstance(backend, TunedBackend):
+        return _of_tuned(backend, part, vars(facts))
+    return _of_run(backend, part, vars(facts))
+
+
+def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
+    if part == "head":
+        raise SerError(f"{backend.name} is one piece, encoder and head; leave --part out")
+    temperature = repr(float(backend.model.temperature))
+    described = FileFacts(**facts | {"longest": str(backend.most), "temperature": temperature})
+    return Graph("whole", WholeTuned(backend.model), _sound(), described)
+
+
+def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
+    temperature = repr(float(getattr(backend.model, "temperature", 1.0)))
+    facts = facts | {"temperature": temperature}
+    encoder = backend.features["audio"].encoder
+    can = backend.sides == ("audio",) and isinstance(encoder, WhisperTiny)
+    if part == "whole" and not can:
+        raise SerError(
+            f"{backend.name} reads {' and '.join(backend.sides)} with encoders that are not "
+            "exported; allowed in one file: sound by whisper-tiny. Take --part head"
+        )
+    if part != "head" and isinstance(encoder, WhisperTiny) and can:
+        head = OneSide(backend.model, "audio", backend.features["text"].dim)
+        described = backend.features["audio"].described
+        module = WholeRun(encoder.network, encoder.layers, described, head)
+        described_file = FileFacts(**facts | {"longest": str(encoder.most)})
+        return Graph("whole", module, _sound(), described_file)
+    spec = json.dumps({side: backend.config["features"].get(side) for side in ("text", "audio")})
+    return Graph("head", _head(backend), _tokens(backend), FileFacts(**facts | {"features": spec}))
+
+
+def _head(backend: RunBackend) -> nn.Module:
+    if len(backend.sides) == 2:
+        return BothSides(backend.model)
+    side = backend.sides[0]
+    other = "audio" if side == "text" else "text"
+    return OneSide(backend.model, side, backend.features[other].dim)
+
+
+def _sound() -> dict[str, Tensor]:
+    lengths = torch.tensor([16_000, 9_999, 12_345])
+    return {"waves": 0.1 * torch.randn(3, 16_000), "lengths": lengths}
+
+
+def _tokens(backend: RunBackend, rows: int = 3) -> dict[str, Tensor]:
+    inputs: dict[str, Tensor] = {}
+    for side in backend.sides:
+        tokens = torch.randn(rows, 5 if side == "text" else 7, backend.features[side].dim)
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        inputs |= {side: tokens, f"{side}_mask": mask}
+    return {name: inputs[name] for name in HEAD_INPUTS if name in inputs}

@@ -1,0 +1,69 @@
+"""What a user must know of a model that has no card of its own, in Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.encoders.base import Exposure
+
+LIMITS = """\
+## Limits
+
+The classes are those of the training corpora, most of them acted. A probability says how such
+recordings were labelled, not what a person feels. Do not use it to judge a person: not in hiring,
+policing, education, insurance or medicine, and not on anybody who has not agreed.
+"""
+
+
+def run_card(folder: Path, config: Mapping[str, Any]) -> str:
+    """The card of a run folder, from its config and scores."""
+    lines = [
+        f"# {config['model']} · {config['fold']}",
+        "",
+        f"- classes: {', '.join(config['labels']['classes'])} ({config['labels']['name']})",
+        f"- trained on: {', '.join(config['corpora'])}, split {config['split']['name']}",
+    ]
+    for side, spec in config["features"].items():
+        if spec:
+            lines.append(
+                f"- {side}: {spec['encoder']}, layers {spec['layers']}, {spec['tokens']} tokens, "
+                f"weights sha256 `{spec['weights']}`"
+            )
+    for note in (*config["split"].get("leaks", ()), *config.get("marks", ())):
+        lines.append(f"- note: {note}")
+    return "\n".join([*lines, *_scores(folder), "", LIMITS])
+
+
+def _scores(folder: Path) -> Iterable[str]:
+    file = folder / "metrics.json"
+    if not file.is_file():
+        return []
+    parts = json.loads(file.read_text("utf-8"))
+    rows = [f"- {part}: {_row(scores)}" for part, scores in parts.items()]
+    return ["", "## Scores of this one run", "", *rows]
+
+
+def _row(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+
+
+def encoder_card(name: str, labels: Iterable[str], exposure: Mapping[str, Exposure]) -> str:
+    """The card of an encoder that has classes of its own."""
+    saw = [f"- {corpus}: {what.saw} ({what.source})" for corpus, what in exposure.items()]
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"Classes of its own head: {', '.join(labels)}. Its probabilities are not calibrated "
+            "here, and no threshold is set.",
+            "",
+            "## What its training saw of each corpus",
+            "",
+            *saw,
+            "",
+            LIMITS,
+        ]
+    )

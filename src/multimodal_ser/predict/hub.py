@@ -1,0 +1,84 @@
+"""A Predictor ↔ a folder with model.safetensors, config.json and its card, here or on the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multimodal_ser.errors import SerError
+
+if TYPE_CHECKING:
+    from multimodal_ser.predict.predictor import Predictor
+
+FILES = ("model.safetensors", "config.json", "README.md")
+_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
+_FRONT = """\
+---
+library_name: multimodal-ser
+pipeline_tag: audio-classification
+tags:
+- speech-emotion-recognition
+---
+
+"""
+
+
+def save(predictor: Predictor, folder: Path) -> Path:
+    """Writes a predictor's three files; see `Predictor.save`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = predictor.backend.save(folder)
+    about = {"kind": config.pop("kind"), "name": predictor.name, "threshold": predictor.threshold}
+    config["predictor"] = {**about, "labels": list(predictor.labels)}
+    text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+    (folder / "config.json").write_text(text, "utf-8")
+    card = predictor.card if predictor.card.startswith("---\n") else _FRONT + predictor.card
+    (folder / "README.md").write_text(card, "utf-8")
+    return folder
+
+
+def push(predictor: Predictor, repo_id: str, *, private: bool = False) -> str:
+    """Uploads a predictor; see `Predictor.push`."""
+    import huggingface_hub
+
+    # the HTTP library's own error, of answers and of no connection: which one, the hub decides
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    with tempfile.TemporaryDirectory() as folder:
+        save(predictor, Path(folder))
+        api = huggingface_hub.HfApi()
+        try:
+            url = api.create_repo(repo_id, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repo_id, folder_path=folder)
+        except (HTTPError, OSError, ValueError) as error:
+            raise SerError(f"{repo_id}: the hub did not take it: {_reason(error)}") from error
+    return str(url)
+
+
+def fetch(hub_id: str) -> Path:
+    """Downloads a saved predictor: ``owner/name`` or ``owner/name@revision``.
+
+    Raises:
+        SerError: no such id, or the hub cannot be reached.
+    """
+    import huggingface_hub
+
+    found = _ID.fullmatch(hub_id)
+    if not found:
+        raise SerError(
+            f"hub:{hub_id}: no hub id; allowed: hub:owner/name or hub:owner/name@revision"
+        )
+    try:
+        folder = huggingface_hub.snapshot_download(
+            found[1], revision=found[2], allow_patterns=list(FILES)
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SerError(f"hub:{hub_id} cannot be fetched: {_reason(error)}") from error
+    return Path(folder)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

@@ -1,0 +1,154 @@
+"""A name, file or folder → Predictor."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.backend import Backend
+from multimodal_ser.predict.predictor import Predictor
+
+if TYPE_CHECKING:
+    from multimodal_ser.predict.of_run import Weights
+
+STARTER = "starter"
+MODEL = "model.safetensors"
+_MOST_NAMED = 12
+_WAYS = (
+    "allowed: starter, emotion2vec-plus-seed, -base or -large, hub:owner/name, a run folder, a "
+    "saved folder, a .safetensors file of `ser train --tune-encoder`, an .onnx file of `ser export`"
+)
+
+
+def load(
+    source: str | Path = STARTER, *, device: str = "cpu", weights: Weights = None
+) -> Predictor:
+    """Loads a model that predicts emotions.
+
+    Args:
+        source: ``starter`` (shipped), ``emotion2vec-plus-seed``, ``-base`` or ``-large``,
+            ``hub:owner/name``, or a path: a run folder, what `Predictor.save` wrote, a folder
+            with emotion2vec+ weights, a fine-tuned ``.safetensors`` file, an exported ``.onnx``.
+        device: where torch computes, such as ``cpu`` or ``cuda``; ONNX files run on the CPU.
+        weights: where encoders' weights are (folder or hub id), for emotion2vec and for runs
+            whose encoders are in no installed package; encoder name → place for several.
+
+    Raises:
+        SerError: no such model, or its files or its encoder's weights do not fit.
+
+    Example:
+        predictor = load()
+        predictor("call.wav").label
+    """
+    return Predictor(_backend(str(source), device, weights))
+
+
+def _backend(source: str, device: str, weights: Weights) -> Backend:
+    if source == STARTER:
+        return _starter(device)
+    if source.startswith("hub:"):
+        from multimodal_ser.predict.hub import fetch
+
+        return _folder(fetch(source.removeprefix("hub:")), device, weights)
+    from multimodal_ser.predict.of_emotion2vec import plus_name
+
+    path, plus = Path(source), plus_name(source)
+    if plus and not path.exists():
+        return _emotion2vec(plus, weights, device)
+    if path.is_dir():
+        return _folder(path, device, weights)
+    if path.suffix == ".onnx":
+        from multimodal_ser.predict.of_onnx import OnnxBackend
+
+        return OnnxBackend(path, weights, device)
+    if path.is_file():
+        return _file(path, device, weights)
+    raise SerError(f"no model {source!r}; {_WAYS}")
+
+
+def _starter(device: str) -> Backend:
+    from multimodal_ser.predict.tuned import TunedBackend
+
+    file = Path(str(files("multimodal_ser") / STARTER / MODEL))
+    if not file.is_file():
+        raise SerError(
+            f"the starter model is not in this installation ({STARTER}/{MODEL} is missing); "
+            "install the package again, or name another model"
+        )
+    return TunedBackend(file, STARTER, device)
+
+
+def _emotion2vec(name: str, weights: Weights, device: str) -> Backend:
+    from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
+
+    place = weights.get(name) if isinstance(weights, dict) else weights
+    return Emotion2VecBackend(name, place, device)  # type: ignore[arg-type]
+
+
+def _file(path: Path, device: str, weights: Weights) -> Backend:
+    """A file of tensors; a run's needs its folder."""
+    from multimodal_ser.predict.of_run import RunBackend
+    from multimodal_ser.predict.tuned import TunedBackend
+
+    if path.name == MODEL and _kind(path.parent) == "run":
+        return RunBackend(path.parent, weights, device)
+    return TunedBackend(
+        path, path.absolute().parent.name if path.name == MODEL else path.stem, device
+    )
+
+
+def _folder(path: Path, device: str, weights: Weights) -> Backend:
+    from multimodal_ser.predict.of_emotion2vec import plus_name
+    from multimodal_ser.predict.of_run import RunBackend
+    from multimodal_ser.predict.tuned import TunedBackend
+
+    kind = _kind(path)
+    if kind == "run":
+        return RunBackend(path, weights, device)
+    if kind == "tuned":
+        return _named(TunedBackend(path / MODEL, path.absolute().name, device), path)
+    if plus := plus_name(str(path.absolute())):
+        return _emotion2vec(plus, path, device)
+    if runs := sorted(one.parent.name for one in path.glob(f"*/{MODEL}")):
+        more = f" and {len(runs) - _MOST_NAMED} more" if len(runs) > _MOST_NAMED else ""
+        raise SerError(
+            f"{path} holds {len(runs)} models; choose one: {', '.join(runs[:_MOST_NAMED])}{more}"
+        )
+    raise SerError(
+        f"{path} is no model folder (no {MODEL} of this project; a folder of emotion2vec+ weights "
+        f"is called emotion2vec_plus_seed, _base or _large); {_WAYS}"
+    )
+
+
+def _kind(folder: Path) -> str | None:
+    """What a folder's model says in its header: ``run`` or ``tuned``; None without such a file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / MODEL).is_file():
+        return None
+    try:
+        with safe_open(folder / MODEL, "np") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise SerError(f"{folder / MODEL}: not a safetensors file ({error})") from error
+    return next((kind for kind in ("run", "tuned") if kind in metadata), None)
+
+
+def _named(backend: Any, folder: Path) -> Backend:
+    """A saved model's name, threshold and card stand beside its tensors."""
+    config, card = folder / "config.json", folder / "README.md"
+    if config.is_file():
+        try:
+            about = json.loads(config.read_text("utf-8"))
+            if "fold" in about:  # a run folder's, whose model says all by itself
+                return backend  # type: ignore[no-any-return]
+            about = about["predictor"]
+            backend.name, backend.threshold = str(about["name"]), float(about["threshold"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SerError(f"{config}: not of a saved model ({error!r})") from error
+    if card.is_file():
+        backend.card = card.read_text("utf-8")
+    return backend  # type: ignore[no-any-return]

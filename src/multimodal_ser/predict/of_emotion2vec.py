@@ -1,0 +1,62 @@
+"""emotion2vec+ with its own head → Predictor's backend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multimodal_ser.encoders.emotion2vec import load
+from multimodal_ser.encoders.emotion2vec_files import UNUSED
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.backend import Answer, Wave
+from multimodal_ser.predict.cards import encoder_card
+
+PLUS = ("emotion2vec-plus-seed", "emotion2vec-plus-base", "emotion2vec-plus-large")
+
+
+def plus_name(text: str) -> str | None:
+    """The plus model that a name or the end of a path means.
+
+    >>> plus_name("iic/emotion2vec_plus_large")
+    'emotion2vec-plus-large'
+    """
+    found = re.fullmatch(r"(?:.*[/\\])?(emotion2vec[-_]plus[-_](?:seed|base|large))[/\\]?", text)
+    return found[1].replace("_", "-") if found else None
+
+
+class Emotion2VecBackend:
+    """Class probabilities by the published head; the embedding is the mean over frames."""
+
+    sides: tuple[str, ...] = ("audio",)
+    threshold = 0.0
+
+    def __init__(self, name: str, weights: str | Path | None, device: str = "cpu") -> None:
+        self.name = name
+        self.encoder = load(weights, device, variant=name)
+        labels = self.encoder.labels or ()
+        self._used = [n for n, label in enumerate(labels) if not label.startswith(UNUSED)]
+        self.labels = tuple(labels[n] for n in self._used)
+        self.card = encoder_card(name, self.labels, self.encoder.info.exposure)
+        head = self.encoder.network.head
+        assert head is not None  # noqa: S101 - `load` refuses plus weights without a head
+        self._weight, self._bias = (
+            part.detach().double().cpu().numpy()[self._used] for part in (head.weight, head.bias)
+        )
+
+    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
+        """Answers for a batch: as `Emotion2Vec.classify`, with one pass for both results."""
+        means = self.encoder.means(waves)
+        scores = means.astype(np.float64) @ self._weight.T + self._bias
+        shares = np.exp(scores - scores.max(1, keepdims=True))
+        probabilities = shares / shares.sum(1, keepdims=True)
+        return Answer(probabilities.astype(np.float32), means)
+
+    def save(self, folder: Path) -> dict[str, object]:
+        """Refuses: the weights are others' and have a home."""
+        raise SerError(
+            f"{self.name} is published by its authors and not saved again; load it by its name, "
+            "or write its weights as safetensors with: ser convert-weights"
+        )

@@ -1,0 +1,134 @@
+"""An exported ONNX file → Predictor's backend, through onnxruntime (extra ``onnx``).
+
+What the file is stands in its metadata: see `FileFacts`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.backend import Answer, Wave, by_windows
+from multimodal_ser.predict.of_run import Weights, check_words, load_features
+
+STEP = 320  # samples: windows begin at whole frames
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What an ONNX file of this project says of itself, as text in its metadata.
+
+    Attributes:
+        labels: class names in order, separated by commas.
+        name: what people call the model.
+        threshold: the confidence below which it does not commit itself.
+        temperature: the factor that its logits have been multiplied by.
+        sample_rate: of the waveforms that it takes, in Hz; mono, float32, ±1.
+        longest: samples of a waveform at most.
+        sides: what it reads, separated by commas.
+        features: for a head: JSON of ``text`` and ``audio``, how its inputs are made; else empty.
+        card: what a user must know, in Markdown.
+    """
+
+    labels: str
+    name: str = ""
+    threshold: str = "0"
+    temperature: str = "1"
+    sample_rate: str = "16000"
+    longest: str = "480000"
+    sides: str = "audio"
+    features: str = ""
+    card: str = ""
+
+
+class OnnxBackend:
+    """A whole model (waves, lengths → logits, embedding), or a head on features."""
+
+    def __init__(self, file: Path, weights: Weights = None, device: str = "cpu") -> None:
+        self.file = file
+        self.session = open_session(file)
+        self.inputs = [one.name for one in self.session.get_inputs()]
+        facts = _facts(file, self.session.get_modelmeta().custom_metadata_map)
+        self.labels = tuple(facts.labels.split(","))
+        self.name, self.card = facts.name or file.stem, facts.card
+        self.threshold, self.most = float(facts.threshold), int(facts.longest)
+        self.sides = tuple(facts.sides.split(","))
+        self.features = None
+        if facts.features:
+            described = json.loads(facts.features)
+            self.features = load_features(file, described, self.sides, weights, device)
+
+    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
+        """Answers for a batch."""
+        if self.features is not None:
+            check_words(self.name, self.sides, texts)
+            batch = [*self.features["text"](texts), *self.features["audio"](waves)]
+            named = dict(zip(HEAD_INPUTS, (tensor.numpy() for tensor in batch), strict=True))
+            return self._run({key: value for key, value in named.items() if key in self.inputs})
+        if "lengths" in self.inputs:
+            return by_windows(waves, self.most, STEP, self._ask)
+        alone = [self._scores(wave) for wave in waves]  # emotion2vec: equal lengths only
+        return Answer(*(np.concatenate(part) for part in zip(*alone, strict=True)))
+
+    def _ask(self, waves: Sequence[Wave]) -> Answer:
+        lengths = np.array([len(wave) for wave in waves], np.int64)
+        padded = np.zeros((len(waves), lengths.max()), np.float32)
+        for row, wave in zip(padded, waves, strict=True):
+            row[: len(wave)] = wave
+        return self._run({"waves": padded, "lengths": lengths})
+
+    def _run(self, inputs: Mapping[str, Any]) -> Answer:
+        logits, embeddings = self.session.run(["logits", "embedding"], dict(inputs))
+        return Answer(softmax(logits), embeddings)
+
+    def _scores(self, wave: Wave) -> Answer:
+        frames, scores = self.session.run(["frames", "scores"], {"waves": wave[None]})
+        return Answer(scores, frames.mean(1))
+
+    def save(self, folder: Path) -> dict[str, object]:
+        """Refuses: the file is all there is."""
+        raise SerError(f"{self.file} is one file already: copy it; save() is for torch models")
+
+
+HEAD_INPUTS = ("text", "text_mask", "audio", "audio_mask")
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits [N, C] → probabilities [N, C]."""
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities: NDArray[np.float32] = shares / shares.sum(1, keepdims=True)
+    return probabilities
+
+
+def open_session(file: Path) -> Any:
+    """An onnxruntime session on the CPU.
+
+    Raises:
+        SerError: the extra is missing, or the file is no ONNX file.
+    """
+    if not find_spec("onnxruntime"):
+        raise SerError(f"{file}: ONNX needs an extra: pip install 'multimodal-ser[onnx]'")
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    if not file.is_file():
+        raise SerError(f"{file}: there is no such file; make it with: ser export")
+    try:
+        return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except (states.Fail, states.InvalidProtobuf, states.InvalidGraph, states.NoSuchFile) as error:
+        raise SerError(f"{file}: not an ONNX file that onnxruntime can read ({error})") from error
+
+
+def _facts(file: Path, metadata: Mapping[str, str]) -> FileFacts:
+    known = {key: value for key, value in metadata.items() if key in FileFacts.__annotations__}
+    if not known.get("labels"):
+        raise SerError(f"{file}: its metadata has no labels; make it with: ser export")
+    return FileFacts(**known)

@@ -1,0 +1,179 @@
+"""A run folder → Predictor's backend: the encoders that made its features, then its model.
+
+Recordings and words pass the very steps of `features.extract`: same weights, layers, tokens and
+precision, so that a run's own test utterances get the probabilities in its `predictions.csv`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multimodal_ser.encoders import ENCODERS, load_encoder
+from multimodal_ser.encoders.base import Encoder, EncoderInfo
+from multimodal_ser.errors import EncoderError, SerError
+from multimodal_ser.features.pool import keep_tokens
+from multimodal_ser.predict.backend import Answer, Wave
+from multimodal_ser.predict.cards import run_card
+from multimodal_ser.runs import load_model
+
+Weights: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
+SIDES = ("text", "audio")
+
+
+class Features:
+    """One side of a run: its encoder, and how its frames become tokens.
+
+    Attributes:
+        dim: width of a token.
+        encoder: None for a side that the model does not read.
+    """
+
+    def __init__(self, described: Mapping[str, Any] | None, encoder: Encoder | None) -> None:
+        self.described = described or {}
+        self.dim = int(self.described.get("dim", 0))
+        self.encoder = encoder
+
+    def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """Waveforms or words, None where missing → tokens [B, T, D], mask [B, T]."""
+        rows: dict[int, np.ndarray] = {}
+        present = [n for n, item in enumerate(items) if item is not None]
+        if self.encoder and present:
+            frames = self.encoder([items[n] for n in present])
+            info = self.encoder.info
+            rows = {n: self._kept(x, info) for n, x in zip(present, frames, strict=True)}
+        longest = max([1, *(len(row) for row in rows.values())])
+        tokens = torch.zeros(len(items), longest, self.dim)
+        mask = torch.zeros(len(items), longest, dtype=torch.bool)
+        for n, row in rows.items():
+            tokens[n, : len(row)] = torch.from_numpy(row)
+            mask[n, : len(row)] = True
+        return tokens, mask
+
+    def _kept(self, frames: np.ndarray, info: EncoderInfo) -> np.ndarray:
+        how = self.described
+        stored = how.get("pooled_from", how["tokens"])
+        kept = keep_tokens(frames, info.modality, stored, how["pool"])
+        kept = kept.astype(how["dtype"]).astype(np.float32)
+        return kept.mean(0, keepdims=True) if "pooled_from" in how else kept
+
+
+class RunBackend:
+    """A run's encoders and model.
+
+    Attributes:
+        config: the run's config.json.
+        features: ``text`` and ``audio``.
+        model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
+    """
+
+    def __init__(self, folder: Path, weights: Weights = None, device: str = "cpu") -> None:
+        self.folder, self.device = folder, device
+        self.config = read_config(folder)
+        self.model = load_model(folder / "model.safetensors").to(device)
+        about = self.config.get("predictor", {})
+        self.name = about.get("name", folder.absolute().name)
+        self.labels = tuple(self.config["labels"]["classes"])
+        self.threshold = float(about.get("threshold", 0.0))
+        read = tuple(getattr(self.model, "sides", SIDES))
+        described = self.config["features"]
+        self.sides = tuple(side for side in SIDES if side in read and described.get(side))
+        self.features = load_features(folder, described, self.sides, weights, device)
+        card = folder / "README.md"
+        self.card = card.read_text("utf-8") if card.is_file() else run_card(folder, self.config)
+
+    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
+        """Answers for a batch.
+
+        Raises:
+            SerError: the model reads words alone and a recording has none.
+        """
+        check_words(self.name, self.sides, texts)
+        batch = [*self.features["text"](texts), *self.features["audio"](waves)]
+        with torch.inference_mode():
+            output = self.model(*(tensor.to(self.device) for tensor in batch))
+            probabilities: np.ndarray = output.logits.float().softmax(1).cpu().numpy()
+        return Answer(probabilities, output.embedding.float().cpu().numpy())
+
+    def save(self, folder: Path) -> dict[str, object]:
+        """Copies the model; the run's config names the encoders, which are not copied."""
+        shutil.copyfile(self.folder / "model.safetensors", folder / "model.safetensors")
+        return {"kind": "run", **self.config}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's config.json.
+
+    Raises:
+        SerError: it is missing, damaged, or of something else.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+        if not (config["labels"]["classes"] and any(config["features"].values())):
+            raise ValueError("it names no classes or no features")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SerError(f"{folder}: config.json is not that of a run ({error!r})") from error
+    return config
+
+
+def check_words(name: str, sides: Sequence[str], texts: Sequence[str | None]) -> None:
+    """Raises SerError where a model that reads words alone is given none."""
+    if sides == ("text",) and None in texts:
+        raise SerError(f"{name} reads words alone, and a recording came without; give its text")
+
+
+def load_features(
+    folder: Path,
+    described: Mapping[str, Any],
+    sides: Sequence[str],
+    weights: Weights,
+    device: str,
+) -> dict[str, Features]:
+    """The encoders of the sides that are read, each checked against what a run remembers.
+
+    Args:
+        folder: the run, for messages.
+        described: ``text`` and ``audio``: what their feature files said of themselves, or None.
+        sides: those that are read.
+        weights: where the encoders' weights are: one place, or encoder name → place; None for
+            the installed offline packages.
+        device: where torch computes.
+
+    Raises:
+        EncoderError: an encoder is unknown, its weights cannot be had, or are other ones.
+    """
+    found = {}
+    for side in SIDES:
+        spec: Any = described.get(side)
+        encoder = _encoder(folder, spec, weights, device) if side in sides else None
+        found[side] = Features(spec, encoder)
+    return found
+
+
+def _encoder(folder: Path, spec: Mapping[str, Any], weights: Weights, device: str) -> Encoder:
+    name = spec["encoder"]
+    if name not in ENCODERS:
+        raise EncoderError(
+            f"{folder}: its features {name!r} were imported from a file, and nothing here makes "
+            "them of a new recording; train on features from `ser extract`"
+        )
+    place = weights.get(name) if isinstance(weights, Mapping) else weights
+    options = {}
+    if "layers" in ENCODERS[name].options:
+        options["layers"] = tuple(int(layer) for layer in spec["layers"].split(","))
+    encoder = load_encoder(name, place, device=device, **options)
+    for what in ("weights", "layers", "dim"):
+        if getattr(encoder.info, what) != spec[what]:
+            raise EncoderError(
+                f"{folder}: it was trained on {name} with {what} {spec[what]}, but these have "
+                f"{getattr(encoder.info, what)}; give the same ones with --source FOLDER "
+                "(weights= in Python)"
+            )
+    return encoder

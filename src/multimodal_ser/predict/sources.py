@@ -1,0 +1,55 @@
+"""File names, folders and wildcards → the recordings that they mean."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from multimodal_ser.errors import SerError
+
+STDIN = "-"
+ENDINGS = (
+    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".w64",
+    ".mp4", ".m4a", ".mov", ".mkv", ".webm", ".avi",
+)  # fmt: skip
+
+
+def find_recordings(names: Sequence[str]) -> list[str]:
+    """The recordings behind names, each once, in order.
+
+    Args:
+        names: files (also ones that are not there: reading them fails by name), folders (all
+            sound files inside, by their endings), wildcards such as ``calls/**/*.wav``, or ``-``
+            for standard input.
+
+    Raises:
+        SerError: a folder or wildcard without any sound, or no name at all.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        inside = _inside(name)
+        if not inside:
+            raise SerError(f"{name}: no sound files there; looked for {' '.join(ENDINGS)}")
+        found.update(dict.fromkeys(inside))
+    if not found:
+        raise SerError("no recordings given; name files, folders, wildcards, or - for stdin")
+    return list(found)
+
+
+def _inside(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_dir():
+        return [str(file) for file in sorted(path.rglob("*")) if _sounds(file)]
+    if glob.has_magic(name) and not path.exists():
+        hits = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no root
+        files = [Path(hit) for hit in hits if Path(hit).is_file()]
+        # a plain * may hit anything; an ending that was asked for is taken at its word
+        named = Path(name).suffix not in ("", ".*")
+        return [str(file) for file in files if named or _sounds(file)]
+    return [name]
+
+
+def _sounds(file: Path) -> bool:
+    hidden = file.name.startswith(".")  # macOS leaves ._* files beside recordings
+    return file.suffix.lower() in ENDINGS and not hidden and file.is_file()

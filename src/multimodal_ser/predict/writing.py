@@ -1,0 +1,62 @@
+"""Predictions by file → a table for people, JSON, JSONL or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TextIO, TypeAlias
+
+from multimodal_ser.predict.prediction import Prediction
+
+Rows: TypeAlias = Iterable[tuple[str, Prediction]]
+_SHOWN = 3  # classes in the table
+
+
+def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+    """One aligned line a recording: label, and the most probable classes."""
+    kept = list(rows)
+    wide = max((len(name) for name, _ in kept), default=0)
+    longest = max(len(label) for label in (*labels, "uncertain"))
+    for name, item in kept:
+        best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
+        shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
+        words = f"  “{item.text}”" if item.text else ""
+        file.write(f"{name:{wide}}  {item.label:{longest}}  {shares}{words}\n")
+
+
+def write_json(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+    """One list."""
+    found = [_record(name, item) for name, item in rows]
+    file.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+    """One object a line, as they come."""
+    for name, item in rows:
+        file.write(json.dumps(_record(name, item), ensure_ascii=False) + "\n")
+        file.flush()
+
+
+def write_csv(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+    """One line a recording, as they come; a column for each class's probability."""
+    writer = csv.writer(file, lineterminator="\n")
+    columns = ("file", "label", "confidence", "start", "end", "text")
+    writer.writerow([*columns, *(f"p_{label}" for label in labels)])
+    for name, item in rows:
+        record = _record(name, item)
+        shares = record["probabilities"].values()
+        writer.writerow([*(record[column] for column in columns), *shares])
+        file.flush()
+
+
+def _record(name: str, item: Prediction) -> dict[str, Any]:
+    return {"file": name, **item.as_dict()}
+
+
+FORMATS: dict[str, Callable[[Rows, Sequence[str], TextIO], None]] = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+}

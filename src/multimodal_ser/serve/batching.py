@@ -1,0 +1,105 @@
+"""concurrent predictions → one call of the network.
+
+While a batch is at work the next one gathers by itself; only the first of an idle server waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from multimodal_ser.predict.backend import Wave
+from multimodal_ser.predict.prediction import Prediction
+from multimodal_ser.predict.predictor import BATCH, Predictor
+
+
+class Shared:
+    """A predictor that threads may share: one call of the network at a time.
+
+    A timeline's windows are asked for a few at a time, so short requests pass between them.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.name, self.labels, self.card = predictor.name, predictor.labels, predictor.card
+        self.threshold = predictor.threshold
+        self._predictor, self._lock = predictor, threading.Lock()
+
+    def waves(
+        self, waves: Sequence[Wave], texts: Sequence[str | None] | None = None, /
+    ) -> list[Prediction]:
+        """As `Predictor.waves`."""
+        answers: list[Prediction] = []
+        for first in range(0, len(waves), BATCH):
+            part = slice(first, first + BATCH)
+            with self._lock:
+                answers += self._predictor.waves(waves[part], texts and texts[part])
+        return answers
+
+
+@dataclass(eq=False)
+class _Item:
+    wave: Wave
+    text: str | None
+    answer: asyncio.Future[Prediction]
+
+
+class Batcher:
+    """Gathers waveforms that come at about the same time.
+
+    Args:
+        predictor: answers lists of waveforms.
+        most: recordings in one call at most; 1 switches gathering off.
+        wait: seconds that the first one waits for others.
+    """
+
+    def __init__(self, predictor: Shared, most: int, wait: float) -> None:
+        self.predictor, self.most, self.wait = predictor, most, wait
+        self._waiting: list[_Item] = []
+        self._task: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "ser-network")
+
+    async def __call__(self, wave: Wave, text: str | None = None) -> Prediction:
+        """The prediction of one waveform [time].
+
+        Raises:
+            SerError: this waveform cannot be answered; its neighbours are.
+        """
+        item = _Item(wave, text, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain())
+        return await item.answer
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(wait=True)
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self.most > 1 and len(self._waiting) < self.most:
+            await asyncio.sleep(self.wait)
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self.most], self._waiting[self.most :]
+            batch = [item for item in batch if not item.answer.done()]  # whose client left
+            answers = await loop.run_in_executor(self._thread, self._answers, batch)
+            for item, answer in zip(batch, answers, strict=True):
+                if item.answer.done():
+                    continue
+                if isinstance(answer, Exception):
+                    item.answer.set_exception(answer)
+                else:
+                    item.answer.set_result(answer)
+
+    def _answers(self, batch: Sequence[_Item]) -> list[Prediction | Exception]:
+        if not batch:
+            return []
+        try:
+            waves, texts = [item.wave for item in batch], [item.text for item in batch]
+            return list(self.predictor.waves(waves, texts))
+        except Exception as error:  # noqa: BLE001 - raised again in the request that it belongs to
+            if len(batch) == 1:
+                return [error]
+            return [self._answers([item])[0] for item in batch]

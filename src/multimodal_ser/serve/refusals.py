@@ -1,0 +1,83 @@
+"""Whatever a request got wrong → a status code and a body that says what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from multimodal_ser.errors import SerError
+
+CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "upload_timeout",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "unreadable",
+    429: "too_many_requests",
+    499: "client_left",
+    500: "internal_error",
+    503: "stopping",
+}
+
+
+class RefusedError(SerError):
+    """A request that is not answered; the message says what was given, allowed, and the remedy.
+
+    Attributes:
+        status: HTTP status code.
+        headers: extra response headers, such as ``Retry-After``.
+    """
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.headers = status, dict(headers or {})
+
+
+def body(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The one shape that every error has."""
+    error = {"code": CODES.get(status, "error"), "message": message}
+    return JSONResponse({"error": error}, status, headers=dict(headers or {}))
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Gives every error of an application the same shape."""
+
+    @app.exception_handler(SerError)
+    async def of_ours(request: Request, error: SerError) -> JSONResponse:
+        if isinstance(error, RefusedError):
+            return body(error.status, str(error), error.headers)
+        return body(422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_parameters(request: Request, error: RequestValidationError) -> JSONResponse:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors()
+        )
+        return body(422, f"{wrong}; see /docs for what is allowed")
+
+    @app.exception_handler(HTTPException)
+    async def of_routes(request: Request, error: HTTPException) -> JSONResponse:
+        where = {
+            404: "no such address; /docs lists them",
+            405: f"{request.method} is not allowed here; /docs lists what is",
+        }
+        told = where.get(error.status_code, HTTPStatus(error.status_code).phrase)
+        return body(error.status_code, told, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def of_leaving(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return body(499, "the client closed the connection")
+
+    @app.exception_handler(Exception)
+    async def of_the_server(request: Request, error: Exception) -> JSONResponse:
+        return body(500, "the server failed; its log says why")

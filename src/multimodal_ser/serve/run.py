@@ -1,0 +1,98 @@
+"""An application → a running server that stops without dropping what it has begun."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.serve.middleware import JsonFormatter
+
+_LAST = 30  # seconds for running requests once told to stop
+
+
+class _Server(uvicorn.Server):
+    """Tells the application before it stops listening, so that open connections hear 503."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._service = app.state.service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins the end; a second Ctrl-C makes it at once."""
+        self._service.gate.stopping = True
+        super().handle_exit(signal.Signals(sig), frame)
+
+
+def run(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serves until SIGTERM or Ctrl-C; then finishes running requests, for at most 30 s.
+
+    Args:
+        app: from `create_app`.
+        host: address to listen on.
+        port: port to listen on; 0 for any free one, which the log then names.
+
+    Raises:
+        SerError: the address cannot be had.
+    """
+    _log_json()
+    config = uvicorn.Config(
+        app, host=host, port=port, log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=_LAST, timeout_keep_alive=10, lifespan="on",
+    )  # fmt: skip
+    # uvicorn sends itself the signal again at the end; having stopped as told is a success.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        _Server(config, app).run()
+    except KeyboardInterrupt:
+        return
+    except SystemExit as stopped:  # uvicorn's word for an address that is taken
+        if stopped.code:
+            raise SerError(
+                f"cannot listen on {host}:{port}; it is in use or not this machine's: choose "
+                "another --host or --port"
+            ) from None
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serves in a thread, on a free port of the loopback: for tests, notebooks and pictures.
+
+    Args:
+        app: from `create_app`.
+
+    Yields:
+        The address, such as ``http://127.0.0.1:40123``.
+    """
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def _log_json() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it quotes what was sent

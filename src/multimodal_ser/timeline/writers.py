@@ -1,0 +1,257 @@
+"""Timeline → files: JSON, CSV, WebVTT, SRT, Audacity labels, a picture, a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal_ser.audio import SAMPLE_RATE, Source, read_blocks
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.palette import colour
+from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.timeline.track import Segment, Timeline
+
+PEAKS = (800, 6000)  # least and most places of the drawn waveform; else ten a second
+
+
+def write(
+    timeline: Timeline,
+    source: str | Path,
+    folder: str | Path,
+    formats: Sequence[str],
+    *,
+    name: str | None = None,
+) -> list[Path]:
+    """Writes a recording's timeline in several formats.
+
+    Args:
+        timeline: from `analyze`.
+        source: the recording, whose sound the picture and the page show.
+        folder: where to; made where it is not there.
+        formats: of `WRITERS`.
+        name: of the files without their endings; the recording's where not given.
+
+    Returns:
+        The files, in the formats' order.
+
+    Raises:
+        SerError: a format is unknown, or the recording cannot be read any more.
+    """
+    source, folder = Path(source), Path(folder)
+    files = []
+    for kind in checked_formats(formats):
+        ending, make = WRITERS[kind]
+        made = make(timeline, source)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / ((source.stem if name is None else name) + ending)
+        partial = file.with_name(file.name + ".partial")
+        partial.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
+        partial.replace(file)
+        files.append(file)
+    return files
+
+
+def checked_formats(given: str | Sequence[str]) -> list[str]:
+    """Names of formats, each once; a string is a comma list, and ``none`` is no format.
+
+    Raises:
+        SerError: a format is unknown.
+
+    >>> checked_formats("json, vtt"), checked_formats("none")
+    (['json', 'vtt'], [])
+    """
+    names = given.split(",") if isinstance(given, str) else given
+    chosen = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    chosen = [] if chosen == ["none"] else chosen
+    for name in chosen:
+        if name not in WRITERS:
+            raise SerError(one_of("format", name, WRITERS))
+    return chosen
+
+
+def peaks(source: Source) -> NDArray[np.float32]:
+    """The greatest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
+
+    Args:
+        source: path, bytes or binary file object.
+
+    Returns:
+        [800 to 6000], ten a second; fewer where the recording has fewer spans of 20 ms.
+    """
+    span = SAMPLE_RATE // 50
+    rest, found = np.zeros(0, np.float32), []
+    for block in read_blocks(source):
+        sound = np.concatenate([rest, np.abs(block)])
+        whole = len(sound) // span * span
+        found.append(sound[:whole].reshape(-1, span).max(1))
+        rest = sound[whole:]
+    spans = np.concatenate([*found, [rest.max()] if len(rest) else []])
+    count = min(int(np.clip(len(spans) / 5, *PEAKS)), len(spans))
+    edges = np.linspace(0, len(spans), count + 1).astype(int)[:-1]
+    return np.minimum(np.maximum.reduceat(spans, edges), 1).astype(np.float32)
+
+
+def as_json(timeline: Timeline, source: Path) -> str:
+    """All that is known, with the recording's name."""
+    told = {"source": source.name, **timeline.as_dict()}
+    return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
+
+
+def as_csv(timeline: Timeline, source: Path) -> str:
+    """A row a segment; a column a class."""
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(["start", "end", "label", "confidence", *timeline.labels, "text"])
+    for s in timeline.segments:
+        shares = [f"{s.probabilities[name]:.4f}" for name in timeline.labels]
+        rows.writerow(
+            [f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.confidence:.4f}", *shares, s.text]
+        )
+    return file.getvalue()
+
+
+def as_vtt(timeline: Timeline, source: Path) -> str:
+    """WebVTT subtitles; each emotion is a class with its colour."""
+    names = sorted({segment.label for segment in timeline.segments})
+    styles = "".join(
+        f"STYLE\n::cue(.{_class(name)}) {{ color: {colour(name, dark=True)}; }}\n\n"
+        for name in names
+    )
+    cues = (
+        f"{number}\n{_stamp(s.start, '.')} --> {_stamp(s.end, '.')}\n"
+        f"<c.{_class(s.label)}>{_cue(_told(s))}</c>{_words(s, _cue)}\n"
+        for number, s in enumerate(timeline.segments, 1)
+    )
+    return "WEBVTT\n\n" + styles + "\n".join(cues)
+
+
+def as_srt(timeline: Timeline, source: Path) -> str:
+    """SubRip subtitles, coloured as most players understand it."""
+    cues = (
+        f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n"
+        f'<font color="{colour(s.label, dark=True)}">{_srt(_told(s))}</font>{_words(s, _srt)}\n'
+        for number, s in enumerate(timeline.segments, 1)
+    )
+    return "\n".join(cues)
+
+
+def as_audacity(timeline: Timeline, source: Path) -> str:
+    """Audacity's label track: start, end and label, separated by tabs."""
+    return "".join(
+        f"{s.start:.6f}\t{s.end:.6f}\t{_line(_told(s) + _words(s, str).replace(chr(10), ': '))}\n"
+        for s in timeline.segments
+    )
+
+
+def as_png(timeline: Timeline, source: Path) -> bytes:
+    """A picture: waveform, segments, probabilities over time."""
+    from multimodal_ser.timeline.picture import draw
+
+    return draw(timeline, peaks(source), source.name)
+
+
+def as_html(timeline: Timeline, source: Path) -> str:
+    """A page that plays the recording, see `page`."""
+    from multimodal_ser.timeline.page import html
+
+    return html(timeline, source, peaks(source))
+
+
+WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
+    "json": (".json", as_json),
+    "csv": (".csv", as_csv),
+    "vtt": (".vtt", as_vtt),
+    "srt": (".srt", as_srt),
+    "audacity": (".labels.txt", as_audacity),
+    "png": (".png", as_png),
+    "html": (".html", as_html),
+}
+
+
+def table(segments: Iterable[Segment]) -> str:
+    """The segments as lines of text: times, label, confidence, words.
+
+    >>> print(table([Segment(0.0, 61.5, "anger", 0.75, {}, "so what")]))
+      0:00.0 –   1:01.5  anger          75 %  so what
+    """
+    return "\n".join(
+        f"{_minutes(s.start)} – {_minutes(s.end)}  {s.label:12} {100 * s.confidence:4.0f} %  "
+        f"{_line(s.text or '')}".rstrip()
+        for s in segments
+    )
+
+
+def headline(timeline: Timeline) -> str:
+    """Length, speech and the overall probabilities, in a line."""
+    spoken = sum(end - start for start, end in timeline.speech)
+    said = shares(timeline.overall, 3) if timeline.overall else "no speech found"
+    return f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {said}"
+
+
+def shares(probabilities: dict[str, float], count: int) -> str:
+    """The greatest probabilities.
+
+    >>> shares({"anger": 0.2, "fear": 0.7, "neutral": 0.1}, 2)
+    'fear 70 %, anger 20 %'
+    """
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked[:count])
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds; hours where there are any.
+
+    >>> clock(75.4), clock(3675)
+    ('1:15', '1:01:15')
+    """
+    whole = round(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    minutes = f"{whole // 60 % 60:02d}" if hours else str(whole // 60)
+    return f"{hours}{minutes}:{whole % 60:02d}"
+
+
+def _minutes(seconds: float) -> str:
+    tenths = round(seconds * 10)
+    return f"{tenths // 600:3d}:{tenths % 600 / 10:04.1f}"
+
+
+def _stamp(seconds: float, point: str) -> str:
+    """Hours, minutes, seconds and milliseconds."""
+    whole, milli = divmod(round(seconds * 1000), 1000)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{point}{milli:03d}"
+
+
+def _told(segment: Segment) -> str:
+    if segment.label == UNCERTAIN:
+        return UNCERTAIN
+    return f"{segment.label} {100 * segment.confidence:.0f} %"
+
+
+def _words(segment: Segment, safe: Callable[[str], str]) -> str:
+    return "\n" + safe(_line(segment.text)) if segment.text else ""
+
+
+def _class(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "other"
+
+
+def _line(text: str) -> str:
+    """One line: what would begin another cue or row becomes a blank."""
+    return " ".join(text.split())
+
+
+def _cue(text: str) -> str:
+    return escape(_line(text), quote=False)
+
+
+def _srt(text: str) -> str:
+    """SubRip knows no escapes: what would open a tag, or end a cue's times, looks alike only."""
+    return _line(text).replace("<", "‹").replace(">", "›")

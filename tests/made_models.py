@@ -1,0 +1,84 @@
+"""Small random models of every kind that a Predictor reads, and the sounds to ask them about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from made_encoders import tiny
+from multimodal_ser.baselines import Svm
+from multimodal_ser.config import ModelConfig
+from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.whisper_tiny import WhisperEncoder
+from multimodal_ser.models import Dims
+from multimodal_ser.runs import FILES, RunConfig, build, save_model
+from multimodal_ser.tune import Tuned, save_tuned
+
+CLASSES = ("anger", "joy", "neutral")
+WORDS = "so what else"
+
+
+def noise(seconds, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, int(16_000 * seconds)).astype(np.float32)
+
+
+def made_tuned(path: Path, threshold=0.0) -> Path:
+    """A fine-tuned model file whose answers differ from sound to sound."""
+    torch.manual_seed(0)
+    model = Tuned(WhisperEncoder(16, 2, 3, 80, 1500), CLASSES, 8, card="# Made up\n").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        model.least_confidence.fill_(threshold)
+    save_tuned(model, path)
+    return path
+
+
+def made_run(folder: Path, weights: Path, sides=("audio",), model="audio", tokens=4) -> Path:
+    """A run folder of an untrained model on tiny encoders' features."""
+    described = {"text": None, "audio": None}
+    dims = {"text": 0, "audio": 0}
+    for side in sides:
+        name = {"audio": "whisper-tiny", "text": "bert"}[side]
+        info = load_encoder(name, tiny(name, weights)).info
+        dims[side] = info.dim
+        described[side] = {
+            "encoder": name, "weights": info.weights, "layers": info.layers, "tokens": tokens,
+            "pool": "mean", "dim": info.dim, "dtype": "float16", "source": "", "version": 1,
+        }  # fmt: skip
+    config = RunConfig(
+        model=model, seed=0, fold="speaker=01", labels={"name": "made3", "classes": list(CLASSES)},
+        corpora=["mine"], features=described, split={"name": "loso", "leaks": []},
+        marks=["mine: nothing is declared"],
+        train={"network": vars(ModelConfig(members=1, hidden_dim=8, num_heads=2))},
+    )  # fmt: skip
+    torch.manual_seed(1)
+    shape = Dims(dims["text"], dims["audio"], len(CLASSES))
+    made = build(model, shape, ModelConfig(**config.train["network"])).eval()
+    if model == "svm":
+        made = made_svm(shape)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    folder.mkdir(parents=True)
+    for name in FILES:
+        (folder / name).touch()
+    (folder / "metrics.json").write_text(json.dumps({"test": {"UA": 0.5}}))
+    (folder / "config.json").write_text(json.dumps(vars(config)))
+    save_model(made, folder / "model.safetensors", config, shape)
+    return folder
+
+
+def made_svm(shape: Dims) -> Svm:
+    """Random support vectors; the last class was never seen in training."""
+    made = Svm(shape, vectors=5, pairs=1).eval()
+    with torch.no_grad():
+        for name in ("vectors", "dual"):
+            getattr(made, name).copy_(torch.randn_like(getattr(made, name)))
+        made.gamma.fill_(0.02)
+        made.second.fill_(1)
+        made.pooled.scale.fill_(0.5)
+    return made

@@ -1,0 +1,54 @@
+"""Sound with speech-like stretches at known places, and a predictor that hears its pitch."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+RATE = 16_000
+LABELS = ("anger", "neutral", "sadness")
+HERTZ = {"anger": 900.0, "neutral": 400.0, "sadness": 150.0}
+
+
+def syllables(seconds, emotion="neutral", level=0.2):
+    """A tone in syllables, four a second, with dips of 30 dB between them as speech has."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    envelope = 0.03 + 0.97 * np.abs(np.sin(4 * np.pi * time)) ** 2
+    return (level * envelope * np.sin(2 * np.pi * HERTZ[emotion] * time)).astype("f4")
+
+
+def silence(seconds, level=0.0005, seed=0):
+    draw = np.random.default_rng(seed).standard_normal(round(seconds * RATE))
+    return (level * draw).astype("f4")
+
+
+def recording(*parts, level=0.0005):
+    """Parts are seconds of silence, or (seconds, emotion) of speech, over a floor of noise."""
+    sound = [
+        syllables(*part) if isinstance(part, tuple) else np.zeros(round(part * RATE), "f4")
+        for part in parts
+    ]
+    whole = np.concatenate(sound)
+    return whole + silence(len(whole) / RATE, level)
+
+
+class Pitch:
+    """Each class's probability is its share of the spectrum around its pitch."""
+
+    name, labels, threshold = "pitch", LABELS, 0.6
+
+    def __init__(self):
+        self.batches = []
+
+    def waves(self, waves, texts=None):
+        self.batches.append(len(waves))
+        return [SimpleNamespace(probabilities=self.heard(wave)) for wave in waves]
+
+    def heard(self, wave):
+        assert wave.dtype == np.float32
+        assert wave.ndim == 1
+        power = np.abs(np.fft.rfft(wave)) ** 2
+        hertz = np.fft.rfftfreq(len(wave), 1 / RATE)
+        near = [power[np.abs(hertz - HERTZ[name]) < 40].sum() for name in LABELS]
+        return np.asarray(near / np.sum(near), np.float32)

@@ -1,0 +1,249 @@
+"""The page in a real browser: a file, the microphone, an error, the keyboard, light and dark."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("selenium", reason="needs selenium, of the extra dev")
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from made_server import MadePredictor, melody
+from made_sound import tone, written
+from multimodal_ser.serve import Settings, create_app, serving
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sounds")
+    microphone = np.tile(np.concatenate([tone(1.5, 48_000, 600), np.zeros(24_000, "f4")]), 3)
+    (folder / "notes.txt").write_text("These are words, not sound.")
+    return {
+        "talk": written(folder / "talk.wav", melody(200, 600, 1000)),
+        "microphone": written(folder / "mic.wav", microphone, 48_000, subtype="PCM_16"),
+        "text": folder / "notes.txt",
+    }
+
+
+@pytest.fixture(scope="module")
+def driver(sounds):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1200,900",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={sounds['microphone']}",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multimodal_ser.timeline.segments.has_silero", lambda: False)
+        with serving(create_app(MadePredictor(), Settings(max_mb=2))) as here:
+            yield here
+
+
+@pytest.fixture
+def page(driver, address):
+    """The page, ready; afterwards nothing was logged and nothing asked of another host."""
+    driver.get_log("browser"), driver.get_log("performance")
+    opened(driver, address)
+    yield driver
+    complaints = [one["message"] for one in driver.get_log("browser")]
+    allowed = [one for one in complaints if "415" in one or "401" in one]  # answers asked for
+    assert complaints == allowed
+    for line in driver.get_log("performance"):
+        if "Network.requestWillBeSent" in line["message"] and '"url":"http' in line["message"]:
+            url = line["message"].split('"url":"', 1)[1]
+            assert url.startswith(address), url[:200]
+
+
+def opened(driver, address):
+    driver.get(address)
+    until(driver, lambda: by(driver, "model-name").text == "made")
+
+
+def by(driver, name):
+    return driver.find_element(By.ID, name)
+
+
+def until(driver, true, seconds=15):
+    WebDriverWait(driver, seconds, 0.05).until(lambda _: true())
+
+
+def focused(driver):
+    return driver.switch_to.active_element.get_attribute("id")
+
+
+def labels_of(driver):
+    return [one.text for one in driver.find_elements(By.CSS_SELECTOR, "#moments .what")]
+
+
+def test_a_file_becomes_a_timeline(page, sounds):
+    by(page, "file").send_keys(str(sounds["talk"]))
+    until(page, lambda: by(page, "result").is_displayed())
+    assert labels_of(page) == ["disgust", "happiness", "sadness"]
+    assert [one.text for one in page.find_elements(By.CSS_SELECTOR, "#band span")] == labels_of(
+        page
+    )
+    assert "talk.wav" in by(page, "eyebrow").text
+    assert by(page, "total").text == "0:11.8"
+    drawn = page.execute_script(
+        "const c = document.getElementById('wave');"
+        "return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size;"
+    )
+    assert drawn > 20, "no waveform"
+    curves = page.find_elements(By.CSS_SELECTOR, "#curves path:not(.area)")
+    assert len(curves) == 6 * 3  # six emotions, three stretches of speech
+    page.find_elements(By.CSS_SELECTOR, "#moments button")[1].click()
+    until(page, lambda: by(page, "current").text == "happiness")
+    until(
+        page, lambda: page.execute_script("return document.getElementById('audio').duration") > 11
+    )
+
+
+def test_the_microphone_becomes_a_timeline(page):
+    by(page, "record").click()
+    until(page, lambda: by(page, "elapsed").text >= "0:02")
+    assert page.switch_to.active_element == by(page, "stop")
+    by(page, "stop").click()
+    until(page, lambda: by(page, "result").is_displayed())
+    assert "happiness" in labels_of(page)
+    assert "Recording" in by(page, "eyebrow").text
+
+
+def test_a_text_file_is_an_error_that_says_what_to_do(page, sounds):
+    by(page, "file").send_keys(str(sounds["text"]))
+    until(page, lambda: by(page, "error").is_displayed())
+    assert "allowed: wav, flac" in by(page, "error").text
+    assert by(page, "error").get_attribute("role") == "alert"
+    assert not by(page, "result").is_displayed()
+    by(page, "file").send_keys(str(sounds["talk"]))
+    until(page, lambda: by(page, "result").is_displayed())
+    assert not by(page, "error").is_displayed()
+
+
+def test_a_file_too_large_is_refused_before_it_is_sent(page, tmp_path):
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(2_100_000))
+    by(page, "file").send_keys(str(large))
+    until(page, lambda: "allowed: 2 MB" in by(page, "error").text)
+
+
+def test_by_keyboard_alone(page, sounds):
+    press = page.switch_to.active_element.send_keys
+    order = []
+    for _ in range(7):
+        press(Keys.TAB)
+        press = page.switch_to.active_element.send_keys
+        order.append(focused(page))
+    assert order[2] == "card-open"
+    assert order[4:6] == ["choose", "record"]
+    by(page, "card-open").send_keys(Keys.ENTER)
+    until(page, lambda: by(page, "card-text").is_displayed())
+    assert "<script>alert(1)</script>" in by(page, "card-text").text
+    page.switch_to.active_element.send_keys(Keys.ESCAPE)
+    until(page, lambda: not by(page, "card-text").is_displayed())
+
+    by(page, "record").send_keys(Keys.SPACE)
+    until(page, lambda: by(page, "elapsed").text >= "0:01")
+    page.switch_to.active_element.send_keys(Keys.ENTER)  # the focus is on Stop
+    until(page, lambda: focused(page) == "verdict")
+    seek = by(page, "seek")
+    seek.send_keys(Keys.END)
+    assert float(seek.get_attribute("aria-valuenow")) > 0.5
+    seek.send_keys(Keys.HOME)
+    assert seek.get_attribute("aria-valuenow") == "0.0"
+    assert seek.get_attribute("aria-valuetext").startswith("0:00.0, ")
+    chip = page.find_element(By.CSS_SELECTOR, "#legend button")
+    before = len(page.find_elements(By.CSS_SELECTOR, "#curves path"))
+    chip.send_keys(Keys.SPACE)
+    assert chip.get_attribute("aria-pressed") == "false"
+    assert len(page.find_elements(By.CSS_SELECTOR, "#curves path")) < before
+    by(page, "again").send_keys(Keys.ENTER)
+    until(page, lambda: focused(page) == "choose")
+
+
+def test_every_control_has_a_name_and_every_picture_words(page, sounds):
+    by(page, "file").send_keys(str(sounds["talk"]))
+    until(page, lambda: by(page, "result").is_displayed())
+    tree = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    for node in tree:
+        role = node.get("role", {}).get("value")
+        if not node.get("ignored") and role in ("button", "link", "slider", "image", "dialog"):
+            assert node.get("name", {}).get("value"), node
+    told = by(page, "curves").get_attribute("aria-label")
+    assert "happiness" in told
+    assert "percent" in told
+
+
+def test_dark_has_its_own_colours(page, sounds):
+    by(page, "file").send_keys(str(sounds["talk"]))
+    until(page, lambda: by(page, "result").is_displayed())
+    look = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+
+    def colours():
+        chip = page.find_element(By.CSS_SELECTOR, "#legend .swatch")
+        body = page.find_element(By.TAG_NAME, "body")
+        return chip.value_of_css_property("background-color"), body.value_of_css_property(
+            "background-color"
+        )
+
+    light = colours()
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", look)
+    until(page, lambda: colours()[0] != light[0])
+    assert colours()[1] != light[1]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(page, sounds):
+    by(page, "file").send_keys(str(sounds["talk"]))
+    until(page, lambda: by(page, "result").is_displayed())
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    wide = page.execute_script("return document.documentElement.scrollWidth")
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert wide <= 360
+
+
+def test_the_api_page_lists_the_routes(page, address):
+    page.get(f"{address}/docs")
+    until(page, lambda: len(page.find_elements(By.TAG_NAME, "article")) == 4)
+    assert "/v1/analyze" in by(page, "routes").text
+
+
+def test_a_key_is_asked_for(driver):
+    with serving(create_app(MadePredictor(), Settings(api_key="sesame"))) as here:
+        driver.get(here)
+        until(driver, lambda: by(driver, "key-form").is_displayed())
+        assert focused(driver) == "key"
+        by(driver, "key").send_keys("sesame" + Keys.ENTER)
+        until(driver, lambda: by(driver, "model-name").text == "made")
+        assert not by(driver, "key-form").is_displayed()

@@ -1,0 +1,189 @@
+"""Exported ONNX files against torch, and the Predictor that reads them back."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+import made_emotion2vec
+from made_encoders import tiny
+from made_models import CLASSES, WORDS, made_run, made_tuned, noise
+from multimodal_ser import load
+from multimodal_ser.baselines import BASELINES
+from multimodal_ser.cli import main
+from multimodal_ser.errors import SerError
+
+for needed in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(needed, reason="the extra 'onnx' is not installed")
+
+from multimodal_ser.export import export, onnx_file  # noqa: E402
+from multimodal_ser.export.graphs import LogMel, token_shares  # noqa: E402
+from multimodal_ser.features.pool import pool_frames  # noqa: E402
+from multimodal_ser.predict.of_onnx import open_session  # noqa: E402
+from multimodal_ser.tune import log_mels  # noqa: E402
+
+WAVES = [noise(0.025), noise(0.9, 1), 0.001 * noise(2.2, 2), np.zeros(8_000, np.float32)]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    return load(made_tuned(tmp_path_factory.mktemp("tuned") / "made.safetensors", 0.25))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    root = tmp_path_factory.mktemp("encoders")
+    return {name: tiny(name, root) for name in ("whisper-tiny", "bert")} | {"root": root}
+
+
+@pytest.fixture(scope="module")
+def exported(tuned, tmp_path_factory):
+    return export(tuned, tmp_path_factory.mktemp("exported") / "deep" / "made.onnx")
+
+
+@pytest.fixture
+def ready(exported, monkeypatch):
+    """Writing takes seconds: what was written already serves again."""
+
+    def copied(predictor, file, part):
+        shutil.copyfile(exported.file, file)
+
+    monkeypatch.setattr(onnx_file, "_write", copied)
+
+
+def agree(model, again, texts=None, off=1e-4):
+    for a, b in zip(model.waves(WAVES, texts), again.waves(WAVES, texts), strict=True):
+        np.testing.assert_allclose(b.probabilities, a.probabilities, atol=off)
+        assert a.embedding.shape == b.embedding.shape
+        assert b.probabilities.dtype == np.float32
+
+
+def test_log_mel_as_products():
+    import torch
+
+    mel, lengths = log_mels(WAVES)
+    samples = [len(wave) for wave in WAVES]
+    padded = torch.ones(len(WAVES), max(samples))  # what stands in the padding does not matter
+    for row, wave in zip(padded, WAVES, strict=True):
+        row[: len(wave)] = torch.from_numpy(wave)
+    given, frames = LogMel(80, 1.3)(padded, torch.tensor(samples))
+    assert frames.tolist() == lengths.tolist()
+    np.testing.assert_allclose(given, mel, atol=1e-3)
+
+
+def test_tokens_as_a_product():
+    import torch
+
+    frames = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+    for tokens in (1, 4, 16):
+        share = token_shares(9, torch.tensor([9, 6]), tokens)
+        for row, real in zip(share, (9, 6), strict=True):
+            wanted = pool_frames(frames[:real], tokens)
+            np.testing.assert_allclose(
+                (row @ torch.from_numpy(frames))[: len(wanted)], wanted, atol=1e-6
+            )
+            assert row.any(1).sum() == len(wanted)
+
+
+def test_a_fine_tuned_model_in_one_file(tuned, exported, tmp_path):
+    made = exported
+    assert (made.part, made.int8_difference) == ("whole", None)
+    assert made.difference <= 1e-5
+    assert [path.name for path in made.file.parent.iterdir()] == ["made.onnx"]
+    again = load(made.file)
+    assert (again.name, again.labels, again.sides) == ("made", CLASSES, ("audio",))
+    assert again.threshold == pytest.approx(0.25, abs=1e-3)
+    assert again.card == tuned.card
+    agree(tuned, again)
+    long = noise(40)
+    np.testing.assert_allclose(
+        again.waves([long])[0].probabilities, tuned.waves([long])[0].probabilities, atol=1e-4
+    )
+    about = open_session(made.file).get_modelmeta().custom_metadata_map
+    assert (about["labels"], about["sample_rate"]) == (",".join(CLASSES), "16000")
+    with pytest.raises(SerError, match="copy it"):
+        again.save(tmp_path / "saved")
+    with pytest.raises(SerError, match="cannot be exported"):
+        export(again, tmp_path / "again.onnx")
+    with pytest.raises(SerError, match="is one piece"):
+        export(tuned, tmp_path / "head.onnx", part="head")
+
+
+def test_a_run_of_sound_in_one_file(weights, tmp_path):
+    model = load(made_run(tmp_path / "run", weights["root"]), weights=weights)
+    made = export(model, tmp_path / "run.onnx", compare=WAVES)
+    assert (made.part, made.compared) == ("whole", len(WAVES))
+    agree(model, load(made.file))  # float16 tokens may round to a neighbour
+
+
+@pytest.mark.parametrize("kind", ["cross_attention", "text", *BASELINES])
+def test_a_head_on_features(kind, weights, tmp_path):
+    sides = ("text",) if kind == "text" else ("text", "audio")
+    model = load(made_run(tmp_path / "run", weights["root"], sides, kind), weights=weights)
+    with pytest.raises(SerError, match="Take --part head"):
+        export(model, tmp_path / "whole.onnx", part="whole")
+    made = export(model, tmp_path / "head.onnx")
+    assert made.part == "head"
+    again = load(made.file, weights=weights)
+    assert again.sides == sides
+    texts = [WORDS, "so", "what", "else !"] if kind == "text" else [WORDS, None, "so", None]
+    agree(model, again, texts)
+
+
+def test_emotion2vec(tmp_path):
+    folder = made_emotion2vec.folder(tmp_path)
+    model = load("emotion2vec-plus-base", weights=folder)
+    again = load(export(model, tmp_path / "model.onnx").file)
+    assert (again.name, again.labels) == (model.name, model.labels)
+    assert "EmoBox" in again.card
+    agree(model, again, off=1e-3)
+
+
+def test_8_bits_on_the_command_line(tuned, ready, tmp_path, capsys):
+    model, out = str(tuned.backend.file), tmp_path / "small.onnx"
+    assert main(["export", model, "--out", str(out), "--int8"]) == 0
+    said = capsys.readouterr().out
+    assert "in 8 bits by" in said
+    assert out.name in said
+    small = load(out)
+    assert (small.labels, small.card) == (CLASSES, tuned.card)
+    largest = max(
+        np.abs(a.probabilities - b.probabilities).max()
+        for a, b in zip(tuned.waves(WAVES), small.waves(WAVES), strict=True)
+    )
+    assert 0 < largest < 0.2
+    assert main(["predict", "none.wav", "--model", str(out)]) == 1
+
+
+def test_a_file_that_differs_is_not_kept(tuned, ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "ALLOWED", -1.0)
+    with pytest.raises(SerError, match=r"differ from torch's by .* so it was not kept"):
+        export(tuned, tmp_path / "made.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra(tuned, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
+    with pytest.raises(SerError, match=r"multimodal-ser\[onnx\]"):
+        export(tuned, tmp_path / "made.onnx")
+
+
+def test_files_of_others(tmp_path):
+    import onnx
+
+    (tmp_path / "x.onnx").write_bytes(b"nothing")
+    with pytest.raises(SerError, match="not an ONNX file"):
+        load(tmp_path / "x.onnx")
+    one = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    two = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", [one], [two]),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    onnx.save(model, tmp_path / "y.onnx")
+    with pytest.raises(SerError, match="no labels"):
+        load(tmp_path / "y.onnx")

