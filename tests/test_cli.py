@@ -249,7 +249,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path, capsys, feature
     def interrupt(*given, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multimodal_ser.experiments.run_one", interrupt)
+    monkeypatch.setattr("multimodal_ser.experiments.running.run_one", interrupt)
     code, _, err = ser(capsys, *train(features, tmp_path / "runs", "--model", "audio"))
     assert code == 130
     assert "goes on" in err

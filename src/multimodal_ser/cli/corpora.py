@@ -1,0 +1,143 @@
+"""Subcommands about corpora: list, manifest, check, split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
+from multimodal_ser.errors import SerError
+
+
+@app.command(name="list")
+def list_all() -> None:
+    """Lists the corpora, class sets, splits, encoders and models that there are."""
+    from multimodal_ser.corpora import CORPORA
+    from multimodal_ser.encoders import ENCODERS
+    from multimodal_ser.labels import CLASS_SETS
+    from multimodal_ser.splits import SCHEMES
+
+    sections = {
+        "corpora": {name: f"{c.description} [{c.licence}]" for name, c in CORPORA.items()},
+        "class sets": {name: " ".join(s.classes) for name, s in CLASS_SETS.items()},
+        "splits": {name: scheme.about for name, scheme in SCHEMES.items()},
+        "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
+        "models": {
+            "text, audio": "one side: self-attention, attentive pooling, MLP",
+            "concat": "both sides, each pooled by itself, side by side",
+            "cross_attention": "both sides, each attending to the other, both ways",
+            "linear, svm": "baselines on pooled features; they stand in every table",
+        },
+    }
+    for title, lines in sections.items():
+        say(f"\n{title}")
+        for name, about in lines.items():
+            say(f"  {name:18} {about}")
+
+
+@app.command
+def manifest(
+    corpus: Name,
+    /,
+    root: Path,
+    out: Path,
+    labels: str | None = None,
+    audio_dir: str | None = None,
+    votes: Literal["intended", "voice"] | None = None,
+    name: str | None = None,
+    part: Literal["train", "dev", "test"] | None = None,
+) -> None:
+    """Reads a corpus folder into a manifest: one JSON object per utterance.
+
+    Args:
+        corpus: iemocap, cremad, meld, emodb, ravdess, or table (any CSV, TSV or JSONL).
+        root: the corpus's folder; for table, the file.
+        out: the manifest to write, such as emodb.jsonl.
+        labels: class set to count by; the corpus's own where not given.
+        audio_dir: CREMA-D: the folder of its recordings (AudioWAV).
+        votes: CREMA-D: take the intended emotion, or what most listeners heard in the voice.
+        name: table: what the corpus is called (the file's name).
+        part: keep only this part of the corpus's official split.
+    """
+    from multimodal_ser.corpora import CORPORA, Corpus, summarise, write_manifest
+    from multimodal_ser.errors import one_of
+    from multimodal_ser.labels import class_set
+
+    if corpus not in CORPORA:
+        raise SerError(one_of("corpus", corpus, CORPORA))
+    info = CORPORA[corpus]
+    given = {"audio_dir": audio_dir, "votes": votes, "name": name}
+    options = {key: value for key, value in given.items() if value is not None}
+    takes = {"cremad": {"audio_dir", "votes"}, "table": {"name"}}.get(corpus, set())
+    if strange := sorted(options.keys() - takes):
+        raise SerError(f"--{strange[0].replace('_', '-')} is not an option of {corpus}")
+    read = info.read(root, **options)
+    if part is not None:
+        read = Corpus([row for row in read.utterances if row.split == part], read.left_out)
+        if not read.utterances:
+            raise SerError(f"{corpus} in {root} has no {part} part; leave --part away")
+    chosen = labels or info.labels
+    rows = summarise(read, class_set(chosen) if chosen else None)
+    write_manifest(read.utterances, out)
+    for section in dict.fromkeys(row.part for row in rows):
+        mine = [row for row in rows if row.part == section]
+        say(f"{section}:")
+        for row in mine[:MOST_SHOWN]:
+            say(f"  {row.total:6d}  {row.name}")
+        if len(mine) > MOST_SHOWN:
+            say(f"          … and {len(mine) - MOST_SHOWN} more")
+    say(f"wrote {out}; licence of the corpus: {info.licence}")
+
+
+@app.command
+def check(manifest: File, /, shortest: float = 0.1) -> int:
+    """Opens every recording of a manifest and lists what is wrong with it.
+
+    Args:
+        manifest: from `ser manifest`.
+        shortest: seconds below which a recording is reported as too short.
+    """
+    from multimodal_ser.check import check as check_recordings
+    from multimodal_ser.corpora import read_manifest
+
+    utterances = read_manifest(manifest)
+    findings = check_recordings(utterances, shortest=shortest)
+    for finding in findings:
+        say(f"{finding.problem:12} {finding.id}  {finding.detail}")
+    say(f"{len(utterances)} utterances checked, {len(findings)} findings")
+    return 1 if findings else 0
+
+
+@app.command
+def split(
+    manifest: File,
+    /,
+    labels: str,
+    scheme: str,
+    out: Path,
+    folds: int | None = None,
+    allow: tuple[str, ...] = (),
+) -> None:
+    """Writes a split file: ids of every fold's parts, with a hash.
+
+    Args:
+        manifest: from `ser manifest`.
+        labels: class set; utterances outside it are left out.
+        scheme: speaker, session, dialogue, official, iemocap-original, cremad-original, or a
+            folder of the EmoBox benchmark's folds.
+        out: the file to write.
+        folds: number of folds; one group is left out at a time where not given.
+        allow: overlaps to accept: speaker, session, dialogue, recording.
+    """
+    from multimodal_ser.corpora import read_manifest
+    from multimodal_ser.folds import write_split
+    from multimodal_ser.labels import class_set
+    from multimodal_ser.splits import make_split
+
+    classes = class_set(labels)
+    rows = [row for row in read_manifest(manifest) if classes.class_of(row.corpus, row.emotion)]
+    made = make_split(rows, scheme, folds=folds, allow=allow)
+    write_split(made, out)
+    say(f"wrote {out}: {made.name}, {len(made.folds)} folds, hash {made.hash}")
+    for leak in made.leaks:
+        say(f"  leak: {leak}")

@@ -1,0 +1,154 @@
+"""Subcommand predict: the emotion of recordings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from multimodal_ser.cli.app import MOST_SHOWN, app
+from multimodal_ser.errors import SerError
+
+if TYPE_CHECKING:
+    from multimodal_ser.predict import Prediction, Predictor, Recording
+
+Format = Literal["table", "json", "jsonl", "csv"]
+_BATCH = 64  # files that are decoded and answered at a time
+
+
+@app.command
+def predict(
+    files: Annotated[tuple[str, ...], tyro.conf.Positional],
+    /,
+    model: str = "starter",
+    text: tuple[str, ...] = (),
+    words: bool = False,
+    format: Format = "table",
+    out: Path | None = None,
+    source: tuple[str, ...] = (),
+    threshold: float | None = None,
+    device: str = "cpu",
+) -> int:
+    """Predicts the emotion of recordings: label, and probabilities of all classes.
+
+    Recordings that cannot be read are listed at the end, the others are kept, and the exit code
+    is then 1. For recordings with several emotions, see `ser analyze`.
+
+    Args:
+        files: recordings, folders, wildcards, or - for standard input.
+        model: starter, emotion2vec-plus-seed, -base or -large, hub:owner/name, a run folder, a
+            saved model's folder, a fine-tuned .safetensors file, or an .onnx file of `ser export`.
+        text: the words, one text for each file, for models that read words.
+        words: recognise the words instead (extra asr).
+        format: a table for people, or json, jsonl, csv.
+        out: file to write; standard output where not given.
+        source: where encoders' weights are, folder or hub id; ENCODER=PLACE for several.
+        threshold: confidence below which the label is `uncertain`; the model's own where not given.
+        device: where torch computes, such as cpu or cuda.
+    """
+    from multimodal_ser.predict import load
+    from multimodal_ser.predict.sources import find_recordings
+    from multimodal_ser.predict.writing import FORMATS
+
+    found = find_recordings(files)
+    predictor = load(model, device=device, weights=weights(source))
+    if threshold is not None:
+        predictor.threshold = threshold
+    _check_text(predictor, found, text, words)
+    heard = _recogniser() if words else None
+    failures: list[str] = []
+    streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
+    answers = _answers(predictor, found, text, heard)
+    rows = _kept(found, answers, failures, show=len(found) > 1 and not streams)
+    with out.open("w", encoding="utf-8", newline="") if out else nullcontext(sys.stdout) as file:
+        FORMATS[format](rows, predictor.labels, file)
+    for line in failures[:MOST_SHOWN]:
+        sys.stderr.write(f"failed: {line}\n")
+    if len(failures) > MOST_SHOWN:
+        sys.stderr.write(f"… and {len(failures) - MOST_SHOWN} more\n")
+    if failures:
+        sys.stderr.write(f"{len(failures)} of {len(found)} recordings failed\n")
+    return 1 if failures else 0
+
+
+def weights(given: Sequence[str]) -> str | dict[str, str] | None:
+    """Places of encoders' weights: one for all, or by encoder as ENCODER=PLACE.
+
+    >>> weights(["minilm=/models/minilm", "bert=/models/bert"])
+    {'minilm': '/models/minilm', 'bert': '/models/bert'}
+    """
+    named = [item.partition("=") for item in given]
+    if len(given) == 1 and not named[0][1]:
+        return given[0]
+    if wrong := [item for item, (_, equals, _) in zip(given, named, strict=True) if not equals]:
+        raise SerError(f"--source {wrong[0]}: several sources are given as ENCODER=PLACE")
+    return {name: place for name, _, place in named} or None
+
+
+def _check_text(
+    predictor: Predictor, found: Sequence[str], text: Sequence[str], words: bool
+) -> None:
+    if not (text or words):
+        return
+    option = "--words" if words else "--text"
+    if text and words:
+        raise SerError("--text gives the words and --words recognises them; choose one")
+    if "text" not in predictor.sides:
+        raise SerError(f"{predictor.name} reads sound alone; leave {option} out")
+    if text and len(text) != len(found):
+        raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
+
+
+def _recogniser() -> Callable[[Recording], str | None]:
+    from multimodal_ser.audio import read_audio
+    from multimodal_ser.timeline.words import Recogniser, pieces
+
+    recognise = Recogniser()
+
+    def heard(source: Recording) -> str | None:
+        try:
+            wave = read_audio(source)  # type: ignore[arg-type]
+        except (SerError, OSError):
+            return None  # predicting reads it again, and says why it cannot
+        parts = [recognise(wave[start:end]) for start, end in pieces(wave, over=True)]
+        return " ".join(word.text for part in parts for word in part) or None
+
+    return heard
+
+
+def _answers(
+    predictor: Predictor,
+    found: Sequence[str],
+    text: Sequence[str],
+    heard: Callable[[Recording], str | None] | None,
+) -> Iterator[Prediction | SerError]:
+    given: Sequence[str | None] = text or [None] * len(found)
+    for start in range(0, len(found), _BATCH):
+        part = found[start : start + _BATCH]
+        sources = [sys.stdin.buffer.read() if name == "-" else name for name in part]
+        texts = [heard(one) for one in sources] if heard else given[start : start + _BATCH]
+        yield from predictor.stream(sources, texts)
+
+
+def _kept(
+    found: Sequence[str],
+    answers: Iterator[Prediction | SerError],
+    failures: list[str],
+    *,
+    show: bool,
+) -> Iterator[tuple[str, Prediction]]:
+    """The predictions with their files' names; errors go into `failures`."""
+    from multimodal_ser.features.progress import meter
+
+    with meter("predict", len(found), 0, show) as bar:
+        for name, answer in zip(found, answers, strict=True):
+            if isinstance(answer, SerError):
+                failures.append(f"{name}: {str(answer).removeprefix(f'{Path(name).name}: ')}")
+                bar.advance(1, 0)
+                continue
+            bar.advance(1, answer.end - answer.start)
+            yield name, answer

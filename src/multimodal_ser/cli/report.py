@@ -1,0 +1,51 @@
+"""Subcommands about what runs have shown: report, results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from multimodal_ser.cli.app import File, app, say
+
+
+@app.command
+def report(
+    experiment: File,
+    /,
+    out: Path | None = None,
+    manifest: tuple[Path, ...] = (),
+    features: tuple[Path, Path] | None = None,
+) -> None:
+    """Writes tables, pictures and one page about an experiment, and prints the table.
+
+    Args:
+        experiment: a folder of runs, from `ser train` or `ser experiment`.
+        out: where to write; EXPERIMENT/report where not given.
+        manifest: manifests of the tested corpora, for scores by sex and age.
+        features: features of the source and of the target, for a picture of the embeddings
+            before and after adaptation.
+    """
+    from multimodal_ser.report import report as write_report
+    from multimodal_ser.report import summarise, text_table
+
+    page = write_report(experiment, out, manifests=manifest, features=features)
+    say(text_table(summarise(experiment, manifests=manifest)))
+    say(f"page: {page}")
+
+
+@app.command
+def results(
+    runs: tuple[Path, ...] = (),
+    tables: Path = Path("docs/tables.json"),
+    out: Path = Path("docs/results.md"),
+) -> None:
+    """Writes one page of many experiments, and their numbers beside it as JSON.
+
+    Args:
+        runs: folders that hold experiments' folders; what none of them holds stays as it was.
+        tables: which experiments to show: JSON with title, introduction, and tables with title,
+            experiment and, if wished, commands, note, manifests.
+        out: the page to write.
+    """
+    from multimodal_ser.report.results import write_results
+
+    say(f"wrote {write_results(runs, tables, out)}")

@@ -1,0 +1,65 @@
+"""Subcommand serve: the models over HTTP."""
+
+from __future__ import annotations
+
+import os
+
+from multimodal_ser.cli.app import app
+from multimodal_ser.errors import SerError
+
+
+@app.command
+def serve(
+    model: str = "starter",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "cpu",
+    max_mb: float = 32.0,
+    max_seconds: float = 600.0,
+    concurrency: int = 2,
+    api_key_env: str | None = None,
+    words: bool = False,
+    batching: bool = True,
+) -> None:
+    """Answers over HTTP, with a page at / to drop recordings on; its addresses stand at /docs.
+
+    Recordings stay in memory for the length of their request and are kept nowhere.
+
+    Args:
+        model: starter, a run's folder, an ONNX file, an emotion2vec-plus name, or a hub id.
+        host: address to listen on; 0.0.0.0 lets other machines in.
+        port: port to listen on.
+        device: where torch computes, such as cpu or cuda.
+        max_mb: largest upload in megabytes.
+        max_seconds: longest recording in seconds.
+        concurrency: recordings decoded or analysed at a time.
+        api_key_env: environment variable that holds the API key callers must send.
+        words: recognise words in timelines (extra asr).
+        batching: gather concurrent predictions into one call of the network.
+    """
+    try:
+        from multimodal_ser.serve import Settings, create_app, run
+    except ModuleNotFoundError as error:
+        raise SerError(
+            f"{error.name} is not installed; run `pip install 'multimodal-ser[serve]'`"
+        ) from error
+    from multimodal_ser.predict import load
+    from multimodal_ser.timeline import Recogniser
+
+    settings = Settings(
+        max_mb=max_mb,
+        max_seconds=max_seconds,
+        concurrency=concurrency,
+        api_key=_key(api_key_env),
+        batching=batching,
+    )
+    recogniser = Recogniser(device=device) if words else None
+    run(create_app(load(model, device=device), settings, words=recogniser), host, port)
+
+
+def _key(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if not os.environ.get(name, "").strip():
+        raise SerError(f"--api-key-env {name}: that variable is not set or empty; export it first")
+    return os.environ[name]
