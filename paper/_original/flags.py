@@ -1,0 +1,142 @@
+"""the original's flags → the library's configs, and the folder of runs that they decide."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from _original.inputs import Inputs, Reading, load_inputs
+from _original.metadata import say
+from _original.results import write_results
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.labels import CLASS_SETS, ClassSet
+from multimodal_ser.report import text_table
+
+SAVED = Path("saved_models")
+EMOTIONS = {"iemocap_4": "common4", "iemocap_6": "iemocap6"}
+NETWORK, SCHEDULE = ModelConfig(), TrainConfig()
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What every training script takes; defaults are the library's.
+
+    Attributes:
+        output: the results JSON.
+        num_runs: seeds.
+        emotion_config: the classes in their order.
+        num_classes: checked against `emotion_config`.
+        audio_dim: checked against the files.
+        text_dim: checked against the files.
+        hidden_dim: width of both sides after projection.
+        num_layers: blocks of cross-attention.
+        num_heads: attention heads.
+        dropout: share of activations dropped inside the network.
+        members: small networks side by side; the original has 1.
+        epochs: passes over the training part at most.
+        patience: epochs without a better validation UA before stopping.
+        batch_size: utterances a step.
+        learning_rate: AdamW's peak rate.
+        weight_decay: AdamW's decoupled decay.
+        allow: overlaps to accept (speaker, session, dialogue, recording); every result says so.
+        jobs: processes that make runs side by side; one a processor where not given.
+    """
+
+    output: Path = Path("results.json")
+    num_runs: int = 5
+    emotion_config: Literal["iemocap_4", "iemocap_6"] = "iemocap_4"
+    num_classes: int | None = None
+    audio_dim: int | None = None
+    text_dim: int | None = None
+    hidden_dim: int = NETWORK.hidden_dim
+    num_layers: int = NETWORK.num_layers
+    num_heads: int = NETWORK.num_heads
+    dropout: float = NETWORK.dropout
+    members: int = NETWORK.members
+    epochs: int = SCHEDULE.epochs
+    patience: int = SCHEDULE.patience
+    batch_size: int = SCHEDULE.batch_size
+    learning_rate: float = SCHEDULE.learning_rate
+    weight_decay: float = SCHEDULE.weight_decay
+    allow: tuple[str, ...] = ()
+    jobs: int | None = None
+
+    @property
+    def labels(self) -> ClassSet:
+        """The class set.
+
+        Raises:
+            SerError: `num_classes` says otherwise.
+        """
+        labels = CLASS_SETS[EMOTIONS[self.emotion_config]]
+        if self.num_classes not in (None, len(labels.classes)):
+            raise SerError(
+                f"--num_classes {self.num_classes}, but --emotion_config {self.emotion_config} has "
+                f"{len(labels.classes)}: {', '.join(labels.classes)}"
+            )
+        return labels
+
+    def settings(self) -> dict[str, Any]:
+        """What every experiment of the library takes."""
+        given = asdict(self)
+        network = {key: given[key] for key in asdict(NETWORK) if key in given}
+        schedule = {key: given[key] for key in asdict(SCHEDULE) if key in given}
+        return {
+            "network": ModelConfig(**network),
+            "schedule": TrainConfig(**schedule),
+            "seeds": self.num_runs,
+            "jobs": self.jobs,
+        }
+
+
+Given = tyro.conf.OmitArgPrefixes[Flags]
+DEFAULT = Flags()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One call of a script: its flags, and the folder of saved_models/ that they decide."""
+
+    flags: Flags
+    files: Mapping[str, Path]
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All flags, as the results state them."""
+        files = {key: path.as_posix() for key, path in self.files.items()}
+        flags = {**asdict(self.flags), "output": self.flags.output.as_posix()}
+        return {**files, **self.more, **flags}
+
+    @property
+    def folder(self) -> Path:
+        """Named by a hash of flags and files, so that other flags never mix with these runs."""
+        same = {k: v for k, v in self.config.items() if k not in ("output", "jobs")}
+        hashes = [_hash(path) for path in self.files.values()]
+        text = json.dumps([same, hashes], sort_keys=True)
+        short = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return SAVED / f"{self.flags.output.stem}-{short}"
+
+    def load(self, name: str, **parts: str) -> Inputs:
+        """Reads one corpus: ``part=flag`` names the flags of its files."""
+        files = {part: self.files[flag] for part, flag in parts.items()}
+        flags = self.flags
+        how = Reading(flags.labels, flags.text_dim, flags.audio_dim, flags.allow)
+        return load_inputs(files, self.folder / "features" / name, how)
+
+    def write(self, headline: str, parts: Mapping[str, str], **more: Any) -> None:
+        """Writes the results JSON and prints the table."""
+        path = self.flags.output
+        say(text_table(write_results(path, self.folder, self.config, headline, parts, **more)))
+        say(f"wrote {path}; runs and models: {self.folder}")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"

@@ -1,0 +1,208 @@
+"""the original's flags → the library's experiments → results JSON: one function a script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from _original.flags import DEFAULT, Experiment, Flags, Given
+from _original.inputs import Inputs, whole_train
+from _original.metadata import PARTS
+from multimodal_ser import experiments
+from multimodal_ser.errors import SerError
+
+MODEL = "cross_attention"
+ABLATED = {
+    "text": "Text-only (BERT)",
+    "audio": "Audio-only (emotion2vec)",
+    "concat": "Simple Fusion",
+    "cross_attention": "Full Model (Cross-Attention)",
+}
+
+
+def in_domain(
+    train: Path,
+    val: Path,
+    test: Path | None = None,
+    ablation: bool = False,
+    flags: Given = DEFAULT,
+) -> None:
+    """Trains on one corpus, or compares text, audio, concatenation and cross-attention.
+
+    Args:
+        train: features to learn from.
+        val: features that pick the epoch.
+        test: features to score. An ablation may do without: then it scores `val`, and a tenth of
+            `train` in whole speakers picks the epoch.
+        ablation: compare the models instead.
+        flags: of every script.
+    """
+    files = {"train": train, "val": val, **({"test": test} if test else {})}
+    run = Experiment(flags, files, {"ablation": ablation})
+    if test is None and not ablation:
+        raise SerError("--test is missing: it is scored; only --ablation can do without it")
+    inputs = run.load("corpus", **PARTS) if test else run.load("corpus", train="train", test="val")
+    parts = {"val": "validation", "test": "test"} if test else {"val": "test"}
+    settings = {**flags.settings(), "out": run.folder}
+    if not ablation:
+        models = (MODEL, "linear", "svm")
+        experiments.in_domain(inputs.material, inputs.split, models, **settings)
+        run.write(MODEL, parts)
+    else:
+        experiments.ablation(inputs.material, inputs.split, tokens=("tokens",), **settings)
+        run.write(MODEL, parts, renamed=ABLATED)
+
+
+def adaptation(
+    source_train: Path,
+    source_val: Path,
+    target_train: Path,
+    target_test: Path,
+    method: Literal["dann", "mmd", "coral"] = "dann",
+    lambda_domain: float | None = None,
+    flags: Given = DEFAULT,
+) -> None:
+    """Adapts a source model to a target whose labels it never sees.
+
+    Beside the method stand no adaptation and mere standardising per corpus: the bar to beat.
+
+    Args:
+        source_train: features to learn from, with labels.
+        source_val: features that pick the epoch.
+        target_train: features of the target; their labels are not used.
+        target_test: features to score, read once.
+        method: how.
+        lambda_domain: weight of the adaptation's loss; the library's own where not given.
+        flags: of every script.
+    """
+    files = {"source_train": source_train, "source_val": source_val,
+             "target_train": target_train, "target_test": target_test}  # fmt: skip
+    run = Experiment(flags, files, {"method": method, "lambda_domain": lambda_domain})
+    source = run.load("source", train="source_train", validation="source_val")
+    target = whole_train(run.load("target", train="target_train", test="target_test"))
+    experiments.adaptation(
+        source.material, source.split, target.material, target.split,
+        methods=("none", "standardize", method), weight=lambda_domain, model=MODEL,
+        out=run.folder, **flags.settings(),
+    )  # fmt: skip
+    run.write(method, {"test": "test"})
+
+
+def combined(
+    iemocap_train: Path,
+    iemocap_val: Path,
+    iemocap_test: Path,
+    cremad_train: Path,
+    cremad_val: Path,
+    cremad_test: Path,
+    flags: Given = DEFAULT,
+) -> None:
+    """Trains one model on IEMOCAP and CREMA-D together, both drawn equally often.
+
+    Args:
+        iemocap_train: features to learn from.
+        iemocap_val: features that pick the epoch.
+        iemocap_test: features to score.
+        cremad_train: features to learn from.
+        cremad_val: features that pick the epoch.
+        cremad_test: features to score.
+        flags: of every script.
+    """
+    files = {"iemocap_train": iemocap_train, "iemocap_val": iemocap_val,
+             "iemocap_test": iemocap_test, "cremad_train": cremad_train,
+             "cremad_val": cremad_val, "cremad_test": cremad_test}  # fmt: skip
+    run = Experiment(flags, files)
+    corpora = [run.load(name, **_of(name)) for name in ("iemocap", "cremad")]
+    experiments.combined(
+        [(one.material, one.split) for one in corpora],
+        model=MODEL, out=run.folder, **flags.settings(),
+    )  # fmt: skip
+    run.write(MODEL, {"val": "validation", "test": "test"})
+
+
+def _of(name: str) -> dict[str, str]:
+    return {part: f"{name}_{flag}" for part, flag in PARTS.items()}
+
+
+def finetune(
+    source_train: Path,
+    source_val: Path,
+    target_train: Path,
+    target_val: Path,
+    target_test: Path,
+    flags: Given = DEFAULT,
+) -> None:
+    """Fine-tunes a source model on the target, all of it or its head; from scratch beside it.
+
+    Args:
+        source_train: features that the source model learns from.
+        source_val: features that pick the source model's epoch.
+        target_train: features to fine-tune on.
+        target_val: features that pick the epoch of fine-tuning.
+        target_test: features to score.
+        flags: of every script.
+    """
+    run, source, target = _transfer(
+        flags, (source_train, source_val, target_train, target_val, target_test)
+    )
+    experiments.finetune(
+        source.material, source.split, target.material, target.split,
+        model=MODEL, out=run.folder, **flags.settings(),
+    )  # fmt: skip
+    run.write("fine-tuned (all)", {"val": "validation", "test": "test"})
+
+
+def fewshot(
+    source_train: Path,
+    source_val: Path,
+    target_train: Path,
+    target_val: Path,
+    target_test: Path,
+    percentages: str = "10,20,50,100",
+    draws: int = 3,
+    flags: Given = DEFAULT,
+) -> None:
+    """Fine-tunes a source model on a few of the target; from scratch and linear beside it.
+
+    Args:
+        source_train: features that the source model learns from.
+        source_val: features that pick the source model's epoch.
+        target_train: features that the few are drawn from, class by class.
+        target_val: not used: a fifth of the few picks the epoch.
+        target_test: features to score.
+        percentages: of the target's training part, as a comma list.
+        draws: how often the few are drawn anew.
+        flags: of every script.
+    """
+    run, source, target = _transfer(
+        flags,
+        (source_train, source_val, target_train, target_val, target_test),
+        percentages=percentages,
+        draws=draws,
+    )
+    experiments.fewshot(
+        source.material, source.split, target.material, target.split,
+        percentages=_numbers(percentages), draws=draws, model=MODEL, out=run.folder,
+        **flags.settings(),
+    )  # fmt: skip
+    run.write("fine-tuned (all)", {"test": "test"})
+
+
+def _transfer(
+    flags: Flags, files: Sequence[Path], **more: Any
+) -> tuple[Experiment, Inputs, Inputs]:
+    """What fine-tuning and few-shot share: the source without a test part, the whole target."""
+    names = ("source_train", "source_val", "target_train", "target_val", "target_test")
+    run = Experiment(flags, dict(zip(names, files, strict=True)), more)
+    source = run.load("source", train="source_train", validation="source_val")
+    return run, source, run.load("target", **_of("target"))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SerError(
+            f'--percentages {text!r}; write numbers with commas, such as "10,20,50,100"'
+        ) from error

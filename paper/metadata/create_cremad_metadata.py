@@ -1,0 +1,12 @@
+"""CREMA-D, 4 classes → metadata/CREMAD.csv."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _original import main
+from _original.metadata import cremad
+
+if __name__ == "__main__":
+    raise SystemExit(main(cremad))

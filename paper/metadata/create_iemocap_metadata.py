@@ -1,0 +1,12 @@
+"""IEMOCAP, 4 classes → metadata/IEMOCAP_4class.csv."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _original import main
+from _original.metadata import iemocap4
+
+if __name__ == "__main__":
+    raise SystemExit(main(iemocap4))

@@ -1,0 +1,12 @@
+"""MELD, 4 classes → metadata/MELD.csv."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _original import main
+from _original.metadata import meld
+
+if __name__ == "__main__":
+    raise SystemExit(main(meld))
