@@ -1,8 +1,10 @@
 # The server and its page: docker build -t ser . && docker run --rm -p 8000:8000 ser
+# With words: docker build -t ser --build-arg EXTRAS=serve,vad,asr,offline .
+#             docker run --rm -p 8000:8000 ser ser serve --host 0.0.0.0 --words
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HUB_OFFLINE=1
+    PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HUB_OFFLINE=1 ORT_DISABLE_TELEMETRY=1
 
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md LICENSE ./
@@ -10,7 +12,8 @@ COPY src src
 # PyTorch's own index has builds without CUDA, a tenth of the size:
 # docker build --build-arg PIP_EXTRA_INDEX_URL=ITS_ADDRESS …
 ARG PIP_EXTRA_INDEX_URL
-RUN pip install -c constraints.txt '.[serve]' \
+ARG EXTRAS=serve,vad
+RUN pip install -c constraints.txt ".[$EXTRAS]" \
  && useradd --system --uid 10001 --no-create-home ser \
  && rm -rf /app/src
 

@@ -11,7 +11,6 @@ medians of the repeats' ratios.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import machine
 
 from multimodal_ser.audio import read_audio
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, STRIDES, Sizes, frame_count
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
+from multimodal_ser.features.precision import native_bfloat16
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 NAME = "emotion2vec-plus-base"
@@ -44,10 +45,9 @@ def main() -> None:
         _print_peak(given, waves)
         return
     seconds = sum(map(len, waves)) / 16_000
-    print(
-        f"{platform.machine()}, torch {torch.__version__}, {given.threads} threads, {given.device}"
-    )
-    native = native_bfloat16(given.device)
+    print(machine(given.device))
+    on_gpu = given.device.startswith("cuda")
+    native = torch.cuda.is_bf16_supported(False) if on_gpu else native_bfloat16()
     print(f"bfloat16 products in hardware: {'yes' if native else 'no, so it is not timed here'}")
     print(f"{len(waves)} recordings, {seconds:.1f} s of sound, {given.size} layout")
     with tempfile.TemporaryDirectory() as folder:
@@ -77,15 +77,6 @@ def recordings(folder: Path, count: int) -> list[np.ndarray]:
     """So many recordings, taken evenly over the folder."""
     files = sorted(path for path in folder.iterdir() if path.suffix in (".flac", ".wav"))
     return [read_audio(path) for path in files[:: max(1, len(files) // count)][:count]]
-
-
-def native_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 matrices itself."""
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text().split() if info.exists() else []
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
 
 
 def make_weights(size: str, folder: Path) -> torch.nn.Module | None:
@@ -145,11 +136,11 @@ def reference_way(
 def onnx_way(
     encoder: Emotion2Vec, waves: list[np.ndarray], file: Path, threads: int
 ) -> Callable[[], object]:
-    import onnxruntime
+    from multimodal_ser.predict.runtime import onnxruntime
 
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(export_onnx(encoder, file)), options)
+    session = onnxruntime().InferenceSession(str(export_onnx(encoder, file)), options)
     return lambda: [session.run(None, {"waves": wave[None]}) for wave in waves]
 
 

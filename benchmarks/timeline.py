@@ -11,7 +11,6 @@ smoothing; writing all formats is timed by itself.
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
 import time
 from itertools import cycle
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from machine import machine
 
 from multimodal_ser.audio import SAMPLE_RATE, read_audio
 from multimodal_ser.predict import load
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recording = made_recording(given.audio, given.minutes, Path(folder))
         vad = given.vad if given.vad != "auto" else "silero" if has_silero() else "energy"
-        print(f"{platform.machine()}, torch {torch.__version__}, {given.threads} threads")
+        print(machine(given.device))
         print(f"{recording.name}: {given.minutes:g} min, {recording.stat().st_size / 1e6:.0f} MB")
         print(f"model {given.model}, speech by {vad}, window {WINDOW:g} s, hop {given.hop:g} s")
         predictor = load(given.model, device=given.device)

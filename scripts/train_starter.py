@@ -72,7 +72,7 @@ def clips(rows: list[Utterance], ids: tuple[str, ...]) -> Clips:
 
 
 def main(arguments: Arguments) -> None:
-    """Trains, calibrates, and writes model.safetensors, history.jsonl, split.json."""
+    """Trains, calibrates, and writes model.safetensors, history.jsonl and the splits."""
     rows = [
         row
         for path in (arguments.cremad, arguments.emodb)
@@ -83,6 +83,8 @@ def main(arguments: Arguments) -> None:
     out.mkdir(parents=True, exist_ok=True)
     made = split(rows, arguments.speakers)
     write_split(made, out / "split.json")
+    cremad = [row for row in rows if row.corpus == "cremad"]
+    write_split(split(cremad, arguments.speakers), out / "split-cremad.json")
     fold = made.folds[0]
     train, validation = clips(rows, fold.train), clips(rows, fold.validation)
     logging.info("%d training, %d validation recordings", len(train), len(validation))

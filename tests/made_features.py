@@ -62,12 +62,12 @@ def write_features(path: Path, arrays, modality, **header):
     write_store(path, FeatureHeader(**(settings | header)), arrays.items())
 
 
-def made_folder(root: Path, rows, modalities=("audio", "text"), *, lacking=(), **how):
+def made_folder(root: Path, rows, modalities=("audio", "text"), *, lacking=(), shift=0.0, **how):
     """``root/<corpus>`` with a manifest and one feature file a modality; text lacks some ids."""
     folder = root / rows[0].corpus
     write_manifest(rows, folder / "manifest.jsonl")
     for modality in modalities:
-        arrays = made_arrays(rows, modality, **how)
+        arrays = {key: x + shift for key, x in made_arrays(rows, modality, **how).items()}
         if modality == "text":
             arrays = {key: array for key, array in arrays.items() if key not in lacking}
         write_features(folder / f"made-{modality}.safetensors", arrays, modality)

@@ -77,7 +77,7 @@ FEWSHOT = (
     "--output results_fewshot.json"
 )
 TRAINING = [BASIC, SIX, ABLATION, ADAPTATION, COMBINED, FINETUNE, FEWSHOT]
-QUICK = ["--epochs", "1", "--members", "1", "--jobs", "1"]
+QUICK = ["--epochs", "1", "--least_steps", "1", "--members", "1", "--jobs", "1"]
 SMALL = [*QUICK, "--hidden_dim", "8", "--num_heads", "2", "--num_runs", "1"]
 
 

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,15 +10,16 @@ import torch
 
 from made_features import DIMS, made_examples
 from multimodal_ser.adapt import ADAPTERS, BANDWIDTHS, coral, mmd, ramp, reverse_gradient
+from multimodal_ser.alignment import Adaptation, Alignment, aligned
 from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.data import Unlabelled
 from multimodal_ser.errors import SerError
 from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.train import Adaptation, Alignment, fit, predict
+from multimodal_ser.train import fit, predict
 
 ALIGNING = [name for name, kind in ADAPTERS.items() if kind.aligns]
 NETWORK = ModelConfig(members=2, hidden_dim=8, num_heads=2)
-SCHEDULE = TrainConfig(epochs=3, batch_size=8)
+SCHEDULE = TrainConfig(epochs=3, batch_size=8, least_steps=1)
 
 
 def sample(seed, rows=20, dim=5, shift=0.0):
@@ -136,12 +137,13 @@ def network(seed=0, name="cross_attention", config=NETWORK):
     return Ensemble(MODELS[name], Dims(DIMS["text"], DIMS["audio"], 3), config)
 
 
-def adapted(method="coral", *, target=None, weight=None, standardize=True, seed=0):
+def adapted(method="coral", *, target=None, weight=None, standardize=True, seed=0, epochs=3):
     examples = made_examples(48)
     target = made_examples(40, skill=1.0, seed=5) if target is None else target
     adaptation = Adaptation(AdaptConfig(method, weight, standardize), target.unlabelled())
     parts = examples.take(range(32)), examples.take(range(32, 48))
-    return fit(network(seed), *parts, SCHEDULE, seed, adaptation=adaptation).model
+    schedule = replace(SCHEDULE, epochs=epochs, patience=epochs)
+    return fit(network(seed), *parts, schedule, seed, adaptation=adaptation).model
 
 
 def weights(model):
@@ -169,7 +171,7 @@ def test_the_targets_pass_gives_the_network_a_gradient(name):
     adaptation = Adaptation(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
     alignment = Alignment(model, adaptation, 8, seed=0)
     fixed = torch.randn(model.network.count, 8, 11)
-    alignment.loss(fixed, 0.5).backward()
+    alignment.loss(fixed, aligned(model.network(alignment.inputs())), 0.5).backward()
     assert all(one.abs().sum() > 0 for one in model.network.classify.linear.weight.grad)
     for side in ("audio", "text"):
         for gradient in model.network.project[side].linear.weight.grad:
@@ -181,7 +183,8 @@ def test_the_sources_embeddings_get_a_gradient_too(name):
     model = network()
     adaptation = Adaptation(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
     source = torch.randn(model.network.count, 8, 11, requires_grad=True)
-    Alignment(model, adaptation, 8, seed=0).loss(source, 0.5).backward()
+    alignment = Alignment(model, adaptation, 8, seed=0)
+    alignment.loss(source, aligned(model.network(alignment.inputs())), 0.5).backward()
     assert all(one.abs().sum() > 0 for one in source.grad)
 
 
@@ -224,7 +227,8 @@ def test_standardising_undoes_another_gain_and_offset():
     for side in (moved.text, moved.audio):
         side.tokens[:] = torch.where(side.mask[..., None], 7 * side.tokens + 30, 0)
     plain, own = (
-        adapted(method, target=moved.take(range(32))) for method in ("none", "standardize")
+        adapted(method, target=moved.take(range(32)), epochs=20)
+        for method in ("none", "standardize")
     )
     answers = [
         predict(model, given).argmax(1)

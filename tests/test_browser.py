@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,9 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("selenium", reason="needs selenium, of the extra dev")
 
+from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -19,6 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from made_server import MadePredictor, melody
 from made_sound import tone, written
 from multimodal_ser.serve import Settings, create_app, serving
+from multimodal_ser.timeline import Word
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -94,8 +100,8 @@ def by(driver, name):
     return driver.find_element(By.ID, name)
 
 
-def until(driver, true, seconds=15):
-    WebDriverWait(driver, seconds, 0.05).until(lambda _: true())
+def until(driver, true, seconds=15, ignored=()):
+    WebDriverWait(driver, seconds, 0.05, ignored).until(lambda _: true())
 
 
 def focused(driver):
@@ -218,7 +224,7 @@ def test_dark_has_its_own_colours(page, sounds):
 
     light = colours()
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", look)
-    until(page, lambda: colours()[0] != light[0])
+    until(page, lambda: colours()[0] != light[0], ignored=[StaleElementReferenceException])
     assert colours()[1] != light[1]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
@@ -233,10 +239,47 @@ def test_a_narrow_screen_does_not_scroll_sideways(page, sounds):
     assert wide <= 360
 
 
+def test_words_stand_in_their_moments_and_follow_the_sound(driver, sounds, monkeypatch):
+    monkeypatch.setattr("multimodal_ser.timeline.segments.has_silero", lambda: False)
+    said = [Word(0.5, 1.0, "<i>so"), Word(5.0, 5.4, "very"), Word(5.5, 5.9, "much")]
+    with serving(create_app(MadePredictor(), words=lambda samples: said)) as here:
+        opened(driver, here)
+        by(driver, "file").send_keys(str(sounds["talk"]))
+        until(driver, lambda: by(driver, "result").is_displayed())
+        told = [one.text for one in driver.find_elements(By.CSS_SELECTOR, "#moments .words")]
+        assert told == ["<i>so", "very much"]  # text, never markup
+        second = driver.find_elements(By.CSS_SELECTOR, "#moments .words span")[2]
+        at = float(second.get_attribute("data-start")) + 0.1
+        driver.execute_script("document.getElementById('audio').currentTime = arguments[0]", at)
+        until(driver, lambda: second.get_attribute("class") == "now")
+        by(driver, "again").click()
+        by(driver, "words").click()
+        by(driver, "file").send_keys(str(sounds["talk"]))
+        until(driver, lambda: by(driver, "result").is_displayed())
+        assert not driver.find_elements(By.CSS_SELECTOR, "#moments .words")
+
+
+def test_words_are_not_offered_where_the_server_has_none(page):
+    assert not by(page, "words-option").is_displayed()
+
+
 def test_the_api_page_lists_the_routes(page, address):
     page.get(f"{address}/docs")
     until(page, lambda: len(page.find_elements(By.TAG_NAME, "article")) == 4)
     assert "/v1/analyze" in by(page, "routes").text
+
+
+def test_the_script_takes_its_pictures(sounds, tmp_path):
+    script = Path(__file__).parents[1] / "scripts/screenshots.py"
+    command = [sys.executable, str(script), "--out", str(tmp_path), "--audio", str(sounds["talk"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for kind in ("page", "timeline"):
+        for look, wide in (("", 2400), ("-dark", 2400), ("-phone", 780)):
+            with Image.open(tmp_path / f"{kind}{look}.png") as shot:
+                assert shot.width == wide
+                assert len(shot.convert("RGB").getcolors(1 << 20)) > 50
+            assert (tmp_path / f"{kind}{look}.png").stat().st_size < 300_000
 
 
 def test_a_key_is_asked_for(driver):

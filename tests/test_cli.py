@@ -22,7 +22,7 @@ from multimodal_ser.splits import SCHEMES
 
 SMALL = [
     "--network.members", "1", "--network.hidden-dim", "8", "--network.num-heads", "2",
-    "--schedule.epochs", "2", "--jobs", "1",
+    "--schedule.epochs", "2", "--schedule.least-steps", "1", "--jobs", "1",
 ]  # fmt: skip
 
 
@@ -249,7 +249,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path, capsys, feature
     def interrupt(*given, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multimodal_ser.experiments.running.run_one", interrupt)
+    monkeypatch.setattr("multimodal_ser.experiments.running.make_bundle", interrupt)
     code, _, err = ser(capsys, *train(features, tmp_path / "runs", "--model", "audio"))
     assert code == 130
     assert "goes on" in err

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -58,6 +62,32 @@ def agree(model, again, texts=None, off=1e-4):
         np.testing.assert_allclose(b.probabilities, a.probabilities, atol=off)
         assert a.embedding.shape == b.embedding.shape
         assert b.probabilities.dtype == np.float32
+
+
+ASK = """
+import sys, numpy
+from multimodal_ser import load
+load(sys.argv[1]).waves([numpy.zeros(16000, "f4")])
+print([name for name in ("torch", "transformers", "scipy", "rich") if name in sys.modules])
+"""
+FIND = "from multimodal_ser.timeline.segments import make_gate; make_gate('silero')"
+
+
+@pytest.mark.parametrize("program", [ASK, FIND], ids=["model", "speech"])
+def test_onnxruntime_tells_nobody_and_needs_no_torch(program, exported, tmp_path):
+    """Its telemetry writes a database and a file .ses before anything is sent."""
+    if program is FIND and not find_spec("silero_vad"):
+        pytest.skip("the extra 'vad' is not installed")
+    telling = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    ours = {name: value for name, value in os.environ.items() if name not in telling}
+    told = subprocess.run(
+        [sys.executable, "-B", "-c", program, str(exported.file)],
+        env={**ours, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.strip() in ("[]", "")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_log_mel_as_products():

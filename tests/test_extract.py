@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
 from multimodal_ser.errors import EncoderError, FeatureError
-from multimodal_ser.features import FeatureStore, extract, pool_frames
-from multimodal_ser.features.chunks import batches
+from multimodal_ser.features import FeatureHeader, FeatureStore, extract, pool_frames, precision
+from multimodal_ser.features.chunks import Recipe, batches, load_chunks, make_part
 
 DIM = 3
 
@@ -214,3 +216,114 @@ def test_left_over_parts_of_other_settings_are_discarded(tmp_path, caplog):
     with caplog.at_level("INFO"):
         extract(rows, FakeEncoder(), tmp_path / "b", chunk=2, tokens=2)
     assert "discarding" in caplog.text
+
+
+def test_a_recording_is_sorted_with_few_others_at_a_time(tmp_path):
+    """However long the recordings of a chunk are, some batches' worth of sound is held."""
+    rows = made_corpus(tmp_path / "wav", 12, samples=16_000)
+    held = [len(c.items) for c in load_chunks(rows, "audio", 3.0)]
+    assert (sum(held), max(held)) == (12, 3)
+    whole = extract(rows, FakeEncoder(), tmp_path / "a", batch_seconds=0.1)
+    assert list(FeatureStore.open(whole.path).ids) == [row.id for row in rows]
+
+
+def test_parts_hold_what_the_file_will(tmp_path):
+    rows = made_corpus(tmp_path / "wav", 2)
+    header = FeatureHeader("made", "fake", "audio", DIM, 100.0, "ab12", "1,2", 4)
+    made = make_part(Recipe(FakeEncoder(), header, 8.0), rows)
+    assert {array.dtype.str for array in made.arrays.values()} == {"<f2"}
+    assert made.seconds == pytest.approx((1600 + 1920) / 16_000)
+
+
+def test_an_unknown_engine_is_refused_before_anything_is_written(tmp_path):
+    rows = made_corpus(tmp_path / "wav", 2)
+    with pytest.raises(FeatureError, match="unknown engine 'spark'; choose one of: local, ray"):
+        extract(rows, FakeEncoder(), tmp_path / "out", engine="spark")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_extraction_ends_after_the_batch(tmp_path):
+    """One thread meets an interrupt; the others do not go on to the end of their chunks."""
+    rows, calls = made_corpus(tmp_path / "wav", 40), []
+
+    class Stops(FakeEncoder):
+        def __call__(self, items):
+            calls.append(len(items))
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            time.sleep(0.05)
+            return super().__call__(items)
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(rows, Stops(), tmp_path / "out", chunk=20, batch_seconds=0.1, threads=2)
+    assert len(calls) < 15
+
+
+class Inside(FakeEncoder):
+    """Notes how many threads are inside with each batch."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device, self.inside, self.most = device, 0, []
+
+    def __call__(self, items):
+        self.inside += 1
+        for _ in range(20):
+            time.sleep(0.002)
+            most = self.inside
+        self.most.append(most)
+        self.inside -= 1
+        return super().__call__(items)
+
+
+def test_a_gpu_is_given_one_batch_at_a_time(tmp_path):
+    rows, encoder = made_corpus(tmp_path / "wav", 12), Inside("cuda:0")
+    assert extract(rows, encoder, tmp_path / "out", chunk=2, threads=4).done == 12
+    assert encoder.most == [1] * 6
+
+
+def test_threads_share_an_encoder_after_its_first_batch(tmp_path):
+    rows, encoder = made_corpus(tmp_path / "wav", 24), Inside("cpu")
+    extract(rows, encoder, tmp_path / "out", chunk=2, threads=4)
+    assert encoder.most[0] == 1
+    assert max(encoder.most) > 1
+
+
+def test_numbers_of_another_format_do_not_mix(tmp_path):
+    class Half(FakeEncoder):
+        dtype = torch.bfloat16
+
+    rows = made_corpus(tmp_path / "wav", 3)
+    path = extract(rows, Half(), tmp_path).path
+    assert FeatureStore.open(path).header.compute_dtype == "bfloat16"
+    with pytest.raises(FeatureError, match="compute_dtype is 'bfloat16', asked for 'float32'"):
+        extract(rows, FakeEncoder(), tmp_path)
+
+
+def test_a_file_from_before_the_format_was_noted_is_still_read(tmp_path):
+    rows = made_corpus(tmp_path / "wav", 3)
+    path = extract(rows, FakeEncoder(), tmp_path).path
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    text = whole[8 : 8 + length].replace(rb"\"compute_dtype\": \"float32\", ", b"")
+    assert len(text) < length
+    path.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
+    assert FeatureStore.open(path).header.compute_dtype == "float32"
+    again = FakeEncoder()
+    extract(rows, again, tmp_path)
+    assert again.batches == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "native"), [("fma avx512_bf16", True), ("asimd bf16", True), ("avx512f sse2", False)]
+)
+def test_bfloat16_is_the_default_where_the_processor_has_it(tmp_path, monkeypatch, flags, native):
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"model name : bf160\nflags : fpu {flags} vme\n")
+    assert precision.native_bfloat16(info) is native
+    assert not precision.native_bfloat16(tmp_path / "absent")
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: native)
+    expected = "bfloat16" if native else None
+    assert precision.default_dtype("emotion2vec-plus-large", "cpu") == expected
+    assert precision.default_dtype("emotion2vec-plus-large", "cuda") is None
+    assert precision.default_dtype("whisper-tiny", "cpu") is None

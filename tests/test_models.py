@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from made_features import DIMS, made_examples
 from multimodal_ser.config import ModelConfig
-from multimodal_ser.models import MODELS, Dims, Ensemble, SideInput, Standardize
+from multimodal_ser.models import MODELS, Dims, Ensemble, Standardize
 
 CONFIG = ModelConfig(
     members=2, hidden_dim=16, num_heads=2, dropout=0.0, input_dropout=0.0, modality_dropout=0.0
@@ -183,15 +183,15 @@ def test_a_model_of_one_side_does_not_read_the_other(side):
 def test_modality_dropout_hides_one_side_and_never_both(chance):
     examples = made_examples(24, no_text=(3,), no_audio=(6,))
     model = made_model("concat", examples, modality_dropout=chance).train()
-    _, text_mask, _, audio_mask = (tensor.repeat(100, *[1] * (tensor.ndim - 1))
-                                   for tensor in inputs(examples))  # fmt: skip
-    given = {n: SideInput(m[None, ..., None] * 1.0, m[None], m[None].any(2, True) * 1.0)
-             for n, m in (("text", text_mask), ("audio", audio_mask))}  # fmt: skip
-    hidden = model.network._hide(given)
-    assert not hidden["text"].mask[0].equal(hidden["text"].mask[1])  # members draw for themselves
-    text, audio = hidden["text"].mask[0], hidden["audio"].mask[0]
-    for side in hidden.values():  # what is hidden is hidden from both paths
-        assert side.pooled[0, :, 0].bool().equal(side.mask[0].any(1))
+    batch = [tensor.repeat(100, *[1] * (tensor.ndim - 1)) for tensor in inputs(examples)]
+    seen = []
+    mix = model.network.mix
+    model.network.mix = lambda hidden, masks: seen.extend(masks) or mix(hidden, masks)
+    model.each(*batch)
+    masks = dict(zip(("text", "audio"), seen, strict=True))
+    assert not masks["text"][0].equal(masks["text"][1])  # members draw for themselves
+    text, audio = masks["text"][0], masks["audio"][0]
+    _, text_mask, _, audio_mask = batch
     assert (text.any(1) | audio.any(1)).all()
     assert not (text & ~text_mask).any()
     both = text_mask.any(1) & audio_mask.any(1)
@@ -199,6 +199,27 @@ def test_modality_dropout_hides_one_side_and_never_both(chance):
         share = 1 - mine.any(1)[both].float().mean().item()
         assert share == pytest.approx(chance / 2, abs=0.05)
     assert (text.any(1) & audio.any(1))[both].any() == (chance < 1)
+
+
+@every_model
+def test_what_is_hidden_is_hidden_from_every_path(name):
+    examples = made_examples(24)
+    model = made_model(name, examples, modality_dropout=1.0).train()
+    if len(model.sides) == 1:
+        return
+    torch.nn.init.normal_(model.network.classify.linear.weight)
+    seen, mix = [], model.network.mix
+    model.network.mix = lambda hidden, masks: seen.append(masks) or mix(hidden, masks)
+    logits = []
+    for more in (0, 3):
+        torch.manual_seed(0)
+        text, *rest = inputs(examples)
+        logits.append(model.each(text + more * torch.randn(text.shape[2]), *rest).logits)
+        torch.testing.assert_close(seen[0][0], seen[-1][0])
+    hidden = ~seen[0][0].any(2)
+    same = (logits[0] == logits[1]).all(2)
+    assert 0 < hidden.sum() < hidden.numel()
+    assert same.equal(hidden)
 
 
 def test_no_side_is_hidden_from_an_answer():
@@ -220,8 +241,8 @@ def test_standardised_tokens_and_means_have_unit_deviation():
     deviation = (means - standardize.mean).square().mean(0).sqrt()
     torch.testing.assert_close(deviation * standardize.pooled_scale, torch.ones(8))
     side = standardize(tokens, mask)
-    torch.testing.assert_close(side.tokens.square().mean(2), mask * 1.0, rtol=1e-3, atol=0)
-    torch.testing.assert_close(side.pooled.square().mean(1), torch.ones(200), rtol=1e-3, atol=0)
+    torch.testing.assert_close(side.tokens[0].square().mean(2), mask * 1.0, rtol=1e-3, atol=0)
+    torch.testing.assert_close(side.pooled[0].square().mean(1), torch.ones(200), rtol=1e-3, atol=0)
 
 
 @every_model

@@ -186,8 +186,7 @@ def test_fine_tuning_stands_beside_training_from_scratch(place):
     assert found["val"]["UA"]["mean"] is not None
 
 
-def test_few_shots_do_not_read_the_targets_validation_file(place, monkeypatch):
-    monkeypatch.setattr("multimodal_ser.experiments.tuning.FEW_STEPS", 2)
+def test_few_shots_do_not_read_the_targets_validation_file(place):
     assert place.run(paper.FEWSHOT, *paper.SMALL, "--draws", "2", "--batch_size", "64") == 0
     found = place.results("results_fewshot.json")
     assert list(found["percentages"]) == ["10", "20", "50", "100"]

@@ -13,7 +13,7 @@ from made_transfer import MODEL, SETTINGS, config_of, corpus_folder, domain, row
 from multimodal_ser import experiments
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import running
+from multimodal_ser.experiments import bundle
 from multimodal_ser.experiments.protocols import ABLATED, merged, merged_split
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material, pooled
@@ -98,14 +98,15 @@ def test_combined_trains_and_tests_on_all(two, tmp_path):
 
 def test_combined_draws_from_each_corpus_equally_often(two, tmp_path, monkeypatch):
     asked = []
-    fit = running.fit
+    fit_all = bundle.fit_all
 
-    def watched(model, train, *given, groups, **how):
-        asked.append((train.ids, groups))
-        return fit(model, train, *given, groups=groups, **how)
+    def watched(tasks, config):
+        asked.extend((task.train.ids, task.groups) for task in tasks)
+        return fit_all(tasks, config)
 
-    monkeypatch.setattr(running, "fit", watched)
+    monkeypatch.setattr(bundle, "fit_all", watched)
     experiments.combined(two, **MODEL, out=tmp_path, jobs=1)
+    assert len(asked) == 2
     for ids, groups in asked:
         names = [key.split("/")[0] for key in ids]
         assert [("first", "second")[group] for group in groups] == names

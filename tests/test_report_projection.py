@@ -24,8 +24,8 @@ def made(tmp_path_factory):
     """A source, a target whose features are shifted, and runs with and without adaptation."""
     root = tmp_path_factory.mktemp("pair")
     folders = [
-        made_folder(root / "features", made_rows(24, 3, corpus=name), ("audio",), seed=seed)
-        for name, seed in (("mine", 0), ("yours", 1))
+        made_folder(root / "features", made_rows(24, 3, corpus=name), ("audio",), shift=shift)
+        for name, shift in (("mine", 0), ("yours", 3))
     ]
     materials = [load_material(folder, LABELS) for folder in folders]
     splits = [make_split(one.utterances, "speaker") for one in materials]
@@ -38,7 +38,7 @@ def made(tmp_path_factory):
         model="audio",
         seeds=1,
         network=ModelConfig(members=1, hidden_dim=8, num_heads=2),
-        schedule=TrainConfig(epochs=1, batch_size=12),
+        schedule=TrainConfig(epochs=20, batch_size=12, least_steps=1),
         out=root / "runs",
         jobs=1,
     )

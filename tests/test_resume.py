@@ -18,7 +18,7 @@ from multimodal_ser.features import extract
 from test_extract import FakeEncoder, made_corpus
 
 WORKER = """
-    import sys, time
+    import sys, time, torch  # torch before any fork: importing it in every child takes minutes
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     from multimodal_ser.corpora.utterance import read_manifest

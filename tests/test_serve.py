@@ -17,6 +17,7 @@ from made_sound import tone
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app
 from multimodal_ser.serve.middleware import JsonFormatter
+from multimodal_ser.timeline import Word
 
 WAV = encoded(tone(1.0, hertz=600))
 WAV_TYPE = {"Content-Type": "audio/wav"}
@@ -32,9 +33,9 @@ def client(app):
     return httpx.AsyncClient(transport=transport, base_url="http://here", timeout=20)
 
 
-def ask(method, address, settings=None, predictor=None, **how):
+def ask(method, address, settings=None, predictor=None, words=None, **how):
     async def one():
-        app = create_app(predictor or MadePredictor(), settings or Settings())
+        app = create_app(predictor or MadePredictor(), settings or Settings(), words=words)
         async with client(app) as http:
             return await http.request(method, address, **how)
 
@@ -76,6 +77,27 @@ def test_analyses_over_time():
     labels = [one["label"] for one in told["segments"]]
     assert [labels[0], labels[-1]] == ["disgust", "happiness"]
     assert told["track"]
+
+
+def said(samples):
+    """A word near the beginning of what is heard, and one near its end."""
+    end = len(samples) / 16_000
+    return [Word(0.5, 0.9, "oh"), Word(end - 0.9, end - 0.5, "well")]
+
+
+def test_words_where_they_are_asked_for():
+    how = {"content": encoded(melody(200, 600)), "headers": WAV_TYPE}
+    told = ask("POST", "/v1/analyze?words=true", words=said, **how).json()
+    assert [one["text"] for one in told["segments"]] == ["oh", "well"]
+    assert [one["text"] for one in told["words"]] == ["oh", "well"]
+    start, end = told["segments"][1]["start"], told["segments"][1]["end"]
+    assert start < told["words"][1]["start"] < told["words"][1]["end"] < end
+    unasked = ask("POST", "/v1/analyze", words=said, **how).json()
+    assert (unasked["words"], unasked["segments"][0]["text"]) == ([], None)
+    refused = ask("POST", "/v1/analyze?words=true", **how)
+    refusal(refused, 422, "unreadable", "words=true", "--words")
+    assert ask("GET", "/v1/models", words=said).json()["words"] is True
+    assert ask("GET", "/v1/models").json()["words"] is False
 
 
 def test_models_limits_card_and_health():

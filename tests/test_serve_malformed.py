@@ -135,7 +135,6 @@ def test_malformed_requests(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    # silero's onnxruntime leaves a file of its own in the temporary folder
     monkeypatch.setattr("multimodal_ser.timeline.segments.has_silero", lambda: False)
     opened = set()
     sys.addaudithook(lambda event, given: writes(event, given, opened))

@@ -28,7 +28,7 @@ from made_server import MadePredictor
 import multimodal_ser.predict
 from multimodal_ser.cli import main
 
-multimodal_ser.predict.load = lambda model, device: MadePredictor(1.0)
+multimodal_ser.predict.load = lambda model, **_: MadePredictor(1.0)
 sys.exit(main(["serve", "--port", sys.argv[1]]))
 """
 HEADERS = {"Content-Type": "audio/wav"}
@@ -79,7 +79,7 @@ def test_a_running_request_is_finished_when_told_to_stop():
 
 
 def test_an_address_in_use_is_an_error(monkeypatch, capsys):
-    monkeypatch.setattr("multimodal_ser.predict.load", lambda model, device: MadePredictor())
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda model, **_: MadePredictor())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
     assert "choose another --host or --port" in capsys.readouterr().err
@@ -87,7 +87,7 @@ def test_an_address_in_use_is_an_error(monkeypatch, capsys):
 
 def test_options_reach_the_server(monkeypatch, capsys):
     ran = []
-    monkeypatch.setattr("multimodal_ser.predict.load", lambda model, device: MadePredictor())
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda model, **_: MadePredictor())
     monkeypatch.setattr("multimodal_ser.serve.run", lambda app, host, port: ran.append((app, port)))
     monkeypatch.setenv("SER_KEY", "sesame")
     options = "--port 9 --max-mb 3 --max-seconds 4 --concurrency 5 --no-batching"

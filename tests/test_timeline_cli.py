@@ -15,8 +15,9 @@ from made_timeline import RATE, Pitch, recording
 from multimodal_ser.audio import read_audio
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
+from multimodal_ser.timeline import Word
 from multimodal_ser.timeline.live import microphone
-from multimodal_ser.timeline.words import Recogniser, pieces
+from multimodal_ser.timeline.words import Recogniser, pieces, shared_out
 
 CLIP = Path(__file__).parents[2] / "shared/data/cremad/AudioWAV/1001_DFA_ANG_XX.wav"
 SOUND = recording(1.0, (4.0, "anger"), 1.0, (2.0, "sadness"), 1.0)
@@ -150,6 +151,30 @@ def test_recognising_needs_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(SerError, match=r"multimodal-ser\[asr\]"):
         Recogniser()
+
+
+def test_parts_of_words_are_one_word(monkeypatch):
+    told = [(0.0, 0.4, " eleven"), (0.4, 0.5, " o"), (0.5, 0.9, "'clock."), (0.9, 9.0, "  ")]
+    parts = [SimpleNamespace(start=a, end=b, word=text) for a, b, text in told]
+    network = SimpleNamespace(transcribe=lambda *_, **__: ([SimpleNamespace(words=parts)], None))
+    module = SimpleNamespace(WhisperModel=lambda *_, **__: network)
+    monkeypatch.setitem(sys.modules, "faster_whisper", module)
+    words = Recogniser("made")(np.zeros(RATE, "f4"))
+    assert words == [Word(0.0, 0.4, "eleven"), Word(0.4, 0.9, "o'clock.")]
+
+
+def test_a_last_word_in_the_pause_stays_with_its_sentence():
+    """As whisper-tiny times them: `jacket.` lies nearer to the speech that follows."""
+    told = [(5.3, 6.0, "forget"), (6.0, 7.4, "a"), (7.4, 7.5, "jacket."), (7.6, 7.9, "It's")]
+    words = [Word(*one) for one in told]
+    stretches = [
+        (SimpleNamespace(start=round(a * RATE)), b * RATE) for a, b in ((5.3, 6.8), (8, 9))
+    ]
+    found = list(shared_out(words, stretches))
+    assert [place for place, _ in found] == [0, 0, 0, 1]
+    assert [word.text for _, word in found] == [word.text for word in words]
+    assert all(5.3 <= word.start < word.end <= 6.8 for place, word in found if place == 0)
+    assert found[-1][1].start == 8
 
 
 @pytest.mark.skipif(not CLIP.is_file(), reason="CREMA-D is not there")

@@ -1,6 +1,7 @@
 """Fine-tuning and few shots: where they begin, what stays frozen, and whose labels they see."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -180,24 +181,22 @@ def test_a_class_that_the_targets_few_lack_is_survived(pair, tmp_path):
 
 
 def test_an_interrupted_fewshot_goes_on_where_it_was(pair, few, tmp_path, monkeypatch):
-    fits, fit = [], running._fit
+    fits, make = [], running.make_bundle
 
-    def counted(config, *given):
-        if len(fits) == 3:
+    def counted(bench, plans, allowed=3):
+        if len(fits) >= allowed:
             raise KeyboardInterrupt
-        fits.append(config.folder)
-        return fit(config, *given)
+        fits.extend(item.config.folder for item in plans)
+        return make(bench, plans)
 
-    monkeypatch.setattr(running, "_fit", counted)
+    monkeypatch.setattr(running, "make_bundle", counted)
     how = {**MODEL, **FEW, "out": tmp_path, "jobs": 1}
     with pytest.raises(KeyboardInterrupt):
         experiments.fewshot(*pair, **how)
     left = sorted(path.parent.name for path in tmp_path.glob("*/config.json"))
     assert left == sorted(fits)
     assert all(is_complete(tmp_path / name) for name in left)
-    monkeypatch.setattr(
-        running, "_fit", lambda config, *given: fits.append(config.folder) or fit(config, *given)
-    )
+    monkeypatch.setattr(running, "make_bundle", partial(counted, allowed=10**9))
     made = experiments.fewshot(*pair, **how)
     assert len(fits) == len(set(fits)) == len(few) + 1
     for before, after in zip(few, made, strict=True):

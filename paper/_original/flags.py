@@ -42,6 +42,7 @@ class Flags:
         members: small networks side by side; the original has 1.
         epochs: passes over the training part at most.
         patience: epochs without a better validation UA before stopping.
+        least_steps: steps to take at least, whatever `epochs` says.
         batch_size: utterances a step.
         learning_rate: AdamW's peak rate.
         weight_decay: AdamW's decoupled decay.
@@ -62,6 +63,7 @@ class Flags:
     members: int = NETWORK.members
     epochs: int = SCHEDULE.epochs
     patience: int = SCHEDULE.patience
+    least_steps: int = SCHEDULE.least_steps
     batch_size: int = SCHEDULE.batch_size
     learning_rate: float = SCHEDULE.learning_rate
     weight_decay: float = SCHEDULE.weight_decay

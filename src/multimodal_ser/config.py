@@ -28,7 +28,7 @@ class ModelConfig:
             begins as a linear probe and learns only what the probe misses.
     """
 
-    members: int = 4
+    members: int = 2
     hidden_dim: int = 96
     num_layers: int = 1
     num_heads: int = 4
@@ -64,18 +64,18 @@ class TrainConfig:
         average: decay a step of the running average of the weights, which is what is evaluated
             and kept; 0 keeps the last step's weights.
         least_steps: steps to take at least: a small training part is passed over more often than
-            `epochs`, with as much more patience. None leaves it to the experiment.
+            `epochs`, with as much more patience.
     """
 
-    epochs: int = 20
-    patience: int = 20
+    epochs: int = 5
+    patience: int = 5
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
     class_weights: bool = True
     average: float = 0.98
-    least_steps: int | None = None
+    least_steps: int = 160
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ class Batch(NamedTuple):
     audio_mask: Tensor
     label: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(part.to(device) for part in self))
+
 
 @dataclass(frozen=True)
 class Side:
@@ -139,24 +143,18 @@ class Examples:
         """The same utterances without their labels."""
         return Unlabelled(self.text, self.audio)
 
-    def batches(
-        self,
-        size: int,
-        generator: torch.Generator | None = None,
-        groups: Tensor | None = None,
-    ) -> Iterator[Batch]:
-        """All rows once, shuffled where a generator is given.
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All rows in their order."""
+        return map(self.batch, torch.split(torch.arange(len(self)), size))
+
+    def order(self, generator: torch.Generator, groups: Tensor | None = None) -> Tensor:
+        """An epoch's rows [N], shuffled.
 
         With groups [N], as many rows in all, but equally many of every group: large groups are
         drawn from without replacement, small ones again and again.
         """
-        order = torch.arange(len(self))
-        if generator is not None:
-            order = torch.randperm(len(self), generator=generator)
-        if groups is not None:
-            order = _balanced(order, groups)
-        for start in range(0, len(order), size):
-            yield self.batch(order[start : start + size])
+        order = torch.randperm(len(self), generator=generator)
+        return order if groups is None else _balanced(order, groups)
 
 
 def _balanced(order: Tensor, groups: Tensor) -> Tensor:

@@ -8,6 +8,9 @@ large ones. They share nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -25,11 +28,15 @@ class Output(NamedTuple):
 
 
 class SideInput(NamedTuple):
-    """One side as the networks read it: tokens [B, T, D], mask [B, T], their pooled mean [B, D]."""
+    """One side as the networks read it, R batches side by side: each is read by M / R networks.
+
+    Tokens [R, B, T, D], mask [R, B, T], their pooled mean [R, B, D]; no mean where there is but
+    one token, which is the same.
+    """
 
     tokens: Tensor
     mask: Tensor
-    pooled: Tensor
+    pooled: Tensor | None
 
 
 class Standardize(nn.Module):
@@ -59,14 +66,17 @@ class Standardize(nn.Module):
         self.mean.copy_((x * weight).sum((0, 1)) / count)
         deviation = (((x - self.mean) * weight).square().sum((0, 1)) / count).sqrt()
         self.scale.copy_(inverse(deviation, self.mean))
-        deviation = (pooled - self.mean).square().mean(0).sqrt()
+        if x.shape[1] > 1:
+            deviation = (pooled - self.mean).square().mean(0).sqrt()
         self.pooled_scale.copy_(inverse(deviation, self.mean))
 
     def forward(self, x: Tensor, mask: Tensor) -> SideInput:
-        """Tokens x [B, T, D], mask [B, T] → the side's input, zero where masked."""
+        """Tokens x [B, T, D], mask [B, T] → the side's input with R = 1, zero where masked."""
+        tokens = unit_power((x - self.mean) * self.scale * mask[..., None])[None]
+        if x.shape[1] == 1 and self.scale.equal(self.pooled_scale):
+            return SideInput(tokens, mask[None], None)
         pooled = (masked_mean(x, mask) - self.mean) * self.pooled_scale * mask.any(1, keepdim=True)
-        tokens = (x - self.mean) * self.scale * mask[..., None]
-        return SideInput(unit_power(tokens), mask, unit_power(pooled))
+        return SideInput(tokens, mask[None], unit_power(pooled)[None])
 
 
 def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
@@ -94,17 +104,47 @@ def unit_power(x: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], eps=1e-5)
 
 
+_generators: ContextVar[Sequence[torch.Generator | None]] = ContextVar("gens", default=(None,))
+
+
+@contextmanager
+def drawing(generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Inside, R runs that are trained as one draw at random each from a generator of its own.
+
+    So a run's dropout is the same whichever others it is trained beside.
+    """
+    token = _generators.set(generators)
+    try:
+        yield
+    finally:
+        _generators.reset(token)
+
+
 def keep(shape: tuple[int, ...], share: float, device: torch.device) -> Tensor:
     """Dropout's factors: 0 for about `share` of the entries, else what keeps their mean at 1.
 
     Eight entries come of one draw: torch draws each by itself, which is a third of a small
     network's training. The share is rounded to a 256th.
     """
-    count = math.prod(shape)
-    bits = torch.empty(-(-count // 8), dtype=torch.int64, device=device).random_(-(2**63), None)
+    runs = _generators.get()
+    count = math.prod(shape) // len(runs)
+    bits = torch.empty(len(runs), -(-count // 8), dtype=torch.int64, device=device)
+    for own, generator in zip(bits, runs, strict=True):
+        own.random_(-(2**63), None, generator=generator)
     dropped = min(255, round(256 * share))
-    kept = bits.view(torch.uint8)[:count].view(shape) >= dropped
-    return kept.float().mul_(256 / (256 - dropped))
+    drawn = bits.view(torch.uint8)[:, :count].reshape(shape)
+    # straight into floats: by way of booleans it takes four times as long
+    kept = torch.ge(drawn, dropped, out=torch.empty(shape, device=device))
+    return kept.mul_(256 / (256 - dropped))
+
+
+def uniform(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Numbers from 0 to 1, drawn as `keep` draws."""
+    runs = _generators.get()
+    drawn = torch.empty(len(runs), math.prod(shape) // len(runs), device=device)
+    for own, generator in zip(drawn, runs, strict=True):
+        own.uniform_(generator=generator)
+    return drawn.view(shape)
 
 
 class Dropout(nn.Module):
@@ -167,16 +207,21 @@ class Project(nn.Module):
         self.norm = LayerNorm(count, config.hidden_dim)
 
     def forward(self, side: SideInput) -> tuple[Tensor, Tensor]:
-        """A side's input → hidden [M, B, T, H], pooled input [M, B, D] without what is hidden."""
-        count = len(self.linear.weight)
+        """A side's R batches → hidden [M, B, T, H], pooled input [M, B, D] without what is hidden.
+
+        Where there is no pooled input, the only token is it.
+        """
+        count, (runs, items, *_, dim) = len(self.linear.weight), side.tokens.shape
+        read = [x[:, None] for x in (side.tokens, side.pooled) if x is not None]
         if self.training and self.hidden_share:
             # One draw a feature, item and network: what is hidden is hidden in every token.
-            shape = (count, *side.pooled.shape[-2:])
-            shown = keep(shape, self.hidden_share, side.pooled.device)
-            tokens, pooled = side.tokens * shown[:, :, None], side.pooled * shown
+            kept = keep((count, items, dim), self.hidden_share, side.tokens.device)
+            kept = kept.view(runs, -1, items, dim)
+            read = [own * x for own, x in zip((kept[..., None, :], kept), read, strict=False)]
         else:
-            tokens, pooled = (x.expand(count, *x.shape[1:]) for x in (side.tokens, side.pooled))
-        return self.norm(self.linear(tokens)), pooled
+            read = [x.expand(-1, count // runs, *x.shape[2:]) for x in read]
+        tokens, *pooled = (x.flatten(0, 1) for x in read)
+        return self.norm(self.linear(tokens)), pooled[0] if pooled else tokens[:, :, 0]
 
 
 class Attend(nn.Module):
@@ -200,24 +245,70 @@ class Attend(nn.Module):
         self.drop = Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
-        """Queries x [M, B, Q, H], keys [M, B, K, H], key_mask [1 or M, B, K] → [M, B, Q, H]."""
-        m, b, q, h = x.shape
-        keys = torch.cat([self.empty.expand(m, b, 1, h), self.norm_key(keys)], 2)
-        k = keys.shape[2]
-        mask = F.pad(key_mask, (1, 0), value=True)[:, :, None, None].expand(m, b, 1, 1, k)
+        """Queries x [M, B, Q, H], keys [M, B, K, H], key_mask [M, B, K] → [M, B, Q, H]."""
+        keys = self.norm_key(keys)
+        attended = self.attended(
+            self.query(self.norm_query(x)),
+            (self.key(self.empty), self.value(self.empty)),
+            (self.key(keys), self.value(keys)),
+            key_mask,
+        )
+        x = x + self.drop(self.out(attended))
+        mixed: Tensor = x + self.drop(self.ff(self.norm_ff(x)))
+        return mixed
+
+    def attended(
+        self,
+        query: Tensor,
+        empty: tuple[Tensor, Tensor],
+        real: tuple[Tensor, Tensor],
+        mask: Tensor,
+    ) -> Tensor:
+        """Softmax attention of queries [M, B, Q, H] to the empty key and K real ones, in heads.
+
+        Args:
+            query: [M, B, Q, H].
+            empty: key and value [M, 1, 1, H].
+            real: keys and values [M, B, K, H].
+            mask: True for real keys [M, B, K].
+        """
+        m, b, q, h = query.shape
+        k = mask.shape[2]
+        if k == 1:
+            return self.gated(query, empty, real, mask)
 
         def split(vectors: Tensor, steps: int) -> Tensor:
             return vectors.view(m * b, steps, self.heads, h // self.heads).transpose(1, 2)
 
+        keys, values = (
+            torch.cat([first.expand(m, b, 1, h), rest], 2)
+            for first, rest in zip(empty, real, strict=True)
+        )
         attended = F.scaled_dot_product_attention(
-            split(self.query(self.norm_query(x)), q),
-            split(self.key(keys), k),
-            split(self.value(keys), k),
-            attn_mask=mask.reshape(m * b, 1, 1, k),
+            split(query, q),
+            split(keys, k + 1),
+            split(values, k + 1),
+            attn_mask=F.pad(mask, (1, 0), value=True).view(m * b, 1, 1, k + 1),
         )  # (M·B, heads, Q, H / heads)
-        x = x + self.drop(self.out(attended.transpose(1, 2).reshape(m, b, q, h)))
-        mixed: Tensor = x + self.drop(self.ff(self.norm_ff(x)))
-        return mixed
+        return attended.transpose(1, 2).reshape(m, b, q, h)
+
+    def gated(
+        self,
+        query: Tensor,
+        empty: tuple[Tensor, Tensor],
+        real: tuple[Tensor, Tensor],
+        mask: Tensor,
+    ) -> Tensor:
+        """`attended` to one real key: a softmax over two is the sigmoid of their difference."""
+        dim = query.shape[-1] // self.heads
+
+        def split(vectors: Tensor) -> Tensor:
+            return vectors.view(*vectors.shape[:-1], self.heads, dim)
+
+        score = split(query * (real[0] - empty[0])).sum(-1) / math.sqrt(dim)
+        share = score.sigmoid() * mask[..., None]  # (M, B, Q, heads)
+        difference = split(real[1] - empty[1])
+        return empty[1] + (share[..., None] * difference).flatten(-2)
 
 
 class AttentivePool(nn.Module):
@@ -228,7 +319,7 @@ class AttentivePool(nn.Module):
         self.score = Linear(count, dim, 1, bias=False)  # softmax ignores a shift
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Tokens x [M, B, T, H], mask [1 or M, B, T] → [M, B, H]."""
+        """Tokens x [M, B, T, H], mask [M, B, T] → [M, B, H]."""
         score: Tensor = self.score(x)[..., 0].masked_fill(~mask, -1e4)
         return ((score.softmax(2) * mask)[..., None] * x).sum(2)
 
@@ -253,10 +344,22 @@ class Classifier(nn.Module):
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
 
-    def forward(self, sides: list[Tensor], pooled: list[Tensor]) -> Output:
-        """Sides [M, B, H] each and pooled inputs [M, B, D] each → logits and embedding."""
+    def forward(
+        self, sides: list[Tensor], pooled: list[Tensor], shown: Sequence[Tensor | None]
+    ) -> Output:
+        """Sides and pooled inputs → logits and embedding.
+
+        Args:
+            sides: [M, B, H] each.
+            pooled: [M, B, D] each.
+            shown: 0 for items whose whole side is hidden [M, B, 1] each.
+        """
         embedding = self.mlp(torch.cat(sides, 2))
         logits = self.out(embedding)
         if self.linear is not None:
-            logits = logits + self.linear(torch.cat(pooled, 2))
+            weights = torch.split(self.linear.weight, [vectors.shape[2] for vectors in pooled], 1)
+            logits = logits + self.linear.bias
+            for vectors, weight, own in zip(pooled, weights, shown, strict=True):
+                product = torch.bmm(vectors, weight)
+                logits = logits + (product if own is None else product * own)
         return Output(logits, embedding)

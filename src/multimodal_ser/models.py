@@ -7,7 +7,7 @@ part's statistics, so a saved model needs nothing beside itself. MODELS is the r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from multimodal_ser.layers import (
     Project,
     SideInput,
     Standardize,
+    uniform,
 )
 
 
@@ -49,31 +50,27 @@ class Fusion(nn.Module):
         self.classify = Classifier(self.count, len(self.sides), pooled_dim, dims.classes, config)
 
     def forward(self, inputs: dict[str, SideInput]) -> Output:
-        """Inputs by side, [1 or M, B, …] → logits [M, B, C], embedding [M, B, H]."""
+        """R batches by side, R a divisor of M → logits [M, B, C], embedding [M, B, H].
+
+        The first M / R networks read the first batch, and so on.
+        """
+        given = [inputs[name] for name in self.sides]
+        masks = [side.mask.repeat_interleave(self.count // len(side.mask), 0) for side in given]
+        shown: Sequence[Tensor | None] = [None] * len(given)
         if self.training and self.modality_dropout:
-            inputs = self._hide(inputs)
-        hidden, pooled = zip(
-            *(self.project[name](inputs[name]) for name in self.sides), strict=True
-        )
-        masks = [inputs[name].mask for name in self.sides]
-        output: Output = self.classify(self.mix(list(hidden), masks), list(pooled))
+            shown = self._shown(masks)
+            masks = [mask & own for mask, own in zip(masks, shown, strict=True)]
+        parts = zip(self.sides, given, strict=True)
+        hidden, pooled = zip(*(self.project[name](side) for name, side in parts), strict=True)
+        output: Output = self.classify(self.mix(list(hidden), masks), list(pooled), shown)
         return output
 
-    def _hide(self, inputs: dict[str, SideInput]) -> dict[str, SideInput]:
-        """Hides one side of some items; never the only one that an item has."""
-        rows = inputs["text"].mask.shape[1]
-        draw = torch.rand(self.count, rows, 1, device=inputs["text"].mask.device)
-        has = {name: side.mask.any(2, keepdim=True) for name, side in inputs.items()}
+    def _shown(self, masks: list[Tensor]) -> list[Tensor]:
+        """Hides one side of some items, [M, B, 1] each; never the only one that an item has."""
+        draw = uniform((*masks[0].shape[:2], 1), masks[0].device)
+        text, audio = (mask.any(2, keepdim=True) for mask in masks)
         half = self.modality_dropout / 2
-        keep = {"text": (draw >= half) | ~has["audio"], "audio": (draw < 1 - half) | ~has["text"]}
-        return {
-            name: SideInput(
-                side.tokens * keep[name][..., None],
-                side.mask & keep[name],
-                side.pooled * keep[name],
-            )
-            for name, side in inputs.items()
-        }
+        return [(draw >= half) | ~audio, (draw < 1 - half) | ~text]
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
@@ -92,23 +89,17 @@ class Concat(Fusion):
         return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
 
 
-class SelfAttention(Fusion):
+class SelfAttention(Concat):
     """Each side attends to itself, then is pooled."""
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
         self.own = nn.ModuleList(Attend(self.count, config) for _ in self.sides)
-        self.pool = nn.ModuleList(AttentivePool(self.count, config.hidden_dim) for _ in self.sides)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
-        hidden = [own(x, x, mask) for own, x, mask in zip(self.own, hidden, masks, strict=True)]
-        hidden = self.cross(hidden, masks)
-        return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
-
-    def cross(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Nothing passes between the sides."""
-        return hidden
+        own = zip(self.own, hidden, masks, strict=True)
+        return super().mix([attend(x, x, mask) for attend, x, mask in own], masks)
 
 
 class Text(SelfAttention):
@@ -123,8 +114,11 @@ class Audio(SelfAttention):
     sides = ("audio",)
 
 
-class CrossAttention(SelfAttention):
-    """Each side attends to itself, then to the other, `num_layers` times, both ways at once."""
+class CrossAttention(Concat):
+    """Each side attends to the other, `num_layers` times, both ways at once, then is pooled.
+
+    A side's tokens have attended to each other in its encoder already.
+    """
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
@@ -132,12 +126,12 @@ class CrossAttention(SelfAttention):
         self.text_from_audio = nn.ModuleList(Attend(self.count, config) for _ in blocks)
         self.audio_from_text = nn.ModuleList(Attend(self.count, config) for _ in blocks)
 
-    def cross(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Bidirectional: both sides are updated from the other's state before the block."""
         text, audio = hidden
         for to_text, to_audio in zip(self.text_from_audio, self.audio_from_text, strict=True):
             text, audio = to_text(text, audio, masks[1]), to_audio(audio, text, masks[0])
-        return [text, audio]
+        return super().mix([text, audio], masks)
 
 
 class Ensemble(nn.Module):
@@ -191,9 +185,8 @@ class Ensemble(nn.Module):
 def standardized(
     parts: nn.ModuleDict, given: Mapping[str, tuple[Tensor, Tensor]]
 ) -> dict[str, SideInput]:
-    """Tokens [B, T, D] and mask [B, T] by side → what all members of a network read, [1, B, …]."""
-    sides = {name: part(*given[name]) for name, part in parts.items()}
-    return {name: SideInput(*(part[None] for part in side)) for name, side in sides.items()}
+    """Tokens [B, T, D] and mask [B, T] by side → what all members of a network read."""
+    return {name: part(*given[name]) for name, part in parts.items()}
 
 
 MODELS: dict[str, type[Fusion]] = {

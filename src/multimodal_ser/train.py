@@ -1,13 +1,13 @@
 """config, Examples → a fitted model: the visible loop.
 
 `fit` is given a training and a validation part and nothing else: it cannot reach a test part.
+`fit_all` computes several trainings as one, which differ in seed, data or start.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multimodal_ser import metrics
-from multimodal_ser.adapt import ADAPTERS
-from multimodal_ser.config import AdaptConfig, TrainConfig
-from multimodal_ser.data import Examples, Sides, Unlabelled
-from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.layers import Output
+from multimodal_ser.alignment import Adaptation, Alignment, aligned
+from multimodal_ser.config import TrainConfig
+from multimodal_ser.data import Examples, Unlabelled
+from multimodal_ser.layers import Output, SideInput, drawing
 from multimodal_ser.models import Ensemble, standardized
+from multimodal_ser.schedule import EarlyStopping, WeightAverage, class_weights, rate
+from multimodal_ser.stack import Stack
 
 EVALUATION_BATCH = 512
 TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
@@ -37,11 +38,26 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """What to align a network with while it learns, and how."""
+class Task:
+    """What one training is given.
 
-    config: AdaptConfig
-    target: Unlabelled
+    Attributes:
+        model: it is trained in place; parameters that ask for no gradient stay as they are.
+        train: what it learns from; its statistics standardise the inputs.
+        validation: what picks the epoch, by `EarlyStopping`.
+        seed: of the data order and of dropout.
+        adaptation: a target without labels; the model returned is the target's, with the
+            target's statistics where the adaptation standardises by them.
+        groups: of which group, such as a corpus, each training row is [N]; an epoch then draws
+            equally often from every group.
+    """
+
+    model: Ensemble
+    train: Examples
+    validation: Examples
+    seed: int
+    adaptation: Adaptation | None = None
+    groups: Tensor | None = None
 
 
 def fit(
@@ -50,205 +66,180 @@ def fit(
     validation: Examples,
     config: TrainConfig,
     seed: int,
-    on_epoch: Callable[[], None] = lambda: None,
     *,
     adaptation: Adaptation | None = None,
     groups: Tensor | None = None,
 ) -> Fitted:
     """Fits a network and keeps the epoch that the validation part picks.
 
-    Parameters that ask for no gradient stay as they are.
-
     Args:
-        model: it is trained in place.
-        train: what it learns from; its statistics standardise the inputs.
-        validation: what picks the epoch, by `EarlyStopping`.
+        model: as the others but `config`, see `Task`.
+        train: what it learns from.
+        validation: what picks the epoch.
         config: the schedule.
         seed: of the data order and of dropout.
-        on_epoch: called after each epoch.
-        adaptation: a target without labels; the model returned is the target's, with the
-            target's statistics where the adaptation standardises by them.
-        groups: of which group, such as a corpus, each training row is [N]; an epoch then draws
-            equally often from every group.
+        adaptation: a target without labels.
+        groups: of the training rows.
     """
-    torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    fit_inputs(model, train)
-    weights = class_weights(train.label, model.classes, config.class_weights, groups)
-    alignment = Alignment(model, adaptation, config.batch_size, seed) if adaptation else None
-    learning = [*model.parameters(), *(alignment.adapters.parameters() if alignment else ())]
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in learning if parameter.requires_grad],
-        config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    steps = math.ceil(len(train) / config.batch_size)
-    epochs = max(config.epochs, math.ceil((config.least_steps or 0) / steps))
-    total = epochs * steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
-    average = WeightAverage(model, config.average)
-    patience = math.ceil(config.patience * epochs / config.epochs)
-    stopping = EarlyStopping(patience, len(validation))
-    history: list[dict[str, Any]] = []
-    for epoch in range(epochs):
-        model.train()
-        losses = []
-        for batch in train.batches(config.batch_size, order, groups):
-            each = model.each(*batch[:4])  # (members, B, C), (members, B, H)
-            loss = model.network.count * F.cross_entropy(
-                each.logits.flatten(0, 1),
-                batch.label.repeat(model.network.count),
-                weights,
-                label_smoothing=config.label_smoothing,
-            )
-            if alignment:
-                loss = loss + alignment.loss(aligned(each), schedule.last_epoch / total)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            average.update(model)
-            losses.append(loss.item())
-        ua, validation_loss = evaluate(average.model, validation)
-        row = {"epoch": epoch, "train_loss": float(np.mean(losses)), "validation_ua": ua}
-        history.append({**row, "validation_loss": validation_loss})
-        on_epoch()
-        if stopping.stops_after(epoch, ua, average.model):
-            break
-    model.load_state_dict(stopping.state)
-    calibrate(model, validation)
-    if alignment:
-        model.standardize.load_state_dict(alignment.standardize.state_dict())
-    return Fitted(model.eval(), history)
+    return fit_all([Task(model, train, validation, seed, adaptation, groups)], config)[0]
+
+
+def fit_all(tasks: Sequence[Task], config: TrainConfig) -> list[Fitted]:
+    """Fits several networks of one shape by the same products, each as `fit` would alone.
+
+    Each has its own data order, dropout, clipping, learning rate and early stopping; one that
+    has stopped leaves the others. The results differ from `fit`'s by rounding alone.
+
+    Args:
+        tasks: their models have one kind and size and train the same parameters, their features
+            have one number of tokens, and all or none of them align.
+        config: the schedule.
+    """
+    runs = [_Run(task, config) for task in tasks]
+    going = runs
+    while going:
+        stack = Stack([run.model.network for run in going])
+        while not any(run.stopped for run in going):
+            _epoch(going, stack)
+        stack.release()
+        going = [run for run in going if not run.stopped]
+    return [run.finish() for run in runs]
+
+
+def _epoch(runs: Sequence[_Run], stack: Stack) -> None:
+    """One epoch of every run. One that has fewer steps computes along, unused, at the end."""
+    stack.network.train()
+    for run in runs:
+        run.begin()
+    for place in range(max(len(run.batches) for run in runs)):
+        with drawing([run.draws() for run in runs]):
+            outputs = stack([run.inputs(place) for run in runs])
+            aimed = [run.aimed(place) for run in runs if run.alignment]
+            targets = stack(aimed) if aimed else [None] * len(runs)
+        busy = [place < len(run.batches) for run in runs]
+        parts = zip(runs, outputs, targets, busy, strict=True)
+        losses = [run.loss(place, mine, other) for run, mine, other, learns in parts if learns]
+        stack.backward(torch.stack(losses).sum())
+        for run, learns in zip(runs, busy, strict=True):
+            if learns:
+                run.step()
+    for run in runs:
+        run.judge()
+
+
+class _Run:
+    """One of several trainings: all that is its own."""
+
+    def __init__(self, task: Task, config: TrainConfig) -> None:
+        self.model = model = task.model
+        self.task, self.config = task, config
+        self.device = model.temperature.device
+        fit_inputs(model, task.train)
+        weights = class_weights(task.train.label, model.classes, config.class_weights, task.groups)
+        self.weights = weights.to(self.device)
+        self.size = config.batch_size
+        torch.manual_seed(task.seed)
+        target = (
+            Alignment(model, task.adaptation, self.size, task.seed) if task.adaptation else None
+        )
+        self.statistics = target.standardize if target else model.standardize
+        self.alignment = target if target and target.aligns else None
+        adapters = self.alignment.adapters.parameters() if self.alignment else ()
+        self.optimizer = torch.optim.AdamW(
+            [p for p in (*model.parameters(), *adapters) if p.requires_grad],
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        steps = math.ceil(len(task.train) / self.size)
+        self.epochs = max(config.epochs, math.ceil(config.least_steps / steps))
+        self.total = total = self.epochs * steps
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: rate(step, total)
+        )
+        self.average = WeightAverage(model, config.average)
+        patience = math.ceil(config.patience * self.epochs / config.epochs)
+        self.stopping = EarlyStopping(patience, len(task.validation))
+        self.order = torch.Generator().manual_seed(task.seed)
+        self.random = torch.Generator(self.device)
+        self.history: list[dict[str, Any]] = []
+        self.stopped = False
+        self.taken = 0
+        self.losses: list[Tensor] = []
+        self.batches: Sequence[Tensor] = []
+        self.target: dict[str, SideInput] = {}
+
+    def begin(self) -> None:
+        """Shuffles the training part."""
+        order = self.task.train.order(self.order, self.task.groups)
+        self.batches = torch.split(order, self.size)
+        self.losses = []
+
+    def draws(self) -> torch.Generator:
+        """What this step's dropout is drawn from: it depends on the seed and the step alone."""
+        return self.random.manual_seed((1_000_003 * self.task.seed + self.taken) % 2**32)
+
+    def inputs(self, place: int) -> dict[str, SideInput]:
+        """A batch as the network reads it, filled up to full size with rows that do not count."""
+        rows = self.batches[min(place, len(self.batches) - 1)]
+        rows = F.pad(rows, (0, self.size - len(rows)))
+        batch = self.task.train.batch(rows).to(self.device)
+        given = {"text": batch[:2], "audio": batch[2:4]}
+        return standardized(self.model.standardize, given)
+
+    def aimed(self, place: int) -> dict[str, SideInput]:
+        """A batch of the target; while the run waits, the one before."""
+        if self.alignment and place < len(self.batches):
+            self.target = self.alignment.inputs()
+        return self.target
+
+    def loss(self, place: int, output: Output, target: Output | None) -> Tensor:
+        """The members' losses, summed, of what they made of a batch [members, B, ...]."""
+        rows = self.batches[place]
+        real = Output(*(vectors[:, : len(rows)] for vectors in output))
+        members = len(real.logits)
+        loss = members * F.cross_entropy(
+            real.logits.flatten(0, 1),
+            self.task.train.label[rows].repeat(members).to(self.device),
+            self.weights,
+            label_smoothing=self.config.label_smoothing,
+        )
+        if self.alignment and target:
+            progress = self.taken / self.total
+            loss = loss + self.alignment.loss(aligned(real), aligned(target), progress)
+        self.losses.append(loss.detach())
+        return loss
+
+    def step(self) -> None:
+        """Learns from the gradients that the parameters have."""
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self.average.update(self.model)
+        self.taken += 1
+
+    def judge(self) -> None:
+        """Validates the epoch, and stops the run where it was the last."""
+        epoch, loss = len(self.history), torch.stack(self.losses).mean().item()
+        ua, validation_loss = evaluate(self.average.model, self.task.validation)
+        row = {"epoch": epoch, "train_loss": loss, "validation_ua": ua}
+        self.history.append({**row, "validation_loss": validation_loss})
+        stop = self.stopping.stops_after(epoch, ua, self.average.model)
+        self.stopped = stop or epoch + 1 == self.epochs
+
+    def finish(self) -> Fitted:
+        """The epoch that the validation part picked, calibrated."""
+        self.model.load_state_dict(self.stopping.state)
+        calibrate(self.model, self.task.validation)
+        self.model.standardize.load_state_dict(self.statistics.state_dict())
+        return Fitted(self.model.eval(), self.history)
 
 
 def fit_inputs(model: Ensemble, examples: Examples | Unlabelled) -> None:
     """Takes a network's input statistics from these utterances; no label is looked at."""
     named = {"text": examples.text, "audio": examples.audio}
     model.fit_inputs(**{name: (side.tokens, side.mask) for name, side in named.items()})
-
-
-class Alignment:
-    """The target's side of a training: its batches, its input statistics and the adapters.
-
-    Every member of the ensemble has an adapter of its own.
-
-    Attributes:
-        standardize: how the target's inputs are standardised.
-        adapters: one a member.
-    """
-
-    def __init__(self, model: Ensemble, adaptation: Adaptation, batch_size: int, seed: int) -> None:
-        config, target = adaptation.config, adaptation.target
-        if config.method not in ADAPTERS:
-            raise SerError(one_of("adaptation", config.method, ADAPTERS))
-        kind = ADAPTERS[config.method]
-        self.aligns = kind.aligns
-        self.weight = kind.weight if config.weight is None else config.weight
-        self.network = model.network
-        self.standardize = copy.deepcopy(model.standardize)
-        if kind.standardizes or (kind.aligns and config.standardize):
-            for name, statistics in self.standardize.items():
-                side = getattr(target, name)
-                statistics.fit(side.tokens, side.mask)  # type: ignore[operator]
-        width = model.network.classify.out.weight.shape[1] + model.classes
-        self.adapters = nn.ModuleList(kind(width) for _ in range(model.network.count))
-        self.batches = target.stream(batch_size, torch.Generator().manual_seed(seed))
-
-    def loss(self, source: Tensor, progress: float) -> Tensor:
-        """The members' weighted losses, summed, for the source's `aligned` [members, B, D + C]."""
-        if not self.aligns or source.shape[1] < 2:  # one row has no covariance
-            return source.new_zeros(())
-        target = self.outputs(next(self.batches))
-        pairs = zip(self.adapters, source, target, strict=True)
-        losses = [adapter(mine, other, progress) for adapter, mine, other in pairs]
-        return self.weight * torch.stack(losses).sum()
-
-    def outputs(self, batch: Sides) -> Tensor:
-        """What each member makes of a batch of the target: [members, B, D + C]."""
-        given = {"text": batch[:2], "audio": batch[2:]}
-        output: Output = self.network(standardized(self.standardize, given))
-        return aligned(output)
-
-
-def aligned(output: Output) -> Tensor:
-    """What is drawn together: the embedding beside the logits, [members, B, D + C].
-
-    The linear path reaches the logits past the embedding: aligned alone, the embedding would
-    leave that path's shift as it is.
-    """
-    return torch.cat([output.embedding, output.logits], 2)
-
-
-class EarlyStopping:
-    """Keeps the last epoch whose validation UA is within one standard error of the best.
-
-    Validation parts are small (one speaker, one session): their best epoch is mostly luck, and
-    a later one, further down the learning-rate schedule, generalises better. The rule is
-    Breiman et al.'s (1984) one-standard-error rule, with the binomial error of the best UA. On a
-    large validation part it is plain early stopping.
-    """
-
-    def __init__(self, patience: int, count: int) -> None:
-        self.patience = patience
-        self.count = count
-        self.best, self.best_epoch, self.kept = -1.0, -1, -1
-        self.state: dict[str, Tensor] = {}
-
-    def stops_after(self, epoch: int, ua: float, model: nn.Module) -> bool:
-        """Takes note of an epoch's validation UA; True where patience has run out."""
-        if ua > self.best:
-            self.best, self.best_epoch = ua, epoch
-        error = math.sqrt(self.best * (1 - self.best) / self.count)
-        if ua >= self.best - error:
-            self.state, self.kept = copy.deepcopy(model.state_dict()), epoch
-        return epoch - self.best_epoch >= self.patience
-
-
-def class_weights(
-    labels: Tensor, classes: int, weighted: bool, groups: Tensor | None = None
-) -> Tensor:
-    """Loss weights [C]: inverse frequency with mean 1 over the classes that occur.
-
-    A class without a training example weighs nothing, instead of dividing by zero. Where groups
-    [N] are drawn equally often, the frequencies are those of the draws.
-    """
-    share = None if groups is None else 1 / torch.bincount(groups).float()[groups]
-    counts = torch.bincount(labels, share, minlength=classes).float()
-    present = counts > 0
-    if not weighted:
-        return present.float()
-    inverse = torch.where(present, 1 / counts.clamp(min=1), 0.0)
-    return inverse / inverse[present].mean()
-
-
-def rate(step: int, total: int) -> float:
-    """Share of the peak learning rate: linear warm-up over a tenth, then a cosine to zero.
-
-    >>> [round(rate(step, 100), 2) for step in (0, 9, 50, 99)]
-    [0.1, 0.98, 0.5, 0.0]
-    """
-    warm = min(1.0, (step + 1) / max(1, total // 10))
-    return warm * 0.5 * (1 + math.cos(math.pi * step / total))
-
-
-class WeightAverage:
-    """A running mean of a model's weights; young averages forget faster."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval()
-        self.decay = decay
-        self.steps = 0
-        self._pairs: list[Tensor] = list(self.model.parameters())
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Moves the average a step towards the model's present weights."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)
 
 
 @torch.no_grad()
@@ -272,7 +263,9 @@ def likeliest_temperature(logits: Tensor, labels: Tensor) -> float:
 def predict(model: nn.Module, examples: Examples) -> Tensor:
     """Logits [N, C], in the examples' order."""
     model.eval()
-    return torch.cat([model(*batch[:4]).logits for batch in examples.batches(EVALUATION_BATCH)])
+    device = next(model.buffers()).device
+    batches = (batch.to(device) for batch in examples.batches(EVALUATION_BATCH))
+    return torch.cat([model(*batch[:4]).logits.cpu() for batch in batches])
 
 
 def evaluate(model: nn.Module, examples: Examples) -> tuple[float, float]:

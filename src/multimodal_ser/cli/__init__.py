@@ -28,7 +28,7 @@ from multimodal_ser.errors import SerError
 def main(args: list[str] | None = None) -> int:
     """Runs one subcommand; 0 if all went well, 1 for an error that the user can mend."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "huggingface_hub", "transformers"):
+    for noisy in ("httpx", "huggingface_hub", "transformers", "faster_whisper", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     args = sys.argv[1:] if args is None else args
     given.set(tuple(args))

@@ -28,6 +28,8 @@ def extract(
     audio_dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    threads: int | None = None,
 ) -> int:
     """Encodes the recordings and words of manifests into feature files.
 
@@ -47,14 +49,18 @@ def extract(
         layers: layers of the audio encoder to put side by side.
         dtype: precision in the file.
         device: where torch computes, such as cpu or cuda.
-        audio_dtype: what emotion2vec computes in; float32 where not given.
+        audio_dtype: what emotion2vec computes in; where not given, bfloat16 on CPUs that have it
+            in hardware and float32 elsewhere.
         overwrite: replace features that were made with other settings.
         retry_failed: try what failed before again.
+        engine: local, or ray for a cluster (docs/cluster.md); the features are the same.
+        threads: processors that the local engine uses; those that torch would use if not given.
     """
     from multimodal_ser.corpora import read_manifest
     from multimodal_ser.encoders import ENCODERS, load_encoder
     from multimodal_ser.errors import one_of
     from multimodal_ser.features import extract as extract_features
+    from multimodal_ser.features.precision import default_dtype
 
     if audio is None and text is None:
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")
@@ -70,7 +76,8 @@ def extract(
         fitting = [key for key, spec in ENCODERS.items() if spec.modality == side]
         if name not in fitting:
             raise SerError(one_of(f"{side} encoder", name, fitting))
-        given = {"layers": layers, "dtype": audio_dtype} if name == audio else {}
+        asked = audio_dtype or default_dtype(name, device)
+        given = {"layers": layers, "dtype": asked} if name == audio else {}
         options = {key: value for key, value in given.items() if value is not None}
         encoder = load_encoder(name, source, device=device, **options)
         for corpus in sorted({row.corpus for row in utterances}):
@@ -82,6 +89,8 @@ def extract(
                 dtype=dtype,
                 overwrite=overwrite,
                 retry_failed=retry_failed,
+                engine=engine,
+                threads=threads,
             )
             failed += _show_extracted(result)
     return 1 if failed else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -62,8 +62,8 @@ def predict(
     heard = _recogniser() if words else None
     failures: list[str] = []
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
-    answers = _answers(predictor, found, text, heard)
-    rows = _kept(found, answers, failures, show=len(found) > 1 and not streams)
+    show = len(found) > 1 and not streams and sys.stderr.isatty()
+    rows = _kept(found, _answers(predictor, found, text, heard), failures, show=show)
     with out.open("w", encoding="utf-8", newline="") if out else nullcontext(sys.stdout) as file:
         FORMATS[format](rows, predictor.labels, file)
     for line in failures[:MOST_SHOWN]:
@@ -142,13 +142,23 @@ def _kept(
     show: bool,
 ) -> Iterator[tuple[str, Prediction]]:
     """The predictions with their files' names; errors go into `failures`."""
-    from multimodal_ser.features.progress import meter
-
-    with meter("predict", len(found), 0, show) as bar:
+    with _meter(len(found), show) as advance:
         for name, answer in zip(found, answers, strict=True):
             if isinstance(answer, SerError):
                 failures.append(f"{name}: {str(answer).removeprefix(f'{Path(name).name}: ')}")
-                bar.advance(1, 0)
+                advance(1, 0)
                 continue
-            bar.advance(1, answer.end - answer.start)
+            advance(1, answer.end - answer.start)
             yield name, answer
+
+
+@contextmanager
+def _meter(total: int, show: bool) -> Iterator[Callable[[int, float], None]]:
+    """A progress bar's way of counting; without a bar its slow import is spared."""
+    if not show:
+        yield lambda count, seconds: None
+        return
+    from multimodal_ser.features.progress import meter
+
+    with meter("predict", total, 0, show) as bar:
+        yield bar.advance

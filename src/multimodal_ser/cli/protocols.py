@@ -30,6 +30,7 @@ class Common:
         audio: which audio features, where there are several; none for none.
         text: which text features; none for none.
         jobs: processes that make runs side by side; one a processor where not given.
+        engine: local, or ray for a cluster (docs/cluster.md); the results are the same.
         dry_run: list the names of the runs and make none.
         network: the network's knobs.
         schedule: the training's knobs.
@@ -42,6 +43,7 @@ class Common:
     audio: str | None = None
     text: str | None = None
     jobs: int | None = None
+    engine: Literal["local", "ray"] = "local"
     dry_run: bool = False
     network: ModelConfig = field(default_factory=ModelConfig)
     schedule: TrainConfig = field(default_factory=TrainConfig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from multimodal_ser.cli.app import app
+from multimodal_ser.cli.predict import weights
 from multimodal_ser.errors import SerError
 
 
@@ -19,14 +20,16 @@ def serve(
     concurrency: int = 2,
     api_key_env: str | None = None,
     words: bool = False,
+    words_model: str | None = None,
     batching: bool = True,
+    source: tuple[str, ...] = (),
 ) -> None:
     """Answers over HTTP, with a page at / to drop recordings on; its addresses stand at /docs.
 
     Recordings stay in memory for the length of their request and are kept nowhere.
 
     Args:
-        model: starter, a run's folder, an ONNX file, an emotion2vec-plus name, or a hub id.
+        model: as for `ser predict`.
         host: address to listen on; 0.0.0.0 lets other machines in.
         port: port to listen on.
         device: where torch computes, such as cpu or cuda.
@@ -34,8 +37,11 @@ def serve(
         max_seconds: longest recording in seconds.
         concurrency: recordings decoded or analysed at a time.
         api_key_env: environment variable that holds the API key callers must send.
-        words: recognise words in timelines (extra asr).
+        words: recognise words in timelines that ask for them (extra asr; English, with the extra
+            offline, where no other model is given).
+        words_model: a whisper model's folder in CTranslate2's layout, size or hub id.
         batching: gather concurrent predictions into one call of the network.
+        source: where encoders' weights are, as for `ser predict`.
     """
     try:
         from multimodal_ser.serve import Settings, create_app, run
@@ -53,8 +59,9 @@ def serve(
         api_key=_key(api_key_env),
         batching=batching,
     )
-    recogniser = Recogniser(device=device) if words else None
-    run(create_app(load(model, device=device), settings, words=recogniser), host, port)
+    recogniser = Recogniser(words_model, device=device) if words or words_model else None
+    predictor = load(model, device=device, weights=weights(source))
+    run(create_app(predictor, settings, words=recogniser), host, port)
 
 
 def _key(name: str | None) -> str | None:

@@ -6,6 +6,7 @@ A protocol is a function that plans an `Experiment` and one, of the same name, t
 from __future__ import annotations
 
 from multimodal_ser.experiments.adapting import adaptation, plan_adaptation
+from multimodal_ser.experiments.bundle import one_thread
 from multimodal_ser.experiments.plans import Experiment, Plan, Stage, plan
 from multimodal_ser.experiments.protocols import (
     ablation,
@@ -15,7 +16,7 @@ from multimodal_ser.experiments.protocols import (
     plan_combined,
     plan_in_domain,
 )
-from multimodal_ser.experiments.running import make, one_thread, run_all, run_one
+from multimodal_ser.experiments.running import make, run_all
 from multimodal_ser.experiments.tables import demo, load_domain, say_what, train_table
 from multimodal_ser.experiments.tuning import fewshot, finetune, plan_fewshot, plan_finetune
 
@@ -41,7 +42,6 @@ __all__ = [
     "plan_finetune",
     "plan_in_domain",
     "run_all",
-    "run_one",
     "say_what",
     "train_table",
 ]

@@ -6,36 +6,38 @@ A run that is complete is not made again, so an interrupted experiment goes on w
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 import torch.multiprocessing
 from rich.console import Console
 from rich.progress import Progress
-from threadpoolctl import threadpool_limits
-from torch import Tensor
 
-from multimodal_ser.baselines import BASELINES, fit_baseline
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
-from multimodal_ser.data import Examples, Unlabelled
-from multimodal_ser.errors import SerError
-from multimodal_ser.experiments.encoder import run_tuned
-from multimodal_ser.experiments.plans import TUNED, Experiment, Plan
+from multimodal_ser.cluster import run_on_ray
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.experiments.bundle import Bench, make_bundle
+from multimodal_ser.experiments.plans import Experiment, Plan
+from multimodal_ser.features.engines import ENGINES
 from multimodal_ser.folds import write_split
 from multimodal_ser.material import Material
-from multimodal_ser.models import Dims, Ensemble
-from multimodal_ser.runs import Answers, RunConfig, build, is_complete, load_model, write_run
-from multimodal_ser.train import Adaptation, Fitted, fit, predict
+from multimodal_ser.models import MODELS
+from multimodal_ser.runs import is_complete
+
+MOST_TOGETHER = 8  # runs in a bundle: more gain nothing on a CPU, and a kill loses a bundle
+WAITING = 0.1  # share of its steps at most that a run waits for others of its bundle
 
 
 def make(
-    experiment: Experiment, out: Path, *, jobs: int | None = None, command: str | None = None
+    experiment: Experiment,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    engine: str = "local",
+    together: int = MOST_TOGETHER,
+    command: str | None = None,
 ) -> list[Path]:
     """Makes an experiment's runs that are not complete yet, with one progress display.
 
@@ -43,6 +45,8 @@ def make(
         experiment: what to make.
         out: its folder; `experiment.json` is written there first.
         jobs: processes that make runs side by side; None for one a processor.
+        engine: where they run, see `run_all`.
+        together: runs at most that are trained as one computation; 1 is one by one.
         command: the command that asked for it, for the report.
 
     Returns:
@@ -65,6 +69,8 @@ def make(
                 out,
                 source=stage.source,
                 jobs=jobs,
+                engine=engine,
+                together=together,
                 on_run=lambda folder: bar.advance(task),
             )
             wanted = [item.config.protocol == experiment.protocol for item in stage.plans]
@@ -97,6 +103,8 @@ def run_all(
     *,
     source: Material | None = None,
     jobs: int | None = None,
+    engine: str = "local",
+    together: int = MOST_TOGETHER,
     on_run: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Makes every run that is not complete yet.
@@ -109,6 +117,10 @@ def run_all(
         out: the experiment's folder.
         source: what plans with a source fold learn from.
         jobs: processes that make runs side by side; None for one a processor.
+        engine: ``local`` for processes of this machine, ``ray`` for a Ray cluster whose nodes
+            see the experiment's folder under the same path; there, None for `jobs` makes every
+            run by itself.
+        together: runs at most that are trained as one computation; 1 is one by one.
         on_run: called with each run's folder, also when it was complete already.
 
     Returns:
@@ -119,146 +131,73 @@ def run_all(
     todo = [item for item, folder in zip(plans, folders, strict=True) if not is_complete(folder)]
     for folder in filter(is_complete, folders):
         on_run(folder)
-    bench = _Bench(material, source, out)
-    for folder in _made(todo, bench, min(jobs or os.cpu_count() or 1, len(todo))):
-        on_run(folder)
+    if engine not in ENGINES:
+        raise SerError(one_of("engine", engine, ENGINES))
+    bench = Bench(material, source, out.resolve())
+    if engine == "ray":
+        made = run_on_ray(make_bundle, bench, bundles(todo, jobs or len(todo), together))
+    else:
+        jobs = jobs or os.cpu_count() or 1
+        made = _made(bundles(todo, jobs, together), bench, jobs)
+    for done in made:
+        for folder in done:
+            on_run(folder)
     return folders
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """What runs are made from, and where."""
-
-    material: Material
-    source: Material | None
-    out: Path
-
-
-def _made(todo: Sequence[Plan], bench: _Bench, jobs: int) -> Iterator[Path]:
-    if jobs <= 1:
-        yield from (run_one(item, bench.material, bench.out, bench.source) for item in todo)
+def _made(work: Sequence[Sequence[Plan]], bench: Bench, jobs: int) -> Iterator[list[Path]]:
+    if min(jobs, len(work)) <= 1:
+        yield from (make_bundle(bench, bundle) for bundle in work)
         return
     # torch's reducer shares the features between the processes instead of copying them
     context = torch.multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _work_on, (bench,)) as pool:
-        yield from pool.map(_run_in_worker, todo)
+    with ProcessPoolExecutor(min(jobs, len(work)), context, _work_on, (bench,)) as pool:
+        yield from pool.map(_make_in_worker, work)
 
 
-_worker: dict[str, _Bench] = {}  # what a worker process works on
+_worker: dict[str, Bench] = {}  # what a worker process works on
 
 
-def _work_on(bench: _Bench) -> None:
+def _work_on(bench: Bench) -> None:
     _worker["this"] = bench
 
 
-def _run_in_worker(item: Plan) -> Path:
-    bench = _worker["this"]
-    return run_one(item, bench.material, bench.out, bench.source)
+def _make_in_worker(bundle: Sequence[Plan]) -> list[Path]:
+    return make_bundle(_worker["this"], bundle)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Computes on one thread inside, and as before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+def bundles(plans: Sequence[Plan], jobs: int, together: int = MOST_TOGETHER) -> list[list[Plan]]:
+    """Puts runs together that `train.fit_all` can train as one; the others stay alone.
 
-
-@one_thread()
-def run_one(item: Plan, material: Material, out: Path, source: Material | None = None) -> Path:
-    """Fits one model, then asks it about the fold's validation and test parts.
-
-    It learns from the fold's training part and chooses by its validation part. Where the plan
-    has a source's fold, it learns and chooses there instead, and of the target's training part
-    it is given the tokens without their labels.
+    Together are networks of one kind, size and schedule, whose epochs have about as many steps:
+    a run that has fewer waits for the rest. There are as many bundles as processes at least.
     """
-    if item.config.model == TUNED:
-        return run_tuned(item, material, out)
-    learnt, fold = material, item.fold
-    target = None
-    if item.source_fold is not None and source is not None:
-        learnt, fold = source, item.source_fold
-        target = _take(material, item.fold.train).unlabelled()
-    train, validation = (_take(learnt, keys) for keys in (fold.train, fold.validation))
-    examples = material.examples
-    dims = Dims(examples.text.dim, examples.audio.dim, len(material.labels.classes))
-    start = out / item.start / "model.safetensors" if item.start else None
-    groups = _corpus_of_each(learnt, fold.train) if item.config.train.get("balanced") else None
-    fitted = _fit(item.config, dims, train, validation, target, start, groups)
-    asked = {part: _take(material, getattr(item.fold, part)) for part in ("validation", "test")}
-    answers = list(_ask(fitted, material, **asked))
-    return write_run(out, item.config, dims, fitted, answers)
+    alike: dict[object, list[Plan]] = {}
+    longest: dict[str, int] = {}
+    for item in sorted(plans, key=_steps, reverse=True):
+        shape = _shape(item)
+        if shape is None:
+            alike[item.config.folder] = [item]
+            continue
+        if _steps(item) < (1 - WAITING) * longest.get(shape, 0) or shape not in longest:
+            longest[shape] = _steps(item)
+        alike.setdefault((shape, longest[shape]), []).append(item)
+    made = []
+    for group in alike.values():
+        count = max(math.ceil(len(group) / together), min(jobs, len(group)))
+        made += [group[place::count] for place in range(count)]
+    return made
 
 
-def _take(material: Material, keys: Sequence[str]) -> Examples:
-    place = {key: row for row, key in enumerate(material.examples.ids)}
-    return material.examples.take([place[key] for key in keys])
+def _shape(item: Plan) -> str | None:
+    """What networks that are trained together have in common; None for what has no network."""
+    train = {key: value for key, value in item.config.train.items() if key != "few"}
+    if item.config.model not in MODELS or train.get("parts") == "none":
+        return None
+    return json.dumps([item.config.model, train])
 
 
-def _corpus_of_each(material: Material, keys: Sequence[str]) -> Tensor:
-    corpus = {row.id: row.corpus for row in material.utterances}
-    names = sorted(set(corpus.values()))
-    return torch.tensor([names.index(corpus[key]) for key in keys])
-
-
-def _fit(
-    config: RunConfig,
-    dims: Dims,
-    train: Examples,
-    validation: Examples,
-    target: Unlabelled | None,
-    start: Path | None,
-    groups: Tensor | None,
-) -> Fitted:
-    settings = dict(config.train)
-    network = ModelConfig(**settings.pop("network", {}))
-    adaptation = AdaptConfig(**settings.pop("adaptation", {}))
-    parts = settings.pop("parts", None)
-    for said in ("few", "balanced"):  # the plan's fold, or the caller, has done what they say
-        settings.pop(said, None)
-    schedule = TrainConfig(**settings)
-    if config.model in BASELINES:
-        fitted = fit_baseline(config.model, dims, train, validation, schedule)
-        if target is not None and adaptation.method == "standardize":
-            fitted.model.pooled.fit(target)  # type: ignore[union-attr, operator]
-        return fitted
-    model = _begin(config, dims, network, start)
-    if parts == "none":
-        return Fitted(model, [])
-    if parts == "head":
-        freeze_body(model)
-    toward = Adaptation(adaptation, target) if target is not None else None
-    return fit(model, train, validation, schedule, config.seed, adaptation=toward, groups=groups)
-
-
-def _begin(config: RunConfig, dims: Dims, network: ModelConfig, start: Path | None) -> Ensemble:
-    """A fresh network, or another run's."""
-    torch.manual_seed(config.seed)
-    model = build(config.model, dims, network) if start is None else load_model(start)
-    if not isinstance(model, Ensemble):
-        raise SerError(f"{config.model!r} is no network that could be trained further")
-    return model
-
-
-def freeze_body(model: Ensemble) -> None:
-    """Lets nothing but the members' classifiers learn."""
-    model.requires_grad_(False)
-    model.network.classify.requires_grad_(True)
-
-
-def _ask(fitted: Fitted, material: Material, **parts: Examples) -> Iterator[Answers]:
-    speakers = {row.id: row.speaker or "" for row in material.utterances}
-    names = np.asarray(material.labels.classes)
-    for part, examples in parts.items():
-        probabilities = predict(fitted.model, examples).softmax(1).numpy()
-        yield Answers(
-            part,
-            examples.ids,
-            [speakers[key] for key in examples.ids],
-            names[examples.label.numpy()].tolist(),
-            probabilities,
-        )
+def _steps(item: Plan) -> int:
+    rows = len((item.source_fold or item.fold).train)
+    size: int = item.config.train.get("batch_size", 1)
+    return math.ceil(rows / size)

@@ -18,7 +18,6 @@ from multimodal_ser.runs import train_settings
 
 PARTS = ("all", "head")
 PERCENTAGES = (10.0, 20.0, 50.0, 100.0)
-FEW_STEPS = 200  # optimiser steps at least, where few rows make few steps an epoch
 
 
 def finetune(
@@ -119,8 +118,7 @@ def fewshot(
     """Trains a source's model further on a few utterances of a target, drawn several times.
 
     Beside it the same network from scratch and logistic regression, on the same few. A fifth of
-    the few validates: the target's validation part is not touched. Small draws take at least
-    `FEW_STEPS` steps, unless the schedule says how many.
+    the few validates: the target's validation part is not touched.
 
     Args:
         source: the corpus of the first model.
@@ -177,8 +175,6 @@ def plan_fewshot(
     pair = Pair(source, source_split, target, target_split)
     _check_parts(parts)
     starts = _starts(pair, model, seeds, network, schedule)
-    least = FEW_STEPS if schedule.least_steps is None else schedule.least_steps
-    tuning = replace(schedule, least_steps=least)
     amounts = percentages if shots is None else shots
     unit = "percent" if shots is None else "shots"
     names = target.labels.classes
@@ -190,7 +186,9 @@ def plan_fewshot(
         for few in (Few(unit, amount, draw) for draw in range(draws)):
             folds = [few_fold(fold, classes, few) for fold in target_split.folds]
             plans += [
-                _few(_tuned(pair, "fewshot", name, part, fold, starts, seed, network, tuning), few)
+                _few(
+                    _tuned(pair, "fewshot", name, part, fold, starts, seed, network, schedule), few
+                )
                 for name, part in systems
                 for seed in seeds_of(name, seeds)
                 for fold in folds

@@ -22,6 +22,7 @@ from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
 from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session, softmax
+from multimodal_ser.predict.runtime import onnxruntime
 
 ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file
 RATE = 16_000
@@ -193,6 +194,7 @@ def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:
 
 def _quantise(file: Path) -> None:
     """Products with constant weights in 8 bits; the spectrum and convolutions stay as they are."""
+    onnxruntime()  # first, for its telemetry
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     plain = file.with_name(f"{file.name}.float32")

@@ -1,6 +1,7 @@
 """One chunk of a manifest: decoded, put into batches by length, encoded, brought down to tokens.
 
 An utterance that fails anywhere on this way is left out with its reason, and the rest goes on.
+What a chunk gives depends on nothing but the recipe and its utterances, wherever it is made.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import Array, Modality, keep_tokens
-from multimodal_ser.features.store import FeatureHeader, check_array
+from multimodal_ser.features.store import DTYPES, FeatureHeader, check_array
 
 _CHARACTERS_A_SECOND = 15  # of speech; puts sentences and recordings on one scale
+_HELD = 16  # batches' worth of decoded sound that are sorted by length together
 _ENCODER_FAULTS = (SerError, RuntimeError, ValueError)  # RuntimeError: torch, on inputs too short
 
 
@@ -30,20 +32,75 @@ class Chunk:
     failures: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How utterances become tokens.
+
+    Attributes:
+        encoder: what turns them into frames.
+        header: of the feature file, with its settings.
+        batch_seconds: length of a batch with its padding.
+    """
+
+    encoder: Encoder
+    header: FeatureHeader
+    batch_seconds: float
+
+
+@dataclass
+class Made:
+    """What a chunk gave.
+
+    Attributes:
+        arrays: id → tokens of shape [at most `tokens`, dim], as the file stores them.
+        failures: id → why it has none.
+        hashes: id → sha256 of the decoded samples.
+        truncated: utterances whose last words were cut.
+        seconds: of sound; 0 for text.
+    """
+
+    arrays: dict[str, Array] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    truncated: int = 0
+    seconds: float = 0.0
+
+
+def make_part(recipe: Recipe, rows: Sequence[Utterance]) -> Made:
+    """Makes the tokens of a chunk; few recordings are held at a time, however long they are."""
+    made = Made()
+    for loaded in load_chunks(rows, recipe.header.modality, _HELD * recipe.batch_seconds):
+        _encode(recipe, loaded, made)
+    return made
+
+
+def _encode(recipe: Recipe, loaded: Chunk, made: Made) -> None:
+    made.failures |= loaded.failures
+    if recipe.header.modality == "audio":
+        made.seconds += sum(loaded.seconds.values())
+    for keys in batches(loaded.seconds, recipe.batch_seconds):
+        results = encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
+        made.truncated += keep_batch(keys, results, recipe.header, made.arrays, made.failures)
+    made.hashes |= {key: value for key, value in loaded.hashes.items() if key in made.arrays}
+
+
 def has_material(row: Utterance, modality: Modality) -> bool:
     """Whether an utterance has words (for text) or a recording (for audio)."""
     return bool((row.text or "").strip()) if modality == "text" else row.audio is not None
 
 
-def load_chunk(rows: Sequence[Utterance], modality: Modality) -> Chunk:
-    """Decodes a chunk; what cannot be decoded is a failure with its reason."""
+def load_chunks(rows: Sequence[Utterance], modality: Modality, most: float) -> Iterator[Chunk]:
+    """Decodes rows, about `most` seconds at a time; what cannot be decoded is a failure."""
     chunk = Chunk()
     for row in rows:
         if modality == "text":
             _load_text(row, chunk)
         else:
             _load_audio(row, chunk)
-    return chunk
+        if sum(chunk.seconds.values()) >= most:
+            yield chunk
+            chunk = Chunk()
+    yield chunk
 
 
 def _load_text(row: Utterance, chunk: Chunk) -> None:
@@ -113,7 +170,8 @@ def keep_batch(
         except FeatureError as error:
             failures[key] = str(error)
             continue
-        arrays[key] = keep_tokens(frames, header.modality, header.tokens, header.pool)
-        check_array(key, arrays[key], header)  # too large for float16: the setting's fault
+        tokens = keep_tokens(frames, header.modality, header.tokens, header.pool)
+        check_array(key, tokens, header)  # too large for float16: the setting's fault
+        arrays[key] = tokens.astype(DTYPES[header.dtype][1])
         truncated += header.modality == "text" and 1 < header.tokens < len(frames)
     return int(truncated)

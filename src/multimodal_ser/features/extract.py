@@ -12,22 +12,18 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.base import Encoder
-from multimodal_ser.errors import FeatureError
-from multimodal_ser.features.chunks import (
-    batches,
-    encode_batch,
-    has_material,
-    keep_batch,
-    load_chunk,
-)
+from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.features.chunks import Made, Recipe, has_material
+from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, digest, merge, work_folder
-from multimodal_ser.features.pool import TOKENS, Array, Modality, Pool, check_pooling
+from multimodal_ser.features.pool import TOKENS, Modality, Pool, check_pooling
+from multimodal_ser.features.precision import computed_in
 from multimodal_ser.features.progress import meter
 from multimodal_ser.features.store import (
     FeatureHeader,
@@ -38,7 +34,10 @@ from multimodal_ser.features.store import (
 
 log = logging.getLogger(__name__)
 
-_SETTINGS = ("corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype")
+_SETTINGS = (
+    "corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype",
+    "compute_dtype",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,13 @@ def extract(
     tokens: int | None = None,
     dtype: str = "float16",
     pool: Pool | None = None,
-    chunk: int = 128,
-    batch_seconds: float = 64.0,
+    chunk: int = 64,
+    batch_seconds: float = 32.0,
     overwrite: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
+    engine: str = "local",
+    threads: int | None = None,
 ) -> ExtractionResult:
     """Encodes all utterances of a corpus into one feature file, with their manifest beside it.
 
@@ -91,11 +92,15 @@ def extract(
         overwrite: replace a finished file, whatever its settings.
         retry_failed: try the failures of a finished file again.
         progress: show a progress bar where standard error is a terminal.
+        engine: ``local``, or ``ray`` for a cluster (see docs/cluster.md); both give the same bytes.
+        threads: chunks that the local engine makes at a time; None is torch's number of threads.
 
     Raises:
-        FeatureError: a finished file has other settings; several corpora; none of the utterances
-            has sound (or words); none succeeded; or values too large for float16.
+        FeatureError: an unknown engine; a finished file has other settings; several corpora; none
+            of the utterances has sound (or words); none succeeded; or values too large for float16.
     """
+    if engine not in ENGINES:
+        raise FeatureError(one_of("engine", engine, ENGINES))
     header = _header(utterances, encoder, tokens, dtype, pool)
     path = feature_path(out, header.corpus, header.encoder)
     done = None if overwrite or not path.exists() else _finished(path, header)
@@ -104,7 +109,7 @@ def extract(
     if done is None or todo:
         chunks = [todo[begin : begin + chunk] for begin in range(0, len(todo), chunk)]
         parts = Parts(path, chunks, _fingerprint(header, todo, chunk, batch_seconds))
-        _fill(parts, encoder, header, batch_seconds, progress)
+        _fill(parts, Recipe(encoder, header, batch_seconds), engine, threads, progress)
         stores = [*([] if done is None else [done]), *parts.stores()]
         _check_any_succeeded(parts, stores)
         done = merge(path, header, stores, utterances)
@@ -151,6 +156,7 @@ def _header(
         corpus=corpus, encoder=info.name, modality=info.modality, dim=info.dim, rate=info.rate,
         weights=info.weights, layers=info.layers, tokens=tokens, pool=pool, dtype=dtype,
         exposure=dict(info.exposure), source=_source(utterances, info.modality),
+        compute_dtype=computed_in(encoder),
     )  # fmt: skip
 
 
@@ -199,34 +205,26 @@ def _check_any_succeeded(parts: Parts, stores: Sequence[FeatureStore]) -> None:
     raise FeatureError(f"all {len(failures)} utterances failed, so nothing was written: {shown}")
 
 
-def _fill(
-    parts: Parts, encoder: Encoder, header: FeatureHeader, batch_seconds: float, progress: bool
-) -> None:
-    """Makes the parts that are missing; the next chunk is decoded while one is encoded."""
+def _fill(parts: Parts, recipe: Recipe, engine: str, threads: int | None, progress: bool) -> None:
+    """Makes the parts that are missing, and writes each as it comes."""
     missing, total = parts.missing(), sum(len(rows) for rows in parts.chunks)
     done = total - sum(len(parts.chunks[index]) for index in missing)
     if done:
         log.info("resuming: %d of %d utterances are done", done, total)
-    label = f"{header.corpus} · {header.encoder}"
-    with ThreadPoolExecutor(1) as reader, meter(label, total, done, progress) as bar:
-        waiting = [reader.submit(load_chunk, parts.chunks[i], header.modality) for i in missing[:1]]
-        for place, index in enumerate(missing):
-            loaded = waiting.pop().result()
-            for after in missing[place + 1 : place + 2]:
-                waiting.append(reader.submit(load_chunk, parts.chunks[after], header.modality))
-            arrays: dict[str, Array] = {}
-            truncated = 0
-            for keys in batches(loaded.seconds, batch_seconds):
-                frames = encode_batch(encoder, [loaded.items[key] for key in keys])
-                truncated += keep_batch(keys, frames, header, arrays, loaded.failures)
-                sound = sum(loaded.seconds[key] for key in keys)
-                bar.advance(len(keys), sound if header.modality == "audio" else 0)
-            bar.advance(len(parts.chunks[index]) - len(loaded.items), 0)
-            hashes = {key: value for key, value in loaded.hashes.items() if key in arrays}
-            parts.write(index, _of_part(header, loaded.failures, hashes, truncated), arrays)
+    if not missing:
+        return
+    header = recipe.header
+    chunks = [(index, parts.chunks[index]) for index in missing]
+    with (
+        meter(f"{header.corpus} · {header.encoder}", total, done, progress) as bar,
+        closing(make_parts(recipe, chunks, engine, threads)) as results,
+    ):
+        for index, made in results:
+            parts.write(index, _of_part(header, made), made.arrays)
+            bar.advance(len(parts.chunks[index]), made.seconds)
 
 
-def _of_part(
-    header: FeatureHeader, failures: dict[str, str], hashes: dict[str, str], truncated: int
-) -> FeatureHeader:
-    return replace(header, failures=failures, audio_hashes=hashes, truncated=truncated)
+def _of_part(header: FeatureHeader, made: Made) -> FeatureHeader:
+    return replace(
+        header, failures=made.failures, audio_hashes=made.hashes, truncated=made.truncated
+    )

@@ -51,6 +51,7 @@ class FeatureHeader:
         truncated: utterances with more words than `tokens`, whose last words were cut.
         failures: id → why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
+        compute_dtype: what the encoder computed in; files from before it was noted: float32.
         version: of this header's format.
     """
 
@@ -69,6 +70,7 @@ class FeatureHeader:
     truncated: int = 0
     failures: Mapping[str, str] = field(default_factory=dict)
     audio_hashes: Mapping[str, str] = field(default_factory=dict)
+    compute_dtype: str = "float32"
     version: int = FORMAT
 
 
@@ -263,6 +265,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
         version = values["version"]
         if version == FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
+            values = {"compute_dtype": "float32"} | values
             known = {item.name for item in fields(FeatureHeader)}
             return FeatureHeader(exposure=saw, **{key: values[key] for key in known - {"exposure"}})
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.encoders.base import windows
+from multimodal_ser.errors import SerError
 
 Wave: TypeAlias = NDArray[np.float32]
+Weights: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 PIECES = 8  # windows of long recordings that pass a network at a time
 
 
@@ -50,6 +52,12 @@ class Backend(Protocol):
             SerError: this kind of model is not saved.
         """
         ...
+
+
+def check_words(name: str, sides: Sequence[str], texts: Sequence[str | None]) -> None:
+    """Raises SerError where a model that reads words alone is given none."""
+    if sides == ("text",) and None in texts:
+        raise SerError(f"{name} reads words alone, and a recording came without; give its text")
 
 
 def by_windows(

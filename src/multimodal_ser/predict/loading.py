@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import Backend
+from multimodal_ser.predict.backend import Backend, Weights
 from multimodal_ser.predict.predictor import Predictor
-
-if TYPE_CHECKING:
-    from multimodal_ser.predict.of_run import Weights
 
 STARTER = "starter"
 MODEL = "model.safetensors"
@@ -46,6 +44,16 @@ def load(
     return Predictor(_backend(str(source), device, weights))
 
 
+def plus_name(text: str) -> str | None:
+    """The plus model that a name or the end of a path means.
+
+    >>> plus_name("iic/emotion2vec_plus_large")
+    'emotion2vec-plus-large'
+    """
+    found = re.fullmatch(r"(?:.*[/\\])?(emotion2vec[-_]plus[-_](?:seed|base|large))[/\\]?", text)
+    return found[1].replace("_", "-") if found else None
+
+
 def _backend(source: str, device: str, weights: Weights) -> Backend:
     if source == STARTER:
         return _starter(device)
@@ -53,8 +61,6 @@ def _backend(source: str, device: str, weights: Weights) -> Backend:
         from multimodal_ser.predict.hub import fetch
 
         return _folder(fetch(source.removeprefix("hub:")), device, weights)
-    from multimodal_ser.predict.of_emotion2vec import plus_name
-
     path, plus = Path(source), plus_name(source)
     if plus and not path.exists():
         return _emotion2vec(plus, weights, device)
@@ -101,7 +107,6 @@ def _file(path: Path, device: str, weights: Weights) -> Backend:
 
 
 def _folder(path: Path, device: str, weights: Weights) -> Backend:
-    from multimodal_ser.predict.of_emotion2vec import plus_name
     from multimodal_ser.predict.of_run import RunBackend
     from multimodal_ser.predict.tuned import TunedBackend
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,18 +12,6 @@ from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.backend import Answer, Wave
 from multimodal_ser.predict.cards import encoder_card
-
-PLUS = ("emotion2vec-plus-seed", "emotion2vec-plus-base", "emotion2vec-plus-large")
-
-
-def plus_name(text: str) -> str | None:
-    """The plus model that a name or the end of a path means.
-
-    >>> plus_name("iic/emotion2vec_plus_large")
-    'emotion2vec-plus-large'
-    """
-    found = re.fullmatch(r"(?:.*[/\\])?(emotion2vec[-_]plus[-_](?:seed|base|large))[/\\]?", text)
-    return found[1].replace("_", "-") if found else None
 
 
 class Emotion2VecBackend:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import Answer, Wave, by_windows
-from multimodal_ser.predict.of_run import Weights, check_words, load_features
+from multimodal_ser.predict.backend import Answer, Wave, Weights, by_windows, check_words
+from multimodal_ser.predict.runtime import onnxruntime
 
 STEP = 320  # samples: windows begin at whole frames
 
@@ -63,6 +63,8 @@ class OnnxBackend:
         self.sides = tuple(facts.sides.split(","))
         self.features = None
         if facts.features:
+            from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
+
             described = json.loads(facts.features)
             self.features = load_features(file, described, self.sides, weights, device)
 
@@ -116,13 +118,13 @@ def open_session(file: Path) -> Any:
     """
     if not find_spec("onnxruntime"):
         raise SerError(f"{file}: ONNX needs an extra: pip install 'multimodal-ser[onnx]'")
-    import onnxruntime
+    runtime = onnxruntime()
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     if not file.is_file():
         raise SerError(f"{file}: there is no such file; make it with: ser export")
     try:
-        return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except (states.Fail, states.InvalidProtobuf, states.InvalidGraph, states.NoSuchFile) as error:
         raise SerError(f"{file}: not an ONNX file that onnxruntime can read ({error})") from error
 

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +20,10 @@ from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.features.pool import keep_tokens
-from multimodal_ser.predict.backend import Answer, Wave
+from multimodal_ser.predict.backend import Answer, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.runs import load_model
 
-Weights: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 SIDES = ("text", "audio")
 
 
@@ -121,12 +120,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SerError(f"{folder}: config.json is not that of a run ({error!r})") from error
     return config
-
-
-def check_words(name: str, sides: Sequence[str], texts: Sequence[str | None]) -> None:
-    """Raises SerError where a model that reads words alone is given none."""
-    if sides == ("text",) and None in texts:
-        raise SerError(f"{name} reads words alone, and a recording came without; give its text")
 
 
 def load_features(

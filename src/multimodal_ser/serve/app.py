@@ -90,11 +90,10 @@ class Service:
         """Runs something in one of the bounded number of threads."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *given))
 
-    def timeline(self, wave: Wave, window: float, hop: float) -> dict[str, Any]:
+    def timeline(self, wave: Wave, window: float, hop: float, words: bool) -> dict[str, Any]:
         """The emotions of a recording over time, ready for JSON."""
-        found = analyze(
-            (wave, SAMPLE_RATE), self.predictor, window=window, hop=hop, words=self.words
-        )
+        heard = self.words if words else None
+        found = analyze((wave, SAMPLE_RATE), self.predictor, window=window, hop=hop, words=heard)
         return found.as_dict()
 
     def model(self) -> dict[str, Any]:
@@ -125,7 +124,8 @@ def create_app(
     Args:
         predictor: from `multimodal_ser.predict.load`.
         settings: limits; the defaults where not given.
-        words: recognises words for timelines, such as `multimodal_ser.timeline.Recogniser`.
+        words: recognises the words of timelines that ask for them, such as
+            `multimodal_ser.timeline.Recogniser`.
 
     Returns:
         An ASGI application; its `state.service` holds what the routes share.
@@ -170,7 +170,9 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         request: Request,
         window: Annotated[float, Query(ge=0.5, le=30, description="Seconds heard at once.")] = 3.0,
         hop: Annotated[float, Query(ge=0.1, le=30, description="Seconds between answers.")] = 1.0,
-        text: Text = None,
+        words: Annotated[
+            bool, Query(description="Recognise the words; for servers started with --words.")
+        ] = False,
     ) -> dict[str, Any]:
         """Emotions over time, for a recording of any length that the server allows."""
         check_key(request, service.settings)
@@ -178,9 +180,13 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             raise RefusedError(
                 422, f"hop={hop:g} is longer than window={window:g}; allowed: up to it"
             )
+        if words and service.words is None:
+            raise RefusedError(
+                422, "words=true, but this server recognises none; start it with --words"
+            )
         with service.gate.enter():
-            wave, _ = await service.recording(request, text)
-            return await service.off_loop(service.timeline, wave, window, hop)
+            wave, _ = await service.recording(request, None)
+            return await service.off_loop(service.timeline, wave, window, hop, words)
 
 
 def _add_information(app: FastAPI, service: Service) -> None:
@@ -191,6 +197,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
         limits = service.settings
         return {
             "models": [service.model()],
+            "words": service.words is not None,
             "limits": {
                 "max_mb": limits.max_mb,
                 "max_seconds": limits.max_seconds,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d
 
 from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.predict.runtime import onnxruntime
 
 Samples: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
@@ -112,12 +113,12 @@ class SileroGate:
 
     def __init__(self) -> None:
         try:
-            import onnxruntime
+            runtime = onnxruntime()
         except ImportError as error:
             raise _no_silero() from error
-        options = onnxruntime.SessionOptions()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session: Any = onnxruntime.InferenceSession(
+        self._session: Any = runtime.InferenceSession(
             str(_silero_file()), options, providers=["CPUExecutionProvider"]
         )
         self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)

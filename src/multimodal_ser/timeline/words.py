@@ -18,6 +18,7 @@ from multimodal_ser.timeline.track import Word
 LONGEST = 30 * SAMPLE_RATE  # samples that whisper hears at a time
 EARLIEST = 20 * SAMPLE_RATE  # longer speech is cut at the quietest place after so many
 SHORTEST = SAMPLE_RATE // 10
+GAP = 0.05  # seconds between words that follow one another
 
 Words: TypeAlias = Callable[[Samples], Sequence[Word]]
 
@@ -64,12 +65,15 @@ class Recogniser:
             condition_on_previous_text=False,
         )
         end = len(samples) / SAMPLE_RATE
-        words = [word for segment in found for word in segment.words or ()]
-        return [
-            Word(min(w.start, end), min(w.end, end), w.word.strip())
-            for w in words
-            if w.word.strip()
-        ]
+        words: list[Word] = []
+        for part in (word for segment in found for word in segment.words or ()):
+            if not (text := part.word.strip()):
+                continue
+            word = Word(min(part.start, end), min(part.end, end), text)
+            if words and not part.word.startswith(" "):  # such as o + 'clock
+                word = Word(words[-1].start, word.end, words.pop().text + text)
+            words.append(word)
+        return words
 
 
 def pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
@@ -104,15 +108,28 @@ def heard(words: Words, sound: Samples, at: int) -> list[Word]:
 def shared_out(
     words: Sequence[Word], stretches: Sequence[tuple[OpenStretch, int]]
 ) -> Iterator[tuple[int, Word]]:
-    """Gives each word to the nearest stretch, and cuts its times to it: whisper's are rough."""
+    """Gives each word to the nearest stretch, and cuts its times to it: whisper's are rough.
+
+    It tends to place a sentence's last word in the pause behind it: one that follows its neighbour
+    without a gap stays with it.
+    """
     edges = [(stretch.start / SAMPLE_RATE, end / SAMPLE_RATE) for stretch, end in stretches]
+    before: tuple[int, Word] | None = None
     for word in words:
         middle = (word.start + word.end) / 2
         off = [max(start - middle, middle - end) for start, end in edges]
         place = off.index(min(off))
+        if off[place] > 0 and before and _goes_on(before[1], word):
+            place = before[0]
+        before = place, word
         first, last = edges[place]
         start = min(max(word.start, first), last - 0.01)
         yield place, Word(start, min(max(word.end, start + 0.01), last), word.text)
+
+
+def _goes_on(before: Word, word: Word) -> bool:
+    """Whether a word follows another in the same sentence, without a gap."""
+    return not before.text.endswith((".", "?", "!")) and word.start - before.end < GAP
 
 
 def _offline_folder() -> Path:

@@ -20,14 +20,8 @@ from torch import Tensor, nn
 from multimodal_ser import metrics
 from multimodal_ser.config import TuneConfig
 from multimodal_ser.layers import inverse
-from multimodal_ser.train import (
-    EarlyStopping,
-    Fitted,
-    WeightAverage,
-    class_weights,
-    likeliest_temperature,
-    rate,
-)
+from multimodal_ser.schedule import EarlyStopping, WeightAverage, class_weights, rate
+from multimodal_ser.train import Fitted, likeliest_temperature
 from multimodal_ser.tune.clips import Clips, batches
 from multimodal_ser.tune.progress import Progress
 from multimodal_ser.tune.tuned import Tuned, log_mels

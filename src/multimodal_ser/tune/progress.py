@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from multimodal_ser.train import EarlyStopping, WeightAverage
+from multimodal_ser.schedule import EarlyStopping, WeightAverage
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,13 @@ export function drawBand(band, segments, duration, colourOf) {
   band.replaceChildren(
     ...segments.map((one) => {
       const share = (one.end - one.start) / duration;
+      const room = share * band.clientWidth - 8;
+      const narrow = room < 7.6 * one.label.length;
       const colour = colourOf(one.label);
       return element(
         "span",
         {
-          class: [
-            share * band.clientWidth < 7.6 * one.label.length + 8 ? "narrow" : "",
-            one.label === UNCERTAIN ? "unsure" : "",
-          ].join(" "),
+          class: [narrow ? "narrow" : "", one.label === UNCERTAIN ? "unsure" : ""].join(" "),
           title: `${one.label} ${Math.round(100 * one.confidence)} %`,
           style: {
             left: `${(100 * one.start) / duration}%`,
@@ -91,7 +90,7 @@ export function drawBand(band, segments, duration, colourOf) {
             ...(one.label === UNCERTAIN ? {} : { background: colour, color: wordsOn(colour) }),
           },
         },
-        one.label,
+        narrow ? (room > 20 ? one.label.slice(0, 3) : "") : one.label,
       );
     }),
   );
@@ -171,15 +170,27 @@ function ranked({ probabilities }) {
 
 function sure(one, colour) {
   const [first, second] = ranked(one);
-  const words = element("span", { class: "words" }, one.text ? `“${one.text}”` : "");
   const next = (text) => element("span", { class: "next" }, text);
-  if (one.label === UNCERTAIN) return [next(`nearest ${first}, then ${second}`), words];
+  if (one.label === UNCERTAIN) return [next(`nearest ${first}, then ${second}`)];
   const bar = element("i", { style: { width: `${100 * one.confidence}%`, background: colour } });
   const share = element("span", { class: "share" }, `${Math.round(100 * one.confidence)} %`);
-  return [element("span", { class: "meter" }, bar), share, one.text ? words : next(`then ${second}`)];
+  return [element("span", { class: "meter" }, bar), share, next(`then ${second}`)];
 }
 
-export function drawMoments(list, segments, colourOf, seek) {
+// The words of a segment, each with its times, so that the sound can be followed in them.
+function spoken(one, words) {
+  const inside = words.filter(({ start, end }) => one.start <= (start + end) / 2 && (start + end) / 2 < one.end);
+  const spans = inside.map(({ start, end, text }) => element("span", { "data-start": start, "data-end": end }, text));
+  return element("span", { class: "words" }, ...spans.flatMap((span) => [span, " "]));
+}
+
+export function followWords(list, at) {
+  list.querySelectorAll(".words span").forEach((word) => {
+    word.classList.toggle("now", Number(word.dataset.start) <= at && at < Number(word.dataset.end));
+  });
+}
+
+export function drawMoments(list, { segments, words }, colourOf, seek) {
   const rows = segments.map((one) => {
     const colour = colourOf(one.label);
     return element(
@@ -191,9 +202,23 @@ export function drawMoments(list, segments, colourOf, seek) {
         element("span", { class: "when" }, `${clock(one.start)} – ${clock(one.end)}`),
         element("span", { class: "what" }, swatch(colour, one.label), one.label),
         element("span", { class: "sure" }, ...sure(one, colour)),
+        ...(one.text ? [spoken(one, words)] : []),
       ),
     );
   });
   const none = element("li", { class: "none" }, "No speech was found in this recording.");
   list.replaceChildren(...(rows.length ? rows : [none]));
+}
+
+// What a recording is mostly, in a few words.
+export function verdict({ segments }) {
+  const seconds = {};
+  for (const one of segments) seconds[one.label] = (seconds[one.label] ?? 0) + one.end - one.start;
+  const [first] = Object.entries(seconds).sort((a, b) => b[1] - a[1]);
+  if (!first) return "No speech found";
+  const share = first[1] / Object.values(seconds).reduce((sum, value) => sum + value, 0);
+  const [label] = first;
+  if (label === "uncertain") return share > 0.95 ? "Uncertain throughout" : "Mostly uncertain";
+  if (share > 0.95) return `${label[0].toUpperCase()}${label.slice(1)} throughout`;
+  return `${share > 0.5 ? "Mostly" : "Mixed, most often"} ${label}`;
 }

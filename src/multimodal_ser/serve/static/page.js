@@ -1,7 +1,7 @@
 // The page: a recording in, its timeline out; everything works by keyboard and is told in words.
 import { canRecord, recordByHand } from "/static/record.js";
 import {
-  clock, drawAxis, drawBand, drawCurves, drawMoments, drawWave, element, swatch,
+  clock, drawAxis, drawBand, drawCurves, drawMoments, drawWave, element, followWords, swatch, verdict,
 } from "/static/draw.js";
 import { slider } from "/static/slider.js";
 
@@ -50,6 +50,7 @@ async function start() {
     const told = await ask("/v1/models");
     [state.model] = told.models;
     state.limits = told.limits;
+    $("words-option").hidden = !told.words;
   } catch (error) {
     if (error.status === 401) askForKey(start);
     else fail("The server does not answer.", error.message);
@@ -57,6 +58,7 @@ async function start() {
   }
   $("error").hidden = true;
   $("model-name").textContent = state.model.name;
+  $("card-open").setAttribute("aria-label", `${state.model.name} · model card`);
   $("card-text").innerHTML = state.model.card_html; // rendered by the server, raw HTML refused
   const { formats, max_seconds: seconds, max_mb: megabytes } = state.limits;
   $("limits").textContent = `${formats} · up to ${clock(seconds, 0)} min and ${megabytes} MB`;
@@ -93,7 +95,8 @@ async function analyse(blob, name) {
   form.append("file", blob, "recording"); // its name stays here
   let found;
   try {
-    found = await ask("/v1/analyze", { method: "POST", body: form });
+    const words = !$("words-option").hidden && $("words").checked;
+    found = await ask(`/v1/analyze?words=${words}`, { method: "POST", body: form });
   } catch (error) {
     if (error.status === 401) askForKey(() => analyse(blob, name));
     else fail("This recording could not be analysed.", error.message);
@@ -125,23 +128,12 @@ function show(name) {
   $("verdict").textContent = verdict(found);
   $("total").textContent = clock(found.duration);
   $("seek").setAttribute("aria-valuemax", found.duration.toFixed(1));
-  drawMoments($("moments"), found.segments, colourOf, seek);
+  drawMoments($("moments"), found, colourOf, seek);
   drawLegend();
   draw();
   follow();
   $("verdict").focus({ preventScroll: true });
   window.scrollTo(0, 0);
-}
-
-function verdict({ segments }) {
-  const seconds = {};
-  for (const one of segments) seconds[one.label] = (seconds[one.label] ?? 0) + one.end - one.start;
-  const [first] = Object.entries(seconds).sort((a, b) => b[1] - a[1]);
-  if (!first) return "No speech found";
-  const share = first[1] / Object.values(seconds).reduce((sum, value) => sum + value, 0);
-  const [label] = first;
-  if (label === "uncertain") return "Mostly uncertain";
-  return `${share > 0.95 ? "All" : share > 0.5 ? "Mostly" : "Mixed, most often"} ${label}`;
 }
 
 function told() {
@@ -209,6 +201,7 @@ function follow() {
     if (i === row) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   });
+  followWords($("moments"), at);
   if (!audio.paused) requestAnimationFrame(follow);
 }
 
@@ -291,7 +284,7 @@ window.addEventListener("resize", draw);
 dark.addEventListener("change", () => {
   if (state.model) drawHint();
   if (!state.found) return;
-  drawMoments($("moments"), state.found.segments, colourOf, seek);
+  drawMoments($("moments"), state.found, colourOf, seek);
   drawLegend();
   draw();
   follow();

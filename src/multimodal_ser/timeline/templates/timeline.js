@@ -33,7 +33,7 @@ function serTimeline(root, data, audioSource) {
     for (const [label, share] of shares) {
       const part = tinted(make("span"), label);
       part.style.flex = String(share);
-      bar.append(part);
+      if (share >= 0.005) bar.append(part); // what is told as 0 % is not drawn as a sliver
       list.append(make("li", {}, swatch(label), label,
         make("b", { class: "num" }, percent(share))));
     }
@@ -111,6 +111,7 @@ function serTimeline(root, data, audioSource) {
   const strip = make("div", { class: "strip", role: "toolbar", "aria-label": "Segments; arrow keys move between them" });
   const buttons = [], items = [], words = [], meters = {};
   const { curves, lines } = serCurves(data, tinted);
+  const scales = ["100 %", "50 %"].map((t) => make("span", { class: "scale", "aria-hidden": "true" }, t));
   const ruler = make("div", { class: "ruler num", "aria-hidden": "true" });
 
   function segments() {
@@ -266,7 +267,7 @@ function serTimeline(root, data, audioSource) {
   segments();
   const wave = serWaveform(data, tinted);
   for (const drawing of [wave, curves]) drawing.addEventListener("click", pointed);
-  tracks.append(wave, strip, curves, ruler, head);
+  tracks.append(wave, strip, make("div", { class: "plot" }, curves, ...scales), ruler, head);
   scroll.append(tracks);
   const card = make("div", { class: "card" }, make("div", { class: "bar" }, play, time, seeker, tools), note);
   card.append(data.segments.length ? scroll : make("p", { class: "empty" }, "No speech was found in this recording."));

@@ -1,0 +1,160 @@
+"""Extraction beside transformers' Whisper one clip at a time, and its memory as a corpus grows.
+
+    python benchmarks/extraction.py --manifest emodb.jsonl [--threads 2] [--sizes 1 4 16]
+
+Time: the recordings of the manifest → features on disk by whisper-tiny here (decoding, resampling,
+encoding, writing; the network is loaded before), and the same weights in transformers' encoder as
+it is used there: decoded one after the other, padded to 30 s, one clip at a time, nothing written.
+Both take the same number of threads, one way after the other in every repeat; the ratio is the
+median of the repeats' ratios. Transformers' takes every --every-th recording, and its time is
+scaled to all.
+
+Memory: the peak resident memory of `ser extract` in a process of its own, for the corpus and for
+so many of its copies under other ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from machine import machine
+
+from multimodal_ser.audio import SAMPLE_RATE, audio_info, read_audio
+from multimodal_ser.corpora import Utterance, read_manifest
+from multimodal_ser.corpora.utterance import write_manifest
+from multimodal_ser.encoders import load_encoder
+from multimodal_ser.features import extract
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+# Runs the command, then prints its own peak; only this process and none of its parents' counts.
+MEASURED = """
+import sys
+from pathlib import Path
+from multimodal_ser.cli import main
+code = main(sys.argv[1:])
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def main() -> None:
+    given = _arguments()
+    torch.set_num_threads(given.threads)
+    rows = read_manifest(given.manifest)
+    print(f"{machine(packages=('multimodal-ser', 'torch', 'transformers'))}\n")
+    print("| what | took | against |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        report_time(rows, given, Path(folder))
+        report_memory(rows, given, Path(folder))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--manifest", type=Path, required=True, help="of one corpus")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--every", type=int, default=4, help="transformers' share: one in so many")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1, 4, 16])
+    parser.add_argument("--encoder", default="whisper-tiny", help="for the memory")
+    return parser.parse_args()
+
+
+def report_time(rows: Sequence[Utterance], given: argparse.Namespace, folder: Path) -> None:
+    """Ours and transformers', one after the other."""
+    ours = load_encoder("whisper-tiny")
+    theirs = transformers_way(ours.network.state_dict())
+    some = rows[:: given.every]
+    theirs(some[:1])
+    took: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for repeat in range(given.repeats):
+        out = folder / f"features-{repeat}"
+        took["ours"].append(
+            seconds(lambda out=out: extract(rows, ours, out, threads=given.threads))
+        )
+        share = seconds(lambda: theirs(some))
+        took["theirs"].append(share * sound_of(rows) / sound_of(some))
+    ratio = statistics.median(b / a for a, b in zip(took["ours"], took["theirs"], strict=True))
+    of = f"{len(rows)} recordings, {sound_of(rows) / 60:.1f} min"
+    print(f"| whisper-tiny, {of}: here | {statistics.median(took['ours']):.1f} s | 1 |")
+    print(
+        f"| the same by transformers, one clip at a time (1 in {given.every} timed) "
+        f"| {statistics.median(took['theirs']):.1f} s | {ratio:.1f} × |",
+        flush=True,
+    )
+
+
+def transformers_way(
+    weights: dict[str, torch.Tensor],
+) -> Callable[[Sequence[Utterance]], None]:
+    """Transformers' feature extractor and encoder with our weights, as its users call them."""
+    from transformers import WhisperConfig, WhisperFeatureExtractor
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from test_whisper import transformers_names
+
+    config = WhisperConfig(
+        d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536
+    )
+    network = WhisperEncoder(config).eval()
+    network.load_state_dict(transformers_names(weights))
+    prepare = WhisperFeatureExtractor()
+
+    @torch.inference_mode()
+    def run(rows: Sequence[Utterance]) -> None:
+        for row in rows:
+            wave = read_audio(str(row.audio))
+            mel = prepare(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")["input_features"]
+            network(mel, output_hidden_states=True)
+
+    return run
+
+
+def sound_of(rows: Sequence[Utterance]) -> float:
+    return sum(audio_info(str(row.audio)).duration for row in rows)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def report_memory(rows: Sequence[Utterance], given: argparse.Namespace, folder: Path) -> None:
+    """Peaks of corpora that hold the same recordings 1, 4 or 16 times."""
+    first = None
+    for size in given.sizes:
+        copies = [replace(row, id=f"{row.id}.{copy}") for copy in range(size) for row in rows]
+        manifest = folder / f"{size}.jsonl"
+        write_manifest(copies, manifest)
+        peak = peak_of(manifest, folder / f"grown-{size}", given)
+        first = first or peak
+        print(
+            f"| peak memory of `ser extract --audio {given.encoder}`, {len(copies)} recordings "
+            f"| {peak:.0f} MiB | {peak / first:.2f} × |",
+            flush=True,
+        )
+
+
+def peak_of(manifest: Path, out: Path, given: argparse.Namespace) -> float:
+    """The peak of one command in MiB."""
+    command = [
+        sys.executable, "-c", MEASURED, "extract", "--manifest", manifest, "--out", out,
+        "--audio", given.encoder, "--threads", str(given.threads),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    return int(done.stderr.split()[-1]) / 2**10
+
+
+if __name__ == "__main__":
+    main()

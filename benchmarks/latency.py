@@ -1,0 +1,154 @@
+"""Delay of one recording, warm and cold: torch beside ONNX in float32 and int8, interleaved.
+
+    python benchmarks/latency.py --audio recording.wav [--model starter] [--threads 2]
+
+Warm: one recording of --seconds, cut or repeated, from waveform to probabilities, in one process;
+every repeat times all ways one after the other, so that a busy machine slows them alike. Cold: the
+command `ser predict FILE` from start to end in processes of their own, and where its time goes.
+The ONNX files are exported from the model into a temporary folder. Needs the extra onnx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import machine
+
+from multimodal_ser.audio import SAMPLE_RATE, read_audio
+from multimodal_ser.export import export
+from multimodal_ser.predict import Predictor, load
+from multimodal_ser.predict.runtime import onnxruntime
+
+# Prints the seconds of: importing the runtime; importing the rest and loading; answering once.
+PARTS = """
+import importlib, sys, time
+runtime, model, file = sys.argv[1:]
+marks = [time.perf_counter()]
+importlib.import_module(runtime)
+marks.append(time.perf_counter())
+from multimodal_ser import load
+predictor = load(model)
+marks.append(time.perf_counter())
+predictor(file)
+marks.append(time.perf_counter())
+print(*(late - early for early, late in zip(marks, marks[1:])))
+"""
+COLD = ("whole command", "Python starts", "import runtime", "load model", "first answer")
+
+
+def main() -> None:
+    """Prints both tables in Markdown."""
+    given = _arguments()
+    torch.set_num_threads(given.threads)
+    wave = np.resize(read_audio(given.audio), round(given.seconds * SAMPLE_RATE))
+    print(f"{machine()}; onnxruntime {version('onnxruntime')}; model {given.model}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        models = _models(given.model, Path(folder))
+        _report_warm(_warm(models, wave, given), given)
+        _report_cold(_cold(models, given), given)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--audio", type=Path, required=True, help="a recording of speech")
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length that is answered warm")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=200, help="warm answers of each way")
+    parser.add_argument("--cold", type=int, default=7, help="commands of each way")
+    return parser.parse_args()
+
+
+def _models(name: str, folder: Path) -> dict[str, str]:
+    """What is compared, by name: what `load` takes."""
+    predictor = load(name)
+    plain = export(predictor, folder / "float32.onnx", part="whole").file
+    small = export(predictor, folder / "int8.onnx", part="whole", int8=True).file
+    return {"torch": name, "ONNX float32": str(plain), "ONNX int8": str(small)}
+
+
+def _warm(
+    models: dict[str, str], wave: np.ndarray, given: argparse.Namespace
+) -> dict[str, list[float]]:
+    predictors = {way: _limited(load(model), given.threads) for way, model in models.items()}
+    times: dict[str, list[float]] = {way: [] for way in models}
+    for repeat in range(given.repeats + 10):
+        for way, predictor in predictors.items():
+            began = time.perf_counter()
+            predictor.waves([wave])
+            if repeat >= 10:  # the first ones warm up
+                times[way].append(time.perf_counter() - began)
+    return times
+
+
+def _limited(predictor: Predictor, threads: int) -> Predictor:
+    """An ONNX session of its own number of threads; torch's is set for the process."""
+    file = getattr(predictor.backend, "file", None)
+    if hasattr(predictor.backend, "session"):
+        options = onnxruntime().SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime().InferenceSession(str(file), options)
+        predictor.backend.session = session
+    return predictor
+
+
+def _cold(models: dict[str, str], given: argparse.Namespace) -> dict[str, list[list[float]]]:
+    """Seconds of every part in COLD, for every way and repeat; the first round fills caches."""
+    times: dict[str, list[list[float]]] = {way: [] for way in models}
+    for repeat in range(given.cold + 1):
+        for way, model in models.items():
+            runtime = "torch" if way == "torch" else "onnxruntime"
+            audio = str(given.audio)
+            command = ["-m", "multimodal_ser.cli", "predict", "--model", model, audio]
+            whole, _ = _process(command, given.threads)
+            start, _ = _process(["-c", ""], given.threads)
+            _, told = _process(["-c", PARTS, runtime, model, audio], given.threads)
+            if repeat:
+                times[way].append([whole, start, *map(float, told.split())])
+    return times
+
+
+def _process(arguments: list[str], threads: int) -> tuple[float, str]:
+    """Seconds from start to end of a Python process, and what it printed."""
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": str(threads), "ORT_DISABLE_TELEMETRY": "1",
+    }  # fmt: skip
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    took = time.perf_counter() - began
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)} failed:\n{done.stderr}")
+    return took, done.stdout
+
+
+def _report_warm(times: dict[str, list[float]], given: argparse.Namespace) -> None:
+    print(f"Warm, one recording of {given.seconds:g} s, {given.repeats} times:\n")
+    print("| way | p50 ms | p95 ms | torch's p50 ÷ its |\n|---|---:|---:|---:|")
+    base = np.array(times["torch"])
+    for way, seconds in times.items():
+        middle, late = 1000 * np.percentile(seconds, [50, 95])
+        ratio = np.median(base / np.array(seconds))
+        print(f"| {way} | {middle:.1f} | {late:.1f} | {ratio:.2f} |")
+
+
+def _report_cold(times: dict[str, list[list[float]]], given: argparse.Namespace) -> None:
+    print(f"\nCold `ser predict {given.audio.name}`, median of {given.cold} in ms:\n")
+    print(f"| way | {' | '.join(COLD)} |\n|---|{'---:|' * len(COLD)}")
+    for way, rows in times.items():
+        middles = 1000 * np.median(rows, axis=0)
+        print(f"| {way} | {' | '.join(f'{value:.0f}' for value in middles)} |")
+
+
+if __name__ == "__main__":
+    main()

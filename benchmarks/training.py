@@ -1,0 +1,200 @@
+"""Training: the original's shape and schedule against ours, and batched against one by one.
+
+    python benchmarks/training.py one [--epochs 33] [--every-fold]
+    python benchmarks/training.py list [--epochs 1]
+    python benchmarks/training.py equal [--of cross-validation fewshot]
+
+Features are made up (`made_up.py`), of IEMOCAP's and CREMA-D's size, one token a side. The
+yardstick is a network of the original's shape in a plain loop (`original_network.py`) on all of
+torch's threads. `one` sets one run of it beside one of ours and our cross-validation; `list` makes
+the original's complete set of experiments with the library's functions (`original_list.py`);
+`equal` makes the same plans twice. Each prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import machine
+from made_up import Domain, domains
+from original_list import ALL, LIST, MODEL, Listed
+from original_network import EPOCHS, SECONDS, Settings
+from scoring import differences, interval, percent, read, scores
+from yardstick import Yardstick, train_on_folds
+
+from multimodal_ser import metrics
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import Experiment, make
+from multimodal_ser.report.scores import counts
+from multimodal_ser.statistics import compare
+
+# What `make` is told to train runs together, or one by one: the one place that says it.
+TOGETHER: Mapping[str, Any] = {}
+ONE_BY_ONE: Mapping[str, Any] = {"together": 1}
+
+PACKAGES = ("multimodal-ser", "torch", "scikit-learn", "numpy")
+
+
+def main() -> None:
+    given = _arguments()
+    torch.set_num_threads(given.threads)
+    print(f"{machine(packages=PACKAGES)}\n")
+    source, target = domains(given.seed, given.share)
+    (fold,) = source.split.folds
+    rows = f"{len(source.material.examples):,} source and {len(target.material.examples):,} target"
+    print(f"Made-up features: {rows} rows; the source's fold trains on {len(fold.train):,}.\n")
+    with tempfile.TemporaryDirectory() as folder:
+        given.command(given, source, target, given.out or Path(folder))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    for name, command in {"one": one, "list": whole_list, "equal": equal}.items():
+        own = commands.add_parser(name, help=command.__doc__)
+        own.set_defaults(command=command)
+        own.add_argument("--seed", type=int, default=0, help="of the features and the yardstick")
+        own.add_argument("--share", type=float, default=1.0, help="of the rows, for a quick look")
+        own.add_argument("--jobs", type=int, help="processes of ours; one a processor if not given")
+        own.add_argument("--threads", type=int, default=torch.get_num_threads())
+        own.add_argument("--out", type=Path, help="keep the runs in this empty folder")
+        own.add_argument("--our-epochs", type=int, default=TrainConfig().epochs)
+        own.add_argument("--members", type=int, default=ModelConfig().members)
+        if name == "equal":
+            own.add_argument("--of", nargs="+", choices=ALL, default=["cross-validation"])
+            continue
+        own.add_argument("--epochs", type=int, default=1, help="of the yardstick, to be measured")
+        own.add_argument("--batch-size", type=int, default=Settings().batch_size)
+        own.add_argument("--workers", type=int, default=0, help="processes of its loader")
+        if name == "one":
+            own.add_argument("--every-fold", action="store_true", help="cross-validate it too")
+    return parser.parse_args()
+
+
+def one(given: argparse.Namespace, source: Domain, target: Domain, out: Path) -> None:
+    """One run of the yardstick against one of ours and our whole cross-validation."""
+    (fold,) = source.split.folds
+    session = set(fold.test)
+    total = sum(planned(name, given, source, target).runs for name in LIST)
+    heading("", "runs", "seconds", "UA, session 5", "UA, all sessions")
+    each = measured(given, source)
+    kind = f"the original's shape, {given.epochs} of {EPOCHS} epochs"
+    row(kind, 1, f"{each.seconds:.1f}", percent(each.scores(session)), "–")
+    row(f"… extrapolated to {EPOCHS} epochs", 1, f"{each.run:.0f}", "–", "–")
+    row("… and to the original's list", total, f"{total * each.run:.0f}", "–", "–")
+    row("the original's code (stated, not measured here)", 1, f"{SECONDS:.0f}", "–", "–")
+    every = measured(given, source, every_fold=True) if given.every_fold else None
+    if every:
+        both = percent(every.scores(session)), percent(every.scores())
+        row(f"{kind}, cross-validated", len(every.runs), f"{every.seconds:.1f}", *both)
+    for name in ("one run", "cross-validation"):
+        listed = planned(name, given, source, target)
+        seconds = timed(listed.experiment, out / name, given.jobs, TOGETHER)
+        found = read(out / name)
+        (system,) = found.systems
+        whole = percent(scores(found, system)) if name == "cross-validation" else "–"
+        part = percent(scores(found, system, session))
+        row(f"ours, {name}", listed.runs, f"{seconds:.1f}", part, whole)
+    if every:
+        sums = counts(system, found.sample), every.counts(found.sample)
+        said = interval(compare(*sums, metrics.ua))
+        print(f"\nUA of ours minus the original's shape, all sessions: {said} (95 %, paired).")
+
+
+def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: Path) -> None:
+    """The original's complete set of experiments, each timed, beside 404 s a run."""
+    total, runs, made = 0.0, 0, 0
+    heading("experiment", "the original's runs", "made here", "seconds", f"UA of {MODEL}")
+    for name in LIST:
+        listed = planned(name, given, source, target)
+        seconds = timed(listed.experiment, out / name, given.jobs, TOGETHER)
+        plans = len(listed.experiment.plans)
+        total, runs, made = total + seconds, runs + listed.runs, made + plans
+        found = read(out / name)
+        means = [scores(found, one_).mean() for one_ in found.systems if one_.model == MODEL]
+        span = "–".join(f"{100 * end:.1f}" for end in sorted({min(means), max(means)}))
+        row(name, listed.runs, plans, f"{seconds:.1f}", span)
+    row("all", runs, made, f"{total:.1f}", "")
+    print("\nRuns beyond the original's are controls, and models that tuning begins with.\n")
+    each = measured(given, source)
+    epochs = f"{given.epochs} of {EPOCHS} epochs measured, {each.seconds:.1f} s"
+    heading(f"{runs} runs at", "seconds", "times ours")
+    for kind, run in (
+        (f"the original's {SECONDS:.0f} s a run (stated, not measured here)", SECONDS),
+        (f"{each.run:.0f} s a run, its shape and schedule here ({epochs})", each.run),
+    ):
+        row(kind, f"{runs * run:.0f}", f"{runs * run / total:.0f}")
+
+
+def equal(given: argparse.Namespace, source: Domain, target: Domain, out: Path) -> None:
+    """The same plans trained together and one by one: seconds, and the difference in UA."""
+    ways = {"together": TOGETHER, "one by one": ONE_BY_ONE}
+    columns = [f"{what} {way}" for what in ("seconds", "UA") for way in ways]
+    heading("experiment: system", "runs", *columns[:2], "times", *columns[2:], "difference, 95 %")
+    lower = []
+    for name in given.of:
+        experiment = planned(name, given, source, target).experiment
+        folders = [out / f"{name}, {way}" for way in ways]
+        first, second = (
+            timed(experiment, folder, given.jobs, how)
+            for folder, how in zip(folders, ways.values(), strict=True)
+        )
+        row(name, len(experiment.plans), f"{first:.1f}", f"{second:.1f}", f"{second / first:.2f}",
+            "", "", "")  # fmt: skip
+        for found in differences(*(read(folder) for folder in folders)):
+            both = percent(found.first), percent(found.second)
+            row(f"{name}: {found.name}", "", "", "", "", *both, interval(found.difference))
+            lower += [f"{name}: {found.name}"] if found.difference.high < 0 else []
+    print(f"\nUA lower together than one by one: {'; '.join(lower) or 'nowhere'}.")
+
+
+def planned(name: str, given: argparse.Namespace, source: Domain, target: Domain) -> Listed:
+    """One of ALL, with the recommended settings but for those that were asked for."""
+    settings = {
+        "network": replace(ModelConfig(), members=given.members),
+        "schedule": replace(TrainConfig(), epochs=given.our_epochs),
+    }
+    return ALL[name](source, target, settings)
+
+
+def timed(experiment: Experiment, out: Path, jobs: int | None, how: Mapping[str, Any]) -> float:
+    """Seconds from plans to run folders; starting processes and writing count.
+
+    Raises:
+        SerError: some of the runs are there already, and would take no time.
+    """
+    if made := [name for name in experiment.names if (out / name).exists()]:
+        raise SerError(f"{out} holds {made[0]!r} already, so it cannot be timed; empty --out first")
+    began = time.perf_counter()
+    make(experiment, out, jobs=jobs, **how)
+    return time.perf_counter() - began
+
+
+def measured(given: argparse.Namespace, source: Domain, every_fold: bool = False) -> Yardstick:
+    """The yardstick on the original's fold, or on every session's."""
+    settings = Settings(epochs=given.epochs, batch_size=given.batch_size, workers=given.workers)
+    split = source.folds if every_fold else source.split
+    return train_on_folds(source, split.folds, settings, given.seed)
+
+
+def heading(first: str, *others: str) -> None:
+    """The first two lines of a table; all columns but the first are numbers."""
+    row(first, *others)
+    print("|---|" + "---:|" * len(others), flush=True)
+
+
+def row(*cells: object) -> None:
+    """One line of a table, shown at once: a later failure leaves it standing."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

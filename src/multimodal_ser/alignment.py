@@ -1,0 +1,83 @@
+"""A target without labels → what a training of a network is drawn towards."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from multimodal_ser.adapt import ADAPTERS
+from multimodal_ser.config import AdaptConfig
+from multimodal_ser.data import Unlabelled
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.layers import Output, SideInput
+from multimodal_ser.models import Ensemble, standardized
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What to align a network with while it learns, and how."""
+
+    config: AdaptConfig
+    target: Unlabelled
+
+
+class Alignment:
+    """The target's side of a training: its batches, its input statistics and the adapters.
+
+    Every member of the ensemble has an adapter of its own.
+
+    Attributes:
+        aligns: whether there is a loss at all.
+        standardize: how the target's inputs are standardised.
+        adapters: one a member.
+    """
+
+    def __init__(self, model: Ensemble, adaptation: Adaptation, batch_size: int, seed: int) -> None:
+        config, target = adaptation.config, adaptation.target
+        if config.method not in ADAPTERS:
+            raise SerError(one_of("adaptation", config.method, ADAPTERS))
+        kind = ADAPTERS[config.method]
+        self.aligns = kind.aligns
+        self.weight = kind.weight if config.weight is None else config.weight
+        self.device = model.temperature.device
+        self.standardize = copy.deepcopy(model.standardize)
+        if kind.standardizes or (kind.aligns and config.standardize):
+            for name, statistics in self.standardize.items():
+                side = getattr(target, name)
+                statistics.fit(side.tokens, side.mask)  # type: ignore[operator]
+        width = model.network.classify.out.weight.shape[1] + model.classes
+        self.adapters = nn.ModuleList(kind(width) for _ in range(model.network.count))
+        self.adapters.to(self.device)
+        self.batches = target.stream(batch_size, torch.Generator().manual_seed(seed))
+
+    def inputs(self) -> dict[str, SideInput]:
+        """The next batch of the target, as the network reads it."""
+        text, text_mask, audio, audio_mask = (part.to(self.device) for part in next(self.batches))
+        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        return standardized(self.standardize, given)
+
+    def loss(self, source: Tensor, target: Tensor, progress: float) -> Tensor:
+        """The members' weighted losses, summed.
+
+        Args:
+            source: the source's `aligned` [members, B, D + C].
+            target: the target's.
+            progress: share of the training that is done.
+        """
+        if source.shape[1] < 2:  # one row has no covariance
+            return source.new_zeros(())
+        pairs = zip(self.adapters, source, target, strict=True)
+        losses = [adapter(mine, other, progress) for adapter, mine, other in pairs]
+        return self.weight * torch.stack(losses).sum()
+
+
+def aligned(output: Output) -> Tensor:
+    """What is drawn together: the embedding beside the logits, [members, B, D + C].
+
+    The linear path reaches the logits past the embedding: aligned alone, the embedding would
+    leave that path's shift as it is.
+    """
+    return torch.cat([output.embedding, output.logits], 2)

@@ -1,0 +1,209 @@
+"""One piece of work over many items: on the threads of this process, or on a Ray cluster.
+
+Every item is computed on one thread wherever it runs, so that results do not depend on how many
+are computed side by side, nor where.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from itertools import islice
+from threading import Event, current_thread
+from typing import Any, TypeVar
+
+from multimodal_ser.errors import SerError
+
+log = logging.getLogger(__name__)
+
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_on_threads(
+    work: Callable[[Shared, Item], Result],
+    shared: Shared,
+    items: Sequence[Item],
+    *,
+    threads: int,
+    stop: Event | None = None,
+) -> Iterator[Result]:
+    """Does the work on every item, so many at a time in this process.
+
+    Args:
+        work: what to do; it is called from several threads at once.
+        shared: its first argument.
+        items: its second argument, one at a time.
+        threads: how many items at a time; torch computes each on one.
+        stop: is set when no more results are wanted, for work that can end early.
+
+    Yields:
+        Results in order of completion; those that are there are yielded before another's error.
+
+    Raises:
+        SerError: `threads` is less than 1. What the work raises is raised as it is.
+    """
+    import torch
+
+    if threads < 1:
+        raise SerError(f"threads={threads}; allowed: 1 or more")
+    before = torch.get_num_threads()
+    waiting = iter(items)
+    running: set[Future[Result]] = set()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        while True:
+            for item in islice(waiting, threads + 1 - len(running)):
+                running.add(pool.submit(work, shared, item))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda future: future.exception() is not None):
+                yield future.result()
+    finally:
+        if stop is not None:
+            stop.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def run_on_ray(
+    work: Callable[[Shared, Item], Result],
+    shared: Shared,
+    items: Sequence[Item],
+    *,
+    retries: int = 3,
+    gpus: int = 0,
+) -> Iterator[Result]:
+    """Does the work on every item as a Ray task of one CPU.
+
+    A Ray that is initialised, or that RAY_ADDRESS names, is used; else one is started on this
+    machine for as long as this lasts.
+
+    Args:
+        work: what to do; a function that the workers can import.
+        shared: its first argument, sent to each worker once.
+        items: its second argument, one at a time.
+        retries: how often an item is done again whose worker died.
+        gpus: GPUs that an item needs beside its CPU.
+
+    Yields:
+        Results in order of completion; those that are there are yielded before another's error.
+
+    Raises:
+        SerError: Ray is not installed, cannot be reached, or an item's workers died again and
+            again. What the work raises is raised as it is.
+    """
+    ray = _ray()
+    answers: Any = _Answers(sys.stdout)
+    with redirect_stdout(answers), _connected(ray):
+        if gpus > ray.cluster_resources().get("GPU", 0):
+            log.warning("every item needs %d GPU and Ray has none (yet): waiting for one", gpus)
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=retries)(_on_worker)
+        held = [ray.put(shared)]  # in a list, Ray hands over the reference and not a copy
+        waiting = iter(items)
+        running: set[Any] = set()
+        try:
+            while True:
+                for item in islice(waiting, max(0, _most_at_once(ray) - len(running))):
+                    running.add(task.remote(work, held, item))
+                if not running:
+                    return
+                first, _ = ray.wait(list(running))
+                done, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
+                done = list(dict.fromkeys([*first, *done]))
+                running.difference_update(done)
+                yield from _results(ray, done)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+class _Answers:
+    """Standard output, less what Ray's own threads print there: that goes to standard error."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        of_ray = current_thread().name.startswith("ray_")
+        written: int = (sys.stderr if of_ray else self._stream).write(text)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _ray() -> Any:
+    try:
+        return import_module("ray")
+    except ImportError as error:
+        raise SerError(
+            "the engine 'ray' needs an extra: pip install 'multimodal-ser[ray]'; the engine "
+            "'local' needs none"
+        ) from error
+
+
+@contextmanager
+def _connected(ray: Any) -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray warns about it
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray's own for a node that does not start in time
+        raise SerError(
+            f"Ray at {address!r} cannot be used ({error}); set RAY_ADDRESS to a running cluster, "
+            "or unset it to start Ray on this machine"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _most_at_once(ray: Any) -> int:
+    """Twice what the cluster computes at a time: what waits there makes one that can grow, grow."""
+    return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _results(ray: Any, done: Sequence[Any]) -> Iterator[Any]:
+    failed: Exception | None = None
+    for reference in done:
+        try:
+            result = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            failed = error.cause if isinstance(error.cause, Exception) else error
+        except ray.exceptions.RayError as error:
+            failed = SerError(
+                f"an item's workers died again and again ({type(error).__name__}: "
+                f"{str(error).strip().splitlines()[0]}); give each more memory, or start fewer a "
+                "node; what is complete is kept, and the same command goes on from there"
+            )
+        else:
+            yield result
+    if failed is not None:
+        raise failed
+
+
+_shared: dict[str, Any] = {}  # what this worker was sent last, by its reference
+
+
+def _on_worker(work: Callable[[Any, Any], Any], held: Sequence[Any], item: Any) -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    key = held[0].hex()
+    if key not in _shared:
+        _shared.clear()
+        _shared[key] = _ray().get(held[0])
+    return work(_shared[key], item)

@@ -1,0 +1,83 @@
+"""chunks of a manifest → parts: side by side on this machine's threads, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from threading import Event, Lock
+from typing import Any
+
+from multimodal_ser.cluster import run_on_ray, run_on_threads
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.encoders.base import Encoder
+from multimodal_ser.features.chunks import Made, Recipe, make_part
+
+ENGINES = ("local", "ray")
+Numbered = tuple[int, Sequence[Utterance]]
+
+
+def make_parts(
+    recipe: Recipe, chunks: Sequence[Numbered], engine: str, threads: int | None
+) -> Generator[tuple[int, Made], None, None]:
+    """Makes the part of every chunk; the engines give the same bytes.
+
+    Args:
+        recipe: encoder and settings.
+        chunks: number and utterances of each.
+        engine: one of ENGINES.
+        threads: chunks at a time on this machine; None is torch's own number of threads.
+
+    Yields:
+        Number and what was made, in order of completion.
+    """
+    on_gpu = device_of(recipe.encoder).startswith("cuda")
+    if engine == "ray":
+        yield from run_on_ray(_make, recipe, chunks, gpus=int(on_gpu))
+        return
+    stop = Event()
+    guarded = replace(recipe, encoder=_Guarded(recipe.encoder, on_gpu, stop))
+    threads = _default_threads() if threads is None else threads
+    yield from run_on_threads(_make, guarded, chunks, threads=threads, stop=stop)
+
+
+def device_of(encoder: Encoder) -> str:
+    """Where an encoder computes, such as ``cpu`` or ``cuda:0``."""
+    return str(getattr(encoder, "device", "cpu"))
+
+
+def _make(recipe: Recipe, chunk: Numbered) -> tuple[int, Made]:
+    number, rows = chunk
+    return number, make_part(recipe, rows)
+
+
+def _default_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+class _Stopped(Exception):  # noqa: N818 - an end, no error
+    """No more results are wanted."""
+
+
+class _Guarded:
+    """An encoder that several threads share: they can be stopped between two batches.
+
+    The first batch is encoded alone, since tokenizers settle how they pad and cut in their first
+    call and fail if another comes in between. A GPU is given one batch at a time throughout, while
+    the other threads decode.
+    """
+
+    def __init__(self, encoder: Encoder, on_gpu: bool, stop: Event) -> None:
+        self.info, self._encoder, self._stop = encoder.info, encoder, stop
+        self._alone, self._on_gpu, self._settled = Lock(), on_gpu, False
+
+    def __call__(self, items: Any) -> Any:
+        together = self._settled and not self._on_gpu
+        with nullcontext() if together else self._alone:
+            if self._stop.is_set():
+                raise _Stopped
+            found = self._encoder(items)
+            self._settled = True
+            return found
