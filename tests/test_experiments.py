@@ -146,7 +146,6 @@ def test_training_labels_are_seen(material, split, made, tmp_path):
     examples = material.examples
     turned = replace(material, examples=replace(examples, label=(examples.label + 1) % 4))
     plans = [item for item in planned(turned, split) if item.fold is split.folds[0]]
-    moved = []
     for before, after in zip(made, run_all(plans, turned, tmp_path), strict=True):
         assert without_labels(after) != without_labels(before)
 

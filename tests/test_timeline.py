@@ -17,6 +17,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Point, Segment, Stream, Word, analyze
 from multimodal_ser.timeline.segments import (
+    CONTEXT,
     EnergyGate,
     SpeechFinder,
     has_silero,
@@ -266,6 +267,27 @@ def test_memory_holds_what_is_not_predicted_yet():
         stream.push(np.concatenate([syllables(20), silence(5)]))
         assert len(stream._sound) < 5 * RATE
     assert stream.finish().duration == 150
+
+
+def test_a_model_hears_the_pauses_beside_a_stretch_but_no_other_speech():
+    """Speech that is cut tightly is another sound than the recordings that a model learnt from."""
+    heard = []
+
+    class Listening(Pitch):
+        def waves(self, waves, texts=None):
+            heard.extend(len(wave) for wave in waves)
+            return super().waves(waves)
+
+    sound = recording(0.3, (2.0, "anger"), 2.0, (4.6, "sadness"), 1.0)
+    found = analyze((sound, RATE), Listening(), vad="energy")
+    (one, *rest), (first, second) = found.track, found.speech
+    assert (one.start, one.end) == first
+    before = min(round(first[0] * RATE), CONTEXT)  # the recording begins so early
+    assert heard[0] == round((first[1] - first[0]) * RATE) + before + CONTEXT
+    assert before < CONTEXT
+    full = round(3.0 * RATE)
+    assert heard[1:] == [full + CONTEXT, *[full] * (len(rest) - 2), full + CONTEXT]
+    assert (rest[0].start, rest[-1].end) == second
 
 
 def test_windows_go_in_batches():

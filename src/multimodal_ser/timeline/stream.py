@@ -15,7 +15,7 @@ import numpy as np
 from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, read_blocks
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.predictor import Recording
-from multimodal_ser.timeline.segments import Samples, SpeechFinder, Vad, make_gate
+from multimodal_ser.timeline.segments import CONTEXT, Samples, SpeechFinder, Vad, make_gate
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Point, Segment, Timeline, Word, overall, points
 from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE
@@ -84,6 +84,7 @@ class Stream:
         self._track: list[Point] = []
         self._speech: list[tuple[float, float]] = []
         self._spoken: list[Word] = []
+        self._ended = 0  # the place where the last stretch of speech ended
         self._finished = False
 
     def push(self, chunk: Samples) -> list[Point | Segment]:
@@ -124,9 +125,12 @@ class Stream:
         )
 
     def _advance(self, ended: list[tuple[int, int]]) -> list[Point | Segment]:
-        closing = [(self._stretch(start), end) for start, end in ended]
-        for stretch, end in closing:
-            stretch.end(end)
+        closing = []
+        for start, end in ended:
+            stretch = self._stretch(start)
+            stretch.end(end, min(CONTEXT, self._at + len(self._sound) - end))
+            closing.append((stretch, end))
+            self._ended = end
         stretches = [stretch for stretch, _ in closing]
         if current := self._finder.current:
             self._open = self._stretch(current[0])
@@ -143,7 +147,8 @@ class Stream:
     def _stretch(self, start: int) -> OpenStretch:
         """The open stretch, where there is one; it is then no longer held as open."""
         stretch, self._open = self._open, None
-        return stretch or OpenStretch(start, self._size, self._hop, self._smoothing)
+        lead = min(CONTEXT, start - self._ended)
+        return stretch or OpenStretch(start, self._size, self._hop, self._smoothing, lead)
 
     def _predict(self, stretches: Sequence[OpenStretch]) -> list[Point]:
         """Predicts the windows that have no probabilities yet, in batches over all stretches."""
@@ -151,7 +156,7 @@ class Stream:
         found = []
         for first in range(0, len(jobs), AT_ONCE):
             part = jobs[first : first + AT_ONCE]
-            said = self._model.waves([self._cut(*window) for _, window in part])
+            said = self._model.waves([self._cut(*stretch.heard_by(window)) for stretch, window in part])
             for (stretch, _), prediction in zip(part, said, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)
                 found.append(stretch.estimate(self._model.labels, row))
@@ -203,7 +208,7 @@ class Stream:
 
     def _forget(self) -> None:
         """Drops the sound that nothing will ask for."""
-        first = self._finder.undecided
+        first = max(self._ended, self._finder.undecided - CONTEXT)
         if self._open:
             first = self._open.needed
             first = first if self._words is None else min(first, self._open.heard)

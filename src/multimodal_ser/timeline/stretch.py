@@ -16,14 +16,18 @@ class OpenStretch:
 
     Attributes:
         start: where it begins.
+        lead: samples before it that its first window hears too: recordings that a model learnt
+            from begin and end with a pause, and speech that is cut tightly is another sound.
+        tail: the same after it, for a last window that reaches its end.
         windows: (start, end) of the windows so far.
         rows: the probabilities [C] of the first of them.
         words: recognised so far.
         heard: up to where words are recognised.
     """
 
-    def __init__(self, start: int, size: int, hop: int, smoothing: float) -> None:
+    def __init__(self, start: int, size: int, hop: int, smoothing: float, lead: int = 0) -> None:
         self.start = self.heard = start
+        self.lead, self.tail = lead, 0
         self.windows: list[tuple[int, int]] = []
         self.rows: list[Array] = []
         self.words: list[Word] = []
@@ -33,7 +37,12 @@ class OpenStretch:
     @property
     def needed(self) -> int:
         """The first sample that a window to come may have."""
-        return self.windows[-1][0] if self.windows else self.start
+        return self.windows[-1][0] if self.rows else self.start - self.lead
+
+    def heard_by(self, window: tuple[int, int]) -> tuple[int, int]:
+        """What the model hears for a window: the first and the last have more than they cover."""
+        first, last = window == self.windows[0], window == self.windows[-1]
+        return window[0] - first * self.lead, window[1] + last * self.tail
 
     def grow(self, end: int) -> None:
         """Adds the windows that end at `end` or before."""
@@ -42,16 +51,23 @@ class OpenStretch:
             self.windows.append((place, place + self._size))
             place += self._hop
 
-    def end(self, end: int) -> None:
+    def end(self, end: int, tail: int = 0) -> None:
         """Adds the last windows: the whole where it is short, else one that covers the rest.
 
         A rest of less than half a hop is left to the window before.
+
+        Args:
+            end: where the stretch ends.
+            tail: samples after it that are there to be heard.
         """
         self.grow(end)
         if not self.windows:
             self.windows.append((self.start, end))
         elif 2 * (end - self.windows[-1][1]) >= self._hop:
             self.windows.append((end - self._size, end))
+        else:
+            return
+        self.tail = tail
 
     def estimate(self, labels: Sequence[str], row: Array) -> Point:
         """Takes the next window's probabilities; returns them smoothed over the past alone."""
