@@ -164,7 +164,8 @@ def _scale(wave: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation over a whole recording, the latter with layer norm's epsilon."""
     mean, step = float(wave.mean(dtype=np.float64)), 1 << 20
     blocks = (wave[i : i + step].astype(np.float64) - mean for i in range(0, len(wave), step))
-    squares = sum(float(block @ block) for block in blocks)
+    # no dot product: numpy's threads would then wait busily, on the processors that torch needs
+    squares = sum(float(np.square(block).sum()) for block in blocks)
     return mean, float(np.sqrt(squares / len(wave) + 1e-5))
 
 
