@@ -26,7 +26,7 @@ from machine import machine
 from multimodal_ser.audio import SAMPLE_RATE, read_audio
 from multimodal_ser.export import export
 from multimodal_ser.predict import Predictor, load
-from multimodal_ser.predict.runtime import onnxruntime
+from multimodal_ser.predict.of_onnx import open_session
 
 # Prints the seconds of: importing the runtime; importing the rest and loading; answering once.
 PARTS = """
@@ -94,10 +94,7 @@ def _limited(predictor: Predictor, threads: int) -> Predictor:
     """An ONNX session of its own number of threads; torch's is set for the process."""
     file = getattr(predictor.backend, "file", None)
     if hasattr(predictor.backend, "session"):
-        options = onnxruntime().SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime().InferenceSession(str(file), options)
-        predictor.backend.session = session
+        predictor.backend.session = open_session(file, threads)
     return predictor
 
 

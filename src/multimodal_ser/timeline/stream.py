@@ -156,7 +156,9 @@ class Stream:
         found = []
         for first in range(0, len(jobs), AT_ONCE):
             part = jobs[first : first + AT_ONCE]
-            said = self._model.waves([self._cut(*stretch.heard_by(window)) for stretch, window in part])
+            said = self._model.waves(
+                [self._cut(*stretch.heard_by(window)) for stretch, window in part]
+            )
             for (stretch, _), prediction in zip(part, said, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)
                 found.append(stretch.estimate(self._model.labels, row))
