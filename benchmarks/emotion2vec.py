@@ -69,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--funasr", help="folder to import FunASR and omegaconf from")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
+    parser.add_argument("--minutes", type=int, default=0, help="memory for one recording so long")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -222,7 +223,8 @@ def report_memory(
 ) -> None:
     """Peak resident memory of each way, each in a process of its own."""
     print()
-    for name in ways:
+    long = [f"ours float32, {given.minutes} minutes"] * bool(given.minutes)
+    for name in [*ways, *long]:
         if name.startswith("onnx"):
             continue
         command = [sys.executable, __file__, *_same(given), "--memory", str(folder), name]
@@ -245,6 +247,8 @@ def _print_peak(given: argparse.Namespace, waves: list[np.ndarray]) -> None:
     else:
         _, dtype, *_ = name.replace(",", "").split()
         ours = load_encoder(NAME, folder, device=given.device, dtype=dtype)
+        if "minutes" in name:
+            waves = [np.resize(np.concatenate(waves), int(name.split()[2]) * 60 * 16_000)]
         run = (lambda: ours(waves)) if "batches" in name else lambda: [ours([w]) for w in waves]
     if given.device.startswith("cuda"):
         run()
