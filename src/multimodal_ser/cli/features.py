@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +12,16 @@ from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.features import ExtractionResult, ImportResult
+
+
+def _return_freed_memory() -> None:
+    """Lets the C library give freed blocks of 256 KiB and more back to the system (Linux).
+
+    Batches of ever other sizes otherwise leave half as much again behind, in every thread.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option is not None:
+        set_option(-3, 1 << 18)  # M_MMAP_THRESHOLD
 
 
 @app.command
@@ -64,6 +76,7 @@ def extract(
 
     if audio is None and text is None:
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")
+    _return_freed_memory()
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
     sides = {

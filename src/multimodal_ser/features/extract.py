@@ -8,10 +8,8 @@ the same batches.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -223,18 +221,7 @@ def _fill(parts: Parts, recipe: Recipe, engine: str, threads: int | None, progre
     ):
         for index, made in results:
             parts.write(index, _of_part(header, made), made.arrays)
-            _give_back()
             bar.advance(len(parts.chunks[index]), made.seconds)
-
-
-def _give_back() -> None:
-    """Returns freed memory to the system.
-
-    The C library keeps what batches of ever other sizes freed, in every thread: half as much again.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def _of_part(header: FeatureHeader, made: Made) -> FeatureHeader:
