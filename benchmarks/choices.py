@@ -78,9 +78,11 @@ def measure(arguments: Arguments) -> None:
         allow=arguments.allow, tokens=arguments.tokens,
     )  # fmt: skip
     examples = material.examples
-    place = {key: row for row, key in enumerate(examples.ids)}
     folds = [
-        [examples.take([place[key] for key in part]) for part in (fold.train, fold.validation)]
+        [
+            examples.take([examples.places[key] for key in part])
+            for part in (fold.train, fold.validation)
+        ]
         for fold in split.folds
     ]
     dims = Dims(examples.text.dim, examples.audio.dim, len(material.labels.classes))

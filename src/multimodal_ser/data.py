@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -128,6 +129,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Id → row."""
+        return {key: row for row, key in enumerate(self.ids)}
 
     def take(self, rows: Sequence[int] | np.ndarray | Tensor) -> Examples:
         """The examples at these rows, in this order."""

@@ -118,8 +118,8 @@ class _Parts:
     def __call__(self, material: Material, keys: tuple[str, ...]) -> Examples:
         known = (id(material), keys)
         if known not in self._taken:
-            place = {key: row for row, key in enumerate(material.examples.ids)}
-            self._taken[known] = material.examples.take([place[key] for key in keys])
+            examples = material.examples
+            self._taken[known] = examples.take([examples.places[key] for key in keys])
         return self._taken[known]
 
 

@@ -55,8 +55,7 @@ def load_clips(material: Material, keys: Sequence[str]) -> Clips:
     Raises:
         AudioError: one of them cannot be read.
     """
-    place = {key: row for row, key in enumerate(material.examples.ids)}
-    rows = [place[key] for key in keys]
+    rows = [material.examples.places[key] for key in keys]
     waves = []
     for row in rows:
         one = material.utterances[row]
