@@ -1,6 +1,6 @@
 """Extraction beside transformers' Whisper one clip at a time, and its memory as a corpus grows.
 
-    python benchmarks/extraction.py --manifest emodb.jsonl [--threads 2] [--sizes 1 4 16]
+    python benchmarks/extraction.py --manifest emodb.jsonl [--sizes 1 4 16] [--rows 1000000]
 
 Time: the recordings of the manifest → features on disk by whisper-tiny here (decoding, resampling,
 encoding, writing; the network is loaded before), and the same weights in transformers' encoder as
@@ -9,8 +9,9 @@ Both take the same number of threads, one way after the other in every repeat; t
 median of the repeats' ratios. Transformers' takes every --every-th recording, and its time is
 scaled to all.
 
-Memory: the peak resident memory of `ser extract` in a process of its own, for the corpus and for
-so many of its copies under other ids.
+Memory: the peak resident memory of `ser extract` in a process of its own, for the corpus, for so
+many of its copies under other ids, and for one recording of so many minutes; and of the
+book-keeping alone, for --rows sentences that an encoder of one number answers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 from machine import machine
 
@@ -37,12 +40,31 @@ from multimodal_ser.features import extract
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-# Runs the command, then prints its own peak; only this process and none of its parents' counts.
-MEASURED = """
+COMMAND = """
 import sys
 from pathlib import Path
 from multimodal_ser.cli import main
 code = main(sys.argv[1:])
+"""
+ROWS = """
+import sys
+from pathlib import Path
+import numpy as np
+from multimodal_ser.corpora import read_manifest
+from multimodal_ser.encoders.base import EncoderInfo
+from multimodal_ser.features import extract
+
+class One:
+    info = EncoderInfo("one", "text", 1, 0, weights="none", layers="1", exposure={})
+
+    def __call__(self, items):
+        return [np.ones((1, 1), np.float32)] * len(items)
+
+extract(read_manifest(Path(sys.argv[1])), One(), Path(sys.argv[2]))
+code = 0
+"""
+# Its own peak is printed by the process itself: none of its parents' counts.
+PEAK = """
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
 sys.exit(code)
 """
@@ -57,6 +79,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         report_time(rows, given, Path(folder))
         report_memory(rows, given, Path(folder))
+        report_lengths(rows, given, Path(folder))
+        report_rows(given, Path(folder))
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,6 +90,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--every", type=int, default=4, help="transformers' share: one in so many")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1, 4, 16])
+    parser.add_argument("--minutes", type=int, nargs="*", default=[1, 4, 16])
+    parser.add_argument("--rows", type=int, default=0, help="of the book-keeping alone")
     parser.add_argument("--encoder", default="whisper-tiny", help="for the memory")
     return parser.parse_args()
 
@@ -137,7 +163,7 @@ def report_memory(rows: Sequence[Utterance], given: argparse.Namespace, folder: 
         copies = [replace(row, id=f"{row.id}.{copy}") for copy in range(size) for row in rows]
         manifest = folder / f"{size}.jsonl"
         write_manifest(copies, manifest)
-        peak = peak_of(manifest, folder / f"grown-{size}", given)
+        peak = peak_of(COMMAND, *options(manifest, folder / f"grown-{size}", given))
         first = first or peak
         print(
             f"| peak memory of `ser extract --audio {given.encoder}`, {len(copies)} recordings "
@@ -146,12 +172,43 @@ def report_memory(rows: Sequence[Utterance], given: argparse.Namespace, folder: 
         )
 
 
-def peak_of(manifest: Path, out: Path, given: argparse.Namespace) -> float:
-    """The peak of one command in MiB."""
-    command = [
-        sys.executable, "-c", MEASURED, "extract", "--manifest", manifest, "--out", out,
+def report_lengths(rows: Sequence[Utterance], given: argparse.Namespace, folder: Path) -> None:
+    """Seconds and peaks of one recording that is ever longer: the corpus's, one after the other."""
+    wave = np.concatenate([read_audio(str(row.audio)) for row in rows])
+    for minutes in given.minutes:
+        audio, manifest = folder / f"{minutes}.wav", folder / f"minutes-{minutes}.jsonl"
+        soundfile.write(audio, np.resize(wave, minutes * 60 * SAMPLE_RATE), SAMPLE_RATE)
+        write_manifest([Utterance(f"long/{minutes}", "long", "none", str(audio))], manifest)
+        begin = time.perf_counter()
+        peak = peak_of(COMMAND, *options(manifest, folder / "long", given), "--overwrite")
+        print(
+            f"| `ser extract --audio {given.encoder}`, one recording of {minutes} min "
+            f"| {time.perf_counter() - begin:.1f} s | {peak:.0f} MiB |",
+            flush=True,
+        )
+
+
+def report_rows(given: argparse.Namespace, folder: Path) -> None:
+    """The peak of what extraction holds for every utterance, whatever it encodes."""
+    if not given.rows:
+        return
+    named = (f"rows/Ses01F_impro{number:08d}_F000" for number in range(given.rows))
+    rows = (Utterance(key, "rows", "neutral", text="it is eleven", speaker="01F") for key in named)
+    write_manifest(rows, folder / "rows.jsonl")
+    peak = peak_of(ROWS, str(folder / "rows.jsonl"), str(folder / "rows"))
+    print(f"| peak memory of the book-keeping of {given.rows} sentences | {peak:.0f} MiB | |")
+
+
+def options(manifest: Path, out: Path, given: argparse.Namespace) -> list[str]:
+    return [
+        "extract", "--manifest", str(manifest), "--out", str(out),
         "--audio", given.encoder, "--threads", str(given.threads),
     ]  # fmt: skip
+
+
+def peak_of(work: str, *arguments: str) -> float:
+    """The peak of one process in MiB."""
+    command = [sys.executable, "-c", work + PEAK, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
     return int(done.stderr.split()[-1]) / 2**10
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -12,7 +13,7 @@ from typing import Any
 from multimodal_ser.errors import SerError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One stretch of speech by one speaker, with what its corpus says of it.
 
@@ -62,6 +63,7 @@ class Corpus:
 
 GROUPS = ("speaker", "session", "dialogue")  # what a split keeps on one side
 _FIELDS = tuple(item.name for item in fields(Utterance))
+_REPEATED = ("corpus", "emotion", *GROUPS, "split")
 
 
 def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
@@ -114,4 +116,14 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         )
     if row.get("audio") is not None:
         row["audio"] = str(folder / row["audio"])  # an absolute path stays as it is
-    return Utterance(**row)
+    # A manifest is held whole, so words that rows share are kept once.
+    repeated = {key: row[key] for key in _REPEATED if key in row}
+    extra = {"extra": _kept_once(row["extra"])} if isinstance(row.get("extra"), dict) else {}
+    return Utterance(**row | _kept_once(repeated) | extra)
+
+
+def _kept_once(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        sys.intern(key): sys.intern(value) if isinstance(value, str) else value
+        for key, value in row.items()
+    }
