@@ -1,12 +1,15 @@
 # make demo: trains and evaluates offline on shipped features, and opens the report.
 # make test: every check and test. Both make .venv first; nothing else is needed but Python and git.
+# make bench EMODB=folder: every benchmark, as the tables of docs/performance.md; half an hour.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check browser clean
+EMODB ?= EmoDB
+
+.PHONY: demo test check browser bench clean
 
 demo: $(STAMP)
 	$(BIN)/ser demo --out demo --open-page
@@ -35,5 +38,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps funasr
 	touch $(STAMP)
 
+bench: $(STAMP)
+	mkdir -p bench
+	$(BIN)/ser manifest emodb --root $(EMODB) --out bench/emodb.jsonl
+	$(BIN)/python benchmarks/training.py one --batch-size 32
+	$(BIN)/python benchmarks/training.py list --batch-size 32
+	$(BIN)/python benchmarks/training.py equal
+	$(BIN)/python benchmarks/training_memory.py
+	$(BIN)/python benchmarks/extraction.py --manifest bench/emodb.jsonl --rows 1000000
+	$(BIN)/python benchmarks/emotion2vec.py --audio $(EMODB)/wav
+	$(BIN)/python benchmarks/latency.py --audio $(firstword $(wildcard $(EMODB)/wav/*))
+	$(BIN)/python benchmarks/timeline.py --audio $(EMODB)/wav
+	$(BIN)/python benchmarks/serve.py
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo bench

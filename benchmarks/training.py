@@ -112,7 +112,8 @@ def one(given: argparse.Namespace, source: Domain, target: Domain, out: Path) ->
 def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: Path) -> None:
     """The original's complete set of experiments, each timed, beside 404 s a run."""
     total, runs, made = 0.0, 0, 0
-    heading("experiment", "the original's runs", "made here", "seconds", f"UA of {MODEL}")
+    stated = f"times at {SECONDS:.0f} s a run"
+    heading("experiment", "the original's runs", "made here", "seconds", stated, f"UA of {MODEL}")
     for name in LIST:
         listed = planned(name, given, source, target)
         seconds = timed(listed.experiment, out / name, given.jobs, TOGETHER)
@@ -121,8 +122,9 @@ def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: P
         found = read(out / name)
         means = [scores(found, one_).mean() for one_ in found.systems if one_.model == MODEL]
         span = "–".join(f"{100 * end:.1f}" for end in sorted({min(means), max(means)}))
-        row(name, listed.runs, plans, f"{seconds:.1f}", span)
-    row("all", runs, made, f"{total:.1f}", "")
+        times = f"{listed.runs * SECONDS / seconds:.0f}"
+        row(name, listed.runs, plans, f"{seconds:.1f}", times, span)
+    row("all", runs, made, f"{total:.1f}", f"{runs * SECONDS / total:.0f}", "")
     print("\nRuns beyond the original's are controls, and models that tuning begins with.\n")
     each = measured(given, source)
     epochs = f"{given.epochs} of {EPOCHS} epochs measured, {each.seconds:.1f} s"

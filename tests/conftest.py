@@ -1,6 +1,17 @@
-"""One thread: the networks of the tests are too small to gain from more, and lose by waiting."""
+"""What the tests share: how they compute, and the two corpora that transfer is tested on."""
 
 import os
 
+import pytest
+
+# one thread: the networks of the tests are too small to gain from more, and lose by waiting
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """Source, its split, target, its split."""
+    from made_transfer import made_pair  # brings torch, which tests without a pair do not need
+
+    return made_pair(tmp_path_factory.mktemp("features"))

@@ -3,11 +3,13 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from safetensors.torch import load_file
 
 from made_features import made_arrays, made_rows, write_features
+from multimodal_ser import experiments
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import write_manifest
 from multimodal_ser.labels import class_set
@@ -22,6 +24,7 @@ SETTINGS = {
 MODEL = {"model": "cross_attention", **SETTINGS}
 SWAPPED = class_set("anger,happiness,sadness,neutral")
 COMMON = class_set("anger,happiness,neutral,sadness")
+make = partial(experiments.make, jobs=1)
 
 
 def corpus_folder(root, corpus, *, gain=1.0, offset=0.0, count=48, skill=0.8):

@@ -189,6 +189,24 @@ def test_the_sources_embeddings_get_a_gradient_too(name):
 
 
 @pytest.mark.parametrize("name", ALIGNING)
+def test_a_training_sends_the_gradient_back_through_both_passes(name, monkeypatch):
+    sent = {"source": [], "target": []}
+
+    class Watched(Alignment):
+        def loss(self, source, target, progress):
+            for side, vectors in (("source", source), ("target", target)):
+                assert vectors.requires_grad, f"the {side}'s pass is cut off"
+                vectors.register_hook(lambda gradient, side=side: sent[side].append(gradient))
+            return super().loss(source, target, max(progress, 0.1))
+
+    monkeypatch.setattr("multimodal_ser.train.Alignment", Watched)
+    adapted(name)
+    for gradients in sent.values():
+        assert len(gradients) >= 6
+        assert all(one.abs().sum() > 0 for gradient in gradients for one in gradient)
+
+
+@pytest.mark.parametrize("name", ALIGNING)
 def test_the_weight_changes_the_network(name):
     first, again, other = (adapted(name, weight=weight) for weight in (0.5, 0.5, 5.0))
     assert same(first, again)

@@ -270,28 +270,32 @@ def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):
         assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
 
 
+def eight(item):
+    return 8
+
+
 def test_bundles_hold_runs_of_one_shape_and_as_many_steps(material, split):
     plans = planned(material, split, ("concat", "audio", "linear"), seeds=5)
-    made = running.bundles(plans, jobs=2)
+    made = running.bundles(plans, 2, eight)
     listed = [item for bundle in made for item in bundle]
     assert sorted(item.config.folder for item in listed) == sorted(p.config.folder for p in plans)
     for bundle in made:
         assert len({item.config.model for item in bundle}) == 1
-        assert len(bundle) <= running.MOST_TOGETHER
+        assert len(bundle) <= 8
         assert len(bundle) == 1 or bundle[0].config.model != "linear"
     networks = [bundle for bundle in made if bundle[0].config.model == "concat"]
     sizes = {len(bundle) for bundle in networks}
     assert max(sizes) - min(sizes) <= 1
-    assert max(map(len, running.bundles(plans, 1, together=1))) == 1
-    assert len(running.bundles(plans[:5], jobs=3)) == 3  # no process is left without work
+    assert max(map(len, running.bundles(plans, 1, lambda item: 1))) == 1
+    assert len(running.bundles(plans[:5], 3, eight)) == 3  # no process is left without work
     small = replace(plans[0], fold=replace(plans[0].fold, train=plans[0].fold.train[:16]))
-    apart = running.bundles([plans[0], small], jobs=1)
+    apart = running.bundles([plans[0], small], 1, eight)
     assert sorted(len(bundle) for bundle in apart) == [1, 1]
 
 
 def test_a_bundle_makes_what_its_runs_make_alone(material, split, tmp_path):
     plans = planned(material, split, ("cross_attention",), seeds=2)
-    (bundle,) = running.bundles(plans, jobs=1)
+    (bundle,) = running.bundles(plans[:8], 1, eight)
     together = running.make_bundle(Bench(material, None, tmp_path / "together"), bundle)
     for item, folder in zip(bundle, together, strict=True):
         (alone,) = running.make_bundle(Bench(material, None, tmp_path / "alone"), [item])

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from made_features import made_folder, made_rows
-from made_transfer import MODEL, SETTINGS, config_of, corpus_folder, domain, rows_of, shares_of
+from made_transfer import (
+    MODEL,
+    SETTINGS,
+    config_of,
+    corpus_folder,
+    domain,
+    make,
+    rows_of,
+    shares_of,
+)
 from multimodal_ser import experiments
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
@@ -68,7 +77,7 @@ def test_models_without_their_side_are_left_out(tmp_path):
 
 
 def test_an_ablation_runs_on_tokens_and_on_means(two, tmp_path):
-    folders = experiments.ablation(*two[0], **SETTINGS, out=tmp_path, jobs=1)
+    folders = make(experiments.plan_ablation(*two[0], **SETTINGS), tmp_path)
     found = {}
     for folder in folders:
         config = config_of(folder)
@@ -85,7 +94,7 @@ def test_unknown_tokens_are_refused(two):
 
 
 def test_combined_trains_and_tests_on_all(two, tmp_path):
-    folders = experiments.combined(two, **MODEL, out=tmp_path, jobs=1)
+    folders = make(experiments.plan_combined(two, **MODEL), tmp_path)
     assert [config_of(f)["model"] for f in folders] == ["cross_attention"] * 2 + ["linear"] * 2
     for folder in folders:
         config = config_of(folder)
@@ -105,12 +114,12 @@ def test_combined_draws_from_each_corpus_equally_often(two, tmp_path, monkeypatc
         return fit_all(tasks, config)
 
     monkeypatch.setattr(bundle, "fit_all", watched)
-    experiments.combined(two, **MODEL, out=tmp_path, jobs=1)
+    make(experiments.plan_combined(two, **MODEL), tmp_path)
     assert len(asked) == 2
     for ids, groups in asked:
         names = [key.split("/")[0] for key in ids]
         assert [("first", "second")[group] for group in groups] == names
-    experiments.in_domain(*two[0], ("concat",), **SETTINGS, out=tmp_path / "one", jobs=1)
+    make(experiments.plan_in_domain(*two[0], ("concat",), **SETTINGS), tmp_path / "one")
     assert asked[-1][1] is None
 
 

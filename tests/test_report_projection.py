@@ -7,7 +7,7 @@ from made_features import made_folder, made_rows
 from made_runs import write_experiment
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import adaptation
+from multimodal_ser.experiments import make, plan_adaptation
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.report import report, summarise
@@ -29,7 +29,7 @@ def made(tmp_path_factory):
     ]
     materials = [load_material(folder, LABELS) for folder in folders]
     splits = [make_split(one.utterances, "speaker") for one in materials]
-    adaptation(
+    planned = plan_adaptation(
         materials[0],
         splits[0],
         materials[1],
@@ -39,9 +39,8 @@ def made(tmp_path_factory):
         seeds=1,
         network=ModelConfig(members=1, hidden_dim=8, num_heads=2),
         schedule=TrainConfig(epochs=20, batch_size=12, least_steps=1),
-        out=root / "runs",
-        jobs=1,
     )
+    make(planned, root / "runs", jobs=1)
     return root / "runs", tuple(folders)
 
 

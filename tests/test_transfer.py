@@ -13,8 +13,9 @@ from made_transfer import (
     SWAPPED,
     by,
     config_of,
+    corpus_folder,
     domain,
-    made_pair,
+    make,
     rows_of,
     same_models,
     shares_of,
@@ -32,18 +33,8 @@ from multimodal_ser.train import evaluate, predict
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("features")
-
-
-@pytest.fixture(scope="module")
-def pair(root):
-    return made_pair(root)
-
-
-@pytest.fixture(scope="module")
 def adapted(pair, tmp_path_factory):
-    return experiments.adaptation(*pair, **MODEL, out=tmp_path_factory.mktemp("adapted"), jobs=1)
+    return make(experiments.plan_adaptation(*pair, **MODEL), tmp_path_factory.mktemp("adapted"))
 
 
 def test_adaptation_makes_every_method_on_every_fold(pair, adapted):
@@ -85,7 +76,7 @@ def test_no_target_label_reaches_an_adapted_model(pair, adapted, tmp_path):
     """Neither those of its training part, nor of its validation part, nor of its test part."""
     source, first, target, second = pair
     other = turned(target, target.examples.ids)
-    made = experiments.adaptation(source, first, other, second, **MODEL, out=tmp_path, jobs=1)
+    made = make(experiments.plan_adaptation(source, first, other, second, **MODEL), tmp_path)
     for before, after in zip(adapted, made, strict=True):
         assert same_models(before, after)
         assert without_labels(before) == without_labels(after)
@@ -99,7 +90,7 @@ def test_the_sources_labels_are_seen(pair, adapted, tmp_path):
     """The test above could not fail if labels had no effect at all."""
     source, first, target, second = pair
     other = turned(source, first.folds[0].train)
-    made = experiments.adaptation(other, first, target, second, **MODEL, out=tmp_path, jobs=1)
+    made = make(experiments.plan_adaptation(other, first, target, second, **MODEL), tmp_path)
     assert not any(same_models(*runs) for runs in zip(adapted, made, strict=True))
 
 
@@ -117,7 +108,7 @@ def test_the_targets_test_and_validation_features_do_not_reach_an_adapted_model(
         sides[name] = Side(tokens, side.mask)
     other = replace(target, examples=replace(target.examples, **sides))
     one = replace(second, folds=(fold,))
-    made = experiments.adaptation(source, first, other, one, **MODEL, out=tmp_path, jobs=1)
+    made = make(experiments.plan_adaptation(source, first, other, one, **MODEL), tmp_path)
     assert all(same_models(*runs) for runs in zip(adapted[::2], made, strict=True))
 
 
@@ -130,7 +121,7 @@ def test_the_sources_validation_part_picks_the_epoch(pair, tmp_path, monkeypatch
         return evaluate(model, examples)
 
     monkeypatch.setattr(train, "evaluate", watched)
-    experiments.adaptation(source, first, *target, **MODEL, out=tmp_path, jobs=1)
+    make(experiments.plan_adaptation(source, first, *target, **MODEL), tmp_path)
     assert set(asked) == {first.folds[0].validation}
 
 
@@ -166,10 +157,9 @@ def test_standardising_changes_the_answers_alone(pair, adapted, model):
 
 def test_the_weight_and_the_order_of_standardising_change_a_run(pair, tmp_path):
     one = replace(pair[3], folds=pair[3].folds[:1])
+    methods = ("dann", "mmd", "coral")
     made = [
-        experiments.adaptation(
-            *pair[:3], one, methods=("dann", "mmd", "coral"), **MODEL, **how, out=tmp_path, jobs=1
-        )
+        make(experiments.plan_adaptation(*pair[:3], one, methods=methods, **MODEL, **how), tmp_path)
         for how in ({"weight": 0.5}, {"weight": 50.0}, {"weight": 0.5, "standardize": False})
     ]
     for runs in zip(*made, strict=True):
@@ -177,9 +167,9 @@ def test_the_weight_and_the_order_of_standardising_change_a_run(pair, tmp_path):
         assert len(set(answers)) == 3
 
 
-def test_the_published_swap_is_caught_by_name(root, pair, tmp_path):
+def test_the_published_swap_is_caught_by_name(pair, tmp_path):
     """Its IEMOCAP script had sadness=2, neutral=3; its model and other scripts the other way."""
-    first = domain(root / "first", SWAPPED, folds=4)
+    first = domain(corpus_folder(tmp_path, "first"), SWAPPED, folds=4)
     second = pair[2:]
     for planned in (
         experiments.plan_adaptation,
@@ -194,16 +184,13 @@ def test_the_published_swap_is_caught_by_name(root, pair, tmp_path):
         experiments.plan_combined([first, second], **MODEL)
 
 
-def test_what_the_swap_would_have_done(root, pair, tmp_path):
+def test_what_the_swap_would_have_done(pair, tmp_path):
     """By place instead of by name, two classes of four change places: most of them are wrong."""
-    swapped = domain(root / "first", SWAPPED, folds=4)
-    correct = experiments.adaptation(
-        *pair, **MODEL, methods=("standardize",), out=tmp_path / "a", jobs=1
-    )
+    swapped = domain(corpus_folder(tmp_path, "first"), SWAPPED, folds=4)
+    how = {**MODEL, "methods": ("standardize",)}
+    correct = make(experiments.plan_adaptation(*pair, **how), tmp_path / "a")
     blind = replace(swapped[0], labels=COMMON)  # the numbers of one order, the names of the other
-    wrong = experiments.adaptation(
-        blind, swapped[1], *pair[2:], **MODEL, methods=("standardize",), out=tmp_path / "b", jobs=1
-    )
+    wrong = make(experiments.plan_adaptation(blind, swapped[1], *pair[2:], **how), tmp_path / "b")
     for runs in zip(correct, wrong, strict=True):
         good, other = (shares_of(folder) for folder in runs)
         if config_of(runs[0])["model"] == "linear":
@@ -257,9 +244,9 @@ def test_means_of_tokens_let_corpora_of_other_tokens_meet(pair):
 
 
 def test_a_folder_takes_one_protocol(pair, tmp_path):
-    experiments.adaptation(*pair, **MODEL, methods=("none",), out=tmp_path, jobs=1)
+    make(experiments.plan_adaptation(*pair, **MODEL, methods=("none",)), tmp_path)
     with pytest.raises(SerError, match=r"holds the runs of 'adaptation'.*'finetune'.*--out"):
-        experiments.finetune(*pair, **MODEL, out=tmp_path, jobs=1)
+        make(experiments.plan_finetune(*pair, **MODEL), tmp_path)
 
 
 @pytest.mark.parametrize(

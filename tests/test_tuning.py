@@ -11,7 +11,7 @@ from made_transfer import (
     MODEL,
     by,
     config_of,
-    made_pair,
+    make,
     rows_of,
     same_models,
     state_of,
@@ -24,18 +24,8 @@ from multimodal_ser.runs import is_complete
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("features")
-
-
-@pytest.fixture(scope="module")
-def pair(root):
-    return made_pair(root)
-
-
-@pytest.fixture(scope="module")
 def tuned(pair, tmp_path_factory):
-    return experiments.finetune(*pair, **MODEL, out=tmp_path_factory.mktemp("tuned"), jobs=1)
+    return make(experiments.plan_finetune(*pair, **MODEL), tmp_path_factory.mktemp("tuned"))
 
 
 def test_finetune_begins_with_one_source_model_a_seed(pair, tuned):
@@ -78,9 +68,8 @@ def test_tuning_begins_at_the_source_and_scratch_does_not(pair, tuned, tmp_path)
     """Another source changes what is tuned and leaves the controls as they are."""
     source, first, *target = pair
     other = turned(source, first.folds[0].train)
-    made = by(
-        experiments.finetune(other, first, *target, **MODEL, out=tmp_path, jobs=1), "train", "parts"
-    )
+    planned = experiments.plan_finetune(other, first, *target, **MODEL)
+    made = by(make(planned, tmp_path), "train", "parts")
     for key, before in by(tuned, "train", "parts").items():
         assert same_models(before, made[key]) == (key[1] == "scratch")
 
@@ -89,7 +78,7 @@ def test_tuning_does_not_see_the_targets_test_labels(pair, tuned, tmp_path):
     *source, target, second = pair
     one = replace(second, folds=second.folds[:1])
     other = turned(target, one.folds[0].test)
-    made = experiments.finetune(*source, other, one, **MODEL, out=tmp_path, jobs=1)
+    made = make(experiments.plan_finetune(*source, other, one, **MODEL), tmp_path)
     for key, after in by(made, "train", "parts").items():
         before = by(tuned, "train", "parts")[key]
         assert same_models(before, after)
@@ -101,7 +90,7 @@ FEW = {"percentages": (50.0, 100.0), "draws": 2}
 
 @pytest.fixture(scope="module")
 def few(pair, tmp_path_factory):
-    return experiments.fewshot(*pair, **MODEL, **FEW, out=tmp_path_factory.mktemp("few"), jobs=1)
+    return make(experiments.plan_fewshot(*pair, **MODEL, **FEW), tmp_path_factory.mktemp("few"))
 
 
 def test_fewshot_lists_shares_draws_and_controls(pair, few):
@@ -150,7 +139,7 @@ def test_only_the_few_reach_a_fewshot_model(pair, few, tmp_path):
     hidden = [key for key in target.examples.ids if key not in known]
     first, second = planned.stages
     other = replace(second, material=turned(target, hidden))
-    made = experiments.make(replace(planned, stages=(first, other)), tmp_path, jobs=1)
+    made = make(replace(planned, stages=(first, other)), tmp_path)
     before = {
         (config["model"], config["train"]["parts"]): folder
         for folder, config in ((folder, config_of(folder)) for folder in few)
@@ -169,9 +158,8 @@ def test_a_class_that_the_targets_few_lack_is_survived(pair, tmp_path):
     fold = second.folds[0]
     lacking = replace(fold, train=tuple(key for key in fold.train if key not in sad))
     one = replace(second, folds=(lacking,))
-    for folder in experiments.fewshot(
-        *source, target, one, **MODEL, shots=(2,), draws=1, out=tmp_path, jobs=1
-    ):
+    planned = experiments.plan_fewshot(*source, target, one, **MODEL, shots=(2,), draws=1)
+    for folder in make(planned, tmp_path):
         assert config_of(folder)["train"]["few"] == {"shots": 2, "draw": 0, "count": 6}
         rows = [row for row in rows_of(folder) if row["part"] == "test"]
         assert {row["label"] for row in rows} == set(COMMON.classes)
@@ -181,25 +169,28 @@ def test_a_class_that_the_targets_few_lack_is_survived(pair, tmp_path):
 
 
 def test_an_interrupted_fewshot_goes_on_where_it_was(pair, few, tmp_path, monkeypatch):
-    fits, make = [], running.make_bundle
+    fits, make_bundle = [], running.make_bundle
 
     def counted(bench, plans, allowed=3):
         if len(fits) >= allowed:
             raise KeyboardInterrupt
         fits.extend(item.config.folder for item in plans)
-        return make(bench, plans)
+        return make_bundle(bench, plans)
 
     monkeypatch.setattr(running, "make_bundle", counted)
-    how = {**MODEL, **FEW, "out": tmp_path, "jobs": 1}
+
+    def begin():
+        return make(experiments.plan_fewshot(*pair, **MODEL, **FEW), tmp_path)
+
     with pytest.raises(KeyboardInterrupt):
-        experiments.fewshot(*pair, **how)
+        begin()
     left = sorted(path.parent.name for path in tmp_path.glob("*/config.json"))
     assert left == sorted(fits)
     assert all(is_complete(tmp_path / name) for name in left)
     monkeypatch.setattr(running, "make_bundle", partial(counted, allowed=10**9))
-    made = experiments.fewshot(*pair, **how)
+    made = begin()
     assert len(fits) == len(set(fits)) == len(few) + 1
     for before, after in zip(few, made, strict=True):
         assert (before / "predictions.csv").read_bytes() == (after / "predictions.csv").read_bytes()
-    experiments.fewshot(*pair, **how)
+    begin()
     assert len(fits) == len(few) + 1

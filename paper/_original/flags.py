@@ -16,6 +16,8 @@ from _original.metadata import say
 from _original.results import write_results
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import Experiment as Planned
+from multimodal_ser.experiments import make
 from multimodal_ser.labels import CLASS_SETS, ClassSet
 from multimodal_ser.report import text_table
 
@@ -94,7 +96,6 @@ class Flags:
             "network": ModelConfig(**network),
             "schedule": TrainConfig(**schedule),
             "seeds": self.num_runs,
-            "jobs": self.jobs,
         }
 
 
@@ -132,6 +133,10 @@ class Experiment:
         flags = self.flags
         how = Reading(flags.labels, flags.text_dim, flags.audio_dim, flags.allow)
         return load_inputs(files, self.folder / "features" / name, how)
+
+    def make(self, planned: Planned) -> None:
+        """Makes the runs that are not complete yet."""
+        make(planned, self.folder, jobs=self.flags.jobs)
 
     def write(self, headline: str, parts: Mapping[str, str], **more: Any) -> None:
         """Writes the results JSON and prints the table."""

@@ -9,8 +9,15 @@ from typing import Any, Literal
 from _original.flags import DEFAULT, Experiment, Flags, Given
 from _original.inputs import Inputs, whole_train
 from _original.metadata import PARTS
-from multimodal_ser import experiments
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import (
+    plan_ablation,
+    plan_adaptation,
+    plan_combined,
+    plan_fewshot,
+    plan_finetune,
+    plan_in_domain,
+)
 
 MODEL = "cross_attention"
 ABLATED = {
@@ -44,13 +51,12 @@ def in_domain(
         raise SerError("--test is missing: it is scored; only --ablation can do without it")
     inputs = run.load("corpus", **PARTS) if test else run.load("corpus", train="train", test="val")
     parts = {"val": "validation", "test": "test"} if test else {"val": "test"}
-    settings = {**flags.settings(), "out": run.folder}
+    corpus, settings = (inputs.material, inputs.split), flags.settings()
     if not ablation:
-        models = (MODEL, "linear", "svm")
-        experiments.in_domain(inputs.material, inputs.split, models, **settings)
+        run.make(plan_in_domain(*corpus, (MODEL, "linear", "svm"), **settings))
         run.write(MODEL, parts)
     else:
-        experiments.ablation(inputs.material, inputs.split, tokens=("tokens",), **settings)
+        run.make(plan_ablation(*corpus, tokens=("tokens",), **settings))
         run.write(MODEL, parts, renamed=ABLATED)
 
 
@@ -81,11 +87,12 @@ def adaptation(
     run = Experiment(flags, files, {"method": method, "lambda_domain": lambda_domain})
     source = run.load("source", train="source_train", validation="source_val")
     target = whole_train(run.load("target", train="target_train", test="target_test"))
-    experiments.adaptation(
+    planned = plan_adaptation(
         source.material, source.split, target.material, target.split,
         methods=("none", "standardize", method), weight=lambda_domain, model=MODEL,
-        out=run.folder, **flags.settings(),
+        **flags.settings(),
     )  # fmt: skip
+    run.make(planned)
     run.write(method, {"test": "test"})
 
 
@@ -114,10 +121,8 @@ def combined(
              "cremad_val": cremad_val, "cremad_test": cremad_test}  # fmt: skip
     run = Experiment(flags, files)
     corpora = [run.load(name, **_of(name)) for name in ("iemocap", "cremad")]
-    experiments.combined(
-        [(one.material, one.split) for one in corpora],
-        model=MODEL, out=run.folder, **flags.settings(),
-    )  # fmt: skip
+    both = [(one.material, one.split) for one in corpora]
+    run.make(plan_combined(both, model=MODEL, **flags.settings()))
     run.write(MODEL, {"val": "validation", "test": "test"})
 
 
@@ -146,10 +151,11 @@ def finetune(
     run, source, target = _transfer(
         flags, (source_train, source_val, target_train, target_val, target_test)
     )
-    experiments.finetune(
+    planned = plan_finetune(
         source.material, source.split, target.material, target.split,
-        model=MODEL, out=run.folder, **flags.settings(),
+        model=MODEL, **flags.settings(),
     )  # fmt: skip
+    run.make(planned)
     run.write("fine-tuned (all)", {"val": "validation", "test": "test"})
 
 
@@ -181,11 +187,11 @@ def fewshot(
         percentages=percentages,
         draws=draws,
     )
-    experiments.fewshot(
+    planned = plan_fewshot(
         source.material, source.split, target.material, target.split,
-        percentages=_numbers(percentages), draws=draws, model=MODEL, out=run.folder,
-        **flags.settings(),
+        percentages=_numbers(percentages), draws=draws, model=MODEL, **flags.settings(),
     )  # fmt: skip
+    run.make(planned)
     run.write("fine-tuned (all)", {"test": "test"})
 
 

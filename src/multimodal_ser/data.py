@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
@@ -140,6 +140,13 @@ class Examples:
         index = torch.as_tensor(np.asarray(rows), dtype=torch.long)
         text, audio = (Side(s.tokens[index], s.mask[index]) for s in (self.text, self.audio))
         return Examples(tuple(self.ids[row] for row in index), text, audio, self.label[index])
+
+    def to(self, device: str) -> Examples:
+        """The same with both sides on a device; labels stay where scores are counted."""
+        text, audio = (
+            Side(side.tokens.to(device), side.mask.to(device)) for side in (self.text, self.audio)
+        )
+        return replace(self, text=text, audio=audio)
 
     def batch(self, index: Tensor) -> Batch:
         """One batch by row numbers [B], in float32."""

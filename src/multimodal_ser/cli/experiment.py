@@ -37,5 +37,12 @@ def experiment(name: Annotated[Protocol, tyro.conf.arg(name="")]) -> None:
             for run in made.names:
                 say(str(out / run))
             continue
-        make(made, out, jobs=name.jobs, engine=name.engine, command=command_line())
+        make(
+            made,
+            out,
+            jobs=name.jobs,
+            engine=name.engine,
+            device=name.device,
+            command=command_line(),
+        )
         say(f"{out}\n\n{text_table(summarise(out))}")

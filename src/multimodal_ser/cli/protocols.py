@@ -29,8 +29,10 @@ class Common:
         allow: overlaps to accept, which every result then states.
         audio: which audio features, where there are several; none for none.
         text: which text features; none for none.
-        jobs: processes that make runs side by side; one a processor where not given.
+        jobs: processes that make runs side by side; one a processor, or one on a GPU, where not
+            given.
         engine: local, or ray for a cluster (docs/cluster.md); the results are the same.
+        device: where torch trains the networks, such as cpu or cuda.
         dry_run: list the names of the runs and make none.
         network: the network's knobs.
         schedule: the training's knobs.
@@ -44,6 +46,7 @@ class Common:
     text: str | None = None
     jobs: int | None = None
     engine: Literal["local", "ray"] = "local"
+    device: str = "cpu"
     dry_run: bool = False
     network: ModelConfig = field(default_factory=ModelConfig)
     schedule: TrainConfig = field(default_factory=TrainConfig)

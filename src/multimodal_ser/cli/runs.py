@@ -22,6 +22,7 @@ def train(
     audio: str | None = None,
     text: str | None = None,
     jobs: int | None = None,
+    device: str = "cpu",
     tune_encoder: bool = False,
     network: ModelConfig = ModelConfig(),  # noqa: B008 - frozen
     schedule: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
@@ -44,7 +45,9 @@ def train(
         allow: overlaps to accept, which every result then states.
         audio: which audio features, where there are several; none for none.
         text: which text features; none for none.
-        jobs: processes that make runs side by side; one a processor where not given.
+        jobs: processes that make runs side by side; one a processor, or one on a GPU, where not
+            given.
+        device: where torch trains the networks, such as cpu or cuda.
         tune_encoder: fine-tune the audio encoder with a head of its own, as one more model.
         network: the network's knobs.
         schedule: the training's knobs.
@@ -66,6 +69,7 @@ def train(
         network=network,
         schedule=schedule,
         jobs=jobs,
+        device=device,
         tune=tune if tune_encoder else None,
     )
     say(table)

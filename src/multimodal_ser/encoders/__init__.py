@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from multimodal_ser.devices import check_device
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure
 from multimodal_ser.encoders.exposure import EXPOSURE
 from multimodal_ser.encoders.weights import HOMES
@@ -133,6 +134,7 @@ def load_encoder(
 
     Raises:
         EncoderError: the name or an option is unknown, or the weights cannot be had.
+        SerError: there is no such device here.
     """
     if name not in ENCODERS:
         raise EncoderError(one_of("encoder", name, ENCODERS))
@@ -141,4 +143,4 @@ def load_encoder(
         if option not in spec.options:
             allowed = ", ".join(spec.options) or "none"
             raise EncoderError(f"{name}: unknown option {option!r}; it takes: {allowed}")
-    return spec.load(source, device, **options)
+    return spec.load(source, check_device(device), **options)

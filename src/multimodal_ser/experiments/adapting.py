@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from multimodal_ser.adapt import ADAPTERS
@@ -12,13 +11,12 @@ from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.pairs import Pair, check_network, said_of_pair
 from multimodal_ser.experiments.plans import Experiment, Plan, Stage, seeds_of
-from multimodal_ser.experiments.running import make
 from multimodal_ser.folds import Split
 from multimodal_ser.material import Material
 from multimodal_ser.runs import train_settings
 
 
-def adaptation(
+def plan_adaptation(
     source: Material,
     source_split: Split,
     target: Material,
@@ -31,10 +29,8 @@ def adaptation(
     seeds: int,
     network: ModelConfig,
     schedule: TrainConfig,
-    out: Path,
-    jobs: int | None = None,
-) -> list[Path]:
-    """Learns from a source with labels and a target without, and tests on the target.
+) -> Experiment:
+    """Plans to learn from a source with labels and a target without, and to test on the target.
 
     The source's first fold is learnt from and picks the epoch; of the target's training part
     only the features are used. Logistic regression on the source stands beside, with and
@@ -52,43 +48,10 @@ def adaptation(
         seeds: of the network.
         network: its knobs.
         schedule: the training's knobs.
-        out: the experiment's folder.
-        jobs: processes side by side; None for one a processor.
 
     Raises:
         SerError: other class orders or features, an unknown method or model.
     """
-    experiment = plan_adaptation(
-        source,
-        source_split,
-        target,
-        target_split,
-        methods=methods,
-        weight=weight,
-        standardize=standardize,
-        model=model,
-        seeds=seeds,
-        network=network,
-        schedule=schedule,
-    )
-    return make(experiment, out, jobs=jobs)
-
-
-def plan_adaptation(
-    source: Material,
-    source_split: Split,
-    target: Material,
-    target_split: Split,
-    *,
-    methods: Sequence[str] = tuple(ADAPTERS),
-    weight: float | None = None,
-    standardize: bool = True,
-    model: str,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-) -> Experiment:
-    """Plans `adaptation`."""
     pair = Pair(source, source_split, target, target_split)
     check_network(model, target)
     for name in methods:

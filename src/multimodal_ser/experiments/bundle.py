@@ -17,12 +17,13 @@ from multimodal_ser.alignment import Adaptation
 from multimodal_ser.baselines import BASELINES, fit_baseline
 from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.data import Examples
+from multimodal_ser.devices import CPU, is_gpu
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.encoder import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.folds import Fold
 from multimodal_ser.material import Material
-from multimodal_ser.models import Dims, Ensemble
+from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.runs import Answers, build, load_model, write_run
 from multimodal_ser.train import Fitted, Task, fit_all, predict
 
@@ -35,11 +36,13 @@ class Bench:
         material: the corpus; the target, where there is a source.
         source: what plans with a source's fold learn from.
         out: the experiment's folder.
+        device: where the networks are trained; the baselines are fitted on the CPU.
     """
 
     material: Material
     source: Material | None
     out: Path
+    device: str = CPU
 
     @property
     def dims(self) -> Dims:
@@ -97,11 +100,31 @@ def make_bundle(bench: Bench, plans: Sequence[Plan]) -> list[Path]:
 
     Returns:
         The run folders, in the plans' order.
+
+    Raises:
+        SerError: the device has too little memory for one run.
     """
+    try:
+        return _make(bench, plans)
+    except torch.OutOfMemoryError as error:
+        if len(plans) == 1:
+            raise SerError(
+                f"{bench.device} has too little memory for {plans[0].config.folder} ({error}); "
+                "take a smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
+            ) from error
+    if is_gpu(bench.device):
+        torch.cuda.empty_cache()
+    middle = len(plans) // 2
+    return [
+        folder for half in (plans[:middle], plans[middle:]) for folder in make_bundle(bench, half)
+    ]
+
+
+def _make(bench: Bench, plans: Sequence[Plan]) -> list[Path]:
     material = bench.material
     if plans[0].config.model == TUNED:
-        return [run_tuned(item, material, bench.out) for item in plans]
-    take, folders = _Parts(), []
+        return [run_tuned(item, material, bench.out, bench.device) for item in plans]
+    take, folders = _Parts(bench.device if plans[0].config.model in MODELS else CPU), []
     for item, fitted in zip(plans, _fit(bench, plans, take), strict=True):
         asked = {part: take(material, getattr(item.fold, part)) for part in ("validation", "test")}
         answers = list(_ask(fitted, material, **asked))
@@ -110,16 +133,18 @@ def make_bundle(bench: Bench, plans: Sequence[Plan]) -> list[Path]:
 
 
 class _Parts:
-    """Takes each part of a corpus once, whichever runs of a bundle ask for it."""
+    """Takes each part of a corpus to a device once, whichever runs of a bundle ask for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self.device = device
         self._taken: dict[tuple[int, Sequence[str]], Examples] = {}
 
     def __call__(self, material: Material, keys: tuple[str, ...]) -> Examples:
         known = (id(material), keys)
         if known not in self._taken:
             examples = material.examples
-            self._taken[known] = examples.take([examples.places[key] for key in keys])
+            mine = examples.take([examples.places[key] for key in keys])
+            self._taken[known] = mine.to(self.device)
         return self._taken[known]
 
 
@@ -183,7 +208,7 @@ def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
     model = build(config.model, bench.dims, network) if start is None else load_model(start)
     if not isinstance(model, Ensemble):
         raise SerError(f"{config.model!r} is no network that could be trained further")
-    return model
+    return model.to(bench.device)
 
 
 def freeze_body(model: Ensemble) -> None:

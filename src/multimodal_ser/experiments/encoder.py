@@ -14,6 +14,7 @@ import torch
 
 from multimodal_ser.audio import read_audio
 from multimodal_ser.config import TuneConfig
+from multimodal_ser.devices import CPU
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper_tiny import NAME, WhisperTiny
 from multimodal_ser.errors import SerError
@@ -24,16 +25,17 @@ from multimodal_ser.runs import Answers, write_run
 from multimodal_ser.tune import Clips, Tuned, predict, tune
 
 
-def run_tuned(item: Plan, material: Material, out: Path) -> Path:
+def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> Path:
     """Fine-tunes one encoder; an interrupted run goes on after its last epoch.
 
     Args:
         item: a plan of the model ``tuned``.
         material: whose recordings they are, and whose audio features name the encoder.
         out: the experiment's folder.
+        device: where torch computes.
     """
     config = TuneConfig(**item.config.train)
-    model = _begin(item, material, config)
+    model = _begin(item, material, config).to(device)
     checkpoint = out / f".{item.config.folder}.checkpoint"
     fitted = tune(
         model,

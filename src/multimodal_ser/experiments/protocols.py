@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,43 +14,11 @@ from multimodal_ser.data import Side
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.experiments.plans import Experiment, Plan, Stage, corpora, plan
-from multimodal_ser.experiments.running import make
 from multimodal_ser.folds import Fold, Split
 from multimodal_ser.material import MODALITIES, Material, pooled
 
 ABLATED = ("text", "audio", "concat", "cross_attention", "linear", "svm")
 TOKENS = ("tokens", "pooled")
-
-
-def in_domain(
-    material: Material,
-    split: Split,
-    models: Sequence[str],
-    *,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-    out: Path,
-    jobs: int | None = None,
-    tune: TuneConfig | None = None,
-) -> list[Path]:
-    """Makes a corpus's runs on itself: models × folds × seeds.
-
-    Args:
-        material: the corpus.
-        split: its folds.
-        models: keys in MODELS or BASELINES.
-        seeds: of the networks; the baselines run once.
-        network: the networks' knobs.
-        schedule: the training's knobs.
-        out: the experiment's folder.
-        jobs: processes side by side; None for one a processor.
-        tune: fine-tune the audio encoder as one more model.
-    """
-    experiment = plan_in_domain(
-        material, split, models, seeds=seeds, network=network, schedule=schedule, tune=tune
-    )
-    return make(experiment, out, jobs=jobs)
 
 
 def plan_in_domain(
@@ -64,7 +31,21 @@ def plan_in_domain(
     schedule: TrainConfig,
     tune: TuneConfig | None = None,
 ) -> Experiment:
-    """Plans `in_domain`."""
+    """Plans a corpus's runs on itself: models × folds × seeds.
+
+    Args:
+        material: the corpus.
+        split: its folds.
+        models: keys in MODELS or BASELINES.
+        seeds: of the networks; the baselines run once.
+        network: the networks' knobs.
+        schedule: the training's knobs.
+        tune: fine-tune the audio encoder as one more model.
+
+    Raises:
+        SerError: an unknown model, or one whose side has no features, or an encoder that cannot
+            be tuned.
+    """
     plans = plan(material, split, models, seeds, network, schedule, tune=tune)
     said = {"models": list(models), **said_of(material, split, seeds, network, schedule)}
     said |= {"tune": asdict(tune)} if tune else {}
@@ -85,38 +66,6 @@ def said_of(
     }
 
 
-def ablation(
-    material: Material,
-    split: Split,
-    *,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-    out: Path,
-    jobs: int | None = None,
-    tokens: Sequence[str] = TOKENS,
-) -> list[Path]:
-    """Makes all models' runs on one corpus, same folds, seeds and hyper-parameters.
-
-    Models whose side has no features are left out; see `in_domain` for the arguments.
-
-    Args:
-        material: the corpus.
-        split: its folds.
-        seeds: of the networks.
-        network: the networks' knobs.
-        schedule: the training's knobs.
-        out: the experiment's folder.
-        jobs: processes side by side.
-        tokens: ``tokens`` for the features as they are, ``pooled`` for one mean a side. The
-            baselines read pooled features in any case and run once.
-    """
-    experiment = plan_ablation(
-        material, split, seeds=seeds, network=network, schedule=schedule, tokens=tokens
-    )
-    return make(experiment, out, jobs=jobs)
-
-
 def plan_ablation(
     material: Material,
     split: Split,
@@ -126,7 +75,22 @@ def plan_ablation(
     schedule: TrainConfig,
     tokens: Sequence[str] = TOKENS,
 ) -> Experiment:
-    """Plans `ablation`."""
+    """Plans all models' runs on one corpus, same folds, seeds and hyper-parameters.
+
+    Models whose side has no features are left out.
+
+    Args:
+        material: the corpus.
+        split: its folds.
+        seeds: of the networks.
+        network: the networks' knobs.
+        schedule: the training's knobs.
+        tokens: ``tokens`` for the features as they are, ``pooled`` for one mean a side. The
+            baselines read pooled features in any case and run once.
+
+    Raises:
+        SerError: an unknown kind of tokens, or none.
+    """
     if strange := [name for name in tokens if name not in TOKENS] or not tokens:
         raise SerError(one_of("kind of tokens", strange, TOKENS))
     models = [name for name in ABLATED if _has_sides(name, material)]
@@ -153,17 +117,15 @@ def _has_sides(name: str, material: Material) -> bool:
     return name in BASELINES or all(material.features[side] is not None for side in wanted)
 
 
-def combined(
+def plan_combined(
     materials_and_splits: Sequence[tuple[Material, Split]],
     *,
     model: str,
     seeds: int,
     network: ModelConfig,
     schedule: TrainConfig,
-    out: Path,
-    jobs: int | None = None,
-) -> list[Path]:
-    """Trains on several corpora at once, each drawn from equally often, and tests on all.
+) -> Experiment:
+    """Plans to train on several corpora at once, each drawn from equally often, and test on all.
 
     Fold k takes every corpus's k-th fold. The predictions hold every corpus's rows, whose ids
     begin with the corpus; logistic regression on all rows stands beside.
@@ -174,27 +136,10 @@ def combined(
         seeds: of the network.
         network: its knobs.
         schedule: the training's knobs.
-        out: the experiment's folder.
-        jobs: processes side by side.
 
     Raises:
         SerError: other class orders, features or numbers of folds.
     """
-    experiment = plan_combined(
-        materials_and_splits, model=model, seeds=seeds, network=network, schedule=schedule
-    )
-    return make(experiment, out, jobs=jobs)
-
-
-def plan_combined(
-    materials_and_splits: Sequence[tuple[Material, Split]],
-    *,
-    model: str,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-) -> Experiment:
-    """Plans `combined`."""
     materials, splits = zip(*materials_and_splits, strict=True)
     if len(materials) < 2:
         raise SerError("a combined training needs two corpora or more")

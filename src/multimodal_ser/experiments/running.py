@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from multimodal_ser.cluster import run_on_ray
+from multimodal_ser.devices import CPU, check_device, is_gpu
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.bundle import Bench, make_bundle
+from multimodal_ser.experiments.memory import most_together
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
 from multimodal_ser.folds import write_split
@@ -26,7 +28,6 @@ from multimodal_ser.material import Material
 from multimodal_ser.models import MODELS
 from multimodal_ser.runs import is_complete
 
-MOST_TOGETHER = 8  # runs in a bundle: more gain nothing on a CPU, and a kill loses a bundle
 WAITING = 0.1  # share of its steps at most that a run waits for others of its bundle
 
 
@@ -36,7 +37,8 @@ def make(
     *,
     jobs: int | None = None,
     engine: str = "local",
-    together: int = MOST_TOGETHER,
+    device: str = CPU,
+    together: int | None = None,
     command: str | None = None,
 ) -> list[Path]:
     """Makes an experiment's runs that are not complete yet, with one progress display.
@@ -44,17 +46,19 @@ def make(
     Args:
         experiment: what to make.
         out: its folder; `experiment.json` is written there first.
-        jobs: processes that make runs side by side; None for one a processor.
+        jobs: processes that make runs side by side, see `run_all`.
         engine: where they run, see `run_all`.
-        together: runs at most that are trained as one computation; 1 is one by one.
+        device: where torch trains, see `run_all`.
+        together: runs at most that are trained as one computation, see `run_all`.
         command: the command that asked for it, for the report.
 
     Returns:
         The protocol's run folders; models that they only start from lie beside them.
 
     Raises:
-        SerError: the folder holds another protocol's runs.
+        SerError: the folder holds another protocol's runs, or there is no such device or engine.
     """
+    check_device(device)
     _write_description(experiment, out, command)
     for name, split in experiment.splits.items():
         write_split(split, out / f"{name}.json")
@@ -70,6 +74,7 @@ def make(
                 source=stage.source,
                 jobs=jobs,
                 engine=engine,
+                device=device,
                 together=together,
                 on_run=lambda folder: bar.advance(task),
             )
@@ -104,23 +109,29 @@ def run_all(
     source: Material | None = None,
     jobs: int | None = None,
     engine: str = "local",
-    together: int = MOST_TOGETHER,
+    device: str = CPU,
+    together: int | None = None,
     on_run: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Makes every run that is not complete yet.
 
-    A run computes on one thread, so its result does not depend on how many are made at a time.
+    On the CPU a run computes on one thread, so its result does not depend on how many are made at a
+    time.
 
     Args:
         plans: from `plan` or an experiment.
         material: what they were planned from; the target, where there is a source.
         out: the experiment's folder.
         source: what plans with a source fold learn from.
-        jobs: processes that make runs side by side; None for one a processor.
+        jobs: processes that make runs side by side; None for one a processor, and for one on a
+            GPU.
         engine: ``local`` for processes of this machine, ``ray`` for a Ray cluster whose nodes
             see the experiment's folder under the same path; there, None for `jobs` makes every
             run by itself.
-        together: runs at most that are trained as one computation; 1 is one by one.
+        device: where torch trains the networks, such as ``cpu`` or ``cuda``; the baselines are
+            fitted on the CPU.
+        together: runs at most that are trained as one computation; 1 is one by one; None is as
+            many as `most_together` says. Never more than fit into the memory.
         on_run: called with each run's folder, also when it was complete already.
 
     Returns:
@@ -133,12 +144,17 @@ def run_all(
         on_run(folder)
     if engine not in ENGINES:
         raise SerError(one_of("engine", engine, ENGINES))
-    bench = Bench(material, source, out.resolve())
+    bench = Bench(material, source, out.resolve(), device)
+    beside = jobs or (1 if is_gpu(device) else os.cpu_count() or 1)
+
+    def most(item: Plan) -> int:
+        return most_together(bench, item, beside, together)
+
     if engine == "ray":
-        made = run_on_ray(make_bundle, bench, bundles(todo, jobs or len(todo), together))
+        work = bundles(todo, jobs or len(todo), most)
+        made = run_on_ray(make_bundle, bench, work, gpus=int(is_gpu(device)))
     else:
-        jobs = jobs or os.cpu_count() or 1
-        made = _made(bundles(todo, jobs, together), bench, jobs)
+        made = _made(bundles(todo, beside, most), bench, beside)
     for done in made:
         for folder in done:
             on_run(folder)
@@ -166,11 +182,16 @@ def _make_in_worker(bundle: Sequence[Plan]) -> list[Path]:
     return make_bundle(_worker["this"], bundle)
 
 
-def bundles(plans: Sequence[Plan], jobs: int, together: int = MOST_TOGETHER) -> list[list[Plan]]:
+def bundles(plans: Sequence[Plan], jobs: int, most: Callable[[Plan], int]) -> list[list[Plan]]:
     """Puts runs together that `train.fit_all` can train as one; the others stay alone.
 
     Together are networks of one kind, size and schedule, whose epochs have about as many steps:
     a run that has fewer waits for the rest. There are as many bundles as processes at least.
+
+    Args:
+        plans: of the runs.
+        jobs: processes.
+        most: how many runs like this one may stand in a bundle.
     """
     alike: dict[object, list[Plan]] = {}
     longest: dict[str, int] = {}
@@ -184,7 +205,7 @@ def bundles(plans: Sequence[Plan], jobs: int, together: int = MOST_TOGETHER) -> 
         alike.setdefault((shape, longest[shape]), []).append(item)
     made = []
     for group in alike.values():
-        count = max(math.ceil(len(group) / together), min(jobs, len(group)))
+        count = max(math.ceil(len(group) / most(group[0])), min(jobs, len(group)))
         made += [group[place::count] for place in range(count)]
     return made
 

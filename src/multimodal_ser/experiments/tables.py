@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.devices import CPU
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.protocols import TOKENS, plan_in_domain
 from multimodal_ser.experiments.running import make
@@ -37,6 +38,7 @@ def train_table(
     network: ModelConfig,
     schedule: TrainConfig,
     jobs: int | None = None,
+    device: str = CPU,
     tune: TuneConfig | None = None,
 ) -> str:
     """Runs an in-domain experiment from feature files to its table.
@@ -54,7 +56,7 @@ def train_table(
     )
     say_what(material, made)
     log.info("%d runs", len(experiment.plans))
-    make(experiment, out, jobs=jobs)
+    make(experiment, out, jobs=jobs, device=device)
     return text_table(summarise(out))
 
 

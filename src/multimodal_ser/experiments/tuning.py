@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.pairs import Pair, check_network, said_of_pair
 from multimodal_ser.experiments.plans import Experiment, Plan, Stage, plan, seeds_of
-from multimodal_ser.experiments.running import make
 from multimodal_ser.folds import Few, Fold, Split, few_fold
 from multimodal_ser.material import Material
 from multimodal_ser.runs import train_settings
@@ -20,7 +18,7 @@ PARTS = ("all", "head")
 PERCENTAGES = (10.0, 20.0, 50.0, 100.0)
 
 
-def finetune(
+def plan_finetune(
     source: Material,
     source_split: Split,
     target: Material,
@@ -31,10 +29,8 @@ def finetune(
     seeds: int,
     network: ModelConfig,
     schedule: TrainConfig,
-    out: Path,
-    jobs: int | None = None,
-) -> list[Path]:
-    """Trains a source's model further on every fold of a target.
+) -> Experiment:
+    """Plans to train a source's model further on every fold of a target.
 
     In the same table: the source's model as it is (``none``), the same network from scratch,
     and logistic regression on the target. A source model is made once a seed, on the source's
@@ -51,39 +47,10 @@ def finetune(
         seeds: of the network.
         network: its knobs.
         schedule: the training's knobs.
-        out: the experiment's folder.
-        jobs: processes side by side; None for one a processor.
 
     Raises:
         SerError: other class orders or features, an unknown part or model.
     """
-    experiment = plan_finetune(
-        source,
-        source_split,
-        target,
-        target_split,
-        parts=parts,
-        model=model,
-        seeds=seeds,
-        network=network,
-        schedule=schedule,
-    )
-    return make(experiment, out, jobs=jobs)
-
-
-def plan_finetune(
-    source: Material,
-    source_split: Split,
-    target: Material,
-    target_split: Split,
-    *,
-    parts: Sequence[str] = PARTS,
-    model: str,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-) -> Experiment:
-    """Plans `finetune`."""
     pair = Pair(source, source_split, target, target_split)
     _check_parts(parts)
     starts = _starts(pair, model, seeds, network, schedule)
@@ -96,64 +63,6 @@ def plan_finetune(
     ]
     said = {"parts": list(parts), **said_of_pair(pair, model, seeds, network, schedule)}
     return _after(pair, "finetune", said, starts, plans)
-
-
-def fewshot(
-    source: Material,
-    source_split: Split,
-    target: Material,
-    target_split: Split,
-    *,
-    percentages: Sequence[float] = PERCENTAGES,
-    shots: Sequence[int] | None = None,
-    draws: int = 3,
-    parts: Sequence[str] = ("all",),
-    model: str,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-    out: Path,
-    jobs: int | None = None,
-) -> list[Path]:
-    """Trains a source's model further on a few utterances of a target, drawn several times.
-
-    Beside it the same network from scratch and logistic regression, on the same few. A fifth of
-    the few validates: the target's validation part is not touched.
-
-    Args:
-        source: the corpus of the first model.
-        source_split: whose first fold is used.
-        target: the corpus to tune to and test on.
-        target_split: all its folds are used.
-        percentages: of every class of a fold's training part.
-        shots: utterances of every class instead.
-        draws: how often the few are drawn.
-        parts: ``all`` or ``head``.
-        model: key in MODELS.
-        seeds: of the network.
-        network: its knobs.
-        schedule: the training's knobs.
-        out: the experiment's folder.
-        jobs: processes side by side; None for one a processor.
-
-    Raises:
-        SerError: other class orders or features, or too few utterances of a class.
-    """
-    experiment = plan_fewshot(
-        source,
-        source_split,
-        target,
-        target_split,
-        percentages=percentages,
-        shots=shots,
-        draws=draws,
-        parts=parts,
-        model=model,
-        seeds=seeds,
-        network=network,
-        schedule=schedule,
-    )
-    return make(experiment, out, jobs=jobs)
 
 
 def plan_fewshot(
@@ -171,7 +80,29 @@ def plan_fewshot(
     network: ModelConfig,
     schedule: TrainConfig,
 ) -> Experiment:
-    """Plans `fewshot`."""
+    """Plans to train a source's model further on a few utterances of a target, drawn repeatedly.
+
+    Beside it the same network from scratch and logistic regression, on the same few. A fifth of
+    the few validates: the target's validation part is not touched.
+
+    Args:
+        source: the corpus of the first model.
+        source_split: whose first fold is used.
+        target: the corpus to tune to and test on.
+        target_split: all its folds are used.
+        percentages: of every class of a fold's training part.
+        shots: utterances of every class instead.
+        draws: how often the few are drawn.
+        parts: ``all`` or ``head``.
+        model: key in MODELS.
+        seeds: of the network.
+        network: its knobs.
+        schedule: the training's knobs.
+
+    Raises:
+        SerError: other class orders or features, an unknown part or model, or too few utterances
+            of a class.
+    """
     pair = Pair(source, source_split, target, target_split)
     _check_parts(parts)
     starts = _starts(pair, model, seeds, network, schedule)

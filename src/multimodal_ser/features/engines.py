@@ -10,6 +10,7 @@ from typing import Any
 
 from multimodal_ser.cluster import run_on_ray, run_on_threads
 from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.devices import is_gpu
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.features.chunks import Made, Recipe, make_part
 
@@ -31,7 +32,7 @@ def make_parts(
     Yields:
         Number and what was made, in order of completion.
     """
-    on_gpu = device_of(recipe.encoder).startswith("cuda")
+    on_gpu = is_gpu(device_of(recipe.encoder))
     if engine == "ray":
         yield from run_on_ray(_make, recipe, chunks, gpus=int(on_gpu))
         return

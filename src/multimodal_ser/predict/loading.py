@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.devices import check_device
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.backend import Backend, Weights
 from multimodal_ser.predict.predictor import Predictor
@@ -35,13 +36,13 @@ def load(
             whose encoders are in no installed package; encoder name → place for several.
 
     Raises:
-        SerError: no such model, or its files or its encoder's weights do not fit.
+        SerError: no such model or device, or its files or its encoder's weights do not fit.
 
     Example:
         predictor = load()
         predictor("call.wav").label
     """
-    return Predictor(_backend(str(source), device, weights))
+    return Predictor(_backend(str(source), check_device(device), weights))
 
 
 def plus_name(text: str) -> str | None:

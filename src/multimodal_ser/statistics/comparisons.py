@@ -86,17 +86,7 @@ def compare(
             f"a paired comparison needs the same clusters on both sides, not {len(one)} and "
             f"{len(other)}; compare over the same utterances"
         )
-    drawn = bootstrap(one, metric, resamples=resamples, seed=seed) - bootstrap(
-        other, metric, resamples=resamples, seed=seed
-    )
-    low, high = percentile_interval(drawn, level)
-    return Comparison(
-        difference=float(metric(one.sum(0)).mean() - metric(other.sum(0)).mean()),
-        low=float(low),
-        high=float(high),
-        p=_two_sided(drawn),
-        clusters=len(one),
-    )
+    return _compared(one, other, metric, resamples, level, seeds=(seed, seed), clusters=len(one))
 
 
 def compare_apart(
@@ -131,8 +121,24 @@ def compare_apart(
     """
     one, other = checked_sums(first), checked_sums(second)
     # with one seed for both, groups of one size would be drawn alike
-    drawn = bootstrap(one, metric, resamples=resamples, seed=2 * seed) - bootstrap(
-        other, metric, resamples=resamples, seed=2 * seed + 1
+    seeds = 2 * seed, 2 * seed + 1
+    clusters = len(one) + len(other)
+    return _compared(one, other, metric, resamples, level, seeds=seeds, clusters=clusters)
+
+
+def _compared(
+    one: Floats,
+    other: Floats,
+    metric: Metric,
+    resamples: int,
+    level: float,
+    *,
+    seeds: tuple[int, int],
+    clusters: int,
+) -> Comparison:
+    """One minus the other; where both seeds are the same, so are the clusters drawn of both."""
+    drawn = bootstrap(one, metric, resamples=resamples, seed=seeds[0]) - bootstrap(
+        other, metric, resamples=resamples, seed=seeds[1]
     )
     low, high = percentile_interval(drawn, level)
     return Comparison(
@@ -140,7 +146,7 @@ def compare_apart(
         low=float(low),
         high=float(high),
         p=_two_sided(drawn),
-        clusters=len(one) + len(other),
+        clusters=clusters,
     )
 
 
