@@ -16,12 +16,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from rich.progress import Progress
 
-from multimodal_ser.audio import read_audio
 from multimodal_ser.config import TuneConfig
 from multimodal_ser.corpora import Utterance, read_manifest
 from multimodal_ser.encoders import load_encoder
@@ -62,13 +60,9 @@ def split(rows: list[Utterance], speakers: Path) -> Split:
 def clips(rows: list[Utterance], ids: tuple[str, ...]) -> Clips:
     """Decodes the recordings; one that cannot be read is an error, since counts are published."""
     known = {row.id: row for row in rows}
-    waves, label = [], []
-    for key in ids:
-        row = known[key]
-        wave = read_audio(Path(row.audio))
-        waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
-        label.append(LABELS.index(LABELS.class_of(row.corpus, row.emotion) or ""))
-    return Clips(ids, waves, torch.tensor(label))
+    mine = [known[key] for key in ids]
+    label = [LABELS.index(LABELS.class_of(row.corpus, row.emotion) or "") for row in mine]
+    return Clips.decode(mine, torch.tensor(label))
 
 
 def main(arguments: Arguments) -> None:

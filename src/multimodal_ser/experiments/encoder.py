@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from multimodal_ser.audio import read_audio
 from multimodal_ser.config import TuneConfig
 from multimodal_ser.devices import CPU
 from multimodal_ser.encoders import load_encoder
@@ -52,20 +51,10 @@ def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> P
 
 
 def load_clips(material: Material, keys: Sequence[str]) -> Clips:
-    """Decodes the recordings of these ids into memory, as int16.
-
-    Raises:
-        AudioError: one of them cannot be read.
-    """
+    """Decodes the recordings of these ids into memory."""
     rows = [material.examples.places[key] for key in keys]
-    waves = []
-    for row in rows:
-        one = material.utterances[row]
-        if one.audio is None:
-            raise SerError(f"{one.id} names no recording, so an encoder cannot learn from it")
-        wave = read_audio(Path(one.audio), start=one.start, end=one.end)
-        waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
-    return Clips(tuple(keys), waves, material.examples.label[torch.tensor(rows)])
+    utterances = [material.utterances[row] for row in rows]
+    return Clips.decode(utterances, material.examples.label[torch.tensor(rows)])
 
 
 def _begin(item: Plan, material: Material, config: TuneConfig) -> Tuned:

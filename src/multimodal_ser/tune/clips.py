@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multimodal_ser.audio import read_audio
 from multimodal_ser.augment import augmented
 from multimodal_ser.config import TuneConfig
+from multimodal_ser.corpora import Utterance
+from multimodal_ser.errors import SerError
 from multimodal_ser.tune.tuned import LONGEST, log_mels
 
 MEGABATCH = 20  # batches that are sorted by length together
@@ -27,6 +31,21 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @classmethod
+    def decode(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
+        """Decodes recordings, and their class ids [N]; one that cannot be read is an error.
+
+        Raises:
+            SerError: an utterance names no recording, or it cannot be read.
+        """
+        waves = []
+        for row in rows:
+            if row.audio is None:
+                raise SerError(f"{row.id} names no recording, so an encoder cannot learn from it")
+            wave = read_audio(Path(row.audio), start=row.start, end=row.end)
+            waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
+        return cls(tuple(row.id for row in rows), waves, label)
 
     def wave(self, row: int) -> NDArray[np.float32]:
         """One recording [samples] as floats from -1 to 1."""
