@@ -8,6 +8,7 @@ from pathlib import Path
 from multimodal_ser.errors import SerError
 
 CPU = "cpu"
+_UNKNOWN = 8 * 2**30  # bytes
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container or a cluster's job
 
 
@@ -53,6 +54,7 @@ def memory_of(name: str) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(name)[0])
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    known = hasattr(os, "sysconf")  # not on Windows
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else _UNKNOWN
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
     return min(whole, int(limit)) if limit.isdigit() else whole

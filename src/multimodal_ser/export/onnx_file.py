@@ -198,7 +198,8 @@ def _quantise(file: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     plain = file.with_name(f"{file.name}.float32")
-    file.replace(plain)
+    _without_inner_shapes(file, plain)
+    file.unlink()
     with _quiet():
         quantize_dynamic(
             str(plain),
@@ -208,6 +209,15 @@ def _quantise(file: Path) -> None:
             per_channel=True,
         )
     plain.unlink()
+
+
+def _without_inner_shapes(file: Path, plain: Path) -> None:
+    """The quantiser infers them anew, and some versions of it refuse what some exporters noted."""
+    import onnx
+
+    model = onnx.load(str(file), load_external_data=False)
+    del model.graph.value_info[:]
+    onnx.save(model, str(plain))
 
 
 def _measured_int8(
