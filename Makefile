@@ -1,6 +1,6 @@
 # make demo: trains and evaluates offline on shipped features, and opens the report.
 # make test: every check and test. Both make .venv first; nothing else is needed but Python and git.
-# make bench EMODB=folder: every benchmark, as the tables of docs/performance.md; half an hour.
+# make bench EMODB=folder: the tables of docs/performance.md that need no features; takes a while.
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,7 +44,7 @@ bench: $(STAMP)
 	$(BIN)/ser manifest emodb --root $(EMODB) --out bench/emodb.jsonl
 	$(BIN)/python benchmarks/training.py one --batch-size 32
 	$(BIN)/python benchmarks/training.py list --batch-size 32
-	$(BIN)/python benchmarks/training.py equal
+	$(BIN)/python benchmarks/training.py equal --of cross-validation adaptation fewshot
 	$(BIN)/python benchmarks/training_memory.py
 	$(BIN)/python benchmarks/extraction.py --manifest bench/emodb.jsonl --rows 1000000
 	$(BIN)/python benchmarks/emotion2vec.py --audio $(EMODB)/wav

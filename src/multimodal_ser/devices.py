@@ -9,7 +9,7 @@ from multimodal_ser.errors import SerError
 
 CPU = "cpu"
 _UNKNOWN = 8 * 2**30  # bytes
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container or a cluster's job
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
 
 def check_device(name: str) -> str:
@@ -49,7 +49,7 @@ def is_gpu(name: str) -> bool:
 
 
 def memory_of(name: str) -> int:
-    """Bytes of memory: what a GPU has left, or all that this machine, container or job may use."""
+    """Bytes of memory: what a GPU has left, or all that this machine or container has."""
     if is_gpu(name):
         import torch
 

@@ -63,11 +63,10 @@ def bytes_of_training(
     with torch.device("meta"):
         ensemble = Ensemble(MODELS[model], dims, network)
     weights = sum(part.numel() for part in ensemble.parameters())
-    read = {"text": tokens[0] * dims.text, "audio": tokens[1] * dims.audio}
-    counts = {"text": tokens[0], "audio": tokens[1]}
-    steps = sum(counts[side] for side in ensemble.sides)
-    activations = _OF_INPUTS * sum(read[side] for side in ensemble.sides)
-    activations += max(1, network.num_layers) * (
+    sides = {"text": (tokens[0], dims.text), "audio": (tokens[1], dims.audio)}
+    read = [sides[name] for name in ensemble.sides]
+    steps, inputs = sum(count for count, _ in read), sum(count * width for count, width in read)
+    activations = _OF_INPUTS * inputs + max(1, network.num_layers) * (
         _OF_HIDDEN * steps * network.hidden_dim + _OF_SCORES * network.num_heads * (steps + 1) ** 2
     )
     return _FLOAT * (_OF_WEIGHTS * weights + network.members * batch_size * activations)

@@ -189,7 +189,8 @@ class FeatureStore:
         size = path.stat().st_size
         with path.open("rb") as file:
             length, first = int.from_bytes(file.read(8), "little"), file.read(1)
-            text = first + file.read(length - 1) if first == b"{" and length <= size - 8 else b""
+            whole = first == b"{" and 0 < length <= size - 8
+            text = first + file.read(length - 1) if whole else b""
         if not text:
             raise FeatureError(f"{path}: no feature file, or cut off in its header; {_AGAIN}")
         try:
