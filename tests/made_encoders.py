@@ -36,7 +36,7 @@ def _tiny_model(name):
     import transformers as hf
 
     small = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
-    if name == "whisper-tiny":
+    if name.startswith("whisper-"):
         config = hf.WhisperConfig(
             d_model=16, encoder_layers=4, encoder_attention_heads=2, encoder_ffn_dim=64,
             decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16, vocab_size=20,

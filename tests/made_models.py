@@ -12,7 +12,7 @@ from made_encoders import tiny
 from multimodal_ser.baselines import Svm
 from multimodal_ser.config import ModelConfig
 from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.whisper_tiny import WhisperEncoder
+from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.models import Dims
 from multimodal_ser.runs import FILES, RunConfig, build, save_model
 from multimodal_ser.tune import Tuned, save_tuned

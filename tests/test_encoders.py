@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import chosen_layers, windows
+from multimodal_ser.encoders.packaged import Offline, assembled
 from multimodal_ser.encoders.weights import HOMES
 from multimodal_ser.errors import EncoderError, SerError
 
@@ -111,14 +113,14 @@ def test_tokens(name, root):
         encoder(["so", None])
 
 
-@pytest.mark.parametrize("name", ["whisper-tiny", "wav2vec2"])
+@pytest.mark.parametrize("name", ["whisper-tiny", "whisper-base", "wav2vec2"])
 def test_layers(name, root):
     whole = loaded(name, root, layers=(1, 2, 3)).info
     assert (whole.layers, whole.dim) == ("1,2,3", 48)
     item = waves([8_000])
     both, last = (loaded(name, root, layers=chosen)(item)[0] for chosen in ((1, 3), (3,)))
     np.testing.assert_array_equal(both[:, 16:], last)
-    default = {"whisper-tiny": "2,3,4", "wav2vec2": "3"}[name]
+    default = {"wav2vec2": "3"}.get(name, "2,3,4")
     assert loaded(name, root).info.layers == default
     for wrong in ((), (0,), (5,), (2, 2)):
         with pytest.raises(EncoderError, match="allowed: one or more of 1 to"):
@@ -158,7 +160,7 @@ def test_long_recordings_are_cut_into_equal_windows(root):
 
 
 def test_unknown_names_and_options():
-    with pytest.raises(EncoderError, match="choose one of: whisper-tiny, wav2vec2"):
+    with pytest.raises(EncoderError, match="choose one of: whisper-tiny, whisper-base"):
         load_encoder("whisper")
     with pytest.raises(EncoderError, match="unknown option 'layer'; it takes: layers, revision"):
         load_encoder("whisper-tiny", layer=3)
@@ -174,22 +176,58 @@ def test_listing_encoders_imports_no_torch():
 
 
 def installed(name):
-    return find_spec(HOMES[name].offline.package) is not None
+    offline = HOMES[name].offline
+    packages = {offline.package, *(part.split("/")[0] for part in offline.parts)}
+    return all(find_spec(package) for package in packages)
 
 
 @pytest.mark.parametrize("name", [n for n, home in HOMES.items() if home.offline])
 def test_offline_package(name, monkeypatch):
     if not installed(name):
-        pytest.skip("the extra 'offline' is not installed")
+        pytest.skip(f"the extra {HOMES[name].offline.extra!r} is not installed")
     encoder = load_encoder(name)
     assert encoder.info.weights == HOMES[name].offline.sha256
-    assert encoder.info.dim == {"whisper-tiny": 1152, "minilm": 384}[name]
+    assert encoder.info.dim == {"whisper-tiny": 1152, "whisper-base": 1536, "minilm": 384}[name]
     items = waves() if encoder.info.modality == "audio" else ["", "It's eleven o'clock.", "Go!"]
     for frames, item in zip(encoder(items), items, strict=True):
         close(frames, encoder([item])[0], 1e-4)  # white noise magnifies float32's rounding
     monkeypatch.setattr("multimodal_ser.encoders.weights._sha256", lambda file: "0" * 64)
     with pytest.raises(EncoderError, match=r"was altered.*--force-reinstall"):
         load_encoder(name)
+
+
+def test_weights_that_are_cut_over_packages_are_put_together_once(tmp_path, monkeypatch):
+    for package, files in {
+        "made_a": {"x.1": b"one"},
+        "made_b": {"x.2": b"two", "c.json": b"{}"},
+    }.items():
+        (tmp_path / package).mkdir()
+        for name, content in files.items():
+            (tmp_path / package / name).write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    offline = Offline("made_b", "made", "", "0" * 64, parts=("made_a/x.1", "made_b/x.2"))
+    folder = assembled("made", offline, tmp_path / "made_b")
+    assert (folder / "model.bin").read_bytes() == b"onetwo"
+    assert sorted(file.name for file in folder.iterdir()) == ["c.json", "model.bin"]
+    assert [one.name for one in folder.parent.iterdir()] == ["made-000000000000"]
+    (tmp_path / "made_a" / "x.1").unlink()
+    assert assembled("made", offline, tmp_path / "made_b") == folder
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "made_a" / "x.1").touch()
+    with pytest.raises(EncoderError, match="set XDG_CACHE_HOME"):
+        assembled("made", offline, tmp_path / "made_b")
+
+
+def test_a_missing_half_is_said(monkeypatch):
+    parts = ("not_there_at_all/data/a", "multimodal_ser/b")
+    home = replace(
+        HOMES["whisper-base"], offline=replace(HOMES["whisper-base"].offline, parts=parts)
+    )
+    monkeypatch.setitem(HOMES, "whisper-base", home)
+    with pytest.raises(EncoderError, match=r"not_there_at_all.*multimodal-ser\[offline-base\]"):
+        load_encoder("whisper-base")
 
 
 def test_egemaps_needs_the_extra(monkeypatch):

@@ -14,6 +14,7 @@ from made_sound import written
 from made_timeline import RATE, Pitch, recording
 from multimodal_ser.audio import read_audio
 from multimodal_ser.cli import main
+from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Word
 from multimodal_ser.timeline.live import microphone
@@ -195,3 +196,18 @@ def test_weights_that_are_none(tmp_path, monkeypatch):
     )
     with pytest.raises(SerError, match=r"multimodal-ser\[offline\]"):
         Recogniser()
+
+
+def test_words_model_base_is_the_installed_package(monkeypatch, tmp_path):
+    from multimodal_ser.timeline import words
+
+    monkeypatch.setattr(words, "package_folder", lambda package: None)
+    assert words._place("base") == "base"
+    assert words._place(tmp_path) == str(tmp_path)
+    assert words._place("small") == "small"
+    monkeypatch.setattr(words, "package_folder", lambda package: tmp_path)
+    monkeypatch.setattr(
+        words, "resolve", lambda name, source: Weights(tmp_path / name, tmp_path, "")
+    )
+    assert words._place("base") == str(tmp_path / "whisper-base")
+    assert words._place(None) == str(tmp_path / "whisper-tiny")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from multimodal_ser.config import TuneConfig
-from multimodal_ser.encoders.whisper_tiny import WhisperEncoder
+from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.tune import (
     Clips,

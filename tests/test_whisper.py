@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.weights import HOMES
-from multimodal_ser.encoders.whisper_tiny import WhisperEncoder, WhisperTiny, log_mel, mel_filters
+from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, log_mel, mel_filters
 from multimodal_ser.errors import EncoderError
 
 hf = pytest.importorskip("transformers")
@@ -155,7 +155,7 @@ def test_ctranslate2_file(tmp_path, dtype):
         k: v.to(torch.from_numpy(np.zeros(0, dtype)).dtype) for k, v in made.state_dict().items()
     }
     made.load_state_dict(rounded)
-    same = WhisperTiny(made, encoder.info, (2, 3, 4), "cpu")
+    same = Whisper(made, encoder.info, (2, 3, 4), "cpu")
     wave = noise(5 * 16_000)  # beyond this network's 100 positions: three windows
     np.testing.assert_array_equal(encoder([wave])[0], same([wave])[0])
     assert len(encoder([wave])[0]) == 250
@@ -213,6 +213,13 @@ def test_real_weights_in_transformers_network():
     wanted = torch.cat(states.hidden_states[1:], dim=-1)[0].numpy()
     got = ours([wave])[0]
     assert np.abs(got - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+def test_weights_are_named_by_what_they_are(tmp_path, monkeypatch):
+    made = WhisperEncoder(dim=512, heads=8, depth=6, steps=10)
+    folder = written(tmp_path, list(ctranslate2(made, np.float16)))
+    refused(folder, "holds whisper-base .*ask for whisper-base")
+    assert load_encoder("whisper-base", folder).info.name == "whisper-base"
 
 
 def transformers_names(state):

@@ -54,8 +54,9 @@ def extract(
     Args:
         manifest: one or more, from `ser manifest`.
         out: the features folder.
-        audio: encoder of the sound: whisper-tiny, wav2vec2, egemaps, emotion2vec-base,
-            emotion2vec-plus-seed, emotion2vec-plus-base, emotion2vec-plus-large.
+        audio: encoder of the sound: whisper-tiny, whisper-base, whisper-small, whisper-medium,
+            whisper-large, wav2vec2, egemaps, emotion2vec-base, emotion2vec-plus-seed,
+            emotion2vec-plus-base, emotion2vec-plus-large.
         text: encoder of the words: minilm, bert.
         audio_source: folder or hub id of its weights; the installed offline package otherwise.
         text_source: the same for the words.

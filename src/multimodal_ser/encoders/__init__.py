@@ -60,19 +60,32 @@ def _spec(
     return EncoderSpec(modality, load, home.hub if home else None, options, EXPOSURE[name], about)
 
 
+def _whisper(name: str, about: str) -> EncoderSpec:
+    return _spec(name, "whisper", "audio", about, "layers", "revision", known_as=name)
+
+
 def _emotion2vec(variant: str, about: str) -> EncoderSpec:
     options = "layers", "revision", "dtype"
     return _spec(variant, "emotion2vec", "audio", about, *options, variant=variant)
 
 
 ENCODERS: dict[str, EncoderSpec] = {
-    "whisper-tiny": _spec(
+    "whisper-tiny": _whisper(
         "whisper-tiny",
-        "whisper_tiny",
-        "audio",
         "Whisper's smallest English encoder, layers side by side; 50 frames a second, 1152 wide",
-        "layers",
-        "revision",
+    ),
+    "whisper-base": _whisper(
+        "whisper-base",
+        "Whisper's encoder for many languages, layers 2 to 4; 50 frames a second, 1536 wide",
+    ),
+    "whisper-small": _whisper(
+        "whisper-small", "Whisper's small encoder, many languages; 50 frames a second, 2304 wide"
+    ),
+    "whisper-medium": _whisper(
+        "whisper-medium", "Whisper's medium encoder, many languages; 50 frames a second, 3072 wide"
+    ),
+    "whisper-large": _whisper(
+        "whisper-large", "Whisper large-v3's encoder; 50 frames a second, 3840 wide"
     ),
     "wav2vec2": _spec(
         "wav2vec2",

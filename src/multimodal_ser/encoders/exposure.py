@@ -70,7 +70,7 @@ _E2V_PLUS = Exposure(
 )
 
 EXPOSURE: Mapping[str, Mapping[str, Exposure]] = {
-    "whisper-tiny": _all(_WHISPER),
+    **{f"whisper-{size}": _all(_WHISPER) for size in ("tiny", "base", "small", "medium", "large")},
     "minilm": _all(_MINILM, meld=_MINILM_MELD),
     "bert": _all(_BERT),
     "wav2vec2": _all(_WAV2VEC2),

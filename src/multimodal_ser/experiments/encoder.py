@@ -15,7 +15,7 @@ import torch
 from multimodal_ser.config import TuneConfig
 from multimodal_ser.devices import CPU
 from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.whisper_tiny import NAME, WhisperTiny
+from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Plan
 from multimodal_ser.material import Material
@@ -58,16 +58,21 @@ def load_clips(material: Material, keys: Sequence[str]) -> Clips:
 
 
 def _begin(item: Plan, material: Material, config: TuneConfig) -> Tuned:
-    encoder = load_encoder(NAME, config.source)
-    wanted = material.features["audio"]["weights"]
-    if encoder.info.weights != wanted or not isinstance(encoder, WhisperTiny):
+    audio = material.features["audio"]
+    encoder = load_encoder(audio["encoder"], config.source)
+    wanted = audio["weights"]
+    if encoder.info.weights != wanted or not isinstance(encoder, Whisper):
         raise SerError(
             f"the features are of weights {wanted[:12]}, those found are "
             f"{encoder.info.weights[:12]}; extract again, or give the same weights"
         )
     torch.manual_seed(item.config.seed)
     network = encoder.network.requires_grad_(True)
-    about = {"encoder": NAME, "weights": encoder.info.weights, "labels": material.labels.name}
+    about = {
+        "encoder": encoder.info.name,
+        "weights": encoder.info.weights,
+        "labels": material.labels.name,
+    }
     return Tuned(network, material.labels.classes, config.hidden_dim, config.dropout, about=about)
 
 

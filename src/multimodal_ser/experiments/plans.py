@@ -10,7 +10,7 @@ from typing import Any
 
 from multimodal_ser.baselines import BASELINES
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.encoders.whisper_tiny import NAME
+from multimodal_ser.encoders.whisper import SIZES
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.folds import Fold, Split
 from multimodal_ser.material import Material
@@ -155,10 +155,12 @@ def labels_hash(material: Material) -> str:
 def check_tunable(material: Material) -> None:
     """Raises SerError unless the audio features come of an encoder that can be fine-tuned."""
     audio = material.features["audio"]
-    if audio is None or audio["encoder"] != NAME:
+    tunable = tuple(SIZES.values())
+    if audio is None or audio["encoder"] not in tunable:
         raise SerError(
-            f"--tune-encoder fine-tunes {NAME}; these features are of "
-            f"{audio['encoder'] if audio else 'no audio encoder'}: extract with --audio {NAME}"
+            f"--tune-encoder fine-tunes {', '.join(tunable)}; these features are of "
+            f"{audio['encoder'] if audio else 'no audio encoder'}: extract with --audio "
+            f"{tunable[0]}"
         )
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multimodal_ser.baselines import Svm
-from multimodal_ser.encoders.whisper_tiny import HOP, N_FFT, WhisperEncoder, mel_filters
+from multimodal_ser.encoders.whisper import HOP, N_FFT, WhisperEncoder, mel_filters
 from multimodal_ser.layers import Output, masked_mean
 from multimodal_ser.tune import Tuned
 from multimodal_ser.tune.tuned import LOUDEST
@@ -22,7 +22,7 @@ NEVER = -30.0  # the logit of a class without a training example, as in `baselin
 
 
 class LogMel(nn.Module):
-    """Padded waveforms → log-mel as `whisper_tiny.log_mel`, the Fourier transform as products.
+    """Padded waveforms → log-mel as `whisper.log_mel`, the Fourier transform as products.
 
     Attributes:
         level: bring each recording's loudest bin to this value, as fine-tuned models want it;

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from multimodal_ser.encoders.whisper_tiny import WhisperTiny
+from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
 from multimodal_ser.export.graphs import BothSides, OneSide, WholeRun, WholeTuned
 from multimodal_ser.predict import Predictor
@@ -89,13 +89,13 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
     temperature = repr(float(getattr(backend.model, "temperature", 1.0)))
     facts = facts | {"temperature": temperature}
     encoder = backend.features["audio"].encoder
-    can = backend.sides == ("audio",) and isinstance(encoder, WhisperTiny)
+    can = backend.sides == ("audio",) and isinstance(encoder, Whisper)
     if part == "whole" and not can:
         raise SerError(
             f"{backend.name} reads {' and '.join(backend.sides)} with encoders that are not "
             "exported; allowed in one file: sound by whisper-tiny. Take --part head"
         )
-    if part != "head" and isinstance(encoder, WhisperTiny) and can:
+    if part != "head" and isinstance(encoder, Whisper) and can:
         head = OneSide(backend.model, "audio", backend.features["text"].dim)
         described = backend.features["audio"].described
         module = WholeRun(encoder.network, encoder.layers, described, head)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from multimodal_ser.encoders.whisper_tiny import HOP
+from multimodal_ser.encoders.whisper import HOP
 from multimodal_ser.predict.backend import Answer, Wave, by_windows
 from multimodal_ser.tune import LONGEST, load_tuned, log_mels
 

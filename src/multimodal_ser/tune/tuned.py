@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from multimodal_ser.encoders.whisper_tiny import (
+from multimodal_ser.encoders.whisper import (
     HOP,
     LEAST,
     MAX_FRAMES,

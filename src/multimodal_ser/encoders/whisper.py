@@ -1,4 +1,4 @@
-"""audio → frames: the encoder of whisper-tiny.en (Radford et al., 2022), 50 frames a second.
+"""audio → frames: Whisper's encoder of any size (Radford et al., 2022), 50 frames a second.
 
 Recordings are not padded to 30 s: a batch is masked instead, so the cost is that of the sound.
 Longer recordings are encoded in windows of at most 30 s, the length of the network's positions.
@@ -21,7 +21,14 @@ from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.encoders.whisper_files import read_encoder
 from multimodal_ser.errors import EncoderError
 
-NAME = "whisper-tiny"
+SIZES = {  # width, blocks → the name that weights of this shape go by
+    (384, 4): "whisper-tiny",
+    (512, 6): "whisper-base",
+    (768, 12): "whisper-small",
+    (1024, 24): "whisper-medium",
+    (1280, 32): "whisper-large",
+}
+LAYERS = {"whisper-base": (2, 3, 4)}  # where other blocks than the last three are better
 SAMPLE_RATE = 16_000
 N_FFT, HOP, N_MELS = 400, 160, 80
 MAX_FRAMES = 3_000  # mel frames in 30 s
@@ -132,7 +139,7 @@ class WhisperEncoder(nn.Module):
         return outputs
 
 
-class WhisperTiny:
+class Whisper:
     """Whisper's encoder as an encoder of waveforms."""
 
     def __init__(
@@ -148,7 +155,7 @@ class WhisperTiny:
     @torch.inference_mode()
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes 16 kHz waveforms into arrays [frames, dim]."""
-        waves = checked_waves(NAME, items, LEAST)
+        waves = checked_waves(self.info.name, items, LEAST)
         cuts = [(i, cut) for i, wave in enumerate(waves) for cut in self._cuts(len(wave))]
         order = sorted(cuts, key=lambda item: item[1].stop - item[1].start)
         frames: dict[tuple[int, int], np.ndarray] = {}
@@ -184,46 +191,58 @@ def load(
     device: str = "cpu",
     layers: Sequence[int] | None = None,
     revision: str | None = None,
-) -> WhisperTiny:
-    """Loads Whisper's encoder; any size of it will do.
+    *,
+    known_as: str = "whisper-tiny",
+) -> Whisper:
+    """Loads Whisper's encoder.
 
     Args:
         source: local folder, hub id, or None for the installed offline package.
         device: where torch computes.
-        layers: blocks from 1 on that stand side by side; None is the last three (2, 3, 4).
+        layers: blocks from 1 on that stand side by side; None is the last three, and 2, 3, 4 of
+            whisper-base, whose last blocks carry over worse to other corpora.
         revision: branch, tag or commit on the hub.
+        known_as: the size, as ENCODERS names it.
 
     Raises:
-        EncoderError: the weights are missing or damaged, or a layer does not exist.
+        EncoderError: the weights are missing, damaged or of another size, or a layer does not
+            exist.
     """
-    weights = resolve(NAME, source, revision)
-    state, heads = read_encoder(NAME, weights.file)
-    network = _network(weights.file, state, heads)
+    name = known_as
+    weights = resolve(name, source, revision)
+    state, heads = read_encoder(name, weights.file)
+    network = _network(name, weights.file, state, heads)
     depth, dim = len(network.blocks), network.norm.normalized_shape[0]
-    last_three = range(max(1, depth - 2), depth + 1)
-    chosen = chosen_layers(NAME, last_three if layers is None else layers, depth)
+    found = SIZES.get((dim, depth), name)
+    if found != name:
+        raise EncoderError(
+            f"{name}: {weights.file} holds {found} ({dim} wide, {depth} blocks); "
+            f"ask for {found}, or give weights of {name}"
+        )
+    usual = LAYERS.get(name, range(max(1, depth - 2), depth + 1))
+    chosen = chosen_layers(name, usual if layers is None else layers, depth)
     info = EncoderInfo(
-        name=NAME,
+        name=name,
         modality="audio",
         dim=len(chosen) * dim,
         rate=SAMPLE_RATE / (2 * HOP),
         weights=weights.sha256,
         layers=",".join(map(str, chosen)),
-        exposure=EXPOSURE[NAME],
+        exposure=EXPOSURE[name],
     )
-    return WhisperTiny(network, info, chosen, device)
+    return Whisper(network, info, chosen, device)
 
 
-def _network(file: Path, state: dict[str, Tensor], heads: int) -> WhisperEncoder:
+def _network(name: str, file: Path, state: dict[str, Tensor], heads: int) -> WhisperEncoder:
     try:
         dim, mels, _ = state["conv1.weight"].shape
-        depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+        depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
         if heads < 1 or dim % heads or not depth:
             raise ValueError(f"{heads} heads, {dim} wide, {depth} blocks")
         network = WhisperEncoder(dim, heads, depth, mels, len(state["positions"]))
         network.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise EncoderError(
-            f"{NAME}: {file} does not hold a whole Whisper encoder ({error}); fetch it again"
+            f"{name}: {file} does not hold a whole Whisper encoder ({error}); fetch it again"
         ) from error
     return network
