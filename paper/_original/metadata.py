@@ -11,6 +11,7 @@ from typing import Literal
 
 from multimodal_ser.corpora import CORPORA, Corpus, Utterance, write_manifest
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import written_aside
 from multimodal_ser.folds import Split, write_split
 from multimodal_ser.labels import CLASS_SETS, ClassSet
 from multimodal_ser.splits import make_split
@@ -112,7 +113,10 @@ def _write(name: str, read: Corpus, labels: ClassSet, scheme: str) -> None:
     parts = part_of(split)
     write_manifest(rows, listing.manifest)
     write_split(split, listing.split)
-    with listing.csv.open("w", newline="", encoding="utf-8") as file:
+    with (
+        written_aside(listing.csv) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(_cells(row, labels, parts[row.id]) for row in rows)

@@ -25,6 +25,7 @@ from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
 from multimodal_ser.features.unpickle import read_pickle
+from multimodal_ser.files import written_aside
 from multimodal_ser.labels import ClassSet
 
 SIDES = ("text", "audio")
@@ -63,10 +64,8 @@ def write_features(
                 "features": described,
             }
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(pickle.dumps(rows, protocol=4))
-    partial.replace(path)
+    with written_aside(path) as partial:
+        partial.write_bytes(pickle.dumps(rows, protocol=4))
 
 
 def _describe(store: FeatureStore) -> dict[str, Any]:

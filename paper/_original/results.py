@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.files import written_aside
 from multimodal_ser.report import Row, Score, Summary, summarise
 
 SCORES = ("UA", "WA", "WF1", "macro-F1")
@@ -65,11 +66,9 @@ def write_results(
         "cautions": [*shown.missing, *shown.cautions],
         "versions": dict(shown.versions),
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(output)
+    with written_aside(output) as partial:
+        partial.write_text(text, encoding="utf-8")
     return shown
 
 

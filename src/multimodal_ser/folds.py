@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multimodal_ser.errors import SplitError, one_of
+from multimodal_ser.files import written_aside
 
 VALIDATION_SHARE = 0.1  # of what a fold does not test on, where a scheme has no own validation
 FEW_VALIDATION_SHARE = 0.2  # of the few, class by class
@@ -49,10 +50,8 @@ class Split:
 
 def write_split(split: Split, path: Path) -> None:
     """Writes a split with its hash as JSON, aside first and then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({**asdict(split), "hash": split.hash}, indent=1))
-    partial.replace(path)
+    with written_aside(path) as partial:
+        partial.write_text(json.dumps({**asdict(split), "hash": split.hash}, indent=1))
 
 
 def read_split(path: Path) -> Split:

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,13 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from multimodal_ser import metrics
 from multimodal_ser.baselines import BASELINES, Linear, Svm
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import written_aside
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.train import Fitted
 from multimodal_ser.tune import Tuned, save_tuned
@@ -128,20 +128,17 @@ def write_run(
         answers: of the validation and the test part.
     """
     folder = experiment / config.folder
-    partial = experiment / f".{config.folder}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     parameters = sum(p.numel() for p in fitted.model.parameters())
     versions = {name: version(name) for name in VERSIONED}
     described = {**asdict(config), "parameters": parameters, "versions": versions}
-    _write_json(partial / "config.json", described)
     rows = "".join(json.dumps(row) + "\n" for row in fitted.history)
-    (partial / "history.jsonl").write_text(rows)
-    _write_predictions(partial / "predictions.csv", config.labels["classes"], answers)
-    _write_json(partial / "metrics.json", _scores(config.labels["classes"], answers))
-    save_model(fitted.model, partial / "model.safetensors", config, dims)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    with written_aside(folder) as partial:
+        partial.mkdir()
+        _write_json(partial / "config.json", described)
+        (partial / "history.jsonl").write_text(rows)
+        _write_predictions(partial / "predictions.csv", config.labels["classes"], answers)
+        _write_json(partial / "metrics.json", _scores(config.labels["classes"], answers))
+        save_model(fitted.model, partial / "model.safetensors", config, dims)
     return folder
 
 
@@ -186,11 +183,8 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
         "features": config.features,
     }
     # one entry: the library writes several in no fixed order, and equal runs should be equal bytes
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()},
-        path,
-        {"run": json.dumps(header)},
-    )
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+    path.write_bytes(save(tensors, {"run": json.dumps(header)}))
 
 
 def load_model(path: Path) -> nn.Module:

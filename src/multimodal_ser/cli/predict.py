@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, app
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import written_aside
 
 if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording
@@ -64,7 +65,7 @@ def predict(
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
     rows = _kept(found, _answers(predictor, found, text, heard), failures, show=show)
-    with out.open("w", encoding="utf-8", newline="") if out else nullcontext(sys.stdout) as file:
+    with _output(out) as file:
         FORMATS[format](rows, predictor.labels, file)
     for line in failures[:MOST_SHOWN]:
         sys.stderr.write(f"failed: {line}\n")
@@ -73,6 +74,15 @@ def predict(
     if failures:
         sys.stderr.write(f"{len(failures)} of {len(found)} recordings failed\n")
     return 1 if failures else 0
+
+
+@contextmanager
+def _output(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    with written_aside(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def weights(given: Sequence[str]) -> str | dict[str, str] | None:

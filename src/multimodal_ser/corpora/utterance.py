@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import written_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,7 @@ _REPEATED = ("corpus", "emotion", *GROUPS, "split")
 
 def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
     """Writes one JSON object a line, audio as absolute paths, aside first and then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with written_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
         for utterance in utterances:
             row = {
                 key: value for key, value in asdict(utterance).items() if value not in (None, {})
@@ -78,7 +77,6 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
             if utterance.audio is not None:
                 row["audio"] = str(Path(utterance.audio).absolute())
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    partial.replace(path)
 
 
 def read_manifest(path: Path) -> list[Utterance]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
+from multimodal_ser.files import written_aside
 
 TOKENS = "tokens.txt"
 UNUSED = "unuse"  # how the reference marks classes that its head has but that were not trained
@@ -143,20 +144,19 @@ def convert_weights(
     Raises:
         EncoderError: the source cannot be read, or is no whole emotion2vec.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = resolve(name, source, revision)
     tensors, labels = read_checkpoint(name, weights)
     build(name, weights.file, tensors)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "model.safetensors"
+    file = Path(out) / "model.safetensors"
     about = {"format": "pt", "source_sha256": weights.sha256}
     if labels:
         about["labels"] = json.dumps(labels)
-    aside = file.with_suffix(".partial")
-    save_file({key: value.contiguous() for key, value in tensors.items()}, aside, metadata=about)
-    aside.replace(file)
+    with written_aside(file) as partial:
+        partial.write_bytes(
+            save({key: value.contiguous() for key, value in tensors.items()}, about)
+        )
     return file
 
 

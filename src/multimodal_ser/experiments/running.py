@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -23,6 +25,7 @@ from multimodal_ser.experiments.bundle import Bench, make_bundle
 from multimodal_ser.experiments.memory import most_together
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
+from multimodal_ser.files import written_aside
 from multimodal_ser.folds import write_split
 from multimodal_ser.material import Material
 from multimodal_ser.models import MODELS
@@ -96,9 +99,8 @@ def _write_description(experiment: Experiment, out: Path, command: str | None) -
     described = {"protocol": experiment.protocol, "arguments": dict(experiment.arguments)}
     if command:
         described["command"] = command
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
+    with written_aside(path) as partial:
+        partial.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def run_all(
@@ -176,6 +178,14 @@ _worker: dict[str, Bench] = {}  # what a worker process works on
 
 def _work_on(bench: Bench) -> None:
     _worker["this"] = bench
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its workers, and nobody would take up what they compute."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _make_in_worker(bundle: Sequence[Plan]) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
 from multimodal_ser.errors import SerError
 from multimodal_ser.export.plan import Graph, Part, graph_of
+from multimodal_ser.files import scratch_folder, written_aside
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
@@ -76,9 +77,8 @@ def export(
     if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
         raise SerError("ONNX export needs an extra: pip install 'multimodal-ser[onnx]'")
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        file = Path(folder) / out.name
+    with scratch_folder() as folder:  # not beside `out`, where a killed process would leave it
+        file = folder / out.name
         graph = _write(predictor, file, part)
         wanted, ask = _comparison(predictor, graph, list(compare) or made_up_sound())
         difference = float(np.abs(ask(file) - wanted).max())
@@ -91,8 +91,9 @@ def export(
         if int8:
             _quantise(file)
             result = _measured_int8(result, wanted, ask(file))
-        for made in Path(folder).iterdir():
-            made.replace(out.parent / made.name)
+        for made in folder.iterdir():
+            with written_aside(out.parent / made.name) as partial:
+                shutil.copyfile(made, partial)
     return result
 
 

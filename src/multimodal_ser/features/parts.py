@@ -14,6 +14,7 @@ from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.features.pool import Array
 from multimodal_ser.features.store import FeatureHeader, FeatureStore, write_store
+from multimodal_ser.files import written_aside
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,8 @@ class Parts:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not note.exists():
-            aside = note.with_suffix(".partial")
-            aside.write_text(fingerprint)
-            aside.replace(note)
+            with written_aside(note) as partial:
+                partial.write_text(fingerprint)
 
     def write(self, index: int, header: FeatureHeader, arrays: Mapping[str, Array]) -> None:
         """Writes one part, in the order of its chunk."""

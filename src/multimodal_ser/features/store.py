@@ -22,6 +22,7 @@ import numpy as np
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality, Pool
+from multimodal_ser.files import removed_at_end, written_aside
 
 FORMAT = 1
 DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}
@@ -108,10 +109,8 @@ def write_store(path: Path, header: FeatureHeader, items: Iterable[tuple[str, Ar
     """
     if header.dtype not in DTYPES:
         raise FeatureError(one_of("dtype", header.dtype, DTYPES))
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = path.with_name(f".{path.name}.data")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_aside(path) as partial, removed_at_end(data):
         with data.open("wb") as file:
             tensors = _write_data(file, header, items)
         meta = {_KEY: json.dumps(asdict(header), ensure_ascii=False)}
@@ -122,9 +121,6 @@ def write_store(path: Path, header: FeatureHeader, items: Iterable[tuple[str, Ar
             shutil.copyfileobj(raw, file, 1 << 20)
             file.flush()
             os.fsync(file.fileno())
-    finally:
-        data.unlink(missing_ok=True)
-    partial.replace(path)
 
 
 def _write_data(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import scratch_folder, written_aside
 
 if TYPE_CHECKING:
     from multimodal_ser.predict.predictor import Predictor
@@ -28,14 +28,14 @@ tags:
 
 def save(predictor: Predictor, folder: Path) -> Path:
     """Writes a predictor's three files; see `Predictor.save`."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = predictor.backend.save(folder)
     about = {"kind": config.pop("kind"), "name": predictor.name, "threshold": predictor.threshold}
     config["predictor"] = {**about, "labels": list(predictor.labels)}
     text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-    (folder / "config.json").write_text(text, "utf-8")
     card = predictor.card if predictor.card.startswith("---\n") else _FRONT + predictor.card
-    (folder / "README.md").write_text(card, "utf-8")
+    for name, content in (("config.json", text), ("README.md", card)):
+        with written_aside(folder / name) as partial:
+            partial.write_text(content, "utf-8")
     return folder
 
 
@@ -46,8 +46,8 @@ def push(predictor: Predictor, repo_id: str, *, private: bool = False) -> str:
     # the HTTP library's own error, of answers and of no connection: which one, the hub decides
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    with tempfile.TemporaryDirectory() as folder:
-        save(predictor, Path(folder))
+    with scratch_folder() as folder:
+        save(predictor, folder)
         api = huggingface_hub.HfApi()
         try:
             url = api.create_repo(repo_id, private=private, exist_ok=True)

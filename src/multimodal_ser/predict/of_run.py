@@ -20,6 +20,7 @@ from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.features.pool import keep_tokens
+from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.runs import load_model
@@ -103,7 +104,8 @@ class RunBackend:
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model; the run's config names the encoders, which are not copied."""
-        shutil.copyfile(self.folder / "model.safetensors", folder / "model.safetensors")
+        with written_aside(folder / "model.safetensors") as partial:
+            shutil.copyfile(self.folder / "model.safetensors", partial)
         return {"kind": "run", **self.config}
 
 

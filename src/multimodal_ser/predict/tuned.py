@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from multimodal_ser.encoders.whisper import HOP
+from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Wave, by_windows
 from multimodal_ser.tune import LONGEST, load_tuned, log_mels
 
@@ -39,5 +40,6 @@ class TunedBackend:
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model file."""
-        shutil.copyfile(self.file, folder / "model.safetensors")
+        with written_aside(folder / "model.safetensors") as partial:
+            shutil.copyfile(self.file, partial)
         return {"kind": "tuned"}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multimodal_ser.files import written_aside
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.latex import latex_table
 from multimodal_ser.report.summary import Group, Note, Row, Score, Summary, Versus
@@ -77,15 +78,15 @@ def report(
     summary = summarise(experiment, manifests=manifests)
     clouds = _clouds(experiment, summary, features) if features else ()
     out = experiment / "report" if out is None else out
-    out.mkdir(parents=True, exist_ok=True)
-    for name, write in TABLES.items():
-        if text := write(summary):
-            (out / name).write_text(text, encoding="utf-8")
+    made: dict[str, str | bytes] = {name: write(summary) for name, write in TABLES.items()}
     for name, figure in figures.alone(summary, clouds).items():
-        (out / f"{name}.png").write_bytes(figures.png(figure, figures.title(summary, name)))
-    html = out / "report.html"
-    html.write_text(page.html(summary, clouds), encoding="utf-8")
-    return html
+        made[f"{name}.png"] = figures.png(figure, figures.title(summary, name))
+    made["report.html"] = page.html(summary, clouds)
+    for name, content in made.items():
+        if content:
+            with written_aside(out / name) as partial:
+                partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return out / "report.html"
 
 
 def _clouds(experiment: Path, summary: Summary, features: tuple[Path, Path]) -> tuple[Cloud, Cloud]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import written_aside
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.markdown import markdown_table
 from multimodal_ser.report.record import as_record, from_record
@@ -110,10 +111,10 @@ def write_results(runs: Sequence[Path], listed: Path, out: Path) -> Path:
                 f"{', '.join(map(str, runs)) or 'any folder'} and no numbers in {path}; give the "
                 "folder that holds it"
             )
-    out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-    out.write_text(render(page, kept), encoding="utf-8")
+    for file, content in ((path, text + "\n"), (out, render(page, kept))):
+        with written_aside(file) as partial:
+            partial.write_text(content, encoding="utf-8")
     return out
 
 

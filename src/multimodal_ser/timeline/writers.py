@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio import SAMPLE_RATE, Source, read_blocks
 from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.files import written_aside
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.track import Segment, Timeline
@@ -50,11 +51,9 @@ def write(
     for kind in checked_formats(formats):
         ending, make = WRITERS[kind]
         made = make(timeline, source)
-        folder.mkdir(parents=True, exist_ok=True)
         file = folder / ((source.stem if name is None else name) + ending)
-        partial = file.with_name(file.name + ".partial")
-        partial.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
-        partial.replace(file)
+        with written_aside(file) as partial:
+            partial.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
         files.append(file)
     return files
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from multimodal_ser.files import written_aside
 from multimodal_ser.schedule import EarlyStopping, WeightAverage
 
 
@@ -29,7 +30,7 @@ class Progress:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def save(self, path: Path, history: list[dict[str, Any]]) -> None:
-        """Writes aside and renames."""
+        """Writes the file, complete or not at all."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.model.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.stopping.state.items()}
@@ -42,14 +43,10 @@ class Progress:
             "best": [self.stopping.best, self.stopping.best_epoch, self.stopping.kept],
             "schedule": self.schedule.last_epoch,
         }
-        partial = path.with_name(path.name + ".partial")
         # equal storages are refused, and what `best` holds may be what `average` holds
-        save_file(
-            {k: v.detach().clone().contiguous() for k, v in tensors.items()},
-            partial,
-            {"progress": json.dumps(facts)},
-        )
-        partial.replace(path)
+        apart = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        with written_aside(path) as partial:
+            partial.write_bytes(save(apart, {"progress": json.dumps(facts)}))
 
     def load(self, path: Path) -> list[dict[str, Any]]:
         """Takes up where `save` was called; returns the history."""

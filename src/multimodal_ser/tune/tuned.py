@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from multimodal_ser.encoders.whisper import (
@@ -24,6 +24,7 @@ from multimodal_ser.encoders.whisper import (
     mel_filters,
 )
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import written_aside
 from multimodal_ser.layers import Output, unit_power
 
 LAYERS = 3  # the encoder's last layers, side by side
@@ -145,10 +146,8 @@ def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
         key: (value.half() if half and value.ndim else value).contiguous()
         for key, value in model.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, partial, {"tuned": json.dumps(header)})
-    partial.replace(path)
+    with written_aside(path) as partial:
+        partial.write_bytes(save(state, {"tuned": json.dumps(header)}))
 
 
 def load_tuned(path: Path) -> Tuned:
