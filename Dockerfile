@@ -1,5 +1,5 @@
 # The server and its page: docker build -t ser . && docker run --rm -p 8000:8000 ser
-# With words: docker build -t ser --build-arg EXTRAS=serve,vad,asr,offline .
+# With words: docker build -t ser --build-arg EXTRAS=serve,asr,offline .
 #             docker run --rm -p 8000:8000 ser ser serve --host 0.0.0.0 --words
 FROM python:3.11-slim
 
@@ -12,7 +12,7 @@ COPY src src
 # PyTorch's own index has builds without CUDA, a tenth of the size:
 # docker build --build-arg PIP_EXTRA_INDEX_URL=ITS_ADDRESS …
 ARG PIP_EXTRA_INDEX_URL
-ARG EXTRAS=serve,vad
+ARG EXTRAS=serve
 RUN pip install -c constraints.txt ".[$EXTRAS]" \
  && useradd --system --uid 10001 --no-create-home ser \
  && rm -rf /app/src

@@ -24,7 +24,6 @@ from machine import machine
 from multimodal_ser.audio import SAMPLE_RATE, read_audio
 from multimodal_ser.predict import load
 from multimodal_ser.timeline import HOP, WINDOW, Recogniser, Timeline, analyze
-from multimodal_ser.timeline.segments import has_silero
 from multimodal_ser.timeline.writers import WRITERS, write
 
 
@@ -33,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         recording = made_recording(given.audio, given.minutes, Path(folder))
-        vad = given.vad if given.vad != "auto" else "silero" if has_silero() else "energy"
+        vad = "silero" if given.vad == "auto" else given.vad
         print(machine(given.device))
         print(f"{recording.name}: {given.minutes:g} min, {recording.stat().st_size / 1e6:.0f} MB")
         print(f"model {given.model}, speech by {vad}, window {WINDOW:g} s, hop {given.hop:g} s")

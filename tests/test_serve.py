@@ -25,7 +25,7 @@ WAV_TYPE = {"Content-Type": "audio/wav"}
 
 @pytest.fixture(autouse=True)
 def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.timeline.segments.has_silero", lambda: False)
+    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
 
 
 def client(app):

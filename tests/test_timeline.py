@@ -15,18 +15,12 @@ from made_sound import written
 from made_timeline import LABELS, RATE, Pitch, recording, silence, syllables
 from multimodal_ser.audio import read_audio
 from multimodal_ser.errors import SerError
+from multimodal_ser.speech import CONTEXT, SpeechFinder, make_gate
+from multimodal_ser.speech.energy import EnergyGate
 from multimodal_ser.timeline import Point, Segment, Stream, Word, analyze
-from multimodal_ser.timeline.segments import (
-    CONTEXT,
-    EnergyGate,
-    SpeechFinder,
-    has_silero,
-    make_gate,
-)
 from multimodal_ser.timeline.track import Stretch, smooth
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
-needs_silero = pytest.mark.skipif(not has_silero(), reason="the extra 'vad' is not installed")
 
 
 def timeline(sound, **how):
@@ -98,7 +92,6 @@ def test_the_noise_floor_is_the_least_mean_of_five_frames():
         assert got[place] == pytest.approx(wanted, abs=1e-6)
 
 
-@needs_silero
 @pytest.mark.skipif(not EMODB.is_dir(), reason="EmoDB is not there")
 @pytest.mark.parametrize("vad", ["silero", "energy"])
 def test_real_speech_is_found(vad):
@@ -113,32 +106,6 @@ def test_real_speech_is_found(vad):
     speech = sum(map(len, clips)) / RATE
     assert total > 0.85 * speech
     assert sum(end - start for start, end in found) < 1.15 * speech + 0.2 * len(clips)
-
-
-@needs_silero
-def test_silero_scores_as_its_own_package_does():
-    vad = pytest.importorskip("silero_vad.sequence_vad")
-    import torch
-
-    threads = torch.get_num_threads()
-    sound = recording(0.5, (1.0, "anger"), 0.5)[: 60 * 512]
-    (file,) = Path(vad.__file__).parent.glob("data/silero_vad_16k_sequence.onnx")
-    theirs = vad.SileroVADSequence(str(file)).audio_forward(sound)
-    gate = make_gate("silero")
-    ours = np.concatenate(
-        [gate.push(part.reshape(-1, 512)) for part in np.split(sound, [512, 5120])]
-    )
-    np.testing.assert_array_equal(ours.astype("f4"), theirs)
-    torch.set_num_threads(threads)  # importing the package has set it to one
-
-
-def test_silero_is_asked_for_but_missing(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SerError, match=r"multimodal-ser\[vad\]"):
-        make_gate("silero")
-    assert isinstance(make_gate("auto"), EnergyGate)
-    with pytest.raises(SerError, match="choose one of: auto, silero, energy, none"):
-        make_gate("loud")
 
 
 def test_segments_follow_the_emotions():
@@ -227,7 +194,7 @@ def streamed(sound, sizes, **how):
     return stream.finish(), items
 
 
-@pytest.mark.parametrize("vad", ["energy", "none", pytest.param("silero", marks=needs_silero)])
+@pytest.mark.parametrize("vad", ["energy", "none", "silero"])
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.integers(0, 3 * RATE), max_size=12))
 def test_streaming_equals_the_whole(vad, sizes):

@@ -52,8 +52,7 @@ def analyze(
         window: seconds that are predicted at a time; shorter speech goes whole.
         hop: seconds from one window to the next.
         smoothing: seconds, the time constant of the smoothing; 0 for none.
-        vad: how speech is found: silero (extra vad), energy, none where all is speech; auto is
-            silero where it is installed.
+        vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
         words: recognise the words (extra asr; English, with the extra offline, where no other
             model is given).
         words_model: a whisper model's folder in CTranslate2's layout, size or hub id.

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def onnxruntime() -> Any:
-    """Imports onnxruntime (extras ``onnx`` and ``vad``) with its telemetry off.
+    """Imports onnxruntime (extra ``onnx``) with its telemetry off.
 
     Since 1.29 its packages count what runs, send it, and leave a database and a file ``.ses``
     behind, unless this variable is set before the first import. What the user has set stays.

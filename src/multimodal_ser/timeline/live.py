@@ -10,7 +10,7 @@ import soxr
 
 from multimodal_ser.audio import SAMPLE_RATE
 from multimodal_ser.errors import SerError
-from multimodal_ser.timeline.segments import Samples
+from multimodal_ser.speech import Samples
 
 PIECE = 0.1  # seconds
 

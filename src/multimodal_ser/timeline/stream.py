@@ -15,7 +15,7 @@ import numpy as np
 from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, read_blocks
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.predictor import Recording
-from multimodal_ser.timeline.segments import CONTEXT, Samples, SpeechFinder, Vad, make_gate
+from multimodal_ser.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Point, Segment, Timeline, Word, overall, points
 from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE
@@ -68,7 +68,7 @@ class Stream:
             words: sound → words, such as a `Recogniser`; None leaves words out.
 
         Raises:
-            SerError: a setting is out of its range, or silero-vad is asked for and missing.
+            SerError: a setting is out of its range, or silero-vad is missing.
         """
         _check("window", window, SHORTEST, LONGEST)
         _check("hop", hop, LEAST_HOP, window)
@@ -240,8 +240,8 @@ def analyze(
         window: seconds that are predicted at a time, 0.5 to 30; shorter speech goes whole.
         hop: seconds from one window to the next, 0.1 to a window.
         smoothing: seconds, the time constant of the smoothing; 0 for none.
-        vad: ``auto`` is silero-vad where installed, else the level against the noise floor
-            (``energy``); ``none`` takes all as speech.
+        vad: ``auto`` and ``silero`` for the network, ``energy`` for the level against the noise
+            floor, ``none`` where all is speech.
         words: sound → words, such as a `Recogniser`; None leaves words out.
         on_progress: called with the seconds that are done, and with all where they are known.
 

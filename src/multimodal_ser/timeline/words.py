@@ -12,7 +12,7 @@ from multimodal_ser.audio import SAMPLE_RATE
 from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import HOMES, resolve
 from multimodal_ser.errors import SerError
-from multimodal_ser.timeline.segments import FRAME, Samples
+from multimodal_ser.speech import FRAME, Samples
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word
 

@@ -1,0 +1,17 @@
+"""16 kHz sound → where speech is in it → the waveform that models hear."""
+
+from multimodal_ser.speech.canonical import Speech, canonical, find_speech
+from multimodal_ser.speech.finder import CONTEXT, FRAME, Samples, SpeechFinder
+from multimodal_ser.speech.gates import Vad, make_gate
+
+__all__ = [
+    "CONTEXT",
+    "FRAME",
+    "Samples",
+    "Speech",
+    "SpeechFinder",
+    "Vad",
+    "canonical",
+    "find_speech",
+    "make_gate",
+]

@@ -1,0 +1,109 @@
+"""Scores of 16 kHz sound, frame by frame → stretches of speech.
+
+A gate scores every frame of 32 ms; two thresholds, a hangover and a least length make stretches of
+the scores. All gates look at most one second ahead and cut their frames from the recording's
+beginning on, so the pieces' sizes change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples: TypeAlias = NDArray[np.float32]
+Scores: TypeAlias = NDArray[np.float64]
+
+FRAME = 512  # samples, 32 ms: what silero-vad was trained on
+LEAST = 8  # frames of speech that make a stretch, 0.256 s: clicks and coughs are shorter
+HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
+CONTEXT = 13 * FRAME  # samples beside a stretch that a model hears with it, 416 ms
+PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends lie below the gate
+
+
+class Gate(Protocol):
+    """Sound → one score a frame, with the thresholds that the scores are for.
+
+    Attributes:
+        enter: the score from which a frame begins speech.
+        stay: the score from which a frame goes on with it.
+        least: frames of speech that make a stretch.
+    """
+
+    enter: float
+    stay: float
+    least: int
+
+    def push(self, frames: Samples) -> Scores:
+        """Frames [n, 512] → the scores that are known now, those of the oldest frames first."""
+        ...
+
+    def finish(self) -> Scores:
+        """The scores that are still owed."""
+        ...
+
+
+class SpeechFinder:
+    """Scores → stretches (first sample, last sample + 1), as early as they are certain."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._rest: Samples = np.zeros(0, np.float32)
+        self._samples = 0
+        self._frame = 0  # the next one to be scored
+        self._first: int | None = None
+        self._last = self._count = self._barrier = 0
+
+    @property
+    def undecided(self) -> int:
+        """The sample before which no speech can begin any more."""
+        first = self._frame if self._first is None else self._first
+        return max(self._barrier, first * FRAME - PAD)
+
+    @property
+    def current(self) -> tuple[int, int] | None:
+        """The stretch that is under way: its beginning, and how far it certainly reaches."""
+        if self._first is None or self._count < self._gate.least:
+            return None
+        return self.undecided, (self._last + 1) * FRAME
+
+    def push(self, samples: Samples) -> list[tuple[int, int]]:
+        """Takes samples [time]; returns the stretches that end."""
+        self._samples += len(samples)
+        held = np.concatenate([self._rest, samples])
+        whole = len(held) // FRAME * FRAME
+        self._rest = held[whole:]
+        return self._follow(self._gate.push(held[:whole].reshape(-1, FRAME)))
+
+    def finish(self) -> list[tuple[int, int]]:
+        """Ends the recording; returns the stretches that end with it."""
+        ended = []
+        if len(self._rest):
+            last = np.zeros((1, FRAME), np.float32)
+            last[0, : len(self._rest)] = self._rest
+            ended += self._follow(self._gate.push(last))
+        ended += self._follow(self._gate.finish())
+        return [*ended, *self._close()]
+
+    def _follow(self, scores: Scores) -> list[tuple[int, int]]:
+        ended: list[tuple[int, int]] = []
+        for score in scores.tolist():
+            if score >= (self._gate.enter if self._first is None else self._gate.stay):
+                if self._first is None:
+                    self._first, self._count = self._frame, 0
+                self._last = self._frame
+                self._count += 1
+            elif self._first is not None and self._frame - self._last >= HANGOVER:
+                ended += self._close()
+            self._frame += 1
+        return ended
+
+    def _close(self) -> list[tuple[int, int]]:
+        stretch = self.current
+        self._first = None
+        if stretch is None:
+            return []
+        end = min(stretch[1] + PAD, self._samples)
+        self._barrier = end
+        return [(stretch[0], end)]

@@ -1,0 +1,136 @@
+"""16 kHz sound → the probability of speech, 31.25 times a second: silero-vad's network.
+
+The package `silero-vad` (MIT; Silero Team, 2024) brings the weights. It is not imported: doing so
+sets torch to one thread. Numpy is fast enough for a network of 0.3 M parameters, and whoever
+predicts from an ONNX file needs no torch for it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from multimodal_ser.errors import SerError
+
+Samples: TypeAlias = NDArray[np.float32]
+
+FRAME = 512  # samples, 32 ms: what the network was trained on
+BEFORE = 64  # samples that it hears before a frame
+_SIZE, _HOP = 256, 128  # samples of a spectrum, and from one to the next
+_WIDTH = 128  # of the recurrent state
+
+
+class SpeechNetwork:
+    """Hears several recordings at once, each piece by piece; its state goes on between calls."""
+
+    def __init__(self, count: int = 1) -> None:
+        """Begins `count` recordings."""
+        self._tail = np.zeros((count, BEFORE), np.float32)
+        self._hidden = np.zeros((count, _WIDTH), np.float32)
+        self._cell = np.zeros((count, _WIDTH), np.float32)
+
+    def __call__(self, frames: Samples) -> Samples:
+        """Frames [count, n, 512] → probabilities of speech [count, n]."""
+        count, steps, _ = frames.shape
+        if not steps:
+            return np.zeros((count, 0), np.float32)
+        weights = _weights()
+        x = _features(np.concatenate([self._tails(frames), frames], 2).reshape(-1, BEFORE + FRAME))
+        x = (x @ weights["input"] + weights["bias"]).reshape(count, steps, 4 * _WIDTH)
+        said = np.empty((count, steps, _WIDTH), np.float32)
+        for step in range(steps):
+            said[:, step] = self._step(x[:, step], weights["hidden"])
+        out = np.maximum(said, 0) @ weights["output"] + weights["output_bias"]
+        return np.asarray(1 / (1 + np.exp(-out[..., 0])), np.float32)
+
+    def _tails(self, frames: Samples) -> Samples:
+        """The samples before each frame [count, n, 64]."""
+        ends = np.concatenate([self._tail[:, None], frames[:, :-1, -BEFORE:]], 1)
+        self._tail = frames[:, -1, -BEFORE:].copy()
+        return ends
+
+    def _step(self, x: Samples, hidden: Samples) -> Samples:
+        """One step of the LSTM; gates stand in the order input, forget, output, cell."""
+        gates = x + self._hidden @ hidden
+        # sigmoid(x) = (1 + tanh(x / 2)) / 2, and the halving is in the weights: one tanh for all
+        gates = np.tanh(gates)
+        enter, keep, leave = np.split(0.5 + 0.5 * gates[:, : 3 * _WIDTH], 3, axis=1)
+        self._cell = np.asarray(keep * self._cell + enter * gates[:, 3 * _WIDTH :], np.float32)
+        self._hidden = np.asarray(leave * np.tanh(self._cell), np.float32)
+        return self._hidden
+
+
+def _features(sound: Samples) -> Samples:
+    """Frames with what is before them [N, 576] → what the LSTM reads, [N, 128]."""
+    weights = _weights()
+    mirrored = np.concatenate([sound, sound[:, -2 : -BEFORE - 2 : -1]], 1)
+    cuts = np.stack([mirrored[:, at : at + _SIZE] for at in range(0, 512, _HOP)], 1)
+    waves = cuts @ weights["stft"]
+    half = waves.shape[2] // 2
+    x = np.sqrt(waves[..., :half] ** 2 + waves[..., half:] ** 2)
+    for number, stride in ((1, 1), (2, 2), (3, 2), (4, 1)):
+        x = _convolved(x, weights[f"conv{number}"], weights[f"bias{number}"], stride)
+    return np.asarray(x[:, 0])
+
+
+def _convolved(x: Samples, kernel: Samples, bias: Samples, stride: int) -> Samples:
+    """X [N, T, D], kernel [3 · D, E] → relu of the convolution, padded by one: [N, T / stride, E].
+
+    What only meets the padding is left out where a single step is left.
+    """
+    count, steps, dim = x.shape
+    if steps == 1:
+        return np.asarray(np.maximum(x @ kernel[dim : 2 * dim] + bias, 0))
+    wide = np.zeros((count, steps + 2, dim), np.float32)
+    wide[:, 1:-1] = x
+    cuts = [wide[:, tap : tap + steps : stride] for tap in range(3)]
+    return np.asarray(np.maximum(np.concatenate(cuts, 2) @ kernel + bias, 0))
+
+
+@cache
+def _weights() -> dict[str, Any]:
+    """The network's tensors in the order of numpy's products."""
+    file = weights_file()
+    try:
+        given = load_file(file)
+        found = {"stft": given["stft_conv.weight"][:, 0].T}
+        for number in range(1, 5):
+            kernel = given[f"conv{number}.weight"]  # [E, D, 3]
+            found[f"conv{number}"] = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
+            found[f"bias{number}"] = given[f"conv{number}.bias"]
+        # torch has the gates as input, forget, cell, output; three of them are halved for tanh
+        order = np.concatenate([np.r_[:256], np.r_[384:512], np.r_[256:384]])
+        half = np.repeat(np.array([0.5, 1.0], np.float32), (3 * _WIDTH, _WIDTH))
+        found["input"] = given["lstm_cell.weight_ih"][order].T * half
+        found["hidden"] = given["lstm_cell.weight_hh"][order].T * half
+        bias = given["lstm_cell.bias_ih"] + given["lstm_cell.bias_hh"]
+        found["bias"] = bias[order] * half
+        found["output"] = given["final_conv.weight"][:, :, 0].T
+        found["output_bias"] = given["final_conv.bias"]
+    except (KeyError, ValueError, IndexError, OSError, SafetensorError) as error:
+        raise SerError(f"{file}: not the weights of silero-vad 6 ({error!r})") from error
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in found.items()}
+
+
+def weights_file() -> Path:
+    """The weights of the installed package `silero-vad`.
+
+    Raises:
+        SerError: it is not installed, or is older than 6.2.3.
+    """
+    spec = importlib.util.find_spec("silero_vad")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder) / "data" / "silero_vad_16k.safetensors"
+        if file.is_file():
+            return file
+    raise SerError(
+        "silero-vad, which finds speech, is not installed or is older than 6.2.3; "
+        "`pip install 'silero-vad>=6.2.3'`"
+    )
