@@ -9,7 +9,7 @@ validation UA, which is what a choice may look at, and processor seconds a run.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ import tyro
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.experiments import load_domain, one_thread
 from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.train import Task, fit_all
+from multimodal_ser.train import fit
 
 KNOBS: dict[str, tuple[object, ...]] = {
     "members": (1, 2, 4, 8),
@@ -91,15 +91,13 @@ def measure(arguments: Arguments) -> None:
     for network, schedule in settings(arguments):
         begun, scores = time.process_time(), []
         for seed in range(arguments.seeds):
-            torch.manual_seed(seed)
-            tasks = [
-                Task(Ensemble(MODELS[arguments.model], dims, network), *parts, seed)
-                for parts in folds
-            ]
-            for fitted in fit_all(tasks, replace(schedule)):
+            for train, validation in folds:
+                torch.manual_seed(seed)
+                model = Ensemble(MODELS[arguments.model], dims, network)
+                fitted = fit(model, train, validation, schedule, seed)
                 scores.append(max(row["validation_ua"] for row in fitted.history[-3:]))
         seconds = (time.process_time() - begun) / len(scores)
-        count = sum(p.numel() for p in tasks[0].model.parameters())
+        count = sum(p.numel() for p in model.parameters())
         print(
             f"| {network.members} | {network.hidden_dim} | {schedule.batch_size} "
             f"| {schedule.epochs} | {count:,} | {100 * sum(scores) / len(scores):.2f} "

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser import metrics
-from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Aligned, System, align
 from multimodal_ser.report.read import read_runs
 from multimodal_ser.report.scores import counts
-from multimodal_ser.statistics import Comparison, compare
+from multimodal_ser.statistics import Comparison
 
 Scores = NDArray[np.float64]
 
@@ -27,43 +25,6 @@ def scores(found: Aligned, system: System, ids: set[str] | None = None) -> Score
     """UA of every seed and draw, all folds as one sample; on these ids' rows, or all."""
     rows = np.array([ids is None or key in ids for _, key in found.sample.keys])
     return metrics.ua(counts(system, found.sample, rows).sum(0))
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One system made in two ways.
-
-    Attributes:
-        name: of the system.
-        first: UA of every seed and draw, one way.
-        second: the other way.
-        difference: first minus second, paired over speakers.
-    """
-
-    name: str
-    first: Scores
-    second: Scores
-    difference: Comparison
-
-
-def differences(first: Aligned, second: Aligned) -> list[Difference]:
-    """System by system, over the same rows and seeds.
-
-    Raises:
-        SerError: the two were tested on other rows, or hold other systems or seeds.
-    """
-    made = [[(s.name, s.repeats) for s in found.systems] for found in (first, second)]
-    if first.sample.keys != second.sample.keys or made[0] != made[1]:
-        raise SerError(
-            f"two ways of the same plans are compared; these hold {made[0]} and {made[1]} on "
-            f"{len(first.sample.keys)} and {len(second.sample.keys)} rows: give an empty --out"
-        )
-    found = []
-    for mine, other in zip(first.systems, second.systems, strict=True):
-        sums = counts(mine, first.sample), counts(other, second.sample)
-        scored = scores(first, mine), scores(second, other)
-        found.append(Difference(mine.name, *scored, compare(*sums, metrics.ua)))
-    return found
 
 
 def percent(values: Scores) -> str:

@@ -1,14 +1,13 @@
-"""Training: the original's shape and schedule against ours, and batched against one by one.
+"""Training: the original's shape and schedule against ours.
 
     python benchmarks/training.py one [--epochs 33] [--every-fold]
     python benchmarks/training.py list [--epochs 1]
-    python benchmarks/training.py equal [--of cross-validation fewshot]
 
 Features are made up (`made_up.py`), of IEMOCAP's and CREMA-D's size, one token a side. The
 yardstick is a network of the original's shape in a plain loop (`original_network.py`) on all of
 torch's threads. `one` sets one run of it beside one of ours and our cross-validation; `list` makes
-the original's complete set of experiments with the library's functions (`original_list.py`);
-`equal` makes the same plans twice. Each prints a Markdown table.
+the original's complete set of experiments with the library's functions (`original_list.py`). Each
+prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -16,17 +15,15 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from machine import machine
 from made_up import Domain, domains
 from original_list import ALL, LIST, MODEL, Listed
 from original_network import EPOCHS, SECONDS, Settings
-from scoring import differences, interval, percent, read, scores
+from scoring import interval, percent, read, scores
 from yardstick import Yardstick, train_on_folds
 
 from multimodal_ser import metrics
@@ -35,10 +32,6 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import Experiment, make
 from multimodal_ser.report.scores import counts
 from multimodal_ser.statistics import compare
-
-# What `make` is told to train runs together, or one by one: the one place that says it.
-TOGETHER: Mapping[str, Any] = {}
-ONE_BY_ONE: Mapping[str, Any] = {"together": 1}
 
 PACKAGES = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 
@@ -58,7 +51,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    for name, command in {"one": one, "list": whole_list, "equal": equal}.items():
+    for name, command in {"one": one, "list": whole_list}.items():
         own = commands.add_parser(name, help=command.__doc__)
         own.set_defaults(command=command)
         own.add_argument("--seed", type=int, default=0, help="of the features and the yardstick")
@@ -68,9 +61,6 @@ def _arguments() -> argparse.Namespace:
         own.add_argument("--out", type=Path, help="keep the runs in this empty folder")
         own.add_argument("--our-epochs", type=int, default=TrainConfig().epochs)
         own.add_argument("--members", type=int, default=ModelConfig().members)
-        if name == "equal":
-            own.add_argument("--of", nargs="+", choices=ALL, default=["cross-validation"])
-            continue
         own.add_argument("--epochs", type=int, default=1, help="of the yardstick, to be measured")
         own.add_argument("--batch-size", type=int, default=Settings().batch_size)
         own.add_argument("--workers", type=int, default=0, help="processes of its loader")
@@ -97,7 +87,7 @@ def one(given: argparse.Namespace, source: Domain, target: Domain, out: Path) ->
         row(f"{kind}, cross-validated", len(every.runs), f"{every.seconds:.1f}", *both)
     for name in ("one run", "cross-validation"):
         listed = planned(name, given, source, target)
-        seconds = timed(listed.experiment, out / name, given.jobs, TOGETHER)
+        seconds = timed(listed.experiment, out / name, given.jobs)
         found = read(out / name)
         (system,) = found.systems
         whole = percent(scores(found, system)) if name == "cross-validation" else "–"
@@ -116,7 +106,7 @@ def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: P
     heading("experiment", "the original's runs", "made here", "seconds", stated, f"UA of {MODEL}")
     for name in LIST:
         listed = planned(name, given, source, target)
-        seconds = timed(listed.experiment, out / name, given.jobs, TOGETHER)
+        seconds = timed(listed.experiment, out / name, given.jobs)
         plans = len(listed.experiment.plans)
         total, runs, made = total + seconds, runs + listed.runs, made + plans
         found = read(out / name)
@@ -136,28 +126,6 @@ def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: P
         row(kind, f"{runs * run:.0f}", f"{runs * run / total:.0f}")
 
 
-def equal(given: argparse.Namespace, source: Domain, target: Domain, out: Path) -> None:
-    """The same plans trained together and one by one: seconds, and the difference in UA."""
-    ways = {"together": TOGETHER, "one by one": ONE_BY_ONE}
-    columns = [f"{what} {way}" for what in ("seconds", "UA") for way in ways]
-    heading("experiment: system", "runs", *columns[:2], "times", *columns[2:], "difference, 95 %")
-    lower = []
-    for name in given.of:
-        experiment = planned(name, given, source, target).experiment
-        folders = [out / f"{name}, {way}" for way in ways]
-        first, second = (
-            timed(experiment, folder, given.jobs, how)
-            for folder, how in zip(folders, ways.values(), strict=True)
-        )
-        row(name, len(experiment.plans), f"{first:.1f}", f"{second:.1f}", f"{second / first:.2f}",
-            "", "", "")  # fmt: skip
-        for found in differences(*(read(folder) for folder in folders)):
-            both = percent(found.first), percent(found.second)
-            row(f"{name}: {found.name}", "", "", "", "", *both, interval(found.difference))
-            lower += [f"{name}: {found.name}"] if found.difference.high < 0 else []
-    print(f"\nUA lower together than one by one: {'; '.join(lower) or 'nowhere'}.")
-
-
 def planned(name: str, given: argparse.Namespace, source: Domain, target: Domain) -> Listed:
     """One of ALL, with the recommended settings but for those that were asked for."""
     settings = {
@@ -167,7 +135,7 @@ def planned(name: str, given: argparse.Namespace, source: Domain, target: Domain
     return ALL[name](source, target, settings)
 
 
-def timed(experiment: Experiment, out: Path, jobs: int | None, how: Mapping[str, Any]) -> float:
+def timed(experiment: Experiment, out: Path, jobs: int | None) -> float:
     """Seconds from plans to run folders; starting processes and writing count.
 
     Raises:
@@ -176,7 +144,7 @@ def timed(experiment: Experiment, out: Path, jobs: int | None, how: Mapping[str,
     if made := [name for name in experiment.names if (out / name).exists()]:
         raise SerError(f"{out} holds {made[0]!r} already, so it cannot be timed; empty --out first")
     began = time.perf_counter()
-    make(experiment, out, jobs=jobs, **how)
+    make(experiment, out, jobs=jobs)
     return time.perf_counter() - began
 
 

@@ -14,6 +14,7 @@ from multimodal_ser.alignment import Adaptation, Alignment, aligned
 from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.data import Unlabelled
 from multimodal_ser.errors import SerError
+from multimodal_ser.layers import Output
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.train import fit, predict
 
@@ -164,40 +165,48 @@ def test_the_target_has_no_label_to_look_at():
     assert all(part.shape != examples.label.shape for part in batch)
 
 
+def made_alignment(model, name):
+    adaptation = Adaptation(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
+    return Alignment(model, adaptation, 8, seed=0)
+
+
 @pytest.mark.parametrize("name", ALIGNING)
 def test_the_targets_pass_gives_the_network_a_gradient(name):
     """The original ran it under no_grad: its alignment then moved one side at most."""
     model = network()
-    adaptation = Adaptation(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
-    alignment = Alignment(model, adaptation, 8, seed=0)
-    fixed = torch.randn(model.network.count, 8, 11)
-    alignment.loss(fixed, aligned(model.network(alignment.inputs())), 0.5).backward()
-    assert all(one.abs().sum() > 0 for one in model.network.classify.linear.weight.grad)
-    for side in ("audio", "text"):
-        for gradient in model.network.project[side].linear.weight.grad:
-            assert gradient.abs().sum() > 0
+    fixed = Output(torch.randn(2, 8, 3), torch.randn(2, 8, 8))
+    made_alignment(model, name).loss(fixed, 0.5).backward()
+    for member in model.members:
+        assert member.classify.linear.weight.grad.abs().sum() > 0
+        for project in member.project.values():
+            assert project[0].weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", ALIGNING)
 def test_the_sources_embeddings_get_a_gradient_too(name):
-    model = network()
-    adaptation = Adaptation(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
-    source = torch.randn(model.network.count, 8, 11, requires_grad=True)
-    alignment = Alignment(model, adaptation, 8, seed=0)
-    alignment.loss(source, aligned(model.network(alignment.inputs())), 0.5).backward()
-    assert all(one.abs().sum() > 0 for one in source.grad)
+    source = Output(torch.randn(2, 8, 3, requires_grad=True), torch.randn(2, 8, 8))
+    made_alignment(network(), name).loss(source, 0.5).backward()
+    assert all(one.abs().sum() > 0 for one in source.logits.grad)
 
 
 @pytest.mark.parametrize("name", ALIGNING)
 def test_a_training_sends_the_gradient_back_through_both_passes(name, monkeypatch):
     sent = {"source": [], "target": []}
 
+    def watched(output, side):
+        assert output.logits.requires_grad, f"the {side}'s pass is cut off"
+        vectors = aligned(output)
+        vectors.register_hook(sent[side].append)
+        width = output.embedding.shape[2]
+        return Output(vectors[..., width:], vectors[..., :width])
+
     class Watched(Alignment):
-        def loss(self, source, target, progress):
-            for side, vectors in (("source", source), ("target", target)):
-                assert vectors.requires_grad, f"the {side}'s pass is cut off"
-                vectors.register_hook(lambda gradient, side=side: sent[side].append(gradient))
-            return super().loss(source, target, max(progress, 0.1))
+        def target(self):
+            found = super().target()
+            return watched(found, "target") if torch.is_grad_enabled() else found
+
+        def loss(self, source, progress):
+            return super().loss(watched(source, "source"), max(progress, 0.1))
 
     monkeypatch.setattr("multimodal_ser.train.Alignment", Watched)
     adapted(name)
@@ -234,7 +243,7 @@ def test_the_model_carries_the_statistics_that_it_answers_with(method, standardi
     target = made_examples(40, skill=1.0, seed=5)
     model = adapted(method, target=target, standardize=standardize)
     side = target.audio if whose == "target" else made_examples(48).take(range(32)).audio
-    mean = side.tokens[side.mask].mean(0)
+    mean = torch.from_numpy(side.pooled()).mean(0)
     torch.testing.assert_close(model.standardize["audio"].mean, mean, rtol=1e-4, atol=1e-4)
     assert predict(model, target).isfinite().all()
 
@@ -258,9 +267,8 @@ def test_standardising_undoes_another_gain_and_offset():
 
 def test_every_member_has_an_adapter_of_its_own_that_learns():
     model = network()
-    adaptation = Adaptation(AdaptConfig("dann"), made_examples(40, seed=5).unlabelled())
-    alignment = Alignment(model, adaptation, 8, seed=0)
-    assert len(alignment.adapters) == model.network.count
+    alignment = made_alignment(model, "dann")
+    assert len(alignment.adapters) == len(model.members)
     first, second = (adapter.domain[0].weight for adapter in alignment.adapters)
     assert not first.equal(second)
     made = []

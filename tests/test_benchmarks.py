@@ -15,13 +15,11 @@ import original_list
 import original_network as original
 import training
 from made_up import CREMAD, IEMOCAP, LABELS, domains, make_material
-from scoring import differences, read, scores
 from torch.utils.data import TensorDataset
 from yardstick import train_on_folds
 
 from made_transfer import SETTINGS
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import make
 
 SMALL = original.Settings(
     epochs=8, hidden_dim=32, num_layers=1, num_heads=2, learning_rate=3e-3, batch_size=64
@@ -132,57 +130,23 @@ def test_the_list_has_the_originals_runs_and_no_run_twice(small):
         assert len(set(one.experiment.names)) == len(one.experiment.plans) >= one.runs
 
 
-def test_differences_pair_the_same_plans_and_refuse_others(small, tmp_path):
-    one = original_list.one_run(*small, settings()).experiment
-    whole = original_list.cross_validation(*small, settings()).experiment
-    assert len(whole.plans) == 25
-    first = replace(whole, stages=(replace(whole.stages[0], plans=whole.stages[0].plans[:1]),))
-    made = [tmp_path / "one", tmp_path / "first"]
-    for experiment, folder in zip((one, first), made, strict=True):
-        make(experiment, folder, jobs=1)
-    mine, other = map(read, made)
-    (same,) = differences(mine, mine)
-    assert same.name == original_list.MODEL
-    assert (same.difference.difference, same.difference.low, same.difference.high) == (0, 0, 0)
-    with pytest.raises(SerError, match="the same plans"):
-        differences(mine, other)
-
-
-def test_differences_are_the_first_ways_minus_the_seconds(small, tmp_path):
-    one = original_list.one_run(*small, settings()).experiment
-    make(one, tmp_path, jobs=1)
-    found = read(tmp_path)
-    (system,) = found.systems
-    right = np.eye(4)[found.sample.truth][None]
-    best = replace(found, systems=(replace(system, probabilities=right),))
-    (gained,) = differences(best, found)
-    assert gained.first == pytest.approx(1)
-    assert gained.difference.difference == pytest.approx(1 - scores(found, system)[0])
-    assert gained.difference.difference > 0
-
-
-def test_the_command_prints_a_row_for_both_ways(small, monkeypatch, capsys):
-    line = "training.py equal --of=one~run --share 0.05 --our-epochs 1 --members 1 --jobs 1"
-    monkeypatch.setattr(sys, "argv", [word.replace("~", " ") for word in line.split()])
-    asked = []
-    made = training.make
-    monkeypatch.setattr(training, "TOGETHER", {"command": "together"})
-    monkeypatch.setattr(training, "ONE_BY_ONE", {"command": "one by one"})
-    monkeypatch.setattr(training, "make", lambda *a, **k: asked.append(k) or made(*a, **k))
+def test_the_command_prints_the_yardsticks_rows_and_ours(small, monkeypatch, capsys):
+    line = "training.py one --share 0.05 --our-epochs 1 --members 1 --jobs 1 --batch-size 64"
+    monkeypatch.setattr(sys, "argv", line.split())
+    monkeypatch.setitem(training.ALL, "cross-validation", original_list.one_run)  # for its time
     training.main()
-    assert [how["command"] for how in asked] == ["together", "one by one"]
     printed = capsys.readouterr().out
     assert f"torch {version('torch')}" in printed
     rows = [len(one.material.examples) for one in small]
     assert "{} source and {} target rows".format(*rows) in printed
-    table = [line for line in printed.splitlines() if line.startswith("| one run")]
-    assert len(table) == 2
-    assert table[1].endswith("| +0.00 [+0.00, +0.00] |")
-    assert printed.rstrip().endswith("UA lower together than one by one: nowhere.")
+    table = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ours")]
+    named = [(name, runs) for name, runs, *_ in table]
+    assert named == [("| ours, one run", "1"), ("| ours, cross-validation", "1")]
+    assert all(float(row[2]) > 0 for row in table)
 
 
 def test_runs_that_are_there_already_are_not_timed(small, tmp_path):
     one = original_list.one_run(*small, settings()).experiment
-    assert training.timed(one, tmp_path, 1, {}) > 0
+    assert training.timed(one, tmp_path, 1) > 0
     with pytest.raises(SerError, match="already"):
-        training.timed(one, tmp_path, 1, {})
+        training.timed(one, tmp_path, 1)

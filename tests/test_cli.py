@@ -237,6 +237,19 @@ def test_a_split_needs_the_class_set_of_its_corpus(tmp_path, capsys):
     assert not (tmp_path / "s.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("--network.dropout 2", "dropout is a share from 0 to less than 1, not 2.0"),
+        ("--schedule.epochs 0", "epochs is a whole number, 1 or more, not 0"),
+        ("--schedule.learning-rate nan", "learning_rate is a finite number, 0 or more, not nan"),
+    ],
+)
+def test_settings_without_sense_are_refused(setting, said, features, tmp_path, capsys):
+    assert said in refused(capsys, *train(features, tmp_path / "runs"), *setting.split())
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("words", [["dance"], ["train"], ["manifest", "emodb"]])
 def test_a_malformed_command_exits_with_two(words, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -249,7 +262,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path, capsys, feature
     def interrupt(*given, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multimodal_ser.experiments.running.make_bundle", interrupt)
+    monkeypatch.setattr("multimodal_ser.experiments.running.make_run", interrupt)
     code, _, err = ser(capsys, *train(features, tmp_path / "runs", "--model", "audio"))
     assert code == 130
     assert "goes on" in err

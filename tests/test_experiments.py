@@ -18,7 +18,6 @@ from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.data import Side
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import running
-from multimodal_ser.experiments.bundle import Bench
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.models import MODELS
@@ -242,13 +241,13 @@ def test_a_crash_leaves_no_run_folder_and_the_next_call_makes_it(
 
 
 def test_complete_runs_are_not_made_again(material, split, tmp_path, monkeypatch):
-    fits, make = [], running.make_bundle
+    fits, make = [], running.make_run
 
-    def counted(bench, plans):
-        fits.extend(item.config.folder for item in plans)
-        return make(bench, plans)
+    def counted(bench, item):
+        fits.append(item.config.folder)
+        return make(bench, item)
 
-    monkeypatch.setattr(running, "make_bundle", counted)
+    monkeypatch.setattr(running, "make_run", counted)
     plans = planned(material, split, ("concat", "linear"))
     folders = run_all(plans[:3], material, tmp_path)
     assert run_all(plans, material, tmp_path)[:3] == folders
@@ -270,41 +269,6 @@ def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):
         assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
 
 
-def eight(item):
-    return 8
-
-
-def test_bundles_hold_runs_of_one_shape_and_as_many_steps(material, split):
-    plans = planned(material, split, ("concat", "audio", "linear"), seeds=5)
-    made = running.bundles(plans, 2, eight)
-    listed = [item for bundle in made for item in bundle]
-    assert sorted(item.config.folder for item in listed) == sorted(p.config.folder for p in plans)
-    for bundle in made:
-        assert len({item.config.model for item in bundle}) == 1
-        assert len(bundle) <= 8
-        assert len(bundle) == 1 or bundle[0].config.model != "linear"
-    networks = [bundle for bundle in made if bundle[0].config.model == "concat"]
-    sizes = {len(bundle) for bundle in networks}
-    assert max(sizes) - min(sizes) <= 1
-    assert max(map(len, running.bundles(plans, 1, lambda item: 1))) == 1
-    assert len(running.bundles(plans[:5], 3, eight)) == 3  # no process is left without work
-    small = replace(plans[0], fold=replace(plans[0].fold, train=plans[0].fold.train[:16]))
-    apart = running.bundles([plans[0], small], 1, eight)
-    assert sorted(len(bundle) for bundle in apart) == [1, 1]
-
-
-def test_a_bundle_makes_what_its_runs_make_alone(material, split, tmp_path):
-    plans = planned(material, split, ("cross_attention",), seeds=2)
-    (bundle,) = running.bundles(plans[:8], 1, eight)
-    together = running.make_bundle(Bench(material, None, tmp_path / "together"), bundle)
-    for item, folder in zip(bundle, together, strict=True):
-        (alone,) = running.make_bundle(Bench(material, None, tmp_path / "alone"), [item])
-        for mine, other in zip(rows_of(folder), rows_of(alone), strict=True):
-            for key, value in mine.items():
-                same = value if not key.startswith("p_") else pytest.approx(float(value), abs=1e-5)
-                assert (float(other[key]) if key.startswith("p_") else other[key]) == same
-
-
 def test_every_setting_changes_the_name_of_the_run(material, split):
     (item, *_) = planned(material, split, ("concat",))
     names = {item.config.hash}
@@ -315,7 +279,10 @@ def test_every_setting_changes_the_name_of_the_run(material, split):
     ]
     for group, kind in (("network", NETWORK), ("schedule", SCHEDULE)):
         for key, value in asdict(kind).items():
-            different = not value if isinstance(value, bool) else 2 * (value or 0) + (not value)
+            if isinstance(value, bool):
+                different = not value
+            else:  # shares stay below 1
+                different = value / 2 if isinstance(value, float) else 2 * value + (not value)
             settings = {"network": NETWORK, "schedule": SCHEDULE}
             settings[group] = replace(kind, **{key: different})
             others.append(planned(material, split, ("concat",), **settings)[0].config)

@@ -24,8 +24,7 @@ def made_model(name, examples, classes=CLASSES, **changes):
     torch.manual_seed(0)
     dims = Dims(DIMS["text"], DIMS["audio"], classes)
     model = Ensemble(MODELS[name], dims, replace(CONFIG, **changes))
-    text, audio = examples.text, examples.audio
-    model.fit_inputs(text=(text.tokens, text.mask), audio=(audio.tokens, audio.mask))
+    model.fit_inputs(examples)
     for parameter in model.parameters():  # nothing stays at zero: every path is live
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval()
@@ -73,7 +72,7 @@ def test_a_missing_side_gives_an_answer_that_does_not_depend_on_what_is_hidden(n
     batch[mask] = torch.zeros_like(batch[mask])
     before = ask(model, batch)
     assert before.logits.isfinite().all()
-    assert (before.logits - whole.logits).abs().max() > 0.01 or side not in model.sides
+    assert (before.logits - whole.logits).abs().max() > 0.01 or side not in model.modalities
     batch[tokens] = torch.randn_like(batch[tokens])
     torch.testing.assert_close(ask(model, batch), before)
     batch[tokens], batch[mask] = batch[tokens][:, :0], batch[mask][:, :0]  # no token at all
@@ -120,8 +119,9 @@ def test_queries_and_keys_of_cross_attention_live_with_one_token_a_side():
     model, batch = made_model("cross_attention", examples), inputs(examples)
     before = ask(model, batch).logits
     with torch.no_grad():
-        for block in (*model.network.text_from_audio, *model.network.audio_from_text):
-            block.query.weight.mul_(-3)
+        for member in model.members:
+            for block in (*member.text_from_audio, *member.audio_from_text):
+                block.attention.in_proj_weight[:16].mul_(-3)  # the queries'
     assert (ask(model, batch).logits - before).abs().max() > 1e-3
 
 
@@ -179,18 +179,23 @@ def test_a_model_of_one_side_does_not_read_the_other(side):
     assert ask(model, batch).logits.equal(before)
 
 
-@pytest.mark.parametrize("chance", [0.1, 1.0])
+def seen_by_members(model):
+    """What each member is given, batch by batch: text, its mask, audio, its mask."""
+    seen = [[] for _ in model.members]
+    for member, mine in zip(model.members, seen, strict=True):
+        member.register_forward_pre_hook(lambda _, given, mine=mine: mine.append(given))
+    return seen
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.9])
 def test_modality_dropout_hides_one_side_and_never_both(chance):
     examples = made_examples(24, no_text=(3,), no_audio=(6,))
     model = made_model("concat", examples, modality_dropout=chance).train()
+    seen = seen_by_members(model)
     batch = [tensor.repeat(100, *[1] * (tensor.ndim - 1)) for tensor in inputs(examples)]
-    seen = []
-    mix = model.network.mix
-    model.network.mix = lambda hidden, masks: seen.extend(masks) or mix(hidden, masks)
     model.each(*batch)
-    masks = dict(zip(("text", "audio"), seen, strict=True))
-    assert not masks["text"][0].equal(masks["text"][1])  # members draw for themselves
-    text, audio = masks["text"][0], masks["audio"][0]
+    (_, text, _, audio), (_, other, *_) = seen[0][0], seen[1][0]
+    assert not text.equal(other)  # members draw for themselves
     _, text_mask, _, audio_mask = batch
     assert (text.any(1) | audio.any(1)).all()
     assert not (text & ~text_mask).any()
@@ -198,51 +203,66 @@ def test_modality_dropout_hides_one_side_and_never_both(chance):
     for mine in (text, audio):
         share = 1 - mine.any(1)[both].float().mean().item()
         assert share == pytest.approx(chance / 2, abs=0.05)
-    assert (text.any(1) & audio.any(1))[both].any() == (chance < 1)
 
 
 @every_model
 def test_what_is_hidden_is_hidden_from_every_path(name):
     examples = made_examples(24)
-    model = made_model(name, examples, modality_dropout=1.0).train()
-    if len(model.sides) == 1:
+    model = made_model(name, examples, modality_dropout=0.9).train()
+    if len(model.modalities) == 1:
         return
-    torch.nn.init.normal_(model.network.classify.linear.weight)
-    seen, mix = [], model.network.mix
-    model.network.mix = lambda hidden, masks: seen.append(masks) or mix(hidden, masks)
+    seen = seen_by_members(model)[0]
     logits = []
     for more in (0, 3):
         torch.manual_seed(0)
         text, *rest = inputs(examples)
         logits.append(model.each(text + more * torch.randn(text.shape[2]), *rest).logits)
-        torch.testing.assert_close(seen[0][0], seen[-1][0])
-    hidden = ~seen[0][0].any(2)
-    same = (logits[0] == logits[1]).all(2)
+        assert seen[0][1].equal(seen[-1][1])
+    hidden = ~seen[0][1].any(1)
+    same = (logits[0][0] == logits[1][0]).all(1)
     assert 0 < hidden.sum() < hidden.numel()
     assert same.equal(hidden)
+
+
+def test_features_are_hidden_from_all_tokens_of_an_item_and_their_mean_stays():
+    examples = made_examples(24, tokens=5)
+    model = made_model("concat", examples, input_dropout=0.25).train()
+    seen = seen_by_members(model)[0]
+    for _ in range(400):
+        model.each(*inputs(examples))
+    whole = model.eval().each(*inputs(examples)) and seen[-1][2]
+    first = seen[0][2]
+    hidden = (first == 0).all(1)
+    assert ((first == 0) == hidden[:, None]).logical_or(whole == 0).all()
+    assert hidden.float().mean().item() == pytest.approx(0.25, abs=0.08)
+    mean = torch.stack([given[2] for given in seen[:-1]]).mean(0)
+    assert (mean - whole).abs().max() < 0.25 * whole.abs().max()
 
 
 def test_no_side_is_hidden_from_an_answer():
     examples = made_examples()
     batch = inputs(examples)
-    hiding, plain = (made_model("concat", examples, modality_dropout=c) for c in (1.0, 0.0))
+    hiding, plain = (made_model("concat", examples, modality_dropout=c) for c in (0.9, 0.0))
     assert ask(hiding, batch).logits.equal(ask(plain, batch).logits)
 
 
-def test_standardised_tokens_and_means_have_unit_deviation():
+def test_means_and_departures_from_them_are_standardised_apart():
     examples = made_examples(200, tokens=5)
     tokens, mask = examples.audio.tokens, examples.audio.mask
     standardize = Standardize(DIMS["audio"])
     standardize.fit(tokens, mask)
-    real = ((tokens - standardize.mean) * standardize.scale)[mask]
-    torch.testing.assert_close(real.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
-    torch.testing.assert_close(real.std(0, correction=0), torch.ones(8))
     means = torch.stack([row[m].mean(0) for row, m in zip(tokens, mask, strict=True)])
-    deviation = (means - standardize.mean).square().mean(0).sqrt()
-    torch.testing.assert_close(deviation * standardize.pooled_scale, torch.ones(8))
-    side = standardize(tokens, mask)
-    torch.testing.assert_close(side.tokens[0].square().mean(2), mask * 1.0, rtol=1e-3, atol=0)
-    torch.testing.assert_close(side.pooled[0].square().mean(1), torch.ones(200), rtol=1e-3, atol=0)
+    torch.testing.assert_close(standardize.mean, means.mean(0))
+    torch.testing.assert_close(means.std(0, correction=0) * standardize.scale, torch.ones(8))
+    departures = (tokens - means[:, None])[mask]
+    spread = departures.square().mean(0).sqrt()
+    torch.testing.assert_close(spread * standardize.within_scale, torch.ones(8))
+    made = standardize(tokens, mask)
+    assert not made[~mask].any()
+    of_made = torch.stack([row[m].mean(0) for row, m in zip(made, mask, strict=True)])
+    expected = (means - standardize.mean) * standardize.scale
+    expected /= expected.square().mean(1, keepdim=True).sqrt()
+    torch.testing.assert_close(of_made, expected, rtol=1e-3, atol=1e-4)
 
 
 @every_model

@@ -239,6 +239,7 @@ def test_a_recording_that_fails_is_listed_and_no_zero_vector(place, capsys):
     [
         (["--audio_dim", "768"], "1024 wide, --audio_dim says 768"),
         (["--num_classes", "6"], "iemocap_4 has 4"),
+        (["--dropout", "2"], "dropout is a share from 0 to less than 1, not 2.0"),
         (["--emotion_config", "iemocap_6"], "choose --emotion_config"),
         (["--train", "features/nothing.pkl"], "no features at features/nothing.pkl"),
         (["--val", "features/IEMOCAP_BERT_emotion2vec_train.pkl"], "twice"),

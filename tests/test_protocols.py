@@ -22,7 +22,7 @@ from made_transfer import (
 from multimodal_ser import experiments
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import bundle
+from multimodal_ser.experiments import fitting
 from multimodal_ser.experiments.protocols import ABLATED, merged, merged_split
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material, pooled
@@ -107,13 +107,13 @@ def test_combined_trains_and_tests_on_all(two, tmp_path):
 
 def test_combined_draws_from_each_corpus_equally_often(two, tmp_path, monkeypatch):
     asked = []
-    fit_all = bundle.fit_all
+    fit = fitting.fit
 
-    def watched(tasks, config):
-        asked.extend((task.train.ids, task.groups) for task in tasks)
-        return fit_all(tasks, config)
+    def watched(model, train, *given, groups, **more):
+        asked.append((train.ids, groups))
+        return fit(model, train, *given, groups=groups, **more)
 
-    monkeypatch.setattr(bundle, "fit_all", watched)
+    monkeypatch.setattr(fitting, "fit", watched)
     make(experiments.plan_combined(two, **MODEL), tmp_path)
     assert len(asked) == 2
     for ids, groups in asked:
@@ -206,6 +206,10 @@ def test_experiments_within_corpora_have_commands_too(folders, tmp_path, capsys)
         ("finetune --features {0}", "or two corpora or more"),
         ("fewshot --source {0} --target {1} --features {0} {1}", "or two corpora or more"),
         ("combined --features {0} {1} --split speaker official speaker", "2 corpora and 3 splits"),
+        (
+            "combined --features {0} {1} --network.input-dropout 1",
+            "input_dropout is a share from 0 to less than 1, not 1.0",
+        ),
     ],
 )
 def test_what_is_asked_wrongly_is_said(folders, tmp_path, capsys, given, said):

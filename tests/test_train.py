@@ -9,13 +9,10 @@ import torch
 from torch import nn
 
 from made_features import DIMS, made_examples
-from multimodal_ser.adapt import ADAPTERS
-from multimodal_ser.alignment import Adaptation
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
-from multimodal_ser.layers import drawing, keep
+from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.schedule import EarlyStopping, WeightAverage, class_weights, rate
-from multimodal_ser.train import Task, _Run, evaluate, fit, fit_all, predict
+from multimodal_ser.train import evaluate, fit, predict
 
 NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2)
 SCHEDULE = TrainConfig(epochs=4, batch_size=8, least_steps=1)
@@ -227,80 +224,3 @@ def test_groups_are_drawn_from_equally_often():
         large.append({place for place in places if place < 15})
         assert len(large[-1]) == 10
     assert large[0] != large[1]
-
-
-def tasks(name, method, tokens):
-    """Four trainings of one shape that differ in all else: seed, rows, steps, target."""
-    made = []
-    for seed, rows in ((0, 48), (1, 40), (2, 48), (3, 33)):
-        examples = made_examples(rows + 16, tokens=tokens, seed=seed)
-        torch.manual_seed(seed)
-        model = Ensemble(MODELS[name], Dims(DIMS["text"], DIMS["audio"], 3), NETWORK)
-        target = made_examples(20 + seed, tokens=tokens, seed=9).unlabelled()
-        made.append(
-            Task(
-                model,
-                examples.take(range(rows)),
-                examples.take(range(rows, rows + 16)),
-                seed,
-                Adaptation(AdaptConfig(method), target) if method else None,
-            )
-        )
-    return made
-
-
-@pytest.mark.parametrize(
-    ("name", "method", "tokens"),
-    [(name, None, tokens) for name in MODELS for tokens in (1, 4)]
-    + [("concat", method, 4) for method in ADAPTERS],
-)
-def test_trained_together_or_alone_the_models_are_the_same(name, method, tokens):
-    schedule = TrainConfig(epochs=4, batch_size=16, patience=1, least_steps=1)
-    together = fit_all(tasks(name, method, tokens), schedule)
-    alone = [fit_all([task], schedule)[0] for task in tasks(name, method, tokens)]
-    for mine, other in zip(together, alone, strict=True):
-        assert len(mine.history) == len(other.history)
-        for row, same_row in zip(mine.history, other.history, strict=True):
-            assert row == pytest.approx(same_row, rel=1e-4)
-        states = mine.model.state_dict(), other.model.state_dict()
-        for key, value in states[0].items():
-            torch.testing.assert_close(value, states[1][key], rtol=1e-3, atol=1e-5)
-
-
-def test_runs_that_stop_early_leave_the_others():
-    schedule = TrainConfig(epochs=12, batch_size=8, patience=1, least_steps=1)
-    lengths = {len(result.history) for result in fit_all(tasks("concat", None, 1), schedule)}
-    assert len(lengths) > 1
-
-
-def test_runs_together_share_no_memory_afterwards():
-    first, second, *_ = fit_all(
-        tasks("concat", None, 1), TrainConfig(epochs=1, batch_size=8, least_steps=1)
-    )
-    before = {key: value.clone() for key, value in second.model.state_dict().items()}
-    with torch.no_grad():
-        for parameter in first.model.parameters():
-            parameter.zero_()
-    assert all(value.equal(before[key]) for key, value in second.model.state_dict().items())
-    (weight, *_) = first.model.network.parameters()
-    assert weight.untyped_storage().nbytes() == 4 * weight.numel()
-
-
-def test_a_run_that_diverges_leaves_the_others_as_they_are():
-    schedule = TrainConfig(epochs=2, batch_size=8, least_steps=1)
-    plain = fit_all(tasks("concat", None, 1), schedule)
-    given = tasks("concat", None, 1)
-    given[1].train.audio.tokens[:] *= float("inf")
-    beside = fit_all(given, schedule)
-    for place in (0, 2, 3):
-        assert same(plain[place], beside[place])
-
-
-def test_dropout_is_another_for_every_seed_and_step():
-    drawn = []
-    for seed, steps in ((0, 3), (1, 3)):
-        run = _Run(tasks("concat", None, 1)[seed], SCHEDULE)
-        for run.taken in range(steps):
-            with drawing([run.draws()]):
-                drawn.append(tuple(keep((1, 40), 0.5, torch.device("cpu")).flatten().tolist()))
-    assert len(set(drawn)) == len(drawn)

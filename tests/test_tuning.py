@@ -169,15 +169,15 @@ def test_a_class_that_the_targets_few_lack_is_survived(pair, tmp_path):
 
 
 def test_an_interrupted_fewshot_goes_on_where_it_was(pair, few, tmp_path, monkeypatch):
-    fits, make_bundle = [], running.make_bundle
+    fits, make_run = [], running.make_run
 
-    def counted(bench, plans, allowed=3):
+    def counted(bench, item, allowed=3):
         if len(fits) >= allowed:
             raise KeyboardInterrupt
-        fits.extend(item.config.folder for item in plans)
-        return make_bundle(bench, plans)
+        fits.append(item.config.folder)
+        return make_run(bench, item)
 
-    monkeypatch.setattr(running, "make_bundle", counted)
+    monkeypatch.setattr(running, "make_run", counted)
 
     def begin():
         return make(experiments.plan_fewshot(*pair, **MODEL, **FEW), tmp_path)
@@ -187,7 +187,7 @@ def test_an_interrupted_fewshot_goes_on_where_it_was(pair, few, tmp_path, monkey
     left = sorted(path.parent.name for path in tmp_path.glob("*/config.json"))
     assert left == sorted(fits)
     assert all(is_complete(tmp_path / name) for name in left)
-    monkeypatch.setattr(running, "make_bundle", partial(counted, allowed=10**9))
+    monkeypatch.setattr(running, "make_run", partial(counted, allowed=10**9))
     made = begin()
     assert len(fits) == len(set(fits)) == len(few) + 1
     for before, after in zip(few, made, strict=True):

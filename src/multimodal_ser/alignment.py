@@ -12,8 +12,8 @@ from multimodal_ser.adapt import ADAPTERS
 from multimodal_ser.config import AdaptConfig
 from multimodal_ser.data import Unlabelled
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.layers import Output, SideInput
-from multimodal_ser.models import Ensemble, standardized
+from multimodal_ser.layers import Output
+from multimodal_ser.models import Ensemble, fit_statistics
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Adaptation:
 
 
 class Alignment:
-    """The target's side of a training: its batches, its input statistics and the adapters.
+    """The target's part of a training: its batches, its input statistics and the adapters.
 
     Every member of the ensemble has an adapter of its own.
 
@@ -40,36 +40,33 @@ class Alignment:
         if config.method not in ADAPTERS:
             raise SerError(one_of("adaptation", config.method, ADAPTERS))
         kind = ADAPTERS[config.method]
+        self.model = model
         self.aligns = kind.aligns
         self.weight = kind.weight if config.weight is None else config.weight
         self.device = model.temperature.device
         self.standardize = copy.deepcopy(model.standardize)
         if kind.standardizes or (kind.aligns and config.standardize):
-            for name, statistics in self.standardize.items():
-                side = getattr(target, name)
-                statistics.fit(side.tokens, side.mask)  # type: ignore[operator]
-        width = model.network.classify.out.weight.shape[1] + model.classes
-        self.adapters = nn.ModuleList(kind(width) for _ in range(model.network.count))
-        self.adapters.to(self.device)
+            fit_statistics(self.standardize, target)
         self.batches = target.stream(batch_size, torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            width = aligned(self.target()).shape[2]
+        self.adapters = nn.ModuleList(kind(width) for _ in model.members).to(self.device)
 
-    def inputs(self) -> dict[str, SideInput]:
-        """The next batch of the target, as the network reads it."""
+    def target(self) -> Output:
+        """What every member makes of the target's next batch."""
         text, text_mask, audio, audio_mask = (part.to(self.device) for part in next(self.batches))
-        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
-        return standardized(self.standardize, given)
+        return self.model.each(text, text_mask, audio, audio_mask, self.standardize)
 
-    def loss(self, source: Tensor, target: Tensor, progress: float) -> Tensor:
+    def loss(self, source: Output, progress: float) -> Tensor:
         """The members' weighted losses, summed.
 
         Args:
-            source: the source's `aligned` [members, B, D + C].
-            target: the target's.
+            source: what every member made of the source's batch.
             progress: share of the training that is done.
         """
-        if source.shape[1] < 2:  # one row has no covariance
-            return source.new_zeros(())
-        pairs = zip(self.adapters, source, target, strict=True)
+        if not self.aligns or source.logits.shape[1] < 2:  # one row has no covariance
+            return source.logits.new_zeros(())
+        pairs = zip(self.adapters, aligned(source), aligned(self.target()), strict=True)
         losses = [adapter(mine, other, progress) for adapter, mine, other in pairs]
         return self.weight * torch.stack(losses).sum()
 

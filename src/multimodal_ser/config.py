@@ -6,6 +6,7 @@ Defaults are the setting that we recommend.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from multimodal_ser.errors import SerError
@@ -38,8 +39,9 @@ class ModelConfig:
     linear_path: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.members, self.hidden_dim, self.num_heads) < 1:
-            raise SerError("members, hidden_dim and num_heads are 1 or more")
+        _check_counts(self, "members", "hidden_dim", "num_heads")
+        _check_counts(self, "num_layers", least=0)
+        _check_shares(self, "dropout", "input_dropout", "modality_dropout")
         if self.hidden_dim % self.num_heads:
             raise SerError(
                 f"hidden_dim {self.hidden_dim} is not divisible by num_heads {self.num_heads}; "
@@ -76,6 +78,12 @@ class TrainConfig:
     class_weights: bool = True
     average: float = 0.98
     least_steps: int = 160
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "epochs", "patience", "batch_size")
+        _check_counts(self, "least_steps", least=0)
+        _check_amounts(self, "learning_rate", "weight_decay")
+        _check_shares(self, "label_smoothing", "average")
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,12 @@ class TuneConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     source: str | None = None
 
+    def __post_init__(self) -> None:
+        _check_counts(self, "epochs", "patience", "batch_size", "hidden_dim")
+        _check_counts(self, "probe_epochs", "frozen_blocks", least=0)
+        _check_amounts(self, "learning_rate", "weight_decay")
+        _check_shares(self, "label_smoothing", "average", "dropout")
+
 
 @dataclass(frozen=True)
 class AdaptConfig:
@@ -136,5 +150,29 @@ class AdaptConfig:
     standardize: bool = True
 
     def __post_init__(self) -> None:
-        if self.weight is not None and self.weight < 0:
-            raise SerError(f"the weight of an adaptation is 0 or more, not {self.weight}")
+        if self.weight is not None:
+            _check_amounts(self, "weight")
+
+
+def _check_counts(config: object, *names: str, least: int = 1) -> None:
+    """Raises SerError unless these are whole numbers of `least` or more."""
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, Integral) or value < least:
+            raise SerError(f"{name} is a whole number, {least} or more, not {value}")
+
+
+def _check_shares(config: object, *names: str) -> None:
+    """Raises SerError unless these are shares, from 0 to less than 1."""
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value < 1:  # written so that nan fails it too
+            raise SerError(f"{name} is a share from 0 to less than 1, not {value}")
+
+
+def _check_amounts(config: object, *names: str) -> None:
+    """Raises SerError unless these are finite and 0 or more."""
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value < float("inf"):
+            raise SerError(f"{name} is a finite number, 0 or more, not {value}")

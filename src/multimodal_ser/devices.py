@@ -1,15 +1,10 @@
-"""where torch computes: is it there, and how much memory does it have."""
+"""where torch computes: is it there."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 from multimodal_ser.errors import SerError
 
 CPU = "cpu"
-_UNKNOWN = 8 * 2**30  # bytes
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
 
 def check_device(name: str) -> str:
@@ -46,15 +41,3 @@ def devices() -> list[str]:
 def is_gpu(name: str) -> bool:
     """Whether a device is a GPU of its own memory."""
     return name.startswith("cuda")
-
-
-def memory_of(name: str) -> int:
-    """Bytes of memory: what a GPU has left, or all that this machine or container has."""
-    if is_gpu(name):
-        import torch
-
-        return int(torch.cuda.mem_get_info(name)[0])
-    known = hasattr(os, "sysconf")  # not on Windows
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else _UNKNOWN
-    limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.is_file() else "max"
-    return min(whole, int(limit)) if limit.isdigit() else whole

@@ -1,103 +1,109 @@
 """text [B,T,Dt], audio [B,A,Da], masks → logits [B,C], embedding [B,D].
 
-Every network standardises its inputs by the training
-part's statistics, so a saved model needs nothing beside itself. MODELS is the registry.
+A network is an ordinary module over standardised tokens; MODELS is the registry. `Ensemble` is
+what is trained, saved and asked: several networks of one kind, with the input statistics of the
+training part, so a saved model needs nothing beside itself. How to add one: docs/models.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from multimodal_ser.config import ModelConfig
+from multimodal_ser.data import Examples, Unlabelled
 from multimodal_ser.layers import (
     Attend,
     AttentivePool,
     Classifier,
+    Hide,
     Output,
-    Project,
-    SideInput,
     Standardize,
-    uniform,
+    masked_mean,
 )
 
 
 class Dims(NamedTuple):
-    """Input widths of the two sides (0: absent) and the number of classes."""
+    """Input widths of the two modalities (0: absent) and the number of classes."""
 
     text: int
     audio: int
     classes: int
 
 
-class Fusion(nn.Module):
-    """M networks of one kind: inputs by side and hiding of a side; kinds differ in `mix`."""
+class Kind(Protocol):
+    """What stands in MODELS: a class of modules and the modalities that they read.
 
-    sides: tuple[str, ...] = ("text", "audio")
+    A module is called with text [B, T, Dt], its mask [B, T], audio [B, A, Da] and its mask [B, A],
+    and answers with an `Output`. Tokens are standardised, and zero where the mask is False.
+    """
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """``text``, ``audio`` or both."""
+
+    def __call__(self, dims: Dims, config: ModelConfig) -> nn.Module:
+        """A fresh network for inputs and classes of these sizes."""
+
+
+class Fusion(nn.Module):
+    """Projects each modality to a common width, mixes them, classifies; kinds differ in `mix`."""
+
+    modalities: ClassVar[tuple[str, ...]] = ("text", "audio")
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__()
-        self.count = config.members
-        self.modality_dropout = config.modality_dropout if len(self.sides) == 2 else 0.0
+        widths = {name: getattr(dims, name) for name in self.modalities}
         self.project = nn.ModuleDict(
-            {side: Project(self.count, getattr(dims, side), config) for side in self.sides}
+            {
+                name: nn.Sequential(
+                    nn.Linear(width, config.hidden_dim), nn.LayerNorm(config.hidden_dim)
+                )
+                for name, width in widths.items()
+            }
         )
-        pooled_dim = sum(getattr(dims, side) for side in self.sides)
-        self.classify = Classifier(self.count, len(self.sides), pooled_dim, dims.classes, config)
+        self.classify = Classifier(len(widths), sum(widths.values()), dims.classes, config)
 
-    def forward(self, inputs: dict[str, SideInput]) -> Output:
-        """R batches by side, R a divisor of M → logits [M, B, C], embedding [M, B, H].
-
-        The first M / R networks read the first batch, and so on.
-        """
-        given = [inputs[name] for name in self.sides]
-        masks = [side.mask.repeat_interleave(self.count // len(side.mask), 0) for side in given]
-        shown: Sequence[Tensor | None] = [None] * len(given)
-        if self.training and self.modality_dropout:
-            shown = self._shown(masks)
-            masks = [mask & own for mask, own in zip(masks, shown, strict=True)]
-        parts = zip(self.sides, given, strict=True)
-        hidden, pooled = zip(*(self.project[name](side) for name, side in parts), strict=True)
-        output: Output = self.classify(self.mix(list(hidden), masks), list(pooled), shown)
+    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, H]."""
+        batch = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        tokens, masks = zip(*(batch[name] for name in self.modalities), strict=True)
+        hidden = [project(x) for project, x in zip(self.project.values(), tokens, strict=True)]
+        pooled = [masked_mean(x, mask) for x, mask in zip(tokens, masks, strict=True)]
+        vectors = self.mix(hidden, list(masks))
+        output: Output = self.classify(torch.cat(vectors, 1), torch.cat(pooled, 1))
         return output
 
-    def _shown(self, masks: list[Tensor]) -> list[Tensor]:
-        """Hides one side of some items, [M, B, 1] each; never the only one that an item has."""
-        draw = uniform((*masks[0].shape[:2], 1), masks[0].device)
-        text, audio = (mask.any(2, keepdim=True) for mask in masks)
-        half = self.modality_dropout / 2
-        return [(draw >= half) | ~audio, (draw < 1 - half) | ~text]
-
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
+        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
         raise NotImplementedError
 
 
 class Concat(Fusion):
-    """Simple fusion: each side pooled by itself, side by side."""
+    """Simple fusion: each modality pooled by itself, side by side."""
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
-        self.pool = nn.ModuleList(AttentivePool(self.count, config.hidden_dim) for _ in self.sides)
+        self.pool = nn.ModuleList(AttentivePool(config.hidden_dim) for _ in self.modalities)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
+        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
         return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
 
 
 class SelfAttention(Concat):
-    """Each side attends to itself, then is pooled."""
+    """Each modality attends to itself, then is pooled."""
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
-        self.own = nn.ModuleList(Attend(self.count, config) for _ in self.sides)
+        self.own = nn.ModuleList(Attend(config) for _ in self.modalities)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [M, B, T, H] a side → one vector [M, B, H] a side."""
+        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
         own = zip(self.own, hidden, masks, strict=True)
         return super().mix([attend(x, x, mask) for attend, x, mask in own], masks)
 
@@ -105,29 +111,29 @@ class SelfAttention(Concat):
 class Text(SelfAttention):
     """The words alone."""
 
-    sides = ("text",)
+    modalities = ("text",)
 
 
 class Audio(SelfAttention):
     """The sound alone."""
 
-    sides = ("audio",)
+    modalities = ("audio",)
 
 
 class CrossAttention(Concat):
-    """Each side attends to the other, `num_layers` times, both ways at once, then is pooled.
+    """Each modality attends to the other, `num_layers` times, both ways at once, then is pooled.
 
-    A side's tokens have attended to each other in its encoder already.
+    A modality's tokens have attended to each other in its encoder already.
     """
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
         blocks = range(config.num_layers)
-        self.text_from_audio = nn.ModuleList(Attend(self.count, config) for _ in blocks)
-        self.audio_from_text = nn.ModuleList(Attend(self.count, config) for _ in blocks)
+        self.text_from_audio = nn.ModuleList(Attend(config) for _ in blocks)
+        self.audio_from_text = nn.ModuleList(Attend(config) for _ in blocks)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Bidirectional: both sides are updated from the other's state before the block."""
+        """Bidirectional: both are updated from the other's state before the block."""
         text, audio = hidden
         for to_text, to_audio in zip(self.text_from_audio, self.audio_from_text, strict=True):
             text, audio = to_text(text, audio, masks[1]), to_audio(audio, text, masks[0])
@@ -135,30 +141,46 @@ class CrossAttention(Concat):
 
 
 class Ensemble(nn.Module):
-    """Small networks of one kind side by side, each trained by itself; their mean answers.
+    """Small networks of one kind, each trained by a loss of its own; their mean answers.
 
-    On a few hundred to a few thousand utterances most of a network's error is variance: four
-    small networks generalise better than one of four times the size.
+    On a few hundred to a few thousand utterances most of a network's error is variance: several
+    small networks generalise better than one of their size together.
+
+    Attributes:
+        classes: how many.
+        modalities: those that the networks read.
+        standardize: the inputs' statistics, by modality.
+        hide: what is hidden from every member anew while it learns.
+        members: the networks.
+        temperature: factor of the logits, which the validation part sets.
     """
 
     temperature: Tensor
 
-    def __init__(self, kind: type[Fusion], dims: Dims, config: ModelConfig) -> None:
+    def __init__(self, kind: Kind, dims: Dims, config: ModelConfig) -> None:
         super().__init__()
         self.register_buffer("temperature", torch.tensor(1.0))
         self.classes = dims.classes
-        self.sides = kind.sides
+        self.modalities = kind.modalities
         self.standardize = nn.ModuleDict(
-            {name: Standardize(getattr(dims, name)) for name in self.sides}
+            {name: Standardize(getattr(dims, name)) for name in self.modalities}
         )
-        self.network = kind(dims, config)
+        both = len(self.modalities) == 2
+        self.hide = Hide(config.input_dropout, config.modality_dropout if both else 0.0)
+        self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
 
-    def fit_inputs(self, **sides: tuple[Tensor, Tensor]) -> None:
-        """Takes the input statistics from the training part: tokens [N, T, D], mask [N, T]."""
-        for name, standardize in self.standardize.items():
-            standardize.fit(*sides[name])  # type: ignore[operator]
+    def fit_inputs(self, examples: Examples | Unlabelled) -> None:
+        """Takes the input statistics from these utterances; no label is looked at."""
+        fit_statistics(self.standardize, examples)
 
-    def each(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+    def each(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        audio: Tensor,
+        audio_mask: Tensor,
+        standardize: nn.ModuleDict | None = None,
+    ) -> Output:
         """What every member says: logits [members, B, C], embedding [members, B, H].
 
         Args:
@@ -166,30 +188,37 @@ class Ensemble(nn.Module):
             text_mask: [B, T].
             audio: [B, A, Da].
             audio_mask: [B, A].
+            standardize: other statistics than the model's own, such as another corpus's.
         """
-        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
-        output: Output = self.network(standardized(self.standardize, given))
-        return output
+        own = self.standardize if standardize is None else standardize
+        if "text" in own:
+            text = own["text"](text, text_mask)
+        if "audio" in own:
+            audio = own["audio"](audio, audio_mask)
+        batch = (text, text_mask, audio, audio_mask)
+        said = [member(*self.hide(*batch)) for member in self.members]
+        return Output(*(torch.stack(parts) for parts in zip(*said, strict=True)))
 
-    def forward(self, *batch: Tensor) -> Output:
+    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
 
         The logits are the logarithm of the members' mean probability, times the temperature that
         the validation part set.
         """
-        each = self.each(*batch)
-        logs = each.logits.log_softmax(2).logsumexp(0) - math.log(len(each.logits))
+        each = self.each(text, text_mask, audio, audio_mask)
+        logs = each.logits.log_softmax(2).logsumexp(0) - math.log(len(self.members))
         return Output(logs * self.temperature, each.embedding.transpose(0, 1).flatten(1))
 
 
-def standardized(
-    parts: nn.ModuleDict, given: Mapping[str, tuple[Tensor, Tensor]]
-) -> dict[str, SideInput]:
-    """Tokens [B, T, D] and mask [B, T] by side → what all members of a network read."""
-    return {name: part(*given[name]) for name, part in parts.items()}
+def fit_statistics(standardize: nn.ModuleDict, examples: Examples | Unlabelled) -> None:
+    """Takes the statistics of every modality in `standardize` from these utterances."""
+    for name, statistics in standardize.items():
+        side = getattr(examples, name)
+        fit: Callable[[Tensor, Tensor], None] = statistics.fit  # type: ignore[assignment]
+        fit(side.tokens, side.mask)
 
 
-MODELS: dict[str, type[Fusion]] = {
+MODELS: dict[str, Kind] = {
     "text": Text,
     "audio": Audio,
     "concat": Concat,

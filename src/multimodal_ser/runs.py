@@ -25,13 +25,14 @@ from torch import Tensor, nn
 from multimodal_ser import metrics
 from multimodal_ser.baselines import BASELINES, Linear, Svm
 from multimodal_ser.config import ModelConfig, TrainConfig
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import written_aside
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.train import Fitted
 from multimodal_ser.tune import Tuned, save_tuned
 
 VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
+LAYOUT = 2  # of a run's model and record; a run of another is not complete, but made again
 FILES = ("config.json", "history.jsonl", "predictions.csv", "metrics.json", "model.safetensors")
 
 
@@ -52,6 +53,7 @@ class RunConfig:
             also ``adaptation``, ``parts`` and ``few``.
         protocol: the kind of experiment; ``source`` for a model that others only begin with.
         source: the corpora that were learnt from first, where the tested ones are others.
+        layout: which generation of models it was made with.
     """
 
     model: str
@@ -65,6 +67,7 @@ class RunConfig:
     train: Mapping[str, Any]
     protocol: str = "in-domain"
     source: Mapping[str, Any] | None = None
+    layout: int = LAYOUT
 
     @property
     def hash(self) -> str:
@@ -216,7 +219,11 @@ def build(
     if name == "svm":
         pairs, vectors = state["dual"].shape if state else (0, 0)
         return Svm(dims, vectors, pairs)
-    return BASELINES[name](dims) if name in BASELINES else Ensemble(MODELS[name], dims, config)
+    if name in BASELINES:
+        return BASELINES[name](dims)
+    if name not in MODELS:
+        raise SerError(f"{one_of('model', name, (*MODELS, *BASELINES))}; docs/models.md: add one")
+    return Ensemble(MODELS[name], dims, config)
 
 
 def train_settings(name: str, network: ModelConfig, schedule: TrainConfig) -> dict[str, Any]:

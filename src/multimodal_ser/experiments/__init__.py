@@ -6,7 +6,7 @@ A protocol is a function that plans an `Experiment`; `make` makes any of them.
 from __future__ import annotations
 
 from multimodal_ser.experiments.adapting import plan_adaptation
-from multimodal_ser.experiments.bundle import one_thread
+from multimodal_ser.experiments.fitting import one_thread
 from multimodal_ser.experiments.plans import Experiment, Plan, Stage, plan
 from multimodal_ser.experiments.protocols import plan_ablation, plan_combined, plan_in_domain
 from multimodal_ser.experiments.running import make, run_all

@@ -171,7 +171,7 @@ def check_model(name: str, material: Material) -> None:
         raise SerError(one_of("model", name, known))
     if name in BASELINES:
         return
-    for side in MODELS[name].sides:
+    for side in MODELS[name].modalities:
         if material.features[side] is None:
             raise SerError(
                 f"model {name!r} needs {side} features and there are none; extract them with "

@@ -6,7 +6,6 @@ A run that is complete is not made again, so an interrupted experiment goes on w
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 import os
 import threading
@@ -21,17 +20,13 @@ from rich.progress import Progress
 from multimodal_ser.cluster import run_on_ray
 from multimodal_ser.devices import CPU, check_device, is_gpu
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.experiments.bundle import Bench, make_bundle
-from multimodal_ser.experiments.memory import most_together
+from multimodal_ser.experiments.fitting import Bench, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
 from multimodal_ser.files import written_aside
 from multimodal_ser.folds import write_split
 from multimodal_ser.material import Material
-from multimodal_ser.models import MODELS
 from multimodal_ser.runs import is_complete
-
-WAITING = 0.1  # share of its steps at most that a run waits for others of its bundle
 
 
 def make(
@@ -41,7 +36,6 @@ def make(
     jobs: int | None = None,
     engine: str = "local",
     device: str = CPU,
-    together: int | None = None,
     command: str | None = None,
 ) -> list[Path]:
     """Makes an experiment's runs that are not complete yet, with one progress display.
@@ -52,7 +46,6 @@ def make(
         jobs: processes that make runs side by side, see `run_all`.
         engine: where they run, see `run_all`.
         device: where torch trains, see `run_all`.
-        together: runs at most that are trained as one computation, see `run_all`.
         command: the command that asked for it, for the report.
 
     Returns:
@@ -78,7 +71,6 @@ def make(
                 jobs=jobs,
                 engine=engine,
                 device=device,
-                together=together,
                 on_run=lambda folder: bar.advance(task),
             )
             wanted = [item.config.protocol == experiment.protocol for item in stage.plans]
@@ -112,7 +104,6 @@ def run_all(
     jobs: int | None = None,
     engine: str = "local",
     device: str = CPU,
-    together: int | None = None,
     on_run: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Makes every run that is not complete yet.
@@ -128,12 +119,10 @@ def run_all(
         jobs: processes that make runs side by side; None for one a processor, and for one on a
             GPU.
         engine: ``local`` for processes of this machine, ``ray`` for a Ray cluster whose nodes
-            see the experiment's folder under the same path; there, None for `jobs` makes every
-            run by itself.
+            see the experiment's folder under the same path; how many runs are made there at a
+            time is the cluster's, not of `jobs`.
         device: where torch trains the networks, such as ``cpu`` or ``cuda``; the baselines are
             fitted on the CPU.
-        together: runs at most that are trained as one computation; 1 is one by one; None is as
-            many as `most_together` says. Never more than fit into the memory.
         on_run: called with each run's folder, also when it was complete already.
 
     Returns:
@@ -147,30 +136,23 @@ def run_all(
     if engine not in ENGINES:
         raise SerError(one_of("engine", engine, ENGINES))
     bench = Bench(material, source, out.resolve(), device)
-    beside = jobs or (1 if is_gpu(device) else os.cpu_count() or 1)
-
-    def most(item: Plan) -> int:
-        return most_together(bench, item, beside, together)
-
     if engine == "ray":
-        work = bundles(todo, jobs or len(todo), most)
-        made = run_on_ray(make_bundle, bench, work, gpus=int(is_gpu(device)))
+        made = run_on_ray(make_run, bench, todo, gpus=int(is_gpu(device)))
     else:
-        made = _made(bundles(todo, beside, most), bench, beside)
-    for done in made:
-        for folder in done:
-            on_run(folder)
+        made = _made(todo, bench, jobs or (1 if is_gpu(device) else os.cpu_count() or 1))
+    for folder in made:
+        on_run(folder)
     return folders
 
 
-def _made(work: Sequence[Sequence[Plan]], bench: Bench, jobs: int) -> Iterator[list[Path]]:
-    if min(jobs, len(work)) <= 1:
-        yield from (make_bundle(bench, bundle) for bundle in work)
+def _made(todo: Sequence[Plan], bench: Bench, jobs: int) -> Iterator[Path]:
+    if min(jobs, len(todo)) <= 1:
+        yield from (make_run(bench, item) for item in todo)
         return
     # torch's reducer shares the features between the processes instead of copying them
     context = torch.multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(work)), context, _work_on, (bench,)) as pool:
-        yield from pool.map(_make_in_worker, work)
+    with ProcessPoolExecutor(min(jobs, len(todo)), context, _work_on, (bench,)) as pool:
+        yield from pool.map(_make_in_worker, todo)
 
 
 _worker: dict[str, Bench] = {}  # what a worker process works on
@@ -188,47 +170,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make_in_worker(bundle: Sequence[Plan]) -> list[Path]:
-    return make_bundle(_worker["this"], bundle)
-
-
-def bundles(plans: Sequence[Plan], jobs: int, most: Callable[[Plan], int]) -> list[list[Plan]]:
-    """Puts runs together that `train.fit_all` can train as one; the others stay alone.
-
-    Together are networks of one kind, size and schedule, whose epochs have about as many steps:
-    a run that has fewer waits for the rest. There are as many bundles as processes at least.
-
-    Args:
-        plans: of the runs.
-        jobs: processes.
-        most: how many runs like this one may stand in a bundle.
-    """
-    alike: dict[object, list[Plan]] = {}
-    longest: dict[str, int] = {}
-    for item in sorted(plans, key=_steps, reverse=True):
-        shape = _shape(item)
-        if shape is None:
-            alike[item.config.folder] = [item]
-            continue
-        if _steps(item) < (1 - WAITING) * longest.get(shape, 0) or shape not in longest:
-            longest[shape] = _steps(item)
-        alike.setdefault((shape, longest[shape]), []).append(item)
-    made = []
-    for group in alike.values():
-        count = max(math.ceil(len(group) / most(group[0])), min(jobs, len(group)))
-        made += [group[place::count] for place in range(count)]
-    return made
-
-
-def _shape(item: Plan) -> str | None:
-    """What networks that are trained together have in common; None for what has no network."""
-    train = {key: value for key, value in item.config.train.items() if key != "few"}
-    if item.config.model not in MODELS or train.get("parts") == "none":
-        return None
-    return json.dumps([item.config.model, train])
-
-
-def _steps(item: Plan) -> int:
-    rows = len((item.source_fold or item.fold).train)
-    size: int = item.config.train.get("batch_size", 1)
-    return math.ceil(rows / size)
+def _make_in_worker(item: Plan) -> Path:
+    return make_run(_worker["this"], item)

@@ -82,7 +82,7 @@ class RunBackend:
         self.name = about.get("name", folder.absolute().name)
         self.labels = tuple(self.config["labels"]["classes"])
         self.threshold = float(about.get("threshold", 0.0))
-        read = tuple(getattr(self.model, "sides", SIDES))
+        read = tuple(getattr(self.model, "modalities", SIDES))
         described = self.config["features"]
         self.sides = tuple(side for side in SIDES if side in read and described.get(side))
         self.features = load_features(folder, described, self.sides, weights, device)

@@ -109,8 +109,7 @@ def _embed(run: Run, folder: Path, source: bool) -> tuple[NDArray[np.float64], N
     model = load_model(run.folder / "model.safetensors")
     if source and _own_statistics(run) and isinstance(model, Ensemble):
         # the file has the target's
-        tokens = {name: getattr(examples, name) for name in model.sides}
-        model.fit_inputs(**{name: (side.tokens, side.mask) for name, side in tokens.items()})
+        model.fit_inputs(examples)
     chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:MOST_ROWS])
     with torch.inference_mode():
         rows = model(*examples.batch(torch.from_numpy(chosen))[:-1]).embedding

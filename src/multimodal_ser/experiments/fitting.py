@@ -1,0 +1,205 @@
+"""A plan → its run folder: what is fitted, on what, and what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from multimodal_ser.alignment import Adaptation
+from multimodal_ser.baselines import BASELINES, fit_baseline
+from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.data import Examples
+from multimodal_ser.devices import CPU
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments.encoder import run_tuned
+from multimodal_ser.experiments.plans import TUNED, Plan
+from multimodal_ser.folds import Fold
+from multimodal_ser.material import Material
+from multimodal_ser.models import Dims, Ensemble
+from multimodal_ser.runs import Answers, build, load_model, write_run
+from multimodal_ser.train import Fitted, fit, predict
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What runs are made from, and where.
+
+    Attributes:
+        material: the corpus; the target, where there is a source.
+        source: what plans with a source's fold learn from.
+        out: the experiment's folder.
+        device: where the networks are trained; the baselines are fitted on the CPU.
+    """
+
+    material: Material
+    source: Material | None
+    out: Path
+    device: str = CPU
+
+    @property
+    def dims(self) -> Dims:
+        """The sizes of a network for the material."""
+        examples = self.material.examples
+        return Dims(examples.text.dim, examples.audio.dim, len(self.material.labels.classes))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `RunConfig.train` says, by purpose."""
+
+    network: ModelConfig
+    schedule: TrainConfig
+    adaptation: AdaptConfig
+    parts: str | None
+    balanced: bool
+
+    @classmethod
+    def of(cls, train: Mapping[str, Any]) -> Settings:
+        """Parses a run's settings; ``few`` says what the plan's fold already is."""
+        rest = {key: value for key, value in train.items() if key != "few"}
+        return cls(
+            network=ModelConfig(**rest.pop("network", {})),
+            adaptation=AdaptConfig(**rest.pop("adaptation", {})),
+            parts=rest.pop("parts", None),
+            balanced=rest.pop("balanced", False),
+            schedule=TrainConfig(**rest),
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread inside, and as before outside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
+def make_run(bench: Bench, item: Plan) -> Path:
+    """Fits one run, then asks it about its fold's validation and test parts.
+
+    A run learns from its fold's training part and chooses by its validation part. Where its plan
+    has a source's fold, it learns and chooses there instead, and of the target's training part
+    it is given the tokens without their labels.
+
+    Args:
+        bench: what it is made from, and where.
+        item: the run.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        SerError: the device has too little memory.
+    """
+    if item.config.model == TUNED:
+        return run_tuned(item, bench.material, bench.out, bench.device)
+    try:
+        fitted = _fit(bench, item, Settings.of(item.config.train))
+        answers = [_ask(fitted, bench, item, part) for part in ("validation", "test")]
+    except torch.OutOfMemoryError as error:
+        raise SerError(
+            f"{bench.device} has too little memory for {item.config.folder} ({error}); take a "
+            "smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
+        ) from error
+    return write_run(bench.out, item.config, bench.dims, fitted, answers)
+
+
+def _take(material: Material, keys: Sequence[str], device: str = CPU) -> Examples:
+    """The examples of these ids, in this order."""
+    examples = material.examples
+    return examples.take([examples.places[key] for key in keys]).to(device)
+
+
+def _fit(bench: Bench, item: Plan, settings: Settings) -> Fitted:
+    learnt, fold = _learnt(bench, item)
+    adapts = learnt is bench.source
+    if item.config.model in BASELINES:
+        parts = _take(learnt, fold.train), _take(learnt, fold.validation)
+        fitted = fit_baseline(item.config.model, bench.dims, *parts, settings.schedule)
+        if adapts and settings.adaptation.method == "standardize":
+            own = _take(bench.material, item.fold.train).unlabelled()
+            fitted.model.pooled.fit(own)  # type: ignore[union-attr, operator]
+        return fitted
+    model = _begin(bench, item, settings.network)
+    if settings.parts == "none":
+        return Fitted(model, [])
+    if settings.parts == "head":
+        freeze_body(model)
+    target = _take(bench.material, item.fold.train, bench.device).unlabelled() if adapts else None
+    return fit(
+        model,
+        _take(learnt, fold.train, bench.device),
+        _take(learnt, fold.validation, bench.device),
+        settings.schedule,
+        item.config.seed,
+        adaptation=Adaptation(settings.adaptation, target) if target else None,
+        groups=_corpus_of_each(learnt, fold.train) if settings.balanced else None,
+    )
+
+
+def _learnt(bench: Bench, item: Plan) -> tuple[Material, Fold]:
+    """What a run learns from: the source where it adapts, else the corpus itself."""
+    if item.source_fold is not None and bench.source is not None:
+        return bench.source, item.source_fold
+    return bench.material, item.fold
+
+
+def _corpus_of_each(material: Material, keys: Sequence[str]) -> Tensor:
+    corpus = {row.id: row.corpus for row in material.utterances}
+    names = sorted(set(corpus.values()))
+    return torch.tensor([names.index(corpus[key]) for key in keys])
+
+
+def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
+    """A fresh network, or another run's."""
+    config = item.config
+    torch.manual_seed(config.seed)
+    start = bench.out / item.start / "model.safetensors" if item.start else None
+    model = build(config.model, bench.dims, network) if start is None else load_model(start)
+    if not isinstance(model, Ensemble):
+        raise SerError(f"{config.model!r} is no network that could be trained further")
+    return model.to(bench.device)
+
+
+def freeze_body(model: Ensemble) -> None:
+    """Lets nothing but the members' classifiers learn.
+
+    Raises:
+        SerError: the members have no part of that name.
+    """
+    model.requires_grad_(False)
+    for member in model.members:
+        head = getattr(member, "classify", None)
+        if not isinstance(head, nn.Module):
+            raise SerError(
+                f"{type(member).__name__} has no module named 'classify', so its head cannot be "
+                "tuned by itself; tune all of it with --parts all"
+            )
+        head.requires_grad_(True)
+
+
+def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Answers:
+    material = bench.material
+    examples = _take(material, getattr(item.fold, part))
+    speakers = {row.id: row.speaker or "" for row in material.utterances}
+    names = np.asarray(material.labels.classes)
+    return Answers(
+        part,
+        examples.ids,
+        [speakers[key] for key in examples.ids],
+        names[examples.label.numpy()].tolist(),
+        predict(fitted.model, examples).softmax(1).numpy(),
+    )

@@ -1,0 +1,153 @@
+"""A newcomer's models, of ordinary layers: trained, saved, loaded and asked like those shipped."""
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from made_features import DIMS, made_examples, made_folder, made_rows
+from made_transfer import rows_of, shares_of
+from multimodal_ser import experiments
+from multimodal_ser.alignment import Adaptation
+from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.labels import class_set
+from multimodal_ser.layers import Output, masked_mean
+from multimodal_ser.material import load_material
+from multimodal_ser.models import MODELS, Dims, Ensemble
+from multimodal_ser.runs import load_model
+from multimodal_ser.splits import make_split
+from multimodal_ser.train import fit, predict
+
+NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2, dropout=0.1, input_dropout=0.0)
+SCHEDULE = TrainConfig(epochs=12, batch_size=16, learning_rate=0.01, least_steps=1)
+OWN = ("recurrent", "attending")
+GUIDE = Path(__file__).parents[1] / "docs" / "models.md"
+
+
+class Attending(nn.Module):
+    """The sound attends to the words, both of which torch's own attention mixes."""
+
+    modalities = ("text", "audio")
+
+    def __init__(self, dims, config):
+        super().__init__()
+        self.text = nn.Linear(dims.text, config.hidden_dim)
+        self.audio = nn.Linear(dims.audio, config.hidden_dim)
+        self.attention = nn.MultiheadAttention(
+            config.hidden_dim, config.num_heads, batch_first=True, add_zero_attn=True
+        )
+        self.drop = nn.Dropout(config.dropout)
+        self.classify = nn.Linear(config.hidden_dim, dims.classes)
+
+    def forward(self, text, text_mask, audio, audio_mask):
+        words, sound = self.text(text), self.audio(audio)
+        heard, _ = self.attention(sound, words, words, key_padding_mask=~text_mask)
+        embedding = masked_mean(self.drop(sound + heard), audio_mask)
+        return Output(self.classify(embedding), embedding)
+
+
+def documented():
+    """The file that docs/models.md shows."""
+    return re.search(r"```python\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL).group(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own():
+    """The documented model and another one, in the registry."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "recurrent", None)
+        patch.setitem(MODELS, "attending", Attending)
+        exec(documented(), {"__name__": "my_models"})
+        yield {name: MODELS[name] for name in OWN}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    rows = made_rows(96, speakers=4)
+    return made_folder(tmp_path_factory.mktemp("features"), rows, skill=0.8)
+
+
+@pytest.fixture(scope="module")
+def material(folder):
+    return load_material(folder, class_set("common4"))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_model_of_ordinary_layers_is_trained_saved_and_asked_again(name, own, material, tmp_path):
+    split = make_split(material.utterances, "speaker")
+    planned = experiments.plan_in_domain(
+        material, split, (name,), seeds=1, network=NETWORK, schedule=SCHEDULE
+    )
+    folders = experiments.make(planned, tmp_path, jobs=1)
+    right = []
+    for folder, item in zip(folders, planned.plans, strict=True):
+        test = [row for row in rows_of(folder) if row["part"] == "test"]
+        given = shares_of(folder)[-len(test) :]
+        model = load_model(folder / "model.safetensors")
+        assert all(type(member) is own[name] for member in model.members)
+        keys = item.fold.test
+        examples = material.examples.take([material.examples.places[key] for key in keys])
+        np.testing.assert_allclose(predict(model, examples).softmax(1), given, atol=1e-6)
+        best = np.array(material.labels.classes)[given.argmax(1)]
+        right += [row["label"] == name for row, name in zip(test, best, strict=True)]
+    assert np.mean(right) > 0.6  # chance is 0.25
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_padding_changes_nothing_and_a_missing_modality_gets_an_answer(name, own):
+    examples = made_examples(24, no_text=(3,), no_audio=(6,))
+    torch.manual_seed(0)
+    model = Ensemble(own[name], Dims(DIMS["text"], DIMS["audio"], 3), NETWORK).eval()
+    model.fit_inputs(examples)
+    batch = list(examples.batch(torch.arange(24))[:4])
+    with torch.inference_mode():
+        before = model(*batch).logits
+        for tokens, mask in ((0, 1), (2, 3)):
+            batch[tokens] = nn.functional.pad(batch[tokens], (0, 0, 0, 3), value=7.0)
+            batch[mask] = nn.functional.pad(batch[mask], (0, 3), value=False)
+        after = model(*batch).logits
+    assert before.isfinite().all()
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["coral", "dann"])
+def test_a_model_of_ordinary_layers_adapts(method, own):
+    examples = made_examples(64)
+    torch.manual_seed(0)
+    model = Ensemble(own["recurrent"], Dims(DIMS["text"], DIMS["audio"], 3), NETWORK)
+    adaptation = Adaptation(AdaptConfig(method), made_examples(40, seed=5).unlabelled())
+    alone = copy.deepcopy(model)
+    parts = examples.take(range(48)), examples.take(range(48, 64))
+    fit(model, *parts, SCHEDULE, 0, adaptation=adaptation)
+    fit(alone, *parts, SCHEDULE, 0)
+    weights = [one.members[0].text.weight_ih_l0 for one in (model, alone)]
+    assert all(one.isfinite().all() for one in weights)
+    assert not torch.allclose(*weights)
+
+
+def test_the_documented_file_is_a_command_whose_processes_know_its_model(folder, tmp_path):
+    file, out = tmp_path / "my_models.py", tmp_path / "runs"
+    file.write_text(documented(), encoding="utf-8")
+    words = f"""train --features {folder} --labels common4 --split speaker --out {out} --seeds 1
+        --model recurrent --baselines linear --jobs 2 --schedule.epochs 2
+        --schedule.least-steps 1 --network.hidden-dim 8 --network.members 1""".split()
+    done = subprocess.run([sys.executable, file, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^recurrent", done.stdout, re.MULTILINE)
+    assert len([path for path in out.iterdir() if path.name.startswith("recurrent-")]) == 4
+
+
+def test_a_model_that_this_process_does_not_know_is_named(tmp_path, monkeypatch, material):
+    split = make_split(material.utterances, "speaker")
+    planned = experiments.plan(material, split, ("attending",), 1, NETWORK, SCHEDULE)
+    (folder,) = experiments.run_all(planned[:1], material, tmp_path, jobs=1)
+    monkeypatch.delitem(MODELS, "attending")
+    with pytest.raises(SerError, match=r"unknown model 'attending'; choose one of: text, audio"):
+        load_model(folder / "model.safetensors")
