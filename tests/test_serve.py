@@ -16,7 +16,7 @@ from made_server import MadePredictor, encoded, melody
 from made_sound import tone
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app
-from multimodal_ser.serve.middleware import JsonFormatter
+from multimodal_ser.serve.log import JsonFormatter
 from multimodal_ser.timeline import Word
 
 WAV = encoded(tone(1.0, hertz=600))

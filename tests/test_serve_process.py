@@ -106,8 +106,10 @@ def test_a_slow_client_is_left_alone_and_the_others_answered():
     with serving(create_app(MadePredictor())) as address:
         port = int(address.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as half:
-            half.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\n"
-                         b"Content-Length: 1000\r\n\r\nRIFF")  # fmt: skip
+            half.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/wav\r\n"
+                b"Content-Length: 1000\r\n\r\nRIFF"
+            )
             body = encoded(tone())
             answer = httpx.post(f"{address}/v1/predict", content=body, headers=HEADERS)
             assert answer.status_code == 200

@@ -18,6 +18,8 @@ def serve(
     max_mb: float = 32.0,
     max_seconds: float = 600.0,
     concurrency: int = 2,
+    deadline: float = 300.0,
+    host_name: tuple[str, ...] = (),
     api_key_env: str | None = None,
     words: bool = False,
     words_model: str | None = None,
@@ -35,7 +37,10 @@ def serve(
         device: where torch computes, such as cpu or cuda.
         max_mb: largest upload in megabytes.
         max_seconds: longest recording in seconds.
-        concurrency: recordings decoded or analysed at a time.
+        concurrency: recordings decoded at a time.
+        deadline: seconds that an answer may take; then 504.
+        host_name: names that callers reach the server by, such as ser.example.org; addresses in
+            figures, localhost and this machine's name need none.
         api_key_env: environment variable that holds the API key callers must send.
         words: recognise words in timelines that ask for them (extra asr; English, with the extra
             offline, where no other model is given).
@@ -56,6 +61,8 @@ def serve(
         max_mb=max_mb,
         max_seconds=max_seconds,
         concurrency=concurrency,
+        deadline_seconds=deadline,
+        hosts=host_name,
         api_key=_key(api_key_env),
         batching=batching,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol
@@ -10,6 +11,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from multimodal_ser.errors import EncoderError
+
+# Called between two passes of a network over one long recording: a server then lets others compute.
+between_passes: ContextVar[Callable[[], None]] = ContextVar("between_passes", default=lambda: None)
 
 Saw = Literal["labels", "unlabelled", "no", "unknown"]
 

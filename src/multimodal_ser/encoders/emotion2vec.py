@@ -18,7 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multimodal_ser.encoders.base import EncoderInfo, checked_waves, chosen_layers, windows
+from multimodal_ser.encoders.base import (
+    EncoderInfo,
+    between_passes,
+    checked_waves,
+    chosen_layers,
+    windows,
+)
 from multimodal_ser.encoders.emotion2vec_files import (
     UNUSED,
     build,
@@ -141,7 +147,10 @@ class Emotion2Vec:
     ) -> Iterator[tuple[Piece, Tensor]]:
         """Every piece of every recording with its frames [frames, layers × dim], float32."""
         scales = [_scale(wave) for wave in waves]
-        for pack in _packs(_pieces(waves, self.whole), PACK.get(self.device.type, PACK["cpu"])):
+        packs = _packs(_pieces(waves, self.whole), PACK.get(self.device.type, PACK["cpu"]))
+        for place, pack in enumerate(packs):
+            if place:
+                between_passes.get()()
             inputs = [_normalised(waves[p.item][p.cut], *scales[p.item]) for p in pack]
             with torch.inference_mode():
                 rows = torch.cat(

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from multimodal_ser.encoders.base import EncoderInfo, checked_waves, chosen_layers, windows
+from multimodal_ser.encoders.base import (
+    EncoderInfo,
+    between_passes,
+    checked_waves,
+    chosen_layers,
+    windows,
+)
 from multimodal_ser.encoders.exposure import EXPOSURE
 from multimodal_ser.encoders.weights import pretrained, resolve
 
@@ -42,6 +48,8 @@ class Wav2Vec2:
         pieces = [(i, wave[cut]) for i, wave in enumerate(waves) for cut in self._cuts(len(wave))]
         frames: dict[int, np.ndarray] = {}
         for places in self._groups([len(piece) for _, piece in pieces]):
+            if frames:
+                between_passes.get()()
             frames |= zip(places, self._encode([pieces[k][1] for k in places]), strict=True)
         joined: list[list[np.ndarray]] = [[] for _ in waves]
         for place, (i, _) in enumerate(pieces):

@@ -15,7 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multimodal_ser.encoders.base import EncoderInfo, checked_waves, chosen_layers, windows
+from multimodal_ser.encoders.base import (
+    EncoderInfo,
+    between_passes,
+    checked_waves,
+    chosen_layers,
+    windows,
+)
 from multimodal_ser.encoders.exposure import EXPOSURE
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.encoders.whisper_files import read_encoder
@@ -160,6 +166,8 @@ class Whisper:
         order = sorted(cuts, key=lambda item: item[1].stop - item[1].start)
         frames: dict[tuple[int, int], np.ndarray] = {}
         for start in range(0, len(order), GROUP):
+            if start:
+                between_passes.get()()
             group = order[start : start + GROUP]
             encoded = self._encode([waves[i][cut] for i, cut in group])
             frames |= zip([(i, cut.start) for i, cut in group], encoded, strict=True)

@@ -9,12 +9,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.encoders.base import windows
+from multimodal_ser.encoders.base import between_passes, windows
 from multimodal_ser.errors import SerError
 
 Wave: TypeAlias = NDArray[np.float32]
 Weights: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
-PIECES = 8  # windows of long recordings that pass a network at a time
+PIECES = 4  # windows of long recordings that pass a network at a time
 
 
 class Answer(NamedTuple):
@@ -78,6 +78,8 @@ def by_windows(
     size = max(len(waves), PIECES)
     answers = []
     for start in range(0, len(pieces), size):
+        if start:
+            between_passes.get()()
         answers.append(ask([waves[row][cut] for row, cut in pieces[start : start + size]]))
     if len(pieces) == len(waves) and [row for row, _ in pieces] == list(range(len(waves))):
         return answers[0]

@@ -1,8 +1,11 @@
-"""Who may come in: the API key, the number inside, and whether the server is stopping."""
+"""Who may come in: the API key, the places, and whether the server is stopping."""
 
 from __future__ import annotations
 
 import hmac
+import threading
+import time
+from asyncio import Event
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,27 +14,128 @@ from fastapi import Request
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 
+# A sender is slow who sent nothing for so many seconds, or after so many less than so many bytes/s.
+_QUIET, _GRACE, _RATE = 0.3, 2.0, 8_000
+_AGAIN = {"Retry-After": "1", "Connection": "close"}
+
+
+class Arriving:
+    """A body on its way in.
+
+    Attributes:
+        size: bytes that have come.
+        dropped: set when its place is given to another.
+    """
+
+    def __init__(self) -> None:
+        self.began = self.last = time.monotonic()
+        self.size, self.dropped = 0, Event()
+
+    def add(self, size: int) -> None:
+        """Counts bytes."""
+        self.size += size
+        self.last = time.monotonic()
+
+    def rate(self) -> float:
+        """Bytes a second so far."""
+        return self.size / (time.monotonic() - self.began + 1e-3)
+
+    def slow(self) -> bool:
+        """Whether others may have its place."""
+        now = time.monotonic()
+        crawls = now - self.began > _GRACE and self.rate() < _RATE
+        return not self.dropped.is_set() and (crawls or now - self.last > _QUIET)
+
+
+class Place:
+    """A request's place inside, which may turn out to be one of the fewer for much work."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate, self._long, self._left = gate, False, False
+
+    def lengthen(self) -> None:
+        """Takes one of the places for long work, so that short requests keep theirs.
+
+        Raises:
+            RefusedError: 429.
+        """
+        gate, most = self._gate, self._gate.settings.max_long
+        with gate.lock:  # threads come here
+            if self._long or self._left:
+                return
+            if gate.long >= most:
+                raise RefusedError(
+                    429,
+                    f"{gate.long} long recordings are inside; allowed: {most}; try again in half "
+                    "a minute, or send a shorter one",
+                    {"Retry-After": "30"},
+                )
+            gate.long += 1
+            self._long = True
+
+    def leave(self) -> None:
+        """Gives the place for long work back, where it was taken."""
+        with self._gate.lock:
+            self._gate.long -= self._long
+            self._long, self._left = False, True
+
 
 class Gate:
     """Counts the requests inside; refuses those too many and those that come while stopping.
 
     Attributes:
-        inside: requests at work or waiting.
+        inside: requests at work or waiting for it.
+        long: those of them with much to hear.
+        arriving: requests whose body is on its way.
         stopping: set when the server has been told to stop.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.inside = 0
+        self.inside = self.long = 0
+        self.lock = threading.Lock()
+        self.arriving: list[Arriving] = []
         self.stopping = False
 
+    @property
+    def requests(self) -> int:
+        """All that are arriving or inside."""
+        return len(self.arriving) + self.inside
+
     @contextmanager
-    def enter(self) -> Iterator[None]:
+    def arrive(self) -> Iterator[Arriving]:
+        """Holds a place while a body arrives; where all are taken, the slowest sender loses his.
+
+        Raises:
+            RefusedError: 429 or 503.
+        """
+        self._check()
+        if len(self.arriving) >= self.settings.max_uploads:
+            self._drop_slowest()
+        body = Arriving()
+        self.arriving.append(body)
+        try:
+            yield body
+        finally:
+            self.arriving.remove(body)
+
+    @contextmanager
+    def enter(self) -> Iterator[Place]:
         """Holds a place while a request is answered.
 
         Raises:
             RefusedError: 429 or 503.
         """
+        self._check()
+        place = Place(self)
+        self.inside += 1
+        try:
+            yield place
+        finally:
+            self.inside -= 1
+            place.leave()
+
+    def _check(self) -> None:
         if self.stopping:
             raise RefusedError(
                 503,
@@ -41,15 +145,33 @@ class Gate:
         most = self.settings.max_requests
         if self.inside >= most:
             raise RefusedError(
+                429, f"{self.inside} requests are inside; allowed: {most}; try again in a second",
+                _AGAIN,
+            )  # fmt: skip
+
+    def _drop_slowest(self) -> None:
+        slow = [body for body in self.arriving if body.slow()]
+        if not slow:
+            raise RefusedError(
                 429,
-                f"{self.inside} requests are inside; allowed: {most}; try again in a second",
-                {"Retry-After": "1"},
+                f"{len(self.arriving)} uploads are on their way; allowed: "
+                f"{self.settings.max_uploads}; try again in a second",
+                _AGAIN,
             )
-        self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
+        min(slow, key=Arriving.rate).dropped.set()
+
+    def check_room(self) -> None:
+        """Keeps the bodies that are on their way from filling the memory.
+
+        Raises:
+            RefusedError: 429.
+        """
+        held = sum(body.size for body in self.arriving)
+        if held > self.settings.most_arriving:
+            raise RefusedError(
+                429, f"uploads of {held / 1e6:.0f} MB are on their way, which is all that this "
+                "server takes at a time; try again in a second", _AGAIN,
+            )  # fmt: skip
 
 
 def check_key(request: Request, settings: Settings) -> None:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from fastapi import FastAPI, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from multimodal_ser.audio import SAMPLE_RATE
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.backend import Wave
+from multimodal_ser.predict.prediction import Prediction
+from multimodal_ser.predict.predictor import LONG as LONGEST
 from multimodal_ser.predict.predictor import Predictor
-from multimodal_ser.serve.admission import Gate, check_key
-from multimodal_ser.serve.batching import Batcher, Shared
+from multimodal_ser.serve.admission import Gate, Place, check_key
+from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
+from multimodal_ser.serve.connections import Doors
 from multimodal_ser.serve.decode import ALLOWED, decode
+from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
 from multimodal_ser.serve.middleware import Around
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
 from multimodal_ser.serve.settings import Settings
+from multimodal_ser.serve.turns import Patient, Turns, Work, pausing
 from multimodal_ser.serve.upload import Upload, read_upload
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.words import Words
@@ -59,42 +64,97 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"description": "Recording damaged, or a parameter out of range"},
     429: {"description": "Too many requests inside; Retry-After says when to come again"},
     503: {"description": "The server is stopping"},
+    504: {"description": "The answer took longer than is allowed"},
 }
 Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
 _T = TypeVar("_T")
+Answer: TypeAlias = Callable[[Wave, "str | None", Work], Awaitable[Response]]
 
 
 class Service:
-    """What the routes share: predictor, limits, threads."""
+    """What the routes share: predictor, limits, threads, connections."""
 
     def __init__(
         self, predictor: Predictor, settings: Settings, words: Words | None = None
     ) -> None:
-        self.settings, self.gate = settings, Gate(settings)
-        self.predictor, self.words = Shared(predictor), words
+        self.settings, self.gate, self.doors = settings, Gate(settings), Doors(settings)
+        self.predictor, self.words = predictor, words
+        self.decoding, self.computing = Turns(settings.concurrency), Turns()
         most = settings.max_batch if settings.batching else 1
-        self.batcher = Batcher(self.predictor, most, settings.batch_wait_ms / 1000)
-        self.threads = ThreadPoolExecutor(settings.concurrency, "ser-work")
+        wait = settings.batch_wait_ms / 1000
+        self.batcher = Batcher(self.predictor, self.computing, most, wait)
+        # a thread for every request inside: turns, not threads, bound what is computed at a time
+        self.threads = ThreadPoolExecutor(settings.max_requests, "ser-work")
+        self.card_html = card_html(predictor.card)
 
-    async def recording(self, request: Request, text: str | None) -> tuple[Wave, str | None]:
-        """Reads and decodes what a request brought; notes its size for the log."""
-        upload: Upload = await read_upload(request, self.settings, text)
-        wave = await self.off_loop(decode, upload.data, self.settings)
+    async def answer(self, request: Request, text: str | None, what: Answer) -> Response:
+        """Reads what a request brought, and answers in time, unless the client has gone.
+
+        Args:
+            request: whose body holds the recording.
+            text: words from the address.
+            what: waveform, words and work → the answer.
+        """
+        upload = await read_upload(request, self.gate, text)
+        with self.gate.enter() as place:
+            work = Work(self.settings.deadline_seconds)
+            return await unless_gone(
+                request, work, self._answer(request, upload, place, work, what)
+            )
+
+    async def _answer(
+        self, request: Request, upload: Upload, place: Place, work: Work, what: Answer
+    ) -> Response:
+        if len(upload.data) > LONG_BYTES:
+            place.lengthen()
+        wave = await self.off_loop(self._decoded, upload.data, place, work)
         request.state.measured = {
             "bytes": len(upload.data),
             "seconds": round(len(wave) / SAMPLE_RATE, 2),
         }
-        return wave, upload.text
+        return await what(wave, upload.text, work)
+
+    def _decoded(self, data: bytes, place: Place, work: Work) -> Wave:
+        with self.decoding.turn(work) as pause:
+            return decode(data, self.settings, pause, place.lengthen)
+
+    async def predict(self, wave: Wave, text: str | None, work: Work) -> Response:
+        """One answer for a recording; short ones share a call of the network."""
+        if len(wave) <= LONGEST * SAMPLE_RATE:
+            found = await self.batcher(wave, text)
+        else:
+            found = await self.off_loop(self._alone, wave, text, work)
+        duration = round(len(wave) / SAMPLE_RATE, 3)
+        return JSONResponse({"model": self.predictor.name, "duration": duration, **found.as_dict()})
+
+    def _alone(self, wave: Wave, text: str | None, work: Work) -> Prediction:
+        with self.computing.turn(work) as pause:
+            found: Prediction = Patient(self.predictor, pause).waves([wave], [text])[0]
+            return found
+
+    async def timeline(
+        self, wave: Wave, work: Work, *, window: float, hop: float, words: bool
+    ) -> Response:
+        """Emotions over time.
+
+        Raises:
+            RefusedError: 422 where the windows hold more sound than is allowed.
+        """
+        check_work(len(wave) / SAMPLE_RATE, window, hop, self.settings)
+        return await self.off_loop(self._timeline, wave, work, window, hop, words)
+
+    def _timeline(self, wave: Wave, work: Work, window: float, hop: float, words: bool) -> Response:
+        with self.computing.turn(work) as pause:
+            heard = pausing(self.words, pause) if words and self.words else None
+            model = Patient(self.predictor, pause)
+            found = analyze(
+                (wave, SAMPLE_RATE), model, window=window, hop=hop, words=heard, on_progress=pause
+            )
+            return JSONResponse(found.as_dict())  # here, and not where all wait for it
 
     async def off_loop(self, work: Callable[..., _T], *given: Any) -> _T:
-        """Runs something in one of the bounded number of threads."""
+        """Runs something in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *given))
-
-    def timeline(self, wave: Wave, window: float, hop: float, words: bool) -> dict[str, Any]:
-        """The emotions of a recording over time, ready for JSON."""
-        heard = self.words if words else None
-        found = analyze((wave, SAMPLE_RATE), self.predictor, window=window, hop=hop, words=heard)
-        return found.as_dict()
 
     def model(self) -> dict[str, Any]:
         """What the page and callers must know of the model."""
@@ -107,7 +167,7 @@ class Service:
                 name: {"light": colour(name), "dark": colour(name, dark=True)} for name in shown
             },
             "card": self.predictor.card,
-            "card_html": card_html(self.predictor.card),
+            "card_html": self.card_html,
         }
 
     def close(self) -> None:
@@ -143,7 +203,7 @@ def create_app(
         summary="The emotions of recordings, with probabilities that mean what they say.",
     )  # fmt: skip
     app.state.service = service
-    app.add_middleware(Around)
+    app.add_middleware(Around, hosts=service.settings.hosts)
     add_handlers(app)
     _add_answers(app, service)
     _add_information(app, service)
@@ -153,17 +213,10 @@ def create_app(
 
 def _add_answers(app: FastAPI, service: Service) -> None:
     @app.post("/v1/predict", openapi_extra=_BODY, responses=_ERRORS, tags=["emotions"])
-    async def predict(request: Request, text: Text = None) -> dict[str, Any]:
+    async def predict(request: Request, text: Text = None) -> Response:
         """One answer for a short recording: probabilities by emotion."""
         check_key(request, service.settings)
-        with service.gate.enter():
-            wave, words = await service.recording(request, text)
-            prediction = await service.batcher(wave, words)
-            return {
-                "model": service.predictor.name,
-                "duration": round(len(wave) / SAMPLE_RATE, 3),
-                **prediction.as_dict(),
-            }
+        return await service.answer(request, text, service.predict)
 
     @app.post("/v1/analyze", openapi_extra=_BODY, responses=_ERRORS, tags=["emotions"])
     async def timeline(
@@ -173,7 +226,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         words: Annotated[
             bool, Query(description="Recognise the words; for servers started with --words.")
         ] = False,
-    ) -> dict[str, Any]:
+    ) -> Response:
         """Emotions over time, for a recording of any length that the server allows."""
         check_key(request, service.settings)
         if hop > window:
@@ -184,9 +237,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             raise RefusedError(
                 422, "words=true, but this server recognises none; start it with --words"
             )
-        with service.gate.enter():
-            wave, _ = await service.recording(request, None)
-            return await service.off_loop(service.timeline, wave, window, hop, words)
+
+        async def over_time(wave: Wave, text: str | None, work: Work) -> Response:
+            return await service.timeline(wave, work, window=window, hop=hop, words=words)
+
+        return await service.answer(request, None, over_time)
 
 
 def _add_information(app: FastAPI, service: Service) -> None:
@@ -201,6 +256,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
             "limits": {
                 "max_mb": limits.max_mb,
                 "max_seconds": limits.max_seconds,
+                "max_heard": limits.most_heard,
                 "formats": ALLOWED,
             },
         }
@@ -210,7 +266,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
         """Whether the server takes requests; never asks for a key."""
         if service.gate.stopping:
             raise RefusedError(503, "the server is stopping")
-        return {"status": "ok", "version": VERSION, "requests": service.gate.inside}
+        return {"status": "ok", "version": VERSION, "requests": service.gate.requests}
 
 
 def _add_page(app: FastAPI) -> None:

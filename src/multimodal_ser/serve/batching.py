@@ -1,4 +1,4 @@
-"""concurrent predictions → one call of the network.
+"""concurrent predictions of short recordings → one call of the network.
 
 While a batch is at work the next one gathers by itself; only the first of an idle server waits.
 """
@@ -6,37 +6,15 @@ While a batch is at work the next one gathers by itself; only the first of an id
 from __future__ import annotations
 
 import asyncio
-import threading
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.prediction import Prediction
-from multimodal_ser.predict.predictor import BATCH, Predictor
-
-
-class Shared:
-    """A predictor that threads may share: one call of the network at a time.
-
-    A timeline's windows are asked for a few at a time, so short requests pass between them.
-    """
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.name, self.labels, self.card = predictor.name, predictor.labels, predictor.card
-        self.threshold = predictor.threshold
-        self._predictor, self._lock = predictor, threading.Lock()
-
-    def waves(
-        self, waves: Sequence[Wave], texts: Sequence[str | None] | None = None, /
-    ) -> list[Prediction]:
-        """As `Predictor.waves`."""
-        answers: list[Prediction] = []
-        for first in range(0, len(waves), BATCH):
-            part = slice(first, first + BATCH)
-            with self._lock:
-                answers += self._predictor.waves(waves[part], texts and texts[part])
-        return answers
+from multimodal_ser.predict.predictor import Predictor
+from multimodal_ser.serve.turns import AT_ONCE, Turns, Work
 
 
 @dataclass(eq=False)
@@ -51,12 +29,13 @@ class Batcher:
 
     Args:
         predictor: answers lists of waveforms.
+        turns: who may use it.
         most: recordings in one call at most; 1 switches gathering off.
         wait: seconds that the first one waits for others.
     """
 
-    def __init__(self, predictor: Shared, most: int, wait: float) -> None:
-        self.predictor, self.most, self.wait = predictor, most, wait
+    def __init__(self, predictor: Predictor, turns: Turns, most: int, wait: float) -> None:
+        self.predictor, self.turns, self.most, self.wait = predictor, turns, most, wait
         self._waiting: list[_Item] = []
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "ser-network")
@@ -82,9 +61,8 @@ class Batcher:
         if self.most > 1 and len(self._waiting) < self.most:
             await asyncio.sleep(self.wait)
         while self._waiting:
-            batch, self._waiting = self._waiting[: self.most], self._waiting[self.most :]
-            batch = [item for item in batch if not item.answer.done()]  # whose client left
-            answers = await loop.run_in_executor(self._thread, self._answers, batch)
+            batch = self._next()
+            answers = await loop.run_in_executor(self._thread, self._in_turn, batch)
             for item, answer in zip(batch, answers, strict=True):
                 if item.answer.done():
                     continue
@@ -92,6 +70,23 @@ class Batcher:
                     item.answer.set_exception(answer)
                 else:
                     item.answer.set_result(answer)
+
+    def _next(self) -> list[_Item]:
+        """The next batch, of as much sound as passes in one turn; without those who have left."""
+        batch: list[_Item] = []
+        samples = 0
+        waiting = [item for item in self._waiting if not item.answer.done()]
+        for item in waiting[: self.most]:
+            samples += len(item.wave)
+            if batch and samples > AT_ONCE:
+                break
+            batch.append(item)
+        self._waiting = waiting[len(batch) :]
+        return batch
+
+    def _in_turn(self, batch: Sequence[_Item]) -> list[Prediction | Exception]:
+        with self.turns.turn(Work(math.inf)):
+            return self._answers(batch)
 
     def _answers(self, batch: Sequence[_Item]) -> list[Prediction | Exception]:
         if not batch:

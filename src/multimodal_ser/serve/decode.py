@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-import time
+from collections.abc import Callable
 
 import numpy as np
 import soundfile
@@ -17,6 +17,7 @@ from multimodal_ser.errors import AudioError
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
+from multimodal_ser.serve.turns import Pause
 
 ALLOWED = "wav, flac, ogg (Vorbis, Opus), mp3 or AIFF"
 _CHANNELS = 8
@@ -24,12 +25,17 @@ _RATE = 192_000
 _UNSTATED = 1 << 62  # libsndfile's word for a length that the header does not state
 
 
-def decode(data: bytes, settings: Settings) -> Wave:
+LONG = 60  # seconds beyond which a recording takes a place for long work
+
+
+def decode(data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]) -> Wave:
     """Decodes a recording that a stranger sent.
 
     Args:
         data: the file's bytes.
         settings: limits on length and time.
+        pause: the turn in which this is called; given away after every block.
+        lengthen: called where the recording turns out to be long.
 
     Returns:
         Samples of shape [time].
@@ -40,7 +46,7 @@ def decode(data: bytes, settings: Settings) -> Wave:
     _check_kind(data)
     try:
         _check_header(data, settings)
-        return _bounded(data, settings)
+        return _bounded(data, settings, pause, lengthen)
     except AudioError as error:
         raise RefusedError(422, _told(str(error))) from None
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError, OSError) as error:
@@ -76,9 +82,8 @@ def _check_header(data: bytes, settings: Settings) -> None:
         raise _too_long(frames / rate, settings)
 
 
-def _bounded(data: bytes, settings: Settings) -> Wave:
+def _bounded(data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]) -> Wave:
     """Decodes block by block, whatever the header says."""
-    deadline = time.monotonic() + settings.decode_seconds
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0
     blocks: list[Wave] = []
     for block in read_blocks(data):
@@ -86,7 +91,10 @@ def _bounded(data: bytes, settings: Settings) -> Wave:
         count += len(block)
         if count > most + 1:  # resampling may round up
             raise _too_long(count / SAMPLE_RATE, settings)
-        if time.monotonic() > deadline:
+        if count > LONG * SAMPLE_RATE:
+            lengthen()
+        pause()
+        if pause.spent > settings.decode_seconds:
             raise RefusedError(
                 422,
                 f"decoding took longer than {settings.decode_seconds:g} s; send a shorter "

@@ -1,14 +1,16 @@
-"""Around every request: headers that keep the page to itself, and a log line without content."""
+"""Around every request: only this server's own pages, headers that keep them so, and a log line."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from typing import Any
+from collections.abc import Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from multimodal_ser.serve.origins import check_origin
+from multimodal_ser.serve.refusals import RefusedError, body
 
 log = logging.getLogger("multimodal_ser.serve")
 
@@ -36,39 +38,21 @@ HEADERS = {
 }
 
 
-class JsonFormatter(logging.Formatter):
-    """Log records as one JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Writes time, level, logger and message; the fields of a request where it is one."""
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
 class Around:
     """Adds the headers and logs method, route, status and time: no names, no words, no addresses.
 
     A path that no route has is logged as ``unmatched``: it may be anything.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
+        self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status = time.perf_counter(), 0
 
         async def answered(message: Message) -> None:
             nonlocal status
@@ -80,9 +64,17 @@ class Around:
             await send(message)
 
         try:
+            check_origin(scope, self.hosts)
             await self.app(scope, receive, answered)
+        except RefusedError as error:
+            await body(error.status, str(error), error.headers)(scope, receive, answered)
+        except Exception:
+            if not status:
+                told = body(500, "the server failed; its log says why")
+                await told(scope, receive, answered)
+            raise
         finally:
-            self._log(scope, status, time.perf_counter() - began)
+            self._log(scope, status or 500, time.perf_counter() - began)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "unmatched"

@@ -16,16 +16,19 @@ from multimodal_ser.errors import SerError
 CODES = {
     400: "invalid_request",
     401: "unauthorized",
+    403: "foreign_origin",
     404: "not_found",
     405: "method_not_allowed",
     408: "upload_timeout",
     413: "too_large",
     415: "unsupported_media_type",
+    421: "foreign_host",
     422: "unreadable",
     429: "too_many_requests",
     499: "client_left",
     500: "internal_error",
     503: "stopping",
+    504: "deadline",
 }
 
 
@@ -42,10 +45,14 @@ class RefusedError(SerError):
         self.status, self.headers = status, dict(headers or {})
 
 
-def body(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def refusal(status: int, message: str) -> dict[str, dict[str, str]]:
     """The one shape that every error has."""
-    error = {"code": CODES.get(status, "error"), "message": message}
-    return JSONResponse({"error": error}, status, headers=dict(headers or {}))
+    return {"error": {"code": CODES.get(status, "error"), "message": message}}
+
+
+def body(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error as an answer."""
+    return JSONResponse(refusal(status, message), status, headers=dict(headers or {}))
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -77,7 +84,3 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     async def of_leaving(request: Request, error: ClientDisconnect) -> JSONResponse:
         return body(499, "the client closed the connection")
-
-    @app.exception_handler(Exception)
-    async def of_the_server(request: Request, error: Exception) -> JSONResponse:
-        return body(500, "the server failed; its log says why")

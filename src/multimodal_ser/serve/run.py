@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.serve.middleware import JsonFormatter
+from multimodal_ser.serve.connections import BACKLOG, Guarded
+from multimodal_ser.serve.log import log_json
 
 _LAST = 30  # seconds for running requests once told to stop
 
@@ -45,11 +45,8 @@ def run(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
     Raises:
         SerError: the address cannot be had.
     """
-    _log_json()
-    config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=_LAST, timeout_keep_alive=10, lifespan="on",
-    )  # fmt: skip
+    log_json()
+    config = _config(app, host=host, port=port, timeout_graceful_shutdown=_LAST)
     # uvicorn sends itself the signal again at the end; having stopped as told is a success.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -74,11 +71,8 @@ def serving(app: FastAPI) -> Iterator[str]:
     Yields:
         The address, such as ``http://127.0.0.1:40123``.
     """
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5
-    )
-    server = uvicorn.Server(config)
+    listening = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    server = uvicorn.Server(_config(app, timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     try:
@@ -91,8 +85,8 @@ def serving(app: FastAPI) -> Iterator[str]:
         listening.close()
 
 
-def _log_json() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it quotes what was sent
+def _config(app: FastAPI, **how: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, lifespan="on",
+        http=Guarded, ws="none", loop="asyncio", backlog=BACKLOG, timeout_keep_alive=10, **how,
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -11,6 +11,7 @@ from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from multimodal_ser.serve.admission import Arriving, Gate
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 
@@ -30,23 +31,20 @@ class Upload:
     text: str | None
 
 
-async def read_upload(request: Request, settings: Settings, text: str | None) -> Upload:
+async def read_upload(request: Request, gate: Gate, text: str | None) -> Upload:
     """Reads the body of a request, counting while it arrives.
 
     Args:
         request: whose body it is.
-        settings: the limits.
+        gate: the limits, and the places of those that arrive.
         text: words from the address, for bodies that are the recording itself.
 
     Raises:
-        RefusedError: 408, 413, 415 or 422.
+        RefusedError: 408, 413, 415, 422, 429 or 503.
     """
-    try:
-        upload = await asyncio.wait_for(_parsed(request, settings, text), settings.upload_seconds)
-    except asyncio.TimeoutError:
-        raise RefusedError(
-            408, f"the body did not arrive within {settings.upload_seconds:g} s; send it again"
-        ) from None
+    settings = gate.settings
+    with gate.arrive() as arriving:
+        upload = await _in_time(_parsed(request, gate, arriving, text), arriving, settings)
     if not upload.data:
         raise RefusedError(422, f"the recording is empty (0 bytes); {_ALLOWED}")
     if upload.text and len(upload.text) > settings.max_text:
@@ -56,25 +54,49 @@ async def read_upload(request: Request, settings: Settings, text: str | None) ->
     return upload
 
 
-async def _parsed(request: Request, settings: Settings, text: str | None) -> Upload:
+async def _in_time(
+    reading: Coroutine[None, None, Upload], arriving: Arriving, settings: Settings
+) -> Upload:
+    task, dropped = asyncio.create_task(reading), asyncio.create_task(arriving.dropped.wait())
+    try:
+        first = asyncio.FIRST_COMPLETED
+        await asyncio.wait({task, dropped}, timeout=settings.upload_seconds, return_when=first)
+        if task.done():
+            return task.result()
+        raise RefusedError(
+            408,
+            f"the body did not arrive within {settings.upload_seconds:g} s, or slower than those "
+            "of others; send it again",
+            {"Connection": "close"},
+        )
+    finally:
+        task.cancel()
+        dropped.cancel()
+
+
+async def _parsed(request: Request, gate: Gate, arriving: Arriving, text: str | None) -> Upload:
+    settings = gate.settings
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        stream = _limited(request, settings, settings.max_bytes + _FRAMING)
+        stream = _limited(request, gate, arriving, settings.max_bytes + _FRAMING)
         return await _form(request, stream, settings, text)
     if not kind.startswith(_RAW):
         raise RefusedError(415, f"Content-Type is {kind[:80] or 'missing'}; {_ALLOWED}")
-    stream = _limited(request, settings, settings.max_bytes)
+    stream = _limited(request, gate, arriving, settings.max_bytes)
     return Upload(b"".join([chunk async for chunk in stream]), text)
 
 
-async def _limited(request: Request, settings: Settings, most: int) -> AsyncGenerator[bytes, None]:
+async def _limited(
+    request: Request, gate: Gate, arriving: Arriving, most: int
+) -> AsyncGenerator[bytes, None]:
+    settings = gate.settings
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > most:
         raise _too_large(settings)
-    size = 0
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
+        arriving.add(len(chunk))
+        gate.check_room()
+        if arriving.size > most:
             raise _too_large(settings)
         yield chunk
 

@@ -1,0 +1,153 @@
+"""Sockets → requests: how many may be open, and how long a client may take for its part."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from multimodal_ser.serve.middleware import HEADERS
+from multimodal_ser.serve.refusals import refusal
+from multimodal_ser.serve.settings import Settings
+
+BACKLOG = 64  # connections that asyncio accepts before it looks at those it has
+
+
+class Doors:
+    """All open connections; who has been idle longest makes room for the next.
+
+    Attributes:
+        open: in the order in which they began to wait.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # a connection is an open file
+        self.most = min(settings.max_connections, max(8, files // 4))
+        self.open: dict[Guarded, None] = {}
+
+    def admit(self, new: Guarded) -> None:
+        """Takes a connection in, or refuses it where every other is at work."""
+        peer = new.peer
+        if sum(one.peer == peer for one in self.open) >= self.settings.max_per_client:
+            self._close_idle(peer)  # where none is idle, it counts among all
+        if len(self.open) >= self.most and not self._close_idle(None):
+            new.refuse(503, f"{len(self.open)} connections are open; try again in a second")
+            return
+        self.open[new] = None
+
+    def leave(self, old: Guarded) -> None:
+        """Forgets a connection that has ended."""
+        self.open.pop(old, None)
+
+    def _close_idle(self, peer: str | None) -> bool:
+        for one in self.open:
+            if one.idle and peer in (None, one.peer):
+                self.leave(one)
+                one.transport.abort()
+                return True
+        return False
+
+
+class Guarded(H11Protocol):
+    """uvicorn's protocol, with limits that it does not have.
+
+    A request's header must come within `header_seconds` of the connection's beginning or of its
+    first byte, and an answer must be taken within the same time; a body has its own time in
+    `read_upload`.
+    """
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], **how: Any
+    ) -> None:
+        super().__init__(config, server_state, app_state, **how)
+        self.doors: Doors = config.app.state.service.doors  # type: ignore[union-attr]
+        self.peer = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is at work: no whole header yet, or a client that does not read."""
+        at_work = self.cycle is not None and not self.cycle.response_complete
+        return not at_work or self.flow.write_paused
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins to wait for a header."""
+        super().connection_made(transport)
+        self.peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self._wait()
+        self.doors.admit(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Makes room."""
+        self._stop_waiting()
+        self.doors.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Looks whether the header is whole."""
+        super().data_received(data)
+        if not self.idle:
+            self._stop_waiting()
+        elif self._timer is None:
+            self._wait()
+
+    def on_response_complete(self) -> None:
+        """Does not wait for the rest of a body that nobody wants."""
+        super().on_response_complete()
+        if self in self.doors.open:  # idle from now on: behind those that have been so longer
+            self.doors.open[self] = self.doors.open.pop(self)
+        if self.conn.their_state is h11.SEND_BODY:
+            self._wait()
+
+    def pause_writing(self) -> None:
+        """Begins to wait for a client that does not take its answer."""
+        super().pause_writing()
+        self._wait()
+
+    def resume_writing(self) -> None:
+        """Goes on."""
+        super().resume_writing()
+        self._stop_waiting()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, in the shape of every error."""
+        self.refuse(400, msg)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answers without asking the application, and closes the connection."""
+        begun = self.cycle is not None and self.cycle.response_started
+        if begun and not self.cycle.response_complete:
+            self.transport.abort()  # one answer would stand in the midst of another
+            return
+        content = json.dumps(refusal(status, message)).encode()
+        head = {**HEADERS, "Content-Type": "application/json", "Connection": "close",
+                "Content-Length": str(len(content)), "Retry-After": "1"}  # fmt: skip
+        top = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        top += [f"{name}: {value}" for name, value in head.items()]
+        self.transport.write("\r\n".join([*top, "", ""]).encode() + content)
+        self.transport.close()
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._timer = self.loop.call_later(self.doors.settings.header_seconds, self._late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._timer = None
+        if self.flow.write_paused or self.conn.their_state is h11.SEND_BODY:
+            self.transport.abort()
+        elif self.idle and not self.transport.is_closing():
+            seconds = self.doors.settings.header_seconds
+            self.refuse(408, f"the request's header did not arrive within {seconds:g} s")

@@ -1,0 +1,191 @@
+"""Who computes next: one step of one request at a time, so short ones flow beside long ones."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.encoders.base import between_passes
+from multimodal_ser.predict.backend import Wave
+from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.speech import Samples
+from multimodal_ser.timeline.track import Word
+from multimodal_ser.timeline.words import Words
+
+AT_ONCE = 60 * SAMPLE_RATE  # samples that pass the network in one turn: about a second of a CPU
+_LOOK = 0.25  # seconds between two looks whether a waiting request is still wanted
+
+
+class Work:
+    """The computing that one request asks for.
+
+    Attributes:
+        spent: seconds that it has had.
+        unwanted: set when nobody waits for it any more.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.ends, self.limit = time.monotonic() + seconds, seconds
+        self.spent, self.unwanted = 0.0, False
+
+    def check(self) -> None:
+        """Stops what nobody waits for.
+
+        Raises:
+            RefusedError: 499 where the client has gone, 504 where the time is over.
+        """
+        if self.unwanted:
+            raise RefusedError(499, "the client closed the connection")
+        if time.monotonic() > self.ends:
+            raise late(self.limit)
+
+
+def late(limit: float) -> RefusedError:
+    """The refusal of a request whose time is over."""
+    return RefusedError(
+        504,
+        f"the request took longer than {limit:g} s, which is the most that is allowed; send a "
+        "shorter recording, or try again when the server has less to do",
+        {"Retry-After": "30"},
+    )
+
+
+class Turns:
+    """Gives turns: first to whoever came first, counting what each has had as if it came so later.
+
+    A request of many steps therefore steps back behind new ones after each, and still advances
+    while they come without end.
+    """
+
+    def __init__(self, places: int = 1) -> None:
+        self._free = places
+        self._changed = threading.Condition()
+        self._queue: list[tuple[float, int]] = []
+        self._numbers = count()
+
+    @contextmanager
+    def turn(self, work: Work) -> Iterator[Pause]:
+        """Waits for a turn and holds it; what it yields lets others have theirs in between.
+
+        Raises:
+            RefusedError: see `Work.check`.
+        """
+        pause = Pause(self, work)
+        pause.begin()
+        try:
+            yield pause
+        finally:
+            pause.end()
+
+    def take(self, work: Work) -> None:
+        """Waits for a turn."""
+        with self._changed:
+            ticket = (time.monotonic() + work.spent, next(self._numbers))
+            heapq.heappush(self._queue, ticket)
+            try:
+                while not (self._free and self._queue[0] == ticket):
+                    work.check()
+                    self._changed.wait(_LOOK)
+                work.check()
+                self._free -= 1
+            finally:
+                self._queue.remove(ticket)
+                heapq.heapify(self._queue)
+                self._changed.notify_all()
+
+    def give(self) -> None:
+        """Ends a turn."""
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
+
+
+class Pause:
+    """A turn that is held; calling it gives it away and waits for the next."""
+
+    def __init__(self, turns: Turns, work: Work) -> None:
+        self._turns, self._work = turns, work
+        self._began: float | None = None
+
+    def __call__(self, *_: object) -> None:
+        """Lets others have a turn.
+
+        Raises:
+            RefusedError: see `Work.check`.
+        """
+        self.end()
+        self.begin()
+
+    @property
+    def spent(self) -> float:
+        """Seconds of computing that the request has had."""
+        return self._work.spent
+
+    def begin(self) -> None:
+        """Waits for the turn."""
+        self._turns.take(self._work)
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        """Gives the turn away, where it is held."""
+        if self._began is not None:
+            self._work.spent += time.monotonic() - self._began
+            self._began = None
+            self._turns.give()
+
+
+class Patient:
+    """A predictor that pauses between the calls of its network, and is otherwise as it was."""
+
+    def __init__(self, predictor: Any, pause: Pause) -> None:
+        self._predictor, self._pause = predictor, pause
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._predictor, name)
+
+    def waves(
+        self, waves: Sequence[Wave], texts: Sequence[str | None] | None = None, /
+    ) -> list[Any]:
+        """As `Predictor.waves`, about a minute of sound at a time."""
+        answers: list[Any] = []
+        token = between_passes.set(self._pause)
+        try:
+            for first, last in _parts([len(wave) for wave in waves]):
+                if first:
+                    self._pause()
+                answers += self._predictor.waves(waves[first:last], texts and texts[first:last])
+        finally:
+            between_passes.reset(token)
+        return answers
+
+
+def pausing(words: Words, pause: Pause) -> Words:
+    """Recognises words with a pause before each piece of sound."""
+
+    def heard(samples: Samples) -> Sequence[Word]:
+        pause()
+        return words(samples)
+
+    return heard
+
+
+def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, last) of neighbours that fill a turn, one at least.
+
+    >>> list(_parts([AT_ONCE // 2, AT_ONCE // 2, 1, 2 * AT_ONCE, 1]))
+    [(0, 2), (2, 3), (3, 4), (4, 5)]
+    """
+    first, total = 0, 0
+    for place, length in enumerate(lengths):
+        if place > first and total + length > AT_ONCE:
+            yield first, place
+            first, total = place, 0
+        total += length
+    if lengths:
+        yield first, len(lengths)
