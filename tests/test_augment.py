@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from multimodal_ser.augment import augmented, band_limited, noisy, reverberated, speed
+from multimodal_ser.augment import (
+    augmented,
+    band_limited,
+    coded,
+    compressed,
+    cropped,
+    equalised,
+    noisy,
+    rebuilt,
+    reverberated,
+    speed,
+    telephone,
+    with_silence,
+)
 
 RATE = 16_000
 TIME = np.arange(RATE) / RATE
@@ -56,3 +69,56 @@ def test_a_seed_gives_the_same_recording_and_silence_stays_silent():
         wave = augmented(np.zeros(RATE, np.float32), np.random.default_rng(seed))
         assert wave.dtype == np.float32
         assert not wave.any()
+
+
+def test_a_microphone_changes_the_spectrum_smoothly_and_keeps_the_time():
+    click = np.zeros(RATE, np.float32)
+    click[8_000] = 1
+    changed = equalised(click, np.random.default_rng(0))
+    gain = 20 * np.log10(np.abs(np.fft.rfft(changed)))
+    assert 3 < np.ptp(gain[100:]) < 60
+    assert np.abs(np.diff(gain[1_000:])).max() < 0.1
+    assert np.abs(changed).argmax() == 8_000
+
+
+def test_compression_lessens_differences_of_loudness():
+    wave = tone(440) * np.linspace(0.1, 1, RATE, dtype=np.float32)
+    changed = compressed(wave, 0.6)
+    ratio = [power(w[-2_000:]) / power(w[:2_000]) for w in (wave, changed)]
+    assert ratio[1] < 0.5 * ratio[0]
+    assert np.abs(changed).max() == pytest.approx(np.abs(wave).max())
+
+
+def test_silence_and_pieces():
+    rng = np.random.default_rng(0)
+    wave = tone(440)
+    for _ in range(10):
+        wide = with_silence(wave, rng)
+        assert RATE <= len(wide) <= 5 * RATE
+        assert power(wide) * len(wide) == pytest.approx(power(wave) * RATE, rel=0.01)
+    assert len(cropped(wave, 0.25, rng)) == RATE // 4
+    assert len(cropped(wave, 2, rng)) == RATE
+
+
+def test_a_telephone_loses_what_lies_above_its_band():
+    lost = telephone(tone(6_000))
+    kept = telephone(tone(1_000))
+    assert power(lost) < 1e-4 * power(kept)
+
+
+def test_a_rebuilt_recording_keeps_its_spectrum_but_not_its_phase():
+    wave = tone(440) + 0.3 * tone(2_000)
+    made = rebuilt(wave, np.random.default_rng(0))
+    assert made.shape == wave.shape
+    peaks = np.argsort(np.abs(np.fft.rfft(made)))[-1]
+    assert abs(peaks - 440) <= 5
+    assert power(made) == pytest.approx(power(wave), rel=0.5)
+
+
+@pytest.mark.parametrize("kind", ["mp3", "opus"])
+def test_a_codec_keeps_what_is_heard(kind):
+    pytest.importorskip("av", reason="the extra 'video' is not installed")
+    heard = coded(tone(440), kind, 32_000)
+    assert abs(len(heard) - RATE) < 3_000
+    assert power(heard[:RATE]) == pytest.approx(power(tone(440)), rel=0.2)
+    assert abs(np.abs(np.fft.rfft(heard[:RATE])).argmax() - 440) <= 1

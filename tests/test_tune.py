@@ -11,6 +11,7 @@ from multimodal_ser.tune import (
     Clips,
     Tuned,
     choose_threshold,
+    lengthened,
     load_tuned,
     log_mels,
     predict,
@@ -162,3 +163,40 @@ def test_the_threshold_keeps_what_was_asked():
     assert right[confident >= threshold - 0.02].mean() < 0.9
     assert choose_threshold(probabilities, label, 0.5) == 0
     assert choose_threshold(probabilities, 1 - label * 0, 0.99) == confident.max()
+
+
+def probe() -> Tuned:
+    torch.manual_seed(1)
+    made = Tuned(encoder().cut(1), CLASSES, 3, about={"encoder": "made"}, linear=True)
+    torch.nn.init.normal_(made.centres)
+    return made.eval()
+
+
+def test_a_linear_probe_answers_alike_when_it_is_read_again(tmp_path):
+    made = probe()
+    save_tuned(made, tmp_path / "model.safetensors")
+    read = load_tuned(tmp_path / "model.safetensors")
+    batch = log_mels([clips().wave(0), clips().wave(1)])
+    pooled = read.pooled(*batch)
+    assert pooled.shape == (2, 3)
+    assert torch.equal(read.references, made.centres)
+    torch.testing.assert_close(read(*batch).logits, made(*batch).logits, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(read.answer(pooled).logits, read(*batch).logits)
+    assert (read.shortest, model().shortest) == (25_600, 0)
+
+
+def test_a_cut_encoder_gives_the_first_layers_of_the_whole():
+    whole, cut = encoder().eval(), encoder().eval()
+    cut.load_state_dict(whole.state_dict())
+    cut.cut(1)
+    batch = log_mels([clips().wave(0)])
+    assert len(cut(*batch)) == 1
+    torch.testing.assert_close(cut(*batch)[0], whole(*batch)[0])
+
+
+def test_short_recordings_are_said_again():
+    wave = clips().wave(0)
+    longer = lengthened(wave, 25_600)
+    assert 25_600 <= len(longer) < 25_600 + len(wave)
+    np.testing.assert_array_equal(longer[len(wave) : 2 * len(wave)], wave)
+    assert lengthened(wave, 0) is wave

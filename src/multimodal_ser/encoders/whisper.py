@@ -42,9 +42,9 @@ LEAST = N_FFT  # samples
 GROUP = 16  # windows that are encoded at a time
 
 
-def mel_filters(mels: int = N_MELS) -> np.ndarray:
-    """Slaney's mel filter bank of shape [201, mels] for 16 kHz, area-normalised, as Whisper's."""
-    freqs = np.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+def mel_filters(mels: int = N_MELS, n_fft: int = N_FFT) -> np.ndarray:
+    """Slaney's mel filter bank for 16 kHz, area-normalised, as Whisper's: [n_fft / 2 + 1, mels]."""
+    freqs = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)
     step, knee = 200.0 / 3, 1000.0
     log_step = np.log(6.4) / 27
 
@@ -116,7 +116,13 @@ class WhisperEncoder(nn.Module):
         self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
         self.positions = nn.Parameter(torch.zeros(steps, dim), requires_grad=False)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim)
+        self.norm: nn.Module = nn.LayerNorm(dim)
+
+    def cut(self, depth: int) -> WhisperEncoder:
+        """Keeps the first `depth` blocks alone, in place; the last norm goes with the others."""
+        if depth < len(self.blocks):
+            self.blocks, self.norm = self.blocks[:depth], nn.Identity()
+        return self
 
     def forward(self, mel: Tensor, lengths: Tensor) -> list[Tensor]:
         """Encodes a padded batch.
@@ -126,8 +132,8 @@ class WhisperEncoder(nn.Module):
             lengths: mel frames of each item, shape [batch].
 
         Returns:
-            The output of every block, each [batch, (frames + 1) // 2, dim]; the last one has the
-            final layer norm. Steps beyond (length + 1) // 2 are undefined.
+            The output of every block, each [batch, (frames + 1) // 2, dim]; that of the network's
+            last block has the final layer norm. Steps beyond (length + 1) // 2 are undefined.
         """
         steps = torch.arange(mel.shape[-1], device=mel.device)
         x = F.gelu(self.conv1(mel))
@@ -220,7 +226,7 @@ def load(
     weights = resolve(name, source, revision)
     state, heads = read_encoder(name, weights.file)
     network = _network(name, weights.file, state, heads)
-    depth, dim = len(network.blocks), network.norm.normalized_shape[0]
+    depth, dim = len(network.blocks), network.positions.shape[1]
     found = SIZES.get((dim, depth), name)
     if found != name:
         raise EncoderError(

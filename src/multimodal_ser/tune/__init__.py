@@ -2,7 +2,14 @@
 
 from multimodal_ser.tune.clips import Clips
 from multimodal_ser.tune.loop import choose_threshold, evaluate, predict, tune
-from multimodal_ser.tune.tuned import LONGEST, Tuned, load_tuned, log_mels, save_tuned
+from multimodal_ser.tune.tuned import (
+    LONGEST,
+    Tuned,
+    lengthened,
+    load_tuned,
+    log_mels,
+    save_tuned,
+)
 
 __all__ = [
     "LONGEST",
@@ -10,6 +17,7 @@ __all__ = [
     "Tuned",
     "choose_threshold",
     "evaluate",
+    "lengthened",
     "load_tuned",
     "log_mels",
     "predict",

@@ -1,4 +1,7 @@
-"""log-mel [B, mels, T] → logits [B, C], embedding [B, H]: encoder and head, in one file."""
+"""log-mel [B, mels, T] → logits [B, C], embedding [B, H]: encoder and head, in one file.
+
+The head is a network that was fine-tuned with the encoder, or a linear probe of a frozen one.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ from multimodal_ser.layers import Output, unit_power
 
 LAYERS = 3  # the encoder's last layers, side by side
 LONGEST = MAX_FRAMES * HOP  # samples
+SHORTEST = 25_600  # samples, 1.6 s: shorter canonical recordings are repeated
 LOUDEST = 1.3  # of the log-mel of speech that peaks near 0.5
 
 
@@ -46,6 +50,7 @@ class Tuned(nn.Module):
     least_confidence: Tensor
     mean: Tensor
     scale: Tensor
+    centres: Tensor
 
     def __init__(
         self,
@@ -55,19 +60,37 @@ class Tuned(nn.Module):
         dropout: float = 0.0,
         card: str = "",
         about: dict[str, Any] | None = None,
+        linear: bool = False,
     ) -> None:
+        """Makes a model whose head is not fitted yet.
+
+        Args:
+            encoder: with the blocks that are read and those before them.
+            classes: class names in their order.
+            hidden_dim: width of the embedding.
+            dropout: while the head learns; none in a linear one.
+            card: what a user must know.
+            about: what else its file says.
+            linear: a probe of the means alone, for canonical waveforms: a projection to the
+                embedding, and logits from there.
+        """
         super().__init__()
         self.classes, self.card, self.about = tuple(classes), card, about or {}
         self.encoder = encoder
-        width = 2 * min(LAYERS, len(encoder.blocks)) * encoder.positions.shape[1]
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-        self.head = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(width, hidden_dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-        )
+        self.linear = linear
+        width = min(LAYERS, len(encoder.blocks)) * encoder.positions.shape[1]
+        if linear:
+            self.head: nn.Module = nn.Linear(width, hidden_dim)
+            self.register_buffer("centres", torch.zeros(len(self.classes), hidden_dim))
+        else:
+            self.register_buffer("mean", torch.zeros(2 * width))
+            self.register_buffer("scale", torch.ones(2 * width))
+            self.head = nn.Sequential(
+                nn.Dropout(dropout),
+                nn.Linear(2 * width, hidden_dim),
+                nn.GELU(),
+                nn.Dropout(dropout),
+            )
         self.out = nn.Linear(hidden_dim, len(self.classes))
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("least_confidence", torch.tensor(0.0))
@@ -82,27 +105,56 @@ class Tuned(nn.Module):
         return self.answer(self.pooled(mel, lengths))
 
     def pooled(self, mel: Tensor, lengths: Tensor) -> Tensor:
-        """What the head reads, [B, 2 · layers · dim].
+        """What a channel shifts and the head reads, [B, V].
 
-        Statistics pooling (Snyder et al., 2018): mean and deviation over the real frames of the
-        last layers.
+        Of a fine-tuned model, statistics pooling (Snyder et al., 2018): mean and deviation over
+        the real frames of the last layers, V = 2 · layers · dim. Of a linear probe, the means
+        projected to the embedding, V = H.
         """
         frames = torch.cat(self.encoder(mel, lengths)[-LAYERS:], 2)
         steps = torch.arange(frames.shape[1], device=frames.device)
         mask = (steps < ((lengths + 1) // 2)[:, None]).to(frames.dtype)[..., None]
         count = mask.sum(1)
         mean = (frames * mask).sum(1) / count
+        if self.linear:
+            projected: Tensor = self.head(mean)
+            return projected
         variance = ((frames - mean[:, None]).square() * mask).sum(1) / count
         return torch.cat([mean, (variance + 1e-5).sqrt()], 1)
 
     def answer(self, pooled: Tensor) -> Output:
-        """The head alone, over vectors standardised as those of the untouched encoder were.
+        """What the head says of what it reads, [B, V].
 
-        A few of Whisper's features are hundreds of times larger than the rest, which a layer
-        norm alone would leave so.
+        A fine-tuned head reads vectors standardised as those of the untouched encoder were. A few
+        of Whisper's features are hundreds of times larger than the rest, which a layer norm alone
+        would leave so.
         """
+        if self.linear:
+            return Output(self.out(pooled) * self.temperature, pooled)
         embedding = self.head(unit_power((pooled - self.mean) * self.scale))
         return Output(self.out(embedding) * self.temperature, embedding)
+
+    @property
+    def references(self) -> Tensor:
+        """Where what the head reads lay in training, [N, V]: of each class, or of all together.
+
+        `predict.adaptation.channel_shift` compares the recordings of a channel with it.
+        """
+        return self.centres if self.linear else self.mean[None]
+
+    @property
+    def shortest(self) -> int:
+        """Samples to which shorter recordings are to be lengthened, see `lengthened`."""
+        return SHORTEST if self.linear else 0
+
+
+def lengthened(wave: NDArray[np.float32], least: int) -> NDArray[np.float32]:
+    """A recording [samples] that is said again and again until it lasts `least` samples.
+
+    A frozen encoder answers otherwise at its first positions than later, so single words would
+    seem unlike the sentences that the head learnt from.
+    """
+    return np.tile(wave, -(-least // max(1, len(wave)))) if len(wave) < least else wave
 
 
 def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tensor, Tensor]:
@@ -131,7 +183,7 @@ def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tens
 
 
 def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
-    """Writes encoder and head as one safetensors file, in half precision where asked.
+    """Writes encoder and head as one safetensors file, the encoder in half precision where asked.
 
     The header holds classes, sizes, card and `about`.
     """
@@ -139,11 +191,12 @@ def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
         "classes": list(model.classes),
         "hidden_dim": model.out.in_features,
         "heads": model.encoder.blocks[0].heads,
+        "linear": model.linear,
         "card": model.card,
         "about": model.about,
     }
     state = {
-        key: (value.half() if half and value.ndim else value).contiguous()
+        key: (value.half() if half and key.startswith("encoder.") else value).contiguous()
         for key, value in model.state_dict().items()
     }
     with written_aside(path) as partial:
@@ -164,12 +217,15 @@ def load_tuned(path: Path) -> Tuned:
         names = [key.split(".") for key in state if key.startswith("encoder.blocks.")]
         steps = len(state["encoder.positions"])
         encoder = WhisperEncoder(dim, header["heads"], len({n[2] for n in names}), mels, steps)
+        if "encoder.norm.weight" not in state:
+            encoder.norm = nn.Identity()
         model = Tuned(
             encoder,
             header["classes"],
             header["hidden_dim"],
             card=header["card"],
             about=header["about"],
+            linear=header.get("linear", False),
         )
         model.load_state_dict(state)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
