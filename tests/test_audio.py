@@ -8,9 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from made_sound import pitch, refused, tone, written
-from multimodal_ser.audio import SAMPLE_RATE, audio_hash, audio_info, read_audio
+from multimodal_ser.audio import (
+    SAMPLE_RATE,
+    audio_hash,
+    audio_info,
+    check_scale,
+    read_audio,
+    read_blocks,
+)
+from multimodal_ser.errors import AudioError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -93,6 +102,9 @@ def test_arrays_that_are_refused(tmp_path):
     refused(tone(), "allowed", sample_rate=0)
     refused(np.zeros((2, 16_000)), "transpose", sample_rate=16_000)
     refused(np.zeros((2, 2, 2)), "shape", sample_rate=16_000)
+    refused(tone(), "whole numbers", sample_rate="fast")
+    refused(np.array(["a.wav"]), "dtype", sample_rate=16_000)
+    refused(torch.zeros(9, dtype=torch.bfloat16), "numpy", sample_rate=16_000)
     refused(np.zeros(9, np.int64), "int64", sample_rate=16_000)
     refused(np.zeros(9, complex), "complex", sample_rate=16_000)
     refused(np.zeros(0), "0 samples", sample_rate=16_000)
@@ -123,7 +135,29 @@ def test_parts_that_do_not_exist(tmp_path, start, end):
     refused(written(tmp_path / "a.wav", tone(3.0)), "start=", start=start, end=end)
 
 
+def test_tensors_of_one_channel_with_a_gradient():
+    wave = torch.from_numpy(tone()).requires_grad_()
+    for given in (wave, wave[None], tone()[None]):
+        np.testing.assert_array_equal(read_audio(given, sample_rate=SAMPLE_RATE), tone())
+
+
+@pytest.mark.parametrize("scale", [3.0, 128.0, 32_768.0])
+def test_floats_of_another_scale_are_refused_everywhere_alike(tmp_path, scale):
+    loud = tone(level=0.9) * scale
+    path = written(tmp_path / "a.wav", loud, subtype="FLOAT")
+    for source, how in ((path, {}), (loud, {"sample_rate": SAMPLE_RATE})):
+        refused(source, "its samples reach", "divide them by their full scale", **how)
+        with pytest.raises(AudioError, match="its samples reach"):
+            list(read_blocks(source, **how))
+    with pytest.raises(AudioError, match="its samples reach"):
+        check_scale("a chunk", loud)
+    over = written(tmp_path / "b.wav", tone(level=1.9), subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(over), tone(level=1.9))  # as codecs overshoot
+
+
 def test_wrong_paths(tmp_path):
+    with pytest.raises(AudioError, match="cannot be a file's name"):
+        read_audio("x" * 5000 + ".wav")
     refused(tmp_path / "no.wav", "no such file", str(tmp_path))
     refused(tmp_path, "is a folder")
     (tmp_path / "empty.wav").touch()
@@ -154,13 +188,16 @@ def test_empty_and_not_finite(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.mp3", "vorbis.ogg", "opus.ogg"])
 @pytest.mark.parametrize("keep", [0.5, 0.95])
-def test_truncated(tmp_path, name, keep):
+def test_what_is_left_of_a_truncated_file_is_read_and_said(tmp_path, name, keep):
     noise = np.random.default_rng(0).normal(0, 0.1, 5 * SAMPLE_RATE)
     kind = {"subtype": name[:-4].upper()} if name.endswith("ogg") else {}
     path = written(tmp_path / name, noise, **kind)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
-    refused(path, "truncated")
+    told = []
+    samples = read_audio(path, warn=told.append)
+    assert (keep - 0.3) * 5 < len(samples) / SAMPLE_RATE < keep * 5 + 0.3
+    assert any(line.startswith(f"{name}: ") and "truncated" in line for line in told), told
 
 
 def test_streamed_headers_state_no_length(tmp_path):
@@ -184,7 +221,9 @@ def test_a_header_that_claims_hours_takes_no_memory(tmp_path):
     wav[40:44] = struct.pack("<I", 2_000_000_000)
     tracemalloc.start()
     for data in (bytes(flac), bytes(wav)):
-        refused(data, "truncated")
+        told = []
+        assert len(read_audio(data, warn=told.append)) == SAMPLE_RATE
+        assert "truncated" in told[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6

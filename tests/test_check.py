@@ -43,6 +43,7 @@ def faulty(folder: Path) -> list[Utterance]:
     (folder / "text.wav").write_text("This is no recording. " * 99)
     whole = write_sound(folder / "whole.wav", "whole").read_bytes()
     (folder / "header.wav").write_bytes(whole[:44])
+    (folder / "cut.wav").write_bytes(whole[:-100])
     (folder / "good.flac").touch()
     return [
         row(folder / "gone.wav"),
@@ -59,6 +60,7 @@ def faulty(folder: Path) -> list[Utterance]:
         write(folder / "good.flac", tone),
         write(folder / "again.wav", tone),
         write(folder / "rate.wav", 0.2 * np.sin(np.arange(48_000) / 20), 48_000),
+        row(folder / "cut.wav"),
     ]
 
 
@@ -75,6 +77,7 @@ def test_every_fault_is_found_and_none_ends_the_check(tmp_path: Path) -> None:
         ("quiet", "silent"),
         ("silent_too", "silent"),
         ("clipped", "clipped"),
+        ("cut", "length"),
         ("again", "duplicate"),
         ("rate", "rate"),
     ]
@@ -94,7 +97,7 @@ def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
 def test_limits_are_the_callers(tmp_path: Path) -> None:
     utterances = faulty(tmp_path)
     kinds = {kind for _, kind in problems(check(utterances, shortest=0, silence=-80, clipped=1))}
-    assert kinds == {"missing", "empty", "unreadable", "silent", "duplicate", "rate"}
+    assert kinds == {"missing", "empty", "unreadable", "length", "silent", "duplicate", "rate"}
     with pytest.raises(SerError, match="clipped=2"):
         check(utterances, clipped=2)
 

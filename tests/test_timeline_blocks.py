@@ -92,10 +92,12 @@ def test_what_is_no_sound_is_refused_as_elsewhere(tmp_path):
 def test_a_recording_cut_short_says_so_after_its_last_block(tmp_path):
     path = written(tmp_path / "a.flac", noise(40))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])
-    blocks = read_blocks(path)
+    told = []
+    blocks = read_blocks(path, warn=told.append)
     assert len(next(blocks)) >= 30 * SAMPLE_RATE
-    with pytest.raises(AudioError, match=r"truncated"):
-        list(blocks)
+    assert not told
+    assert sum(map(len, blocks)) > 0
+    assert any("truncated" in line for line in told)
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):

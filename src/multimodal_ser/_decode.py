@@ -1,40 +1,41 @@
 """The bytes of a file → mono float32 blocks at the file's own rate, through libsndfile or FFmpeg.
 
+libsndfile reads what it can, FFmpeg (extra ``video``) the rest. A header's word on the length is
+compared with what is there, never believed: files are read to their end.
+
 Only `audio` uses this; it adds arrays, the checks of the samples and the way to 16 kHz.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
+from multimodal_ser._container import Container
+from multimodal_ser._headers import joins, mp3_length
+from multimodal_ser._sndfile import Sndfile
+from multimodal_ser._sound import Samples, joined, to_rate
 from multimodal_ser._sources import (
     ALLOWED,
-    container_kind,
-    ends_within_ogg_page,
+    Where,
     located,
+    media_kind,
+    part,
     peek,
     refuse_text,
 )
 from multimodal_ser.errors import AudioError
 
-Samples: TypeAlias = npt.NDArray[np.float32]
-
 RATES = range(1_000, 1_000_001)
 _BLOCK = 1 << 18  # frames decoded at a time: a header's word is never trusted with memory
 _PAST_END = 0.5  # seconds that `end` may lie beyond the recording: annotations are rounded
-_CONTAINER_SLACK = 0.25  # seconds by which a container's stated duration may be wrong
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class AudioInfo:
     Attributes:
         sample_rate: frames a second as stored, Hz.
         channels: number of channels as stored.
-        frames: samples per channel as stored; an estimate for containers such as mp4.
+        frames: samples per channel by the header; counted, or 0, where it does not say.
         duration: seconds.
     """
 
@@ -54,41 +55,95 @@ class AudioInfo:
     duration: float
 
 
-def span(
-    name: str, start: float | None, end: float | None, rate: int, frames: int | None
-) -> tuple[int, int | None]:
-    """First and last frame of a part; `frames` is None where the length is unknown."""
-    first = round((start or 0.0) * rate)
+class Sound(Protocol):
+    """An open recording.
+
+    Attributes:
+        name: for messages.
+        rate: Hz.
+        channels: as stored.
+        claimed: samples per channel by its header; None where it does not say.
+        notes: what a user should know of it; complete once it was read to its end.
+    """
+
+    name: str
+    rate: int
+    channels: int
+    claimed: int | None
+    notes: list[str]
+
+    def blocks(self, first: int = 0) -> Iterator[Samples]:
+        """The sound from sample `first` on, to its end."""
+        ...
+
+    def close(self) -> None:
+        """Closes the file."""
+        ...
+
+
+def info(sound: Sound, count: bool) -> AudioInfo:
+    """Rate, channels and length by the header, or by decoding where `count` is wanted."""
+    frames = sound.claimed or 0
+    if sound.claimed is None and count:
+        frames = sum(len(block) for block in sound.blocks())
+    return AudioInfo(sound.rate, sound.channels, frames, frames / sound.rate)
+
+
+def read(sound: Sound, start: float | None, end: float | None) -> Samples:
+    """The sound from second `start` to second `end`; AudioError where they lie beyond it."""
+    first, last = edges(start, end, sound.rate)
+    found: list[Samples] = []
+    count = 0
+    for block in sound.blocks(first):
+        found.append(block)
+        count += len(block)
+        if last is not None and count >= last - first:
+            break
+    if (first and not count) or (
+        last is not None and first + count < last - _PAST_END * sound.rate
+    ):
+        held = (first + count) if count else (sound.claimed or 0)
+        raise beyond(sound.name, start, end, held / sound.rate)
+    return joined(found)[: None if last is None else last - first]
+
+
+def edges(start: float | None, end: float | None, rate: int) -> tuple[int, int | None]:
+    """First sample of a part, and its last one + 1, or None where it goes on to the end."""
     last = None if end is None or math.isinf(end) else round(end * rate)
-    if frames is None:
-        return first, last
+    return round((start or 0.0) * rate), last
+
+
+def span(
+    name: str, start: float | None, end: float | None, rate: int, frames: int
+) -> tuple[int, int]:
+    """First sample of a part and last + 1, of an array of `frames`."""
+    first, last = edges(start, end, rate)
     if (first and first >= frames) or (last and last > frames + _PAST_END * rate):
-        raise AudioError(
-            f"{name}: start={start}, end={end} s lie beyond its {frames / rate:.3f} s; "
-            "correct the times or the path"
-        )
+        raise beyond(name, start, end, frames / rate)
     return first, frames if last is None else min(last, frames)
 
 
-def to_mono(samples: Samples) -> Samples:
-    if samples.ndim == 1:
-        return samples
-    if samples.shape[1] == 1:
-        return samples[:, 0]
-    with np.errstate(invalid="ignore", over="ignore"):  # inf and NaN are refused by name later
-        return np.asarray(samples.mean(axis=1, dtype=np.float32))
+def beyond(name: str, start: float | None, end: float | None, held: float) -> AudioError:
+    """The error of a part that does not exist."""
+    return AudioError(
+        f"{name}: start={start}, end={end} s lie beyond its {held:.3f} s; "
+        "correct the times or the path"
+    )
 
 
 @contextmanager
-def opened(name: str, source: object) -> Iterator[_Sndfile | _Container]:
-    where = located(name, source)
+def opened(name: str, source: object) -> Iterator[Sound]:
+    """Opens a recording, whatever is in it; what libraries raise becomes an AudioError."""
     try:
+        where = located(name, source)
         head = peek(where, 0)
-        kind = container_kind(head)
         refuse_text(name, head)
-        sound = _Container(name, where, kind) if kind else _Sndfile(name, where)
-        with sound.file:
+        parts = joins(where, head)
+        sound = _Chain(name, where, parts) if len(parts) > 1 else _single(name, where)
+        try:
             yield sound
+        finally:
+            sound.close()
     except _library_errors() as error:
         # soundfile puts the path before what libsndfile says; only the latter is news.
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
@@ -98,163 +153,71 @@ def opened(name: str, source: object) -> Iterator[_Sndfile | _Container]:
         ) from error
 
 
+def _single(name: str, where: Where) -> Sound:
+    """One recording: by libsndfile where that can, else by FFmpeg."""
+    if media_kind(peek(where, 0)):
+        return Container(name, where)
+    stated, more = mp3_length(where)
+    if more:  # libsndfile stops where the first mp3 ends
+        return Container(name, where)
+    try:
+        return Sndfile(name, where, stated)
+    except (soundfile.SoundFileError, TypeError) as error:
+        try:
+            return Container(name, where)
+        except _failures():
+            raise error from None  # libsndfile's reason: FFmpeg's are about guesses
+
+
 def _library_errors() -> tuple[type[BaseException], ...]:
     plain = (RuntimeError, ValueError, TypeError, OSError, EOFError, soundfile.SoundFileError)
     av = sys.modules.get("av")  # absent as long as no container was opened
     return (*plain, av.FFmpegError) if av else plain
 
 
-def _joined(blocks: Iterable[Samples]) -> Samples:
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
+def _failures() -> tuple[type[BaseException], ...]:
+    return (AudioError, *_library_errors())
 
 
-def _cut_short(name: str, decoded: float, claimed: float, unit: str) -> AudioError:
-    return AudioError(
-        f"{name}: is truncated: its header claims {claimed:.10g} {unit}, it holds {decoded:.10g}; "
-        "fetch it again"
-    )
+class _Chain:
+    """Recordings that stand one after another in a file, such as an Ogg file made by `cat`."""
 
+    def __init__(self, name: str, where: Where, parts: Sequence[tuple[int, int]]) -> None:
+        self.name, self.where, self.parts = name, where, parts
+        with self._opened(0) as first:
+            self.rate, self.channels = first.rate, first.channels
+        self.claimed: int | None = None
+        self.notes = [f"holds {len(parts)} recordings one after another; all are read"]
 
-class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
-    """soundfile seeks after every read to where the header says, which fails if that is wrong."""
+    def close(self) -> None:
+        """Each recording is closed once it is read."""
 
-    def seekable(self) -> bool:
-        return False
-
-
-class _Sndfile:
-    """A file that libsndfile reads."""
-
-    def __init__(self, name: str, where: Path | io.BytesIO) -> None:
-        self.name, self.where = name, where
-        self.file = _ForwardFile(where)
-        self.rate: int = self.file.samplerate
-        self._check_header()
-        stated = self.file.frames < 1 << 62 and (self.file.format != "MP3" or self._counts_frames())
-        self.frames: int | None = self.file.frames if stated else None
-
-    @property
-    def info(self) -> AudioInfo:
-        frames = len(self.read(None, None)) if self.frames is None else self.frames
-        return AudioInfo(self.rate, self.file.channels, frames, frames / self.rate)
-
-    def _check_header(self) -> None:
-        """A size beyond the end is quietly corrected by libsndfile; its log tells."""
-        log = self.file.extra_info
-        for claimed, held in re.findall(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", log):
-            # Writers to a pipe cannot know the size: they leave 0 or the greatest number.
-            if int(held) < int(claimed) < 0x7FFF0000:
-                raise _cut_short(self.name, int(held), int(claimed), "bytes")
-        if self.file.format == "OGG" and ends_within_ogg_page(self.where):
-            raise AudioError(f"{self.name}: is truncated within its last page; fetch it again")
-
-    def _counts_frames(self) -> bool:
-        """Whether an mp3 states its length; else libsndfile guesses it from the first bit rate."""
-        head = peek(self.where, 0)
-        if head[:3] == b"ID3":
-            size = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
-            head = peek(self.where, 10 + size)
-        return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
-
-    def read(self, start: float | None, end: float | None) -> Samples:
-        first, last = span(self.name, start, end, self.rate, self.frames)
-        if self.frames is None:
-            mono = _joined(self._blocks(last))
-            first, last = span(self.name, start, end, self.rate, len(mono))
-            return mono[first:last]
-        self.file.seek(first)
-        mono = _joined(self._blocks(self.frames if last is None else last - first))
-        if last is not None and len(mono) < last - first:
-            raise _cut_short(self.name, first + len(mono), self.frames, "samples")
-        return mono
-
-    def blocks(self) -> Iterator[Samples]:
-        """The whole recording, a few seconds at a time."""
-        count = 0
-        if self.frames is not None:
-            self.file.seek(0)  # as `read` does: some decoders then differ in the last bit
-        for block in self._blocks(self.frames):
-            count += len(block)
-            yield block
-        if self.frames is not None and count < self.frames:
-            raise _cut_short(self.name, count, self.frames, "samples")
-
-    def _blocks(self, frames: int | None) -> Iterator[Samples]:
-        left = frames
-        while left is None or left > 0:
-            size = _BLOCK if left is None else min(left, _BLOCK)
-            block = to_mono(self.file.read(size, dtype="float32", always_2d=True))
-            if not len(block):
-                return
-            yield block
-            left = None if left is None else left - len(block)
-
-
-class _Container:
-    """The first sound track of a file that FFmpeg reads."""
-
-    def __init__(self, name: str, where: Path | io.BytesIO, kind: str) -> None:
+    @contextmanager
+    def _opened(self, number: int) -> Iterator[Sound]:
+        sound = _single(self.name, part(self.where, *self.parts[number]))
         try:
-            import av
-        except ImportError as error:
-            raise AudioError(
-                f"{name}: is a video or mp4 container; reading it needs "
-                "`pip install 'multimodal-ser[video]'`"
-            ) from error
-        self.name = name
-        self.file: Any = av.open(str(where) if isinstance(where, Path) else where, format=kind)
-        if not self.file.streams.audio:
-            raise AudioError(f"{name}: has no sound track")
-        self.stream: Any = self.file.streams.audio[0]
-        self.rate: int = self.stream.rate
-        stated: Any = self.stream.duration
-        self.frames: int | None = (
-            round(stated * self.stream.time_base * self.rate) if stated else None
-        )
+            yield sound
+        finally:
+            sound.close()
 
-    @property
-    def info(self) -> AudioInfo:
-        whole = (self.file.duration or 0) / 1e6  # the container's own, in microseconds
-        frames = round(whole * self.rate) if self.frames is None else self.frames
-        return AudioInfo(self.rate, self.stream.channels, frames, frames / self.rate)
-
-    def read(self, start: float | None, end: float | None) -> Samples:
-        first, last = span(self.name, start, end, self.rate, self.info.frames or None)
-        stop = self.frames if end is None else last
-        blocks = []
-        for at, block in self._decoded(first):
-            blocks.append(block[max(0, first - at) : None if stop is None else max(0, stop - at)])
-            if stop is not None and at + len(block) >= stop:
-                break
-        mono = _joined(blocks)
-        slack = _CONTAINER_SLACK * self.rate
-        if self.frames is not None and stop is not None and len(mono) < stop - first - slack:
-            raise _cut_short(self.name, first + len(mono), self.frames, "samples")
-        return mono
-
-    def blocks(self) -> Iterator[Samples]:
-        """The whole recording, a frame of the codec at a time."""
-        count = 0
-        for at, block in self._decoded(0):
-            held = len(block) if self.frames is None else max(0, self.frames - at)
-            count = at + min(len(block), held)
-            yield block[:held]
-        if self.frames is not None and count < self.frames - _CONTAINER_SLACK * self.rate:
-            raise _cut_short(self.name, count, self.frames, "samples")
-
-    def _decoded(self, first: int) -> Iterator[tuple[int, Samples]]:
-        """Blocks from `first` or before it on, and where each begins, in frames."""
-        import av
-
-        origin = next((frame.time for frame in self.file.decode(self.stream)), None) or 0.0
-        # Decoders need some sound ahead before theirs is right.
-        ahead = max(0.0, first / self.rate - 0.2)
-        self.file.seek(int((origin + ahead) / self.stream.time_base), stream=self.stream)
-        planar, at = av.AudioResampler(format="fltp"), -1
-        for frame in self.file.decode(self.stream):
-            if at < 0:
-                at = max(0, round(((frame.time or 0.0) - origin) * self.rate))
-            for part in planar.resample(frame):
-                block = to_mono(np.asarray(part.to_ndarray().T, np.float32))
-                yield at, block
+    def blocks(self, first: int = 0) -> Iterator[Samples]:
+        """The sound of all recordings from sample `first` on, at the first one's rate."""
+        at = 0
+        for number in range(len(self.parts)):
+            for block in self._one(number):
+                if at + len(block) > first:
+                    yield block[max(0, first - at) :]
                 at += len(block)
+
+    def _one(self, number: int) -> Iterator[Samples]:
+        try:
+            with self._opened(number) as sound:
+                convert = to_rate(sound.rate, self.rate)
+                for block in sound.blocks():
+                    yield convert(block, False)
+                yield convert(np.zeros(0, np.float32), True)
+                self.notes += [note for note in sound.notes if note not in self.notes]
+        except _failures() as error:
+            if not number:
+                raise
+            self.notes.append(f"recording {number + 1} in it cannot be read ({error})")

@@ -1,30 +1,59 @@
 """A path, bytes or file object → the place a decoder reads, and what its first bytes say it is.
 
-Only `_decode` uses this.
+Only `_decode` and `_container` use this.
 """
 
 from __future__ import annotations
 
 import io
+import mmap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 from multimodal_ser.errors import AudioError
 
+Where: TypeAlias = "Path | io.BytesIO"
+
 _OGG_PAGE = 27 + 255 + 255 * 255  # the longest, in bytes
 _LFS = b"version https://git-lfs.github.com/spec/"
-ALLOWED = "wav, flac, mp3, ogg, AIFF; with the extra 'video' also mp4, m4a, mov, mkv, webm, avi"
+ALLOWED = (
+    "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' (`pip install "
+    "'multimodal-ser[video]'`) all that FFmpeg reads, such as mp4, m4a, mov, mkv, webm, avi, ts, "
+    "flv, wma, wmv, aac, ac3, amr, gsm"
+)
+# What FFmpeg alone reads, by its first bytes. The names serve messages: FFmpeg looks by itself.
+_MEDIA: dict[str, Callable[[bytes], bool]] = {
+    "an MP4, M4A or QuickTime file": lambda head: head[4:8]
+    in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof"),
+    "a Matroska or WebM file": lambda head: head[:4] == b"\x1aE\xdf\xa3",
+    "an AVI file": lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ",
+    "a WMA, WMV or ASF file": lambda head: head[:4] == b"\x30\x26\xb2\x75",
+    "an FLV file": lambda head: head[:4] == b"FLV\x01",
+    "an MPEG transport stream": lambda head: any(
+        all(head[first + step * n : first + step * n + 1] == b"\x47" for n in range(4))
+        for first, step in ((0, 188), (4, 192), (0, 204))
+    ),
+    "an MPEG program stream": lambda head: head[:4] == b"\0\0\x01\xba",
+    "AMR speech": lambda head: head[:5] == b"#!AMR",
+    "AAC (ADTS)": lambda head: head[:1] == b"\xff" and head[1:2] in b"\xf0\xf1\xf8\xf9",
+    "AC-3": lambda head: head[:2] == b"\x0b\x77",
+    "DTS": lambda head: head[:4] == b"\x7f\xfe\x80\x01",
+    "raw GSM 06.10": lambda head: len(head) >= 99 and all(b >> 4 == 0xD for b in head[:99:33]),
+    "RealMedia": lambda head: head[:4] in (b".RMF", b".ra\xfd"),
+    "WavPack": lambda head: head[:4] == b"wvpk",
+    "Monkey's Audio": lambda head: head[:4] == b"MAC ",
+    "True Audio": lambda head: head[:4] == b"TTA1",
+    "Musepack": lambda head: head[:4] == b"MPCK" or head[:3] == b"MP+",
+}  # fmt: skip
 
 
-def located(name: str, source: object) -> Path | io.BytesIO:
+def located(name: str, source: object) -> Where:
     """An absolute path that is a file, or the bytes: no other scheme can reach a decoder."""
     if isinstance(source, str | Path):
         path = Path(source).absolute()
-        if path.is_dir():
-            raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
-        if not path.is_file():
-            raise AudioError(f"{name}: no such file; looked for {path}")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
+        _require_file(name, path)
         return path
     data = source.read() if hasattr(source, "read") else source
     if not isinstance(data, bytes):
@@ -37,36 +66,86 @@ def located(name: str, source: object) -> Path | io.BytesIO:
     return io.BytesIO(data)
 
 
-def peek(where: Path | io.BytesIO, offset: int, size: int = 4096) -> bytes:
+def _require_file(name: str, path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
+        if not path.is_file():
+            raise AudioError(f"{name}: no such file; looked for {path}")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{name[:80]}: cannot be a file's name ({reason})") from error
+
+
+@contextmanager
+def content(where: Where) -> Iterator[memoryview | mmap.mmap]:
+    """All bytes, to look at without a copy."""
+    if isinstance(where, io.BytesIO):
+        with where.getbuffer() as view:
+            yield view
+        return
+    with where.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        yield view
+
+
+def peek(where: Where, offset: int, size: int = 4096) -> bytes:
     """`size` bytes from `offset` on, which counts from the end where it is negative."""
-    with (
-        io.BytesIO(where.getvalue()) if isinstance(where, io.BytesIO) else where.open("rb") as file
-    ):
-        length = file.seek(0, io.SEEK_END)
-        file.seek(max(0, offset + length if offset < 0 else offset))
-        return file.read(size)
+    with content(where) as view:
+        first = max(0, offset + len(view) if offset < 0 else offset)
+        return bytes(view[first : first + size])
 
 
-def ends_within_ogg_page(where: Path | io.BytesIO) -> bool:
+def part(where: Where, first: int, last: int) -> io.BytesIO:
+    """The bytes from `first` to `last`, copied."""
+    with content(where) as view:
+        return io.BytesIO(bytes(view[first:last]))
+
+
+def ends_within_ogg_page(where: Where) -> bool:
+    """Whether an Ogg file stops in the middle of a page."""
     tail = peek(where, -_OGG_PAGE, _OGG_PAGE)
     page = tail[tail.rfind(b"OggS") :]
     header = 27 + (page[26] if len(page) > 26 else 1)
     return len(page) < header + sum(page[27:header])
 
 
-def container_kind(head: bytes) -> str | None:
-    """The name of FFmpeg's reader: named, so that no playlist can lead it to other files."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return "mov"
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return "matroska"
-    return "avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
+def media_kind(head: bytes) -> str | None:
+    """What FFmpeg alone reads, in words; None where libsndfile is to try first."""
+    return next((name for name, fits in _MEDIA.items() if fits(head)), None)
 
 
 def refuse_text(name: str, head: bytes) -> None:
+    """Raises AudioError for text and for Git LFS pointers."""
     if head.startswith(_LFS):
         raise AudioError(
             f"{name}: is a Git LFS pointer, not the sound itself; run `git lfs pull` in its folder"
         )
-    if head.isascii() and not any(byte < 9 for byte in head):
+    if head.isascii() and not any(byte < 9 for byte in head) and not head.startswith(b"#!AMR"):
         raise AudioError(f"{name}: is text, not audio; allowed: {ALLOWED}")
+
+
+class Patched:
+    """A binary file some of whose bytes read as others; nothing is copied or written."""
+
+    def __init__(self, file: BinaryIO, bytes_at: Mapping[int, bytes]) -> None:
+        self.file, self.bytes_at = file, bytes_at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As of a file."""
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As of a file."""
+        return self.file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        """As of a file, with the other bytes."""
+        start = self.file.tell()
+        data = bytearray(self.file.read(size))
+        for at, wanted in self.bytes_at.items():
+            for place, byte in enumerate(wanted, at - start):
+                if 0 <= place < len(data):
+                    data[place] = byte
+        return bytes(data)

@@ -1,15 +1,19 @@
 """Any source → mono float32 at 16 kHz: files, file objects, bytes and arrays.
 
 libsndfile reads wav, flac, mp3, ogg and AIFF; `av` (extra ``video``) reads the sound of mp4, m4a,
-mov, mkv, webm and avi. What is inside decides, not the name's ending. Whatever goes wrong is an
-`AudioError` whose message starts with the file's name.
+mov, mkv, webm, avi and whatever else FFmpeg reads. What is inside decides, not the name's ending.
+Second 5 of the result is second 5 of the file as a player shows it: where a video has no sound
+yet, the result is silent. Files are read to their end, whatever their headers claim; where both
+differ, a warning says so. What cannot be read is an `AudioError` whose message starts with the
+file's name.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -17,12 +21,18 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from multimodal_ser._decode import RATES, AudioInfo, Samples, opened, span, to_mono
+from multimodal_ser import _decode
+from multimodal_ser._decode import RATES, AudioInfo, Sound, opened, span
+from multimodal_ser._sound import Samples, to_mono
 from multimodal_ser.errors import AudioError
 
 SAMPLE_RATE = 16_000
 Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
 
+OVER = 2.0  # beyond full scale, codecs and resamplers overshoot; more is another scale
+Warn: TypeAlias = Callable[[str], None]
+
+log = logging.getLogger(__name__)
 _MAX_CHANNELS = 64
 _BLOCK_SECONDS = 30
 
@@ -33,23 +43,26 @@ def read_audio(
     sample_rate: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    warn: Warn = log.warning,
 ) -> Samples:
     """Reads a recording, or a part of it, as mono float32 at 16 kHz.
 
     Args:
-        source: path, bytes, binary file object, or an array [samples] or [samples, channels].
-            Integer arrays (8, 16, 32 bits) are scaled to ±1, floats are kept as they are.
+        source: path, bytes, binary file object, or an array or tensor [samples], [samples,
+            channels] or [1, samples]. Integer arrays (8, 16, 32 bits) are scaled to ±1; floats
+            are kept as they are and refused beyond ±2, which is another scale.
         sample_rate: rate of an array in Hz; needed for arrays, not allowed for the rest, whose
             header states it.
         start: where to begin, in seconds; None is the beginning.
         end: where to stop, in seconds; None is the end. It may lie up to half a second beyond.
+        warn: called with what a user should know, such as a header that claims another length.
 
     Returns:
         Samples of shape [time], the mean of all channels.
 
     Raises:
-        AudioError: the source is missing, is no audio, is empty, truncated or not finite, or
-            `start` and `end` do not lie within it.
+        AudioError: the source is missing, is no audio, is empty or not finite, or `start` and
+            `end` do not lie within it.
     """
     name = _name(source)
     _check_span(name, start, end)
@@ -58,15 +71,18 @@ def read_audio(
     else:
         _refuse_rate(name, sample_rate)
         with opened(name, source) as sound:
-            mono, rate = sound.read(start, end), sound.rate
+            mono, rate = _decode.read(sound, start, end), sound.rate
+            _tell(sound, warn)
     if not len(mono):
         after = f" after {start:g} s" if start else ""
         raise AudioError(f"{name}: holds no sound{after} (0 samples)")
-    _refuse_infinite(name, mono)
+    check_scale(name, mono)
     return _resample(name, mono, rate)
 
 
-def read_blocks(source: Source, *, sample_rate: int | None = None) -> Iterator[Samples]:
+def read_blocks(
+    source: Source, *, sample_rate: int | None = None, warn: Warn = log.warning
+) -> Iterator[Samples]:
     """Reads a recording of any length as mono float32 at 16 kHz, about half a minute at a time.
 
     The blocks one after the other are what `read_audio` returns, in bounded memory.
@@ -74,12 +90,13 @@ def read_blocks(source: Source, *, sample_rate: int | None = None) -> Iterator[S
     Args:
         source: as for `read_audio`.
         sample_rate: as for `read_audio`.
+        warn: as for `read_audio`; called after the last block.
 
     Yields:
         Samples of shape [time], never empty.
 
     Raises:
-        AudioError: as `read_audio`; a recording that is cut short says so after its last block.
+        AudioError: as `read_audio`, as soon as a block shows it.
     """
     name = _name(source)
     if hasattr(source, "__array__"):
@@ -91,19 +108,21 @@ def read_blocks(source: Source, *, sample_rate: int | None = None) -> Iterator[S
     _refuse_rate(name, sample_rate)
     with opened(name, source) as sound:
         yield from _joined_blocks(_resampled(name, sound.blocks(), sound.rate))
+        _tell(sound, warn)
 
 
-def audio_info(path: str | Path | bytes | BinaryIO) -> AudioInfo:
-    """Reads rate, channels and length without decoding.
+def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> AudioInfo:
+    """Reads rate, channels and length from the header.
 
     Args:
         path: path, bytes or binary file object.
+        count: decode where the header does not state the length; it is 0 otherwise.
 
     Raises:
         AudioError: as in `read_audio`, as far as the header shows it.
     """
     with opened(_name(path), path) as sound:
-        return sound.info
+        return _decode.info(sound, count)
 
 
 def audio_hash(samples: npt.NDArray[Any]) -> str:
@@ -131,10 +150,30 @@ def _refuse_rate(name: str, sample_rate: int | None) -> None:
         raise AudioError(f"{name}: sample_rate={sample_rate} was given, but it is for arrays only")
 
 
-def _refuse_infinite(name: str, mono: Samples) -> None:
-    if not np.isfinite(mono).all():
+def _tell(sound: Sound, warn: Warn) -> None:
+    for note in sound.notes:
+        warn(f"{sound.name}: {note}")
+
+
+def check_scale(name: str, samples: npt.NDArray[Any]) -> None:
+    """Refuses sound that is not of full scale ±1: the one rule for files, arrays and streams.
+
+    Args:
+        name: whose it is, for the message.
+        samples: floats of any shape.
+
+    Raises:
+        AudioError: a sample is not finite, or beyond ±2.
+    """
+    peak = float(np.abs(samples).max(initial=0))  # NaN where there is one
+    if not math.isfinite(peak):
         raise AudioError(
             f"{name}: holds NaN or infinite samples; repair or leave out the recording"
+        )
+    if peak > OVER:
+        raise AudioError(
+            f"{name}: its samples reach ±{peak:g}; allowed: floats of ±1 (up to ±{OVER:g} where "
+            "a codec overshoots); divide them by their full scale, which is 32768 for 16 bits"
         )
 
 
@@ -149,19 +188,33 @@ def _cut_array(
 ) -> tuple[Samples, int]:
     if rate is None:
         raise AudioError(f"{name}: an array does not know its rate; pass sample_rate= in Hz")
-    if isinstance(rate, bool) or rate != int(rate):
-        raise AudioError(f"{name}: sample_rate={rate!r}; allowed: whole numbers of Hz")
-    array = np.asarray(source)
+    array = _as_array(name, source)
+    _check_rate(name, rate)
+    first, last = span(name, start, end, int(rate), len(array))
+    return to_mono(_scaled(name, array[first:last])), int(rate)
+
+
+def _as_array(name: str, source: object) -> npt.NDArray[Any]:
+    """[samples] or [samples, channels]; a tensor of one channel may be [1, samples]."""
+    try:
+        array: npt.NDArray[Any] = np.asarray(
+            source.detach().cpu() if hasattr(source, "detach") else source
+        )
+    except (TypeError, ValueError, RuntimeError) as error:  # such as bfloat16
+        raise AudioError(
+            f"{name}: is no array that numpy can hold ({error}); pass float32 samples"
+        ) from error
     if array.ndim not in (1, 2):
         raise AudioError(
             f"{name}: has shape {array.shape}; allowed: [samples] or [samples, channels]"
         )
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]
     if array.ndim == 2 and array.shape[1] > min(_MAX_CHANNELS, max(array.shape[0], 2)):
         raise AudioError(
             f"{name}: has shape {array.shape}, read as [samples, channels]; transpose it"
         )
-    first, last = span(name, start, end, int(rate), len(array))
-    return to_mono(_scaled(name, array[first:last])), int(rate)
+    return array
 
 
 def _scaled(name: str, array: npt.NDArray[Any]) -> Samples:
@@ -179,7 +232,13 @@ def _scaled(name: str, array: npt.NDArray[Any]) -> Samples:
     return (centred / full).astype(np.float32)
 
 
-def _check_rate(name: str, rate: int) -> None:
+def _check_rate(name: str, rate: object) -> None:
+    try:
+        whole = not isinstance(rate, bool) and rate == int(rate)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise AudioError(f"{name}: sample_rate={rate!r}; allowed: whole numbers of Hz")
     if rate not in RATES:
         raise AudioError(f"{name}: has a rate of {rate} Hz; allowed: {RATES[0]} to {RATES[-1]} Hz")
 
@@ -202,7 +261,7 @@ def _resampled(name: str, blocks: Iterable[Samples], rate: int) -> Iterator[Samp
     stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
     read = given = 0
     for block in blocks:
-        _refuse_infinite(name, block)
+        check_scale(name, block)
         out = block if rate == SAMPLE_RATE else stream.resample_chunk(block)
         read, given = read + len(block), given + len(out)
         yield out

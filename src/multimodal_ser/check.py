@@ -23,6 +23,7 @@ PROBLEMS = {
     "missing": "no file where the manifest says",
     "empty": "no samples",
     "unreadable": "cannot be decoded",
+    "length": "the file and its header disagree on how much sound there is",
     "too short": "shorter than `shortest`",
     "silent": "peak below `silence`",
     "clipped": "more than the share `clipped` of its samples at full scale",
@@ -98,7 +99,7 @@ def check(
 
 def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _Heard:
     path = Path(row.audio or "")
-    rate = None
+    rate, told = None, list[str]()
     try:
         if reason := fault(path):
             problem = _FAULTS.get(reason, "unreadable")
@@ -107,10 +108,11 @@ def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _H
         rate = info.sample_rate
         if info.frames == 0:
             return _Heard([Finding(row.id, "empty", f"{path}: 0 samples")], rate)
-        samples = read_audio(path, start=row.start, end=row.end)
+        samples = read_audio(path, start=row.start, end=row.end, warn=told.append)
     except (AudioError, OSError) as error:
         return _Heard([Finding(row.id, "unreadable", str(error))], rate)
-    findings = _judge(row.id, samples, shortest, silence, clipped)
+    findings = [Finding(row.id, "length", note) for note in told]
+    findings += _judge(row.id, samples, shortest, silence, clipped)
     # All silences of one length are alike, and no sign of a recording that stands twice.
     silent = any(finding.problem == "silent" for finding in findings)
     return _Heard(findings, rate, "" if silent else audio_hash(samples))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import glob
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal_ser.errors import SerError
 
 STDIN = "-"
+_SHOWN = 10
+log = logging.getLogger(__name__)
 ENDINGS = (
-    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".w64",
-    ".mp4", ".m4a", ".mov", ".mkv", ".webm", ".avi",
+    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd",
+    ".w64", ".rf64", ".caf", ".voc", ".sph", ".gsm", ".amr", ".awb", ".aac", ".ac3", ".eac3",
+    ".m4a", ".m4b", ".mp2", ".mka", ".weba", ".wma", ".spx", ".wv", ".tta", ".ape", ".mpc", ".dts",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv",
+    ".f4v", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv", ".mxf", ".nut", ".wtv", ".rm",
 )  # fmt: skip
 
 
@@ -40,7 +46,11 @@ def find_recordings(names: Sequence[str]) -> list[str]:
 def _inside(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        return [str(file) for file in sorted(path.rglob("*")) if _sounds(file)]
+        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        found = [str(file) for file in files if _sounds(file)]
+        hidden = {file for file in files if file.name.startswith(".")}
+        _tell_passed_over(path, [f for f in files if not (_sounds(f) or f in hidden)])
+        return found
     if glob.has_magic(name) and not path.exists():
         hits = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no root
         files = [Path(hit) for hit in hits if Path(hit).is_file()]
@@ -48,6 +58,15 @@ def _inside(name: str) -> list[str]:
         named = Path(name).suffix not in ("", ".*")
         return [str(file) for file in files if named or _sounds(file)]
     return [name]
+
+
+def _tell_passed_over(folder: Path, files: Sequence[Path]) -> None:
+    if files:
+        names = ", ".join(str(file.relative_to(folder)) for file in files[:_SHOWN])
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        log.warning(
+            "%s: passed over, for their endings are no recording's: %s%s", folder, names, more
+        )
 
 
 def _sounds(file: Path) -> bool:

@@ -15,7 +15,7 @@ from multimodal_ser.serve.admission import Arriving, Gate
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 
-_RAW = ("audio/", "application/octet-stream", "application/ogg")
+_RAW = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/mp4")
 _FRAMING = 16_384  # bytes that a multipart body may have around its file
 _ALLOWED = (
     "allowed: multipart/form-data with the field `file` (and, if wanted, `text`), or the "

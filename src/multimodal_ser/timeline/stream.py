@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, read_blocks
+from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, check_scale, read_blocks
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.predictor import Recording
 from multimodal_ser.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
@@ -288,8 +288,7 @@ def _checked(chunk: Samples) -> Samples:
         raise SerError(
             f"a chunk is {given.dtype} of shape {given.shape}; allowed: mono floats [time], 16 kHz"
         )
-    if not np.isfinite(given).all():
-        raise SerError("a chunk holds NaN or infinite samples")
+    check_scale("a chunk", given)
     return given.astype(np.float32, copy=False)
 
 

@@ -1,0 +1,130 @@
+"""What libsndfile reads → mono float32 blocks, to the file's end whatever its header claims.
+
+Only `_decode` uses this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from multimodal_ser._container import Container
+from multimodal_ser._headers import flac_total, unfinished_wav
+from multimodal_ser._sound import Samples, to_mono
+from multimodal_ser._sources import Patched, Where, ends_within_ogg_page, peek
+from multimodal_ser.errors import AudioError
+
+_BLOCK = 1 << 14  # frames decoded at a time: where one is damaged, they are lost
+
+
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
+    """soundfile seeks after every read to where the header says, which fails if that is wrong."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def can_seek(self) -> bool:
+        return bool(super().seekable())
+
+
+class Sndfile:
+    """A file that libsndfile reads."""
+
+    def __init__(self, name: str, where: Where, mp3_states_length: bool) -> None:
+        self.name, self.where, self.notes = name, where, list[str]()
+        self._raw: Any = None
+        total = flac_total(peek(where, 0, 26)) if peek(where, 0, 4) == b"fLaC" else 0
+        self.file = _ForwardFile(self._source(where, total))
+        self.rate: int = self.file.samplerate
+        self.channels: int = self.file.channels
+        self._check_header(where)
+        guessed = self.file.format == "MP3" and not mp3_states_length  # from the first bit rate
+        stated = self.file.frames if self.file.frames < 1 << 62 and not guessed else None
+        self.claimed: int | None = total or stated
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+        if self._raw is not None:
+            self._raw.close()
+
+    def _source(self, where: Where, flac: int) -> Any:
+        """The file, without the lengths by which libsndfile would stop too early.
+
+        Names that are no ASCII are opened here: soundfile cannot take all that systems have.
+        """
+        patches: dict[int, bytes] = {}
+        head = peek(where, 0, 26)
+        if flac:  # 0 means unknown: it then reads to the end
+            patches = {21: bytes([head[21] & 0xF0]) + bytes(4)}
+        elif head[:4] == b"RIFF" and (found := unfinished_wav(where)):
+            at, rest = found
+            patches = {at: min(rest, 0xFFFF_FFFE).to_bytes(4, "little")}
+            self.notes.append(
+                f"its header states no length (did its recorder crash?); all {rest} bytes are read"
+            )
+        if not patches and (not isinstance(where, Path) or str(where).isascii()):
+            return where
+        self._raw = where.open("rb") if isinstance(where, Path) else where
+        return Patched(self._raw, patches) if patches else self._raw
+
+    def _check_header(self, where: Where) -> None:
+        """A size beyond the end is quietly corrected by libsndfile; its log tells."""
+        log = self.file.extra_info
+        for claimed, held in re.findall(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", log):
+            # Writers to a pipe cannot know the size: they leave 0 or the greatest number.
+            if int(held) < int(claimed) < 0x7FFF0000:
+                self._cut_short(int(held), int(claimed), "bytes")
+        if self.file.format == "OGG" and ends_within_ogg_page(where):
+            self.notes.append("is truncated within its last page; what is before it is read")
+
+    def _cut_short(self, held: int, claimed: int, unit: str) -> None:
+        self.notes.append(
+            f"its header claims {claimed} {unit}, it holds {held}; what is there is read: it may "
+            "be truncated"
+        )
+
+    def blocks(self, first: int = 0) -> Iterator[Samples]:
+        """The sound from sample `first` on, about a second at a time."""
+        at = self._sought(first)
+        while True:
+            try:
+                block = to_mono(self.file.read(_BLOCK, dtype="float32", always_2d=True))
+            except soundfile.SoundFileError as error:
+                yield from self._rest(max(at, first), error)
+                return
+            if not len(block):
+                break
+            if at + len(block) > first:
+                yield block[max(0, first - at) :]
+            at += len(block)
+        if self.claimed is not None and at != self.claimed:
+            self._cut_short(at, self.claimed, "samples")
+
+    def _rest(self, at: int, error: Exception) -> Iterator[Samples]:
+        """What follows a place where libsndfile gives up; FFmpeg leaves out what is damaged."""
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        self.notes.append(f"is truncated or damaged ({reason}); what can be decoded is read")
+        begin = at
+        try:
+            other = Container(self.name, self.where)
+            for block in other.blocks(at):
+                yield block
+                at += len(block)
+            other.close()
+        except AudioError:  # FFmpeg is not here, or reads nothing of it
+            if not begin:
+                raise error from None
+        if self.claimed is not None and at != self.claimed:
+            self._cut_short(at, self.claimed, "samples")
+
+    def _sought(self, first: int) -> int:
+        """Where the file then stands: at `first`, or at its beginning."""
+        if self.claimed is None or first > self.claimed or not self.file.can_seek():
+            return 0
+        # Also to 0: some decoders then differ in the last bit.
+        return int(self.file.seek(first))

@@ -1,0 +1,43 @@
+"""Blocks of samples: the mean of channels, silence, another rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+Samples: TypeAlias = npt.NDArray[np.float32]
+
+_BLOCK = 1 << 18  # samples of silence at a time
+
+
+def to_mono(samples: Samples) -> Samples:
+    """The mean of all channels: [time] or [time, channels] to [time]."""
+    if samples.ndim == 1:
+        return samples
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    with np.errstate(invalid="ignore", over="ignore"):  # inf and NaN are refused by name later
+        return np.asarray(samples.mean(axis=1, dtype=np.float32))
+
+
+def joined(blocks: Iterable[Samples]) -> Samples:
+    """Blocks one after the other, [time]."""
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
+def silence(count: int) -> Iterator[Samples]:
+    """So many zeros, in blocks; none where `count` is below 1."""
+    for start in range(0, count, _BLOCK):
+        yield np.zeros(min(_BLOCK, count - start), np.float32)
+
+
+def to_rate(rate: int, wanted: int) -> Callable[[Samples, bool], Samples]:
+    """A function of a block at `rate`, and whether it is the last, to what is ready at `wanted`."""
+    if rate == wanted:
+        return lambda block, last: block
+    stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
+    return lambda block, last: np.asarray(stream.resample_chunk(block, last=last), np.float32)

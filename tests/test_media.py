@@ -1,0 +1,349 @@
+"""Every container and codec: read to the end, at the file's own times, as FFmpeg decodes it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import soundfile
+
+from made_media import ffmpeg_seconds, media, tones_begin
+from made_sound import pitch, refused, tone, written
+from multimodal_ser.audio import SAMPLE_RATE, audio_info, read_audio, read_blocks
+from multimodal_ser.check import check
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import AudioError
+
+NEAR = 0.02  # seconds
+
+VIDEO = [
+    ("mp4", "aac", 48_000, "mpeg4"), ("mp4", "aac", 16_000, "libx264"),
+    ("mp4", "libmp3lame", 44_100, "mpeg4"), ("mp4", "ac3", 48_000, "mpeg4"),
+    ("mp4", "alac", 16_000, "mpeg4"), ("mp4", "flac", 16_000, "mpeg4"),
+    ("mp4", "libopus", 48_000, "mpeg4"), ("3gp", "libopencore_amrnb", 8_000, "mpeg4"),
+    ("matroska", "aac", 48_000, "mpeg4"), ("matroska", "libopus", 48_000, "mpeg4"),
+    ("matroska", "pcm_s16le", 16_000, "mpeg4"), ("matroska", "flac", 16_000, "mpeg4"),
+    ("matroska", "libmp3lame", 44_100, "mpeg4"), ("webm", "libopus", 48_000, "libvpx"),
+    ("mpegts", "aac", 48_000, "mpeg2video"), ("mpegts", "mp2", 48_000, "mpeg2video"),
+    ("mpegts", "ac3", 48_000, "libx264"), ("mpegts", "libopus", 48_000, "mpeg2video"),
+    ("mpeg", "mp2", 48_000, "mpeg2video"), ("vob", "ac3", 48_000, "mpeg2video"),
+    ("flv", "aac", 44_100, "flv"), ("flv", "aac", 44_100, "libx264"),
+    ("flv", "libmp3lame", 44_100, "flv"), ("nut", "aac", 48_000, "mpeg4"),
+    ("f4v", "aac", 44_100, "libx264"), ("wtv", "mp2", 48_000, "mpeg2video"),
+]  # fmt: skip
+SOUND = [
+    ("adts", "aac", 44_100), ("mp3", "libmp3lame", 44_100), ("mp3", "libmp3lame", 16_000),
+    ("mp2", "mp2", 48_000), ("ac3", "ac3", 48_000), ("eac3", "eac3", 48_000),
+    ("amr", "libopencore_amrnb", 8_000), ("latm", "aac", 48_000), ("ipod", "aac", 44_100),
+    ("ipod", "alac", 16_000), ("3g2", "aac", 16_000), ("asf", "wmav2", 44_100),
+    ("asf", "wmav1", 16_000), ("matroska", "libopus", 48_000), ("webm", "libopus", 48_000),
+    ("avi", "mp2", 48_000), ("avi", "libmp3lame", 44_100), ("avi", "pcm_s16le", 16_000),
+    ("wav", "pcm_s16le", 16_000), ("wav", "adpcm_ms", 16_000), ("wav", "adpcm_ima_wav", 16_000),
+    ("wav", "libmp3lame", 44_100), ("wav", "ac3", 48_000), ("wav", "g726", 8_000),
+    ("wav", "pcm_mulaw", 8_000), ("w64", "pcm_s16le", 16_000), ("aiff", "pcm_s16be", 16_000),
+    ("au", "pcm_s16be", 16_000), ("caf", "pcm_s16le", 16_000), ("flac", "flac", 16_000),
+    ("ogg", "flac", 16_000), ("ogg", "libopus", 48_000), ("tta", "tta", 16_000),
+    ("wv", "wavpack", 16_000), ("rm", "ac3", 48_000), ("voc", "pcm_u8", 16_000),
+    ("mov", "pcm_s16le", 16_000), ("mpegts", "aac", 48_000), ("flv", "aac", 44_100),
+    ("swf", "libmp3lame", 44_100), ("ircam", "pcm_s16le", 16_000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "codec", "rate"), SOUND)
+def test_sound_is_as_long_as_ffmpeg_decodes_it(kind, codec, rate):
+    data, wanted = media(kind, codec, rate)
+    samples = read_audio(data)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(ffmpeg_seconds(data)[0], abs=NEAR)
+    blocks = np.concatenate(list(read_blocks(data)))
+    np.testing.assert_array_equal(blocks, samples)
+    # Without a container's word on it, an encoder's delay (up to 0.1 s) is part of the sound.
+    assert tones_begin(samples)[1] == pytest.approx(wanted[1], abs=0.1)
+
+
+@pytest.mark.parametrize(("late", "gap"), [(0.0, 0.0), (2.0, 1.0)])
+@pytest.mark.parametrize(("kind", "codec", "rate", "picture"), VIDEO)
+def test_events_are_where_the_video_has_them(kind, codec, rate, picture, late, gap):
+    data, wanted = media(kind, codec, rate, late=late, gap=gap, picture=picture)
+    samples = read_audio(data)
+    count, end, begins = ffmpeg_seconds(data)
+    assert tones_begin(samples) == pytest.approx(wanted, abs=NEAR)
+    clock = end if kind in ("mp4", "3gp", "matroska", "webm") else end - begins
+    assert len(samples) / SAMPLE_RATE == pytest.approx(clock, abs=NEAR)
+    assert clock == pytest.approx(count + late + gap, abs=0.15)  # the oracle itself
+    np.testing.assert_array_equal(np.concatenate(list(read_blocks(data))), samples)
+    begin = wanted[1] - 0.5
+    part = read_audio(data, start=begin, end=begin + 1)
+    assert len(part) == SAMPLE_RATE
+    assert tones_begin(part)[1] == pytest.approx(0.5, abs=NEAR)
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate", "kind"), [("wmav2", 44_100, "asf"), ("wmav1", 16_000, "asf")]
+)
+@pytest.mark.parametrize(("late", "gap"), [(3.0, 0.0), (2.0, 1.0)])
+def test_windows_media(codec, rate, kind, late, gap):
+    # FFmpeg drops the first frames of WMA, and with them the beginning of the first tone
+    data, wanted = media(kind, codec, rate, late=late, gap=gap, picture="wmv2")
+    assert tones_begin(read_audio(data))[1] == pytest.approx(wanted[1], abs=NEAR)
+
+
+def test_a_fragmented_mp4_and_one_without_pictures(tmp_path):
+    for kind, picture, options in (
+        ("mp4", "mpeg4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("ipod", None, {}),
+        ("matroska", None, {}),
+    ):
+        codec = "libopus" if kind == "matroska" else "aac"
+        data, wanted = media(kind, codec, 48_000, late=3.0, picture=picture, **options)
+        path = tmp_path / "a"
+        path.write_bytes(data)
+        assert tones_begin(read_audio(path)) == pytest.approx(wanted, abs=NEAR)
+
+
+SNDFILE = [
+    (kind, subtype)
+    for kind in soundfile.available_formats()
+    for subtype in soundfile.available_subtypes(kind)
+    if kind not in ("RAW", "SD2", "MPC2K") or (kind, subtype) == ("RAW", "GSM610")
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), SNDFILE)
+def test_all_that_libsndfile_writes_is_read_whole(kind, subtype):
+    file = io.BytesIO()
+    rate = 8_000 if kind == "WVE" else 44_100 if kind == "XI" else SAMPLE_RATE
+    if subtype in ("GSM610", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32", "VOX_ADPCM"):
+        rate = 8_000
+    sound = np.concatenate([tone(1.0, rate), tone(1.5, rate, 880.0)])
+    try:
+        soundfile.write(file, sound, rate, format=kind, subtype=subtype)
+    except (soundfile.SoundFileError, TypeError) as error:
+        pytest.skip(f"libsndfile does not write it: {error}")
+    samples = read_audio(file.getvalue())
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.5, abs=0.07)  # codecs fill up a block
+    assert pitch(samples[2_000:14_000]) == pytest.approx(440, abs=5)  # VOC rounds its rate
+    assert pitch(samples[-12_000:-2_000]) == pytest.approx(880, abs=9)
+
+
+def two(kind, subtype=None, rates=(SAMPLE_RATE, SAMPLE_RATE), channels=(1, 1)):
+    files = []
+    for seconds, rate, count, hertz in (
+        (1.9, rates[0], channels[0], 440.0),
+        (3.9, rates[1], channels[1], 880.0),
+    ):
+        file = io.BytesIO()
+        sound = np.repeat(tone(seconds, rate, hertz)[:, None], count, axis=1)
+        soundfile.write(file, sound, rate, format=kind, subtype=subtype)
+        files.append(file.getvalue())
+    return files
+
+
+CHAINS = {
+    "vorbis": two("OGG", "VORBIS"),
+    "opus": two("OGG", "OPUS"),
+    "vorbis then opus": [two("OGG", "VORBIS")[0], two("OGG", "OPUS")[1]],
+    "vorbis of two rates": two("OGG", "VORBIS", (SAMPLE_RATE, 44_100)),
+    "vorbis, stereo and mono": two("OGG", "VORBIS", (44_100, 44_100), (2, 1)),
+    "flac": two("FLAC"),
+    "flac of two rates and widths": [two("FLAC")[0], two("FLAC", "PCM_24", (16_000, 48_000))[1]],
+    "wav": two("WAV"),
+    "wav then other wav": [two("WAV")[0], two("WAV", "FLOAT", (16_000, 8_000))[1]],
+    "aiff": two("AIFF"),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_recordings_one_after_another_in_a_file_are_all_read(tmp_path, name):
+    path = tmp_path / "joined"
+    path.write_bytes(b"".join(CHAINS[name]))
+    told = []
+    samples = read_audio(path, warn=told.append)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(5.8, abs=0.002)
+    assert "holds 2 recordings one after another; all are read" in told[0]
+    assert pitch(samples[2_000:28_000]) == pytest.approx(440, abs=2)
+    assert pitch(samples[32_000:90_000]) == pytest.approx(880, abs=2)
+    assert audio_info(path).duration == pytest.approx(5.8, abs=0.002)
+    part = read_audio(path.read_bytes(), start=1.4, end=2.4)
+    assert tones_begin(part)[1] == pytest.approx(0.5, abs=NEAR)
+    np.testing.assert_array_equal(np.concatenate(list(read_blocks(path))), samples)
+    if name in ("vorbis", "opus", "flac"):  # where FFmpeg manages it; its Vorbis keeps a block
+        assert ffmpeg_seconds(path.read_bytes())[0] == pytest.approx(5.8, abs=0.065)
+
+
+@pytest.mark.parametrize(
+    ("rates", "options"),
+    [
+        ((44_100, 44_100), {}),
+        ((16_000, 16_000), {}),
+        ((16_000, 44_100), {}),
+        ((44_100, 44_100), {"id3v2_version": "3"}),
+        ((44_100, 44_100), {"write_xing": "0"}),
+    ],
+)
+def test_joined_mp3_files_are_read_as_ffmpeg_plays_them(rates, options):
+    options = {"id3v2_version": "0", **options}
+    parts = [media("mp3", "libmp3lame", rate, **options)[0] for rate in rates]
+    data = b"".join(parts)
+    samples = read_audio(data)
+    if rates[0] == rates[1]:
+        assert len(samples) / SAMPLE_RATE == pytest.approx(ffmpeg_seconds(data)[0], abs=NEAR)
+    # An encoder's delay and its tag are sound to a player, where they stand within the file.
+    whole = sum(ffmpeg_seconds(part)[0] for part in parts)
+    assert whole - 0.05 < len(samples) / SAMPLE_RATE < whole + 0.25
+
+
+def test_ogg_of_flac_and_three_links_and_a_broken_link():
+    flac = [media("ogg", "flac", rate)[0] for rate in (16_000, 44_100)]
+    each = [len(read_audio(one)) for one in flac]
+    assert len(read_audio(b"".join(flac))) == pytest.approx(sum(each), abs=2)
+    a, b = CHAINS["opus"]
+    assert len(read_audio(a + b + a)) / SAMPLE_RATE == pytest.approx(7.7, abs=0.002)
+    told = []
+    samples = read_audio(a + b[:60] + bytes(500), warn=told.append)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(1.9, abs=0.002)
+    assert any("recording 2 in it cannot be read" in line for line in told)
+
+
+def header(riff, data, *, before=b"", after=b"", kind=b"RIFF", sound=None):
+    sound = (tone(2.0) * 32767).astype("<i2").tobytes() if sound is None else sound
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+    body = b"WAVE" + fmt + before + b"data" + struct.pack("<I", data) + sound + after
+    return kind + struct.pack("<I", len(body) if riff is None else riff) + body
+
+
+BYTES = 2 * 2 * SAMPLE_RATE
+LIST = b"LIST" + struct.pack("<I", 5) + b"INFO\x01\0"  # an odd chunk and its padding
+DS64 = b"ds64" + struct.pack("<IQQQI", 28, 36 + 36 + BYTES, BYTES, BYTES // 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (header(None, BYTES), ""),
+        (header(36, 0), "states no length"),
+        (header(0, 0), "states no length"),
+        (header(None, 0), "states no length"),
+        (header(0, BYTES), ""),
+        (header(0xFFFFFFFF, 0xFFFFFFFF), ""),
+        (header(0xFFFFFFFF, 0x7FFFF000), ""),
+        (header(None, 3 * BYTES), "truncated"),
+        (header(9 * BYTES, 3 * BYTES), "truncated"),
+        (header(0, 0, before=LIST), "states no length"),
+        (header(None, BYTES, before=LIST, after=LIST), ""),
+        (header(36, BYTES, after=LIST), ""),
+    ],
+)
+def test_wav_headers_that_are_wrong(data, said):
+    told = []
+    samples = read_audio(data, warn=told.append)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(2.0, abs=0.001)
+    assert pitch(samples) == pytest.approx(440, abs=1)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(ffmpeg_seconds(data)[0], abs=NEAR)
+    assert len(told) == bool(said)
+    assert said in "".join(told)
+
+
+def test_rf64_and_a_wav_that_is_really_empty():
+    rf64 = header(0xFFFFFFFF, 0xFFFFFFFF, before=b"", kind=b"RF64")
+    rf64 = rf64[:12] + DS64 + rf64[12:]
+    assert len(read_audio(rf64)) == 2 * SAMPLE_RATE
+    refused(header(None, 0, sound=b"", after=LIST), "0 samples")
+    refused(header(None, 0, sound=b""), "0 samples")
+
+
+def test_a_flac_whose_header_states_too_little():
+    file = io.BytesIO()
+    soundfile.write(file, tone(9.0), SAMPLE_RATE, format="FLAC")
+    flac = bytearray(file.getvalue())
+    flac[22:26] = struct.pack(">I", SAMPLE_RATE)
+    told = []
+    assert len(read_audio(bytes(flac), warn=told.append)) == 9 * SAMPLE_RATE
+    assert "claims 16000 samples, it holds 144000" in told[0]
+    assert len(read_audio(bytes(flac), start=8.0)) == SAMPLE_RATE
+
+
+def test_an_intact_video_whose_sound_ends_early_is_not_called_truncated():
+    told = []
+    data, _ = media("matroska", "libopus", 48_000, late=2.0, picture="mpeg4")
+    assert len(read_audio(data, warn=told.append)) / SAMPLE_RATE == pytest.approx(5.1, abs=0.03)
+    assert not told
+    read_audio(data[: len(data) * 6 // 10], warn=told.append)
+    assert any("truncated" in line for line in told)
+
+
+def test_a_gap_of_days_takes_no_memory_and_is_said():
+    data, _ = media("matroska", "pcm_s16le", SAMPLE_RATE, gap=90_000.0)
+    told = []
+    samples = read_audio(data, warn=told.append)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(3.1, abs=0.1)
+    assert any("its clock jumps 1 times" in line for line in told)
+
+
+def test_playlists_lead_nowhere(tmp_path):
+    secret = written(tmp_path / "secret.wav", tone())
+    for text in (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile {secret}\n",
+        f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns={secret}\n",
+    ):
+        for data in (text.encode(), text.encode() + bytes(5000)):
+            refused(data)
+            (tmp_path / "list.m3u8").write_bytes(data)
+            refused(tmp_path / "list.m3u8")
+
+
+def test_check_names_what_headers_get_wrong(tmp_path):
+    (tmp_path / "a.wav").write_bytes(header(36, 0))
+    (tmp_path / "b.ogg").write_bytes(b"".join(CHAINS["opus"]))
+    rows = [Utterance(f"x/{n}", "x", "anger", str(tmp_path / n)) for n in ("a.wav", "b.ogg")]
+    found = [(f.id, f.problem) for f in check(rows)]
+    assert found == [("x/a.wav", "length"), ("x/b.ogg", "length")]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mpegts", "amr", "asf", "flv", "adts", "ac3"])
+def test_without_the_extra_the_format_is_named(tmp_path, monkeypatch, kind):
+    codec, rate = {
+        "amr": ("libopencore_amrnb", 8_000),
+        "asf": ("wmav2", 44_100),
+        "ac3": ("ac3", 48_000),
+    }.get(kind, ("aac", 44_100))
+    data, _ = media(kind, codec, rate)
+    monkeypatch.setitem(sys.modules, "av", None)
+    told = refused(data, "pip install 'multimodal-ser[video]'")
+    assert "does not read" not in told  # it has a name
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    folder = bytes(tmp_path)
+    try:
+        for name in (b"\xe9t\xe9.wav", b"\xff.mp4"):
+            with open(folder + b"/" + name, "wb") as file:  # noqa: PTH123 - a name in bytes
+                file.write(
+                    header(None, BYTES) if b"wav" in name else media("mp4", "aac", 44_100)[0]
+                )
+    except OSError as error:
+        pytest.skip(f"this file system takes no such names: {error}")
+    for path in sorted(tmp_path.iterdir()):
+        assert len(read_audio(path)) >= 2 * SAMPLE_RATE
+        assert audio_info(path).duration >= 2
+
+
+@pytest.mark.parametrize("kind", ["mp4", "matroska", "mpegts", "flv", "asf", "adts", "ogg", "avi"])
+def test_damaged_files_give_sound_or_one_error(kind):
+    codec = {"asf": "wmav2", "ogg": "libopus", "avi": "mp2"}.get(kind, "aac")
+    whole, _ = media(kind, codec, 48_000 if codec == "libopus" else 44_100)
+    rng = np.random.default_rng(5)
+    for _ in range(12):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), rng.integers(1, 40)):
+            data[place] = rng.integers(0, 256)
+        data = bytes(data[: rng.integers(len(data) // 3, len(data))])
+        with suppress(AudioError):
+            blocks = list(read_blocks(data, warn=lambda line: None))
+            assert all(np.isfinite(block).all() for block in blocks)
+        with suppress(AudioError):
+            assert len(read_audio(data, start=0.5, end=1.0, warn=lambda line: None)) <= 8_001
