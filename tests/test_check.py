@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from made_corpora import LFS_POINTER, MAKERS, make_cremad, write_sound
+from multimodal_ser.audio import read_audio
 from multimodal_ser.check import PROBLEMS, Finding, check
 from multimodal_ser.corpora import CORPORA, Utterance
 from multimodal_ser.errors import SerError
+from multimodal_ser.fingerprints import copies, fingerprint
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -81,7 +84,8 @@ def test_every_fault_is_found_and_none_ends_the_check(tmp_path: Path) -> None:
         ("again", "duplicate"),
         ("rate", "rate"),
     ]
-    assert {finding.problem for finding in findings} == set(PROBLEMS)
+    own_tests = {"duration", "copy"}
+    assert {finding.problem for finding in findings} == set(PROBLEMS) - own_tests
     details = {finding.id: finding.detail for finding in findings}
     assert "git lfs pull" in details["t/pointer"]
     assert details["t/again"] == "the same samples as t/good"
@@ -134,3 +138,55 @@ def test_stand_ins_are_unreadable_one_by_one(name: str, tmp_path: Path) -> None:
 )
 def test_genuine_recordings_are_sound() -> None:
     assert check(CORPORA["cremad"].read(DATA / "cremad").utterances) == []
+
+
+def speech(seed: int, seconds: float = 3.0) -> np.ndarray:
+    """Noise in bands that come and go, as syllables do; every seed says something else."""
+    draw = np.random.default_rng(seed)
+    wave = np.zeros(round(seconds * 16_000))
+    for start in range(0, len(wave) - 3200, 1600):
+        tone = draw.uniform(150, 3000, 6)
+        time = np.arange(3200) / 16_000
+        burst = np.sin(2 * np.pi * np.outer(time, tone) + draw.uniform(0, 6, 6)).sum(1)
+        wave[start : start + 3200] += draw.uniform(0.1, 1.0) * np.hanning(3200) * burst
+    return (0.5 * wave / np.abs(wave).max()).astype(np.float32)
+
+
+CHANGES = {
+    "quieter": lambda wave: (0.2 * wave, 16_000, {}),
+    "trimmed": lambda wave: (wave[5333:-3001], 16_000, {}),
+    "telephone": lambda wave: (soxr.resample(wave, 16_000, 8_000), 8_000, {}),
+    "44100 Hz": lambda wave: (soxr.resample(wave, 16_000, 44_100), 44_100, {}),
+    "vorbis": lambda wave: (wave, 16_000, {"format": "OGG", "subtype": "VORBIS"}),
+    "mp3": lambda wave: (wave, 16_000, {"format": "MP3"}),
+    "noisy": lambda wave: (wave + 0.01 * speech(9, len(wave) / 16_000), 16_000, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_is_found_among_others(tmp_path: Path, change: str) -> None:
+    rows = [write(tmp_path / f"{number}.wav", speech(number)) for number in range(8)]
+    samples, rate, options = CHANGES[change](speech(5))
+    soundfile.write(tmp_path / "copy.bin", samples, rate, **{"format": "WAV"} | options)
+    findings = check([*rows, row(tmp_path / "copy.bin")])
+    assert [f for f in findings if f.problem == "copy"] == [
+        Finding("t/copy", "copy", "a copy of t/5")
+    ]
+
+
+def test_takes_of_one_sentence_are_no_copies() -> None:
+    folder = DATA / "emodb" / "wav"
+    if not folder.is_dir():
+        pytest.skip("needs the development data emodb, which is not beside this checkout")
+    prints = {p.stem: fingerprint(read_audio(p)) for p in sorted(folder.glob("*a0[12]*.flac"))}
+    assert len(prints) > 90
+    assert all(prints.values())
+    assert copies(prints) == []
+
+
+def test_a_clip_that_lasts_longer_than_its_table_says(tmp_path: Path) -> None:
+    paths = [write_sound(tmp_path / f"{n}.wav", str(n), seconds=s) for n, s in ((0, 9.0), (1, 3.4))]
+    rows = [row(path, extra={"duration": 3.5}) for path in paths]
+    (finding,) = check(rows)
+    assert (finding.id, finding.problem) == ("t/0", "duration")
+    assert finding.detail == "9.0 s, where the table says 3.5 s"

@@ -14,7 +14,14 @@ import torch
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
 from multimodal_ser.errors import EncoderError, FeatureError
-from multimodal_ser.features import FeatureHeader, FeatureStore, extract, pool_frames, precision
+from multimodal_ser.features import (
+    FeatureHeader,
+    FeatureStore,
+    extract,
+    pool_frames,
+    precision,
+    write_store,
+)
 from multimodal_ser.features.chunks import Recipe, batches, load_chunks, make_part
 
 DIM = 3
@@ -115,7 +122,7 @@ def test_nothing_is_written_where_everything_fails(tmp_path):
     rows = [replace(row, audio="/nowhere/a.wav") for row in made_corpus(tmp_path / "wav", 3)]
     with pytest.raises(FeatureError, match=r"all 3 utterances failed.*made/00"):
         extract(rows, FakeEncoder(), tmp_path / "out")
-    assert [file.name for file in (tmp_path / "out" / "made").iterdir()] == ["manifest.jsonl"]
+    assert not list((tmp_path / "out" / "made").iterdir())
 
 
 def test_words_are_kept_as_tokens_and_the_last_ones_cut(tmp_path):
@@ -180,17 +187,75 @@ def test_a_finished_file_is_kept_and_other_settings_show_both(tmp_path):
 
 
 def test_failures_are_tried_again_only_when_asked(tmp_path):
+    class Fails(FakeEncoder):
+        def __call__(self, items):
+            if any(len(item) == 2240 for item in items):
+                raise EncoderError("too little memory")
+            return super().__call__(items)
+
     rows, out = made_corpus(tmp_path / "wav", 6), tmp_path / "out"
-    good = Path(rows[2].audio).read_bytes()
-    Path(rows[2].audio).write_bytes(b"")
-    assert list(extract(rows, FakeEncoder(), out).failures) == ["made/02"]
-    Path(rows[2].audio).write_bytes(good)
+    assert list(extract(rows, Fails(), out).failures) == ["made/02"]
     assert list(extract(rows, FakeEncoder(), out).failures) == ["made/02"]
     encoder = FakeEncoder()
     result = extract(rows, encoder, out, retry_failed=True)
     assert (result.failures, encoder.batches) == ({}, [1])
     whole = extract(rows, FakeEncoder(), tmp_path / "whole")
     assert whole.path.read_bytes() == result.path.read_bytes()
+
+
+def test_changed_recordings_are_encoded_again_and_that_is_said(tmp_path, caplog):
+    rows, out = made_corpus(tmp_path / "wav", 8), tmp_path / "out"
+    first = extract(rows, FakeEncoder(), out, chunk=2).path.read_bytes()
+    samples, rate = soundfile.read(rows[5].audio, dtype="int16")
+    samples[700] += 1
+    soundfile.write(rows[5].audio, samples, rate, subtype="PCM_16")
+    Path(rows[1].audio).write_bytes(b"")
+    encoder = FakeEncoder()
+    result = extract(rows, encoder, out, chunk=2)
+    assert "2 of 8 recordings have changed since it was made" in caplog.text
+    assert sum(encoder.batches) == 3  # their chunks, without the one that cannot be read
+    assert list(result.failures) == ["made/01"]
+    assert result.path.read_bytes() != first
+    fresh = extract(rows, FakeEncoder(), tmp_path / "fresh", chunk=2)
+    assert fresh.path.read_bytes() == result.path.read_bytes()
+
+
+def test_changed_words_are_encoded_again(tmp_path):
+    rows, out = made_corpus(tmp_path / "wav", 4), tmp_path / "out"
+    extract(rows, FakeEncoder(modality="text"), out, tokens=2)
+    rows[1] = replace(rows[1], text="quite other words")
+    again = extract(rows, FakeEncoder(modality="text"), out, tokens=2)
+    fresh = extract(rows, FakeEncoder(modality="text"), tmp_path / "fresh", tokens=2)
+    assert again.path.read_bytes() == fresh.path.read_bytes()
+    assert again.truncated == 4
+
+
+def test_parts_of_recordings_that_changed_meanwhile_are_discarded(tmp_path):
+    class Stops(FakeEncoder):
+        def __call__(self, items):
+            if len(self.batches) == 2:
+                raise KeyboardInterrupt
+            return super().__call__(items)
+
+    rows, out = made_corpus(tmp_path / "wav", 8), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        extract(rows, Stops(), out, chunk=2)
+    soundfile.write(rows[0].audio, np.full(1600, 0.25), 16_000, subtype="PCM_16")
+    resumed = extract(rows, FakeEncoder(), out, chunk=2)
+    fresh = extract(rows, FakeEncoder(), tmp_path / "fresh", chunk=2)
+    assert resumed.path.read_bytes() == fresh.path.read_bytes()
+
+
+def test_a_file_that_noted_no_recordings_is_made_again(tmp_path, caplog):
+    rows, out = made_corpus(tmp_path / "wav", 3), tmp_path / "out"
+    path = extract(rows, FakeEncoder(), out).path
+    store = FeatureStore.open(path)
+    write_store(path, replace(store.header, inputs={}), [(key, store[key]) for key in store.ids])
+    again = FakeEncoder()
+    extract(rows, again, out)
+    assert "3 of 3 recordings were not noted when it was made" in caplog.text
+    assert sum(again.batches) == 3
+    assert len(FeatureStore.open(path).header.inputs) == 3
 
 
 def test_left_over_parts_of_other_settings_are_discarded(tmp_path, caplog):

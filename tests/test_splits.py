@@ -189,11 +189,11 @@ def test_a_dialogue_on_both_sides_is_an_error():
 def test_an_identical_recording_on_both_sides_is_an_error():
     rows = made_rows()
     hashes = {row.id: row.id for row in rows}
-    assert make_split(rows, "speaker", hashes=hashes).leaks == ()
+    assert make_split(rows, "speaker", sounds=hashes).leaks == ()
     hashes["mine/004"] = hashes["mine/000"]  # two speakers, one recording
     with pytest.raises(SplitError, match=r"1 recordings stand both.*--allow recording"):
-        make_split(rows, "speaker", hashes=hashes)
-    (leak,) = make_split(rows, "speaker", hashes=hashes, allow=("recording",)).leaks
+        make_split(rows, "speaker", sounds=hashes)
+    (leak,) = make_split(rows, "speaker", sounds=hashes, allow=("recording",)).leaks
     assert "1 recordings" in leak
 
 

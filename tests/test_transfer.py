@@ -65,7 +65,8 @@ def test_a_transferred_run_tells_of_both_corpora(pair):
         experiments.plan_fewshot(source, first, target, second, **MODEL, percentages=(50,)),
     ):
         config = made.plans[-1].config
-        assert config.marks == ["second: seen", "first: seen", f"source first: {leak}"]
+        assert config.marks[:3] == ["second: seen", "first: seen", f"source first: {leak}"]
+        assert "tested speakers have the name of one that another corpus" in config.marks[3]
         assert config.split["leaks"] == [other]
         assert config.source["split"]["leaks"] == [leak]
         assert config.source["corpora"] == ["first"]

@@ -10,7 +10,7 @@ from _original.pickles import Row, check_width, read_features, to_library
 from multimodal_ser.emobox import hold_out
 from multimodal_ser.folds import Fold, Split, write_split
 from multimodal_ser.labels import ClassSet
-from multimodal_ser.material import Material, load_material
+from multimodal_ser.material import Material, load_material, sounds_of
 from multimodal_ser.splits import SCHEMES, make_split
 
 Ids = dict[str, tuple[str, ...]]
@@ -76,8 +76,8 @@ def load_inputs(files: Mapping[str, Path], out: Path, how: Reading) -> Inputs:
     path = out / "split.json"
     write_split(Split(name, (Fold("the files given", **ids),)), path)
     allowed = {*how.allow, *admitted}
-    utterances, hashes = material.utterances, material.hashes
-    return Inputs(material, make_split(utterances, str(path), allow=allowed, hashes=hashes))
+    utterances, sounds = material.utterances, sounds_of(material)
+    return Inputs(material, make_split(utterances, str(path), allow=allowed, sounds=sounds))
 
 
 def _scheme(rows: Mapping[str, Sequence[Row]]) -> tuple[str, tuple[str, ...]]:

@@ -142,7 +142,7 @@ def _split(rows: list[Utterance], scheme: str) -> Split:
     if scheme != "speaker":
         return make_split(rows, scheme)
     made = make_split(rows, scheme, folds=min(10, len({row.speaker for row in rows})))
-    return Split(f"{made.name}, the first fold", made.folds[:1], made.leaks)
+    return Split(f"{made.name}, the first fold", made.folds[:1], made.leaks, made.notes)
 
 
 def part_of(split: Split) -> dict[str, str]:

@@ -70,7 +70,7 @@ def write_features(
 
 def _describe(store: FeatureStore) -> dict[str, Any]:
     """The header without what the rows say themselves."""
-    return {**asdict(store.header), "failures": {}, "audio_hashes": {}}
+    return {**asdict(store.header), "failures": {}, "audio_hashes": {}, "prints": {}, "inputs": {}}
 
 
 def read_features(path: Path, labels: ClassSet) -> list[Row]:

@@ -18,6 +18,7 @@ from multimodal_ser.audio import SAMPLE_RATE, audio_hash, audio_info, read_audio
 from multimodal_ser.corpora.base import EMPTY, NO_FILE, fault
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import AudioError, SerError
+from multimodal_ser.fingerprints import copies, fingerprint
 
 PROBLEMS = {
     "missing": "no file where the manifest says",
@@ -28,10 +29,13 @@ PROBLEMS = {
     "silent": "peak below `silence`",
     "clipped": "more than the share `clipped` of its samples at full scale",
     "rate": "stored at another sample rate than the rest of its corpus, or below 16 kHz",
+    "duration": "lasts another time than the corpus's table says",
     "duplicate": "the same samples as an earlier utterance",
+    "copy": "an earlier utterance, louder, trimmed, resampled or from a lossy codec",
 }
 
 _FAULTS = {NO_FILE: "missing", EMPTY: "empty"}
+_DURATION_SECONDS, _DURATION_SHARE = 1.0, 0.25  # a cut at video frames and pauses stay below both
 _FULL_SCALE = 0.999  # a decoder's and a resampler's rounding stay below full scale
 
 
@@ -52,11 +56,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What opening one recording gave; `samples_hash` is empty where it is not to be compared."""
+    """What opening one recording gave; hash and print are empty where nothing is compared."""
 
     findings: list[Finding] = field(default_factory=list)
     rate: int | None = None
     samples_hash: str = ""
+    print: str = ""
 
 
 def check(
@@ -79,7 +84,7 @@ def check(
         workers: how many recordings are opened at a time; the result does not depend on it.
 
     Returns:
-        Findings in the order of the utterances, then duplicates, then sample rates.
+        Findings in the order of the utterances, then duplicates, copies and sample rates.
 
     Raises:
         SerError: a limit that makes no sense.
@@ -94,7 +99,7 @@ def check(
     with ThreadPoolExecutor(workers) as pool:
         heard = list(pool.map(lambda row: _hear(row, shortest, silence, clipped), opened))
     findings = [finding for one in heard for finding in one.findings]
-    return findings + _duplicates(opened, heard) + _rates(opened, heard)
+    return findings + _duplicates(opened, heard) + _copies(opened, heard) + _rates(opened, heard)
 
 
 def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _Heard:
@@ -112,10 +117,12 @@ def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _H
     except (AudioError, OSError) as error:
         return _Heard([Finding(row.id, "unreadable", str(error))], rate)
     findings = [Finding(row.id, "length", note) for note in told]
-    findings += _judge(row.id, samples, shortest, silence, clipped)
+    findings += _judge(row.id, samples, shortest, silence, clipped) + _duration(row, samples)
     # All silences of one length are alike, and no sign of a recording that stands twice.
     silent = any(finding.problem == "silent" for finding in findings)
-    return _Heard(findings, rate, "" if silent else audio_hash(samples))
+    if silent:
+        return _Heard(findings, rate)
+    return _Heard(findings, rate, audio_hash(samples), fingerprint(samples))
 
 
 def _judge(
@@ -146,6 +153,27 @@ def _duplicates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
         if earlier != row.id:
             findings.append(Finding(row.id, "duplicate", f"the same samples as {earlier}"))
     return findings
+
+
+def _duration(row: Utterance, samples: npt.NDArray[np.float32]) -> list[Finding]:
+    """Compares a whole recording with the length that the corpus's table states."""
+    stated = row.extra.get("duration")
+    if not isinstance(stated, int | float) or row.start is not None or row.end is not None:
+        return []
+    seconds = len(samples) / SAMPLE_RATE
+    if abs(seconds - stated) <= max(_DURATION_SECONDS, _DURATION_SHARE * stated):
+        return []
+    return [Finding(row.id, "duration", f"{seconds:.1f} s, where the table says {stated:.1f} s")]
+
+
+def _copies(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+    found = {row.id: one for row, one in zip(opened, heard, strict=True)}
+    pairs = copies({key: one.print for key, one in found.items()})
+    first: dict[str, str] = {}
+    for one, other in pairs:
+        if found[one].samples_hash != found[other].samples_hash:
+            first.setdefault(other, one)
+    return [Finding(key, "copy", f"a copy of {first[key]}") for key in found if key in first]
 
 
 def _rates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:

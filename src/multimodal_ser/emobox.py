@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
@@ -13,12 +13,19 @@ from multimodal_ser.errors import SplitError
 from multimodal_ser.folds import VALIDATION_SHARE, Fold
 
 
-def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> list[Fold]:
-    """Folds as ``<folder>/fold_K/<corpus>_{train,valid,test}_fold_K.jsonl`` list them."""
+def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> tuple[list[Fold], str]:
+    """Folds as ``<folder>/fold_K/<corpus>_{train,valid,test}_fold_K.jsonl`` list them.
+
+    Returns:
+        The folds, and a sentence where rows that the benchmark lists are not among the utterances
+        (else nothing): a result on what is left is not the benchmark's.
+    """
     known = {row.id: row for row in utterances}
-    folds = []
+    folds, listed = [], set()
     for part in sorted(folder.glob("fold_*"), key=lambda path: (len(path.name), path.name)):
-        ids = {side: _emobox_ids(part, side, known) for side in ("train", "valid", "test")}
+        rows = {side: _emobox_ids(part, side) for side in ("train", "valid", "test")}
+        listed |= {key for keys in rows.values() for key in keys}
+        ids = {side: tuple(key for key in keys if key in known) for side, keys in rows.items()}
         if not ids["test"] or not ids["train"]:
             raise SplitError(f"{part}: no train or test rows of these utterances; see {folder}")
         if not ids["valid"]:
@@ -26,21 +33,24 @@ def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> list[Fold]:
         folds.append(Fold(part.name, ids["train"], ids["valid"], ids["test"]))
     if not folds:
         raise SplitError(f"{folder}: no fold_1, fold_2 … folders with EmoBox's JSONL files")
-    return folds
+    if not (absent := len(listed - known.keys())):
+        return folds, ""
+    return folds, (
+        f"{absent} of the {len(listed)} rows that EmoBox lists in {folder.name} have no features "
+        "or no class here: this is no result of that benchmark"
+    )
 
 
-def _emobox_ids(part: Path, side: str, known: Mapping[str, Utterance]) -> tuple[str, ...]:
+def _emobox_ids(part: Path, side: str) -> list[str]:
     keys = []
     for path in sorted(part.glob(f"*_{side}_{part.name}.jsonl")):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 row = json.loads(line)
-                key = _emobox_id(row["dataset"], Path(row["wav"]))
+                keys.append(_emobox_id(row["dataset"], Path(row["wav"])))
             except (ValueError, KeyError, TypeError) as error:
                 raise SplitError(f"{path}:{number}: not an EmoBox row ({error!r})") from error
-            if key in known:
-                keys.append(key)
-    return tuple(keys)
+    return keys
 
 
 def _emobox_id(dataset: str, wav: Path) -> str:

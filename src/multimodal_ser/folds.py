@@ -35,11 +35,13 @@ class Split:
         name: the scheme with its options, such as ``speaker-5``.
         folds: in order.
         leaks: one sentence for each overlap that was found and allowed.
+        notes: sentences on what else a reader of results should know of it.
     """
 
     name: str
     folds: tuple[Fold, ...]
     leaks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -66,7 +68,8 @@ def read_split(path: Path) -> Split:
         folds = tuple(
             Fold(fold["name"], *(tuple(fold[part]) for part in parts)) for fold in row["folds"]
         )
-        split, stated = Split(row["name"], folds, tuple(row["leaks"])), row["hash"]
+        split = Split(row["name"], folds, tuple(row["leaks"]), tuple(row.get("notes", ())))
+        stated = row["hash"]
     except (ValueError, KeyError, TypeError) as error:
         raise SplitError(f"{path}: not a split file ({error!r}); write one with: ser split") from (
             error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.data import Examples, Side
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
+from multimodal_ser.features.content import changed
+from multimodal_ser.fingerprints import same_sounds
 from multimodal_ser.labels import ClassSet
 
 MODALITIES = ("audio", "text")
@@ -34,6 +37,7 @@ class Material:
         labels: the class set.
         features: ``audio`` and ``text``: what the feature files say of themselves, or None.
         hashes: id → hash of the decoded sound.
+        prints: id → fingerprint of the decoded sound, which copies of a recording share.
         marks: sentences to stand beside every number.
         dropped: reason → how many utterances are not among them.
     """
@@ -45,6 +49,13 @@ class Material:
     hashes: Mapping[str, str]
     marks: tuple[str, ...]
     dropped: Mapping[str, int]
+    prints: Mapping[str, str] = field(default_factory=dict)
+
+
+def sounds_of(*materials: Material) -> dict[str, str]:
+    """Id → what the recording sounds like, over several corpora; copies are equal."""
+    hashes = {key: value for one in materials for key, value in one.hashes.items()}
+    return same_sounds(hashes, {k: v for one in materials for k, v in one.prints.items()})
 
 
 def load_material(
@@ -63,7 +74,8 @@ def load_material(
         LabelError: the class set does not fit the corpus.
     """
     folder = _corpus_folder(folder)
-    rows = read_manifest(folder / "manifest.jsonl")
+    # By id, so that a result does not depend on the order of the lines.
+    rows = sorted(read_manifest(folder / "manifest.jsonl"), key=lambda row: row.id)
     found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
     stores = {
         modality: _choose(folder, modality, name, found)
@@ -72,20 +84,35 @@ def load_material(
     present = [store for store in stores.values() if store is not None]
     if not present:
         raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
+    for one in present:
+        _check_made_of(one, rows)
     for corpus in sorted({row.corpus for row in rows}):
         labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
     kept, classes, dropped = _keep(rows, labels, present)
     if len(set(classes)) < 2:
         raise LabelError(f"{folder}: {len(kept)} utterances of {sorted(set(classes))} are too few")
     ids = tuple(row.id for row in kept)
-    sides = {modality: _side(store, ids) for modality, store in stores.items()}
+    sides: dict[str, Side] = {}
+    described: dict[str, Any] = {}
+    marks = list(_marks(kept, present))
+    for modality, store in stores.items():
+        sides[modality], content, same = _side(store, ids)
+        if modality == "audio" and same:
+            marks.append(
+                f"{len(same)} utterances have the very same audio features as another, "
+                f"such as {same[0]!r}"
+            )
+        described[modality] = store and {**_describe(store), "content": content}
+    if alone := _without_row(present, rows):
+        dropped["features without a row in the manifest"] = alone
     label = torch.tensor([labels.index(name) for name in classes])
     examples = Examples(ids, sides["text"], sides["audio"], label)
     hashes: dict[str, str] = {}
+    prints: dict[str, str] = {}
     for store in present:
         hashes.update(store.audio_hashes)
-    described = {name: store and _describe(store) for name, store in stores.items()}
-    return Material(kept, examples, labels, described, hashes, _marks(kept, present), dropped)
+        prints.update(store.header.prints)
+    return Material(kept, examples, labels, described, hashes, tuple(marks), dropped, prints)
 
 
 def pooled(material: Material) -> Material:
@@ -155,16 +182,52 @@ def _keep(
     return kept, classes, dropped
 
 
-def _side(store: FeatureStore | None, ids: Sequence[str]) -> Side:
+def _side(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Side, str, list[str]]:
+    """The tokens of these ids, a hash of them and of what they were made of, and repeated ones."""
     if store is None:
-        return Side.absent(len(ids))
-    present = {key: store[key] for key in ids if key in store}
-    return Side.stack([present.get(key) for key in ids])
+        return Side.absent(len(ids)), "", []
+    present, content, seen, same = {}, hashlib.sha256(), set(), []
+    for key in ids:
+        if key in store:
+            present[key] = store[key]
+            made_of = store.header.inputs.get(key)
+            content.update(f"{key}\0{made_of}\0{present[key].shape}".encode())
+            tokens = present[key].tobytes()
+            content.update(tokens)
+            same += [key] if (own := hash(tokens)) in seen else []
+            seen.add(own)
+    return Side.stack([present.get(key) for key in ids]), content.hexdigest()[:16], same
+
+
+def _check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
+    """Raises FeatureError where features and manifest are of other recordings or words.
+
+    A manifest may have been exchanged under the same ids; its labels are then not those of what the
+    features were made of.
+    """
+    made_of = store.header.inputs
+    if not made_of:  # from before it was noted
+        return
+    modality = store.header.modality
+    known = [row for row in rows if row.id in store and (modality == "text" or row.content)]
+    if other := sorted(changed(made_of, known, modality)):
+        what = "recordings" if modality == "audio" else "words"
+        raise FeatureError(
+            f"{store.path}: {len(other)} of its {len(store)} utterances, such as {other[0]!r}, "
+            f"were made from other {what} than {store.path.parent / 'manifest.jsonl'} lists; make "
+            f"them again from this manifest with ser extract --{modality}, or extract with the "
+            "manifest that they were made from"
+        )
+
+
+def _without_row(stores: Sequence[FeatureStore], rows: Sequence[Utterance]) -> int:
+    known = {row.id for row in rows}
+    return len({key for store in stores for key in store.ids if key not in known})
 
 
 def _describe(store: FeatureStore) -> dict[str, Any]:
     header = store.header
-    keys = ("encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "source", "version")
+    keys = ("encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version")
     return {key: getattr(header, key) for key in keys}
 
 
@@ -172,6 +235,11 @@ def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[s
     """What a reader must know of the data beside any number made from it."""
     marks = []
     for store in stores:
+        if not store.header.weights:
+            marks.append(
+                f"features {store.header.encoder!r} were imported: what made them is known by "
+                "name alone, and the same recording on two sides of a split cannot be found"
+            )
         for corpus in sorted({row.corpus for row in rows}):
             saw = store.header.exposure.get(corpus)
             state = saw.saw if saw else "unknown"

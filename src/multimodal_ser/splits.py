@@ -8,7 +8,7 @@ name; then the split carries it, and so does every result made with it.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.emobox import emobox_folds
 from multimodal_ser.errors import SplitError, one_of
 from multimodal_ser.folds import VALIDATION_SHARE, Fold, Split, read_split
-
-OVERLAPS = (*GROUPS, "recording")
+from multimodal_ser.leaks import OVERLAPS, check_folds
+from multimodal_ser.spelling import alike
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def make_split(
     *,
     folds: int | None = None,
     allow: Iterable[str] = (),
-    hashes: Mapping[str, str] | None = None,
+    sounds: Mapping[str, str] | None = None,
 ) -> Split:
     """Builds a split and checks it.
 
@@ -46,13 +46,15 @@ def make_split(
             benchmark's JSONL folds.
         folds: number of folds for the schemes by group; None leaves one group out at a time.
         allow: overlaps to accept, of OVERLAPS.
-        hashes: id → hash of the decoded sound, to find identical recordings.
+        sounds: id → what the recording sounds like, see `fingerprints.same_sounds`; equal ones are
+            copies of each other.
 
     Raises:
         SplitError: an unknown scheme, too few groups, an id in two parts, or an overlap that was
             not asked for.
     """
-    allowed = set(allow)
+    utterances = sorted(utterances, key=lambda row: row.id)  # whatever the order on disk
+    allowed, notes = set(allow), []
     if unknown := sorted(allowed - set(OVERLAPS)):
         raise SplitError(one_of("overlap", unknown[0], OVERLAPS))
     if scheme in SCHEMES:
@@ -60,15 +62,18 @@ def make_split(
         allowed |= set(SCHEMES[scheme].admits)
         name = scheme if folds is None else f"{scheme}-{folds}"
     elif Path(scheme).is_dir():
-        made, name = emobox_folds(utterances, Path(scheme)), f"emobox-{Path(scheme).name}"
+        made, absent = emobox_folds(utterances, Path(scheme))
+        name = f"emobox-{Path(scheme).name}"
+        if absent:
+            name, notes = f"part of {name}", [absent]
         allowed |= set(OVERLAPS)
     elif Path(scheme).is_file():
         split = read_split(Path(scheme))
-        made, name = list(split.folds), split.name
+        made, name, notes = list(split.folds), split.name, list(split.notes)
     else:
         raise SplitError(one_of("split", scheme, SCHEMES) + "; or give a split file or folder")
-    leaks = _check(made, utterances, allowed, hashes or {})
-    return Split(name, tuple(made), tuple(leaks))
+    leaks, more = check_folds(made, utterances, allowed, sounds or {})
+    return Split(name, tuple(made), tuple(leaks), tuple(dict.fromkeys([*notes, *more])))
 
 
 def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fold]]:
@@ -93,9 +98,12 @@ def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fol
 
 
 def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]]:
-    """Group → ids; speakers and dialogues are named within their corpus."""
+    """Group → ids; speakers and dialogues are named within their corpus.
+
+    Names that differ in case, accents, spaces or zeros alone stay on one side.
+    """
     several = len({row.corpus for row in utterances}) > 1
-    members = defaultdict(list)
+    members, spellings = defaultdict(list), defaultdict(set)
     for row in utterances:
         name = getattr(row, group)
         if name is None:
@@ -103,8 +111,12 @@ def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]
                 f"{row.id} has no {group}, so it cannot be split by {group}; "
                 f"add the column to the table, or split by one of: {', '.join(GROUPS)}"
             )
-        members[f"{row.corpus}/{name}" if several else name].append(row.id)
-    return members
+        members[row.corpus, alike(name)].append(row.id)
+        spellings[row.corpus, alike(name)].add(name)
+    named = {key: " / ".join(sorted(found)) for key, found in spellings.items()}
+    return {
+        f"{key[0]}/{named[key]}" if several else named[key]: ids for key, ids in members.items()
+    }
 
 
 def _balanced(members: Mapping[str, list[str]], folds: int, group: str) -> list[list[str]]:
@@ -183,67 +195,6 @@ def _ids(
     utterances: Sequence[Utterance], side: Callable[[Utterance], object], wanted: object
 ) -> tuple[str, ...]:
     return tuple(row.id for row in utterances if side(row) == wanted)
-
-
-def _check(
-    folds: Sequence[Fold],
-    utterances: Sequence[Utterance],
-    allowed: set[str],
-    hashes: Mapping[str, str],
-) -> list[str]:
-    known = {row.id: row for row in utterances}
-    found: dict[str, set[str]] = {kind: set() for kind in OVERLAPS}
-    touched: dict[str, int] = Counter()
-    for fold in folds:
-        _check_parts(fold, known)
-        for kind in OVERLAPS:
-            value = _values(kind, known, hashes)
-            learnt = {value(key) for key in (*fold.train, *fold.validation)}
-            shared = {value(key) for key in fold.test} & learnt - {None}
-            found[kind] |= {str(name) for name in shared}
-            touched[kind] += bool(shared)
-    leaks = []
-    for kind, names in found.items():
-        if names:
-            sentence = (
-                f"{len(names)} {kind}s stand both in a test part and in its training or validation "
-                f"part (in {touched[kind]} of {len(folds)} folds)"
-            )
-            if kind not in allowed:
-                raise SplitError(
-                    f"{sentence}, such as {sorted(names)[0]!r}; split by {kind}, or accept it and "
-                    f"have every result say so: --allow {kind}"
-                )
-            leaks.append(sentence)
-    return leaks
-
-
-def _values(
-    kind: str, known: Mapping[str, Utterance], hashes: Mapping[str, str]
-) -> Callable[[str], object]:
-    if kind == "recording":
-        return hashes.get
-
-    def value(key: str) -> object:
-        name = getattr(known[key], kind)
-        return None if name is None else f"{known[key].corpus}/{name}"
-
-    return value
-
-
-def _check_parts(fold: Fold, known: Mapping[str, Utterance]) -> None:
-    counts = Counter((*fold.train, *fold.validation, *fold.test))
-    if twice := [key for key, count in counts.items() if count > 1]:
-        raise SplitError(f"fold {fold.name}: {twice[0]!r} stands in it twice")
-    if strange := [key for key in counts if key not in known]:
-        raise SplitError(
-            f"fold {fold.name}: {len(strange)} ids are not among the {len(known)} utterances that "
-            f"have features and a class, such as {strange[0]!r}; make the split from this "
-            "manifest and class set"
-        )
-    for part in ("train", "validation", "test"):
-        if not getattr(fold, part):
-            raise SplitError(f"fold {fold.name}: its {part} part is empty")
 
 
 SCHEMES: dict[str, Scheme] = {

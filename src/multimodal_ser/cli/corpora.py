@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
 from multimodal_ser.errors import SerError
@@ -45,6 +45,8 @@ def manifest(
     audio_dir: str | None = None,
     votes: Literal["intended", "voice"] | None = None,
     name: str | None = None,
+    columns: tuple[str, ...] = (),
+    encoding: str | None = None,
     part: Literal["train", "dev", "test"] | None = None,
 ) -> None:
     """Reads a corpus folder into a manifest: one JSON object per utterance.
@@ -57,6 +59,8 @@ def manifest(
         audio_dir: CREMA-D: the folder of its recordings (AudioWAV).
         votes: CREMA-D: take the intended emotion, or what most listeners heard in the voice.
         name: table: what the corpus is called (the file's name).
+        columns: table: start=von for a column of another name, start=none where there is none.
+        encoding: table: of its text, where it cannot be told; such as gb18030 or cp1252.
         part: keep only this part of the corpus's official split.
     """
     from multimodal_ser.corpora import CORPORA, Corpus, summarise, write_manifest
@@ -66,9 +70,11 @@ def manifest(
     if corpus not in CORPORA:
         raise SerError(one_of("corpus", corpus, CORPORA))
     info = CORPORA[corpus]
-    given = {"audio_dir": audio_dir, "votes": votes, "name": name}
-    options = {key: value for key, value in given.items() if value is not None}
-    takes = {"cremad": {"audio_dir", "votes"}, "table": {"name"}}.get(corpus, set())
+    given = {"audio_dir": audio_dir, "votes": votes, "name": name, "encoding": encoding}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    options |= {"columns": columns} if columns else {}
+    own = {"cremad": {"audio_dir", "votes"}, "table": {"name", "columns", "encoding"}}
+    takes = own.get(corpus, set())
     if strange := sorted(options.keys() - takes):
         raise SerError(f"--{strange[0].replace('_', '-')} is not an option of {corpus}")
     read = info.read(root, **options)
@@ -97,6 +103,7 @@ def check(manifest: File, /, shortest: float = 0.1) -> int:
         manifest: from `ser manifest`.
         shortest: seconds below which a recording is reported as too short.
     """
+    from multimodal_ser.cautions import cautions
     from multimodal_ser.check import check as check_recordings
     from multimodal_ser.corpora import read_manifest
 
@@ -104,6 +111,8 @@ def check(manifest: File, /, shortest: float = 0.1) -> int:
     findings = check_recordings(utterances, shortest=shortest)
     for finding in findings:
         say(f"{finding.problem:12} {finding.id}  {finding.detail}")
+    for line in cautions(utterances):
+        say(f"caution: {line}")
     say(f"{len(utterances)} utterances checked, {len(findings)} findings")
     return 1 if findings else 0
 
@@ -127,8 +136,9 @@ def split(
             folder of the EmoBox benchmark's folds.
         out: the file to write.
         folds: number of folds; one group is left out at a time where not given.
-        allow: overlaps to accept: speaker, session, dialogue, recording.
+        allow: overlaps to accept: speaker, session, dialogue, recording, fold.
     """
+    from multimodal_ser.cautions import cautions, cautions_of_folds
     from multimodal_ser.corpora import read_manifest
     from multimodal_ser.folds import write_split
     from multimodal_ser.labels import class_set
@@ -141,3 +151,9 @@ def split(
     say(f"wrote {out}: {made.name}, {len(made.folds)} folds, hash {made.hash}")
     for leak in made.leaks:
         say(f"  leak: {leak}")
+    for note in made.notes:
+        say(f"  note: {note}")
+    class_of = {row.id: str(classes.class_of(row.corpus, row.emotion)) for row in rows}
+    warned = cautions(rows, lambda row: class_of[row.id])
+    for line in [*warned, *cautions_of_folds(made.folds, class_of, classes.classes)]:
+        say(f"  caution: {line}")

@@ -117,6 +117,11 @@ def _show_extracted(result: ExtractionResult) -> int:
     say(f"{result.path}: {result.done} utterances, {len(result.failures)} failed")
     if result.truncated:
         say(f"  the last words of {result.truncated} utterances were cut (--text-tokens)")
+    if result.repeated:
+        say(
+            f"  {len(result.repeated)} utterances hold the very sound of an earlier one, such as "
+            f"{result.repeated[0]}: are their start and end in the manifest?"
+        )
     for key, reason in list(result.failures.items())[:MOST_SHOWN]:
         say(f"  {key}: {reason}")
     if len(result.failures) > MOST_SHOWN:

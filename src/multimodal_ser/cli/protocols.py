@@ -162,4 +162,4 @@ class Combined(Common):
             self.load(path, split, self.folds, self.tokens)
             for path, split in zip(self.features, splits, strict=True)
         ]
-        yield self.out, plan_combined(domains, model=self.model, **self.settings)
+        yield self.out, plan_combined(domains, model=self.model, allow=self.allow, **self.settings)

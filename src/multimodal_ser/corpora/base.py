@@ -122,15 +122,31 @@ def require_folder(root: Path, corpus: str) -> Path:
     return root
 
 
-def finish(corpus: str, root: Path, utterances: list[Utterance], left_out: list[str]) -> Corpus:
-    """Sorts what was read.
+def finish(
+    corpus: str, root: Path, utterances: list[Utterance], left_out: list[str], *, by_id: bool = True
+) -> Corpus:
+    """Checks what was read, and sorts it by id; a table's rows keep their order.
 
     Raises:
-        SerError: nothing usable is left; the message says whether Git LFS pointers are why.
+        SerError: two utterances have one id, such as those of a wav beside a flac; or nothing
+            usable is left, and the message says whether Git LFS pointers are why.
     """
     if not utterances:
         reason = "; ".join(left_out[:3]) or "nothing in it looks like it"
         if pointers := sum(line.endswith(GIT_LFS) for line in left_out):
             reason = f"all {pointers} recordings are Git LFS pointers: run `git lfs pull`"
         raise SerError(f"no {corpus} recordings in {root}: {reason}")
-    return Corpus(sorted(utterances, key=lambda row: row.id), left_out)
+    _refuse_twins(utterances)
+    rows = sorted(utterances, key=lambda row: row.id) if by_id else utterances
+    return Corpus(rows, left_out)
+
+
+def _refuse_twins(utterances: Iterable[Utterance]) -> None:
+    first: dict[str, Utterance] = {}
+    twins = [(first[row.id], row) for row in utterances if first.setdefault(row.id, row) is not row]
+    if twins:
+        one, other = twins[0]
+        raise SerError(
+            f"{len(twins)} utterances have the id of another: {one.id!r} is both {one.audio} and "
+            f"{other.audio}; keep one file of each recording in the folder"
+        )

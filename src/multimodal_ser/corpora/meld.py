@@ -9,6 +9,7 @@ any clip on disk gives utterances of words alone.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ KNOWN_BROKEN = {
 }
 
 _CLIP = re.compile(r"dia\d+_utt\d+")
+_STAMP = re.compile(r"(\d+):(\d+):(\d+(?:[.,]\d+)?)")
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
 
@@ -81,7 +83,13 @@ def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
     """A split's clips by their names; what else lies beside them is noted in `left_out`."""
     for folder in (root / CLIP_FOLDERS[split], root / split / CLIP_FOLDERS[split]):
         found = files(folder, VIDEO + SOUND)
-        clips = {path.stem: path for path in found if _CLIP.fullmatch(path.stem)}
+        clips: dict[str, Path] = {}
+        for path in (path for path in found if _CLIP.fullmatch(path.stem)):
+            if clips.setdefault(path.stem, path) is not path:
+                raise SerError(
+                    f"meld/{split}/{path.stem} is both {clips[path.stem]} and {path}; keep one "
+                    "file of each clip in the folder"
+                )
         if clips:
             left_out += [
                 f"{split}/{path.stem}: not named diaD_uttU (a duplicate)"
@@ -124,6 +132,8 @@ def _utterance(row: dict[str, str], split: str, own_id: str, clip: Path | None) 
     for column in ("Season", "Episode"):
         if row.get(column, "").isdecimal():
             extra[column.lower()] = int(row[column])
+    if (length := _seconds(row.get("EndTime")) - _seconds(row.get("StartTime"))) > 0:
+        extra["duration"] = round(length, 3)  # of the clip, which `ser check` compares
     return Utterance(
         id=f"meld/{own_id}",
         corpus="meld",
@@ -135,6 +145,15 @@ def _utterance(row: dict[str, str], split: str, own_id: str, clip: Path | None) 
         split=split,
         extra=extra,
     )
+
+
+def _seconds(stamp: str | None) -> float:
+    """Seconds of a time such as 00:16:16,059; NaN where it is none."""
+    found = _STAMP.fullmatch(stamp or "")
+    if found is None:
+        return math.nan
+    hours, minutes, seconds = (float(part.replace(",", ".")) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _doubtful(split: str, rows: list[Utterance | str]) -> list[str]:

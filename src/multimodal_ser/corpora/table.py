@@ -1,61 +1,120 @@
 """a table of one's own → Utterance: CSV, TSV or JSONL, one utterance a row.
 
 Columns: ``audio`` and ``emotion``; where there are such, ``id``, ``text``, ``speaker``,
-``session``, ``dialogue``, ``start``, ``end`` (seconds) and ``split``. Other columns go to
-``extra``. Emotions are the names of classes, such as ``anger``.
+``session``, ``dialogue``, ``start``, ``end`` (seconds) and ``split``, in these or other usual
+spellings (`columns.SPELLINGS`). Other columns go to ``extra``. Emotions are the names of classes,
+such as ``anger``. Whatever was understood by another spelling is said in a note.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import CorpusInfo, fault, finish, read_text
-from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.corpora.base import NOTE, CorpusInfo, fault, finish
+from multimodal_ser.corpora.cells import Cells, read_cells
+from multimodal_ser.corpora.columns import SPELLINGS, Meaning, check_times, seconds, understood
+from multimodal_ser.corpora.utterance import SPLITS, Corpus, Utterance
 from multimodal_ser.errors import SerError
 from multimodal_ser.labels import BUILT_IN_CORPORA
+from multimodal_ser.spelling import is_missing, said_of_spellings, tidy
 
 NEEDED = ("audio", "emotion")
-OPTIONAL = ("id", "text", "speaker", "session", "dialogue", "start", "end", "split")
-SPLITS = ("train", "dev", "test")
+OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _WORDS = ("text", "speaker", "session", "dialogue", "split")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_PARTS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev",
+          "development": "dev", "testing": "test"}  # fmt: skip
 
 
-def read(root: Path, name: str | None = None) -> Corpus:
-    """Reads a table.
+def read(
+    root: Path,
+    name: str | None = None,
+    *,
+    columns: Sequence[str] = (),
+    encoding: str | None = None,
+) -> Corpus:
+    """Reads a table; its rows keep their order.
 
     Args:
         root: the table's file. Its audio paths are relative to the folder that it stands in.
         name: the corpus's name in ids and results; None takes the file's name.
+        columns: ``start=von`` for a column of another name, ``start=none`` where there is no such.
+        encoding: of the text; None finds it out, or asks.
 
     Raises:
         SerError: no such file, a missing column, a name that is taken, a cell that cannot be
-            read, or an id that occurs twice; the message has the line's number.
+            read, or an id that occurs twice; the message has the line's number and the column.
     """
     path = Path(root)
     if not path.is_file():
         raise SerError(f"no table at {path}; give the CSV, TSV or JSONL file itself")
     name = _check_name(path.stem if name is None else name)
-    lines: dict[str, int] = {}
+    cells = read_cells(path, encoding, _fits)
+    where = f"{path}:1"
+    table = _Table(name, path, understood(where, cells.columns, columns))
+    _check_needed(where, cells.columns, table.meaning)
+    notes = [*cells.notes, *table.meaning.notes, *check_times(where, cells, table.meaning)]
+    utterances, left_out = _utterances(table, cells)
+    for column, count in table.missing.items():
+        notes.append(f"{count} cells of {column} that say nan, null or None were read as empty")
+    for kind, names in (
+        ("speaker", [row.speaker for row in utterances]),
+        ("emotion", [row.emotion for row in utterances]),
+    ):
+        notes += said_of_spellings(kind, names)
+    said = [f"{NOTE}{note}" for note in notes]
+    return finish(name, path, utterances, [*left_out, *said], by_id=False)
+
+
+@dataclass
+class _Table:
+    """What all rows of a table share; `missing` counts cells that say so, by column."""
+
+    name: str
+    path: Path
+    meaning: Meaning
+    missing: Counter[str] = field(default_factory=Counter)
+
+
+def _fits(columns: Sequence[str]) -> bool:
+    """Whether these columns are a table's, however it says which is which."""
+    return len(columns) > 1 and (
+        bool({*NEEDED} & {*columns}) or bool({*NEEDED} & {*understood("", _once(columns)).column})
+    )
+
+
+def _once(columns: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(columns))
+
+
+def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:
+    missing = [name for name in NEEDED if name not in meaning.column]
+    if missing:
+        raise SerError(
+            f"{where}: has the columns {list(columns)}: {missing} missing; needed: "
+            f"{', '.join(NEEDED)}; optional: {', '.join(OPTIONAL)}; others are kept in extra; say "
+            f"which column it is with --columns {missing[0]}=NAME"
+        )
+
+
+def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]]:
+    first: dict[str, int] = {}
     utterances: list[Utterance] = []
     left_out: list[str] = []
-    for number, row in _rows(path):
-        made = _utterance(row, name, path.parent, f"{path}:{number}")
-        if made.id in lines:
+    for number, row in cells.rows:
+        made = _utterance(table, row, f"{table.path}:{number}")
+        if made.id in first:
             raise SerError(
-                f"{path}:{number}: the id {made.id!r} is already that of line {lines[made.id]}; "
-                "give each row its own in a column id"
+                f"{table.path}:{number}: the id {made.id!r} is already that of line "
+                f"{first[made.id]}; give each row its own in a column id"
             )
-        lines[made.id] = number
+        first[made.id] = number
         reason = None if made.audio is None else fault(Path(made.audio))
         if not made.emotion:
             reason = "no emotion"
@@ -63,7 +122,7 @@ def read(root: Path, name: str | None = None) -> Corpus:
             left_out.append(f"{made.id} (line {number}): {reason}")
         else:
             utterances.append(made)
-    return finish(name, path, utterances, left_out)
+    return utterances, left_out
 
 
 def _check_name(name: str) -> str:
@@ -80,111 +139,79 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields line number and cells of every row that holds anything."""
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl":
-        yield from _json_rows(path)
-    elif suffix in _SEPARATORS:
-        yield from _cell_rows(path, _SEPARATORS[suffix])
-    else:
-        raise SerError(f"{path}: ends in {suffix!r}; allowed: .csv, .tsv, .jsonl")
-
-
-def _cell_rows(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(read_text(path)), delimiter=separator)
-    try:
-        lines = [(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:  # a quote that is never closed swallows the rest of the file
-        raise SerError(f"{path}:{reader.line_num}: {error}; look for an open quote") from error
-    columns = [cell.strip() for cell in lines[0][1]] if lines else []
-    _check_columns(f"{path}:1", columns)
-    for number, cells in lines[1:]:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(columns):
-            raise SerError(
-                f"{path}:{number}: has {len(cells)} cells where the header has "
-                f"{len(columns)}; put cells that hold the separator in double quotes"
-            )
-        yield number, dict(zip(columns, (cell.strip() for cell in cells), strict=True))
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SerError(f"{path}:{number}: not a JSON object ({error})") from error
-        if not isinstance(row, dict):
-            raise SerError(f"{path}:{number}: not a JSON object, but {type(row).__name__}")
-        _check_columns(f"{path}:{number}", list(row))
-        yield number, row
-
-
-def _check_columns(where: str, columns: list[str]) -> None:
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    missing = [name for name in NEEDED if name not in columns]
-    if missing or repeated:
-        what = f"{missing} missing" if missing else f"{repeated} more than once"
-        raise SerError(
-            f"{where}: has the columns {columns}: {what}; needed: {', '.join(NEEDED)}; "
-            f"optional: {', '.join(OPTIONAL)}; others are kept in extra"
-        )
-
-
-def _utterance(row: dict[str, Any], name: str, folder: Path, where: str) -> Utterance:
-    words = {key: _word(row, key, where) for key in (*NEEDED, "id", *_WORDS)}
+def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
+    words = {key: _word(table, row, key, where) for key in (*NEEDED, "id", *_WORDS)}
     audio, own_id = words["audio"], words["id"]
-    start, end = _seconds(row, "start", where), _seconds(row, "end", where)
-    if start is not None and end is not None and end <= start:
-        raise SerError(f"{where}: end {end} is not after start {start}; both are in seconds")
+    start, end = _stretch(table.meaning, row, where)
+    part = (words["split"] or "").casefold()
+    words["split"] = _PARTS.get(part, part) or None
     if words["split"] not in (None, *SPLITS):
-        raise SerError(f"{where}: split {words['split']!r}; allowed: {', '.join(SPLITS)} or empty")
+        raise SerError(
+            f"{where}: split {part!r}; allowed: {', '.join(SPLITS)} or empty, also "
+            f"{', '.join(_PARTS)}"
+        )
     if audio is None and (own_id is None or words["text"] is None):
         raise SerError(f"{where}: no audio; a row of words alone needs the columns id and text")
-    known = {*NEEDED, *OPTIONAL}
     return Utterance(
-        id=f"{name}/{own_id or _id_of(str(audio), start)}",
-        corpus=name,
+        id=f"{table.name}/{own_id or _id_of(str(audio), start)}",
+        corpus=table.name,
         emotion=words["emotion"] or "",
-        audio=None if audio is None else str(folder / audio),
+        audio=None if audio is None else str(table.path.parent / audio),
         start=start,
         end=end,
-        extra={
-            key: cell for key, cell in row.items() if key not in known and cell not in ("", None)
-        },
+        extra=_extra(table.meaning, row, whole=start is None and end is None, where=where),
         **{key: words[key] for key in _WORDS},
     )
 
 
+def _stretch(
+    meaning: Meaning, row: Mapping[str, Any], where: str
+) -> tuple[float | None, float | None]:
+    """Begin and end of a row's stretch, in seconds."""
+
+    def of(name: str, column: str | None) -> float | None:
+        cell = None if column is None else row.get(column)
+        cell = None if isinstance(cell, str) and is_missing(cell) else cell
+        return seconds(where, column or name, cell, meaning.scale.get(name, 1.0))
+
+    start, end = of("start", meaning.column.get("start")), of("end", meaning.column.get("end"))
+    if start is not None and end is None and meaning.length:
+        length = of("length", meaning.length)
+        end = None if length is None else start + length
+    if end is not None and end <= (start or 0.0):
+        raise SerError(f"{where}: end {end} is not after start {start or 0.0}; both are in seconds")
+    return start, end
+
+
+def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool, where: str) -> dict[str, Any]:
+    """The other columns; the length of a whole recording stands as ``duration`` in seconds."""
+    known = {*meaning.column.values()}
+    extra = {key: cell for key, cell in row.items() if key not in known and cell not in ("", None)}
+    if whole and meaning.length in extra:
+        cell = extra.pop(meaning.length)
+        if not (isinstance(cell, str) and is_missing(cell)):
+            extra["duration"] = seconds(where, meaning.length, cell, meaning.scale["length"])
+    return extra
+
+
 def _id_of(audio: str, start: float | None) -> str:
-    own_id = Path(audio).with_suffix("").as_posix().lstrip("/")
+    own_id = tidy(Path(audio).with_suffix("").as_posix().lstrip("/"))
     return own_id if start is None else f"{own_id}@{start:g}"
 
 
-def _word(row: dict[str, Any], key: str, where: str) -> str | None:
-    cell = row.get(key)
+def _word(table: _Table, row: Mapping[str, Any], key: str, where: str) -> str | None:
+    """A cell as text; None where it is empty or says that there is nothing."""
+    cell = table.meaning.cell(row, key)
     if cell is None or cell == "":
         return None
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
-        raise SerError(f"{where}: {key} is {cell!r}; allowed: text or a number")
-    return str(cell)
-
-
-def _seconds(row: dict[str, Any], key: str, where: str) -> float | None:
-    cell = _word(row, key, where)
-    if cell is None:
+        column = table.meaning.column[key]
+        raise SerError(f"{where}: {column} is {cell!r}; allowed: text or a number")
+    text = str(cell).strip() if key == "audio" else tidy(str(cell))  # a file is called as it is
+    if is_missing(text):
+        table.missing[key] += bool(text)
         return None
-    try:
-        seconds = float(cell)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise SerError(f"{where}: {key} is {cell!r}; allowed: seconds, 0 or more, such as 1.25")
-    return seconds
+    return text
 
 
 INFO = CorpusInfo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import written_aside
+from multimodal_ser.spelling import tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Utterance:
         end: seconds into `audio` where it ends.
         split: the corpus's official part, ``train``, ``dev`` or ``test``.
         extra: whatever else the corpus says: votes, valence, sex, age …
+        content: hash of the recording's bytes, which extraction notes in the manifest beside its
+            features; no property of the utterance, so it does not count when two are compared.
     """
 
     id: str
@@ -46,6 +50,7 @@ class Utterance:
     end: float | None = None
     split: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    content: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,10 @@ class Corpus:
     left_out: list[str] = field(default_factory=list)
 
 
+SPLITS = ("train", "dev", "test")  # the parts that a corpus may have
 GROUPS = ("speaker", "session", "dialogue")  # what a split keeps on one side
 _FIELDS = tuple(item.name for item in fields(Utterance))
+_NEEDED = ("id", "corpus", "emotion")
 _REPEATED = ("corpus", "emotion", *GROUPS, "split")
 
 
@@ -89,35 +96,77 @@ def read_manifest(path: Path) -> list[Utterance]:
     if not path.is_file():
         raise SerError(f"no manifest at {path}; make one with: ser manifest CORPUS --out {path}")
     utterances = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                utterances.append(_parse(line, f"{path}:{number}", path.parent))
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            if raw.strip():
+                where = f"{path}:{number}"
+                utterances.append(_parse(_text(raw, where), where, path.parent))
     repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
     if repeated:
         raise SerError(f"{path}: ids must be unique, but these occur twice: {repeated[:5]}")
     return utterances
 
 
+def _text(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SerError(
+            f"{where}: is no UTF-8 (byte {error.start} of the line); save the manifest as UTF-8, "
+            "or make it with: ser manifest"
+        ) from error
+
+
 def _parse(line: str, where: str, folder: Path) -> Utterance:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SerError(
             f"{where}: not a JSON object ({error}); one object a line is read"
         ) from error
-    if not isinstance(row, dict) or not {"id", "corpus", "emotion"} <= row.keys():
+    if not isinstance(row, dict) or not {*_NEEDED} <= row.keys():
         raise SerError(f"{where}: an object with at least id, corpus and emotion is needed")
     if unknown := sorted(row.keys() - set(_FIELDS)):
         raise SerError(
             f"{where}: unknown fields {unknown}; known: {', '.join(_FIELDS)}; put others in extra"
         )
+    if fault := _fault(row):
+        raise SerError(f"{where}: {fault}")
     if row.get("audio") is not None:
         row["audio"] = str(folder / row["audio"])  # an absolute path stays as it is
     # A manifest is held whole, so words that rows share are kept once.
     repeated = {key: row[key] for key in _REPEATED if key in row}
     extra = {"extra": _kept_once(row["extra"])} if isinstance(row.get("extra"), dict) else {}
     return Utterance(**row | _kept_once(repeated) | extra)
+
+
+def _fault(row: Mapping[str, Any]) -> str:
+    """What is wrong with a row's values, by field; empty where nothing is."""
+    for key in (*GROUPS, "id", "corpus", "emotion", "audio", "text", "split", "content"):
+        value = row.get(key)
+        if value is None and key not in _NEEDED:
+            continue
+        if not isinstance(value, str):
+            return f'{key} is {value!r}; allowed: text, such as "{value}"'
+        if key in _NEEDED and not value.strip():
+            return f"{key} is empty; allowed: text"
+        if key in (*GROUPS, "id", "emotion") and value != tidy(value):
+            return f"{key} is {value!r}; allowed: no space around it, and Unicode composed (NFC)"
+        if "\0" in value:
+            return f"{key} is {value!r}; allowed: text without the character 0"
+    for key in ("start", "end"):
+        value = row.get(key)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and math.isfinite(value) and value >= 0):
+            return f"{key} is {value!r}; allowed: a number of seconds, 0 or more, such as 1.25"
+    end = row.get("end")
+    if end is not None and end <= (row.get("start") or 0):
+        return f"end is {end!r}; allowed: more than start, {row.get('start') or 0!r}"
+    if row.get("split") not in (None, *SPLITS):
+        return f"split is {row['split']!r}; allowed: {', '.join(SPLITS)}"
+    if not isinstance(row.get("extra", {}), dict):
+        return f"extra is {row['extra']!r}; allowed: an object"
+    return ""
 
 
 def _kept_once(row: dict[str, Any]) -> dict[str, Any]:

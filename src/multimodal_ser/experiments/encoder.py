@@ -54,7 +54,8 @@ def load_clips(material: Material, keys: Sequence[str]) -> Clips:
     """Decodes the recordings of these ids into memory."""
     rows = [material.examples.places[key] for key in keys]
     utterances = [material.utterances[row] for row in rows]
-    return Clips.decode(utterances, material.examples.label[torch.tensor(rows)])
+    label = material.examples.label[torch.tensor(rows)]
+    return Clips.decode(utterances, label, material.hashes)
 
 
 def _begin(item: Plan, material: Material, config: TuneConfig) -> Tuned:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from multimodal_ser.config import ModelConfig, TrainConfig
@@ -11,11 +12,14 @@ from multimodal_ser.errors import FeatureError, SerError, SplitError, one_of
 from multimodal_ser.experiments.plans import check_model, corpora, labels_hash, run_config
 from multimodal_ser.folds import Fold, Split
 from multimodal_ser.labels import check_same_order
-from multimodal_ser.material import MODALITIES, Material
+from multimodal_ser.leaks import shared_between
+from multimodal_ser.material import MODALITIES, Material, sounds_of
 from multimodal_ser.models import MODELS
 from multimodal_ser.runs import RunConfig
 
 SAME = ("encoder", "weights", "layers", "tokens", "dim")  # of two corpora's features
+# Imported ones name no weights; their files happen to have some entry and some number of tokens.
+SAME_IMPORTED = ("encoder", "dim")
 
 
 def check_comparable(first: Material, second: Material) -> None:
@@ -36,7 +40,9 @@ def check_comparable(first: Material, second: Material) -> None:
             )
         if mine is None or other is None:
             continue
-        differing = [key for key in SAME if mine.get(key) != other.get(key)]
+        imported = not mine.get("weights") and not other.get("weights")
+        same = SAME_IMPORTED if imported else SAME
+        differing = [key for key in same if mine.get(key) != other.get(key)]
         if differing:
             raise FeatureError(
                 f"{side} features differ: {_named(first)} has {_chosen(mine, differing)}, "
@@ -58,7 +64,7 @@ class Pair:
     """A source that a model learns from, and a target that it is tested on.
 
     Of the source's split the first fold is used, its test part unread. Raises as
-    `check_comparable`, and SplitError where the two share recordings.
+    `check_comparable`, and SplitError where the two share recordings or copies of them.
     """
 
     source: Material
@@ -68,15 +74,24 @@ class Pair:
 
     def __post_init__(self) -> None:
         check_comparable(self.source, self.target)
-        learnt = (*self.source_fold.train, *self.source_fold.validation)
-        known = set(learnt) | {self.source.hashes.get(key, key) for key in learnt}
-        tested = {key for fold in self.target_split.folds for key in fold.test}
-        shared = [k for k in sorted(tested) if k in known or self.target.hashes.get(k) in known]
-        if shared:
+        copies, _ = self._shared
+        if copies:
             raise SplitError(
-                f"{len(shared)} recordings that the target is tested on stand in the source's "
-                f"training or validation part, such as {shared[0]!r}; take two different corpora"
+                f"{len(copies)} recordings that the target is tested on stand in the source's "
+                f"training or validation part, as they are or as copies, such as {copies[0]!r}; "
+                "take two different corpora"
             )
+
+    @cached_property
+    def _shared(self) -> tuple[list[str], list[str]]:
+        """Recordings of the target that the source has too, and what is said of their speakers."""
+        learnt = {*self.source_fold.train, *self.source_fold.validation}
+        tested = {key for fold in self.target_split.folds for key in fold.test}
+        return shared_between(
+            [row for row in self.source.utterances if row.id in learnt],
+            [row for row in self.target.utterances if row.id in tested],
+            sounds_of(self.source, self.target),
+        )
 
     @property
     def source_fold(self) -> Fold:
@@ -125,7 +140,8 @@ class Pair:
     def marks(self) -> list[str]:
         """What must stand beside numbers: the target's marks, the source's, its leaks."""
         leaks = [f"source {_named(self.source)}: {leak}" for leak in self.source_split.leaks]
-        return list(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks]))
+        said = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
+        return list(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *said]))
 
 
 def check_network(model: str, *materials: Material) -> None:

@@ -136,7 +136,7 @@ def run_config(
         corpora=corpora(material),
         features=material.features,
         split={**described, "leaks": list(split.leaks)},
-        marks=list(material.marks),
+        marks=[*material.marks, *split.notes],
         train=train,
     )
 
@@ -147,8 +147,9 @@ def corpora(material: Material) -> list[str]:
 
 
 def labels_hash(material: Material) -> str:
-    """Which utterance has which class: corrected labels must not meet runs of the old ones."""
-    rows = zip(material.examples.ids, material.examples.label.tolist(), strict=True)
+    """Which utterance has which class and speaker: corrected ones must not meet older runs."""
+    speakers = [row.speaker for row in material.utterances]
+    rows = zip(material.examples.ids, material.examples.label.tolist(), speakers, strict=True)
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from multimodal_ser.baselines import BASELINES
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.data import Side
-from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.errors import SerError, SplitError, one_of
 from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.experiments.plans import Experiment, Plan, Stage, corpora, plan
 from multimodal_ser.folds import Fold, Split
-from multimodal_ser.material import MODALITIES, Material, pooled
+from multimodal_ser.leaks import shared_between
+from multimodal_ser.material import MODALITIES, Material, pooled, sounds_of
 
 ABLATED = ("text", "audio", "concat", "cross_attention", "linear", "svm")
 TOKENS = ("tokens", "pooled")
@@ -124,6 +125,7 @@ def plan_combined(
     seeds: int,
     network: ModelConfig,
     schedule: TrainConfig,
+    allow: Collection[str] = (),
 ) -> Experiment:
     """Plans to train on several corpora at once, each drawn from equally often, and test on all.
 
@@ -136,16 +138,19 @@ def plan_combined(
         seeds: of the network.
         network: its knobs.
         schedule: the training's knobs.
+        allow: ``recording`` accepts that one corpus holds copies of another's.
 
     Raises:
-        SerError: other class orders, features or numbers of folds.
+        SerError: other class orders, features or numbers of folds; or recordings of one corpus
+            that are tested stand in what is learnt from of another.
     """
     materials, splits = zip(*materials_and_splits, strict=True)
     if len(materials) < 2:
         raise SerError("a combined training needs two corpora or more")
     for other in materials[1:]:
         check_comparable(materials[0], other)
-    material, split = merged(materials), merged_split(splits)
+    material = merged(materials)
+    split = _checked_across(merged_split(splits), materials, allow)
     plans = [
         _balanced(item)
         for item in plan(
@@ -190,16 +195,46 @@ def merged(materials: Sequence[Material]) -> Material:
         hashes=hashes,
         marks=tuple(dict.fromkeys(mark for one in materials for mark in one.marks)),
         dropped=dropped,
+        prints={key: value for one in materials for key, value in one.prints.items()},
     )
 
 
+def _checked_across(split: Split, materials: Sequence[Material], allow: Collection[str]) -> Split:
+    """The same split, with what its test parts share with other corpora's training."""
+    sounds, found = sounds_of(*materials), []
+    for fold in split.folds:
+        tested, learnt = set(fold.test), {*fold.train, *fold.validation}
+        for mine in materials:
+            others = [row for one in materials if one is not mine for row in one.utterances]
+            found.append(
+                shared_between(
+                    [row for row in others if row.id in learnt],
+                    [row for row in mine.utterances if row.id in tested],
+                    sounds,
+                )
+            )
+    copies = sorted({key for keys, _ in found for key in keys})
+    leaks, notes = [], list(dict.fromkeys(note for _, said in found for note in said))
+    if copies:
+        leaks = [
+            f"{len(copies)} tested recordings stand, as they are or as copies, in what is learnt "
+            "from of another corpus"
+        ]
+        if "recording" not in allow:
+            raise SplitError(
+                f"{leaks[0]}, such as {copies[0]!r}; take corpora that share none, or accept it "
+                "and have every result say so: --allow recording"
+            )
+    return replace(split, leaks=(*split.leaks, *leaks), notes=(*split.notes, *notes))
+
+
 def _all_features(materials: Sequence[Material], side: str) -> Mapping[str, Any] | None:
-    """The first corpus's description, with every corpus's own source of recordings."""
+    """The first corpus's description, with the content of every corpus's own features."""
     first = materials[0].features[side]
     if first is None:
         return None
-    sources = {", ".join(corpora(one)): one.features[side]["source"] for one in materials}
-    return {**first, "source": sources}
+    contents = {", ".join(corpora(one)): one.features[side]["content"] for one in materials}
+    return {**first, "content": contents}
 
 
 def merged_split(splits: Sequence[Split]) -> Split:
@@ -222,4 +257,8 @@ def merged_split(splits: Sequence[Split]) -> Split:
         }
         folds.append(Fold(" + ".join(names), **parts))
     name = " + ".join(dict.fromkeys(split.name for split in splits))
-    return Split(name, tuple(folds), tuple(leak for split in splits for leak in split.leaks))
+    leaks, notes = (
+        tuple(dict.fromkeys(said for split in splits for said in getattr(split, kind)))
+        for kind in ("leaks", "notes")
+    )
+    return Split(name, tuple(folds), leaks, notes)

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from multimodal_ser.cluster import run_on_ray
 from multimodal_ser.devices import CPU, check_device, is_gpu
 from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.experiments.aside import set_aside
 from multimodal_ser.experiments.fitting import Bench, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
@@ -56,6 +57,7 @@ def make(
     """
     check_device(device)
     _write_description(experiment, out, command)
+    set_aside(out, [item.config for item in experiment.plans])
     for name, split in experiment.splits.items():
         write_split(split, out / f"{name}.json")
     folders = []

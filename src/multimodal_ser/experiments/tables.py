@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal_ser.cautions import cautions, cautions_of_folds
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.devices import CPU
 from multimodal_ser.errors import SerError, one_of
@@ -16,7 +17,7 @@ from multimodal_ser.experiments.protocols import TOKENS, plan_in_domain
 from multimodal_ser.experiments.running import make
 from multimodal_ser.folds import Split
 from multimodal_ser.labels import class_set
-from multimodal_ser.material import Material, load_material, pooled
+from multimodal_ser.material import Material, load_material, pooled, sounds_of
 from multimodal_ser.report import report, summarise, text_table
 from multimodal_ser.splits import make_split
 
@@ -91,7 +92,8 @@ def load_domain(
     material = load_material(features, class_set(labels), audio, text)
     if tokens == "pooled":
         material = pooled(material)
-    made = make_split(material.utterances, split, folds=folds, allow=allow, hashes=material.hashes)
+    sounds = sounds_of(material)
+    made = make_split(material.utterances, split, folds=folds, allow=allow, sounds=sounds)
     return material, made
 
 
@@ -104,6 +106,12 @@ def say_what(material: Material, split: Split) -> None:
         log.info("left out: %d, %s", count, reason)
     for leak in split.leaks:
         log.warning("LEAK: %s", leak)
+    names = material.labels.classes
+    ids, label = material.examples.ids, material.examples.label.tolist()
+    class_of = {key: names[place] for key, place in zip(ids, label, strict=True)}
+    warned = cautions(material.utterances, lambda row: class_of[row.id])
+    for note in [*split.notes, *warned, *cautions_of_folds(split.folds, class_of, names)]:
+        log.warning("%s", note)
     log.info("%d folds, split %s", len(split.folds), split.name)
 
 

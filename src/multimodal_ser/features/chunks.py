@@ -16,6 +16,7 @@ from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import Array, Modality, keep_tokens
 from multimodal_ser.features.store import DTYPES, FeatureHeader, check_array
+from multimodal_ser.fingerprints import fingerprint
 
 _CHARACTERS_A_SECOND = 15  # of speech; puts sentences and recordings on one scale
 _HELD = 16  # batches' worth of decoded sound that are sorted by length together
@@ -29,6 +30,7 @@ class Chunk:
     items: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    prints: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -55,6 +57,7 @@ class Made:
         arrays: id → tokens of shape [at most `tokens`, dim], as the file stores them.
         failures: id → why it has none.
         hashes: id → sha256 of the decoded samples.
+        prints: id → `fingerprint` of the decoded samples.
         truncated: utterances whose last words were cut.
         seconds: of sound; 0 for text.
     """
@@ -62,6 +65,7 @@ class Made:
     arrays: dict[str, Array] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    prints: dict[str, str] = field(default_factory=dict)
     truncated: int = 0
     seconds: float = 0.0
 
@@ -82,6 +86,7 @@ def _encode(recipe: Recipe, loaded: Chunk, made: Made) -> None:
         results = encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
         made.truncated += keep_batch(keys, results, recipe.header, made.arrays, made.failures)
     made.hashes |= {key: value for key, value in loaded.hashes.items() if key in made.arrays}
+    made.prints |= {key: value for key, value in loaded.prints.items() if key in made.arrays}
 
 
 def has_material(row: Utterance, modality: Modality) -> bool:
@@ -122,6 +127,7 @@ def _load_audio(row: Utterance, chunk: Chunk) -> None:
         return
     chunk.items[row.id], chunk.seconds[row.id] = samples, len(samples) / SAMPLE_RATE
     chunk.hashes[row.id] = audio_hash(samples)
+    chunk.prints[row.id] = fingerprint(samples)
 
 
 def batches(seconds: Mapping[str, float], budget: float) -> Iterator[list[str]]:

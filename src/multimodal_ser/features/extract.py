@@ -20,9 +20,10 @@ from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.chunks import Made, Recipe, has_material
+from multimodal_ser.features.content import changed, inputs_of, with_content
 from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, digest, merge, work_folder
-from multimodal_ser.features.pool import TOKENS, Modality, Pool, check_pooling
+from multimodal_ser.features.pool import TOKENS, Pool, check_pooling
 from multimodal_ser.features.precision import computed_in
 from multimodal_ser.features.progress import meter
 from multimodal_ser.features.store import (
@@ -49,12 +50,14 @@ class ExtractionResult:
         done: utterances with features.
         failures: id → reason, for those without.
         truncated: utterances whose last words were cut.
+        repeated: utterances that hold the very sound of an earlier one.
     """
 
     path: Path
     done: int
     failures: Mapping[str, str]
     truncated: int = 0
+    repeated: Sequence[str] = ()
 
 
 def extract(
@@ -75,8 +78,10 @@ def extract(
 ) -> ExtractionResult:
     """Encodes all utterances of a corpus into one feature file, with their manifest beside it.
 
-    A finished file made with the same settings is kept as it is; its failures are tried again
-    only with `retry_failed`. Utterances that fail are listed, and the rest is kept.
+    A finished file made with the same settings from the same recordings (or words) is kept as it
+    is; its failures are tried again only with `retry_failed`. Where the content of some has changed
+    under the same ids, their chunks are encoded again, and that is said. Utterances that fail are
+    listed, and the rest is kept.
 
     Args:
         utterances: of one corpus.
@@ -101,20 +106,25 @@ def extract(
     """
     if engine not in ENGINES:
         raise FeatureError(one_of("engine", engine, ENGINES))
+    utterances = with_content(utterances)
     header = _header(utterances, encoder, tokens, dtype, pool)
     path = feature_path(out, header.corpus, header.encoder)
     done = None if overwrite or not path.exists() else _finished(path, header)
-    write_manifest(utterances, path.parent / "manifest.jsonl")
-    todo = utterances if done is None else _retried(utterances, done, retry_failed)
-    if done is None or todo:
-        chunks = [todo[begin : begin + chunk] for begin in range(0, len(todo), chunk)]
-        parts = Parts(path, chunks, _fingerprint(header, todo, chunk, batch_seconds))
+    chunks = _to_do(utterances, done, header, chunk, retry_failed)
+    if chunks:
+        parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
         _fill(parts, Recipe(encoder, header, batch_seconds), engine, threads, progress)
-        stores = [*([] if done is None else [done]), *parts.stores()]
+        kept = [] if done is None or sum(map(len, chunks)) >= len(utterances) else [done]
+        stores = [*kept, *parts.stores()]
         _check_any_succeeded(parts, stores)
         done = merge(path, header, stores, utterances)
+    # Last, since whoever reads them compares the two: features of another manifest are refused.
+    write_manifest(utterances, path.parent / "manifest.jsonl")
     shutil.rmtree(work_folder(path), ignore_errors=True)
-    return ExtractionResult(path, len(done), done.header.failures, done.header.truncated)
+    assert done is not None  # noqa: S101 - a file that is not finished always has chunks to do
+    first: dict[str, str] = {}
+    repeated = [k for k, value in done.audio_hashes.items() if first.setdefault(value, k) != k]
+    return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
 
 
 def one_corpus(utterances: Sequence[Utterance]) -> str:
@@ -152,36 +162,29 @@ def _header(
             f"no utterance of {corpus!r} has {needed}, which {info.name!r} encodes; leave that "
             "side out, or add them to the manifest"
         )
+    inputs = inputs_of(utterances, info.modality)
     return FeatureHeader(
         corpus=corpus, encoder=info.name, modality=info.modality, dim=info.dim, rate=info.rate,
         weights=info.weights, layers=info.layers, tokens=tokens, pool=pool, dtype=dtype,
-        exposure=dict(info.exposure), source=_source(utterances, info.modality),
+        exposure=dict(info.exposure), source=digest(inputs), inputs=inputs,
         compute_dtype=computed_in(encoder),
     )  # fmt: skip
 
 
-def _source(utterances: Sequence[Utterance], modality: Modality) -> str:
-    """File names without folders: features do not change when a corpus is moved."""
-    if modality == "text":
-        return digest([[row.id, row.text] for row in utterances])
-    names = [Path(row.audio).name if row.audio else None for row in utterances]
-    rows = zip(utterances, names, strict=True)
-    return digest([[row.id, name, row.start, row.end] for row, name in rows])
-
-
 def _fingerprint(
-    header: FeatureHeader, utterances: Sequence[Utterance], chunk: int, batch_seconds: float
+    header: FeatureHeader, chunks: Sequence[Sequence[Utterance]], batch_seconds: float
 ) -> str:
-    rows = [[row.id, row.audio, row.start, row.end, row.text] for row in utterances]
-    return digest([asdict(header), rows, chunk, batch_seconds])
+    """Everything that decides the bytes of the parts: settings, contents and what meets in one."""
+    ids = [[row.id for row in chunk] for chunk in chunks]
+    return digest([asdict(header), ids, batch_seconds])
 
 
 def _finished(path: Path, header: FeatureHeader) -> FeatureStore:
     store = FeatureStore.open(path)
     different = differences(store.header, {key: getattr(header, key) for key in _SETTINGS})
-    if not different and store.header.source != header.source:
-        count = len(store) + len(store.header.failures)
-        different = f"it was made from another manifest (of {count} utterances)"
+    made_of = {*store.ids, *store.header.failures}
+    if not different and made_of != header.inputs.keys():
+        different = f"it was made from another manifest (of {len(made_of)} utterances)"
     if different:
         raise FeatureError(
             f"{path} is finished, but {different}; choose another --out, or replace it with "
@@ -190,10 +193,35 @@ def _finished(path: Path, header: FeatureHeader) -> FeatureStore:
     return store
 
 
-def _retried(
-    utterances: Sequence[Utterance], done: FeatureStore, retry: bool
-) -> Sequence[Utterance]:
-    return [row for row in utterances if retry and row.id in done.header.failures]
+def _to_do(
+    utterances: Sequence[Utterance],
+    done: FeatureStore | None,
+    header: FeatureHeader,
+    size: int,
+    retry: bool,
+) -> list[Sequence[Utterance]]:
+    """The chunks to make: all, or those with changed content, and failures if asked.
+
+    A chunk is made again as a whole, so that the same utterances meet in the same batches as in a
+    file that is made from nothing.
+    """
+    chunks = [utterances[begin : begin + size] for begin in range(0, len(utterances), size)]
+    if done is None:
+        return chunks
+    other = changed(done.header.inputs, utterances, header.modality)
+    if other:
+        what = "recordings" if header.modality == "audio" else "sentences"
+        since = "have changed since" if done.header.inputs else "were not noted when"
+        log.warning(
+            "%s: %d of %d %s %s it was made; encoding them again",
+            *(done.path, len(other), len(utterances), what, since),
+        )
+        if header.modality == "text":  # cheap, and only a whole file knows how many were cut
+            return chunks
+    again = [chunk for chunk in chunks if any(row.id in other for row in chunk)]
+    failed = done.header.failures if retry else {}
+    tried = [row for row in utterances if row.id in failed and row.id not in other]
+    return again + [tried[begin : begin + size] for begin in range(0, len(tried), size)]
 
 
 def _check_any_succeeded(parts: Parts, stores: Sequence[FeatureStore]) -> None:
@@ -226,5 +254,9 @@ def _fill(parts: Parts, recipe: Recipe, engine: str, threads: int | None, progre
 
 def _of_part(header: FeatureHeader, made: Made) -> FeatureHeader:
     return replace(
-        header, failures=made.failures, audio_hashes=made.hashes, truncated=made.truncated
+        header,
+        failures=made.failures,
+        audio_hashes=made.hashes,
+        prints=made.prints,
+        truncated=made.truncated,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.base import Exposure, Saw
 from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.features.content import file_hash, inputs_of, with_content
 from multimodal_ser.features.extract import one_corpus
 from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import Array, Modality, Pool, check_pooling, keep_tokens
@@ -88,18 +88,19 @@ def import_features(
     path = feature_path(out, corpus, name)
     _check_settings(path, modality, tokens, pool, overwrite)
     exposure = _exposure(trained_on)
+    utterances = with_content(utterances)
     table = read_rows(source, modality, key, None if ids else id_format)
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
     if labels is not None:
         _check_labels(source, table, utterances, places, labels)
     arrays = {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
     missing = [row.id for row in utterances if row.id not in places]
+    inputs = inputs_of(utterances, modality)
     longest = max(len(array) for array in arrays.values())
     header = FeatureHeader(
         corpus=corpus, encoder=name, modality=modality, dim=next(iter(arrays.values())).shape[1],
-        rate=0.0, weights=hashlib.sha256(source.read_bytes()).hexdigest(), layers=table.key,
-        tokens=tokens or longest, pool=pool, dtype=dtype,
-        source=digest([row.id for row in utterances]), exposure=exposure,
+        rate=0.0, weights="", layers=table.key, tokens=tokens or longest, pool=pool, dtype=dtype,
+        source=digest([file_hash(source), table.key, inputs]), inputs=inputs, exposure=exposure,
         truncated=sum(modality == "text" and 1 < (tokens or 0) < len(a) for a in arrays.values()),
         failures=dict.fromkeys(missing, f"it has no row in {source.name}"),
     )  # fmt: skip

@@ -90,9 +90,12 @@ def merge(
     having: dict[str, FeatureStore] = {}
     failures: dict[str, str] = {}
     for store in stores:
+        for key in store.header.failures:
+            having.pop(key, None)
         failures.update(store.header.failures)
         having.update(dict.fromkeys(store.ids, store))
-    hashes = {key: value for store in stores for key, value in store.audio_hashes.items()}
+    hashes = {k: v for store in stores for k, v in store.audio_hashes.items() if k in having}
+    prints = {k: v for store in stores for k, v in store.header.prints.items() if k in having}
 
     def items() -> Iterator[tuple[str, Array]]:
         for row in order:
@@ -104,6 +107,7 @@ def merge(
         truncated=sum(store.header.truncated for store in stores),
         failures={row.id: failures[row.id] for row in order if row.id not in having},
         audio_hashes={row.id: hashes[row.id] for row in order if row.id in hashes},
+        prints={row.id: prints[row.id] for row in order if row.id in prints},
     )
     write_store(path, whole, items())
     return FeatureStore.open(path)

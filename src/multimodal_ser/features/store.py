@@ -42,16 +42,20 @@ class FeatureHeader:
         modality: ``audio`` or ``text``.
         dim: width of a token.
         rate: frames a second before averaging; 0 for text and imported features.
-        weights: sha256 of the encoder's weights, or of the imported file.
+        weights: sha256 of the encoder's weights; empty for imported features, whose extractor is
+            known by name alone.
         layers: which layers stand side by side; for imported features the key in their file.
         tokens: the most tokens an utterance may have; 1 is one pooled vector.
         pool: what one token is: the ``mean`` of all, or the ``first`` ([CLS]).
         dtype: ``float16`` or ``float32``, as stored.
-        source: sha256 of the ids with the file names, times or words that were encoded.
+        source: sha256 of `inputs`; for imported features of their file's bytes too.
+        inputs: id → hash of the stretch of sound or the words that were encoded (or that stood in
+            the manifest of an import); empty in files from before it was noted.
         exposure: corpus name → what the encoder's training saw of it; absent means unknown.
         truncated: utterances with more words than `tokens`, whose last words were cut.
         failures: id → why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
+        prints: id → `fingerprint` of the decoded samples, which copies share.
         compute_dtype: what the encoder computed in; files from before it was noted: float32.
         version: of this header's format.
     """
@@ -67,10 +71,12 @@ class FeatureHeader:
     pool: Pool = "mean"
     dtype: str = "float16"
     source: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
     exposure: Mapping[str, Exposure] = field(default_factory=dict)
     truncated: int = 0
     failures: Mapping[str, str] = field(default_factory=dict)
     audio_hashes: Mapping[str, str] = field(default_factory=dict)
+    prints: Mapping[str, str] = field(default_factory=dict)
     compute_dtype: str = "float32"
     version: int = FORMAT
 
@@ -262,7 +268,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
         version = values["version"]
         if version == FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
-            values = {"compute_dtype": "float32"} | values
+            values = {"compute_dtype": "float32", "inputs": {}, "prints": {}} | values
             known = {item.name for item in fields(FeatureHeader)}
             return FeatureHeader(exposure=saw, **{key: values[key] for key in known - {"exposure"}})
     except (ValueError, TypeError, KeyError, AttributeError) as error:

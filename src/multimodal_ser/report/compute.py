@@ -12,7 +12,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Aligned, Sample, System, align
 from multimodal_ser.report.groups import group_scores
 from multimodal_ser.report.naming import flatten
-from multimodal_ser.report.read import Run, read_command, read_runs
+from multimodal_ser.report.read import Run, read_command, read_runs, read_set_aside
 from multimodal_ser.report.scores import Floats, counts, score, scores_of
 from multimodal_ser.report.summary import FEW_SPEAKERS, Note, Row, Summary
 from multimodal_ser.report.versus import compare_rows
@@ -61,7 +61,7 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         groups=group_scores(aligned.systems, aligned.sample, manifests),
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
-        cautions=tuple(_cautions(aligned, rows, part)),
+        cautions=(*_cautions(aligned, rows, part), *read_set_aside(experiment)),
         settings=_shared([row.settings for row in rows]),
         versions=_versions(runs),
         validation=summarise(experiment, "validation") if ablation else None,

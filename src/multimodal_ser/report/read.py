@@ -16,6 +16,7 @@ from multimodal_ser.errors import SerError, one_of
 
 Repeat = tuple[int, int]  # seed and draw
 PARTS = ("test", "validation")
+SET_ASIDE = "set-aside"  # the folder, beside the runs, of those made with other content
 SOURCE = "source"  # the protocol of runs that only prepare others
 _REMEDY = "delete the folder {folder} and run the same `ser train` again: it makes only that run"
 
@@ -135,6 +136,17 @@ def read_command(experiment: Path) -> str | None:
             f"{path}: is not a JSON object ({error}); run the same experiment again"
         ) from error
     return None if found is None else str(found)
+
+
+def read_set_aside(experiment: Path) -> list[str]:
+    """One sentence where runs of other content were set aside, which no table counts."""
+    count = sum(path.is_file() for path in (experiment / SET_ASIDE).glob("*/config.json"))
+    if not count:
+        return []
+    return [
+        f"{count} runs made with other labels, features or splits are set aside in {SET_ASIDE} and "
+        "not counted"
+    ]
 
 
 def _is_source(folder: Path) -> bool:

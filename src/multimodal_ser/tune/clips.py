@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multimodal_ser.audio import read_audio
+from multimodal_ser.audio import audio_hash, read_audio
 from multimodal_ser.augment import augmented
 from multimodal_ser.config import TuneConfig
 from multimodal_ser.corpora import Utterance
@@ -33,17 +33,30 @@ class Clips:
         return len(self.ids)
 
     @classmethod
-    def decode(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
-        """Decodes recordings, and their class ids [N]; one that cannot be read is an error.
+    def decode(
+        cls, rows: Sequence[Utterance], label: Tensor, hashes: Mapping[str, str] | None = None
+    ) -> Clips:
+        """Decodes recordings; one that cannot be read is an error.
+
+        Args:
+            rows: the utterances.
+            label: their class ids [N].
+            hashes: id → `audio_hash` of what is expected there, as features remember it.
 
         Raises:
-            SerError: an utterance names no recording, or it cannot be read.
+            SerError: an utterance names no recording, it cannot be read, or it is not the one that
+                features were made of.
         """
         waves = []
         for row in rows:
             if row.audio is None:
                 raise SerError(f"{row.id} names no recording, so an encoder cannot learn from it")
             wave = read_audio(Path(row.audio), start=row.start, end=row.end)
+            if hashes and hashes.get(row.id, "") not in ("", audio_hash(wave)):
+                raise SerError(
+                    f"{row.audio} has changed since the features of {row.id} were made; extract "
+                    "them again, so that every model of a table learns from the same recordings"
+                )
             waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
         return cls(tuple(row.id for row in rows), waves, label)
 

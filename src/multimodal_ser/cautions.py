@@ -1,0 +1,83 @@
+"""utterances, folds → what would deceive further on: rare classes, speakers of one class."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from multimodal_ser.corpora.utterance import GROUPS, Utterance
+from multimodal_ser.folds import Fold
+from multimodal_ser.spelling import alike, is_missing, said_of_spellings
+
+PARTS = ("train", "validation", "test")
+
+
+def cautions(
+    utterances: Sequence[Utterance], class_of: Callable[[Utterance], str | None] | None = None
+) -> list[str]:
+    """Sentences about labels and names that are allowed, but rarely meant.
+
+    Args:
+        utterances: of a manifest.
+        class_of: an utterance's class; None takes the corpus's own word.
+    """
+    named = class_of or (lambda row: row.emotion)
+    said = []
+    for corpus in sorted({row.corpus for row in utterances}):
+        rows = [row for row in utterances if row.corpus == corpus and named(row) is not None]
+        counts = Counter(str(named(row)) for row in rows)
+        said += [
+            f"{corpus}: the class {name!r} has one utterance: it is learnt from or tested, not both"
+            for name in sorted(counts)
+            if counts[name] == 1
+        ]
+        said += _of_one_class(corpus, rows, named, len(counts))
+        for kind in (*GROUPS, "emotion"):
+            names = [getattr(row, kind) for row in rows]
+            said += [f"{corpus}: {one}" for one in said_of_spellings(kind, names)]
+            empty = sorted({name for name in names if name is not None and is_missing(name)})
+            said += [f"{corpus}: a {kind} is called {name!r}" for name in empty]
+    return said
+
+
+def _of_one_class(
+    corpus: str,
+    rows: Iterable[Utterance],
+    named: Callable[[Utterance], str | None],
+    classes: int,
+) -> list[str]:
+    """Speakers whose voice alone tells the class."""
+    found: dict[str, set[str | None]] = defaultdict(set)
+    for row in rows:
+        if row.speaker is not None:
+            found[alike(row.speaker)].add(named(row))
+    single = sorted(speaker for speaker, words in found.items() if len(words) == 1)
+    if classes < 2 or not single:
+        return []
+    return [
+        f"{corpus}: {len(single)} of {len(found)} speakers have utterances of one class alone, "
+        f"such as {single[0]!r}: a model may learn who speaks instead"
+    ]
+
+
+def cautions_of_folds(
+    folds: Iterable[Fold], class_of: dict[str, str], classes: Sequence[str]
+) -> list[str]:
+    """A sentence for each part of a fold that lacks classes, and one for all parts of a kind.
+
+    Args:
+        folds: of one split.
+        class_of: id → class.
+        classes: the class set's.
+    """
+    lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for fold in folds:
+        for part in PARTS:
+            has = {class_of[key] for key in getattr(fold, part)}
+            for name in classes:
+                if name not in has:
+                    lacking[part, name].append(fold.name)
+    return [
+        f"no {name!r} in the {part} part of {len(names)} folds, such as {names[0]!r}"
+        for (part, name), names in lacking.items()
+    ]

@@ -1,0 +1,212 @@
+"""a table's file → its rows of cells: encoding, separator, quotes; what was taken is said.
+
+Nothing is guessed in silence: an encoding that could be another one, in which the same bytes are
+other letters, is asked for.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import decode
+from multimodal_ser.errors import SerError
+from multimodal_ser.spelling import tidy
+
+Understood = Callable[[list[str]], bool]
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+_BY_NAME = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_MARKS = (  # utf-32 first: its mark begins with that of utf-16
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+_COMMON = (
+    "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254",
+    "cp1255", "cp1256", "cp1257", "cp874", "koi8_r",
+)  # fmt: skip
+_LONGEST_CELL = 1 << 24  # characters
+
+
+@dataclass
+class Cells:
+    """The rows of a table.
+
+    Attributes:
+        rows: line number, and cell by column.
+        columns: their names, in order; of all rows where each is an object.
+        notes: how the file was understood, where that was not plain.
+    """
+
+    rows: list[tuple[int, dict[str, Any]]]
+    columns: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_cells(path: Path, encoding: str | None, fits: Understood) -> Cells:
+    """Reads the rows of a .csv, .tsv, .txt or .jsonl file that hold anything.
+
+    Args:
+        path: of the file.
+        encoding: of its text; None finds it out.
+        fits: whether a header's columns are those of a table, which tells its separator.
+
+    Raises:
+        SerError: another ending, bytes that are no text or could be of several encodings, a row
+            of another length than the header, or an open quote; with the line.
+    """
+    suffix = path.suffix.lower()
+    if suffix != ".jsonl" and suffix not in _SEPARATORS:
+        raise SerError(f"{path}: ends in {suffix!r}; allowed: .csv, .tsv, .txt, .jsonl")
+    text, notes = _text(path, path.read_bytes(), encoding)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if suffix == ".jsonl":
+        rows = list(_objects(path, text))
+        columns = list(dict.fromkeys(name for _, row in rows for name in row))
+        return Cells(rows, columns, notes)
+    usual = _SEPARATORS[suffix]
+    separator, text, skipped = _separator(text, usual, fits)
+    if separator != usual:
+        notes.append(f"the cells of {path.name} are separated by {_BY_NAME[separator]}")
+    lines = _lines(path, text, separator, skipped)
+    columns = [tidy(cell) for cell in lines[0][1]] if lines else []
+    rows = list(_rows(path, columns, lines[1:]))
+    return Cells(rows, [name for name in columns if name], notes)
+
+
+def _text(path: Path, raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
+    if encoding is not None:
+        return _decoded(path, raw, encoding), []
+    for mark, name in _MARKS:
+        if raw.startswith(mark):
+            if name == "utf-8-sig" and not _is(raw, name):
+                return decode(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
+            said = [] if name == "utf-8-sig" else [f"{path.name} was read as {name}"]
+            return _decoded(path, raw, name), said
+    if _is(raw, "utf-8") and b"\0" not in raw:
+        return raw.decode("utf-8"), []
+    if b"\0" in raw:
+        name = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
+        return _decoded(path, raw, name), [f"{path.name} was read as {name}"]
+    if _is_mostly_utf8(raw):
+        return decode(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
+    name = _detected(path, raw)
+    return _decoded(path, raw, name), [f"{path.name} was read as {name}; other: --encoding"]
+
+
+def _is(raw: bytes, encoding: str) -> bool:
+    try:
+        raw.decode(encoding)
+    except ValueError:
+        return False
+    return True
+
+
+def _decoded(path: Path, raw: bytes, encoding: str) -> str:
+    try:
+        return raw.decode(encoding).removeprefix("\ufeff")
+    except LookupError as error:
+        raise SerError(
+            f"there is no encoding {encoding!r}; give one such as utf-8, gb18030, shift_jis, cp1252"
+        ) from error
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SerError(
+            f"{path}:{line}: is no {encoding} (byte {error.start}); say which encoding it has with "
+            "--encoding, such as utf-8, gb18030, shift_jis or cp1252"
+        ) from error
+
+
+def _is_mostly_utf8(raw: bytes) -> bool:
+    """Stray bytes between text whose letters are written in UTF-8."""
+    text = raw.decode("utf-8", "surrogateescape")
+    stray = sum("\udc80" <= letter <= "\udcff" for letter in text)
+    return sum(letter > "\x7f" for letter in text) - stray > stray
+
+
+def _detected(path: Path, raw: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    telling = [line for line in raw.split(b"\n") if not line.isascii()]
+    found = from_bytes(b"\n".join(telling), cp_isolation=list(_COMMON))
+    names = [match.encoding for match in found if _is(raw, match.encoding)]
+    texts = {name: raw.decode(name) for name in names}
+    if names and all(text == texts[names[0]] for text in texts.values()):
+        return names[0]
+    first = telling[0]
+    line = raw.split(b"\n").index(first) + 1
+    shown = "; ".join(f"{name}: {first.decode(name).strip()[:60]}" for name in names[:4])
+    raise SerError(
+        f"{path}:{line}: is no UTF-8, and its encoding cannot be told for sure"
+        f"{f' ({shown})' if shown else ''}; give it with --encoding, such as gb18030, shift_jis "
+        "or cp1252, or save the table as UTF-8"
+    )
+
+
+def _separator(text: str, usual: str, fits: Understood) -> tuple[str, str, int]:
+    """The separator, the text without a first line that only names it, and how many were taken."""
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and first[4:5] in _BY_NAME:
+        return first[4], rest, 1
+    header = next((line for line in text.split("\n") if line.strip()), "")
+
+    def columns(separator: str) -> list[str]:
+        return next(csv.reader([header], delimiter=separator), [])
+
+    fitting = [one for one in (usual, *_BY_NAME) if fits([tidy(c) for c in columns(one)])]
+    return (fitting[0] if fitting else usual), text, 0
+
+
+def _lines(path: Path, text: str, separator: str, skipped: int) -> list[tuple[int, list[str]]]:
+    """Number of its first line, and the cells of each row that holds anything."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines, begin = [], 1 + skipped
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                lines.append((begin, cells))
+            begin = reader.line_num + 1 + skipped
+    except csv.Error as error:  # a quote that is never closed swallows the rest of the file
+        raise SerError(f"{path}:{begin}: {error}; look for an open quote") from error
+    return lines
+
+
+def _rows(
+    path: Path, columns: list[str], lines: list[tuple[int, list[str]]]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, cells in lines:
+        spare = cells[len(columns) :]
+        if len(cells) < len(columns) or any(cell.strip() for cell in spare):
+            raise SerError(
+                f"{path}:{number}: has {len(cells)} cells where the header has {len(columns)}, "
+                f"the last of them {cells[-1]!r}; put cells that hold the separator in double "
+                "quotes"
+            )
+        named = zip(columns, cells, strict=False)
+        yield number, {name: cell.strip() for name, cell in named if name}
+
+
+def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SerError(f"{path}:{number}: not a JSON object ({error})") from error
+        if not isinstance(row, dict):
+            raise SerError(f"{path}:{number}: not a JSON object, but {type(row).__name__}")
+        yield (
+            number,
+            {
+                tidy(name): tidy(cell) if isinstance(cell, str) else cell
+                for name, cell in row.items()
+            },
+        )

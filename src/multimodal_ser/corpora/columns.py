@@ -1,0 +1,226 @@
+"""the columns of a table → what each means, by the spellings in use; times → seconds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from multimodal_ser.corpora.cells import Cells
+from multimodal_ser.errors import SerError, one_of
+
+SPELLINGS = {
+    "audio": "path file filename filepath audiopath audiofile audiofilepath wav wavpath wavfile "
+             "recording clip",
+    "emotion": "label emotionlabel emo",
+    "id": "uttid utteranceid segmentid",
+    "text": "transcript transcription sentence utterance words",
+    "speaker": "speakerid spk spkid actor actorid subject subjectid",
+    "session": "sessionid",
+    "dialogue": "dialog dialogueid dialogid conversation conversationid",
+    "start": "starttime startat begin begintime onset tstart tmin xmin from",
+    "end": "endtime endat stop stoptime offset tend tmax xmax to",
+    "split": "set subset partition",
+}  # fmt: skip
+NONE = "none"  # given as a column: there is no such one
+_LENGTHS = ("duration", "dur", "length", "len")
+_UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
+          "ms": 1e-3, "msec": 1e-3, "millis": 1e-3, "milliseconds": 1e-3}  # fmt: skip
+_COUNTED = ("sample", "samples", "frame", "frames")
+_WORDS = re.compile(r"[^\W_]+")
+_TIMELY = re.compile(
+    r"time|start|begin|onset|stop|finish|offset|anfang|d[ée]but|inicio|(\b|_)m?s(ec)?\b"
+)
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
+_NUMBER = re.compile(r"\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?|[.,]\d+")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """Which column is which.
+
+    Attributes:
+        column: our name → the table's.
+        scale: our name → seconds per unit, for times.
+        absent: our names for what the table is said not to have.
+        length: the column with the length of a stretch, where there is one.
+        notes: what was understood by another spelling.
+    """
+
+    column: Mapping[str, str]
+    scale: Mapping[str, float]
+    absent: frozenset[str] = frozenset()
+    length: str | None = None
+    notes: Sequence[str] = field(default_factory=list)
+
+    def cell(self, row: Mapping[str, Any], name: str) -> Any:
+        """A row's cell under our name for the column; None where there is none."""
+        return row.get(self.column[name]) if name in self.column else None
+
+
+def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) -> Meaning:
+    """Says what each column means.
+
+    Args:
+        where: the table, for errors.
+        columns: its own names.
+        given: ``ours=theirs``, or ``ours=none`` for what the table does not have.
+
+    Raises:
+        SerError: a column stands twice, two could be the same of ours, times are counted in
+            samples, or what was given is not there.
+    """
+    if twice := sorted(name for name, count in Counter(columns).items() if count > 1):
+        raise SerError(f"{where}: has the columns {list(columns)}: {twice} more than once")
+    stated = _stated(where, columns, given)
+    found: dict[str, str] = {}
+    scale: dict[str, float] = {}
+    free = [name for name in columns if name not in stated.values()]
+    for ours, spellings in SPELLINGS.items():
+        if ours in stated:
+            fitting = [] if stated[ours] == NONE else [stated[ours]]
+        else:
+            fitting = _fitting(where, ours, spellings.split(), free)
+        if len(fitting) > 1:
+            raise SerError(
+                f"{where}: the columns {fitting} could all be {ours}; say which with "
+                f"--columns {ours}={fitting[0]}"
+            )
+        for name in fitting:
+            found[ours], scale[ours] = name, _unit(name)[1]
+    length = next((name for name in free if _unit(name)[0] in _LENGTHS), None)
+    if length and "end" in found and "start" not in found and _unit(found["end"])[0] == "offset":
+        found["start"], scale["start"] = found.pop("end"), scale.pop("end")  # offset and duration
+    if length:
+        scale["length"] = _unit(length)[1]
+    notes = [
+        f"the column {name!r} was read as {ours}" for ours, name in found.items() if name != ours
+    ]
+    absent = frozenset(ours for ours, theirs in stated.items() if theirs == NONE)
+    return Meaning(found, scale, absent, length, notes)
+
+
+def _stated(where: str, columns: Sequence[str], given: Sequence[str]) -> dict[str, str]:
+    stated = {}
+    for item in given:
+        ours, _, theirs = item.partition("=")
+        if ours not in SPELLINGS:
+            raise SerError(one_of("column", ours, SPELLINGS) + "; write it as --columns start=von")
+        if theirs != NONE and theirs not in columns:
+            raise SerError(f"{where}: {one_of(f'column for {ours}', theirs, [*columns, NONE])}")
+        stated[ours] = theirs
+    return stated
+
+
+def _fitting(where: str, ours: str, spellings: Sequence[str], free: Sequence[str]) -> list[str]:
+    """The columns of one meaning: spelt as ours, else the only one in another spelling."""
+    if ours in free:
+        return [ours]
+    plain = [name for name in free if _unit(name)[0] == ours]
+    if plain:
+        return plain
+    fitting = [name for name in free if _unit(name)[0] in spellings]
+    if ours in ("start", "end"):
+        for name in free:
+            words = [word.casefold() for word in _WORDS.findall(name)]
+            if words[:1] == [ours] and words[-1] in _COUNTED:
+                raise SerError(
+                    f"{where}: the column {name!r} counts {words[-1]}; seconds are read: write "
+                    f"them into a column {ours}, or leave it out with --columns {ours}={NONE}"
+                )
+    return fitting
+
+
+def _unit(column: str) -> tuple[str, float]:
+    """A column's name without case, gaps and unit, and the unit in seconds.
+
+    >>> _unit("Start Time (ms)"), _unit("onset_s"), _unit("Emotion")
+    (('starttime', 0.001), ('onset', 1.0), ('emotion', 1.0))
+    """
+    words = [word.casefold() for word in _WORDS.findall(column)]
+    if len(words) > 1 and words[-1] in _UNITS:
+        return "".join(words[:-1]), _UNITS[words[-1]]
+    return "".join(words), 1.0
+
+
+def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | None:
+    """A cell as seconds: 1.25, 1,25 (a decimal comma), 00:01.250, 0:00:01,250.
+
+    Raises:
+        SerError: anything else.
+
+    >>> seconds("t.csv:2", "start", "0:01:02,5"), seconds("t.csv:2", "start", "1,25")
+    (62.5, 1.25)
+    """
+    if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    found = math.nan
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        found = float(cell)
+    elif isinstance(cell, str):
+        if clock := _CLOCK.fullmatch(cell):
+            hours, minutes, rest = clock.groups()
+            found, scale = 60 * (60 * int(hours or 0) + int(minutes)) + _number(rest), 1.0
+        elif _NUMBER.fullmatch(cell):
+            found = _number(cell)
+    found *= scale
+    if not (math.isfinite(found) and found >= 0):
+        raise SerError(f"{where}: {name} is {cell!r}; allowed: seconds, 0 or more, such as 1.25")
+    return found
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "."))
+
+
+def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
+    """Asks about columns that look like times of a stretch and are not understood.
+
+    Returns:
+        Sentences about such columns where each row has a recording of its own.
+
+    Raises:
+        SerError: several rows name one recording, and would all be the whole of it.
+    """
+    if {"start", "end"} & {*meaning.column, *meaning.absent}:
+        return []
+    known = {*meaning.column.values(), meaning.length}
+    values = {
+        name: [_as_number(row.get(name)) for _, row in cells.rows]
+        for name in cells.columns
+        if name not in known
+    }
+    values = {name: found for name, found in values.items() if found and min(found) >= 0}
+    files = Counter(str(meaning.cell(row, "audio")) for _, row in cells.rows)
+    shared = sum(count for count in files.values() if count > 1)
+    timely = [name for name in values if _TIMELY.search(name.casefold())]
+    pairs = [
+        (one, other)
+        for one in values
+        for other in values
+        if one != other and all(a < b for a, b in zip(values[one], values[other], strict=True))
+    ]
+    asked = list(pairs[0]) if pairs and shared else timely
+    if not asked:
+        return []
+    given = [f"{ours}={name}" for ours, name in zip(("start", "end"), asked, strict=False)]
+    remedy = (
+        f"if they are times in seconds: --columns {' '.join(given)}; if not: --columns start={NONE}"
+    )
+    if shared:
+        raise SerError(
+            f"{where}: {shared} rows name a recording that other rows name too, and the columns "
+            f"{asked} look like times but are none of start and end; {remedy}"
+        )
+    return [f"the columns {asked} look like times; {remedy}"]
+
+
+def _as_number(cell: Any) -> float:
+    try:
+        found = seconds("", "", cell)
+    except SerError:
+        return -1.0
+    return -1.0 if found is None else found

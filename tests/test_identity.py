@@ -1,0 +1,316 @@
+"""Results follow their content: any change of an input is a new result, anything else is not."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
+from multimodal_ser.errors import FeatureError
+from multimodal_ser.experiments import load_domain, make, plan_in_domain
+from multimodal_ser.features import extract, import_features
+from multimodal_ser.folds import write_split
+from multimodal_ser.report import summarise
+from multimodal_ser.splits import make_split
+from test_extract import FakeEncoder
+
+CLASSES = ("anger", "sadness")
+
+
+def recorded(root: Path, per_class: int = 3) -> list[Utterance]:
+    """Recordings of four speakers whose loudness tells the class."""
+    draw, rows = np.random.default_rng(0), []
+    (root / "wav").mkdir(parents=True, exist_ok=True)
+    for speaker in "pqrs":
+        for loud, emotion in ((0.6, "anger"), (0.1, "sadness")):
+            for take in range(per_class):
+                path = root / "wav" / f"{speaker}_{emotion}_{take}.wav"
+                noise = loud * draw.uniform(-1, 1, 1600)
+                soundfile.write(path, noise, 16_000, subtype="PCM_16")
+                key = f"my/{path.stem}"
+                words = f"take {take}"
+                rows.append(Utterance(key, "my", emotion, str(path), words, speaker=speaker))
+    return rows
+
+
+class Bench:
+    """A corpus, and what `ser extract` and `ser train` do with it; counts what is made anew."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.rows = recorded(root)
+        self.weights = "ab12"
+        self.options = {"class_weights": True}
+        self.split = "speaker"
+        self.encoded = 0
+        self.overwrite = False
+
+    def run(self) -> set[str]:
+        """The names of the runs that the same two commands leave in their table."""
+        self.encoded = 0
+        for modality in ("audio", "text"):
+            encoder = FakeEncoder(modality=modality, weights=self.weights, name=f"my-{modality}")
+            extract(self.rows, encoder, self.root / "features", tokens=1, overwrite=self.overwrite)
+            self.encoded += sum(encoder.batches)
+        domain = load_domain(self.root / "features" / "my", ",".join(CLASSES), self.split)
+        schedule = TrainConfig(**self.options)
+        experiment = plan_in_domain(
+            *domain, ("linear",), seeds=1, network=ModelConfig(), schedule=schedule
+        )
+        make(experiment, self.root / "runs", jobs=1)
+        return {path.parent.name for path in (self.root / "runs").glob("*/config.json")}
+
+    def answers(self) -> list[str]:
+        paths = sorted((self.root / "runs").glob("*/predictions.csv"))
+        return [path.read_text() for path in paths]
+
+
+def one_sample(bench):
+    samples, rate = soundfile.read(bench.rows[4].audio, dtype="int16")
+    samples[800] ^= 1
+    soundfile.write(bench.rows[4].audio, samples, rate, subtype="PCM_16")
+
+
+def one_label(bench):
+    bench.rows[0] = replace(bench.rows[0], emotion="sadness")
+
+
+def one_id(bench):
+    bench.rows[0] = replace(bench.rows[0], id="my/another")
+    bench.overwrite = True  # features of other ids are refused otherwise
+
+
+def one_speaker(bench):
+    bench.rows[0] = replace(bench.rows[0], speaker="q")
+
+
+def one_word(bench):
+    bench.rows[2] = replace(bench.rows[2], text="other words by far")
+
+
+def a_stretch(bench):
+    bench.rows[3] = replace(bench.rows[3], start=0.02)
+
+
+def the_weights(bench):
+    bench.weights = "cd34"
+    bench.overwrite = True  # other weights are refused otherwise
+
+
+def the_split(bench):
+    made = make_split(bench.rows, "speaker", folds=2)
+    write_split(made, bench.root / "split.json")
+    bench.split = str(bench.root / "split.json")
+
+
+def an_option(bench):
+    bench.options["class_weights"] = False
+
+
+@pytest.mark.parametrize(
+    "change",
+    [one_sample, one_label, one_id, one_speaker, one_word, a_stretch, the_weights, the_split,
+     an_option],
+)  # fmt: skip
+def test_any_change_of_an_input_is_another_identity_and_a_new_result(tmp_path, change):
+    bench = Bench(tmp_path)
+    before = bench.run()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "wav").iterdir()}
+    change(bench)
+    for path, time in times.items():  # a copy may keep the times of what it replaces
+        os.utime(path, ns=(time, time))
+    after = bench.run()
+    assert not before & after or (change is an_option and before < after)
+    assert len(after - before) == (2 if change is the_split else 4)
+    if change in (one_sample, one_word, a_stretch, the_weights, one_id):
+        assert bench.encoded
+
+
+def nothing(bench):
+    pass
+
+
+def the_times(bench):
+    for path in bench.root.rglob("*"):
+        os.utime(path, (1, 1))
+
+
+def the_order(bench):
+    bench.rows = bench.rows[::-1]
+
+
+def the_place(bench):
+    for row in bench.rows:
+        Path(row.audio).rename(bench.root / Path(row.audio).name)
+    bench.rows = [replace(r, audio=str(bench.root / Path(r.audio).name)) for r in bench.rows]
+
+
+def the_names_of_files(bench):
+    for row in bench.rows:
+        Path(row.audio).rename(f"{row.audio}.old")
+    bench.rows = [replace(row, audio=f"{row.audio}.old") for row in bench.rows]
+
+
+@pytest.mark.parametrize("change", [nothing, the_times, the_order, the_place, the_names_of_files])
+def test_what_is_no_input_changes_nothing_and_nothing_is_made_again(tmp_path, change):
+    bench = Bench(tmp_path)
+    before, answers = bench.run(), bench.answers()
+    files = sorted(path for name in before for path in (tmp_path / "runs" / name).iterdir())
+    inodes = [path.stat().st_ino for path in files]
+    change(bench)
+    assert bench.run() == before
+    assert bench.encoded == 0
+    assert bench.answers() == answers
+    assert [path.stat().st_ino for path in files] == inodes
+    assert not (tmp_path / "runs" / "set-aside").exists()
+
+
+def test_replaced_recordings_give_the_result_of_a_fresh_folder(tmp_path):
+    bench = Bench(tmp_path / "a")
+    bench.run()
+    good = summarise(tmp_path / "a" / "runs").best.scores["UA"].mean
+    draw = np.random.default_rng(1)
+    fresh = Bench(tmp_path / "b")
+    for row, other in zip(bench.rows, fresh.rows, strict=True):
+        noise = 0.3 * draw.uniform(-1, 1, 1600)
+        for one in (row, other):
+            soundfile.write(one.audio, noise, 16_000, subtype="PCM_16")
+    bench.run()
+    fresh.run()
+    assert bench.answers() == fresh.answers()
+    assert summarise(tmp_path / "a" / "runs").best.scores["UA"].mean < good == 1.0
+
+
+def test_corrected_labels_set_older_runs_aside_and_the_report_says_so(tmp_path, caplog):
+    bench = Bench(tmp_path)
+    old = bench.run()
+    manifest = tmp_path / "features" / "my" / "manifest.jsonl"
+    rows = read_manifest(manifest)
+    write_manifest([replace(rows[0], emotion="sadness"), *rows[1:]], manifest)
+    bench.rows = read_manifest(manifest)
+    new = bench.run()
+    aside = tmp_path / "runs" / "set-aside"
+    assert {path.name for path in aside.iterdir()} == old
+    assert "4 runs" in caplog.text
+    assert "made with other labels" in caplog.text
+    summary = summarise(tmp_path / "runs")
+    assert any("4 runs" in line and "set-aside" in line for line in summary.cautions)
+    assert len(summary.rows) == 1
+    bench.rows = rows  # the correction is taken back: what was made comes back
+    assert bench.run() == old
+    assert {path.name for path in aside.iterdir()} == new
+
+
+def imported(root, corpus, shift=0.0, order=None, **options):
+    """Imports one vector an utterance whose sign tells the class."""
+    draw = np.random.default_rng(len(corpus))
+    rows = [
+        Utterance(f"{corpus}/{s}{c}{k}", corpus, c, speaker=s)
+        for s in "pqrs"
+        for c in CLASSES
+        for k in range(4)
+    ]
+    values = [
+        draw.normal((1.0 if row.emotion == "anger" else -1.0) + shift, 0.1, 6) for row in rows
+    ]
+    order = list(range(len(rows))) if order is None else order
+    ids = np.array([rows[place].id for place in order])
+    np.savez(root / f"{corpus}.npz", audio=np.array(values), id=ids)
+    import_features(
+        root / f"{corpus}.npz", rows, root / "f", "emotion2vec-mine", "audio", **options
+    )
+    return load_domain(root / "f" / corpus, ",".join(CLASSES), "speaker")
+
+
+def run_linear(domain, out):
+    settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
+    make(plan_in_domain(*domain, ("linear",), **settings), out, jobs=1)
+    return summarise(out).best.scores["UA"].mean
+
+
+def test_a_corrected_import_is_another_result(tmp_path):
+    mixed = np.random.default_rng(0).permutation(32).tolist()
+    wrong = run_linear(imported(tmp_path, "one", order=mixed), tmp_path / "runs")
+    right = run_linear(imported(tmp_path, "one", overwrite=True), tmp_path / "runs")
+    assert wrong < 0.9 < right
+    assert len(list((tmp_path / "runs" / "set-aside").iterdir())) == 4
+
+
+def test_features_imported_from_two_files_can_be_source_and_target(tmp_path):
+    from multimodal_ser.experiments import plan_adaptation
+
+    source, target = imported(tmp_path, "one"), imported(tmp_path, "other", shift=0.3)
+    settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
+    experiment = plan_adaptation(*source, *target, methods=("none",), model="audio", **settings)
+    assert len(experiment.plans) == 8
+    marks = experiment.plans[0].config.marks
+    assert any("were imported: what made them is known by name" in mark for mark in marks)
+
+
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_a_manifest_exchanged_under_the_same_ids_is_no_partner_of_the_features(tmp_path, modality):
+    bench = Bench(tmp_path)
+    bench.run()
+    other = recorded(tmp_path / "other")
+    draw = np.random.default_rng(7)
+    for row in other:
+        soundfile.write(row.audio, draw.uniform(-0.5, 0.5, 1600), 16_000)
+    labels = [other[-1 - place].emotion for place in range(len(other))]
+    other = [
+        replace(row, emotion=label, text=f"{row.text} indeed")
+        for row, label in zip(other, labels, strict=True)
+    ]
+    encoder = FakeEncoder(modality=modality, name=f"my-{modality}")
+    extract(other, encoder, tmp_path / "features", tokens=1, overwrite=True)
+    what = "words" if modality == "audio" else "recordings"  # the other file is the one left behind
+    with pytest.raises(FeatureError, match=f"24 of its 24 utterances.*other {what} than"):
+        load_domain(tmp_path / "features" / "my", ",".join(CLASSES), "speaker")
+
+
+def test_an_extraction_killed_before_its_end_leaves_the_old_manifest(tmp_path):
+    class Killed(FakeEncoder):
+        def __call__(self, items):
+            raise KeyboardInterrupt
+
+    bench = Bench(tmp_path)
+    bench.run()
+    manifest = tmp_path / "features" / "my" / "manifest.jsonl"
+    before = manifest.read_bytes()
+    other = [replace(row, emotion="anger") for row in bench.rows]
+    with pytest.raises(KeyboardInterrupt):
+        extract(other, Killed(name="my-audio"), tmp_path / "features", tokens=1, overwrite=True)
+    assert manifest.read_bytes() == before
+
+
+def test_rows_in_the_order_of_an_unsorted_table_are_paired_rightly(tmp_path):
+    from multimodal_ser.corpora import table
+
+    draw = np.random.default_rng(3)
+    rows = [(f"{s}{c}{k}.wav", c, s) for s in "pqrs" for c in CLASSES for k in range(5)]
+    rows = [rows[place] for place in draw.permutation(len(rows))]
+    for name, _, _ in rows:
+        soundfile.write(tmp_path / name, np.full(1600, 0.01), 16_000)
+    lines = ["audio,emotion,speaker", *(",".join(row) for row in rows)]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    write_manifest(table.read(tmp_path / "t.csv", "my").utterances, tmp_path / "m.jsonl")
+    utterances = read_manifest(tmp_path / "m.jsonl")
+    assert [Path(row.audio).name for row in utterances] == [name for name, _, _ in rows]
+    mean = [1.0 if emotion == "anger" else -1.0 for _, emotion, _ in rows]
+    np.save(tmp_path / "x.npy", draw.normal(0, 0.2, (len(rows), 8)) + np.array(mean)[:, None])
+    import_features(tmp_path / "x.npy", utterances, tmp_path / "f", "m", "audio", rows="manifest")
+    domain = load_domain(tmp_path / "f" / "my", ",".join(CLASSES), "speaker")
+    assert run_linear(domain, tmp_path / "r") == 1.0
+
+
+def test_the_manifest_beside_features_notes_what_the_recordings_held(tmp_path):
+    bench = Bench(tmp_path)
+    bench.run()
+    lines = (tmp_path / "features" / "my" / "manifest.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["content"] for line in lines}) == len(bench.rows)
