@@ -15,3 +15,9 @@ def pair(tmp_path_factory):
     from made_transfer import made_pair  # brings torch, which tests without a pair do not need
 
     return made_pair(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture
+def all_is_speech(monkeypatch):
+    """For made-up sound, in which nobody speaks."""
+    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "none")

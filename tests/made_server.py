@@ -30,12 +30,12 @@ Says what the **pitch** says. <script>alert(1)</script> ![](https://example.org/
 class MadePredictor:
     """The higher the pitch, the later the class; remembers the sizes of its batches."""
 
-    name, labels, threshold, card = "made", LABELS, 0.4, CARD
+    name, labels, threshold, card, channel = "made", LABELS, 0.4, CARD, None
 
     def __init__(self, seconds=0.0):
         self.batches, self.seconds = [], seconds
 
-    def waves(self, waves, texts=None):
+    def waves(self, waves, texts=None, *, speech=False):
         self.batches.append(len(waves))
         time.sleep(self.seconds)
         if any(len(wave) < 400 for wave in waves):

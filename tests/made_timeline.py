@@ -36,12 +36,12 @@ def recording(*parts, level=0.0005):
 class Pitch:
     """Each class's probability is its share of the spectrum around its pitch."""
 
-    name, labels, threshold = "pitch", LABELS, 0.6
+    name, labels, threshold, channel = "pitch", LABELS, 0.6, None
 
     def __init__(self):
         self.batches = []
 
-    def waves(self, waves, texts=None):
+    def waves(self, waves, texts=None, *, speech=False):
         self.batches.append(len(waves))
         return [SimpleNamespace(probabilities=self.heard(wave)) for wave in waves]
 

@@ -27,6 +27,8 @@ from multimodal_ser.runs import load_model
 
 PLUS = "emotion2vec-plus-base"
 
+pytestmark = pytest.mark.usefixtures("all_is_speech")
+
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
@@ -62,6 +64,7 @@ def test_what_a_prediction_says():
     assert json.loads(json.dumps(sure.as_dict())) == {
         "label": "joy", "confidence": 0.5, "start": 1.0, "end": 2.5, "text": "hi",
         "probabilities": {"anger": 0.2, "joy": 0.5, "neutral": 0.3},
+        "reason": None, "adapted": None, "distance": None,
     }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from multimodal_ser.cli.predict import weights
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.sources import find_recordings
 
+pytestmark = pytest.mark.usefixtures("all_is_speech")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -329,7 +329,7 @@ def test_the_log_is_json_without_content_or_names(caplog):
 
 def test_a_defect_is_a_500_that_tells_nothing_inside():
     class Broken(MadePredictor):
-        def waves(self, waves, texts=None):
+        def waves(self, waves, texts=None, *, speech=False):
             raise ZeroDivisionError("inner matter")
 
     answer = ask("POST", "/v1/predict", predictor=Broken(), content=WAV, headers=WAV_TYPE)

@@ -10,7 +10,15 @@ import pytest
 from made_timeline import RATE, recording, silence, syllables
 from multimodal_ser.audio import read_audio
 from multimodal_ser.errors import SerError
-from multimodal_ser.speech import FRAME, SpeechFinder, canonical, find_speech, make_gate, network
+from multimodal_ser.speech import (
+    FRAME,
+    SpeechFinder,
+    Stretch,
+    canonical,
+    find_speech,
+    make_gate,
+    network,
+)
 from multimodal_ser.speech.canonical import LEVEL, SILENT, WORDLESS
 from multimodal_ser.speech.network import SpeechNetwork
 
@@ -125,15 +133,17 @@ def test_silence_around_and_inside_changes_next_to_nothing(clips, kind):
 def test_where_all_is_speech_the_level_alone_is_set():
     sound = syllables(1.0, level=0.01)
     heard = canonical(sound, ())
-    assert len(heard) == len(sound)
+    assert len(sound) - 2 * RATE // 100 <= len(heard) <= len(sound)
     assert likeness(heard, sound) > 0.999
+    around = canonical(np.pad(sound, (RATE // 10, RATE // 5)), ())
+    np.testing.assert_allclose(around, heard, atol=1e-3)
     np.testing.assert_array_equal(canonical(np.zeros(800, "f4"), ()), np.zeros(800, "f4"))
 
 
 def test_stretches_are_joined_without_a_click():
     time = np.arange(4 * RATE) / RATE
     sound = (0.1 * np.sin(2 * np.pi * 100 * time)).astype("f4")
-    heard = canonical(sound, [(RATE, 2 * RATE), (3 * RATE - 40, 4 * RATE)])
+    heard = canonical(sound, [Stretch(RATE, 2 * RATE), Stretch(3 * RATE - 40, 4 * RATE)])
     steps = np.abs(np.diff(heard))
     assert steps.max() < 1.2 * np.quantile(steps, 0.9)
 

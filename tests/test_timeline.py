@@ -33,7 +33,7 @@ def stretches(sound, vad="energy", size=None):
     found = []
     for at in range(0, len(sound), size):
         found += finder.push(sound[at : at + size])
-    return [(start / RATE, end / RATE) for start, end in [*found, *finder.finish()]]
+    return [(start / RATE, end / RATE) for start, end, _ in [*found, *finder.finish()]]
 
 
 def test_the_energy_gate_finds_what_is_loud():
@@ -241,7 +241,7 @@ def test_a_model_hears_the_pauses_beside_a_stretch_but_no_other_speech():
     heard = []
 
     class Listening(Pitch):
-        def waves(self, waves, texts=None):
+        def waves(self, waves, texts=None, *, speech=False):
             heard.extend(len(wave) for wave in waves)
             return super().waves(waves)
 

@@ -13,6 +13,10 @@ class AudioError(SerError):
     """A recording cannot be decoded or holds nothing usable; the message starts with its name."""
 
 
+class NoSpeechError(SerError):
+    """Recordings without speech, where something was to be learnt from it."""
+
+
 class LabelError(SerError):
     """A class set and a corpus, or two class sets, do not fit together."""
 

@@ -14,6 +14,7 @@ from types import FrameType
 import tyro
 
 from multimodal_ser.cli import (  # noqa: F401 - they add their commands
+    adapt,
     analyze,
     corpora,
     experiment,

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.predict import weights
+from multimodal_ser.cli.predict import Vad, weights, without_channel
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ def analyze(
     window: float = 3.0,
     hop: float = 1.0,
     smoothing: float = 1.0,
-    vad: Literal["auto", "silero", "energy", "none"] = "auto",
+    vad: Vad = "auto",
+    adapt: str = "auto",
     words: bool = False,
     words_model: str | None = None,
+    language: str | None = None,
     microphone: bool = False,
     seconds: float | None = None,
     source: tuple[str, ...] = (),
@@ -53,9 +55,12 @@ def analyze(
         hop: seconds from one window to the next.
         smoothing: seconds, the time constant of the smoothing; 0 for none.
         vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
+        adapt: auto takes out what half a minute of speech or more has in common that is no emotion,
+            recording by recording; off does not; or a file of `ser adapt`.
         words: recognise the words (extra asr; English, with the extra offline, where no other
             model is given).
         words_model: a whisper model's folder in CTranslate2's layout, size or hub id.
+        language: of the words, such as de; a model of many languages finds it out where not given.
         microphone: listen instead (extra live) until Ctrl-C; written only where --out is given.
         seconds: how long to listen.
         source: where encoders' weights are, as for `ser predict`.
@@ -68,16 +73,18 @@ def analyze(
         raise SerError("--microphone listens instead of reading files; leave one of them out")
     found = [] if microphone else _recordings(files)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
-    if words or words_model:
+    if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
 
-        settings["words"] = Recogniser(words_model)
+        settings["words"] = Recogniser(words_model, language=language)
     predictor = _predictor(model, source, device)
+    if microphone or adapt != "auto":
+        predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())
     if microphone:
         kept = [name for name in chosen if name in WITHOUT_SOUND] if out else []
         _listen(predictor, settings, seconds, out or Path(), kept)
         return 0
-    return _files(found, predictor, settings, out or Path("timelines"), chosen)
+    return _files(found, predictor, adapt, settings, out or Path("timelines"), chosen)
 
 
 def _recordings(files: Sequence[str]) -> list[str]:
@@ -100,18 +107,21 @@ def _predictor(model: str, source: Sequence[str], device: str) -> Any:
 def _files(
     found: Sequence[str],
     predictor: Any,
+    adapt: str,
     settings: dict[str, Any],
     out: Path,
     formats: Sequence[str],
 ) -> int:
     from multimodal_ser.timeline import analyze as analyze_recording
+    from multimodal_ser.timeline.adapting import adapted_to
     from multimodal_ser.timeline.writers import write
 
-    failures = []
+    failures, unasked = [], adapt == "auto"
     for place, name in _named(found).items():
         try:
             with _progress(place) as on_progress:
-                timeline = analyze_recording(place, predictor, on_progress=on_progress, **settings)
+                model = adapted_to([place], predictor, settings["vad"]) if unasked else predictor
+                timeline = analyze_recording(place, model, on_progress=on_progress, **settings)
             files = write(timeline, place, out, formats, name=name)
         except (SerError, OSError) as error:
             failures.append(f"{place}: {str(error).removeprefix(f'{Path(place).name}: ')}")

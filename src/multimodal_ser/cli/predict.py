@@ -17,6 +17,7 @@ from multimodal_ser.files import written_aside
 if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording
 
+Vad = Literal["auto", "silero", "energy", "none"]
 Format = Literal["table", "json", "jsonl", "csv"]
 _BATCH = 64  # files that are decoded and answered at a time
 
@@ -32,12 +33,15 @@ def predict(
     out: Path | None = None,
     source: tuple[str, ...] = (),
     threshold: float | None = None,
+    adapt: str = "auto",
+    vad: Vad = "auto",
     device: str = "cpu",
 ) -> int:
     """Predicts the emotion of recordings: label, and probabilities of all classes.
 
-    Recordings that cannot be read are listed at the end, the others are kept, and the exit code
-    is then 1. For recordings with several emotions, see `ser analyze`.
+    A recording without speech is labelled `no speech`, with the reason. Recordings that cannot be
+    read are listed at the end, the others are kept, and the exit code is then 1. For recordings
+    with several emotions, see `ser analyze`.
 
     Args:
         files: recordings, folders, wildcards, or - for standard input.
@@ -49,17 +53,22 @@ def predict(
         out: file to write; standard output where not given.
         source: where encoders' weights are, folder or hub id; ENCODER=PLACE for several.
         threshold: confidence below which the label is `uncertain`; the model's own where not given.
+        adapt: auto takes out what ten recordings or more have in common that is no emotion, such as
+            line, microphone and room; off answers each by itself; or a file of `ser adapt`.
+        vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
         device: where torch computes, such as cpu or cuda.
     """
     from multimodal_ser.predict import load
-    from multimodal_ser.predict.sources import find_recordings
+    from multimodal_ser.predict.sources import STDIN, find_recordings
     from multimodal_ser.predict.writing import FORMATS
 
     found = find_recordings(files)
     predictor = load(model, device=device, weights=weights(source))
     if threshold is not None:
         predictor.threshold = threshold
+    predictor.vad = vad
     _check_text(predictor, found, text, words)
+    predictor = without_channel(predictor, adapt, [name for name in found if name != STDIN])
     heard = _recogniser() if words else None
     failures: list[str] = []
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
@@ -67,6 +76,7 @@ def predict(
     rows = _kept(found, _answers(predictor, found, text, heard), failures, show=show)
     with _output(out) as file:
         FORMATS[format](rows, predictor.labels, file)
+    tell_channel(predictor, adapt)
     for line in failures[:MOST_SHOWN]:
         sys.stderr.write(f"failed: {line}\n")
     if len(failures) > MOST_SHOWN:
@@ -83,6 +93,29 @@ def _output(out: Path | None) -> Iterator[TextIO]:
         return
     with written_aside(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield file
+
+
+def without_channel(predictor: Predictor, adapt: str, names: Sequence[str]) -> Predictor:
+    """The predictor that takes out a channel: of the recordings, of a file, or none."""
+    if adapt == "off":
+        return predictor
+    if adapt != "auto":
+        from multimodal_ser.predict import Channel
+
+        return predictor.adapted(Channel.read(adapt))
+    from multimodal_ser.timeline.adapting import adapted_to
+
+    return adapted_to(names, predictor, predictor.vad)
+
+
+def tell_channel(predictor: Predictor, adapt: str) -> None:
+    """Says on standard error that a channel was taken out."""
+    if predictor.channel is not None:
+        where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
+        sys.stderr.write(
+            f"adapted to {where} channel, known from {predictor.channel.count} recordings or "
+            "pieces of 3 s; --adapt off answers without\n"
+        )
 
 
 def weights(given: Sequence[str]) -> str | dict[str, str] | None:

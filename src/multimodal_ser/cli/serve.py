@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from multimodal_ser.cli.app import app
 from multimodal_ser.cli.predict import weights
@@ -23,6 +24,8 @@ def serve(
     api_key_env: str | None = None,
     words: bool = False,
     words_model: str | None = None,
+    language: str | None = None,
+    adapt: Path | None = None,
     batching: bool = True,
     source: tuple[str, ...] = (),
 ) -> None:
@@ -45,6 +48,8 @@ def serve(
         words: recognise words in timelines that ask for them (extra asr; English, with the extra
             offline, where no other model is given).
         words_model: a whisper model's folder in CTranslate2's layout, size or hub id.
+        language: of the words, such as de; a model of many languages finds it out where not given.
+        adapt: a channel that `ser adapt` learnt, taken out of every recording.
         batching: gather concurrent predictions into one call of the network.
         source: where encoders' weights are, as for `ser predict`.
     """
@@ -54,7 +59,7 @@ def serve(
         raise SerError(
             f"{error.name} is not installed; run `pip install 'multimodal-ser[serve]'`"
         ) from error
-    from multimodal_ser.predict import load
+    from multimodal_ser.predict import Channel, load
     from multimodal_ser.timeline import Recogniser
 
     settings = Settings(
@@ -66,8 +71,12 @@ def serve(
         api_key=_key(api_key_env),
         batching=batching,
     )
-    recogniser = Recogniser(words_model, device=device) if words or words_model else None
+    recogniser = None
+    if words or words_model or language:
+        recogniser = Recogniser(words_model, language=language, device=device)
     predictor = load(model, device=device, weights=weights(source))
+    if adapt is not None:
+        predictor = predictor.adapted(Channel.read(adapt))
     run(create_app(predictor, settings, words=recogniser), host, port)
 
 

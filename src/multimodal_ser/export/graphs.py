@@ -128,10 +128,16 @@ class WholeTuned(nn.Module):
         self.model = copy.deepcopy(model)
         self.model.encoder = masked(model.encoder)
 
-    def forward(self, waves: Tensor, lengths: Tensor) -> Output:
-        """Waves [B, S], lengths [B] → logits [B, C], embedding [B, H]."""
-        output: Output = self.model(*self.log_mel(waves, lengths))
-        return output
+    def forward(
+        self, waves: Tensor, lengths: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Waves [B, S], lengths [B], shift [V] → logits [B, C], embedding [B, H], vectors [B, V].
+
+        The vectors are what the head reads before `shift` is taken away.
+        """
+        vectors = self.model.pooled(*self.log_mel(waves, lengths))
+        output = self.model.answer(vectors - shift)
+        return output.logits, output.embedding, vectors
 
 
 class WholeRun(nn.Module):

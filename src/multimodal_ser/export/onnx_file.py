@@ -20,6 +20,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.files import scratch_folder, written_aside
 from multimodal_ser.predict import Predictor
+from multimodal_ser.predict.asking import asked
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
 from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session, softmax
@@ -137,13 +138,26 @@ def _write_graph(graph: Graph, file: Path) -> None:
             dynamo=True,
             dynamic_shapes=graph.dynamic,
             input_names=list(graph.inputs),
-            output_names=["logits", "embedding"],
+            output_names=graph.outputs,
             verbose=False,
         )
     if program is None:
         raise SerError("torch.onnx.export gave nothing; this needs torch 2.6 or later")
     program.model.metadata_props.update(asdict(graph.facts))
     program.save(str(file), external_data=False)
+    _add_defaults(file, graph)
+
+
+def _add_defaults(file: Path, graph: Graph) -> None:
+    """An input that has an initialiser of its name may be left out."""
+    import onnx
+
+    if not graph.defaults:
+        return
+    model = onnx.load(str(file), load_external_data=False)
+    for name, tensor in graph.defaults.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(tensor.numpy(), name))
+    onnx.save(model, str(file))
 
 
 def _describe(file: Path, facts: FileFacts) -> None:
@@ -177,7 +191,8 @@ def _comparison(
 
 
 def _probabilities(predictor: Predictor, waves: Sequence[Wave]) -> NDArray[np.float32]:
-    return np.stack([answer.probabilities for answer in predictor.waves(waves)])
+    """Of the network itself: made-up sound holds no speech."""
+    return asked(predictor.backend, waves, [None] * len(waves)).probabilities
 
 
 def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -31,18 +32,29 @@ class Graph:
         module: gives logits [B, C] and embedding [B, H].
         inputs: examples by name, in the module's order.
         facts: what the file says of itself.
+        defaults: inputs that may be left out, with what they then are.
     """
 
     part: Part
     module: nn.Module
     inputs: Mapping[str, Tensor]
     facts: FileFacts
+    defaults: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names in the module's order."""
+        return ["logits", "embedding", *(["vectors"] if "shift" in self.defaults else [])]
 
     @property
     def dynamic(self) -> tuple[dict[int, Any], ...]:
         """Which sizes may change: the batch, and samples or tokens."""
-        batch, shapes = torch.export.Dim("batch"), []
+        batch = torch.export.Dim("batch")
+        shapes: list[dict[int, Any]] = []
         for name, example in self.inputs.items():
+            if name in self.defaults:
+                shapes.append({})
+                continue
             free = {0: batch}
             if example.ndim > 1:
                 side = name.removesuffix("_mask")
@@ -81,8 +93,18 @@ def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -
     if part == "head":
         raise SerError(f"{backend.name} is one piece, encoder and head; leave --part out")
     temperature = repr(float(backend.model.temperature))
-    described = FileFacts(**facts | {"longest": str(backend.most), "temperature": temperature})
-    return Graph("whole", WholeTuned(backend.model), _sound(), described)
+    references = backend.model.references.float()
+    more = {
+        "longest": str(backend.most),
+        "temperature": temperature,
+        "canonical": "1" if backend.canonical else "",
+        "shortest": str(backend.shortest),
+        "references": b64encode(references.numpy().astype("<f4").tobytes()).decode(),
+        "width": str(references.shape[1]),
+    }
+    shift = {"shift": torch.zeros(references.shape[1])}
+    described = FileFacts(**facts | more)
+    return Graph("whole", WholeTuned(backend.model), _sound() | shift, described, shift)
 
 
 def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Graph:

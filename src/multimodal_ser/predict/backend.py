@@ -13,15 +13,24 @@ from multimodal_ser.encoders.base import between_passes, windows
 from multimodal_ser.errors import SerError
 
 Wave: TypeAlias = NDArray[np.float32]
+Vector: TypeAlias = NDArray[np.float32]
 Weights: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 PIECES = 4  # windows of long recordings that pass a network at a time
 
 
 class Answer(NamedTuple):
-    """Probabilities [N, C] and embeddings [N, D], float32."""
+    """What a model says of a batch.
+
+    Attributes:
+        probabilities: [N, C] float32.
+        embeddings: [N, D] float32.
+        vectors: what the head reads, before a channel is taken out, [N, V] float32; only of models
+            that can be adapted.
+    """
 
     probabilities: NDArray[np.float32]
     embeddings: NDArray[np.float32]
+    vectors: NDArray[np.float32] | None = None
 
 
 class Backend(Protocol):
@@ -33,6 +42,9 @@ class Backend(Protocol):
         threshold: the confidence below which it does not commit itself.
         card: what a user must know of it, in Markdown.
         sides: what it reads: ``audio``, ``text``, or both.
+        canonical: whether it learnt from canonical waveforms, see `multimodal_ser.speech`.
+        references: where what its head reads lay in training [N, V]: of each class, or of all
+            together; None where it cannot be adapted.
     """
 
     name: str
@@ -40,9 +52,22 @@ class Backend(Protocol):
     threshold: float
     card: str
     sides: tuple[str, ...]
+    canonical: bool
+    references: Vector | None
 
-    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
-        """Answers for a batch; each row equals that of its item alone."""
+    def __call__(
+        self,
+        waves: Sequence[Wave],
+        texts: Sequence[str | None],
+        shift: Vector | None = None,
+    ) -> Answer:
+        """Answers for a batch; each row equals that of its item alone.
+
+        Args:
+            waves: each [samples].
+            texts: as many words, or None.
+            shift: taken from what the head reads [V]; only for models that can be adapted.
+        """
         ...
 
     def save(self, folder: Path) -> dict[str, object]:
@@ -86,4 +111,15 @@ def by_windows(
     share = np.zeros((len(waves), len(pieces)), np.float32)
     for place, (row, cut) in enumerate(pieces):
         share[row, place] = (cut.stop - cut.start) / len(waves[row])
-    return Answer(*(share @ np.concatenate(part) for part in zip(*answers, strict=True)))
+    whole = joined(answers)
+    return Answer(*(None if part is None else share @ part for part in whole))  # type: ignore[arg-type]
+
+
+def joined(answers: Sequence[Answer], order: NDArray[np.int64] | slice = slice(None)) -> Answer:
+    """One answer of several, its rows brought into an order."""
+    probabilities, embeddings, vectors = zip(*answers, strict=True)
+    return Answer(
+        np.concatenate(probabilities)[order],
+        np.concatenate(embeddings)[order],
+        None if vectors[0] is None else np.concatenate(vectors)[order],
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from multimodal_ser.encoders.emotion2vec import load
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import Answer, Wave
+from multimodal_ser.predict.backend import Answer, Vector, Wave
 from multimodal_ser.predict.cards import encoder_card
 
 
@@ -19,6 +19,8 @@ class Emotion2VecBackend:
 
     sides: tuple[str, ...] = ("audio",)
     threshold = 0.0
+    canonical = False
+    references: Vector | None = None
 
     def __init__(self, name: str, weights: str | Path | None, device: str = "cpu") -> None:
         self.name = name
@@ -33,7 +35,9 @@ class Emotion2VecBackend:
             part.detach().double().cpu().numpy()[self._used] for part in (head.weight, head.bias)
         )
 
-    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
+    def __call__(
+        self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
+    ) -> Answer:
         """Answers for a batch: as `Emotion2Vec.classify`, with one pass for both results."""
         means = self.encoder.means(waves)
         scores = means.astype(np.float64) @ self._weight.T + self._bias

@@ -6,8 +6,10 @@ What the file is stands in its metadata: see `FileFacts`.
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import Answer, Wave, Weights, by_windows, check_words
+from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, by_windows, check_words
 from multimodal_ser.predict.runtime import onnxruntime
+from multimodal_ser.speech import lengthened
 
 STEP = 320  # samples: windows begin at whole frames
 
@@ -36,6 +39,11 @@ class FileFacts:
         sides: what it reads, separated by commas.
         features: for a head: JSON of ``text`` and ``audio``, how its inputs are made; else empty.
         card: what a user must know, in Markdown.
+        canonical: ``1`` where it takes canonical waveforms, see `multimodal_ser.speech`.
+        shortest: samples to which shorter ones are repeated.
+        references: of a model that can be adapted: base64 of the float32 [N, V] where its vectors
+            lay in training; its input ``shift`` [V] is taken away from the vectors.
+        width: V, of these.
     """
 
     labels: str
@@ -47,10 +55,14 @@ class FileFacts:
     sides: str = "audio"
     features: str = ""
     card: str = ""
+    canonical: str = ""
+    shortest: str = "0"
+    references: str = ""
+    width: str = "0"
 
 
 class OnnxBackend:
-    """A whole model (waves, lengths → logits, embedding), or a head on features."""
+    """A whole model (waves, lengths, shift → logits, embedding, vectors), or a head on features."""
 
     def __init__(self, file: Path, weights: Weights = None, device: str = "cpu") -> None:
         self.file = file
@@ -61,6 +73,8 @@ class OnnxBackend:
         self.name, self.card = facts.name or file.stem, facts.card
         self.threshold, self.most = float(facts.threshold), int(facts.longest)
         self.sides = tuple(facts.sides.split(","))
+        self.canonical = facts.canonical == "1"
+        self.shortest, self.references = int(facts.shortest), _references(facts)
         self.features = None
         if facts.features:
             from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
@@ -68,7 +82,12 @@ class OnnxBackend:
             described = json.loads(facts.features)
             self.features = load_features(file, described, self.sides, weights, device)
 
-    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
+    def __call__(
+        self,
+        waves: Sequence[Wave],
+        texts: Sequence[str | None],
+        shift: Vector | None = None,
+    ) -> Answer:
         """Answers for a batch."""
         if self.features is not None:
             check_words(self.name, self.sides, texts)
@@ -76,24 +95,28 @@ class OnnxBackend:
             named = dict(zip(HEAD_INPUTS, (tensor.numpy() for tensor in batch), strict=True))
             return self._run({key: value for key, value in named.items() if key in self.inputs})
         if "lengths" in self.inputs:
-            return by_windows(waves, self.most, STEP, self._ask)
+            return by_windows(waves, self.most, STEP, partial(self._ask, shift))
         alone = [self._scores(wave) for wave in waves]  # emotion2vec: equal lengths only
-        return Answer(*(np.concatenate(part) for part in zip(*alone, strict=True)))
+        scores, means = zip(*alone, strict=True)
+        return Answer(np.concatenate(scores), np.concatenate(means))
 
-    def _ask(self, waves: Sequence[Wave]) -> Answer:
+    def _ask(self, shift: Vector | None, waves: Sequence[Wave]) -> Answer:
+        waves = [lengthened(wave, self.shortest) for wave in waves]
         lengths = np.array([len(wave) for wave in waves], np.int64)
         padded = np.zeros((len(waves), lengths.max()), np.float32)
         for row, wave in zip(padded, waves, strict=True):
             row[: len(wave)] = wave
-        return self._run({"waves": padded, "lengths": lengths})
+        given = {"waves": padded, "lengths": lengths}
+        return self._run(given if shift is None else {**given, "shift": shift})
 
     def _run(self, inputs: Mapping[str, Any]) -> Answer:
-        logits, embeddings = self.session.run(["logits", "embedding"], dict(inputs))
-        return Answer(softmax(logits), embeddings)
+        wanted = ["logits", "embedding", *(["vectors"] if self.references is not None else [])]
+        logits, *rest = self.session.run(wanted, dict(inputs))
+        return Answer(softmax(logits), *rest)
 
-    def _scores(self, wave: Wave) -> Answer:
+    def _scores(self, wave: Wave) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         frames, scores = self.session.run(["frames", "scores"], {"waves": wave[None]})
-        return Answer(scores, frames.mean(1))
+        return scores, frames.mean(1)
 
     def save(self, folder: Path) -> dict[str, object]:
         """Refuses: the file is all there is."""
@@ -141,3 +164,9 @@ def _facts(file: Path, metadata: Mapping[str, str]) -> FileFacts:
     if not known.get("labels"):
         raise SerError(f"{file}: its metadata has no labels; make it with: ser export")
     return FileFacts(**known)
+
+
+def _references(facts: FileFacts) -> Vector | None:
+    if not facts.references:
+        return None
+    return np.frombuffer(b64decode(facts.references), "<f4").reshape(-1, int(facts.width))

@@ -21,7 +21,7 @@ from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.features.pool import keep_tokens
 from multimodal_ser.files import written_aside
-from multimodal_ser.predict.backend import Answer, Wave, Weights, check_words
+from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.runs import load_model
 
@@ -74,6 +74,9 @@ class RunBackend:
         model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
     """
 
+    canonical = False
+    references: Vector | None = None
+
     def __init__(self, folder: Path, weights: Weights = None, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
         self.config = read_config(folder)
@@ -89,7 +92,9 @@ class RunBackend:
         card = folder / "README.md"
         self.card = card.read_text("utf-8") if card.is_file() else run_card(folder, self.config)
 
-    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
+    def __call__(
+        self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
+    ) -> Answer:
         """Answers for a batch.
 
         Raises:

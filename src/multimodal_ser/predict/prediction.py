@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 UNCERTAIN = "uncertain"
+NO_SPEECH = "no speech"
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,12 @@ class Prediction:
         end: seconds where it ends.
         threshold: the confidence below which the model does not commit itself.
         text: the words, where they are known.
+        reason: why there is no speech to have an emotion; None where there is. Every class is then
+            equally probable.
+        adapted: from how many recordings, or pieces of long ones, the channel is known that was
+            taken out; None where none was.
+        distance: how far the recording is from those that the model learnt from, 1 being as far as
+            the farthest hundredth of them; None where the model does not tell.
     """
 
     labels: tuple[str, ...]
@@ -32,6 +40,9 @@ class Prediction:
     end: float
     threshold: float
     text: str | None = None
+    reason: str | None = None
+    adapted: int | None = None
+    distance: float | None = None
 
     @property
     def best(self) -> str:
@@ -45,7 +56,9 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most probable class, or ``uncertain`` below the threshold."""
+        """The most probable class, ``uncertain`` below the threshold, or ``no speech``."""
+        if self.reason is not None:
+            return NO_SPEECH
         return self.best if self.confidence >= self.threshold else UNCERTAIN
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,4 +73,18 @@ class Prediction:
             "start": round(self.start, 3),
             "end": round(self.end, 3),
             "text": self.text,
+            "reason": self.reason,
+            "adapted": self.adapted,
+            "distance": None if self.distance is None else round(self.distance, 3),
         }
+
+
+def doubted(probabilities: NDArray[_Float], sure: float) -> NDArray[_Float]:
+    """Probabilities [..., C] where it is not certain that there is speech at all.
+
+    What is no speech has every class alike: P(class) = P(speech) P(class | speech) + P(none) / C.
+
+    >>> doubted(np.array([0.8, 0.2]), 0.5)
+    array([0.65, 0.35])
+    """
+    return np.asarray(probabilities * sure + (1 - sure) / probabilities.shape[-1])

@@ -5,27 +5,28 @@ A recording that fails is kept apart with its error; the others are answered.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import SAMPLE_RATE, Source, read_audio
+from multimodal_ser.audio import SAMPLE_RATE
 from multimodal_ser.encoders.base import checked_waves
-from multimodal_ser.errors import AudioError, EncoderError, SerError
+from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.predict.adaptation import channel_shift
+from multimodal_ser.predict.asking import BATCH, asked, heard
 from multimodal_ser.predict.backend import Backend, Wave
-from multimodal_ser.predict.prediction import Prediction
+from multimodal_ser.predict.channel import MOST, Channel, space_of, spread
+from multimodal_ser.predict.given import Recording, checked_texts, many, read
+from multimodal_ser.predict.prediction import Prediction, doubted
+from multimodal_ser.speech import Vad
 
-log = logging.getLogger(__name__)
-
-Recording: TypeAlias = "Source | tuple[NDArray[Any], int]"
+_T = TypeVar("_T")
 LEAST = 400  # samples: one spectrum
-LONG = 30.0  # seconds beyond which one answer says little
-BATCH = 16
-PADDED = 160 * SAMPLE_RATE  # samples of a batch with its padding
+_SURE = 0.5  # below this certainty of speech, a recording says nothing about a channel
 DECODED = 300 * SAMPLE_RATE  # samples that wait to be answered
 
 
@@ -38,12 +39,17 @@ class Predictor:
         threshold: the confidence below which a prediction is ``uncertain``; may be set.
         card: what a user must know of the model, in Markdown.
         sides: what the model reads: ``audio``, ``text``, or both.
+        vad: how speech is found, without which a recording has no emotion: ``auto``, ``silero``,
+            ``energy``, or ``none`` where all is speech; may be set.
+        channel: what is taken out of every recording, see `adapted`; None for nothing.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.name, self.labels, self.card = backend.name, backend.labels, backend.card
         self.threshold, self.sides = backend.threshold, backend.sides
+        self.vad: Vad = "auto"
+        self.channel: Channel | None = None
 
     @overload
     def __call__(
@@ -105,11 +111,11 @@ class Predictor:
         Yields:
             The prediction, or the error of a recording that cannot be answered.
         """
-        given = _texts(texts, len(sources))
+        given = checked_texts(texts, len(sources))
         waiting: list[tuple[Wave | SerError, str | None]] = []
         samples = 0
         for source, text in zip(sources, given, strict=True):
-            wave = _read(source)
+            wave = read(source)
             samples += 0 if isinstance(wave, SerError) else len(wave)
             waiting.append((wave, text))
             if len(waiting) >= 4 * batch_size or samples > DECODED:
@@ -123,6 +129,7 @@ class Predictor:
         texts: Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
+        speech: bool = False,
     ) -> list[Prediction]:
         """Predicts the emotion of waveforms, each as if it were alone.
 
@@ -130,25 +137,92 @@ class Predictor:
             waves: mono float32 [samples] at 16 kHz, 25 ms or longer.
             texts: as many words, or None.
             batch_size: waveforms that pass the network at a time, at most.
+            speech: whether all of them is known to be speech, which is then not looked for.
 
         Raises:
             SerError: an item is no such waveform; the message says which.
         """
-        words = _texts(texts, len(waves))
+        words = checked_texts(texts, len(waves))
         checked = checked_waves(self.name, waves, LEAST)
-        found: list[Prediction | None] = [None] * len(checked)
-        for rows in _packs([len(wave) for wave in checked], batch_size):
-            answer = self.backend([checked[row] for row in rows], [words[row] for row in rows])
-            if not np.isfinite(answer.probabilities).all():
-                raise EncoderError(
-                    f"{self.name}: probabilities are not finite; its files are damaged"
+        given = [
+            heard(self.backend, wave, text, self.vad, speech)
+            for wave, text in zip(checked, words, strict=True)
+        ]
+        spoken = [row for row, item in enumerate(given) if item.reason is None]
+        answer = self._asked(
+            [given[row].wave for row in spoken], [words[row] for row in spoken], batch_size
+        )
+        said = dict(zip(spoken, answer, strict=True))
+        nothing = np.ones(len(self.labels), np.float32), np.zeros(0, np.float32)
+        found = []
+        for row, item in enumerate(given):
+            shares, embedding = said.get(row, nothing)
+            found.append(
+                Prediction(
+                    self.labels,
+                    doubted(shares, item.sure if row in said else 0.0),
+                    embedding,
+                    0.0,
+                    len(checked[row]) / SAMPLE_RATE,
+                    self.threshold,
+                    words[row],
+                    reason=item.reason,
+                    adapted=None if self.channel is None else self.channel.count,
                 )
-            for row, shares, vector in zip(rows, *answer, strict=True):
-                end = len(checked[row]) / SAMPLE_RATE
-                found[row] = Prediction(
-                    self.labels, shares, vector, 0.0, end, self.threshold, words[row]
-                )
-        return [item for item in found if item is not None]
+            )
+        return found
+
+    @property
+    def adaptable(self) -> bool:
+        """Whether a channel can be taken out, see `adapted`."""
+        return self.backend.references is not None
+
+    def adapted(self, recordings: Sequence[Recording] | Channel) -> Predictor:
+        """The same model for one channel: a line, a microphone, a room, or a speaker.
+
+        What the recordings have in common is taken out, so that it is not mistaken for an emotion.
+        No labels are needed; the more emotions they mix, the better. Half a dozen help, a hundred
+        are enough.
+
+        Args:
+            recordings: unlabelled ones as in `__call__`, or a channel that was saved.
+
+        Returns:
+            A predictor that shares this one's network; its `channel` can be saved.
+
+        Raises:
+            SerError: the model cannot be adapted, no recording has speech, or one cannot be read.
+        """
+        channel = recordings
+        if not isinstance(channel, Channel):
+            sounds = [_or_raise(read(source)) for source in channel]
+            channel = self.channel_of(sounds)
+        if channel.space != space_of(self._references()):
+            raise SerError(
+                f"the channel was estimated with {channel.model}, and {self.name} is another "
+                "model; make it again with: ser adapt RECORDINGS --model MODEL --out FILE"
+            )
+        made = copy(self)
+        made.channel = channel
+        return made
+
+    def channel_of(self, waves: Sequence[Wave], *, speech: bool = False) -> Channel:
+        """The channel of waveforms as in `waves`; of more than 128 a part is enough.
+
+        Raises:
+            NoSpeechError: nothing in them is speech.
+            SerError: the model cannot be adapted.
+        """
+        references = self._references()
+        checked = checked_waves(self.name, spread(waves, MOST), LEAST)
+        given = [heard(self.backend, wave, None, self.vad, speech) for wave in checked]
+        spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
+        if not spoken:
+            raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
+        answer = asked(self.backend, spoken, [None] * len(spoken))
+        assert answer.vectors is not None  # noqa: S101 - a model with references has them
+        shift = channel_shift(answer.vectors, references)
+        return Channel(shift, len(spoken), space_of(references), self.name)
 
     def save(self, folder: str | Path) -> Path:
         """Writes model.safetensors, config.json and the card as README.md; `load` reads them.
@@ -174,6 +248,24 @@ class Predictor:
 
         return push(self, repo_id, private=private)
 
+    def _references(self) -> NDArray[np.float32]:
+        if self.backend.references is None:
+            raise SerError(
+                f"{self.name} cannot be adapted to a channel; allowed: the starter model and other "
+                "fine-tuned ones, and their .onnx files"
+            )
+        return self.backend.references
+
+    def _asked(
+        self, waves: Sequence[Wave], texts: Sequence[str | None], batch_size: int
+    ) -> Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Probabilities [C] and embedding [D] of each."""
+        if not waves:
+            return ()
+        shift = None if self.channel is None else self.channel.shift
+        answer = asked(self.backend, waves, texts, shift, batch_size)
+        return zip(answer.probabilities, answer.embeddings, strict=True)
+
     def _answers(
         self, items: Sequence[tuple[Wave | SerError, str | None]], batch_size: int
     ) -> Iterator[Prediction | SerError]:
@@ -195,60 +287,7 @@ class Predictor:
             return [self._each([item], 1)[0] for item in items]
 
 
-def many(source: object) -> bool:
-    """Whether a source is a list of recordings instead of one: (array, rate) is one."""
-    if isinstance(source, tuple) and len(source) == 2 and hasattr(source[0], "__array__"):
-        return not isinstance(source[1], int | float | np.number)
-    return isinstance(source, list | tuple)
-
-
-def _read(source: Recording) -> Wave | SerError:
-    try:
-        if isinstance(source, tuple):
-            wave = read_audio(source[0], sample_rate=source[1])
-        elif hasattr(source, "__array__"):
-            raise AudioError("<array>: an array does not know its rate; give (array, rate in Hz)")
-        else:
-            wave = read_audio(source)
-    except SerError as error:
-        return error
-    except OSError as error:
-        name = source if isinstance(source, str | Path) else "<stream>"
-        return AudioError(f"{name}: cannot be read ({error})")
-    seconds = len(wave) / SAMPLE_RATE
-    if seconds > LONG:
-        log.warning(
-            "%s: one answer for %.0f s; `ser analyze` gives its emotions over time",
-            source if isinstance(source, str | Path) else "a recording", seconds,
-        )  # fmt: skip
-    return wave
-
-
-def _texts(texts: Sequence[str | None] | None, count: int) -> list[str | None]:
-    """As many texts as recordings; blank ones are None."""
-    if isinstance(texts, str):
-        raise SerError(f"one text for {count} recordings; give a list of as many")
-    given = [None] * count if texts is None else list(texts)
-    if len(given) != count:
-        raise SerError(f"{len(given)} texts for {count} recordings; give as many, or None")
-    if odd := [text for text in given if not (text is None or isinstance(text, str))]:
-        raise SerError(f"a text is {type(odd[0]).__name__}; allowed: strings and None")
-    return [text if text and text.strip() else None for text in given]
-
-
-def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows in order of length, `most` at a time, fewer where their padding would pass PADDED."""
-    pack: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        if pack and (len(pack) >= most or lengths[row] * (len(pack) + 1) > PADDED):
-            yield pack
-            pack = []
-        pack.append(row)
-    if pack:
-        yield pack
-
-
-def _or_raise(answer: Prediction | SerError) -> Prediction:
+def _or_raise(answer: _T | SerError) -> _T:
     if isinstance(answer, SerError):
         raise answer
     return answer

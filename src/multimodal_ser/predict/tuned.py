@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from multimodal_ser.encoders.whisper import HOP
 from multimodal_ser.files import written_aside
-from multimodal_ser.predict.backend import Answer, Wave, by_windows
+from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows
+from multimodal_ser.speech import lengthened
 from multimodal_ser.tune import LONGEST, load_tuned, log_mels
 
 
@@ -25,18 +28,29 @@ class TunedBackend:
         self.model = load_tuned(file).to(device)
         self.labels, self.card = self.model.classes, self.model.card
         self.threshold = self.model.threshold
+        self.canonical, self.shortest = self.model.linear, self.model.shortest
+        self.references: Vector | None = self.model.references.float().cpu().numpy()
         self.most = min(LONGEST, 2 * HOP * len(self.model.encoder.positions))
 
-    def __call__(self, waves: Sequence[Wave], texts: Sequence[str | None]) -> Answer:
+    def __call__(
+        self,
+        waves: Sequence[Wave],
+        texts: Sequence[str | None],
+        shift: Vector | None = None,
+    ) -> Answer:
         """Answers for a batch; the mean over windows where a recording is too long."""
-        return by_windows(waves, self.most, 2 * HOP, self._ask)
+        taken = None if shift is None else torch.from_numpy(shift).to(self.device)
+        return by_windows(waves, self.most, 2 * HOP, partial(self._ask, taken))
 
     @torch.inference_mode()
-    def _ask(self, waves: Sequence[Wave]) -> Answer:
+    def _ask(self, shift: Tensor | None, waves: Sequence[Wave]) -> Answer:
+        waves = [lengthened(wave, self.shortest) for wave in waves]
         mel, lengths = log_mels(waves, self.model.encoder.conv1.in_channels)
-        output = self.model(mel.to(self.device), lengths.to(self.device))
+        read = self.model.pooled(mel.to(self.device), lengths.to(self.device))
+        output = self.model.answer(read if shift is None else read - shift)
         probabilities: np.ndarray = output.logits.float().softmax(1).cpu().numpy()
-        return Answer(probabilities, output.embedding.float().cpu().numpy())
+        embedding = output.embedding.float().cpu().numpy()
+        return Answer(probabilities, embedding, read.float().cpu().numpy())
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model file."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO, TypeAlias
 
-from multimodal_ser.predict.prediction import Prediction
+from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 
 Rows: TypeAlias = Iterable[tuple[str, Prediction]]
 _SHOWN = 3  # classes in the table
@@ -17,8 +17,11 @@ def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
     """One aligned line a recording: label, and the most probable classes."""
     kept = list(rows)
     wide = max((len(name) for name, _ in kept), default=0)
-    longest = max(len(label) for label in (*labels, "uncertain"))
+    longest = max(len(label) for label in (*labels, UNCERTAIN, NO_SPEECH))
     for name, item in kept:
+        if item.reason is not None:
+            file.write(f"{name:{wide}}  {item.label:{longest}}  {item.reason}\n")
+            continue
         best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
         shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
         words = f"  “{item.text}”" if item.text else ""
@@ -41,7 +44,9 @@ def write_jsonl(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
 def write_csv(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
     """One line a recording, as they come; a column for each class's probability."""
     writer = csv.writer(file, lineterminator="\n")
-    columns = ("file", "label", "confidence", "start", "end", "text")
+    columns = (
+        "file", "label", "confidence", "start", "end", "text", "reason", "adapted", "distance"
+    )  # fmt: skip
     writer.writerow([*columns, *(f"p_{label}" for label in labels)])
     for name, item in rows:
         record = _record(name, item)

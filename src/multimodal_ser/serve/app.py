@@ -19,8 +19,8 @@ from fastapi.staticfiles import StaticFiles
 from multimodal_ser.audio import SAMPLE_RATE
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.backend import Wave
+from multimodal_ser.predict.given import LONG as LONGEST
 from multimodal_ser.predict.prediction import Prediction
-from multimodal_ser.predict.predictor import LONG as LONGEST
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Gate, Place, check_key
 from multimodal_ser.serve.batching import Batcher
@@ -163,6 +163,7 @@ class Service:
             "name": self.predictor.name,
             "labels": list(self.predictor.labels),
             "threshold": self.predictor.threshold,
+            "adapted": self.predictor.channel and self.predictor.channel.count,
             "colours": {
                 name: {"light": colour(name), "dark": colour(name, dark=True)} for name in shown
             },

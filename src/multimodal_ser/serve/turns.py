@@ -150,7 +150,12 @@ class Patient:
         return getattr(self._predictor, name)
 
     def waves(
-        self, waves: Sequence[Wave], texts: Sequence[str | None] | None = None, /
+        self,
+        waves: Sequence[Wave],
+        texts: Sequence[str | None] | None = None,
+        /,
+        *,
+        speech: bool = False,
     ) -> list[Any]:
         """As `Predictor.waves`, about a minute of sound at a time."""
         answers: list[Any] = []
@@ -159,7 +164,8 @@ class Patient:
             for first, last in _parts([len(wave) for wave in waves]):
                 if first:
                     self._pause()
-                answers += self._predictor.waves(waves[first:last], texts and texts[first:last])
+                words = texts and texts[first:last]
+                answers += self._predictor.waves(waves[first:last], words, speech=speech)
         finally:
             between_passes.reset(token)
         return answers

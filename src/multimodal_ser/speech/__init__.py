@@ -1,7 +1,7 @@
 """16 kHz sound → where speech is in it → the waveform that models hear."""
 
-from multimodal_ser.speech.canonical import Speech, canonical, find_speech
-from multimodal_ser.speech.finder import CONTEXT, FRAME, Samples, SpeechFinder
+from multimodal_ser.speech.canonical import Speech, canonical, find_speech, lengthened
+from multimodal_ser.speech.finder import CONTEXT, FRAME, Samples, SpeechFinder, Stretch
 from multimodal_ser.speech.gates import Vad, make_gate
 
 __all__ = [
@@ -10,8 +10,10 @@ __all__ = [
     "Samples",
     "Speech",
     "SpeechFinder",
+    "Stretch",
     "Vad",
     "canonical",
     "find_speech",
+    "lengthened",
     "make_gate",
 ]

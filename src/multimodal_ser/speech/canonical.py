@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multimodal_ser.speech.finder import FRAME, Samples, SpeechFinder
-from multimodal_ser.speech.gates import Vad, make_gate
+from multimodal_ser.speech.finder import CONTEXT, FRAME, Samples, SpeechFinder, Stretch
+from multimodal_ser.speech.gates import SileroGate, Vad, WeakGate, make_gate
 
-EDGE = 3 * FRAME  # samples kept beside a stretch, 96 ms, beyond those that the finder adds
 LEVEL = 0.05  # root mean square of the canonical waveform's speech
 JOINT = 160  # samples over which two stretches are faded into each other, 10 ms
 _ACTIVE = 0.01  # share of the loud frames' power above which a frame counts as speech: -20 dB
+_FAINT = 10**-4.5  # share of the speech's power below which both ends are cut: -45 dB
 _SILENT = 1e-9  # mean square, -90 dB: one step of 16 bits
 
 SILENT = "the recording is silent"
@@ -28,12 +28,17 @@ class Speech(NamedTuple):
     """Where speech is in a recording.
 
     Attributes:
-        stretches: (first sample, last sample + 1) of each, in order.
+        stretches: in order.
         reason: why there is none; None where there is.
     """
 
-    stretches: tuple[tuple[int, int], ...]
+    stretches: tuple[Stretch, ...]
     reason: str | None = None
+
+    @property
+    def sure(self) -> float:
+        """How certain it is that there is speech, from 0 to 1."""
+        return max((stretch.sure for stretch in self.stretches), default=1.0)
 
 
 def find_speech(wave: Samples, vad: Vad = "auto") -> Speech:
@@ -47,17 +52,19 @@ def find_speech(wave: Samples, vad: Vad = "auto") -> Speech:
     Raises:
         SerError: the name is unknown, or silero-vad is not installed.
     """
-    finder = SpeechFinder(make_gate(vad))
-    found = (*finder.push(wave), *finder.finish())
-    if found:
-        return Speech(found)
+    gate = make_gate(vad)
+    for one in (gate, WeakGate()) if isinstance(gate, SileroGate) else (gate,):
+        finder = SpeechFinder(one)
+        if found := (*finder.push(wave), *finder.finish()):
+            return Speech(found)
     return Speech((), SILENT if _powers(wave).max() < _SILENT else WORDLESS)
 
 
-def canonical(wave: Samples, stretches: Sequence[tuple[int, int]] | None = None) -> Samples:
+def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samples:
     """The canonical form of a recording: its stretches of speech, with short pauses, at one level.
 
-    Each stretch is kept with up to 96 ms on both sides; what lies farther from speech is left out.
+    Each stretch is kept with up to 96 ms on both sides. What lies farther from speech is left out,
+    and so is what is 45 dB below the speech at both ends, so that added silence changes nothing.
 
     Args:
         wave: mono float32 [samples] at 16 kHz.
@@ -72,16 +79,29 @@ def canonical(wave: Samples, stretches: Sequence[tuple[int, int]] | None = None)
     kept = _joined([wave[start:end] for start, end in _with_edges(stretches, len(wave))] or [wave])
     kept = kept - kept.mean(dtype=np.float64)
     power = _powers(kept)
-    loud = power > _ACTIVE * np.quantile(power, 0.95, method="higher")
-    level = power[loud].mean() if loud.any() else 0.0
-    return np.asarray(kept * (LEVEL / np.sqrt(level) if level > 1e-14 else 1.0), np.float32)
+    loud = power[power > _ACTIVE * np.quantile(power, 0.95, method="higher")]
+    if not len(loud) or loud.mean() < 1e-14:
+        return np.asarray(kept, np.float32)
+    heard = np.flatnonzero(_powers(kept, JOINT) > _FAINT * loud.mean())
+    last = len(kept) if heard[-1] == len(kept) // JOINT - 1 else (heard[-1] + 1) * JOINT
+    kept = kept[heard[0] * JOINT : last]
+    return np.asarray(kept * (LEVEL / np.sqrt(loud.mean())), np.float32)
 
 
-def _with_edges(stretches: Sequence[tuple[int, int]], samples: int) -> list[tuple[int, int]]:
+def lengthened(wave: Samples, least: int) -> Samples:
+    """A recording [samples] that is said again and again until it lasts `least` samples.
+
+    A frozen encoder answers otherwise at its first positions than later, so single words would
+    seem unlike the sentences that the head learnt from.
+    """
+    return np.tile(wave, -(-least // max(1, len(wave)))) if len(wave) < least else wave
+
+
+def _with_edges(stretches: Sequence[Stretch], samples: int) -> list[tuple[int, int]]:
     """The stretches with what is kept beside them; those that then meet become one."""
     found: list[tuple[int, int]] = []
-    for start, end in stretches:
-        start, end = max(0, start - EDGE), min(samples, end + EDGE)
+    for start, end, _ in stretches:
+        start, end = max(0, start - CONTEXT), min(samples, end + CONTEXT)
         if found and start <= found[-1][1]:
             start = found.pop()[0]
         found.append((start, end))
@@ -98,8 +118,8 @@ def _joined(parts: Sequence[Samples]) -> Samples:
     return whole
 
 
-def _powers(wave: Samples) -> np.ndarray:
-    """Mean squares about the mean of frames of 32 ms; of the whole where it is shorter."""
-    whole = len(wave) // FRAME * FRAME
-    frames = wave[:whole].reshape(-1, FRAME) if whole else wave[None]
+def _powers(wave: Samples, frame: int = FRAME) -> np.ndarray:
+    """Mean squares about the mean of frames; of the whole where it is shorter."""
+    whole = len(wave) // frame * frame
+    frames = wave[:whole].reshape(-1, frame) if whole else wave[None]
     return np.asarray(frames.var(axis=1, dtype=np.float64))

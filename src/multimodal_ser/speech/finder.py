@@ -7,7 +7,7 @@ beginning on, so the pieces' sizes change nothing.
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ Scores: TypeAlias = NDArray[np.float64]
 FRAME = 512  # samples, 32 ms: what silero-vad was trained on
 LEAST = 8  # frames of speech that make a stretch, 0.256 s: clicks and coughs are shorter
 HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
-CONTEXT = 13 * FRAME  # samples beside a stretch that a model hears with it, 416 ms
 PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends lie below the gate
+CONTEXT = 3 * FRAME  # samples beside a stretch that a model hears with it, 96 ms more
 
 
 class Gate(Protocol):
@@ -43,9 +43,32 @@ class Gate(Protocol):
         """The scores that are still owed."""
         ...
 
+    def certainty(self, frames: int, mean: float) -> float:
+        """How certain it is that a stretch is speech, from 0 to 1.
+
+        Args:
+            frames: that it has at or above `stay`.
+            mean: score of these.
+        """
+        ...
+
+
+class Stretch(NamedTuple):
+    """A stretch of speech.
+
+    Attributes:
+        start: its first sample.
+        end: its last sample + 1.
+        sure: how certain it is that this is speech, from 0 to 1.
+    """
+
+    start: int
+    end: int
+    sure: float = 1.0
+
 
 class SpeechFinder:
-    """Scores → stretches (first sample, last sample + 1), as early as they are certain."""
+    """Scores → stretches, as early as they are certain."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -54,6 +77,7 @@ class SpeechFinder:
         self._frame = 0  # the next one to be scored
         self._first: int | None = None
         self._last = self._count = self._barrier = 0
+        self._sum = 0.0  # of the scores that are counted
 
     @property
     def undecided(self) -> int:
@@ -68,7 +92,7 @@ class SpeechFinder:
             return None
         return self.undecided, (self._last + 1) * FRAME
 
-    def push(self, samples: Samples) -> list[tuple[int, int]]:
+    def push(self, samples: Samples) -> list[Stretch]:
         """Takes samples [time]; returns the stretches that end."""
         self._samples += len(samples)
         held = np.concatenate([self._rest, samples])
@@ -76,9 +100,9 @@ class SpeechFinder:
         self._rest = held[whole:]
         return self._follow(self._gate.push(held[:whole].reshape(-1, FRAME)))
 
-    def finish(self) -> list[tuple[int, int]]:
+    def finish(self) -> list[Stretch]:
         """Ends the recording; returns the stretches that end with it."""
-        ended = []
+        ended: list[Stretch] = []
         if len(self._rest):
             last = np.zeros((1, FRAME), np.float32)
             last[0, : len(self._rest)] = self._rest
@@ -86,24 +110,26 @@ class SpeechFinder:
         ended += self._follow(self._gate.finish())
         return [*ended, *self._close()]
 
-    def _follow(self, scores: Scores) -> list[tuple[int, int]]:
-        ended: list[tuple[int, int]] = []
+    def _follow(self, scores: Scores) -> list[Stretch]:
+        ended: list[Stretch] = []
         for score in scores.tolist():
             if score >= (self._gate.enter if self._first is None else self._gate.stay):
                 if self._first is None:
-                    self._first, self._count = self._frame, 0
+                    self._first, self._count, self._sum = self._frame, 0, 0.0
                 self._last = self._frame
                 self._count += 1
+                self._sum += score
             elif self._first is not None and self._frame - self._last >= HANGOVER:
                 ended += self._close()
             self._frame += 1
         return ended
 
-    def _close(self) -> list[tuple[int, int]]:
+    def _close(self) -> list[Stretch]:
         stretch = self.current
         self._first = None
         if stretch is None:
             return []
         end = min(stretch[1] + PAD, self._samples)
         self._barrier = end
-        return [(stretch[0], end)]
+        sure = self._gate.certainty(self._count, self._sum / self._count)
+        return [Stretch(stretch[0], end, sure)]

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, check_scale, read_blocks
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.predictor import Recording
+from multimodal_ser.predict import Recording
 from multimodal_ser.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
+from multimodal_ser.speech import Stretch as Found
 from multimodal_ser.timeline.stretch import OpenStretch
-from multimodal_ser.timeline.track import Point, Segment, Timeline, Word, overall, points
+from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall, points
 from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE
 from multimodal_ser.timeline.words import Words, heard, pieces, shared_out
 
@@ -27,18 +28,6 @@ LEAST_HOP = 0.1  # seconds
 AT_ONCE = 64  # windows given to the predictor together
 
 Progress: TypeAlias = Callable[[float, float | None], None]
-
-
-class Model(Protocol):
-    """What of a `Predictor` is used here."""
-
-    name: str
-    labels: tuple[str, ...]
-    threshold: float
-
-    def waves(self, waves: Sequence[Any], /) -> Sequence[Any]:
-        """Waveforms → objects with `probabilities` [C]."""
-        ...
 
 
 class Stream:
@@ -122,12 +111,15 @@ class Stream:
             overall=overall(self._model.labels, self._segments),
             model=self._model.name,
             words=tuple(self._spoken),
+            adapted=None if self._model.channel is None else self._model.channel.count,
+            language=getattr(self._words, "language", None),
         )
 
-    def _advance(self, ended: list[tuple[int, int]]) -> list[Point | Segment]:
+    def _advance(self, ended: list[Found]) -> list[Point | Segment]:
         closing = []
-        for start, end in ended:
+        for start, end, sure in ended:
             stretch = self._stretch(start)
+            stretch.sure = sure
             stretch.end(end, min(CONTEXT, self._at + len(self._sound) - end))
             closing.append((stretch, end))
             self._ended = end
@@ -157,7 +149,7 @@ class Stream:
         for first in range(0, len(jobs), AT_ONCE):
             part = jobs[first : first + AT_ONCE]
             said = self._model.waves(
-                [self._cut(*stretch.heard_by(window)) for stretch, window in part]
+                [self._cut(*stretch.heard_by(window)) for stretch, window in part], speech=True
             )
             for (stretch, _), prediction in zip(part, said, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)

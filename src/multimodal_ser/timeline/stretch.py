@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.predict.prediction import doubted
 from multimodal_ser.timeline.track import Array, Point, Stretch, Word, named
 
 
@@ -23,11 +24,12 @@ class OpenStretch:
         rows: the probabilities [C] of the first of them.
         words: recognised so far.
         heard: up to where words are recognised.
+        sure: how certain it is that this is speech, from 0 to 1, once it is over.
     """
 
     def __init__(self, start: int, size: int, hop: int, smoothing: float, lead: int = 0) -> None:
         self.start = self.heard = start
-        self.lead, self.tail = lead, 0
+        self.lead, self.tail, self.sure = lead, 0, 1.0
         self.windows: list[tuple[int, int]] = []
         self.rows: list[Array] = []
         self.words: list[Word] = []
@@ -87,6 +89,6 @@ class OpenStretch:
             start=self.start / SAMPLE_RATE,
             end=end / SAMPLE_RATE,
             windows=[(first / SAMPLE_RATE, last / SAMPLE_RATE) for first, last in self.windows],
-            probabilities=np.array(self.rows),
+            probabilities=doubted(np.array(self.rows), self.sure),
             words=tuple(self.words) if with_words else None,
         )

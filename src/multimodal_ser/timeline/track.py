@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.predict import Channel
 from multimodal_ser.predict.prediction import UNCERTAIN
 
 Array: TypeAlias = NDArray[np.float64]
+
+
+class Model(Protocol):
+    """What of a `Predictor` is used for a timeline."""
+
+    name: str
+    labels: tuple[str, ...]
+    threshold: float
+    channel: Channel | None
+
+    def waves(self, waves: Sequence[Any], /, *, speech: bool = False) -> Sequence[Any]:
+        """Waveforms, all of them speech where it says so → objects with `probabilities` [C]."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,9 @@ class Timeline:
         overall: by class, the mean over the speech, weighted by duration; empty without speech.
         model: the model's name.
         words: with their times, where words were recognised.
+        adapted: from how many pieces or recordings the channel is known that was taken out; None
+            where none was.
+        language: in which words were recognised, such as ``de``; None where they were not.
     """
 
     duration: float
@@ -112,6 +128,8 @@ class Timeline:
     overall: dict[str, float]
     model: str
     words: tuple[Word, ...] = ()
+    adapted: int | None = None
+    language: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; times to the millisecond, probabilities to four places."""
@@ -124,6 +142,8 @@ class Timeline:
             "segments": [segment.as_dict() for segment in self.segments],
             "track": [point.as_dict() for point in self.track],
             "words": [word.as_dict() for word in self.words],
+            "adapted": self.adapted,
+            "language": self.language,
         }
 
 

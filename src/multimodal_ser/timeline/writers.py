@@ -192,7 +192,9 @@ def headline(timeline: Timeline) -> str:
     """Length, speech and the overall probabilities, in a line."""
     spoken = sum(end - start for start, end in timeline.speech)
     said = shares(timeline.overall, 3) if timeline.overall else "no speech found"
-    return f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {said}"
+    adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
+    language = "" if timeline.language is None else f"; words in {timeline.language}"
+    return f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {said}{adapted}{language}"
 
 
 def shares(probabilities: dict[str, float], count: int) -> str:

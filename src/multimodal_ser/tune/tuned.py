@@ -29,6 +29,7 @@ from multimodal_ser.encoders.whisper import (
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import written_aside
 from multimodal_ser.layers import Output, unit_power
+from multimodal_ser.speech import lengthened as lengthened
 
 LAYERS = 3  # the encoder's last layers, side by side
 LONGEST = MAX_FRAMES * HOP  # samples
@@ -146,15 +147,6 @@ class Tuned(nn.Module):
     def shortest(self) -> int:
         """Samples to which shorter recordings are to be lengthened, see `lengthened`."""
         return SHORTEST if self.linear else 0
-
-
-def lengthened(wave: NDArray[np.float32], least: int) -> NDArray[np.float32]:
-    """A recording [samples] that is said again and again until it lasts `least` samples.
-
-    A frozen encoder answers otherwise at its first positions than later, so single words would
-    seem unlike the sentences that the head learnt from.
-    """
-    return np.tile(wave, -(-least // max(1, len(wave)))) if len(wave) < least else wave
 
 
 def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,46 @@
+"""Subcommand adapt: what recordings have in common that is no emotion, kept for later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from multimodal_ser.cli.app import app, say
+from multimodal_ser.cli.predict import Vad, weights
+
+
+@app.command
+def adapt(
+    files: Annotated[tuple[str, ...], tyro.conf.Positional],
+    /,
+    out: Path,
+    model: str = "starter",
+    source: tuple[str, ...] = (),
+    vad: Vad = "auto",
+    device: str = "cpu",
+) -> None:
+    """Learns a channel from recordings without labels: a line, a microphone, a room, a speaker.
+
+    `ser predict`, `ser analyze` and `ser serve` take it out of recordings with --adapt FILE, so
+    that it is not mistaken for an emotion. The more emotions the recordings mix, the better; half a
+    dozen help, a hundred are enough.
+
+    Args:
+        files: recordings, folders or wildcards; of less than ten, pieces of 3 s count.
+        out: file to write, such as channel.json.
+        model: the model that the channel is for, as for `ser predict`.
+        source: where encoders' weights are, as for `ser predict`.
+        vad: how speech is found, as for `ser predict`.
+        device: where torch computes, such as cpu or cuda.
+    """
+    from multimodal_ser.predict import load
+    from multimodal_ser.predict.sources import find_recordings
+    from multimodal_ser.timeline.adapting import channel_of
+
+    predictor = load(model, device=device, weights=weights(source))
+    predictor.vad = vad
+    channel = channel_of(find_recordings(files), predictor, vad)
+    say(f"{channel.save(out)}: the channel of {channel.count} recordings or pieces of 3 s, for "
+        f"{channel.model}")  # fmt: skip

@@ -1,0 +1,92 @@
+"""Recordings without labels → the channel that they have in common, and a predictor without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from multimodal_ser.audio import read_blocks
+from multimodal_ser.errors import AudioError, NoSpeechError
+from multimodal_ser.predict import Channel, Predictor, Recording
+from multimodal_ser.predict.channel import LEAST, MOST, spread
+from multimodal_ser.speech import Samples, Vad
+from multimodal_ser.timeline.stream import WINDOW, analyze
+
+
+def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Channel:
+    """The channel that recordings of any length have in common.
+
+    Of ten recordings or more, the first half minute of each counts once, and of more than 128 an
+    even choice is taken; fewer are cut into pieces of 3 s of speech, of which 128 are drawn.
+
+    Args:
+        sources: paths, bytes or (array, rate in Hz); those that cannot be read are passed over.
+        predictor: of a model that can be adapted.
+        vad: how speech is found.
+
+    Raises:
+        NoSpeechError: nothing in them is speech.
+        SerError: the model cannot be adapted.
+    """
+    if len(sources) >= LEAST:
+        firsts = (_first(source) for source in spread(sources, MOST))
+        return predictor.channel_of([wave for wave in firsts if wave is not None])
+    heard = _Listener()
+    for source in sources:
+        try:
+            analyze(source, heard, window=WINDOW, hop=WINDOW, smoothing=0, vad=vad)
+        except (AudioError, OSError):
+            continue
+    if not heard.kept:
+        raise NoSpeechError(f"no speech in {len(sources)} recordings, so they show no channel")
+    return predictor.channel_of(heard.kept, speech=True)
+
+
+def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Predictor:
+    """The predictor without the recordings' channel; as it is where they show too little of it.
+
+    Less than ten recordings, or pieces of 3 s of long ones, are too few, and some models cannot be
+    adapted at all.
+    """
+    if not predictor.adaptable:
+        return predictor
+    try:
+        channel = channel_of(sources, predictor, vad)
+    except NoSpeechError:
+        return predictor
+    return predictor.adapted(channel) if channel.count >= LEAST else predictor
+
+
+class _Listener:
+    """Stands in for a model, and keeps a part of what it is asked about, drawn evenly."""
+
+    name, threshold = "listener", 0.0
+    labels: tuple[str, ...] = ("speech",)
+    channel: Channel | None = None
+
+    def __init__(self) -> None:
+        self.kept: list[Samples] = []
+        self._draw = np.random.default_rng(0)
+        self._heard = 0
+
+    def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
+        """Keeps each waveform with the same chance (reservoir sampling, Vitter 1985)."""
+        for wave in waves:
+            self._heard += 1
+            if len(self.kept) < MOST:
+                self.kept.append(wave.copy())
+            elif (place := int(self._draw.integers(self._heard))) < MOST:
+                self.kept[place] = wave.copy()
+        return [SimpleNamespace(probabilities=np.ones(1)) for _ in waves]
+
+
+def _first(source: Recording) -> Samples | None:
+    """About the first half minute; None where it cannot be read."""
+    sound, rate = source if isinstance(source, tuple) else (source, None)
+    try:
+        return next(read_blocks(sound, sample_rate=rate))
+    except (AudioError, OSError):
+        return None

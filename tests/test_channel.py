@@ -1,0 +1,187 @@
+"""No speech, no emotion; and what recordings have in common is taken out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_models import made_run, made_tuned, noise
+from made_sound import written
+from multimodal_ser import load
+from multimodal_ser.audio import read_audio
+from multimodal_ser.cli import main
+from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.predict import Channel
+from multimodal_ser.predict.prediction import doubted
+from multimodal_ser.speech.canonical import SILENT, WORDLESS
+from multimodal_ser.timeline import analyze
+from multimodal_ser.timeline.adapting import adapted_to, channel_of
+
+EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
+needs_emodb = pytest.mark.skipif(not EMODB.is_dir(), reason="EmoDB is not there")
+SILENCE = np.zeros(16_000, "f4")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return made_tuned(tmp_path_factory.mktemp("tuned") / "model.safetensors")
+
+
+@pytest.fixture
+def model(file):
+    return load(file)
+
+
+def sounds(count, seconds=0.5):
+    return [(noise(seconds, seed), 16_000) for seed in range(count)]
+
+
+def test_no_speech_is_a_label_with_its_reason(model):
+    quiet, hiss = model([(SILENCE, 16_000), (noise(1.0), 16_000)])
+    assert (quiet.label, hiss.label) == ("no speech", "no speech")
+    assert (quiet.reason, hiss.reason) == (SILENT, WORDLESS)
+    told = json.loads(json.dumps(hiss.as_dict()))
+    assert (told["label"], told["reason"], told["confidence"]) == (
+        "no speech", WORDLESS, pytest.approx(1 / 3),
+    )  # fmt: skip
+    model.vad = "none"
+    assert model((noise(1.0), 16_000)).reason is None
+
+
+@needs_emodb
+def test_speech_among_silence_is_answered_as_it_is_alone(file):
+    clip = read_audio(sorted(EMODB.iterdir())[3])
+    model = load(file)
+    model.backend.canonical = True
+    alone = model((clip, 16_000))
+    assert alone.reason is None
+    around = np.concatenate([np.zeros(30_000, "f4"), clip, np.zeros(21_111, "f4")])
+    for other in (around, 0.01 * clip):
+        again = model((other, 16_000))
+        np.testing.assert_allclose(again.probabilities, alone.probabilities, atol=0.03)
+    mixed = model.waves([SILENCE, clip, SILENCE])
+    assert [item.label == "no speech" for item in mixed] == [True, False, True]
+    np.testing.assert_allclose(mixed[1].probabilities, alone.probabilities, atol=1e-5)
+
+
+def test_doubtful_speech_makes_no_class_sure():
+    shares = np.array([0.9, 0.06, 0.04], "f4")
+    assert doubted(shares, 0.0).tolist() == pytest.approx([1 / 3] * 3)
+    assert doubted(shares, 0.4).max() < 0.6
+    np.testing.assert_array_equal(doubted(shares, 1.0), shares)
+
+
+@pytest.mark.usefixtures("all_is_speech")
+def test_a_channel_is_taken_out_saved_and_read(model, file, tmp_path):
+    given = sounds(12)
+    adapted = model.adapted(given)
+    assert (model.channel, adapted.channel.count) == (None, 12)
+    plain, other = model(given[0]), adapted(given[0])
+    assert (plain.adapted, other.adapted) == (None, 12)
+    assert np.abs(plain.probabilities - other.probabilities).max() > 1e-3
+    saved = adapted.channel.save(tmp_path / "new" / "channel.json")
+    again = load(file).adapted(Channel.read(saved))
+    np.testing.assert_array_equal(again(given[0]).probabilities, other.probabilities)
+    # by hand: the head on vectors less the shift
+    answer = model.backend([given[0][0]], [None])
+    import torch
+
+    with torch.inference_mode():
+        logits = model.backend.model.answer(
+            torch.from_numpy(answer.vectors - adapted.channel.shift)
+        ).logits
+    np.testing.assert_allclose(logits.softmax(1)[0], other.probabilities, atol=1e-5)
+
+
+@pytest.mark.usefixtures("all_is_speech")
+def test_channels_of_other_models_and_other_files_are_refused(model, tmp_path, tmp_path_factory):
+    channel = model.adapted(sounds(3)).channel
+    other = Channel(channel.shift, 3, "0" * 16, "another")
+    with pytest.raises(SerError, match="was estimated with another"):
+        model.adapted(other)
+    for text in ("", "{}", '{"kind": "channel", "shift": "AA=="}', '["x"]'):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(SerError, match=r"x.json: not a channel .*ser adapt"):
+            Channel.read(tmp_path / "x.json")
+    from made_encoders import tiny
+
+    root = tmp_path_factory.mktemp("encoders")
+    run = load(made_run(tmp_path / "run", root), weights=tiny("whisper-tiny", root))
+    with pytest.raises(SerError, match="run cannot be adapted"):
+        run.adapted(sounds(3))
+    assert adapted_to(sounds(12), run) is run
+
+
+def test_silent_recordings_show_no_channel(model):
+    with pytest.raises(NoSpeechError, match="no speech in 11 recordings"):
+        model.adapted([(SILENCE, 16_000)] * 11)
+    with pytest.raises(NoSpeechError, match="no speech in 1 recordings"):
+        channel_of([(SILENCE, 16_000)], model)
+    assert adapted_to([(SILENCE, 16_000)], model) is model
+
+
+@pytest.mark.usefixtures("all_is_speech")
+def test_a_long_recording_shows_its_own_channel(model):
+    long = (noise(40.0), 16_000)
+    adapted = adapted_to([long], model)
+    assert adapted.channel.count == 13  # pieces of 3 s, and less than half of one
+    assert adapted_to([(noise(20.0), 16_000)], model).channel is None  # too few
+    timeline = analyze(long, adapted)
+    assert (timeline.adapted, timeline.as_dict()["adapted"]) == (13, 13)
+    assert analyze(long, model).adapted is None
+
+
+@pytest.mark.usefixtures("all_is_speech")
+def test_onnx_takes_the_same_channel(model, tmp_path):
+    pytest.importorskip("onnxruntime")
+    from multimodal_ser.export import export
+
+    model.backend.canonical = True
+    exported = load(export(model, tmp_path / "model.onnx").file)
+    assert exported.backend.canonical
+    given = sounds(12, 0.4)
+    channel = model.adapted(given).channel
+    theirs = exported.adapted(given).channel
+    np.testing.assert_allclose(theirs.shift, channel.shift, atol=2e-3)
+    for mine, other in zip(
+        model.adapted(channel)(given[:2]), exported.adapted(channel)(given[:2]), strict=True
+    ):
+        np.testing.assert_allclose(other.probabilities, mine.probabilities, atol=1e-4)
+    for mine, other in zip(model(given[:2]), exported(given[:2]), strict=True):
+        np.testing.assert_allclose(other.probabilities, mine.probabilities, atol=1e-4)
+
+
+@pytest.mark.usefixtures("all_is_speech")
+def test_commands(file, tmp_path, capsys):
+    (tmp_path / "calls").mkdir()
+    for number, (wave, rate) in enumerate(sounds(11)):
+        written(tmp_path / "calls" / f"{number:02}.wav", wave, rate)
+    calls, channel = str(tmp_path / "calls"), str(tmp_path / "channel.json")
+    assert main(["adapt", calls, "--out", channel, "--model", str(file)]) == 0
+    assert "the channel of 11 recordings" in capsys.readouterr().out
+
+    def predicted(*more):
+        assert main(["predict", calls, "--model", str(file), "--format", "json", *more]) == 0
+        told = capsys.readouterr()
+        return json.loads(told.out), told.err
+
+    plain, said = predicted("--adapt", "off")
+    assert {row["adapted"] for row in plain} == {None}
+    assert "adapted" not in said
+    auto, said = predicted()
+    assert {row["adapted"] for row in auto} == {11}
+    assert "adapted to the recordings' channel, known from 11 recordings" in said
+    of_file, said = predicted("--adapt", channel)
+    assert of_file == auto
+    assert channel in said
+    assert auto[0]["probabilities"] != plain[0]["probabilities"]
+    assert main(["predict", calls, "--model", str(file), "--adapt", "none.json"]) == 1
+    assert "none.json: not a channel" in capsys.readouterr().err
+    few = ["analyze", f"{calls}/00.wav", "--model", str(file), "--formats", "none"]
+    assert main([*few, "--adapt", channel]) == 0
+    assert "adapted to 11 pieces" in capsys.readouterr().out
+    assert main(few) == 0
+    assert "adapted" not in capsys.readouterr().out
