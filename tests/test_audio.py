@@ -73,8 +73,8 @@ def test_any_rate_and_channels(tmp_path, rate, channels):
 
 
 def test_channels_are_averaged():
-    both = np.stack([tone(), -tone()], axis=1)
-    assert np.abs(read_audio(both, sample_rate=SAMPLE_RATE)).max() == 0
+    both = np.stack([tone(), tone(hertz=700)], axis=1)
+    np.testing.assert_array_equal(read_audio(both, sample_rate=SAMPLE_RATE), both.mean(1))
 
 
 @pytest.mark.parametrize(
@@ -249,3 +249,22 @@ def test_real_recordings(pattern, least):
         assert len(samples) >= least * SAMPLE_RATE
         assert 0 < np.abs(samples).max() <= 1
         assert audio_info(path).frames == len(samples)
+
+
+@pytest.mark.parametrize("ending", ["wav", "ogg"])
+def test_channels_that_cancel_are_not_mixed_to_silence(tmp_path, ending):
+    sound = tone(2.0)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((2, len(sound))).astype("f4")
+    for left, right, wanted in (
+        (sound, -sound, sound),
+        (sound, -0.9 * sound, sound),
+        (0 * sound, sound, sound / 2),  # a silent channel halves the level, as it always did
+        (sound, sound, sound),
+        (noise[0], noise[1], noise.mean(0)),
+    ):
+        path = written(tmp_path / f"a.{ending}", np.stack([left, right], 1))
+        found = read_audio(path)
+        if ending == "wav":
+            np.testing.assert_allclose(found, wanted, atol=1e-4)
+        elif not np.shares_memory(left, noise):  # the codec makes channels alike
+            assert np.std(found) == pytest.approx(np.std(wanted), rel=0.1)

@@ -12,16 +12,25 @@ import soxr
 Samples: TypeAlias = npt.NDArray[np.float32]
 
 _BLOCK = 1 << 18  # samples of silence at a time
+_CANCELLED = 0.05  # of the power that channels without anything in common would leave
 
 
 def to_mono(samples: Samples) -> Samples:
-    """The mean of all channels: [time] or [time, channels] to [time]."""
+    """The mean of all channels: [time] or [time, channels] to [time].
+
+    Channels that cancel, such as those of a line whose one wire is turned, are not mixed to
+    silence: one of them is taken, the first that is about as loud as any.
+    """
     if samples.ndim == 1:
         return samples
-    if samples.shape[1] == 1:
+    if samples.shape[1] == 1 or not len(samples):
         return samples[:, 0]
     with np.errstate(invalid="ignore", over="ignore"):  # inf and NaN are refused by name later
-        return np.asarray(samples.mean(axis=1, dtype=np.float32))
+        mono = np.asarray(samples.mean(axis=1, dtype=np.float32))
+        powers = np.square(samples, dtype=np.float32).mean(axis=0)
+        # channels that have nothing in common leave a share of 1 / channels
+        cancels = np.square(mono).mean() * samples.shape[1] < _CANCELLED * powers.mean()
+    return samples[:, int((powers >= powers.max() / 2).argmax())] if cancels else mono
 
 
 def joined(blocks: Iterable[Samples]) -> Samples:
