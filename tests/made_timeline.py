@@ -38,6 +38,8 @@ class Pitch:
 
     name, labels, threshold, channel = "pitch", LABELS, 0.6, None
 
+    adaptable = False
+
     def __init__(self):
         self.batches = []
 

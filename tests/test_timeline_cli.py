@@ -16,9 +16,10 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.cli import main
 from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import SerError
-from multimodal_ser.timeline import Word
+from multimodal_ser.timeline import Word, analyze
 from multimodal_ser.timeline.live import microphone
 from multimodal_ser.timeline.words import Recogniser, pieces, shared_out
+from multimodal_ser.timeline.writers import headline
 
 CLIP = Path(__file__).parents[2] / "shared/data/cremad/AudioWAV/1001_DFA_ANG_XX.wav"
 SOUND = recording(1.0, (4.0, "anger"), 1.0, (2.0, "sadness"), 1.0)
@@ -156,12 +157,39 @@ def test_recognising_needs_its_extra(monkeypatch):
 
 def test_parts_of_words_are_one_word(monkeypatch):
     told = [(0.0, 0.4, " eleven"), (0.4, 0.5, " o"), (0.5, 0.9, "'clock."), (0.9, 9.0, "  ")]
-    parts = [SimpleNamespace(start=a, end=b, word=text) for a, b, text in told]
-    network = SimpleNamespace(transcribe=lambda *_, **__: ([SimpleNamespace(words=parts)], None))
-    module = SimpleNamespace(WhisperModel=lambda *_, **__: network)
-    monkeypatch.setitem(sys.modules, "faster_whisper", module)
+    monkeypatch.setitem(sys.modules, "faster_whisper", made_whisper(told, "en"))
     words = Recogniser("made")(np.zeros(RATE, "f4"))
-    assert words == [Word(0.0, 0.4, "eleven"), Word(0.4, 0.9, "o'clock.")]
+    assert words == [Word(0.0, 0.4, "eleven", "en", 0.4), Word(0.4, 0.9, "o'clock.", "en", 0.4)]
+
+
+def made_whisper(told, language, multilingual=True):
+    """The package, with a network that always hears the same."""
+    parts = [SimpleNamespace(start=a, end=b, word=text, probability=0.4) for a, b, text in told]
+    heard = [SimpleNamespace(words=parts)], SimpleNamespace(language=language)
+    network = SimpleNamespace(
+        transcribe=lambda *_, **__: heard,
+        model=SimpleNamespace(is_multilingual=multilingual),
+        supported_languages=["de", "en"] if multilingual else ["en"],
+    )
+    return SimpleNamespace(WhisperModel=lambda *_, **__: network)
+
+
+def test_the_language_is_shown_and_doubted_where_only_english_is_known(monkeypatch):
+    told = [(k / 5, k / 5 + 0.1, f" wort{k}") for k in range(6)]
+    sound = (recording(0.5, (2.0, "anger"), 0.5), RATE)
+    monkeypatch.setitem(sys.modules, "faster_whisper", made_whisper(told, "de"))
+    found = analyze(sound, Pitch(), vad="energy", words=Recogniser("made"))
+    assert (found.language, found.as_dict()["language"], found.doubt) == ("de", "de", None)
+    assert "words in de" in headline(found)
+    with pytest.raises(SerError, match=r"language 'xx'.*choose one of: de, en"):
+        Recogniser("made", language="xx")
+    monkeypatch.setitem(sys.modules, "faster_whisper", made_whisper(told, "en", False))
+    found = analyze(sound, Pitch(), vad="energy", words=Recogniser("made"))
+    assert found.language == "en"
+    assert "40 % certainty" in found.doubt
+    assert "--words-model base" in found.as_dict()["doubt"]
+    with pytest.raises(SerError, match=r"knows English alone; .* --words-model base"):
+        Recogniser("made", language="de")
 
 
 def test_a_last_word_in_the_pause_stays_with_its_sentence():
@@ -191,9 +219,7 @@ def test_weights_that_are_none(tmp_path, monkeypatch):
     pytest.importorskip("faster_whisper", reason="the extra 'asr' is not installed")
     with pytest.raises(SerError, match="cannot be read as a whisper model"):
         Recogniser(tmp_path)
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: SimpleNamespace(submodule_search_locations=[])
-    )
+    monkeypatch.setattr("multimodal_ser.encoders.packaged.find_spec", lambda name: None)
     with pytest.raises(SerError, match=r"multimodal-ser\[offline\]"):
         Recogniser()
 

@@ -175,6 +175,8 @@ def _show(place: str, timeline: Timeline) -> None:
     say(f"{place}: {headline(timeline)}")
     if timeline.segments:
         say(table(timeline.segments))
+    if timeline.doubt:
+        sys.stderr.write(f"{place}: {timeline.doubt}\n")
 
 
 def _listen(

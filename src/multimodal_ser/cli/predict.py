@@ -29,6 +29,8 @@ def predict(
     model: str = "starter",
     text: tuple[str, ...] = (),
     words: bool = False,
+    words_model: str | None = None,
+    language: str | None = None,
     format: Format = "table",
     out: Path | None = None,
     source: tuple[str, ...] = (),
@@ -48,7 +50,10 @@ def predict(
         model: starter, emotion2vec-plus-seed, -base or -large, hub:owner/name, a run folder, a
             saved model's folder, a fine-tuned .safetensors file, or an .onnx file of `ser export`.
         text: the words, one text for each file, for models that read words.
-        words: recognise the words instead (extra asr).
+        words: recognise the words instead (extra asr; English, with the extra offline, where no
+            other model is given).
+        words_model: a whisper model, as for `ser analyze`.
+        language: of the words, such as de; a model of many languages finds it out where not given.
         format: a table for people, or json, jsonl, csv.
         out: file to write; standard output where not given.
         source: where encoders' weights are, folder or hub id; ENCODER=PLACE for several.
@@ -67,9 +72,10 @@ def predict(
     if threshold is not None:
         predictor.threshold = threshold
     predictor.vad = vad
+    words = words or bool(words_model or language)
     _check_text(predictor, found, text, words)
     predictor = without_channel(predictor, adapt, [name for name in found if name != STDIN])
-    heard = _recogniser() if words else None
+    heard = _recogniser(words_model, language) if words else None
     failures: list[str] = []
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
@@ -146,11 +152,11 @@ def _check_text(
         raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
 
 
-def _recogniser() -> Callable[[Recording], str | None]:
+def _recogniser(model: str | None, language: str | None) -> Callable[[Recording], str | None]:
     from multimodal_ser.audio import read_audio
-    from multimodal_ser.timeline.words import Recogniser, pieces
+    from multimodal_ser.timeline.words import Recogniser, doubted, pieces
 
-    recognise = Recogniser()
+    recognise = Recogniser(model, language=language)
 
     def heard(source: Recording) -> str | None:
         try:
@@ -158,7 +164,10 @@ def _recogniser() -> Callable[[Recording], str | None]:
         except (SerError, OSError):
             return None  # predicting reads it again, and says why it cannot
         parts = [recognise(wave[start:end]) for start, end in pieces(wave, over=True)]
-        return " ".join(word.text for part in parts for word in part) or None
+        said = [word for part in parts for word in part]
+        if doubt := doubted(said, recognise.multilingual):
+            sys.stderr.write(f"{source if isinstance(source, str) else '-'}: {doubt}\n")
+        return " ".join(word.text for word in said) or None
 
     return heard
 

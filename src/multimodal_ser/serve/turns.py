@@ -178,6 +178,7 @@ def pausing(words: Words, pause: Pause) -> Words:
         pause()
         return words(samples)
 
+    heard.multilingual = getattr(words, "multilingual", True)  # type: ignore[attr-defined]
     return heard
 
 

@@ -20,7 +20,7 @@ from multimodal_ser.speech import Stretch as Found
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall, points
 from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE
-from multimodal_ser.timeline.words import Words, heard, pieces, shared_out
+from multimodal_ser.timeline.words import Words, doubted, heard, pieces, shared_out
 
 WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
 SHORTEST, LONGEST = 0.5, 30.0  # seconds of a window
@@ -112,7 +112,7 @@ class Stream:
             model=self._model.name,
             words=tuple(self._spoken),
             adapted=None if self._model.channel is None else self._model.channel.count,
-            language=getattr(self._words, "language", None),
+            doubt=doubted(self._spoken, getattr(self._words, "multilingual", True)),
         )
 
     def _advance(self, ended: list[Found]) -> list[Point | Segment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -36,11 +37,15 @@ class Word:
         start: seconds.
         end: seconds.
         text: as spoken, without blanks around it.
+        language: such as ``de``; None where the recogniser does not say.
+        probability: that the recogniser gives it.
     """
 
     start: float
     end: float
     text: str
+    language: str | None = None
+    probability: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -117,7 +122,7 @@ class Timeline:
         words: with their times, where words were recognised.
         adapted: from how many pieces or recordings the channel is known that was taken out; None
             where none was.
-        language: in which words were recognised, such as ``de``; None where they were not.
+        doubt: why the words are not to be trusted; None where nothing speaks against them.
     """
 
     duration: float
@@ -129,7 +134,13 @@ class Timeline:
     model: str
     words: tuple[Word, ...] = ()
     adapted: int | None = None
-    language: str | None = None
+    doubt: str | None = None
+
+    @property
+    def language(self) -> str | None:
+        """In which most words were recognised, such as ``de``; None where that is not known."""
+        counts = Counter(word.language for word in self.words if word.language is not None)
+        return counts.most_common(1)[0][0] if counts else None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; times to the millisecond, probabilities to four places."""
@@ -144,6 +155,7 @@ class Timeline:
             "words": [word.as_dict() for word in self.words],
             "adapted": self.adapted,
             "language": self.language,
+            "doubt": self.doubt,
         }
 
 

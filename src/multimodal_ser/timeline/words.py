@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +12,7 @@ import numpy as np
 from multimodal_ser.audio import SAMPLE_RATE
 from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import HOMES, resolve
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.speech import FRAME, Samples
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word
@@ -20,12 +21,19 @@ LONGEST = 30 * SAMPLE_RATE  # samples that whisper hears at a time
 EARLIEST = 20 * SAMPLE_RATE  # longer speech is cut at the quietest place after so many
 SHORTEST = SAMPLE_RATE // 10
 GAP = 0.05  # seconds between words that follow one another
+FEWEST = 5  # words by which a language can be doubted
+SURE = 0.7  # mean probability of words below which it is
+_OTHERS = "for other languages take a model of many, such as --words-model base"
 
 Words: TypeAlias = Callable[[Samples], Sequence[Word]]
 
 
 class Recogniser:
-    """Whisper; without a source the English whisper-tiny of the installed extra ``offline``."""
+    """Whisper; without a source the English whisper-tiny of the installed extra ``offline``.
+
+    Attributes:
+        multilingual: whether it knows other languages than English.
+    """
 
     def __init__(
         self, source: str | Path | None = None, *, language: str | None = None, device: str = "cpu"
@@ -40,7 +48,8 @@ class Recogniser:
             device: ``cpu`` or ``cuda``.
 
         Raises:
-            SerError: an extra is not installed, or the weights cannot be read.
+            SerError: an extra is not installed, the weights cannot be read, or they know English
+                alone and another language is asked for.
         """
         try:
             from faster_whisper import WhisperModel
@@ -54,13 +63,18 @@ class Recogniser:
             self._model: Any = WhisperModel(place, device=device, compute_type=kind)
         except (RuntimeError, ValueError, OSError) as error:
             raise SerError(f"{place}: cannot be read as a whisper model ({error})") from error
+        self.multilingual = bool(self._model.model.is_multilingual)
+        if not self.multilingual and language not in (None, "en"):
+            raise SerError(f"language {language}: this recogniser knows English alone; {_OTHERS}")
+        if language is not None and language not in self._model.supported_languages:
+            raise SerError(one_of("language", language, sorted(self._model.supported_languages)))
         self._language = language
 
     def __call__(self, samples: Samples) -> list[Word]:
         """Recognises at most 30 s of sound [time]; times count from its beginning."""
         if len(samples) < SHORTEST:
             return []
-        found, _ = self._model.transcribe(
+        found, about = self._model.transcribe(
             samples,
             language=self._language,
             beam_size=1,
@@ -72,9 +86,11 @@ class Recogniser:
         for part in (word for segment in found for word in segment.words or ()):
             if not (text := part.word.strip()):
                 continue
-            word = Word(min(part.start, end), min(part.end, end), text)
+            start, last = min(part.start, end), min(part.end, end)
+            word = Word(start, last, text, about.language, part.probability)
             if words and not part.word.startswith(" "):  # such as o + 'clock
-                word = Word(words[-1].start, word.end, words.pop().text + text)
+                begun = words.pop()
+                word = replace(word, start=begun.start, text=begun.text + text)
             words.append(word)
         return words
 
@@ -103,9 +119,22 @@ def pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
 def heard(words: Words, sound: Samples, at: int) -> list[Word]:
     """Recognises a piece that begins at sample `at` of the recording."""
     shift = at / SAMPLE_RATE
-    return [
-        Word(w.start + shift, w.end + shift, w.text) for w in words(np.ascontiguousarray(sound))
-    ]
+    found = words(np.ascontiguousarray(sound))
+    return [replace(w, start=w.start + shift, end=w.end + shift) for w in found]
+
+
+def doubted(words: Sequence[Word], multilingual: bool) -> str | None:
+    """Why words are not to be trusted; None where nothing speaks against them.
+
+    Whisper's models of English alone hear English in every language, but are less sure of it.
+    """
+    if multilingual or len(words) < FEWEST:
+        return None
+    sure = sum(word.probability for word in words) / len(words)
+    if sure >= SURE:
+        return None
+    told = f"words of {100 * sure:.0f} % certainty, and their recogniser knows English alone"
+    return f"{told}; {_OTHERS}"
 
 
 def shared_out(
@@ -127,7 +156,7 @@ def shared_out(
         before = place, word
         first, last = edges[place]
         start = min(max(word.start, first), last - 0.01)
-        yield place, Word(start, min(max(word.end, start + 0.01), last), word.text)
+        yield place, replace(word, start=start, end=min(max(word.end, start + 0.01), last))
 
 
 def _goes_on(before: Word, word: Word) -> bool:
