@@ -115,8 +115,40 @@ def test_failures_are_kept_apart(tuned, tmp_path):
     assert "notes.wav" in str(found[0])
     assert "at least 400" in str(found[2])
     same(found[1], tuned(good))
+    kept, failed = tuned([good, text])
+    same(kept, found[1])
+    assert isinstance(failed, SerError)
     with pytest.raises(SerError, match=r"notes\.wav"):
-        tuned([good, text])
+        tuned(text)
+
+
+def test_what_people_give_for_recordings_is_understood_or_refused(tuned, tmp_path):
+    wave = noise(0.5)
+    path = written(tmp_path / "a.wav", wave, subtype="FLOAT")
+    wanted = tuned((wave, 16_000))
+    tensor = torch.from_numpy(wave).requires_grad_()[None]
+    for given, how in (
+        (wave, {"sample_rate": 16_000}),
+        ((16_000, wave), {}),
+        ((np.int64(16_000), wave), {}),
+        ((tensor, 16_000), {}),
+        (tensor, {"sample_rate": 16_000}),
+        (str(path), {}),
+    ):
+        same(tuned(given, **how), wanted)
+    column = np.array([str(path), str(path)], object)
+    for several in (column, column.astype(str), iter([path, path]), (path, path), [path, path]):
+        assert [item.label for item in tuned(several)] == [wanted.label] * 2
+    for wrong in ({"path": [path]}, None, 3.5, wave, (wave, "16000")):
+        try:
+            found = tuned(wrong)
+        except SerError:
+            continue
+        assert isinstance(found, list)
+        assert all(isinstance(item, SerError) for item in found)
+    for share in (80, -1, float("nan")):
+        with pytest.raises(SerError, match="from 0 to 1"):
+            tuned.threshold = share
 
 
 def test_what_cannot_be_asked(tuned):

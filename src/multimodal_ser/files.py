@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -104,3 +105,13 @@ def _remedy(code: int | None) -> str:
     if code in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
         return "give the name of a file, in a folder"
     return "give a place that you may write to"
+
+
+def readable_json(value: object, indent: int | None = None) -> str:
+    """JSON as people read it; names that are no UTF-8 keep their bytes as escapes."""
+    told = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        told.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return told

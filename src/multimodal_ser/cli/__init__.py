@@ -6,6 +6,7 @@ Nothing heavy is imported until a subcommand runs, so that help answers at once.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -25,34 +26,37 @@ from multimodal_ser.cli import (  # noqa: F401 - they add their commands
     runs,
     serve,
 )
-from multimodal_ser.cli.app import app, given
-from multimodal_ser.errors import SerError
+from multimodal_ser.cli.app import app, command_line, given
+from multimodal_ser.cli.ending import ended
 from multimodal_ser.files import remove_unfinished
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs one subcommand; 0 if all went well, 1 for an error that the user can mend."""
+    """Runs one subcommand; 0 if all went well, 1 or more as `ending.ended` says."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "transformers", "faster_whisper", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    args = sys.argv[1:] if args is None else args
+    args = [_named(arg) for arg in (sys.argv[1:] if args is None else args)]
     given.set(tuple(args))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
-    try:
-        code = app.cli(
-            prog="ser",
-            description="Speech emotion recognition whose numbers can be believed.",
-            args=args,
-            config=(tyro.conf.OmitSubcommandPrefixes,),
-        )
-    except SerError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was finished is kept: the same command goes on there\n")
-        return 130
+    return ended(lambda: _run(args), command_line())
+
+
+def _run(args: list[str]) -> int:
+    code = app.cli(
+        prog="ser",
+        description="Speech emotion recognition whose numbers can be believed.",
+        args=args,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
     return int(code or 0)
+
+
+def _named(arg: str) -> str:
+    """A file whose name begins with a dash is that file, as `ser predict *` means it."""
+    dashed = arg.startswith("-") and "." in arg and "=" not in arg
+    return f".{os.sep}{arg}" if dashed and os.path.isfile(arg) else arg  # noqa: PTH113
 
 
 def _end(number: int, frame: FrameType | None) -> None:

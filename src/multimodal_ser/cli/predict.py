@@ -67,6 +67,8 @@ def predict(
     from multimodal_ser.predict.sources import STDIN, find_recordings
     from multimodal_ser.predict.writing import FORMATS
 
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise SerError(f"--threshold {threshold:g}; allowed: a confidence from 0 to 1, such as 0.8")
     found = find_recordings(files)
     predictor = load(model, device=device, weights=weights(source))
     if threshold is not None:
@@ -97,7 +99,10 @@ def _output(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    with written_aside(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with (
+        written_aside(out) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         yield file
 
 

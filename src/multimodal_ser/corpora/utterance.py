@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import readable_json, written_aside
 from multimodal_ser.spelling import tidy
 
 
@@ -83,7 +83,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
             }
             if utterance.audio is not None:
                 row["audio"] = str(Path(utterance.audio).absolute())
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(readable_json(row) + "\n")
 
 
 def read_manifest(path: Path) -> list[Utterance]:

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
-from multimodal_ser.encoders.weights import Weights, resolve
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.encoders.weights import HOMES, Weights, resolve
+from multimodal_ser.errors import EncoderError, one_of
 from multimodal_ser.files import written_aside
 
 TOKENS = "tokens.txt"
@@ -146,6 +146,9 @@ def convert_weights(
     """
     from safetensors.torch import save
 
+    known = [key for key in HOMES if key.startswith("emotion2vec")]
+    if name not in known:
+        raise EncoderError(one_of("emotion2vec", name, known))
     weights = resolve(name, source, revision)
     tensors, labels = read_checkpoint(name, weights)
     build(name, weights.file, tensors)

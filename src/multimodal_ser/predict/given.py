@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,22 +21,60 @@ Recording: TypeAlias = "Source | tuple[NDArray[Any], int]"
 LONG = 30.0  # seconds beyond which one answer says little
 
 
-def many(source: object) -> bool:
-    """Whether a source is a list of recordings instead of one: (array, rate) is one."""
-    if isinstance(source, tuple) and len(source) == 2 and hasattr(source[0], "__array__"):
-        return not isinstance(source[1], int | float | np.number)
-    return isinstance(source, list | tuple)
+def as_list(source: object) -> list[Any] | None:
+    """Several recordings as a list; None where `source` is one recording.
+
+    Args:
+        source: a list, a tuple, an iterator, or an array or column of paths for several; for one
+            what `read_audio` takes, (array, rate in Hz), or (rate, array) as SciPy gives it.
+
+    Raises:
+        SerError: it is a table or a mapping.
+    """
+    if with_rate(source) is not None:
+        return None
+    if isinstance(source, list | tuple):
+        return list(source)
+    if isinstance(source, Iterator) and not hasattr(source, "read"):
+        return list(source)
+    kind = getattr(getattr(source, "dtype", None), "kind", "")
+    if isinstance(source, Mapping) or (hasattr(source, "columns") and hasattr(source, "dtypes")):
+        raise SerError(
+            f"{type(source).__name__} is a table; give one column of paths, such as table['path']"
+        )
+    if hasattr(source, "__array__") and kind in ("O", "U", "S", "T"):
+        paths: list[Any] = np.asarray(source).ravel().tolist()
+        return paths
+    if hasattr(source, "__array__") and not kind and not hasattr(source, "detach"):
+        return list(source)  # type: ignore[call-overload,no-any-return]  # such as pandas's column of strings
+    return None
 
 
-def read(source: Recording) -> Wave | SerError:
-    """A recording as mono float32 [samples] at 16 kHz, or why it cannot be read."""
+def with_rate(source: object) -> tuple[Any, Any] | None:
+    """(array, rate in Hz) of such a pair, whichever stands first; None for all else."""
+    if not (isinstance(source, tuple) and len(source) == 2):
+        return None
+    for array, rate in (source, source[::-1]):
+        if hasattr(array, "__array__") and np.ndim(rate) == 0 and isinstance(rate, Real):
+            return array, rate
+    return None
+
+
+def read(source: Recording, sample_rate: int | None = None) -> Wave | SerError:
+    """Decodes a recording, mono at 16 kHz; an error that the user can mend is returned.
+
+    Args:
+        source: one recording, see `as_list`.
+        sample_rate: rate in Hz of an array that brings none.
+    """
     try:
-        if isinstance(source, tuple):
-            wave = read_audio(source[0], sample_rate=source[1])
-        elif hasattr(source, "__array__"):
+        if pair := with_rate(source):
+            wave = read_audio(pair[0], sample_rate=pair[1])
+        elif hasattr(source, "__array__") and sample_rate is None:
             raise AudioError("<array>: an array does not know its rate; give (array, rate in Hz)")
         else:
-            wave = read_audio(source)
+            given = sample_rate if hasattr(source, "__array__") else None
+            wave = read_audio(source, sample_rate=given)  # type: ignore[arg-type]
     except SerError as error:
         return error
     except OSError as error:

@@ -5,6 +5,7 @@ A recording that fails is kept apart with its error; the others are answered.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
@@ -20,10 +21,11 @@ from multimodal_ser.predict.adaptation import channel_shift
 from multimodal_ser.predict.asking import BATCH, asked, heard
 from multimodal_ser.predict.backend import Backend, Wave
 from multimodal_ser.predict.channel import MOST, Channel, space_of, spread
-from multimodal_ser.predict.given import Recording, checked_texts, many, read
+from multimodal_ser.predict.given import Recording, as_list, checked_texts, read
 from multimodal_ser.predict.prediction import Prediction, doubted
 from multimodal_ser.speech import Vad
 
+log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 LEAST = 400  # samples: one spectrum
 _SURE = 0.5  # below this certainty of speech, a recording says nothing about a channel
@@ -51,9 +53,25 @@ class Predictor:
         self.vad: Vad = "auto"
         self.channel: Channel | None = None
 
+    @property
+    def threshold(self) -> float:
+        """The confidence below which a prediction is ``uncertain``, from 0 to 1."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, share: float) -> None:
+        if not 0 <= share <= 1:
+            raise SerError(f"threshold={share}; allowed: a confidence from 0 to 1, such as 0.8")
+        self._threshold = float(share)
+
     @overload
     def __call__(
-        self, source: Recording, text: str | None = None, *, batch_size: int = BATCH
+        self,
+        source: Recording,
+        text: str | None = None,
+        *,
+        batch_size: int = BATCH,
+        sample_rate: int | None = None,
     ) -> Prediction: ...
 
     @overload
@@ -63,7 +81,8 @@ class Predictor:
         text: Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
-    ) -> list[Prediction]: ...
+        sample_rate: int | None = None,
+    ) -> list[Prediction | SerError]: ...
 
     def __call__(
         self,
@@ -71,28 +90,39 @@ class Predictor:
         text: str | Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
-    ) -> Prediction | list[Prediction]:
+        sample_rate: int | None = None,
+    ) -> Prediction | list[Prediction | SerError]:
         """Predicts the emotion of one recording, or of each of a list.
 
         Args:
-            source: path, bytes, binary file object, or (array, rate in Hz); or a list of them.
+            source: path, bytes, binary file object, or (array, rate in Hz); or a list of them,
+                or a column of paths.
             text: the words, or for a list of recordings a list of words or None. They are kept
                 in the prediction; whether the model reads them stands in `sides`.
             batch_size: recordings that pass the network at a time, at most.
+            sample_rate: rate in Hz of arrays that bring none.
 
         Returns:
-            A prediction, or a list of them in the sources' order.
+            A prediction, or a list in the sources' order. Where one of a list cannot be answered,
+            its error stands in its place and is logged.
 
         Raises:
-            SerError: a recording cannot be read or is too short; `stream` keeps failures apart.
+            SerError: the one recording cannot be read or is too short.
         """
-        if many(source):
-            if isinstance(text, str):
-                raise SerError(f"one text for {len(source)} recordings; give a list of as many")  # type: ignore[arg-type]
-            return list(map(_or_raise, self.stream(source, text, batch_size=batch_size)))  # type: ignore[arg-type]
-        if not (text is None or isinstance(text, str)):
-            raise SerError(f"text is {type(text).__name__}; allowed for one recording: a string")
-        return _or_raise(next(self.stream([source], [text])))  # type: ignore[list-item]
+        several = as_list(source)
+        if several is None:
+            if not (text is None or isinstance(text, str)):
+                raise SerError(
+                    f"text is {type(text).__name__}; allowed for one recording: a string"
+                )
+            return _or_raise(next(self.stream([source], [text], sample_rate=sample_rate)))  # type: ignore[list-item]
+        if isinstance(text, str):
+            raise SerError(f"one text for {len(several)} recordings; give a list of as many")
+        found = list(self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate))
+        for number, answer in enumerate(found, 1):
+            if isinstance(answer, SerError):
+                log.warning("recording %d of %d: %s", number, len(found), answer)
+        return found
 
     def stream(
         self,
@@ -100,6 +130,7 @@ class Predictor:
         texts: Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
+        sample_rate: int | None = None,
     ) -> Iterator[Prediction | SerError]:
         """Predicts in batches as it reads; one answer a source, in order.
 
@@ -107,6 +138,7 @@ class Predictor:
             sources: recordings as in `__call__`.
             texts: as many words, or None.
             batch_size: recordings that pass the network at a time, at most.
+            sample_rate: as in `__call__`.
 
         Yields:
             The prediction, or the error of a recording that cannot be answered.
@@ -115,7 +147,7 @@ class Predictor:
         waiting: list[tuple[Wave | SerError, str | None]] = []
         samples = 0
         for source, text in zip(sources, given, strict=True):
-            wave = read(source)
+            wave = read(source, sample_rate)
             samples += 0 if isinstance(wave, SerError) else len(wave)
             waiting.append((wave, text))
             if len(waiting) >= 4 * batch_size or samples > DECODED:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO, TypeAlias
 
+from multimodal_ser.files import readable_json
 from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 
 Rows: TypeAlias = Iterable[tuple[str, Prediction]]
@@ -31,13 +31,13 @@ def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
 def write_json(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
     """One list."""
     found = [_record(name, item) for name, item in rows]
-    file.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    file.write(readable_json(found, indent=1) + "\n")
 
 
 def write_jsonl(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
     """One object a line, as they come."""
     for name, item in rows:
-        file.write(json.dumps(_record(name, item), ensure_ascii=False) + "\n")
+        file.write(readable_json(_record(name, item)) + "\n")
         file.flush()
 
 

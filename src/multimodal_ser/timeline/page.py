@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from multimodal_ser.audio import SAMPLE_RATE, read_blocks
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.track import Timeline
-from multimodal_ser.timeline.writers import clock
+from multimodal_ser.timeline.writers import clock, shown
 
 EMBEDDED = 10_000_000  # bytes of sound that a page may hold
 PLAYABLE = {  # by the name's ending: what browsers play
@@ -56,7 +57,7 @@ def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
     css, js = assets()
     audio, missing = _audio(source)
     return environment.get_template("page.html").render(
-        name=source.name,
+        name=shown(source),
         timeline=timeline,
         spoken=sum(end - start for start, end in timeline.speech),
         clock=clock,
@@ -97,7 +98,7 @@ def _audio(source: Path) -> tuple[str, str]:
     if kind and 0 < len(sound) <= EMBEDDED:
         coded = base64.b64encode(sound).decode("ascii")
         return f"data:{kind};base64,{coded}", "This browser cannot play the recording."
-    return quote(source.name), (
+    return quote(os.fsencode(source.name)), (
         f"The recording ({size / 1e6:.0f} MB) is not inside this page, and not playable beside it."
     )
 

@@ -7,7 +7,6 @@ probabilities differ by what the network's batches do to the last bits (below 1e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, check_scale, read_blocks
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Recording
+from multimodal_ser.predict.given import with_rate
 from multimodal_ser.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
 from multimodal_ser.speech import Stretch as Found
 from multimodal_ser.timeline.stretch import OpenStretch
@@ -257,11 +257,11 @@ def analyze(
 
 def _opened(source: Recording) -> tuple[Source, int | None]:
     """The source and, of an array, its rate; a file object is read once, into bytes."""
-    if isinstance(source, tuple):
-        return source
+    if pair := with_rate(source):
+        return pair[0], pair[1]
     if hasattr(source, "__array__"):
         raise SerError("an array does not know its rate; give (array, rate in Hz)")
-    return (source if isinstance(source, str | Path | bytes) else source.read()), None
+    return (source.read() if hasattr(source, "read") else source), None  # type: ignore[return-value,union-attr]
 
 
 def _duration(sound: Source, rate: int | None) -> float | None:

@@ -98,9 +98,14 @@ def peaks(source: Source) -> NDArray[np.float32]:
     return np.minimum(np.maximum.reduceat(spans, edges), 1).astype(np.float32)
 
 
+def shown(source: Path) -> str:
+    """A recording's name; bytes in it that are no UTF-8 are shown as question marks."""
+    return source.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def as_json(timeline: Timeline, source: Path) -> str:
     """All that is known, with the recording's name."""
-    told = {"source": source.name, **timeline.as_dict()}
+    told = {"source": shown(source), **timeline.as_dict()}
     return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -154,7 +159,7 @@ def as_png(timeline: Timeline, source: Path) -> bytes:
     """A picture: waveform, segments, probabilities over time."""
     from multimodal_ser.timeline.picture import draw
 
-    return draw(timeline, peaks(source), source.name)
+    return draw(timeline, peaks(source), shown(source))
 
 
 def as_html(timeline: Timeline, source: Path) -> str:

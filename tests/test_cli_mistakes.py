@@ -1,0 +1,283 @@
+"""Every mistake at the command line is one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from made_features import made_folder, made_rows
+from made_models import made_tuned
+from made_sound import tone, written
+from multimodal_ser import cli
+from multimodal_ser.cli import experiment, main
+from multimodal_ser.cli.app import app
+from multimodal_ser.corpora.utterance import Utterance, write_manifest
+
+COMMANDS = {
+    "list": [],
+    "manifest": ["emodb", "--root", "{root}", "--out", "{new}/m.jsonl"],
+    "check": ["{manifest}"],
+    "split": ["{manifest}", "--labels", "common4", "--scheme", "speaker", "--out", "{new}/s.json"],
+    "extract": ["--manifest", "{manifest}", "--out", "{new}", "--audio", "whisper-tiny"],
+    "convert-weights": ["{root}", "--out", "{new}/w"],
+    "import-features": [
+        "{root}/none.npy", "--manifest", "{manifest}", "--out", "{new}", "--name", "mine",
+        "--modality", "audio",
+    ],
+    "train": [
+        "--features", "{features}", "--labels", "common4", "--split", "speaker", "--out", "{new}",
+    ],
+    "demo": ["--out", "{new}"],
+    "predict": ["{sound}", "--model", "{model}"],
+    "analyze": ["{sound}", "--model", "{model}", "--out", "{new}"],
+    "serve": ["--model", "{model}"],
+    "export": ["{model}", "--out", "{new}/m.onnx"],
+    "report": ["{root}"],
+    "results": ["--tables", "{root}/none.json", "--out", "{new}/r.md"],
+}  # fmt: skip
+PROTOCOLS = ("in-domain", "ablation", "adaptation", "combined", "finetune", "fewshot")
+WRONG = {
+    int: ("x", "-1", "0", "99999999999999999999", "1.5", ""),
+    float: ("x", "-1", "nan", "inf", "1e999", ""),
+    bool: ("maybe",),
+    Path: ("/proc/none/x", "{file}/below", "{file}", "", "\udce9", "a" * 5000),
+    str: ("no-such", "", "../../x", "\udce9", "{file}/below", "a,a", "-"),
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """What the command lines name: good inputs, a file, folders."""
+    root = tmp_path_factory.mktemp("places")
+    sound = written(root / "a.wav", tone(0.5))
+    rows = [
+        Utterance(f"mine/{n}", "mine", word, str(sound), "so what", speaker=f"s{n % 3}")
+        for n, word in enumerate(("anger", "happiness", "neutral", "sadness") * 3)
+    ]
+    write_manifest(rows, root / "m.jsonl")
+    (root / "file").write_text("a file")
+    return {
+        "root": root / "empty",
+        "file": root / "file",
+        "manifest": root / "m.jsonl",
+        "sound": sound,
+        "model": made_tuned(root / "made.safetensors"),
+        "features": made_folder(root / "features", made_rows(24, speakers=3), ("audio",)),
+        "new": root / "new",
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_heavy_work(monkeypatch, tmp_path):
+    """What would compute, listen or open ports, once its inputs are accepted, does nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("multimodal_ser.experiments.tables.make", lambda *a, **k: Path())
+    monkeypatch.setattr("multimodal_ser.experiments.tables.summarise", lambda *a, **k: None)
+    monkeypatch.setattr("multimodal_ser.experiments.tables.text_table", lambda *a, **k: "")
+    monkeypatch.setattr("multimodal_ser.experiments.make", lambda *a, **k: Path())
+    monkeypatch.setattr("multimodal_ser.serve.run", lambda *a, **k: None)
+    monkeypatch.setattr("multimodal_ser.experiments.demo", lambda *a, **k: (Path(), ""))
+    written = types.SimpleNamespace(
+        file=Path(__file__), part="whole", compared=1, difference=0.0, int8_difference=None
+    )
+    monkeypatch.setattr("multimodal_ser.export.export", lambda *a, **k: written)
+
+
+def command(name: str) -> Callable:
+    """The function behind a subcommand."""
+    spec = app._subcommands[name]
+    return getattr(spec, "target", spec)
+
+
+def options_of(call: Callable) -> dict[str, type]:
+    """Option → the plain type of its value."""
+    hints = typing.get_type_hints(call, include_extras=False)
+    if isinstance(call, type):  # a protocol's dataclass
+        names = [name for name in hints if not name.startswith("_")]
+    else:
+        names = [
+            name
+            for name, item in inspect.signature(call).parameters.items()
+            if item.kind is not item.POSITIONAL_ONLY
+        ]
+    return {name.replace("_", "-"): plain(hints[name]) for name in names if plain(hints[name])}
+
+
+def plain(hint) -> type | None:
+    """int of `tuple[int, ...] | None`, str of a Literal; None for nested settings."""
+    if hint in WRONG:
+        return hint
+    if typing.get_origin(hint) is typing.Literal:
+        return str
+    inner = [plain(one) for one in typing.get_args(hint) if one not in (type(None), ...)]
+    return next((one for one in inner if one), None)
+
+
+def command_lines(places) -> list[list[str]]:
+    """Every option of every command with wrong values of its type."""
+    calls = {name: (command(name), [name, *base]) for name, base in COMMANDS.items()}
+    for protocol in typing.get_args(experiment.Protocol):
+        kind, info = typing.get_args(protocol)
+        base = ["experiment", info.name, "--labels", "common4", "--out", "{new}", "--dry-run"]
+        needs = ["--source", "{features}", "--target", "{features}"]
+        needs = (
+            ["--features", "{features}"]
+            if "features" in options_of(kind) and not hasattr(kind, "plan")
+            else needs
+        )
+        calls[f"experiment {info.name}"] = (kind, [*base, *needs])
+    lines = []
+    for call, base in calls.values():
+        for option, kind in options_of(call).items():
+            for value in WRONG[kind]:
+                kept = list(base)
+                if f"--{option}" in kept:
+                    at = kept.index(f"--{option}")
+                    del kept[at : at + (1 if option == "dry-run" else 2)]
+                said = [f"--{option}={value}"] if kind is bool else [f"--{option}", value]
+                lines.append([*kept, *said])
+        lines += [base[:1], [*base, "--no-such", "1"], [*base, "one", "too", "many"]]
+    for knob in ("network.dropout", "network.members", "schedule.epochs", "schedule.lr"):
+        lines += [[*calls["experiment in-domain"][1], f"--{knob}", value] for value in WRONG[float]]
+    return [[word.format(**places) for word in line] for line in lines]
+
+
+def asked(line: list[str]) -> tuple[int, str]:
+    """Exit code and standard error of one command line, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = out, err
+    try:
+        code = main(line)
+    except SystemExit as leaving:  # tyro's own errors
+        code = leaving.code
+    finally:
+        sys.stdout, sys.stderr = before
+    return code, err.getvalue() + (out.getvalue() if code else "")
+
+
+def test_no_traceback_from_wrong_values_of_every_option(places):
+    lines = command_lines(places)
+    chosen = random.Random(0).sample(lines, 320)
+    assert len(lines) > 600
+    assert {line[0] for line in chosen} == {*COMMANDS, "experiment"}
+    bad = []
+    for line in chosen:
+        code, said = asked(line)
+        if code not in (0, 1, 2) or "Traceback" in said or "should not happen" in said:
+            bad.append((line, code, said[-400:]))
+    assert not bad, "\n".join(f"{line} → {code}\n   {said}" for line, code, said in bad)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"experiment {name}" for name in PROTOCOLS)])
+def test_an_arbitrary_exception_is_one_line_a_log_and_code_2(name, places, monkeypatch, tmp_path):
+    def fail(*given, **how):
+        raise ZeroDivisionError("first line\nsecond line")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first, *protocol = name.split()
+    if protocol:
+        for kind in typing.get_args(experiment.Protocol):
+            monkeypatch.setattr(typing.get_args(kind)[0], "planned", fail)
+        line = [first, *protocol, "--out", "x", "--labels", "common4"]
+        line += ["--features", "x"] if protocol[0] in ("in-domain", "ablation", "combined") else []
+    else:
+        call = command(name)
+        monkeypatch.setattr(call, "__signature__", inspect.signature(call), raising=False)
+        monkeypatch.setattr(call, "__code__", fail.__code__)
+        line = [word.format(**places) for word in (name, *COMMANDS[name])]
+    code, said = asked(line)
+    assert code == 2, said
+    assert len(said.strip().splitlines()) == 1
+    assert "ZeroDivisionError: first line" in said
+    log = Path(re.search(r"details are in (\S+\.log)", said)[1])
+    assert log.parent == tmp_path
+    assert "Traceback" in log.read_text()
+    assert f"ser {first}" in log.read_text()
+
+
+def test_out_folders_are_made_and_files_are_no_folders(places, tmp_path):
+    base = ["predict", str(places["sound"]), "--model", str(places["model"]), "--format", "csv"]
+    assert asked([*base, "--out", str(tmp_path / "results" / "deep" / "x.csv")])[0] == 0
+    assert (tmp_path / "results" / "deep" / "x.csv").read_text().startswith("file,label")
+    for command in ("predict", "manifest", "split", "extract", "analyze", "results"):
+        line = [command, *COMMANDS[command], "--out", str(places["file"] / "below")]
+        code, said = asked([word.format(**places) for word in line])
+        assert code == 1, (command, said)
+        assert "error: " in said or "failed: " in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").is_dir(), reason="needs /proc")
+def test_places_that_may_not_be_written(places):
+    for command in ("predict", "split", "analyze"):
+        line = [command, *COMMANDS[command], "--out", "/proc/none/x"]
+        code, said = asked([word.format(**places) for word in line])
+        assert code == 1, (command, said)
+        assert "/proc" in said
+
+
+def shell(command: str, places, **env) -> subprocess.CompletedProcess:
+    ser = f"{sys.executable} -m multimodal_ser.cli"
+    words = {name: str(place) for name, place in places.items()}
+    return subprocess.run(
+        ["bash", "-c", command.format(ser=ser, **words)],
+        capture_output=True, text=True, errors="surrogateescape", env={**os.environ, **env},
+        timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_consoles_of_any_kind(places, tmp_path):
+    strange = written(tmp_path / "żółć → é.wav", tone(0.5))
+    base = "{ser} predict '" + str(strange) + "' --model {model}"
+    for how, env, code in (
+        (base, {"PYTHONIOENCODING": "cp1252"}, 0),
+        (base + " --format json", {"PYTHONIOENCODING": "ascii"}, 0),
+        (base + " > /dev/full", {}, 1),
+        (base + " >&-", {}, 0),
+        (base + " | head -0; exit ${{PIPESTATUS[0]}}", {}, 141),
+        ("{ser} --help | head -1", {}, 0),
+        ("{ser} list > /dev/full", {}, 1),
+    ):
+        done = shell(how, places, **env)
+        assert done.returncode == code, (how, done)
+        assert "Traceback" not in done.stderr, (how, done.stderr)
+        assert "Exception ignored" not in done.stderr, (how, done.stderr)
+
+
+def test_names_with_dashes_and_bytes(places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "-x.wav", tone(0.5))
+    assert asked(["predict", "-x.wav", "--model", str(places["model"])])[0] == 0
+    try:
+        (tmp_path / "\udce9.wav").write_bytes((tmp_path / "-x.wav").read_bytes())
+    except (OSError, UnicodeError) as error:
+        pytest.skip(f"this file system takes no such names: {error}")
+    line = ["predict", "\udce9.wav", "--model", str(places["model"])]
+    for kind in ("table", "json", "jsonl", "csv"):
+        code, said = asked([*line, "--format", kind, "--out", "out"])
+        assert code == 0, said
+        assert (tmp_path / "out").stat().st_size > 20
+    assert asked([*line, "--format", "json", "--out", "out.json"])[0] == 0
+    assert json.loads((tmp_path / "out.json").read_text())[0]["file"] == "\udce9.wav"
+    code, said = asked(["analyze", "\udce9.wav", "--model", str(places["model"]), "--out", "t"])
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("value", ["80", "-0.1", "nan", "inf"])
+def test_a_threshold_is_a_share(places, value):
+    code, said = asked(["predict", str(places["sound"]), "--threshold", value])
+    assert code == 1
+    assert "allowed: a confidence from 0 to 1" in said
+    assert cli.main is main
