@@ -48,6 +48,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/emotion2vec.py --audio $(EMODB)/wav
 	$(BIN)/python benchmarks/latency.py --audio $(firstword $(wildcard $(EMODB)/wav/*))
 	$(BIN)/python benchmarks/timeline.py --audio $(EMODB)/wav
+	$(BIN)/python benchmarks/no_speech.py --speech $(EMODB)/wav
 	$(BIN)/python benchmarks/serve.py
 
 clean:

@@ -160,8 +160,10 @@ def test_commands(file, tmp_path, capsys):
     for number, (wave, rate) in enumerate(sounds(11)):
         written(tmp_path / "calls" / f"{number:02}.wav", wave, rate)
     calls, channel = str(tmp_path / "calls"), str(tmp_path / "channel.json")
+    by_folder = load(file).adapted(calls).channel
     assert main(["adapt", calls, "--out", channel, "--model", str(file)]) == 0
     assert "the channel of 11 recordings" in capsys.readouterr().out
+    np.testing.assert_allclose(Channel.read(channel).shift, by_folder.shift, atol=1e-4)
 
     def predicted(*more):
         assert main(["predict", calls, "--model", str(file), "--format", "json", *more]) == 0

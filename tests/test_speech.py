@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from without_speech import ASIDE, KINDS, sounds
 
 from made_timeline import RATE, recording, silence, syllables
 from multimodal_ser.audio import read_audio
@@ -102,6 +107,19 @@ def test_silence_and_noise_say_why_there_is_no_speech(level):
         assert found.stretches == ()
         flat = rms(sound - sound.mean()) < 10 ** (-90 / 20)
         assert found.reason == (SILENT if flat else WORDLESS)
+
+
+def test_what_nobody_says_is_no_speech_or_doubtful():
+    quiet = np.zeros(RATE, "f4")
+    for kinds in (KINDS, ASIDE):
+        made = [wave[: 4 * RATE] for _, wave in sounds(kinds, 2)]
+        found = [find_speech(np.concatenate([edge, wave, edge])) for wave in made
+                 for edge in (quiet[:0], quiet)]  # fmt: skip
+        none = [one for one in found if one.reason is not None]
+        assert len(none) >= 0.85 * len(found)
+        assert len([one for one in found if one.sure > 0.5 and one not in none]) <= 0.05 * len(
+            found
+        )
 
 
 @needs_emodb

@@ -23,6 +23,7 @@ from multimodal_ser.predict.backend import Backend, Wave
 from multimodal_ser.predict.channel import MOST, Channel, space_of, spread
 from multimodal_ser.predict.given import Recording, as_list, checked_texts, read
 from multimodal_ser.predict.prediction import Prediction, doubted
+from multimodal_ser.predict.sources import find_recordings
 from multimodal_ser.speech import Vad
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ class Predictor:
         """Whether a channel can be taken out, see `adapted`."""
         return self.backend.references is not None
 
-    def adapted(self, recordings: Sequence[Recording] | Channel) -> Predictor:
+    def adapted(self, recordings: str | Path | Sequence[Recording] | Channel) -> Predictor:
         """The same model for one channel: a line, a microphone, a room, or a speaker.
 
         What the recordings have in common is taken out, so that it is not mistaken for an emotion.
@@ -217,7 +218,8 @@ class Predictor:
         are enough.
 
         Args:
-            recordings: unlabelled ones as in `__call__`, or a channel that was saved.
+            recordings: a list of unlabelled ones as in `__call__`, a folder of them, or a channel
+                that was saved.
 
         Returns:
             A predictor that shares this one's network; its `channel` can be saved.
@@ -226,8 +228,10 @@ class Predictor:
             SerError: the model cannot be adapted, no recording has speech, or one cannot be read.
         """
         channel = recordings
+        if isinstance(channel, str | Path):
+            channel = find_recordings([str(channel)])
         if not isinstance(channel, Channel):
-            sounds = [_or_raise(read(source)) for source in channel]
+            sounds = [_or_raise(read(source)) for source in spread(channel, MOST)]
             channel = self.channel_of(sounds)
         if channel.space != space_of(self._references()):
             raise SerError(
