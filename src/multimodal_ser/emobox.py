@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
+from multimodal_ser.files import parse_json
 from multimodal_ser.folds import VALIDATION_SHARE, Fold
 
 
@@ -46,7 +46,7 @@ def _emobox_ids(part: Path, side: str) -> list[str]:
     for path in sorted(part.glob(f"*_{side}_{part.name}.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 keys.append(_emobox_id(row["dataset"], Path(row["wav"])))
             except (ValueError, KeyError, TypeError) as error:
                 raise SplitError(f"{path}:{number}: not an EmoBox row ({error!r})") from error

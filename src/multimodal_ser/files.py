@@ -1,4 +1,4 @@
-"""What is made → its place on disk: aside first, then renamed, so complete or absent."""
+"""What is made → its place on disk: aside first, then renamed, so complete or absent; and JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from multimodal_ser.errors import SerError
 
@@ -51,6 +52,21 @@ def written_aside(path: Path) -> Iterator[Path]:
             if partial.is_dir() and real.is_dir():
                 shutil.rmtree(real)
             partial.replace(real)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Reads JSON that somebody else may have written.
+
+    Raises:
+        ValueError: it is no JSON, or nested so deeply that reading it would overflow the stack.
+
+    >>> parse_json("[1]")
+    [1]
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multimodal_ser.errors import SplitError, one_of
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 
 VALIDATION_SHARE = 0.1  # of what a fold does not test on, where a scheme has no own validation
 FEW_VALIDATION_SHARE = 0.2  # of the few, class by class
@@ -63,7 +63,7 @@ def read_split(path: Path) -> Split:
         SplitError: not a split file, or its ids are not those that its hash was made of.
     """
     try:
-        row = json.loads(path.read_text())
+        row = parse_json(path.read_text())
         parts = ("train", "validation", "test")
         folds = tuple(
             Fold(fold["name"], *(tuple(fold[part]) for part in parts)) for fold in row["folds"]

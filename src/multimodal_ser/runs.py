@@ -26,7 +26,7 @@ from multimodal_ser import metrics
 from multimodal_ser.baselines import BASELINES, Linear, Svm
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.train import Fitted
 from multimodal_ser.tune import Tuned, save_tuned
@@ -198,7 +198,7 @@ def load_model(path: Path) -> nn.Module:
     """
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["run"])
+            header = parse_json((file.metadata() or {})["run"])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         dims, name = Dims(**header["dims"]), header["model"]
         network = header["network"]

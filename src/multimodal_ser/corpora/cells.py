@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from multimodal_ser.corpora.base import decode
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
 from multimodal_ser.spelling import tidy
 
 Understood = Callable[[list[str]], bool]
@@ -198,8 +198,8 @@ def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise SerError(f"{path}:{number}: not a JSON object ({error})") from error
         if not isinstance(row, dict):
             raise SerError(f"{path}:{number}: not a JSON object, but {type(row).__name__}")

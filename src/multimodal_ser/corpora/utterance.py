@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections import Counter
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import readable_json, written_aside
+from multimodal_ser.files import parse_json, readable_json, written_aside
 from multimodal_ser.spelling import tidy
 
 
@@ -119,8 +118,8 @@ def _text(raw: bytes, where: str) -> str:
 
 def _parse(line: str, where: str, folder: Path) -> Utterance:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except ValueError as error:
         raise SerError(
             f"{where}: not a JSON object ({error}); one object a line is read"
         ) from error

@@ -23,7 +23,7 @@ from torch import Tensor
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
 from multimodal_ser.encoders.weights import HOMES, Weights, resolve
 from multimodal_ser.errors import EncoderError, one_of
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 
 TOKENS = "tokens.txt"
 UNUSED = "unuse"  # how the reference marks classes that its head has but that were not trained
@@ -170,7 +170,7 @@ def _from_safetensors(name: str, file: Path) -> tuple[dict[str, Any], tuple[str,
         with safe_open(file, framework="pt") as tensors:
             about = tensors.metadata() or {}
             state = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
-        labels = tuple(map(str, json.loads(about["labels"]))) if "labels" in about else None
+        labels = tuple(map(str, parse_json(about["labels"]))) if "labels" in about else None
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise _damaged(name, file, error) from error
     return state, labels

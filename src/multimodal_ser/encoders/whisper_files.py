@@ -7,7 +7,6 @@ endian. Only the encoder's tensors are read; every size is checked before it is 
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from multimodal_ser.errors import EncoderError
+from multimodal_ser.files import parse_json
 
 _DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 _MOST_TENSORS, _MOST_RANK = 100_000, 4
@@ -81,7 +81,7 @@ def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 def _from_safetensors(file: Path) -> tuple[dict[str, Tensor], int]:
     from safetensors import safe_open
 
-    config = json.loads((file.parent / "config.json").read_text(encoding="utf-8"))
+    config = parse_json((file.parent / "config.json").read_text(encoding="utf-8"))
     heads = int(config["encoder_attention_heads"])
     state: dict[str, Tensor] = {}
     with safe_open(file, framework="pt") as tensors:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.files import parse_json
 from multimodal_ser.report.read import SET_ASIDE
 from multimodal_ser.runs import RunConfig, is_complete
 
@@ -44,7 +45,7 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
         folder = path.parent
         if folder.name in wanted or folder.name.startswith("."):
             continue
-        mine = _Content.of(json.loads(path.read_text(encoding="utf-8")))
+        mine = _Content.of(parse_json(path.read_text(encoding="utf-8")))
         if reasons := mine.differs_from(present):
             aside.mkdir(exist_ok=True)
             moved.append(folder.replace(aside / folder.name))

@@ -24,7 +24,7 @@ from multimodal_ser.experiments.aside import set_aside
 from multimodal_ser.experiments.fitting import Bench, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.folds import write_split
 from multimodal_ser.material import Material
 from multimodal_ser.runs import is_complete
@@ -83,7 +83,7 @@ def make(
 def _write_description(experiment: Experiment, out: Path, command: str | None) -> None:
     path = out / "experiment.json"
     if path.is_file():
-        other = json.loads(path.read_text(encoding="utf-8")).get("protocol")
+        other = parse_json(path.read_text(encoding="utf-8")).get("protocol")
         if other != experiment.protocol:
             raise SerError(
                 f"{out} holds the runs of {other!r}, and one table cannot show them beside those "

@@ -7,6 +7,7 @@ there before numpy sees them.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,7 +38,8 @@ class DType:
         """Returns the dtype; numbers, truth values and text only."""
         is_text = self.code[:1] in ("U", "S") and self.code[1:].isdecimal()
         if self.code not in _NUMBERS and not is_text:
-            raise FeatureError(f"refused: an array of type {self.code!r} holds no numbers or text")
+            kind = brief(self.code)
+            raise FeatureError(f"refused: an array of type {kind} holds no numbers or text")
         return np.dtype((self.order if self.order in "<>" else "") + self.code)
 
 
@@ -78,6 +80,13 @@ class Builder:
     make: Callable[..., Any]
 
 
+def brief(value: object) -> str:
+    """Few characters of a value, however large it is when written out."""
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    return short.repr(value)[:80]
+
+
 def expect(value: Any, kind: type[_T]) -> _T:
     """Returns the value, or raises TypeError where it is of another kind."""
     if not isinstance(value, kind):
@@ -87,14 +96,16 @@ def expect(value: Any, kind: type[_T]) -> _T:
 
 def whole(value: Any) -> int:
     """Returns a size, or raises ValueError where it is none."""
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} where a size belongs")
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        raise ValueError(f"{brief(value)} where a size belongs")
     return value
 
 
 def sizes(values: Any) -> tuple[int, ...]:
     """Returns a shape, or raises ValueError or TypeError where it is none."""
-    return tuple(whole(value) for value in expect(values, tuple))
+    if len(expect(values, tuple)) > 64:
+        raise ValueError(f"{len(values)} dimensions")
+    return tuple(whole(value) for value in values)
 
 
 def itemsize(code: str) -> int:
@@ -112,6 +123,12 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> Pickl
 
 def _scalar(dtype: Any, data: Any) -> PickledArray:
     return PickledArray(expect(dtype, DType), (), "C", data)
+
+
+def _ordered(pairs: Any = ()) -> dict[Any, Any]:
+    if not all(isinstance(key, str | int) for key, _ in pairs):
+        raise ValueError("a key is neither text nor number")
+    return dict(pairs)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -136,17 +153,17 @@ def _storage(code: str) -> Builder:
 
 
 BUILDERS = {
-    "collections.OrderedDict": Builder(lambda *pairs: dict(*pairs)),
+    "collections.OrderedDict": Builder(_ordered),
     "_codecs.encode": Builder(_encode),
-    "builtins.bytes": Builder(lambda *empty: b"".join(empty)),
-    "__builtin__.bytes": Builder(lambda *empty: b"".join(empty)),
+    "builtins.bytes": Builder(lambda: b""),
+    "__builtin__.bytes": Builder(lambda: b""),
     "builtins.bytearray": Builder(lambda data=b"", *_: bytes(expect(data, bytes))),
     "__builtin__.bytearray": Builder(lambda data=b"", *_: _encode(data, "latin1")),
     "numpy.ndarray": Builder(_reconstruct),
     "numpy.dtype": Builder(lambda code, *_: DType(expect(code, str))),
     "torch._utils._rebuild_tensor_v2": Builder(_tensor),
     "torch._utils._rebuild_parameter": Builder(lambda data, *_: expect(data, Tensor)),
-    "torch.Size": Builder(lambda sizes: tuple(sizes)),
+    "torch.Size": Builder(lambda values: sizes(tuple(values[:65]))),
     **{f"torch.{name}": _storage(code) for name, code in _STORAGES.items()},
     **{f"torch.storage.{name}": _storage(code) for name, code in _STORAGES.items()},
     **{f"{core}.multiarray._reconstruct": Builder(_reconstruct) for core in _CORES},
@@ -192,10 +209,10 @@ def _lay_out(tensor: Tensor) -> Array:
     data = expect(storage.data, bytes)
     if len(data) != storage.count * itemsize(storage.code):
         raise ValueError(f"{len(data)} bytes for a storage of {storage.count}")
-    if storage.code == "bf16":  # the upper half of a float32
-        flat: Array = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
-    else:
-        flat = np.frombuffer(data, storage.code)
+    short = storage.code == "bf16"  # the upper half of a float32
+    flat: Array = np.frombuffer(data, "<u2" if short else storage.code)
     steps = [step * flat.itemsize for step in tensor.stride]
-    part = flat[tensor.offset :]
-    return np.lib.stride_tricks.as_strided(part, tensor.size, steps, writeable=False)
+    part = np.lib.stride_tricks.as_strided(
+        flat[tensor.offset :], tensor.size, steps, writeable=False
+    )
+    return (part.astype("<u4") << 16).view("<f4") if short else part

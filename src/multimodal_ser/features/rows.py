@@ -6,7 +6,6 @@ numpy is always told not to unpickle, and pickles go through `unpickle.py`, whic
 from __future__ import annotations
 
 import csv
-import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality
 from multimodal_ser.features.unpickle import read_pickle
+from multimodal_ser.files import parse_json
 
 _ID_KEYS = ("id", "ids", "utterance_id")
 _LABEL_KEYS = ("label", "labels")
@@ -115,7 +115,7 @@ def format_id(path: Path, row: Mapping[str, Any], id_format: str | None) -> str:
 
 def _json_ids(path: Path, text: str) -> list[str]:
     try:
-        ids = json.loads(text)
+        ids = parse_json(text)
     except ValueError as error:
         raise FeatureError(f"{path.name}: no JSON ({error}); a list of ids is read") from error
     if not isinstance(ids, list):

@@ -22,7 +22,7 @@ import numpy as np
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality, Pool
-from multimodal_ser.files import removed_at_end, written_aside
+from multimodal_ser.files import parse_json, removed_at_end, written_aside
 
 FORMAT = 1
 DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}
@@ -196,7 +196,7 @@ class FeatureStore:
         if not text:
             raise FeatureError(f"{path}: no feature file, or cut off in its header; {_AGAIN}")
         try:
-            places = json.loads(text)
+            places = parse_json(text)
         except ValueError as error:
             raise FeatureError(f"{path}: its header is damaged ({error}); {_AGAIN}") from error
         header = _parse_header(path, places.pop("__metadata__", None))
@@ -264,7 +264,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
             "or ser import-features"
         )
     try:
-        values = json.loads(meta[_KEY])
+        values = parse_json(meta[_KEY])
         version = values["version"]
         if version == FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import FeatureError
+from multimodal_ser.features.bounds import Budget, Memo, check_extent, check_key
 from multimodal_ser.features.pickled import (
     BUILDERS,
     Builder,
     DType,
     PickledArray,
     Storage,
+    brief,
     expect,
     itemsize,
     plain,
@@ -61,12 +63,16 @@ def read_pickle(path: Path) -> Any:
             is damaged.
     """
     data = path.read_bytes()
+    budget = Budget(len(data))
     try:
         if data.startswith(b"PK\x03\x04"):
-            return plain(_read_zip(data), {})
-        if data.startswith(_LEGACY):
-            return plain(_read_legacy(data), {})
-        return plain(_Reader(io.BytesIO(data)).load(), {})
+            value = _read_zip(data, budget)
+        elif data.startswith(_LEGACY):
+            value = _read_legacy(data, budget)
+        else:
+            value = _Reader(io.BytesIO(data), budget).load()
+        check_extent(value, len(data))
+        return plain(value, {})
     except FeatureError as error:
         raise FeatureError(f"{path.name}: {error}") from None
     except _DAMAGE as error:
@@ -85,27 +91,38 @@ class _Reader(pickle._Unpickler):
 
     stack: list[Any]
 
+    def __init__(self, file: io.BytesIO, budget: Budget) -> None:
+        super().__init__(file)
+        self.memo = Memo()
+        self.budget = budget
+        self.dispatch = _Counted(self.dispatch, budget)  # type: ignore[misc]
+
     def find_class(self, module: str, name: str) -> Builder:
-        builder = _ALLOWED.get(f"{module}.{name}")
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return Builder(lambda data: _read_legacy(expect(data, bytes), self.budget))
+        builder = BUILDERS.get(f"{module}.{name}")
         if builder is None:
             raise FeatureError(
-                f"refused: it asks for {module}.{name}, and nothing in it was run; allowed are "
-                "tensors, arrays, numbers and strings in lists and dicts: save the rows as .npz "
-                "or .parquet instead"
+                f"refused: it asks for {module[:80]}.{name[:80]}, and nothing in it was run; "
+                "allowed are tensors, arrays, numbers and strings in lists and dicts: save the "
+                "rows as .npz or .parquet instead"
             )
         return builder
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, storage, key, _device, count = pid[:5]
         if kind != "storage" or not isinstance(storage, Builder) or not isinstance(key, str):
-            raise FeatureError(f"refused: it refers to {kind!r} outside of the file")
+            raise FeatureError(f"refused: it refers to {brief(kind)} outside of the file")
         return expect(storage.make(key, whole(count)), Storage)
 
     def load_reduce(self) -> None:
         arguments, builder = self.stack.pop(), self.stack.pop()
         if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
             raise FeatureError("refused: it calls something that is no tensor, array or dict")
-        self.stack.append(builder.make(*arguments))
+        made = builder.make(*arguments)
+        if isinstance(made, bytes):
+            self.budget.copy(len(made))
+        self.stack.append(made)
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
@@ -120,6 +137,20 @@ class _Reader(pickle._Unpickler):
         elif not isinstance(target, dict):  # a dict's state is torch's bookkeeping
             raise FeatureError("refused: it sets attributes on something that is no array")
 
+    def load_setitem(self) -> None:
+        check_key(self.stack[-2])
+        super().load_setitem()  # type: ignore[misc]
+
+    def load_setitems(self) -> None:
+        for key in self.stack[::2]:  # since the last mark
+            check_key(key)
+        super().load_setitems()  # type: ignore[misc]
+
+    def load_dict(self) -> None:
+        for key in self.stack[::2]:
+            check_key(key)
+        super().load_dict()  # type: ignore[misc]
+
     def load_bytearray8(self) -> None:
         (length,) = struct.unpack("<Q", self.read(8))  # type: ignore[attr-defined]
         self.stack.append(self.read(length))  # type: ignore[attr-defined]
@@ -127,7 +158,7 @@ class _Reader(pickle._Unpickler):
     def load_inst(self) -> None:
         module, name = (self.readline()[:-1].decode() for _ in range(2))  # type: ignore[attr-defined]
         self.find_class(module, name)
-        raise FeatureError(f"refused: it makes an instance of {module}.{name}")
+        raise FeatureError(f"refused: it makes an instance of {module[:80]}.{name[:80]}")
 
 
 class _Dispatch(dict[int, Callable[[Any], None]]):
@@ -138,23 +169,39 @@ class _Dispatch(dict[int, Callable[[Any], None]]):
         raise FeatureError(f"refused: the instruction {known.name} is not needed for features")
 
 
+class _Counted(_Dispatch):
+    """The instructions of one reader, each of which counts."""
+
+    def __init__(self, known: dict[int, Callable[[Any], None]], budget: Budget) -> None:
+        super().__init__(known)
+        self._budget = budget
+
+    def __getitem__(self, opcode: int) -> Callable[[Any], None]:
+        self._budget.step()
+        return super().__getitem__(opcode)
+
+
 _Reader.dispatch = _Dispatch(
     {
         **{getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
            for name in _OPCODES},
         pickle.REDUCE[0]: _Reader.load_reduce,
         pickle.BUILD[0]: _Reader.load_build,
+        pickle.SETITEM[0]: _Reader.load_setitem,
+        pickle.SETITEMS[0]: _Reader.load_setitems,
+        pickle.DICT[0]: _Reader.load_dict,
         pickle.BYTEARRAY8[0]: _Reader.load_bytearray8,
         pickle.INST[0]: _Reader.load_inst,
     }
 )  # fmt: skip
 
 
-def _read_legacy(data: bytes) -> Any:
+def _read_legacy(data: bytes, budget: Budget) -> Any:
     """torch.save before 1.6, and each storage in a plain pickle of tensors: five pickles, data."""
+    budget.copy(len(data))
     file = io.BytesIO(data)
     storages: dict[str, list[Storage]] = {}
-    _, _, system, result, keys = (_Legacy(file, storages).load() for _ in range(5))
+    _, _, system, result, keys = (_Legacy(file, budget, storages).load() for _ in range(5))
     if system.get("little_endian") is not True:
         raise FeatureError("refused: its numbers are big-endian; save the rows as .npz instead")
     for key in keys:
@@ -167,8 +214,10 @@ def _read_legacy(data: bytes) -> Any:
 
 
 class _Legacy(_Reader):
-    def __init__(self, file: io.BytesIO, storages: dict[str, list[Storage]]) -> None:
-        super().__init__(file)
+    def __init__(
+        self, file: io.BytesIO, budget: Budget, storages: dict[str, list[Storage]]
+    ) -> None:
+        super().__init__(file, budget)
         self._storages = storages
 
     def persistent_load(self, pid: Any) -> Storage:
@@ -177,7 +226,7 @@ class _Legacy(_Reader):
         return storage
 
 
-def _read_zip(data: bytes) -> Any:
+def _read_zip(data: bytes, budget: Budget) -> Any:
     """torch.save since 1.6: a zip of one pickle and one file per storage."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -188,15 +237,9 @@ def _read_zip(data: bytes) -> Any:
         if order in archive.namelist() and archive.read(order) != b"little":
             raise FeatureError("refused: its numbers are big-endian; save the rows as .npz")
         storages: dict[str, list[Storage]] = {}
-        result = _Legacy(io.BytesIO(archive.read(names[0])), storages).load()
+        result = _Legacy(io.BytesIO(archive.read(names[0])), budget, storages).load()
         for key, same in storages.items():
             content = archive.read(f"{folder}data/{key}")
             for storage in same:
                 storage.data = content
     return result
-
-
-_ALLOWED = {
-    **BUILDERS,
-    "torch.storage._load_from_bytes": Builder(lambda data: _read_legacy(expect(data, bytes))),
-}

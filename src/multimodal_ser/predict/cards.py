@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.files import parse_json
 
 LIMITS = """\
 ## Limits
@@ -41,7 +41,7 @@ def _scores(folder: Path) -> Iterable[str]:
     file = folder / "metrics.json"
     if not file.is_file():
         return []
-    parts = json.loads(file.read_text("utf-8"))
+    parts = parse_json(file.read_text("utf-8"))
     rows = [f"- {part}: {_row(scores)}" for part, scores in parts.items()]
     return ["", "## Scores of this one run", "", *rows]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 
 Vectors: TypeAlias = NDArray[np.float32]
 _T = TypeVar("_T")
@@ -59,7 +59,7 @@ class Channel:
             SerError: there is no such file, or it holds something else.
         """
         try:
-            told = json.loads(Path(file).read_text("utf-8"))
+            told = parse_json(Path(file).read_text("utf-8"))
             shift = np.frombuffer(b64decode(told["shift"], validate=True), "<f4").copy()
             if told["kind"] != "channel" or not len(shift) or not np.isfinite(shift).all():
                 raise ValueError("it holds no channel")

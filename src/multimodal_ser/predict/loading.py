@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from multimodal_ser.devices import check_device
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
 from multimodal_ser.predict.backend import Backend, Weights
 from multimodal_ser.predict.predictor import Predictor
 
@@ -148,7 +148,7 @@ def _named(backend: Any, folder: Path) -> Backend:
     config, card = folder / "config.json", folder / "README.md"
     if config.is_file():
         try:
-            about = json.loads(config.read_text("utf-8"))
+            about = parse_json(config.read_text("utf-8"))
             if "fold" in about:  # a run folder's, whose model says all by itself
                 return backend  # type: ignore[no-any-return]
             about = about["predictor"]

@@ -5,7 +5,6 @@ What the file is stands in its metadata: see `FileFacts`.
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, by_windows, check_words
 from multimodal_ser.predict.runtime import onnxruntime
 from multimodal_ser.speech import lengthened
@@ -79,7 +79,7 @@ class OnnxBackend:
         if facts.features:
             from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
 
-            described = json.loads(facts.features)
+            described = parse_json(facts.features)
             self.features = load_features(file, described, self.sides, weights, device)
 
     def __call__(

@@ -6,7 +6,6 @@ precision, so that a run's own test utterances get the probabilities in its `pre
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.features.pool import keep_tokens
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.runs import load_model
@@ -121,7 +120,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         SerError: it is missing, damaged, or of something else.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+        config: dict[str, Any] = parse_json((folder / "config.json").read_text("utf-8"))
         if not (config["labels"]["classes"] and any(config["features"].values())):
             raise ValueError("it names no classes or no features")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.files import parse_json
 
 Repeat = tuple[int, int]  # seed and draw
 PARTS = ("test", "validation")
@@ -130,7 +130,7 @@ def read_command(experiment: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("command")
+        found = parse_json(path.read_text(encoding="utf-8")).get("command")
     except (ValueError, AttributeError) as error:
         raise SerError(
             f"{path}: is not a JSON object ({error}); run the same experiment again"
@@ -184,7 +184,7 @@ def _damaged(path: Path, what: str) -> SerError:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _damaged(path, f"is not JSON ({error})") from error
     missing = [

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.markdown import markdown_table
 from multimodal_ser.report.record import as_record, from_record
@@ -60,7 +60,7 @@ def read_list(path: Path) -> Page:
         SerError: no such file, no such JSON, or a table without title and experiment.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         tables = tuple(_listed(one) for one in found["tables"])
         page = Page(str(found["title"]), str(found.get("introduction", "")), tables)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -125,7 +125,7 @@ def read_records(path: Path) -> dict[str, Any]:
         SerError: not JSON.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise SerError(f"{path}: not the numbers of a page ({error}); delete it") from error
 

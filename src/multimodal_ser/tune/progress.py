@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.schedule import EarlyStopping, WeightAverage
 
 
@@ -51,7 +51,7 @@ class Progress:
     def load(self, path: Path) -> list[dict[str, Any]]:
         """Takes up where `save` was called; returns the history."""
         with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})["progress"])
+            facts = parse_json((file.metadata() or {})["progress"])
         tensors = load_file(path)
 
         def under(prefix: str) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from multimodal_ser.encoders.whisper import (
     mel_filters,
 )
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import written_aside
+from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.layers import Output, unit_power
 from multimodal_ser.speech import lengthened as lengthened
 
@@ -203,7 +203,7 @@ def load_tuned(path: Path) -> Tuned:
     """
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["tuned"])
+            header = parse_json((file.metadata() or {})["tuned"])
         state = {key: value.float() for key, value in load_file(path).items()}
         dim, mels, _ = state["encoder.conv1.weight"].shape
         names = [key.split(".") for key in state if key.startswith("encoder.blocks.")]
