@@ -230,7 +230,7 @@ def test_meld_words_alone_and_single_splits(tmp_path: Path) -> None:
     ]
     row = read.utterances[0]
     assert (row.split, row.dialogue, row.speaker) == ("dev", "dev/dia0", "Person 0")
-    assert row.extra == {"sentiment": "neutral", "season": 1, "episode": 2}
+    assert row.extra == {"sentiment": "neutral", "season": 1, "episode": 2, "duration": 1.0}
 
 
 def test_meld_as_its_archives_unpack(tmp_path: Path) -> None:
@@ -276,3 +276,39 @@ def test_ravdess_speech_only_once_each(tmp_path: Path) -> None:
     row = read.utterances[0]
     assert (row.speaker, row.extra["sex"], row.extra["intensity"]) == ("01", "male", "normal")
     assert row.text == "Kids are talking by the door"
+
+
+@pytest.mark.parametrize(
+    ("corpus", "file", "twin"),
+    [
+        ("emodb", "wav/03a01Wa.wav", "wav/03a01Wa.flac"),
+        ("ravdess", "Actor_01/03-01-01-01-01-01-01.wav", "Actor_01/03-01-01-01-01-01-01.mp3"),
+        ("cremad", "AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1001_DFA_ANG_XX.mp3"),
+        ("cremad", "AudioWAV/1002_DFA_ANG_XX.wav", "AudioWAV/1002_DFA_ANG_X.wav"),
+        ("meld", "train_splits/dia0_utt0.mp4", "train_splits/dia0_utt0.wav"),
+    ],
+)
+def test_two_files_of_one_recording_are_both_named(
+    corpus: str, file: str, twin: str, tmp_path: Path
+) -> None:
+    root = MAKERS[corpus](tmp_path).root
+    assert (root / file).is_file()
+    put(root / twin)
+    with pytest.raises(SerError) as caught:
+        CORPORA[corpus].read(root)
+    assert str(root / file) in str(caught.value)
+    assert str(root / twin) in str(caught.value)
+    (root / twin).write_bytes(b"")  # what cannot be a recording is no twin
+    assert str(root / file) in {row.audio for row in CORPORA[corpus].read(root).utterances}
+
+
+def test_melds_clips_are_expected_to_last_as_their_table_says(tmp_path: Path) -> None:
+    rows = CORPORA["meld"].read(make_meld(tmp_path).root).utterances
+    assert {row.extra["duration"] for row in rows} == {1.0}
+
+
+def test_a_corpus_table_saved_as_utf16_is_read(tmp_path: Path) -> None:
+    table = make_meld(tmp_path).root / "dev_sent_emo.csv"
+    rows = CORPORA["meld"].read(tmp_path).utterances
+    table.write_bytes(table.read_text(encoding="utf-8").encode("utf-16"))
+    assert CORPORA["meld"].read(tmp_path).utterances == rows

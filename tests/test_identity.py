@@ -13,7 +13,7 @@ import soundfile
 
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
-from multimodal_ser.errors import FeatureError
+from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.experiments import load_domain, make, plan_in_domain
 from multimodal_ser.features import extract, import_features
 from multimodal_ser.folds import write_split
@@ -208,6 +208,22 @@ def test_corrected_labels_set_older_runs_aside_and_the_report_says_so(tmp_path, 
     assert {path.name for path in aside.iterdir()} == new
 
 
+def test_a_run_that_differs_in_its_marks_alone_is_set_aside_too(tmp_path):
+    bench = Bench(tmp_path)
+    names = bench.run()
+    folder = tmp_path / "runs" / min(names)
+    config = json.loads((folder / "config.json").read_text())
+    config["marks"] = ["worded as an earlier version did"]
+    (folder / "config.json").write_text(json.dumps(config))
+    folder.rename(folder.with_name("linear-of-an-earlier-version"))
+    assert bench.run() == names
+    aside = tmp_path / "runs" / "set-aside"
+    assert [path.name for path in aside.iterdir()] == ["linear-of-an-earlier-version"]
+    (aside / "linear-of-an-earlier-version").rename(tmp_path / "runs" / "linear-put-back")
+    with pytest.raises(SerError, match=r"same model, fold and seed, made with other marks; run"):
+        summarise(tmp_path / "runs")
+
+
 def imported(root, corpus, shift=0.0, order=None, **options):
     """Imports one vector an utterance whose sign tells the class."""
     draw = np.random.default_rng(len(corpus))
@@ -314,3 +330,18 @@ def test_the_manifest_beside_features_notes_what_the_recordings_held(tmp_path):
     bench.run()
     lines = (tmp_path / "features" / "my" / "manifest.jsonl").read_text().splitlines()
     assert len({json.loads(line)["content"] for line in lines}) == len(bench.rows)
+
+
+def test_an_encoder_is_not_tuned_on_recordings_that_have_changed(tmp_path):
+    from multimodal_ser.experiments.encoder import load_clips
+
+    bench = Bench(tmp_path)
+    bench.run()
+    material, _ = load_domain(tmp_path / "features" / "my", ",".join(CLASSES), "speaker")
+    keys = [bench.rows[4].id, bench.rows[5].id]
+    assert load_clips(material, keys).ids == tuple(keys)
+    one_sample(bench)
+    with pytest.raises(
+        SerError, match=r"wav has changed since the features of my/p_sadness_1 were"
+    ):
+        load_clips(material, keys)

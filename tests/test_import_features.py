@@ -246,3 +246,11 @@ def test_files_of_torch_save(tmp_path, as_zip):
     source = tmp_path / "a.pt"
     torch.save(original_rows(), source, _use_new_zipfile_serialization=as_zip)
     check_vectors(imported(tmp_path, source, rows="manifest")[1])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_ids_in_any_table(tmp_path, encoding):
+    """Semicolons, quoted line breaks and odd line separators within a cell move no row."""
+    lines = ["name;words", *(f'{key};"one\nand \u2028 two"' for key in IDS)]
+    (tmp_path / "ids.csv").write_text("\n".join(lines), encoding=encoding)
+    assert read_ids(tmp_path / "ids.csv", "{name}") == list(IDS)

@@ -352,3 +352,14 @@ def test_a_line_that_is_no_manifest_is_one_error(tmp_path: Path, line: bytes) ->
     (tmp_path / "m.jsonl").write_bytes(line)
     with pytest.raises(SerError, match=r"m\.jsonl:1: "):
         read_manifest(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize(
+    "written", ["wav\\Jos\u00e9.wav", "wav/Jose\u0301.wav", "wav/Jos\u00e9.wav"]
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_paths_of_another_system_are_found(tmp_path: Path, written: str, form: str) -> None:
+    path = tmp_path / "wav" / unicodedata.normalize(form, "Jos\u00e9.wav")
+    put(path)
+    (row,) = read(tmp_path / "t.csv", f"audio,emotion\n{written},joy\n").utterances
+    assert (row.id, row.audio) == ("t/wav/Jos\u00e9", str(path))

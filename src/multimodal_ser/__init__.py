@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from multimodal_ser.corpora import CORPORA, Utterance, read_manifest
     from multimodal_ser.encoders import ENCODERS, load_encoder
     from multimodal_ser.errors import SerError
-    from multimodal_ser.features import FeatureStore, extract
+    from multimodal_ser.features.extract import extract
+    from multimodal_ser.features.store import FeatureStore
     from multimodal_ser.labels import CLASS_SETS, class_set
     from multimodal_ser.material import load_material
     from multimodal_ser.predict import Prediction, Predictor, load

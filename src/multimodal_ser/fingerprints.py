@@ -26,8 +26,7 @@ _BANDS = 33
 _LOW, _HIGH = 250.0, 3400.0  # Hz
 _FLOOR = 1e-4  # of the loudest frame's power: what is 40 dB below it is no speech
 _LONGEST = 60  # seconds that are looked at
-_KEYS = (0, 7, 14)  # the lowest of the bits that have to agree in one frame
-_KEY_BITS = 18
+_KEY_BITS = (18, 26)  # how many bits have to agree in one frame: more in a larger corpus
 _CROWD = 60  # frames; a key that more of them have tells nothing
 _NEAR = 16  # frames on both sides that are looked at first
 _NEAR_DIFFERING = 0.36
@@ -167,8 +166,9 @@ def _places(codes: list[Codes]) -> Iterator[tuple[int, int, int]]:
 def _agreeing(flat: Codes, at: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
     """Pairs of places in `at` whose frames share a key, some at a time."""
     heard = np.flatnonzero(flat[at])
-    for low in _KEYS:
-        key = (flat[at[heard]] >> low) & ((1 << _KEY_BITS) - 1)
+    bits = int(np.clip(np.log2(max(len(heard), 4) / 4), *_KEY_BITS))
+    for low in (0, (32 - bits) // 2, 32 - bits):
+        key = (flat[at[heard]] >> low) & ((1 << bits) - 1)
         order = np.argsort(key, kind="stable")
         rows, key = heard[order], key[order]
         bounds = np.flatnonzero(np.diff(key)) + 1

@@ -107,11 +107,8 @@ def load_material(
         dropped["features without a row in the manifest"] = alone
     label = torch.tensor([labels.index(name) for name in classes])
     examples = Examples(ids, sides["text"], sides["audio"], label)
-    hashes: dict[str, str] = {}
-    prints: dict[str, str] = {}
-    for store in present:
-        hashes.update(store.audio_hashes)
-        prints.update(store.header.prints)
+    hashes = {key: value for one in present for key, value in one.audio_hashes.items()}
+    prints = {key: value for one in present for key, value in one.header.prints.items()}
     return Material(kept, examples, labels, described, hashes, tuple(marks), dropped, prints)
 
 

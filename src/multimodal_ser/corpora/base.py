@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterable
@@ -58,6 +59,8 @@ def decode(raw: bytes) -> str:
     >>> decode(b"\xc3\xa9lan isn\x92t \xc2\x92")
     'élan isn’t ’'
     """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as spreadsheets save text
+        return raw.decode("utf-16", "replace")
     return raw.decode("utf-8-sig", "surrogateescape").translate(_WINDOWS_1252)
 
 

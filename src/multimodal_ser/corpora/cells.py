@@ -64,7 +64,7 @@ def read_cells(path: Path, encoding: str | None, fits: Understood) -> Cells:
     suffix = path.suffix.lower()
     if suffix != ".jsonl" and suffix not in _SEPARATORS:
         raise SerError(f"{path}: ends in {suffix!r}; allowed: .csv, .tsv, .txt, .jsonl")
-    text, notes = _text(path, path.read_bytes(), encoding)
+    text, notes = read_words(path, encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if suffix == ".jsonl":
         rows = list(_objects(path, text))
@@ -80,7 +80,16 @@ def read_cells(path: Path, encoding: str | None, fits: Understood) -> Cells:
     return Cells(rows, [name for name in columns if name], notes)
 
 
-def _text(path: Path, raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
+def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]:
+    """Reads a text file of one's own.
+
+    Returns:
+        The text, and how it was read where that was not plain.
+
+    Raises:
+        SerError: bytes that are no text, or could be of several encodings.
+    """
+    raw = path.read_bytes()
     if encoding is not None:
         return _decoded(path, raw, encoding), []
     for mark, name in _MARKS:

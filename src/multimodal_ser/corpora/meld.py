@@ -85,9 +85,12 @@ def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
         found = files(folder, VIDEO + SOUND)
         clips: dict[str, Path] = {}
         for path in (path for path in found if _CLIP.fullmatch(path.stem)):
-            if clips.setdefault(path.stem, path) is not path:
+            other = clips.get(path.stem)
+            if other is None or fault(other):
+                clips[path.stem] = path
+            elif not fault(path):
                 raise SerError(
-                    f"meld/{split}/{path.stem} is both {clips[path.stem]} and {path}; keep one "
+                    f"meld/{split}/{path.stem} is both {other} and {path}; keep one "
                     "file of each clip in the folder"
                 )
         if clips:

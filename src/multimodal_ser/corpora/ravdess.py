@@ -47,18 +47,20 @@ def read(root: Path) -> Corpus:
         SerError: no such folder, or no speech in it.
     """
     root = require_folder(Path(root), "RAVDESS")
-    utterances: dict[str, Utterance] = {}
+    utterances: list[Utterance] = []
+    folder_of: dict[str, Path] = {}
     left_out: list[str] = []
     folders = sorted(root.glob("**/Actor_*"), key=lambda path: (len(path.parts), path))
     for path in (path for folder in folders or [root] for path in files(folder, SOUND + VIDEO)):
         reason = _reason(path)
-        if reason is None and path.stem in utterances:
+        # Unpacked twice is common; two files of one recording in one folder, `finish` refuses.
+        if reason is None and folder_of.setdefault(path.stem, path.parent) != path.parent:
             reason = f"a second copy, in {path.parent.relative_to(root)}"
         if reason:
             left_out.append(f"ravdess/{path.stem}: {reason}")
         else:
-            utterances[path.stem] = _utterance(path)
-    return finish("RAVDESS", root, list(utterances.values()), left_out)
+            utterances.append(_utterance(path))
+    return finish("RAVDESS", root, utterances, left_out)
 
 
 def _reason(path: Path) -> str | None:

@@ -9,6 +9,7 @@ such as ``anger``. Whatever was understood by another spelling is said in a note
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,7 +157,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
         id=f"{table.name}/{own_id or _id_of(str(audio), start)}",
         corpus=table.name,
         emotion=words["emotion"] or "",
-        audio=None if audio is None else str(table.path.parent / audio),
+        audio=None if audio is None else str(_file(table.path.parent, audio)),
         start=start,
         end=end,
         extra=_extra(table.meaning, row, whole=start is None and end is None, where=where),
@@ -194,8 +195,16 @@ def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool, where: str)
     return extra
 
 
+def _file(folder: Path, audio: str) -> Path:
+    """The file that a path means: as written, with other slashes, or in the other Unicode form."""
+    spellings = [audio, audio.replace("\\", "/")]
+    spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
+    found = [folder / spelt for spelt in spellings]
+    return next((path for path in found if path.is_file()), found[0])
+
+
 def _id_of(audio: str, start: float | None) -> str:
-    own_id = tidy(Path(audio).with_suffix("").as_posix().lstrip("/"))
+    own_id = tidy(Path(audio.replace("\\", "/")).with_suffix("").as_posix().lstrip("/"))
     return own_id if start is None else f"{own_id}@{start:g}"
 
 

@@ -20,6 +20,7 @@ from multimodal_ser.runs import RunConfig, is_complete
 
 log = logging.getLogger(__name__)
 
+_IN_A_CELL = ("model", "seed", "fold", "corpora", "features", "train", "protocol")
 _OPTIONS = ("encoder", "layers", "tokens", "pool", "dtype", "pooled_from")
 
 
@@ -38,15 +39,16 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
         if is_complete(aside / config.folder) and not is_complete(out / config.folder):
             (aside / config.folder).rename(out / config.folder)
     wanted = {config.folder for config in configs}
-    present = [_Content.of(asdict(config)) for config in configs]
-    present = [one for place, one in enumerate(present) if one not in present[:place]]
+    present = list({_Content.of(asdict(config)): None for config in configs})
+    cells = {_cell(asdict(config)) for config in configs}
     moved, why = [], set()
     for path in sorted(out.glob("*/config.json")):
         folder = path.parent
         if folder.name in wanted or folder.name.startswith("."):
             continue
-        mine = _Content.of(parse_json(path.read_text(encoding="utf-8")))
-        if reasons := mine.differs_from(present):
+        config = parse_json(path.read_text(encoding="utf-8"))
+        reasons = _Content.of(config).differs_from(present)
+        if reasons := reasons or ({"marks"} if _cell(config) in cells else set()):
             aside.mkdir(exist_ok=True)
             moved.append(folder.replace(aside / folder.name))
             why |= reasons
@@ -59,12 +61,18 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
     return moved
 
 
+def _cell(config: Mapping[str, Any]) -> str:
+    """What two runs of one table cannot both be: model, settings, features, fold and seed."""
+    kept = {key: config.get(key) for key in _IN_A_CELL}
+    return json.dumps([kept, (config.get("source") or {}).get("corpora")], sort_keys=True)
+
+
 @dataclass(frozen=True)
 class _Content:
-    """What data a run was made with: corpora, and (what, with which options) → its content."""
+    """What data a run was made with: corpora, and ((what, with which options), its content)."""
 
     corpora: str
-    parts: Mapping[tuple[str, str], str]
+    parts: frozenset[tuple[tuple[str, str], str]]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> _Content:
@@ -83,13 +91,15 @@ class _Content:
                     made = [described.get("weights"), described.get("content")]
                     found[f"{whose}{side} features", options] = made
         corpora = json.dumps([config.get("corpora"), source.get("corpora")])
-        return cls(corpora, {key: json.dumps(value) for key, value in found.items()})
+        return cls(corpora, frozenset((key, json.dumps(value)) for key, value in found.items()))
 
     def differs_from(self, present: Sequence[_Content]) -> set[str]:
         """What differs from the nearest one of the same corpora; empty where they go together."""
-        found = [
-            {key[0] for key in self.parts.keys() & one.parts if self.parts[key] != one.parts[key]}
-            for one in present
-            if one.corpora == self.corpora
-        ]
+        found = []
+        for one in present:
+            if one.corpora == self.corpora:
+                theirs = dict(one.parts)
+                found.append(
+                    {key[0] for key, value in self.parts if theirs.get(key, value) != value}
+                )
         return min(found, key=len, default=set())

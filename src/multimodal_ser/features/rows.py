@@ -5,7 +5,6 @@ numpy is always told not to unpickle, and pickles go through `unpickle.py`, whic
 
 from __future__ import annotations
 
-import csv
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from multimodal_ser.corpora.cells import read_cells, read_words
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality
 from multimodal_ser.features.unpickle import read_pickle
 from multimodal_ser.files import parse_json
+from multimodal_ser.spelling import tidy
 
 _ID_KEYS = ("id", "ids", "utterance_id")
 _LABEL_KEYS = ("label", "labels")
@@ -89,13 +90,13 @@ def read_ids(path: Path, id_format: str | None = None) -> list[str]:
         raise FeatureError(
             one_of("kind of ids file", path.suffix, [".txt", ".csv", ".tsv", ".json"])
         )
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
     if path.suffix == ".json":
-        return _json_ids(path, text)
+        return _json_ids(path, read_words(path)[0])
     if path.suffix == ".txt":
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    table = csv.DictReader(text.splitlines(True), delimiter="," if path.suffix == ".csv" else "\t")
-    return [format_id(path, row, id_format) for row in table]
+        return [tidy(line) for line in read_words(path)[0].split("\n") if line.strip()]
+    named = {name for _, name, _, _ in Formatter().parse(id_format or "{id}") if name}
+    table = read_cells(path, None, lambda columns: named <= {*columns})
+    return [tidy(format_id(path, row, id_format)) for _, row in table.rows]
 
 
 def format_id(path: Path, row: Mapping[str, Any], id_format: str | None) -> str:
@@ -120,7 +121,7 @@ def _json_ids(path: Path, text: str) -> list[str]:
         raise FeatureError(f"{path.name}: no JSON ({error}); a list of ids is read") from error
     if not isinstance(ids, list):
         raise FeatureError(f"{path.name}: holds a {type(ids).__name__}; a list of ids is read")
-    return [str(item) for item in ids]
+    return [tidy(str(item)) for item in ids]
 
 
 def _read_npy(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:

@@ -140,9 +140,12 @@ def _cells(runs: Sequence[Run]) -> Cells:
     for run in runs:
         cell = run.fold, run.repeat
         if cell in cells:
+            keys = run.config.keys() & cells[cell].config.keys() - {"parameters", "versions"}
+            other = [key for key in sorted(keys) if run.config[key] != cells[cell].config[key]]
             raise SerError(
-                f"{run.folder} and {cells[cell].folder} are the same model, fold and seed; "
-                "delete one of them"
+                f"{run.folder} and {cells[cell].folder} are the same model, fold and seed, made "
+                f"with other {', '.join(other) or 'files'}; run the same command again, which sets "
+                "aside what was made with other content, or delete one of them"
             )
         cells[cell] = run
     return cells
