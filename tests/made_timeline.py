@@ -45,7 +45,7 @@ class Pitch:
 
     def waves(self, waves, texts=None, *, speech=False):
         self.batches.append(len(waves))
-        return [SimpleNamespace(probabilities=self.heard(wave)) for wave in waves]
+        return [SimpleNamespace(probabilities=self.heard(wave), distance=None) for wave in waves]
 
     def heard(self, wave):
         assert wave.dtype == np.float32

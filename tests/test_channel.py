@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from made_models import made_run, made_tuned, noise
 from made_sound import written
+from made_timeline import LABELS, Pitch, syllables
 from multimodal_ser import load
 from multimodal_ser.audio import read_audio
 from multimodal_ser.cli import main
 from multimodal_ser.errors import NoSpeechError, SerError
-from multimodal_ser.predict import Channel
+from multimodal_ser.predict import Channel, Prediction
 from multimodal_ser.predict.prediction import doubted
+from multimodal_ser.predict.writing import write_table
 from multimodal_ser.speech.canonical import SILENT, WORDLESS
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.adapting import adapted_to, channel_of
+from multimodal_ser.timeline.writers import headline
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
 needs_emodb = pytest.mark.skipif(not EMODB.is_dir(), reason="EmoDB is not there")
@@ -65,6 +70,28 @@ def test_speech_among_silence_is_answered_as_it_is_alone(file):
     mixed = model.waves([SILENCE, clip, SILENCE])
     assert [item.label == "no speech" for item in mixed] == [True, False, True]
     np.testing.assert_allclose(mixed[1].probabilities, alone.probabilities, atol=1e-5)
+
+
+def test_how_far_speech_is_from_what_was_learnt_is_shown():
+    class Far(Pitch):
+        def waves(self, waves, texts=None, *, speech=False):
+            found = super().waves(waves, texts, speech=speech)
+            return [SimpleNamespace(**vars(one) | {"distance": 2.5}) for one in found]
+
+    found = analyze((syllables(5.0), 16_000), Far(), vad="none")
+    assert (found.distance, found.as_dict()["distance"]) == (2.5, 2.5)
+    assert found.as_dict()["threshold"] == Far.threshold
+    assert "distance 2.5" in headline(found)
+    shares = np.full(3, 1 / 3, "f4")
+    rows = [
+        (f"{far}.wav", Prediction(LABELS, shares, shares, 0.0, 1.0, 0.4, distance=far))
+        for far in (1.0, 2.5)
+    ]
+    table = io.StringIO()
+    write_table(rows, LABELS, table)
+    near, other = table.getvalue().splitlines()
+    assert "unlike" not in near
+    assert "unlike what the model learnt from (2.5)" in other
 
 
 def test_doubtful_speech_makes_no_class_sure():

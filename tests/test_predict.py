@@ -64,7 +64,7 @@ def test_what_a_prediction_says():
     assert json.loads(json.dumps(sure.as_dict())) == {
         "label": "joy", "confidence": 0.5, "start": 1.0, "end": 2.5, "text": "hi",
         "probabilities": {"anger": 0.2, "joy": 0.5, "neutral": 0.3},
-        "reason": None, "adapted": None, "distance": None,
+        "threshold": 0.4, "reason": None, "adapted": None, "distance": None,
     }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ class Prediction:
             "start": round(self.start, 3),
             "end": round(self.end, 3),
             "text": self.text,
+            "threshold": round(self.threshold, 6),
             "reason": self.reason,
             "adapted": self.adapted,
             "distance": None if self.distance is None else round(self.distance, 3),

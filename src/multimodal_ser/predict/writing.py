@@ -11,6 +11,7 @@ from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 
 Rows: TypeAlias = Iterable[tuple[str, Prediction]]
 _SHOWN = 3  # classes in the table
+_FAR = 2.0  # distance beyond which the table tells it
 
 
 def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
@@ -25,6 +26,8 @@ def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
         best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
         shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
         words = f"  “{item.text}”" if item.text else ""
+        if item.distance is not None and item.distance > _FAR:
+            words = f"  unlike what the model learnt from ({item.distance:.1f}){words}"
         file.write(f"{name:{wide}}  {item.label:{longest}}  {shares}{words}\n")
 
 

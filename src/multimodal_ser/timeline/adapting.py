@@ -80,7 +80,7 @@ class _Listener:
                 self.kept.append(wave.copy())
             elif (place := int(self._draw.integers(self._heard))) < MOST:
                 self.kept[place] = wave.copy()
-        return [SimpleNamespace(probabilities=np.ones(1)) for _ in waves]
+        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
 
 
 def _first(source: Recording) -> Samples | None:

@@ -7,6 +7,7 @@ probabilities differ by what the network's batches do to the last bits (below 1e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import TypeAlias
 
 import numpy as np
@@ -73,6 +74,7 @@ class Stream:
         self._track: list[Point] = []
         self._speech: list[tuple[float, float]] = []
         self._spoken: list[Word] = []
+        self._distances: list[float] = []
         self._ended = 0  # the place where the last stretch of speech ended
         self._finished = False
 
@@ -112,6 +114,8 @@ class Stream:
             model=self._model.name,
             words=tuple(self._spoken),
             adapted=None if self._model.channel is None else self._model.channel.count,
+            threshold=self._model.threshold,
+            distance=fmean(self._distances) if self._distances else None,
             doubt=doubted(self._spoken, getattr(self._words, "multilingual", True)),
         )
 
@@ -153,6 +157,8 @@ class Stream:
             )
             for (stretch, _), prediction in zip(part, said, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)
+                if prediction.distance is not None:
+                    self._distances.append(prediction.distance)
                 found.append(stretch.estimate(self._model.labels, row))
         return found
 

@@ -122,6 +122,9 @@ class Timeline:
         words: with their times, where words were recognised.
         adapted: from how many pieces or recordings the channel is known that was taken out; None
             where none was.
+        threshold: the confidence below which a segment is ``uncertain``.
+        distance: how far the speech is from what the model learnt from, as a `Prediction`'s, in the
+            mean; None where the model does not tell.
         doubt: why the words are not to be trusted; None where nothing speaks against them.
     """
 
@@ -134,6 +137,8 @@ class Timeline:
     model: str
     words: tuple[Word, ...] = ()
     adapted: int | None = None
+    threshold: float = 0.0
+    distance: float | None = None
     doubt: str | None = None
 
     @property
@@ -154,6 +159,8 @@ class Timeline:
             "track": [point.as_dict() for point in self.track],
             "words": [word.as_dict() for word in self.words],
             "adapted": self.adapted,
+            "threshold": self.threshold,
+            "distance": None if self.distance is None else round(self.distance, 3),
             "language": self.language,
             "doubt": self.doubt,
         }

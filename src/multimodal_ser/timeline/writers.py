@@ -199,7 +199,10 @@ def headline(timeline: Timeline) -> str:
     said = shares(timeline.overall, 3) if timeline.overall else "no speech found"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
-    return f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {said}{adapted}{language}"
+    far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
+    return (
+        f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {said}{far}{adapted}{language}"
+    )
 
 
 def shares(probabilities: dict[str, float], count: int) -> str:
