@@ -44,6 +44,7 @@ bench: $(STAMP)
 	$(BIN)/ser manifest emodb --root $(EMODB) --out bench/emodb.jsonl
 	$(BIN)/python benchmarks/training.py one --batch-size 32
 	$(BIN)/python benchmarks/training.py list --batch-size 32
+	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/extraction.py --manifest bench/emodb.jsonl --rows 1000000
 	$(BIN)/python benchmarks/emotion2vec.py --audio $(EMODB)/wav
 	$(BIN)/python benchmarks/latency.py --audio $(firstword $(wildcard $(EMODB)/wav/*))

@@ -29,8 +29,9 @@ def experiment(tmp_path):
     return write_experiment(
         tmp_path / "made",
         models,
+        folds=8,
         marks=[MARK],
-        split={"name": "loso-speaker", "hash": "5eed", "folds": 4, "leaks": [LEAK]},
+        split={"name": "loso-speaker", "hash": "5eed", "folds": 8, "leaks": [LEAK]},
     )
 
 
@@ -56,8 +57,8 @@ def test_scores_are_over_all_folds_together_then_over_seeds(experiment):
     assert row.scores["UA"].sd == pytest.approx(np.std(expected, ddof=1))
     assert row.seeds == (0, 1, 2)
     assert row.parameters == 12345
-    assert row.confusion.sum() == pytest.approx(summary.utterances) == 72
-    assert (summary.clusters, summary.by, len(summary.folds)) == (4, "speaker", 4)
+    assert row.confusion.sum() == pytest.approx(summary.utterances) == 144
+    assert (summary.clusters, summary.by, len(summary.folds)) == (8, "speaker", 8)
     assert [r.scores["UA"].mean for r in summary.rows] == sorted(
         (r.scores["UA"].mean for r in summary.rows), reverse=True
     )
@@ -70,7 +71,7 @@ def test_intervals_and_comparisons_are_those_of_statistics(experiment):
         planes = []
         for seed in range(seeds):
             truth, said, who = predictions(experiment, model, seed)
-            planes.append(metrics.grouped_confusion(truth, said, who, classes=3, groups_total=4))
+            planes.append(metrics.grouped_confusion(truth, said, who, classes=3, groups_total=8))
         sums[model] = np.stack(planes, axis=1)
     row = summary.best
     interval = statistics.clustered_interval(sums["cross_attention"], metrics.ua)

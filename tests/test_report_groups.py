@@ -80,10 +80,13 @@ def test_a_group_s_score_is_that_of_its_rows(experiment, manifest):
 def test_too_few_speakers_are_said_and_have_no_interval(experiment, manifest):
     summary = summarise(experiment, manifests=[manifest])
     old = next(one for one in summary.groups if one.name == "60 and over")
-    assert old.note == "2 speakers: too few for an interval (at least 10)"
+    assert old.note == "cannot be known from 2 speakers (at least 3)"
     assert (old.difference, old.p, old.scores["UA"].low) == (None, None, None)
     for text in (text_table(summary), latex_table(summary), groups_csv(summary)):
-        assert "too few for an interval" in text
+        assert "cannot be known from 2 speakers" in text
+    young = next(one for one in summary.groups if one.name == "under 30")
+    assert young.note == "cannot be known from 2 other speakers (at least 3)"
+    assert young.scores["UA"].low is not None
 
 
 def test_groups_stand_in_page_and_csv(experiment, manifest, tmp_path):

@@ -29,7 +29,7 @@ METHODS = {"none": 1.0, "standardize": 1.8, "dann": 2.8, "mmd": 0.9}
 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory):
-    return write_adaptation(tmp_path_factory.mktemp("adapted"), METHODS)
+    return write_adaptation(tmp_path_factory.mktemp("adapted"), METHODS, seeds=3, folds=12)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 @pytest.fixture
 def runs(tmp_path):
     write_experiment(tmp_path / "runs" / "first", {"audio": (2.0, 2), "linear": (1.0, 1)})
-    write_adaptation(tmp_path / "runs" / "second", {"none": 1.0, "dann": 2.0}, folds=3)
+    write_adaptation(tmp_path / "runs" / "second", {"none": 1.0, "dann": 3.0}, seeds=3, folds=8)
     (tmp_path / "runs" / "second" / "experiment.json").write_text(
         json.dumps({"protocol": "adaptation", "command": "ser experiment adaptation …"})
     )

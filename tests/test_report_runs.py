@@ -102,17 +102,23 @@ def test_one_speaker_gives_scores_without_interval(tmp_path):
     write_run(tmp_path, "linear", 0, 0)
     summary = summarise(tmp_path)
     assert summary.best.scores["UA"].low is None
-    assert any("interval cannot be estimated" in line for line in summary.cautions)
-    assert "cannot be estimated from one speaker" in text_table(summary)
+    assert any("neither intervals nor p values can be known" in line for line in summary.cautions)
+    assert "whether that is chance cannot be known: one speaker only" in text_table(summary)
+    assert "[cannot be known]" in text_table(summary)
     assert report(tmp_path).exists()
 
 
-def test_unknown_speakers_are_said(tmp_path):
-    write_experiment(tmp_path, {"linear": (1.0, 1)}, speaker=False)
+def test_unknown_speakers_are_said_and_allow_no_claim(tmp_path):
+    write_experiment(
+        tmp_path, {"svm": (6.0, 1), "linear": (0.1, 1), "audio": (6.0, 3)}, speaker=False
+    )
     summary = summarise(tmp_path)
     assert (summary.by, summary.clusters) == ("utterance", 72)
-    assert "clustered by utterance: no speakers known" in text_table(summary)
-    assert "95 % interval over utterances" in text_table(summary)
+    text = text_table(summary)
+    assert "clustered by utterance: no speakers known" in text
+    assert "95 % interval over utterances" in text
+    assert "whether that is chance cannot be known: the speakers are not known" in text
+    assert "beats" not in text
 
 
 def test_validation_rows_can_be_scored_instead(tmp_path):

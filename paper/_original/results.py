@@ -1,7 +1,8 @@
 """run folders → the original's results JSON: its keys, and beside them what makes them believable.
 
 All scores are in percent. ``mean`` and ``std`` are over runs (seeds, and draws of the few);
-``interval_95`` is over the tested speakers: they answer different questions.
+``interval_95`` of a score is over the tested speakers, that of a difference over speakers and
+seeds: they answer different questions. Where one cannot be known, words say so.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from multimodal_ser.files import written_aside
 from multimodal_ser.report import Row, Score, Summary, summarise
+from multimodal_ser.report.words import UNKNOWN
 
 SCORES = ("UA", "WA", "WF1", "macro-F1")
 SELECTION = {
@@ -88,7 +90,7 @@ def _systems(summaries: Mapping[str, Summary], renamed: Mapping[str, str]) -> di
 
 
 def _score(score: Score) -> dict[str, Any]:
-    ends = None if score.low is None else [_percent(score.low), _percent(score.high)]
+    ends = [_percent(score.low), _percent(score.high)] if score.low is not None else UNKNOWN
     return {"mean": _percent(score.mean), "std": _percent(score.sd), "interval_95": ends}
 
 
@@ -118,14 +120,18 @@ def _by_corpus(summary: Summary) -> dict[str, Any]:
 
 
 def _comparison(versus: Any) -> dict[str, Any]:
-    ends = None if versus.low is None else [_percent(versus.low), _percent(versus.high)]
+    if versus.unknown:
+        ends, p, exact = (f"{UNKNOWN}: {versus.unknown}",) * 3
+    else:
+        ends = [_percent(versus.low), _percent(versus.high)]
+        p, exact = versus.p, versus.mcnemar
     return {
         "system": versus.name,
         "against": versus.against,
         "UA_difference": _percent(versus.difference),
         "interval_95": ends,
-        "p_holm": versus.p,
-        "mcnemar_p_holm": versus.mcnemar,
+        "p_holm": p,
+        "mcnemar_p_holm": exact,
         "better_by_more_than_chance": versus.wins,
     }
 
@@ -139,7 +145,9 @@ def _protocol(summaries: Mapping[str, Summary], shown: Summary, folder: Path) ->
         "split": shown.split,
         "split_hash": shown.split_hash,
         "scored": {name: f"{s.utterances} utterances" for name, s in summaries.items()},
-        "interval": f"bootstrap over the {shown.by}s of the scored rows: {shown.clusters}",
+        "interval": f"over the {shown.by}s of the scored rows: {shown.clusters}, as good as "
+        f"{shown.effective:.1f} equal ones",
+        "statistics": list(shown.method),
         "selection": SELECTION.get(shown.protocol, "rows that are not scored pick the epoch"),
         "runs": folder.as_posix(),
     }

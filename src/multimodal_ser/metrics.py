@@ -1,8 +1,8 @@
 """predictions → scores: pure functions on arrays, with the classes' number always given.
 
 Everything that a confusion matrix determines is computed from one, over any leading batch axes
-``[..., C, C]``, so that a bootstrap scores thousands of resamples in one call. Rows are the
-truth, columns the prediction, both in the order of the class set.
+``[..., C, C]``, so that the scores without each speaker are one call. Rows are the truth, columns
+the prediction, both in the order of the class set.
 
 UA: unweighted average recall. WA: accuracy (recall weighted by support). WF1: F1 weighted by
 support. macro-F1: plain mean of the classes' F1.

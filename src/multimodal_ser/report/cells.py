@@ -25,7 +25,7 @@ def group_cells(group: Group) -> list[str]:
         group.system,
         f"{group.utterances:,}",
         f"{group.clusters:,}",
-        *(f"{words.spread(one)} {words.bounds(one.low, one.high)}".strip() for one in scores),
+        *(f"{words.spread(one)} {words.interval(one)}".strip() for one in scores),
         words.group_line(group),
     ]
 
@@ -41,7 +41,7 @@ def published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
     for row in table.rows:
         own = beside(row, table, summary)
         score = own.scores["UA"] if own else None
-        ours = f"{words.spread(score)} {words.bounds(score.low, score.high)}" if score else "–"
+        ours = f"{words.spread(score)} {words.interval(score)}" if score else "–"
         values = [row.scores.get(name) for name in ("UA", "WA", "WF1")]
         shown = ["–" if value is None else f"{100 * value:.2f}" for value in values]
         lines.append([row.name, *shown, own.name if own else "–", ours.strip()])

@@ -9,12 +9,13 @@ import numpy as np
 
 from multimodal_ser import metrics
 from multimodal_ser.errors import SerError
-from multimodal_ser.report.align import Aligned, Sample, System, align
+from multimodal_ser.report.align import Sample, System, align
+from multimodal_ser.report.cautions import cautions, effective_clusters, method
 from multimodal_ser.report.groups import group_scores
 from multimodal_ser.report.naming import flatten
 from multimodal_ser.report.read import Run, read_command, read_runs, read_set_aside
-from multimodal_ser.report.scores import Floats, counts, score, scores_of
-from multimodal_ser.report.summary import FEW_SPEAKERS, Note, Row, Summary
+from multimodal_ser.report.scores import Floats, counts, recalls_of, score, score_of
+from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import compare_rows
 
 
@@ -22,7 +23,7 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
     """Reads an experiment's runs and works out every number of its report.
 
     For one model and seed (and draw of the few) the rows of all folds are scored as one sample;
-    mean and standard deviation are over seeds and draws; intervals draw speakers. An ablation's
+    mean and standard deviation are over seeds and draws, intervals over speakers. An ablation's
     summary of the test rows holds that of the validation rows too.
 
     Args:
@@ -41,6 +42,7 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
     rows.sort(key=lambda row: (_share_order(row), -row.scores["UA"].mean))
     config, protocol = runs[0].config, _protocol(runs)
     ablation = protocol == "ablation" and part == "test"
+    effective = effective_clusters(next(iter(sums.values())))
     return Summary(
         name=experiment.resolve().name,
         protocol=protocol,
@@ -55,13 +57,15 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         folds=aligned.folds,
         utterances=len({name for _, name in aligned.sample.keys}),
         clusters=aligned.sample.clusters,
+        effective=effective,
         by=aligned.sample.by,
+        method=method(aligned.sample.by),
         rows=tuple(rows),
         versus=compare_rows(protocol, rows, aligned.systems, sums, aligned.sample),
         groups=group_scores(aligned.systems, aligned.sample, manifests),
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
-        cautions=(*_cautions(aligned, rows, part), *read_set_aside(experiment)),
+        cautions=(*cautions(aligned, rows, part, effective), *read_set_aside(experiment)),
         settings=_shared([row.settings for row in rows]),
         versions=_versions(runs),
         validation=summarise(experiment, "validation") if ablation else None,
@@ -97,7 +101,7 @@ def _row(
     sample: Sample,
     notes: Sequence[tuple[Note, frozenset[str]]],
 ) -> Row:
-    scores = {name: scores_of(sums, metric)[0] for name, metric in metrics.METRICS.items()}
+    scores = {name: score_of(sums, metric) for name, metric in metrics.METRICS.items()}
     errors = [metrics.ece(of_seed, sample.truth) for of_seed in system.probabilities]
     scores["ECE"] = score(errors)
     parameters = [run.config.get("parameters") for run in system.runs]
@@ -112,7 +116,7 @@ def _row(
         seeds=tuple(sorted({seed for seed, _ in system.repeats})),
         draws=tuple(sorted({draw for _, draw in system.repeats})),
         scores=scores,
-        recalls=scores_of(sums, metrics.recalls),
+        recalls=recalls_of(sums),
         confusion=sums.sum(0).mean(0),
         reliability=metrics.reliability(
             system.probabilities.reshape(-1, classes), np.tile(sample.truth, repeats)
@@ -159,31 +163,6 @@ def letter(place: int) -> str:
     """
     head = letter(place // 26 - 1) if place >= 26 else ""
     return head + chr(ord("a") + place % 26)
-
-
-def _cautions(aligned: Aligned, rows: Sequence[Row], part: str) -> list[str]:
-    sample, lines = aligned.sample, []
-    if part == "validation":
-        lines.append("validation rows picked each network's epoch: their scores flatter it")
-    if sample.clusters < 2:
-        lines.append(f"one {sample.by} only: an interval cannot be estimated")
-    if sample.by == "utterance":
-        lines.append(
-            "intervals are clustered by utterance: no speakers known, so they are too narrow"
-        )
-    elif 2 <= sample.clusters < FEW_SPEAKERS:
-        lines.append(
-            f"with only {sample.clusters} speakers, intervals made this way tend to be too narrow"
-        )
-    present = {int(name) for name in np.unique(sample.truth)}
-    classes = aligned.systems[0].runs[0].classes
-    if absent := [name for place, name in enumerate(classes) if place not in present]:
-        lines.append(f"no utterance of {', '.join(absent)}: UA averages the other classes")
-    if not any(row.model == "linear" for row in rows):
-        lines.append(
-            "the linear probe is missing: run the same command with linear into the same folder"
-        )
-    return lines
 
 
 def _shared(settings: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -88,7 +88,7 @@ def adaptation(summary: Summary) -> Figure:
         if score.low is not None and score.high is not None:
             ends = [100 * score.low, 100 * score.high]
             ax.plot(ends, [place, place], color=INK, linewidth=1.4)
-        text = f"{words.percent(score.mean)}  {words.bounds(score.low, score.high)}"
+        text = f"{words.percent(score.mean)}  {words.interval(score)}"
         write(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
     for row in (row for row in rows if _is_bar(row)):
         mean = 100 * row.scores["UA"].mean

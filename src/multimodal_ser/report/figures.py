@@ -62,6 +62,8 @@ def title(summary: Summary, name: str = "confusion") -> str:
     if summary.source:
         where = f"{' + '.join(summary.source)} → {where}"
     lines = [" · ".join([*best, where, summary.split])]
+    if name in ("learning_curve", "adaptation"):
+        lines.append(words.whiskers(summary))
     lines += [line for note in summary.notes if note.leak for line in wrap(words.noted(note), 60)]
     return "\n".join(lines)
 
@@ -120,7 +122,7 @@ def _rows(ax: Axes, names: Sequence[str], scores: Sequence[Score]) -> None:
     ax.grid(axis="x", color=LINE, linewidth=0.6)
     ax.spines[["left", "bottom"]].set_visible(False)
     for place, score in enumerate(scores):
-        text = f"{words.percent(score.mean)}  {words.bounds(score.low, score.high)}"
+        text = f"{words.percent(score.mean)}  {words.interval(score)}"
         write(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
 
 

@@ -1,6 +1,6 @@
 """manifests + systems → scores of groups of speakers (sex, age), and of corpora tested together.
 
-A group's interval draws its own speakers. Its difference from all others is not paired, for no
+A group's interval is over its own speakers. Its difference from all others is not paired, for no
 speaker stands on both sides.
 """
 
@@ -17,10 +17,9 @@ from multimodal_ser import metrics, statistics
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Sample, System
-from multimodal_ser.report.scores import counts, score, scores_of
-from multimodal_ser.report.summary import RESAMPLES, Group, Score
+from multimodal_ser.report.scores import counts, score_of
+from multimodal_ser.report.summary import Group, Score
 
-MIN_SPEAKERS = 10  # with fewer, 95 % intervals over speakers cover less than 91 %
 AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
 UNKNOWN = "unknown"
 
@@ -94,9 +93,7 @@ def _people(
 
 
 def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]) -> list[Group]:
-    order = sorted(
-        set(names), key=lambda name: (name == UNKNOWN, not name.startswith("under"), name)
-    )
+    order = sorted(set(names), key=_place)
     found = []
     for name in order:
         inside, outside = (counts(system, sample, rows) for rows in (names == name, names != name))
@@ -123,15 +120,13 @@ def _group(
     outside: NDArray[np.float64],
     what: str,
 ) -> Group:
-    least = 2 if by == "corpus" else MIN_SPEAKERS
-    note, difference, p = _too_few(inside, what, least), None, None
-    if not note and by != "corpus" and name != UNKNOWN and not _too_few(outside, what, least):
-        made = statistics.compare_apart(inside, outside, metrics.ua, resamples=RESAMPLES)
+    note = "" if by == "corpus" or name == UNKNOWN else _unknown(inside, outside, what)
+    difference, p = None, None
+    if not (note or by == "corpus" or name == UNKNOWN):
+        made = statistics.compare_apart(inside, outside, metrics.ua)
         difference = Score((made.difference,), made.difference, None, made.low, made.high)
         p = made.p
-    scores = {key: scores_of(inside, metric)[0] for key, metric in metrics.METRICS.items()}
-    if note:
-        scores = {key: score(one.values) for key, one in scores.items()}
+    scores = {key: score_of(inside, metric) for key, metric in metrics.METRICS.items()}
     return Group(
         by=by,
         name=name,
@@ -145,8 +140,12 @@ def _group(
     )
 
 
-def _too_few(sums: NDArray[np.float64], what: str, least: int) -> str:
-    if len(sums) >= least:
-        return ""
-    number = f"{len(sums)} {what}{'' if len(sums) == 1 else 's'}"
-    return f"{number}: too few for an interval (at least {least})"
+def _unknown(inside: NDArray[np.float64], outside: NDArray[np.float64], what: str) -> str:
+    """Why it cannot be known whether a group differs from the others; empty where it can."""
+    if what == "utterance":
+        return "cannot be known: the speakers are not known"
+    for sums, kind in ((inside, "speaker"), (outside, "other speaker")):
+        if len(sums) < statistics.LEAST_CLUSTERS:
+            number = f"{len(sums)} {kind}{'' if len(sums) == 1 else 's'}"
+            return f"cannot be known from {number} (at least {statistics.LEAST_CLUSTERS})"
+    return ""

@@ -77,11 +77,8 @@ def _rows(row: Row, summary: Summary) -> list[list[str]]:
         values[0] = rf"\textbf{{{values[0]}}}"
     marks = rf"\tnote{{{','.join(row.notes)}}}" if row.notes else ""
     first, *rest = (latex(cell) for cell in lead(row))
-    lines = [[first + marks, *rest, *values]]
-    if scores[0].low is not None:
-        bounds = [latex(words.bounds(score.low, score.high)) for score in scores]
-        lines.append(["", "", "", *bounds, ""])
-    return lines
+    intervals = [latex(words.interval(score)) for score in scores]
+    return [[first + marks, *rest, *values], ["", "", "", *intervals, ""]]
 
 
 _LATEX = {

@@ -42,7 +42,7 @@ def _row(row: Row, summary: Summary) -> list[str]:
         mean = words.spread(score)
         strong = row is summary.best and name == SCORES[0]
         cells.append(f"**{mean}**" if strong else mean)
-        cells[-1] = f"{cells[-1]} {words.bounds(score.low, score.high)}".strip()
+        cells[-1] = f"{cells[-1]} {words.interval(score)}".strip()
     return [first + marks, *rest, *cells, words.spread(row.scores["ECE"])]
 
 

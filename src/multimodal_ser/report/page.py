@@ -93,7 +93,7 @@ def _told(rows: Sequence[Row]) -> str:
 
 def _listed(names: Sequence[str], scores: Sequence[Score]) -> str:
     return "; ".join(
-        f"{name} {words.percent(score.mean)} {words.bounds(score.low, score.high)}".strip()
+        f"{name} {words.percent(score.mean)} {words.interval(score)}".strip()
         for name, score in zip(names, scores, strict=True)
     )
 

@@ -52,7 +52,7 @@ def from_record(record: Mapping[str, Any]) -> Summary:
 
 
 def _summary(record: Mapping[str, Any]) -> Summary:
-    lists = ("source", "classes", "corpora", "folds", "missing", "cautions")
+    lists = ("source", "classes", "corpora", "folds", "method", "missing", "cautions")
     given = {**record, **{name: tuple(record[name]) for name in lists}}
     given["rows"] = tuple(_row(one) for one in record["rows"])
     given["versus"] = tuple(Versus(**one) for one in record["versus"])

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multimodal_ser import metrics, statistics
 from multimodal_ser.report.align import Sample, System
-from multimodal_ser.report.summary import RESAMPLES, Score
+from multimodal_ser.report.summary import Score
 
 Floats = NDArray[np.float64]
 
@@ -35,15 +35,22 @@ def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None
     return np.stack(per_repeat, axis=1).astype(np.float64)
 
 
-def scores_of(sums: Floats, metric: statistics.Metric) -> tuple[Score, ...]:
-    """Scores a metric that gives one number, or one per class, with intervals."""
-    per_repeat = np.asarray(metric(sums.sum(0)))
-    per_repeat = per_repeat.reshape(len(per_repeat), -1)
-    if len(sums) < 2:
-        return tuple(score(values) for values in per_repeat.T)
-    drawn = statistics.bootstrap(sums, metric, resamples=RESAMPLES)
-    low, high = statistics.percentile_interval(drawn.reshape(len(drawn), -1))
-    return tuple(score(*column) for column in zip(per_repeat.T, low, high, strict=True))
+def score_of(sums: Floats, metric: statistics.Metric) -> Score:
+    """Scores counts [S, K, C, C], with the interval over the S clusters where there is one."""
+    per_repeat = metric(sums.sum(0))
+    if len(sums) < statistics.LEAST_CLUSTERS:
+        return score(per_repeat)
+    interval = statistics.clustered_interval(sums, metric)
+    return score(per_repeat, interval.low, interval.high)
+
+
+def recalls_of(sums: Floats) -> tuple[Score, ...]:
+    """Each class's recall, with its interval."""
+
+    def of_class(place: int) -> Score:
+        return score_of(sums, lambda counts: metrics.recalls(counts)[..., place])
+
+    return tuple(of_class(place) for place in range(sums.shape[-1]))
 
 
 def score(values: ArrayLike, low: float | None = None, high: float | None = None) -> Score:

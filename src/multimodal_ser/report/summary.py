@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from multimodal_ser.metrics import Reliability
 from multimodal_ser.report.naming import BASELINES, Share
 
-RESAMPLES = 2000  # of every bootstrap in a report
-FEW_SPEAKERS = 20  # below this, simulated 95 % intervals of this kind cover 91 % (10) or less
-
 
 @dataclass(frozen=True)
 class Score:
@@ -23,7 +20,7 @@ class Score:
         values: one per seed and draw.
         mean: over seeds and draws; NaN where the score is not defined.
         sd: over seeds and draws (n - 1 in the denominator); None for one.
-        low: lower end of the 95 % interval; None where none can be estimated.
+        low: lower end of the 95 % interval; None where it cannot be known.
         high: upper end.
     """
 
@@ -46,7 +43,7 @@ class Row:
         parameters: trained parameters, the most where folds differ; None where unknown.
         seeds: the seeds behind it.
         draws: the draws of the few behind it; (0,) where nothing was drawn.
-        scores: UA, WA, WF1, macro-F1 and ECE (ECE without an interval: resampling inflates it).
+        scores: UA, WA, WF1, macro-F1 and ECE (ECE, no function of counts, without interval).
         recalls: one per class.
         confusion: mean counts over seeds, truth × prediction, [C, C].
         reliability: all seeds together.
@@ -88,10 +85,11 @@ class Versus:
         against: the other.
         role: what the other is, such as ``the best baseline``; empty where its name says it.
         difference: UA of the system minus UA of the other.
-        low: lower end of the 95 % interval; None where none can be estimated.
+        low: lower end of the 95 % interval over speakers and seeds; None where it cannot be known.
         high: upper end.
-        p: of the clustered bootstrap, corrected.
+        p: of the test over speakers and seeds, corrected.
         mcnemar: McNemar's p value for the answers averaged over seeds, corrected.
+        unknown: why it cannot be known whether the difference is chance; empty where it can.
     """
 
     family: str
@@ -103,11 +101,17 @@ class Versus:
     high: float | None
     p: float | None
     mcnemar: float | None
+    unknown: str = ""
 
     @property
     def wins(self) -> bool:
-        """Whether the model is better by more than chance."""
+        """Whether the system is better by more than chance."""
         return self.low is not None and self.low > 0 and self.p is not None and self.p < 0.05
+
+    @property
+    def loses(self) -> bool:
+        """Whether the system is worse by more than chance."""
+        return self.high is not None and self.high < 0 and self.p is not None and self.p < 0.05
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,10 @@ class Summary:
         split_hash: and hash.
         folds: folds that the table covers.
         utterances: distinct test utterances.
-        clusters: what was drawn in the bootstrap, how many.
+        clusters: how many there are of what intervals are over.
+        effective: how many clusters of equal weight in UA would say as much.
         by: what a cluster is, ``speaker`` or ``utterance``.
+        method: sentences on how intervals and p values were made.
         rows: one per system, the best UA first; where shares of labels were varied, those that
             were given the same side by side.
         versus: the comparisons that fit the protocol.
@@ -181,7 +187,9 @@ class Summary:
     folds: tuple[str, ...]
     utterances: int
     clusters: int
+    effective: float
     by: str
+    method: tuple[str, ...]
     rows: tuple[Row, ...]
     versus: tuple[Versus, ...]
     groups: tuple[Group, ...]

@@ -49,8 +49,7 @@ def _cells(summary: Summary) -> list[list[str]]:
         marks = f" ({', '.join(row.notes)})" if row.notes else ""
         ece = words.spread(row.scores["ECE"])
         cells.append([first + marks, *rest, *map(words.spread, scores), ece])
-        if scores[0].low is not None:
-            cells.append(["", "", "", *(words.bounds(s.low, s.high) for s in scores), ""])
+        cells.append(["", "", "", *map(words.interval, scores), ""])
     return cells
 
 
@@ -110,6 +109,7 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
         "folds": str(len(summary.folds)),
         "utterances": str(summary.utterances),
         "clusters": str(summary.clusters),
+        "effective_clusters": f"{summary.effective:.2f}",
         "clustered_by": summary.by,
     }
     for name in (*SCORES, "ECE"):
@@ -125,16 +125,20 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
 
 
 def _csv_versus(versus: Versus, summary: Summary) -> dict[str, str]:
+    numbers = {
+        "UA_difference_low": versus.low,
+        "UA_difference_high": versus.high,
+        "p_holm": versus.p,
+        "p_mcnemar_holm": versus.mcnemar,
+    }
     return {
         "part": summary.part,
         "family": versus.family,
         "model": versus.name,
         "against": versus.against,
         "UA_difference": _share(versus.difference),
-        "UA_difference_low": _share(versus.low),
-        "UA_difference_high": _share(versus.high),
-        "p_holm": _share(versus.p),
-        "p_mcnemar_holm": _share(versus.mcnemar),
+        **{key: words.UNKNOWN if versus.unknown else _share(one) for key, one in numbers.items()},
+        "why_unknown": versus.unknown,
     }
 
 
@@ -170,8 +174,13 @@ def _csv_published(table: PublishedTable, summary: Summary) -> list[dict[str, st
 def _csv_score(name: str, score: Score) -> dict[str, str]:
     cells = {name: _share(score.mean), f"{name}_sd": _share(score.sd)}
     if name != "ECE":
-        cells |= {f"{name}_low": _share(score.low), f"{name}_high": _share(score.high)}
+        cells |= {f"{name}_low": _end(score, score.low), f"{name}_high": _end(score, score.high)}
     return cells
+
+
+def _end(score: Score, end: float | None) -> str:
+    """An end of an interval, or that it cannot be known."""
+    return words.UNKNOWN if end is None and not math.isnan(score.mean) else _share(end)
 
 
 def _share(value: float | None) -> str:

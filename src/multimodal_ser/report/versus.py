@@ -1,19 +1,22 @@
 """Rows → comparisons: who has to be measured against whom in each kind of experiment.
 
-All are paired over the same utterances; p values are corrected (Holm) within a family.
+All are paired over the same utterances; p values are corrected (Holm) within a family. Where
+nothing can be said (too few speakers, a network of one seed), that is said in words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from multimodal_ser import metrics, statistics
 from multimodal_ser.report.align import Sample, System
+from multimodal_ser.report.cautions import effective_clusters, too_few
 from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION, PARTS
-from multimodal_ser.report.summary import RESAMPLES, Row, Versus
+from multimodal_ser.report.summary import Row, Versus
 
 BEST = "each network against the best baseline"
 
@@ -110,37 +113,63 @@ def compare_rows(
         sample: what they were tested on.
     """
     pairs = PAIRS.get(protocol, _models)(rows)
-    right = {system.name: _right(system, sample) for system in systems}
+    named = {system.name: system for system in systems}
     found: list[Versus] = []
     for family in dict.fromkeys(pair.family for pair in pairs):
-        found += _family([pair for pair in pairs if pair.family == family], sums, right)
+        found += _family([pair for pair in pairs if pair.family == family], named, sums, sample)
     return tuple(found)
+
+
+def _family(
+    pairs: Sequence[Pair],
+    systems: Mapping[str, System],
+    sums: Mapping[str, np.ndarray],
+    sample: Sample,
+) -> list[Versus]:
+    made: dict[Pair, Versus] = {}
+    for pair in pairs:
+        one, other = systems[pair.name], systems[pair.against]
+        counts = sums[one.name], sums[other.name]
+        if unknown := _unknown(one, other, sample, effective_clusters(counts[0])):
+            gap = _ua(counts[0]) - _ua(counts[1])
+            made[pair] = Versus(*pair, gap, None, None, None, None, unknown)
+            continue
+        draws = [draw for _, draw in one.repeats], [draw for _, draw in other.repeats]
+        found = statistics.compare(
+            *counts, metrics.ua, draws=draws if set(draws[0]) == set(draws[1]) else None
+        )
+        exact = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
+        made[pair] = Versus(*pair, found.difference, found.low, found.high, found.p, exact)
+    return _corrected([made[pair] for pair in pairs])
+
+
+def _unknown(one: System, other: System, sample: Sample, effective: float) -> str:
+    """Why it cannot be known whether a difference is chance; empty where it can."""
+    if sample.by != "speaker":
+        return "the speakers are not known, and utterances of one speaker are alike"
+    if few := too_few(sample.clusters, effective):
+        return few
+    for system in (one, other):
+        if len(system.repeats) < 2 and system.model not in BASELINES:
+            return f"{system.name} was trained with one seed; train with --seeds 3 or more"
+    return ""
+
+
+def _corrected(family: Sequence[Versus]) -> list[Versus]:
+    """Holm over the comparisons that could be made."""
+    known = [place for place, one in enumerate(family) if one.p is not None]
+    found = list(family)
+    p = statistics.holm([family[place].p or 0.0 for place in known])
+    exact = statistics.holm([family[place].mcnemar or 0.0 for place in known])
+    for place, *both in zip(known, p, exact, strict=True):
+        found[place] = replace(found[place], p=both[0], mcnemar=both[1])
+    return found
 
 
 def _right(system: System, sample: Sample) -> np.ndarray:
     """Whether the answer averaged over seeds and draws is right, [N]."""
     right: np.ndarray = system.probabilities.mean(0).argmax(-1) == sample.truth
     return right
-
-
-def _family(
-    pairs: Sequence[Pair], sums: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]
-) -> list[Versus]:
-    if any(len(sums[pair.name]) < 2 for pair in pairs):
-        gaps = [_ua(sums[pair.name]) - _ua(sums[pair.against]) for pair in pairs]
-        return [Versus(*p, gap, None, None, None, None) for p, gap in zip(pairs, gaps, strict=True)]
-    made = [
-        statistics.compare(sums[one.name], sums[one.against], metrics.ua, resamples=RESAMPLES)
-        for one in pairs
-    ]
-    corrected = statistics.holm([one.p for one in made])
-    exact = statistics.holm(
-        [statistics.mcnemar(right[one.name], right[one.against]).p for one in pairs]
-    )
-    return [
-        Versus(*pair, one.difference, one.low, one.high, p, other)
-        for pair, one, p, other in zip(pairs, made, corrected, exact, strict=True)
-    ]
 
 
 def _ua(sums: np.ndarray) -> float:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from multimodal_ser.report.published import MARK, PublishedTable
 from multimodal_ser.report.summary import (
-    FEW_SPEAKERS,
-    RESAMPLES,
     Group,
     Note,
     Row,
@@ -17,6 +15,7 @@ from multimodal_ser.report.summary import (
     Versus,
 )
 
+UNKNOWN = "cannot be known"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -51,6 +50,17 @@ def bounds(low: float | None, high: float | None, signed: bool = False) -> str:
     if low is None or high is None:
         return ""
     return f"[{percent(low, signed)}, {percent(high, signed)}]"
+
+
+def interval(score: Score) -> str:
+    """Writes a score's interval, or that there is none; empty where there is no score.
+
+    >>> interval(Score((0.9,), 0.9, None, 0.87, 0.951)), interval(Score((0.9,), 0.9, None))
+    ('[87.0, 95.1]', '[cannot be known]')
+    """
+    if math.isnan(score.mean):
+        return ""
+    return bounds(score.low, score.high) or f"[{UNKNOWN}]"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -101,23 +111,23 @@ def verdict(versus: Versus, comparisons: int) -> str:
     """Says in one sentence whether a system beats another."""
     other = versus.role + versus.against
     points = f"{percent(abs(versus.difference))} UA points"
-    interval = bounds(versus.low, versus.high, signed=True)
-    if versus.low is None or versus.high is None or versus.p is None:
+    if versus.p is None:
         side = "above" if versus.difference > 0 else "below"
         return (
-            f"{versus.name} is {points} {side} {other}; whether that "
-            "is chance cannot be estimated from one speaker."
+            f"{versus.name} is {points} {side} {other}; whether that is chance {UNKNOWN}: "
+            f"{versus.unknown}."
         )
+    ends = bounds(versus.low, versus.high, signed=True)
     proof = p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
     if versus.mcnemar is not None:
         proof += f"; right answers: McNemar {p_value(versus.mcnemar)}"
     if versus.wins:
-        return f"{versus.name} beats {_aside(other)} by {points} {interval} ({proof})."
-    if versus.high < 0:
-        return f"{versus.name} does not beat {other}: it is {points} worse {interval} ({proof})."
+        return f"{versus.name} beats {_aside(other)} by {points} {ends} ({proof})."
+    if versus.loses:
+        return f"{versus.name} does not beat {other}: it is {points} worse {ends} ({proof})."
     return (
         f"{versus.name} does not beat {other}: the difference of "
-        f"{percent(versus.difference, signed=True)} UA points {interval} may be chance ({proof})."
+        f"{percent(versus.difference, signed=True)} UA points {ends} may be chance ({proof})."
     )
 
 
@@ -130,9 +140,10 @@ def verdicts(summary: Summary, family: str | None = None) -> list[str]:
     lines = []
     for name in summary.families if family is None else (family,):
         own = [versus for versus in summary.versus if versus.family == name]
-        if len(own) > 1:
-            lines.append(tally(own))
-        lines += [verdict(versus, len(own)) for versus in own]
+        known = [versus for versus in own if versus.p is not None]
+        if len(known) > 1:
+            lines.append(tally(known))
+        lines += [verdict(versus, len(known)) for versus in own]
     return lines
 
 
@@ -151,14 +162,17 @@ def how_to_read(summary: Summary) -> list[str]:
     drawn = "draws of the few and seeds" if len(summary.draws) > 1 else "seeds"
     lines = [
         f"± is over {drawn}; [ ] is the 95 % interval over {summary.by}s.",
-        f"Scores in %, of all folds together; intervals from {RESAMPLES:,} bootstrap resamples.",
+        "Scores in %, of all folds together.",
     ]
-    if summary.versus:
-        lines.append(
-            f"Differences are paired over the same utterances and drawn over {summary.by}s, seeds "
-            "averaged; McNemar's test takes utterances as independent."
-        )
-    return lines
+    intervals, *differences = summary.method
+    return [*lines, intervals, *(differences if summary.versus else ())]
+
+
+def whiskers(summary: Summary) -> str:
+    """Says what the lines through the points of a picture are, or why there are none."""
+    if all(row.scores["UA"].low is None for row in summary.rows):
+        return f"intervals over {summary.by}s {UNKNOWN} from {count(summary.clusters, summary.by)}"
+    return f"lines are 95 % intervals over {summary.by}s"
 
 
 def group_line(group: Group) -> str:
@@ -179,11 +193,9 @@ def shown_groups(summary: Summary) -> list[Group]:
 
 def groups_read(summary: Summary) -> str:
     """Explains the table of groups."""
-    few = any(not one.note and one.clusters < FEW_SPEAKERS for one in shown_groups(summary))
-    narrow = f" With under {FEW_SPEAKERS} speakers, intervals tend to be too narrow." if few else ""
     return (
         "[ ] is the 95 % interval over the group's own speakers; the difference is UA in points "
-        "from all other speakers, not paired; p is corrected (Holm) over the groups." + narrow
+        "from all other speakers, not paired; p (Welch's t) is corrected (Holm) over the groups."
     )
 
 
@@ -201,8 +213,7 @@ def headline(summary: Summary) -> str:
     """Says the main result in one sentence."""
     best = summary.best
     score = best.scores["UA"]
-    interval = bounds(score.low, score.high)
-    reach = f"{best.name} reaches {percent(score.mean)} % UA{' ' + interval if interval else ''}"
+    reach = f"{best.name} reaches {percent(score.mean)} % UA {interval(score)}"
     if len(summary.rows) == 1:
         return f"{reach}."
     if best is summary.baseline and summary.versus:

@@ -1,31 +1,41 @@
 """per-speaker counts → how far a score, or a difference of two, can be believed."""
 
-from multimodal_ser.statistics.bootstrap import (
+from multimodal_ser.statistics.answers import McNemar, holm, mcnemar
+from multimodal_ser.statistics.clusters import (
+    LEAST_CLUSTERS,
+    LEAST_EFFECTIVE,
     Interval,
     Metric,
-    bootstrap,
     clustered_interval,
-    percentile_interval,
+    estimate,
+    interval_ends,
 )
 from multimodal_ser.statistics.comparisons import (
     Comparison,
-    McNemar,
+    Draws,
     compare,
     compare_apart,
-    holm,
-    mcnemar,
+    paired,
+    sign_flip,
+    smallest_p,
 )
 
 __all__ = [
+    "LEAST_CLUSTERS",
+    "LEAST_EFFECTIVE",
     "Comparison",
+    "Draws",
     "Interval",
     "McNemar",
     "Metric",
-    "bootstrap",
     "clustered_interval",
     "compare",
     "compare_apart",
+    "estimate",
     "holm",
+    "interval_ends",
     "mcnemar",
-    "percentile_interval",
+    "paired",
+    "sign_flip",
+    "smallest_p",
 ]

@@ -1,26 +1,39 @@
-"""two systems' per-speaker counts → their difference, how sure it is, and Holm over several.
+"""two systems' per-speaker counts → their difference, and how sure it is.
 
 Two systems over the same utterances are compared in pairs; two groups of speakers, who share
-nobody, are not.
+nobody, are not. Seeds are a second source of variation, crossed with the speakers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtri, stdtr, stdtrit
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.statistics.bootstrap import (
+from multimodal_ser.statistics.clusters import (
+    RARE,
     Floats,
     Metric,
-    bootstrap,
     checked_sums,
-    percentile_interval,
+    degrees_of_freedom,
+    estimate,
+    gradient,
+    left_out,
+    smoothed,
+    spread,
+    weights,
 )
+
+Draws = tuple[Sequence[int], Sequence[int]]
+
+_EXACT = 13  # clusters up to which every sign flip is tried: 2^12 of them
+_FLIPS = 4_999  # random ones where there are more clusters
+_AT_ONCE = 4_000_000  # signs held at a time
 
 
 @dataclass(frozen=True)
@@ -28,11 +41,11 @@ class Comparison:
     """A difference of two systems or two groups, first minus second.
 
     Attributes:
-        difference: on the sample itself.
+        difference: on the sample itself, averaged over seeds.
         low: lower end of the difference's interval.
         high: upper end.
         p: two-sided p value of "no difference", not corrected for several comparisons.
-        clusters: how many clusters were drawn from.
+        clusters: how many clusters it rests on.
     """
 
     difference: float
@@ -42,13 +55,12 @@ class Comparison:
     clusters: int
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """Utterances that one system alone gets right, and the exact two-sided p value."""
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One source of variation: its variance and degrees of freedom, arrays [...]."""
 
-    only_first: int
-    only_second: int
-    p: float
+    variance: Floats
+    df: Floats
 
 
 def compare(
@@ -56,157 +68,196 @@ def compare(
     second: ArrayLike,
     metric: Metric,
     *,
-    resamples: int = 2000,
+    draws: Draws | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Comparison:
-    """Compares two systems over the same utterances by a paired, clustered bootstrap.
+    """Compares two systems over the same utterances; speakers and seeds may both be others.
 
-    Each resample draws speakers once and scores both systems on them.
+    The interval is a t interval. Its variance adds up what leaving out a speaker changes in the
+    difference and the variance over each side's seeds (two crossed sources, as Cameron, Gelbach &
+    Miller 2011 count them, without taking off what they share); its degrees of freedom are
+    Satterthwaite's. A side with one seed adds nothing: right for what draws nothing at random.
+    p is the larger of that t test's and of an exact test that exchanges the two systems' answers
+    speaker by speaker (Fisher 1935), which cannot go below ``2^(1 - S)`` over S speakers.
 
     Args:
-        first: sums of the first system, [S, K1, ...].
-        second: of the second, [S, K2, ...]: the same clusters in the same order.
-        metric: scores such sums over any leading axes.
-        resamples: how many times to draw.
+        first: confusion counts of the first system, [S, K1, C, C].
+        second: of the second, [S, K2, C, C]: the same clusters in the same order.
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+        draws: where both learnt from the same draws of the few, the draw behind each seed, K1 and
+            K2 of them: then draws, not seeds, are what may be others.
         level: nominal coverage of the difference's interval.
-        seed: of the draws.
 
     Raises:
-        SerError: fewer than two clusters, or the two systems' clusters differ in number.
+        SerError: fewer than three clusters, or the two systems' clusters differ in number.
 
-    >>> right = lambda sums: np.asarray(sums)[..., 0] / np.asarray(sums)[..., 1]
-    >>> result = compare([[[9, 10]], [[8, 10]]], [[[5, 10]], [[6, 10]]], right)
-    >>> round(result.difference, 2), round(result.low, 2), round(result.high, 2)
-    (0.3, 0.2, 0.4)
+    >>> right = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
+    >>> one = [[[[9, 1], [1, 9]]], [[[8, 2], [2, 8]]], [[[8, 2], [1, 9]]]]
+    >>> other = [[[[5, 5], [4, 6]]], [[[6, 4], [4, 6]]], [[[5, 5], [5, 5]]]]
+    >>> result = compare(one, other, right)
+    >>> round(result.difference, 2), round(result.low, 2), round(result.high, 2), result.p
+    (0.3, 0.08, 0.52, 0.25)
     """
-    one, other = checked_sums(first), checked_sums(second)
-    if len(one) != len(other):
+    one, other = (checked_sums(side) for side in (first, second))
+    if one.shape[-4] != other.shape[-4]:
         raise SerError(
-            f"a paired comparison needs the same clusters on both sides, not {len(one)} and "
-            f"{len(other)}; compare over the same utterances"
+            f"a paired comparison needs the same clusters on both sides, not {one.shape[-4]} and "
+            f"{other.shape[-4]}; compare over the same utterances"
         )
-    return _compared(one, other, metric, resamples, level, seeds=(seed, seed), clusters=len(one))
+    difference, low, high, p = paired(one, other, metric, draws=draws, level=level)
+    exact = sign_flip(one, other, metric)
+    return Comparison(
+        float(difference), float(low), float(high), float(np.maximum(p, exact)), len(one)
+    )
+
+
+def paired(
+    one: Floats, other: Floats, metric: Metric, *, draws: Draws | None = None, level: float = 0.95
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """The t test of `compare` over any leading axes: difference, its interval's ends, p."""
+    sides = metric(one.sum(-4)), metric(other.sum(-4))
+    difference = sides[0].mean(-1) - sides[1].mean(-1)
+    parts = [_over_clusters(one, other, metric, difference), *_over_seeds(*sides, draws)]
+    return difference, *_t_test(difference, parts, level)
 
 
 def compare_apart(
-    first: ArrayLike,
-    second: ArrayLike,
-    metric: Metric,
-    *,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, metric: Metric, *, level: float = 0.95
 ) -> Comparison:
     """Compares one system on two groups of speakers who share nobody, such as women and men.
 
-    Each group's speakers are drawn by themselves, so the difference's interval holds the
-    uncertainty of both.
+    Each group's speakers vary by themselves, so the variances add up (Welch 1947); the variance of
+    the difference over seeds, where there are several, is added.
 
     Args:
-        first: sums of the first group, [S1, K, ...].
-        second: of the second, [S2, K, ...].
-        metric: scores such sums over any leading axes.
-        resamples: how many times to draw.
+        first: confusion counts of the first group, [S1, K, C, C].
+        second: of the second, [S2, K, C, C].
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
         level: nominal coverage of the difference's interval.
-        seed: of the draws.
 
     Raises:
-        SerError: a group of fewer than two clusters.
+        SerError: a group of fewer than three clusters.
 
-    >>> right = lambda sums: np.asarray(sums)[..., 0] / np.asarray(sums)[..., 1]
-    >>> result = compare_apart([[[9, 10]], [[9, 10]]], [[[5, 10]], [[6, 10]], [[7, 10]]], right)
-    >>> round(result.difference, 2), round(result.low, 2), round(result.high, 2)
-    (0.3, 0.2, 0.4)
+    >>> right = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
+    >>> one = [[[[9, 1], [1, 9]]], [[[8, 2], [2, 8]]], [[[8, 2], [1, 9]]]]
+    >>> other = [[[[5, 5], [4, 6]]], [[[6, 4], [4, 6]]], [[[5, 5], [5, 5]]]]
+    >>> round(compare_apart(one, other, right).p, 3)
+    0.002
     """
-    one, other = checked_sums(first), checked_sums(second)
-    # with one seed for both, groups of one size would be drawn alike
-    seeds = 2 * seed, 2 * seed + 1
-    clusters = len(one) + len(other)
-    return _compared(one, other, metric, resamples, level, seeds=seeds, clusters=clusters)
+    one, other = (checked_sums(side) for side in (first, second))
+    found = [estimate(side, metric) for side in (one, other)]
+    difference = found[0].value - found[1].value
+    parts = [Part(side.variance, side.df) for side in found]
+    gaps = metric(one.sum(-4)) - metric(other.sum(-4))
+    low, high, p = _t_test(difference, [*parts, *_of_repeats(gaps)], level)
+    clusters = one.shape[-4] + other.shape[-4]
+    return Comparison(float(difference), float(low), float(high), float(p), clusters)
 
 
-def _compared(
-    one: Floats,
-    other: Floats,
-    metric: Metric,
-    resamples: int,
-    level: float,
-    *,
-    seeds: tuple[int, int],
-    clusters: int,
-) -> Comparison:
-    """One minus the other; where both seeds are the same, so are the clusters drawn of both."""
-    drawn = bootstrap(one, metric, resamples=resamples, seed=seeds[0]) - bootstrap(
-        other, metric, resamples=resamples, seed=seeds[1]
-    )
-    low, high = percentile_interval(drawn, level)
-    return Comparison(
-        difference=float(metric(one.sum(0)).mean() - metric(other.sum(0)).mean()),
-        low=float(low),
-        high=float(high),
-        p=_two_sided(drawn),
-        clusters=clusters,
-    )
+def _over_clusters(one: Floats, other: Floats, metric: Metric, difference: Floats) -> Part:
+    share = (weights(one, metric) + weights(other, metric)) / 2
+    df = degrees_of_freedom(share)
+    variance = spread(difference, left_out(one, metric) - left_out(other, metric), share)
+    floor = chdtri(df, 1 - RARE) / df * _moved(one, other, metric)
+    return Part(np.maximum(variance, floor), df)
 
 
-def _two_sided(drawn: Floats) -> float:
-    """Returns the p value that belongs to the percentile interval of a difference.
+def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
+    """The variance of a difference were the answers that tell the two apart independent.
 
-    With differences d*, ``p = min(1, 2 · min(#{d* ≤ 0} + 1, #{d* ≥ 0} + 1) / (R + 1))``
-    (Davison & Hinkley 1997, section 4.4).
+    How many answers differ is at least what the clusters' counts differ by.
     """
-    rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
+    sides = [side.mean(-3) for side in (one, other)]
+    slopes = gradient(smoothed((one.mean(-3) + other.mean(-3))[..., None, :, :] / 2), metric)
+    told = np.abs(sides[0] - sides[1]).sum(-3)
+    variance: Floats = (told * slopes**2).sum((-1, -2))
+    return variance
 
 
-def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
-    """Tests whether two systems err equally often on the same utterances (exact McNemar).
+def _over_seeds(first: Floats, second: Floats, draws: Draws | None) -> list[Part]:
+    """What other seeds would change in a difference of scores [..., K1] and [..., K2]."""
+    if draws is not None and len(set(draws[0])) > 1:
+        both = (_by_draw(*side) for side in zip((first, second), draws, strict=True))
+        return _of_repeats(np.subtract(*both))
+    return _of_repeats(first) + _of_repeats(second)
 
-    With b and c utterances that one system alone gets right and n = b + c,
-    ``p = min(1, 2 · Σ_{i ≤ min(b, c)} binom(n, i) / 2^n)`` (McNemar 1947, "Note on the sampling
-    error of the difference between correlated proportions"). It takes utterances as independent,
-    which one speaker's are not: prefer `compare` where speakers are known.
+
+def _by_draw(scores: Floats, draws: Sequence[int]) -> Floats:
+    """Averages scores [..., K] within draws, in the draws' order."""
+    known = np.asarray(draws)
+    means = [scores[..., known == draw].mean(-1) for draw in sorted(set(draws))]
+    return np.stack(means, axis=-1)
+
+
+def _of_repeats(scores: Floats) -> list[Part]:
+    """The variance of the mean of scores [..., K] that may be taken as independent."""
+    repeats = scores.shape[-1]
+    if repeats < 2:
+        return []
+    return [Part(scores.var(-1, ddof=1) / repeats, np.asarray(repeats - 1.0))]
+
+
+def _t_test(
+    difference: Floats, parts: Sequence[Part], level: float
+) -> tuple[Floats, Floats, Floats]:
+    """Ends of the t interval and p; degrees of freedom by Satterthwaite (1946)."""
+    total = np.sum([part.variance for part in parts], axis=0)
+    below = np.sum([part.variance**2 / part.df for part in parts], axis=0)
+    varies = total > 0
+    df = np.divide(total**2, below, out=np.ones_like(total), where=varies)
+    error = np.sqrt(total)
+    t = np.divide(np.abs(difference), error, out=np.zeros_like(total), where=varies)
+    half = stdtrit(df, (1 + level) / 2) * error
+    return difference - half, difference + half, np.where(varies, 2 * stdtr(df, -t), 1.0)
+
+
+def smallest_p(clusters: int) -> float:
+    """The smallest p value that exchanging two systems over so many clusters can give.
+
+    >>> smallest_p(2), smallest_p(5)
+    (0.5, 0.0625)
+    """
+    return float(max(2.0 ** (1 - clusters), 1 / (_FLIPS + 1)))
+
+
+def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floats:
+    """Tests a difference by exchanging the two systems' answers, cluster by cluster, [...].
+
+    If the systems were alike, a cluster's answers might as well be the other's. Up to 13 clusters
+    every exchange is tried, beyond that 4,999 random ones and the one seen (Phipson & Smyth 2010).
 
     Args:
-        first_right: whether the first system is right, [N].
-        second_right: whether the second is, [N].
-
-    Raises:
-        SerError: the two differ in length.
-
-    >>> mcnemar([1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0])
-    McNemar(only_first=5, only_second=0, p=0.0625)
+        one: confusion counts of the first system, [..., S, K1, C, C].
+        other: of the second, [..., S, K2, C, C].
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+        seed: of the random exchanges.
     """
-    one, other = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
-    if one.shape != other.shape:
-        raise SerError(
-            f"McNemar's test needs the same utterances on both sides, not {one.size} and "
-            f"{other.size}"
-        )
-    b, c = int((one & ~other).sum()), int((~one & other).sum())
-    below = sum(math.comb(b + c, i) for i in range(min(b, c) + 1))
-    return McNemar(b, c, min(1.0, 2 * below / 2 ** (b + c)))
+    first, second = one.mean(-3), other.mean(-3)
+    half, total = (first - second) / 2, (first + second).sum(-3) / 2
+    seen = np.abs(_gap(total, half.sum(-3), metric))
+    clusters = first.shape[-3]
+    flat = np.moveaxis(half, -3, 0).reshape(clusters, -1)
+    signs = _signs(clusters, seed)
+    block = max(1, _AT_ONCE // max(flat.shape[1], clusters))
+    as_large = np.zeros(seen.shape)
+    for start in range(0, len(signs), block):
+        turned = (signs[start : start + block] @ flat).reshape(-1, *total.shape)
+        gaps = np.abs(_gap(total, turned, metric))
+        # exchanging all or nothing gives back the very gap, but for the last bits
+        as_large += (gaps >= seen - 1e-12).sum(0)
+    itself = clusters > _EXACT  # what was seen is not among the random exchanges
+    p: Floats = (as_large + itself) / (len(signs) + itself)
+    return p
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Corrects p values of several comparisons so that any false alarm stays under the level.
+def _gap(total: Floats, half: Floats, metric: Metric) -> Floats:
+    # rounding may leave a cell a hair below zero
+    return metric(np.maximum(total + half, 0)) - metric(np.maximum(total - half, 0))
 
-    Sorted ascending, ``p'_(i) = max_{j ≤ i} min(1, (m - j + 1) · p_(j))`` (Holm 1979, "A simple
-    sequentially rejective multiple test procedure").
 
-    Args:
-        p_values: one per comparison.
-
-    Returns:
-        Corrected p values in the order given.
-
-    >>> holm([0.01, 0.04, 0.03])
-    (0.03, 0.06, 0.06)
-    """
-    corrected = [0.0] * len(p_values)
-    so_far = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        so_far = max(so_far, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = so_far
-    return tuple(corrected)
+def _signs(clusters: int, seed: int) -> NDArray[np.float64]:
+    """Every row of signs with the first one fixed (the others mirror them), or random rows."""
+    if clusters <= _EXACT:
+        return np.array([(1, *rest) for rest in product((1, -1), repeat=clusters - 1)], dtype=float)
+    rng = np.random.default_rng(seed)
+    return rng.choice(np.array([-1.0, 1.0]), size=(_FLIPS, clusters))

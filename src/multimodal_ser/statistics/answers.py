@@ -1,0 +1,73 @@
+"""right and wrong answers, p values → McNemar's test, and Holm's correction over several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from multimodal_ser.errors import SerError
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Utterances that one system alone gets right, and the exact two-sided p value."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
+    """Tests whether two systems err equally often on the same utterances (exact McNemar).
+
+    Of the utterances that one system alone gets right, half should be each one's: a binomial test
+    (McNemar 1947, "Note on the sampling error of the difference between correlated proportions").
+    It takes utterances as independent, which one speaker's are not: prefer `compare` where
+    speakers are known.
+
+    Args:
+        first_right: whether the first system is right, [N].
+        second_right: whether the second is, [N].
+
+    Raises:
+        SerError: the two differ in length.
+
+    >>> mcnemar([1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0])
+    McNemar(only_first=5, only_second=0, p=0.0625)
+    """
+    one, other = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
+    if one.shape != other.shape:
+        raise SerError(
+            f"McNemar's test needs the same utterances on both sides, not {one.size} and "
+            f"{other.size}"
+        )
+    from scipy.stats import binomtest  # takes long to import, and few need it
+
+    b, c = int((one & ~other).sum()), int((~one & other).sum())
+    return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Corrects p values of several comparisons so that any false alarm stays under the level.
+
+    Sorted ascending, ``p'_(i) = max_{j ≤ i} min(1, (m - j + 1) · p_(j))`` (Holm 1979, "A simple
+    sequentially rejective multiple test procedure").
+
+    Args:
+        p_values: one per comparison.
+
+    Returns:
+        Corrected p values in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    (0.03, 0.06, 0.06)
+    """
+    corrected = [0.0] * len(p_values)
+    so_far = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        so_far = max(so_far, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = so_far
+    return tuple(corrected)
