@@ -7,12 +7,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from made_features import DIMS, made_examples
-from multimodal_ser.baselines import BASELINES, STRENGTHS, fit_baseline, inputs
+from multimodal_ser.baselines import BASELINES, GAMMAS, STRENGTHS, fit_baseline, inputs
 from multimodal_ser.config import TrainConfig
+from multimodal_ser.data import Examples
 from multimodal_ser.models import Dims
 from multimodal_ser.train import predict
 
-SCHEDULE = TrainConfig()
+SCHEDULE = TrainConfig(refit=False)
 every_baseline = pytest.mark.parametrize("name", BASELINES)
 
 
@@ -34,7 +35,8 @@ def refit(name, fitted, train):
     if name == "linear":
         own = LogisticRegression(**settings, max_iter=2000)
     else:
-        own = SVC(**settings, break_ties=True)
+        gamma = best["gamma"] / inputs(fitted.model, train).shape[1]
+        own = SVC(**settings, gamma=gamma, break_ties=True)
     return own.fit(inputs(fitted.model, train), train.label.numpy())
 
 
@@ -94,7 +96,8 @@ def test_two_seen_classes_of_seven_keep_their_places(name):
 def test_the_strength_is_the_best_of_those_tried_on_validation(name):
     train, validation, _ = made_parts(3)
     fitted = fit_baseline(name, dims(3), train, validation, SCHEDULE)
-    assert tuple(row["strength"] for row in fitted.history) == STRENGTHS[name]
+    tried = [(row["strength"], row.get("gamma")) for row in fitted.history]
+    assert sorted(tried) == sorted((c, gamma) for c in STRENGTHS[name] for gamma in GAMMAS[name])
     logits = predict(fitted.model, validation)
     hits = (logits.argmax(1) == validation.label).double()
     ua = np.mean([hits[validation.label == c].mean() for c in range(3)])
@@ -108,7 +111,7 @@ def test_class_weights_can_be_left_out(name):
     shares = {
         weighted: predict(
             fit_baseline(
-                name, dims(3), train, validation, TrainConfig(class_weights=weighted, least_steps=1)
+                name, dims(3), train, validation, TrainConfig(class_weights=weighted, refit=False)
             ).model,
             test,
         ).argmax(1)
@@ -151,3 +154,31 @@ def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
     model = fit_baseline(name, dims(3), train, validation, SCHEDULE).model
     test.audio.tokens[..., 0] += 5.0 * test.audio.mask
     assert (predict(model, test).argmax(1) == test.label).float().mean() > 0.9
+
+
+@every_baseline
+def test_refitted_it_is_scikit_learns_own_on_both_parts_and_the_validation_scores_are_of_before(
+    name,
+):
+    train, validation, test = made_parts(3)
+    before = fit_baseline(name, dims(3), train, validation, SCHEDULE)
+    after = fit_baseline(name, dims(3), train, validation, TrainConfig())
+    assert before.validation is not None
+    torch.testing.assert_close(after.validation, predict(before.model, validation))
+    both = Examples.joined([train, validation])
+    own = refit(name, after, both)
+    given = inputs(after.model, test)
+    np.testing.assert_array_equal(predict(after.model, test).argmax(1), own.predict(given))
+    of_before = refit(name, before, train).decision_function(inputs(before.model, test))
+    assert not np.allclose(own.decision_function(given), of_before, atol=1e-3)
+
+
+@every_baseline
+def test_one_modality_alone_can_be_read(name):
+    train, validation, test = made_parts(3, skill=3.0)
+    model = fit_baseline(name, dims(3), train, validation, SCHEDULE, modalities=["text"]).model
+    text, text_mask, audio, audio_mask, _ = next(test.batches(len(test)))
+    with torch.inference_mode():
+        heard = model(text, text_mask, audio, audio_mask).logits
+        torch.testing.assert_close(model(text, text_mask, -audio, audio_mask).logits, heard)
+        assert not torch.allclose(model(-text, text_mask, audio, audio_mask).logits, heard)

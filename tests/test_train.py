@@ -11,8 +11,8 @@ from torch import nn
 from made_features import DIMS, made_examples
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.schedule import EarlyStopping, WeightAverage, class_weights, rate
-from multimodal_ser.train import evaluate, fit, predict
+from multimodal_ser.schedule import BestEpoch, EarlyStopping, WeightAverage, class_weights, rate
+from multimodal_ser.train import fit, predict, ua_of
 
 NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2)
 SCHEDULE = TrainConfig(epochs=4, batch_size=8, least_steps=1)
@@ -55,9 +55,8 @@ def test_the_seed_also_orders_the_data():
 def test_fit_learns_what_there_is_to_learn():
     examples = made_examples(48, skill=3.0)
     result = fitted(examples=examples, schedule=TrainConfig(epochs=30, batch_size=8, least_steps=1))
-    ua, loss = evaluate(result.model, examples.take(range(32, 48)))
-    assert ua > 0.9
-    assert loss < 0.5
+    held_out = examples.take(range(32, 48))
+    assert ua_of(predict(result.model, held_out), held_out) > 0.9
     assert not result.model.training
     assert result.history[0].keys() == {"epoch", "train_loss", "validation_ua", "validation_loss"}
 
@@ -70,7 +69,8 @@ def test_fit_is_given_nothing_to_peek_at():
 
 def test_validation_labels_do_not_touch_the_weights_of_an_epoch():
     """They choose the epoch and the temperature; with one epoch there is nothing to choose."""
-    examples, one = made_examples(48), TrainConfig(epochs=1, batch_size=8, least_steps=1)
+    examples = made_examples(48)
+    one = TrainConfig(epochs=1, batch_size=8, least_steps=1, refit=False)
     first = fitted(examples=examples, schedule=one).model.state_dict()
     examples.label[32:] = examples.label[32:].flip(0)
     second = fitted(examples=examples, schedule=one).model.state_dict()
@@ -224,3 +224,32 @@ def test_groups_are_drawn_from_equally_often():
         large.append({place for place in places if place < 15})
         assert len(large[-1]) == 10
     assert large[0] != large[1]
+
+
+def test_the_epoch_of_the_lowest_loss_is_kept_until_patience_runs_out():
+    model, best = torch.nn.Linear(1, 1), BestEpoch(2)
+    stops = []
+    for epoch, loss in enumerate((0.9, 0.5, 0.7, 0.6, 0.1)):
+        torch.nn.init.constant_(model.weight, epoch)
+        stops.append(best.stops_after(epoch, loss, model))
+        if stops[-1]:
+            break
+    assert stops == [False, False, False, True]
+    assert (best.epoch, best.state["weight"].item()) == (1, 1.0)
+
+
+def test_refitting_learns_from_the_validation_part_too_and_flatters_no_validation_score():
+    examples = made_examples(48)
+    train, validation = examples.take(range(32)), examples.take(range(32, 48))
+    results = {}
+    for refit in (False, True):
+        torch.manual_seed(0)
+        model = Ensemble(MODELS["concat"], Dims(6, 8, 3), ModelConfig(members=1, hidden_dim=8))
+        schedule = TrainConfig(epochs=4, batch_size=8, least_steps=1, refit=refit)
+        results[refit] = fit(model, train, validation, schedule, 0)
+    before, after = results[False], results[True]
+    assert before.validation is None
+    assert not same(before, after)
+    # the same training came before the refit, and its predictions are the ones that are reported
+    torch.testing.assert_close(after.validation, predict(before.model, validation))
+    assert not torch.allclose(after.validation, predict(after.model, validation))

@@ -22,7 +22,9 @@ class ModelConfig:
         num_layers: blocks of (bidirectional cross-)attention.
         num_heads: attention heads; divides `hidden_dim`.
         dropout: share of activations dropped inside the network.
-        input_dropout: share of input features hidden from a training item, in all its tokens.
+        input_dropout: share of input features hidden from a training item, in all its tokens,
+            where there are many more features than utterances; the more utterances there are for
+            each feature, the fewer are hidden (`layers.Hide.share`).
         modality_dropout: chance that one of two sides of a training item is hidden, so that the
             model also answers when the words (or the sound) are missing.
         linear_path: add a linear layer from the pooled inputs to the logits, so that the network
@@ -33,7 +35,7 @@ class ModelConfig:
     hidden_dim: int = 96
     num_layers: int = 1
     num_heads: int = 4
-    dropout: float = 0.5
+    dropout: float = 0.4
     input_dropout: float = 0.5
     modality_dropout: float = 0.1
     linear_path: bool = True
@@ -67,17 +69,20 @@ class TrainConfig:
             and kept; 0 keeps the last step's weights.
         least_steps: steps to take at least: a small training part is passed over more often than
             `epochs`, with as much more patience.
+        refit: once the validation part has picked the epoch (of a baseline: the setting), train
+            again on training and validation part together, for as many epochs.
     """
 
     epochs: int = 5
     patience: int = 5
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
     class_weights: bool = True
-    average: float = 0.98
-    least_steps: int = 160
+    average: float = 0.99
+    least_steps: int = 1200
+    refit: bool = True
 
     def __post_init__(self) -> None:
         _check_counts(self, "epochs", "patience", "batch_size")

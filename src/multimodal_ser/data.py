@@ -130,6 +130,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """Several parts' rows one after the other, modalities padded to the longest."""
+        return cls(
+            tuple(key for part in parts for key in part.ids),
+            Side.joined([part.text for part in parts]),
+            Side.joined([part.audio for part in parts]),
+            torch.cat([part.label for part in parts]),
+        )
+
     @cached_property
     def places(self) -> dict[str, int]:
         """Id → row."""

@@ -22,14 +22,11 @@ class Output(NamedTuple):
 
 
 class Standardize(nn.Module):
-    """Standardises tokens by the training part, then scales each utterance to unit power.
+    """Standardises tokens by the training part.
 
     An utterance's mean and its tokens' departures from that mean are standardised apart, each by
     its own deviation: a mean of many tokens varies far less than a token. The mean of the tokens
     that come out is therefore a standardised vector too.
-
-    How strongly an utterance departs from the mean of all says more of the speaker and the
-    microphone than of the emotion; in which direction is what generalises to new speakers.
     """
 
     mean: Tensor
@@ -57,9 +54,8 @@ class Standardize(nn.Module):
         """Tokens x [B, T, D], mask [B, T] → the same shape, zero where masked."""
         means = masked_mean(x, mask)
         between = (means - self.mean) * self.scale
-        power = torch.rsqrt(between.square().mean(1, keepdim=True) + 1e-5)
         within = (x - means[:, None]) * self.within_scale
-        return (within + between[:, None]) * power[:, None] * mask[..., None]
+        return (within + between[:, None]) * mask[..., None]
 
 
 def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
@@ -87,13 +83,25 @@ class Hide(nn.Module):
     """While training, hides input features and whole modalities from items.
 
     Attributes:
-        features: share of the features that are hidden from an item, in all its tokens.
+        features: share of the features that are hidden from an item, in all its tokens, where
+            there are far more features than utterances to learn from; see `share`.
         modality: chance that one of an item's two modalities is hidden, never the only one.
+        rows: utterances to learn from, once `Ensemble.fit_inputs` has seen them.
     """
 
     def __init__(self, features: float, modality: float) -> None:
         super().__init__()
         self.features, self.modality = features, modality
+        self.rows = 0
+
+    def share(self, width: int) -> float:
+        """The share of so many features that is hidden: ``features / (1 + rows / 3 width)``.
+
+        Hiding keeps a network from leaning on single features where utterances are too few to
+        tell which of them matter; where utterances abound, it only takes away what they could
+        have taught.
+        """
+        return self.features / (1 + self.rows / (3 * max(1, width)))
 
     def forward(
         self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor
@@ -101,7 +109,7 @@ class Hide(nn.Module):
         """Text [B, T, Dt], audio [B, A, Da] and their masks → the same shapes."""
         if self.training and self.features:
             text, audio = (
-                x * F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.features)
+                x * F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.share(x.shape[2]))
                 for x in (text, audio)
             )
         if self.training and self.modality:

@@ -26,6 +26,8 @@ from multimodal_ser.layers import (
     masked_mean,
 )
 
+MODALITIES = ("text", "audio")
+
 
 class Dims(NamedTuple):
     """Input widths of the two modalities (0: absent) and the number of classes."""
@@ -53,7 +55,7 @@ class Kind(Protocol):
 class Fusion(nn.Module):
     """Projects each modality to a common width, mixes them, classifies; kinds differ in `mix`."""
 
-    modalities: ClassVar[tuple[str, ...]] = ("text", "audio")
+    modalities: ClassVar[tuple[str, ...]] = MODALITIES
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__()
@@ -172,6 +174,7 @@ class Ensemble(nn.Module):
     def fit_inputs(self, examples: Examples | Unlabelled) -> None:
         """Takes the input statistics from these utterances; no label is looked at."""
         fit_statistics(self.standardize, examples)
+        self.hide.rows = len(examples)
 
     def each(
         self,

@@ -28,6 +28,7 @@ from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.models import MODELS, Dims, Ensemble
+from multimodal_ser.stacking import STACKED, Stacked, build_stacked
 from multimodal_ser.train import Fitted
 from multimodal_ser.tune import Tuned, save_tuned
 
@@ -41,7 +42,7 @@ class RunConfig:
     """All that decides a run's result, and what stands beside its numbers.
 
     Attributes:
-        model: key in MODELS or BASELINES.
+        model: key in MODELS or BASELINES, or `stacked`.
         seed: of initialisation, data order and dropout.
         fold: the fold's name.
         labels: name and classes of the class set.
@@ -214,20 +215,24 @@ def load_model(path: Path) -> nn.Module:
 
 def build(
     name: str, dims: Dims, config: ModelConfig, state: Mapping[str, Tensor] | None = None
-) -> Ensemble | Linear | Svm:
-    """A model by name, freshly initialised; a fitted svm's size stands in its state."""
+) -> Ensemble | Linear | Svm | Stacked:
+    """A model by name, freshly initialised; a fitted svm's or stack's size stands in its state."""
     if name == "svm":
         pairs, vectors = state["dual"].shape if state else (0, 0)
-        return Svm(dims, vectors, pairs)
+        return Svm(dims, vectors=vectors, pairs=pairs)
+    if name == STACKED:
+        return build_stacked(dims, config, state or {})
     if name in BASELINES:
         return BASELINES[name](dims)
     if name not in MODELS:
-        raise SerError(f"{one_of('model', name, (*MODELS, *BASELINES))}; docs/models.md: add one")
+        raise SerError(
+            f"{one_of('model', name, (*MODELS, STACKED, *BASELINES))}; docs/models.md: add one"
+        )
     return Ensemble(MODELS[name], dims, config)
 
 
 def train_settings(name: str, network: ModelConfig, schedule: TrainConfig) -> dict[str, Any]:
     """The hyper-parameters that decide a model's result, for its config."""
     if name in BASELINES:
-        return {"class_weights": schedule.class_weights}
+        return {"class_weights": schedule.class_weights, "refit": schedule.refit}
     return {**asdict(schedule), "network": asdict(network)}

@@ -39,6 +39,27 @@ def class_weights(
     return inverse / inverse[present].mean()
 
 
+class BestEpoch:
+    """Keeps the epoch of the lowest validation loss; stops where patience has run out.
+
+    Of a network over features: its loss is taken after calibration (`train.calibrate`), since a
+    network goes on growing more confident when it has long stopped growing better. A loss tells
+    two epochs apart on far fewer utterances than UA does.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best, self.epoch = math.inf, -1
+        self.state: dict[str, Tensor] = {}
+
+    def stops_after(self, epoch: int, loss: float, model: nn.Module) -> bool:
+        """Takes note of an epoch's validation loss; True where patience has run out."""
+        if loss < self.best or not self.state:
+            self.best, self.epoch = loss, epoch
+            self.state = copy.deepcopy(model.state_dict())
+        return epoch - self.epoch >= self.patience
+
+
 class EarlyStopping:
     """Keeps the last epoch whose validation UA is within one standard error of the best.
 

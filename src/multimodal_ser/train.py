@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +23,7 @@ from multimodal_ser.config import TrainConfig
 from multimodal_ser.data import Examples
 from multimodal_ser.layers import Output
 from multimodal_ser.models import Ensemble
-from multimodal_ser.schedule import EarlyStopping, WeightAverage, class_weights, rate
+from multimodal_ser.schedule import BestEpoch, WeightAverage, class_weights, rate
 
 EVALUATION_BATCH = 512
 TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
@@ -29,10 +31,18 @@ TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model, and one row an epoch (or a strength tried) of how it came to be."""
+    """A fitted model and how it came to be.
+
+    Attributes:
+        model: ready to predict.
+        history: one row an epoch, or a setting tried.
+        validation: logits [N, C] of the validation part where the model returned has learnt from
+            that part too: those of the model before, which had not. None where it never has.
+    """
 
     model: nn.Module
     history: list[dict[str, Any]]
+    validation: Tensor | None = None
 
 
 def fit(
@@ -47,67 +57,123 @@ def fit(
 ) -> Fitted:
     """Fits a network in place and keeps the epoch that the validation part picks.
 
-    Torch's generators are seeded here, so the same seed and number of threads give the same model.
+    With `config.refit` the network is then trained again from its start, for as many epochs, on
+    training and validation part together, as the baselines are. Torch's generators are seeded
+    here, so the same seed and number of threads give the same model.
 
     Args:
         model: parameters that ask for no gradient stay as they are.
         train: what it learns from; its statistics standardise the inputs.
-        validation: what picks the epoch, by `EarlyStopping`.
+        validation: what picks the epoch, by `BestEpoch`, and sets the temperature.
         config: the schedule.
         seed: of the data order and of dropout.
         adaptation: a target without labels; the model returned is the target's, with the
             target's statistics where the adaptation standardises by them.
-        groups: of which group, such as a corpus, each training row is [N]; an epoch then draws
-            equally often from every group.
+        groups: of which group, such as a corpus, each training row and after them each
+            validation row is [N + V]; an epoch then draws equally often from every group.
     """
-    torch.manual_seed(seed)
-    device = model.temperature.device
-    model.temperature.fill_(1.0)
-    model.fit_inputs(train)
-    target = adaptation and Alignment(model, adaptation, config.batch_size, seed)
-    weights = class_weights(train.label, model.classes, config.class_weights, groups).to(device)
-    own = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [*own, *(target.adapters.parameters() if target else ())],
-        config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    steps = math.ceil(len(train) / config.batch_size)
-    epochs = max(config.epochs, math.ceil(config.least_steps / steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, total=epochs * steps))
-    average, stopping = (
-        WeightAverage(model, config.average),
-        EarlyStopping(math.ceil(config.patience * epochs / config.epochs), len(validation)),
-    )
-    order = torch.Generator().manual_seed(seed)
-    history: list[dict[str, Any]] = []
-    for epoch in range(epochs):
-        losses = []
-        model.train()
-        for step, rows in enumerate(torch.split(train.order(order, groups), config.batch_size)):
-            batch = train.batch(rows).to(device)
-            each = model.each(*batch[:4])
-            loss = classification_loss(each, batch.label, weights, config.label_smoothing)
-            if target:
-                loss = loss + target.loss(each, (epoch + step / steps) / epochs)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(own, 1.0)
-            optimizer.step()
-            schedule.step()
-            average.update(model)
-            losses.append(loss.detach())
-        ua, validation_loss = evaluate(average.model, validation)
-        row = {"epoch": epoch, "train_loss": torch.stack(losses).mean().item()}
-        history.append({**row, "validation_ua": ua, "validation_loss": validation_loss})
-        if stopping.stops_after(epoch, ua, average.model):
+    start = copy.deepcopy(model.state_dict())
+    weights = class_weights(validation.label, model.classes, config.class_weights)
+    best = BestEpoch(math.ceil(config.patience * epochs_of(config, len(train)) / config.epochs))
+    own = None if groups is None else groups[: len(train)]
+    history = []
+    for epoch in (training := _Training(model, train, config, seed, adaptation, own)).epochs():
+        logits = predict(training.average.model, validation)
+        factor = likeliest_temperature(logits, validation.label, weights)
+        loss = float(F.cross_entropy(factor * logits, validation.label, weights))
+        row = {
+            "epoch": epoch,
+            "train_loss": training.loss,
+            "validation_ua": ua_of(logits, validation),
+        }
+        history.append({**row, "validation_loss": loss})
+        if best.stops_after(epoch, loss, training.average.model):
             break
-    model.load_state_dict(stopping.state)
+    model.load_state_dict(best.state)
     calibrate(model, validation)
-    if target:
-        model.standardize.load_state_dict(target.standardize.state_dict())
-    return Fitted(model.eval(), history)
+    said = None
+    if config.refit:
+        temperature, said = model.temperature.clone(), predict(model, validation)
+        model.load_state_dict(start)
+        both = Examples.joined([train, validation])
+        training = _Training(model, both, config, seed, adaptation, groups)
+        # Both parts together take fewer epochs for the same steps: the same share of them.
+        share = (best.epoch + 1) / epochs_of(config, len(train))
+        last = math.ceil(share * epochs_of(config, len(both))) - 1
+        next(epoch for epoch in training.epochs() if epoch == last)
+        model.load_state_dict(training.average.model.state_dict())
+        model.temperature.copy_(temperature)
+    if training.target:
+        model.standardize.load_state_dict(training.target.standardize.state_dict())
+    return Fitted(model.eval(), history, said)
+
+
+def epochs_of(config: TrainConfig, rows: int) -> int:
+    """Passes over so many rows that the schedule asks for."""
+    return max(config.epochs, math.ceil(config.least_steps / math.ceil(rows / config.batch_size)))
+
+
+class _Training:
+    """The loop over the training part, which pauses after every epoch.
+
+    Attributes:
+        loss: mean over the last epoch.
+        average: running mean of the weights: what is evaluated and kept.
+        target: what the network is drawn towards while it learns, if anything.
+    """
+
+    def __init__(
+        self,
+        model: Ensemble,
+        train: Examples,
+        config: TrainConfig,
+        seed: int,
+        adaptation: Adaptation | None,
+        groups: Tensor | None,
+    ) -> None:
+        torch.manual_seed(seed)
+        model.temperature.fill_(1.0)
+        model.fit_inputs(train)
+        self.model, self.train, self.config, self.groups = model, train, config, groups
+        self.target = Alignment(model, adaptation, config.batch_size, seed) if adaptation else None
+        self.average = WeightAverage(model, config.average)
+        self.order = torch.Generator().manual_seed(seed)
+        self.loss = math.nan
+
+    def epochs(self) -> Iterator[int]:
+        """Trains for an epoch, then gives its number."""
+        model, train, config = self.model, self.train, self.config
+        device = model.temperature.device
+        weights = class_weights(train.label, model.classes, config.class_weights, self.groups)
+        weights = weights.to(device)
+        own = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            [*own, *(self.target.adapters.parameters() if self.target else ())],
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        steps, epochs = math.ceil(len(train) / config.batch_size), epochs_of(config, len(train))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, total=epochs * steps))
+        for epoch in range(epochs):
+            losses = []
+            model.train()
+            order = train.order(self.order, self.groups)
+            for step, rows in enumerate(torch.split(order, config.batch_size)):
+                batch = train.batch(rows).to(device)
+                each = model.each(*batch[:4])
+                loss = classification_loss(each, batch.label, weights, config.label_smoothing)
+                if self.target:
+                    loss = loss + self.target.loss(each, (epoch + step / steps) / epochs)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(own, 1.0)
+                optimizer.step()
+                schedule.step()
+                self.average.update(model)
+                losses.append(loss.detach())
+            self.loss = torch.stack(losses).mean().item()
+            yield epoch
 
 
 def classification_loss(each: Output, label: Tensor, weights: Tensor, smoothing: float) -> Tensor:
@@ -136,9 +202,15 @@ def calibrate(model: nn.Module, validation: Examples) -> None:
     temperature.fill_(likeliest_temperature(predict(model, validation), validation.label))
 
 
-def likeliest_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The factor of TEMPERATURES that makes logits [N, C] the likeliest for labels [N]."""
-    losses = [float(F.cross_entropy(logits * factor, labels)) for factor in TEMPERATURES]
+def likeliest_temperature(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+    """The factor of TEMPERATURES that makes logits [N, C] the likeliest for labels [N].
+
+    Args:
+        logits: [N, C].
+        labels: [N].
+        weights: of the classes [C]; alike where not given.
+    """
+    losses = [float(F.cross_entropy(logits * factor, labels, weights)) for factor in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
@@ -151,8 +223,7 @@ def predict(model: nn.Module, examples: Examples) -> Tensor:
     return torch.cat([model(*batch[:4]).logits.cpu() for batch in batches])
 
 
-def evaluate(model: nn.Module, examples: Examples) -> tuple[float, float]:
-    """Validation UA and cross-entropy."""
-    logits = predict(model, examples)
+def ua_of(logits: Tensor, examples: Examples) -> float:
+    """UA of logits [N, C] of these examples."""
     matrix = metrics.confusion(examples.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])
-    return float(metrics.ua(matrix)), float(F.cross_entropy(logits, examples.label))
+    return float(metrics.ua(matrix))

@@ -26,6 +26,7 @@ def list_all() -> None:
             "text, audio": "one side: self-attention, attentive pooling, MLP",
             "concat": "both sides, each pooled by itself, side by side",
             "cross_attention": "both sides, each attending to the other, both ways",
+            "stacked": "networks, svm and linear on words, sound and both, weighed together",
             "linear, svm": "baselines on pooled features; they stand in every table",
         },
     }

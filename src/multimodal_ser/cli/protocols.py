@@ -89,14 +89,14 @@ class InDomain(Common):
         split: speaker, session, dialogue, official, a split file, or a folder of EmoBox folds.
         folds: number of folds; one group is left out at a time where not given.
         tokens: the features as they are, or their means.
-        models: text, audio, concat, cross_attention, linear, svm.
+        models: stacked, text, audio, concat, cross_attention, linear, svm.
     """
 
     features: Path
     split: str = "speaker"
     folds: int | None = None
     tokens: Tokens = "tokens"
-    models: tuple[str, ...] = ("cross_attention", "linear", "svm")
+    models: tuple[str, ...] = ("stacked", "cross_attention", "linear", "svm")
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """One experiment."""

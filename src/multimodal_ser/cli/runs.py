@@ -14,7 +14,7 @@ def train(
     labels: str,
     split: str,
     out: Path,
-    model: tuple[str, ...] = ("cross_attention",),
+    model: tuple[str, ...] = ("stacked",),
     baselines: tuple[str, ...] = ("linear", "svm"),
     seeds: int = 5,
     folds: int | None = None,
@@ -38,7 +38,8 @@ def train(
         split: speaker, session, dialogue, official, iemocap-original, cremad-original, a split
             file, or a folder of EmoBox folds.
         out: the experiment's folder, such as runs/emodb.
-        model: text, audio, concat, cross_attention, or one of your own (docs/models.md).
+        model: stacked (recommended), text, audio, concat, cross_attention, or one of your own
+            (docs/models.md).
         baselines: linear, svm: they stand in every table.
         seeds: how many; the baselines draw nothing at random and run once.
         folds: number of folds; one group is left out at a time where not given.

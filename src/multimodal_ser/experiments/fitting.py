@@ -25,6 +25,7 @@ from multimodal_ser.folds import Fold
 from multimodal_ser.material import Material
 from multimodal_ser.models import Dims, Ensemble
 from multimodal_ser.runs import Answers, build, load_model, write_run
+from multimodal_ser.stacking import STACKED, fit_stacked
 from multimodal_ser.train import Fitted, fit, predict
 
 
@@ -133,6 +134,19 @@ def _fit(bench: Bench, item: Plan, settings: Settings) -> Fitted:
             own = _take(bench.material, item.fold.train).unlabelled()
             fitted.model.pooled.fit(own)  # type: ignore[union-attr, operator]
         return fitted
+    learnt_ids = (*fold.train, *fold.validation)
+    groups = _corpus_of_each(learnt, learnt_ids) if settings.balanced else None
+    if item.config.model == STACKED:
+        return fit_stacked(
+            bench.dims,
+            _take(learnt, fold.train),
+            _take(learnt, fold.validation),
+            settings.network,
+            settings.schedule,
+            item.config.seed,
+            device=bench.device,
+            groups=groups,
+        )
     model = _begin(bench, item, settings.network)
     if settings.parts == "none":
         return Fitted(model, [])
@@ -146,7 +160,7 @@ def _fit(bench: Bench, item: Plan, settings: Settings) -> Fitted:
         settings.schedule,
         item.config.seed,
         adaptation=Adaptation(settings.adaptation, target) if target else None,
-        groups=_corpus_of_each(learnt, fold.train) if settings.balanced else None,
+        groups=groups,
     )
 
 
@@ -196,10 +210,14 @@ def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Answers:
     examples = _take(material, getattr(item.fold, part))
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = np.asarray(material.labels.classes)
+    logits = fitted.validation
+    # what a refitted model says of rows that it has learnt would flatter it
+    if part != "validation" or logits is None or _learnt(bench, item)[0] is not material:
+        logits = predict(fitted.model, examples)
     return Answers(
         part,
         examples.ids,
         [speakers[key] for key in examples.ids],
         names[examples.label.numpy()].tolist(),
-        predict(fitted.model, examples).softmax(1).numpy(),
+        logits.softmax(1).numpy(),
     )

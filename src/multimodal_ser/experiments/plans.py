@@ -16,6 +16,7 @@ from multimodal_ser.folds import Fold, Split
 from multimodal_ser.material import Material
 from multimodal_ser.models import MODELS
 from multimodal_ser.runs import RunConfig, train_settings
+from multimodal_ser.stacking import STACKED
 
 TUNED = "tuned"  # the model that is an encoder, fine-tuned with its head
 
@@ -167,10 +168,10 @@ def check_tunable(material: Material) -> None:
 
 def check_model(name: str, material: Material) -> None:
     """Raises SerError for an unknown model, and for one whose side has no features."""
-    known = (*MODELS, *BASELINES)
+    known = (*MODELS, STACKED, *BASELINES)
     if name not in known:
         raise SerError(one_of("model", name, known))
-    if name in BASELINES:
+    if name == STACKED or name in BASELINES:  # they read what there is
         return
     for side in MODELS[name].modalities:
         if material.features[side] is None:

@@ -17,8 +17,9 @@ from multimodal_ser.experiments.plans import Experiment, Plan, Stage, corpora, p
 from multimodal_ser.folds import Fold, Split
 from multimodal_ser.leaks import shared_between
 from multimodal_ser.material import MODALITIES, Material, pooled, sounds_of
+from multimodal_ser.stacking import STACKED
 
-ABLATED = ("text", "audio", "concat", "cross_attention", "linear", "svm")
+ABLATED = ("text", "audio", "concat", "cross_attention", "stacked", "linear", "svm")
 TOKENS = ("tokens", "pooled")
 
 
@@ -115,7 +116,9 @@ def plan_ablation(
 
 def _has_sides(name: str, material: Material) -> bool:
     wanted = {"text": ("text",), "audio": ("audio",)}.get(name, MODALITIES)
-    return name in BASELINES or all(material.features[side] is not None for side in wanted)
+    return name in (STACKED, *BASELINES) or all(
+        material.features[side] is not None for side in wanted
+    )
 
 
 def plan_combined(

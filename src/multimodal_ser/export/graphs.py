@@ -11,14 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multimodal_ser.baselines import Svm
 from multimodal_ser.encoders.whisper import HOP, N_FFT, WhisperEncoder, mel_filters
 from multimodal_ser.layers import Output, masked_mean
 from multimodal_ser.tune import Tuned
 from multimodal_ser.tune.tuned import LOUDEST
 
 _LOWEST = -1e9
-NEVER = -30.0  # the logit of a class without a training example, as in `baselines`
 
 
 class LogMel(nn.Module):
@@ -88,34 +86,6 @@ def masked(encoder: WhisperEncoder) -> WhisperEncoder:
     """A copy of an encoder that can be exported."""
     copied = copy.deepcopy(encoder)
     copied.__class__ = Masked
-    return copied
-
-
-class PlainSvm(Svm):
-    """The support vector machine without distances and scattered sums, which ONNX lacks."""
-
-    def forward(self, *batch: Tensor) -> Output:
-        """As `Svm.forward`."""
-        x = self.pooled(*batch)
-        squares = x.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
-        distance = (squares - 2 * x @ self.vectors.T).clamp(min=0)
-        decision = torch.exp(-self.gamma * distance) @ self.dual.T + self.intercept
-        first, second = (
-            F.one_hot(side, self.classes).float() for side in (self.first, self.second)
-        )
-        won = (decision > 0).float()
-        votes = won @ first + (1 - won) @ second
-        confidence = decision @ (first - second)
-        scores = votes + confidence / (3 * (confidence.abs() + 1))
-        unseen = (first + second).sum(0) == 0
-        return Output((scores * self.temperature).masked_fill(unseen, NEVER), x)
-
-
-def exportable(model: nn.Module) -> nn.Module:
-    """A copy of a run's model that can be exported."""
-    copied = copy.deepcopy(model)
-    if isinstance(copied, Svm):
-        copied.__class__ = PlainSvm
     return copied
 
 
@@ -199,7 +169,7 @@ class OneSide(nn.Module):
 
     def __init__(self, model: nn.Module, side: str, other_dim: int) -> None:
         super().__init__()
-        self.model, self.side, self.other_dim = exportable(model), side, other_dim
+        self.model, self.side, self.other_dim = copy.deepcopy(model), side, other_dim
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Output:
         """Tokens [B, T, D], mask [B, T] → logits [B, C], embedding [B, H]."""
@@ -216,7 +186,7 @@ class BothSides(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = exportable(model)
+        self.model = copy.deepcopy(model)
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, H]."""

@@ -1,0 +1,169 @@
+"""Examples → `stacked`, the model that we recommend: experts of every kind, weighed together.
+
+A network, a support vector machine and logistic regression err in different places, and so do
+the words, the sound and both together. Each expert is fitted by itself; the validation part then
+sets how much each of them counts (stacked generalisation, Wolpert 1992, as a logarithmic opinion
+pool): the logits are ``Σ w_e log p_e`` with ``w_e ≥ 0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multimodal_ser.baselines import BASELINES, Linear, Setting, Svm, fit_baseline
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.data import Examples
+from multimodal_ser.layers import Output
+from multimodal_ser.models import MODALITIES, MODELS, Dims, Ensemble
+from multimodal_ser.schedule import class_weights
+from multimodal_ser.train import Fitted, fit, predict, ua_of
+
+STACKED = "stacked"
+# Coarser than the baselines' own grids: an expert among others need not be the best of its kind.
+SETTINGS = {
+    "linear": [Setting(c, None) for c in (0.001, 0.01, 0.1)],
+    "svm": [Setting(c, gamma) for gamma in (0.3, 1.0) for c in (1.0, 3.0, 10.0)],
+}
+_PRIOR_ROWS = 10.0  # how strongly equal weights are believed before the validation part is seen
+
+
+class Stacked(nn.Module):
+    """Experts and their weights; the embedding is that of the network that reads the most.
+
+    Attributes:
+        modalities: those that the experts read.
+        experts: models over features by name, such as ``cross_attention`` and ``svm_text``.
+        weights: one an expert [E], in the experts' order.
+    """
+
+    weights: Tensor
+
+    def __init__(self, dims: Dims, experts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.classes = dims.classes
+        self.modalities = _present(dims)
+        self.experts = nn.ModuleDict(experts)
+        self.register_buffer("weights", torch.full((len(experts),), 1 / len(experts)))
+
+    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, D]."""
+        outputs = [expert(text, text_mask, audio, audio_mask) for expert in self.experts.values()]
+        logs = torch.stack([output.logits.log_softmax(1) for output in outputs])  # [E, B, C]
+        return Output(torch.einsum("e,ebc->bc", self.weights, logs), outputs[0].embedding)
+
+
+def _present(dims: Dims) -> tuple[str, ...]:
+    return tuple(name for name in MODALITIES if getattr(dims, name))
+
+
+def experts_of(dims: Dims) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The experts for inputs of these widths: name → kind and the modalities that it reads.
+
+    >>> list(experts_of(Dims(0, 1152, 7)))
+    ['audio', 'linear_audio', 'svm_audio']
+    """
+    present = _present(dims)
+    groups = [present, *((name,) for name in present if len(present) > 1)]
+    experts = {}
+    for group in groups:
+        network = group[0] if len(group) == 1 else "cross_attention"
+        experts[network] = (network, group)
+        for kind in BASELINES:
+            experts["_".join((kind, *group))] = (kind, group)
+    return experts
+
+
+def build_stacked(dims: Dims, config: ModelConfig, state: Mapping[str, Tensor]) -> Stacked:
+    """The module that a saved state fits into; the svms' sizes stand in the state."""
+    experts: dict[str, nn.Module] = {}
+    for name, (kind, group) in experts_of(dims).items():
+        if kind == "svm":
+            pairs, vectors = state[f"experts.{name}.dual"].shape
+            experts[name] = Svm(dims, group, vectors=vectors, pairs=pairs)
+        elif kind in BASELINES:
+            experts[name] = Linear(dims, group)
+        else:
+            experts[name] = Ensemble(MODELS[kind], dims, config)
+    return Stacked(dims, experts)
+
+
+def fit_stacked(
+    dims: Dims,
+    train: Examples,
+    validation: Examples,
+    network: ModelConfig,
+    schedule: TrainConfig,
+    seed: int,
+    *,
+    device: str = "cpu",
+    groups: Tensor | None = None,
+) -> Fitted:
+    """Fits every expert and then their weights.
+
+    Args:
+        dims: widths and number of classes.
+        train: what the experts learn from; with `schedule.refit`, in the end from both parts.
+        validation: what chooses the experts' settings and sets their weights.
+        network: the networks' knobs.
+        schedule: the networks' training.
+        seed: of the networks.
+        device: where the networks are trained.
+        groups: of the rows of both parts, see `train.fit`.
+
+    Returns:
+        The model; its history has one row an expert, with its weight.
+    """
+    fitted: dict[str, Fitted] = {}
+    for name, (kind, group) in experts_of(dims).items():
+        if kind in BASELINES:
+            fitted[name] = fit_baseline(
+                kind, dims, train, validation, schedule, modalities=group, settings=SETTINGS[kind]
+            )
+        else:
+            torch.manual_seed(seed)
+            member = Ensemble(MODELS[kind], dims, network).to(device)
+            mine, other = train.to(device), validation.to(device)
+            fitted[name] = fit(member, mine, other, schedule, seed, groups=groups)
+            fitted[name].model.to("cpu")
+    said = {
+        name: predict(one.model, validation) if one.validation is None else one.validation
+        for name, one in fitted.items()
+    }
+    logs = torch.stack([logits.log_softmax(1) for logits in said.values()])
+    weights = pool_weights(logs, validation.label, schedule.class_weights)
+    model = Stacked(dims, {name: one.model for name, one in fitted.items()})
+    model.weights = weights
+    history = [
+        {"expert": name, "weight": float(weight), "validation_ua": ua_of(logits, validation)}
+        for (name, logits), weight in zip(said.items(), weights, strict=True)
+    ]
+    return Fitted(model.eval(), history, torch.einsum("e,ebc->bc", weights, logs))
+
+
+def pool_weights(logs: Tensor, labels: Tensor, balanced: bool) -> Tensor:
+    """Weights ``w_e ≥ 0`` [E] that make the pooled log-probabilities [E, N, C] likeliest.
+
+    The classes count as in training. A validation part can be one speaker's fifty utterances, so
+    the weights are drawn towards equal ones, ``λ E Σ_e (w_e − 1/E)²``, as if the equal ones had
+    been found best on some ten utterances before.
+    """
+    count, _, classes = logs.shape
+    weight = class_weights(labels, classes, balanced)
+    given, labels = logs.double().clamp(min=-12), labels.to(logs.device)
+    free = torch.full((count,), 1 / count, dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = torch.einsum("e,enc->nc", free.clamp(min=0), given)
+        total = len(labels) * F.cross_entropy(logits, labels, weight.double())
+        total = total + _PRIOR_ROWS * count * (free - 1 / count).square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return free.detach().clamp(min=0).float()
