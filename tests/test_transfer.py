@@ -29,7 +29,7 @@ from multimodal_ser.data import Side
 from multimodal_ser.errors import FeatureError, LabelError, SerError, SplitError
 from multimodal_ser.material import pooled
 from multimodal_ser.runs import load_model
-from multimodal_ser.train import evaluate, predict
+from multimodal_ser.train import predict
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +119,9 @@ def test_the_sources_validation_part_picks_the_epoch(pair, tmp_path, monkeypatch
 
     def watched(model, examples):
         asked.append(examples.ids)
-        return evaluate(model, examples)
+        return predict(model, examples)
 
-    monkeypatch.setattr(train, "evaluate", watched)
+    monkeypatch.setattr(train, "predict", watched)
     make(experiments.plan_adaptation(source, first, *target, **MODEL), tmp_path)
     assert set(asked) == {first.folds[0].validation}
 
