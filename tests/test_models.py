@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from made_features import DIMS, made_examples
-from multimodal_ser.config import ModelConfig
+from multimodal_ser.baselines import fit_baseline
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.data import Examples, Side
 from multimodal_ser.models import MODELS, Dims, Ensemble, Standardize
+from multimodal_ser.train import fit, predict, ua_of
 
 CONFIG = ModelConfig(
     members=2, hidden_dim=16, num_heads=2, dropout=0.0, input_dropout=0.0, modality_dropout=0.0
@@ -276,3 +279,40 @@ def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
     for tokens, mask in SIDES.values():
         batch[tokens][..., 0] += 5 * batch[mask]
     assert ask(model, batch).logits.argmax(1).equal(before.argmax(1))
+
+
+def meeting(count, keys=6, words=4):
+    """Labels that only the meeting of one word with one sound decides, among distractors.
+
+    One word bears a key and a bit; every sound bears another key and a bit. The label is the
+    exclusive-or of the word's bit and that of the sound with its key.
+    """
+    random = torch.Generator().manual_seed(0)
+    key = torch.randint(keys, (count,), generator=random)
+    bit = torch.randint(2, (count,), generator=random)
+    bits = torch.randint(2, (count, keys), generator=random)
+    text = 0.2 * torch.randn(count, words, keys + 1, generator=random)
+    audio = 0.2 * torch.randn(count, keys, keys + 1, generator=random)
+    rows, place = torch.arange(count), torch.randint(words, (count,), generator=random)
+    text[rows, place, key] += 1.5
+    text[rows, place, keys] += 1.5 * (2 * bit - 1)
+    audio += 1.5 * torch.eye(keys, keys + 1)
+    audio[..., keys] += 1.5 * (2 * bits - 1)
+    sides = [Side(x, torch.ones(x.shape[:2], dtype=torch.bool)) for x in (text, audio)]
+    return Examples(tuple(map(str, range(count))), *sides, bit ^ bits[rows, key])
+
+
+def test_attention_finds_which_word_meets_which_sound_where_pooling_cannot():
+    examples = meeting(3000)
+    parts = [examples.take(range(*ends)) for ends in ((0, 2100), (2100, 2400), (2400, 3000))]
+    scores = {}
+    for name in ("cross_attention", "concat"):
+        torch.manual_seed(0)
+        model = Ensemble(MODELS[name], Dims(7, 7, 2), ModelConfig(members=1))
+        fit(model, *parts[:2], TrainConfig(refit=False, least_steps=400), 0)
+        scores[name] = ua_of(predict(model, parts[2]), parts[2])
+    linear = fit_baseline("linear", Dims(7, 7, 2), *parts[:2], TrainConfig()).model
+    scores["linear"] = ua_of(predict(linear, parts[2]), parts[2])
+    assert scores["cross_attention"] > 0.9
+    assert scores["concat"] < 0.7
+    assert scores["linear"] < 0.6

@@ -73,7 +73,7 @@ def test_models_without_their_side_are_left_out(tmp_path):
     rows = made_rows(48, speakers=4)
     one = load_material(made_folder(tmp_path, rows, ("audio",)), class_set("common4"))
     made = experiments.plan_ablation(one, make_split(rows, "speaker"), **SETTINGS)
-    assert {name for name, _ in kinds(made)} == {"audio", "linear", "svm"}
+    assert {name for name, _ in kinds(made)} == {"audio", "stacked", "linear", "svm"}
 
 
 def test_an_ablation_runs_on_tokens_and_on_means(two, tmp_path):
@@ -109,9 +109,9 @@ def test_combined_draws_from_each_corpus_equally_often(two, tmp_path, monkeypatc
     asked = []
     fit = fitting.fit
 
-    def watched(model, train, *given, groups, **more):
-        asked.append((train.ids, groups))
-        return fit(model, train, *given, groups=groups, **more)
+    def watched(model, train, validation, *given, groups, **more):
+        asked.append(((*train.ids, *validation.ids), groups))
+        return fit(model, train, validation, *given, groups=groups, **more)
 
     monkeypatch.setattr(fitting, "fit", watched)
     make(experiments.plan_combined(two, **MODEL), tmp_path)

@@ -57,7 +57,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training part at most.
-        patience: epochs without a better validation UA before stopping.
+        patience: epochs without a lower validation loss before stopping.
         batch_size: utterances a step.
         learning_rate: AdamW's peak rate, after a warm-up over a tenth of the steps and before a
             cosine decay.
@@ -74,7 +74,7 @@ class TrainConfig:
     """
 
     epochs: int = 5
-    patience: int = 5
+    patience: int = 2
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.01

@@ -115,7 +115,7 @@ def say_what(material: Material, split: Split) -> None:
     log.info("%d folds, split %s", len(split.folds), split.name)
 
 
-def demo(out: Path, seeds: int = 5) -> tuple[Path, str]:
+def demo(out: Path, seeds: int = 3) -> tuple[Path, str]:
     """Runs the main job on the features that are shipped and writes its report.
 
     Args:
@@ -130,7 +130,7 @@ def demo(out: Path, seeds: int = 5) -> tuple[Path, str]:
         labels="emodb7",
         split="speaker",
         out=out,
-        models=("audio", "linear", "svm"),
+        models=("stacked", "linear", "svm"),
         seeds=seeds,
         network=ModelConfig(),
         schedule=TrainConfig(),
