@@ -149,7 +149,7 @@ def recordings(tmp_path):
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_predictions_on_a_full_disk_are_absent_and_whole_with_room(tmp_path, recordings, form):
     out = tmp_path / "out" / "p"
-    line = ["predict", recordings, "--format", form, "--out", out]
+    line = ["predict", recordings, "--adapt", "off", "--format", form, "--out", out]
     process = started(tmp_path, FULL, 1000, *line)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1, told
@@ -192,7 +192,7 @@ DAWDLING = """
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_predictions_of_a_stopped_process(tmp_path, recordings, number):
     out = tmp_path / "out" / "p.csv"
-    line = ["predict", recordings, "--format", "csv", "--out", out]
+    line = ["predict", recordings, "--adapt", "off", "--format", "csv", "--out", out]
     process = started(tmp_path, DAWDLING, *line)
     try:
         for _ in range(600):

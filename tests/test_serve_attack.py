@@ -42,7 +42,7 @@ class Costly(MadePredictor):
         super().__init__()
         self.speed, self.heard, self.most = speed, 0.0, 0.0
 
-    def waves(self, waves, texts=None):
+    def waves(self, waves, texts=None, **_):
         sound = sum(map(len, waves)) / SAMPLE_RATE
         self.heard, self.most = self.heard + sound, max(self.most, sound)
         time.sleep(sound / self.speed)
@@ -62,21 +62,30 @@ def minutes():
     return encoded(noise * (0.01 + (np.sin(seconds) > 0)) * 0.5, "FLAC")
 
 
+def slack():
+    """1 on a machine that does nothing else; more where others leave us part of a processor."""
+    wall, used = time.monotonic(), time.thread_time()
+    while time.thread_time() - used < 0.1:
+        pass
+    return max(1.0, 3 * (time.monotonic() - wall) / 0.1 - 2)
+
+
 def honest_clients_are_answered(address, rounds=3):
     """`/health` in under a second, a clip of 3 s in under five."""
     for _ in range(rounds):
+        before = slack()
         began = time.monotonic()
-        assert httpx.get(f"{address}/health", timeout=5).status_code == 200
-        health = time.monotonic() - began
+        assert httpx.get(f"{address}/health", timeout=60).status_code == 200
+        took = [(time.monotonic() - began) / 1]
         for where in ("predict", "analyze"):
             began = time.monotonic()
-            answer = httpx.post(f"{address}/v1/{where}", content=CLIP, headers=WAV, timeout=20)
+            answer = httpx.post(f"{address}/v1/{where}", content=CLIP, headers=WAV, timeout=60)
             assert answer.status_code == 200, answer.text
-            assert time.monotonic() - began < 5
-        assert health < 1
+            took.append((time.monotonic() - began) / 5)
+        assert max(took) < max(before, slack()), took
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -157,7 +166,7 @@ def test_a_long_prediction_is_cut_into_turns_too(minutes):
     from multimodal_ser.encoders.base import between_passes
 
     class Windowed(Costly):
-        def waves(self, waves, texts=None):
+        def waves(self, waves, texts=None, **_):
             for first in range(0, max(map(len, waves)), 30 * SAMPLE_RATE):
                 if first:
                     between_passes.get()()

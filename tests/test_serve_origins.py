@@ -48,7 +48,7 @@ def test_every_answer_has_the_headers(method, path):
 
 def test_a_failure_of_the_server_has_the_headers_too():
     class Broken(MadePredictor):
-        def waves(self, waves, texts=None):
+        def waves(self, waves, texts=None, **_):
             raise ZeroDivisionError
 
     answer = ask("POST", "/v1/predict", predictor=Broken())

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from multimodal_ser.encoders.base import between_passes
 from multimodal_ser.speech.finder import CONTEXT, FRAME, Samples, SpeechFinder, Stretch
 from multimodal_ser.speech.gates import SileroGate, Vad, WeakGate, make_gate
 
@@ -18,6 +19,7 @@ LEVEL = 0.05  # root mean square of the canonical waveform's speech
 JOINT = 160  # samples over which two stretches are faded into each other, 10 ms
 _ACTIVE = 0.01  # share of the loud frames' power above which a frame counts as speech: -20 dB
 _FAINT = 10**-4.5  # share of the speech's power below which both ends are cut: -45 dB
+_PIECE = 1 << 20  # samples, a minute, that are looked through at a time
 _SILENT = 1e-9  # mean square, -90 dB: one step of 16 bits
 
 SILENT = "the recording is silent"
@@ -55,8 +57,13 @@ def find_speech(wave: Samples, vad: Vad = "auto") -> Speech:
     gate = make_gate(vad)
     for one in (gate, WeakGate()) if isinstance(gate, SileroGate) else (gate,):
         finder = SpeechFinder(one)
-        if found := (*finder.push(wave), *finder.finish()):
-            return Speech(found)
+        found: list[Stretch] = []
+        for first in range(0, len(wave), _PIECE):
+            if first:
+                between_passes.get()()
+            found += finder.push(wave[first : first + _PIECE])
+        if found := [*found, *finder.finish()]:
+            return Speech(tuple(found))
     return Speech((), SILENT if _powers(wave).max() < _SILENT else WORDLESS)
 
 
