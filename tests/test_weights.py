@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from made_encoders import VOCABULARY, tiny
-from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.weights import HOMES
+from multimodal_ser.encoders import ENCODERS, load_encoder
+from multimodal_ser.encoders.weights import HOMES, Offline
 from multimodal_ser.errors import EncoderError
 
 
@@ -25,7 +28,7 @@ def test_without_network_or_package_the_error_names_the_ways(name, monkeypatch, 
         raise ConnectionError("no network")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    monkeypatch.setattr("multimodal_ser.encoders.weights.find_spec", lambda package: None)
+    monkeypatch.setattr("multimodal_ser.encoders.weights.package_folder", lambda package: None)
     home = HOMES[name]
     for source in (None, home.hub, "no/such/folder", Path("nowhere"), tmp_path):
         with pytest.raises(EncoderError) as caught:
@@ -33,7 +36,8 @@ def test_without_network_or_package_the_error_names_the_ways(name, monkeypatch, 
         message = str(caught.value)
         assert "a local folder with model.safetensors" in message
         assert repr(home.hub) in message
-        assert ("multimodal-ser[offline]" in message) == (home.offline is not None)
+        extra = home.offline.extra if home.offline else "offline"
+        assert (f"multimodal-ser[{extra}]" in message) == (home.offline is not None)
         assert isinstance(caught.value.__cause__, ConnectionError) == (source == home.hub)
 
 
@@ -92,3 +96,76 @@ def test_a_tokenizer_must_be_there_and_fit(root, tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join([*VOCABULARY, "more"]))
     with pytest.raises(EncoderError, match="do not belong together"):
         load_encoder("bert", tmp_path)
+
+
+def test_marks_follow_the_weights_not_the_name(root, monkeypatch):
+    import huggingface_hub
+
+    folder = tiny("wav2vec2", root)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: str(folder))
+    theirs = load_encoder("wav2vec2", HOMES["wav2vec2"].hub, revision="0b5b8e8")
+    assert theirs.info.exposure == ENCODERS["wav2vec2"].exposure
+    assert theirs.info.exposure["iemocap"].saw == "no"
+    for source, how in (
+        (folder, {}),
+        ("someone/wav2vec2-emotion", {}),
+        (HOMES["wav2vec2"].hub, {"revision": "refs/pr/7"}),
+    ):
+        info = load_encoder("wav2vec2", source, **how).info
+        assert {what.saw for what in info.exposure.values()} == {"unknown"}
+        assert info.weights[:12] in info.exposure["iemocap"].source
+    plus = tiny("emotion2vec-plus-large", root)
+    saw = load_encoder("emotion2vec-plus-large", plus).info.exposure["iemocap"]
+    assert saw.saw == "labels"  # never cleaner than the name
+    base = tiny("emotion2vec-base", root)
+    saw = load_encoder("emotion2vec-base", base).info.exposure["iemocap"]
+    assert saw.saw == "unknown"
+    assert "the published emotion2vec-base: saw it without labels" in saw.source
+
+
+def test_a_packages_weights_are_known_wherever_they_lie(monkeypatch, root):
+    folder = tiny("bert", root)
+    sha256 = load_encoder("bert", folder).info.weights
+    offline = Offline("none", "none==1", "model", sha256)
+    monkeypatch.setitem(HOMES, "bert", replace(HOMES["bert"], offline=offline))
+    assert load_encoder("bert", folder).info.exposure == ENCODERS["bert"].exposure
+
+
+def test_a_network_fine_tuned_on_emotions_is_not_called_clean(tmp_path):
+    import transformers
+
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(8,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+        num_labels=4,
+    )  # fmt: skip
+    transformers.Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path)
+    exposure = load_encoder("wav2vec2", tmp_path).info.exposure
+    assert {what.saw for what in exposure.values()} == {"unknown"}
+
+
+def test_weights_of_another_network_are_refused(tmp_path, root):
+    import transformers
+
+    config = transformers.WavLMConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(8,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    transformers.WavLMModel(config).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="model_type 'wavlm'; allowed: 'wav2vec2'"):
+        load_encoder("wav2vec2", tmp_path)
+    file = tmp_path / "config.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "model_type": "wav2vec2"}))
+    with pytest.raises(EncoderError, match=r"parameters that the network lacks.*another"):
+        load_encoder("wav2vec2", tmp_path)
+    for text, message in (("{}", "model_type None"), ("[1]", "cannot be read"), ("", "cannot")):
+        file.write_text(text)
+        with pytest.raises(EncoderError, match=message):
+            load_encoder("wav2vec2", tmp_path)
+    whisper = tmp_path / "whisper"
+    shutil.copytree(tiny("whisper-tiny", root), whisper)
+    file = whisper / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_type": "bart"}))
+    with pytest.raises(EncoderError, match="model_type 'bart'"):
+        load_encoder("whisper-tiny", whisper)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from multimodal_ser.encoders.base import EncoderInfo, checked_texts
-from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.exposure import exposure_of
 from multimodal_ser.encoders.weights import Weights, pretrained, resolve
 from multimodal_ser.errors import EncoderError
 
@@ -74,7 +74,7 @@ def load_bert(
         rate=0.0,
         weights=weights.sha256,
         layers=str(model.config.num_hidden_layers),
-        exposure=EXPOSURE[name],
+        exposure=exposure_of(name, weights),
         pool=pool,
     )
     return BertTokens(model, tokenizer, info, device)

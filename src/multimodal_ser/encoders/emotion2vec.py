@@ -37,7 +37,7 @@ from multimodal_ser.encoders.emotion2vec_net import (
     Emotion2VecNet,
     frame_count,
 )
-from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.exposure import exposure_of
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import EncoderError, one_of
 
@@ -252,7 +252,7 @@ def load(
         rate=SAMPLE_RATE / STRIDE,
         weights=weights.sha256,
         layers=",".join(map(str, chosen)),
-        exposure=EXPOSURE[variant],
+        exposure=exposure_of(variant, weights),
     )
     return Emotion2Vec(network, info, chosen, labels, device, DTYPES[dtype])
 

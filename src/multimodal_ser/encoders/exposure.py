@@ -1,5 +1,9 @@
 """What each encoder's training saw of each corpus, claim by claim with its source.
 
+The claims are about the weights that the encoder's authors publish: those of a known hash, or from
+the authors' own page on the hub. Of all other weights, whatever the folder is called, nothing is
+known: they may have been trained further, on any corpus and its labels.
+
 ``no`` means: the authors list what they trained on, and the corpus is not in it. Lists of web
 text or sound that nobody can look through are ``unknown``.
 """
@@ -9,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.encoders.weights import Weights
 
 CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
 
@@ -79,4 +84,31 @@ EXPOSURE: Mapping[str, Mapping[str, Exposure]] = {
     "emotion2vec-plus-seed": _all(_E2V_PLUS),
     "emotion2vec-plus-base": _all(_E2V_PLUS),
     "emotion2vec-plus-large": _all(_E2V_PLUS),
+}
+
+
+def exposure_of(name: str, weights: Weights) -> Mapping[str, Exposure]:
+    """What the training of these weights saw: corpus name → its exposure.
+
+    Args:
+        name: key in EXPOSURE.
+        weights: what `resolve` found.
+    """
+    if weights.published:
+        return EXPOSURE[name]
+    return {  # never cleaner than by its name: what saw the labels stays so
+        corpus: Exposure(
+            "labels" if claim.saw == "labels" else "unknown",
+            f"the weights {weights.sha256[:12]} are none that are known here: a local folder or "
+            f"another page of the hub; the published {name}: {_SAYS[claim.saw]} ({claim.source})",
+        )
+        for corpus, claim in EXPOSURE[name].items()
+    }
+
+
+_SAYS = {
+    "labels": "saw it with emotion labels",
+    "unlabelled": "saw it without labels",
+    "no": "did not see it",
+    "unknown": "may have seen it",
 }

@@ -22,7 +22,7 @@ from multimodal_ser.encoders.base import (
     chosen_layers,
     windows,
 )
-from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.exposure import exposure_of
 from multimodal_ser.encoders.weights import pretrained, resolve
 
 NAME = "wav2vec2"
@@ -131,6 +131,6 @@ def load(
         rate=SAMPLE_RATE / float(np.prod(model.config.conv_stride)),
         weights=weights.sha256,
         layers=",".join(map(str, chosen)),
-        exposure=EXPOSURE[NAME],
+        exposure=exposure_of(NAME, weights),
     )
     return Wav2Vec2(model, info, chosen, device)

@@ -11,13 +11,18 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from multimodal_ser.encoders.packaged import Offline, assembled, package_folder
 from multimodal_ser.errors import EncoderError
+from multimodal_ser.files import parse_json
 
+# Heads for a task come after the encoder; position_ids are numbers, no parameters.
+_HEADS = re.compile(
+    r"^(lm_head|classifier|projector|quantizer|project_q|project_hid|cls|qa_outputs)\.|position_ids$"
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WHISPER = ("model.safetensors", "model.bin")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
@@ -51,11 +56,14 @@ class Weights:
         folder: holds the weights file, and its configuration.
         file: the weights file.
         sha256: of that file, hexadecimal.
+        published: whether these are the very weights that the encoder's authors publish, by their
+            hash or by where they came from, so that what is said of their training holds.
     """
 
     folder: Path
     file: Path
     sha256: str
+    published: bool = False
 
 
 HOMES = {
@@ -129,7 +137,10 @@ def resolve(name: str, source: str | Path | None, revision: str | None = None) -
     if Path(source).is_dir():
         return _in_folder(name, Path(source))
     if isinstance(source, str) and _HUB_ID.fullmatch(source):
-        return _in_folder(name, _downloaded(name, source, revision))
+        # A pull request may hold anybody's weights; the other revisions are the authors' own.
+        theirs = source == HOMES[name].hub and not (revision or "").startswith("refs/pr/")
+        found = _in_folder(name, _downloaded(name, source, revision))
+        return replace(found, published=theirs or found.published)
     raise EncoderError(f"{name}: {str(source)!r} is no folder and no hub id; {_ways(name)}")
 
 
@@ -171,7 +182,8 @@ def _in_folder(name: str, folder: Path) -> Weights:
     for candidate in HOMES[name].files:
         file = folder / candidate
         if file.is_file():
-            return Weights(folder, file, _sha256(file))
+            sha256, offline = _sha256(file), HOMES[name].offline
+            return Weights(folder, file, sha256, offline is not None and sha256 == offline.sha256)
     pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
     hint = "its pickle is never executed, convert it to safetensors; " if pickled else ""
     raise EncoderError(
@@ -227,8 +239,7 @@ def pretrained(name: str, kind: Any, weights: Weights, optional: tuple[str, ...]
     """
     from safetensors import SafetensorError
 
-    if not (weights.folder / "config.json").is_file():
-        raise EncoderError(f"{name}: {weights.folder} has no config.json; copy it from the hub")
+    _check_kind(name, weights, kind.config_class.model_type)
     try:
         with _quiet():
             model, report = kind.from_pretrained(
@@ -248,7 +259,29 @@ def pretrained(name: str, kind: Any, weights: Weights, optional: tuple[str, ...]
             f"{name}: {weights.file} lacks {len(missing)} parameters ({', '.join(missing[:3])}"
             f"{', ...' if missing[3:] else ''}); {_ways(name)}"
         )
+    if strange := sorted(key for key in report["unexpected_keys"] if not _HEADS.search(key)):
+        raise EncoderError(
+            f"{name}: {weights.file} has {len(strange)} parameters that the network lacks "
+            f"({', '.join(strange[:3])}{', ...' if strange[3:] else ''}): it is of another "
+            f"architecture; {_ways(name)}"
+        )
     return model.float().eval().requires_grad_(False)
+
+
+def _check_kind(name: str, weights: Weights, wanted: str) -> None:
+    """Refuses weights of another network, which would load in part and give other frames."""
+    file = weights.folder / "config.json"
+    if not file.is_file():
+        raise EncoderError(f"{name}: {weights.folder} has no config.json; copy it from the hub")
+    try:
+        config = parse_json(file.read_text(encoding="utf-8"))
+        kind = config.get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise EncoderError(f"{name}: {file} cannot be read ({error}); fetch it again") from error
+    if kind != wanted:
+        raise EncoderError(
+            f"{name}: {file} says model_type {kind!r}; allowed: {wanted!r}; {_ways(name)}"
+        )
 
 
 @contextmanager

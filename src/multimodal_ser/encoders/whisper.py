@@ -22,7 +22,7 @@ from multimodal_ser.encoders.base import (
     chosen_layers,
     windows,
 )
-from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.exposure import exposure_of
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.encoders.whisper_files import read_encoder
 from multimodal_ser.errors import EncoderError
@@ -242,7 +242,7 @@ def load(
         rate=SAMPLE_RATE / (2 * HOP),
         weights=weights.sha256,
         layers=",".join(map(str, chosen)),
-        exposure=EXPOSURE[name],
+        exposure=exposure_of(name, weights),
     )
     return Whisper(network, info, chosen, device)
 

@@ -82,6 +82,8 @@ def _from_safetensors(file: Path) -> tuple[dict[str, Tensor], int]:
     from safetensors import safe_open
 
     config = parse_json((file.parent / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") != "whisper":
+        raise ValueError(f"its config.json says model_type {config.get('model_type')!r}")
     heads = int(config["encoder_attention_heads"])
     state: dict[str, Tensor] = {}
     with safe_open(file, framework="pt") as tensors:
