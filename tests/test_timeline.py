@@ -245,7 +245,7 @@ def test_a_model_hears_the_pauses_beside_a_stretch_but_no_other_speech():
             heard.extend(len(wave) for wave in waves)
             return super().waves(waves)
 
-    sound = recording(0.3, (2.0, "anger"), 2.0, (4.6, "sadness"), 1.0)
+    sound = recording(0.15, (2.0, "anger"), 2.0, (4.6, "sadness"), 1.0)
     found = analyze((sound, RATE), Listening(), vad="energy")
     (one, *rest), (first, second) = found.track, found.speech
     assert (one.start, one.end) == first
