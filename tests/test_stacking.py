@@ -77,12 +77,12 @@ def test_the_better_expert_counts_more_the_more_utterances_say_so(rows):
     labels = torch.randint(3, (rows,), generator=generator)
     good = 3.0 * torch.nn.functional.one_hot(labels, 3) + torch.randn(rows, 3, generator=generator)
     noise = 3.0 * torch.randn(rows, 3, generator=generator)
-    weights = pool_weights(torch.stack([good, noise]).log_softmax(2), labels, True)
+    logs, prior = torch.stack([good, noise]).log_softmax(2), torch.tensor([0.2, 0.8])
+    weights = pool_weights(logs, labels, prior, True)
+    alone = pool_weights(logs[:, :3], labels[:3], prior, True)
+    assert alone[0] < weights[0]
     assert weights[0] > weights[1]
-    if rows == 600:
-        assert weights[1] < 0.1
-    else:
-        assert weights[1] > 0.1
+    assert weights[1] < (0.2 if rows == 600 else 0.8)
 
 
 def test_experts_err_in_different_places_so_together_they_beat_each_of_them():
@@ -97,7 +97,7 @@ def test_experts_err_in_different_places_so_together_they_beat_each_of_them():
             for _ in range(3)
         ]
     )
-    weights = pool_weights(logs[:, :1000], labels[:1000], True)
+    weights = pool_weights(logs[:, :1000], labels[:1000], torch.full((3,), 1 / 3), True)
     pooled = torch.einsum("e,enc->nc", weights, logs[:, 1000:])
     right = (pooled.argmax(1) == labels[1000:]).float().mean()
     alone = [(one[1000:].argmax(1) == labels[1000:]).float().mean() for one in logs]

@@ -28,7 +28,8 @@ SETTINGS = {
     "linear": [Setting(c, None) for c in (0.001, 0.01, 0.1)],
     "svm": [Setting(c, gamma) for gamma in (0.3, 1.0) for c in (1.0, 3.0, 10.0)],
 }
-_PRIOR_ROWS = 10.0  # how strongly equal weights are believed before the validation part is seen
+_BOTH = 4.0  # an expert on words and sound counts as so many on one of them, to begin with
+_PRIOR = 3.0  # how strongly that is believed before the validation part is seen
 
 
 class Stacked(nn.Module):
@@ -134,7 +135,8 @@ def fit_stacked(
         for name, one in fitted.items()
     }
     logs = torch.stack([logits.log_softmax(1) for logits in said.values()])
-    weights = pool_weights(logs, validation.label, schedule.class_weights)
+    prior = prior_weights(dims)
+    weights = pool_weights(logs, validation.label, prior, schedule.class_weights)
     model = Stacked(dims, {name: one.model for name, one in fitted.items()})
     model.weights = weights
     history = [
@@ -144,24 +146,41 @@ def fit_stacked(
     return Fitted(model.eval(), history, torch.einsum("e,ebc->bc", weights, logs))
 
 
-def pool_weights(logs: Tensor, labels: Tensor, balanced: bool) -> Tensor:
-    """Weights ``w_e ≥ 0`` [E] that make the pooled log-probabilities [E, N, C] likeliest.
+def prior_weights(dims: Dims) -> Tensor:
+    """What the experts' weights are before the validation part is seen; their sum is 1, [E].
 
-    The classes count as in training. A validation part can be one speaker's fifty utterances, so
-    the weights are drawn towards equal ones, ``λ E Σ_e (w_e − 1/E)²``, as if the equal ones had
-    been found best on some ten utterances before.
+    >>> prior_weights(Dims(384, 88, 4)).mul(18).round().tolist()
+    [4.0, 4.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    whole = len(_present(dims))
+    shares = [_BOTH if len(group) == whole else 1.0 for _, group in experts_of(dims).values()]
+    return torch.tensor(shares) / sum(shares)
+
+
+def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, balanced: bool) -> Tensor:
+    """Weights ``w_e ≥ 0`` [E] that make the pooled log-probabilities likeliest.
+
+    A validation part can be one speaker's fifty utterances, so the weights are drawn towards
+    those of before, by ``λ E Σ_e (w_e − prior_e)²`` beside the summed cross-entropy.
+
+    Args:
+        logs: each expert's log-probabilities of the validation part [E, N, C].
+        labels: [N].
+        prior: weights of before [E].
+        balanced: whether the classes count alike, as in training.
     """
     count, _, classes = logs.shape
     weight = class_weights(labels, classes, balanced)
     given, labels = logs.double().clamp(min=-12), labels.to(logs.device)
-    free = torch.full((count,), 1 / count, dtype=torch.double, requires_grad=True)
+    start = prior.double()
+    free = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         logits = torch.einsum("e,enc->nc", free.clamp(min=0), given)
         total = len(labels) * F.cross_entropy(logits, labels, weight.double())
-        total = total + _PRIOR_ROWS * count * (free - 1 / count).square().sum()
+        total = total + _PRIOR * count * (free - start).square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
