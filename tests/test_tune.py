@@ -7,11 +7,11 @@ import torch
 from multimodal_ser.config import TuneConfig
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
+from multimodal_ser.speech import lengthened
 from multimodal_ser.tune import (
     Clips,
     Tuned,
     choose_threshold,
-    lengthened,
     load_tuned,
     log_mels,
     predict,
@@ -167,7 +167,7 @@ def test_the_threshold_keeps_what_was_asked():
 
 def probe() -> Tuned:
     torch.manual_seed(1)
-    made = Tuned(encoder().cut(1), CLASSES, 3, about={"encoder": "made"}, linear=True)
+    made = Tuned(encoder().cut(1), CLASSES, 1, about={"encoder": "made"}, axes=3)
     torch.nn.init.normal_(made.centres)
     return made.eval()
 
@@ -179,7 +179,10 @@ def test_a_linear_probe_answers_alike_when_it_is_read_again(tmp_path):
     batch = log_mels([clips().wave(0), clips().wave(1)])
     pooled = read.pooled(*batch)
     assert pooled.shape == (2, 3)
-    assert torch.equal(read.references, made.centres)
+    torch.testing.assert_close(read.references, made.centres, rtol=1e-2, atol=1e-2)
+    far = made.answer(10 * pooled)
+    assert (made.distance(10 * pooled) > 50 * made.distance(pooled)).all()
+    assert torch.isfinite(far.logits).all()
     torch.testing.assert_close(read(*batch).logits, made(*batch).logits, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(read.answer(pooled).logits, read(*batch).logits)
     assert (read.shortest, model().shortest) == (25_600, 0)

@@ -13,7 +13,6 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import read_audio
 from multimodal_ser.encoders.whisper import mel_filters
 
 Wave = NDArray[np.float32]
@@ -65,6 +64,16 @@ def augmented(
         kind, bits = (("mp3", 32), ("mp3", 24), ("opus", 24), ("opus", 16))[rng.integers(4)]
         wave = coded(wave, kind, bits * 1_000)
     return np.ascontiguousarray(wave, np.float32)
+
+
+def over_the_line(wave: Wave, rng: np.random.Generator) -> Wave:
+    """A telephone line, now and then with noise on it, or through a codec."""
+    wave = telephone(wave)
+    if rng.random() < 0.5:
+        wave = noisy(wave, rng.uniform(15, 40), rng)
+    if rng.random() < 0.3:
+        wave = coded(wave * np.float32(PEAK / max(float(np.abs(wave).max()), 1e-9)), "opus", 16_000)
+    return wave
 
 
 def cropped(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
@@ -178,7 +187,12 @@ def coded(wave: Wave, kind: str, bits: int) -> Wave:
         frame.sample_rate = RATE
         for packet in (*stream.encode(frame), *stream.encode(None)):
             container.mux(packet)
-    return np.asarray(read_audio(file.getvalue()), np.float32)
+    file.seek(0)
+    resampler = av.AudioResampler("flt", "mono", RATE)
+    with av.open(file, "r") as again:
+        frames = [part for one in again.decode(audio=0) for part in resampler.resample(one)]
+    frames += resampler.resample(None)
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
 
 
 def rebuilt(wave: Wave, rng: np.random.Generator) -> Wave:

@@ -59,7 +59,12 @@ def sounds_of(*materials: Material) -> dict[str, str]:
 
 
 def load_material(
-    folder: Path, labels: ClassSet, audio: str | None = None, text: str | None = None
+    folder: Path,
+    labels: ClassSet,
+    audio: str | None = None,
+    text: str | None = None,
+    *,
+    complete: bool = True,
 ) -> Material:
     """Reads one corpus's features and labels.
 
@@ -68,6 +73,7 @@ def load_material(
         labels: which emotions count, and their order.
         audio: name of the audio features; needed where there are several, ``"none"`` for none.
         text: the same for text.
+        complete: whether the corpus must have every class; one that is only asked about need not.
 
     Raises:
         FeatureError: no features, or several to choose from.
@@ -86,7 +92,7 @@ def load_material(
         raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
     for one in present:
         _check_made_of(one, rows)
-    for corpus in sorted({row.corpus for row in rows}):
+    for corpus in sorted({row.corpus for row in rows if complete}):
         labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
     kept, classes, dropped = _keep(rows, labels, present)
     if len(set(classes)) < 2:

@@ -25,6 +25,7 @@ from multimodal_ser.cli import (  # noqa: F401 - they add their commands
     report,
     runs,
     serve,
+    unseen,
 )
 from multimodal_ser.cli.app import app, command_line, given
 from multimodal_ser.cli.ending import ended

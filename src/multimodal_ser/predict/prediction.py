@@ -30,7 +30,7 @@ class Prediction:
         adapted: from how many recordings, or pieces of long ones, the channel is known that was
             taken out; None where none was.
         distance: how far the recording is from those that the model learnt from, 1 being as far as
-            the farthest hundredth of them; None where the model does not tell.
+            they are in the mean, and 2 that it is half as sure; None where the model does not tell.
     """
 
     labels: tuple[str, ...]

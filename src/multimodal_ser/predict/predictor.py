@@ -186,10 +186,10 @@ class Predictor:
             [given[row].wave for row in spoken], [words[row] for row in spoken], batch_size
         )
         said = dict(zip(spoken, answer, strict=True))
-        nothing = np.ones(len(self.labels), np.float32), np.zeros(0, np.float32)
+        nothing = np.ones(len(self.labels), np.float32), np.zeros(0, np.float32), None
         found = []
         for row, item in enumerate(given):
-            shares, embedding = said.get(row, nothing)
+            shares, embedding, distance = said.get(row, nothing)
             found.append(
                 Prediction(
                     self.labels,
@@ -201,6 +201,7 @@ class Predictor:
                     words[row],
                     reason=item.reason,
                     adapted=None if self.channel is None else self.channel.count,
+                    distance=distance,
                 )
             )
         return found
@@ -294,13 +295,17 @@ class Predictor:
 
     def _asked(
         self, waves: Sequence[Wave], texts: Sequence[str | None], batch_size: int
-    ) -> Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Probabilities [C] and embedding [D] of each."""
+    ) -> Iterable[tuple[NDArray[np.float32], NDArray[np.float32], float | None]]:
+        """Probabilities [C], embedding [D] and distance of each."""
         if not waves:
             return ()
         shift = None if self.channel is None else self.channel.shift
         answer = asked(self.backend, waves, texts, shift, batch_size)
-        return zip(answer.probabilities, answer.embeddings, strict=True)
+        far: Sequence[float | None] = [None] * len(waves)
+        if self.backend.canonical and answer.vectors is not None:  # its vectors are scaled so
+            moved = answer.vectors if shift is None else answer.vectors - shift
+            far = np.square(moved).mean(1).tolist()
+        return zip(answer.probabilities, answer.embeddings, far, strict=True)
 
     def _answers(
         self, items: Sequence[tuple[Wave | SerError, str | None]], batch_size: int

@@ -5,7 +5,6 @@ from multimodal_ser.tune.loop import choose_threshold, evaluate, predict, tune
 from multimodal_ser.tune.tuned import (
     LONGEST,
     Tuned,
-    lengthened,
     load_tuned,
     log_mels,
     save_tuned,
@@ -17,7 +16,6 @@ __all__ = [
     "Tuned",
     "choose_threshold",
     "evaluate",
-    "lengthened",
     "load_tuned",
     "log_mels",
     "predict",

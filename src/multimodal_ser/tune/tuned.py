@@ -29,11 +29,11 @@ from multimodal_ser.encoders.whisper import (
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.layers import Output, unit_power
-from multimodal_ser.speech import lengthened as lengthened
 
 LAYERS = 3  # the encoder's last layers, side by side
 LONGEST = MAX_FRAMES * HOP  # samples
 SHORTEST = 25_600  # samples, 1.6 s: shorter canonical recordings are repeated
+NEAREST = 0.5  # distance; a nearer one makes no surer
 LOUDEST = 1.3  # of the log-mel of speech that peaks near 0.5
 
 
@@ -61,7 +61,7 @@ class Tuned(nn.Module):
         dropout: float = 0.0,
         card: str = "",
         about: dict[str, Any] | None = None,
-        linear: bool = False,
+        axes: int = 0,
     ) -> None:
         """Makes a model whose head is not fitted yet.
 
@@ -72,17 +72,18 @@ class Tuned(nn.Module):
             dropout: while the head learns; none in a linear one.
             card: what a user must know.
             about: what else its file says.
-            linear: a probe of the means alone, for canonical waveforms: a projection to the
-                embedding, and logits from there.
+            axes: of a linear probe of the means alone, for canonical waveforms, see
+                `tune.probe.Probe`; 0 for a head that is fine-tuned with the encoder.
         """
         super().__init__()
         self.classes, self.card, self.about = tuple(classes), card, about or {}
         self.encoder = encoder
-        self.linear = linear
+        self.linear = axes > 0
         width = min(LAYERS, len(encoder.blocks)) * encoder.positions.shape[1]
-        if linear:
-            self.head: nn.Module = nn.Linear(width, hidden_dim)
-            self.register_buffer("centres", torch.zeros(len(self.classes), hidden_dim))
+        if self.linear:
+            self.head: nn.Module = nn.Linear(width, axes)
+            self.span = nn.Linear(axes, hidden_dim)
+            self.register_buffer("centres", torch.zeros(len(self.classes), axes))
         else:
             self.register_buffer("mean", torch.zeros(2 * width))
             self.register_buffer("scale", torch.ones(2 * width))
@@ -109,8 +110,8 @@ class Tuned(nn.Module):
         """What a channel shifts and the head reads, [B, V].
 
         Of a fine-tuned model, statistics pooling (Snyder et al., 2018): mean and deviation over
-        the real frames of the last layers, V = 2 · layers · dim. Of a linear probe, the means
-        projected to the embedding, V = H.
+        the real frames of the last layers, V = 2 · layers · dim. Of a linear probe, the means on
+        its axes, V = A.
         """
         frames = torch.cat(self.encoder(mel, lengths)[-LAYERS:], 2)
         steps = torch.arange(frames.shape[1], device=frames.device)
@@ -131,9 +132,15 @@ class Tuned(nn.Module):
         would leave so.
         """
         if self.linear:
-            return Output(self.out(pooled) * self.temperature, pooled)
+            embedding = self.span(pooled)
+            sure = self.temperature / self.distance(pooled).clamp(min=NEAREST)[:, None]
+            return Output(self.out(embedding) * sure, embedding)
         embedding = self.head(unit_power((pooled - self.mean) * self.scale))
         return Output(self.out(embedding) * self.temperature, embedding)
+
+    def distance(self, pooled: Tensor) -> Tensor:
+        """How far what a probe reads, [B, V], lies from what it learnt: 1 is usual there, [B]."""
+        return pooled.square().mean(1)
 
     @property
     def references(self) -> Tensor:
@@ -145,7 +152,7 @@ class Tuned(nn.Module):
 
     @property
     def shortest(self) -> int:
-        """Samples to which shorter recordings are to be lengthened, see `lengthened`."""
+        """Samples to which shorter recordings are to be lengthened, see `speech.lengthened`."""
         return SHORTEST if self.linear else 0
 
 
@@ -183,12 +190,12 @@ def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
         "classes": list(model.classes),
         "hidden_dim": model.out.in_features,
         "heads": model.encoder.blocks[0].heads,
-        "linear": model.linear,
+        "axes": model.head.out_features if isinstance(model.head, nn.Linear) else 0,
         "card": model.card,
         "about": model.about,
     }
     state = {
-        key: (value.half() if half and key.startswith("encoder.") else value).contiguous()
+        key: (value.half() if half and value.ndim > 1 else value).contiguous()
         for key, value in model.state_dict().items()
     }
     with written_aside(path) as partial:
@@ -217,7 +224,7 @@ def load_tuned(path: Path) -> Tuned:
             header["hidden_dim"],
             card=header["card"],
             about=header["about"],
-            linear=header.get("linear", False),
+            axes=header.get("axes", 0),
         )
         model.load_state_dict(state)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.augment import Wave, augmented
+from multimodal_ser.augment import Wave, augmented, over_the_line
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.speech import canonical
-from multimodal_ser.tune.tuned import LONGEST, SHORTEST, lengthened, log_mels
+from multimodal_ser.speech import canonical, lengthened
+from multimodal_ser.tune.tuned import LONGEST, SHORTEST, log_mels
 
+CHANGES: dict[str, Callable[[Wave, np.random.Generator, float], Wave]] = {
+    "none": lambda wave, draw, rebuild: wave,
+    "any": lambda wave, draw, rebuild: augmented(
+        wave, draw, codecs=True, rebuild=rebuild, silence=0.5
+    ),
+    "line": lambda wave, draw, rebuild: over_the_line(wave, draw),
+}
 BATCH = 16
 HELD = 480  # recordings that are sorted by length together
 
@@ -40,7 +47,7 @@ def vectors(
     network: WhisperEncoder,
     rows: Sequence[Utterance],
     *,
-    copy: int = 0,
+    change: str = "none",
     rebuild: float = 0.0,
     precision: str = "float32",
 ) -> Tensor:
@@ -49,14 +56,14 @@ def vectors(
     Args:
         network: the encoder, as deep as its layers are wanted.
         rows: their recordings are read, changed and brought to their canonical form.
-        copy: 0 takes them as they are; any other number is a seed of `augmented`.
-        rebuild: the share of a changed copy that is rebuilt from spectrograms.
+        change: key in CHANGES.
+        rebuild: the share that ``any`` rebuilds from spectrograms.
         precision: of products, float32 or bfloat16.
     """
     found: Tensor | None = None
     for start in range(0, len(rows), HELD):
         part = list(enumerate(rows[start : start + HELD], start))
-        waves = {place: _heard(row, copy, rebuild) for place, row in part}
+        waves = {place: _heard(row, change, rebuild) for place, row in part}
         for batch in _of_like_length(waves):
             with torch.autocast(
                 network.positions.device.type, torch.bfloat16, enabled=precision == "bfloat16"
@@ -69,14 +76,13 @@ def vectors(
     return found
 
 
-def _heard(row: Utterance, copy: int, rebuild: float) -> Wave:
+def _heard(row: Utterance, change: str, rebuild: float) -> Wave:
     """Each recording draws its own changes, whatever stands beside it."""
     if row.audio is None:
         raise SerError(f"{row.id} names no recording, so nothing can be learnt from it")
     wave = read_audio(Path(row.audio), start=row.start, end=row.end)
-    if copy:
-        draw = np.random.default_rng([copy, zlib.crc32(row.id.encode())])
-        wave = augmented(wave, draw, codecs=True, rebuild=rebuild, silence=0.5)
+    draw = np.random.default_rng([zlib.crc32(change.encode()), zlib.crc32(row.id.encode())])
+    wave = CHANGES[change](wave, draw, rebuild)
     return lengthened(canonical(wave), SHORTEST)[:LONGEST]
 
 
@@ -95,14 +101,14 @@ class Vectors:
         label: class ids [N].
         corpus: names [N].
         speaker: names [N], unique over corpora.
-        copy: 0 for recordings as they are, else the number of the changed copy, [N].
+        change: how each was changed, keys in CHANGES, [N].
     """
 
     mean: NDArray[np.float32]
     label: NDArray[np.int64]
     corpus: NDArray[np.str_]
     speaker: NDArray[np.str_]
-    copy: NDArray[np.int64]
+    change: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -124,13 +130,13 @@ def kept_vectors(
     rows: Sequence[Utterance],
     label: Sequence[int],
     *,
-    copy: int = 0,
+    change: str = "none",
     rebuild: float = 0.0,
     precision: str = "float32",
 ) -> Vectors:
     """Reads vectors from a file that an earlier call with the same file wrote, or makes them."""
     if not file.is_file():
-        made = vectors(network, rows, copy=copy, rebuild=rebuild, precision=precision)
+        made = vectors(network, rows, change=change, rebuild=rebuild, precision=precision)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(file.name + ".partial")
         save_file({"mean": made}, partial)
@@ -146,5 +152,5 @@ def kept_vectors(
         np.asarray(label, np.int64),
         np.array([row.corpus for row in rows]),
         np.array([f"{row.corpus}/{row.speaker}" for row in rows]),
-        np.full(len(rows), copy),
+        np.full(len(rows), change),
     )

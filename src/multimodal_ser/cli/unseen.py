@@ -1,0 +1,56 @@
+"""Subcommand `ser unseen`: how a probe does on corpora that it never heard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from multimodal_ser.cli.app import app, command_line, say
+
+
+@app.command
+def unseen(
+    features: tuple[Path, ...],
+    learn: tuple[str, ...],
+    labels: str = "common6",
+    audio: str | None = None,
+    axes: int = 300,
+    shrinkage: float = 1.0,
+    channel: float = 1.0,
+    sizes: tuple[int, ...] = (10, 50, 200, 500),
+    out: Path | None = None,
+) -> None:
+    """Leaves every corpus out in turn and asks a linear probe of the others about it.
+
+    Recording by recording, and with the channel taken out by some of the corpus's recordings
+    without their labels. No label of the corpus that is asked about is used.
+
+    Args:
+        features: folders of the corpora's audio features, two or more; their means are read.
+        learn: names of the corpora that may be learnt from, two or more; the others are for
+            evaluation alone.
+        labels: class set; a corpus that is only asked about may lack classes.
+        audio: which audio features, where there are several.
+        axes: principal axes that the probe keeps.
+        shrinkage: share of the mean variance that it adds in every direction.
+        channel: how much the differences between corpora count as noise for it.
+        sizes: how many recordings the channel is told from.
+        out: file for the results, as JSON.
+    """
+    from multimodal_ser.files import written_aside
+    from multimodal_ser.labels import class_set
+    from multimodal_ser.material import load_material
+    from multimodal_ser.tune.probe import ProbeConfig
+    from multimodal_ser.tune.vectors import Vectors
+    from multimodal_ser.unseen import of_material, protocol, text_table
+
+    named = class_set(labels)
+    materials = [load_material(path, named, audio, "none", complete=False) for path in features]
+    data = Vectors.joined([of_material(one) for one in materials])
+    config = ProbeConfig((1,), axes, shrinkage, channel)
+    found = protocol(data, learn, config, len(named.classes), sizes=sizes)
+    say(text_table(found, sizes))
+    if out is not None:
+        said = {"command": command_line(), "marks": [m for one in materials for m in one.marks]}
+        with written_aside(out) as partial:
+            partial.write_text(json.dumps({**said, **found}, indent=1) + "\n", "utf-8")

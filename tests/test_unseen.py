@@ -1,0 +1,162 @@
+"""Corpora left out: what is learnt, what is never touched, and that a shift is taken away."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from multimodal_ser.encoders.whisper import WhisperEncoder
+from multimodal_ser.errors import SerError
+from multimodal_ser.tune import log_mels
+from multimodal_ser.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
+from multimodal_ser.tune.vectors import Vectors, layer_means
+from multimodal_ser.unseen import adapted, caution, leave_one_out, protocol, scores, text_table
+
+CONFIG = ProbeConfig((1, 2), axes=8)
+MIDDLES = np.random.default_rng(5).normal(0, 2, (3, 2, 4))  # classes, layers, width
+
+
+def corpus(name, shift=0.0, count=90, classes=(0, 1, 2), change="none", seed=0):
+    rng = np.random.default_rng([seed, sum(map(ord, name))])
+    label = np.array(classes)[np.arange(count) % len(classes)]
+    mean = MIDDLES[label] + shift + rng.standard_normal((count, 2, 4))
+    speaker = np.array([f"{name}/{k % 10}" for k in range(count)])
+    return Vectors(
+        mean.astype(np.float32), label, np.full(count, name), speaker, np.full(count, change)
+    )
+
+
+def ua(probe, data):
+    said = probe.logits(probe.vectors(side_by_side(data, CONFIG.layers))).argmax(1)
+    return np.mean([np.mean(said[data.label == k] == k) for k in set(data.label)])
+
+
+def test_a_probe_learns_what_corpora_share_and_not_what_separates_them():
+    a, b = corpus("a"), corpus("b", shift=30.0)
+    probe = fit_probe(Vectors.joined([a, b]), CONFIG, 3)
+    assert probe.centres.shape == (3, 2)
+    for data in (a, b):
+        mean = np.mean([data.mean[data.label == k].mean(0) for k in range(3)], axis=0)
+        centred = Vectors(data.mean - mean + 15, data.label, data.corpus, data.speaker, data.change)
+        assert ua(probe, centred) > 0.9
+    lacking = corpus("b", classes=(0, 1))
+    with pytest.raises(SerError, match="b has no recording of class 2"):
+        fit_probe(Vectors.joined([a, lacking]), CONFIG, 3)
+
+
+def test_what_a_change_moves_all_copies_by_is_noise():
+    clean = corpus("a", count=300)
+    along = MIDDLES[0] - MIDDLES[1]  # a change that looks like another class
+    changed = Vectors(
+        clean.mean + along.astype(np.float32), clean.label, clean.corpus, clean.speaker,
+        np.full(300, "line"),
+    )  # fmt: skip
+    alone, both = (fit_probe(one, CONFIG, 3) for one in (clean, Vectors.joined([clean, changed])))
+    assert ua(both, changed) > ua(alone, changed) + 0.1
+
+
+def test_a_probe_spreads_each_class_by_about_one():
+    data = corpus("a", count=900)
+    probe = fit_probe(data, CONFIG, 3)
+    vectors = probe.vectors(side_by_side(data, CONFIG.layers))
+    points = probe.embed(vectors)
+    inside = [points[data.label == k].var(0).mean() for k in range(3)]
+    assert 0.2 < np.mean(inside) < 1.1
+    means = [vectors[data.label == k].mean(0) for k in range(3)]
+    np.testing.assert_allclose(probe.references, means, atol=2e-3)  # white is in 16 bits
+    np.testing.assert_allclose(probe.embed(probe.references), probe.centres, atol=1e-8)
+
+
+def test_what_lies_far_from_what_was_learnt_is_less_sure():
+    data = corpus("a", count=900)
+    probe = fit_probe(data, CONFIG, 3)
+    near = probe.vectors(side_by_side(data, CONFIG.layers))
+    assert probe.distance(near).mean() == pytest.approx(1, rel=1e-2)
+    off = np.linalg.svd(probe.span)[2][-1] * 6  # a direction that no class is told by
+    np.testing.assert_allclose(probe.embed(near + off), probe.embed(near), atol=1e-8)
+    assert (probe.distance(near + off) > 1.5 * probe.distance(near)).mean() > 0.9
+    assert np.ptp(probe.logits(near + off), 1).mean() < 0.7 * np.ptp(probe.logits(near), 1).mean()
+
+
+def test_no_corpus_is_learnt_from_when_it_is_asked_about():
+    data = [corpus("a"), corpus("b"), corpus("only", shift=5.0, classes=(0, 1))]
+    heard = leave_one_out(Vectors.joined(data), ("a", "b"), CONFIG, 3)
+    assert [one.corpus for one in heard] == ["a", "b", "only"]
+    for place, sources in enumerate(([1], [0], [0, 1])):
+        alone = fit_probe(Vectors.joined([data[k] for k in sources]), CONFIG, 3)
+        np.testing.assert_allclose(heard[place].probe.white, alone.white, atol=1e-8)
+    wrong = Vectors(*(np.roll(getattr(data[2], f), 7, 0) if f == "label" else getattr(data[2], f)
+                      for f in Vectors.__dataclass_fields__))  # fmt: skip
+    again = leave_one_out(Vectors.joined([*data[:2], wrong]), ("a", "b"), CONFIG, 3)
+    np.testing.assert_array_equal(again[2].vectors, heard[2].vectors)
+    with pytest.raises(SerError, match="two or more"):
+        leave_one_out(Vectors.joined(data), ("a",), CONFIG, 3)
+    with pytest.raises(SerError, match="unknown corpus 'c'; choose one of: a, b, only"):
+        leave_one_out(Vectors.joined(data), ("a", "c"), CONFIG, 3)
+
+
+def test_changed_copies_are_learnt_from_and_not_asked_about():
+    data = Vectors.joined([corpus("a"), corpus("a", change="line", seed=1), corpus("b")])
+    heard = leave_one_out(data, ("a", "b"), CONFIG, 3)
+    assert [len(one.label) for one in heard] == [90, 90]
+
+
+def test_a_channel_is_taken_out_without_labels():
+    moved = corpus("far", shift=2.0, count=600)
+    data = Vectors.joined([corpus("a"), corpus("b"), moved])
+    far = leave_one_out(data, ("a", "b"), CONFIG, 3)[2]
+    found = adapted(far, sizes=(10, 50, 400), draws=3)
+    assert set(found.mixed) == {10, 50}  # 400 is more than half of the corpus
+    assert found.mixed[50] > found.before + 0.05
+    assert found.mixed[50] >= found.mixed[10] - 0.02
+    assert set(found.skewed[50]) == {0, 1, 2}
+
+
+def test_caution_is_set_by_corpora_that_were_left_out():
+    data = Vectors.joined([corpus("a", count=300), corpus("b", shift=0.7, count=300)])
+    heard = leave_one_out(data, ("a", "b"), CONFIG, 3)
+    careful = caution(heard, right=0.9)
+    both = [scores(one, careful) for one in heard]
+    assert np.mean([one["accuracy_above"] for one in both]) >= 0.9
+    for said in both:
+        assert 0 <= said["coverage"] <= 1
+        assert said["low"] <= said["ua"] <= said["high"]
+
+
+def test_the_protocol_prints_a_row_a_corpus():
+    data = Vectors.joined([corpus("a"), corpus("b"), corpus("only", classes=(0, 1))])
+    found = protocol(data, ("a", "b"), CONFIG, 3, sizes=(10,))
+    lines = text_table(found, (10,)).splitlines()
+    assert len(lines) == 5
+    assert lines[-1].startswith("| only | 90 |")
+    assert json.loads(json.dumps(found))["corpora"]["only"]["single"]["classes"] == 2
+
+
+def test_the_model_says_what_the_probe_says():
+    torch.manual_seed(0)
+    encoder = WhisperEncoder(dim=8, heads=2, depth=3, steps=200).eval()
+    torch.nn.init.normal_(encoder.positions)
+    encoder.cut(2)
+    rng = np.random.default_rng(0)
+    waves = [
+        (rng.uniform(0.1, 0.3) * np.sin(np.arange(size) * pitch)).astype(np.float32)
+        for size, pitch in zip(rng.integers(4_000, 9_000, 60), np.tile([0.1, 0.5], 30), strict=True)
+    ]
+    label = np.tile([0, 1], 30)
+    with torch.inference_mode():
+        mean = layer_means(encoder, waves).numpy()
+    names = np.full(60, "made")
+    data = Vectors(mean, label, names, names, np.full(60, "none"))
+    probe = fit_probe(data, ProbeConfig((1, 2), axes=6), 2)
+    model = model_of(probe, encoder, ("low", "high"), 0.5)
+    with torch.inference_mode():
+        read = model.pooled(*log_mels(waves))
+        said = model.answer(read)
+    vectors = probe.vectors(side_by_side(data, (1, 2)))
+    np.testing.assert_allclose(read.numpy(), vectors, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        said.logits.numpy(), 0.5 * probe.logits(vectors), rtol=1e-2, atol=1e-2
+    )
+    np.testing.assert_allclose(model.references.numpy(), probe.references, rtol=1e-5, atol=1e-6)
+    assert (said.logits.argmax(1).numpy() == probe.logits(vectors).argmax(1)).all()
