@@ -124,7 +124,7 @@ FULL = """
     from multimodal_ser.cli import main
     multimodal_ser.predict.load = lambda model, **_: MadeStream()
     class MadeStream(MadePredictor):
-        sides = ("audio",)
+        sides, adaptable = ("audio",), False
         def stream(self, sources, texts=None, **_):
             from multimodal_ser.audio import read_audio
             for source in sources:
