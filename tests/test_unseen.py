@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from made_features import FOUR, made_folder, made_rows
+from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.tune import log_mels
@@ -160,3 +162,18 @@ def test_the_model_says_what_the_probe_says():
     )
     np.testing.assert_allclose(model.references.numpy(), probe.references, rtol=1e-5, atol=1e-6)
     assert (said.logits.argmax(1).numpy() == probe.logits(vectors).argmax(1)).all()
+
+
+def test_the_command_prints_and_writes_a_table(tmp_path, capsys):
+    folders = []
+    for name, words in (("a", FOUR), ("b", FOUR), ("only", FOUR[:3])):
+        rows = made_rows(90, words=words, corpus=name)
+        folders.append(str(made_folder(tmp_path / name, rows, ("audio",), skill=1.0)))
+    given = ["unseen", "--features", *folders, "--labels", ",".join(FOUR), "--axes", "4"]
+    out = tmp_path / "unseen.json"
+    assert main([*given, "--learn", "a", "b", "--sizes", "10", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert set(found["corpora"]) == {"a", "b", "only"}
+    assert f"{100 * found['corpora']['only']['single']['ua']:.1f}" in capsys.readouterr().out
+    assert main([*given, "--learn", "a", "b", "only"]) == 1
+    assert "only has no recording of class 3" in capsys.readouterr().err
