@@ -27,7 +27,9 @@ def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:
     paths = sorted({row.audio for row in utterances if row.audio is not None})
     with ThreadPoolExecutor(_READERS) as pool:
         hashes = dict(zip(paths, pool.map(file_hash, paths), strict=True))
-    return [replace(row, content=row.audio and hashes[row.audio]) for row in utterances]
+    return [
+        row if row.audio is None else replace(row, content=hashes[row.audio]) for row in utterances
+    ]
 
 
 def file_hash(path: str | Path) -> str:
