@@ -347,3 +347,32 @@ def test_damaged_files_give_sound_or_one_error(kind):
             assert all(np.isfinite(block).all() for block in blocks)
         with suppress(AudioError):
             assert len(read_audio(data, start=0.5, end=1.0, warn=lambda line: None)) <= 8_001
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "rate"),
+    [
+        ("ipod", "aac", 44_100),
+        ("webm", "libopus", 48_000),
+        ("mpegts", "aac", 48_000),
+        ("flv", "aac", 44_100),
+        ("asf", "wmav2", 44_100),
+        ("amr", "libopencore_amrnb", 8_000),
+        ("adts", "aac", 44_100),
+        ("ac3", "ac3", 48_000),
+    ],
+)
+def test_the_server_takes_what_the_commands_take(kind, codec, rate):
+    pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
+    from multimodal_ser.serve.decode import decode
+    from multimodal_ser.serve.settings import Settings
+
+    class Turn:
+        spent = 0.0
+
+        def __call__(self):
+            pass
+
+    data, _ = media(kind, codec, rate)
+    sound = decode(data, Settings(), Turn(), lambda: None)
+    np.testing.assert_array_equal(sound, read_audio(data))
