@@ -181,7 +181,7 @@ def measure(
     cell: Cell, corpora: int, *, seeds: int = 1, scores: Iterable[str] = tuple(metrics.METRICS)
 ) -> dict[str, dict[str, Found]]:
     """Makes corpora of one kind; score → method → what came out."""
-    rng = np.random.default_rng([cell.clusters, BALANCES.index(cell.balance)])
+    rng = np.random.default_rng([0, cell.clusters, BALANCES.index(cell.balance)])
     true = true_scores(cell)
     equal = two_systems(rng, cell, corpora, 0.0, seeds)
     unequal = two_systems(rng, cell, corpora, BETTER, seeds)
