@@ -81,7 +81,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     class_weights: bool = True
     average: float = 0.99
-    least_steps: int = 1200
+    least_steps: int = 800
     refit: bool = True
 
     def __post_init__(self) -> None:
