@@ -167,7 +167,7 @@ def test_the_target_has_no_label_to_look_at():
 
 def made_alignment(model, name):
     adaptation = Adaptation(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
-    return Alignment(model, adaptation, 8, seed=0)
+    return Alignment(model, adaptation, made_examples(40), 8, seed=0)
 
 
 @pytest.mark.parametrize("name", ALIGNING)

@@ -34,7 +34,7 @@ def made(tmp_path_factory):
         splits[0],
         materials[1],
         splits[1],
-        methods=("none", "standardize"),
+        methods=("none", "coral"),
         model="audio",
         seeds=1,
         network=ModelConfig(members=1, hidden_dim=8, num_heads=2),
@@ -47,7 +47,7 @@ def made(tmp_path_factory):
 def test_both_corpora_are_embedded_by_both_networks(made):
     runs, features = made
     before, after = clouds(align(read_runs(runs)).systems, features)
-    assert (before.name, after.name) == ("none", "standardize")
+    assert (before.name, after.name) == ("none", "coral")
     for cloud in (before, after):
         assert cloud.points.shape == (48, 2)
         assert cloud.target.sum() == 24

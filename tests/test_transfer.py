@@ -113,7 +113,7 @@ def test_the_targets_test_and_validation_features_do_not_reach_an_adapted_model(
     assert all(same_models(*runs) for runs in zip(adapted[::2], made, strict=True))
 
 
-def test_the_sources_validation_part_picks_the_epoch(pair, tmp_path, monkeypatch):
+def test_nothing_but_the_sources_validation_part_is_looked_at(pair, tmp_path, monkeypatch):
     source, first, *target = pair
     asked = []
 

@@ -10,8 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
+PACE = 5  # adapters learn so many times as fast: a classifier that lags behind hides nothing
+ROWS = 5  # a feature: EmoDB's 339 rows of 88 or 1,152 features made recolouring harmful
+FOREIGN = 5.0  # times the variance
 BANDWIDTHS = tuple(2.0**power for power in range(-3, 4))  # of the mean squared distance
 
 
@@ -31,6 +35,38 @@ def covariance(x: Tensor) -> Tensor:
     """Unbiased covariance [D, D] of x [N, D], N two or more."""
     centred = x - x.mean(0)
     return centred.T @ centred / (len(x) - 1)
+
+
+def recolouring(source: Tensor, target: Tensor) -> Tensor:
+    """What gives source [N, D] the target's variance where it is of another order: [D, D].
+
+    CORAL in closed form (Sun, Feng & Saenko 2016, "Return of frustratingly easy domain
+    adaptation"), ``C_s^(-1/2) M^(1/2) C_s^(1/2)`` with ``M = C_s^(-1/2) C_t C_s^(-1/2)`` of
+    standardised features, which has the target's covariance as the paper's
+    ``C_s^(-1/2) C_t^(1/2)`` has, and leaves alone what the two have in common. M's eigenvectors
+    are those of the covariances plus the identity, as in the paper; only where they say that one
+    corpus varies FOREIGN times as much as the other is anything changed: lesser differences are
+    what few speakers leave to chance, and to undo them costs more than it gains. Covariances are
+    shrunk as Ledoit & Wolf (2004) estimate it; of fewer than ROWS rows a feature they say too
+    little, and nothing is changed. To multiply on the right.
+
+    >>> x = torch.eye(2).repeat(50, 1) - 0.5
+    >>> recolouring(x, x).allclose(torch.eye(2))
+    True
+    """
+    if min(len(source), len(target)) < ROWS * source.shape[1]:
+        return torch.eye(source.shape[1]).to(source)
+    mine, other = (torch.from_numpy(ledoit_wolf(x.cpu().double())[0]) for x in (source, target))
+    unit = torch.eye(len(mine), dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(mine + unit)
+    to_white, back = ((vectors * values**exponent) @ vectors.T for exponent in (-0.5, 0.5))
+    ratios, directions = torch.linalg.eigh(to_white @ (other + unit) @ to_white)
+    seen = to_white @ directions
+    before, after = ((seen * (matrix @ seen)).sum(0) for matrix in (mine, other))
+    foreign = ratios.log().abs() > math.log(FOREIGN)
+    factors = torch.where(foreign, (after / before.clamp(min=1e-12)).sqrt(), 1.0)
+    whole: Tensor = to_white @ (directions * factors) @ directions.T @ back
+    return whole.to(source)
 
 
 def mmd(source: Tensor, target: Tensor, bandwidths: Tensor | None = None) -> Tensor:
@@ -99,11 +135,14 @@ class Adapter(nn.Module):
     Attributes:
         aligns: whether there is a loss at all.
         standardizes: whether it is nothing without the target's own input statistics.
+        recolours: whether the source's inputs are given the target's covariance, where each
+            corpus is standardised by its own statistics.
         weight: the loss's weight where none is given.
     """
 
     aligns = False
     standardizes = False
+    recolours = False
     weight = 0.0
 
     def __init__(self, dim: int) -> None:
@@ -122,7 +161,7 @@ class Dann(Adapter):
     """
 
     aligns = True
-    weight = 0.3
+    weight = 1.0
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
@@ -152,9 +191,10 @@ class Mmd(Adapter):
 
 
 class Coral(Adapter):
-    """Draws the covariances together."""
+    """Draws the covariances together: the inputs' in closed form, the embeddings' by a loss."""
 
     aligns = True
+    recolours = True
     weight = 100.0
 
     def forward(self, source: Tensor, target: Tensor, progress: float) -> Tensor:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from multimodal_ser.adapt import ADAPTERS
+from multimodal_ser.adapt import ADAPTERS, recolouring
 from multimodal_ser.config import AdaptConfig
-from multimodal_ser.data import Unlabelled
+from multimodal_ser.data import Examples, Unlabelled
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.layers import Output
+from multimodal_ser.layers import Output, Standardize, masked_mean
 from multimodal_ser.models import Ensemble, fit_statistics
 
 
@@ -31,11 +31,19 @@ class Alignment:
 
     Attributes:
         aligns: whether there is a loss at all.
-        standardize: how the target's inputs are standardised.
+        source: how the source's inputs are standardised while the model learns.
+        standardize: how the target's inputs are standardised, then and afterwards.
         adapters: one a member.
     """
 
-    def __init__(self, model: Ensemble, adaptation: Adaptation, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: Ensemble,
+        adaptation: Adaptation,
+        train: Examples | Unlabelled,
+        batch_size: int,
+        seed: int,
+    ) -> None:
         config, target = adaptation.config, adaptation.target
         if config.method not in ADAPTERS:
             raise SerError(one_of("adaptation", config.method, ADAPTERS))
@@ -44,9 +52,12 @@ class Alignment:
         self.aligns = kind.aligns
         self.weight = kind.weight if config.weight is None else config.weight
         self.device = model.temperature.device
-        self.standardize = copy.deepcopy(model.standardize)
+        self.source = model.standardize
+        self.standardize = copy.deepcopy(self.source)
         if kind.standardizes or (kind.aligns and config.standardize):
             fit_statistics(self.standardize, target)
+            if kind.recolours:
+                self.source = recoloured(self.source, train, self.standardize, target)
         self.batches = target.stream(batch_size, torch.Generator().manual_seed(seed))
         with torch.no_grad():
             width = aligned(self.target()).shape[2]
@@ -78,3 +89,47 @@ def aligned(output: Output) -> Tensor:
     leave that path's shift as it is.
     """
     return torch.cat([output.embedding, output.logits], 2)
+
+
+class Recoloured(Standardize):
+    """Standardises one corpus and gives it another's covariance."""
+
+    colour: Tensor
+
+    def __init__(self, own: Standardize, colour: Tensor) -> None:
+        super().__init__(len(colour))
+        self.load_state_dict(own.state_dict())
+        self.register_buffer("colour", colour)
+
+    def between(self, means: Tensor) -> Tensor:
+        """Utterances' means [B, D] → standardised and re-coloured [B, D]."""
+        return super().between(means) @ self.colour
+
+
+def recoloured(
+    mine: nn.ModuleDict,
+    source: Examples | Unlabelled,
+    other: nn.ModuleDict,
+    target: Examples | Unlabelled,
+) -> nn.ModuleDict:
+    """The source's statistics, and on top of them the target's covariance: CORAL in closed form.
+
+    Each modality by itself; what a modality's means are to its tokens stays.
+
+    Args:
+        mine: the source's statistics.
+        source: its utterances.
+        other: the target's statistics.
+        target: its utterances.
+    """
+
+    def means(standardize: nn.ModuleDict, name: str, examples: Examples | Unlabelled) -> Tensor:
+        side = getattr(examples, name)
+        statistics: Standardize = standardize[name]  # type: ignore[assignment]
+        return statistics.between(masked_mean(side.tokens, side.mask)[side.mask.any(1)])
+
+    made = nn.ModuleDict()
+    for name, own in mine.items():
+        colour = recolouring(means(mine, name, source), means(other, name, target))
+        made[name] = Recoloured(own, colour)  # type: ignore[arg-type]
+    return made

@@ -147,7 +147,8 @@ class AdaptConfig:
         method: key in ADAPTERS.
         weight: of the adapter's loss beside the classification's; None for the method's own.
         standardize: standardise each corpus's inputs by its own statistics before `dann`, `mmd`
-            or `coral` align what is left; `none` never does and `standardize` does nothing else.
+            or `coral` align what is left, `coral` by giving the source the target's covariance
+            too; `none` never does and `standardize` does nothing else.
     """
 
     method: str = "none"

@@ -50,10 +50,14 @@ class Standardize(nn.Module):
         self.scale.copy_(inverse(means.std(0, correction=0), self.mean))
         self.within_scale.copy_(inverse(within.sqrt(), self.mean))
 
+    def between(self, means: Tensor) -> Tensor:
+        """Utterances' means [B, D] → standardised [B, D]."""
+        return (means - self.mean) * self.scale
+
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Tokens x [B, T, D], mask [B, T] → the same shape, zero where masked."""
         means = masked_mean(x, mask)
-        between = (means - self.mean) * self.scale
+        between = self.between(means)
         within = (x - means[:, None]) * self.within_scale
         return (within + between[:, None]) * mask[..., None]
 

@@ -45,16 +45,21 @@ class BestEpoch:
     Of a network over features: its loss is taken after calibration (`train.calibrate`), since a
     network goes on growing more confident when it has long stopped growing better. A loss tells
     two epochs apart on far fewer utterances than UA does.
+
+    Attributes:
+        chooses: False keeps the last epoch, whatever the validation part says.
+        epoch: the one that is kept.
+        state: its weights.
     """
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, patience: int, chooses: bool = True) -> None:
+        self.patience, self.chooses = patience, chooses
         self.best, self.epoch = math.inf, -1
         self.state: dict[str, Tensor] = {}
 
     def stops_after(self, epoch: int, loss: float, model: nn.Module) -> bool:
         """Takes note of an epoch's validation loss; True where patience has run out."""
-        if loss < self.best or not self.state:
+        if loss < self.best or not self.state or not self.chooses:
             self.best, self.epoch = loss, epoch
             self.state = copy.deepcopy(model.state_dict())
         return epoch - self.epoch >= self.patience

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multimodal_ser import metrics
+from multimodal_ser.adapt import PACE
 from multimodal_ser.alignment import Adaptation, Alignment
 from multimodal_ser.config import TrainConfig
 from multimodal_ser.data import Examples
@@ -74,10 +75,14 @@ def fit(
     """
     start = copy.deepcopy(model.state_dict())
     weights = class_weights(validation.label, model.classes, config.class_weights)
-    best = BestEpoch(math.ceil(config.patience * epochs_of(config, len(train)) / config.epochs))
-    own = None if groups is None else groups[: len(train)]
+    plain, own = model.standardize, None if groups is None else groups[: len(train)]
+    training = _Training(model, train, config, seed, adaptation, own)
+    patience = math.ceil(config.patience * epochs_of(config, len(train)) / config.epochs)
+    # A feature that tells the classes of the source alone helps its validation part: that would
+    # pick an epoch from before an alignment has removed the feature.
+    best = BestEpoch(patience, chooses=not (training.target and training.target.aligns))
     history = []
-    for epoch in (training := _Training(model, train, config, seed, adaptation, own)).epochs():
+    for epoch in training.epochs():
         logits = predict(training.average.model, validation)
         factor = likeliest_temperature(logits, validation.label, weights)
         loss = float(F.cross_entropy(factor * logits, validation.label, weights))
@@ -94,6 +99,7 @@ def fit(
     said = None
     if config.refit:
         temperature, said = model.temperature.clone(), predict(model, validation)
+        model.standardize = plain
         model.load_state_dict(start)
         both = Examples.joined([train, validation])
         training = _Training(model, both, config, seed, adaptation, groups)
@@ -104,7 +110,7 @@ def fit(
         model.load_state_dict(training.average.model.state_dict())
         model.temperature.copy_(temperature)
     if training.target:
-        model.standardize.load_state_dict(training.target.standardize.state_dict())
+        model.standardize = training.target.standardize
     return Fitted(model.eval(), history, said)
 
 
@@ -135,7 +141,10 @@ class _Training:
         model.temperature.fill_(1.0)
         model.fit_inputs(train)
         self.model, self.train, self.config, self.groups = model, train, config, groups
-        self.target = Alignment(model, adaptation, config.batch_size, seed) if adaptation else None
+        self.target = None
+        if adaptation:
+            self.target = Alignment(model, adaptation, train, config.batch_size, seed)
+            model.standardize = self.target.source
         self.average = WeightAverage(model, config.average)
         self.order = torch.Generator().manual_seed(seed)
         self.loss = math.nan
@@ -147,11 +156,13 @@ class _Training:
         weights = class_weights(train.label, model.classes, config.class_weights, self.groups)
         weights = weights.to(device)
         own = [p for p in model.parameters() if p.requires_grad]
+        adapters = [*self.target.adapters.parameters()] if self.target else []
+        learnt: list[dict[str, Any]] = [
+            {"params": own},
+            {"params": adapters, "lr": PACE * config.learning_rate},
+        ]
         optimizer = torch.optim.AdamW(
-            [*own, *(self.target.adapters.parameters() if self.target else ())],
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
+            learnt, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         steps, epochs = math.ceil(len(train) / config.batch_size), epochs_of(config, len(train))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, total=epochs * steps))

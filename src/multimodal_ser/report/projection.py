@@ -6,9 +6,11 @@ well a linear classifier tells the corpora apart in the embedding itself.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +23,11 @@ from multimodal_ser.report.align import System
 from multimodal_ser.report.drawing import ACCENT, MUTED, canvas, legend
 from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION
 from multimodal_ser.report.read import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from multimodal_ser.data import Examples
 
 MOST_ROWS = 800  # of each corpus: more points hide each other, and t-SNE takes long
 
@@ -78,43 +85,65 @@ def _method(system: System) -> str:
 
 
 def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
-    run, (of_source, of_target) = system.runs[0], features
-    embedded, labels = zip(_embed(run, of_source, True), _embed(run, of_target, False), strict=True)
-    target = np.repeat([False, True], [len(rows) for rows in embedded])
+    from multimodal_ser.runs import load_model
+
+    run = system.runs[0]
+    (source, of_source), (target, of_target) = (_read(run, folder) for folder in features)
+    model = load_model(run.folder / "model.safetensors")
+    embedded = [_embed(model, target)]  # the file has the target's statistics
+    _standardize_source(model, run, source, target)
+    embedded.insert(0, _embed(model, source))
+    is_target = np.repeat([False, True], [len(rows) for rows in embedded])
     rows = np.concatenate(embedded)
     return Cloud(
         name=system.name,
         points=plane(rows),
-        target=target,
-        labels=np.concatenate(labels),
-        told_apart=told_apart(rows, target),
+        target=is_target,
+        labels=np.concatenate([of_source[_chosen(source)], of_target[_chosen(target)]]),
+        told_apart=told_apart(rows, is_target),
     )
 
 
-def _embed(run: Run, folder: Path, source: bool) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
-    """Embeds a corpus's utterances: [N, H], class names [N]."""
-    import torch
-
+def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
+    """A corpus as a run read it, and its utterances' class names [N]."""
     from multimodal_ser.labels import class_set
     from multimodal_ser.material import load_material, pooled
-    from multimodal_ser.models import Ensemble
-    from multimodal_ser.runs import load_model
 
     sides = run.config["features"]
     names = {side: (found or {}).get("encoder", "none") for side, found in sides.items()}
     material = load_material(folder, class_set(run.config["labels"]["name"]), **names)
     if any(found and found.get("pooled_from") for found in sides.values()):
         material = pooled(material)
-    examples = material.examples
-    model = load_model(run.folder / "model.safetensors")
-    if source and _own_statistics(run) and isinstance(model, Ensemble):
-        # the file has the target's
-        model.fit_inputs(examples)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:MOST_ROWS])
+    return material.examples, np.array(material.labels.classes)[material.examples.label.numpy()]
+
+
+def _standardize_source(model: nn.Module, run: Run, source: Examples, target: Examples) -> None:
+    """Gives a model the source's input statistics, as they were while it learnt."""
+    from multimodal_ser.adapt import ADAPTERS
+    from multimodal_ser.alignment import recoloured
+    from multimodal_ser.models import Ensemble
+
+    if not (_own_statistics(run) and isinstance(model, Ensemble)):
+        return
+    of_target = copy.deepcopy(model.standardize)
+    model.fit_inputs(source)
+    if ADAPTERS[run.adaptation["method"]].recolours:
+        model.standardize = recoloured(model.standardize, source, of_target, target)
+
+
+def _chosen(examples: Examples) -> NDArray[np.int64]:
+    """Rows to show, at most MOST_ROWS."""
+    return np.sort(np.random.default_rng(0).permutation(len(examples))[:MOST_ROWS])
+
+
+def _embed(model: nn.Module, examples: Examples) -> NDArray[np.float64]:
+    """Embeds the utterances that are shown: [N, H]."""
+    import torch
+
     with torch.inference_mode():
-        rows = model(*examples.batch(torch.from_numpy(chosen))[:-1]).embedding
-    names_of_rows = np.array(material.labels.classes)[examples.label.numpy()[chosen]]
-    return rows.double().numpy(), names_of_rows
+        batch = examples.batch(torch.from_numpy(_chosen(examples)))
+        rows: NDArray[np.float64] = model(*batch[:-1]).embedding.double().numpy()
+    return rows
 
 
 def _own_statistics(run: Run) -> bool:
