@@ -147,7 +147,7 @@ def test_a_cell_of_50_megabytes_and_a_quote_that_never_ends(inside, capsys):
 
 
 def test_hundreds_of_thousands_of_rows(inside):
-    """In time and memory that grow with their number; `benchmarks/` reads a million."""
+    """In time and memory that grow with their number."""
     line = '{{"id": "u{0}", "corpus": "c", "emotion": "e", "speaker": "s{1}"}}\n'
     with Path("m.jsonl").open("w") as file:
         for number in range(200_000):
