@@ -132,7 +132,7 @@ def test_the_ablation_scores_a_part_that_picked_nothing(place):
     found = place.results("results_ablation.json")
     assert set(found["systems"]) == {
         "Text-only (BERT)", "Audio-only (emotion2vec)", "Simple Fusion",
-        "Full Model (Cross-Attention)", "linear", "svm",
+        "Full Model (Cross-Attention)", "stacked", "linear", "svm",
     }  # fmt: skip
     assert "test" not in found
     rows = predicted(place, found, "concat")

@@ -18,6 +18,7 @@ from multimodal_ser.cli import main
 from multimodal_ser.cli.predict import weights
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.sources import find_recordings
+from multimodal_ser.timeline import Word
 
 pytestmark = pytest.mark.usefixtures("all_is_speech")
 
@@ -123,11 +124,22 @@ def test_words(capsys, sounds, model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     code, _, err = predicted(capsys, *args, "--words")
     assert (code, "multimodal-ser[asr]" in err) == (1, True)
-    said = [SimpleNamespace(text="so"), SimpleNamespace(text="what")]
-    monkeypatch.setattr("multimodal_ser.timeline.words.Recogniser", lambda: lambda wave: said)
+    monkeypatch.setattr("multimodal_ser.timeline.words.Recogniser", Recogniser)
     code, out, err = predicted(capsys, sounds / "none.wav", *args, "--words", "--format", "json")
     assert (code, [row["text"] for row in json.loads(out)]) == (1, ["so what"] * 2)
     assert "none.wav: no such file" in err
+
+
+class Recogniser:
+    """Says the same of any sound, in the language that it is told."""
+
+    multilingual = True
+
+    def __init__(self, source=None, *, language=None):
+        self.language = language or "en"
+
+    def __call__(self, wave):
+        return [Word(0.0, 0.2, "so", self.language), Word(0.2, 0.4, "what", self.language)]
 
 
 def reading_run(tmp_path):

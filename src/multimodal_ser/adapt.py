@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 PACE = 5  # adapters learn so many times as fast: a classifier that lags behind hides nothing
@@ -54,6 +53,9 @@ def recolouring(source: Tensor, target: Tensor) -> Tensor:
     >>> recolouring(x, x).allclose(torch.eye(2))
     True
     """
+    # Here, since predicting needs none of scikit-learn.
+    from sklearn.covariance import ledoit_wolf
+
     if min(len(source), len(target)) < ROWS * source.shape[1]:
         return torch.eye(source.shape[1]).to(source)
     mine, other = (torch.from_numpy(ledoit_wolf(x.cpu().double())[0]) for x in (source, target))
