@@ -163,7 +163,7 @@ class Dann(Adapter):
     """
 
     aligns = True
-    weight = 1.0
+    weight = 0.3
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
