@@ -198,5 +198,11 @@ def _features(
 def _described(side: str, dim: int, seed: int) -> dict[str, object]:
     """What a feature file would say of itself."""
     said = {"encoder": f"made-up-{side}", "weights": f"seed {seed}", "layers": "1", "tokens": 1}
-    more = {"pool": "mean", "dim": dim, "dtype": "float32", "content": f"made up {seed}", "version": "1"}
+    more = {
+        "pool": "mean",
+        "dim": dim,
+        "dtype": "float32",
+        "content": f"made up {seed}",
+        "version": "1",
+    }
     return {**said, **more}
