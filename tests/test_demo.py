@@ -1,4 +1,4 @@
-"""The main job on the features that are shipped, with one seed instead of three."""
+"""The main job on the features that are shipped, with one seed, as `make demo` does."""
 
 import pytest
 

@@ -77,7 +77,7 @@ def train(
 
 
 @app.command
-def demo(out: Path = Path("demo"), seeds: int = 3, open_page: bool = False) -> None:
+def demo(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> None:
     """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
 
     Args:

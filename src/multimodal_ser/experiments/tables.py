@@ -115,7 +115,7 @@ def say_what(material: Material, split: Split) -> None:
     log.info("%d folds, split %s", len(split.folds), split.name)
 
 
-def demo(out: Path, seeds: int = 3) -> tuple[Path, str]:
+def demo(out: Path, seeds: int = 1) -> tuple[Path, str]:
     """Runs the main job on the features that are shipped and writes its report.
 
     Args:
