@@ -64,6 +64,13 @@ def predicted(capsys, *args):
     return code, out, err
 
 
+def rounded(value):
+    """The same with every number compared to 1e-5: batches of other sizes round differently."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
+
+
 def test_formats_agree(capsys, sounds, model, tmp_path):
     wanted = load(model)(sorted(sounds.glob("*.*[v,c]"))[1:])
     code, out, _ = predicted(capsys, sounds, "--model", model, "--format", "json")
@@ -71,16 +78,17 @@ def test_formats_agree(capsys, sounds, model, tmp_path):
     assert code == 0
     assert [Path(row["file"]).name for row in found] == ["a.wav", "b.flac", "c.WAV"]
     for row, item in zip(found, wanted, strict=False):
-        assert {key: row[key] for key in row if key != "file"} == item.as_dict()
+        assert rounded({key: row[key] for key in row if key != "file"}) == item.as_dict()
     _, out, _ = predicted(capsys, sounds, "--model", model, "--format", "jsonl")
-    assert [json.loads(line) for line in out.splitlines()] == found
+    assert [rounded(json.loads(line)) for line in out.splitlines()] == found
     file = tmp_path / "out.csv"
     code, out, _ = predicted(capsys, sounds, "--model", model, "--format", "csv", "--out", file)
     assert (code, out) == (0, "")
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
     for row, record in zip(rows, found, strict=True):
         assert (row["file"], row["label"], row["text"]) == (record["file"], record["label"], "")
-        assert {name: float(row[f"p_{name}"]) for name in CLASSES} == record["probabilities"]
+        shares = {name: float(row[f"p_{name}"]) for name in CLASSES}
+        assert rounded(shares) == record["probabilities"]
     _, out, _ = predicted(capsys, sounds, "--model", model)
     for line, record in zip(out.splitlines(), found, strict=True):
         assert line.startswith(record["file"])
