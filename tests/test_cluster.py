@@ -36,7 +36,7 @@ from multimodal_ser.features import extract
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.splits import make_split
-from test_extract import FakeEncoder, made_corpus
+from test_extract import FakeEncoder, Stops, made_corpus
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
 CPUS = 2
@@ -191,15 +191,9 @@ def test_a_worker_killed_in_the_middle_loses_nothing(cluster, tmp_path, corpus):
 
 
 def test_either_engine_goes_on_where_the_other_stopped(cluster, tmp_path, corpus):
-    class Stops(FakeEncoder):
-        def __call__(self, items):
-            if len(self.batches) == 4:
-                raise KeyboardInterrupt
-            return super().__call__(items)
-
     whole = extract(corpus, FakeEncoder(), tmp_path / "a", chunk=3)
     with pytest.raises(KeyboardInterrupt):
-        extract(corpus, Stops(), tmp_path / "b", chunk=3, threads=1)
+        extract(corpus, Stops(4), tmp_path / "b", chunk=3, threads=1)
     parts = tmp_path / "b" / "made" / ".fake.parts"
     made = sorted(parts.glob("0*.safetensors"))
     assert len(made) >= 2

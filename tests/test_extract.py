@@ -52,6 +52,19 @@ class FakeEncoder:
         return np.stack([frames.mean(1), frames.max(1), frames.std(1)], axis=1)
 
 
+class Stops(FakeEncoder):
+    """Is interrupted after so many batches."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def __call__(self, items):
+        if len(self.batches) == self.after:
+            raise KeyboardInterrupt
+        return super().__call__(items)
+
+
 def made_corpus(folder: Path, count: int = 10, samples: int = 1600) -> list[Utterance]:
     folder.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0)
@@ -231,15 +244,9 @@ def test_changed_words_are_encoded_again(tmp_path):
 
 
 def test_parts_of_recordings_that_changed_meanwhile_are_discarded(tmp_path):
-    class Stops(FakeEncoder):
-        def __call__(self, items):
-            if len(self.batches) == 2:
-                raise KeyboardInterrupt
-            return super().__call__(items)
-
     rows, out = made_corpus(tmp_path / "wav", 8), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        extract(rows, Stops(), out, chunk=2)
+        extract(rows, Stops(2), out, chunk=2)
     soundfile.write(rows[0].audio, np.full(1600, 0.25), 16_000, subtype="PCM_16")
     resumed = extract(rows, FakeEncoder(), out, chunk=2)
     fresh = extract(rows, FakeEncoder(), tmp_path / "fresh", chunk=2)
@@ -259,15 +266,9 @@ def test_a_file_that_noted_no_recordings_is_made_again(tmp_path, caplog):
 
 
 def test_left_over_parts_of_other_settings_are_discarded(tmp_path, caplog):
-    class Stops(FakeEncoder):
-        def __call__(self, items):
-            if len(self.batches) == 2:
-                raise KeyboardInterrupt
-            return super().__call__(items)
-
     rows, out = made_corpus(tmp_path / "wav", 8), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        extract(rows, Stops(), out, chunk=2)
+        extract(rows, Stops(2), out, chunk=2)
     parts = out / "made" / ".fake.parts"
     assert len(list(parts.glob("*.safetensors"))) == 2
     (parts / "000001.safetensors").write_bytes(b"damaged")
@@ -277,7 +278,7 @@ def test_left_over_parts_of_other_settings_are_discarded(tmp_path, caplog):
     assert "resuming: 2 of 8" in caplog.text
     assert encoder.batches == [2, 2, 2]
     with pytest.raises(KeyboardInterrupt):
-        extract(rows, Stops(), tmp_path / "b", chunk=2)
+        extract(rows, Stops(2), tmp_path / "b", chunk=2)
     with caplog.at_level("INFO"):
         extract(rows, FakeEncoder(), tmp_path / "b", chunk=2, tokens=2)
     assert "discarding" in caplog.text
