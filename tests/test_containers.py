@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import numpy as np
@@ -71,6 +72,7 @@ def test_a_video_without_sound(tmp_path):
         file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     refused(tmp_path / "a.mp4", "no sound track")
+    gc.collect()  # a file left open is a ResourceWarning, which is an error here
 
 
 def test_containers_need_the_extra(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ Only `_decode` uses this.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,13 @@ class Container:
         self.name, self.where, self.av = name, where, av
         self.notes: list[str] = []
         self.damaged, self.jumps, self.reached, self.spare = 0, 0, 0.0, 0
-        self._open()
-        first = next(iter(self._frames()), None)
+        self._files = ExitStack()
+        try:
+            self._open()
+            first = next(iter(self._frames()), None)
+        except BaseException:
+            self.close()  # nobody else can: the caller gets no object
+            raise
         rate = first.sample_rate if first is not None else self.stream.rate
         self.rate: int = rate or 16_000
         self.channels: int = first.layout.nb_channels if first is not None else 1
@@ -62,9 +68,7 @@ class Container:
 
     def close(self) -> None:
         """Closes the file."""
-        self.file.close()
-        if isinstance(self.where, Path):
-            self.raw.close()
+        self._files.close()
 
     def blocks(self, first: int = 0) -> Iterator[Samples]:
         """The sound from sample `first` on, a frame of the codec at a time."""
@@ -79,17 +83,15 @@ class Container:
         self._compare()
 
     def _open(self) -> None:
-        if hasattr(self, "file"):
-            self.close()
-        self.raw = self.where.open("rb") if isinstance(self.where, Path) else self.where
-        self.raw.seek(0)
+        self.close()
+        raw = self.where
+        if isinstance(raw, Path):
+            raw = self._files.enter_context(raw.open("rb"))
+        raw.seek(0)
         limits = {"format_whitelist": _READERS, "protocol_whitelist": "none"}
-        try:
-            self.file: Any = self.av.open(self.raw, options=limits, metadata_errors="ignore")
-        except self.av.FFmpegError:
-            if isinstance(self.where, Path):
-                self.raw.close()
-            raise
+        self.file: Any = self._files.enter_context(
+            self.av.open(raw, options=limits, metadata_errors="ignore")
+        )
         self.format = self.file.format.name.split(",")[0]
         tracks = self.file.streams.audio
         self.stream: Any = next((s for s in tracks if s.codec_context is not None), None)
