@@ -84,9 +84,8 @@ class Container:
 
     def _open(self) -> None:
         self.close()
-        raw = self.where
-        if isinstance(raw, Path):
-            raw = self._files.enter_context(raw.open("rb"))
+        where = self.where
+        raw = self._files.enter_context(where.open("rb")) if isinstance(where, Path) else where
         raw.seek(0)
         limits = {"format_whitelist": _READERS, "protocol_whitelist": "none"}
         self.file: Any = self._files.enter_context(
