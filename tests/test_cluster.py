@@ -29,7 +29,7 @@ from multimodal_ser.cluster import run_on_ray, run_on_threads
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.weights import HOMES
+from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.experiments import plan, run_all
 from multimodal_ser.features import extract

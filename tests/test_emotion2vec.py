@@ -85,7 +85,7 @@ def test_means_and_layers(folder, encoder):
     close(frames[:, :32], first(waves)[1])
     for a, b in zip(first.classify(waves), encoder.classify(waves), strict=True):
         assert a == pytest.approx(b, abs=1e-6)
-    with pytest.raises(EncoderError, match="allowed: one or more of 1 to 3"):
+    with pytest.raises(EncoderError, match="allowed: all, or one or more of 1 to 3"):
         load_encoder(PLUS, folder, layers=(4,))
 
 

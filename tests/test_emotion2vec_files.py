@@ -14,7 +14,7 @@ import made_emotion2vec as made
 from made_emotion2vec import close, noise
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import convert_weights
-from multimodal_ser.encoders.weights import HOMES
+from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import EncoderError
 
 PLUS = "emotion2vec-plus-base"

@@ -231,10 +231,14 @@ def test_a_run_refuses_other_weights(tmp_path, weights):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(EncoderError, match=r"weights 0000.*--source"):
         load(folder, weights=weights)
-    config["features"]["audio"]["encoder"] = "my-features"
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(EncoderError, match="imported from a file"):
-        load(folder)
+    for changed, message in (
+        ({"encoder": "microsoft--wavlm-base"}, "made by 'microsoft--wavlm-base'; say where"),
+        ({"encoder": "my-features", "weights": ""}, "imported from a file"),
+    ):
+        config["features"]["audio"] |= changed
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(EncoderError, match=message):
+            load(folder)
 
 
 def test_an_experiment_names_its_runs(tmp_path, weights):

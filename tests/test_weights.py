@@ -11,7 +11,8 @@ import pytest
 
 from made_encoders import VOCABULARY, tiny
 from multimodal_ser.encoders import ENCODERS, load_encoder
-from multimodal_ser.encoders.weights import HOMES, Offline
+from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.packaged import Offline
 from multimodal_ser.errors import EncoderError
 
 
@@ -54,14 +55,43 @@ def test_the_hub_is_asked_for_safetensors_alone(root, monkeypatch, tmp_path):
     load_encoder("bert", "google-bert/bert-base-uncased", revision="v1")
     assert asked[0][:2] == ("google-bert/bert-base-uncased", "v1")
     assert not [pattern for pattern in asked[0][2] if "*" in pattern or "bin" in pattern]
-    with pytest.raises(EncoderError, match=r"has no model\.safetensors, and pickles are never"):
+    with pytest.raises(EncoderError, match=r"has no model\.safetensors or"):
         load_encoder("wav2vec2", "facebook/wav2vec2-base")
+    pinned, safe, pickled = HOMES["wav2vec2"].revision, *asked[1:]
+    assert safe[:2] == pickled[:2] == ("facebook/wav2vec2-base", pinned)
+    assert "pytorch_model.bin" not in safe[2]  # asked for only where there is nothing safer
+    assert "pytorch_model.bin" in pickled[2]
 
 
-def test_pickles_are_not_read(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"PK")
-    with pytest.raises(EncoderError, match="its pickle is never executed"):
+def test_weights_of_torch_alone_are_read_and_code_is_not(root, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    source = tiny("bert", root)
+    for file in source.iterdir():
+        if file.suffix != ".safetensors":
+            shutil.copy(file, tmp_path)
+    weights = tmp_path / "pytorch_model.bin"
+    torch.save(load_file(source / "model.safetensors"), weights)
+    [got], [wanted] = (load_encoder("bert", folder)(["so what"]) for folder in (tmp_path, source))
+    assert (got == wanted).all()
+    torch.save({"bert.code": Code(tmp_path / "ran")}, weights)
+    with pytest.raises(EncoderError, match="holds pickled code, which is never executed"):
         load_encoder("bert", tmp_path)
+    assert not (tmp_path / "ran").exists()
+    weights.write_bytes(b"PK")
+    with pytest.raises(EncoderError, match="is no checkpoint"):
+        load_encoder("bert", tmp_path)
+
+
+class Code:
+    """What an attacker would put beside the tensors."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
 
 
 @pytest.mark.parametrize("name", HOMES)

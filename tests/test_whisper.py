@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.weights import HOMES
+from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, log_mel, mel_filters
 from multimodal_ser.errors import EncoderError
 

@@ -6,12 +6,13 @@ import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, one_of
 
 if TYPE_CHECKING:
+    from multimodal_ser.encoders import Encoder
     from multimodal_ser.features import ExtractionResult, ImportResult
 
 
@@ -37,7 +38,8 @@ def extract(
     text_source: str | None = None,
     audio_tokens: int = 32,
     text_tokens: int = 64,
-    layers: tuple[int, ...] | None = None,
+    revision: str | None = None,
+    layers: tuple[str, ...] | None = None,
     dtype: Literal["float16", "float32"] = "float16",
     device: str = "cpu",
     audio_dtype: Literal["float32", "bfloat16", "float16"] | None = None,
@@ -56,30 +58,35 @@ def extract(
         out: the features folder.
         audio: encoder of the sound: whisper-tiny, whisper-base, whisper-small, whisper-medium,
             whisper-large, wav2vec2, egemaps, emotion2vec-base, emotion2vec-plus-seed,
-            emotion2vec-plus-base, emotion2vec-plus-large.
-        text: encoder of the words: minilm, bert.
+            emotion2vec-plus-base, emotion2vec-plus-large; or the folder or hub id of any other
+            (wav2vec 2.0, HuBERT, WavLM, data2vec, w2v-BERT, Whisper), as microsoft/wavlm-large.
+        text: encoder of the words: minilm, bert; or the folder or hub id of any other (RoBERTa,
+            DeBERTa, ModernBERT, E5), as FacebookAI/roberta-base.
         audio_source: folder or hub id of its weights; the installed offline package otherwise.
         text_source: the same for the words.
         audio_tokens: frames are averaged to at most so many; 1 is the pooled vector.
         text_tokens: word pieces kept at most; 1 is the pooled vector.
-        layers: layers of the audio encoder to put side by side.
+        revision: branch, tag or commit on the hub of the one encoder that is asked for; with both
+            sides, extract one after the other.
+        layers: layers of the audio encoder (of the text encoder, where it is alone) to put side by
+            side: numbers, or all.
         dtype: precision in the file.
         device: where torch computes, such as cpu or cuda.
-        audio_dtype: what emotion2vec computes in; where not given, bfloat16 on CPUs that have it
-            in hardware and float32 elsewhere.
+        audio_dtype: what the audio encoder computes in; where not given, float32, but bfloat16 for
+            emotion2vec on CPUs that have it in hardware.
         overwrite: replace features that were made with other settings.
         retry_failed: try what failed before again.
         engine: local, or ray for a cluster (docs/cluster.md); the features are the same.
         threads: processors that the local engine uses; those that torch would use if not given.
     """
     from multimodal_ser.corpora import read_manifest
-    from multimodal_ser.encoders import ENCODERS, load_encoder
-    from multimodal_ser.errors import one_of
     from multimodal_ser.features import extract as extract_features
     from multimodal_ser.features.precision import default_dtype
 
     if audio is None and text is None:
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")
+    if revision and audio and text:
+        raise SerError("--revision is of one encoder; extract --audio and --text one by one")
     _keep_memory_flat()
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
@@ -90,13 +97,11 @@ def extract(
     for side, (name, source, tokens) in sides.items():
         if name is None:
             continue
-        fitting = [key for key, spec in ENCODERS.items() if spec.modality == side]
-        if name not in fitting:
-            raise SerError(one_of(f"{side} encoder", name, fitting))
-        asked = audio_dtype or default_dtype(name, device)
-        given = {"layers": layers, "dtype": asked} if name == audio else {}
+        asked = audio_dtype or default_dtype(name, device) if side == "audio" else None
+        chosen = _layers(layers) if side == "audio" or audio is None else None
+        given = {"layers": chosen, "dtype": asked, "revision": revision}
         options = {key: value for key, value in given.items() if value is not None}
-        encoder = load_encoder(name, source, device=device, **options)
+        encoder = _encoder_of(side, name, source, device, options)
         for corpus in sorted({row.corpus for row in utterances}):
             result = extract_features(
                 [row for row in utterances if row.corpus == corpus],
@@ -111,6 +116,38 @@ def extract(
             )
             failed += _show_extracted(result)
     return 1 if failed else 0
+
+
+def _layers(given: tuple[str, ...] | None) -> tuple[int, ...] | Literal["all"] | None:
+    if given is None:
+        return None
+    words = [word for part in given for word in part.replace(",", " ").split()]
+    if words == ["all"]:
+        return "all"
+    if not all(word.isdecimal() for word in words):
+        raise SerError(f"--layers {' '.join(given)}: allowed: all, or numbers such as 2 3 4")
+    return tuple(int(word) for word in words)
+
+
+def _encoder_of(
+    side: str, name: str, source: str | None, device: str, options: dict[str, Any]
+) -> Encoder:
+    """Loads the encoder of a side.
+
+    Raises:
+        SerError: it is unknown, or one of the other side.
+    """
+    from multimodal_ser.encoders import ENCODERS, load_encoder
+
+    fitting = [key for key, spec in ENCODERS.items() if spec.modality == side]
+    if name in ENCODERS and name not in fitting:
+        raise SerError(one_of(f"{side} encoder", name, fitting))
+    encoder = load_encoder(name, source, device=device, **options)
+    if encoder.info.modality != side:
+        raise SerError(
+            f"{name} is an encoder of {encoder.info.modality}; give it as the other side"
+        )
+    return encoder
 
 
 def _show_extracted(result: ExtractionResult) -> int:

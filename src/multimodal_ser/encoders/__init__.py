@@ -1,12 +1,14 @@
 """audio and text → frames: every encoder by name, loaded when it is asked for.
 
-Importing this imports neither torch nor transformers. To add an encoder: one module with
-``load(source, device, **options) -> Encoder``, its weights' homes in `weights.HOMES`, what it was
+Importing this imports neither torch nor transformers. Whatever transformers has of speech and text
+encoders needs no name: a folder or a hub id is enough. To add another kind: one module with
+``load(source, device, **options) -> Encoder``, its weights' homes in `homes.HOMES`, what it was
 trained on in `exposure.EXPOSURE`, and one line in ENCODERS.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,10 +18,19 @@ from typing import Any, Literal
 from multimodal_ser.devices import check_device
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure
 from multimodal_ser.encoders.exposure import EXPOSURE
-from multimodal_ser.encoders.weights import HOMES
+from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import EncoderError, one_of
 
-__all__ = ["ENCODERS", "Encoder", "EncoderInfo", "EncoderSpec", "Exposure", "load_encoder"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "EncoderInfo",
+    "EncoderSpec",
+    "Exposure",
+    "file_name",
+    "load_encoder",
+]
+_ANY = ("layers", "revision", "dtype")  # what every encoder of transformers takes
 
 
 @dataclass(frozen=True)
@@ -60,13 +71,19 @@ def _spec(
     return EncoderSpec(modality, load, home.hub if home else None, options, EXPOSURE[name], about)
 
 
+def _pretrained(
+    name: str, modality: Literal["audio", "text"], about: str, **fixed: str
+) -> EncoderSpec:
+    module = {"audio": "pretrained_speech", "text": "pretrained_text"}[modality]
+    return _spec(name, module, modality, about, *_ANY, known_as=name, **fixed)
+
+
 def _whisper(name: str, about: str) -> EncoderSpec:
     return _spec(name, "whisper", "audio", about, "layers", "revision", known_as=name)
 
 
 def _emotion2vec(variant: str, about: str) -> EncoderSpec:
-    options = "layers", "revision", "dtype"
-    return _spec(variant, "emotion2vec", "audio", about, *options, variant=variant)
+    return _spec(variant, "emotion2vec", "audio", about, *_ANY, variant=variant)
 
 
 ENCODERS: dict[str, EncoderSpec] = {
@@ -87,13 +104,10 @@ ENCODERS: dict[str, EncoderSpec] = {
     "whisper-large": _whisper(
         "whisper-large", "Whisper large-v3's encoder; 50 frames a second, 3840 wide"
     ),
-    "wav2vec2": _spec(
-        "wav2vec2",
+    "wav2vec2": _pretrained(
         "wav2vec2",
         "audio",
         "wav2vec 2.0 base, self-supervised on LibriSpeech; 50 frames a second, 768 wide",
-        "layers",
-        "revision",
     ),
     "egemaps": _spec(
         "egemaps",
@@ -117,30 +131,44 @@ ENCODERS: dict[str, EncoderSpec] = {
         "emotion2vec-plus-large",
         "emotion2vec+ large, as the original; 50 frames a second, 1024 wide",
     ),
-    "minilm": _spec(
-        "minilm",
+    "minilm": _pretrained(
         "minilm",
         "text",
         "all-MiniLM-L6-v2, a small sentence encoder; one frame a word piece, 384 wide",
-        "revision",
+        pool="mean",
     ),
-    "bert": _spec(
-        "bert",
+    "bert": _pretrained(
         "bert",
         "text",
         "BERT base uncased; one frame a word piece, the first is [CLS], 768 wide",
-        "revision",
+        pool="first",
     ),
 }
+
+
+def file_name(name: str) -> str:
+    """What features of an encoder are called: its name here, or what its hub id or folder makes.
+
+    >>> file_name("bert"), file_name("microsoft/wavlm-large"), file_name("facebook/wav2vec2-base")
+    ('bert', 'microsoft--wavlm-large', 'wav2vec2')
+    """
+    if name in ENCODERS:
+        return name
+    if not Path(name).is_dir():
+        known = next((key for key, spec in ENCODERS.items() if spec.hub == name), None)
+        return known or name.replace("/", "--")
+    own = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).resolve().name).strip("-._") or "encoder"
+    return f"my-{own}" if own in ENCODERS else own
 
 
 def load_encoder(
     name: str, source: str | Path | None = None, *, device: str = "cpu", **options: Any
 ) -> Encoder:
-    """Loads an encoder by its name.
+    """Loads an encoder by its name, its folder or its hub id.
 
     Args:
-        name: key in ENCODERS.
+        name: key in ENCODERS; or a folder or hub id of any speech or text encoder that
+            transformers reads; or, with `source`, what to call such a one.
         source: local folder, hub id, or None for the installed offline package.
         device: where torch computes, such as ``"cpu"`` or ``"cuda"``.
         options: what the encoder's spec lists, such as ``layers=(2, 3, 4)`` or ``revision="main"``.
@@ -149,11 +177,51 @@ def load_encoder(
         EncoderError: the name or an option is unknown, or the weights cannot be had.
         SerError: there is no such device here.
     """
-    if name not in ENCODERS:
-        raise EncoderError(one_of("encoder", name, ENCODERS))
-    spec = ENCODERS[name]
+    if name not in ENCODERS and source is None:
+        source, name = _place(name), file_name(name)
+    spec = ENCODERS.get(name)
+    allowed = spec.options if spec else _ANY
     for option in options:
-        if option not in spec.options:
-            allowed = ", ".join(spec.options) or "none"
-            raise EncoderError(f"{name}: unknown option {option!r}; it takes: {allowed}")
+        if option not in allowed:
+            raise EncoderError(
+                f"{name}: unknown option {option!r}; it takes: {', '.join(allowed) or 'none'}"
+            )
+    if spec is None:
+        return _load_any(name, str(source), check_device(device), **options)
     return spec.load(source, check_device(device), **options)
+
+
+def _place(name: str) -> str:
+    """A name that is a folder or a hub id."""
+    from multimodal_ser.encoders.weights import HUB_ID
+
+    if Path(name).is_dir() or HUB_ID.fullmatch(name):
+        return name
+    raise EncoderError(
+        one_of("encoder", name, ENCODERS)
+        + "; or give a folder or hub id of a speech or text encoder, such as microsoft/wavlm-large"
+    )
+
+
+def _load_any(name: str, source: str, device: str, **options: Any) -> Encoder:
+    """An encoder of transformers by what its configuration says that it is."""
+    from multimodal_ser.encoders import pretrained, weights
+
+    folder = weights.folder_of(name, source, options.get("revision"))
+    kind = pretrained.kind_of(name, folder)
+    module = (
+        "whisper" if kind == pretrained.WHISPER
+        else "pretrained_speech" if kind in pretrained.SPEECH
+        else "pretrained_text" if kind in pretrained.TEXT
+        else None
+    )  # fmt: skip
+    if module is None:
+        known = (*pretrained.SPEECH, pretrained.WHISPER, *pretrained.TEXT)
+        raise EncoderError(
+            f"{name}: {folder / 'config.json'} says " + one_of("model_type", kind, known)
+        )
+    if module == "whisper" and options.pop("dtype", "float32") != "float32":
+        raise EncoderError(f"{name}: Whisper's encoder computes in float32 alone")
+    loader = import_module(f"{__name__}.{module}").load
+    encoder: Encoder = loader(source, device, known_as=name, **options)
+    return encoder

@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, one_of
+
+if TYPE_CHECKING:  # listing encoders imports no torch
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")  # what networks can compute in
 
 # Called between two passes of a network over one long recording: a server then lets others compute.
 between_passes: ContextVar[Callable[[], None]] = ContextVar("between_passes", default=lambda: None)
@@ -36,7 +41,7 @@ class EncoderInfo:
     """What features remember of the encoder that made them.
 
     Attributes:
-        name: key in ENCODERS.
+        name: key in ENCODERS, or what a hub id or folder makes of it, see `file_name`.
         modality: ``audio`` (16 kHz mono float32 waveforms in) or ``text`` (sentences in).
         dim: width of a frame or token.
         rate: frames a second; 0 for text, and where a recording gives one frame.
@@ -129,15 +134,95 @@ def windows(samples: int, most: int, step: int) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(edges)]
 
 
-def chosen_layers(name: str, layers: Sequence[int], depth: int) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Piece:
+    """A recording, or one window of it.
+
+    Attributes:
+        item: its place in the batch.
+        start: first of the recording's frames that this piece gives.
+        cut: the rows of the input (samples, or filter banks) that pass the network.
+        keep: frames of the piece that are given; the others lend context.
+    """
+
+    item: int
+    start: int
+    cut: slice
+    keep: slice
+
+
+def pieces(
+    lengths: Sequence[int], whole: int, context: int, stride: int, field: int
+) -> list[Piece]:
+    """Recordings, the long ones in equal windows that overlap so that each frame has context.
+
+    Args:
+        lengths: rows of the input that each recording has.
+        whole: frames that pass the network at once.
+        context: frames at either inner end of a window that are given by its neighbour.
+        stride: rows of the input from one frame to the next.
+        field: rows of the input that a frame stands for.
+
+    >>> [(piece.start, piece.cut) for piece in pieces([3, 8], 6, 1, stride=1, field=1)]
+    [(0, slice(0, 3, None)), (0, slice(0, 5, None)), (4, slice(3, 8, None))]
+    """
+    found = []
+    for item, length in enumerate(lengths):
+        count = (length - field) // stride + 1
+        cores = [slice(0, count)] if count <= whole else windows(count, whole - 2 * context, 1)
+        for core in cores:
+            first, last = max(0, core.start - context), min(count, core.stop + context)
+            # Rows after the last frame make none, but count in a norm over the whole recording.
+            stop = length if last == count else (last - 1) * stride + field
+            keep = slice(core.start - first, core.stop - first)
+            found.append(Piece(item, core.start, slice(first * stride, stop), keep))
+    return found
+
+
+def chosen_layers(
+    name: str, layers: Sequence[int] | Literal["all"], depth: int, first: int = 1
+) -> tuple[int, ...]:
     """The layers to take, checked: whole numbers, each once, 1 (first block) to `depth`.
+
+    Args:
+        name: the encoder, for messages.
+        layers: those asked for, or ``all``.
+        depth: blocks of the network.
+        first: 0 where what enters the first block can be taken too.
 
     Raises:
         EncoderError: no layer, a repeated one, or one that the network lacks.
     """
-    wanted = tuple(layers)
-    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(range(1, depth + 1)):
+    allowed = range(first, depth + 1)
+    wanted = tuple(allowed if layers == "all" else layers)
+    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(allowed):
         raise EncoderError(
-            f"{name}: layers {list(layers)}; allowed: one or more of 1 to {depth}, each once"
+            f"{name}: layers {list(layers)}; allowed: all, or one or more of {first} to {depth}, "
+            "each once"
         )
     return wanted
+
+
+def torch_dtype(name: str, dtype: str, device: str) -> torch.dtype:
+    """What a network computes in.
+
+    Raises:
+        EncoderError: an unknown type, or float16 on a CPU, where it is neither fast nor exact.
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise EncoderError(f"{name}: {one_of('dtype', dtype, DTYPES)}")
+    if dtype == "float16" and torch.device(device).type == "cpu":
+        raise EncoderError(f"{name}: float16 is for GPUs; on a CPU take bfloat16 or float32")
+    found: torch.dtype = getattr(torch, dtype)
+    return found
+
+
+def check_finite(name: str, rows: torch.Tensor, dtype: torch.dtype) -> None:
+    """Raises EncoderError where frames overflowed, or the weights are damaged."""
+    if not bool(rows.isfinite().all()):
+        raise EncoderError(
+            f"{name}: frames are not finite in {str(dtype).split('.')[-1]}; the weights are "
+            "damaged, or need dtype='float32' or 'bfloat16'"
+        )

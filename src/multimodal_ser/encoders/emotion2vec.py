@@ -11,8 +11,8 @@ speech with random weights (docs/emotion2vec.md). `emotion2vec_net` is the netwo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,10 +20,13 @@ from torch import Tensor
 
 from multimodal_ser.encoders.base import (
     EncoderInfo,
+    Piece,
     between_passes,
+    check_finite,
     checked_waves,
     chosen_layers,
-    windows,
+    pieces,
+    torch_dtype,
 )
 from multimodal_ser.encoders.emotion2vec_files import (
     UNUSED,
@@ -39,7 +42,7 @@ from multimodal_ser.encoders.emotion2vec_net import (
 )
 from multimodal_ser.encoders.exposure import exposure_of
 from multimodal_ser.encoders.weights import resolve
-from multimodal_ser.errors import EncoderError, one_of
+from multimodal_ser.errors import EncoderError
 
 __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load"]
 
@@ -47,7 +50,6 @@ BASE = "emotion2vec-base"
 SAMPLE_RATE = 16_000
 WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames that pass at once; those of them that lend context
 PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples that share a batch
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -57,23 +59,6 @@ def frame_times(frames: int) -> np.ndarray:
     [0.0125, 0.0325, 0.0525]
     """
     return (np.arange(frames) * STRIDE + FIELD / 2) / SAMPLE_RATE
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A recording, or one window of it.
-
-    Attributes:
-        item: its place in the batch.
-        start: first of the recording's frames that this piece gives.
-        cut: samples that pass the network.
-        keep: frames of the piece that are given; the others lend context.
-    """
-
-    item: int
-    start: int
-    cut: slice
-    keep: slice
 
 
 class Emotion2Vec:
@@ -147,7 +132,8 @@ class Emotion2Vec:
     ) -> Iterator[tuple[Piece, Tensor]]:
         """Every piece of every recording with its frames [frames, layers × dim], float32."""
         scales = [_scale(wave) for wave in waves]
-        packs = _packs(_pieces(waves, self.whole), PACK.get(self.device.type, PACK["cpu"]))
+        found = pieces([len(wave) for wave in waves], self.whole, CONTEXT, STRIDE, FIELD)
+        packs = _packs(found, PACK.get(self.device.type, PACK["cpu"]))
         for place, pack in enumerate(packs):
             if place:
                 between_passes.get()()
@@ -156,17 +142,10 @@ class Emotion2Vec:
                 rows = torch.cat(
                     self.network([x.to(self.device, self.dtype) for x in inputs], layers), dim=-1
                 ).float()
-                self._check_finite(rows)
+                check_finite(self.info.name, rows, self.dtype)
                 counts = [frame_count(len(x)) for x in inputs]
                 kept = [x[p.keep] for p, x in zip(pack, rows.split_with_sizes(counts), strict=True)]
             yield from zip(pack, kept, strict=True)
-
-    def _check_finite(self, rows: Tensor) -> None:
-        if not bool(torch.isfinite(rows).all()):
-            raise EncoderError(
-                f"{self.info.name}: frames are not finite in {str(self.dtype).split('.')[-1]}; "
-                "the weights are damaged, or need dtype='float32' or 'bfloat16'"
-            )
 
 
 def _scale(wave: np.ndarray) -> tuple[float, float]:
@@ -182,26 +161,11 @@ def _normalised(samples: np.ndarray, mean: float, deviation: float) -> Tensor:
     return torch.from_numpy((samples - np.float32(mean)) / np.float32(deviation))
 
 
-def _pieces(waves: Sequence[np.ndarray], whole: int) -> list[Piece]:
-    pieces = []
-    for item, wave in enumerate(waves):
-        frames = frame_count(len(wave))
-        if frames <= whole:
-            pieces.append(Piece(item, 0, slice(0, len(wave)), slice(0, frames)))
-            continue
-        for core in windows(frames, whole - 2 * CONTEXT, 1):
-            first, last = max(0, core.start - CONTEXT), min(frames, core.stop + CONTEXT)
-            cut = slice(first * STRIDE, (last - 1) * STRIDE + FIELD)
-            keep = slice(core.start - first, core.stop - first)
-            pieces.append(Piece(item, core.start, cut, keep))
-    return pieces
-
-
-def _packs(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
+def _packs(found: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
     """Pieces in order of length, so many as `most` samples hold, but at least one, at a time."""
     pack: list[Piece] = []
     samples = 0
-    for piece in sorted(pieces, key=lambda p: p.cut.stop - p.cut.start):
+    for piece in sorted(found, key=lambda p: p.cut.stop - p.cut.start):
         length = piece.cut.stop - piece.cut.start
         if pack and samples + length > most:
             yield pack
@@ -215,7 +179,7 @@ def _packs(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
 def load(
     source: str | Path | None = None,
     device: str = "cpu",
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int] | Literal["all"] | None = None,
     revision: str | None = None,
     dtype: str = "float32",
     *,
@@ -235,10 +199,7 @@ def load(
         EncoderError: the weights are missing, damaged or of another variant, or a layer or type
             is not allowed.
     """
-    if dtype not in DTYPES:
-        raise EncoderError(one_of("dtype", dtype, DTYPES))
-    if dtype == "float16" and torch.device(device).type == "cpu":
-        raise EncoderError(f"{variant}: float16 is for GPUs; on a CPU take bfloat16 or float32")
+    computed = torch_dtype(variant, dtype, device)
     weights = resolve(variant, source, revision)
     tensors, labels = read_checkpoint(variant, weights)
     network = build(variant, weights.file, tensors)
@@ -254,7 +215,7 @@ def load(
         layers=",".join(map(str, chosen)),
         exposure=exposure_of(variant, weights),
     )
-    return Emotion2Vec(network, info, chosen, labels, device, DTYPES[dtype])
+    return Emotion2Vec(network, info, chosen, labels, device, computed)
 
 
 def _check_variant(variant: str, file: Path, labels: tuple[str, ...] | None) -> None:

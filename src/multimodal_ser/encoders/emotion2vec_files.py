@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
-from multimodal_ser.encoders.weights import HOMES, Weights, resolve
+from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError, one_of
 from multimodal_ser.files import parse_json, written_aside
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.weights import Weights
 
 CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
@@ -94,7 +95,10 @@ def exposure_of(name: str, weights: Weights) -> Mapping[str, Exposure]:
         name: key in EXPOSURE.
         weights: what `resolve` found.
     """
-    if weights.published:
+    home = HOMES.get(name)
+    if name not in EXPOSURE or home is None:
+        return {}
+    if weights.hub == home.hub or (home.offline and weights.sha256 == home.offline.sha256):
         return EXPOSURE[name]
     return {  # never cleaner than by its name: what saw the labels stays so
         corpus: Exposure(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -203,7 +204,7 @@ class Whisper:
 def load(
     source: str | Path | None = None,
     device: str = "cpu",
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int] | Literal["all"] | None = None,
     revision: str | None = None,
     *,
     known_as: str = "whisper-tiny",
@@ -228,7 +229,7 @@ def load(
     network = _network(name, weights.file, state, heads)
     depth, dim = len(network.blocks), network.positions.shape[1]
     found = SIZES.get((dim, depth), name)
-    if found != name:
+    if name in SIZES.values() and found != name:
         raise EncoderError(
             f"{name}: {weights.file} holds {found} ({dim} wide, {depth} blocks); "
             f"ask for {found}, or give weights of {name}"

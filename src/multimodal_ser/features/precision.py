@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from multimodal_ser.encoders import ENCODERS
 from multimodal_ser.encoders.base import Encoder
 
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's and Arm's words for products in hardware
@@ -21,7 +20,7 @@ def default_dtype(encoder: str, device: str) -> str | None:
     bfloat16 where the CPU has it natively, for the encoders whose bfloat16 is tested to agree with
     float32 (emotion2vec: cosine of frames ≥ 0.9999).
     """
-    takes = encoder in ENCODERS and "dtype" in ENCODERS[encoder].options
+    takes = encoder.startswith("emotion2vec")
     return "bfloat16" if takes and device == "cpu" and native_bfloat16() else None
 
 

@@ -158,14 +158,19 @@ def load_features(
 
 def _encoder(folder: Path, spec: Mapping[str, Any], weights: Weights, device: str) -> Encoder:
     name = spec["encoder"]
-    if name not in ENCODERS:
+    place = weights.get(name) if isinstance(weights, Mapping) else weights
+    if not spec["weights"]:
         raise EncoderError(
             f"{folder}: its features {name!r} were imported from a file, and nothing here makes "
             "them of a new recording; train on features from `ser extract`"
         )
-    place = weights.get(name) if isinstance(weights, Mapping) else weights
+    if name not in ENCODERS and place is None:
+        raise EncoderError(
+            f"{folder}: its features were made by {name!r}; say where that encoder is, with "
+            "--source and a folder or its hub id (weights= in Python)"
+        )
     options = {}
-    if "layers" in ENCODERS[name].options:
+    if name not in ENCODERS or "layers" in ENCODERS[name].options:
         options["layers"] = tuple(int(layer) for layer in spec["layers"].split(","))
     encoder = load_encoder(name, place, device=device, **options)
     for what in ("weights", "layers", "dim"):

@@ -1,0 +1,140 @@
+"""A folder as the hub lays it out → transformers' network, whole: no layer is left at random."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.encoders.weights import Weights, home_of, ways
+from multimodal_ser.errors import EncoderError
+from multimodal_ser.files import parse_json
+
+WAVES = (
+    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat",
+    "wav2vec2-conformer",
+)  # fmt: skip
+SPEECH = (*WAVES, "wav2vec2-bert")
+TEXT = (
+    "bert", "roberta", "xlm-roberta", "deberta", "deberta-v2", "modernbert", "electra",
+    "distilbert", "mpnet",
+)  # fmt: skip
+WHISPER = "whisper"
+
+# Heads for a task come after the encoder. Of position_ids, older versions saved the numbers.
+_HEADS = re.compile(
+    r"^(lm_head|classifier|projector|quantizer|project_q|project_hid|final_proj|label_embs_concat"
+    r"|layer_weights|tdnn|objective|cls|qa_outputs|pre_classifier|vocab_\w+|head|decoder"
+    r"|discriminator_predictions|generator_\w+|lm_predictions|mask_predictions)\b|position_ids$"
+)
+# Only training draws masks, and a pooler comes after the tokens: neither is ever used here.
+_UNUSED = re.compile(r"(^|\.)(masked_spec_embed|pooler\.(dense\.)?\w+)$")
+
+
+def kind_of(name: str, folder: Path) -> Any:
+    """The architecture that a folder's ``config.json`` names.
+
+    Raises:
+        EncoderError: there is none, or it cannot be read.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise EncoderError(f"{name}: {folder} has no config.json; copy it from the hub")
+    try:
+        return parse_json(file.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise EncoderError(f"{name}: {file} cannot be read ({error}); fetch it again") from error
+
+
+def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
+    """Loads a network of transformers by its own `AutoModel`.
+
+    Args:
+        name: the encoder, for messages.
+        weights: what `resolve` found.
+        allowed: architectures that can serve.
+
+    Returns:
+        The model in float32, in evaluation mode, without gradients.
+
+    Raises:
+        EncoderError: configuration or weights are missing, damaged or of another architecture; the
+            message names the parameters.
+    """
+    wanted = home_of(name).kind
+    kind = kind_of(name, weights.folder)
+    if kind not in ((wanted,) if wanted else allowed):
+        raise EncoderError(
+            f"{name}: {weights.folder / 'config.json'} says model_type {kind!r}; allowed: "
+            f"{', '.join(map(repr, (wanted,) if wanted else allowed))}; {ways(name)}"
+        )
+    model, report = _loaded(name, weights)
+    missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
+    if missing:
+        raise EncoderError(
+            f"{name}: {weights.file} lacks {len(missing)} parameters ({_some(missing)}); "
+            f"{ways(name)}"
+        )
+    if strange := sorted(key for key in report["unexpected_keys"] if not _HEADS.search(key)):
+        raise EncoderError(
+            f"{name}: {weights.file} has {len(strange)} parameters that the network lacks "
+            f"({_some(strange)}): it is of another architecture; {ways(name)}"
+        )
+    if other := sorted(map(str, report.get("mismatched_keys", ()))):
+        raise EncoderError(
+            f"{name}: {weights.file} has {len(other)} parameters of another shape than its "
+            f"config.json says ({_some(other)}); fetch both again"
+        )
+    return model.float().eval().requires_grad_(False)
+
+
+def _loaded(name: str, weights: Weights) -> tuple[Any, Any]:
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    try:
+        with _quiet():
+            return AutoModel.from_pretrained(  # type: ignore[no-any-return]
+                weights.folder,
+                local_files_only=True,
+                use_safetensors="safetensors" in weights.file.name,
+                weights_only=True,
+                ignore_mismatched_sizes=True,  # so that they are named below
+                output_loading_info=True,
+            )
+    except UnpicklingError as error:
+        raise EncoderError(
+            f"{name}: {weights.file} holds pickled code, which is never executed, or is no "
+            f"checkpoint ({str(error).strip().splitlines()[0]}); convert it to safetensors, or "
+            f"get it from its authors; {ways(name)}"
+        ) from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise EncoderError(
+            f"{name}: {weights.file} cannot be loaded ({type(error).__name__}: {error}); it is "
+            f"damaged or of another architecture; {ways(name)}"
+        ) from error
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if keys[3:] else "")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no report of heads that are left out, for as long as this lasts."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

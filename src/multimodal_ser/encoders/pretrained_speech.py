@@ -1,0 +1,241 @@
+"""audio → frames: any speech encoder of transformers, 50 frames a second.
+
+wav2vec 2.0, XLS-R and MMS, HuBERT, WavLM, data2vec-audio, UniSpeech and w2v-BERT 2.0, by the folder
+that the hub has of them. Padding must not change a result. Where the network would let it in (a
+norm over the whole time axis, or a convolution that sees beyond the end), only recordings of the
+same length share a batch. Recordings beyond 30 s are prepared whole, and pass in windows of at most
+30 s, of which 5 s at either inner end only lend context.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from multimodal_ser.encoders.base import (
+    EncoderInfo,
+    Piece,
+    between_passes,
+    check_finite,
+    checked_waves,
+    chosen_layers,
+    pieces,
+    torch_dtype,
+)
+from multimodal_ser.encoders.exposure import exposure_of
+from multimodal_ser.encoders.pretrained import SPEECH, pretrained
+from multimodal_ser.encoders.weights import Weights, resolve
+from multimodal_ser.errors import EncoderError
+
+SAMPLE_RATE = 16_000
+WHOLE, CONTEXT = 30 * 50, 5 * 50  # frames that pass at once; those of them that lend context
+GROUP = 16  # windows that are encoded at a time
+MASKED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")  # whose mask shuts padding out
+log = logging.getLogger(__name__)
+
+
+class SpeechNetwork(nn.Module):
+    """A network of transformers whose every layer can be had, and that knows what it can batch.
+
+    Attributes:
+        model: transformers' network.
+        pads: whether inputs of unequal lengths may share a batch.
+        stride: rows of an input from one frame to the next.
+        field: rows of an input that a frame stands for.
+        blocks: the transformer's blocks, in order.
+        width: of a layer.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        config = model.config
+        self.model, self.width = model, config.hidden_size
+        self.prepared = config.model_type == "wav2vec2-bert"  # by filter banks, not by itself
+        norm = getattr(config, "feat_extract_norm", "layer")
+        self.pads = (
+            config.model_type in MASKED
+            and norm != "group"
+            and not getattr(config, "conv_pos_batch_norm", False)
+        )
+        kernels, strides = (
+            ((1,), (1,)) if self.prepared else (config.conv_kernel, config.conv_stride)
+        )
+        self.stride, self.field = int(np.prod(strides)), 1
+        for kernel, stride in zip(kernels[::-1], strides[::-1], strict=True):
+            self.field = (self.field - 1) * stride + kernel
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer's blocks, in order."""
+        found: nn.ModuleList = self.model.encoder.layers
+        return found
+
+    def frames(self, rows: int) -> int:
+        """Frames that an input of so many rows gives."""
+        return (rows - self.field) // self.stride + 1
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Encodes inputs [rows] or [rows, banks] together.
+
+        Returns:
+            What enters the first block, and what every block gives, each [B, T, width]; and the
+            real frames of each input [B]. Frames beyond them are undefined.
+        """
+        lengths = torch.tensor([len(x) for x in inputs], device=inputs[0].device)
+        if not self.pads and len(set(lengths.tolist())) > 1:
+            raise ValueError("this network takes inputs of one length at a time")
+        batch = nn.utils.rnn.pad_sequence(list(inputs), batch_first=True)
+        mask = None
+        if len(set(lengths.tolist())) > 1:
+            steps = torch.arange(batch.shape[1], device=batch.device)
+            mask = (steps < lengths[:, None]).long()
+        if mask is not None and self.model.config.model_type == "wavlm":
+            # Its position bias is a float mask and its padding a boolean one; torch takes both.
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+        found = self.model(batch, attention_mask=mask, output_hidden_states=True)
+        states = list(found.hidden_states)
+        if not getattr(self.model.config, "add_adapter", False):
+            states[-1] = found.last_hidden_state  # with the final norm, in every version
+        return states, (lengths - self.field) // self.stride + 1
+
+
+class PretrainedSpeech:
+    """A speech encoder of transformers as an encoder of waveforms."""
+
+    def __init__(
+        self,
+        network: SpeechNetwork,
+        extractor: Any,
+        info: EncoderInfo,
+        layers: Sequence[int],
+        device: str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.network = network.to(device=device, dtype=dtype)
+        self.extractor, self.info, self.layers = extractor, info, tuple(layers)
+        self.device, self.dtype, self.whole = device, dtype, WHOLE
+        # A filter bank takes 400 samples, and a frame two of them, 160 apart.
+        self.least = 560 if network.prepared else network.field
+
+    @torch.inference_mode()
+    def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
+        """Encodes 16 kHz waveforms into arrays [frames, dim]."""
+        inputs = self.inputs(items)
+        counts = [self.network.frames(len(x)) for x in inputs]
+        found = [np.empty((count, self.info.dim), np.float32) for count in counts]
+        for place, group in enumerate(self._groups(inputs)):
+            if place:
+                between_passes.get()()
+            cut = [inputs[p.item][p.cut].to(self.device, self.dtype) for p in group]
+            states, _ = self.network(cut)
+            frames = torch.cat([states[layer] for layer in self.layers], dim=-1).float().cpu()
+            for row, piece in zip(frames, group, strict=True):
+                kept = row[piece.keep]
+                check_finite(self.info.name, kept, self.dtype)
+                found[piece.item][piece.start : piece.start + len(kept)] = kept.numpy()
+        return found
+
+    def inputs(self, items: Sequence[object]) -> list[Tensor]:
+        """What the network takes of each waveform: normalised samples, or filter banks."""
+        waves = checked_waves(self.info.name, items, self.least)
+        return [self._prepared(wave) for wave in waves]
+
+    def _prepared(self, wave: np.ndarray) -> Tensor:
+        made = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        if not self.network.prepared:
+            values: Tensor = made["input_values"][0]
+            return values
+        banks: Tensor = made["input_features"][0]
+        # An odd last bank is padded to a pair, and masked.
+        return banks[made["attention_mask"][0].bool()]
+
+    def _groups(self, inputs: Sequence[Tensor]) -> Iterator[list[Piece]]:
+        """Pieces that may share a batch."""
+        network = self.network
+        found = pieces([len(x) for x in inputs], self.whole, CONTEXT, network.stride, network.field)
+
+        def length(piece: Piece) -> int:
+            return int(piece.cut.stop - piece.cut.start)
+
+        order = sorted(found, key=length)
+        for _, same in groupby(order, key=lambda piece: 0 if network.pads else length(piece)):
+            group = list(same)
+            for start in range(0, len(group), GROUP):
+                yield group[start : start + GROUP]
+
+
+def load(
+    source: str | Path | None = None,
+    device: str = "cpu",
+    layers: Sequence[int] | Literal["all"] | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    *,
+    known_as: str = "wav2vec2",
+) -> PretrainedSpeech:
+    """Loads a speech encoder of transformers.
+
+    Args:
+        source: local folder or hub id; no package carries weights.
+        device: where torch computes.
+        layers: blocks from 1 on, or 0 for what enters the first, that stand side by side; ``all``;
+            None is the last.
+        revision: branch, tag or commit on the hub.
+        dtype: what it computes in: ``float32``, ``bfloat16``, or on a GPU ``float16``.
+        known_as: key in ENCODERS, or what the encoder is called.
+
+    Raises:
+        EncoderError: the weights are missing, damaged or of an unknown architecture, or a layer or
+            type is not allowed.
+    """
+    name, computed = known_as, torch_dtype(known_as, dtype, device)
+    weights = resolve(name, source, revision)
+    network = SpeechNetwork(pretrained(name, weights, SPEECH))
+    depth = len(network.blocks)
+    chosen = chosen_layers(name, (depth,) if layers is None else layers, depth, 0)
+    info = EncoderInfo(
+        name=name,
+        modality="audio",
+        dim=len(chosen) * network.width,
+        rate=50.0 if network.prepared else SAMPLE_RATE / network.stride,
+        weights=weights.sha256,
+        layers=",".join(map(str, chosen)),
+        exposure=exposure_of(name, weights),
+    )
+    extractor = _extractor(name, weights, network.prepared)
+    return PretrainedSpeech(network, extractor, info, chosen, device, computed)
+
+
+def _extractor(name: str, weights: Weights, banks: bool) -> Any:
+    """How the network wants its input: whether samples are normalised stands in a file of its own.
+
+    WavLM base takes samples as they are, WavLM large normalised ones.
+    """
+    from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
+
+    kind: Any = SeamlessM4TFeatureExtractor if banks else Wav2Vec2FeatureExtractor
+    file = weights.folder / "preprocessor_config.json"
+    if not file.is_file():
+        log.warning(
+            "%s: %s has no preprocessor_config.json, so its input is prepared as is usual for such "
+            "networks (normalised over the recording); copy the file from the hub",
+            name, weights.folder,
+        )  # fmt: skip
+        return kind()
+    try:
+        extractor = kind.from_pretrained(weights.folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderError(f"{name}: {file} cannot be read ({error}); fetch it again") from error
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise EncoderError(
+            f"{name}: {file} asks for sound at {extractor.sampling_rate} Hz; allowed: {SAMPLE_RATE}"
+        )
+    return extractor

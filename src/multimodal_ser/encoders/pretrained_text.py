@@ -1,0 +1,175 @@
+"""text → tokens: any text encoder of transformers, one frame a word piece.
+
+BERT, RoBERTa, DeBERTa, ModernBERT, multilingual E5 and their like, by the folder that the hub has
+of them. Frames are the word pieces with the pieces that mark a sentence's ends; padding is left
+out. The empty string is those marks alone. Sentences beyond 512 pieces are cut there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from multimodal_ser.encoders.base import (
+    EncoderInfo,
+    check_finite,
+    checked_texts,
+    chosen_layers,
+    torch_dtype,
+)
+from multimodal_ser.encoders.exposure import exposure_of
+from multimodal_ser.encoders.pretrained import TEXT, pretrained
+from multimodal_ser.encoders.weights import Weights, resolve
+from multimodal_ser.errors import EncoderError
+
+MAX_TOKENS = 512
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
+_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")  # positions begin after the padding's id
+
+
+class TextNetwork(nn.Module):
+    """A network of transformers whose every layer can be had."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self.width = model, model.config.hidden_size
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer's blocks, in order."""
+        holders = (getattr(self.model, name, None) for name in ("encoder", "transformer"))
+        for holder in (*holders, self.model):
+            for name in ("layer", "layers"):
+                if isinstance(found := getattr(holder, name, None), nn.ModuleList):
+                    return found
+        raise EncoderError(f"{type(self.model).__name__} has no list of blocks")
+
+    @property
+    def most(self) -> int:
+        """Word pieces that a sentence may have."""
+        positions: int = getattr(self.model.config, "max_position_embeddings", MAX_TOKENS)
+        if self.model.config.model_type in _AFTER_PADDING:
+            positions -= self.model.embeddings.padding_idx + 1
+        return min(MAX_TOKENS, positions)
+
+    def forward(self, **tokens: Tensor) -> list[Tensor]:
+        """What enters the first block, and what every block gives, each [B, T, width]."""
+        states = self.model(**tokens, output_hidden_states=True)
+        return [*states.hidden_states[:-1], states.last_hidden_state]
+
+
+class PretrainedText:
+    """A text encoder of transformers as an encoder of sentences."""
+
+    def __init__(
+        self,
+        network: TextNetwork,
+        tokenizer: Any,
+        info: EncoderInfo,
+        layers: Sequence[int],
+        device: str,
+        dtype: torch.dtype,
+        prefix: str = "",
+    ) -> None:
+        self.network = network.to(device=device, dtype=dtype)
+        self.tokenizer, self.info, self.layers = tokenizer, info, tuple(layers)
+        self.device, self.dtype, self.prefix = device, dtype, prefix
+        self.most = network.most
+
+    @torch.inference_mode()
+    def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
+        """Encodes sentences into arrays [word pieces, dim]."""
+        texts = checked_texts(self.info.name, items)
+        if not texts:
+            return []
+        tokens = self.tokens(texts)
+        states = self.network(**tokens)
+        joined = torch.cat([states[layer] for layer in self.layers], dim=-1).float().cpu()
+        lengths = tokens["attention_mask"].sum(1).tolist()
+        found = [state[:length] for state, length in zip(joined, lengths, strict=True)]
+        for frames in found:
+            check_finite(self.info.name, frames, self.dtype)
+        return [frames.numpy().copy() for frames in found]
+
+    def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Word pieces of sentences, padded on the right, as the network takes them."""
+        tokens = self.tokenizer(
+            [self.prefix + text for text in texts],
+            padding="longest", truncation=True, max_length=self.most, return_tensors="pt",
+        )  # fmt: skip
+        return dict(tokens.to(self.device))
+
+
+def load(
+    source: str | Path | None = None,
+    device: str = "cpu",
+    layers: Sequence[int] | Literal["all"] | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    *,
+    known_as: str = "bert",
+    pool: Literal["mean", "first"] = "mean",
+    prefix: str = "",
+) -> PretrainedText:
+    """Loads a text encoder of transformers with its tokenizer.
+
+    Args:
+        source: local folder, hub id, or None for the installed offline package.
+        device: where torch computes.
+        layers: blocks from 1 on, or 0 for what enters the first, that stand side by side; ``all``;
+            None is the last.
+        revision: branch, tag or commit on the hub.
+        dtype: what it computes in: ``float32``, ``bfloat16``, or on a GPU ``float16``.
+        known_as: key in ENCODERS, or what the encoder is called.
+        pool: what one vector of a sentence is: the mean over all tokens, or the first.
+        prefix: what the network was trained to find before each sentence.
+
+    Raises:
+        EncoderError: weights or tokenizer are missing, damaged or of an unknown architecture, or a
+            layer or type is not allowed.
+    """
+    name, computed = known_as, torch_dtype(known_as, dtype, device)
+    weights = resolve(name, source, revision)
+    network = TextNetwork(pretrained(name, weights, TEXT))
+    depth = len(network.blocks)
+    chosen = chosen_layers(name, (depth,) if layers is None else layers, depth, 0)
+    tokenizer = _tokenizer(name, weights, network.model.config.vocab_size)
+    info = EncoderInfo(
+        name=name,
+        modality="text",
+        dim=len(chosen) * network.width,
+        rate=0.0,
+        weights=weights.sha256,
+        layers=",".join(map(str, chosen)),
+        exposure=exposure_of(name, weights),
+        pool=pool,
+    )
+    return PretrainedText(network, tokenizer, info, chosen, device, computed, prefix)
+
+
+def _tokenizer(name: str, weights: Weights, vocabulary: int) -> Any:
+    from transformers import AutoTokenizer
+
+    if not any((weights.folder / file).is_file() for file in _TOKENIZERS):
+        raise EncoderError(
+            f"{name}: {weights.folder} has no {' or '.join(_TOKENIZERS)}; copy it from the hub"
+        )
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            weights.folder, local_files_only=True, padding_side="right"
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+        raise EncoderError(
+            f"{name}: the tokenizer in {weights.folder} cannot be loaded ({error})"
+        ) from error
+    if len(tokenizer) > vocabulary:
+        raise EncoderError(
+            f"{name}: the tokenizer in {weights.folder} has {len(tokenizer)} pieces, the network "
+            f"{vocabulary}; they do not belong together"
+        )
+    return tokenizer
