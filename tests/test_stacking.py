@@ -78,8 +78,8 @@ def test_the_better_expert_counts_more_the_more_utterances_say_so(rows):
     good = 3.0 * torch.nn.functional.one_hot(labels, 3) + torch.randn(rows, 3, generator=generator)
     noise = 3.0 * torch.randn(rows, 3, generator=generator)
     logs, prior = torch.stack([good, noise]).log_softmax(2), torch.tensor([0.2, 0.8])
-    weights = pool_weights(logs, labels, prior, True)
-    alone = pool_weights(logs[:, :3], labels[:3], prior, True)
+    weights = pool_weights(logs, labels, prior, torch.ones(3))
+    alone = pool_weights(logs[:, :3], labels[:3], prior, torch.ones(3))
     assert alone[0] < weights[0]
     assert weights[0] > weights[1]
     assert weights[1] < (0.2 if rows == 600 else 0.8)
@@ -97,7 +97,7 @@ def test_experts_err_in_different_places_so_together_they_beat_each_of_them():
             for _ in range(3)
         ]
     )
-    weights = pool_weights(logs[:, :1000], labels[:1000], torch.full((3,), 1 / 3), True)
+    weights = pool_weights(logs[:, :1000], labels[:1000], torch.full((3,), 1 / 3), torch.ones(4))
     pooled = torch.einsum("e,enc->nc", weights, logs[:, 1000:])
     right = (pooled.argmax(1) == labels[1000:]).float().mean()
     alone = [(one[1000:].argmax(1) == labels[1000:]).float().mean() for one in logs]

@@ -39,12 +39,29 @@ def class_weights(
     return inverse / inverse[present].mean()
 
 
+def log_prior(weights: Tensor) -> Tensor:
+    """What to add to the logits of a model that was trained with these class weights, [C].
+
+    Weights of one over a class's count teach a model the posterior of a world in which all
+    classes are equally frequent; minus their logarithm takes it back to the frequencies of the
+    corpus (Bayes' rule). A loss on a validation part is then taken over its utterances alike. With
+    the weights in the loss instead, a few utterances of a rare class would decide: of a hundred in
+    MELD's dev part two are disgust. A class without weight was not learnt: its logit is of no
+    account.
+
+    >>> [round(value, 2) for value in log_prior(torch.tensor([0.5, 2.0, 0.0])).tolist()]
+    [0.69, -0.69, -30.0]
+    """
+    return torch.where(weights > 0, -weights.log(), -30.0)
+
+
 class BestEpoch:
     """Keeps the epoch of the lowest validation loss; stops where patience has run out.
 
     Of a network over features: its loss is taken after calibration (`train.calibrate`), since a
-    network goes on growing more confident when it has long stopped growing better. A loss tells
-    two epochs apart on far fewer utterances than UA does.
+    network goes on growing more confident when it has long stopped growing better, and at the
+    corpus's own class frequencies (`log_prior`). A loss tells two epochs apart on far fewer
+    utterances than UA does.
 
     Attributes:
         chooses: False keeps the last epoch, whatever the validation part says.

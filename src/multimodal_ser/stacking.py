@@ -19,14 +19,14 @@ from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.data import Examples
 from multimodal_ser.layers import Output
 from multimodal_ser.models import MODALITIES, MODELS, Dims, Ensemble
-from multimodal_ser.schedule import class_weights
+from multimodal_ser.schedule import class_weights, log_prior
 from multimodal_ser.train import Fitted, fit, predict, ua_of
 
 STACKED = "stacked"
 # Coarser than the baselines' own grids: an expert among others need not be the best of its kind.
 SETTINGS = {
-    "linear": [Setting(c, None) for c in (0.001, 0.01, 0.1)],
-    "svm": [Setting(c, gamma) for gamma in (0.3, 1.0) for c in (1.0, 3.0, 10.0)],
+    "linear": [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)],
+    "svm": [Setting(c, gamma) for gamma in (0.1, 0.3, 1.0) for c in (1.0, 10.0)],
 }
 _BOTH = 4.0  # an expert on words and sound counts as so many on one of them, to begin with
 _PRIOR = 3.0  # how strongly that is believed before the validation part is seen
@@ -136,7 +136,8 @@ def fit_stacked(
     }
     logs = torch.stack([logits.log_softmax(1) for logits in said.values()])
     prior = prior_weights(dims)
-    weights = pool_weights(logs, validation.label, prior, schedule.class_weights)
+    taught = class_weights(train.label, dims.classes, schedule.class_weights)
+    weights = pool_weights(logs, validation.label, prior, taught)
     model = Stacked(dims, {name: one.model for name, one in fitted.items()})
     model.weights = weights
     history = [
@@ -157,20 +158,21 @@ def prior_weights(dims: Dims) -> Tensor:
     return torch.tensor(shares) / sum(shares)
 
 
-def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, balanced: bool) -> Tensor:
+def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, taught: Tensor) -> Tensor:
     """Weights ``w_e ≥ 0`` [E] that make the pooled log-probabilities likeliest.
 
-    A validation part can be one speaker's fifty utterances, so the weights are drawn towards
-    those of before, by ``λ E Σ_e (w_e − prior_e)²`` beside the summed cross-entropy.
+    The likelihood is at the corpus's own class frequencies (`schedule.log_prior`). A validation
+    part can be one speaker's fifty utterances, so the weights are drawn towards those of before,
+    by ``λ E Σ_e (w_e − prior_e)²`` beside the summed cross-entropy.
 
     Args:
         logs: each expert's log-probabilities of the validation part [E, N, C].
         labels: [N].
         prior: weights of before [E].
-        balanced: whether the classes count alike, as in training.
+        taught: the class weights that the experts were trained with [C].
     """
-    count, _, classes = logs.shape
-    weight = class_weights(labels, classes, balanced)
+    count = len(logs)
+    frequencies = log_prior(taught).double()
     given, labels = logs.double().clamp(min=-12), labels.to(logs.device)
     start = prior.double()
     free = start.clone().requires_grad_(True)
@@ -179,7 +181,7 @@ def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, balanced: bool) ->
     def loss() -> Tensor:
         optimizer.zero_grad()
         logits = torch.einsum("e,enc->nc", free.clamp(min=0), given)
-        total = len(labels) * F.cross_entropy(logits, labels, weight.double())
+        total = len(labels) * F.cross_entropy(logits + frequencies, labels)
         total = total + _PRIOR * count * (free - start).square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total

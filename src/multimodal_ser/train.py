@@ -24,7 +24,7 @@ from multimodal_ser.config import TrainConfig
 from multimodal_ser.data import Examples
 from multimodal_ser.layers import Output
 from multimodal_ser.models import Ensemble
-from multimodal_ser.schedule import BestEpoch, WeightAverage, class_weights, rate
+from multimodal_ser.schedule import BestEpoch, WeightAverage, class_weights, log_prior, rate
 
 EVALUATION_BATCH = 512
 TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
@@ -74,8 +74,8 @@ def fit(
             validation row is [N + V]; an epoch then draws equally often from every group.
     """
     start = copy.deepcopy(model.state_dict())
-    weights = class_weights(validation.label, model.classes, config.class_weights)
     plain, own = model.standardize, None if groups is None else groups[: len(train)]
+    prior = log_prior(class_weights(train.label, model.classes, config.class_weights, own))
     training = _Training(model, train, config, seed, adaptation, own)
     patience = math.ceil(config.patience * epochs_of(config, len(train)) / config.epochs)
     # A feature that tells the classes of the source alone helps its validation part: that would
@@ -84,8 +84,8 @@ def fit(
     history = []
     for epoch in training.epochs():
         logits = predict(training.average.model, validation)
-        factor = likeliest_temperature(logits, validation.label, weights)
-        loss = float(F.cross_entropy(factor * logits, validation.label, weights))
+        factor = likeliest_temperature(logits, validation.label, prior)
+        loss = float(F.cross_entropy(factor * logits + prior, validation.label))
         row = {
             "epoch": epoch,
             "train_loss": training.loss,
@@ -213,15 +213,16 @@ def calibrate(model: nn.Module, validation: Examples) -> None:
     temperature.fill_(likeliest_temperature(predict(model, validation), validation.label))
 
 
-def likeliest_temperature(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+def likeliest_temperature(logits: Tensor, labels: Tensor, prior: Tensor | None = None) -> float:
     """The factor of TEMPERATURES that makes logits [N, C] the likeliest for labels [N].
 
     Args:
         logits: [N, C].
         labels: [N].
-        weights: of the classes [C]; alike where not given.
+        prior: added to the scaled logits, see `schedule.log_prior` [C]; nothing where not given.
     """
-    losses = [float(F.cross_entropy(logits * factor, labels, weights)) for factor in TEMPERATURES]
+    shift = logits.new_zeros(logits.shape[1]) if prior is None else prior
+    losses = [float(F.cross_entropy(logits * factor + shift, labels)) for factor in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
