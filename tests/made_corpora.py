@@ -11,13 +11,14 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
-from multimodal_ser.corpora import cremad, emodb, ravdess
+from multimodal_ser.corpora import CORPORA, cremad, emodb, msp_podcast, ravdess
 
 LFS_POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"
@@ -221,6 +222,94 @@ def make_table(root: Path, sound: bool = False) -> Made:
     return Made(root / "mine.jsonl", emotions)
 
 
+# Corpora whose file names say everything: names of their own releases → emotion.
+NAMED = {
+    "savee": {
+        "AudioData/DC/sa01.wav": "sadness",
+        "AudioData/JK/a15.wav": "anger",
+        "KL_su02.wav": "surprise",
+        "JE_n30.wav": "neutral",
+    },
+    "tess": {
+        "OAF_Fear/OAF_back_fear.wav": "fear",
+        "YAF_happy/YAF_dog_happy.wav": "happiness",
+        "OAF_neutral/OA_bite_neutral.wav": "neutral",
+        "OAF_Pleasant/OAF_gun_ps.wav": "surprise",
+    },
+    "emovo": {
+        "f1/dis-f1-b1.wav": "disgust",
+        "m3/gio-m3-n5.wav": "happiness",
+        "m2/pau-m2-l4.wav": "fear",
+    },
+    "esd": {
+        "0001/Angry/0001_000351.wav": "anger",
+        "0020/Surprise/test/0020_001421.wav": "surprise",
+    },
+    "cafe": {"Colère/Faible/01-C-1-1.wav": "anger", "Neutre/12-N-1-6.aiff": "neutral"},
+    "emovdb": {
+        "bea_Amused/amused_1-15_0001.wav": "amusement",
+        "josh/Sleepy/sleepiness_1-28_0001.wav": "sleepiness",
+        "sam_Disgusted/disgust_57-84_0059.wav": "disgust",
+    },
+    "jl": {"JL(wav+txt)/female1_angry_10a_1.wav": "anger", "male2_excited_1b_2.wav": "excitement"},
+    "subesco": {
+        "F_01_OISHI_S_1_ANGRY_1.wav": "anger",
+        "M_10_TITAS_S_10_SURPRISE_5.wav": "surprise",
+    },
+    "shemo": {
+        "female/F01A01.wav": "anger",
+        "male/M56W12.wav": "surprise",
+        "male/M05N101.wav": "neutral",
+    },
+    "aesdd": {"anger/a01 (1).wav": "anger", "sadness/s20 (6)b.wav": "sadness"},
+    "mesd": {"Anger_C_A_abajo.wav": "anger", "Sadness_M_B_antes de ayer.wav": "sadness"},
+    "urdu": {"Angry/SM1_F10_A010.wav": "anger", "Sad/SF25_F4_S4.wav": "sadness"},
+    "ased": {"neutral/n1-01-02-01-09.wav": "neutral", "angry/a5-27-01-02-65.wav": "anger"},
+    "nemo": {"samples/SB0_anger_1.wav": "anger", "samples/PK1_surprise_40.wav": "surprise"},
+    "turev": {
+        "Sound Source/Angry/1157_kz_acik.wav": "anger",
+        "Sound Source/Calm/6783_sk_algi.wav": "calm",
+    },
+    "mead": {
+        "M003/audio/angry/level_1/001.m4a": "anger",
+        "W009/audio/neutral/level_1/040.m4a": "neutral",
+    },
+}
+
+
+def make_named(name: str, root: Path, sound: bool = False) -> Made:
+    """The recordings of NAMED, with a hidden companion and a text that are none."""
+    info, emotions = CORPORA[name], {}
+    for path in NAMED[name]:
+        put(root / path, path, sound)
+    for other in ("._note.wav", "readme.txt"):
+        put(root / other)
+    for row in info.read(root).utterances:
+        emotions[row.id] = NAMED[name][Path(str(row.audio)).relative_to(root).as_posix()]
+    assert len(emotions) == len(NAMED[name])
+    return Made(root, emotions)
+
+
+def make_msp_podcast(root: Path, sound: bool = False) -> Made:
+    """Every class in the parts that count, and a row of a part that does not."""
+    rows, emotions = [], {}
+    for place, (code, word) in enumerate(msp_podcast.EMOTIONS.items()):
+        name = f"MSP-PODCAST_0001_{place:04d}"
+        put(root / "Audios" / f"{name}.wav", name, sound)
+        part = ("Train", "Development", "Test1", "Validation")[place % 4]
+        rows.append((f"{name}.wav", code, 2.5, 3.0, 4.2, place % 3 + 1, "Female", part))
+        emotions[f"msp-podcast/{name}"] = word
+    _write_csv(
+        root / "Labels" / "labels_consensus.csv",
+        [("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set"),
+         *rows],
+    )  # fmt: skip
+    words = root / "Transcripts" / "MSP-PODCAST_0001_0000.txt"
+    words.parent.mkdir()
+    words.write_text("Made up words.\n")
+    return Made(root, emotions)
+
+
 MAKERS: dict[str, Callable[[Path], Made]] = {
     "iemocap": make_iemocap,
     "cremad": make_cremad,
@@ -228,4 +317,6 @@ MAKERS: dict[str, Callable[[Path], Made]] = {
     "emodb": make_emodb,
     "ravdess": make_ravdess,
     "table": make_table,
+    "msp-podcast": make_msp_podcast,
+    **{name: partial(make_named, name) for name in NAMED},
 }

@@ -5,7 +5,13 @@ import pytest
 from made_corpora import CREMAD_EMOTIONS, IEMOCAP_LABELS, MAKERS, MELD_EMOTIONS
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.errors import LabelError
-from multimodal_ser.labels import CLASS_SETS, ClassSet, check_same_order, class_set
+from multimodal_ser.labels import (
+    BUILT_IN_CORPORA,
+    CLASS_SETS,
+    ClassSet,
+    check_same_order,
+    class_set,
+)
 
 ORDERS = {
     "iemocap4": "anger happiness neutral sadness",
@@ -20,7 +26,7 @@ ORDERS = {
     "common4": "anger happiness neutral sadness",
     "common6": "anger disgust fear happiness neutral sadness",
 }
-BUILT_IN = sorted(CORPORA.keys() - {"table"})
+BUILT_IN = sorted(BUILT_IN_CORPORA)
 
 
 def test_every_class_set_has_its_order():

@@ -53,7 +53,7 @@ def manifest(
     """Reads a corpus folder into a manifest: one JSON object per utterance.
 
     Args:
-        corpus: iemocap, cremad, meld, emodb, ravdess, or table (any CSV, TSV or JSONL).
+        corpus: one that `ser list` shows, such as iemocap; table is any CSV, TSV or JSONL.
         root: the corpus's folder; for table, the file.
         out: the manifest to write, such as emodb.jsonl.
         labels: class set to count by; the corpus's own where not given.

@@ -6,7 +6,16 @@
 
 from __future__ import annotations
 
-from multimodal_ser.corpora import cremad, emodb, iemocap, meld, ravdess, table
+from multimodal_ser.corpora import (
+    cremad,
+    emodb,
+    iemocap,
+    meld,
+    msp_podcast,
+    named_corpora,
+    ravdess,
+    table,
+)
 from multimodal_ser.corpora.base import CorpusInfo
 from multimodal_ser.corpora.summary import Row, summarise
 from multimodal_ser.corpora.utterance import Corpus, Utterance, read_manifest, write_manifest
@@ -23,5 +32,10 @@ __all__ = [
 ]
 
 CORPORA: dict[str, CorpusInfo] = {
-    module.INFO.name: module.INFO for module in (iemocap, cremad, meld, emodb, ravdess, table)
+    info.name: info
+    for info in (
+        *(one.INFO for one in (iemocap, cremad, meld, emodb, ravdess, msp_podcast)),
+        *named_corpora.INFOS,
+        table.INFO,
+    )
 }

@@ -1,0 +1,99 @@
+"""MSP-Podcast folder → Utterance: speech from podcasts, eight classes and three attributes.
+
+Read are ``Labels/labels_consensus.csv`` (FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID,
+Gender, Split_Set), ``Audios/`` and, where they are there, ``Transcripts/*.txt``. Known traps: the
+development part is called ``Development`` or, in older releases, ``Validation``; of the test parts
+``Test1`` alone is read, since ``Test2`` was chosen otherwise and ``Test3`` has no labels; a speaker
+may be ``Unknown``; the classes ``O`` (other) and ``X`` (no agreement) belong to no class set.
+Attributes are means over raters from 1 to 7, in ``extra``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import (
+    CorpusInfo,
+    fault,
+    finish,
+    read_rows,
+    read_text,
+    require_folder,
+)
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.errors import SerError
+
+EMOTIONS = {
+    "A": "anger", "S": "sadness", "H": "happiness", "U": "surprise", "F": "fear", "D": "disgust",
+    "C": "contempt", "N": "neutral", "O": "other", "X": "no agreement",
+}  # fmt: skip
+_PARTS = {"train": "train", "development": "dev", "validation": "dev", "test1": "test"}
+_ATTRIBUTES = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
+_NEEDED = ("FileName", "EmoClass", "SpkrID", "Split_Set")
+
+
+def read(root: Path) -> Corpus:
+    """Reads the folder that holds ``Labels`` and ``Audios``.
+
+    Raises:
+        SerError: no such folder or table, a class or part that is not known, or no recording.
+    """
+    root = require_folder(Path(root), "MSP-Podcast")
+    table = root / "Labels" / "labels_consensus.csv"
+    if not table.is_file():
+        raise SerError(f"no {table}; give the folder that MSP-Podcast's release was unpacked into")
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for number, row in enumerate(read_rows(table, _NEEDED), 2):
+        if row["EmoClass"] not in EMOTIONS:
+            raise SerError(
+                f"{table}:{number}: EmoClass {row['EmoClass']!r}; allowed: {', '.join(EMOTIONS)}"
+            )
+        path = root / "Audios" / row["FileName"]
+        part = _PARTS.get(row["Split_Set"].casefold())
+        reason = fault(path) or (None if part else f"of {row['Split_Set']}, no official part")
+        if reason:
+            left_out.append(f"msp-podcast/{path.stem}: {reason}")
+        else:
+            utterances.append(_utterance(row, path, part))
+    return finish("MSP-Podcast", root, utterances, left_out)
+
+
+def _utterance(row: dict[str, str], path: Path, part: str | None) -> Utterance:
+    words = path.parents[1] / "Transcripts" / f"{path.stem}.txt"
+    extra: dict[str, Any] = {"code": row["EmoClass"]}
+    extra |= {name: float(row[column]) for column, name in _ATTRIBUTES.items() if row.get(column)}
+    if row.get("Gender", "Unknown") != "Unknown":
+        extra["sex"] = row["Gender"].lower()
+    return Utterance(
+        id=f"msp-podcast/{path.stem}",
+        corpus="msp-podcast",
+        emotion=EMOTIONS[row["EmoClass"]],
+        audio=str(path),
+        text=read_text(words).strip() or None if words.is_file() else None,
+        speaker=None if row["SpkrID"].casefold() in ("", "unknown") else row["SpkrID"],
+        split=part,
+        extra=extra,
+    )
+
+
+INFO = CorpusInfo(
+    name="msp-podcast",
+    description="speech from podcasts in English, 8 classes and 3 attributes, over 100,000 turns",
+    read=read,
+    licence="on request, academic or commercial",
+    citation="""@article{lotfian2019building,
+  author  = {Lotfian, Reza and Busso, Carlos},
+  title   = {Building naturalistic emotionally balanced speech corpus by retrieving emotional
+             speech from existing podcast recordings},
+  journal = {IEEE Transactions on Affective Computing},
+  volume  = {10},
+  number  = {4},
+  pages   = {471--483},
+  year    = {2019},
+  doi     = {10.1109/TAFFC.2017.2736999}
+}""",
+    url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
+    labels="anger,sadness,happiness,surprise,fear,disgust,contempt,neutral",
+)

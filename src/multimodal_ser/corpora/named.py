@@ -1,0 +1,129 @@
+"""Corpora whose file names say everything → Utterance: `named_corpora` has an entry for each.
+
+Emotions are given in the words that class sets share (``anger``, ``happiness``, …), the corpus's
+own code stays in ``extra``. So ``common4``, ``common6`` and any list of classes fit without a table
+of words. Layouts are those of the corpora's own releases; folders above the files do not matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import SOUND, CorpusInfo, fault, finish, is_hidden, require_folder
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+
+_SUFFIXES = (*SOUND, ".aiff", ".aif", ".m4a")
+
+
+@dataclass(frozen=True)
+class Named:
+    r"""How a corpus names its files.
+
+    Attributes:
+        title: the corpus's own name.
+        pattern: of the end of a path without its suffix, in any case; the groups ``speaker`` and
+            ``emotion`` have meanings of their own, ``sentence`` is a key of `texts`, and all
+            together make the id.
+        words: code of an emotion, in lower case → class.
+        description: one line.
+        licence: under which terms its owners give it.
+        citation: BibTeX fields after author, title and year, which come first.
+        url: where to ask for it.
+        people: a speaker, or how the speaker's name begins → ``sex`` or ``sex:age``.
+        texts: sentence → what is said.
+        same: another spelling of a speaker → the speaker.
+    """
+
+    title: str
+    pattern: str
+    words: Mapping[str, str]
+    description: str
+    licence: str
+    citation: tuple[str, str, str, str]
+    url: str
+    people: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    same: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(name: str, known: Named, root: Path) -> Corpus:
+    """Reads every recording below `root` whose name the corpus's pattern fits.
+
+    Args:
+        name: the corpus's, in commands and ids.
+        known: how its files are named.
+        root: the corpus's folder, or any folder above it.
+
+    Raises:
+        SerError: no such folder, or no recording of the corpus in it.
+    """
+    root = require_folder(Path(root), known.title)
+    pattern = re.compile(rf"(?:^|/){known.pattern}$", re.IGNORECASE)
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() not in _SUFFIXES or is_hidden(path):
+            continue
+        # With the root's own name: a user may give one speaker's or one emotion's folder.
+        inside = Path(root.resolve().name) / path.relative_to(root)
+        found = pattern.search(inside.with_suffix("").as_posix())
+        word = known.words.get(found["emotion"].lower()) if found else None
+        reason = fault(path)
+        if found is None:
+            reason = f"not named as {known.title} names its recordings"
+        elif word is None:
+            reason = f"emotion {found['emotion']!r} is none of {', '.join(sorted(known.words))}"
+        if found is None or word is None or reason:
+            left_out.append(f"{name}/{path.relative_to(root).as_posix()}: {reason}")
+        else:
+            utterances.append(_utterance(name, known, path, found.groupdict(), word))
+    return finish(known.title, root, utterances, left_out)
+
+
+def _utterance(
+    name: str, known: Named, path: Path, found: Mapping[str, str | None], word: str
+) -> Utterance:
+    given = {key: value for key, value in found.items() if value}
+    speaker = given.get("speaker")
+    speaker = known.same.get(speaker, speaker) if speaker else None
+    extra: dict[str, Any] = {"code": given["emotion"], **_person(known, speaker)}
+    extra |= {key: value for key, value in given.items() if key not in ("speaker", "emotion")}
+    return Utterance(
+        id=f"{name}/{'_'.join(given.values())}",
+        corpus=name,
+        emotion=word,
+        audio=str(path),
+        text=known.texts.get(given.get("sentence", "")),
+        speaker=speaker,
+        extra=extra,
+    )
+
+
+def _person(known: Named, speaker: str | None) -> dict[str, Any]:
+    """Sex and age of a speaker, where the corpus tells them."""
+    fitting = [start for start in known.people if speaker and speaker.startswith(start)]
+    if not fitting:
+        return {}
+    sex, _, age = known.people[max(fitting, key=len)].partition(":")
+    return {"sex": sex, **({"age": int(age)} if age else {})}
+
+
+def info(name: str, known: Named) -> CorpusInfo:
+    """What CORPORA says of a corpus that is read by the names of its files."""
+    author, title, year, rest = known.citation
+    kind = "article" if "journal" in rest else "inproceedings" if "booktitle" in rest else "misc"
+    return CorpusInfo(
+        name=name,
+        description=known.description,
+        read=partial(read, name, known),
+        licence=known.licence,
+        citation=f"@{kind}{{{name}{year},\n  author = {{{author}}},\n  title = {{{title}}},\n"
+        f"  year = {{{year}}},\n  {rest}\n}}",
+        url=known.url,
+        labels=",".join(sorted(set(known.words.values()))),
+    )

@@ -1,0 +1,224 @@
+"""NAMED: the corpora whose file names say everything, as their own releases are laid out."""
+
+from __future__ import annotations
+
+from multimodal_ser.corpora.named import Named, info
+
+_WORDS = {
+    "angry": "anger", "disgusted": "disgust", "fearful": "fear", "happy": "happiness",
+    "sad": "sadness", "surprised": "surprise", "ps": "surprise", "excited": "excitement",
+    "amused": "amusement", "sleepy": "sleepiness", "anxious": "anxiety", "concerned": "concern",
+}  # fmt: skip
+
+
+def _words(said: str) -> dict[str, str]:
+    """``"a=anger d=disgust sad"`` → code → class, in the words that class sets share."""
+    pairs = (pair.split("=") for pair in said.split())
+    return {pair[0]: pair[-1] if len(pair) == 2 else _WORDS.get(pair[0], pair[0]) for pair in pairs}
+
+
+_PEOPLE_OF_CAFE = (
+    "male:46 female:64 male:18 female:50 male:22 female:34 male:15 female:25 male:42 female:20 "
+    "male:35 female:37"
+)
+
+NAMED: dict[str, Named] = {
+    "savee": Named(
+        "SAVEE",
+        r"(?P<speaker>DC|JE|JK|KL)[/_](?P<emotion>sa|su|[adfhn])(?P<sentence>\d\d)",
+        _words("a=anger d=disgust f=fear h=happiness n=neutral sa=sadness su=surprise"),
+        "English, 4 men in 7 emotions, 480 recordings",
+        "research only, on request",
+        ("Haq, Sanaul and Jackson, Philip J. B.", "Speaker-dependent audio-visual emotion "
+         "recognition", "2009", "booktitle = {Proceedings of AVSP}"),
+        "http://kahlan.eps.surrey.ac.uk/savee/",
+        people=dict.fromkeys(("DC", "JE", "JK", "KL"), "male"),
+    ),
+    "tess": Named(
+        "TESS",
+        r"(?P<speaker>OAF|YAF|OA)_(?P<sentence>[a-z]+)_(?P<emotion>[a-z]+)",
+        _words("angry disgust fear happy neutral ps sad"),
+        "English, 2 women say 200 words in 7 emotions, 2,800 recordings",
+        "CC BY-NC-ND 4.0",
+        ("Pichora-Fuller, M. Kathleen and Dupuis, Kate", "Toronto emotional speech set (TESS)",
+         "2020", "doi = {10.5683/SP2/E8H2MF}"),
+        "https://doi.org/10.5683/SP2/E8H2MF",
+        people={"OAF": "female:64", "YAF": "female:26"},
+        same={"OA": "OAF"},  # one file of the release, OA_bite_neutral.wav, is named so
+    ),
+    "emovo": Named(
+        "EMOVO",
+        r"(?P<emotion>dis|gio|neu|pau|rab|sor|tri)-(?P<speaker>[fm]\d)-(?P<sentence>[a-z]\d)",
+        _words("dis=disgust gio=happiness neu=neutral pau=fear rab=anger sor=surprise tri=sadness"),
+        "Italian, 6 actors say 14 sentences in 7 emotions, 588 recordings",
+        "research only",
+        ("Costantini, Giovanni and Iaderola, Iacopo and Paoloni, Andrea and Todisco, Massimiliano",
+         "{EMOVO} Corpus: an {Italian} emotional speech database", "2014",
+         "booktitle = {Proceedings of LREC}, pages = {3501--3504}"),
+        "http://voice.fub.it/activities/corpora/emovo/index.html",
+        people={"f": "female", "m": "male"},
+    ),
+    "esd": Named(
+        "ESD",
+        r"(?P<emotion>angry|happy|neutral|sad|surprise)/(?:train/|evaluation/|test/)?"
+        r"(?P<speaker>\d{4})_(?P<sentence>\d{6})",
+        _words("angry happy neutral sad surprise"),
+        "Mandarin (0001-0010) and English (0011-0020), 20 speakers in 5 emotions",
+        "research only, on request",
+        ("Zhou, Kun and Sisman, Berrak and Liu, Rui and Li, Haizhou", "Emotional voice conversion: "
+         "theory, databases and {ESD}", "2022", "journal = {Speech Communication}, volume = {137}, "
+         "pages = {1--18}, doi = {10.1016/j.specom.2021.11.006}"),
+        "https://hltsingapore.github.io/ESD/",
+    ),
+    "cafe": Named(
+        "CaFE",
+        r"(?P<speaker>\d\d)-(?P<emotion>[CDJNPST])-(?P<intensity>[12])-(?P<sentence>[1-6])",
+        _words("c=anger d=disgust j=happiness n=neutral p=fear s=surprise t=sadness"),
+        "Canadian French, 12 actors say 6 sentences in 7 emotions, 936 recordings",
+        "CC BY-NC-SA 4.0",
+        ("Gournay, Philippe and Lahaie, Olivier and Lefebvre, Roch", "A {Canadian} {French} "
+         "emotional speech dataset", "2018", "booktitle = {Proceedings of ACM MMSys}, "
+         "pages = {399--402}, doi = {10.1145/3204949.3208121}"),
+        "https://doi.org/10.5281/zenodo.1219621",
+        people={f"{n:02}": person for n, person in enumerate(_PEOPLE_OF_CAFE.split(), 1)},
+        texts={
+            "1": "Un cheval fou dans mon jardin", "2": "Deux ânes aigris au pelage brun",
+            "3": "Trois cygnes aveugles au bord du lac",
+            "4": "Quatre vieilles truies éléphantesques", "5": "Cinq pumas fiers et passionnés",
+            "6": "Six ours aimants domestiqués",
+        },
+    ),
+    "emovdb": Named(
+        "EmoV-DB",
+        r"(?P<speaker>bea|jenie|josh|sam)[/_](?P<emotion>[a-z]+)/.*?(?P<sentence>\d{4})",
+        _words("amused anger angry disgust disgusted neutral sleepy sleepiness"),
+        "English, 4 speakers read CMU Arctic's sentences in 5 styles, some 7,000 recordings",
+        "its own, see its page",
+        ("Adigwe, Adaeze and Tits, No{\\'e} and El Haddad, Kevin and Ostadabbas, Sarah and Dutoit, "
+         "Thierry", "The emotional voices database: towards controlling the emotion dimension in "
+         "voice generation systems", "2018", "journal = {arXiv:1806.09514}"),
+        "https://openslr.org/115/",
+        people={"bea": "female", "jenie": "female", "josh": "male", "sam": "male"},
+    ),
+    "jl": Named(
+        "JL-Corpus",
+        r"(?P<speaker>(?:fe)?male\d)_(?P<emotion>[a-z]+)_(?P<sentence>\d+[ab])_(?P<take>\d)",
+        _words("angry excited happy neutral sad anxious apologetic assertive concerned "
+               "encouraging"),
+        "New Zealand English, 4 speakers in 5 primary and 5 secondary emotions, 2,400 recordings",
+        "CC0-1.0",
+        ("James, Jesin and Tian, Li and Watson, Catherine", "An open source emotional speech "
+         "corpus for human robot interaction applications", "2018", "booktitle = {Proceedings of "
+         "Interspeech}, pages = {2768--2772}, doi = {10.21437/Interspeech.2018-1349}"),
+        "https://github.com/tli725/JL-Corpus",
+        people={"female": "female", "male": "male"},
+    ),
+    "subesco": Named(
+        "SUBESCO",
+        r"(?P<speaker>[FM]_\d+)_[a-z]+_S_(?P<sentence>\d+)_(?P<emotion>[a-z]+)_(?P<take>\d+)",
+        _words("angry disgust fear happy neutral sad surprise"),
+        "Bangla, 20 actors say 10 sentences in 7 emotions, 7,000 recordings",
+        "CC BY 4.0",
+        ("Sultana, Sadia and Rahman, M. Shahidur and Selim, M. Reza and Iqbal, M. Zafar", "{SUST} "
+         "{Bangla} emotional speech corpus ({SUBESCO})", "2021", "journal = {PLOS ONE}, "
+         "volume = {16}, number = {4}, pages = {e0250173}, doi = {10.1371/journal.pone.0250173}"),
+        "https://doi.org/10.5281/zenodo.4526477",
+        people={"F": "female", "M": "male"},
+    ),
+    "shemo": Named(
+        "ShEMO",
+        r"(?P<speaker>[FM]\d\d)(?P<emotion>[AFHNSW])(?P<sentence>\d+)",
+        _words("a=anger f=fear h=happiness n=neutral s=sadness w=surprise"),
+        "Persian, 87 speakers of radio plays in 6 emotions, 3,000 recordings",
+        "research only",
+        ("Mohamad Nezami, Omid and Jamshid Lou, Paria and Karami, Mansoureh", "{ShEMO}: a "
+         "large-scale validated database for {Persian} speech emotion detection", "2019", "journal "
+         "= {Language Resources and Evaluation}, volume = {53}, doi = {10.1007/s10579-018-9427-x}"),
+        "https://github.com/pariajm/sharif-emotional-speech-database",
+        people={"F": "female", "M": "male"},
+    ),
+    "aesdd": Named(
+        "AESDD",
+        r"(?P<emotion>[adfhs])(?P<sentence>\d\d) ?\((?P<speaker>\d+)\)(?P<take>b?)",
+        _words("a=anger d=disgust f=fear h=happiness s=sadness"),
+        "Greek, 6 actors in 5 emotions, some 600 recordings",
+        "research only",
+        ("Vryzas, Nikolaos and Kotsakis, Rigas and Liatsou, Aikaterini and Dimoulas, "
+         "Charalampos and Kalliris, George", "Speech emotion recognition for performance "
+         "interaction", "2018", "journal = {Journal of the Audio Engineering Society}, "
+         "volume = {66}, number = {6}, pages = {457--467}, doi = {10.17743/jaes.2018.0036}"),
+        "http://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition/",
+    ),
+    "mesd": Named(
+        "MESD",
+        r"(?P<emotion>[a-z]+)_(?P<voice>[FMC])_(?P<part>[AB])_(?P<sentence>[^/]+)",
+        _words("anger disgust fear happiness neutral sadness"),
+        "Mexican Spanish, 864 single words by women, men and children, who are not told apart",
+        "CC BY 4.0",
+        ("Duville, Mathilde M. and Alonso-Valerdi, Luz M. and Ibarra-Zarate, David I.", "The "
+         "{Mexican} emotional speech database ({MESD}): elaboration and assessment based on "
+         "machine learning", "2021", "booktitle = {Proceedings of EMBC}, "
+         "doi = {10.1109/EMBC46164.2021.9629934}"),
+        "https://doi.org/10.17632/cy34mh68j9",
+    ),
+    "urdu": Named(
+        "URDU",
+        r"(?P<speaker>S[FM]\d+)_F(?P<sentence>\d+)_(?P<emotion>[AHNS])\d+",
+        _words("a=anger h=happiness n=neutral s=sadness"),
+        "Urdu, 38 speakers of talk shows in 4 emotions, 400 recordings",
+        "its own, see its page",
+        ("Latif, Siddique and Qayyum, Adnan and Usman, Muhammad and Qadir, Junaid", "Cross lingual "
+         "speech emotion recognition: {Urdu} vs. {Western} languages", "2018", "booktitle = "
+         "{Proceedings of FIT}, doi = {10.1109/FIT.2018.00023}"),
+        "https://github.com/siddiquelatif/URDU-Dataset",
+        people={"SF": "female", "SM": "male"},
+    ),
+    "ased": Named(
+        "ASED",
+        r"(?P<emotion>[nfhsa])(?P<part>\d)-(?P<sentence>\d\d)-(?P<take>\d\d)-(?P<sex>\d\d)-"
+        r"(?P<speaker>\d\d)",
+        _words("n=neutral f=fear h=happiness s=sadness a=anger"),
+        "Amharic, 65 speakers in 5 emotions, 2,474 recordings",
+        "its own, see its page",
+        ("Retta, Ephrem A. and Almekhlafi, Eiad and Sutcliffe, Richard and others", "A new "
+         "{Amharic} speech emotion dataset and classification benchmark", "2023", "journal = {ACM "
+         "Transactions on Asian and Low-Resource Language Information Processing}, "
+         "doi = {10.1145/3529759}"),
+        "https://github.com/Ethio2021/ASED_V1",
+    ),
+    "nemo": Named(
+        "nEMO",
+        r"(?P<speaker>[A-Z]{2}\d)_(?P<emotion>[a-z]+)_(?P<sentence>\d+)",
+        _words("anger fear happiness neutral sadness surprise surprised"),
+        "Polish, 9 actors in 6 emotions, 4,481 recordings",
+        "CC BY-NC-SA 4.0",
+        ("Christop, Iwona", "{nEMO}: dataset of emotional speech in {Polish}", "2024",
+         "booktitle = {Proceedings of LREC-COLING}"),
+        "https://huggingface.co/datasets/amu-cai/nEMO",
+    ),
+    "turev": Named(
+        "TurEV-DB",
+        r"(?P<emotion>angry|calm|happy|sad)/(?P<speaker>\d+)_[a-z]+_(?P<sentence>[^/]+)",
+        _words("angry calm happy sad"),
+        "Turkish, 6 speakers say single words in 4 emotions (calm, not neutral), 1,735 recordings",
+        "CC BY-NC-ND 4.0",
+        ("Canpolat, Salih Firat and Ormano{\\u g}lu, Zuhal and Zeyrek, Deniz", "{Turkish} emotion "
+         "voice database ({TurEV-DB})", "2020", "booktitle = {Proceedings of SLTU-CCURL}"),
+        "https://github.com/Xeonen/TurEV-DB",
+    ),
+    "mead": Named(
+        "MEAD",
+        r"(?P<speaker>[MW]\d{3})/audio/(?P<emotion>[a-z]+)/level_(?P<intensity>\d)/"
+        r"(?P<sentence>\d+)",
+        _words("angry contempt disgusted fear happy neutral sad surprised"),
+        "English, the sound of MEAD: 48 actors in 8 emotions at 3 strengths",
+        "research only",
+        ("Wang, Kaisiyuan and Wu, Qianyi and Song, Linsen and others", "{MEAD}: a large-scale "
+         "audio-visual dataset for emotional talking-face generation", "2020", "booktitle = "
+         "{Proceedings of ECCV}, doi = {10.1007/978-3-030-58589-1\\_42}"),
+        "https://wywu.github.io/projects/MEAD/MEAD.html",
+        people={"M": "male", "W": "female"},
+    ),
+}  # fmt: skip
+
+INFOS = [info(name, known) for name, known in NAMED.items()]
