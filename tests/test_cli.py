@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import multimodal_ser
 from made_corpora import make_cremad, make_emodb, write_sound
 from made_features import made_folder, made_rows
 from multimodal_ser import encoders
@@ -294,3 +296,19 @@ def test_help_imports_nothing_heavy():
     assert "HEAVY []" in done.stdout
     for name in ("manifest", "check", "split", "extract", "train", "report", "demo", "list"):
         assert name in done.stdout
+
+
+def test_the_version_is_the_packages_own(capsys):
+    version = metadata.version("multimodal-ser")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"multimodal-ser {version}\n"
+    assert multimodal_ser.__version__ == version
+    done = subprocess.run(
+        [sys.executable, "-m", "multimodal_ser", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert version in done.stdout
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text()
+    assert f"version: {version}\n" in citation

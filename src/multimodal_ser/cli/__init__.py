@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from importlib import metadata
 from types import FrameType
 
 import tyro
@@ -27,7 +28,7 @@ from multimodal_ser.cli import (  # noqa: F401 - they add their commands
     serve,
     unseen,
 )
-from multimodal_ser.cli.app import app, command_line, given
+from multimodal_ser.cli.app import app, command_line, given, say
 from multimodal_ser.cli.ending import ended
 from multimodal_ser.files import remove_unfinished
 
@@ -45,9 +46,13 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
+    if args == ["--version"]:
+        say(f"multimodal-ser {metadata.version('multimodal-ser')}")
+        return 0
     code = app.cli(
         prog="ser",
-        description="Speech emotion recognition whose numbers can be believed.",
+        description="Speech emotion recognition whose numbers can be believed. "
+        "--version says which version this is.",
         args=args,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
