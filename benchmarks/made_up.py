@@ -21,6 +21,7 @@ from multimodal_ser.data import Examples, Side
 from multimodal_ser.folds import Split
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import Material
+from multimodal_ser.record import FeatureSpec
 from multimodal_ser.splits import make_split
 
 Floats = NDArray[np.float64]
@@ -195,14 +196,8 @@ def _features(
     return moved.astype(np.float32)
 
 
-def _described(side: str, dim: int, seed: int) -> dict[str, object]:
+def _described(side: str, dim: int, seed: int) -> FeatureSpec:
     """What a feature file would say of itself."""
-    said = {"encoder": f"made-up-{side}", "weights": f"seed {seed}", "layers": "1", "tokens": 1}
-    more = {
-        "pool": "mean",
-        "dim": dim,
-        "dtype": "float32",
-        "content": f"made up {seed}",
-        "version": "1",
-    }
-    return {**said, **more}
+    return FeatureSpec(
+        f"made-up-{side}", f"seed {seed}", "1", tokens=1, dim=dim, content=f"made up {seed}"
+    )

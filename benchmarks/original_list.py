@@ -8,15 +8,8 @@ from typing import Any
 
 from made_up import Domain
 
-from multimodal_ser.experiments import (
-    Experiment,
-    plan_ablation,
-    plan_adaptation,
-    plan_combined,
-    plan_fewshot,
-    plan_finetune,
-    plan_in_domain,
-)
+from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments.plans import Experiment
 
 MODEL = "cross_attention"
 
@@ -40,49 +33,63 @@ Plan = Callable[[Domain, Domain, dict[str, Any]], Listed]
 
 def in_domain(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """The one network on the source, 5 seeds."""
-    return Listed(plan_in_domain(source.material, source.split, (MODEL,), seeds=5, **settings), 5)
+    return Listed(
+        protocols.InDomain(models=(MODEL,), seeds=5, **settings).plan(
+            source.material, source.split
+        ),
+        5,
+    )
 
 
 def ablation(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """Text, audio, concatenation and cross-attention, 3 seeds."""
-    return Listed(plan_ablation(source.material, source.split, seeds=3, **settings), 4 * 3)
+    return Listed(
+        protocols.Ablation(seeds=3, **settings).plan(source.material, source.split), 4 * 3
+    )
 
 
 def adaptation(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """Three methods, 3 seeds."""
     methods = ("dann", "mmd", "coral")
     more = {"methods": methods, "model": MODEL, "seeds": 3, **settings}
-    return Listed(plan_adaptation(*_pair(source, target), **more), len(methods) * 3)
+    return Listed(protocols.Adaptation(**more).plan(*_pair(source, target)), len(methods) * 3)
 
 
 def combined(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """One network for both corpora, 3 seeds."""
     both = [(one.material, one.split) for one in (source, target)]
-    return Listed(plan_combined(both, model=MODEL, seeds=3, **settings), 3)
+    return Listed(protocols.Combined(model=MODEL, seeds=3, **settings).plan(both), 3)
 
 
 def finetune(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """The whole of the source's network trained further, 3 seeds."""
     more = {"parts": ("all",), "model": MODEL, "seeds": 3, **settings}
-    return Listed(plan_finetune(*_pair(source, target), **more), 3)
+    return Listed(protocols.Finetune(**more).plan(*_pair(source, target)), 3)
 
 
 def fewshot(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """10, 20, 50 and 100 % of the target's labels, 3 seeds."""
     amounts = (10.0, 20.0, 50.0, 100.0)
     more = {"percentages": amounts, "draws": 1, "model": MODEL, "seeds": 3, **settings}
-    return Listed(plan_fewshot(*_pair(source, target), **more), len(amounts) * 3)
+    return Listed(protocols.Fewshot(**more).plan(*_pair(source, target)), len(amounts) * 3)
 
 
 def cross_validation(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """Five folds by session, 5 seeds; not one of the original's."""
-    planned = plan_in_domain(source.material, source.folds, (MODEL,), seeds=5, **settings)
+    planned = protocols.InDomain(models=(MODEL,), seeds=5, **settings).plan(
+        source.material, source.folds
+    )
     return Listed(planned, len(planned.plans))
 
 
 def one_run(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """One network, one seed, on the original's one fold."""
-    return Listed(plan_in_domain(source.material, source.split, (MODEL,), seeds=1, **settings), 1)
+    return Listed(
+        protocols.InDomain(models=(MODEL,), seeds=1, **settings).plan(
+            source.material, source.split
+        ),
+        1,
+    )
 
 
 def _pair(source: Domain, target: Domain) -> tuple[Any, ...]:

@@ -33,7 +33,7 @@ from multimodal_ser.baselines import BASELINES, fit_baseline
 from multimodal_ser.cli import main
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.data import Examples, Side
-from multimodal_ser.experiments import one_thread
+from multimodal_ser.experiments.fitting import one_thread
 from multimodal_ser.labels import CLASS_SETS
 from multimodal_ser.material import Material, load_material, pooled
 from multimodal_ser.models import MODELS, Dims, Ensemble

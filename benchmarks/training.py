@@ -29,7 +29,8 @@ from yardstick import Yardstick, train_on_folds
 from multimodal_ser import metrics
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import Experiment, make
+from multimodal_ser.experiments.plans import Experiment
+from multimodal_ser.experiments.running import make
 from multimodal_ser.report.scores import counts
 from multimodal_ser.statistics import compare
 

@@ -14,7 +14,17 @@ from multimodal_ser.config import ModelConfig
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.models import Dims
-from multimodal_ser.runs import FILES, RunConfig, build, save_model
+from multimodal_ser.record import (
+    ClassNames,
+    FeatureSpec,
+    Record,
+    RunConfig,
+    SplitSpec,
+    Training,
+    as_json,
+)
+from multimodal_ser.runs.folder import FILES
+from multimodal_ser.runs.model_file import build, save_model
 from multimodal_ser.tune import Tuned, save_tuned
 
 CLASSES = ("anger", "joy", "neutral")
@@ -45,19 +55,18 @@ def made_run(folder: Path, weights: Path, sides=("audio",), model="audio", token
         name = {"audio": "whisper-tiny", "text": "bert"}[side]
         info = load_encoder(name, tiny(name, weights)).info
         dims[side] = info.dim
-        described[side] = {
-            "encoder": name, "weights": info.weights, "layers": info.layers, "tokens": tokens,
-            "pool": "mean", "dim": info.dim, "dtype": "float16", "source": "", "version": 1,
-        }  # fmt: skip
+        described[side] = FeatureSpec(
+            name, info.weights, info.layers, tokens, dim=info.dim, dtype="float16"
+        )
+    network = ModelConfig(members=1, hidden_dim=8, num_heads=2)
     config = RunConfig(
-        model=model, seed=0, fold="speaker=01", labels={"name": "made3", "classes": list(CLASSES)},
-        corpora=["mine"], features=described, split={"name": "loso", "leaks": []},
-        marks=["mine: nothing is declared"],
-        train={"network": vars(ModelConfig(members=1, hidden_dim=8, num_heads=2))},
+        model=model, seed=0, fold="speaker=01", labels=ClassNames("made3", CLASSES),
+        corpora=("mine",), features=described, split=SplitSpec("loso", "5eed"),
+        marks=("mine: nothing is declared",), train=Training(network=network),
     )  # fmt: skip
     torch.manual_seed(1)
     shape = Dims(dims["text"], dims["audio"], len(CLASSES))
-    made = build(model, shape, ModelConfig(**config.train["network"])).eval()
+    made = build(model, shape, network).eval()
     if model == "svm":
         made = made_svm(shape)
     with torch.no_grad():
@@ -67,7 +76,7 @@ def made_run(folder: Path, weights: Path, sides=("audio",), model="audio", token
     for name in FILES:
         (folder / name).touch()
     (folder / "metrics.json").write_text(json.dumps({"test": {"UA": 0.5}}))
-    (folder / "config.json").write_text(json.dumps(vars(config)))
+    (folder / "config.json").write_text(json.dumps(as_json(Record(config))))
     save_model(made, folder / "model.safetensors", config, shape)
     return folder
 

@@ -32,7 +32,7 @@ def write_run(
         "split": {"name": "loso-speaker", "hash": "5eed", "folds": 4, "leaks": []},
         "marks": [],
         "versions": {"multimodal-ser": "0.1.0"},
-        "train": {"lr": 0.001},
+        "train": {"learning_rate": 0.001, "network": {}},
         "parameters": 12345,
     }
     (folder / "config.json").write_text(json.dumps(settings | config), encoding="utf-8")
@@ -79,7 +79,7 @@ def write_systems(root, protocol, systems, folds=6, **settings):
                 hash8=f"{place:04d}{draw:04d}",
                 protocol=protocol,
                 source=SOURCE | {"run": f"seed{seed}"},
-                train={"lr": 0.001, **train, **few},
+                train={"learning_rate": 0.001, "network": {}, **train, **few},
                 **settings,
             )
     return root

@@ -9,9 +9,9 @@ import numpy as np
 from safetensors.torch import load_file
 
 from made_features import made_arrays, made_rows, write_features
-from multimodal_ser import experiments
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import write_manifest
+from multimodal_ser.experiments import running
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.splits import make_split
@@ -24,7 +24,7 @@ SETTINGS = {
 MODEL = {"model": "cross_attention", **SETTINGS}
 SWAPPED = class_set("anger,happiness,sadness,neutral")
 COMMON = class_set("anger,happiness,neutral,sadness")
-make = partial(experiments.make, jobs=1)
+make = partial(running.make, jobs=1)
 
 
 def corpus_folder(root, corpus, *, gain=1.0, offset=0.0, count=48, skill=0.8):

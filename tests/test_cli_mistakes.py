@@ -83,12 +83,11 @@ def places(tmp_path_factory):
 def no_heavy_work(monkeypatch, tmp_path):
     """What would compute, listen or open ports, once its inputs are accepted, does nothing."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("multimodal_ser.experiments.tables.make", lambda *a, **k: Path())
-    monkeypatch.setattr("multimodal_ser.experiments.tables.summarise", lambda *a, **k: None)
-    monkeypatch.setattr("multimodal_ser.experiments.tables.text_table", lambda *a, **k: "")
-    monkeypatch.setattr("multimodal_ser.experiments.make", lambda *a, **k: Path())
+    monkeypatch.setattr("multimodal_ser.experiments.running.make", lambda *a, **k: Path())
+    monkeypatch.setattr("multimodal_ser.report.summarise", lambda *a, **k: None)
+    monkeypatch.setattr("multimodal_ser.report.text_table", lambda *a, **k: "")
+    monkeypatch.setattr("multimodal_ser.report.report", lambda *a, **k: Path())
     monkeypatch.setattr("multimodal_ser.serve.run", lambda *a, **k: None)
-    monkeypatch.setattr("multimodal_ser.experiments.demo", lambda *a, **k: (Path(), ""))
     written = types.SimpleNamespace(
         file=Path(__file__), part="whole", compared=1, difference=0.0, int8_difference=None
     )

@@ -31,7 +31,8 @@ from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import FeatureError, SerError
-from multimodal_ser.experiments import plan, run_all
+from multimodal_ser.experiments.plans import plan
+from multimodal_ser.experiments.running import run_all
 from multimodal_ser.features import extract
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material

@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from made_features import made_folder, made_rows
-from multimodal_ser import experiments
 from multimodal_ser.alignment import Adaptation
 from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.devices import check_device
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import fitting
+from multimodal_ser.experiments import fitting, plans, protocols, running
 from multimodal_ser.experiments.fitting import Bench, make_run
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
@@ -31,40 +30,40 @@ def material(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plans(material):
+def planned(material):
     split = make_split(material.utterances, "speaker")
-    return experiments.plan(material, split, ("cross_attention",), 1, NETWORK, SCHEDULE)
+    return plans.plan(material, split, ("cross_attention",), 1, NETWORK, SCHEDULE)
 
 
 @pytest.mark.parametrize("name", [ABSENT, "gpu"])
-def test_a_device_that_is_not_there_is_refused_before_any_work(name, material, plans, tmp_path):
+def test_a_device_that_is_not_there_is_refused_before_any_work(name, material, planned, tmp_path):
     said = rf"cannot compute on device '{name}'.*there is: cpu"
     with pytest.raises(SerError, match=said):
         load_encoder("whisper-tiny", device=name)
     with pytest.raises(SerError, match=said):
         load(device=name)
     split = make_split(material.utterances, "speaker")
-    planned = experiments.plan_in_domain(
-        material, split, ("text",), seeds=1, network=NETWORK, schedule=SCHEDULE
-    )
+    planned = protocols.InDomain(
+        models=("text",), seeds=1, network=NETWORK, schedule=SCHEDULE
+    ).plan(material, split)
     with pytest.raises(SerError, match=said):
-        experiments.make(planned, tmp_path / "out", device=name)
+        running.make(planned, tmp_path / "out", device=name)
     assert not (tmp_path / "out").exists()
     assert check_device("cpu") == "cpu"
 
 
-def test_a_run_that_does_not_fit_says_what_to_change(material, plans, tmp_path, monkeypatch):
+def test_a_run_that_does_not_fit_says_what_to_change(material, planned, tmp_path, monkeypatch):
     def full(*given, **more):
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(fitting, "fit", full)
     with pytest.raises(SerError, match=r"too little memory.*--schedule.batch-size"):
-        make_run(Bench(material, None, tmp_path), plans[0])
+        make_run(Bench(material, None, tmp_path), planned[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("method", [None, "dann", "mmd", "coral"])
-def test_a_gpu_trains_to_the_scores_of_the_processor(material, plans, method):
+def test_a_gpu_trains_to_the_scores_of_the_processor(material, planned, method):
     labelled = material.examples
     scores = {}
     for device in ("cpu", "cuda"):

@@ -12,24 +12,28 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from made_features import made_folder, made_rows
-from multimodal_ser import experiments, metrics, runs
+from multimodal_ser import metrics
 from multimodal_ser.baselines import BASELINES
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.data import Side
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import running
+from multimodal_ser.experiments import plans, running
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.models import MODELS
+from multimodal_ser.record import RunConfig
 from multimodal_ser.report import summarise
-from multimodal_ser.runs import FILES, RunConfig, is_complete, load_model
+from multimodal_ser.runs import folder as run_folder
+from multimodal_ser.runs import model_file
+from multimodal_ser.runs.folder import FILES, is_complete
+from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
 from multimodal_ser.train import predict
 
 NETWORK = ModelConfig(members=2, hidden_dim=8, num_heads=2)
 SCHEDULE = TrainConfig(epochs=4, batch_size=16, least_steps=1)
 ALL = (*MODELS, *BASELINES)
-run_all = partial(experiments.run_all, jobs=1)
+run_all = partial(running.run_all, jobs=1)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def split(material):
 
 
 def planned(material, split, models=ALL, seeds=1, network=NETWORK, schedule=SCHEDULE):
-    return experiments.plan(material, split, models, seeds, network, schedule)
+    return plans.plan(material, split, models, seeds, network, schedule)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +239,7 @@ def test_a_crash_leaves_no_run_folder_and_the_next_call_makes_it(
         raise RuntimeError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, step, crash)
+        patch.setattr(model_file if step == "save_model" else run_folder, step, crash)
         with pytest.raises(RuntimeError, match="no space"):
             run_all(plans, material, tmp_path)
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
@@ -270,7 +274,7 @@ def test_complete_runs_are_not_made_again(material, split, tmp_path, monkeypatch
 def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):
     plans = planned(material, split, ("linear",))[:2]
     alone = run_all(plans, material, tmp_path / "alone")
-    together = experiments.run_all(plans, material, tmp_path / "together", jobs=2)
+    together = running.run_all(plans, material, tmp_path / "together", jobs=2)
     for one, other in zip(alone, together, strict=True):
         assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
 

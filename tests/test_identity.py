@@ -14,7 +14,9 @@ import soundfile
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.errors import FeatureError, SerError
-from multimodal_ser.experiments import load_domain, make, plan_in_domain
+from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments.loading import load_domain
+from multimodal_ser.experiments.running import make
 from multimodal_ser.features import extract, import_features
 from multimodal_ser.folds import write_split
 from multimodal_ser.report import summarise
@@ -61,9 +63,9 @@ class Bench:
             self.encoded += sum(encoder.batches)
         domain = load_domain(self.root / "features" / "my", ",".join(CLASSES), self.split)
         schedule = TrainConfig(**self.options)
-        experiment = plan_in_domain(
-            *domain, ("linear",), seeds=1, network=ModelConfig(), schedule=schedule
-        )
+        experiment = protocols.InDomain(
+            models=("linear",), seeds=1, network=ModelConfig(), schedule=schedule
+        ).plan(*domain)
         make(experiment, self.root / "runs", jobs=1)
         return {path.parent.name for path in (self.root / "runs").glob("*/config.json")}
 
@@ -247,7 +249,7 @@ def imported(root, corpus, shift=0.0, order=None, **options):
 
 def run_linear(domain, out):
     settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
-    make(plan_in_domain(*domain, ("linear",), **settings), out, jobs=1)
+    make(protocols.InDomain(models=("linear",), **settings).plan(*domain), out, jobs=1)
     return summarise(out).best.scores["UA"].mean
 
 
@@ -260,11 +262,12 @@ def test_a_corrected_import_is_another_result(tmp_path):
 
 
 def test_features_imported_from_two_files_can_be_source_and_target(tmp_path):
-    from multimodal_ser.experiments import plan_adaptation
 
     source, target = imported(tmp_path, "one"), imported(tmp_path, "other", shift=0.3)
     settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
-    experiment = plan_adaptation(*source, *target, methods=("none",), model="audio", **settings)
+    experiment = protocols.Adaptation(methods=("none",), model="audio", **settings).plan(
+        *source, *target
+    )
     assert len(experiment.plans) == 8
     marks = experiment.plans[0].config.marks
     assert any("were imported: what made them is known by name" in mark for mark in marks)

@@ -17,7 +17,8 @@ from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import SplitError
-from multimodal_ser.experiments import load_domain, plan_adaptation, plan_combined, plan_in_domain
+from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.features import extract
 from multimodal_ser.folds import Fold, Split, read_split, write_split
 from multimodal_ser.splits import make_split
@@ -65,12 +66,14 @@ def test_corpora_that_overlap_are_no_combined_training(tmp_path):
     first = domain(corpus(tmp_path, "one", 0), tmp_path)
     second = domain(corpus(tmp_path, "two", 12, speakers="tuvw"), tmp_path)  # four are the same
     other = domain(corpus(tmp_path, "three", 100, speakers="tuvw"), tmp_path)
-    with pytest.raises(SplitError, match=r"tested recordings stand, as they are or as copies"):
-        plan_combined([first, second], model="audio", **SETTINGS)
-    allowed = plan_combined([first, second], model="audio", allow=("recording",), **SETTINGS)
-    assert all("tested recordings" in p.config.split["leaks"][0] for p in allowed.plans)
-    clean = plan_combined([first, other], model="audio", **SETTINGS)
-    assert not any(item.config.split["leaks"] for item in clean.plans)
+    with pytest.raises(SplitError, match=r"tested recordings are, as they are or as copies"):
+        protocols.Combined(model="audio", **SETTINGS).plan([first, second])
+    allowed = protocols.Combined(model="audio", **SETTINGS).plan(
+        [first, second], allow=("recording",)
+    )
+    assert all("tested recordings" in p.config.split.leaks[0] for p in allowed.plans)
+    clean = protocols.Combined(model="audio", **SETTINGS).plan([first, other])
+    assert not any(item.config.split.leaks for item in clean.plans)
 
 
 def test_a_source_that_holds_copies_of_the_target_is_refused(tmp_path):
@@ -80,17 +83,16 @@ def test_a_source_that_holds_copies_of_the_target_is_refused(tmp_path):
         samples, rate = soundfile.read(row.audio)
         soundfile.write(row.audio, 0.3 * samples[1500:], rate)
     with pytest.raises(SplitError, match="as they are or as copies"):
-        plan_adaptation(
-            *domain(rows, tmp_path), *domain(copies, tmp_path), methods=("none",), model="audio",
-            **SETTINGS,
-        )  # fmt: skip
+        protocols.Adaptation(methods=("none",), model="audio", **SETTINGS).plan(
+            *domain(rows, tmp_path), *domain(copies, tmp_path)
+        )
 
 
 def test_speakers_of_one_name_in_two_corpora_are_said(tmp_path):
     one, two = (
         domain(corpus(tmp_path, name, first), tmp_path) for name, first in (("a", 0), ("b", 50))
     )
-    experiment = plan_adaptation(*one, *two, methods=("none",), model="audio", **SETTINGS)
+    experiment = protocols.Adaptation(methods=("none",), model="audio", **SETTINGS).plan(*one, *two)
     said = "have the name of one that another corpus is learnt from, such as 'q'"
     for item in experiment.plans:
         assert any(said in mark for mark in item.config.marks)
@@ -144,7 +146,7 @@ def test_speakers_shared_by_training_and_validation_are_said(tmp_path):
     write_split(made, tmp_path / "s.json")
     assert read_split(tmp_path / "s.json") == made
     material, _ = load_domain(made_folder(tmp_path, rows), ",".join(FOUR), "speaker")
-    plans = plan_in_domain(material, made, ("linear",), **SETTINGS).plans
+    plans = protocols.InDomain(models=("linear",), **SETTINGS).plan(material, made).plans
     assert all(note in item.config.marks for item in plans)
 
 

@@ -26,7 +26,7 @@ def test_examples_are_the_features_and_the_classes(tmp_path):
             assert side.mask[place].tolist() == [n < len(array) for n in range(4)]
             np.testing.assert_array_equal(side.tokens[place, : len(array)], array)
             np.testing.assert_allclose(side.pooled()[place], array.mean(0), rtol=1e-4, atol=1e-5)
-        assert material.features[modality]["encoder"] == f"made-{modality}"
+        assert material.features[modality].encoder == f"made-{modality}"
     assert material.dropped == {}
 
 
@@ -67,7 +67,7 @@ def test_several_feature_files_have_to_be_chosen_from(tmp_path):
     with pytest.raises(FeatureError, match=r"no audio features 'nine'.*made-audio, other, none"):
         load_material(folder, COMMON, audio="nine")
     first, second = (load_material(folder, COMMON, audio=n) for n in ("made-audio", "other"))
-    assert second.features["audio"]["encoder"] == "other"
+    assert second.features["audio"].encoder == "other"
     assert not first.examples.audio.tokens.equal(second.examples.audio.tokens)
     assert load_material(folder, COMMON, audio="none").features["audio"] is None
     with pytest.raises(FeatureError, match="neither audio nor text"):

@@ -13,15 +13,15 @@ from torch import nn
 
 from made_features import DIMS, made_examples, made_folder, made_rows
 from made_transfer import rows_of, shares_of
-from multimodal_ser import experiments
 from multimodal_ser.alignment import Adaptation
 from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import plans, protocols, running
 from multimodal_ser.labels import class_set
 from multimodal_ser.layers import Output, masked_mean
 from multimodal_ser.material import load_material
 from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.runs import load_model
+from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
 from multimodal_ser.train import fit, predict
 
@@ -82,10 +82,10 @@ def material(folder):
 @pytest.mark.parametrize("name", OWN)
 def test_a_model_of_ordinary_layers_is_trained_saved_and_asked_again(name, own, material, tmp_path):
     split = make_split(material.utterances, "speaker")
-    planned = experiments.plan_in_domain(
-        material, split, (name,), seeds=1, network=NETWORK, schedule=SCHEDULE
+    planned = protocols.InDomain(models=(name,), seeds=1, network=NETWORK, schedule=SCHEDULE).plan(
+        material, split
     )
-    folders = experiments.make(planned, tmp_path, jobs=1)
+    folders = running.make(planned, tmp_path, jobs=1)
     right = []
     for folder, item in zip(folders, planned.plans, strict=True):
         test = [row for row in rows_of(folder) if row["part"] == "test"]
@@ -146,8 +146,8 @@ def test_the_documented_file_is_a_command_whose_processes_know_its_model(folder,
 
 def test_a_model_that_this_process_does_not_know_is_named(tmp_path, monkeypatch, material):
     split = make_split(material.utterances, "speaker")
-    planned = experiments.plan(material, split, ("attending",), 1, NETWORK, SCHEDULE)
-    (folder,) = experiments.run_all(planned[:1], material, tmp_path, jobs=1)
+    planned = plans.plan(material, split, ("attending",), 1, NETWORK, SCHEDULE)
+    (folder,) = running.run_all(planned[:1], material, tmp_path, jobs=1)
     monkeypatch.delitem(MODELS, "attending")
     with pytest.raises(SerError, match=r"unknown model 'attending'; choose one of: text, audio"):
         load_model(folder / "model.safetensors")

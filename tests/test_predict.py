@@ -23,7 +23,7 @@ from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.features import extract
 from multimodal_ser.features.store import FeatureStore
 from multimodal_ser.predict import hub
-from multimodal_ser.runs import load_model
+from multimodal_ser.runs.model_file import load_model
 
 PLUS = "emotion2vec-plus-base"
 

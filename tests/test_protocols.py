@@ -19,11 +19,11 @@ from made_transfer import (
     rows_of,
     shares_of,
 )
-from multimodal_ser import experiments
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import fitting
-from multimodal_ser.experiments.protocols import ABLATED, merged, merged_split
+from multimodal_ser.experiments import fitting, protocols
+from multimodal_ser.experiments.merging import merged, merged_split
+from multimodal_ser.experiments.plans import known_models
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material, pooled
 from multimodal_ser.splits import make_split
@@ -47,13 +47,13 @@ def two(folders):
 
 def kinds(experiment):
     return Counter(
-        (item.config.model, item.config.features["audio"]["tokens"]) for item in experiment.plans
+        (item.config.model, item.config.features["audio"].tokens) for item in experiment.plans
     )
 
 
 def test_an_ablation_is_all_models_with_tokens_and_pooled(two):
-    made = experiments.plan_ablation(*two[0], **SETTINGS)
-    networks = [name for name in ABLATED if name not in ("linear", "svm")]
+    made = protocols.Ablation(**SETTINGS).plan(*two[0])
+    networks = [name for name in known_models() if name not in ("linear", "svm")]
     wanted = {(name, tokens): 2 for name in networks for tokens in (4, 1)}
     assert kinds(made) == wanted | {("linear", 4): 2, ("svm", 4): 2}
     assert len(set(made.names)) == len(made.names)
@@ -64,7 +64,7 @@ def test_an_ablation_is_all_models_with_tokens_and_pooled(two):
 
 def test_features_of_one_token_are_ablated_once(two):
     material, split = two[0]
-    made = experiments.plan_ablation(pooled(material), split, **SETTINGS)
+    made = protocols.Ablation(**SETTINGS).plan(pooled(material), split)
     assert set(kinds(made).values()) == {2}
     assert {tokens for _, tokens in kinds(made)} == {1}
 
@@ -72,12 +72,12 @@ def test_features_of_one_token_are_ablated_once(two):
 def test_models_without_their_side_are_left_out(tmp_path):
     rows = made_rows(48, speakers=4)
     one = load_material(made_folder(tmp_path, rows, ("audio",)), class_set("common4"))
-    made = experiments.plan_ablation(one, make_split(rows, "speaker"), **SETTINGS)
+    made = protocols.Ablation(**SETTINGS).plan(one, make_split(rows, "speaker"))
     assert {name for name, _ in kinds(made)} == {"audio", "stacked", "linear", "svm"}
 
 
 def test_an_ablation_runs_on_tokens_and_on_means(two, tmp_path):
-    folders = make(experiments.plan_ablation(*two[0], **SETTINGS), tmp_path)
+    folders = make(protocols.Ablation(**SETTINGS).plan(*two[0]), tmp_path)
     found = {}
     for folder in folders:
         config = config_of(folder)
@@ -90,11 +90,11 @@ def test_an_ablation_runs_on_tokens_and_on_means(two, tmp_path):
 def test_unknown_tokens_are_refused(two):
     for tokens in (("frames",), ()):
         with pytest.raises(SerError, match=r"unknown kind of tokens.*tokens, pooled"):
-            experiments.plan_ablation(*two[0], **SETTINGS, tokens=tokens)
+            protocols.Ablation(**SETTINGS, tokens=tokens).plan(*two[0])
 
 
 def test_combined_trains_and_tests_on_all(two, tmp_path):
-    folders = make(experiments.plan_combined(two, **MODEL), tmp_path)
+    folders = make(protocols.Combined(**MODEL).plan(two), tmp_path)
     assert [config_of(f)["model"] for f in folders] == ["cross_attention"] * 2 + ["linear"] * 2
     for folder in folders:
         config = config_of(folder)
@@ -114,12 +114,12 @@ def test_combined_draws_from_each_corpus_equally_often(two, tmp_path, monkeypatc
         return fit(model, train, validation, *given, groups=groups, **more)
 
     monkeypatch.setattr(fitting, "fit", watched)
-    make(experiments.plan_combined(two, **MODEL), tmp_path)
+    make(protocols.Combined(**MODEL).plan(two), tmp_path)
     assert len(asked) == 2
     for ids, groups in asked:
         names = [key.split("/")[0] for key in ids]
         assert [("first", "second")[group] for group in groups] == names
-    make(experiments.plan_in_domain(*two[0], ("concat",), **SETTINGS), tmp_path / "one")
+    make(protocols.InDomain(models=("concat",), **SETTINGS).plan(*two[0]), tmp_path / "one")
     assert asked[-1][1] is None
 
 
@@ -141,11 +141,11 @@ def test_combined_needs_corpora_that_fit_together(two):
     (first, one), (second, _) = two
     more = make_split(second.utterances, "speaker")
     with pytest.raises(SerError, match=r"\[2, 4\] folds.*same number"):
-        experiments.plan_combined([(first, one), (second, more)], **MODEL)
+        protocols.Combined(**MODEL).plan([(first, one), (second, more)])
     with pytest.raises(SerError, match="two corpora or more"):
-        experiments.plan_combined([(first, one)], **MODEL)
+        protocols.Combined(**MODEL).plan([(first, one)])
     with pytest.raises(SerError, match="give each corpus once"):
-        experiments.plan_combined([(first, one), (first, one)], **MODEL)
+        protocols.Combined(**MODEL).plan([(first, one), (first, one)])
 
 
 def test_merged_splits_carry_every_leak(two):

@@ -12,8 +12,8 @@ from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.report import latex_table, report, summarise, text_table
 from multimodal_ser.report.align import align
-from multimodal_ser.report.read import read_runs
 from multimodal_ser.report.tables import groups_csv
+from multimodal_ser.runs.folder import read_runs
 
 FOLDS, ROWS = 22, 18
 

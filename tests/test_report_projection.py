@@ -7,13 +7,14 @@ from made_features import made_folder, made_rows
 from made_runs import write_experiment
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import make, plan_adaptation
+from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments.running import make
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.report import report, summarise
 from multimodal_ser.report.align import align
 from multimodal_ser.report.projection import clouds, plane, told_apart
-from multimodal_ser.report.read import read_runs
+from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.splits import make_split
 
 LABELS = class_set("anger,happiness,neutral,sadness")
@@ -29,17 +30,13 @@ def made(tmp_path_factory):
     ]
     materials = [load_material(folder, LABELS) for folder in folders]
     splits = [make_split(one.utterances, "speaker") for one in materials]
-    planned = plan_adaptation(
-        materials[0],
-        splits[0],
-        materials[1],
-        splits[1],
+    planned = protocols.Adaptation(
         methods=("none", "coral"),
         model="audio",
         seeds=1,
         network=ModelConfig(members=1, hidden_dim=8, num_heads=2),
         schedule=TrainConfig(epochs=20, batch_size=12, least_steps=1),
-    )
+    ).plan(materials[0], splits[0], materials[1], splits[1])
     make(planned, root / "runs", jobs=1)
     return root / "runs", tuple(folders)
 

@@ -20,8 +20,8 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.report import csv_table, latex_table, report, summarise, text_table
 from multimodal_ser.report.align import align
 from multimodal_ser.report.published import MARK, TABLES
-from multimodal_ser.report.read import read_runs
 from multimodal_ser.report.tables import comparisons_csv, published_csv
+from multimodal_ser.runs.folder import read_runs
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
 METHODS = {"none": 1.0, "standardize": 1.8, "dann": 2.8, "mmd": 0.9}
@@ -131,7 +131,7 @@ def test_source_models_are_no_result(tmp_path):
     parts = ("all", "head", "scratch", "none")
     systems = [("audio", 2.0, 1, 1, {"parts": part}) for part in parts]
     write_systems(tmp_path, "finetune", [*systems, ("linear", 1.0, 1, 1, {"parts": "scratch"})])
-    write_run(tmp_path, "audio", 0, 0, protocol="source", split={"hash": "other"})
+    write_run(tmp_path, "audio", 0, 0, protocol="source", split={"name": "k5", "hash": "other"})
     names = {row.name for row in summarise(tmp_path).rows}
     assert names == {
         *("fine-tuned (all)", "fine-tuned (head)", "from scratch", "not fine-tuned", "linear")

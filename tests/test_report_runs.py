@@ -55,10 +55,12 @@ def test_unfinished_folders_are_ignored(tmp_path):
 
 def test_two_settings_of_one_model_never_melt_into_one_row(tmp_path):
     write_experiment(tmp_path, {"audio": (2.0, 1)})
-    write_experiment(tmp_path, {"audio": (2.0, 1)}, train={"lr": 0.1}, hash8="ffff0000")
+    write_experiment(
+        tmp_path, {"audio": (2.0, 1)}, train={"learning_rate": 0.1, "network": {}}, hash8="ffff0000"
+    )
     assert sorted(row.name for row in summarise(tmp_path).rows) == [
-        "audio (lr 0.001)",
-        "audio (lr 0.1)",
+        "audio (learning_rate 0.001)",
+        "audio (learning_rate 0.1)",
     ]
 
 
@@ -143,7 +145,7 @@ def _swap(text, old, new):
         (lambda text: re.sub(r"test,00,\w+,", "test,00,rage,", text), "unknown class"),
         (lambda text: re.sub(r",[\d.e-]+\r?\n", ",oops\n", text), "no number"),
         (lambda text: re.sub(r"(joy|anger),[\d.e-]+", r"\1,nan", text), "distribution"),
-        (lambda text: re.sub(r"emodb/0x\d+", "emodb/0x1", text), "stands in it twice"),
+        (lambda text: re.sub(r"emodb/0x\d+", "emodb/0x1", text), "two rows of utterance"),
         (lambda text: text.splitlines()[0], "no test rows"),
         (lambda text: "", "lacks the column"),
     ],

@@ -7,7 +7,7 @@ import torch
 from made_features import DIMS, made_examples
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.models import Dims
-from multimodal_ser.runs import build
+from multimodal_ser.runs.model_file import build
 from multimodal_ser.stacking import STACKED, Stacked, experts_of, fit_stacked, pool_weights
 from multimodal_ser.train import predict, ua_of
 

@@ -1,6 +1,7 @@
 """`ser train --tune-encoder`: recordings in, a run beside the others of its table out."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import soundfile
 from multimodal_ser.cli import main
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import load_domain, plan
+from multimodal_ser.experiments.loading import load_domain
+from multimodal_ser.experiments.plans import plan
 from multimodal_ser.predict import load
-from multimodal_ser.runs import is_complete
+from multimodal_ser.runs.folder import is_complete
 
 RATE = 16_000
 QUICK = ["--tune.epochs", "1", "--tune.probe-epochs", "1", "--tune.frozen-blocks", "3"]
@@ -86,6 +88,6 @@ def test_its_model_predicts_from_a_recording(experiment, features):
 
 def test_a_head_of_another_encoder_is_refused(features):
     material, made = load_domain(features, "anger,sadness", "speaker")
-    material.features["audio"]["encoder"] = "egemaps"
+    material.features["audio"] = replace(material.features["audio"], encoder="egemaps")
     with pytest.raises(SerError, match=r"--tune-encoder fine-tunes whisper-tiny.*egemaps"):
         plan(material, made, (), 1, ModelConfig(), TrainConfig(), tune=TuneConfig())

@@ -10,14 +10,7 @@ from _original.flags import DEFAULT, Experiment, Flags, Given
 from _original.inputs import Inputs, whole_train
 from _original.metadata import PARTS
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import (
-    plan_ablation,
-    plan_adaptation,
-    plan_combined,
-    plan_fewshot,
-    plan_finetune,
-    plan_in_domain,
-)
+from multimodal_ser.experiments import protocols
 
 MODEL = "cross_attention"
 ABLATED = {
@@ -53,10 +46,10 @@ def in_domain(
     parts = {"val": "validation", "test": "test"} if test else {"val": "test"}
     corpus, settings = (inputs.material, inputs.split), flags.settings()
     if not ablation:
-        run.make(plan_in_domain(*corpus, (MODEL, "linear", "svm"), **settings))
+        run.make(protocols.InDomain(models=(MODEL, "linear", "svm"), **settings).plan(*corpus))
         run.write(MODEL, parts)
     else:
-        run.make(plan_ablation(*corpus, tokens=("tokens",), **settings))
+        run.make(protocols.Ablation(tokens=("tokens",), **settings).plan(*corpus))
         run.write(MODEL, parts, renamed=ABLATED)
 
 
@@ -87,11 +80,11 @@ def adaptation(
     run = Experiment(flags, files, {"method": method, "lambda_domain": lambda_domain})
     source = run.load("source", train="source_train", validation="source_val")
     target = whole_train(run.load("target", train="target_train", test="target_test"))
-    planned = plan_adaptation(
-        source.material, source.split, target.material, target.split,
+    asked = protocols.Adaptation(
         methods=("none", "standardize", method), weight=lambda_domain, model=MODEL,
         **flags.settings(),
     )  # fmt: skip
+    planned = asked.plan(source.material, source.split, target.material, target.split)
     run.make(planned)
     run.write(method, {"test": "test"})
 
@@ -122,7 +115,7 @@ def combined(
     run = Experiment(flags, files)
     corpora = [run.load(name, **_of(name)) for name in ("iemocap", "cremad")]
     both = [(one.material, one.split) for one in corpora]
-    run.make(plan_combined(both, model=MODEL, **flags.settings()))
+    run.make(protocols.Combined(model=MODEL, **flags.settings()).plan(both))
     run.write(MODEL, {"val": "validation", "test": "test"})
 
 
@@ -151,10 +144,8 @@ def finetune(
     run, source, target = _transfer(
         flags, (source_train, source_val, target_train, target_val, target_test)
     )
-    planned = plan_finetune(
-        source.material, source.split, target.material, target.split,
-        model=MODEL, **flags.settings(),
-    )  # fmt: skip
+    asked = protocols.Finetune(model=MODEL, **flags.settings())
+    planned = asked.plan(source.material, source.split, target.material, target.split)
     run.make(planned)
     run.write("fine-tuned (all)", {"val": "validation", "test": "test"})
 
@@ -187,10 +178,10 @@ def fewshot(
         percentages=percentages,
         draws=draws,
     )
-    planned = plan_fewshot(
-        source.material, source.split, target.material, target.split,
-        percentages=_numbers(percentages), draws=draws, model=MODEL, **flags.settings(),
-    )  # fmt: skip
+    asked = protocols.Fewshot(
+        percentages=_numbers(percentages), draws=draws, model=MODEL, **flags.settings()
+    )
+    planned = asked.plan(source.material, source.split, target.material, target.split)
     run.make(planned)
     run.write("fine-tuned (all)", {"test": "test"})
 

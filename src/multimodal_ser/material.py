@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import changed
 from multimodal_ser.fingerprints import same_sounds
 from multimodal_ser.labels import ClassSet
+from multimodal_ser.record import FeatureSpec
 
 MODALITIES = ("audio", "text")
 _SAYS = {
@@ -45,7 +45,7 @@ class Material:
     utterances: list[Utterance]
     examples: Examples
     labels: ClassSet
-    features: dict[str, Any]
+    features: dict[str, FeatureSpec | None]
     hashes: Mapping[str, str]
     marks: tuple[str, ...]
     dropped: Mapping[str, int]
@@ -99,7 +99,7 @@ def load_material(
         raise LabelError(f"{folder}: {len(kept)} utterances of {sorted(set(classes))} are too few")
     ids = tuple(row.id for row in kept)
     sides: dict[str, Side] = {}
-    described: dict[str, Any] = {}
+    described: dict[str, FeatureSpec | None] = {}
     marks = list(_marks(kept, present))
     for modality, store in stores.items():
         sides[modality], content, same = _side(store, ids)
@@ -108,7 +108,7 @@ def load_material(
                 f"{len(same)} utterances have the very same audio features as another, "
                 f"such as {same[0]!r}"
             )
-        described[modality] = store and {**_describe(store), "content": content}
+        described[modality] = _describe(store, content) if store else None
     if alone := _without_row(present, rows):
         dropped["features without a row in the manifest"] = alone
     label = torch.tensor([labels.index(name) for name in classes])
@@ -127,14 +127,11 @@ def pooled(material: Material) -> Material:
     sides = {name: getattr(examples, name) for name in MODALITIES}
     features = dict(material.features)
     for name, side in sides.items():
-        if features[name] is not None and side.mask.shape[1] > 1:
+        described = features[name]
+        if described is not None and side.mask.shape[1] > 1:
             mean = torch.from_numpy(side.pooled())[:, None]
             sides[name] = Side(mean, side.mask.any(1, keepdim=True))
-            features[name] = {
-                **features[name],
-                "tokens": 1,
-                "pooled_from": features[name]["tokens"],
-            }
+            features[name] = replace(described, tokens=1, pooled_from=described.tokens)
     return replace(material, examples=replace(examples, **sides), features=features)
 
 
@@ -228,10 +225,10 @@ def _without_row(stores: Sequence[FeatureStore], rows: Sequence[Utterance]) -> i
     return len({key for store in stores for key in store.ids if key not in known})
 
 
-def _describe(store: FeatureStore) -> dict[str, Any]:
+def _describe(store: FeatureStore, content: str) -> FeatureSpec:
     header = store.header
     keys = ("encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version")
-    return {key: getattr(header, key) for key in keys}
+    return FeatureSpec(**{key: getattr(header, key) for key in keys}, content=content)
 
 
 def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[str, ...]:

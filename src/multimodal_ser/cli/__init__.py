@@ -24,7 +24,6 @@ from multimodal_ser.cli import (  # noqa: F401 - they add their commands
     features,
     predict,
     report,
-    runs,
     serve,
     unseen,
 )

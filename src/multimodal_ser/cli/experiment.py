@@ -1,14 +1,240 @@
-"""Subcommand `ser experiment NAME`: plans a protocol's runs, makes them and prints the table."""
+"""Subcommands train, experiment and demo: plan a protocol's runs, make them, print the table.
+
+The protocols' own options are those of the classes in `experiments.protocols`. Here is what the
+command line adds: where features are read from, and where and how runs are made.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from multimodal_ser.cli.app import app, command_line, say
-from multimodal_ser.cli.protocols import Ablation, Combined, InDomain
-from multimodal_ser.cli.transfer import Adaptation, Fewshot, Finetune
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments.protocols import Tokens
+
+if TYPE_CHECKING:
+    from multimodal_ser.experiments.plans import Experiment
+    from multimodal_ser.folds import Split
+    from multimodal_ser.material import Material
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """What every experiment's data and runs need.
+
+    Attributes:
+        out: the experiment's folder, such as runs/emodb.
+        labels: class set such as emodb7, or your own as a comma list in its order.
+        allow: overlaps to accept, which every result then states.
+        audio: which audio features, where there are several; none for none.
+        text: which text features; none for none.
+        jobs: processes that make runs side by side; one a processor, or one on a GPU, where not
+            given.
+        engine: local, or ray for a cluster (docs/cluster.md); the results are the same.
+        device: where torch trains the networks, such as cpu or cuda.
+        dry_run: list the names of the runs and make none.
+    """
+
+    out: Path
+    labels: str
+    allow: tuple[str, ...] = ()
+    audio: str | None = None
+    text: str | None = None
+    jobs: int | None = None
+    engine: Literal["local", "ray"] = "local"
+    device: str = "cpu"
+    dry_run: bool = False
+
+    def planned(self) -> Iterator[tuple[Path, Experiment]]:
+        """Folder and experiment, one or several."""
+        raise NotImplementedError
+
+    def load(
+        self, features: Path, split: str, folds: int | None, tokens: str = "tokens"
+    ) -> tuple[Material, Split]:
+        """A corpus and its split, described on standard error."""
+        from multimodal_ser.experiments.loading import load_domain, say_what
+
+        material, made = load_domain(
+            features,
+            self.labels,
+            split,
+            folds=folds,
+            allow=self.allow,
+            audio=self.audio,
+            text=self.text,
+            tokens=tokens,
+        )
+        say_what(material, made)
+        return material, made
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCorpus(Making):
+    """An experiment on one corpus.
+
+    Attributes:
+        features: folder of one corpus's features.
+        split: speaker, session, dialogue, official, iemocap-original, cremad-original, a split
+            file, or a folder of EmoBox folds.
+        folds: number of folds; one group is left out at a time where not given.
+    """
+
+    features: Path
+    split: str = "speaker"
+    folds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InDomain(OneCorpus, protocols.InDomain):
+    """A corpus on itself: models, folds and seeds.
+
+    Attributes:
+        tokens: the features as they are, or their means.
+    """
+
+    tokens: Tokens = "tokens"
+
+    def planned(self) -> Iterator[tuple[Path, Experiment]]:
+        """One experiment."""
+        yield self.out, self.plan(*self.load(self.features, self.split, self.folds, self.tokens))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(InDomain):
+    """As `ser experiment in-domain`, with the recommended model.
+
+    Attributes:
+        models: stacked (recommended), text, audio, concat, cross_attention, or one of your own
+            (docs/models.md).
+        baselines: they stand in every table; they draw nothing at random and run once.
+    """
+
+    models: Annotated[tuple[str, ...], tyro.conf.arg(name="model")] = ("stacked",)
+    baselines: tuple[str, ...] = ("linear", "svm")
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The models, then the baselines, each once."""
+        return tuple(dict.fromkeys((*self.models, *self.baselines)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(OneCorpus, protocols.Ablation):
+    """All models on the same folds and seeds, with tokens and with pooled vectors."""
+
+    def planned(self) -> Iterator[tuple[Path, Experiment]]:
+        """One experiment."""
+        yield self.out, self.plan(*self.load(self.features, self.split, self.folds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combined(Making, protocols.Combined):
+    """Several corpora in one training, each drawn from equally often.
+
+    Attributes:
+        features: folders of the corpora's features.
+        split: one for all, or one a corpus.
+        folds: number of folds, the same for all.
+        tokens: the features as they are, or their means.
+    """
+
+    features: tuple[Path, ...]
+    split: tuple[str, ...] = ("speaker",)
+    folds: int | None = 5
+    tokens: Tokens = "tokens"
+
+    def planned(self) -> Iterator[tuple[Path, Experiment]]:
+        """One experiment."""
+        splits = self.split * len(self.features) if len(self.split) == 1 else self.split
+        if len(splits) != len(self.features):
+            raise SerError(
+                f"{len(self.features)} corpora and {len(splits)} splits; give one split for all, "
+                "or one a corpus"
+            )
+        domains = [
+            self.load(path, split, self.folds, self.tokens)
+            for path, split in zip(self.features, splits, strict=True)
+        ]
+        yield self.out, self.plan(domains, self.allow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Between(Making):
+    """From a source to a target.
+
+    Attributes:
+        source: folder of the features to learn from.
+        target: folder of the features to test on.
+        features: in place of source and target, two corpora or more: every pair, both ways,
+            each in a folder of its own within `out`.
+        source_split: whose first fold is learnt from.
+        target_split: all its folds are tested.
+        source_folds: number of folds of the source's split.
+        target_folds: number of folds of the target's split.
+        tokens: the features as they are, or their means.
+    """
+
+    source: Path | None = None
+    target: Path | None = None
+    features: tuple[Path, ...] = ()
+    source_split: str = "speaker"
+    target_split: str = "speaker"
+    source_folds: int | None = None
+    target_folds: int | None = None
+    tokens: Tokens = "tokens"
+
+    def planned(self) -> Iterator[tuple[Path, Experiment]]:
+        """One experiment a pair."""
+        for out, source, target in self.pairs():
+            first = self.load(source, self.source_split, self.source_folds, self.tokens)
+            second = self.load(target, self.target_split, self.target_folds, self.tokens)
+            yield out, self.plan(*first, *second)
+
+    def plan(
+        self, source: Material, source_split: Split, target: Material, target_split: Split
+    ) -> Experiment:
+        """The protocol's runs."""
+        raise NotImplementedError
+
+    def pairs(self) -> Iterator[tuple[Path, Path, Path]]:
+        """Folder, source and target."""
+        given = self.source is not None or self.target is not None
+        if given == bool(self.features) or len(self.features) == 1:
+            raise SerError(
+                "give --source and --target, or two corpora or more with --features for every "
+                "pair, both ways"
+            )
+        if self.features:
+            for source, target in itertools.permutations(self.features, 2):
+                yield self.out / f"{source.name}-to-{target.name}", source, target
+        elif self.source is None or self.target is None:
+            raise SerError("--source and --target go together")
+        else:
+            yield self.out, self.source, self.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation(protocols.Adaptation, Between):
+    """A source with labels, a target without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune(protocols.Finetune, Between):
+    """A source's model, trained further on the target; the same network from scratch beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fewshot(protocols.Fewshot, Between):
+    """A source's model, trained further on a few utterances of the target."""
+
 
 Protocol = (
     Annotated[InDomain, tyro.conf.subcommand("in-domain")]
@@ -24,25 +250,62 @@ Protocol = (
 def experiment(name: Annotated[Protocol, tyro.conf.arg(name="")]) -> None:
     """Makes an experiment's runs and prints its table.
 
-    Complete runs are kept: the same command goes on where it was.
+    Complete runs are kept: rerun the same command to resume.
 
     Args:
         name: which protocol.
     """
-    from multimodal_ser.experiments import make
+    for out, table in _made(name):
+        say(f"{out}\n\n{table}")
+
+
+def _made(asked: Making) -> Iterator[tuple[Path, str]]:
+    """Makes the runs, experiment by experiment, and gives its folder and its table."""
+    from multimodal_ser.experiments.running import make
     from multimodal_ser.report import summarise, text_table
 
-    for out, made in name.planned():
-        if name.dry_run:
+    for out, made in asked.planned():
+        if asked.dry_run:
             for run in made.names:
                 say(str(out / run))
             continue
-        make(
-            made,
-            out,
-            jobs=name.jobs,
-            engine=name.engine,
-            device=name.device,
-            command=command_line(),
-        )
-        say(f"{out}\n\n{text_table(summarise(out))}")
+        how = {"engine": asked.engine, "device": asked.device, "command": command_line()}
+        make(made, out, jobs=asked.jobs, **how)
+        yield out, text_table(summarise(out))
+
+
+@app.command
+def train(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
+    """Trains models on every fold with every seed, the baselines beside them, and prints the table.
+
+    It is `ser experiment in-domain` with the recommended model. Complete runs are kept: rerun the
+    same command to resume.
+
+    Args:
+        name: what to train.
+    """
+    for _, table in _made(name):
+        say(table)
+
+
+@app.command
+def demo(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> None:
+    """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
+
+    Args:
+        out: where runs and report go.
+        seeds: of the network.
+        open_page: show the report in a browser.
+    """
+    from importlib.resources import files
+
+    from multimodal_ser.report import report
+
+    shipped = Path(str(files("multimodal_ser") / "demo"))
+    train(Train(features=shipped, labels="emodb7", out=out, seeds=seeds))
+    page = report(out)
+    say(f"report: {page}")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.absolute().as_uri())

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.files import parse_json
-from multimodal_ser.report.read import SET_ASIDE
-from multimodal_ser.runs import RunConfig, is_complete
+from multimodal_ser.errors import SerError
+from multimodal_ser.record import RunConfig, as_json, read_record
+from multimodal_ser.runs.folder import SET_ASIDE, config_files, is_complete
 
 log = logging.getLogger(__name__)
-
-_IN_A_CELL = ("model", "seed", "fold", "corpora", "features", "train", "protocol")
-_OPTIONS = ("encoder", "layers", "tokens", "pool", "dtype", "pooled_from")
 
 
 def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
@@ -39,16 +36,14 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
         if is_complete(aside / config.folder) and not is_complete(out / config.folder):
             (aside / config.folder).rename(out / config.folder)
     wanted = {config.folder for config in configs}
-    present = list({_Content.of(asdict(config)): None for config in configs})
-    cells = {_cell(asdict(config)) for config in configs}
+    present = list({_Content.of(config): None for config in configs})
+    cells = {_cell(config) for config in configs}
     moved, why = [], set()
-    for path in sorted(out.glob("*/config.json")):
+    for path in config_files(out):
         folder = path.parent
-        if folder.name in wanted or folder.name.startswith("."):
+        if folder.name in wanted:
             continue
-        config = parse_json(path.read_text(encoding="utf-8"))
-        reasons = _Content.of(config).differs_from(present)
-        if reasons := reasons or ({"marks"} if _cell(config) in cells else set()):
+        if reasons := _differs(path, present, cells):
             aside.mkdir(exist_ok=True)
             moved.append(folder.replace(aside / folder.name))
             why |= reasons
@@ -61,10 +56,22 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
     return moved
 
 
-def _cell(config: Mapping[str, Any]) -> str:
+def _differs(path: Path, present: Sequence[_Content], cells: Collection[str]) -> set[str]:
+    """Why a finished run cannot stand in one table with the present ones; empty where it can."""
+    try:
+        config = read_record(path).config
+    except SerError:
+        return {"versions of this project"}
+    reasons = _Content.of(config).differs_from(present)
+    return reasons or ({"marks"} if _cell(config) in cells else set())
+
+
+def _cell(config: RunConfig) -> str:
     """What two runs of one table cannot both be: model, settings, features, fold and seed."""
-    kept = {key: config.get(key) for key in _IN_A_CELL}
-    return json.dumps([kept, (config.get("source") or {}).get("corpora")], sort_keys=True)
+    told = as_json(config)
+    kept = ("model", "seed", "fold", "corpora", "features", "train", "protocol")
+    source = config.source.corpora if config.source else None
+    return json.dumps([{key: told[key] for key in kept}, source], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -75,22 +82,23 @@ class _Content:
     parts: frozenset[tuple[tuple[str, str], str]]
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> _Content:
+    def of(cls, config: RunConfig) -> _Content:
         """Reads a run's config; other options, such as pooled tokens, are no other content."""
-        source = config.get("source") or {}
+        source = config.source
         found: dict[tuple[str, str], Any] = {
-            ("labels", ""): [config["labels"].get(key) for key in ("classes", "hash")],
-            ("split", ""): config["split"]["hash"],
-            ("source labels", ""): source.get("labels"),
-            ("source split", ""): (source.get("split") or {}).get("hash"),
+            ("labels", ""): [config.labels.classes, config.labels.hash],
+            ("split", ""): config.split.hash,
+            ("source labels", ""): source and source.labels,
+            ("source split", ""): source and source.split.hash,
         }
-        for whose, part in (("", config), ("source ", source)):
-            for side, described in (part.get("features") or {}).items():
+        for whose, features in (("", config.features), ("source ", source and source.features)):
+            for modality, described in (features or {}).items():
                 if described:
-                    options = json.dumps([described.get(key) for key in _OPTIONS])
-                    made = [described.get("weights"), described.get("content")]
-                    found[f"{whose}{side} features", options] = made
-        corpora = json.dumps([config.get("corpora"), source.get("corpora")])
+                    # what differs in width, version or content alone is the same choice of options
+                    options = replace(described, weights="", content="", dim=0, version=0)
+                    made = [described.weights, described.content]
+                    found[f"{whose}{modality} features", json.dumps(as_json(options))] = made
+        corpora = json.dumps([config.corpora, source and source.corpora])
         return cls(corpora, frozenset((key, json.dumps(value)) for key, value in found.items()))
 
     def differs_from(self, present: Sequence[_Content]) -> set[str]:

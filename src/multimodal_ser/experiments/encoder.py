@@ -20,7 +20,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Plan
 from multimodal_ser.material import Material
 from multimodal_ser.models import Dims
-from multimodal_ser.runs import Answers, write_run
+from multimodal_ser.runs.folder import Predicted, write_run
 from multimodal_ser.tune import Clips, Tuned, predict, tune
 
 
@@ -33,7 +33,7 @@ def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> P
         out: the experiment's folder.
         device: where torch computes.
     """
-    config = TuneConfig(**item.config.train)
+    config = item.config.train.tune or TuneConfig()
     model = _begin(item, material, config).to(device)
     checkpoint = out / f".{item.config.folder}.checkpoint"
     fitted = tune(
@@ -60,8 +60,9 @@ def load_clips(material: Material, keys: Sequence[str]) -> Clips:
 
 def _begin(item: Plan, material: Material, config: TuneConfig) -> Tuned:
     audio = material.features["audio"]
-    encoder = load_encoder(audio["encoder"], config.source)
-    wanted = audio["weights"]
+    assert audio is not None  # noqa: S101 - `check_tunable` refuses to plan without
+    encoder = load_encoder(audio.encoder, config.source)
+    wanted = audio.weights
     if encoder.info.weights != wanted or not isinstance(encoder, Whisper):
         raise SerError(
             f"the features are of weights {wanted[:12]}, those found are "
@@ -77,11 +78,11 @@ def _begin(item: Plan, material: Material, config: TuneConfig) -> Tuned:
     return Tuned(network, material.labels.classes, config.hidden_dim, config.dropout, about=about)
 
 
-def _ask(model: Tuned, item: Plan, material: Material) -> Iterator[Answers]:
+def _ask(model: Tuned, item: Plan, material: Material) -> Iterator[Predicted]:
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = np.asarray(material.labels.classes)
     for part in ("validation", "test"):
         clips = load_clips(material, getattr(item.fold, part))
         probabilities = predict(model, clips).softmax(1).numpy()
         labels = names[clips.label.numpy()].tolist()
-        yield Answers(part, clips.ids, [speakers[k] for k in clips.ids], labels, probabilities)
+        yield Predicted(part, clips.ids, [speakers[k] for k in clips.ids], labels, probabilities)

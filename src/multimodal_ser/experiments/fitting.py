@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.alignment import Adaptation
 from multimodal_ser.baselines import BASELINES, fit_baseline
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.config import AdaptConfig, ModelConfig
 from multimodal_ser.data import Examples
 from multimodal_ser.devices import CPU
 from multimodal_ser.errors import SerError
@@ -24,7 +23,9 @@ from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.folds import Fold
 from multimodal_ser.material import Material
 from multimodal_ser.models import Dims, Ensemble
-from multimodal_ser.runs import Answers, build, load_model, write_run
+from multimodal_ser.record import Training
+from multimodal_ser.runs.folder import MODEL, Predicted, write_run
+from multimodal_ser.runs.model_file import build, load_model
 from multimodal_ser.stacking import STACKED, fit_stacked
 from multimodal_ser.train import Fitted, fit, predict
 
@@ -50,29 +51,6 @@ class Bench:
         """The sizes of a network for the material."""
         examples = self.material.examples
         return Dims(examples.text.dim, examples.audio.dim, len(self.material.labels.classes))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `RunConfig.train` says, by purpose."""
-
-    network: ModelConfig
-    schedule: TrainConfig
-    adaptation: AdaptConfig
-    parts: str | None
-    balanced: bool
-
-    @classmethod
-    def of(cls, train: Mapping[str, Any]) -> Settings:
-        """Parses a run's settings; ``few`` says what the plan's fold already is."""
-        rest = {key: value for key, value in train.items() if key != "few"}
-        return cls(
-            network=ModelConfig(**rest.pop("network", {})),
-            adaptation=AdaptConfig(**rest.pop("adaptation", {})),
-            parts=rest.pop("parts", None),
-            balanced=rest.pop("balanced", False),
-            schedule=TrainConfig(**rest),
-        )
 
 
 @contextmanager
@@ -108,7 +86,7 @@ def make_run(bench: Bench, item: Plan) -> Path:
     if item.config.model == TUNED:
         return run_tuned(item, bench.material, bench.out, bench.device)
     try:
-        fitted = _fit(bench, item, Settings.of(item.config.train))
+        fitted = _fit(bench, item, item.config.train)
         answers = [_ask(fitted, bench, item, part) for part in ("validation", "test")]
     except torch.OutOfMemoryError as error:
         raise SerError(
@@ -124,13 +102,14 @@ def _take(material: Material, keys: Sequence[str], device: str = CPU) -> Example
     return examples.take([examples.places[key] for key in keys]).to(device)
 
 
-def _fit(bench: Bench, item: Plan, settings: Settings) -> Fitted:
+def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
     learnt, fold = _learnt(bench, item)
     adapts = learnt is bench.source
+    adaptation, network = settings.adaptation or AdaptConfig(), settings.network or ModelConfig()
     if item.config.model in BASELINES:
         parts = _take(learnt, fold.train), _take(learnt, fold.validation)
         fitted = fit_baseline(item.config.model, bench.dims, *parts, settings.schedule)
-        if adapts and settings.adaptation.method == "standardize":
+        if adapts and adaptation.method == "standardize":
             own = _take(bench.material, item.fold.train).unlabelled()
             fitted.model.pooled.fit(own)  # type: ignore[union-attr, operator]
         return fitted
@@ -141,13 +120,13 @@ def _fit(bench: Bench, item: Plan, settings: Settings) -> Fitted:
             bench.dims,
             _take(learnt, fold.train),
             _take(learnt, fold.validation),
-            settings.network,
+            network,
             settings.schedule,
             item.config.seed,
             device=bench.device,
             groups=groups,
         )
-    model = _begin(bench, item, settings.network)
+    model = _begin(bench, item, network)
     if settings.parts == "none":
         return Fitted(model, [])
     if settings.parts == "head":
@@ -159,7 +138,7 @@ def _fit(bench: Bench, item: Plan, settings: Settings) -> Fitted:
         _take(learnt, fold.validation, bench.device),
         settings.schedule,
         item.config.seed,
-        adaptation=Adaptation(settings.adaptation, target) if target else None,
+        adaptation=Adaptation(adaptation, target) if target else None,
         groups=groups,
     )
 
@@ -181,7 +160,7 @@ def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
     """A fresh network, or another run's."""
     config = item.config
     torch.manual_seed(config.seed)
-    start = bench.out / item.start / "model.safetensors" if item.start else None
+    start = bench.out / item.start / MODEL if item.start else None
     model = build(config.model, bench.dims, network) if start is None else load_model(start)
     if not isinstance(model, Ensemble):
         raise SerError(f"{config.model!r} is no network that could be trained further")
@@ -205,7 +184,7 @@ def freeze_body(model: Ensemble) -> None:
         head.requires_grad_(True)
 
 
-def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Answers:
+def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Predicted:
     material = bench.material
     examples = _take(material, getattr(item.fold, part))
     speakers = {row.id: row.speaker or "" for row in material.utterances}
@@ -214,7 +193,7 @@ def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Answers:
     # what a refitted model says of rows that it has learnt would flatter it
     if part != "validation" or logits is None or _learnt(bench, item)[0] is not material:
         logits = predict(fitted.model, examples)
-    return Answers(
+    return Predicted(
         part,
         examples.ids,
         [speakers[key] for key in examples.ids],

@@ -1,21 +1,32 @@
-"""Two materials → that they may meet in one experiment, or an error that shows both."""
+"""Source + target → that they may meet in one experiment, or an error that shows both; its runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import FeatureError, SerError, SplitError, one_of
-from multimodal_ser.experiments.plans import check_model, corpora, labels_hash, run_config
-from multimodal_ser.folds import Fold, Split
+from multimodal_ser.experiments.plans import (
+    Experiment,
+    Plan,
+    Stage,
+    check_model,
+    corpora,
+    labels_hash,
+    plan,
+    run_config,
+    seeds_of,
+    training,
+)
+from multimodal_ser.experiments.protocols import Transfer
+from multimodal_ser.folds import Few, Fold, Split, few_fold
 from multimodal_ser.labels import check_same_order
 from multimodal_ser.leaks import shared_between
 from multimodal_ser.material import MODALITIES, Material, sounds_of
 from multimodal_ser.models import MODELS
-from multimodal_ser.runs import RunConfig
+from multimodal_ser.record import FeatureSpec, FewSpec, SourceSpec, SplitSpec
 
 SAME = ("encoder", "weights", "layers", "tokens", "dim")  # of two corpora's features
 # Imported ones name no weights; their files happen to have some entry and some number of tokens.
@@ -30,22 +41,21 @@ def check_comparable(first: Material, second: Material) -> None:
         FeatureError: features of another encoder, weights, layers, tokens or width.
     """
     check_same_order(first.labels, second.labels)
-    for side in MODALITIES:
-        mine, other = first.features[side], second.features[side]
+    for modality in MODALITIES:
+        mine, other = first.features[modality], second.features[modality]
         if (mine is None) != (other is None):
             has, lacks = (first, second) if other is None else (second, first)
             raise FeatureError(
-                f"{_named(has)} has {side} features and {_named(lacks)} has none; extract them, "
-                f"or leave that side out of both: --{side} none"
+                f"{_named(has)} has {modality} features and {_named(lacks)} has none; extract "
+                f"them, or leave that modality out of both: --{modality} none"
             )
         if mine is None or other is None:
             continue
-        imported = not mine.get("weights") and not other.get("weights")
-        same = SAME_IMPORTED if imported else SAME
-        differing = [key for key in same if mine.get(key) != other.get(key)]
+        same = SAME if mine.weights or other.weights else SAME_IMPORTED
+        differing = [key for key in same if getattr(mine, key) != getattr(other, key)]
         if differing:
             raise FeatureError(
-                f"{side} features differ: {_named(first)} has {_chosen(mine, differing)}, "
+                f"{modality} features differ: {_named(first)} has {_chosen(mine, differing)}, "
                 f"{_named(second)} has {_chosen(other, differing)}; extract both alike, or where "
                 "only the tokens differ, take their means: --tokens pooled"
             )
@@ -55,8 +65,8 @@ def _named(material: Material) -> str:
     return "+".join(corpora(material))
 
 
-def _chosen(features: Mapping[str, Any], keys: list[str]) -> str:
-    return ", ".join(f"{key} {features.get(key)!r}" for key in keys)
+def _chosen(features: FeatureSpec, keys: list[str]) -> str:
+    return ", ".join(f"{key} {getattr(features, key)!r}" for key in keys)
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class Pair:
         copies, _ = self._shared
         if copies:
             raise SplitError(
-                f"{len(copies)} recordings that the target is tested on stand in the source's "
+                f"{len(copies)} recordings that the target is tested on are also in the source's "
                 f"training or validation part, as they are or as copies, such as {copies[0]!r}; "
                 "take two different corpora"
             )
@@ -98,72 +108,110 @@ class Pair:
         """The fold that source models learn from."""
         return self.source_split.folds[0]
 
-    def described(self, run: str | None = None) -> dict[str, Any]:
-        """What a run on the target says of its source.
-
-        Args:
-            run: folder name of the run that it begins with.
-        """
-        return {
-            "corpora": corpora(self.source),
-            "split": {
-                "name": self.source_split.name,
-                "hash": self.source_split.hash,
-                "fold": self.source_fold.name,
-                "leaks": list(self.source_split.leaks),
-            },
-            "labels": labels_hash(self.source),
-            "features": self.source.features,
-            "marks": list(self.source.marks),
-            "run": run,
-        }
-
-    def config(
-        self,
-        protocol: str,
-        model: str,
-        fold: Fold,
-        seed: int,
-        train: Mapping[str, Any],
-        run: str | None = None,
-    ) -> RunConfig:
-        """What a run on a fold of the target is."""
-        return replace(
-            run_config(self.target, self.target_split, model, fold, train),
-            protocol=protocol,
-            seed=seed,
-            source=self.described(run),
-            marks=self.marks,
-        )
-
     @property
-    def marks(self) -> list[str]:
+    def marks(self) -> tuple[str, ...]:
         """What must stand beside numbers: the target's marks, the source's, its leaks."""
         leaks = [f"source {_named(self.source)}: {leak}" for leak in self.source_split.leaks]
         said = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
-        return list(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *said]))
+        return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *said]))
+
+    def starts(self, asked: Transfer) -> dict[int, Plan]:
+        """Seed → the run that makes the source's model; once a seed, whatever is made of it."""
+        check_network(asked.model, self.source)
+        first = replace(self.source_split, folds=(self.source_fold,))
+        settings = asked.seeds, asked.network, asked.schedule
+        made = plan(self.source, first, (asked.model,), *settings, protocol="source")
+        return {item.config.seed: item for item in made}
+
+    def plans(
+        self,
+        asked: Transfer,
+        protocol: str,
+        model: str,
+        *,
+        starts: Mapping[int, Plan] | None = None,
+        few: Few | None = None,
+        **how: Any,
+    ) -> list[Plan]:
+        """Lists a system's runs: seeds × folds of the target.
+
+        Args:
+            asked: seeds and knobs.
+            protocol: its name.
+            model: key in MODELS or BASELINES.
+            starts: the source's models by seed, where systems begin with them; without, they learn
+                from the source's fold.
+            few: of the target's training part that is given, where it is not all.
+            how: `parts` or `adaptation` of the run's `Training`.
+        """
+        folds = self.target_split.folds
+        if few is not None:
+            folds = tuple(few_fold(fold, self._classes, few) for fold in folds)
+        train = replace(training(model, asked.network, asked.schedule), **how)
+        found = []
+        for seed in seeds_of(model, asked.seeds):
+            start = starts[seed].config.folder if starts and how["parts"] != "scratch" else None
+            for fold in folds:
+                if few is not None:
+                    count = len(fold.train) + len(fold.validation)
+                    train = replace(train, few=FewSpec(few.unit, few.amount, few.draw, count))
+                config = replace(
+                    run_config(self.target, self.target_split, model, fold, train),
+                    protocol=protocol,
+                    seed=seed,
+                    source=self._described(start),
+                    marks=self.marks,
+                )
+                source = self.source_fold if starts is None else None
+                found.append(Plan(config, fold, source_fold=source, start=start))
+        return found
+
+    @cached_property
+    def _classes(self) -> dict[str, str]:
+        names, examples = self.target.labels.classes, self.target.examples
+        labels = examples.label.tolist()
+        return {key: names[place] for key, place in zip(examples.ids, labels, strict=True)}
+
+    def _described(self, run: str | None) -> SourceSpec:
+        """What a run on the target says of its source, and of the run that it begins with."""
+        split = self.source_split
+        return SourceSpec(
+            corpora=corpora(self.source),
+            split=SplitSpec(split.name, split.hash, fold=self.source_fold.name, leaks=split.leaks),
+            labels=labels_hash(self.source),
+            features=self.source.features,
+            marks=self.source.marks,
+            run=run,
+        )
+
+    def experiment(
+        self,
+        protocol: str,
+        arguments: Mapping[str, Any],
+        plans: Sequence[Plan],
+        starts: Mapping[int, Plan] | None = None,
+        *,
+        adapts: bool = False,
+    ) -> Experiment:
+        """The runs as an experiment, whose source models, if any, are made first."""
+        domains = {
+            "source": (self.source, self.source_split),
+            "target": (self.target, self.target_split),
+        }
+        described = {
+            name: {"corpora": corpora(one), "split": {"name": split.name, "hash": split.hash}}
+            for name, (one, split) in domains.items()
+        }
+        said = {**arguments, **described, "labels": self.target.labels.name}
+        first = (Stage(tuple(starts.values()), self.source),) if starts else ()
+        own = Stage(tuple(plans), self.target, self.source if adapts else None)
+        splits = {"split": self.target_split, "source-split": self.source_split}
+        return Experiment(protocol, said, (*first, own), splits)
 
 
 def check_network(model: str, *materials: Material) -> None:
-    """Raises SerError unless `model` is a network that these materials have the sides for."""
+    """Raises SerError unless `model` is a network whose modalities these materials have."""
     if model not in MODELS:
         raise SerError(one_of("network", model, MODELS))
     for material in materials:
         check_model(model, material)
-
-
-def said_of_pair(
-    pair: Pair, model: str, seeds: int, network: ModelConfig, schedule: TrainConfig
-) -> dict[str, Any]:
-    """A transfer's common arguments, for `experiment.json`."""
-    domains = {
-        "source": (pair.source, pair.source_split),
-        "target": (pair.target, pair.target_split),
-    }
-    described = {
-        name: {"corpora": corpora(one), "split": {"name": split.name, "hash": split.hash}}
-        for name, (one, split) in domains.items()
-    }
-    settings = {"network": asdict(network), "schedule": asdict(schedule)}
-    labels = pair.target.labels.name
-    return {**described, "labels": labels, "model": model, "seeds": seeds, **settings}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from multimodal_ser.baselines import BASELINES
@@ -15,7 +15,7 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.folds import Fold, Split
 from multimodal_ser.material import Material
 from multimodal_ser.models import MODELS
-from multimodal_ser.runs import RunConfig, train_settings
+from multimodal_ser.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.stacking import STACKED
 
 TUNED = "tuned"  # the model that is an encoder, fine-tuned with its head
@@ -91,22 +91,18 @@ def plan(
     is one more model.
 
     Raises:
-        SerError: an unknown model, or one whose side has no features, or an encoder that cannot
+        SerError: an unknown model, or one whose modality has no features, or an encoder that cannot
             be tuned.
     """
     for name in models:
         check_model(name, material)
-    settings = {name: train_settings(name, network, schedule) for name in models}
+    settings = {name: training(name, network, schedule) for name in models}
     if tune is not None:
         check_tunable(material)
-        settings[TUNED] = asdict(tune)
+        settings[TUNED] = Training(tune=tune)
     return [
         Plan(
-            replace(
-                run_config(material, split, name, fold, train),
-                seed=seed,
-                protocol=protocol,
-            ),
+            replace(run_config(material, split, name, fold, train), seed=seed, protocol=protocol),
             fold,
         )
         for name, train in settings.items()
@@ -115,36 +111,54 @@ def plan(
     ]
 
 
+def training(model: str, network: ModelConfig, schedule: TrainConfig) -> Training:
+    """The hyper-parameters that decide a model's result; a baseline has no network."""
+    return Training(schedule, None if model in BASELINES else network)
+
+
 def seeds_of(model: str, seeds: int) -> range:
     """The seeds of a model: one where nothing is drawn at random."""
     return range(1 if model in BASELINES else seeds)
 
 
+def balanced(item: Plan) -> Plan:
+    """The same run with every corpus drawn from equally often; baselines know no such thing."""
+    if item.config.model in BASELINES:
+        return item
+    train = replace(item.config.train, balanced=True)
+    return replace(item, config=replace(item.config, train=train))
+
+
 def run_config(
-    material: Material, split: Split, model: str, fold: Fold, train: Mapping[str, Any]
+    material: Material, split: Split, model: str, fold: Fold, train: Training
 ) -> RunConfig:
     """What a run in one corpus is; protocols change what is theirs."""
-    described = {"name": split.name, "hash": split.hash, "folds": len(split.folds)}
+    labels = material.labels
     return RunConfig(
         model=model,
         seed=0,
         fold=fold.name,
-        labels={
-            "name": material.labels.name,
-            "classes": list(material.labels.classes),
-            "hash": labels_hash(material),
-        },
+        labels=ClassNames(labels.name, tuple(labels.classes), labels_hash(material)),
         corpora=corpora(material),
         features=material.features,
-        split={**described, "leaks": list(split.leaks)},
-        marks=[*material.marks, *split.notes],
+        split=SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks),
+        marks=(*material.marks, *split.notes),
         train=train,
     )
 
 
-def corpora(material: Material) -> list[str]:
+def domain_said(material: Material, split: Split) -> dict[str, Any]:
+    """Corpus and split, for `experiment.json`."""
+    return {
+        "corpora": corpora(material),
+        "labels": material.labels.name,
+        "split": {"name": split.name, "hash": split.hash},
+    }
+
+
+def corpora(material: Material) -> tuple[str, ...]:
     """The names of a material's corpora."""
-    return sorted({row.corpus for row in material.utterances})
+    return tuple(sorted({row.corpus for row in material.utterances}))
 
 
 def labels_hash(material: Material) -> str:
@@ -158,24 +172,36 @@ def check_tunable(material: Material) -> None:
     """Raises SerError unless the audio features come of an encoder that can be fine-tuned."""
     audio = material.features["audio"]
     tunable = tuple(SIZES.values())
-    if audio is None or audio["encoder"] not in tunable:
+    if audio is None or audio.encoder not in tunable:
         raise SerError(
             f"--tune-encoder fine-tunes {', '.join(tunable)}; these features are of "
-            f"{audio['encoder'] if audio else 'no audio encoder'}: extract with --audio "
+            f"{audio.encoder if audio else 'no audio encoder'}: extract with --audio "
             f"{tunable[0]}"
         )
 
 
+def models_for(material: Material) -> list[str]:
+    """The models whose modalities have features, networks first."""
+    return [name for name in known_models() if not lacking(name, material)]
+
+
+def known_models() -> tuple[str, ...]:
+    """Every model that can be trained on features."""
+    return (*MODELS, STACKED, *BASELINES)
+
+
+def lacking(name: str, material: Material) -> list[str]:
+    """The modalities that a model needs and that have no features; most read what there is."""
+    wanted = MODELS[name].modalities if name in MODELS else ()
+    return [modality for modality in wanted if material.features[modality] is None]
+
+
 def check_model(name: str, material: Material) -> None:
-    """Raises SerError for an unknown model, and for one whose side has no features."""
-    known = (*MODELS, STACKED, *BASELINES)
-    if name not in known:
-        raise SerError(one_of("model", name, known))
-    if name == STACKED or name in BASELINES:  # they read what there is
-        return
-    for side in MODELS[name].modalities:
-        if material.features[side] is None:
-            raise SerError(
-                f"model {name!r} needs {side} features and there are none; extract them with "
-                f"ser extract --{side} ENCODER, or choose another model: {', '.join(MODELS)}"
-            )
+    """Raises SerError for an unknown model, and for one whose modality has no features."""
+    if name not in known_models():
+        raise SerError(one_of("model", name, known_models()))
+    for modality in lacking(name, material):
+        raise SerError(
+            f"model {name!r} needs {modality} features and there are none; extract them with "
+            f"ser extract --{modality} ENCODER, or choose another model: {', '.join(MODELS)}"
+        )

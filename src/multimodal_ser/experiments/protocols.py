@@ -1,267 +1,327 @@
-"""Corpora + splits → experiments without a source: in-domain, ablation, combined."""
+"""The protocols: what each is asked with, and which runs it plans. One class is one protocol.
+
+`ser experiment NAME` reads these classes for its options, so this module imports nothing heavy:
+what plans the runs is imported when a protocol plans.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from multimodal_ser.baselines import BASELINES
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.data import Side
-from multimodal_ser.errors import SerError, SplitError, one_of
-from multimodal_ser.experiments.pairs import check_comparable
-from multimodal_ser.experiments.plans import Experiment, Plan, Stage, corpora, plan
-from multimodal_ser.folds import Fold, Split
-from multimodal_ser.leaks import shared_between
-from multimodal_ser.material import MODALITIES, Material, pooled, sounds_of
-from multimodal_ser.stacking import STACKED
+from multimodal_ser.errors import SerError, one_of
 
-ABLATED = ("text", "audio", "concat", "cross_attention", "stacked", "linear", "svm")
-TOKENS = ("tokens", "pooled")
+if TYPE_CHECKING:
+    from multimodal_ser.experiments.plans import Experiment
+    from multimodal_ser.folds import Few, Split
+    from multimodal_ser.material import Material
+
+Tokens = Literal["tokens", "pooled"]
+Part = Literal["all", "head"]
+TOKENS: tuple[Tokens, ...] = ("tokens", "pooled")
+TUNABLE: tuple[Part, ...] = ("all", "head")
 
 
-def plan_in_domain(
-    material: Material,
-    split: Split,
-    models: Sequence[str],
-    *,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-    tune: TuneConfig | None = None,
-) -> Experiment:
-    """Plans a corpus's runs on itself: models × folds × seeds.
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What every protocol is asked with.
 
-    Args:
-        material: the corpus.
-        split: its folds.
-        models: keys in MODELS or BASELINES.
-        seeds: of the networks; the baselines run once.
-        network: the networks' knobs.
+    Attributes:
+        seeds: of the networks; baselines draw nothing at random and run once.
+        network: the network's knobs.
         schedule: the training's knobs.
-        tune: fine-tune the audio encoder as one more model.
-
-    Raises:
-        SerError: an unknown model, or one whose side has no features, or an encoder that cannot
-            be tuned.
     """
-    plans = plan(material, split, models, seeds, network, schedule, tune=tune)
-    said = {"models": list(models), **said_of(material, split, seeds, network, schedule)}
-    said |= {"tune": asdict(tune)} if tune else {}
-    return Experiment("in-domain", said, (Stage(tuple(plans), material),), {"split": split})
+
+    seeds: int = 5
+    network: ModelConfig = field(default_factory=ModelConfig)
+    schedule: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `experiment.json` says that was asked for."""
+        kept = [name for one in type(self).__mro__ for name in _knobs(one)]
+        return {name: value for name, value in asdict(self).items() if name in kept}
 
 
-def said_of(
-    material: Material, split: Split, seeds: int, network: ModelConfig, schedule: TrainConfig
-) -> dict[str, Any]:
-    """An experiment's common arguments, for `experiment.json`."""
-    return {
-        "corpora": corpora(material),
-        "labels": material.labels.name,
-        "split": {"name": split.name, "hash": split.hash},
-        "seeds": seeds,
-        "network": asdict(network),
-        "schedule": asdict(schedule),
-    }
+def _knobs(one: type) -> Sequence[str]:
+    """The fields that a protocol declares itself, not what a command line adds to it."""
+    return list(vars(one).get("__annotations__", ())) if one.__module__ == __name__ else ()
 
 
-def plan_ablation(
-    material: Material,
-    split: Split,
-    *,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-    tokens: Sequence[str] = TOKENS,
-) -> Experiment:
-    """Plans all models' runs on one corpus, same folds, seeds and hyper-parameters.
+@dataclass(frozen=True, kw_only=True)
+class InDomain(Protocol):
+    """A corpus on itself: models, folds and seeds.
 
-    Models whose side has no features are left out.
-
-    Args:
-        material: the corpus.
-        split: its folds.
-        seeds: of the networks.
-        network: the networks' knobs.
-        schedule: the training's knobs.
-        tokens: ``tokens`` for the features as they are, ``pooled`` for one mean a side. The
-            baselines read pooled features in any case and run once.
-
-    Raises:
-        SerError: an unknown kind of tokens, or none.
+    Attributes:
+        models: which ones; `ser list` names them.
+        tune_encoder: fine-tune the audio encoder with a head of its own, as one more model.
+        tune: the fine-tuning's knobs.
     """
-    if strange := [name for name in tokens if name not in TOKENS] or not tokens:
-        raise SerError(one_of("kind of tokens", strange, TOKENS))
-    models = [name for name in ABLATED if _has_sides(name, material)]
-    stages = []
-    seen: set[object] = set()
-    for kind in tokens:
-        mine = pooled(material) if kind == "pooled" else material
-        fresh = []
-        for item in plan(mine, split, models, seeds, network, schedule, protocol="ablation"):
-            if item.config.model in BASELINES:  # they pool what they are given
-                key = item.config.model, item.fold.name
+
+    models: tuple[str, ...] = ("stacked", "cross_attention", "linear", "svm")
+    tune_encoder: bool = False
+    tune: TuneConfig = field(default_factory=TuneConfig)
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The models that stand in the table, each once."""
+        return tuple(dict.fromkeys(self.models))
+
+    def plan(self, material: Material, split: Split) -> Experiment:
+        """Plans models × folds × seeds.
+
+        Raises:
+            SerError: an unknown model, or one whose modality has no features, or an encoder that
+                cannot be tuned.
+        """
+        from multimodal_ser.experiments.plans import Experiment, Stage, domain_said, plan
+
+        tune = self.tune if self.tune_encoder else None
+        plans = plan(
+            material, split, self.systems, self.seeds, self.network, self.schedule, tune=tune
+        )
+        said = self.arguments | domain_said(material, split)
+        return Experiment("in-domain", said, (Stage(tuple(plans), material),), {"split": split})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Protocol):
+    """All models on the same folds and seeds, with tokens and with pooled vectors.
+
+    Models whose modality has no features are left out. The baselines read pooled features in any
+    case and run once.
+
+    Attributes:
+        tokens: which inputs: as they are, their means, or both.
+    """
+
+    tokens: tuple[Tokens, ...] = TOKENS
+
+    def plan(self, material: Material, split: Split) -> Experiment:
+        """Plans all models' runs with the same folds, seeds and hyper-parameters.
+
+        Raises:
+            SerError: an unknown kind of tokens, or none.
+        """
+        from multimodal_ser.baselines import BASELINES
+        from multimodal_ser.experiments import plans as planning
+        from multimodal_ser.material import pooled
+
+        if strange := [name for name in self.tokens if name not in TOKENS] or not self.tokens:
+            raise SerError(one_of("kind of tokens", strange, TOKENS))
+        models = planning.models_for(material)
+        settings = self.seeds, self.network, self.schedule
+        stages = []
+        seen: set[object] = set()
+        for kind in self.tokens:
+            mine = pooled(material) if kind == "pooled" else material
+            fresh = []
+            for item in planning.plan(mine, split, models, *settings, protocol="ablation"):
+                # baselines pool what they are given, and one token is its own mean: no second run
+                own = (item.config.model, item.fold.name)
+                key = own if item.config.model in BASELINES else item.config.folder
                 fresh += [] if key in seen else [item]
                 seen.add(key)
-            elif item.config.folder not in seen:  # one token is a mean already
-                fresh.append(item)
-                seen.add(item.config.folder)
-        stages.append(Stage(tuple(fresh), mine))
-    said = {"tokens": list(tokens), **said_of(material, split, seeds, network, schedule)}
-    return Experiment("ablation", said, tuple(stages), {"split": split})
+            stages.append(planning.Stage(tuple(fresh), mine))
+        said = self.arguments | planning.domain_said(material, split)
+        return planning.Experiment("ablation", said, tuple(stages), {"split": split})
 
 
-def _has_sides(name: str, material: Material) -> bool:
-    wanted = {"text": ("text",), "audio": ("audio",)}.get(name, MODALITIES)
-    return name in (STACKED, *BASELINES) or all(
-        material.features[side] is not None for side in wanted
-    )
-
-
-def plan_combined(
-    materials_and_splits: Sequence[tuple[Material, Split]],
-    *,
-    model: str,
-    seeds: int,
-    network: ModelConfig,
-    schedule: TrainConfig,
-    allow: Collection[str] = (),
-) -> Experiment:
-    """Plans to train on several corpora at once, each drawn from equally often, and test on all.
+@dataclass(frozen=True, kw_only=True)
+class Combined(Protocol):
+    """Several corpora in one training, each drawn from equally often, and tested one by one.
 
     Fold k takes every corpus's k-th fold. The predictions hold every corpus's rows, whose ids
     begin with the corpus; logistic regression on all rows stands beside.
 
-    Args:
-        materials_and_splits: two or more corpora with the same number of folds.
-        model: key in MODELS.
-        seeds: of the network.
-        network: its knobs.
-        schedule: the training's knobs.
-        allow: ``recording`` accepts that one corpus holds copies of another's.
-
-    Raises:
-        SerError: other class orders, features or numbers of folds; or recordings of one corpus
-            that are tested stand in what is learnt from of another.
+    Attributes:
+        model: text, audio, concat, cross_attention.
     """
-    materials, splits = zip(*materials_and_splits, strict=True)
-    if len(materials) < 2:
-        raise SerError("a combined training needs two corpora or more")
-    for other in materials[1:]:
-        check_comparable(materials[0], other)
-    material = merged(materials)
-    split = _checked_across(merged_split(splits), materials, allow)
-    plans = [
-        _balanced(item)
-        for item in plan(
-            material, split, (model, "linear"), seeds, network, schedule, protocol="combined"
+
+    model: str = "cross_attention"
+
+    def plan(
+        self, domains: Sequence[tuple[Material, Split]], allow: Collection[str] = ()
+    ) -> Experiment:
+        """Plans one training on two or more corpora with the same number of folds.
+
+        Args:
+            domains: the corpora and their splits.
+            allow: ``recording`` accepts that one corpus holds copies of another's.
+
+        Raises:
+            SerError: other class orders, features or numbers of folds; or recordings of one corpus
+                that are tested are learnt from in another.
+        """
+        from multimodal_ser.experiments import plans as planning
+        from multimodal_ser.experiments.merging import merge
+
+        material, split = merge(domains, allow)
+        plans = planning.plan(
+            *(material, split, (self.model, "linear"), self.seeds, self.network, self.schedule),
+            protocol="combined",
         )
-    ]
-    said = {"model": model, **said_of(material, split, seeds, network, schedule)}
-    return Experiment("combined", said, (Stage(tuple(plans), material),), {"split": split})
+        stage = planning.Stage(tuple(planning.balanced(item) for item in plans), material)
+        said = self.arguments | planning.domain_said(material, split)
+        return planning.Experiment("combined", said, (stage,), {"split": split})
 
 
-def _balanced(item: Plan) -> Plan:
-    if item.config.model in BASELINES:
-        return item
-    train = {**item.config.train, "balanced": True}
-    return replace(item, config=replace(item.config, train=train))
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Protocol):
+    """From a source to a target.
+
+    Attributes:
+        model: text, audio, concat, cross_attention.
+    """
+
+    model: str = "cross_attention"
 
 
-def merged(materials: Sequence[Material]) -> Material:
-    """Several corpora's utterances as one material; sides are padded to the longest."""
-    parts = [one.examples for one in materials]
-    ids = tuple(key for part in parts for key in part.ids)
-    if len(set(ids)) != len(ids):
-        raise SerError("the same utterances stand in two of the materials; give each corpus once")
-    examples = replace(
-        parts[0],
-        ids=ids,
-        text=Side.joined([part.text for part in parts]),
-        audio=Side.joined([part.audio for part in parts]),
-        label=torch.cat([part.label for part in parts]),
-    )
-    hashes: dict[str, str] = {}
-    dropped: dict[str, int] = {}
-    for one in materials:
-        hashes.update(one.hashes)
-        for reason, count in one.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + count
-    return replace(
-        materials[0],
-        utterances=[row for one in materials for row in one.utterances],
-        examples=examples,
-        features={side: _all_features(materials, side) for side in MODALITIES},
-        hashes=hashes,
-        marks=tuple(dict.fromkeys(mark for one in materials for mark in one.marks)),
-        dropped=dropped,
-        prints={key: value for one in materials for key, value in one.prints.items()},
-    )
+@dataclass(frozen=True, kw_only=True)
+class Adaptation(Transfer):
+    """A source with labels, a target without.
 
+    The source's first fold is learnt from and picks the epoch; of the target's training part only
+    the features are used. Logistic regression on the source stands beside, with and without the
+    target's statistics.
 
-def _checked_across(split: Split, materials: Sequence[Material], allow: Collection[str]) -> Split:
-    """The same split, with what its test parts share with other corpora's training."""
-    sounds, found = sounds_of(*materials), []
-    for fold in split.folds:
-        tested, learnt = set(fold.test), {*fold.train, *fold.validation}
-        for mine in materials:
-            others = [row for one in materials if one is not mine for row in one.utterances]
-            found.append(
-                shared_between(
-                    [row for row in others if row.id in learnt],
-                    [row for row in mine.utterances if row.id in tested],
-                    sounds,
-                )
-            )
-    copies = sorted({key for keys, _ in found for key in keys})
-    leaks, notes = [], list(dict.fromkeys(note for _, said in found for note in said))
-    if copies:
-        leaks = [
-            f"{len(copies)} tested recordings stand, as they are or as copies, in what is learnt "
-            "from of another corpus"
+    Attributes:
+        methods: none, standardize, dann, mmd, coral; all where not given.
+        weight: of every alignment; each method's own where not given.
+        standardize: standardise each corpus by itself before aligning.
+    """
+
+    methods: tuple[str, ...] = ()
+    weight: float | None = None
+    standardize: bool = True
+
+    def plan(
+        self, source: Material, source_split: Split, target: Material, target_split: Split
+    ) -> Experiment:
+        """Plans to learn on the source's first fold and to test on all folds of the target.
+
+        Raises:
+            SerError: other class orders or features, an unknown method or model.
+        """
+        from multimodal_ser.adapt import ADAPTERS
+        from multimodal_ser.experiments.pairs import Pair, check_network
+
+        pair = Pair(source, source_split, target, target_split)
+        check_network(self.model, target)
+        methods = self.methods or tuple(ADAPTERS)
+        for name in methods:
+            if name not in ADAPTERS:
+                raise SerError(one_of("adaptation", name, ADAPTERS))
+        systems = [(self.model, name) for name in methods]
+        systems += [("linear", name) for name in methods if not ADAPTERS[name].aligns]
+        plans = [
+            plan
+            for name, method in systems
+            for plan in pair.plans(self, "adaptation", name, adaptation=self._of(method))
         ]
-        if "recording" not in allow:
-            raise SplitError(
-                f"{leaks[0]}, such as {copies[0]!r}; take corpora that share none, or accept it "
-                "and have every result say so: --allow recording"
-            )
-    return replace(split, leaks=(*split.leaks, *leaks), notes=(*split.notes, *notes))
+        return pair.experiment("adaptation", self.arguments, plans, adapts=True)
+
+    def _of(self, method: str) -> Any:
+        """The settings as they act: what a method does not use reads as not used."""
+        from multimodal_ser.adapt import ADAPTERS
+        from multimodal_ser.config import AdaptConfig
+
+        kind = ADAPTERS[method]
+        weight = kind.weight if self.weight is None else self.weight
+        own = kind.standardizes or (kind.aligns and self.standardize)
+        return AdaptConfig(method, weight if kind.aligns else 0.0, own)
 
 
-def _all_features(materials: Sequence[Material], side: str) -> Mapping[str, Any] | None:
-    """The first corpus's description, with the content of every corpus's own features."""
-    first = materials[0].features[side]
-    if first is None:
-        return None
-    contents = {", ".join(corpora(one)): one.features[side]["content"] for one in materials}
-    return {**first, "content": contents}
+@dataclass(frozen=True, kw_only=True)
+class Finetune(Transfer):
+    """A source's model, trained further on the target; the same network from scratch beside it.
 
+    In the same table: the source's model as it is (``none``), and logistic regression on the
+    target. A source model is made once a seed, on the source's first fold, and lies beside the
+    runs. The target's inputs are standardised by what the model learns from there.
 
-def merged_split(splits: Sequence[Split]) -> Split:
-    """Fold k of every split becomes one fold.
-
-    Raises:
-        SerError: the splits have different numbers of folds.
+    Attributes:
+        parts: all of the network, or its head: the classifier after the last attention.
     """
-    counts = [len(split.folds) for split in splits]
-    if len(set(counts)) != 1:
-        raise SerError(
-            f"the corpora have {counts} folds; ask for the same number of each, such as --folds 5"
-        )
-    folds = []
-    for group in zip(*(split.folds for split in splits), strict=True):
-        names = dict.fromkeys(fold.name for fold in group)
-        parts = {
-            part: tuple(key for fold in group for key in getattr(fold, part))
-            for part in ("train", "validation", "test")
-        }
-        folds.append(Fold(" + ".join(names), **parts))
-    name = " + ".join(dict.fromkeys(split.name for split in splits))
-    leaks, notes = (
-        tuple(dict.fromkeys(said for split in splits for said in getattr(split, kind)))
-        for kind in ("leaks", "notes")
-    )
-    return Split(name, tuple(folds), leaks, notes)
+
+    parts: tuple[Part, ...] = TUNABLE
+
+    def plan(
+        self, source: Material, source_split: Split, target: Material, target_split: Split
+    ) -> Experiment:
+        """Plans to train the source's models further on every fold of the target.
+
+        Raises:
+            SerError: other class orders or features, an unknown part or model.
+        """
+        from multimodal_ser.experiments.pairs import Pair
+
+        pair = Pair(source, source_split, target, target_split)
+        _check_parts(self.parts)
+        starts = pair.starts(self)
+        systems = [(self.model, part) for part in ("none", *self.parts, "scratch")]
+        plans = [
+            plan
+            for name, part in [*systems, ("linear", "scratch")]
+            for plan in pair.plans(self, "finetune", name, starts=starts, parts=part)
+        ]
+        return pair.experiment("finetune", self.arguments, plans, starts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fewshot(Transfer):
+    """A source's model, trained further on a few utterances of the target.
+
+    Beside it the same network from scratch and logistic regression, on the same few. A fifth of
+    the few validates: the target's validation part is not touched.
+
+    Attributes:
+        percentages: of every class of the target's training part.
+        shots: utterances of every class instead.
+        draws: how often the few are drawn.
+        parts: all of the network, or its head.
+    """
+
+    percentages: tuple[float, ...] = (10, 20, 50, 100)
+    shots: tuple[int, ...] = ()
+    draws: int = 3
+    parts: tuple[Part, ...] = ("all",)
+
+    @property
+    def few(self) -> list[Few]:
+        """Which few are drawn: every amount as often as `draws` says."""
+        from multimodal_ser.folds import Few
+
+        unit, amounts = ("shots", self.shots) if self.shots else ("percent", self.percentages)
+        return [Few(unit, amount, draw) for amount in amounts for draw in range(self.draws)]
+
+    def plan(
+        self, source: Material, source_split: Split, target: Material, target_split: Split
+    ) -> Experiment:
+        """Plans to train the source's models further on a few of every fold of the target.
+
+        Raises:
+            SerError: other class orders or features, an unknown part or model, or too few
+                utterances of a class.
+        """
+        from multimodal_ser.experiments.pairs import Pair
+
+        pair = Pair(source, source_split, target, target_split)
+        _check_parts(self.parts)
+        starts = pair.starts(self)
+        systems = [(self.model, part) for part in (*self.parts, "scratch")]
+        plans = [
+            plan
+            for few in self.few
+            for name, part in [*systems, ("linear", "scratch")]
+            for plan in pair.plans(self, "fewshot", name, starts=starts, few=few, parts=part)
+        ]
+        return pair.experiment("fewshot", self.arguments, plans, starts)
+
+
+def _check_parts(parts: Sequence[str]) -> None:
+    for name in parts:
+        if name not in TUNABLE:
+            raise SerError(one_of("part to tune", name, TUNABLE))

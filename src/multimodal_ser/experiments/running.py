@@ -1,6 +1,6 @@
 """Plans → run folders, several at a time.
 
-A run that is complete is not made again, so an interrupted experiment goes on where it was.
+A run that is complete is not made again: rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from multimodal_ser.experiments.aside import set_aside
 from multimodal_ser.experiments.fitting import Bench, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
-from multimodal_ser.files import parse_json, written_aside
+from multimodal_ser.files import written_aside
 from multimodal_ser.folds import write_split
 from multimodal_ser.material import Material
-from multimodal_ser.runs import is_complete
+from multimodal_ser.runs.folder import is_complete, read_description
 
 
 def make(
@@ -82,13 +82,12 @@ def make(
 
 def _write_description(experiment: Experiment, out: Path, command: str | None) -> None:
     path = out / "experiment.json"
-    if path.is_file():
-        other = parse_json(path.read_text(encoding="utf-8")).get("protocol")
-        if other != experiment.protocol:
-            raise SerError(
-                f"{out} holds the runs of {other!r}, and one table cannot show them beside those "
-                f"of {experiment.protocol!r}; give another --out"
-            )
+    other = read_description(out).get("protocol", experiment.protocol)
+    if other != experiment.protocol:
+        raise SerError(
+            f"{out} holds the runs of {other!r}, and one table cannot show them beside those "
+            f"of {experiment.protocol!r}; give another --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
     described = {"protocol": experiment.protocol, "arguments": dict(experiment.arguments)}
     if command:

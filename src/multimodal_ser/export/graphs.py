@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.encoders.whisper import HOP, N_FFT, WhisperEncoder, mel_filters
 from multimodal_ser.layers import Output, masked_mean
+from multimodal_ser.record import FeatureSpec
 from multimodal_ser.tune import Tuned
 from multimodal_ser.tune.tuned import LOUDEST
 
@@ -121,14 +121,14 @@ class WholeRun(nn.Module):
         self,
         encoder: WhisperEncoder,
         layers: Sequence[int],
-        described: Mapping[str, Any],
+        described: FeatureSpec,
         head: OneSide,
     ) -> None:
         super().__init__()
         self.log_mel = LogMel(encoder.conv1.in_channels, None)
         self.encoder, self.layers = masked(encoder), tuple(layers)
-        self.tokens = described.get("pooled_from", described["tokens"])
-        self.pooled, self.rounds = "pooled_from" in described, described["dtype"] == "float16"
+        self.tokens = described.pooled_from or described.tokens
+        self.pooled, self.rounds = bool(described.pooled_from), described.dtype == "float16"
         self.head = head
 
     def forward(self, waves: Tensor, lengths: Tensor) -> Output:

@@ -19,6 +19,7 @@ from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
 from multimodal_ser.predict.predictor import LEAST
 from multimodal_ser.predict.tuned import TunedBackend
+from multimodal_ser.record import as_json
 
 Part: TypeAlias = Literal["whole", "head"]
 
@@ -123,7 +124,7 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
         module = WholeRun(encoder.network, encoder.layers, described, head)
         described_file = FileFacts(**facts | {"longest": str(encoder.most)})
         return Graph("whole", module, _sound(), described_file)
-    spec = json.dumps({side: backend.config["features"].get(side) for side in ("text", "audio")})
+    spec = json.dumps(as_json(backend.record.config.features))
     return Graph("head", _head(backend), _tokens(backend), FileFacts(**facts | {"features": spec}))
 
 

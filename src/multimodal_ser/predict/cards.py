@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.files import parse_json
+from multimodal_ser.record import RunConfig
 
 LIMITS = """\
 ## Limits
@@ -18,21 +18,21 @@ policing, education, insurance or medicine, and not on anybody who has not agree
 """
 
 
-def run_card(folder: Path, config: Mapping[str, Any]) -> str:
+def run_card(folder: Path, config: RunConfig) -> str:
     """The card of a run folder, from its config and scores."""
     lines = [
-        f"# {config['model']} · {config['fold']}",
+        f"# {config.model} · {config.fold}",
         "",
-        f"- classes: {', '.join(config['labels']['classes'])} ({config['labels']['name']})",
-        f"- trained on: {', '.join(config['corpora'])}, split {config['split']['name']}",
+        f"- classes: {', '.join(config.labels.classes)} ({config.labels.name})",
+        f"- trained on: {', '.join(config.corpora)}, split {config.split.name}",
     ]
-    for side, spec in config["features"].items():
+    for modality, spec in config.features.items():
         if spec:
             lines.append(
-                f"- {side}: {spec['encoder']}, layers {spec['layers']}, {spec['tokens']} tokens, "
-                f"weights sha256 `{spec['weights']}`"
+                f"- {modality}: {spec.encoder}, layers {spec.layers}, {spec.tokens} tokens, "
+                f"weights sha256 `{spec.weights}`"
             )
-    for note in (*config["split"].get("leaks", ()), *config.get("marks", ())):
+    for note in (*config.split.leaks, *config.marks):
         lines.append(f"- note: {note}")
     return "\n".join([*lines, *_scores(folder), "", LIMITS])
 

@@ -20,6 +20,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, by_windows, check_words
 from multimodal_ser.predict.runtime import onnxruntime
+from multimodal_ser.record import features_of
 from multimodal_ser.speech import lengthened
 
 STEP = 320  # samples: windows begin at whole frames
@@ -79,7 +80,7 @@ class OnnxBackend:
         if facts.features:
             from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
 
-            described = parse_json(facts.features)
+            described = features_of(parse_json(facts.features))
             self.features = load_features(file, described, self.sides, weights, device)
 
     def __call__(

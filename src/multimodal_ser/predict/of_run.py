@@ -17,12 +17,14 @@ from torch import Tensor
 
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
-from multimodal_ser.errors import EncoderError, SerError
+from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import keep_tokens
-from multimodal_ser.files import parse_json, written_aside
+from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
-from multimodal_ser.runs import load_model
+from multimodal_ser.record import FeatureSpec, SavedAs, as_json, read_record
+from multimodal_ser.runs.folder import CONFIG, MODEL
+from multimodal_ser.runs.model_file import load_model
 
 SIDES = ("text", "audio")
 
@@ -35,9 +37,9 @@ class Features:
         encoder: None for a side that the model does not read.
     """
 
-    def __init__(self, described: Mapping[str, Any] | None, encoder: Encoder | None) -> None:
-        self.described = described or {}
-        self.dim = int(self.described.get("dim", 0))
+    def __init__(self, described: FeatureSpec | None, encoder: Encoder | None) -> None:
+        self.described = described or FeatureSpec("none")
+        self.dim = self.described.dim
         self.encoder = encoder
 
     def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -58,17 +60,17 @@ class Features:
 
     def _kept(self, frames: np.ndarray, info: EncoderInfo) -> np.ndarray:
         how = self.described
-        stored = how.get("pooled_from", how["tokens"])
-        kept = keep_tokens(frames, info.modality, stored, how["pool"])
-        kept = kept.astype(how["dtype"]).astype(np.float32)
-        return kept.mean(0, keepdims=True) if "pooled_from" in how else kept
+        stored = how.pooled_from or how.tokens
+        kept = keep_tokens(frames, info.modality, stored, how.pool)
+        kept = kept.astype(how.dtype).astype(np.float32)
+        return kept.mean(0, keepdims=True) if how.pooled_from else kept
 
 
 class RunBackend:
     """A run's encoders and model.
 
     Attributes:
-        config: the run's config.json.
+        record: the run's config.json.
         features: ``text`` and ``audio``.
         model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
     """
@@ -78,18 +80,19 @@ class RunBackend:
 
     def __init__(self, folder: Path, weights: Weights = None, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
-        self.config = read_config(folder)
-        self.model = load_model(folder / "model.safetensors").to(device)
-        about = self.config.get("predictor", {})
-        self.name = about.get("name", folder.absolute().name)
-        self.labels = tuple(self.config["labels"]["classes"])
-        self.threshold = float(about.get("threshold", 0.0))
+        self.record = read_record(folder / CONFIG)
+        self.model = load_model(folder / MODEL).to(device)
+        about = self.record.predictor or SavedAs(folder.absolute().name, 0.0)
+        self.name, self.threshold = about.name, about.threshold
+        self.labels = self.record.config.labels.classes
         read = tuple(getattr(self.model, "modalities", SIDES))
-        described = self.config["features"]
+        described = self.record.config.features
         self.sides = tuple(side for side in SIDES if side in read and described.get(side))
         self.features = load_features(folder, described, self.sides, weights, device)
         card = folder / "README.md"
-        self.card = card.read_text("utf-8") if card.is_file() else run_card(folder, self.config)
+        self.card = (
+            card.read_text("utf-8") if card.is_file() else run_card(folder, self.record.config)
+        )
 
     def __call__(
         self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
@@ -108,29 +111,14 @@ class RunBackend:
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model; the run's config names the encoders, which are not copied."""
-        with written_aside(folder / "model.safetensors") as partial:
-            shutil.copyfile(self.folder / "model.safetensors", partial)
-        return {"kind": "run", **self.config}
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's config.json.
-
-    Raises:
-        SerError: it is missing, damaged, or of something else.
-    """
-    try:
-        config: dict[str, Any] = parse_json((folder / "config.json").read_text("utf-8"))
-        if not (config["labels"]["classes"] and any(config["features"].values())):
-            raise ValueError("it names no classes or no features")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SerError(f"{folder}: config.json is not that of a run ({error!r})") from error
-    return config
+        with written_aside(folder / MODEL) as partial:
+            shutil.copyfile(self.folder / MODEL, partial)
+        return {"kind": "run", **as_json(self.record)}
 
 
 def load_features(
     folder: Path,
-    described: Mapping[str, Any],
+    described: Mapping[str, FeatureSpec | None],
     sides: Sequence[str],
     weights: Weights,
     device: str,
@@ -150,16 +138,16 @@ def load_features(
     """
     found = {}
     for side in SIDES:
-        spec: Any = described.get(side)
-        encoder = _encoder(folder, spec, weights, device) if side in sides else None
+        spec = described.get(side)
+        encoder = _encoder(folder, spec, weights, device) if spec and side in sides else None
         found[side] = Features(spec, encoder)
     return found
 
 
-def _encoder(folder: Path, spec: Mapping[str, Any], weights: Weights, device: str) -> Encoder:
-    name = spec["encoder"]
+def _encoder(folder: Path, spec: FeatureSpec, weights: Weights, device: str) -> Encoder:
+    name = spec.encoder
     place = weights.get(name) if isinstance(weights, Mapping) else weights
-    if not spec["weights"]:
+    if not spec.weights:
         raise EncoderError(
             f"{folder}: its features {name!r} were imported from a file, and nothing here makes "
             "them of a new recording; train on features from `ser extract`"
@@ -171,12 +159,12 @@ def _encoder(folder: Path, spec: Mapping[str, Any], weights: Weights, device: st
         )
     options = {}
     if name not in ENCODERS or "layers" in ENCODERS[name].options:
-        options["layers"] = tuple(int(layer) for layer in spec["layers"].split(","))
+        options["layers"] = tuple(int(layer) for layer in spec.layers.split(","))
     encoder = load_encoder(name, place, device=device, **options)
     for what in ("weights", "layers", "dim"):
-        if getattr(encoder.info, what) != spec[what]:
+        if getattr(encoder.info, what) != getattr(spec, what):
             raise EncoderError(
-                f"{folder}: it was trained on {name} with {what} {spec[what]}, but these have "
+                f"{folder}: it was trained on {name} with {what} {getattr(spec, what)}, these have "
                 f"{getattr(encoder.info, what)}; give the same ones with --source FOLDER "
                 "(weights= in Python)"
             )

@@ -92,7 +92,7 @@ def report(
 def _clouds(experiment: Path, summary: Summary, features: tuple[Path, Path]) -> tuple[Cloud, Cloud]:
     from multimodal_ser.report.align import align
     from multimodal_ser.report.projection import clouds
-    from multimodal_ser.report.read import read_runs
+    from multimodal_ser.runs.folder import read_runs
 
     systems = {system.name: system for system in align(read_runs(experiment)).systems}
     return clouds([systems[row.name] for row in summary.rows], features)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from multimodal_ser.errors import SerError
 from multimodal_ser.report import naming
 from multimodal_ser.report.naming import BASELINES
-from multimodal_ser.report.read import Repeat, Run
+from multimodal_ser.runs.folder import Repeat, Run
 
 Cells = dict[tuple[str, Repeat], Run]
 
@@ -85,7 +84,7 @@ def align(runs: Sequence[Run]) -> Aligned:
     _check_alike(runs)
     cells = _by_system(runs)
     folds = _common_folds(cells)
-    missing = _missing_folds(cells, folds, runs[0].config["split"])
+    missing = _missing_folds(cells, folds, runs[0].config.split.folds)
     planned = _planned(cells.values())
     systems, sample = [], None
     for name, runs_of in cells.items():
@@ -111,10 +110,10 @@ def _check_alike(runs: Sequence[Run]) -> None:
                 f"{run.folder} has the classes {list(run.classes)}, {first.folder} has "
                 f"{list(first.classes)}; one report needs one class set: keep them in two folders"
             )
-        if run.config["split"]["hash"] != first.config["split"]["hash"]:
+        if run.config.split.hash != first.config.split.hash:
             raise SerError(
                 f"{run.folder} and {first.folder} were made with different splits "
-                f"({run.config['split']['hash']}, {first.config['split']['hash']}); one report "
+                f"({run.config.split.hash}, {first.config.split.hash}); one report "
                 "needs one split: keep them in two folders"
             )
 
@@ -138,10 +137,10 @@ def _by_system(runs: Sequence[Run]) -> dict[str, Cells]:
 def _cells(runs: Sequence[Run]) -> Cells:
     cells: Cells = {}
     for run in runs:
-        cell = run.fold, run.repeat
+        cell = run.config.fold, run.repeat
         if cell in cells:
-            keys = run.config.keys() & cells[cell].config.keys() - {"parameters", "versions"}
-            other = [key for key in sorted(keys) if run.config[key] != cells[cell].config[key]]
+            mine, found = vars(run.config), vars(cells[cell].config)
+            other = [key for key in sorted(mine) if mine[key] != found[key]]
             raise SerError(
                 f"{run.folder} and {cells[cell].folder} are the same model, fold and seed, made "
                 f"with other {', '.join(other) or 'files'}; run the same command again, which sets "
@@ -161,7 +160,7 @@ def _common_folds(systems: Mapping[str, Cells]) -> tuple[str, ...]:
 
 
 def _missing_folds(
-    systems: Mapping[str, Cells], common: Sequence[str], split: Mapping[str, Any]
+    systems: Mapping[str, Cells], common: Sequence[str], planned: int | None
 ) -> list[str]:
     lines = []
     every = {fold for cells in systems.values() for fold, _ in cells}
@@ -172,8 +171,7 @@ def _missing_folds(
         lines.append(
             f"the table covers {len(common)} of {len(every)} folds, those that every model has"
         )
-    planned = split.get("folds")
-    if isinstance(planned, int) and len(every) < planned:
+    if planned is not None and len(every) < planned:
         lines.append(f"{len(every)} of the split's {planned} folds have been run")
     return lines
 

@@ -12,11 +12,17 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Sample, System, align
 from multimodal_ser.report.cautions import cautions, effective_clusters, method
 from multimodal_ser.report.groups import group_scores
-from multimodal_ser.report.naming import flatten
-from multimodal_ser.report.read import Run, read_command, read_runs, read_set_aside
 from multimodal_ser.report.scores import Floats, counts, recalls_of, score, score_of
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import compare_rows
+from multimodal_ser.runs.folder import (
+    SET_ASIDE,
+    Run,
+    config_files,
+    corpus_of,
+    read_description,
+    read_runs,
+)
 
 
 def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = ()) -> Summary:
@@ -47,13 +53,13 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         name=experiment.resolve().name,
         protocol=protocol,
         source=tuple(sorted({name for run in runs for name in run.source})),
-        command=read_command(experiment),
+        command=_command(experiment),
         part=part,
         classes=runs[0].classes,
-        labels=str(config["labels"].get("name", "classes")),
+        labels=config.labels.name,
         corpora=_tested(runs[0]),
-        split=str(config["split"].get("name", "split")),
-        split_hash=str(config["split"]["hash"]),
+        split=config.split.name,
+        split_hash=config.split.hash,
         folds=aligned.folds,
         utterances=len({name for _, name in aligned.sample.keys}),
         clusters=aligned.sample.clusters,
@@ -65,11 +71,26 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         groups=group_scores(aligned.systems, aligned.sample, manifests),
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
-        cautions=(*cautions(aligned, rows, part, effective), *read_set_aside(experiment)),
+        cautions=(*cautions(aligned, rows, part, effective), *_set_aside(experiment)),
         settings=_shared([row.settings for row in rows]),
         versions=_versions(runs),
         validation=summarise(experiment, "validation") if ablation else None,
     )
+
+
+def _command(experiment: Path) -> str | None:
+    found = read_description(experiment).get("command")
+    return None if found is None else str(found)
+
+
+def _set_aside(experiment: Path) -> list[str]:
+    """One sentence where runs of other content were set aside, which no table counts."""
+    if count := len(config_files(experiment / SET_ASIDE)):
+        return [
+            f"{count} runs made with other labels, features or splits are set aside in "
+            f"{SET_ASIDE} and not counted"
+        ]
+    return []
 
 
 def _share_order(row: Row) -> tuple[str, float]:
@@ -79,14 +100,13 @@ def _share_order(row: Row) -> tuple[str, float]:
 
 def _tested(run: Run) -> tuple[str, ...]:
     """The corpora of the test rows, whatever else the models were trained on."""
-    if all("/" in name for name in run.ids):
-        return tuple(sorted({name.split("/")[0] for name in run.ids}))
-    return tuple(str(name) for name in run.config.get("corpora", ()))
+    found = {corpus_of(name) for name in run.ids}
+    return run.config.corpora if "" in found else tuple(sorted(found))
 
 
 def _protocol(runs: Sequence[Run]) -> str:
     """The kind of experiment; baselines may have been made as a plain in-domain one."""
-    found = {run.protocol for run in runs}
+    found = {run.config.protocol for run in runs}
     if len(found - {"in-domain"}) > 1:
         raise SerError(
             f"runs of several kinds of experiment ({', '.join(sorted(found))}) lie in "
@@ -104,8 +124,8 @@ def _row(
     scores = {name: score_of(sums, metric) for name, metric in metrics.METRICS.items()}
     errors = [metrics.ece(of_seed, sample.truth) for of_seed in system.probabilities]
     scores["ECE"] = score(errors)
-    parameters = [run.config.get("parameters") for run in system.runs]
-    known = [int(number) for number in parameters if number is not None]
+    parameters = [run.record.parameters for run in system.runs]
+    known = [number for number in parameters if number is not None]
     repeats, _, classes = system.probabilities.shape
     return Row(
         name=system.name,
@@ -141,18 +161,16 @@ def _notes(systems: Sequence[System]) -> list[tuple[Note, frozenset[str]]]:
 
 
 def _leaks(run: Run) -> list[str]:
-    source = run.config.get("source") or {}
-    of_source = (source.get("split") or source).get("leaks") or ()
-    return [
-        *(str(text) for text in run.config["split"].get("leaks") or ()),
-        *(f"source {'+'.join(run.source)}: {text}" for text in of_source),
-    ]
+    source = run.config.source
+    of_source = source.split.leaks if source else ()
+    named = f"source {'+'.join(run.source)}"
+    return [*run.config.split.leaks, *(f"{named}: {text}" for text in of_source)]
 
 
 def _marks(run: Run) -> list[str]:
     """What else must stand beside a run's numbers; a source's leaks stand with the leaks."""
     leaks = _leaks(run)
-    return [str(text) for text in run.config.get("marks") or () if text not in leaks]
+    return [text for text in run.config.marks if text not in leaks]
 
 
 def letter(place: int) -> str:
@@ -173,6 +191,6 @@ def _shared(settings: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def _versions(runs: Sequence[Run]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for run in runs:
-        for name, value in flatten(run.config.get("versions") or {}).items():
+        for name, value in run.record.versions.items():
             found.setdefault(name, set()).add(value)
     return {name: " / ".join(sorted(values)) for name, values in found.items()}

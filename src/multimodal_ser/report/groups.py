@@ -19,6 +19,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.scores import counts, score_of
 from multimodal_ser.report.summary import Group, Score
+from multimodal_ser.runs.folder import corpus_of
 
 AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
 UNKNOWN = "unknown"
@@ -60,7 +61,7 @@ def _groupings(sample: Sample, manifests: Sequence[Path]) -> dict[str, NDArray[n
     """What the groups are → each row's group, [N]."""
     ids = [name for _, name in sample.keys]
     groupings = {}
-    corpora = np.array([name.split("/")[0] if "/" in name else "" for name in ids])
+    corpora = np.array([corpus_of(name) for name in ids])
     if len(set(corpora)) > 1:
         groupings["corpus"] = corpora
     if manifests:

@@ -7,20 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multimodal_ser.report.read import Run
+from multimodal_ser.record import as_json
+from multimodal_ser.runs.folder import Run
 
 BASELINES = ("linear", "svm")
 NO_ADAPTATION = "none"
-PARTS = {
+TUNED = {
     "all": "fine-tuned (all)",
     "head": "fine-tuned (head)",
     "scratch": "from scratch",
     "none": "not fine-tuned",
 }
-_NOT_A_SETTING = (
-    *("seed", "fold", "marks", "versions", "parameters", "split", "labels"),
-    *("protocol", "role", "source", "command"),
-)
+_NOT_A_SETTING = ("seed", "fold", "marks", "split", "labels", "protocol", "source")
 _NOT_IN_FEW = ("draw", "count")
 
 
@@ -62,21 +60,25 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def settings(run: Run) -> dict[str, str]:
     """What decides a run's result beside fold, seed and draw, flattened."""
-    kept = {key: value for key, value in run.config.items() if key not in _NOT_A_SETTING}
-    train = dict(kept.get("train") or {})
-    if run.few:
-        train["few"] = {k: v for k, v in run.few.items() if k not in _NOT_IN_FEW}
+    told = as_json(run.config)
+    kept = {key: value for key, value in told.items() if key not in _NOT_A_SETTING}
+    if few := kept["train"].get("few"):
+        kept["train"]["few"] = {k: v for k, v in few.items() if k not in _NOT_IN_FEW}
     if run.source:
         kept["source"] = list(run.source)
-    return flatten(kept | {"train": train})
+    return flatten(kept)
 
 
 def share(run: Run) -> Share | None:
     """How much of the target's labels a run was given; None where it was all without asking."""
-    for unit in ("percent", "shots"):
-        if run.few.get(unit) is not None:
-            return Share(float(run.few[unit]), unit)
-    return None
+    few = run.config.train.few
+    return Share(float(few.amount), few.unit) if few else None
+
+
+def method(run: Run) -> str:
+    """The adaptation's name, or that there is none."""
+    adaptation = run.config.train.adaptation
+    return adaptation.method if adaptation else NO_ADAPTATION
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,16 @@ class Variety:
 
 def kind(run: Run, variety: Variety) -> str:
     """What a run's system is, without its share of the target's labels."""
-    method = str(run.adaptation.get("method", NO_ADAPTATION))
+    adapted = None if method(run) == NO_ADAPTATION else method(run)
     if run.model in BASELINES:
-        return _with(run.model, None if method == NO_ADAPTATION else method)
+        return _with(run.model, adapted)
     pooling = ("pooled" if _pooled(run) else "tokens") if variety.pooling else None
     model = run.model if variety.networks else None
-    if run.protocol == "adaptation":
-        return _with(method, model, pooling)
-    if run.parts in PARTS:
-        return _with(PARTS[run.parts], model, pooling)
-    return _with(run.model, None if method == NO_ADAPTATION else method, pooling)
+    if run.config.protocol == "adaptation":
+        return _with(method(run), model, pooling)
+    if run.config.train.parts in TUNED:
+        return _with(TUNED[run.config.train.parts], model, pooling)
+    return _with(run.model, adapted, pooling)
 
 
 def _with(name: str, *more: str | None) -> str:
@@ -115,8 +117,7 @@ def _with(name: str, *more: str | None) -> str:
 
 
 def _pooled(run: Run) -> bool:
-    sides = (run.config.get("features") or {}).values()
-    tokens = [side.get("tokens") for side in sides if isinstance(side, Mapping)]
+    tokens = [described.tokens for described in run.config.features.values() if described]
     return bool(tokens) and all(amount == 1 for amount in tokens)
 
 

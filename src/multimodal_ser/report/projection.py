@@ -21,8 +21,8 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.palette import colour
 from multimodal_ser.report.align import System
 from multimodal_ser.report.drawing import ACCENT, MUTED, canvas, legend
-from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION
-from multimodal_ser.report.read import Run
+from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION, method
+from multimodal_ser.runs.folder import MODEL, Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,15 +63,10 @@ def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Clou
         SerError: there is no pair of such networks, or features that do not fit them.
     """
     networks = [one for one in systems if one.model not in BASELINES]
-    after = next((one for one in networks if _method(one) != NO_ADAPTATION), None)
-    before = next(
-        (
-            one
-            for one in networks
-            if after and _method(one) == NO_ADAPTATION and one.model == after.model
-        ),
-        None,
-    )
+    adapted = [one for one in networks if method(one.runs[0]) != NO_ADAPTATION]
+    after = adapted[0] if adapted else None
+    plain = [one for one in networks if one not in adapted and after and one.model == after.model]
+    before = plain[0] if plain else None
     if before is None or after is None:
         raise SerError(
             "a picture of embeddings needs a network without adaptation and one with; give an "
@@ -80,16 +75,12 @@ def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Clou
     return _cloud(before, features), _cloud(after, features)
 
 
-def _method(system: System) -> str:
-    return system.settings.get("train.adaptation.method", NO_ADAPTATION)
-
-
 def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
-    from multimodal_ser.runs import load_model
+    from multimodal_ser.runs.model_file import load_model
 
     run = system.runs[0]
     (source, of_source), (target, of_target) = (_read(run, folder) for folder in features)
-    model = load_model(run.folder / "model.safetensors")
+    model = load_model(run.folder / MODEL)
     embedded = [_embed(model, target)]  # the file has the target's statistics
     _standardize_source(model, run, source, target)
     embedded.insert(0, _embed(model, source))
@@ -107,12 +98,12 @@ def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
 def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
     """A corpus as a run read it, and its utterances' class names [N]."""
     from multimodal_ser.labels import class_set
-    from multimodal_ser.material import load_material, pooled
+    from multimodal_ser.material import MODALITIES, load_material, pooled
 
-    sides = run.config["features"]
-    names = {side: (found or {}).get("encoder", "none") for side, found in sides.items()}
-    material = load_material(folder, class_set(run.config["labels"]["name"]), **names)
-    if any(found and found.get("pooled_from") for found in sides.values()):
+    described = run.config.features
+    audio, text = (one.encoder if (one := described[m]) else "none" for m in MODALITIES)
+    material = load_material(folder, class_set(run.config.labels.name), audio, text)
+    if any(one and one.pooled_from for one in described.values()):
         material = pooled(material)
     return material.examples, np.array(material.labels.classes)[material.examples.label.numpy()]
 
@@ -127,7 +118,7 @@ def _standardize_source(model: nn.Module, run: Run, source: Examples, target: Ex
         return
     of_target = copy.deepcopy(model.standardize)
     model.fit_inputs(source)
-    if ADAPTERS[run.adaptation["method"]].recolours:
+    if ADAPTERS[method(run)].recolours:
         model.standardize = recoloured(model.standardize, source, of_target, target)
 
 
@@ -148,9 +139,8 @@ def _embed(model: nn.Module, examples: Examples) -> NDArray[np.float64]:
 
 def _own_statistics(run: Run) -> bool:
     """Whether each corpus's inputs were standardised by its own statistics."""
-    method = run.adaptation.get("method", NO_ADAPTATION)
-    own = run.adaptation.get("standardize", True)
-    return method == "standardize" or (method != NO_ADAPTATION and bool(own))
+    adaptation = run.config.train.adaptation
+    return bool(adaptation and adaptation.method != NO_ADAPTATION and adaptation.standardize)
 
 
 def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:

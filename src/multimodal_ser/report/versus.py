@@ -15,7 +15,7 @@ import numpy as np
 from multimodal_ser import metrics, statistics
 from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.cautions import effective_clusters, too_few
-from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION, PARTS
+from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION, TUNED
 from multimodal_ser.report.summary import Row, Versus
 
 BEST = "each network against the best baseline"
@@ -73,7 +73,7 @@ def _transfer(rows: Sequence[Row]) -> list[Pair]:
     """Each fine-tuned model against one from scratch and linear, given the same labels."""
     pairs = []
     tuned = [row for row in rows if row.settings.get("train.parts") in ("all", "head")]
-    for bar in (PARTS["scratch"], "linear"):
+    for bar in (TUNED["scratch"], "linear"):
         for row in tuned:
             bars = [one for one in rows if one.share == row.share and _is(one, row, bar)]
             pairs += [Pair(f"fine-tuned against {bar}", row.name, b.name, "") for b in bars]

@@ -1,0 +1,137 @@
+"""Several corpora and their splits → one material and one split, for a training on all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import torch
+
+from multimodal_ser.data import Side
+from multimodal_ser.errors import SerError, SplitError
+from multimodal_ser.experiments.pairs import check_comparable
+from multimodal_ser.experiments.plans import corpora
+from multimodal_ser.folds import Fold, Split
+from multimodal_ser.leaks import shared_between
+from multimodal_ser.material import MODALITIES, Material, sounds_of
+from multimodal_ser.record import FeatureSpec
+
+
+def merge(
+    domains: Sequence[tuple[Material, Split]], allow: Collection[str] = ()
+) -> tuple[Material, Split]:
+    """Puts corpora together, fold by fold.
+
+    Args:
+        domains: two or more corpora with the same number of folds.
+        allow: ``recording`` accepts that one corpus holds copies of another's.
+
+    Raises:
+        SerError: other class orders, features or numbers of folds; or recordings of one corpus
+            that are tested are learnt from in another.
+    """
+    materials, splits = zip(*domains, strict=True)
+    if len(materials) < 2:
+        raise SerError("a combined training needs two corpora or more")
+    for other in materials[1:]:
+        check_comparable(materials[0], other)
+    return merged(materials), _checked_across(merged_split(splits), materials, allow)
+
+
+def merged(materials: Sequence[Material]) -> Material:
+    """Several corpora's utterances as one material; tokens are padded to the longest."""
+    parts = [one.examples for one in materials]
+    ids = tuple(key for part in parts for key in part.ids)
+    if len(set(ids)) != len(ids):
+        raise SerError("two of the corpora have utterances in common; give each corpus once")
+    examples = replace(
+        parts[0],
+        ids=ids,
+        text=Side.joined([part.text for part in parts]),
+        audio=Side.joined([part.audio for part in parts]),
+        label=torch.cat([part.label for part in parts]),
+    )
+    dropped: Counter[str] = Counter()
+    for one in materials:
+        dropped.update(one.dropped)
+    return replace(
+        materials[0],
+        utterances=[row for one in materials for row in one.utterances],
+        examples=examples,
+        features={side: _all_features(materials, side) for side in MODALITIES},
+        hashes={key: value for one in materials for key, value in one.hashes.items()},
+        marks=tuple(dict.fromkeys(mark for one in materials for mark in one.marks)),
+        dropped=dropped,
+        prints={key: value for one in materials for key, value in one.prints.items()},
+    )
+
+
+def _checked_across(split: Split, materials: Sequence[Material], allow: Collection[str]) -> Split:
+    """The same split, with what its test parts share with other corpora's training."""
+    sounds, found = sounds_of(*materials), []
+    for fold in split.folds:
+        tested, learnt = set(fold.test), {*fold.train, *fold.validation}
+        for mine in materials:
+            others = [row for one in materials if one is not mine for row in one.utterances]
+            found.append(
+                shared_between(
+                    [row for row in others if row.id in learnt],
+                    [row for row in mine.utterances if row.id in tested],
+                    sounds,
+                )
+            )
+    copies = sorted({key for keys, _ in found for key in keys})
+    leaks, notes = [], list(dict.fromkeys(note for _, said in found for note in said))
+    if copies:
+        leaks = [
+            f"{len(copies)} tested recordings are, as they are or as copies, also learnt from in "
+            "another corpus"
+        ]
+        if "recording" not in allow:
+            raise SplitError(
+                f"{leaks[0]}, such as {copies[0]!r}; take corpora that share none, or accept it "
+                "and have every result say so: --allow recording"
+            )
+    return replace(split, leaks=(*split.leaks, *leaks), notes=(*split.notes, *notes))
+
+
+def _all_features(materials: Sequence[Material], side: str) -> FeatureSpec | None:
+    """The first corpus's description, with the content of every corpus's own features."""
+    first = materials[0].features[side]
+    if first is None:
+        return None
+    contents = {", ".join(corpora(one)): _content(one, side) for one in materials}
+    return replace(first, content=contents)
+
+
+def _content(material: Material, side: str) -> str:
+    described = material.features[side]
+    return str(described.content) if described else ""
+
+
+def merged_split(splits: Sequence[Split]) -> Split:
+    """Fold k of every split becomes one fold.
+
+    Raises:
+        SerError: the splits have different numbers of folds.
+    """
+    counts = [len(split.folds) for split in splits]
+    if len(set(counts)) != 1:
+        raise SerError(
+            f"the corpora have {counts} folds; ask for the same number of each, such as --folds 5"
+        )
+    folds = []
+    for group in zip(*(split.folds for split in splits), strict=True):
+        names = dict.fromkeys(fold.name for fold in group)
+        parts = {
+            part: tuple(key for fold in group for key in getattr(fold, part))
+            for part in ("train", "validation", "test")
+        }
+        folds.append(Fold(" + ".join(names), **parts))
+    name = " + ".join(dict.fromkeys(split.name for split in splits))
+    leaks, notes = (
+        tuple(dict.fromkeys(said for split in splits for said in getattr(split, kind)))
+        for kind in ("leaks", "notes")
+    )
+    return Split(name, tuple(folds), leaks, notes)

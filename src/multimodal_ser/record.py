@@ -1,0 +1,343 @@
+"""config.json of a run ↔ a typed record: what decides a run's result, and what is kept beside it.
+
+This is the only module that knows the file's layout. A file that says anything else is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.v import format_exception
+
+from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
+
+LAYOUT = 2  # of a run's model and record; a run of another is not complete, but made again
+_OF_BASELINES = ("class_weights", "refit")  # what they read of a schedule
+_LEFT_OUT = {"left out where None": True}  # so that hashes of runs without such a thing stay
+_VARIOUS = "made by another version of this project: delete its folder and run the command again"
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """The class set of a run: its name, its classes in order, and who has which of them."""
+
+    name: str
+    classes: tuple[str, ...]
+    hash: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What the feature file of one modality says of itself.
+
+    Attributes:
+        encoder: key in ENCODERS, or the name of imported features.
+        weights: sha256 of the encoder's weights; empty for imported features.
+        layers: which layers stand side by side.
+        tokens: the most tokens an utterance may have.
+        pool: what one token is.
+        dim: width of a token.
+        dtype: as stored.
+        version: of the feature file's format.
+        content: hash of the tokens; several corpora's: corpus → hash.
+        pooled_from: tokens in the file, where their mean is taken.
+    """
+
+    encoder: str
+    weights: str = ""
+    layers: str = ""
+    tokens: int = 0
+    pool: Literal["mean", "first"] = "mean"
+    dim: int = 0
+    dtype: str = "float32"
+    version: int = 1
+    content: str | Mapping[str, str] = ""
+    pooled_from: int | None = field(default=None, metadata=_LEFT_OUT)
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """Name and hash of a split, how many folds it has or which one was used, and its leaks."""
+
+    name: str
+    hash: str
+    folds: int | None = field(default=None, metadata=_LEFT_OUT)
+    fold: str | None = field(default=None, metadata=_LEFT_OUT)
+    leaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What was learnt from first, where other corpora are tested.
+
+    Attributes:
+        corpora: their names.
+        split: whose first fold was used.
+        labels: hash of who has which class.
+        features: by modality.
+        marks: sentences that stand beside every number.
+        run: folder name of the run that the model begins with.
+    """
+
+    corpora: tuple[str, ...]
+    split: SplitSpec
+    labels: str = ""
+    features: Mapping[str, FeatureSpec | None] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class FewSpec:
+    """Which few labelled utterances of the target were given, and how many they were.
+
+    Attributes:
+        unit: ``percent`` of every class, or ``shots``: utterances of every class.
+        amount: how many of them.
+        draw: number of the draw.
+        count: utterances, training and validation part together.
+    """
+
+    unit: str
+    amount: float
+    draw: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """The hyper-parameters that decide a run's result.
+
+    Attributes:
+        schedule: of a network; baselines read two of its knobs.
+        network: None for baselines and fine-tuned encoders.
+        tune: of a fine-tuned encoder.
+        adaptation: to a target without labels.
+        parts: what of a source's model was trained further.
+        few: how much of the target's labels was given.
+        balanced: whether every corpus is drawn from equally often.
+    """
+
+    schedule: TrainConfig = field(default_factory=TrainConfig)
+    network: ModelConfig | None = None
+    tune: TuneConfig | None = None
+    adaptation: AdaptConfig | None = None
+    parts: str | None = None
+    few: FewSpec | None = None
+    balanced: bool = False
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result, and what stands beside its numbers.
+
+    Attributes:
+        model: its name.
+        seed: of initialisation, data order and dropout.
+        fold: the fold's name.
+        labels: the class set.
+        corpora: whose utterances these are.
+        features: by modality, None where there are none.
+        split: which one.
+        marks: sentences that stand beside every number, such as contamination.
+        train: the hyper-parameters.
+        protocol: the kind of experiment; ``source`` for a model that others only begin with.
+        source: the corpora that were learnt from first, where the tested ones are others.
+        layout: which generation of models it was made with.
+    """
+
+    model: str
+    seed: int
+    fold: str
+    labels: ClassNames
+    corpora: tuple[str, ...]
+    features: Mapping[str, FeatureSpec | None]
+    split: SplitSpec
+    marks: tuple[str, ...] = ()
+    train: Training = field(default_factory=Training)
+    protocol: str = "in-domain"
+    source: SourceSpec | None = None
+    layout: int = LAYOUT
+
+    @property
+    def hash(self) -> str:
+        """First 8 hexadecimal digits of the sha256 of everything above."""
+        text = json.dumps(as_json(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder."""
+        fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold).strip("-")
+        return "-".join([self.model, *self._variant(), fold, f"seed{self.seed}", self.hash])
+
+    def _variant(self) -> Iterator[str]:
+        """What sets a run apart from others of its model, for people who list a folder."""
+        if self.protocol == "source":
+            yield "source"
+        if self.train.adaptation:
+            yield self.train.adaptation.method
+        if self.train.parts:
+            yield self.train.parts
+        if few := self.train.few:
+            yield f"{few.amount:g}{few.unit}-draw{few.draw}"
+
+
+@dataclass(frozen=True)
+class SavedAs:
+    """A saved predictor's name, the least confidence of a label, and its classes."""
+
+    name: str
+    threshold: float
+    labels: tuple[str, ...] = ()
+    kind: str = "run"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A whole config.json.
+
+    Attributes:
+        config: what decides the run's result.
+        parameters: of the model.
+        versions: of the software that made it.
+        predictor: what it was saved as, where it was.
+    """
+
+    config: RunConfig
+    parameters: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    predictor: SavedAs | None = None
+
+
+def as_json(value: Any) -> Any:
+    """Turns a record, or any part of one, into what its file holds."""
+    if isinstance(value, Record):
+        rest = {"parameters": value.parameters, "versions": dict(value.versions)}
+        return {**as_json(value.config), **rest}
+    if isinstance(value, Training):
+        return _training_as_json(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = {one.name: getattr(value, one.name) for one in fields(value)}
+        kept = [one.name for one in fields(value) if one.metadata != _LEFT_OUT]
+        return {k: as_json(v) for k, v in shown.items() if v is not None or k in kept}
+    if isinstance(value, Mapping):
+        return {key: as_json(one) for key, one in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _training_as_json(train: Training) -> dict[str, Any]:
+    """One level for the schedule, whose knobs came first; what a run has not is left out."""
+    if train.tune is not None:
+        return asdict(train.tune)
+    found = asdict(train.schedule)
+    if train.network is None:
+        found = {key: found[key] for key in _OF_BASELINES}
+    for name in ("network", "adaptation"):
+        if part := getattr(train, name):
+            found[name] = asdict(part)
+    if train.parts is not None:
+        found["parts"] = train.parts
+    if few := train.few:
+        found["few"] = {few.unit: few.amount, "draw": few.draw, "count": few.count}
+    return found | ({"balanced": True} if train.balanced else {})
+
+
+def read_record(path: Path) -> Record:
+    """Reads a run's config.json.
+
+    Raises:
+        SerError: it is missing, damaged, of another version, or of something else.
+    """
+    try:
+        found = parse_json(path.read_text(encoding="utf-8"))
+        return record_of(found)
+    except (OSError, ValueError) as error:
+        raise SerError(f"{path}: is not the config.json of a run ({error}); {_VARIOUS}") from error
+
+
+def record_of(found: object) -> Record:
+    """The record that a file's JSON holds.
+
+    Raises:
+        ValueError: it is not that of a run; the message says what it lacks or has too much.
+    """
+    if not isinstance(found, Mapping):
+        raise ValueError("it is no JSON object")
+    rest = dict(found)
+    beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
+    try:
+        return _CONVERTER.structure({"config": rest, **beside}, Record)
+    except BaseValidationError as error:
+        said = transform_error(error, format_exception=_said)
+        raise ValueError("; ".join(said).replace("$.config.", "").replace("$.", "")) from error
+
+
+def features_of(found: object) -> dict[str, FeatureSpec | None]:
+    """The description of features by modality that an exported file holds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _CONVERTER.structure(found, dict[str, FeatureSpec | None])
+    except BaseValidationError as error:
+        raise ValueError("; ".join(transform_error(error))) from error
+
+
+def _said(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "lacks"
+    return str(error) if isinstance(error, SerError | TypeError) else format_exception(error, kind)
+
+
+def _structure_training(found: Mapping[str, Any], _: object) -> Training:
+    rest = dict(found)
+    if "probe_epochs" in rest:
+        return Training(tune=_CONVERTER.structure(rest, TuneConfig))
+    few = rest.pop("few", None)
+    if few is not None:
+        unit = next((unit for unit in ("percent", "shots") if unit in few), "percent")
+        few = {**few, "unit": unit, "amount": few.get(unit)}
+        few.pop(unit)
+    own = {one.name: one for one in fields(Training)[1:]}
+    parts = {name: rest.pop(name) for name in own if name in rest} | {"few": few}
+    kinds = {"network": ModelConfig, "adaptation": AdaptConfig, "few": FewSpec, "parts": str}
+    built: dict[str, Any] = {
+        name: _CONVERTER.structure(one, kinds.get(name, bool))
+        for name, one in parts.items()
+        if one is not None
+    }
+    return Training(_CONVERTER.structure(rest, TrainConfig), **built)
+
+
+def _strictly(*kinds: type) -> Any:
+    """A hook that takes a value of these types as it is, where cattrs would convert others."""
+
+    def take(value: object, _: object) -> Any:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(f"{value!r} is no {' or '.join(one.__name__ for one in kinds)}")
+        return value
+
+    return take
+
+
+def _converter() -> Converter:
+    made = Converter(forbid_extra_keys=True)
+    for kind, taken in {str: (str,), int: (int,), float: (int, float), bool: (bool,)}.items():
+        made.register_structure_hook(kind, _strictly(*taken))
+    made.register_structure_hook(str | Mapping[str, str], _strictly(str, dict))
+    made.register_structure_hook(Training, _structure_training)
+    return made
+
+
+_CONVERTER = _converter()

@@ -1,0 +1,233 @@
+"""Summary → the tables as text, LaTeX and Markdown: Jinja templates over the same cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from multimodal_ser.metrics import METRICS, OF_PROBABILITIES
+from multimodal_ser.report import words
+from multimodal_ser.report.published import MARK, PublishedTable, beside, tables_for
+from multimodal_ser.report.summary import Group, Row, Summary
+
+HEAD = ("model", "parameters", "seeds", *METRICS, *OF_PROBABILITIES)
+GROUP_HEAD = ("group", "model", "utterances", "speakers", "UA", "WA", "against all others")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "→": r"$\rightarrow$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "…": r"\ldots{}",
+    "–": "--",
+    "—": "---",
+    words.MINUS: "$-$",
+    "[": "{[}",  # after a line break or \item, a bare one would open an option
+    "]": "{]}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "`": r"\textasciigrave{}",
+    **{sign: "\\" + sign for sign in "&%$#_{}"},
+}
+
+
+def text_table(summary: Summary) -> str:
+    """Lays the tables out for a terminal, with everything beneath them that qualifies them."""
+    return _rendered("table.txt", summary)
+
+
+def latex_table(summary: Summary) -> str:
+    r"""Writes booktabs tables with their notes.
+
+    The preamble needs ``\usepackage{booktabs,threeparttable}``.
+    """
+    return _rendered("table.tex", summary)
+
+
+def markdown_table(summary: Summary) -> str:
+    """Writes the tables of docs/results.md, with all that qualifies them beneath."""
+    return _rendered("table.md", summary)
+
+
+def _rendered(name: str, summary: Summary) -> str:
+    """One part's tables; those of an ablation's validation rows follow after an empty line."""
+    shown = (summary,) if summary.validation is None else (summary, summary.validation)
+    template = environment(latex=name.endswith(".tex")).get_template(name)
+    return "\n".join(template.render(summary=one, **shared(one)) for one in shown)
+
+
+@cache
+def environment(latex: bool = False) -> Environment:
+    """The templates; those of LaTeX, which is full of braces, write ``<<`` and ``<%`` instead."""
+    braces: dict[str, Any] = {
+        "variable_start_string": "<<",
+        "variable_end_string": ">>",
+        "block_start_string": "<%",
+        "block_end_string": "%>",
+        "comment_start_string": "<#",
+        "comment_end_string": "#>",
+    }
+    made = Environment(
+        loader=PackageLoader("multimodal_ser.report", "templates"),
+        autoescape=select_autoescape(("html",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **(braces if latex else {}),
+    )
+    made.filters |= {
+        "grid": grid,
+        "pipes": pipes,
+        "md": markdown_escaped,
+        "tex": latex_escaped,
+        "latex_cells": latex_cells,
+        "capital": lambda name: name[:1].upper() + name[1:],
+    }
+    return made
+
+
+def shared(summary: Summary) -> dict[str, Any]:
+    """What every template is given beside the summary."""
+    return {
+        "words": words,
+        "head": HEAD,
+        "score_names": tuple(METRICS),
+        "main": [ScoreCells.of(row, summary) for row in summary.rows],
+        "groups": [group_cells(group) for group in words.shown_groups(summary)],
+        "group_head": GROUP_HEAD,
+        "published": [(table, published_grid(table, summary)) for table in tables_for(summary)],
+    }
+
+
+@dataclass(frozen=True)
+class ScoreCells:
+    """The cells of a system in the main table.
+
+    Attributes:
+        name: of the system.
+        notes: letters of its notes.
+        lead: parameters and seeds.
+        means: of every score, with the spread over seeds.
+        intervals: of the scores that have one.
+        best: whether no other system has a higher mean of the first score.
+    """
+
+    name: str
+    notes: tuple[str, ...]
+    lead: tuple[str, str]
+    means: tuple[str, ...]
+    intervals: tuple[str, ...]
+    best: bool
+
+    @classmethod
+    def of(cls, row: Row, summary: Summary) -> ScoreCells:
+        """Words a row's numbers."""
+        parameters = "–" if row.parameters is None else f"{row.parameters:,}"
+        return cls(
+            row.name,
+            row.notes,
+            (parameters, words.repeats(row)),
+            tuple(words.spread(row.scores[name]) for name in (*METRICS, *OF_PROBABILITIES)),
+            tuple(words.interval(row.scores[name]) for name in METRICS),
+            row is summary.best,
+        )
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """Two lines of a table: the means, and the intervals beneath."""
+        marked = f"{self.name} ({', '.join(self.notes)})" if self.notes else self.name
+        empty = [""] * (len(self.means) - len(self.intervals))
+        return [[marked, *self.lead, *self.means], ["", "", "", *self.intervals, *empty]]
+
+    @property
+    def line(self) -> list[str]:
+        """One line of a table: every interval beside its mean, the best system's first mean bold."""
+        first, *rest = self.lines[0][3:]
+        means = [f"**{first}**" if self.best else first, *rest]
+        ends = [*self.intervals, *[""] * (len(means) - len(self.intervals))]
+        joined = [f"{mean} {end}".strip() for mean, end in zip(means, ends, strict=True)]
+        return [*self.lines[0][:3], *joined]
+
+    @property
+    def latex_lines(self) -> list[list[str]]:
+        """The two lines as LaTeX, the best system's first mean bold."""
+        (_, *means), intervals = map(latex_cells, self.lines)
+        if self.best:
+            place = len(self.lead)
+            means[place] = rf"\textbf{{{means[place]}}}"
+        marks = rf"\tnote{{{','.join(self.notes)}}}" if self.notes else ""
+        return [[latex_escaped(self.name) + marks, *means], intervals]
+
+
+def group_cells(group: Group) -> list[str]:
+    """A group's cells, in the order of GROUP_HEAD."""
+    scores = [group.scores[name] for name in ("UA", "WA")]
+    return [
+        f"{group.by}: {group.name}",
+        group.system,
+        f"{group.utterances:,}",
+        f"{group.clusters:,}",
+        *(f"{words.spread(one)} {words.interval(one)}".strip() for one in scores),
+        words.group_line(group),
+    ]
+
+
+def published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
+    """Head and rows of one of the original's tables, ours beside where it is the same task."""
+    names = ("UA", "WA", "WF1")
+    lines = [[MARK, *names, f"ours: {summary.name}", "our UA"]]
+    for row in table.rows:
+        own = beside(row, table, summary)
+        score = own.scores["UA"] if own else None
+        ours = f"{words.spread(score)} {words.interval(score)}" if score else "–"
+        values = [row.scores.get(name) for name in names]
+        shown = ["–" if value is None else f"{100 * value:.2f}" for value in values]
+        lines.append([row.name, *shown, own.name if own else "–", ours.strip()])
+    return lines
+
+
+def grid(cells: Sequence[Sequence[str]]) -> str:
+    """Aligns cells for a terminal, a rule beneath the head and at the end."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    lines = []
+    for first, *rest in cells:
+        right = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *right]).rstrip())
+    return "\n".join([lines[0], rule, *lines[1:], rule])
+
+
+def pipes(cells: Sequence[Sequence[str]]) -> str:
+    """Writes cells as a table of Markdown's."""
+    lines = ["| " + " | ".join(map(markdown_escaped, row)) + " |" for row in cells]
+    return "\n".join([lines[0], "|---|" + "---:|" * (len(cells[0]) - 1), *lines[1:]])
+
+
+def latex_cells(row: Sequence[str]) -> list[str]:
+    """Escapes a row's cells for LaTeX."""
+    return [latex_escaped(cell) for cell in row]
+
+
+def latex_escaped(text: str) -> str:
+    r"""Escapes text for LaTeX.
+
+    >>> print(latex_escaped("cross_attention 91 % ± 2"))
+    cross\_attention 91 \% $\pm$ 2
+    """
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def markdown_escaped(text: str) -> str:
+    r"""Escapes what Markdown would take for its own, but for the asterisks of bold numbers.
+
+    >>> print(markdown_escaped("cross_attention <a|b>"))
+    cross\_attention \<a\|b\>
+    """
+    return "".join("\\" + sign if sign in "_<>|`" else sign for sign in text)

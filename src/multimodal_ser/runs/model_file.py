@@ -1,0 +1,82 @@
+"""A fitted model ↔ model.safetensors, whose header holds all that loading needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from multimodal_ser.baselines import BASELINES, Linear, Svm
+from multimodal_ser.config import ModelConfig
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.files import parse_json
+from multimodal_ser.models import MODELS, Dims, Ensemble
+from multimodal_ser.record import RunConfig, as_json
+from multimodal_ser.stacking import STACKED, Stacked, build_stacked
+from multimodal_ser.tune import Tuned, save_tuned
+
+
+def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:
+    """Writes a model's tensors with all that loading needs in the file's header.
+
+    A fine-tuned encoder is a file of `tune.save_tuned`, which predictors read as they do the
+    starter model.
+    """
+    if isinstance(model, Tuned):
+        save_tuned(model, path, half=False)
+        return
+    header = {
+        "model": config.model,
+        "classes": list(config.labels.classes),
+        "dims": dims._asdict(),
+        "network": asdict(network) if (network := config.train.network) else None,
+        "features": as_json(config.features),
+    }
+    # one entry: the library writes several in no fixed order, and equal runs should be equal bytes
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+    path.write_bytes(save(tensors, {"run": json.dumps(header)}))
+
+
+def load_model(path: Path) -> nn.Module:
+    """Reads a run's model over features, ready to answer; `tune.load_tuned` reads encoders.
+
+    Raises:
+        SerError: not a model file of this project.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = parse_json((file.metadata() or {})["run"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        dims, name = Dims(**header["dims"]), header["model"]
+        network = header["network"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
+    model = build(name, dims, ModelConfig(**network) if network else ModelConfig(), state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise SerError(f"{path}: made by another version of this project; train again") from error
+    return model.eval()
+
+
+def build(
+    name: str, dims: Dims, config: ModelConfig, state: Mapping[str, Tensor] | None = None
+) -> Ensemble | Linear | Svm | Stacked:
+    """A model by name, freshly initialised; a fitted svm's or stack's size stands in its state."""
+    if name == "svm":
+        pairs, vectors = state["dual"].shape if state else (0, 0)
+        return Svm(dims, vectors=vectors, pairs=pairs)
+    if name == STACKED:
+        return build_stacked(dims, config, state or {})
+    if name in BASELINES:
+        return BASELINES[name](dims)
+    if name not in MODELS:
+        raise SerError(
+            f"{one_of('model', name, (*MODELS, STACKED, *BASELINES))}; docs/models.md: add one"
+        )
+    return Ensemble(MODELS[name], dims, config)
