@@ -293,3 +293,7 @@ def ece(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> float:
         return float("nan")
     gaps = np.nan_to_num(np.abs(curve.accuracy - curve.confidence))
     return float((gaps * curve.count).sum() / curve.count.sum())
+
+
+OF_PROBABILITIES: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {"ECE": ece}
+"""Name → score of probabilities [N, C] and class ids [N]; no function of counts, so no interval."""

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from multimodal_ser.files import written_aside
 from multimodal_ser.report.compute import summarise
-from multimodal_ser.report.latex import latex_table
+from multimodal_ser.report.layout import latex_table, text_table
 from multimodal_ser.report.summary import Group, Note, Row, Score, Summary, Versus
 from multimodal_ser.report.tables import (
     comparisons_csv,
     csv_table,
     groups_csv,
     published_csv,
-    text_table,
 )
 
 if TYPE_CHECKING:

@@ -122,8 +122,8 @@ def _row(
     notes: Sequence[tuple[Note, frozenset[str]]],
 ) -> Row:
     scores = {name: score_of(sums, metric) for name, metric in metrics.METRICS.items()}
-    errors = [metrics.ece(of_seed, sample.truth) for of_seed in system.probabilities]
-    scores["ECE"] = score(errors)
+    for name, of in metrics.OF_PROBABILITIES.items():
+        scores[name] = score([of(of_seed, sample.truth) for of_seed in system.probabilities])
     parameters = [run.record.parameters for run in system.runs]
     known = [number for number in parameters if number is not None]
     repeats, _, classes = system.probabilities.shape

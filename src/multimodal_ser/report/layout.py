@@ -148,7 +148,7 @@ class ScoreCells:
 
     @property
     def line(self) -> list[str]:
-        """One line of a table: every interval beside its mean, the best system's first mean bold."""
+        """One line of a table: intervals beside their means, the best system's first mean bold."""
         first, *rest = self.lines[0][3:]
         means = [f"**{first}**" if self.best else first, *rest]
         ends = [*self.intervals, *[""] * (len(means) - len(self.intervals))]

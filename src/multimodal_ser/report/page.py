@@ -4,40 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from multimodal_ser.report import figures, words
-from multimodal_ser.report.cells import GROUP_HEAD, SCORES, group_cells, published_grid
 from multimodal_ser.report.curves import shares
+from multimodal_ser.report.layout import environment, shared
 from multimodal_ser.report.projection import Cloud, told
-from multimodal_ser.report.published import SOURCE, tables_for
+from multimodal_ser.report.published import SOURCE
 from multimodal_ser.report.summary import Row, Score, Summary
 
 
 def html(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
     """Writes the page: headline, tables with their notes, pictures, settings."""
-    environment = Environment(
-        loader=PackageLoader("multimodal_ser.report", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     against = summary.baseline if summary.baseline is not summary.best else None
-    return environment.get_template("report.html").render(
-        summary=summary,
-        words=words,
-        score_names=SCORES,
-        facts=_facts(summary),
-        against=against,
-        drawings=_drawings(summary, clouds),
-        groups=[group_cells(group) for group in words.shown_groups(summary)],
-        group_head=GROUP_HEAD,
-        published=[(table, published_grid(table, summary)) for table in tables_for(summary)],
-        source=SOURCE,
-        seen=told(clouds) if clouds else "",
-        differing=_differing(summary),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            **shared(summary),
+            summary=summary,
+            facts=_facts(summary),
+            against=against,
+            drawings=_drawings(summary, clouds),
+            source=SOURCE,
+            seen=told(clouds) if clouds else "",
+            differing=_differing(summary),
+        )
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.report.compute import summarise
-from multimodal_ser.report.markdown import markdown_table
+from multimodal_ser.report.layout import markdown_table
 from multimodal_ser.report.record import as_record, from_record
 from multimodal_ser.report.summary import Summary
 

@@ -1,4 +1,4 @@
-"""Summary → table.txt and the CSV files."""
+"""Summary → the CSV files."""
 
 from __future__ import annotations
 
@@ -7,63 +7,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
+from multimodal_ser.metrics import METRICS, OF_PROBABILITIES
 from multimodal_ser.report import words
-from multimodal_ser.report.cells import (
-    GROUP_HEAD,
-    HEAD,
-    SCORES,
-    group_cells,
-    lead,
-    published_grid,
-)
 from multimodal_ser.report.published import PublishedTable, beside, tables_for
 from multimodal_ser.report.summary import Group, Row, Score, Summary, Versus
-
-
-def text_table(summary: Summary) -> str:
-    """Lays the tables out for a terminal, with everything beneath them that qualifies them."""
-    lines = [words.subject(summary), "", *_grid(_cells(summary)), *words.how_to_read(summary)]
-    lines += [f"  {note.letter}  {words.noted(note)}" for note in summary.notes]
-    lines += [f"  missing: {line}" for line in summary.missing]
-    lines += [f"  caution: {line}" for line in summary.cautions]
-    if summary.versus:
-        lines += ["", *words.verdicts(summary)]
-    if groups := words.shown_groups(summary):
-        lines += [
-            "",
-            *_grid([list(GROUP_HEAD), *map(group_cells, groups)]),
-            words.groups_read(summary),
-        ]
-    for table in tables_for(summary):
-        lines += ["", words.published_read(table), *_grid(published_grid(table, summary))]
-        lines += [f"  doubt: {line}" for line in table.doubts]
-    text = "\n".join(lines) + "\n"
-    return text if summary.validation is None else f"{text}\n{text_table(summary.validation)}"
-
-
-def _cells(summary: Summary) -> list[list[str]]:
-    cells = [list(HEAD)]
-    for row in summary.rows:
-        scores = [row.scores[name] for name in SCORES]
-        first, *rest = lead(row)
-        marks = f" ({', '.join(row.notes)})" if row.notes else ""
-        ece = words.spread(row.scores["ECE"])
-        cells.append([first + marks, *rest, *map(words.spread, scores), ece])
-        cells.append(["", "", "", *map(words.interval, scores), ""])
-    return cells
-
-
-def _grid(cells: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    lines = [_line(line, widths) for line in cells]
-    return [lines[0], rule, *lines[1:], rule]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first = cells[0].ljust(widths[0])
-    rest = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
-    return "  ".join([first, *rest]).rstrip()
 
 
 def csv_table(summary: Summary) -> str:
@@ -112,7 +59,7 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
         "effective_clusters": f"{summary.effective:.2f}",
         "clustered_by": summary.by,
     }
-    for name in (*SCORES, "ECE"):
+    for name in (*METRICS, *OF_PROBABILITIES):
         cells |= _csv_score(name, row.scores[name])
     for name, recall in zip(summary.classes, row.recalls, strict=True):
         cells |= _csv_score(f"recall_{name}", recall)
@@ -150,7 +97,7 @@ def _csv_group(group: Group) -> dict[str, str]:
         "utterances": str(group.utterances),
         "clusters": str(group.clusters),
     }
-    for name in SCORES:
+    for name in METRICS:
         cells |= _csv_score(name, group.scores[name])
     gap = group.difference
     cells["UA_difference"] = _share(gap.mean if gap else None)
@@ -173,7 +120,7 @@ def _csv_published(table: PublishedTable, summary: Summary) -> list[dict[str, st
 
 def _csv_score(name: str, score: Score) -> dict[str, str]:
     cells = {name: _share(score.mean), f"{name}_sd": _share(score.sd)}
-    if name != "ECE":
+    if name not in OF_PROBABILITIES:
         cells |= {f"{name}_low": _end(score, score.low), f"{name}_high": _end(score, score.high)}
     return cells
 
