@@ -35,7 +35,10 @@ def write_run(
         "train": {"learning_rate": 0.001, "network": {}},
         "parameters": 12345,
     }
-    (folder / "config.json").write_text(json.dumps(settings | config), encoding="utf-8")
+    settings |= config
+    if model in ("linear", "svm"):  # baselines have no network
+        settings["train"] = {k: v for k, v in settings["train"].items() if k != "network"}
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "part", "speaker", "label", *(f"p_{name}" for name in classes)])

@@ -10,7 +10,7 @@ import pytest
 from made_runs import CLASSES, write_experiment, write_fewshot, write_run
 from multimodal_ser import statistics
 from multimodal_ser.report import report, summarise, text_table
-from multimodal_ser.report.cautions import effective_clusters
+from multimodal_ser.report.scores import effective_clusters
 
 FAR = {"audio": (6.0, 3), "linear": (0.2, 1)}  # so far apart that any test that could would say so
 

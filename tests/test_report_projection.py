@@ -8,12 +8,12 @@ from made_runs import write_experiment
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments.projection import clouds, clouds_of, plane, told_apart
 from multimodal_ser.experiments.running import make
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
-from multimodal_ser.report import report, summarise
+from multimodal_ser.report import report, summarise, write_report
 from multimodal_ser.report.align import align
-from multimodal_ser.report.projection import clouds, plane, told_apart
 from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.splits import make_split
 
@@ -56,11 +56,11 @@ def test_both_corpora_are_embedded_by_both_networks(made):
 
 def test_the_picture_stands_in_page_and_file(made, tmp_path):
     runs, features = made
-    page = report(runs, tmp_path, features=features)
+    summary = summarise(runs)
+    page = write_report(summary, tmp_path, clouds_of(runs, summary, features))
     assert "Embeddings before and after adaptation" in page.read_text(encoding="utf-8")
     assert (tmp_path / "projection.png").stat().st_size > 5000
-    best = summarise(runs).best
-    assert best.scores["UA"].mean >= 0
+    assert summary.best.scores["UA"].mean >= 0
 
 
 def test_without_features_there_is_no_such_picture(made, tmp_path):
@@ -72,7 +72,7 @@ def test_without_features_there_is_no_such_picture(made, tmp_path):
 def test_an_experiment_without_adaptation_is_refused(made, tmp_path):
     runs = write_experiment(tmp_path, {"audio": (2.0, 1)}, folds=2)
     with pytest.raises(SerError, match="with the method none among its methods"):
-        report(runs, features=made[1])
+        clouds_of(runs, summarise(runs), made[1])
 
 
 def test_corpora_that_lie_apart_are_told_apart():

@@ -9,8 +9,14 @@ from made_runs import write_adaptation, write_experiment, write_fewshot
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
 from multimodal_ser.report import summarise, text_table
-from multimodal_ser.report.record import as_record, from_record
-from multimodal_ser.report.results import read_list, read_records, render, write_results
+from multimodal_ser.report.results import (
+    as_record,
+    from_record,
+    read_list,
+    read_records,
+    render,
+    write_results,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -135,6 +135,11 @@ class Training:
     few: FewSpec | None = None
     balanced: bool = False
 
+    @property
+    def of_baseline(self) -> bool:
+        """Whether they are of a baseline, which has no network and draws nothing at random."""
+        return self.network is None and self.tune is None
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -240,7 +245,7 @@ def _training_as_json(train: Training) -> dict[str, Any]:
     if train.tune is not None:
         return asdict(train.tune)
     found = asdict(train.schedule)
-    if train.network is None:
+    if train.of_baseline:
         found = {key: found[key] for key in _OF_BASELINES}
     for name in ("network", "adaptation"):
         if part := getattr(train, name):

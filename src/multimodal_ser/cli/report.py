@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multimodal_ser.cli.app import File, app, say
+
+if TYPE_CHECKING:
+    from multimodal_ser.report.summary import Cloud
 
 
 @app.command
@@ -24,11 +29,16 @@ def report(
         features: features of the source and of the target, for a picture of the embeddings
             before and after adaptation.
     """
-    from multimodal_ser.report import report as write_report
-    from multimodal_ser.report import summarise, text_table
+    from multimodal_ser.report import summarise, text_table, write_report
 
-    page = write_report(experiment, out, manifests=manifest, features=features)
-    say(text_table(summarise(experiment, manifests=manifest)))
+    summary = summarise(experiment, manifests=manifest)
+    clouds: Sequence[Cloud] = ()
+    if features is not None:
+        from multimodal_ser.experiments.projection import clouds_of
+
+        clouds = clouds_of(experiment, summary, features)
+    page = write_report(summary, out or experiment / "report", clouds)
+    say(text_table(summary))
     say(f"page: {page}")
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.report import naming
-from multimodal_ser.report.naming import BASELINES
 from multimodal_ser.runs.folder import Repeat, Run
 
 Cells = dict[tuple[str, Repeat], Run]
@@ -63,6 +62,11 @@ class System:
     runs: tuple[Run, ...]
     probabilities: NDArray[np.float64]
     settings: Mapping[str, str]
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it is one."""
+        return self.runs[0].config.train.of_baseline
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +203,7 @@ def _missing_repeats(
         lines.append(f"{name}, {which}, lacks {_listed('fold', lacking)}: {which} left out")
     if not complete:
         lines.append(f"{name} has no complete seed and is left out of the table")
-    elif len(complete) < len(planned) and next(iter(cells.values())).model not in BASELINES:
+    elif len(complete) < len(planned) and not next(iter(cells.values())).config.train.of_baseline:
         has = ", ".join(str(seed) for seed, _ in complete)
         if any(draw for _, draw in planned):
             lines.append(f"{name} counts {len(complete)} of {len(planned)} seeds and draws")

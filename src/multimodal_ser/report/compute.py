@@ -10,9 +10,17 @@ import numpy as np
 from multimodal_ser import metrics
 from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Sample, System, align
-from multimodal_ser.report.cautions import cautions, effective_clusters, method
 from multimodal_ser.report.groups import group_scores
-from multimodal_ser.report.scores import Floats, counts, recalls_of, score, score_of
+from multimodal_ser.report.scores import (
+    Floats,
+    cautions,
+    counts,
+    effective_clusters,
+    method,
+    recalls_of,
+    score,
+    score_of,
+)
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import compare_rows
 from multimodal_ser.runs.folder import (

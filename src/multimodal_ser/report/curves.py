@@ -1,4 +1,4 @@
-"""Summary → figures of transfer: the few-shot learning curve, the bars of the adaptations."""
+"""Summary → figures of transfer: the few-shot learning curve, adaptations, embeddings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from multimodal_ser.palette import colour
 from multimodal_ser.report import words
 from multimodal_ser.report.drawing import ACCENT, INK, LINE, MUTED, canvas, legend, write
-from multimodal_ser.report.naming import BASELINES, Share
+from multimodal_ser.report.naming import Share
 from multimodal_ser.report.published import MARK, fits, tables_for
-from multimodal_ser.report.summary import Row, Score, Summary
+from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
 _LINES = (  # colour and line style of the curves, in order; baselines are grey
     (ACCENT, "-"),
@@ -33,14 +34,15 @@ def learning_curve(summary: Summary) -> Figure:
     figure, (ax,) = canvas(8.6, 4.2)
     places = {share: place for place, share in enumerate(shares(summary))}
     kinds = list(dict.fromkeys(row.kind for row in summary.rows if row.share is not None))
-    kinds.sort(key=lambda kind: (kind.split(", ")[0] in BASELINES, kind))
+    grey = {row.kind for row in summary.rows if row.baseline}
+    kinds.sort(key=lambda kind: (kind in grey, kind))
     for number, kind in enumerate(kinds):
         rows = [row for row in summary.rows if row.kind == kind and row.share is not None]
         rows.sort(key=lambda row: places[row.share] if row.share else 0)
-        colour, style = (MUTED, "--") if kind in BASELINES else _LINES[number % len(_LINES)]
+        shade, style = (MUTED, "--") if kind in grey else _LINES[number % len(_LINES)]
         shift = 0.05 * (number - (len(kinds) - 1) / 2)
         x = [places[row.share] + shift for row in rows if row.share]
-        _curve(ax, x, [row.scores["UA"] for row in rows], kind, colour, style)
+        _curve(ax, x, [row.scores["UA"] for row in rows], kind, shade, style)
     _published(ax, summary, places)
     ax.set_xticks(range(len(places)), [str(share) for share in places])
     ax.set_xlim(-0.35, len(places) - 0.65)
@@ -83,7 +85,7 @@ def adaptation(summary: Summary) -> Figure:
     figure, (ax,) = canvas(8.6, 1.0 + 0.4 * len(rows))
     for place, row in enumerate(rows):
         score = row.scores["UA"]
-        bar = row.model in BASELINES or _is_bar(row)
+        bar = row.baseline or _is_bar(row)
         ax.barh(place, 100 * score.mean, 0.62, color=MUTED if bar else ACCENT, alpha=0.55)
         if score.low is not None and score.high is not None:
             ends = [100 * score.low, 100 * score.high]
@@ -104,4 +106,47 @@ def adaptation(summary: Summary) -> Figure:
 
 def _is_bar(row: Row) -> bool:
     """Whether a row is what adaptations have to beat."""
-    return row.kind.split(", ")[0] in ("none", "standardize") and row.model not in BASELINES
+    return row.kind.split(", ")[0] in ("none", "standardize") and not row.baseline
+
+
+def projection(pair: Sequence[Cloud]) -> Figure:
+    """Draws embeddings before and after: above by corpus, beneath by class."""
+    figure, axes = canvas(9.6, 9.6, columns=2, rows=2)
+    for column, cloud in enumerate(pair):
+        _by_corpus(axes[column], cloud)
+        _by_class(axes[2 + column], cloud)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
+    legend(axes[0])
+    legend(axes[2])
+    return figure
+
+
+def _by_corpus(ax: Axes, cloud: Cloud) -> None:
+    for name, rows, shade in (
+        ("source", ~cloud.target, MUTED),
+        ("target", cloud.target, ACCENT),
+    ):
+        x, y = cloud.points[rows].T
+        ax.scatter(x, y, s=9, color=shade, alpha=0.6, linewidths=0, label=name)
+    ax.set_xlabel(f"{cloud.name}: corpora told apart {100 * cloud.told_apart:.0f} %")
+
+
+def _by_class(ax: Axes, cloud: Cloud) -> None:
+    for name in sorted(set(cloud.labels)):
+        for rows, marker in ((~cloud.target, "o"), (cloud.target, "+")):
+            x, y = cloud.points[rows & (cloud.labels == name)].T
+            named = str(name) if marker == "o" else None
+            ax.scatter(x, y, s=11, c=colour(str(name)), marker=marker, linewidths=0.7, label=named)
+    ax.set_xlabel(f"{cloud.name}, by class: dots source, crosses target")
+
+
+def told(pair: Sequence[Cloud]) -> str:
+    """Says in words what the picture shows, for readers who cannot see it."""
+    parts = [
+        f"{cloud.name}: a linear classifier tells the corpora apart in "
+        f"{100 * cloud.told_apart:.0f} % (50 is chance)"
+        for cloud in pair
+    ]
+    return f"Embeddings of source and target on a plane. {'; '.join(parts)}."

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from multimodal_ser.report import words
-from multimodal_ser.report.curves import adaptation, learning_curve, shares
+from multimodal_ser.report.curves import adaptation, learning_curve, projection, shares
 from multimodal_ser.report.drawing import (
     ACCENT,
     FILL,
@@ -24,9 +24,7 @@ from multimodal_ser.report.drawing import (
     svg,
     write,
 )
-from multimodal_ser.report.naming import BASELINES
-from multimodal_ser.report.projection import Cloud, projection
-from multimodal_ser.report.summary import Row, Score, Summary
+from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
 __all__ = [
     "adaptation",
@@ -73,7 +71,7 @@ def comparison(summary: Summary) -> Figure:
     figure, (ax,) = canvas(10.4, 0.75 + 0.42 * len(summary.rows))
     for place, row in enumerate(summary.rows):
         score = row.scores["UA"]
-        colour = MUTED if row.model in BASELINES else ACCENT
+        colour = MUTED if row.baseline else ACCENT
         _whisker(ax, score, place, colour)
         ax.plot(
             [100 * value for value in score.values],

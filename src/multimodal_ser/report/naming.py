@@ -10,7 +10,7 @@ from typing import Any
 from multimodal_ser.record import as_json
 from multimodal_ser.runs.folder import Run
 
-BASELINES = ("linear", "svm")
+PROBE = "linear"  # the linear probe, which stands in every table
 NO_ADAPTATION = "none"
 TUNED = {
     "all": "fine-tuned (all)",
@@ -91,7 +91,7 @@ class Variety:
     @classmethod
     def of(cls, runs: Sequence[Run]) -> Variety:
         """Looks at all runs of a table."""
-        networks = [run for run in runs if run.model not in BASELINES]
+        networks = [run for run in runs if not run.config.train.of_baseline]
         return cls(
             networks=len({run.model for run in networks}) > 1,
             pooling=len({_pooled(run) for run in networks}) > 1,
@@ -101,7 +101,7 @@ class Variety:
 def kind(run: Run, variety: Variety) -> str:
     """What a run's system is, without its share of the target's labels."""
     adapted = None if method(run) == NO_ADAPTATION else method(run)
-    if run.model in BASELINES:
+    if run.config.train.of_baseline:
         return _with(run.model, adapted)
     pooling = ("pooled" if _pooled(run) else "tokens") if variety.pooling else None
     model = run.model if variety.networks else None

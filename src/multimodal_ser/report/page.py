@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from multimodal_ser.report import figures, words
-from multimodal_ser.report.curves import shares
+from multimodal_ser.report.curves import shares, told
 from multimodal_ser.report.layout import environment, shared
-from multimodal_ser.report.projection import Cloud, told
-from multimodal_ser.report.published import SOURCE
-from multimodal_ser.report.summary import Row, Score, Summary
+from multimodal_ser.report.published import original
+from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
 
 def html(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
@@ -26,7 +25,7 @@ def html(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
             facts=_facts(summary),
             against=against,
             drawings=_drawings(summary, clouds),
-            source=SOURCE,
+            source=original().source,
             seen=told(clouds) if clouds else "",
             differing=_differing(summary),
         )

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
+
+import numpy as np
+from cattrs import BaseValidationError, Converter, transform_error
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.layout import markdown_table
-from multimodal_ser.report.record import as_record, from_record
 from multimodal_ser.report.summary import Summary
 
 log = logging.getLogger(__name__)
+DIGITS = 9  # enough that no rounded cell of a table changes
 
 
 @dataclass(frozen=True)
@@ -158,3 +162,57 @@ def render(page: Page, records: Mapping[str, Mapping[str, Any]]) -> str:
 def _commands(table: Listed, summary: Summary) -> str:
     commands = table.commands or ((summary.command,) if summary.command else ())
     return "\n".join(["```", *commands, "```"]) if commands else ""
+
+
+def as_record(value: Any) -> Any:
+    """Turns a summary, or any part of one, into JSON's kinds; numbers keep nine digits.
+
+    >>> as_record({"UA": (0.5, float("nan"))})
+    {'UA': [0.5, None]}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: as_record(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, np.ndarray):
+        return as_record(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): as_record(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [as_record(one) for one in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, DIGITS)
+    return value
+
+
+def from_record(record: Mapping[str, Any]) -> Summary:
+    """Turns a record back into the summary that it was made from.
+
+    Raises:
+        SerError: something is missing: the record is of another version.
+    """
+    try:
+        return _CONVERTER.structure(record, Summary)
+    except BaseValidationError as error:
+        said = "; ".join(transform_error(error))
+        raise SerError(
+            f"the record of {record.get('name')!r} does not fit this version ({said}); make it "
+            "again from its runs"
+        ) from error
+
+
+def _number(value: float | None, _: object) -> float:
+    return math.nan if value is None else value
+
+
+def _converter() -> Converter:
+    """JSON has no NaN: null is one, but where a number may be None."""
+    made = Converter(forbid_extra_keys=True)
+    made.register_structure_hook(float, _number)
+    made.register_structure_hook(float | None, lambda value, _: value)
+    made.register_structure_hook_func(
+        lambda kind: str(get_origin(kind)) == str(np.ndarray),
+        lambda value, kind: np.array(value, dtype=get_args(get_args(kind)[1])[0]),
+    )
+    return made
+
+
+_CONVERTER = _converter()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.metrics import Reliability
-from multimodal_ser.report.naming import BASELINES, Share
+from multimodal_ser.report.naming import Share
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,12 @@ class Row:
     reliability: Reliability
     notes: tuple[str, ...]
     settings: Mapping[str, str]
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it is a baseline: it has neither a network nor a fine-tuned encoder."""
+        kinds = ("train.network.", "train.probe_epochs")
+        return not any(name.startswith(kinds) for name in self.settings)
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,26 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
+class Cloud:
+    """One run's embeddings of both corpora, on a plane.
+
+    Attributes:
+        name: of the system.
+        points: source rows, then target rows, [N, 2].
+        target: which rows are the target's, [N].
+        labels: class names, [N].
+        told_apart: balanced accuracy of a linear classifier that tells the corpora apart in the
+            whole embedding, cross-validated; 0.5 is chance.
+    """
+
+    name: str
+    points: NDArray[np.float64]
+    target: NDArray[np.bool_]
+    labels: NDArray[np.str_]
+    told_apart: float
+
+
+@dataclass(frozen=True, eq=False)
 class Summary:
     """Everything a report says.
 
@@ -207,8 +233,8 @@ class Summary:
 
     @property
     def baseline(self) -> Row | None:
-        """The best of `linear` and `svm`; None where neither has been run."""
-        return max((row for row in self.rows if row.model in BASELINES), key=_ua, default=None)
+        """The best baseline; None where none has been run."""
+        return max((row for row in self.rows if row.baseline), key=_ua, default=None)
 
     @property
     def families(self) -> tuple[str, ...]:

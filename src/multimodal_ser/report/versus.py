@@ -14,8 +14,9 @@ import numpy as np
 
 from multimodal_ser import metrics, statistics
 from multimodal_ser.report.align import Sample, System
-from multimodal_ser.report.cautions import effective_clusters, too_few
-from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION, TUNED
+from multimodal_ser.report.naming import NO_ADAPTATION, PROBE, TUNED
+from multimodal_ser.report.published import original
+from multimodal_ser.report.scores import effective_clusters, too_few
 from multimodal_ser.report.summary import Row, Versus
 
 BEST = "each network against the best baseline"
@@ -31,41 +32,44 @@ class Pair(NamedTuple):
 
 
 def _against_best(rows: Sequence[Row]) -> list[Pair]:
-    best = next((row for row in rows if row.model in BASELINES), None)
+    best = next((row for row in rows if row.baseline), None)
     if best is None:
         return []
-    networks = [row for row in rows if row.model not in BASELINES]
+    networks = [row for row in rows if not row.baseline]
     return [Pair(BEST, row.name, best.name, "the best baseline, ") for row in networks]
 
 
-def _against_cross_attention(rows: Sequence[Row]) -> list[Pair]:
-    """The best cross-attention against everything else, where there is another network."""
-    best = next((row for row in rows if row.model == "cross_attention"), None)
+def _against_each(rows: Sequence[Row]) -> list[Pair]:
+    """The best of the original's own model against all others, where there is another network."""
+    own = original().model
+    best = next((row for row in rows if row.model == own), None)
     others = [row for row in rows if row is not best]
-    if best is None or all(row.model in (*BASELINES, "cross_attention") for row in others):
+    if best is None or all(row.baseline or row.model == own for row in others):
         return []
     family = f"{best.name} against each other model"
     return [Pair(family, best.name, row.name, "") for row in others]
 
 
 def _models(rows: Sequence[Row]) -> list[Pair]:
-    return _against_best(rows) + _against_cross_attention(rows)
+    return _against_best(rows) + _against_each(rows)
 
 
 def _adaptation(rows: Sequence[Row]) -> list[Pair]:
     """Each method against no adaptation and against mere standardising, model by model."""
     pairs = []
-    networks = [row for row in rows if row.model not in BASELINES]
+    networks = [row for row in rows if not row.baseline]
     for bar in (NO_ADAPTATION, "standardize"):
         for row in networks:
-            bars = [one for one in networks if one.model == row.model and _method(one) == bar]
-            if _method(row) in (NO_ADAPTATION, bar):
+            bars = [
+                one for one in networks if one.model == row.model and _adaptation_of(one) == bar
+            ]
+            if _adaptation_of(row) in (NO_ADAPTATION, bar):
                 continue
             pairs += [Pair(f"each method against {bar}", row.name, b.name, "") for b in bars]
     return pairs + _against_best(rows)
 
 
-def _method(row: Row) -> str:
+def _adaptation_of(row: Row) -> str:
     return row.settings.get("train.adaptation.method", NO_ADAPTATION)
 
 
@@ -73,7 +77,7 @@ def _transfer(rows: Sequence[Row]) -> list[Pair]:
     """Each fine-tuned model against one from scratch and linear, given the same labels."""
     pairs = []
     tuned = [row for row in rows if row.settings.get("train.parts") in ("all", "head")]
-    for bar in (TUNED["scratch"], "linear"):
+    for bar in (TUNED["scratch"], PROBE):
         for row in tuned:
             bars = [one for one in rows if one.share == row.share and _is(one, row, bar)]
             pairs += [Pair(f"fine-tuned against {bar}", row.name, b.name, "") for b in bars]
@@ -81,7 +85,7 @@ def _transfer(rows: Sequence[Row]) -> list[Pair]:
 
 
 def _is(row: Row, tuned: Row, bar: str) -> bool:
-    if bar == "linear":
+    if bar == PROBE:
         return row.model == bar
     return row.model == tuned.model and row.settings.get("train.parts") == "scratch"
 
@@ -150,7 +154,7 @@ def _unknown(one: System, other: System, sample: Sample, effective: float) -> st
     if few := too_few(sample.clusters, effective):
         return few
     for system in (one, other):
-        if len(system.repeats) < 2 and system.model not in BASELINES:
+        if len(system.repeats) < 2 and not system.baseline:
             return f"{system.name} was trained with one seed; train with --seeds 3 or more"
     return ""
 

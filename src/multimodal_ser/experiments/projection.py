@@ -8,48 +8,44 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from multimodal_ser.adapt import ADAPTERS
+from multimodal_ser.alignment import recoloured
+from multimodal_ser.data import Examples
 from multimodal_ser.errors import SerError
-from multimodal_ser.palette import colour
-from multimodal_ser.report.align import System
-from multimodal_ser.report.drawing import ACCENT, MUTED, canvas, legend
-from multimodal_ser.report.naming import BASELINES, NO_ADAPTATION, method
-from multimodal_ser.runs.folder import MODEL, Run
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from multimodal_ser.data import Examples
+from multimodal_ser.labels import class_set
+from multimodal_ser.material import MODALITIES, load_material, pooled
+from multimodal_ser.models import Ensemble
+from multimodal_ser.report.align import System, align
+from multimodal_ser.report.naming import NO_ADAPTATION, method
+from multimodal_ser.report.summary import Cloud, Summary
+from multimodal_ser.runs.folder import MODEL, Run, read_runs
+from multimodal_ser.runs.model_file import load_model
 
 MOST_ROWS = 800  # of each corpus: more points hide each other, and t-SNE takes long
 
 
-@dataclass(frozen=True, eq=False)
-class Cloud:
-    """One run's embeddings of both corpora, on a plane.
+def clouds_of(
+    experiment: Path, summary: Summary, features: tuple[Path, Path]
+) -> tuple[Cloud, Cloud]:
+    """Embeds both corpora of an experiment by its best network with an adaptation, and without.
 
-    Attributes:
-        name: of the system.
-        points: source rows, then target rows, [N, 2].
-        target: which rows are the target's, [N].
-        labels: class names, [N].
-        told_apart: balanced accuracy of a linear classifier that tells the corpora apart in the
-            whole embedding, cross-validated; 0.5 is chance.
+    Args:
+        experiment: the folder that holds the run folders.
+        summary: of them.
+        features: folders of the source's and the target's features.
+
+    Raises:
+        SerError: there is no pair of such networks, or features that do not fit them.
     """
-
-    name: str
-    points: NDArray[np.float64]
-    target: NDArray[np.bool_]
-    labels: NDArray[np.str_]
-    told_apart: float
+    systems = {system.name: system for system in align(read_runs(experiment)).systems}
+    return clouds([systems[row.name] for row in summary.rows], features)
 
 
 def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Cloud, Cloud]:
@@ -62,7 +58,7 @@ def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Clou
     Raises:
         SerError: there is no pair of such networks, or features that do not fit them.
     """
-    networks = [one for one in systems if one.model not in BASELINES]
+    networks = [one for one in systems if not one.baseline]
     adapted = [one for one in networks if method(one.runs[0]) != NO_ADAPTATION]
     after = adapted[0] if adapted else None
     plain = [one for one in networks if one not in adapted and after and one.model == after.model]
@@ -76,8 +72,6 @@ def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Clou
 
 
 def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
-    from multimodal_ser.runs.model_file import load_model
-
     run = system.runs[0]
     (source, of_source), (target, of_target) = (_read(run, folder) for folder in features)
     model = load_model(run.folder / MODEL)
@@ -97,9 +91,6 @@ def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
 
 def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
     """A corpus as a run read it, and its utterances' class names [N]."""
-    from multimodal_ser.labels import class_set
-    from multimodal_ser.material import MODALITIES, load_material, pooled
-
     described = run.config.features
     audio, text = (one.encoder if (one := described[m]) else "none" for m in MODALITIES)
     material = load_material(folder, class_set(run.config.labels.name), audio, text)
@@ -110,10 +101,6 @@ def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
 
 def _standardize_source(model: nn.Module, run: Run, source: Examples, target: Examples) -> None:
     """Gives a model the source's input statistics, as they were while it learnt."""
-    from multimodal_ser.adapt import ADAPTERS
-    from multimodal_ser.alignment import recoloured
-    from multimodal_ser.models import Ensemble
-
     if not (_own_statistics(run) and isinstance(model, Ensemble)):
         return
     of_target = copy.deepcopy(model.standardize)
@@ -129,8 +116,6 @@ def _chosen(examples: Examples) -> NDArray[np.int64]:
 
 def _embed(model: nn.Module, examples: Examples) -> NDArray[np.float64]:
     """Embeds the utterances that are shown: [N, H]."""
-    import torch
-
     with torch.inference_mode():
         batch = examples.batch(torch.from_numpy(_chosen(examples)))
         rows: NDArray[np.float64] = model(*batch[:-1]).embedding.double().numpy()
@@ -179,46 +164,3 @@ def told_apart(rows: NDArray[np.float64], target: NDArray[np.bool_]) -> float:
         model, rows, target, cv=max(2, min(5, smaller)), scoring="balanced_accuracy"
     )
     return float(scores.mean())
-
-
-def projection(pair: Sequence[Cloud]) -> Figure:
-    """Draws embeddings before and after: above by corpus, beneath by class."""
-    figure, axes = canvas(9.6, 9.6, columns=2, rows=2)
-    for column, cloud in enumerate(pair):
-        _by_corpus(axes[column], cloud)
-        _by_class(axes[2 + column], cloud)
-    for ax in axes:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(True)
-    legend(axes[0])
-    legend(axes[2])
-    return figure
-
-
-def _by_corpus(ax: Axes, cloud: Cloud) -> None:
-    for name, rows, shade in (
-        ("source", ~cloud.target, MUTED),
-        ("target", cloud.target, ACCENT),
-    ):
-        x, y = cloud.points[rows].T
-        ax.scatter(x, y, s=9, color=shade, alpha=0.6, linewidths=0, label=name)
-    ax.set_xlabel(f"{cloud.name}: corpora told apart {100 * cloud.told_apart:.0f} %")
-
-
-def _by_class(ax: Axes, cloud: Cloud) -> None:
-    for name in sorted(set(cloud.labels)):
-        for rows, marker in ((~cloud.target, "o"), (cloud.target, "+")):
-            x, y = cloud.points[rows & (cloud.labels == name)].T
-            named = str(name) if marker == "o" else None
-            ax.scatter(x, y, s=11, c=colour(str(name)), marker=marker, linewidths=0.7, label=named)
-    ax.set_xlabel(f"{cloud.name}, by class: dots source, crosses target")
-
-
-def told(pair: Sequence[Cloud]) -> str:
-    """Says in words what the picture shows, for readers who cannot see it."""
-    parts = [
-        f"{cloud.name}: a linear classifier tells the corpora apart in "
-        f"{100 * cloud.told_apart:.0f} % (50 is chance)"
-        for cloud in pair
-    ]
-    return f"Embeddings of source and target on a plane. {'; '.join(parts)}."
