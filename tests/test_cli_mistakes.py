@@ -84,8 +84,7 @@ def no_heavy_work(monkeypatch, tmp_path):
     """What would compute, listen or open ports, once its inputs are accepted, does nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("multimodal_ser.experiments.running.make", lambda *a, **k: Path())
-    monkeypatch.setattr("multimodal_ser.report.summarise", lambda *a, **k: None)
-    monkeypatch.setattr("multimodal_ser.report.text_table", lambda *a, **k: "")
+    monkeypatch.setattr("multimodal_ser.cli.experiment._table", lambda out: "")
     monkeypatch.setattr("multimodal_ser.report.report", lambda *a, **k: Path())
     monkeypatch.setattr("multimodal_ser.serve.run", lambda *a, **k: None)
     written = types.SimpleNamespace(
@@ -127,13 +126,14 @@ def plain(hint) -> type | None:
 def command_lines(places) -> list[list[str]]:
     """Every option of every command with wrong values of its type."""
     calls = {name: (command(name), [name, *base]) for name, base in COMMANDS.items()}
+    calls["train"] = (experiment.Train, calls["train"][1])
     for protocol in typing.get_args(experiment.Protocol):
         kind, info = typing.get_args(protocol)
         base = ["experiment", info.name, "--labels", "common4", "--out", "{new}", "--dry-run"]
         needs = ["--source", "{features}", "--target", "{features}"]
         needs = (
             ["--features", "{features}"]
-            if "features" in options_of(kind) and not hasattr(kind, "plan")
+            if "features" in options_of(kind) and not hasattr(kind, "pairs")
             else needs
         )
         calls[f"experiment {info.name}"] = (kind, [*base, *needs])

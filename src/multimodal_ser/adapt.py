@@ -132,7 +132,7 @@ def ramp(progress: float) -> float:
 
 
 class Adapter(nn.Module):
-    """What adaptations share: they are made for an embedding's width.
+    """No adaptation, and what all share: they are made for an embedding's width.
 
     Attributes:
         aligns: whether there is a loss at all.

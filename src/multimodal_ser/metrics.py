@@ -218,6 +218,7 @@ METRICS: dict[str, Callable[[ArrayLike], Floats]] = {
     "WF1": wf1,
     "macro-F1": macro_f1,
 }
+"""Name → score of counts [..., C, C]; each stands in every table, with its interval."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ from multimodal_ser.cli import (  # noqa: F401 - they add their commands
 from multimodal_ser.cli.app import app, command_line, given, say
 from multimodal_ser.cli.ending import ended
 from multimodal_ser.files import remove_unfinished
+from multimodal_ser.plugins import load_plugins
 
 
 def main(args: list[str] | None = None) -> int:
@@ -45,6 +46,8 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
+    if args and not {"-h", "--help"} & set(args):  # help imports nothing heavy
+        load_plugins()
     if args == ["--version"]:
         say(f"multimodal-ser {metadata.version('multimodal-ser')}")
         return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,29 +13,37 @@ from multimodal_ser.errors import SerError
 
 @app.command(name="list")
 def list_all() -> None:
-    """Lists the corpora, class sets, splits, encoders and models that there are."""
+    """Lists what there is of everything that can be chosen, plug-ins included."""
+    from multimodal_ser.adapt import ADAPTERS
+    from multimodal_ser.baselines import BASELINES
     from multimodal_ser.corpora import CORPORA
     from multimodal_ser.encoders import ENCODERS
     from multimodal_ser.labels import CLASS_SETS
+    from multimodal_ser.metrics import METRICS, OF_PROBABILITIES
+    from multimodal_ser.models import MODELS
     from multimodal_ser.splits import SCHEMES
+    from multimodal_ser.stacking import STACKED, Stacked
 
     sections = {
         "corpora": {name: f"{c.description} [{c.licence}]" for name, c in CORPORA.items()},
         "class sets": {name: " ".join(s.classes) for name, s in CLASS_SETS.items()},
         "splits": {name: scheme.about for name, scheme in SCHEMES.items()},
         "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
-        "models": {
-            "text, audio": "one side: self-attention, attentive pooling, MLP",
-            "concat": "both sides, each pooled by itself, side by side",
-            "cross_attention": "both sides, each attending to the other, both ways",
-            "stacked": "networks, svm and linear on words, sound and both, weighed together",
-            "linear, svm": "baselines on pooled features; they stand in every table",
-        },
+        "models": _told({STACKED: Stacked, **MODELS}),
+        "baselines, which stand in every table": _told(BASELINES),
+        "adaptations": _told(ADAPTERS),
+        "scores of every table": _told({**METRICS, **OF_PROBABILITIES}),
     }
     for title, lines in sections.items():
         say(f"\n{title}")
         for name, about in lines.items():
             say(f"  {name:18} {about}")
+
+
+def _told(registry: Mapping[str, object]) -> dict[str, str]:
+    """Name → the first line of what its code says of itself."""
+    said = {name: inspect.cleandoc(one.__doc__ or "") for name, one in registry.items()}
+    return {name: text.split("\n")[0].removeprefix("Returns ") for name, text in said.items()}
 
 
 @app.command
@@ -74,15 +84,13 @@ def manifest(
     given = {"audio_dir": audio_dir, "votes": votes, "name": name, "encoding": encoding}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     options |= {"columns": columns} if columns else {}
-    own = {"cremad": {"audio_dir", "votes"}, "table": {"name", "columns", "encoding"}}
-    takes = own.get(corpus, set())
-    if strange := sorted(options.keys() - takes):
+    if strange := sorted(options.keys() - inspect.signature(info.read).parameters.keys()):
         raise SerError(f"--{strange[0].replace('_', '-')} is not an option of {corpus}")
     read = info.read(root, **options)
     if part is not None:
         read = Corpus([row for row in read.utterances if row.split == part], read.left_out)
         if not read.utterances:
-            raise SerError(f"{corpus} in {root} has no {part} part; leave --part away")
+            raise SerError(f"{corpus} in {root} has no {part} part; leave out --part")
     chosen = labels or info.labels
     rows = summarise(read, class_set(chosen) if chosen else None)
     write_manifest(read.utterances, out)
@@ -133,8 +141,8 @@ def split(
     Args:
         manifest: from `ser manifest`.
         labels: class set; utterances outside it are left out.
-        scheme: speaker, session, dialogue, official, iemocap-original, cremad-original, or a
-            folder of the EmoBox benchmark's folds.
+        scheme: a split that `ser list` shows, such as speaker, or a folder of the EmoBox
+            benchmark's folds.
         out: the file to write.
         folds: number of folds; one group is left out at a time where not given.
         allow: overlaps to accept: speaker, session, dialogue, recording, fold.

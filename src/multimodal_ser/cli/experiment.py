@@ -82,8 +82,8 @@ class OneCorpus(Making):
 
     Attributes:
         features: folder of one corpus's features.
-        split: speaker, session, dialogue, official, iemocap-original, cremad-original, a split
-            file, or a folder of EmoBox folds.
+        split: one that `ser list` shows, such as speaker, a split file, or a folder of EmoBox
+            folds.
         folds: number of folds; one group is left out at a time where not given.
     """
 
@@ -112,8 +112,8 @@ class Train(InDomain):
     """As `ser experiment in-domain`, with the recommended model.
 
     Attributes:
-        models: stacked (recommended), text, audio, concat, cross_attention, or one of your own
-            (docs/models.md).
+        models: those that `ser list` shows, or one of your own (docs/models.md); stacked is
+            recommended.
         baselines: they stand in every table; they draw nothing at random and run once.
     """
 
@@ -262,7 +262,6 @@ def experiment(name: Annotated[Protocol, tyro.conf.arg(name="")]) -> None:
 def _made(asked: Making) -> Iterator[tuple[Path, str]]:
     """Makes the runs, experiment by experiment, and gives its folder and its table."""
     from multimodal_ser.experiments.running import make
-    from multimodal_ser.report import summarise, text_table
 
     for out, made in asked.planned():
         if asked.dry_run:
@@ -271,7 +270,13 @@ def _made(asked: Making) -> Iterator[tuple[Path, str]]:
             continue
         how = {"engine": asked.engine, "device": asked.device, "command": command_line()}
         make(made, out, jobs=asked.jobs, **how)
-        yield out, text_table(summarise(out))
+        yield out, _table(out)
+
+
+def _table(out: Path) -> str:
+    from multimodal_ser.report import summarise, text_table
+
+    return text_table(summarise(out))
 
 
 @app.command

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from multimodal_ser.features import ExtractionResult, ImportResult
 
 
-def _keep_memory_flat() -> None:
-    """Keeps batches of ever other sizes from leaving ever more behind, in every thread.
+def _limit_caches() -> None:
+    """Keeps memory from growing with the number of different batch shapes.
 
-    oneDNN would keep what it compiled for a thousand shapes; the C library (Linux) would keep freed
-    blocks under 32 MiB for itself, and now returns those of 64 KiB and more to the system.
+    oneDNN compiles its kernels for every shape of batch and caches 1,024 of them; every recording
+    has another length, so the cache is cut to 16. glibc raises its threshold for giving memory
+    back to the system up to 32 MiB as large blocks are freed (mallopt(3), M_MMAP_THRESHOLD), and
+    every thread then keeps such blocks; a fixed threshold of 64 KiB stops that.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
-        set_option(-3, 1 << 16)  # M_MMAP_THRESHOLD
+        set_option(-3, 1 << 16)  # -3 is M_MMAP_THRESHOLD in malloc.h
 
 
 @app.command
@@ -50,18 +52,17 @@ def extract(
 ) -> int:
     """Encodes the recordings and words of manifests into feature files.
 
-    Killed at any moment, the same command goes on where it was. Failures are listed, the rest is
+    Rerun the same command to resume, even after it was killed. Failures are listed, the rest is
     kept, and the exit code is then 1.
 
     Args:
         manifest: one or more, from `ser manifest`.
         out: the features folder.
-        audio: encoder of the sound: whisper-tiny, whisper-base, whisper-small, whisper-medium,
-            whisper-large, wav2vec2, egemaps, emotion2vec-base, emotion2vec-plus-seed,
-            emotion2vec-plus-base, emotion2vec-plus-large; or the folder or hub id of any other
-            (wav2vec 2.0, HuBERT, WavLM, data2vec, w2v-BERT, Whisper), as microsoft/wavlm-large.
-        text: encoder of the words: minilm, bert; or the folder or hub id of any other (RoBERTa,
-            DeBERTa, ModernBERT, E5), as FacebookAI/roberta-base.
+        audio: encoder of the sound that `ser list` shows, such as whisper-tiny; or the folder or
+            hub id of any other (wav2vec 2.0, HuBERT, WavLM, data2vec, w2v-BERT, Whisper), as
+            microsoft/wavlm-large.
+        text: encoder of the words that `ser list` shows, such as minilm; or the folder or hub id of
+            any other (RoBERTa, DeBERTa, ModernBERT, E5), as FacebookAI/roberta-base.
         audio_source: folder or hub id of its weights; the installed offline package otherwise.
         text_source: the same for the words.
         audio_tokens: frames are averaged to at most so many; 1 is the pooled vector.
@@ -87,7 +88,7 @@ def extract(
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")
     if revision and audio and text:
         raise SerError("--revision is of one encoder; extract --audio and --text one by one")
-    _keep_memory_flat()
+    _limit_caches()
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
     sides = {

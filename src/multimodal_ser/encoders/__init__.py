@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -48,10 +48,10 @@ class EncoderSpec:
 
     modality: Literal["audio", "text"]
     load: Callable[..., Encoder]
-    hub: str | None
-    options: tuple[str, ...]
-    exposure: Mapping[str, Exposure]
-    about: str
+    hub: str | None = None
+    options: tuple[str, ...] = ()
+    exposure: Mapping[str, Exposure] = field(default_factory=dict)
+    about: str = ""
 
 
 def _spec(

@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from multimodal_ser.adapt import ADAPTERS
 from multimodal_ser.alignment import Adaptation
 from multimodal_ser.baselines import BASELINES, fit_baseline
 from multimodal_ser.config import AdaptConfig, ModelConfig
@@ -23,6 +24,7 @@ from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.folds import Fold
 from multimodal_ser.material import Material
 from multimodal_ser.models import Dims, Ensemble
+from multimodal_ser.plugins import load_plugins
 from multimodal_ser.record import Training
 from multimodal_ser.runs.folder import MODEL, Predicted, write_run
 from multimodal_ser.runs.model_file import build, load_model
@@ -83,6 +85,7 @@ def make_run(bench: Bench, item: Plan) -> Path:
     Raises:
         SerError: the device has too little memory.
     """
+    load_plugins()  # this may be a new process
     if item.config.model == TUNED:
         return run_tuned(item, bench.material, bench.out, bench.device)
     try:
@@ -109,7 +112,7 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
     if item.config.model in BASELINES:
         parts = _take(learnt, fold.train), _take(learnt, fold.validation)
         fitted = fit_baseline(item.config.model, bench.dims, *parts, settings.schedule)
-        if adapts and adaptation.method == "standardize":
+        if adapts and ADAPTERS[adaptation.method].standardizes:
             own = _take(bench.material, item.fold.train).unlabelled()
             fitted.model.pooled.fit(own)  # type: ignore[union-attr, operator]
         return fitted

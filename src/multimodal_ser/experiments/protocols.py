@@ -22,6 +22,7 @@ Tokens = Literal["tokens", "pooled"]
 Part = Literal["all", "head"]
 TOKENS: tuple[Tokens, ...] = ("tokens", "pooled")
 TUNABLE: tuple[Part, ...] = ("all", "head")
+MOST_REPEATS = 1000  # seeds, or draws of the few: more is a slip of the finger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,12 @@ class Protocol:
     seeds: int = 5
     network: ModelConfig = field(default_factory=ModelConfig)
     schedule: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "draws"):
+            count = getattr(self, name, 1)
+            if not 1 <= count <= MOST_REPEATS:
+                raise SerError(f"{name} is a whole number from 1 to {MOST_REPEATS}, not {count}")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -137,7 +144,7 @@ class Combined(Protocol):
     begin with the corpus; logistic regression on all rows stands beside.
 
     Attributes:
-        model: text, audio, concat, cross_attention.
+        model: a network that `ser list` shows.
     """
 
     model: str = "cross_attention"
@@ -173,7 +180,7 @@ class Transfer(Protocol):
     """From a source to a target.
 
     Attributes:
-        model: text, audio, concat, cross_attention.
+        model: a network that `ser list` shows.
     """
 
     model: str = "cross_attention"
@@ -188,7 +195,7 @@ class Adaptation(Transfer):
     target's statistics.
 
     Attributes:
-        methods: none, standardize, dann, mmd, coral; all where not given.
+        methods: those that `ser list` shows; all where not given.
         weight: of every alignment; each method's own where not given.
         standardize: standardise each corpus by itself before aligning.
     """

@@ -10,6 +10,7 @@ from typing import Any
 from multimodal_ser.devices import check_device
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json
+from multimodal_ser.plugins import load_plugins
 from multimodal_ser.predict.backend import Backend, Weights
 from multimodal_ser.predict.predictor import Predictor
 
@@ -42,6 +43,7 @@ def load(
         predictor = load()
         predictor("call.wav").label
     """
+    load_plugins()
     return Predictor(_backend(str(source), check_device(device), weights))
 
 

@@ -14,7 +14,6 @@ from multimodal_ser.report import words
 from multimodal_ser.report.published import MARK, PublishedTable, beside, tables_for
 from multimodal_ser.report.summary import Group, Row, Summary
 
-HEAD = ("model", "parameters", "seeds", *METRICS, *OF_PROBABILITIES)
 GROUP_HEAD = ("group", "model", "utterances", "speakers", "UA", "WA", "against all others")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -97,8 +96,9 @@ def shared(summary: Summary) -> dict[str, Any]:
     """What every template is given beside the summary."""
     return {
         "words": words,
-        "head": HEAD,
+        "head": ["model", "parameters", "seeds", *METRICS, *OF_PROBABILITIES],
         "score_names": tuple(METRICS),
+        "other_names": tuple(OF_PROBABILITIES),
         "main": [ScoreCells.of(row, summary) for row in summary.rows],
         "groups": [group_cells(group) for group in words.shown_groups(summary)],
         "group_head": GROUP_HEAD,
@@ -134,8 +134,8 @@ class ScoreCells:
             row.name,
             row.notes,
             (parameters, words.repeats(row)),
-            tuple(words.spread(row.scores[name]) for name in (*METRICS, *OF_PROBABILITIES)),
-            tuple(words.interval(row.scores[name]) for name in METRICS),
+            tuple(words.spread(row.score(name)) for name in (*METRICS, *OF_PROBABILITIES)),
+            tuple(words.interval(row.score(name)) for name in METRICS),
             row is summary.best,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -64,6 +65,10 @@ class Row:
     reliability: Reliability
     notes: tuple[str, ...]
     settings: Mapping[str, str]
+
+    def score(self, name: str) -> Score:
+        """A score by name; one that the record of these numbers does not know is NaN."""
+        return self.scores.get(name, Score((), math.nan, None))
 
     @property
     def baseline(self) -> bool:

@@ -60,7 +60,7 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
         "clustered_by": summary.by,
     }
     for name in (*METRICS, *OF_PROBABILITIES):
-        cells |= _csv_score(name, row.scores[name])
+        cells |= _csv_score(name, row.score(name))
     for name, recall in zip(summary.classes, row.recalls, strict=True):
         cells |= _csv_score(f"recall_{name}", recall)
     own = [note for note in summary.notes if note.letter in row.notes]

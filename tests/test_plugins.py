@@ -1,0 +1,184 @@
+"""One of each kind from outside the package: a corpus, an encoder, a model, an adaptation, a score.
+
+`PLUGIN` is what another package would hold; an installation's entry points name that module.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from made_corpora import write_sound
+from multimodal_ser import plugins
+from multimodal_ser.adapt import ADAPTERS
+from multimodal_ser.cli import main
+from multimodal_ser.corpora import CORPORA
+from multimodal_ser.encoders import ENCODERS
+from multimodal_ser.errors import SerError
+from multimodal_ser.metrics import METRICS
+from multimodal_ser.models import MODELS
+
+PLUGIN = '''
+import numpy as np
+from torch import nn
+
+from multimodal_ser.adapt import ADAPTERS, Adapter
+from multimodal_ser.corpora import CORPORA, Corpus, CorpusInfo, Utterance
+from multimodal_ser.encoders import ENCODERS, EncoderInfo, EncoderSpec, Exposure
+from multimodal_ser.layers import Output, masked_mean
+from multimodal_ser.metrics import METRICS
+from multimodal_ser.models import MODELS
+
+
+def read(root):
+    found = []
+    for path in sorted(root.glob("*.wav")):
+        speaker, emotion, number = path.stem.split("_")
+        found.append(Utterance(f"mine/{path.stem}", "mine", emotion, str(path), speaker=speaker))
+    return Corpus(found, {})
+
+
+CORPORA["mine"] = CorpusInfo("mine", "my own recordings", read, "mine alone", "", "", None)
+
+
+class Loudness:
+    info = EncoderInfo(
+        "loudness", "audio", 2, 100.0, "0" * 64, "0", {"mine": Exposure("no", "it learns nothing")}
+    )
+
+    def __call__(self, items):
+        return [self.frames(wave) for wave in items]
+
+    def frames(self, wave):
+        cut = wave[: len(wave) // 160 * 160].reshape(-1, 160)
+        return np.stack([np.abs(cut).mean(1), cut.std(1)], 1).astype(np.float32)
+
+
+ENCODERS["loudness"] = EncoderSpec(
+    "audio", lambda source=None, device="cpu": Loudness(), about="how loud it is"
+)
+
+
+class Mean(nn.Module):
+    """The mean of the sound, and a linear layer."""
+
+    modalities = ("audio",)
+
+    def __init__(self, dims, config):
+        super().__init__()
+        self.classify = nn.Linear(dims.audio, dims.classes)
+
+    def forward(self, text, text_mask, audio, audio_mask):
+        embedding = masked_mean(audio, audio_mask)
+        return Output(self.classify(embedding), embedding)
+
+
+MODELS["mean"] = Mean
+
+class Means(Adapter):
+    """Draws the means of the two corpora together."""
+
+    aligns = True
+    weight = 1.0
+
+    def forward(self, source, target, progress):
+        return (source.mean(0) - target.mean(0)).square().sum()
+
+
+ADAPTERS["means"] = Means
+
+def least(matrix):
+    """The recall of the class that is recognised worst."""
+    matrix = np.asarray(matrix, float)
+    return (np.diagonal(matrix, axis1=-2, axis2=-1) / matrix.sum(-1)).min(-1)
+
+
+METRICS["least recall"] = least
+'''
+ADDED = {
+    "mine": CORPORA, "loudness": ENCODERS, "mean": MODELS, "means": ADAPTERS,
+    "least recall": METRICS,
+}  # fmt: skip
+SHORT = ["--seeds", "1", "--jobs", "1", "--schedule.epochs", "1", "--schedule.least-steps", "1"]
+SHORT += ["--schedule.batch-size", "8", "--network.members", "1"]
+
+
+@pytest.fixture
+def added():
+    """What the module adds, for one test."""
+    exec(PLUGIN, {})
+    yield
+    for name, registry in ADDED.items():
+        del registry[name]
+
+
+def folder_of_sounds(root, speakers):
+    for speaker in speakers:
+        for emotion in ("anger", "sadness"):
+            for number in range(4):
+                key = f"{speaker}_{emotion}_{number}"
+                write_sound(root / f"{key}.wav", key, 0.2 + 0.05 * number)
+    return root
+
+
+def ser(*arguments):
+    assert main([str(one) for one in arguments]) == 0
+
+
+def test_one_of_each_works_through_the_command_line(added, tmp_path, capsys):
+    for name, speakers in (("one", "abcd"), ("two", "efgh")):
+        sounds = folder_of_sounds(tmp_path / name, speakers)
+        manifest = tmp_path / f"{name}.jsonl"
+        ser("manifest", "mine", "--root", sounds, "--out", manifest)
+        ser("extract", "--manifest", manifest, "--out", tmp_path / f"{name}-features",
+            "--audio", "loudness")  # fmt: skip
+    first, second = (tmp_path / f"{name}-features" / "mine" for name in ("one", "two"))
+    ser("train", "--features", first, "--labels", "anger,sadness", "--split", "speaker",
+        "--out", tmp_path / "runs", "--model", "mean", "--baselines", "linear", *SHORT)  # fmt: skip
+    capsys.readouterr()
+    ser("report", tmp_path / "runs")
+    table = capsys.readouterr().out
+    head = table.splitlines()[2]
+    assert "macro-F1  least recall" in head
+    assert table.splitlines()[4].split()[0] in ("mean", "linear")
+    assert "mean" in table
+    assert "may have seen it" not in table
+    assert "least recall" in (tmp_path / "runs" / "report" / "report.html").read_text("utf-8")
+    ser("experiment", "adaptation", "--source", first, "--target", second, "--labels",
+        "anger,sadness", "--out", tmp_path / "adapted", "--model", "mean",
+        "--methods", "none", "means", *SHORT)  # fmt: skip
+    assert "\nmeans " in capsys.readouterr().out
+    weights = sorted(path.name for path in (tmp_path / "adapted").glob("mean-means-*"))
+    assert len(weights) == 4
+
+
+def test_installed_packages_add_theirs_by_entry_points(tmp_path):
+    (tmp_path / "my_plugin.py").write_text(PLUGIN)
+    info = tmp_path / "my_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[multimodal_ser.plugins]\nmine = my_plugin\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import multimodal_ser.cli as c; "
+    made = subprocess.run(
+        [sys.executable, "-c", code + "c.main(['list'])"], capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    for name in ADDED:
+        assert f"\n  {name:18} " in made.stdout
+    assert "The mean of the sound, and a linear layer." in made.stdout
+
+
+class Point:
+    """An entry point that cannot be loaded."""
+
+    value, dist = "nowhere", None
+
+    def load(self):
+        raise ImportError("no module named nowhere")
+
+
+def test_a_broken_plugin_is_named(monkeypatch):
+    monkeypatch.setattr(plugins, "entry_points", lambda group: (Point(),))
+    plugins.load_plugins.cache_clear()
+    with pytest.raises(SerError, match=r"names nowhere as a plug-in, which cannot be imported"):
+        plugins.load_plugins()
