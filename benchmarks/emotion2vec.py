@@ -176,7 +176,7 @@ def flops(sizes: Sizes, samples: int) -> float:
 
 
 def flops_of(waves: list[np.ndarray], size: str) -> float:
-    large = Sizes(dim=1024, heads=16, depth=24, hidden=4096)
+    large = Sizes(dim=1024, heads=16, depth=12, hidden=4096)
     return sum(flops(large if size == "large" else Sizes(), len(wave)) for wave in waves)
 
 

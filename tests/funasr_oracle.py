@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 BASE = {"dim": 768, "heads": 12, "first": 4, "later": 8}
-LARGE = {"dim": 1024, "heads": 16, "first": 8, "later": 16}
+LARGE = {"dim": 1024, "heads": 16, "first": 4, "later": 8}
 
 
 def available() -> bool:

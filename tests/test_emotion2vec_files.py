@@ -154,5 +154,9 @@ def test_the_hub_is_asked_for_the_weights_and_labels(folder, monkeypatch):
     assert hub == "emotion2vec/emotion2vec_plus_large"
     encoder = load_encoder("emotion2vec-plus-large", hub, revision="abc")
     assert encoder.info.exposure["iemocap"].saw == "labels"
-    wanted = ["model.safetensors", "model.pt", "emotion2vec_base.pt", "tokens.txt"]
-    assert asked == [(hub, "abc", wanted)]
+    safe = (hub, "abc", ["model.safetensors", "tokens.txt"])
+    assert asked == [safe]  # a pickle is asked for only where there is nothing safer
+    (folder / "model.safetensors").rename(folder / "model.pt")
+    with pytest.raises(EncoderError, match=r"pickled code|cannot be read"):
+        load_encoder("emotion2vec-plus-large", hub, revision="abc")
+    assert asked[1:] == [safe, (hub, "abc", ["model.pt", "emotion2vec_base.pt", "tokens.txt"])]

@@ -82,7 +82,7 @@ def test_goldens_in_one_batch(goldens):
 NARROW = {"dim": 96, "heads": 12, "channels": 64, "classes": 9}
 LAYOUTS = {
     "base": {**NARROW, "first": 4, "later": 8},
-    "large": {**NARROW, "heads": 16, "first": 8, "later": 16},
+    "large": {**NARROW, "heads": 16, "first": 4, "later": 8},
 }
 LONGEST = {"base": 30.0, "large": 10.0}  # seconds
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from made_encoders import VOCABULARY, tiny
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.homes import HOMES
-from multimodal_ser.encoders.packaged import Offline
 from multimodal_ser.errors import EncoderError
 
 
@@ -151,14 +149,6 @@ def test_marks_follow_the_weights_not_the_name(root, monkeypatch):
     saw = load_encoder("emotion2vec-base", base).info.exposure["iemocap"]
     assert saw.saw == "unknown"
     assert "the published emotion2vec-base: saw it without labels" in saw.source
-
-
-def test_a_packages_weights_are_known_wherever_they_lie(monkeypatch, root):
-    folder = tiny("bert", root)
-    sha256 = load_encoder("bert", folder).info.weights
-    offline = Offline("none", "none==1", "model", sha256)
-    monkeypatch.setitem(HOMES, "bert", replace(HOMES["bert"], offline=offline))
-    assert load_encoder("bert", folder).info.exposure == ENCODERS["bert"].exposure
 
 
 def test_a_network_fine_tuned_on_emotions_is_not_called_clean(tmp_path):

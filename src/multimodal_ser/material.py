@@ -12,6 +12,7 @@ import torch
 
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.data import Examples, Side
+from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import changed
@@ -40,6 +41,7 @@ class Material:
         prints: id → fingerprint of the decoded sound, which copies of a recording share.
         marks: sentences to stand beside every number.
         dropped: reason → how many utterances are not among them.
+        emotion_labels: features → whether what made them saw emotion labels, of whatever corpus.
     """
 
     utterances: list[Utterance]
@@ -50,6 +52,7 @@ class Material:
     marks: tuple[str, ...]
     dropped: Mapping[str, int]
     prints: Mapping[str, str] = field(default_factory=dict)
+    emotion_labels: Mapping[str, Exposure] = field(default_factory=dict)
 
 
 def sounds_of(*materials: Material) -> dict[str, str]:
@@ -115,7 +118,8 @@ def load_material(
     examples = Examples(ids, sides["text"], sides["audio"], label)
     hashes = {key: value for one in present for key, value in one.audio_hashes.items()}
     prints = {key: value for one in present for key, value in one.header.prints.items()}
-    return Material(kept, examples, labels, described, hashes, tuple(marks), dropped, prints)
+    saw = {one.header.encoder: one.header.emotion_labels for one in present}
+    return Material(kept, examples, labels, described, hashes, tuple(marks), dropped, prints, saw)
 
 
 def pooled(material: Material) -> Material:
@@ -241,7 +245,8 @@ def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[s
                 "name alone, and the same recording on two sides of a split cannot be found"
             )
         for corpus in sorted({row.corpus for row in rows}):
-            saw = store.header.exposure.get(corpus)
+            exposure = store.header.exposure
+            saw = exposure.get(corpus) or exposure.get("*")
             state = saw.saw if saw else "unknown"
             if state != "no":
                 source = saw.source if saw else "nothing is declared"

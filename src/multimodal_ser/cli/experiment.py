@@ -35,6 +35,7 @@ class Making:
         allow: overlaps to accept, which every result then states.
         audio: which audio features, where there are several; none for none.
         text: which text features; none for none.
+        forbid_emotion_trained: refuse features whose encoder saw emotion labels.
         jobs: processes that make runs side by side; one a processor, or one on a GPU, where not
             given.
         engine: local, or ray for a cluster (docs/cluster.md); the results are the same.
@@ -47,6 +48,7 @@ class Making:
     allow: tuple[str, ...] = ()
     audio: str | None = None
     text: str | None = None
+    forbid_emotion_trained: bool = False
     jobs: int | None = None
     engine: Literal["local", "ray"] = "local"
     device: str = "cpu"
@@ -71,6 +73,7 @@ class Making:
             audio=self.audio,
             text=self.text,
             tokens=tokens,
+            forbid_emotion_trained=self.forbid_emotion_trained,
         )
         say_what(material, made)
         return material, made

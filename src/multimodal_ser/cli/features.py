@@ -45,6 +45,8 @@ def extract(
     dtype: Literal["float16", "float32"] = "float16",
     device: str = "cpu",
     audio_dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    trained_on: tuple[str, ...] = (),
+    forbid_emotion_trained: bool = False,
     overwrite: bool = False,
     retry_failed: bool = False,
     engine: Literal["local", "ray"] = "local",
@@ -75,12 +77,17 @@ def extract(
         device: where torch computes, such as cpu or cuda.
         audio_dtype: what the audio encoder computes in; where not given, float32, but bfloat16 for
             emotion2vec on CPUs that have it in hardware.
+        trained_on: what an encoder saw of which nothing is known here: meld=labels, emodb=no;
+            emotions=no says that no emotion labels were used.
+        forbid_emotion_trained: refuse an encoder that saw emotion labels, or of which nothing is
+            known.
         overwrite: replace features that were made with other settings.
         retry_failed: try what failed before again.
         engine: local, or ray for a cluster (docs/cluster.md); the features are the same.
         threads: processors that the local engine uses; those that torch would use if not given.
     """
     from multimodal_ser.corpora import read_manifest
+    from multimodal_ser.encoders.exposure import refuse_emotion_trained, with_stated
     from multimodal_ser.features import extract as extract_features
     from multimodal_ser.features.precision import default_dtype
 
@@ -103,6 +110,9 @@ def extract(
         given = {"layers": chosen, "dtype": asked, "revision": revision}
         options = {key: value for key, value in given.items() if value is not None}
         encoder = _encoder_of(side, name, source, device, options)
+        encoder.info = with_stated(encoder.info, trained_on)
+        if forbid_emotion_trained:
+            refuse_emotion_trained(name, encoder.info.emotion_labels)
         for corpus in sorted({row.corpus for row in utterances}):
             result = extract_features(
                 [row for row in utterances if row.corpus == corpus],
@@ -223,7 +233,8 @@ def import_features(
         tokens: tokens kept per utterance at most.
         pool: what one token is.
         dtype: precision in the file.
-        trained_on: what the extractor saw: meld=labels, cremad=unlabelled, emodb=no.
+        trained_on: what the extractor saw: meld=labels, cremad=unlabelled, emodb=no;
+            emotions=no says that no emotion labels were used.
         overwrite: replace features of that name.
     """
     from multimodal_ser.corpora import read_manifest

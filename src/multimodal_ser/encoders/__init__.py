@@ -3,7 +3,7 @@
 Importing this imports neither torch nor transformers. Whatever transformers has of speech and text
 encoders needs no name: a folder or a hub id is enough. To add another kind: one module with
 ``load(source, device, **options) -> Encoder``, its weights' homes in `homes.HOMES`, what it was
-trained on in `exposure.EXPOSURE`, and one line in ENCODERS.
+trained on in ``exposure.json``, and one line in ENCODERS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from multimodal_ser.devices import check_device
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure
-from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.exposure import published
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import EncoderError, one_of
 
@@ -42,7 +42,7 @@ class EncoderSpec:
         load: ``load(source, device, **options)`` gives the encoder.
         hub: the hub id to pass as source; None where there is nothing to fetch.
         options: names of the further options that `load` takes.
-        exposure: corpus name → what the training saw of it; absent means unknown.
+        exposure: corpus name → what the training saw of it; ``*`` is every corpus not named.
         about: one line for people.
     """
 
@@ -68,7 +68,9 @@ def _spec(
         return encoder
 
     home = HOMES.get(name)
-    return EncoderSpec(modality, load, home.hub if home else None, options, EXPOSURE[name], about)
+    return EncoderSpec(
+        modality, load, home.hub if home else None, options, published(name).corpora, about
+    )
 
 
 def _pretrained(

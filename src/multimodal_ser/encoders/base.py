@@ -36,6 +36,9 @@ class Exposure:
     source: str
 
 
+UNDECLARED = Exposure("unknown", "nothing is declared")
+
+
 @dataclass(frozen=True)
 class EncoderInfo:
     """What features remember of the encoder that made them.
@@ -47,7 +50,10 @@ class EncoderInfo:
         rate: frames a second; 0 for text, and where a recording gives one frame.
         weights: sha256 of the weights file, hexadecimal.
         layers: which layers stand side by side, such as ``"2,3,4"``.
-        exposure: corpus name → what the training saw of it; absent means unknown.
+        exposure: corpus name → what the training saw of it; ``*`` is every corpus that is not
+            named, and without it they are unknown.
+        emotion_labels: whether the training saw emotion labels, of whatever corpus: ``labels``,
+            ``no`` or ``unknown``.
         pool: how one vector is made of all frames: their ``mean``, or the ``first`` ([CLS]).
     """
 
@@ -59,6 +65,7 @@ class EncoderInfo:
     layers: str
     exposure: Mapping[str, Exposure]
     pool: Literal["mean", "first"] = "mean"
+    emotion_labels: Exposure = UNDECLARED
 
 
 class Encoder(Protocol):

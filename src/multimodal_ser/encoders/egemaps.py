@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from multimodal_ser.encoders.base import EncoderInfo, checked_waves
-from multimodal_ser.encoders.exposure import EXPOSURE
+from multimodal_ser.encoders.exposure import published
 from multimodal_ser.errors import EncoderError
 
 NAME = "egemaps"
@@ -65,6 +65,7 @@ def load(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
         rate=0.0,
         weights=hashlib.sha256(named.encode()).hexdigest(),
         layers="functionals",
-        exposure=EXPOSURE[NAME],
+        exposure=published(NAME).corpora,
+        emotion_labels=published(NAME).emotion_labels,
     )
     return Egemaps(smile, info)

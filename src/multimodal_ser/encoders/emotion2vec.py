@@ -40,7 +40,7 @@ from multimodal_ser.encoders.emotion2vec_net import (
     Emotion2VecNet,
     frame_count,
 )
-from multimodal_ser.encoders.exposure import exposure_of
+from multimodal_ser.encoders.exposure import seen_by
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import EncoderError
 
@@ -206,6 +206,7 @@ def load(
     _check_variant(variant, weights.file, labels)
     depth = len(network.blocks)
     chosen = chosen_layers(variant, (depth,) if layers is None else layers, depth)
+    seen = seen_by(variant, weights)
     info = EncoderInfo(
         name=variant,
         modality="audio",
@@ -213,7 +214,8 @@ def load(
         rate=SAMPLE_RATE / STRIDE,
         weights=weights.sha256,
         layers=",".join(map(str, chosen)),
-        exposure=exposure_of(variant, weights),
+        exposure=seen.corpora,
+        emotion_labels=seen.emotion_labels,
     )
     return Emotion2Vec(network, info, chosen, labels, device, computed)
 

@@ -1,8 +1,8 @@
 """What each encoder's training saw of each corpus, claim by claim with its source.
 
-The claims are about the weights that the encoder's authors publish: those of a known hash, or from
-the authors' own page on the hub. Of all other weights, whatever the folder is called, nothing is
-known: they may have been trained further, on any corpus and its labels.
+``exposure.json`` holds the claims. They are about the weights that an encoder's authors publish:
+those of a known hash, or from the authors' own page on the hub. Of all other weights, whatever the
+folder is called, nothing is known: they may have been trained further, on any corpus and labels.
 
 ``no`` means: the authors list what they trained on, and the corpus is not in it. Lists of web
 text or sound that nobody can look through are ``unknown``.
@@ -10,109 +10,166 @@ text or sound that nobody can look through are ``unknown``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, cast, get_args
 
-from multimodal_ser.encoders.base import Exposure
-from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.base import UNDECLARED, EncoderInfo, Exposure, Saw
 from multimodal_ser.encoders.weights import Weights
+from multimodal_ser.errors import EncoderError, FeatureError
+from multimodal_ser.files import parse_json
 
 CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
+FILE = Path(__file__).with_name("exposure.json")
 
 
-def _all(exposure: Exposure, **other: Exposure) -> Mapping[str, Exposure]:
-    return {**dict.fromkeys(CORPORA, exposure), **other}
+@dataclass(frozen=True)
+class Seen:
+    """What a training saw.
+
+    Attributes:
+        corpora: corpus name → what it saw of it; ``*`` is every corpus that is not named.
+        emotion_labels: whether it saw emotion labels, of whatever corpus.
+    """
+
+    corpora: Mapping[str, Exposure] = field(default_factory=dict)
+    emotion_labels: Exposure = UNDECLARED
 
 
-_WHISPER = Exposure(
-    "unknown",
-    "Radford et al. 2022 (arXiv:2212.04356), section 2.1: 680,000 h of sound with transcripts "
-    "from the web (English alone for .en models), sources not disclosed; no emotion labels",
-)
-_BERT = Exposure(
-    "no",
-    "Devlin et al. 2019 (arXiv:1810.04805), section 3.1: BooksCorpus and English Wikipedia, which "
-    "do not include the corpus's transcripts",
-)
-_MINILM = Exposure(
-    "no",
-    "model card of sentence-transformers/all-MiniLM-L6-v2: 1.17 billion pairs from a list of "
-    "data sets (Reddit, S2ORC, WikiAnswers, ...) that does not name the corpus",
-)
-_MINILM_MELD = Exposure(
-    "unknown",
-    "model card of sentence-transformers/all-MiniLM-L6-v2: MELD is not listed, but 727 million "
-    "Reddit comments are, in which lines of the series Friends may be quoted; no emotion labels",
-)
-_WAV2VEC2 = Exposure(
-    "no",
-    "Baevski et al. 2020 (arXiv:2006.11477), section 4.1, and the model card of "
-    "facebook/wav2vec2-base: LibriSpeech, 960 h of read audiobooks, without transcripts",
-)
-_EGEMAPS = Exposure(
-    "no", "Eyben et al. 2016 (IEEE TAFFC 7(2)): formulas chosen by experts, nothing is trained"
-)
-_EGEMAPS_EMODB = Exposure(
-    "no",
-    "Eyben et al. 2016 (IEEE TAFFC 7(2)): nothing is trained, but EMO-DB is one of the corpora on "
-    "which the authors evaluated the set",
-)
-_E2V = Exposure(
-    "unknown",
-    "Ma et al. 2023 (arXiv:2312.15185), section 4: 262 h of emotional speech without labels for "
-    "emotion2vec itself, begun from data2vec 2.0 (LibriSpeech); the corpus is not known to be "
-    "among it",
-)
-_E2V_SEEN = Exposure(
-    "unlabelled",
-    "Ma et al. 2023 (arXiv:2312.15185), section 4: self-supervised on 262 h of emotional speech, "
-    "IEMOCAP and MELD among it as far as is known; emotion labels were not used",
-)
-_E2V_PLUS = Exposure(
-    "labels",
-    "model cards of emotion2vec+ (seed, base, large): seed was fine-tuned with academic speech "
-    "emotion data from EmoBox, base and large derive from it by its pseudo-labels; EmoBox (Ma et "
-    "al. 2024, arXiv:2406.07162, table of its 32 corpora) contains the corpus; which folds is not "
-    "said",
-)
+@dataclass(frozen=True)
+class Claims:
+    """What is known of one encoder's published weights.
 
-EXPOSURE: Mapping[str, Mapping[str, Exposure]] = {
-    **{f"whisper-{size}": _all(_WHISPER) for size in ("tiny", "base", "small", "medium", "large")},
-    "minilm": _all(_MINILM, meld=_MINILM_MELD),
-    "bert": _all(_BERT),
-    "wav2vec2": _all(_WAV2VEC2),
-    "egemaps": _all(_EGEMAPS, emodb=_EGEMAPS_EMODB),
-    "emotion2vec-base": _all(_E2V, iemocap=_E2V_SEEN, meld=_E2V_SEEN),
-    "emotion2vec-plus-seed": _all(_E2V_PLUS),
-    "emotion2vec-plus-base": _all(_E2V_PLUS),
-    "emotion2vec-plus-large": _all(_E2V_PLUS),
-}
+    Attributes:
+        name: key in ENCODERS; empty where the encoder has none.
+        hub: its page; empty where nothing is published.
+        sha256: hashes of weights files that are known to be these.
+        seen: what their training saw.
+    """
+
+    name: str
+    hub: str
+    sha256: tuple[str, ...]
+    seen: Seen
 
 
-def exposure_of(name: str, weights: Weights) -> Mapping[str, Exposure]:
-    """What the training of these weights saw: corpus name → its exposure.
+@cache
+def claims() -> tuple[Claims, ...]:
+    """All claims of ``exposure.json``."""
+
+    def of(entry: Mapping[str, Any]) -> Claims:
+        corpora = {name: Exposure(**claim) for name, claim in entry["corpora"].items()}
+        corpora = {**dict.fromkeys(CORPORA, corpora["*"]), **corpora}
+        seen = Seen(corpora, Exposure(**entry["emotion_labels"]))
+        return Claims(entry["name"], entry["hub"], tuple(entry["sha256"]), seen)
+
+    return tuple(of(entry) for entry in parse_json(FILE.read_text("utf-8"))["encoders"])
+
+
+def published(name: str) -> Seen:
+    """What the published weights of a named encoder saw; nothing is known of other names."""
+    return next((one.seen for one in claims() if name and one.name == name), Seen())
+
+
+def seen_by(name: str, weights: Weights) -> Seen:
+    """What the training of these weights saw.
 
     Args:
-        name: key in EXPOSURE.
+        name: key in ENCODERS, or what the encoder is called.
         weights: what `resolve` found.
     """
-    home = HOMES.get(name)
-    if name not in EXPOSURE or home is None:
-        return {}
-    if weights.hub == home.hub or (home.offline and weights.sha256 == home.offline.sha256):
-        return EXPOSURE[name]
-    return {  # never cleaner than by its name: what saw the labels stays so
-        corpus: Exposure(
+    for one in claims():
+        if weights.sha256 in one.sha256 or (one.hub and weights.hub == one.hub):
+            return one.seen
+    known = published(name)
+    where = (
+        f"the weights {weights.sha256[:12]} are none that are known here: a local folder or "
+        "another page of the hub"
+    )
+
+    def doubted(claim: Exposure) -> Exposure:  # never cleaner than by its name
+        return Exposure(
             "labels" if claim.saw == "labels" else "unknown",
-            f"the weights {weights.sha256[:12]} are none that are known here: a local folder or "
-            f"another page of the hub; the published {name}: {_SAYS[claim.saw]} ({claim.source})",
+            f"{where}; the published {name}: {_SAYS[claim.saw]} ({claim.source})",
         )
-        for corpus, claim in EXPOSURE[name].items()
-    }
+
+    if not known.corpora:
+        return Seen({"*": Exposure("unknown", where)}, Exposure("unknown", where))
+    corpora = {corpus: doubted(claim) for corpus, claim in known.corpora.items()}
+    return Seen(corpora, doubted(known.emotion_labels))
+
+
+def stated(items: Sequence[str]) -> Seen:
+    """What a user says that a training saw.
+
+    Args:
+        items: ``CORPUS=SAW`` each, ``*=SAW`` for every other corpus, and ``emotions=no`` or
+            ``emotions=labels`` for emotion labels of whatever corpus.
+
+    Raises:
+        FeatureError: an item is of another form.
+
+    >>> stated(["meld=labels"]).emotion_labels.saw
+    'labels'
+    """
+    found = {}
+    for item in items:
+        corpus, _, saw = item.partition("=")
+        if not corpus or saw not in get_args(Saw):
+            raise FeatureError(
+                f"--trained-on {item!r}; write CORPUS=SAW, where SAW is one of "
+                f"{', '.join(get_args(Saw))}, such as meld=labels; emotions=no says that no "
+                "emotion labels were used"
+            )
+        found[corpus] = Exposure(cast(Saw, saw), "stated by the user (--trained-on)")
+    any_labels = next((claim for claim in found.values() if claim.saw == "labels"), UNDECLARED)
+    labels = found.pop("emotions", any_labels)
+    return Seen(found, any_labels if any_labels.saw == "labels" else labels)
+
+
+def with_stated(info: EncoderInfo, items: Sequence[str]) -> EncoderInfo:
+    """An encoder's information with what its user says of its training, where nobody else does.
+
+    Raises:
+        EncoderError: it is known already what its training saw.
+    """
+    if not items:
+        return info
+    said = stated(items)
+    if info.emotion_labels.saw != "unknown":
+        raise EncoderError(
+            f"--trained-on: what {info.name} saw is known already "
+            f"({info.emotion_labels.source}); leave --trained-on out"
+        )
+    corpora = {**info.exposure, **said.corpora}
+    return replace(info, exposure=corpora, emotion_labels=said.emotion_labels)
+
+
+def refuse_emotion_trained(name: str, claim: Exposure) -> None:
+    """Raises EncoderError unless it is known that no emotion labels were used."""
+    if claim.saw in ("no", "unlabelled"):
+        return
+    what = (
+        "was trained on emotion labels"
+        if claim.saw == "labels"
+        else "may have been trained on emotion labels: nothing is known"
+    )
+    remedy = (
+        "take another encoder"
+        if claim.saw == "labels"
+        else "take its weights from their authors' page on the hub, or, if you know it, say so "
+        "when extracting with --trained-on emotions=no"
+    )
+    raise EncoderError(
+        f"{name} {what} ({claim.source}), which --forbid-emotion-trained refuses; {remedy}"
+    )
 
 
 _SAYS = {
-    "labels": "saw it with emotion labels",
+    "labels": "saw emotion labels",
     "unlabelled": "saw it without labels",
-    "no": "did not see it",
-    "unknown": "may have seen it",
+    "no": "did not",
+    "unknown": "may have",
 }

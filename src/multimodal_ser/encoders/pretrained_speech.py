@@ -30,7 +30,7 @@ from multimodal_ser.encoders.base import (
     pieces,
     torch_dtype,
 )
-from multimodal_ser.encoders.exposure import exposure_of
+from multimodal_ser.encoders.exposure import seen_by
 from multimodal_ser.encoders.pretrained import SPEECH, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
@@ -201,6 +201,7 @@ def load(
     network = SpeechNetwork(pretrained(name, weights, SPEECH))
     depth = len(network.blocks)
     chosen = chosen_layers(name, (depth,) if layers is None else layers, depth, 0)
+    seen = seen_by(name, weights)
     info = EncoderInfo(
         name=name,
         modality="audio",
@@ -208,7 +209,8 @@ def load(
         rate=50.0 if network.prepared else SAMPLE_RATE / network.stride,
         weights=weights.sha256,
         layers=",".join(map(str, chosen)),
-        exposure=exposure_of(name, weights),
+        exposure=seen.corpora,
+        emotion_labels=seen.emotion_labels,
     )
     extractor = _extractor(name, weights, network.prepared)
     return PretrainedSpeech(network, extractor, info, chosen, device, computed)

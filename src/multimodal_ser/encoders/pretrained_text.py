@@ -22,7 +22,7 @@ from multimodal_ser.encoders.base import (
     chosen_layers,
     torch_dtype,
 )
-from multimodal_ser.encoders.exposure import exposure_of
+from multimodal_ser.encoders.exposure import seen_by
 from multimodal_ser.encoders.pretrained import TEXT, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
@@ -139,6 +139,7 @@ def load(
     depth = len(network.blocks)
     chosen = chosen_layers(name, (depth,) if layers is None else layers, depth, 0)
     tokenizer = _tokenizer(name, weights, network.model.config.vocab_size)
+    seen = seen_by(name, weights)
     info = EncoderInfo(
         name=name,
         modality="text",
@@ -146,7 +147,8 @@ def load(
         rate=0.0,
         weights=weights.sha256,
         layers=",".join(map(str, chosen)),
-        exposure=exposure_of(name, weights),
+        exposure=seen.corpora,
+        emotion_labels=seen.emotion_labels,
         pool=pool,
     )
     return PretrainedText(network, tokenizer, info, chosen, device, computed, prefix)

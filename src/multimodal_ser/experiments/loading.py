@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from multimodal_ser.cautions import cautions, cautions_of_folds
+from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.protocols import TOKENS
 from multimodal_ser.folds import Split
@@ -29,6 +30,7 @@ def load_domain(
     audio: str | None = None,
     text: str | None = None,
     tokens: str = "tokens",
+    forbid_emotion_trained: bool = False,
 ) -> tuple[Material, Split]:
     """Reads a corpus's features and makes its split; see `ser train --help` for the arguments.
 
@@ -41,6 +43,7 @@ def load_domain(
         audio: which audio features.
         text: which text features.
         tokens: ``tokens`` as they are, or ``pooled``: the mean of each modality.
+        forbid_emotion_trained: refuse features whose encoder saw emotion labels.
 
     Raises:
         SerError: whatever does not fit, with the remedy.
@@ -48,6 +51,9 @@ def load_domain(
     if tokens not in TOKENS:
         raise SerError(one_of("kind of tokens", tokens, TOKENS))
     material = load_material(features, class_set(labels), audio, text)
+    if forbid_emotion_trained:
+        for name, claim in material.emotion_labels.items():
+            refuse_emotion_trained(name, claim)
     if tokens == "pooled":
         material = pooled(material)
     sounds = sounds_of(material)

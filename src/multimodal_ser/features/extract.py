@@ -166,8 +166,8 @@ def _header(
     return FeatureHeader(
         corpus=corpus, encoder=info.name, modality=info.modality, dim=info.dim, rate=info.rate,
         weights=info.weights, layers=info.layers, tokens=tokens, pool=pool, dtype=dtype,
-        exposure=dict(info.exposure), source=digest(inputs), inputs=inputs,
-        compute_dtype=computed_in(encoder),
+        exposure=dict(info.exposure), emotion_labels=info.emotion_labels, source=digest(inputs),
+        inputs=inputs, compute_dtype=computed_in(encoder),
     )  # fmt: skip
 
 

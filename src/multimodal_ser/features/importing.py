@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
-from multimodal_ser.encoders.base import Exposure, Saw
+from multimodal_ser.encoders.exposure import stated
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.content import file_hash, inputs_of, with_content
 from multimodal_ser.features.extract import one_corpus
@@ -87,7 +87,7 @@ def import_features(
     corpus = one_corpus(utterances)
     path = feature_path(out, corpus, name)
     _check_settings(path, modality, tokens, pool, overwrite)
-    exposure = _exposure(trained_on)
+    seen = stated(trained_on)
     utterances = with_content(utterances)
     table = read_rows(source, modality, key, None if ids else id_format)
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
@@ -100,7 +100,8 @@ def import_features(
     header = FeatureHeader(
         corpus=corpus, encoder=name, modality=modality, dim=next(iter(arrays.values())).shape[1],
         rate=0.0, weights="", layers=table.key, tokens=tokens or longest, pool=pool, dtype=dtype,
-        source=digest([file_hash(source), table.key, inputs]), inputs=inputs, exposure=exposure,
+        source=digest([file_hash(source), table.key, inputs]), inputs=inputs,
+        exposure=dict(seen.corpora), emotion_labels=seen.emotion_labels,
         truncated=sum(modality == "text" and 1 < (tokens or 0) < len(a) for a in arrays.values()),
         failures=dict.fromkeys(missing, f"it has no row in {source.name}"),
     )  # fmt: skip
@@ -118,19 +119,6 @@ def _check_settings(
     if modality not in get_args(Modality):
         raise FeatureError(one_of("modality", modality, get_args(Modality)))
     check_pooling(1 if tokens is None else tokens, pool)
-
-
-def _exposure(stated: Sequence[str]) -> dict[str, Exposure]:
-    exposure = {}
-    for item in stated:
-        corpus, _, saw = item.partition("=")
-        if not corpus or saw not in get_args(Saw):
-            raise FeatureError(
-                f"--trained-on {item!r}; write CORPUS=SAW, where SAW is one of "
-                f"{', '.join(get_args(Saw))}, such as meld=labels"
-            )
-        exposure[corpus] = Exposure(cast(Saw, saw), "stated at import (--trained-on)")
-    return exposure
 
 
 def _match(

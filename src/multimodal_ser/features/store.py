@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.encoders.base import UNDECLARED, Exposure
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality, Pool
 from multimodal_ser.files import parse_json, removed_at_end, written_aside
@@ -51,7 +51,9 @@ class FeatureHeader:
         source: sha256 of `inputs`; for imported features of their file's bytes too.
         inputs: id → hash of the stretch of sound or the words that were encoded (or that stood in
             the manifest of an import); empty in files from before it was noted.
-        exposure: corpus name → what the encoder's training saw of it; absent means unknown.
+        exposure: corpus name → what the encoder's training saw of it; ``*`` is every corpus that is
+            not named.
+        emotion_labels: whether the encoder's training saw emotion labels, of whatever corpus.
         truncated: utterances with more words than `tokens`, whose last words were cut.
         failures: id → why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
@@ -73,6 +75,7 @@ class FeatureHeader:
     source: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     exposure: Mapping[str, Exposure] = field(default_factory=dict)
+    emotion_labels: Exposure = UNDECLARED
     truncated: int = 0
     failures: Mapping[str, str] = field(default_factory=dict)
     audio_hashes: Mapping[str, str] = field(default_factory=dict)
@@ -268,9 +271,12 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
         version = values["version"]
         if version == FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
+            labels = Exposure(**values.pop("emotion_labels", asdict(UNDECLARED)))
             values = {"compute_dtype": "float32", "inputs": {}, "prints": {}} | values
-            known = {item.name for item in fields(FeatureHeader)}
-            return FeatureHeader(exposure=saw, **{key: values[key] for key in known - {"exposure"}})
+            known = {item.name for item in fields(FeatureHeader)} - {"exposure", "emotion_labels"}
+            return FeatureHeader(
+                exposure=saw, emotion_labels=labels, **{key: values[key] for key in known}
+            )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FeatureError(f"{path}: its header is damaged ({error}); {_AGAIN}") from error
     raise FeatureError(
