@@ -316,3 +316,22 @@ def test_attention_finds_which_word_meets_which_sound_where_pooling_cannot():
     assert scores["cross_attention"] > 0.9
     assert scores["concat"] < 0.7
     assert scores["linear"] < 0.6
+
+
+def test_a_learnt_sum_of_layers_finds_the_layer_that_tells():
+    torch.manual_seed(0)
+    label = torch.arange(60) % 2
+    tokens = torch.randn(60, 2, 3, 4)
+    tokens[:, :, 1] += 1.5 * (2 * label - 1)[:, None, None]  # the second of three layers tells
+    side = Side(tokens.flatten(2) * 5 + 1, torch.ones(60, 2, dtype=torch.bool))
+    examples = Examples(tuple(map(str, range(60))), Side.absent(60), side, label)
+    config = ModelConfig(members=2, hidden_dim=8, num_heads=2, layer_sum=True, linear_path=False)
+    model = Ensemble(MODELS["audio"], Dims(0, 12, 2, audio_layers=3), config)
+    assert model.layer_weights() == {"audio": [0.3333, 0.3333, 0.3333]}
+    schedule = TrainConfig(epochs=3, batch_size=20, least_steps=60, refit=False)
+    fitted = fit(model, examples, examples, schedule, 0).model
+    weights = fitted.layer_weights()["audio"]
+    assert sum(weights) == pytest.approx(1, abs=1e-3)
+    assert weights[1] == max(weights) > 0.35
+    alone = Ensemble(MODELS["audio"], Dims(0, 12, 2, audio_layers=3), ModelConfig(members=1))
+    assert alone.layer_weights() == {}

@@ -29,6 +29,8 @@ class ModelConfig:
             model also answers when the words (or the sound) are missing.
         linear_path: add a linear layer from the pooled inputs to the logits, so that the network
             begins as a linear probe and learns only what the probe misses.
+        layer_sum: where features hold several layers of an encoder side by side, learn one weight
+            a layer and read their weighted sum (SUPERB; Yang et al., 2021).
     """
 
     members: int = 2
@@ -39,6 +41,7 @@ class ModelConfig:
     input_dropout: float = 0.5
     modality_dropout: float = 0.1
     linear_path: bool = True
+    layer_sum: bool = False
 
     def __post_init__(self) -> None:
         _check_counts(self, "members", "hidden_dim", "num_heads")

@@ -62,6 +62,27 @@ class Standardize(nn.Module):
         return (within + between[:, None]) * mask[..., None]
 
 
+class LayerSum(nn.Module):
+    """Layers of an encoder side by side → their weighted sum, as SUPERB has it (Yang et al., 2021).
+
+    The weights are positive and sum to one: the softmax of one learnt number a layer, equal at
+    first. The layers come in standardised, so that the weights are of things of one size.
+    """
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers))
+
+    @property
+    def weights(self) -> Tensor:
+        """One a layer [L]."""
+        return self.logits.softmax(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B, T, L · D] → [B, T, D]."""
+        return torch.einsum("btld,l->btd", x.unflatten(2, (len(self.logits), -1)), self.weights)
+
+
 def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
     """1 / deviation [D]; 0 for a feature that is constant but for rounding.
 

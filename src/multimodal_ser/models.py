@@ -21,6 +21,7 @@ from multimodal_ser.layers import (
     AttentivePool,
     Classifier,
     Hide,
+    LayerSum,
     Output,
     Standardize,
     masked_mean,
@@ -30,11 +31,16 @@ MODALITIES = ("text", "audio")
 
 
 class Dims(NamedTuple):
-    """Input widths of the two modalities (0: absent) and the number of classes."""
+    """Input widths of the two modalities (0: absent) and the number of classes.
+
+    Of an encoder's layers, so many stand side by side in a modality's width.
+    """
 
     text: int
     audio: int
     classes: int
+    text_layers: int = 1
+    audio_layers: int = 1
 
 
 class Kind(Protocol):
@@ -152,6 +158,7 @@ class Ensemble(nn.Module):
         classes: how many.
         modalities: those that the networks read.
         standardize: the inputs' statistics, by modality.
+        sums: learnt weights of an encoder's layers, by modality; empty without `layer_sum`.
         hide: what is hidden from every member anew while it learns.
         members: the networks.
         temperature: factor of the logits, which the validation part sets.
@@ -167,6 +174,11 @@ class Ensemble(nn.Module):
         self.standardize = nn.ModuleDict(
             {name: Standardize(getattr(dims, name)) for name in self.modalities}
         )
+        sizes = dims._asdict()
+        layers = {name: sizes[f"{name}_layers"] for name in self.modalities if config.layer_sum}
+        self.sums = nn.ModuleDict({name: LayerSum(n) for name, n in layers.items() if n > 1})
+        summed = {name: sizes[name] // layers[name] for name in self.sums}
+        dims = dims._replace(**summed)
         both = len(self.modalities) == 2
         self.hide = Hide(config.input_dropout, config.modality_dropout if both else 0.0)
         self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
@@ -195,12 +207,26 @@ class Ensemble(nn.Module):
         """
         own = self.standardize if standardize is None else standardize
         if "text" in own:
-            text = own["text"](text, text_mask)
+            text = self._summed("text", own["text"](text, text_mask))
         if "audio" in own:
-            audio = own["audio"](audio, audio_mask)
+            audio = self._summed("audio", own["audio"](audio, audio_mask))
         batch = (text, text_mask, audio, audio_mask)
         said = [member(*self.hide(*batch)) for member in self.members]
         return Output(*(torch.stack(parts) for parts in zip(*said, strict=True)))
+
+    def _summed(self, name: str, tokens: Tensor) -> Tensor:
+        if name not in self.sums:
+            return tokens
+        summed: Tensor = self.sums[name](tokens)
+        return summed
+
+    def layer_weights(self) -> dict[str, list[float]]:
+        """Modality → the learnt weight of each layer that stands in its features."""
+        found = {}
+        for name, layers in self.sums.items():
+            weights: Tensor = layers.weights  # type: ignore[assignment]
+            found[name] = [round(weight, 4) for weight in weights.tolist()]
+        return found
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].

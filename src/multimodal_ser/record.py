@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.v import format_exception
@@ -23,6 +23,7 @@ from multimodal_ser.files import parse_json
 LAYOUT = 2  # of a run's model and record; a run of another is not complete, but made again
 _OF_BASELINES = ("class_weights", "refit")  # what they read of a schedule
 _LEFT_OUT = {"left out where None": True}  # so that hashes of runs without such a thing stay
+LayerWeights: TypeAlias = Mapping[str, Mapping[str, float]]
 _VARIOUS = "made by another version of this project: delete its folder and run the command again"
 
 
@@ -216,18 +217,25 @@ class Record:
         parameters: of the model.
         versions: of the software that made it.
         predictor: what it was saved as, where it was.
+        layer_weights: modality → layer of its encoder → the weight that the model learnt for it.
     """
 
     config: RunConfig
     parameters: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     predictor: SavedAs | None = None
+    layer_weights: LayerWeights = field(default_factory=dict)
 
 
 def as_json(value: Any) -> Any:
     """Turns a record, or any part of one, into what its file holds."""
     if isinstance(value, Record):
-        rest = {"parameters": value.parameters, "versions": dict(value.versions)}
+        rest: dict[str, Any] = {
+            "parameters": value.parameters,
+            "versions": dict(value.versions),
+        }
+        if value.layer_weights:
+            rest["layer_weights"] = as_json(value.layer_weights)
         return {**as_json(value.config), **rest}
     if isinstance(value, Training):
         return _training_as_json(value)

@@ -265,6 +265,7 @@ def experiment(name: Annotated[Protocol, tyro.conf.arg(name="")]) -> None:
 def _made(asked: Making) -> Iterator[tuple[Path, str]]:
     """Makes the runs, experiment by experiment, and gives its folder and its table."""
     from multimodal_ser.experiments.running import make
+    from multimodal_ser.runs.layers import layer_lines
 
     for out, made in asked.planned():
         if asked.dry_run:
@@ -273,7 +274,8 @@ def _made(asked: Making) -> Iterator[tuple[Path, str]]:
             continue
         how = {"engine": asked.engine, "device": asked.device, "command": command_line()}
         make(made, out, jobs=asked.jobs, **how)
-        yield out, _table(out)
+        runs = [out / name for name in made.names]
+        yield out, "\n".join([_table(out), *layer_lines(runs)])
 
 
 def _table(out: Path) -> str:

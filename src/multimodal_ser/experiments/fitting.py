@@ -27,6 +27,7 @@ from multimodal_ser.models import Dims, Ensemble
 from multimodal_ser.plugins import load_plugins
 from multimodal_ser.record import Training
 from multimodal_ser.runs.folder import MODEL, Predicted, write_run
+from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.model_file import build, load_model
 from multimodal_ser.stacking import STACKED, fit_stacked
 from multimodal_ser.train import Fitted, fit, predict
@@ -51,8 +52,10 @@ class Bench:
     @property
     def dims(self) -> Dims:
         """The sizes of a network for the material."""
-        examples = self.material.examples
-        return Dims(examples.text.dim, examples.audio.dim, len(self.material.labels.classes))
+        examples, classes = self.material.examples, len(self.material.labels.classes)
+        features = self.material.features
+        layers = (max(1, len(layers_of(features[side]))) for side in ("text", "audio"))
+        return Dims(examples.text.dim, examples.audio.dim, classes, *layers)
 
 
 @contextmanager

@@ -112,6 +112,7 @@ def extract(
     done = None if overwrite or not path.exists() else _finished(path, header)
     chunks = _to_do(utterances, done, header, chunk, retry_failed)
     if chunks:
+        log.info("%s", size_of(header, utterances))
         parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
         _fill(parts, Recipe(encoder, header, batch_seconds), engine, threads, progress)
         kept = [] if done is None or sum(map(len, chunks)) >= len(utterances) else [done]
@@ -125,6 +126,20 @@ def extract(
     first: dict[str, str] = {}
     repeated = [k for k, value in done.audio_hashes.items() if first.setdefault(value, k) != k]
     return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
+
+
+def size_of(header: FeatureHeader, utterances: Sequence[Utterance]) -> str:
+    """Says how large a feature file will be at most, and how large with one layer."""
+    rows = sum(has_material(row, header.modality) for row in utterances)
+    width = {"float16": 2, "float32": 4}.get(header.dtype, 4)
+    most, layers = rows * header.tokens * header.dim * width, header.layers.count(",") + 1
+    said = (
+        f"{header.corpus} · {header.encoder}: at most {most / 1e6:.1f} MB ({rows} utterances of up "
+        f"to {header.tokens} tokens, {header.dim} wide)"
+    )
+    if layers > 1:
+        said += f"; one of its {layers} layers takes {most / layers / 1e6:.1f} MB (--layers)"
+    return said
 
 
 def one_corpus(utterances: Sequence[Utterance]) -> str:

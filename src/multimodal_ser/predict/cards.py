@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.files import parse_json
-from multimodal_ser.record import RunConfig
+from multimodal_ser.record import Record
 
 LIMITS = """\
 ## Limits
@@ -18,8 +18,9 @@ policing, education, insurance or medicine, and not on anybody who has not agree
 """
 
 
-def run_card(folder: Path, config: RunConfig) -> str:
-    """The card of a run folder, from its config and scores."""
+def run_card(folder: Path, record: Record) -> str:
+    """The card of a run folder, from its record and scores."""
+    config = record.config
     lines = [
         f"# {config.model} · {config.fold}",
         "",
@@ -32,6 +33,9 @@ def run_card(folder: Path, config: RunConfig) -> str:
                 f"- {modality}: {spec.encoder}, layers {spec.layers}, {spec.tokens} tokens, "
                 f"weights sha256 `{spec.weights}`"
             )
+    for modality, weights in record.layer_weights.items():
+        shown = ", ".join(f"{layer}: {weight:.2f}" for layer, weight in weights.items())
+        lines.append(f"- learnt weights of the {modality} layers: {shown}")
     for note in (*config.split.leaks, *config.marks):
         lines.append(f"- note: {note}")
     return "\n".join([*lines, *_scores(folder), "", LIMITS])
@@ -52,10 +56,7 @@ def _row(scores: Mapping[str, float]) -> str:
 
 def encoder_card(name: str, labels: Iterable[str], exposure: Mapping[str, Exposure]) -> str:
     """The card of an encoder that has classes of its own."""
-    corpora: dict[Exposure, list[str]] = {}
-    for corpus, what in exposure.items():
-        corpora.setdefault(what, []).append("any other" if corpus == "*" else corpus)
-    saw = [f"- {', '.join(names)}: {what.saw} ({what.source})" for what, names in corpora.items()]
+    saw = [f"- {corpus}: {what.saw} ({what.source})" for corpus, what in exposure.items()]
     return "\n".join(
         [
             f"# {name}",

@@ -91,7 +91,7 @@ class RunBackend:
         self.features = load_features(folder, described, self.sides, weights, device)
         card = folder / "README.md"
         self.card = (
-            card.read_text("utf-8") if card.is_file() else run_card(folder, self.record.config)
+            card.read_text("utf-8") if card.is_file() else run_card(folder, self.record)
         )
 
     def __call__(

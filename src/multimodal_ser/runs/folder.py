@@ -119,11 +119,14 @@ def write_run(
         fitted: the model and its history.
         parts: predictions of the validation and the test part.
     """
-    from multimodal_ser.runs.model_file import save_model  # torch, which reading does without
+    from multimodal_ser.runs.layers import learnt_layers  # torch, which reading does without
+    from multimodal_ser.runs.model_file import save_model
 
     folder = experiment / config.folder
     parameters = sum(p.numel() for p in fitted.model.parameters())
-    record = Record(config, parameters, {name: version(name) for name in VERSIONED})
+    versions = {name: version(name) for name in VERSIONED}
+    layers = learnt_layers(fitted.model, config.features)
+    record = Record(config, parameters, versions, layer_weights=layers)
     rows = "".join(json.dumps(row) + "\n" for row in fitted.history)
     with written_aside(folder) as partial:
         partial.mkdir()

@@ -1,0 +1,44 @@
+"""What a model with a learnt sum of layers weighs each layer of its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+from torch import nn
+
+from multimodal_ser.models import Ensemble
+from multimodal_ser.record import FeatureSpec, LayerWeights, read_record
+from multimodal_ser.runs.folder import CONFIG
+
+
+def layers_of(described: FeatureSpec | None) -> tuple[str, ...]:
+    """The layers of an encoder that stand side by side in features; none of imported ones."""
+    return tuple(described.layers.split(",")) if described and described.weights else ()
+
+
+def learnt_layers(
+    model: nn.Module, features: Mapping[str, FeatureSpec | None]
+) -> LayerWeights:
+    """Modality → layer of its encoder → the weight that a model has learnt for it."""
+    found = {}
+    for module in model.modules():
+        if isinstance(module, Ensemble):
+            for name, weights in module.layer_weights().items():
+                found[name] = dict(zip(layers_of(features[name]), weights, strict=True))
+    return found
+
+
+def layer_lines(runs: Sequence[Path]) -> list[str]:
+    """What runs weigh each layer, as means over those with a learnt sum; a line a modality."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for folder in runs:
+        for modality, weights in read_record(folder / CONFIG).layer_weights.items():
+            for layer, weight in weights.items():
+                found.setdefault(modality, {}).setdefault(layer, []).append(weight)
+    return [
+        f"learnt weights of the {modality} layers: "
+        + ", ".join(f"{layer}: {mean(values):.3f}" for layer, values in layers.items())
+        for modality, layers in found.items()
+    ]
