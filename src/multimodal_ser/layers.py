@@ -80,7 +80,8 @@ class LayerSum(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [B, T, L · D] → [B, T, D]."""
-        return torch.einsum("btld,l->btd", x.unflatten(2, (len(self.logits), -1)), self.weights)
+        b, t, _ = x.shape
+        return torch.einsum("btld,l->btd", x.reshape(b, t, len(self.logits), -1), self.weights)
 
 
 def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
