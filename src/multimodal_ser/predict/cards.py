@@ -56,7 +56,10 @@ def _row(scores: Mapping[str, float]) -> str:
 
 def encoder_card(name: str, labels: Iterable[str], exposure: Mapping[str, Exposure]) -> str:
     """The card of an encoder that has classes of its own."""
-    saw = [f"- {corpus}: {what.saw} ({what.source})" for corpus, what in exposure.items()]
+    corpora: dict[Exposure, list[str]] = {}
+    for corpus, what in exposure.items():
+        corpora.setdefault(what, []).append("any other" if corpus == "*" else corpus)
+    saw = [f"- {', '.join(names)}: {what.saw} ({what.source})" for what, names in corpora.items()]
     return "\n".join(
         [
             f"# {name}",

@@ -90,9 +90,7 @@ class RunBackend:
         self.sides = tuple(side for side in SIDES if side in read and described.get(side))
         self.features = load_features(folder, described, self.sides, weights, device)
         card = folder / "README.md"
-        self.card = (
-            card.read_text("utf-8") if card.is_file() else run_card(folder, self.record)
-        )
+        self.card = card.read_text("utf-8") if card.is_file() else run_card(folder, self.record)
 
     def __call__(
         self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None

@@ -18,9 +18,7 @@ def layers_of(described: FeatureSpec | None) -> tuple[str, ...]:
     return tuple(described.layers.split(",")) if described and described.weights else ()
 
 
-def learnt_layers(
-    model: nn.Module, features: Mapping[str, FeatureSpec | None]
-) -> LayerWeights:
+def learnt_layers(model: nn.Module, features: Mapping[str, FeatureSpec | None]) -> LayerWeights:
     """Modality → layer of its encoder → the weight that a model has learnt for it."""
     found = {}
     for module in model.modules():
