@@ -36,6 +36,32 @@ def test_the_more_recordings_the_more_is_taken():
     assert sizes[1] < sizes[2] < sizes[3] < np.linalg.norm(points.mean(0))
 
 
-def test_references_weigh_alike_whatever_the_set_holds():
-    points = np.repeat(CENTRES, (50, 50, 50, 50), axis=0)
-    np.testing.assert_allclose(channel_shift(points, CENTRES), 0, atol=1e-6)
+def test_a_set_without_a_channel_moves_next_to_nothing():
+    points = np.repeat(CENTRES, 50, axis=0)
+    shift = channel_shift(points, CENTRES)
+    assert np.linalg.norm(shift) < 0.1 * np.linalg.norm(MOVED)
+
+
+def test_a_set_of_mostly_one_class_moves_less_than_its_mean():
+    points, _ = drawn(400, (0.85, 0.05, 0.05, 0.05))
+    shift = channel_shift(points, CENTRES)
+    there = points.mean(0) - CENTRES.mean(0)
+    assert np.linalg.norm(shift - MOVED) < np.linalg.norm(there - MOVED)
+    other, its = drawn(401)
+    assert right(other - shift, its) > right(other - there, its)
+
+
+def test_classes_that_are_expected_less_are_answered_less():
+    points, _ = drawn(400)
+    shares = np.array([0.4, 0.2, 0.2, 0.2])
+    alike, more = channel_shift(points, CENTRES), channel_shift(points, CENTRES, shares)
+    assert (alike - more) @ CENTRES[0] > 0  # what is left after the shift lies nearer the first
+
+
+def test_off_the_classes_the_mean_is_the_shift():
+    centres = np.pad(CENTRES, ((0, 0), (0, 1)))
+    points = np.pad(drawn(400)[0], ((0, 0), (0, 1)), constant_values=5.0)
+    whole = channel_shift(points, centres, clips=0, most=1)
+    np.testing.assert_allclose(whole[3], 5.0, rtol=1e-6)
+    alone = channel_shift(points, centres.mean(0)[None], clips=0, most=1)
+    np.testing.assert_allclose(alone, points.mean(0) - centres.mean(0), rtol=1e-5)

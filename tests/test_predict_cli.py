@@ -136,6 +136,10 @@ def test_words(capsys, sounds, model, tmp_path, monkeypatch):
     code, out, err = predicted(capsys, sounds / "none.wav", *args, "--words", "--format", "json")
     assert (code, [row["text"] for row in json.loads(out)]) == (1, ["so what"] * 2)
     assert "none.wav: no such file" in err
+    code, out, _ = predicted(capsys, *args, "--language", "de", "--format", "json")
+    assert (code, [row["language"] for row in json.loads(out)]) == (0, ["de"] * 2)
+    _, out, _ = predicted(capsys, *args, "--language", "de")
+    assert out.count("“so what” [de]") == 2
 
 
 class Recogniser:

@@ -1,6 +1,7 @@
 """Corpora left out: what is learnt, what is never touched, and that a shift is taken away."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.tune import log_mels
 from multimodal_ser.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
 from multimodal_ser.tune.vectors import Vectors, layer_means
-from multimodal_ser.unseen import adapted, caution, leave_one_out, protocol, scores, text_table
+from multimodal_ser.unseen import adapted, caution, leave_one_out, protocol, scores, softmax
 
 CONFIG = ProbeConfig((1, 2), axes=8)
 MIDDLES = np.random.default_rng(5).normal(0, 2, (3, 2, 4))  # classes, layers, width
@@ -108,7 +109,7 @@ def test_a_channel_is_taken_out_without_labels():
     moved = corpus("far", shift=2.0, count=600)
     data = Vectors.joined([corpus("a"), corpus("b"), moved])
     far = leave_one_out(data, ("a", "b"), CONFIG, 3)[2]
-    found = adapted(far, sizes=(10, 50, 400), draws=3)
+    found = adapted(far, 1.0, sizes=(10, 50, 400), draws=3)
     assert set(found.mixed) == {10, 50}  # 400 is more than half of the corpus
     assert found.mixed[50] > found.before + 0.05
     assert found.mixed[50] >= found.mixed[10] - 0.02
@@ -126,13 +127,28 @@ def test_caution_is_set_by_corpora_that_were_left_out():
         assert said["low"] <= said["ua"] <= said["high"]
 
 
-def test_the_protocol_prints_a_row_a_corpus():
+def test_corpora_are_asked_about_the_classes_that_they_have_in_common():
     data = Vectors.joined([corpus("a"), corpus("b"), corpus("only", classes=(0, 1))])
     found = protocol(data, ("a", "b"), CONFIG, 3, sizes=(10,))
-    lines = text_table(found, (10,)).splitlines()
-    assert len(lines) == 5
-    assert lines[-1].startswith("| only | 90 |")
     assert json.loads(json.dumps(found))["corpora"]["only"]["single"]["classes"] == 2
+    asked = protocol(data, ("a", "b"), CONFIG, 3, sizes=(10,), asked=(0, 1))["corpora"]
+    assert [one["single"]["classes"] for one in asked.values()] == [2, 2, 2]
+    assert [one["single"]["n"] for one in asked.values()] == [60, 60, 90]
+    assert asked["only"]["single"]["ua"] == found["corpora"]["only"]["single"]["ua"]
+
+
+def test_a_rarer_class_is_answered_less_and_mostly_where_little_speaks_for_any():
+    data = corpus("a", count=900)
+    alike, rare = (fit_probe(data, replace(CONFIG, odds=odds), 3) for odds in ((), (2, 2, 1)))
+    vectors = alike.vectors(side_by_side(data, CONFIG.layers))
+    assert rare.shares == pytest.approx([0.4, 0.4, 0.2])
+    shares = [softmax(one.logits(vectors)) for one in (alike, rare)]
+    odds = shares[1] / shares[0]
+    np.testing.assert_allclose(odds[:, 0] / odds[:, 2], 2)
+    nothing = softmax(rare.logits(50 * vectors))  # far from all that was learnt
+    assert np.abs(nothing - rare.shares).mean() < np.abs(shares[1] - rare.shares).mean()
+    with pytest.raises(SerError, match="allowed: 3 numbers above zero"):
+        fit_probe(data, replace(CONFIG, odds=(1, 1)), 3)
 
 
 def test_the_model_says_what_the_probe_says():
@@ -150,7 +166,7 @@ def test_the_model_says_what_the_probe_says():
         mean = layer_means(encoder, waves).numpy()
     names = np.full(60, "made")
     data = Vectors(mean, label, names, names, np.full(60, "none"))
-    probe = fit_probe(data, ProbeConfig((1, 2), axes=6), 2)
+    probe = fit_probe(data, ProbeConfig((1, 2), axes=6, odds=(3, 1)), 2)
     model = model_of(probe, encoder, ("low", "high"), 0.5)
     with torch.inference_mode():
         read = model.pooled(*log_mels(waves))
@@ -158,10 +174,10 @@ def test_the_model_says_what_the_probe_says():
     vectors = probe.vectors(side_by_side(data, (1, 2)))
     np.testing.assert_allclose(read.numpy(), vectors, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(
-        said.logits.numpy(), 0.5 * probe.logits(vectors), rtol=1e-2, atol=1e-2
+        said.logits.numpy(), probe.logits(vectors, 0.5), rtol=1e-2, atol=1e-2
     )
     np.testing.assert_allclose(model.references.numpy(), probe.references, rtol=1e-5, atol=1e-6)
-    assert (said.logits.argmax(1).numpy() == probe.logits(vectors).argmax(1)).all()
+    assert (said.logits.argmax(1).numpy() == probe.logits(vectors, 0.5).argmax(1)).all()
 
 
 def test_the_command_prints_and_writes_a_table(tmp_path, capsys):

@@ -7,12 +7,11 @@ evaluation alone are asked about, and never learnt from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from multimodal_ser import metrics
@@ -20,7 +19,7 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.material import Material
 from multimodal_ser.predict.adaptation import channel_shift
 from multimodal_ser.statistics import clustered_interval
-from multimodal_ser.train import likeliest_temperature
+from multimodal_ser.train import TEMPERATURES
 from multimodal_ser.tune.probe import Probe, ProbeConfig, fit_probe, side_by_side
 from multimodal_ser.tune.vectors import Vectors
 
@@ -49,13 +48,25 @@ class LeftOut:
     label: NDArray[np.int64]
     speaker: NDArray[np.str_]
 
-    def logits(self, shift: NDArray[np.floating] | float = 0.0) -> NDArray[np.float64]:
+    def logits(
+        self, temperature: float, shift: NDArray[np.floating] | float = 0.0
+    ) -> NDArray[np.float64]:
         """Of all recordings [N, C], a channel's shift taken away."""
-        return self.probe.logits(self.vectors - shift)
+        return self.probe.logits(self.vectors - shift, temperature)
+
+    def of(self, classes: Sequence[int]) -> LeftOut:
+        """Its recordings of some classes."""
+        keep = np.isin(self.label, classes)
+        rows = (self.vectors[keep], self.label[keep], self.speaker[keep])
+        return LeftOut(self.corpus, self.probe, *rows)
 
 
 def leave_one_out(
-    data: Vectors, learn: Sequence[str], config: ProbeConfig, classes: int
+    data: Vectors,
+    learn: Sequence[str],
+    config: ProbeConfig,
+    classes: int,
+    asked: Sequence[int] = (),
 ) -> list[LeftOut]:
     """Fits one probe a corpus, from the others that may be learnt from.
 
@@ -65,6 +76,8 @@ def leave_one_out(
             evaluation.
         config: of the probes.
         classes: number of classes; a corpus may lack some where it is only asked about.
+        asked: recordings of these classes alone are asked about, so that corpora compare; empty for
+            all. Answers may be of any class.
 
     Raises:
         SerError: a name is unknown, or fewer than two corpora may be learnt from.
@@ -82,7 +95,8 @@ def leave_one_out(
             fitted[sources] = fit_probe(part, config, classes)
         mine = data.where((data.corpus == name) & (data.change == "none"))
         points = fitted[sources].vectors(side_by_side(mine, config.layers))
-        found.append(LeftOut(name, fitted[sources], points, mine.label, mine.speaker))
+        whole = LeftOut(name, fitted[sources], points, mine.label, mine.speaker)
+        found.append(whole.of(asked) if asked else whole)
     return found
 
 
@@ -106,12 +120,14 @@ def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
         heard: of corpora that may be learnt from.
         right: share of the answers above the threshold that are right, in the mean over them.
     """
-    most = max(len(one.label) for one in heard)
-    rows = [np.resize(np.arange(len(one.label)), most) for one in heard]
-    logits = np.concatenate([one.logits()[row] for one, row in zip(heard, rows, strict=True)])
-    label = np.concatenate([one.label[row] for one, row in zip(heard, rows, strict=True)])
-    temperature = likeliest_temperature(torch.from_numpy(logits), torch.from_numpy(label))
-    shares = [softmax(temperature * one.logits()) for one in heard]
+
+    def loss(temperature: float) -> float:
+        said = [softmax(one.logits(temperature)) for one in heard]
+        own = [row[np.arange(len(row)), one.label] for one, row in zip(heard, said, strict=True)]
+        return float(np.mean([-np.log(part).mean() for part in own]))
+
+    temperature = float(min(TEMPERATURES, key=loss))
+    shares = [softmax(one.logits(temperature)) for one in heard]
 
     def accuracy(threshold: float) -> float:
         found = []
@@ -131,7 +147,7 @@ def scores(
 
     UA is over the classes that the corpus has; an answer of another class is wrong.
     """
-    shares = softmax(careful.temperature * one.logits(shift))
+    shares = softmax(one.logits(careful.temperature, shift))
     found = judged(shares, one.label, one.speaker, careful.threshold)
     return {**found, "distance": float(one.probe.distance(one.vectors - shift).mean())}
 
@@ -183,7 +199,12 @@ class Adapted:
 
 
 def adapted(
-    one: LeftOut, *, sizes: Sequence[int] = SIZES, draws: int = DRAWS, seed: int = 0
+    one: LeftOut,
+    temperature: float,
+    *,
+    sizes: Sequence[int] = SIZES,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Adapted:
     """Takes the channel out by drawn sets, and asks about the recordings that are not in them.
 
@@ -191,40 +212,36 @@ def adapted(
     small for.
     """
     rng = np.random.default_rng(seed)
-    base = one.logits()
+    base = one.logits(temperature)
     mixed: dict[int, float] = {}
     skewed: dict[int, dict[int, float]] = {}
     for size in (size for size in sizes if 2 * size <= len(one.label)):
-        mixed[size] = _after(one, lambda n=size: rng.permutation(len(one.label))[:n], draws)  # type: ignore[misc]
+        drawn = [rng.permutation(len(one.label))[:size] for _ in range(draws)]
+        mixed[size] = _after(one, temperature, drawn)
         for main in sorted(set(one.label.tolist())):
             of_it = np.flatnonzero(one.label == main)
             rest = np.flatnonzero(one.label != main)
             most = round(MAIN * size)
             if 2 * most > len(of_it):
                 continue
-
-            def draw(
-                of_it: NDArray[np.int64] = of_it,
-                rest: NDArray[np.int64] = rest,
-                most: int = most,
-                size: int = size,
-            ) -> NDArray[np.int64]:
-                few = rng.choice(rest, size - most, replace=False)
-                return np.concatenate([rng.choice(of_it, most, replace=False), few])
-
-            skewed.setdefault(size, {})[main] = _after(one, draw, draws)
+            drawn = [
+                np.concatenate(
+                    [rng.permutation(of_it)[:most], rng.permutation(rest)[: size - most]]
+                )
+                for _ in range(draws)
+            ]
+            skewed.setdefault(size, {})[main] = _after(one, temperature, drawn)
     return Adapted(_ua(one.label, base.argmax(1)), mixed, skewed)
 
 
-def _after(one: LeftOut, draw: Callable[[], NDArray[np.int64]], draws: int) -> float:
-    """Mean UA over draws, of the recordings outside the set."""
+def _after(one: LeftOut, temperature: float, drawn: Sequence[NDArray[np.int64]]) -> float:
+    """Mean UA over drawn sets, of the recordings outside each."""
     found = []
-    for _ in range(draws):
-        chosen = draw()
-        shift = channel_shift(one.vectors[chosen], one.probe.references)
+    for chosen in drawn:
+        shift = channel_shift(one.vectors[chosen], one.probe.references, one.probe.shares)
         left = np.ones(len(one.label), dtype=bool)
         left[chosen] = False
-        found.append(_ua(one.label[left], one.logits(shift)[left].argmax(1)))
+        found.append(_ua(one.label[left], one.logits(temperature, shift)[left].argmax(1)))
     return float(np.mean(found))
 
 
@@ -245,6 +262,7 @@ def protocol(
     classes: int,
     *,
     sizes: Sequence[int] = SIZES,
+    asked: Sequence[int] = (),
 ) -> dict[str, Any]:
     """The whole protocol: every corpus left out, cautious, and adapted; see `leave_one_out`.
 
@@ -253,32 +271,13 @@ def protocol(
     Returns:
         ``caution``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `adapted`).
     """
-    heard = leave_one_out(data, learn, config, classes)
+    heard = leave_one_out(data, learn, config, classes, asked)
     careful = caution([one for one in heard if one.corpus in learn])
-    found = {
-        one.corpus: {"single": scores(one, careful), "adapted": asdict(adapted(one, sizes=sizes))}
-        for one in heard
-    }
+    found = {}
+    for one in heard:
+        after = adapted(one, careful.temperature, sizes=sizes)
+        found[one.corpus] = {"single": scores(one, careful), "adapted": asdict(after)}
     return {"caution": asdict(careful), "corpora": found}
-
-
-def text_table(found: Mapping[str, Any], sizes: Sequence[int] = SIZES) -> str:
-    """The protocol's results as one Markdown table, in per cent."""
-    titles = ["corpus left out", "n", "UA", "ECE", "confidence", "coverage", "right above"]
-    titles += [f"UA after {size}" for size in sizes]
-    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
-    for corpus, said in found["corpora"].items():
-        one, after = said["single"], said["adapted"]["mixed"]
-        interval = f" [{_percent(one['low'])}, {_percent(one['high'])}]" if "low" in one else ""
-        cells = [corpus, str(one["n"]), _percent(one["ua"]) + interval]
-        cells += [_percent(one[k]) for k in ("ece", "confidence", "coverage", "accuracy_above")]
-        cells += [_percent(after.get(size)) for size in sizes]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def of_material(material: Material) -> Vectors:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias
 
 import tyro
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Vad = Literal["auto", "silero", "energy", "none"]
 Format = Literal["table", "json", "jsonl", "csv"]
+_Heard: TypeAlias = "tuple[str | None, str | None]"  # the words, and their language
 _BATCH = 64  # files that are decoded and answered at a time
 
 
@@ -157,22 +159,23 @@ def _check_text(
         raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
 
 
-def _recogniser(model: str | None, language: str | None) -> Callable[[Recording], str | None]:
+def _recogniser(model: str | None, language: str | None) -> Callable[[Recording], _Heard]:
     from multimodal_ser.audio import read_audio
+    from multimodal_ser.timeline.track import language_of
     from multimodal_ser.timeline.words import Recogniser, doubted, pieces
 
     recognise = Recogniser(model, language=language)
 
-    def heard(source: Recording) -> str | None:
+    def heard(source: Recording) -> _Heard:
         try:
             wave = read_audio(source)  # type: ignore[arg-type]
         except (SerError, OSError):
-            return None  # predicting reads it again, and says why it cannot
+            return None, None  # predicting reads it again, and says why it cannot
         parts = [recognise(wave[start:end]) for start, end in pieces(wave, over=True)]
         said = [word for part in parts for word in part]
         if doubt := doubted(said, recognise.multilingual):
             sys.stderr.write(f"{source if isinstance(source, str) else '-'}: {doubt}\n")
-        return " ".join(word.text for word in said) or None
+        return " ".join(word.text for word in said) or None, language_of(said)
 
     return heard
 
@@ -181,14 +184,19 @@ def _answers(
     predictor: Predictor,
     found: Sequence[str],
     text: Sequence[str],
-    heard: Callable[[Recording], str | None] | None,
+    heard: Callable[[Recording], _Heard] | None,
 ) -> Iterator[Prediction | SerError]:
     given: Sequence[str | None] = text or [None] * len(found)
     for start in range(0, len(found), _BATCH):
         part = found[start : start + _BATCH]
         sources = [sys.stdin.buffer.read() if name == "-" else name for name in part]
-        texts = [heard(one) for one in sources] if heard else given[start : start + _BATCH]
-        yield from predictor.stream(sources, texts)
+        if heard is None:
+            yield from predictor.stream(sources, given[start : start + _BATCH])
+            continue
+        texts, languages = zip(*map(heard, sources), strict=True)
+        for answer, language in zip(predictor.stream(sources, texts), languages, strict=True):
+            failed = isinstance(answer, SerError)
+            yield answer if failed else replace(answer, language=language)
 
 
 def _kept(

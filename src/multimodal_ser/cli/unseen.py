@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from multimodal_ser.cli.app import app, command_line, say
 
@@ -17,6 +19,8 @@ def unseen(
     axes: int = 300,
     shrinkage: float = 1.0,
     channel: float = 1.0,
+    odds: tuple[float, ...] = (),
+    asked: tuple[str, ...] = (),
     sizes: tuple[int, ...] = (10, 50, 200, 500),
     out: Path | None = None,
 ) -> None:
@@ -34,23 +38,49 @@ def unseen(
         axes: principal axes that the probe keeps.
         shrinkage: share of the mean variance that it adds in every direction.
         channel: how much the differences between corpora count as noise for it.
+        odds: how frequent each class is taken to be, in the class set's order; alike by default.
+        asked: recordings of these classes alone are asked about, so that corpora compare; all by
+            default. Answers may be of any class.
         sizes: how many recordings the channel is told from.
         out: file for the results, as JSON.
     """
+    from multimodal_ser.errors import SerError, one_of
     from multimodal_ser.files import written_aside
     from multimodal_ser.labels import class_set
     from multimodal_ser.material import load_material
     from multimodal_ser.tune.probe import ProbeConfig
     from multimodal_ser.tune.vectors import Vectors
-    from multimodal_ser.unseen import of_material, protocol, text_table
+    from multimodal_ser.unseen import of_material, protocol
 
     named = class_set(labels)
     materials = [load_material(path, named, audio, "none", complete=False) for path in features]
     data = Vectors.joined([of_material(one) for one in materials])
-    config = ProbeConfig((1,), axes, shrinkage, channel)
-    found = protocol(data, learn, config, len(named.classes), sizes=sizes)
-    say(text_table(found, sizes))
+    config = ProbeConfig((1,), axes, shrinkage, channel, odds=odds)
+    if strange := [name for name in asked if name not in named.classes]:
+        raise SerError(one_of("class", strange[0], named.classes))
+    only = [named.index(name) for name in asked]
+    found = protocol(data, learn, config, len(named.classes), sizes=sizes, asked=only)
+    say(_table(found, sizes))
     if out is not None:
         said = {"command": command_line(), "marks": [m for one in materials for m in one.marks]}
         with written_aside(out) as partial:
             partial.write_text(json.dumps({**said, **found}, indent=1) + "\n", "utf-8")
+
+
+def _table(found: Mapping[str, Any], sizes: Sequence[int]) -> str:
+    """The protocol's results as one Markdown table, in per cent."""
+    titles = ["corpus left out", "n", "UA", "ECE", "confidence", "coverage", "right above"]
+    titles += [f"UA after {size}" for size in sizes]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    for corpus, said in found["corpora"].items():
+        one, after = said["single"], said["adapted"]["mixed"]
+        interval = f" [{_percent(one['low'])}, {_percent(one['high'])}]" if "low" in one else ""
+        cells = [corpus, str(one["n"]), _percent(one["ua"]) + interval]
+        cells += [_percent(one[k]) for k in ("ece", "confidence", "coverage", "accuracy_above")]
+        cells += [_percent(after.get(size)) for size in sizes]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"

@@ -102,6 +102,7 @@ def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -
         "shortest": str(backend.shortest),
         "references": b64encode(references.numpy().astype("<f4").tobytes()).decode(),
         "width": str(references.shape[1]),
+        "shares": "" if backend.shares is None else ",".join(map(repr, backend.shares.tolist())),
     }
     shift = {"shift": torch.zeros(references.shape[1])}
     described = FileFacts(**facts | more)

@@ -45,6 +45,8 @@ class Backend(Protocol):
         canonical: whether it learnt from canonical waveforms, see `multimodal_ser.speech`.
         references: where what its head reads lay in training [N, V]: of each class, or of all
             together; None where it cannot be adapted.
+        shares: how frequent its classes are taken to be [C]; None where it takes none to be more
+            frequent than it learnt.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Backend(Protocol):
     sides: tuple[str, ...]
     canonical: bool
     references: Vector | None
+    shares: Vector | None
 
     def __call__(
         self,

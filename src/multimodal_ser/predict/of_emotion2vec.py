@@ -21,6 +21,7 @@ class Emotion2VecBackend:
     threshold = 0.0
     canonical = False
     references: Vector | None = None
+    shares: Vector | None = None
 
     def __init__(self, name: str, weights: str | Path | None, device: str = "cpu") -> None:
         self.name = name

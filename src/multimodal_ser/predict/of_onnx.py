@@ -45,6 +45,8 @@ class FileFacts:
         references: of a model that can be adapted: base64 of the float32 [N, V] where its vectors
             lay in training; its input ``shift`` [V] is taken away from the vectors.
         width: V, of these.
+        shares: how frequent its classes are taken to be, separated by commas; empty where no class
+            is taken to be more frequent than it learnt.
     """
 
     labels: str
@@ -60,6 +62,7 @@ class FileFacts:
     shortest: str = "0"
     references: str = ""
     width: str = "0"
+    shares: str = ""
 
 
 class OnnxBackend:
@@ -76,6 +79,8 @@ class OnnxBackend:
         self.sides = tuple(facts.sides.split(","))
         self.canonical = facts.canonical == "1"
         self.shortest, self.references = int(facts.shortest), _references(facts)
+        shares = [float(share) for share in facts.shares.split(",") if share]
+        self.shares = np.array(shares, np.float32) if shares else None
         self.features = None
         if facts.features:
             from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it

@@ -77,6 +77,7 @@ class RunBackend:
 
     canonical = False
     references: Vector | None = None
+    shares: Vector | None = None
 
     def __init__(self, folder: Path, weights: Weights = None, device: str = "cpu") -> None:
         self.folder, self.device = folder, device

@@ -25,6 +25,7 @@ class Prediction:
         end: seconds where it ends.
         threshold: the confidence below which the model does not commit itself.
         text: the words, where they are known.
+        language: of the words, such as ``de``; None where they were given, or none is known.
         reason: why there is no speech to have an emotion; None where there is. Every class is then
             equally probable.
         adapted: from how many recordings, or pieces of long ones, the channel is known that was
@@ -43,6 +44,7 @@ class Prediction:
     reason: str | None = None
     adapted: int | None = None
     distance: float | None = None
+    language: str | None = None
 
     @property
     def best(self) -> str:
@@ -73,6 +75,7 @@ class Prediction:
             "start": round(self.start, 3),
             "end": round(self.end, 3),
             "text": self.text,
+            "language": self.language,
             "threshold": round(self.threshold, 6),
             "reason": self.reason,
             "adapted": self.adapted,

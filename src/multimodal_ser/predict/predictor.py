@@ -258,7 +258,7 @@ class Predictor:
             raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
         answer = asked(self.backend, spoken, [None] * len(spoken))
         assert answer.vectors is not None  # noqa: S101 - a model with references has them
-        shift = channel_shift(answer.vectors, references)
+        shift = channel_shift(answer.vectors, references, self.backend.shares)
         return Channel(shift, len(spoken), space_of(references), self.name)
 
     def save(self, folder: str | Path) -> Path:

@@ -30,6 +30,8 @@ class TunedBackend:
         self.threshold = self.model.threshold
         self.canonical, self.shortest = self.model.linear, self.model.shortest
         self.references: Vector | None = self.model.references.float().cpu().numpy()
+        shares = self.model.shares.cpu().numpy() if self.model.linear else None
+        self.shares: Vector | None = shares
         self.most = min(LONGEST, 2 * HOP * len(self.model.encoder.positions))
 
     def __call__(

@@ -26,6 +26,7 @@ def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
         best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
         shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
         words = f"  “{item.text}”" if item.text else ""
+        words += f" [{item.language}]" if item.language else ""
         if item.distance is not None and item.distance > _FAR:
             words = f"  unlike what the model learnt from ({item.distance:.1f}){words}"
         file.write(f"{name:{wide}}  {item.label:{longest}}  {shares}{words}\n")
@@ -48,7 +49,8 @@ def write_csv(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
     """One line a recording, as they come; a column for each class's probability."""
     writer = csv.writer(file, lineterminator="\n")
     columns = (
-        "file", "label", "confidence", "start", "end", "text", "reason", "adapted", "distance"
+        "file", "label", "confidence", "start", "end", "text", "language", "reason", "adapted",
+        "distance",
     )  # fmt: skip
     writer.writerow([*columns, *(f"p_{label}" for label in labels)])
     for name, item in rows:

@@ -144,8 +144,7 @@ class Timeline:
     @property
     def language(self) -> str | None:
         """In which most words were recognised, such as ``de``; None where that is not known."""
-        counts = Counter(word.language for word in self.words if word.language is not None)
-        return counts.most_common(1)[0][0] if counts else None
+        return language_of(self.words)
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; times to the millisecond, probabilities to four places."""
@@ -164,6 +163,12 @@ class Timeline:
             "language": self.language,
             "doubt": self.doubt,
         }
+
+
+def language_of(words: Sequence[Word]) -> str | None:
+    """In which most words were recognised; None where their recogniser does not say."""
+    counts = Counter(word.language for word in words if word.language is not None)
+    return counts.most_common(1)[0][0] if counts else None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class ProbeConfig:
         channel: how much the differences between corpora count as noise.
         weight: a corpus weighs by this power of its number of recordings: 0 makes all alike, at 1
             a small one is hardly heard.
+        odds: how frequent each class is taken to be where the probe is used, in any unit; empty for
+            all alike.
     """
 
     layers: tuple[int, ...] = (2, 3, 4)
@@ -41,6 +43,7 @@ class ProbeConfig:
     shrinkage: float = 1.0
     channel: float = 1.0
     weight: float = 0.5
+    odds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Probe:
         origin: of the embedding, [H].
         centres: the classes' means in the embedding, [C, H].
         references: the same on the axes, [C, A].
+        shares: how frequent each class is taken to be, [C], 1 together.
     """
 
     white: Floats
@@ -63,6 +67,7 @@ class Probe:
     origin: Floats
     centres: Floats
     references: Floats
+    shares: Floats
 
     def vectors(self, means: NDArray[np.floating]) -> Floats:
         """Layer means side by side, [N, D] → vectors on the axes, [N, A]; a channel shifts them."""
@@ -76,14 +81,16 @@ class Probe:
         """How far vectors [N, A] lie from what was learnt: their mean square, 1 being usual."""
         return np.asarray(np.square(vectors).mean(1))
 
-    def logits(self, vectors: NDArray[np.floating]) -> Floats:
-        """Vectors [N, A] → logits [N, C], every class equally frequent.
+    def logits(self, vectors: NDArray[np.floating], temperature: float = 1.0) -> Floats:
+        """Vectors [N, A] → logits [N, C].
 
-        They are divided by the distance: a recording unlike those learnt from scatters as much more
-        about its class, as is seen on all the axes.
+        What speaks for a class is divided by the distance: a recording unlike those learnt from
+        scatters as much more about its class, as is seen on all the axes. It is weighed with how
+        frequent the classes are (Bayes).
         """
         raw = self.embed(vectors) @ self.centres.T - np.square(self.centres).sum(1) / 2
-        return np.asarray(raw / np.maximum(self.distance(vectors), NEAREST)[:, None])
+        sure = temperature / np.maximum(self.distance(vectors), NEAREST)
+        return np.asarray(raw * sure[:, None] + np.log(self.shares))
 
 
 def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
@@ -98,8 +105,11 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
         classes: number of classes; every part needs recordings of each.
 
     Raises:
-        SerError: a part lacks a class.
+        SerError: a part lacks a class, or there are not as many odds as classes.
     """
+    odds = np.asarray(config.odds or np.ones(classes))
+    if len(odds) != classes or not (odds > 0).all():
+        raise SerError(f"odds: {config.odds}; allowed: {classes} numbers above zero, one a class")
     names = list(dict.fromkeys(zip(data.corpus.tolist(), data.change.tolist(), strict=True)))
     means = side_by_side(data, config.layers)
     parts = [_Part.of(means, data, _rows(data, name), classes) for name in names]
@@ -116,7 +126,8 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     centres = _mixed(share, [part.class_means(classes) for part in parts])
     white = _white(noise, axes)
     power = [np.square((part.x + part.middle - middle) @ white.T).mean() for part in parts]
-    return _discriminant(white, centres, middle, 1 / np.sqrt(float(_mixed(share, power))))
+    unit = 1 / np.sqrt(float(_mixed(share, power)))
+    return _discriminant(white, centres, middle, unit, odds / odds.sum())
 
 
 def _rows(data: Vectors, name: tuple[str, str]) -> NDArray[np.bool_]:
@@ -177,7 +188,9 @@ def _white(noise: Floats, axes: Floats) -> Floats:
     return np.asarray((axes @ (turned / np.sqrt(power))).T)
 
 
-def _discriminant(white: Floats, centres: Floats, middle: Floats, unit: float) -> Probe:
+def _discriminant(
+    white: Floats, centres: Floats, middle: Floats, unit: float, shares: Floats
+) -> Probe:
     """Finds the space of the class means on white axes, where each class spreads by about 1.
 
     The axes themselves are scaled by `unit`.
@@ -194,6 +207,7 @@ def _discriminant(white: Floats, centres: Floats, middle: Floats, unit: float) -
         origin=-span @ origin,
         centres=(references - origin) @ span.T,
         references=references,
+        shares=shares,
     )
 
 
@@ -223,6 +237,7 @@ def model_of(
         "span.weight": probe.span,
         "span.bias": probe.origin,
         "centres": probe.references,
+        "shares": probe.shares,
         "out.weight": probe.centres,
         "out.bias": -np.square(probe.centres).sum(1) / 2,
         "temperature": np.asarray(temperature),

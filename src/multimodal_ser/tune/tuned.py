@@ -52,6 +52,7 @@ class Tuned(nn.Module):
     mean: Tensor
     scale: Tensor
     centres: Tensor
+    shares: Tensor
 
     def __init__(
         self,
@@ -84,6 +85,8 @@ class Tuned(nn.Module):
             self.head: nn.Module = nn.Linear(width, axes)
             self.span = nn.Linear(axes, hidden_dim)
             self.register_buffer("centres", torch.zeros(len(self.classes), axes))
+            count = len(self.classes)
+            self.register_buffer("shares", torch.full((count,), 1 / count))
         else:
             self.register_buffer("mean", torch.zeros(2 * width))
             self.register_buffer("scale", torch.ones(2 * width))
@@ -134,7 +137,7 @@ class Tuned(nn.Module):
         if self.linear:
             embedding = self.span(pooled)
             sure = self.temperature / self.distance(pooled).clamp(min=NEAREST)[:, None]
-            return Output(self.out(embedding) * sure, embedding)
+            return Output(self.out(embedding) * sure + self.shares.log(), embedding)
         embedding = self.head(unit_power((pooled - self.mean) * self.scale))
         return Output(self.out(embedding) * self.temperature, embedding)
 

@@ -188,7 +188,7 @@ function follow() {
   const current = state.found.segments.find((one) => one.start <= at && at < one.end);
   $("now").textContent = clock(at);
   $("head").style.left = `${(100 * at) / state.found.duration}%`;
-  $("current").replaceChildren(...(current ? [swatch(colourOf(current.label), current.label), current.label] : []));
+  $("current").replaceChildren(...(current ? [swatch(colourOf(current.label), current.label), current.label] : ["no speech"]));
   $("seek").setAttribute("aria-valuenow", at.toFixed(1));
   $("seek").setAttribute("aria-valuetext", `${clock(at)}, ${current?.label ?? "no speech"}`);
   const point = nearest(at);
