@@ -172,3 +172,27 @@ def test_sources():
     assert weights(["/models"]) == "/models"
     with pytest.raises(SerError, match="ENCODER=PLACE"):
         weights(["bert=/models", "/models"])
+
+
+def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, monkeypatch):
+    from multimodal_ser.predict import given
+
+    for n in range(11):
+        written(tmp_path / f"{n:02d}.wav", noise(0.3, n))
+    written(tmp_path / "long.wav", noise(40.0))
+    (tmp_path / "broken.wav").write_text("no sound")
+    apart, out, err = predicted(capsys, tmp_path, "--model", model, "--format", "json")
+    assert (apart, "adapted to the recordings' channel" in err) == (1, True)
+    again = []
+    read_audio = given.read_audio
+
+    def counted(source, **settings):
+        again.append(source)
+        return read_audio(source, **settings)
+
+    monkeypatch.setattr(given, "read_audio", counted)
+    code, same, err = predicted(capsys, tmp_path, "--model", model, "--format", "json")
+    assert (code, same) == (1, out)
+    assert "broken.wav" in err
+    read = [Path(source).name for source in again if isinstance(source, str)]
+    assert sorted(read) == ["broken.wav", "long.wav"]

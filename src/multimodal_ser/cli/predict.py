@@ -78,12 +78,14 @@ def predict(
     predictor.vad = vad
     words = words or bool(words_model or language)
     _check_text(predictor, found, text, words)
-    predictor = without_channel(predictor, adapt, [name for name in found if name != STDIN])
+    known = _known(predictor, adapt, [name for name in found if name != STDIN])
+    sources = [known.get(name, name) for name in found if name != STDIN]
+    predictor = without_channel(predictor, adapt, sources)
     heard = _recogniser(words_model, language) if words else None
     failures: list[str] = []
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
-    rows = _kept(found, _answers(predictor, found, text, heard), failures, show=show)
+    rows = _kept(found, _answers(predictor, found, text, heard, known), failures, show=show)
     with _output(out) as file:
         FORMATS[format](rows, predictor.labels, file)
     tell_channel(predictor, adapt)
@@ -108,7 +110,16 @@ def _output(out: Path | None) -> Iterator[TextIO]:
         yield file
 
 
-def without_channel(predictor: Predictor, adapt: str, names: Sequence[str]) -> Predictor:
+def _known(predictor: Predictor, adapt: str, names: Sequence[str]) -> dict[Recording, Recording]:
+    """Recordings that are read twice, decoded once."""
+    if adapt != "auto" or not predictor.adaptable:
+        return {}
+    from multimodal_ser.timeline.adapting import decoded
+
+    return decoded(names)
+
+
+def without_channel(predictor: Predictor, adapt: str, names: Sequence[Recording]) -> Predictor:
     """The predictor that takes out a channel: of the recordings, of a file, or none."""
     if adapt == "off":
         return predictor
@@ -159,22 +170,22 @@ def _check_text(
         raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
 
 
-def _recogniser(model: str | None, language: str | None) -> Callable[[Recording], _Heard]:
+def _recogniser(model: str | None, language: str | None) -> Callable[[str, Recording], _Heard]:
     from multimodal_ser.audio import read_audio
     from multimodal_ser.timeline.track import language_of
     from multimodal_ser.timeline.words import Recogniser, doubted, pieces
 
     recognise = Recogniser(model, language=language)
 
-    def heard(source: Recording) -> _Heard:
+    def heard(name: str, source: Recording) -> _Heard:
         try:
-            wave = read_audio(source)  # type: ignore[arg-type]
+            wave = source[0] if isinstance(source, tuple) else read_audio(source)
         except (SerError, OSError):
             return None, None  # predicting reads it again, and says why it cannot
         parts = [recognise(wave[start:end]) for start, end in pieces(wave, over=True)]
         said = [word for part in parts for word in part]
         if doubt := doubted(said, recognise.multilingual):
-            sys.stderr.write(f"{source if isinstance(source, str) else '-'}: {doubt}\n")
+            sys.stderr.write(f"{name}: {doubt}\n")
         return " ".join(word.text for word in said) or None, language_of(said)
 
     return heard
@@ -184,16 +195,21 @@ def _answers(
     predictor: Predictor,
     found: Sequence[str],
     text: Sequence[str],
-    heard: Callable[[Recording], _Heard] | None,
+    heard: Callable[[str, Recording], _Heard] | None,
+    known: dict[Recording, Recording],
 ) -> Iterator[Prediction | SerError]:
+    from multimodal_ser.predict.sources import STDIN
+
     given: Sequence[str | None] = text or [None] * len(found)
     for start in range(0, len(found), _BATCH):
         part = found[start : start + _BATCH]
-        sources = [sys.stdin.buffer.read() if name == "-" else name for name in part]
+        sources: list[Recording] = [
+            sys.stdin.buffer.read() if name == STDIN else known.pop(name, name) for name in part
+        ]
         if heard is None:
             yield from predictor.stream(sources, given[start : start + _BATCH])
             continue
-        texts, languages = zip(*map(heard, sources), strict=True)
+        texts, languages = zip(*map(heard, part, sources), strict=True)
         for answer, language in zip(predictor.stream(sources, texts), languages, strict=True):
             failed = isinstance(answer, SerError)
             yield answer if failed else replace(answer, language=language)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio import read_blocks
+from multimodal_ser.audio import SAMPLE_RATE, read_blocks
 from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import LEAST, MOST, spread
 from multimodal_ser.speech import Samples, Vad
 from multimodal_ser.timeline.stream import WINDOW, analyze
+
+HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept for what comes next
 
 
 def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Channel:
@@ -58,6 +60,28 @@ def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
     except NoSpeechError:
         return predictor
     return predictor.adapted(channel) if channel.count >= LEAST else predictor
+
+
+def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
+    """Those that a channel is told from and that are asked about again, as (array, rate in Hz).
+
+    Recordings of more than about half a minute are left out, and so is what would take more than
+    20 minutes of sound in memory.
+    """
+    if len(sources) < LEAST:
+        return {}
+    found: dict[Recording, Recording] = {}
+    samples = 0
+    for source in spread(sources, MOST):
+        try:
+            blocks = read_blocks(source)  # type: ignore[arg-type]
+            first = next(blocks)
+            if next(blocks, None) is None and samples + len(first) <= HELD:
+                samples += len(first)
+                found[source] = (first, SAMPLE_RATE)
+        except (AudioError, OSError):
+            continue  # predicting reads it again, and says why it cannot
+    return found
 
 
 class _Listener:
