@@ -211,8 +211,9 @@ def _answers(
             continue
         texts, languages = zip(*map(heard, part, sources), strict=True)
         for answer, language in zip(predictor.stream(sources, texts), languages, strict=True):
-            failed = isinstance(answer, SerError)
-            yield answer if failed else replace(answer, language=language)
+            if not isinstance(answer, SerError):
+                answer = replace(answer, language=language)
+            yield answer
 
 
 def _kept(

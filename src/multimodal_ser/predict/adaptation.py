@@ -73,4 +73,4 @@ def _balance(logits: Floats, shares: NDArray[np.floating]) -> Floats:
         answers = np.exp(logits + added - (logits + added).max(1, keepdims=True))
         mean = (answers / answers.sum(1, keepdims=True)).mean(0)
         added += np.log(shares) - np.log(mean + RAREST)
-    return added - added.mean()
+    return np.asarray(added - added.mean())
