@@ -30,8 +30,8 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.augment import coded, noisy, reverberated, telephone
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.speech import canonical, find_speech, lengthened
-from multimodal_ser.tune import LONGEST, Tuned, load_tuned, log_mels, save_tuned
 from multimodal_ser.tune.probe import Probe, ProbeConfig, side_by_side
+from multimodal_ser.tune.tuned import LONGEST, Tuned, load_tuned, log_mels, save_tuned
 from multimodal_ser.tune.vectors import Vectors
 from multimodal_ser.unseen import (
     Caution,

@@ -25,8 +25,8 @@ from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.labels import CLASS_SETS
-from multimodal_ser.tune import save_tuned
 from multimodal_ser.tune.probe import ProbeConfig, fit_probe, model_of
+from multimodal_ser.tune.tuned import save_tuned
 from multimodal_ser.tune.vectors import Vectors, kept_vectors
 from multimodal_ser.unseen import caution, leave_one_out
 

@@ -25,7 +25,7 @@ from multimodal_ser.record import (
 )
 from multimodal_ser.runs.folder import FILES
 from multimodal_ser.runs.model_file import build, save_model
-from multimodal_ser.tune import Tuned, save_tuned
+from multimodal_ser.tune.tuned import Tuned, save_tuned
 
 CLASSES = ("anger", "joy", "neutral")
 WORDS = "so what else"

@@ -45,3 +45,18 @@ def test_the_shipped_features_are_whole_and_name_no_machine():
     assert store["emodb/03a01Fa"].shape == (1, 1152)
     for line in (DEMO / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
         assert '"audio": "wav/' in line
+
+
+def test_loading_the_starter_imports_nothing_that_trains_or_reads_corpora():
+    code = """
+import sys
+from multimodal_ser import load
+load()
+parts = {name.split(".")[1] for name in sys.modules if name.startswith("multimodal_ser.")}
+print(*sorted(parts & {
+    "adapt", "alignment", "augment", "baselines", "corpora", "data", "experiments", "features",
+    "material", "report", "runs", "schedule", "stacking", "train",
+}))
+"""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == ""

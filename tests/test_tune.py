@@ -8,16 +8,9 @@ from multimodal_ser.config import TuneConfig
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.speech import lengthened
-from multimodal_ser.tune import (
-    Clips,
-    Tuned,
-    choose_threshold,
-    load_tuned,
-    log_mels,
-    predict,
-    save_tuned,
-    tune,
-)
+from multimodal_ser.tune.clips import Clips
+from multimodal_ser.tune.loop import choose_threshold, predict, tune
+from multimodal_ser.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
 
 CLASSES = ("low", "high")
 

@@ -11,8 +11,8 @@ from made_features import FOUR, made_folder, made_rows
 from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.tune import log_mels
 from multimodal_ser.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
+from multimodal_ser.tune.tuned import log_mels
 from multimodal_ser.tune.vectors import Vectors, layer_means
 from multimodal_ser.unseen import adapted, caution, leave_one_out, protocol, scores, softmax
 

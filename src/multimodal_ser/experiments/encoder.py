@@ -21,7 +21,9 @@ from multimodal_ser.experiments.plans import Plan
 from multimodal_ser.material import Material
 from multimodal_ser.models import Dims
 from multimodal_ser.runs.folder import Predicted, write_run
-from multimodal_ser.tune import Clips, Tuned, predict, tune
+from multimodal_ser.tune.clips import Clips
+from multimodal_ser.tune.loop import predict, tune
+from multimodal_ser.tune.tuned import Tuned
 
 
 def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> Path:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from multimodal_ser.encoders.whisper import HOP, N_FFT, WhisperEncoder, mel_filters
 from multimodal_ser.layers import Output, masked_mean
 from multimodal_ser.record import FeatureSpec
-from multimodal_ser.tune import Tuned
-from multimodal_ser.tune.tuned import LOUDEST
+from multimodal_ser.tune.tuned import LOUDEST, Tuned
 
 _LOWEST = -1e9
 
@@ -63,8 +62,17 @@ class LogMel(nn.Module):
         return waves.gather(1, place)
 
 
-class Masked(WhisperEncoder):
+class Masked(nn.Module):
     """Whisper's encoder with its mask always there, since a graph cannot leave it out."""
+
+    positions: Tensor
+
+    def __init__(self, encoder: WhisperEncoder) -> None:
+        super().__init__()
+        copied = copy.deepcopy(encoder)
+        self.conv1, self.conv2 = copied.conv1, copied.conv2
+        self.blocks, self.norm = copied.blocks, copied.norm
+        self.register_buffer("positions", copied.positions)
 
     def forward(self, mel: Tensor, lengths: Tensor) -> list[Tensor]:
         """As `WhisperEncoder.forward`."""
@@ -82,13 +90,6 @@ class Masked(WhisperEncoder):
         return outputs
 
 
-def masked(encoder: WhisperEncoder) -> WhisperEncoder:
-    """A copy of an encoder that can be exported."""
-    copied = copy.deepcopy(encoder)
-    copied.__class__ = Masked
-    return copied
-
-
 class WholeTuned(nn.Module):
     """A fine-tuned model from waveforms to logits."""
 
@@ -96,7 +97,7 @@ class WholeTuned(nn.Module):
         super().__init__()
         self.log_mel = LogMel(model.encoder.conv1.in_channels, LOUDEST)
         self.model = copy.deepcopy(model)
-        self.model.encoder = masked(model.encoder)
+        self.model.encoder = Masked(model.encoder)  # type: ignore[assignment]
 
     def forward(
         self, waves: Tensor, lengths: Tensor, shift: Tensor
@@ -126,7 +127,7 @@ class WholeRun(nn.Module):
     ) -> None:
         super().__init__()
         self.log_mel = LogMel(encoder.conv1.in_channels, None)
-        self.encoder, self.layers = masked(encoder), tuple(layers)
+        self.encoder, self.layers = Masked(encoder), tuple(layers)
         self.tokens = described.pooled_from or described.tokens
         self.pooled, self.rounds = bool(described.pooled_from), described.dtype == "float16"
         self.head = head

@@ -15,7 +15,7 @@ from multimodal_ser.encoders.whisper import HOP
 from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows
 from multimodal_ser.speech import lengthened
-from multimodal_ser.tune import LONGEST, load_tuned, log_mels
+from multimodal_ser.tune.tuned import LONGEST, load_tuned, log_mels
 
 
 class TunedBackend:

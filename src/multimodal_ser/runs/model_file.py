@@ -18,7 +18,7 @@ from multimodal_ser.files import parse_json
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.record import RunConfig, as_json
 from multimodal_ser.stacking import STACKED, Stacked, build_stacked
-from multimodal_ser.tune import Tuned, save_tuned
+from multimodal_ser.tune.tuned import Tuned, save_tuned
 
 
 def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from multimodal_ser.audio import SAMPLE_RATE, read_blocks
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.timeline.track import Timeline
-from multimodal_ser.timeline.writers import clock, shown
+from multimodal_ser.timeline.track import Timeline, clock, shown
 
 EMBEDDED = 10_000_000  # bytes of sound that a page may hold
 PLAYABLE = {  # by the name's ending: what browsers play

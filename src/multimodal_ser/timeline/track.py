@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -202,8 +203,9 @@ class Stretch:
         """
         bounds = self.bounds()
         said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in smoothed]
-        for label, places in groupby(range(len(said)), key=lambda place: said[place]):
-            first, *_, last = (*places,) * 2
+        for label, group in groupby(range(len(said)), key=lambda place: said[place]):
+            places = list(group)
+            first, last = places[0], places[-1]
             part = slice(first, last + 1)
             mean = np.average(smoothed[part], axis=0, weights=np.diff(bounds)[part])
             start, end = float(bounds[first]), float(bounds[last + 1])
@@ -276,3 +278,20 @@ def _centres(windows: Sequence[tuple[float, float]]) -> Array:
 
 def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in probabilities.items()}
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds; hours where there are any.
+
+    >>> clock(75.4), clock(3675)
+    ('1:15', '1:01:15')
+    """
+    whole = round(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    minutes = f"{whole // 60 % 60:02d}" if hours else str(whole // 60)
+    return f"{hours}{minutes}:{whole % 60:02d}"
+
+
+def shown(source: Path) -> str:
+    """A recording's name; bytes in it that are no UTF-8 are shown as question marks."""
+    return source.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -18,7 +18,7 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import written_aside
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.timeline.track import Segment, Timeline
+from multimodal_ser.timeline.track import Segment, Timeline, clock, shown
 
 PEAKS = (800, 6000)  # least and most places of the drawn waveform; else ten a second
 
@@ -96,11 +96,6 @@ def peaks(source: Source) -> NDArray[np.float32]:
     count = min(int(np.clip(len(spans) / 5, *PEAKS)), len(spans))
     edges = np.linspace(0, len(spans), count + 1).astype(int)[:-1]
     return np.minimum(np.maximum.reduceat(spans, edges), 1).astype(np.float32)
-
-
-def shown(source: Path) -> str:
-    """A recording's name; bytes in it that are no UTF-8 are shown as question marks."""
-    return source.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def as_json(timeline: Timeline, source: Path) -> str:
@@ -213,18 +208,6 @@ def shares(probabilities: dict[str, float], count: int) -> str:
     """
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked[:count])
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds; hours where there are any.
-
-    >>> clock(75.4), clock(3675)
-    ('1:15', '1:01:15')
-    """
-    whole = round(seconds)
-    hours = f"{whole // 3600}:" if whole >= 3600 else ""
-    minutes = f"{whole // 60 % 60:02d}" if hours else str(whole // 60)
-    return f"{hours}{minutes}:{whole % 60:02d}"
 
 
 def _minutes(seconds: float) -> str:
