@@ -20,8 +20,8 @@ import soxr
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import SAMPLE_RATE, read_audio
+from multimodal_ser.audio.fingerprints import copies, fingerprint
 from multimodal_ser.corpora.base import SOUND
-from multimodal_ser.fingerprints import copies, fingerprint
 
 Wave = NDArray[np.float32]
 

@@ -13,7 +13,6 @@ from made_corpora import make_cremad, make_iemocap, make_meld
 from made_features import made_rows
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.emobox import hold_out
 from multimodal_ser.errors import SplitError
 from multimodal_ser.folds import Few, Fold, few_fold, read_split, write_split
 from multimodal_ser.splits import (
@@ -22,6 +21,7 @@ from multimodal_ser.splits import (
     VALIDATION_SHARE,
     make_split,
 )
+from multimodal_ser.splits.emobox import hold_out
 
 PARTS = ("train", "validation", "test")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
+from multimodal_ser.audio.fingerprints import same_sounds
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.data import Examples, Side
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import changed
-from multimodal_ser.fingerprints import same_sounds
 from multimodal_ser.labels import ClassSet
 from multimodal_ser.record import FeatureSpec
 

@@ -112,9 +112,9 @@ def check(manifest: File, /, shortest: float = 0.1) -> int:
         manifest: from `ser manifest`.
         shortest: seconds below which a recording is reported as too short.
     """
-    from multimodal_ser.cautions import cautions
     from multimodal_ser.check import check as check_recordings
     from multimodal_ser.corpora import read_manifest
+    from multimodal_ser.splits.cautions import cautions
 
     utterances = read_manifest(manifest)
     findings = check_recordings(utterances, shortest=shortest)
@@ -147,11 +147,11 @@ def split(
         folds: number of folds; one group is left out at a time where not given.
         allow: overlaps to accept: speaker, session, dialogue, recording, fold.
     """
-    from multimodal_ser.cautions import cautions, cautions_of_folds
     from multimodal_ser.corpora import read_manifest
     from multimodal_ser.folds import write_split
     from multimodal_ser.labels import class_set
     from multimodal_ser.splits import make_split
+    from multimodal_ser.splits.cautions import cautions, cautions_of_folds
 
     classes = class_set(labels)
     rows = [row for row in read_manifest(manifest) if classes.class_of(row.corpus, row.emotion)]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from multimodal_ser.cautions import cautions, cautions_of_folds
 from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.protocols import TOKENS
@@ -16,6 +15,7 @@ from multimodal_ser.folds import Split
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import Material, load_material, pooled, sounds_of
 from multimodal_ser.splits import make_split
+from multimodal_ser.splits.cautions import cautions, cautions_of_folds
 
 log = logging.getLogger(__name__)
 

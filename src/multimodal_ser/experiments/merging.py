@@ -13,9 +13,9 @@ from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.experiments.plans import corpora
 from multimodal_ser.folds import Fold, Split
-from multimodal_ser.leaks import shared_between
 from multimodal_ser.material import MODALITIES, Material, sounds_of
 from multimodal_ser.record import FeatureSpec
+from multimodal_ser.splits.leaks import shared_between
 
 
 def merge(

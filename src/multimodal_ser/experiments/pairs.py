@@ -23,10 +23,10 @@ from multimodal_ser.experiments.plans import (
 from multimodal_ser.experiments.protocols import Transfer
 from multimodal_ser.folds import Few, Fold, Split, few_fold
 from multimodal_ser.labels import check_same_order
-from multimodal_ser.leaks import shared_between
 from multimodal_ser.material import MODALITIES, Material, sounds_of
 from multimodal_ser.models import MODELS
 from multimodal_ser.record import FeatureSpec, FewSpec, SourceSpec, SplitSpec
+from multimodal_ser.splits.leaks import shared_between
 
 SAME = ("encoder", "weights", "layers", "tokens", "dim")  # of two corpora's features
 # Imported ones name no weights; their files happen to have some entry and some number of tokens.

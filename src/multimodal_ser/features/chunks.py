@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from multimodal_ser.audio import SAMPLE_RATE, audio_hash, read_audio
+from multimodal_ser.audio.fingerprints import fingerprint
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import Array, Modality, keep_tokens
 from multimodal_ser.features.store import DTYPES, FeatureHeader, check_array
-from multimodal_ser.fingerprints import fingerprint
 
 _CHARACTERS_A_SECOND = 15  # of speech; puts sentences and recordings on one scale
 _HELD = 16  # batches' worth of decoded sound that are sorted by length together

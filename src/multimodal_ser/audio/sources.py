@@ -1,6 +1,6 @@
 """A path, bytes or file object → the place a decoder reads, and what its first bytes say it is.
 
-Only `_decode` and `_container` use this.
+Only `decode` and `container` use this.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from multimodal_ser import _decode
-from multimodal_ser._decode import RATES, AudioInfo, Sound, opened, span
-from multimodal_ser._sound import Samples, to_mono
+from multimodal_ser.audio import decode
+from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
+from multimodal_ser.audio.sound import Samples, to_mono
 from multimodal_ser.errors import AudioError
 
 SAMPLE_RATE = 16_000
@@ -71,7 +71,7 @@ def read_audio(
     else:
         _refuse_rate(name, sample_rate)
         with opened(name, source) as sound:
-            mono, rate = _decode.read(sound, start, end), sound.rate
+            mono, rate = decode.read(sound, start, end), sound.rate
             _tell(sound, warn)
     if not len(mono):
         after = f" after {start:g} s" if start else ""
@@ -122,7 +122,7 @@ def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> Au
         AudioError: as in `read_audio`, as far as the header shows it.
     """
     with opened(_name(path), path) as sound:
-        return _decode.info(sound, count)
+        return decode.info(sound, count)
 
 
 def audio_hash(samples: npt.NDArray[Any]) -> str:

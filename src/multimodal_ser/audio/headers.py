@@ -1,7 +1,7 @@
 """What headers say of lengths, where decoders believe them: joined files, crashed recorders.
 
 `cat a.ogg b.ogg` is a legal Ogg file, and mp3, flac and wav files are joined in the same way.
-Decoders stop at the length that the first header states. Only `_decode` uses this.
+Decoders stop at the length that the first header states. Only `decode` uses this.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from itertools import pairwise
 
-from multimodal_ser._sources import Where, content
+from multimodal_ser.audio.sources import Where, content
 
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # the flag of a stream's first page
 _FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # the block of 34 bytes that comes first

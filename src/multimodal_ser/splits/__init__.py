@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
-from multimodal_ser.emobox import emobox_folds
 from multimodal_ser.errors import SplitError, one_of
 from multimodal_ser.folds import VALIDATION_SHARE, Fold, Split, read_split
-from multimodal_ser.leaks import OVERLAPS, check_folds
 from multimodal_ser.spelling import alike
+from multimodal_ser.splits.emobox import emobox_folds
+from multimodal_ser.splits.leaks import OVERLAPS, check_folds
 
 
 @dataclass(frozen=True)

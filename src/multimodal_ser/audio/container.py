@@ -3,7 +3,7 @@
 A player shows a video's sound when its packets' times say so: sound that begins late, and packets
 that are missing, are silence here. So a second of the result is that second of the video.
 
-Only `_decode` uses this.
+Only `decode` uses this.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser._sound import Samples, joined, silence, to_mono, to_rate
-from multimodal_ser._sources import Where, media_kind, peek
+from multimodal_ser.audio.sound import Samples, joined, silence, to_mono, to_rate
+from multimodal_ser.audio.sources import Where, media_kind, peek
 from multimodal_ser.errors import AudioError
 
 # The readers that FFmpeg may choose from: none that follows a playlist to other files.

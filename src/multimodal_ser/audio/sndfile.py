@@ -1,6 +1,6 @@
 """What libsndfile reads → mono float32 blocks, to the file's end whatever its header claims.
 
-Only `_decode` uses this.
+Only `decode` uses this.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import soundfile
 
-from multimodal_ser._container import Container
-from multimodal_ser._headers import flac_total, unfinished_wav
-from multimodal_ser._sound import Samples, to_mono
-from multimodal_ser._sources import Patched, Where, ends_within_ogg_page, peek
+from multimodal_ser.audio.container import Container
+from multimodal_ser.audio.headers import flac_total, unfinished_wav
+from multimodal_ser.audio.sound import Samples, to_mono
+from multimodal_ser.audio.sources import Patched, Where, ends_within_ogg_page, peek
 from multimodal_ser.errors import AudioError
 
 _BLOCK = 1 << 14  # frames decoded at a time: where one is damaged, they are lost

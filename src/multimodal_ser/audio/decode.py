@@ -18,11 +18,11 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from multimodal_ser._container import Container
-from multimodal_ser._headers import joins, mp3_length
-from multimodal_ser._sndfile import Sndfile
-from multimodal_ser._sound import Samples, joined, to_rate
-from multimodal_ser._sources import (
+from multimodal_ser.audio.container import Container
+from multimodal_ser.audio.headers import joins, mp3_length
+from multimodal_ser.audio.sndfile import Sndfile
+from multimodal_ser.audio.sound import Samples, joined, to_rate
+from multimodal_ser.audio.sources import (
     ALLOWED,
     Where,
     located,
