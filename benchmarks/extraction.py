@@ -32,7 +32,8 @@ import soundfile
 import torch
 from machine import machine
 
-from multimodal_ser.audio import SAMPLE_RATE, audio_info, read_audio
+from multimodal_ser.audio import audio_info, read_audio
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.corpora import Utterance, read_manifest
 from multimodal_ser.corpora.utterance import write_manifest
 from multimodal_ser.encoders import load_encoder

@@ -20,8 +20,9 @@ from machine import machine
 from numpy.typing import NDArray
 from without_speech import ASIDE, KINDS, sounds
 
-from multimodal_ser.audio import SAMPLE_RATE, read_audio
+from multimodal_ser.audio import read_audio
 from multimodal_ser.augment import coded, noisy, telephone
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.predict.sources import find_recordings
 from multimodal_ser.speech import Speech, find_speech
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from multimodal_ser.audio import SAMPLE_RATE, read_audio
+from multimodal_ser.audio import read_audio
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from made_sound import pitch, refused, tone
-from multimodal_ser.audio import SAMPLE_RATE, audio_info, read_audio
+from multimodal_ser.audio import audio_info, read_audio
+from multimodal_ser.config import SAMPLE_RATE
 
 
 def container(path, samples, rate=48_000, codec="aac", **options):

@@ -13,8 +13,9 @@ import soundfile
 
 from made_media import ffmpeg_seconds, media, tones_begin
 from made_sound import pitch, refused, tone, written
-from multimodal_ser.audio import SAMPLE_RATE, audio_info, read_audio, read_blocks
+from multimodal_ser.audio import audio_info, read_audio, read_blocks
 from multimodal_ser.check import check
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import AudioError
 

@@ -25,7 +25,7 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from made_server import MadePredictor, encoded
 from made_sound import tone
-from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.serve import Settings, create_app, serving
 
 HERE = Path(__file__).parent

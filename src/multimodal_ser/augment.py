@@ -13,10 +13,10 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.whisper import mel_filters
 
 Wave = NDArray[np.float32]
-RATE = 16_000
 PEAK = 0.5  # of what leaves `augmented`
 REBUILT = {"n_fft": 1_024, "hop": 256, "mels": 128, "rounds": 16}
 
@@ -78,14 +78,14 @@ def over_the_line(wave: Wave, rng: np.random.Generator) -> Wave:
 
 def cropped(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
     """A piece of so many seconds; all of it where it is no longer."""
-    size = int(seconds * RATE)
+    size = int(seconds * SAMPLE_RATE)
     start = int(rng.integers(0, max(1, len(wave) - size + 1)))
     return wave[start : start + size]
 
 
 def speed(wave: Wave, factor: float) -> Wave:
     """Plays faster (factor > 1) or slower, which moves pitch and formants too."""
-    changed: Wave = soxr.resample(wave, RATE * factor, RATE, quality="LQ")
+    changed: Wave = soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
     return changed
 
 
@@ -97,9 +97,9 @@ def reverberated(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
         seconds: until the room's answer has fallen by 60 dB.
         rng: draws the room.
     """
-    tail = np.arange(int(seconds * RATE)) / RATE
+    tail = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     room = rng.standard_normal(len(tail)) * 10 ** (-3 * tail / seconds)
-    room[: RATE // 200] = 0  # the first 5 ms hold the direct sound alone
+    room[: SAMPLE_RATE // 200] = 0  # the first 5 ms hold the direct sound alone
     room *= rng.uniform(0.2, 0.9) / max(float(np.linalg.norm(room)), 1e-9)
     room[0] = 1
     size = len(wave) + len(room) - 1
@@ -116,7 +116,7 @@ def equalised(wave: Wave, rng: np.random.Generator, deviation: float = 6.0) -> W
         deviation: of the gain at six places from 60 Hz to 8 kHz, in dB.
     """
     spectrum = np.fft.rfft(wave)
-    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / RATE), 60) / 1_000)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE), 60) / 1_000)
     gain = np.interp(octaves, np.linspace(-4, 3, 6), rng.normal(0, deviation, 6))
     gain += rng.uniform(-3, 3) * octaves
     return np.fft.irfft(spectrum * 10 ** (gain / 20), len(wave)).astype(np.float32)
@@ -130,7 +130,7 @@ def compressed(wave: Wave, power: float) -> Wave:
 
 def with_silence(wave: Wave, rng: np.random.Generator, most: float = 2.0) -> Wave:
     """Silence of up to `most` seconds before and after, digital or with a faint noise."""
-    before, after = (rng.uniform(0, most, 2) * RATE * (rng.random(2) < 0.6)).astype(int)
+    before, after = (rng.uniform(0, most, 2) * SAMPLE_RATE * (rng.random(2) < 0.6)).astype(int)
     wide = np.pad(wave, (before, after))
     if rng.random() < 0.5:
         faint = float(np.abs(wave).max()) * 10 ** (-rng.uniform(45, 75) / 20)
@@ -141,7 +141,7 @@ def with_silence(wave: Wave, rng: np.random.Generator, most: float = 2.0) -> Wav
 def band_limited(wave: Wave, low: float, high: float) -> Wave:
     """Keeps the band from `low` to `high` hertz, as a telephone line does."""
     spectrum = np.fft.rfft(wave)
-    hertz = np.fft.rfftfreq(len(wave), 1 / RATE)
+    hertz = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
     spectrum[(hertz < low) | (hertz > high)] = 0
     return np.fft.irfft(spectrum, len(wave)).astype(np.float32)
 
@@ -160,8 +160,8 @@ def noisy(wave: Wave, snr: float, rng: np.random.Generator) -> Wave:
 
 def telephone(wave: Wave) -> Wave:
     """A line of 8 kHz: 300 to 3,400 Hz."""
-    narrow = soxr.resample(band_limited(wave, 300, 3_400), RATE, 8_000)
-    return np.asarray(soxr.resample(narrow, 8_000, RATE), np.float32)
+    narrow = soxr.resample(band_limited(wave, 300, 3_400), SAMPLE_RATE, 8_000)
+    return np.asarray(soxr.resample(narrow, 8_000, SAMPLE_RATE), np.float32)
 
 
 def coded(wave: Wave, kind: str, bits: int) -> Wave:
@@ -180,15 +180,15 @@ def coded(wave: Wave, kind: str, bits: int) -> Wave:
     container_kind, codec = {"mp3": ("mp3", "libmp3lame"), "opus": ("ogg", "libopus")}[kind]
     file = io.BytesIO()
     with av.open(file, "w", format=container_kind) as container:
-        stream: Any = container.add_stream(codec, rate=RATE, layout="mono")
+        stream: Any = container.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
         stream.bit_rate = bits
         steps = (np.clip(wave, -1, 1) * 32_767).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(steps, format="s16", layout="mono")
-        frame.sample_rate = RATE
+        frame.sample_rate = SAMPLE_RATE
         for packet in (*stream.encode(frame), *stream.encode(None)):
             container.mux(packet)
     file.seek(0)
-    resampler = av.AudioResampler("flt", "mono", RATE)
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
     with av.open(file, "r") as again:
         frames = [part for one in again.decode(audio=0) for part in resampler.resample(one)]
     frames += resampler.resample(None)

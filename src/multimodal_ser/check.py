@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from multimodal_ser.audio import SAMPLE_RATE, audio_hash, audio_info, read_audio
+from multimodal_ser.audio import audio_hash, audio_info, read_audio
 from multimodal_ser.audio.fingerprints import copies, fingerprint
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.corpora.base import EMPTY, NO_FILE, fault
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import AudioError, SerError

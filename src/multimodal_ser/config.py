@@ -11,6 +11,8 @@ from typing import Literal
 
 from multimodal_ser.errors import SerError
 
+SAMPLE_RATE = 16_000  # Hz, of every waveform inside: what the speech encoders were trained on
+
 
 @dataclass(frozen=True)
 class ModelConfig:

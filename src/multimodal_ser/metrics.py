@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multimodal_ser.errors import SerError
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -92,19 +92,19 @@ def _ids(values: ArrayLike, classes: int | None) -> Ints:
     return ids.astype(np.int64)
 
 
-def _divide(above: NDArray[Any], below: Floats, otherwise: float) -> Floats:
-    quotient: Floats = np.divide(
+def _divide(above: NDArray[Any], below: _Floats, otherwise: float) -> _Floats:
+    quotient: _Floats = np.divide(
         above, below, out=np.full(np.shape(above), otherwise), where=below > 0
     )
     return quotient
 
 
-def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
+def _sums(matrix: ArrayLike) -> tuple[_Floats, _Floats, _Floats]:
     counts = np.asarray(matrix, dtype=np.float64)
     return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)
 
 
-def recalls(matrix: ArrayLike) -> Floats:
+def recalls(matrix: ArrayLike) -> _Floats:
     """Returns each class's recall; NaN for a class that is absent from the truth.
 
     Args:
@@ -120,7 +120,7 @@ def recalls(matrix: ArrayLike) -> Floats:
     return _divide(hits, support, np.nan)
 
 
-def ua(matrix: ArrayLike) -> Floats:
+def ua(matrix: ArrayLike) -> _Floats:
     """Returns the unweighted average recall: the mean recall of the classes in the truth.
 
     ``UA = 1/|P| · Σ_{c in P} n_cc / n_c.`` with P the classes that occur in the truth, as
@@ -141,7 +141,7 @@ def ua(matrix: ArrayLike) -> Floats:
     return _divide(total, (support > 0).sum(-1).astype(np.float64), np.nan)
 
 
-def wa(matrix: ArrayLike) -> Floats:
+def wa(matrix: ArrayLike) -> _Floats:
     """Returns the accuracy, the field's WA: the share of rows on the diagonal.
 
     Args:
@@ -157,7 +157,7 @@ def wa(matrix: ArrayLike) -> Floats:
     return _divide(hits.sum(-1), support.sum(-1), np.nan)
 
 
-def f1_scores(matrix: ArrayLike) -> Floats:
+def f1_scores(matrix: ArrayLike) -> _Floats:
     """Returns each class's F1; NaN for a class in neither truth nor prediction.
 
     ``F1_c = 2 n_cc / (n_c. + n_.c)``.
@@ -175,7 +175,7 @@ def f1_scores(matrix: ArrayLike) -> Floats:
     return _divide(2 * hits, support + chosen, np.nan)
 
 
-def wf1(matrix: ArrayLike) -> Floats:
+def wf1(matrix: ArrayLike) -> _Floats:
     """Returns the mean F1 weighted by each class's support in the truth.
 
     Args:
@@ -192,7 +192,7 @@ def wf1(matrix: ArrayLike) -> Floats:
     return _divide((scores * support).sum(-1), support.sum(-1), np.nan)
 
 
-def macro_f1(matrix: ArrayLike) -> Floats:
+def macro_f1(matrix: ArrayLike) -> _Floats:
     """Returns the plain mean F1 of the classes that occur in truth or prediction.
 
     This is scikit-learn's choice where no labels are given: a class that nobody has and nobody
@@ -212,7 +212,7 @@ def macro_f1(matrix: ArrayLike) -> Floats:
     return _divide(total, (support + chosen > 0).sum(-1).astype(np.float64), np.nan)
 
 
-METRICS: dict[str, Callable[[ArrayLike], Floats]] = {
+METRICS: dict[str, Callable[[ArrayLike], _Floats]] = {
     "UA": ua,
     "WA": wa,
     "WF1": wf1,
@@ -231,8 +231,8 @@ class Reliability:
         count: rows in each bin, [bins].
     """
 
-    confidence: Floats
-    accuracy: Floats
+    confidence: _Floats
+    accuracy: _Floats
     count: Ints
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 
 from multimodal_ser.errors import SerError
 
-GROUP = "multimodal_ser.plugins"
+_GROUP = "multimodal_ser.plugins"
 
 
 @cache
@@ -26,7 +26,7 @@ def load_plugins() -> None:
     Raises:
         SerError: one cannot be imported.
     """
-    for point in entry_points(group=GROUP):
+    for point in entry_points(group=_GROUP):
         try:
             point.load()
         except (ImportError, AttributeError) as error:

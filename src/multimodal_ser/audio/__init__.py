@@ -24,9 +24,9 @@ import soxr
 from multimodal_ser.audio import decode
 from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
 from multimodal_ser.audio.sound import Samples, to_mono
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
-SAMPLE_RATE = 16_000
 Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
 
 OVER = 2.0  # beyond full scale, codecs and resamplers overshoot; more is another scale

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.base import EncoderInfo, checked_waves
 from multimodal_ser.encoders.exposure import published
 from multimodal_ser.errors import EncoderError
 
 NAME = "egemaps"
-SAMPLE_RATE = 16_000
 LEAST = 960  # samples: one of openSMILE's 60 ms frames; below that it gives NaN
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
     EncoderInfo,
     Piece,
@@ -47,7 +48,6 @@ from multimodal_ser.errors import EncoderError
 __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load"]
 
 BASE = "emotion2vec-base"
-SAMPLE_RATE = 16_000
 WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames that pass at once; those of them that lend context
 PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples that share a batch
 

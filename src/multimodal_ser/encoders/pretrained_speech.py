@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
     EncoderInfo,
     Piece,
@@ -35,7 +36,6 @@ from multimodal_ser.encoders.pretrained import SPEECH, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
 
-SAMPLE_RATE = 16_000
 WHOLE, CONTEXT = 30 * 50, 5 * 50  # frames that pass at once; those of them that lend context
 GROUP = 16  # windows that are encoded at a time
 MASKED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")  # whose mask shuts padding out

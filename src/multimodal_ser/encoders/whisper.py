@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
     EncoderInfo,
     between_passes,
@@ -36,7 +37,6 @@ SIZES = {  # width, blocks → the name that weights of this shape go by
     (1280, 32): "whisper-large",
 }
 LAYERS = {"whisper-base": (2, 3, 4)}  # where other blocks than the last three are better
-SAMPLE_RATE = 16_000
 N_FFT, HOP, N_MELS = 400, 160, 80
 MAX_FRAMES = 3_000  # mel frames in 30 s
 LEAST = N_FFT  # samples

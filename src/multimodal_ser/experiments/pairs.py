@@ -28,7 +28,7 @@ from multimodal_ser.models import MODELS
 from multimodal_ser.record import FeatureSpec, FewSpec, SourceSpec, SplitSpec
 from multimodal_ser.splits.leaks import shared_between
 
-SAME = ("encoder", "weights", "layers", "tokens", "dim")  # of two corpora's features
+_SAME = ("encoder", "weights", "layers", "tokens", "dim")  # of two corpora's features
 # Imported ones name no weights; their files happen to have some entry and some number of tokens.
 SAME_IMPORTED = ("encoder", "dim")
 
@@ -51,7 +51,7 @@ def check_comparable(first: Material, second: Material) -> None:
             )
         if mine is None or other is None:
             continue
-        same = SAME if mine.weights or other.weights else SAME_IMPORTED
+        same = _SAME if mine.weights or other.weights else SAME_IMPORTED
         differing = [key for key in same if getattr(mine, key) != getattr(other, key)]
         if differing:
             raise FeatureError(

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from multimodal_ser.material import Material
 
 Tokens = Literal["tokens", "pooled"]
-Part = Literal["all", "head"]
+_Part = Literal["all", "head"]
 TOKENS: tuple[Tokens, ...] = ("tokens", "pooled")
-TUNABLE: tuple[Part, ...] = ("all", "head")
+TUNABLE: tuple[_Part, ...] = ("all", "head")
 MOST_REPEATS = 1000  # seeds, or draws of the few: more is a slip of the finger
 
 
@@ -253,7 +253,7 @@ class Finetune(Transfer):
         parts: all of the network, or its head: the classifier after the last attention.
     """
 
-    parts: tuple[Part, ...] = TUNABLE
+    parts: tuple[_Part, ...] = TUNABLE
 
     def plan(
         self, source: Material, source_split: Split, target: Material, target_split: Split
@@ -294,7 +294,7 @@ class Fewshot(Transfer):
     percentages: tuple[float, ...] = (10, 20, 50, 100)
     shots: tuple[int, ...] = ()
     draws: int = 3
-    parts: tuple[Part, ...] = ("all",)
+    parts: tuple[_Part, ...] = ("all",)
 
     @property
     def few(self) -> list[Few]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
 from multimodal_ser.errors import SerError
 from multimodal_ser.export.plan import Graph, Part, graph_of
@@ -26,8 +27,7 @@ from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
 from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session, softmax
 from multimodal_ser.predict.runtime import onnxruntime
 
-ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file
-RATE = 16_000
+_ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file
 _HEAD_ROWS = 64  # random items that a head is compared on
 
 
@@ -83,10 +83,10 @@ def export(
         graph = _write(predictor, file, part)
         wanted, ask = _comparison(predictor, graph, list(compare) or made_up_sound())
         difference = float(np.abs(ask(file) - wanted).max())
-        if not difference <= ALLOWED:
+        if not difference <= _ALLOWED:
             raise SerError(
                 f"{out}: the file's probabilities differ from torch's by {difference:.2g}, more "
-                f"than {ALLOWED:g}, so it was not kept; please report this model"
+                f"than {_ALLOWED:g}, so it was not kept; please report this model"
             )
         result = Exported(out, graph.part if graph else "whole", len(wanted), difference)
         if int8:
@@ -103,9 +103,9 @@ def made_up_sound() -> list[Wave]:
     draw = np.random.default_rng(0)
     sounds = []
     for seconds in (0.4, 0.9, 1.7, 2.5, 3.0, 6.0):
-        time = np.arange(int(seconds * RATE)) / RATE
+        time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
         pitch = draw.uniform(90, 250) * (1 + 0.2 * np.sin(2 * np.pi * draw.uniform(0.5, 3) * time))
-        phase = 2 * np.pi * np.cumsum(pitch) / RATE
+        phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
         hum = sum(np.sin(n * phase) / n for n in range(1, 20))
         loud = np.sin(2 * np.pi * draw.uniform(1, 4) * time) ** 2 * draw.uniform(0.05, 0.4)
         noise = 10 ** draw.uniform(-4, -2) * draw.standard_normal(len(time))

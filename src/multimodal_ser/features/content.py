@@ -17,7 +17,7 @@ from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import Modality
 
 ABSENT = "absent"  # stands for the content of a recording that is not there
-DIGITS = 16  # hexadecimal; 64 bits tell a corpus's recordings apart
+_DIGITS = 16  # hexadecimal; 64 bits tell a corpus's recordings apart
 _BLOCK = 1 << 20
 _READERS = 4  # files read at a time; hashing lets the interpreter's lock go
 
@@ -41,13 +41,13 @@ def file_hash(path: str | Path) -> str:
                 found.update(block)
     except OSError:
         return ABSENT
-    return found.hexdigest()[:DIGITS]
+    return found.hexdigest()[:_DIGITS]
 
 
 def input_of(row: Utterance, modality: Modality) -> str:
     """A hash of what is encoded of one utterance: its stretch of sound, or its words."""
     what = [row.text] if modality == "text" else [row.content, row.start, row.end]
-    return digest(what)[:DIGITS]
+    return digest(what)[:_DIGITS]
 
 
 def inputs_of(utterances: Iterable[Utterance], modality: Modality) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import SAMPLE_RATE, Source, read_audio
+from multimodal_ser.audio import Source, read_audio
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, SerError
 from multimodal_ser.predict.backend import Wave
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.predict.adaptation import channel_shift

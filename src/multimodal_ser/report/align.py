@@ -17,7 +17,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.report import naming
 from multimodal_ser.runs.folder import Repeat, Run
 
-Cells = dict[tuple[str, Repeat], Run]
+_Cells = dict[tuple[str, Repeat], Run]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def _check_alike(runs: Sequence[Run]) -> None:
             )
 
 
-def _by_system(runs: Sequence[Run]) -> dict[str, Cells]:
+def _by_system(runs: Sequence[Run]) -> dict[str, _Cells]:
     """Groups runs that differ in nothing but fold, seed and draw, under a name for readers."""
     variety = naming.Variety.of(runs)
     called: dict[tuple[str, naming.Share | None], dict[str, list[Run]]] = {}
@@ -130,7 +130,7 @@ def _by_system(runs: Sequence[Run]) -> dict[str, Cells]:
         key = json.dumps(naming.settings(run), sort_keys=True)
         name = naming.kind(run, variety), naming.share(run)
         called.setdefault(name, {}).setdefault(key, []).append(run)
-    systems: dict[str, Cells] = {}
+    systems: dict[str, _Cells] = {}
     for (kind, share), groups in called.items():
         alike = [naming.settings(group[0]) for group in groups.values()]
         for group, own in zip(groups.values(), alike, strict=True):
@@ -138,8 +138,8 @@ def _by_system(runs: Sequence[Run]) -> dict[str, Cells]:
     return systems
 
 
-def _cells(runs: Sequence[Run]) -> Cells:
-    cells: Cells = {}
+def _cells(runs: Sequence[Run]) -> _Cells:
+    cells: _Cells = {}
     for run in runs:
         cell = run.config.fold, run.repeat
         if cell in cells:
@@ -154,7 +154,7 @@ def _cells(runs: Sequence[Run]) -> Cells:
     return cells
 
 
-def _common_folds(systems: Mapping[str, Cells]) -> tuple[str, ...]:
+def _common_folds(systems: Mapping[str, _Cells]) -> tuple[str, ...]:
     folds = {name: {fold for fold, _ in cells} for name, cells in systems.items()}
     common = set.intersection(*folds.values())
     if not common:
@@ -164,7 +164,7 @@ def _common_folds(systems: Mapping[str, Cells]) -> tuple[str, ...]:
 
 
 def _missing_folds(
-    systems: Mapping[str, Cells], common: Sequence[str], planned: int | None
+    systems: Mapping[str, _Cells], common: Sequence[str], planned: int | None
 ) -> list[str]:
     lines = []
     every = {fold for cells in systems.values() for fold, _ in cells}
@@ -180,7 +180,7 @@ def _missing_folds(
     return lines
 
 
-def _planned(systems: Iterable[Cells]) -> dict[naming.Share | None, list[Repeat]]:
+def _planned(systems: Iterable[_Cells]) -> dict[naming.Share | None, list[Repeat]]:
     """Which seeds and draws occur, among systems that were given the same share."""
     found: dict[naming.Share | None, set[Repeat]] = {}
     for cells in systems:
@@ -191,7 +191,7 @@ def _planned(systems: Iterable[Cells]) -> dict[naming.Share | None, list[Repeat]
 
 def _missing_repeats(
     name: str,
-    cells: Cells,
+    cells: _Cells,
     folds: Sequence[str],
     planned: Sequence[Repeat],
     complete: Sequence[Repeat],
@@ -239,7 +239,7 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
 
 def _system(
     name: str,
-    cells: Cells,
+    cells: _Cells,
     folds: Sequence[str],
     repeats: tuple[Repeat, ...],
     sample: Sample,

@@ -22,7 +22,7 @@ from multimodal_ser.report.summary import Group, Score
 from multimodal_ser.runs.folder import corpus_of
 
 AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
-UNKNOWN = "unknown"
+_UNKNOWN = "unknown"
 
 
 def age_band(age: float) -> str:
@@ -81,10 +81,10 @@ def _people(
         )
     extra = [rows[name].extra if name in rows else {} for name in ids]
     groupings = {
-        "sex": np.array([str(one.get("sex") or UNKNOWN) for one in extra]),
-        "age": np.array([age_band(one["age"]) if one.get("age") else UNKNOWN for one in extra]),
+        "sex": np.array([str(one.get("sex") or _UNKNOWN) for one in extra]),
+        "age": np.array([age_band(one["age"]) if one.get("age") else _UNKNOWN for one in extra]),
     }
-    known = {by: names for by, names in groupings.items() if (names != UNKNOWN).any()}
+    known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
     if not known:
         raise SerError(
             f"{named}: tells neither sex nor age of the test speakers; CREMA-D, EmoDB and RAVDESS "
@@ -110,7 +110,7 @@ def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]
 
 def _place(name: str) -> tuple[bool, bool, str]:
     """Ages ascending, what is unknown last."""
-    return name == UNKNOWN, not name.startswith("under"), name
+    return name == _UNKNOWN, not name.startswith("under"), name
 
 
 def _group(
@@ -121,9 +121,9 @@ def _group(
     outside: NDArray[np.float64],
     what: str,
 ) -> Group:
-    note = "" if by == "corpus" or name == UNKNOWN else _unknown(inside, outside, what)
+    note = "" if by == "corpus" or name == _UNKNOWN else _unknown(inside, outside, what)
     difference, p = None, None
-    if not (note or by == "corpus" or name == UNKNOWN):
+    if not (note or by == "corpus" or name == _UNKNOWN):
         made = statistics.compare_apart(inside, outside, metrics.ua)
         difference = Score((made.difference,), made.difference, None, made.low, made.high)
         p = made.p

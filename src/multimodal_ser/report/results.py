@@ -25,7 +25,7 @@ from multimodal_ser.report.layout import markdown_table
 from multimodal_ser.report.summary import Summary
 
 log = logging.getLogger(__name__)
-DIGITS = 9  # enough that no rounded cell of a table changes
+_DIGITS = 9  # enough that no rounded cell of a table changes
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def as_record(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [as_record(one) for one in value]
     if isinstance(value, float):
-        return None if math.isnan(value) else round(value, DIGITS)
+        return None if math.isnan(value) else round(value, _DIGITS)
     return value
 
 

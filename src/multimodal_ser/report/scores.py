@@ -14,7 +14,7 @@ from multimodal_ser.report.summary import Row, Score
 
 Floats = NDArray[np.float64]
 UNEQUAL = 0.75  # effective clusters over clusters, under which a caution says so
-LEVEL = 0.05  # of the tests
+_LEVEL = 0.05  # of the tests
 
 
 def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None) -> Floats:
@@ -127,7 +127,7 @@ def _few(sample: Sample, effective: float) -> list[str]:
             f"the {number} speakers say as much as {effective:.1f} would who all spoke alike: some "
             "have far more utterances; intervals and p values count with that"
         )
-    if (least := statistics.smallest_p(number)) > LEVEL:
+    if (least := statistics.smallest_p(number)) > _LEVEL:
         lines.append(
             f"{number} speakers are too few to call a difference more than chance: an exact test "
             f"over them cannot go below p = {least:.3f}"

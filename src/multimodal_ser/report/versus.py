@@ -22,7 +22,7 @@ from multimodal_ser.report.summary import Row, Versus
 BEST = "each network against the best baseline"
 
 
-class Pair(NamedTuple):
+class _Pair(NamedTuple):
     """A comparison to make: its family, the system, the other, and what the other is."""
 
     family: str
@@ -31,15 +31,15 @@ class Pair(NamedTuple):
     role: str
 
 
-def _against_best(rows: Sequence[Row]) -> list[Pair]:
+def _against_best(rows: Sequence[Row]) -> list[_Pair]:
     best = next((row for row in rows if row.baseline), None)
     if best is None:
         return []
     networks = [row for row in rows if not row.baseline]
-    return [Pair(BEST, row.name, best.name, "the best baseline, ") for row in networks]
+    return [_Pair(BEST, row.name, best.name, "the best baseline, ") for row in networks]
 
 
-def _against_each(rows: Sequence[Row]) -> list[Pair]:
+def _against_each(rows: Sequence[Row]) -> list[_Pair]:
     """The best of the original's own model against all others, where there is another network."""
     own = original().model
     best = next((row for row in rows if row.model == own), None)
@@ -47,14 +47,14 @@ def _against_each(rows: Sequence[Row]) -> list[Pair]:
     if best is None or all(row.baseline or row.model == own for row in others):
         return []
     family = f"{best.name} against each other model"
-    return [Pair(family, best.name, row.name, "") for row in others]
+    return [_Pair(family, best.name, row.name, "") for row in others]
 
 
-def _models(rows: Sequence[Row]) -> list[Pair]:
+def _models(rows: Sequence[Row]) -> list[_Pair]:
     return _against_best(rows) + _against_each(rows)
 
 
-def _adaptation(rows: Sequence[Row]) -> list[Pair]:
+def _adaptation(rows: Sequence[Row]) -> list[_Pair]:
     """Each method against no adaptation and against mere standardising, model by model."""
     pairs = []
     networks = [row for row in rows if not row.baseline]
@@ -65,7 +65,7 @@ def _adaptation(rows: Sequence[Row]) -> list[Pair]:
             ]
             if _adaptation_of(row) in (NO_ADAPTATION, bar):
                 continue
-            pairs += [Pair(f"each method against {bar}", row.name, b.name, "") for b in bars]
+            pairs += [_Pair(f"each method against {bar}", row.name, b.name, "") for b in bars]
     return pairs + _against_best(rows)
 
 
@@ -73,14 +73,14 @@ def _adaptation_of(row: Row) -> str:
     return row.settings.get("train.adaptation.method", NO_ADAPTATION)
 
 
-def _transfer(rows: Sequence[Row]) -> list[Pair]:
+def _transfer(rows: Sequence[Row]) -> list[_Pair]:
     """Each fine-tuned model against one from scratch and linear, given the same labels."""
     pairs = []
     tuned = [row for row in rows if row.settings.get("train.parts") in ("all", "head")]
     for bar in (TUNED["scratch"], PROBE):
         for row in tuned:
             bars = [one for one in rows if one.share == row.share and _is(one, row, bar)]
-            pairs += [Pair(f"fine-tuned against {bar}", row.name, b.name, "") for b in bars]
+            pairs += [_Pair(f"fine-tuned against {bar}", row.name, b.name, "") for b in bars]
     return pairs
 
 
@@ -90,7 +90,7 @@ def _is(row: Row, tuned: Row, bar: str) -> bool:
     return row.model == tuned.model and row.settings.get("train.parts") == "scratch"
 
 
-PAIRS: dict[str, Callable[[Sequence[Row]], list[Pair]]] = {
+PAIRS: dict[str, Callable[[Sequence[Row]], list[_Pair]]] = {
     "in-domain": _models,
     "ablation": _models,
     "combined": _models,
@@ -125,12 +125,12 @@ def compare_rows(
 
 
 def _family(
-    pairs: Sequence[Pair],
+    pairs: Sequence[_Pair],
     systems: Mapping[str, System],
     sums: Mapping[str, np.ndarray],
     sample: Sample,
 ) -> list[Versus]:
-    made: dict[Pair, Versus] = {}
+    made: dict[_Pair, Versus] = {}
     for pair in pairs:
         one, other = systems[pair.name], systems[pair.against]
         counts = sums[one.name], sums[other.name]

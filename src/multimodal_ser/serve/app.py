@@ -16,7 +16,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.given import LONG as LONGEST

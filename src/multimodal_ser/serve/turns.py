@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.base import between_passes
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.serve.refusals import RefusedError

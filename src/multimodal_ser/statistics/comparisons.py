@@ -56,7 +56,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class _Part:
     """One source of variation: its variance and degrees of freedom, arrays [...]."""
 
     variance: Floats
@@ -147,19 +147,19 @@ def compare_apart(
     one, other = (checked_sums(side) for side in (first, second))
     found = [estimate(side, metric) for side in (one, other)]
     difference = found[0].value - found[1].value
-    parts = [Part(side.variance, side.df) for side in found]
+    parts = [_Part(side.variance, side.df) for side in found]
     gaps = metric(one.sum(-4)) - metric(other.sum(-4))
     low, high, p = _t_test(difference, [*parts, *_of_repeats(gaps)], level)
     clusters = one.shape[-4] + other.shape[-4]
     return Comparison(float(difference), float(low), float(high), float(p), clusters)
 
 
-def _over_clusters(one: Floats, other: Floats, metric: Metric, difference: Floats) -> Part:
+def _over_clusters(one: Floats, other: Floats, metric: Metric, difference: Floats) -> _Part:
     share = (weights(one, metric) + weights(other, metric)) / 2
     df = degrees_of_freedom(share)
     variance = spread(difference, left_out(one, metric) - left_out(other, metric), share)
     floor = chdtri(df, 1 - RARE) / df * _moved(one, other, metric)
-    return Part(np.maximum(variance, floor), df)
+    return _Part(np.maximum(variance, floor), df)
 
 
 def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
@@ -174,7 +174,7 @@ def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
     return variance
 
 
-def _over_seeds(first: Floats, second: Floats, draws: Draws | None) -> list[Part]:
+def _over_seeds(first: Floats, second: Floats, draws: Draws | None) -> list[_Part]:
     """What other seeds would change in a difference of scores [..., K1] and [..., K2]."""
     if draws is not None and len(set(draws[0])) > 1:
         both = (_by_draw(*side) for side in zip((first, second), draws, strict=True))
@@ -189,16 +189,16 @@ def _by_draw(scores: Floats, draws: Sequence[int]) -> Floats:
     return np.stack(means, axis=-1)
 
 
-def _of_repeats(scores: Floats) -> list[Part]:
+def _of_repeats(scores: Floats) -> list[_Part]:
     """The variance of the mean of scores [..., K] that may be taken as independent."""
     repeats = scores.shape[-1]
     if repeats < 2:
         return []
-    return [Part(scores.var(-1, ddof=1) / repeats, np.asarray(repeats - 1.0))]
+    return [_Part(scores.var(-1, ddof=1) / repeats, np.asarray(repeats - 1.0))]
 
 
 def _t_test(
-    difference: Floats, parts: Sequence[Part], level: float
+    difference: Floats, parts: Sequence[_Part], level: float
 ) -> tuple[Floats, Floats, Floats]:
     """Ends of the t interval and p; degrees of freedom by Satterthwaite (1946)."""
     total = np.sum([part.variance for part in parts], axis=0)

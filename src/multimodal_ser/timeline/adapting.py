@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio import SAMPLE_RATE, read_blocks
+from multimodal_ser.audio import read_blocks
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import LEAST, MOST, spread
 from multimodal_ser.speech import Samples, Vad
 from multimodal_ser.timeline.stream import WINDOW, analyze
 
-HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept for what comes next
+_HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept for what comes next
 
 
 def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Channel:
@@ -76,7 +77,7 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
         try:
             blocks = read_blocks(source)  # type: ignore[arg-type]
             first = next(blocks)
-            if next(blocks, None) is None and samples + len(first) <= HELD:
+            if next(blocks, None) is None and samples + len(first) <= _HELD:
                 samples += len(first)
                 found[source] = (first, SAMPLE_RATE)
         except (AudioError, OSError):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import SerError
 from multimodal_ser.speech import Samples
 

@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import SAMPLE_RATE, read_blocks
+from multimodal_ser.audio import read_blocks
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.track import Timeline, clock, shown

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from multimodal_ser.audio import SAMPLE_RATE, Source, audio_info, check_scale, read_blocks
+from multimodal_ser.audio import Source, audio_info, check_scale, read_blocks
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Recording
 from multimodal_ser.predict.given import with_rate
@@ -26,7 +27,7 @@ from multimodal_ser.timeline.words import Words, doubted, heard, pieces, shared_
 WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
 SHORTEST, LONGEST = 0.5, 30.0  # seconds of a window
 LEAST_HOP = 0.1  # seconds
-AT_ONCE = 64  # windows given to the predictor together
+_AT_ONCE = 64  # windows given to the predictor together
 
 Progress: TypeAlias = Callable[[float, float | None], None]
 
@@ -150,8 +151,8 @@ class Stream:
         """Predicts the windows that have no probabilities yet, in batches over all stretches."""
         jobs = [(stretch, window) for stretch in stretches for window in _waiting(stretch)]
         found = []
-        for first in range(0, len(jobs), AT_ONCE):
-            part = jobs[first : first + AT_ONCE]
+        for first in range(0, len(jobs), _AT_ONCE):
+            part = jobs[first : first + _AT_ONCE]
             said = self._model.waves(
                 [self._cut(*stretch.heard_by(window)) for stretch, window in part], speech=True
             )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.predict.prediction import doubted
 from multimodal_ser.timeline.track import Array, Point, Stretch, Word, named
 

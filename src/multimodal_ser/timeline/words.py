@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from multimodal_ser.audio import SAMPLE_RATE
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import resolve

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import SAMPLE_RATE, Source, read_blocks
+from multimodal_ser.audio import Source, read_blocks
+from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import written_aside
 from multimodal_ser.palette import colour
