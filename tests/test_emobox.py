@@ -135,5 +135,5 @@ def test_what_is_no_fold_folder_is_refused(cremad, tmp_path):
     with pytest.raises(SplitError, match="no train or test rows"):
         make_split(cremad, str(tmp_path))
     write_fold(tmp_path, 1, "cremad", test=[cremad_row(cremad[0])])
-    with pytest.raises(SplitError, match=r"'cremad/.*' stands in it twice"):
+    with pytest.raises(SplitError, match=r"'cremad/.*' occurs twice"):
         make_split(cremad, str(tmp_path))

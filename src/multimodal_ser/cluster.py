@@ -187,7 +187,7 @@ def _results(ray: Any, done: Sequence[Any]) -> Iterator[Any]:
             failed = SerError(
                 f"an item's workers died again and again ({type(error).__name__}: "
                 f"{str(error).strip().splitlines()[0]}); give each more memory, or start fewer a "
-                "node; what is complete is kept, and the same command goes on from there"
+                "node; what is complete is kept: rerun the same command to resume"
             )
         else:
             yield result

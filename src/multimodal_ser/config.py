@@ -20,7 +20,7 @@ class ModelConfig:
 
     Attributes:
         members: small networks that are trained side by side and answer with their mean.
-        hidden_dim: width of both sides after projection.
+        hidden_dim: width of both modalities after projection.
         num_layers: blocks of (bidirectional cross-)attention.
         num_heads: attention heads; divides `hidden_dim`.
         dropout: share of activations dropped inside the network.

@@ -63,7 +63,7 @@ class Side:
 
     @classmethod
     def joined(cls, parts: Sequence[Side]) -> Side:
-        """Several sides' rows one after the other, padded to the longest."""
+        """Several corpora's rows one after the other, padded to the longest."""
         longest = max(part.mask.shape[1] for part in parts)
         padded = [(part, longest - part.mask.shape[1]) for part in parts]
         return cls(
@@ -120,7 +120,7 @@ def sides(text: Side, audio: Side, index: Tensor) -> Sides:
 
 @dataclass(frozen=True)
 class Examples:
-    """N utterances ready for a model: both sides and the class ids [N]."""
+    """N utterances ready for a model: both modalities and the class ids [N]."""
 
     ids: tuple[str, ...]
     text: Side
@@ -152,7 +152,7 @@ class Examples:
         return Examples(tuple(self.ids[row] for row in index), text, audio, self.label[index])
 
     def to(self, device: str) -> Examples:
-        """The same with both sides on a device; labels stay where scores are counted."""
+        """The same with both modalities on a device; labels stay where scores are counted."""
         text, audio = (
             Side(side.tokens.to(device), side.mask.to(device)) for side in (self.text, self.audio)
         )

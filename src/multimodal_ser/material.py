@@ -123,9 +123,9 @@ def load_material(
 
 
 def pooled(material: Material) -> Material:
-    """The same material with one token a side: the mean of an utterance's tokens.
+    """The same material with one token a modality: the mean of an utterance's tokens.
 
-    A side that has one token already stays as it is.
+    A modality that has one token already stays as it is.
     """
     examples = material.examples
     sides = {name: getattr(examples, name) for name in MODALITIES}
@@ -171,7 +171,7 @@ def _choose(
 def _keep(
     rows: Sequence[Utterance], labels: ClassSet, stores: Sequence[FeatureStore]
 ) -> tuple[list[Utterance], list[str], Counter[str]]:
-    """Utterances with a class and with features of at least one side."""
+    """Utterances with a class and with features of at least one modality."""
     kept, classes = [], []
     dropped: Counter[str] = Counter()
     for row in rows:

@@ -39,7 +39,7 @@ def ended(work: Callable[[], int], command: str) -> int:
     except SerError as error:
         return _told(str(error), MENDABLE)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was finished is kept: the same command goes on there\n")
+        sys.stderr.write("stopped; what was finished is kept: rerun the same command to resume\n")
         return STOPPED
     except BrokenPipeError:
         _discard_output()

@@ -143,10 +143,10 @@ def _layers(given: tuple[str, ...] | None) -> tuple[int, ...] | Literal["all"] |
 def _encoder_of(
     side: str, name: str, source: str | None, device: str, options: dict[str, Any]
 ) -> Encoder:
-    """Loads the encoder of a side.
+    """Loads the encoder of a modality.
 
     Raises:
-        SerError: it is unknown, or one of the other side.
+        SerError: it is unknown, or one of the other modality.
     """
     from multimodal_ser.encoders import ENCODERS, load_encoder
 
@@ -156,7 +156,7 @@ def _encoder_of(
     encoder = load_encoder(name, source, device=device, **options)
     if encoder.info.modality != side:
         raise SerError(
-            f"{name} is an encoder of {encoder.info.modality}; give it as the other side"
+            f"{name} is an encoder of {encoder.info.modality}; give it as --{encoder.info.modality}"
         )
     return encoder
 

@@ -27,8 +27,8 @@ class Utterance:
             none.
         text: the words, without time stamps; None where there are none.
         speaker: who speaks, unique within the corpus.
-        session: recording session (IEMOCAP), kept on one side of a split.
-        dialogue: conversation (IEMOCAP, MELD), kept on one side of a split.
+        session: recording session (IEMOCAP), kept within one part of a split.
+        dialogue: conversation (IEMOCAP, MELD), kept within one part of a split.
         start: seconds into `audio` where the utterance begins; None for the whole file.
         end: seconds into `audio` where it ends.
         split: the corpus's official part, ``train``, ``dev`` or ``test``.
@@ -67,7 +67,7 @@ class Corpus:
 
 
 SPLITS = ("train", "dev", "test")  # the parts that a corpus may have
-GROUPS = ("speaker", "session", "dialogue")  # what a split keeps on one side
+GROUPS = ("speaker", "session", "dialogue")  # what a split keeps within one part
 _FIELDS = tuple(item.name for item in fields(Utterance))
 _NEEDED = ("id", "corpus", "emotion")
 _REPEATED = ("corpus", "emotion", *GROUPS, "split")

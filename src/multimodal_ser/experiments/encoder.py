@@ -1,7 +1,6 @@
 """Recordings + fold → a run whose encoder was fine-tuned with its head, beside those on features.
 
-It learns from the same ids, chooses by the same validation part and is asked about the same test
-part as the other models of its table.
+It has the same training, validation and test parts as the other models of its table.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from multimodal_ser.tune.tuned import Tuned
 
 
 def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> Path:
-    """Fine-tunes one encoder; an interrupted run goes on after its last epoch.
+    """Fine-tunes one encoder; an interrupted run resumes after its last epoch.
 
     Args:
         item: a plan of the model ``tuned``.

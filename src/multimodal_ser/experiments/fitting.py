@@ -1,4 +1,4 @@
-"""A plan → its run folder: what is fitted, on what, and what it is asked."""
+"""A plan → its run folder: what is fitted, on what, and what it predicts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def make_run(bench: Bench, item: Plan) -> Path:
-    """Fits one run, then asks it about its fold's validation and test parts.
+    """Fits one run, then predicts its fold's validation and test parts.
 
     A run learns from its fold's training part and chooses by its validation part. Where its plan
     has a source's fold, it learns and chooses there instead, and of the target's training part

@@ -166,7 +166,7 @@ def token_shares(frames: int, steps: Tensor, tokens: int) -> Tensor:
 
 
 class OneSide(nn.Module):
-    """A run's model on one side's tokens; the other side is missing."""
+    """A run's model on one modality's tokens; the other is missing."""
 
     def __init__(self, model: nn.Module, side: str, other_dim: int) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class OneSide(nn.Module):
 
 
 class BothSides(nn.Module):
-    """A run's model on the tokens of both sides."""
+    """A run's model on the tokens of both modalities."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

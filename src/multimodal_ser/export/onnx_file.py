@@ -196,7 +196,7 @@ def _probabilities(predictor: Predictor, waves: Sequence[Wave]) -> NDArray[np.fl
 
 
 def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:
-    """Other counts than the examples', and items that lack a side."""
+    """Other counts than the examples', and items that lack a modality."""
     noise = torch.Generator().manual_seed(0)
     found = {}
     for name, example in graph.inputs.items():

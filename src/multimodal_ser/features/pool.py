@@ -66,7 +66,7 @@ def check_pooling(tokens: int, pool: str) -> None:
     """Raises FeatureError unless `tokens` is 1 or more and `pool` is one of POOLS."""
     if tokens < 1:
         raise FeatureError(
-            f"tokens={tokens} a side; allowed: 1 (one pooled vector) or more, such as 32"
+            f"tokens={tokens} a modality; allowed: 1 (one pooled vector) or more, such as 32"
         )
     if pool not in POOLS:
         raise FeatureError(one_of("pool", pool, POOLS))

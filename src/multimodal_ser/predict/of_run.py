@@ -30,11 +30,11 @@ SIDES = ("text", "audio")
 
 
 class Features:
-    """One side of a run: its encoder, and how its frames become tokens.
+    """One modality of a run: its encoder, and how its frames become tokens.
 
     Attributes:
         dim: width of a token.
-        encoder: None for a side that the model does not read.
+        encoder: None for a modality that the model does not read.
     """
 
     def __init__(self, described: FeatureSpec | None, encoder: Encoder | None) -> None:
@@ -122,7 +122,7 @@ def load_features(
     weights: Weights,
     device: str,
 ) -> dict[str, Features]:
-    """The encoders of the sides that are read, each checked against what a run remembers.
+    """The encoders of the modalities that are read, each checked against the run's record.
 
     Args:
         folder: the run, for messages.

@@ -77,7 +77,7 @@ def make_split(
 
 
 def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fold]]:
-    """The scheme that keeps a speaker, session or dialogue on one side."""
+    """The scheme that keeps a speaker, session or dialogue within one part."""
 
     def make(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
         members = _members(utterances, group)

@@ -114,7 +114,9 @@ def _tested_twice(folds: Sequence[Fold], allowed: bool) -> list[str]:
 def _check_parts(fold: Fold, known: Mapping[str, Utterance]) -> None:
     counts = Counter((*fold.train, *fold.validation, *fold.test))
     if twice := [key for key, count in counts.items() if count > 1]:
-        raise SplitError(f"fold {fold.name}: {twice[0]!r} stands in it twice")
+        raise SplitError(
+            f"fold {fold.name}: the id {twice[0]!r} occurs twice; list each utterance once"
+        )
     if strange := [key for key in counts if key not in known]:
         raise SplitError(
             f"fold {fold.name}: {len(strange)} ids are not among the {len(known)} utterances that "

@@ -139,7 +139,7 @@ def _pooled(model: Tuned, clips: Clips) -> Iterator[Tensor]:
 
 
 def _freeze(model: Tuned, blocks: int) -> None:
-    """The positions are no weights; the convolutions stay with the first of the frozen blocks."""
+    """Freezes the first blocks, and with them the convolutions; the positions are fixed anyway."""
     model.encoder.positions.requires_grad_(False)
     if blocks:
         still = list(model.encoder.blocks)[:blocks]
