@@ -267,7 +267,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path, capsys, feature
     monkeypatch.setattr("multimodal_ser.experiments.running.make_run", interrupt)
     code, _, err = ser(capsys, *train(features, tmp_path / "runs", "--model", "audio"))
     assert code == 130
-    assert "goes on" in err
+    assert "rerun the same command to resume" in err
 
 
 HELP = """
