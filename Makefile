@@ -15,7 +15,7 @@ demo: $(STAMP)
 	$(BIN)/ser demo --out demo --open-page
 
 test: check browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

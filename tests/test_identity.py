@@ -13,11 +13,11 @@ import soundfile
 
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
-from multimodal_ser.errors import FeatureError, SerError
+from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import protocols
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.experiments.running import make
-from multimodal_ser.features import extract, import_features
+from multimodal_ser.features import extract
 from multimodal_ser.folds import write_split
 from multimodal_ser.report import summarise
 from multimodal_ser.splits import make_split
@@ -224,108 +224,6 @@ def test_a_run_that_differs_in_its_marks_alone_is_set_aside_too(tmp_path):
     (aside / "linear-of-an-earlier-version").rename(tmp_path / "runs" / "linear-put-back")
     with pytest.raises(SerError, match=r"same model, fold and seed, made with other marks; run"):
         summarise(tmp_path / "runs")
-
-
-def imported(root, corpus, shift=0.0, order=None, **options):
-    """Imports one vector an utterance whose sign tells the class."""
-    draw = np.random.default_rng(len(corpus))
-    rows = [
-        Utterance(f"{corpus}/{s}{c}{k}", corpus, c, speaker=s)
-        for s in "pqrs"
-        for c in CLASSES
-        for k in range(4)
-    ]
-    values = [
-        draw.normal((1.0 if row.emotion == "anger" else -1.0) + shift, 0.1, 6) for row in rows
-    ]
-    order = list(range(len(rows))) if order is None else order
-    ids = np.array([rows[place].id for place in order])
-    np.savez(root / f"{corpus}.npz", audio=np.array(values), id=ids)
-    import_features(
-        root / f"{corpus}.npz", rows, root / "f", "emotion2vec-mine", "audio", **options
-    )
-    return load_domain(root / "f" / corpus, ",".join(CLASSES), "speaker")
-
-
-def run_linear(domain, out):
-    settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
-    make(protocols.InDomain(models=("linear",), **settings).plan(*domain), out, jobs=1)
-    return summarise(out).best.scores["UA"].mean
-
-
-def test_a_corrected_import_is_another_result(tmp_path):
-    mixed = np.random.default_rng(0).permutation(32).tolist()
-    wrong = run_linear(imported(tmp_path, "one", order=mixed), tmp_path / "runs")
-    right = run_linear(imported(tmp_path, "one", overwrite=True), tmp_path / "runs")
-    assert wrong < 0.9 < right
-    assert len(list((tmp_path / "runs" / "set-aside").iterdir())) == 4
-
-
-def test_features_imported_from_two_files_can_be_source_and_target(tmp_path):
-
-    source, target = imported(tmp_path, "one"), imported(tmp_path, "other", shift=0.3)
-    settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
-    experiment = protocols.Adaptation(methods=("none",), model="audio", **settings).plan(
-        *source, *target
-    )
-    assert len(experiment.plans) == 8
-    marks = experiment.plans[0].config.marks
-    assert any("were imported: what made them is known by name" in mark for mark in marks)
-
-
-@pytest.mark.parametrize("modality", ["audio", "text"])
-def test_a_manifest_exchanged_under_the_same_ids_is_no_partner_of_the_features(tmp_path, modality):
-    bench = Bench(tmp_path)
-    bench.run()
-    other = recorded(tmp_path / "other")
-    draw = np.random.default_rng(7)
-    for row in other:
-        soundfile.write(row.audio, draw.uniform(-0.5, 0.5, 1600), 16_000)
-    labels = [other[-1 - place].emotion for place in range(len(other))]
-    other = [
-        replace(row, emotion=label, text=f"{row.text} indeed")
-        for row, label in zip(other, labels, strict=True)
-    ]
-    encoder = FakeEncoder(modality=modality, name=f"my-{modality}")
-    extract(other, encoder, tmp_path / "features", tokens=1, overwrite=True)
-    what = "words" if modality == "audio" else "recordings"  # the other file is the one left behind
-    with pytest.raises(FeatureError, match=f"24 of its 24 utterances.*other {what} than"):
-        load_domain(tmp_path / "features" / "my", ",".join(CLASSES), "speaker")
-
-
-def test_an_extraction_killed_before_its_end_leaves_the_old_manifest(tmp_path):
-    class Killed(FakeEncoder):
-        def __call__(self, items):
-            raise KeyboardInterrupt
-
-    bench = Bench(tmp_path)
-    bench.run()
-    manifest = tmp_path / "features" / "my" / "manifest.jsonl"
-    before = manifest.read_bytes()
-    other = [replace(row, emotion="anger") for row in bench.rows]
-    with pytest.raises(KeyboardInterrupt):
-        extract(other, Killed(name="my-audio"), tmp_path / "features", tokens=1, overwrite=True)
-    assert manifest.read_bytes() == before
-
-
-def test_rows_in_the_order_of_an_unsorted_table_are_paired_rightly(tmp_path):
-    from multimodal_ser.corpora import table
-
-    draw = np.random.default_rng(3)
-    rows = [(f"{s}{c}{k}.wav", c, s) for s in "pqrs" for c in CLASSES for k in range(5)]
-    rows = [rows[place] for place in draw.permutation(len(rows))]
-    for name, _, _ in rows:
-        soundfile.write(tmp_path / name, np.full(1600, 0.01), 16_000)
-    lines = ["audio,emotion,speaker", *(",".join(row) for row in rows)]
-    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    write_manifest(table.read(tmp_path / "t.csv", "my").utterances, tmp_path / "m.jsonl")
-    utterances = read_manifest(tmp_path / "m.jsonl")
-    assert [Path(row.audio).name for row in utterances] == [name for name, _, _ in rows]
-    mean = [1.0 if emotion == "anger" else -1.0 for _, emotion, _ in rows]
-    np.save(tmp_path / "x.npy", draw.normal(0, 0.2, (len(rows), 8)) + np.array(mean)[:, None])
-    import_features(tmp_path / "x.npy", utterances, tmp_path / "f", "m", "audio", rows="manifest")
-    domain = load_domain(tmp_path / "f" / "my", ",".join(CLASSES), "speaker")
-    assert run_linear(domain, tmp_path / "r") == 1.0
 
 
 def test_the_manifest_beside_features_notes_what_the_recordings_held(tmp_path):

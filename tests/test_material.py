@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from made_features import FOUR, made_arrays, made_folder, made_rows, write_features
+from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
+from multimodal_ser.experiments.plans import plan
+from multimodal_ser.experiments.running import run_all
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
+from multimodal_ser.report import report
+from multimodal_ser.splits import make_split
 
 COMMON = class_set("common4")
 
@@ -116,6 +121,22 @@ def test_what_the_encoder_saw_is_said(tmp_path, saw, words):
     path = folder / "made-audio.safetensors"
     write_features(path, made_arrays(rows, "audio"), "audio", exposure=exposure)
     assert load_material(folder, COMMON).marks == ((words,) if words else ())
+
+
+def test_what_the_encoder_saw_stands_in_every_format_of_an_experiment(tmp_path):
+    rows = made_rows(48, speakers=4)
+    folder = made_folder(tmp_path, rows, ("audio",))
+    saw = {"mine": Exposure("labels", "a paper")}
+    path = folder / "made-audio.safetensors"
+    write_features(path, made_arrays(rows, "audio"), "audio", exposure=saw)
+    material = load_material(folder, COMMON)
+    split = make_split(material.utterances, "speaker")
+    plans = plan(material, split, ["linear"], 1, ModelConfig(), TrainConfig())
+    run_all(plans, material, tmp_path / "runs", jobs=1)
+    written = report(tmp_path / "runs").parent
+    for name in ("table.txt", "table.csv", "table.tex", "report.html"):
+        words = " ".join((written / name).read_text(encoding="utf-8").split())
+        assert "made-audio saw it with emotion labels: not a clean test (a paper)" in words, name
 
 
 @pytest.mark.parametrize(

@@ -138,11 +138,13 @@ def test_a_class_of_one_utterance_and_one_of_one_speaker_draw_cautions(tmp_path)
     assert any(line.startswith("only one speaker utters anger") for line in cautions)
 
 
-def test_few_shot_draws_stand_for_seeds(tmp_path):
-    few = write_fewshot(tmp_path, percentages=(10,), draws=3, seeds=1, folds=8)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_draws_of_the_few_do_not_stand_for_seeds(tmp_path, seeds):
+    few = write_fewshot(tmp_path, percentages=(10,), draws=3, seeds=seeds, folds=8)
     tuned = [one for one in summarise(few).versus if one.name.startswith("fine-tuned")]
     assert tuned
-    assert all(one.p is not None for one in tuned)
+    assert all((one.p is None) == (seeds == 1) for one in tuned)
+    assert ("was trained with one seed" in text_table(summarise(few))) == (seeds == 1)
 
 
 def test_the_method_and_its_page_are_named(tmp_path):

@@ -48,7 +48,7 @@ def test_a_group_s_score_is_that_of_its_rows(experiment, manifest):
     found = {(one.name, one.system): one for one in summary.groups}
     aligned = align(read_runs(experiment))
     system = next(one for one in aligned.systems if one.name == "audio")
-    female = aligned.sample.groups % 2 == 1
+    female = np.array([int(fold[-2:]) % 2 == 1 for fold, _ in aligned.sample.keys])
     said = system.probabilities.argmax(-1)
     expected = [
         metrics.ua(metrics.confusion(aligned.sample.truth[female], one[female], 3)) for one in said
@@ -123,3 +123,12 @@ def test_differences_are_corrected_over_the_groups(experiment, tmp_path):
     rows = list(csv.DictReader(io.StringIO(groups_csv(summarise(experiment, manifests=[path])))))
     assert rows[0]["group"] == "under 30"
     assert rows[1]["p_holm"] == ""
+
+
+def test_a_network_of_one_seed_and_a_group_of_one_voice_are_not_told_apart(tmp_path, manifest):
+    write_experiment(tmp_path / "made", {"audio": (2.0, 1), "linear": (1.0, 1)}, folds=FOLDS)
+    groups = summarise(tmp_path / "made", manifests=[manifest]).groups
+    sexes = {one.system: one for one in groups if one.by == "sex" and one.name == "female"}
+    assert sexes["audio"].p is None
+    assert sexes["audio"].note == "cannot be known from one seed of a network"
+    assert sexes["linear"].p is not None

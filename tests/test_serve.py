@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-
-import httpx
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from made_server import MadePredictor, encoded, melody
+from made_client import WAV, WAV_TYPE, ask, refusal
+from made_server import encoded, melody
 from made_sound import tone
 from multimodal_ser.errors import SerError
-from multimodal_ser.serve import Settings, create_app
-from multimodal_ser.serve.log import JsonFormatter
+from multimodal_ser.serve import Settings
 from multimodal_ser.timeline import Word
-
-WAV = encoded(tone(1.0, hertz=600))
-WAV_TYPE = {"Content-Type": "audio/wav"}
 
 
 @pytest.fixture(autouse=True)
 def _level_decides_what_is_speech(monkeypatch):
     monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
-
-
-def client(app):
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://here", timeout=20)
-
-
-def ask(method, address, settings=None, predictor=None, words=None, **how):
-    async def one():
-        app = create_app(predictor or MadePredictor(), settings or Settings(), words=words)
-        async with client(app) as http:
-            return await http.request(method, address, **how)
-
-    return asyncio.run(one())
-
-
-def refusal(answer, status, code, *words):
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
-    assert set(answer.json()) == {"error"}
-    assert set(error) == {"code", "message"}
-    assert error["code"] == code
-    for word in words:
-        assert word in error["message"], error["message"]
 
 
 def test_predicts_a_file_of_a_form_with_its_words():
@@ -67,6 +35,18 @@ def test_predicts_a_recording_that_is_the_body(kind):
     body = encoded(tone(1.0, hertz=600), kind)
     answer = ask("POST", "/v1/predict?text=oh", content=body, headers={"Content-Type": "audio/x"})
     assert (answer.json()["label"], answer.json()["text"]) == ("happiness", "oh")
+
+
+@pytest.mark.parametrize("route", ["predict", "analyze"])
+def test_says_what_reading_warns_of(route):
+    told = ask("POST", f"/v1/{route}", content=WAV, headers=WAV_TYPE).json()
+    assert told["warnings"] == []
+    told = ask("POST", f"/v1/{route}", content=WAV[:-8000], headers=WAV_TYPE).json()
+    assert told["duration"] == 0.75
+    assert "recording: its header claims 32000 bytes, it holds 24000" in told["warnings"][0]
+    told = ask("POST", f"/v1/{route}", content=WAV + WAV, headers=WAV_TYPE).json()
+    assert told["duration"] == 2.0
+    assert told["warnings"] == ["recording: holds 2 recordings one after another; all are read"]
 
 
 def test_analyses_over_time():
@@ -237,107 +217,3 @@ def test_key():
     assert ask("GET", "/health", closed).status_code == 200
     with pytest.raises(SerError, match="empty"):
         Settings(api_key=" ")
-
-
-def many(app, count, body=WAV, address="/v1/predict"):
-    async def all_of_them():
-        async with client(app) as http:
-            jobs = [http.post(address, content=body, headers=WAV_TYPE) for _ in range(count)]
-            return await asyncio.gather(*jobs)
-
-    return asyncio.run(all_of_them())
-
-
-def test_concurrent_predictions_share_a_call_of_the_network():
-    together, alone = MadePredictor(0.01), MadePredictor(0.01)
-    gathered = many(create_app(together, Settings()), 24)
-    single = many(create_app(alone, Settings(batching=False)), 24)
-    assert {one.status_code for one in gathered + single} == {200}
-    assert alone.batches == [1] * 24
-    assert sum(together.batches) == 24
-    assert len(together.batches) <= 12
-    assert max(together.batches) <= 16
-    assert [one.json() for one in gathered] == [one.json() for one in single]
-
-
-def test_a_bad_neighbour_in_a_batch_fails_alone():
-    app = create_app(MadePredictor(0.01), Settings(batch_wait_ms=50))
-
-    async def both():
-        async with client(app) as http:
-            bodies = [encoded(tone(0.01)), WAV, WAV]
-            jobs = [http.post("/v1/predict", content=b, headers=WAV_TYPE) for b in bodies]
-            return [one.status_code for one in await asyncio.gather(*jobs)]
-
-    assert asyncio.run(both()) == [422, 200, 200]
-
-
-def test_too_many_at_a_time():
-    app = create_app(MadePredictor(0.05), Settings(concurrency=1, queue=3))
-    answers = many(app, 10)
-    codes = sorted(one.status_code for one in answers)
-    assert codes == [200] * 4 + [429] * 6
-    refused = next(one for one in answers if one.status_code == 429)
-    refusal(refused, 429, "too_many_requests", "allowed: 4")
-    assert refused.headers["retry-after"] == "1"
-    assert app.state.service.gate.inside == 0
-
-
-def test_an_upload_that_dawdles():
-    async def slow():
-        yield WAV[:100]
-        await asyncio.sleep(5)
-
-    answer = ask("POST", "/v1/predict", Settings(upload_seconds=0.1), content=slow(),
-                 headers=WAV_TYPE)  # fmt: skip
-    refusal(answer, 408, "upload_timeout", "0.1 s")
-
-
-def test_finishes_what_runs_and_refuses_what_comes_while_stopping():
-    app = create_app(MadePredictor(0.2), Settings())
-
-    async def stop_midway():
-        async with client(app) as http:
-            running = asyncio.create_task(http.post("/v1/predict", content=WAV, headers=WAV_TYPE))
-            await asyncio.sleep(0.1)
-            app.state.service.gate.stopping = True
-            late = await http.post("/v1/predict", content=WAV, headers=WAV_TYPE)
-            health = await http.get("/health")
-            return await running, late, health
-
-    running, late, health = asyncio.run(stop_midway())
-    assert running.status_code == 200
-    refusal(late, 503, "stopping")
-    refusal(health, 503, "stopping")
-
-
-def test_the_log_is_json_without_content_or_names(caplog):
-    caplog.set_level(logging.INFO)
-    files = {"file": ("secret-name.wav", WAV, "audio/wav")}
-    ask("POST", "/v1/predict?text=secret", files=files, data={"text": "secret"})
-    ask("GET", "/secret")
-    records = [r for r in caplog.records if r.name == "multimodal_ser.serve"]
-    lines = [json.loads(JsonFormatter().format(record)) for record in records]
-    assert [(one["route"], one["status"]) for one in lines] == [
-        ("/v1/predict", 200),
-        ("unmatched", 404),
-    ]
-    assert lines[0]["bytes"] == len(WAV)
-    assert lines[0]["seconds"] == 1.0
-    assert "secret" not in json.dumps(lines)
-
-
-def test_a_defect_is_a_500_that_tells_nothing_inside():
-    class Broken(MadePredictor):
-        def waves(self, waves, texts=None, *, speech=False):
-            raise ZeroDivisionError("inner matter")
-
-    answer = ask("POST", "/v1/predict", predictor=Broken(), content=WAV, headers=WAV_TYPE)
-    refusal(answer, 500, "internal_error")
-    assert "inner" not in answer.text
-
-
-def test_settings_refuse_what_makes_no_sense():
-    for wrong in ({"max_mb": 0}, {"concurrency": 0}, {"queue": -1}, {"max_seconds": float("nan")}):
-        with pytest.raises(SerError, match="allowed"):
-            Settings(**wrong)

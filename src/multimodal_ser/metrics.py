@@ -101,7 +101,14 @@ def _divide(above: NDArray[Any], below: _Floats, otherwise: float) -> _Floats:
 
 def _sums(matrix: ArrayLike) -> tuple[_Floats, _Floats, _Floats]:
     counts = np.asarray(matrix, dtype=np.float64)
-    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)
+    rows, columns = (np.einsum(f"...ij->...{axis}", counts) for axis in "ij")
+    return np.diagonal(counts, axis1=-2, axis2=-1), rows, columns
+
+
+def _total(values: _Floats) -> _Floats:
+    """The sum over the last axis; for few classes, einsum is several times faster than sum."""
+    total: _Floats = np.einsum("...i->...", values)
+    return total
 
 
 def recalls(matrix: ArrayLike) -> _Floats:
@@ -137,8 +144,8 @@ def ua(matrix: ArrayLike) -> _Floats:
     0.875
     """
     hits, support, _ = _sums(matrix)
-    total = _divide(hits, support, 0.0).sum(-1)
-    return _divide(total, (support > 0).sum(-1).astype(np.float64), np.nan)
+    total = _total(_divide(hits, support, 0.0))
+    return _divide(total, _total((support > 0).astype(np.float64)), np.nan)
 
 
 def wa(matrix: ArrayLike) -> _Floats:
@@ -154,7 +161,7 @@ def wa(matrix: ArrayLike) -> _Floats:
     0.875
     """
     hits, support, _ = _sums(matrix)
-    return _divide(hits.sum(-1), support.sum(-1), np.nan)
+    return _divide(_total(hits), _total(support), np.nan)
 
 
 def f1_scores(matrix: ArrayLike) -> _Floats:
@@ -189,7 +196,7 @@ def wf1(matrix: ArrayLike) -> _Floats:
     """
     hits, support, chosen = _sums(matrix)
     scores = _divide(2 * hits, support + chosen, 0.0)
-    return _divide((scores * support).sum(-1), support.sum(-1), np.nan)
+    return _divide(_total(scores * support), _total(support), np.nan)
 
 
 def macro_f1(matrix: ArrayLike) -> _Floats:
@@ -208,8 +215,8 @@ def macro_f1(matrix: ArrayLike) -> _Floats:
     0.873
     """
     hits, support, chosen = _sums(matrix)
-    total = _divide(2 * hits, support + chosen, 0.0).sum(-1)
-    return _divide(total, (support + chosen > 0).sum(-1).astype(np.float64), np.nan)
+    total = _total(_divide(2 * hits, support + chosen, 0.0))
+    return _divide(total, _total((support + chosen > 0).astype(np.float64)), np.nan)
 
 
 METRICS: dict[str, Callable[[ArrayLike], _Floats]] = {

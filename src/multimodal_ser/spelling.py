@@ -7,11 +7,46 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-MISSING = frozenset(("nan", "<na>", "nat", "#n/a", "n/a", "null"))  # casefolded
+MISSING = frozenset(
+    (
+        "nan",
+        "<na>",
+        "nat",
+        "#n/a",
+        "n/a",
+        "null",
+        "(null)",
+        "<null>",
+        "nil",
+        "#ref!",
+        "#value!",
+        "\\n",
+        "-",
+        "--",
+        "?",
+        "undefined",
+    )
+)  # fmt: skip - casefolded
+_AS_WRITTEN = ("None", "NA")  # Python and R; in other letters they may be words
+UNSURE = frozenset(
+    (
+        "unknown",
+        "unk",
+        "none",
+        "na",
+        "n.a.",
+        "missing",
+        "other",
+        "various",
+        "unspecified",
+        "anonymous",
+    )
+)  # fmt: skip - names behind which several people may stand
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _GAPS = re.compile(r"[\W_]+")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _WHOLE = re.compile(r"(\d+)\.0+")
+_TURN = re.compile(r"(?<=[^\W\d_])(?=\d)")  # from letters to digits
 
 
 def tidy(text: str) -> str:
@@ -29,20 +64,29 @@ def is_missing(text: str) -> bool:
     >>> [is_missing(text) for text in ("NaN", "<NA>", "None", "Nan Goldin", "")]
     [True, True, True, False, True]
     """
-    return not text or text.casefold() in MISSING or text == "None"
+    return not text or text.casefold() in MISSING or text in _AS_WRITTEN
 
 
 def alike(name: str) -> str:
-    r"""What stays of a name without case, accents, gaps and leading zeros.
+    r"""What stays of a name without case, accents, gaps, leading zeros and what nobody sees.
 
-    >>> [alike(name) for name in ("Anna", "anna ", "\u00c4nna", "spk_03", "spk 3", "03", "3.0")]
+    >>> [alike(name) for name in ("Anna", "anna ", "\u00c4nna", "spk_03", "spk3", "03", "3.0")]
     ['anna', 'anna', 'anna', 'spk 3', 'spk 3', '3', '3']
+    >>> alike("An\u200bna"), alike("\u0663")
+    ('anna', '3')
     """
-    plain = unicodedata.normalize("NFKC", name).strip()
+    plain = "".join(_plain(letter) for letter in unicodedata.normalize("NFKC", name)).strip()
     plain = _ACCENTS.sub("", unicodedata.normalize("NFD", plain)).casefold()
     whole = _WHOLE.fullmatch(plain)
-    plain = _GAPS.sub(" ", whole[1] if whole else plain).strip()
+    plain = _GAPS.sub(" ", _TURN.sub(" ", whole[1] if whole else plain)).strip()
     return unicodedata.normalize("NFC", _ZEROS.sub("", plain)) or name
+
+
+def _plain(letter: str) -> str:
+    """Digits of every script as 0 to 9; nothing for letters that are not seen, as U+200B."""
+    if unicodedata.category(letter) == "Cf":
+        return ""
+    return str(unicodedata.decimal(letter, letter))
 
 
 def nearly_equal(names: Iterable[str | None]) -> list[list[str]]:

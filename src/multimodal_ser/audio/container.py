@@ -26,7 +26,8 @@ _READERS = (
     "xwma,dsf,oma,ilbc,spx,ast,adx,swf,mmf,dv,aea,dss,epaf,pvf,sox,gxf,smjpeg,spdif,apm,argo_asf,"
     "kvag,iff,avr,truehd,mlp,shn,osq,qoa,bonk,amv,ivf,3dostr,psxstr,vqf,ac4,lc3"
 )
-_TIMED = {"mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg"}
+_TIMED = {"mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi"}
+_BEGINS = {"avi"}  # these say when a track begins; their later times are counted, not stored
 _FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks begin anywhere
 _EDITED = {"mov", "matroska"}  # these say what an encoder's delay is
 _STATED = {"mov", "matroska", "asf", "nut"}  # their durations are no guesses
@@ -182,7 +183,7 @@ class Container:
         at, begun = start, False
         for (time, block), following in _with_next(blocks):
             off = 0
-            if self.origin is not None and time is not None:
+            if self.origin is not None and time is not None and self._says_when(begun):
                 if at is None:
                     at = max(0, round((time - self.origin) * self.rate))
                 off = round((time - self.origin) * self.rate) - at
@@ -194,6 +195,9 @@ class Container:
             block = block[max(0, -off) :]
             yield at, block
             at, begun = at + len(block), True
+
+    def _says_when(self, begun: bool) -> bool:
+        return not (begun and self.format in _BEGINS)
 
     def _moved(
         self, off: int, at: int, block: Samples, following: float | None, begun: bool

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.headers import joins, mp3_length
+from multimodal_ser.audio.headers import joins
 from multimodal_ser.audio.sndfile import Sndfile
 from multimodal_ser.audio.sound import Samples, joined, to_rate
 from multimodal_ser.audio.sources import (
@@ -157,16 +157,17 @@ def _single(name: str, where: Where) -> Sound:
     """One recording: by libsndfile where that can, else by FFmpeg."""
     if media_kind(peek(where, 0)):
         return Container(name, where)
-    stated, more = mp3_length(where)
-    if more:  # libsndfile stops where the first mp3 ends
-        return Container(name, where)
     try:
-        return Sndfile(name, where, stated)
+        sound = Sndfile(name, where)
     except (soundfile.SoundFileError, TypeError) as error:
         try:
             return Container(name, where)
         except _failures():
             raise error from None  # libsndfile's reason: FFmpeg's are about guesses
+    if not sound.stops_early:
+        return sound
+    sound.close()
+    return Container(name, where)
 
 
 def _library_errors() -> tuple[type[BaseException], ...]:

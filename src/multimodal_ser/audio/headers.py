@@ -1,7 +1,7 @@
 """What headers say of lengths, where decoders believe them: joined files, crashed recorders.
 
-`cat a.ogg b.ogg` is a legal Ogg file, and mp3, flac and wav files are joined in the same way.
-Decoders stop at the length that the first header states. Only `decode` uses this.
+`cat a.ogg b.ogg` is a legal Ogg file, and other formats are joined in the same way. Decoders stop
+at the length that the first header states. Only `decode` uses this.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Literal, TypeAlias
 
 from multimodal_ser.audio.sources import Where, content
 
+View: TypeAlias = "memoryview | mmap.mmap"
+
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # the flag of a stream's first page
 _FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # the block of 34 bytes that comes first
-_CHUNKS = {b"RIFF": "<I", b"RIFX": ">I", b"FORM": ">I"}
-_ID3 = 10  # bytes of its header
 
 
 def joins(where: Where, head: bytes) -> list[tuple[int, int]]:
@@ -33,15 +34,13 @@ def joins(where: Where, head: bytes) -> list[tuple[int, int]]:
             starts = list(_ogg_starts(view))
         elif head[:4] == b"fLaC":
             starts = [match.start() for match in _FLAC_BEGINS.finditer(view)]
-        elif head[:4] in _CHUNKS:
-            starts = list(_chunk_starts(view, head[:4]))
         else:
-            starts = [0]
+            starts = _starts(view, head)
     edges = [0, *(start for start in starts if start), size]
     return list(pairwise(edges))
 
 
-def _ogg_starts(view: memoryview | mmap.mmap) -> Iterator[int]:
+def _ogg_starts(view: View) -> Iterator[int]:
     """Streams that sound at the same time begin side by side; a new recording begins after data."""
     follows = 0
     for match in _OGG_BEGINS.finditer(view):
@@ -52,12 +51,104 @@ def _ogg_starts(view: memoryview | mmap.mmap) -> Iterator[int]:
         follows = header + sum(view[start + 27 : header])
 
 
-def _chunk_starts(view: memoryview | mmap.mmap, kind: bytes) -> Iterator[int]:
-    at = 0
+def _starts(view: View, head: bytes) -> list[int]:
+    """Where recordings begin in formats whose parts state their own length."""
+    found = [walk for magic, walk in _WALKS.items() if head[magic[0] :].startswith(magic[1])]
+    return list(found[0](view)) if found else [0]
+
+
+def _number(view: View, at: int, size: int = 4, order: Literal["big", "little"] = "big") -> int:
+    return int.from_bytes(view[at : at + size], order)
+
+
+def _riff_starts(view: View) -> Iterator[int]:
+    kind, at = bytes(view[:4]), 0
     while bytes(view[at : at + 4]) == kind and at + 12 <= len(view):
         yield at
-        (length,) = struct.unpack(_CHUNKS[kind], view[at + 4 : at + 8])
+        length = _number(view, at + 4, order="little" if kind == b"RIFF" else "big")
         at += 8 + length + length % 2
+
+
+def _mp4_starts(view: View) -> Iterator[int]:
+    at = 0
+    while at + 8 <= len(view):
+        length = _number(view, at)
+        if bytes(view[at + 4 : at + 8]) == b"ftyp":
+            yield at
+        if length == 1:  # a larger number follows
+            length = _number(view, at + 8, 8)
+        if length < 8:  # 0: up to the end of the file
+            return
+        at += length
+
+
+def _flv_starts(view: View) -> Iterator[int]:
+    at = 0
+    while at + 11 <= len(view):
+        if bytes(view[at : at + 4]) == b"FLV\x01":
+            yield at
+            at += max(9, _number(view, at + 5)) + 4
+        else:
+            at += 11 + _number(view, at + 1, 3) + 4
+
+
+def _caf_starts(view: View) -> Iterator[int]:
+    at = 0
+    while at + 8 <= len(view):
+        if bytes(view[at : at + 4]) == b"caff":
+            yield at
+            at += 8
+        else:  # a size of -1 is one that reaches to the end
+            at += 12 + _number(view, at + 4, 8)
+
+
+def _au_starts(view: View) -> Iterator[int]:
+    at = 0
+    while bytes(view[at : at + 4]) == b".snd":
+        yield at
+        at += max(24, _number(view, at + 4)) + _number(view, at + 8)
+
+
+def _wavpack_starts(view: View) -> Iterator[int]:
+    at = 0
+    while bytes(view[at : at + 4]) == b"wvpk":
+        first = _number(view, at + 16, order="little") == 0  # of its samples
+        if first and _number(view, at + 24, order="little") >> 11 & 1:  # of its channels
+            yield at
+        at = _after_tag(view, at + 8 + _number(view, at + 4, order="little"))
+
+
+def _after_tag(view: View, at: int) -> int:
+    """Behind an APE tag, with which these formats end."""
+    if bytes(view[at : at + 8]) != b"APETAGEX":
+        return at
+    return at + 32 + _number(view, at + 12, order="little")
+
+
+def _tta_starts(view: View) -> Iterator[int]:
+    at = 0
+    while bytes(view[at : at + 4]) == b"TTA1":
+        yield at
+        rate, samples = (_number(view, at + place, order="little") for place in (10, 14))
+        frames = -(-samples * 245 // (256 * rate)) if rate else 0
+        table = at + 22
+        sizes = (_number(view, table + 4 * n, order="little") for n in range(frames))
+        if table + 4 * frames > len(view):
+            return
+        at = _after_tag(view, table + 4 * frames + 4 + sum(sizes))
+
+
+_WALKS: dict[tuple[int, bytes], Callable[[View], Iterator[int]]] = {
+    (0, b"RIFF"): _riff_starts,
+    (0, b"RIFX"): _riff_starts,
+    (0, b"FORM"): _riff_starts,
+    (4, b"ftyp"): _mp4_starts,
+    (0, b"FLV\x01"): _flv_starts,
+    (0, b"caff"): _caf_starts,
+    (0, b".snd"): _au_starts,
+    (0, b"wvpk"): _wavpack_starts,
+    (0, b"TTA1"): _tta_starts,
+}
 
 
 def unfinished_wav(where: Where) -> tuple[int, int] | None:
@@ -91,32 +182,3 @@ def _is_chunk(head: bytes, rest: int) -> bool:
 def flac_total(head: bytes) -> int:
     """Samples per channel that a FLAC header states; 0 where it states none."""
     return int.from_bytes(head[21:26], "big") & ((1 << 36) - 1) if len(head) >= 26 else 0
-
-
-def mp3_length(where: Where) -> tuple[bool, bool]:
-    """Whether an mp3 file states its length, and whether more mp3 follows after that length.
-
-    The length stands in the first frame, with the tag Xing, Info or VBRI.
-    """
-    with content(where) as view:
-        start = 0
-        while bytes(view[start : start + 3]) == b"ID3" and start + _ID3 <= len(view):
-            start += _ID3 + sum(
-                (byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(view[start + 6 : start + 10])
-            )
-        frame = bytes(view[start : start + 4096])
-        if not (tag := re.search(rb"Xing|Info|VBRI", frame)):
-            return False, False
-        stated = _stated_bytes(frame[tag.start() :])
-        tail = bytes(view[start + stated : start + stated + 4]) if stated else b""
-    sync = len(tail) > 1 and tail[0] == 0xFF and tail[1] & 0xE0 == 0xE0
-    return True, sync or tail[:3] == b"ID3"
-
-
-def _stated_bytes(tag: bytes) -> int:
-    """Bytes of the mp3 frames by its first frame; 0 where they are not stated."""
-    if tag[:4] == b"VBRI":
-        return int.from_bytes(tag[10:14], "big")
-    flags = int.from_bytes(tag[4:8], "big")
-    at = 8 + (4 if flags & 1 else 0)  # behind the number of frames
-    return int.from_bytes(tag[at : at + 4], "big") if flags & 2 else 0

@@ -14,6 +14,7 @@ import soundfile
 
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.headers import flac_total, unfinished_wav
+from multimodal_ser.audio.mp3 import mp3_length
 from multimodal_ser.audio.sound import Samples, to_mono
 from multimodal_ser.audio.sources import Patched, Where, ends_within_ogg_page, peek
 from multimodal_ser.errors import AudioError
@@ -32,9 +33,13 @@ class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
 
 
 class Sndfile:
-    """A file that libsndfile reads."""
+    """A file that libsndfile reads.
 
-    def __init__(self, name: str, where: Where, mp3_states_length: bool) -> None:
+    Attributes:
+        stops_early: whether libsndfile would stop before the end of an mp3.
+    """
+
+    def __init__(self, name: str, where: Where) -> None:
         self.name, self.where, self.notes = name, where, list[str]()
         self._raw: Any = None
         total = flac_total(peek(where, 0, 26)) if peek(where, 0, 4) == b"fLaC" else 0
@@ -42,8 +47,10 @@ class Sndfile:
         self.rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self._check_header(where)
-        guessed = self.file.format == "MP3" and not mp3_states_length  # from the first bit rate
-        stated = self.file.frames if self.file.frames < 1 << 62 and not guessed else None
+        mp3 = self.file.format == "MP3"
+        known, self.stops_early = mp3_length(where) if mp3 else (True, False)
+        # without a tag, libsndfile guesses an mp3's length from its first bit rate
+        stated = self.file.frames if self.file.frames < 1 << 62 and known else None
         self.claimed: int | None = total or stated
 
     def close(self) -> None:

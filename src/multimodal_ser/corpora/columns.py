@@ -15,10 +15,11 @@ from multimodal_ser.errors import SerError, one_of
 SPELLINGS = {
     "audio": "path file filename filepath audiopath audiofile audiofilepath wav wavpath wavfile "
              "recording clip",
-    "emotion": "label emotionlabel emo",
+    "emotion": "label emotionlabel emo emotions emotionname emotionclass",
     "id": "uttid utteranceid segmentid",
     "text": "transcript transcription sentence utterance words",
-    "speaker": "speakerid spk spkid actor actorid subject subjectid",
+    "speaker": "speakerid speakername spk spkid actor actorid actorname subject subjectid talker "
+               "talkerid participant participantid person personid clientid",
     "session": "sessionid",
     "dialogue": "dialog dialogueid dialogid conversation conversationid",
     "start": "starttime startat begin begintime onset tstart tmin xmin from",
@@ -31,6 +32,10 @@ _UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
           "ms": 1e-3, "msec": 1e-3, "millis": 1e-3, "milliseconds": 1e-3}  # fmt: skip
 _COUNTED = ("sample", "samples", "frame", "frames")
 _WORDS = re.compile(r"[^\W_]+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PERSON = re.compile(
+    r"speak|spk|actor|subject|talker|person|voice|client|user|patient|caller|child"
+)
 _TIMELY = re.compile(
     r"time|start|begin|onset|stop|finish|offset|anfang|d[ée]but|inicio|(\b|_)m?s(ec)?\b"
 )
@@ -125,7 +130,7 @@ def _fitting(where: str, ours: str, spellings: Sequence[str], free: Sequence[str
     fitting = [name for name in free if _unit(name)[0] in spellings]
     if ours in ("start", "end"):
         for name in free:
-            words = [word.casefold() for word in _WORDS.findall(name)]
+            words = [word.casefold() for word in _WORDS.findall(_HUMP.sub(" ", name))]
             if words[:1] == [ours] and words[-1] in _COUNTED:
                 raise SerError(
                     f"{where}: the column {name!r} counts {words[-1]}; seconds are read: write "
@@ -137,10 +142,10 @@ def _fitting(where: str, ours: str, spellings: Sequence[str], free: Sequence[str
 def _unit(column: str) -> tuple[str, float]:
     """A column's name without case, gaps and unit, and the unit in seconds.
 
-    >>> _unit("Start Time (ms)"), _unit("onset_s"), _unit("Emotion")
-    (('starttime', 0.001), ('onset', 1.0), ('emotion', 1.0))
+    >>> _unit("Start Time (ms)"), _unit("onset_s"), _unit("startMs"), _unit("Emotion")
+    (('starttime', 0.001), ('onset', 1.0), ('start', 0.001), ('emotion', 1.0))
     """
-    words = [word.casefold() for word in _WORDS.findall(column)]
+    words = [word.casefold() for word in _WORDS.findall(_HUMP.sub(" ", column))]
     if len(words) > 1 and words[-1] in _UNITS:
         return "".join(words[:-1]), _UNITS[words[-1]]
     return "".join(words), 1.0
@@ -216,6 +221,20 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
             f"{asked} look like times but are none of start and end; {remedy}"
         )
     return [f"the columns {asked} look like times; {remedy}"]
+
+
+def asked_of_speakers(cells: Cells, meaning: Meaning) -> list[str]:
+    """A sentence on columns that may say who speaks, where none is understood to."""
+    if "speaker" in {*meaning.column, *meaning.absent}:
+        return []
+    known = {*meaning.column.values()}
+    found = [name for name in cells.columns if name not in known and _PERSON.search(name.lower())]
+    if not found:
+        return []
+    return [
+        f"the columns {found} may say who speaks, and none is read as speaker; if one does: "
+        f"--columns speaker={found[0]}; if none: --columns speaker={NONE}"
+    ]
 
 
 def _as_number(cell: Any) -> float:

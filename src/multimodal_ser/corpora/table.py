@@ -18,7 +18,14 @@ from typing import Any
 
 from multimodal_ser.corpora.base import NOTE, CorpusInfo, fault, finish
 from multimodal_ser.corpora.cells import Cells, read_cells
-from multimodal_ser.corpora.columns import SPELLINGS, Meaning, check_times, seconds, understood
+from multimodal_ser.corpora.columns import (
+    SPELLINGS,
+    Meaning,
+    asked_of_speakers,
+    check_times,
+    seconds,
+    understood,
+)
 from multimodal_ser.corpora.utterance import SPLITS, Corpus, Utterance
 from multimodal_ser.errors import SerError
 from multimodal_ser.labels import BUILT_IN_CORPORA
@@ -61,6 +68,7 @@ def read(
     table = _Table(name, path, understood(where, cells.columns, columns))
     _check_needed(where, cells.columns, table.meaning)
     notes = [*cells.notes, *table.meaning.notes, *check_times(where, cells, table.meaning)]
+    notes += asked_of_speakers(cells, table.meaning)
     utterances, left_out = _utterances(table, cells)
     for column, count in table.missing.items():
         notes.append(f"{count} cells of {column} that say nan, null or None were read as empty")

@@ -17,8 +17,9 @@ from multimodal_ser import metrics, statistics
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Sample, System
-from multimodal_ser.report.scores import counts, score_of
+from multimodal_ser.report.scores import counts, effective_clusters, score_of
 from multimodal_ser.report.summary import Group, Score
+from multimodal_ser.report.versus import one_seed
 from multimodal_ser.runs.folder import corpus_of
 
 AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
@@ -122,9 +123,11 @@ def _group(
     what: str,
 ) -> Group:
     note = "" if by == "corpus" or name == _UNKNOWN else _unknown(inside, outside, what)
+    if not note and one_seed(system):
+        note = "cannot be known from one seed of a network"
     difference, p = None, None
     if not (note or by == "corpus" or name == _UNKNOWN):
-        made = statistics.compare_apart(inside, outside, metrics.ua)
+        made = statistics.compare_apart(inside, outside, metrics.ua, repeats=system.repeats)
         difference = Score((made.difference,), made.difference, None, made.low, made.high)
         p = made.p
     scores = {key: score_of(inside, metric) for key, metric in metrics.METRICS.items()}
@@ -149,4 +152,6 @@ def _unknown(inside: NDArray[np.float64], outside: NDArray[np.float64], what: st
         if len(sums) < statistics.LEAST_CLUSTERS:
             number = f"{len(sums)} {kind}{'' if len(sums) == 1 else 's'}"
             return f"cannot be known from {number} (at least {statistics.LEAST_CLUSTERS})"
+        if (effective := effective_clusters(sums)) < statistics.LEAST_EFFECTIVE:
+            return f"cannot be known from {kind}s who say as much as {effective:.1f} alike"
     return ""

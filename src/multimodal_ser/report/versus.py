@@ -138,10 +138,8 @@ def _family(
             gap = _ua(counts[0]) - _ua(counts[1])
             made[pair] = Versus(*pair, gap, None, None, None, None, unknown)
             continue
-        draws = [draw for _, draw in one.repeats], [draw for _, draw in other.repeats]
-        found = statistics.compare(
-            *counts, metrics.ua, draws=draws if set(draws[0]) == set(draws[1]) else None
-        )
+        repeats = one.repeats, other.repeats
+        found = statistics.compare(*counts, metrics.ua, repeats=repeats)
         exact = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
         made[pair] = Versus(*pair, found.difference, found.low, found.high, found.p, exact)
     return _corrected([made[pair] for pair in pairs])
@@ -154,9 +152,17 @@ def _unknown(one: System, other: System, sample: Sample, effective: float) -> st
     if few := too_few(sample.clusters, effective):
         return few
     for system in (one, other):
-        if len(system.repeats) < 2 and not system.baseline:
+        if one_seed(system):
             return f"{system.name} was trained with one seed; train with --seeds 3 or more"
     return ""
+
+
+def one_seed(system: System) -> bool:
+    """Whether a network would come out otherwise with another seed, and nobody knows how much.
+
+    Draws of the few do not stand for seeds: one network was tuned on all of them.
+    """
+    return not system.baseline and len({seed for seed, _ in system.repeats}) < 2
 
 
 def _corrected(family: Sequence[Versus]) -> list[Versus]:

@@ -21,6 +21,7 @@ from multimodal_ser import metrics
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.record import Record, RunConfig, as_json, read_record
+from multimodal_ser.spelling import alike
 
 if TYPE_CHECKING:
     from multimodal_ser.models import Dims
@@ -271,8 +272,8 @@ def _check_header(path: Path, header: Sequence[str], classes: Sequence[str]) -> 
 
 
 def _speaker(row: Mapping[str, str]) -> str:
-    """Two corpora may both have a speaker "03"; ids begin with the corpus."""
-    return f"{corpus_of(row['id'])}/{row['speaker']}" if row["speaker"] else ""
+    """Two corpora may both have a speaker "03"; one corpus may spell one speaker in two ways."""
+    return f"{corpus_of(row['id'])}/{alike(row['speaker'])}" if row["speaker"] else ""
 
 
 def corpus_of(key: str) -> str:

@@ -26,7 +26,7 @@ from multimodal_ser.serve.admission import Gate, Place, check_key
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import Doors
-from multimodal_ser.serve.decode import ALLOWED, decode
+from multimodal_ser.serve.decode import ALLOWED, Recording, decode
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
 from multimodal_ser.serve.middleware import Around
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
@@ -68,7 +68,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
 _T = TypeVar("_T")
-Answer: TypeAlias = Callable[[Wave, "str | None", Work], Awaitable[Response]]
+Answer: TypeAlias = Callable[[Recording, "str | None", Work], Awaitable[Response]]
 
 
 class Service:
@@ -93,7 +93,7 @@ class Service:
         Args:
             request: whose body holds the recording.
             text: words from the address.
-            what: waveform, words and work → the answer.
+            what: recording, words and work → the answer.
         """
         upload = await read_upload(request, self.gate, text)
         with self.gate.enter() as place:
@@ -107,25 +107,26 @@ class Service:
     ) -> Response:
         if len(upload.data) > LONG_BYTES:
             place.lengthen()
-        wave = await self.off_loop(self._decoded, upload.data, place, work)
+        found = await self.off_loop(self._decoded, upload.data, place, work)
         request.state.measured = {
             "bytes": len(upload.data),
-            "seconds": round(len(wave) / SAMPLE_RATE, 2),
+            "seconds": round(len(found.wave) / SAMPLE_RATE, 2),
         }
-        return await what(wave, upload.text, work)
+        return await what(found, upload.text, work)
 
-    def _decoded(self, data: bytes, place: Place, work: Work) -> Wave:
+    def _decoded(self, data: bytes, place: Place, work: Work) -> Recording:
         with self.decoding.turn(work) as pause:
             return decode(data, self.settings, pause, place.lengthen)
 
-    async def predict(self, wave: Wave, text: str | None, work: Work) -> Response:
+    async def predict(self, recording: Recording, text: str | None, work: Work) -> Response:
         """One answer for a recording; short ones share a call of the network."""
+        wave, warnings = recording
         if len(wave) <= LONGEST * SAMPLE_RATE:
             found = await self.batcher(wave, text)
         else:
             found = await self.off_loop(self._alone, wave, text, work)
-        duration = round(len(wave) / SAMPLE_RATE, 3)
-        return JSONResponse({"model": self.predictor.name, "duration": duration, **found.as_dict()})
+        about = {"model": self.predictor.name, "duration": round(len(wave) / SAMPLE_RATE, 3)}
+        return JSONResponse({**about, **found.as_dict(), "warnings": warnings})
 
     def _alone(self, wave: Wave, text: str | None, work: Work) -> Prediction:
         with self.computing.turn(work) as pause:
@@ -133,24 +134,28 @@ class Service:
             return found
 
     async def timeline(
-        self, wave: Wave, work: Work, *, window: float, hop: float, words: bool
+        self, recording: Recording, work: Work, *, window: float, hop: float, words: bool
     ) -> Response:
         """Emotions over time.
 
         Raises:
             RefusedError: 422 where the windows hold more sound than is allowed.
         """
-        check_work(len(wave) / SAMPLE_RATE, window, hop, self.settings)
-        return await self.off_loop(self._timeline, wave, work, window, hop, words)
+        check_work(len(recording.wave) / SAMPLE_RATE, window, hop, self.settings)
+        return await self.off_loop(self._timeline, recording, work, window, hop, words)
 
-    def _timeline(self, wave: Wave, work: Work, window: float, hop: float, words: bool) -> Response:
+    def _timeline(
+        self, recording: Recording, work: Work, window: float, hop: float, words: bool
+    ) -> Response:
         with self.computing.turn(work) as pause:
             heard = pausing(self.words, pause) if words and self.words else None
             model = Patient(self.predictor, pause)
             found = analyze(
-                (wave, SAMPLE_RATE), model, window=window, hop=hop, words=heard, on_progress=pause
-            )
-            return JSONResponse(found.as_dict())  # here, and not where all wait for it
+                (recording.wave, SAMPLE_RATE), model, window=window, hop=hop, words=heard,
+                on_progress=pause,
+            )  # fmt: skip
+            # made here, and not where all wait for it
+            return JSONResponse({**found.as_dict(), "warnings": recording.warnings})
 
     async def off_loop(self, work: Callable[..., _T], *given: Any) -> _T:
         """Runs something in a thread."""
@@ -239,8 +244,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
                 422, "words=true, but this server recognises none; start it with --words"
             )
 
-        async def over_time(wave: Wave, text: str | None, work: Work) -> Response:
-            return await service.timeline(wave, work, window=window, hop=hop, words=words)
+        async def over_time(recording: Recording, text: str | None, work: Work) -> Response:
+            return await service.timeline(recording, work, window=window, hop=hop, words=words)
 
         return await service.answer(request, None, over_time)
 

@@ -5,9 +5,9 @@ What the commands read is read here, in blocks, so that no header's word on the 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,13 +27,19 @@ ALLOWED = (
 _CHANNELS = 8
 _RATE = 192_000
 
-log = logging.getLogger(__name__)
-
-
 LONG = 60  # seconds beyond which a recording takes a place for long work
 
 
-def decode(data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]) -> Wave:
+class Recording(NamedTuple):
+    """What an upload held: samples [time] at 16 kHz, and what its sender should know of it."""
+
+    wave: Wave
+    warnings: list[str]
+
+
+def decode(
+    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]
+) -> Recording:
     """Decodes a recording that a stranger sent.
 
     Args:
@@ -41,9 +47,6 @@ def decode(data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[],
         settings: limits on length and time.
         pause: the turn in which this is called; given away after every block.
         lengthen: called where the recording turns out to be long.
-
-    Returns:
-        Samples of shape [time].
 
     Raises:
         RefusedError: 413 too long, 415 not a known format, 422 damaged or too slow to decode.
@@ -81,11 +84,14 @@ def _check_header(data: bytes, settings: Settings) -> None:
         raise _too_long(info.duration, settings)
 
 
-def _bounded(data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]) -> Wave:
+def _bounded(
+    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]
+) -> Recording:
     """Decodes block by block, whatever the header says."""
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0
     blocks: list[Wave] = []
-    for block in read_blocks(data, warn=log.debug):
+    warnings: list[str] = []
+    for block in read_blocks(data, warn=lambda line: warnings.append(_told(line))):
         blocks.append(block)
         count += len(block)
         if count > most + 1:  # resampling may round up
@@ -99,7 +105,7 @@ def _bounded(data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[
                 f"decoding took longer than {settings.decode_seconds:g} s; send a shorter "
                 "recording, or wav or flac",
             )
-    return np.concatenate(blocks)
+    return Recording(np.concatenate(blocks), warnings)
 
 
 def _too_long(seconds: float, settings: Settings) -> RefusedError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.folds import Fold
-from multimodal_ser.spelling import alike, is_missing, said_of_spellings
+from multimodal_ser.spelling import UNSURE, alike, is_missing, said_of_spellings
 
 PARTS = ("train", "validation", "test")
 
@@ -35,9 +35,16 @@ def cautions(
         for kind in (*GROUPS, "emotion"):
             names = [getattr(row, kind) for row in rows]
             said += [f"{corpus}: {one}" for one in said_of_spellings(kind, names)]
-            empty = sorted({name for name in names if name is not None and is_missing(name)})
+            empty = sorted(
+                {name for name in names if name is not None and _says_nothing(kind, name)}
+            )
             said += [f"{corpus}: a {kind} is called {name!r}" for name in empty]
     return said
+
+
+def _says_nothing(kind: str, name: str) -> bool:
+    """Whether several people may hide behind a name; of emotions, only what programs write."""
+    return is_missing(name) or (kind in GROUPS and name.casefold() in UNSURE)
 
 
 def _of_one_class(

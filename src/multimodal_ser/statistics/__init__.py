@@ -12,7 +12,7 @@ from multimodal_ser.statistics.clusters import (
 )
 from multimodal_ser.statistics.comparisons import (
     Comparison,
-    Draws,
+    Repeats,
     compare,
     compare_apart,
     paired,
@@ -24,10 +24,10 @@ __all__ = [
     "LEAST_CLUSTERS",
     "LEAST_EFFECTIVE",
     "Comparison",
-    "Draws",
     "Interval",
     "McNemar",
     "Metric",
+    "Repeats",
     "clustered_interval",
     "compare",
     "compare_apart",

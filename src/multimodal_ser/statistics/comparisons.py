@@ -29,7 +29,7 @@ from multimodal_ser.statistics.clusters import (
     weights,
 )
 
-Draws = tuple[Sequence[int], Sequence[int]]
+Repeats = Sequence[tuple[int, int]]  # the seed and the draw of the few behind each
 
 _EXACT = 13  # clusters up to which every sign flip is tried: 2^12 of them
 _FLIPS = 4_999  # random ones where there are more clusters
@@ -68,7 +68,7 @@ def compare(
     second: ArrayLike,
     metric: Metric,
     *,
-    draws: Draws | None = None,
+    repeats: tuple[Repeats, Repeats] | None = None,
     level: float = 0.95,
 ) -> Comparison:
     """Compares two systems over the same utterances; speakers and seeds may both be others.
@@ -84,8 +84,8 @@ def compare(
         first: confusion counts of the first system, [S, K1, C, C].
         second: of the second, [S, K2, C, C]: the same clusters in the same order.
         metric: scores such counts over any leading axes, [..., C, C] → [...].
-        draws: where both learnt from the same draws of the few, the draw behind each seed, K1 and
-            K2 of them: then draws, not seeds, are what may be others.
+        repeats: (seed, draw of the few) behind each of the K1 and K2, where draws vary: then seeds
+            and draws are two sources, crossed; draws that both sides learnt from are paired.
         level: nominal coverage of the difference's interval.
 
     Raises:
@@ -104,7 +104,7 @@ def compare(
             f"a paired comparison needs the same clusters on both sides, not {one.shape[-4]} and "
             f"{other.shape[-4]}; compare over the same utterances"
         )
-    difference, low, high, p = paired(one, other, metric, draws=draws, level=level)
+    difference, low, high, p = paired(one, other, metric, repeats=repeats, level=level)
     exact = sign_flip(one, other, metric)
     return Comparison(
         float(difference), float(low), float(high), float(np.maximum(p, exact)), len(one)
@@ -112,17 +112,27 @@ def compare(
 
 
 def paired(
-    one: Floats, other: Floats, metric: Metric, *, draws: Draws | None = None, level: float = 0.95
+    one: Floats,
+    other: Floats,
+    metric: Metric,
+    *,
+    repeats: tuple[Repeats, Repeats] | None = None,
+    level: float = 0.95,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """The t test of `compare` over any leading axes: difference, its interval's ends, p."""
     sides = metric(one.sum(-4)), metric(other.sum(-4))
     difference = sides[0].mean(-1) - sides[1].mean(-1)
-    parts = [_over_clusters(one, other, metric, difference), *_over_seeds(*sides, draws)]
+    parts = [_over_clusters(one, other, metric, difference), *_over_repeats(*sides, repeats)]
     return difference, *_t_test(difference, parts, level)
 
 
 def compare_apart(
-    first: ArrayLike, second: ArrayLike, metric: Metric, *, level: float = 0.95
+    first: ArrayLike,
+    second: ArrayLike,
+    metric: Metric,
+    *,
+    repeats: Repeats | None = None,
+    level: float = 0.95,
 ) -> Comparison:
     """Compares one system on two groups of speakers who share nobody, such as women and men.
 
@@ -133,6 +143,7 @@ def compare_apart(
         first: confusion counts of the first group, [S1, K, C, C].
         second: of the second, [S2, K, C, C].
         metric: scores such counts over any leading axes, [..., C, C] → [...].
+        repeats: as for `compare`, of the one system.
         level: nominal coverage of the difference's interval.
 
     Raises:
@@ -149,7 +160,8 @@ def compare_apart(
     difference = found[0].value - found[1].value
     parts = [_Part(side.variance, side.df) for side in found]
     gaps = metric(one.sum(-4)) - metric(other.sum(-4))
-    low, high, p = _t_test(difference, [*parts, *_of_repeats(gaps)], level)
+    varied = _of_repeats(gaps) if repeats is None else _crossed(gaps, repeats, (0, 1))
+    low, high, p = _t_test(difference, [*parts, *varied], level)
     clusters = one.shape[-4] + other.shape[-4]
     return Comparison(float(difference), float(low), float(high), float(p), clusters)
 
@@ -174,19 +186,30 @@ def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
     return variance
 
 
-def _over_seeds(first: Floats, second: Floats, draws: Draws | None) -> list[_Part]:
-    """What other seeds would change in a difference of scores [..., K1] and [..., K2]."""
-    if draws is not None and len(set(draws[0])) > 1:
-        both = (_by_draw(*side) for side in zip((first, second), draws, strict=True))
-        return _of_repeats(np.subtract(*both))
-    return _of_repeats(first) + _of_repeats(second)
+def _over_repeats(
+    first: Floats, second: Floats, repeats: tuple[Repeats, Repeats] | None
+) -> list[_Part]:
+    """What other seeds and draws would change in a difference of scores [..., K1], [..., K2]."""
+    if repeats is None:
+        return _of_repeats(first) + _of_repeats(second)
+    draws = [[draw for _, draw in side] for side in repeats]
+    if set(draws[0]) != set(draws[1]):
+        return _crossed(first, repeats[0], (0, 1)) + _crossed(second, repeats[1], (0, 1))
+    gaps = _means(first, draws[0]) - _means(second, draws[1])
+    seeds = _crossed(first, repeats[0], (0,)) + _crossed(second, repeats[1], (0,))
+    return seeds + _of_repeats(gaps)
 
 
-def _by_draw(scores: Floats, draws: Sequence[int]) -> Floats:
-    """Averages scores [..., K] within draws, in the draws' order."""
-    known = np.asarray(draws)
-    means = [scores[..., known == draw].mean(-1) for draw in sorted(set(draws))]
-    return np.stack(means, axis=-1)
+def _crossed(scores: Floats, repeats: Repeats, places: Sequence[int]) -> list[_Part]:
+    """The variance over seeds (place 0) and over draws (1), each averaged over the other."""
+    parts = (_of_repeats(_means(scores, [one[place] for one in repeats])) for place in places)
+    return [part for found in parts for part in found]
+
+
+def _means(scores: Floats, of: Sequence[int]) -> Floats:
+    """Averages scores [..., K] over those of one seed, or of one draw, in its order."""
+    known = np.asarray(of)
+    return np.stack([scores[..., known == one].mean(-1) for one in sorted(set(of))], axis=-1)
 
 
 def _of_repeats(scores: Floats) -> list[_Part]:

@@ -124,7 +124,7 @@ function show(name) {
   say("");
   $("start").hidden = true;
   $("result").hidden = false;
-  $("eyebrow").textContent = `${name} · ${clock(found.duration)}`;
+  $("eyebrow").textContent = [name, clock(found.duration), ...found.warnings].join(" · ");
   $("verdict").textContent = verdict(found);
   $("total").textContent = clock(found.duration);
   $("seek").setAttribute("aria-valuemax", found.duration.toFixed(1));

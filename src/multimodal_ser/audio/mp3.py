@@ -1,0 +1,115 @@
+"""The frames of an mp3 file: what it states of its length, and what would end a decoder too early.
+
+Recordings that were joined, tags between them and frames of another rate make libsndfile stop
+where the first recording ends. Only `sndfile` uses this.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+from multimodal_ser.audio.sources import Where, content
+
+View: TypeAlias = "memoryview | mmap.mmap"
+
+# kbit/s by index, for MPEG 1 layers 1, 2, 3 and MPEG 2 layers 1, 2 and 3 (ISO/IEC 11172-3, 13818-3)
+_KBITS = {
+    (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = (44_100, 48_000, 32_000)  # of MPEG 1; halved for MPEG 2, and again for 2.5
+_SLOWER = {3: 1, 2: 2, 0: 4}  # by the version's bits
+_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+_NEAR = 1 << 17  # bytes in which a first frame is looked for
+_ID3 = 10  # bytes of its header
+
+
+class Frame(NamedTuple):
+    """One frame: where it begins, its bytes, and what must not change: layer, rate, channels."""
+
+    at: int
+    size: int
+    kind: tuple[int, int, int]
+
+
+def mp3_length(where: Where) -> tuple[bool, bool]:
+    """Whether an mp3 file states its length, and whether a decoder may stop before its end.
+
+    The length stands in the first frame, with the tag Xing, Info or VBRI.
+    """
+    with content(where) as view:
+        frames = _frames(view)
+        if (first := next(frames, None)) is None:
+            return False, False
+        stated = _stated_frames(bytes(view[first.at : first.at + first.size]))
+        count, broken, end = 0, False, first.at + first.size
+        for frame in frames:
+            count += 1
+            broken |= frame.at != end or frame.kind != first.kind
+            end = frame.at + frame.size
+    return stated is not None, broken or (bool(stated) and count > (stated or 0) + 1)
+
+
+def _frames(view: View) -> Iterator[Frame]:
+    """All frames, and none in what is no mp3; two that follow each other make a beginning."""
+    at = _after_tags(view, 0)
+    last = min(len(view), at + _NEAR)
+    while (found := _begins(view, at, last)) is not None:
+        frame: Frame | None = found
+        while frame is not None:
+            yield frame
+            at = frame.at + frame.size
+            frame = _frame(view, at)
+        at = _after_tags(view, at)
+        last = len(view)
+
+
+def _after_tags(view: View, at: int) -> int:
+    while bytes(view[at : at + 3]) == b"ID3":
+        size = view[at + 6 : at + 10]
+        at += _ID3 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(size))
+    return at
+
+
+def _begins(view: View, first: int, last: int) -> Frame | None:
+    for match in _SYNC.finditer(view, first, last):
+        frame = _frame(view, match.start())
+        following = frame and _frame(view, frame.at + frame.size)
+        if frame and following and following.kind[:2] == frame.kind[:2]:
+            return frame
+    return None
+
+
+def _frame(view: View, at: int) -> Frame | None:
+    """The frame whose header stands at a place; None where there is none."""
+    head = int.from_bytes(view[at : at + 4], "big")
+    if at + 4 > len(view) or head >> 21 != 0x7FF:
+        return None
+    version, layer, rate = head >> 19 & 3, 4 - (head >> 17 & 3), head >> 10 & 3
+    bits, padding = head >> 12 & 15, head >> 9 & 1
+    if version == 1 or layer == 4 or rate == 3 or bits in (0, 15):
+        return None
+    hertz = _RATES[rate] // _SLOWER[version]
+    per_second = 1000 * _KBITS[version == 3, layer][bits]
+    if layer == 1:
+        size = 4 * (12 * per_second // hertz + padding)
+    else:
+        size = (144 if version == 3 or layer == 2 else 72) * per_second // hertz + padding
+    return Frame(at, size, (layer, hertz, 1 if head >> 6 & 3 == 3 else 2))
+
+
+def _stated_frames(frame: bytes) -> int | None:
+    """The frames that follow by the first one's tag; 0 where it does not say, None without one."""
+    if not (tag := re.search(rb"Xing|Info|VBRI", frame)):
+        return None
+    text = frame[tag.start() :]
+    if text[:4] == b"VBRI":
+        return int.from_bytes(text[14:18], "big")
+    return int.from_bytes(text[8:12], "big") if text[7:8] and text[7] & 1 else 0
