@@ -8,7 +8,7 @@ from typing import Any
 
 from made_up import Domain
 
-from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.plans import Experiment
 
 MODEL = "cross_attention"
@@ -52,7 +52,7 @@ def adaptation(source: Domain, target: Domain, settings: dict[str, Any]) -> List
     """Three methods, 3 seeds."""
     methods = ("dann", "mmd", "coral")
     more = {"methods": methods, "model": MODEL, "seeds": 3, **settings}
-    return Listed(protocols.Adaptation(**more).plan(*_pair(source, target)), len(methods) * 3)
+    return Listed(transfer.Adaptation(**more).plan(*_pair(source, target)), len(methods) * 3)
 
 
 def combined(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
@@ -64,14 +64,14 @@ def combined(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed
 def finetune(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """The whole of the source's network trained further, 3 seeds."""
     more = {"parts": ("all",), "model": MODEL, "seeds": 3, **settings}
-    return Listed(protocols.Finetune(**more).plan(*_pair(source, target)), 3)
+    return Listed(transfer.Finetune(**more).plan(*_pair(source, target)), 3)
 
 
 def fewshot(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
     """10, 20, 50 and 100 % of the target's labels, 3 seeds."""
     amounts = (10.0, 20.0, 50.0, 100.0)
     more = {"percentages": amounts, "draws": 1, "model": MODEL, "seeds": 3, **settings}
-    return Listed(protocols.Fewshot(**more).plan(*_pair(source, target)), len(amounts) * 3)
+    return Listed(transfer.Fewshot(**more).plan(*_pair(source, target)), len(amounts) * 3)
 
 
 def cross_validation(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:

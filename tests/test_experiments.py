@@ -229,7 +229,7 @@ def test_a_model_of_another_version_is_refused(made, tmp_path):
         load_model(tmp_path / "model.safetensors")
 
 
-@pytest.mark.parametrize("step", ["save_model", "_write_predictions", "_write_json"])
+@pytest.mark.parametrize("step", ["save_model", "write_predictions", "_write_json"])
 def test_a_crash_leaves_no_run_folder_and_the_next_call_makes_it(
     material, split, tmp_path, monkeypatch, step
 ):

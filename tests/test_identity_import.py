@@ -12,7 +12,7 @@ import soundfile
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.experiments.running import make
 from multimodal_ser.features import extract, import_features
@@ -60,7 +60,7 @@ def test_features_imported_from_two_files_can_be_source_and_target(tmp_path):
 
     source, target = imported(tmp_path, "one"), imported(tmp_path, "other", shift=0.3)
     settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
-    experiment = protocols.Adaptation(methods=("none",), model="audio", **settings).plan(
+    experiment = transfer.Adaptation(methods=("none",), model="audio", **settings).plan(
         *source, *target
     )
     assert len(experiment.plans) == 8

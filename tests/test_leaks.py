@@ -16,7 +16,7 @@ from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import SplitError
-from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.features import extract
 from multimodal_ser.folds import Fold, Split, read_split, write_split
@@ -83,7 +83,7 @@ def test_a_source_that_holds_copies_of_the_target_is_refused(tmp_path):
         samples, rate = soundfile.read(row.audio)
         soundfile.write(row.audio, 0.3 * samples[1500:], rate)
     with pytest.raises(SplitError, match="as they are or as copies"):
-        protocols.Adaptation(methods=("none",), model="audio", **SETTINGS).plan(
+        transfer.Adaptation(methods=("none",), model="audio", **SETTINGS).plan(
             *domain(rows, tmp_path), *domain(copies, tmp_path)
         )
 
@@ -92,7 +92,7 @@ def test_speakers_of_one_name_in_two_corpora_are_said(tmp_path):
     one, two = (
         domain(corpus(tmp_path, name, first), tmp_path) for name, first in (("a", 0), ("b", 50))
     )
-    experiment = protocols.Adaptation(methods=("none",), model="audio", **SETTINGS).plan(*one, *two)
+    experiment = transfer.Adaptation(methods=("none",), model="audio", **SETTINGS).plan(*one, *two)
     said = "have the name of one that another corpus is learnt from, such as 'q'"
     for item in experiment.plans:
         assert any(said in mark for mark in item.config.marks)

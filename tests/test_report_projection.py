@@ -7,7 +7,7 @@ from made_features import made_folder, made_rows
 from made_runs import write_experiment
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments import transfer
 from multimodal_ser.experiments.projection import clouds, clouds_of, plane, told_apart
 from multimodal_ser.experiments.running import make
 from multimodal_ser.labels import class_set
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
     ]
     materials = [load_material(folder, LABELS) for folder in folders]
     splits = [make_split(one.utterances, "speaker") for one in materials]
-    planned = protocols.Adaptation(
+    planned = transfer.Adaptation(
         methods=("none", "coral"),
         model="audio",
         seeds=1,

@@ -27,7 +27,7 @@ from multimodal_ser import train
 from multimodal_ser.adapt import ADAPTERS
 from multimodal_ser.data import Side
 from multimodal_ser.errors import FeatureError, LabelError, SerError, SplitError
-from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.material import pooled
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.train import predict
@@ -35,7 +35,7 @@ from multimodal_ser.train import predict
 
 @pytest.fixture(scope="module")
 def adapted(pair, tmp_path_factory):
-    return make(protocols.Adaptation(**MODEL).plan(*pair), tmp_path_factory.mktemp("adapted"))
+    return make(transfer.Adaptation(**MODEL).plan(*pair), tmp_path_factory.mktemp("adapted"))
 
 
 def test_adaptation_makes_every_method_on_every_fold(pair, adapted):
@@ -61,9 +61,9 @@ def test_a_transferred_run_tells_of_both_corpora(pair):
     target = replace(target, marks=("second: seen",))
     first, second = replace(first, leaks=(leak,)), replace(second, leaks=(other,))
     for made in (
-        protocols.Adaptation(**MODEL).plan(source, first, target, second),
-        protocols.Finetune(**MODEL).plan(source, first, target, second),
-        protocols.Fewshot(**MODEL, percentages=(50,)).plan(source, first, target, second),
+        transfer.Adaptation(**MODEL).plan(source, first, target, second),
+        transfer.Finetune(**MODEL).plan(source, first, target, second),
+        transfer.Fewshot(**MODEL, percentages=(50,)).plan(source, first, target, second),
     ):
         config = made.plans[-1].config
         assert config.marks[:3] == ("second: seen", "first: seen", f"source first: {leak}")
@@ -78,7 +78,7 @@ def test_no_target_label_reaches_an_adapted_model(pair, adapted, tmp_path):
     """Neither those of its training part, nor of its validation part, nor of its test part."""
     source, first, target, second = pair
     other = turned(target, target.examples.ids)
-    made = make(protocols.Adaptation(**MODEL).plan(source, first, other, second), tmp_path)
+    made = make(transfer.Adaptation(**MODEL).plan(source, first, other, second), tmp_path)
     for before, after in zip(adapted, made, strict=True):
         assert same_models(before, after)
         assert without_labels(before) == without_labels(after)
@@ -92,7 +92,7 @@ def test_the_sources_labels_are_seen(pair, adapted, tmp_path):
     """The test above could not fail if labels had no effect at all."""
     source, first, target, second = pair
     other = turned(source, first.folds[0].train)
-    made = make(protocols.Adaptation(**MODEL).plan(other, first, target, second), tmp_path)
+    made = make(transfer.Adaptation(**MODEL).plan(other, first, target, second), tmp_path)
     assert not any(same_models(*runs) for runs in zip(adapted, made, strict=True))
 
 
@@ -110,7 +110,7 @@ def test_the_targets_test_and_validation_features_do_not_reach_an_adapted_model(
         sides[name] = Side(tokens, side.mask)
     other = replace(target, examples=replace(target.examples, **sides))
     one = replace(second, folds=(fold,))
-    made = make(protocols.Adaptation(**MODEL).plan(source, first, other, one), tmp_path)
+    made = make(transfer.Adaptation(**MODEL).plan(source, first, other, one), tmp_path)
     assert all(same_models(*runs) for runs in zip(adapted[::2], made, strict=True))
 
 
@@ -123,7 +123,7 @@ def test_nothing_but_the_sources_validation_part_is_looked_at(pair, tmp_path, mo
         return predict(model, examples)
 
     monkeypatch.setattr(train, "predict", watched)
-    make(protocols.Adaptation(**MODEL).plan(source, first, *target), tmp_path)
+    make(transfer.Adaptation(**MODEL).plan(source, first, *target), tmp_path)
     assert set(asked) == {first.folds[0].validation}
 
 
@@ -161,7 +161,7 @@ def test_the_weight_and_the_order_of_standardising_change_a_run(pair, tmp_path):
     one = replace(pair[3], folds=pair[3].folds[:1])
     methods = ("dann", "mmd", "coral")
     made = [
-        make(protocols.Adaptation(methods=methods, **MODEL, **how).plan(*pair[:3], one), tmp_path)
+        make(transfer.Adaptation(methods=methods, **MODEL, **how).plan(*pair[:3], one), tmp_path)
         for how in ({"weight": 0.5}, {"weight": 50.0}, {"weight": 0.5, "standardize": False})
     ]
     for runs in zip(*made, strict=True):
@@ -174,9 +174,9 @@ def test_the_published_swap_is_caught_by_name(pair, tmp_path):
     first = domain(corpus_folder(tmp_path, "first"), SWAPPED, folds=4)
     second = pair[2:]
     for planned in (
-        protocols.Adaptation,
-        protocols.Finetune,
-        protocols.Fewshot,
+        transfer.Adaptation,
+        transfer.Finetune,
+        transfer.Fewshot,
     ):
         with pytest.raises(LabelError) as caught:
             planned(**MODEL).plan(*first, *second)
@@ -190,9 +190,9 @@ def test_what_the_swap_would_have_done(pair, tmp_path):
     """By place instead of by name, two classes of four change places: most of them are wrong."""
     swapped = domain(corpus_folder(tmp_path, "first"), SWAPPED, folds=4)
     how = {**MODEL, "methods": ("standardize",)}
-    correct = make(protocols.Adaptation(**how).plan(*pair), tmp_path / "a")
+    correct = make(transfer.Adaptation(**how).plan(*pair), tmp_path / "a")
     blind = replace(swapped[0], labels=COMMON)  # the numbers of one order, the names of the other
-    wrong = make(protocols.Adaptation(**how).plan(blind, swapped[1], *pair[2:]), tmp_path / "b")
+    wrong = make(transfer.Adaptation(**how).plan(blind, swapped[1], *pair[2:]), tmp_path / "b")
     for runs in zip(correct, wrong, strict=True):
         good, other = (shares_of(folder) for folder in runs)
         if config_of(runs[0])["model"] == "linear":
@@ -217,7 +217,7 @@ def test_other_features_are_refused_with_both_shown(pair, change, said):
     audio = None if change is None else replace(target.features["audio"], **change)
     other = replace(target, features={**target.features, "audio": audio})
     for call in (
-        lambda: protocols.Adaptation(**MODEL).plan(source, first, other, second),
+        lambda: transfer.Adaptation(**MODEL).plan(source, first, other, second),
         lambda: protocols.Combined(**MODEL).plan([(source, first), (other, second)]),
     ):
         with pytest.raises(FeatureError, match=f"(?s){said}"):
@@ -226,12 +226,12 @@ def test_other_features_are_refused_with_both_shown(pair, change, said):
 
 def test_a_corpus_is_no_source_for_itself(pair):
     with pytest.raises(SplitError, match=r"recordings that the target is tested on.*'first/"):
-        protocols.Adaptation(**MODEL).plan(*pair[:2], *pair[:2])
+        transfer.Adaptation(**MODEL).plan(*pair[:2], *pair[:2])
     source, first, target, second = pair
     learnt, tested = first.folds[0].train[0], second.folds[0].test[0]
     alike = replace(source, hashes={learnt: "x"}), replace(target, hashes={tested: "x"})
     with pytest.raises(SplitError, match="1 recordings"):
-        protocols.Adaptation(**MODEL).plan(alike[0], first, alike[1], second)
+        transfer.Adaptation(**MODEL).plan(alike[0], first, alike[1], second)
 
 
 def test_means_of_tokens_let_corpora_of_other_tokens_meet(pair):
@@ -246,9 +246,9 @@ def test_means_of_tokens_let_corpora_of_other_tokens_meet(pair):
 
 
 def test_a_folder_takes_one_protocol(pair, tmp_path):
-    make(protocols.Adaptation(**MODEL, methods=("none",)).plan(*pair), tmp_path)
+    make(transfer.Adaptation(**MODEL, methods=("none",)).plan(*pair), tmp_path)
     with pytest.raises(SerError, match=r"holds the runs of 'adaptation'.*'finetune'.*--out"):
-        make(protocols.Finetune(**MODEL).plan(*pair), tmp_path)
+        make(transfer.Finetune(**MODEL).plan(*pair), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -262,4 +262,4 @@ def test_a_folder_takes_one_protocol(pair, tmp_path):
 )
 def test_what_does_not_exist_names_what_does(pair, protocol, how, said):
     with pytest.raises(SerError, match=said):
-        getattr(protocols, protocol)(**{**MODEL, **how}).plan(*pair)
+        getattr(transfer, protocol)(**{**MODEL, **how}).plan(*pair)

@@ -18,13 +18,13 @@ from made_transfer import (
     turned,
     without_labels,
 )
-from multimodal_ser.experiments import protocols, running
+from multimodal_ser.experiments import running, transfer
 from multimodal_ser.runs.folder import is_complete
 
 
 @pytest.fixture(scope="module")
 def tuned(pair, tmp_path_factory):
-    return make(protocols.Finetune(**MODEL).plan(*pair), tmp_path_factory.mktemp("tuned"))
+    return make(transfer.Finetune(**MODEL).plan(*pair), tmp_path_factory.mktemp("tuned"))
 
 
 def test_finetune_begins_with_one_source_model_a_seed(pair, tuned):
@@ -67,7 +67,7 @@ def test_tuning_begins_at_the_source_and_scratch_does_not(pair, tuned, tmp_path)
     """Another source changes what is tuned and leaves the controls as they are."""
     source, first, *target = pair
     other = turned(source, first.folds[0].train)
-    planned = protocols.Finetune(**MODEL).plan(other, first, *target)
+    planned = transfer.Finetune(**MODEL).plan(other, first, *target)
     made = by(make(planned, tmp_path), "train", "parts")
     for key, before in by(tuned, "train", "parts").items():
         assert same_models(before, made[key]) == (key[1] == "scratch")
@@ -77,7 +77,7 @@ def test_tuning_does_not_see_the_targets_test_labels(pair, tuned, tmp_path):
     *source, target, second = pair
     one = replace(second, folds=second.folds[:1])
     other = turned(target, one.folds[0].test)
-    made = make(protocols.Finetune(**MODEL).plan(*source, other, one), tmp_path)
+    made = make(transfer.Finetune(**MODEL).plan(*source, other, one), tmp_path)
     for key, after in by(made, "train", "parts").items():
         before = by(tuned, "train", "parts")[key]
         assert same_models(before, after)
@@ -89,7 +89,7 @@ FEW = {"percentages": (50.0, 100.0), "draws": 2}
 
 @pytest.fixture(scope="module")
 def few(pair, tmp_path_factory):
-    return make(protocols.Fewshot(**MODEL, **FEW).plan(*pair), tmp_path_factory.mktemp("few"))
+    return make(transfer.Fewshot(**MODEL, **FEW).plan(*pair), tmp_path_factory.mktemp("few"))
 
 
 def test_fewshot_lists_shares_draws_and_controls(pair, few):
@@ -133,7 +133,7 @@ def test_only_the_few_reach_a_fewshot_model(pair, few, tmp_path):
     """Other labels of everything that is not among them change nothing."""
     *source, target, second = pair
     one = replace(second, folds=second.folds[:1])
-    planned = protocols.Fewshot(**MODEL, percentages=(50.0,), draws=1).plan(*source, target, one)
+    planned = transfer.Fewshot(**MODEL, percentages=(50.0,), draws=1).plan(*source, target, one)
     known = {*planned.plans[-1].fold.train, *planned.plans[-1].fold.validation}
     hidden = [key for key in target.examples.ids if key not in known]
     first, second = planned.stages
@@ -157,7 +157,7 @@ def test_a_class_that_the_targets_few_lack_is_survived(pair, tmp_path):
     fold = second.folds[0]
     lacking = replace(fold, train=tuple(key for key in fold.train if key not in sad))
     one = replace(second, folds=(lacking,))
-    planned = protocols.Fewshot(**MODEL, shots=(2,), draws=1).plan(*source, target, one)
+    planned = transfer.Fewshot(**MODEL, shots=(2,), draws=1).plan(*source, target, one)
     for folder in make(planned, tmp_path):
         assert config_of(folder)["train"]["few"] == {"shots": 2, "draw": 0, "count": 6}
         rows = [row for row in rows_of(folder) if row["part"] == "test"]
@@ -179,7 +179,7 @@ def test_an_interrupted_fewshot_goes_on_where_it_was(pair, few, tmp_path, monkey
     monkeypatch.setattr(running, "make_run", counted)
 
     def begin():
-        return make(protocols.Fewshot(**MODEL, **FEW).plan(*pair), tmp_path)
+        return make(transfer.Fewshot(**MODEL, **FEW).plan(*pair), tmp_path)
 
     with pytest.raises(KeyboardInterrupt):
         begin()

@@ -10,7 +10,7 @@ from _original.flags import DEFAULT, Experiment, Flags, Given
 from _original.inputs import Inputs, whole_train
 from _original.metadata import PARTS
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments import protocols, transfer
 
 MODEL = "cross_attention"
 ABLATED = {
@@ -80,7 +80,7 @@ def adaptation(
     run = Experiment(flags, files, {"method": method, "lambda_domain": lambda_domain})
     source = run.load("source", train="source_train", validation="source_val")
     target = whole_train(run.load("target", train="target_train", test="target_test"))
-    asked = protocols.Adaptation(
+    asked = transfer.Adaptation(
         methods=("none", "standardize", method), weight=lambda_domain, model=MODEL,
         **flags.settings(),
     )  # fmt: skip
@@ -144,7 +144,7 @@ def finetune(
     run, source, target = _transfer(
         flags, (source_train, source_val, target_train, target_val, target_test)
     )
-    asked = protocols.Finetune(model=MODEL, **flags.settings())
+    asked = transfer.Finetune(model=MODEL, **flags.settings())
     planned = asked.plan(source.material, source.split, target.material, target.split)
     run.make(planned)
     run.write("fine-tuned (all)", {"val": "validation", "test": "test"})
@@ -178,7 +178,7 @@ def fewshot(
         percentages=percentages,
         draws=draws,
     )
-    asked = protocols.Fewshot(
+    asked = transfer.Fewshot(
         percentages=_numbers(percentages), draws=draws, model=MODEL, **flags.settings()
     )
     planned = asked.plan(source.material, source.split, target.material, target.split)

@@ -1,6 +1,6 @@
-"""config.json of a run ↔ a typed record: what decides a run's result, and what is kept beside it.
+"""What decides a run's result, and what is kept beside it: the typed tree behind config.json.
 
-This is the only module that knows the file's layout. A file that says anything else is refused.
+`as_json` writes it and `runs.config_file` reads it; nobody else knows the file's layout.
 """
 
 from __future__ import annotations
@@ -10,21 +10,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cattrs import BaseValidationError, Converter, transform_error
-from cattrs.v import format_exception
-
 from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
 
 LAYOUT = 2  # of a run's model and record; a run of another is not complete, but made again
 _OF_BASELINES = ("class_weights", "refit")  # what they read of a schedule
 _LEFT_OUT = {"left out where None": True}  # so that hashes of runs without such a thing stay
 LayerWeights: TypeAlias = Mapping[str, Mapping[str, float]]
-_VARIOUS = "made by another version of this project: delete its folder and run the command again"
 
 
 @dataclass(frozen=True)
@@ -263,94 +256,3 @@ def _training_as_json(train: Training) -> dict[str, Any]:
     if few := train.few:
         found["few"] = {few.unit: few.amount, "draw": few.draw, "count": few.count}
     return found | ({"balanced": True} if train.balanced else {})
-
-
-def read_record(path: Path) -> Record:
-    """Reads a run's config.json.
-
-    Raises:
-        SerError: it is missing, damaged, of another version, or of something else.
-    """
-    try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-        return record_of(found)
-    except (OSError, ValueError) as error:
-        raise SerError(f"{path}: is not the config.json of a run ({error}); {_VARIOUS}") from error
-
-
-def record_of(found: object) -> Record:
-    """The record that a file's JSON holds.
-
-    Raises:
-        ValueError: it is not that of a run; the message says what it lacks or has too much.
-    """
-    if not isinstance(found, Mapping):
-        raise ValueError("it is no JSON object")
-    rest = dict(found)
-    beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
-    try:
-        return _CONVERTER.structure({"config": rest, **beside}, Record)
-    except BaseValidationError as error:
-        said = transform_error(error, format_exception=_said)
-        raise ValueError("; ".join(said).replace("$.config.", "").replace("$.", "")) from error
-
-
-def features_of(found: object) -> dict[str, FeatureSpec | None]:
-    """The description of features by modality that an exported file holds.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        return _CONVERTER.structure(found, dict[str, FeatureSpec | None])
-    except BaseValidationError as error:
-        raise ValueError("; ".join(transform_error(error))) from error
-
-
-def _said(error: BaseException, kind: type | None) -> str:
-    if isinstance(error, KeyError):
-        return "lacks"
-    return str(error) if isinstance(error, SerError | TypeError) else format_exception(error, kind)
-
-
-def _structure_training(found: Mapping[str, Any], _: object) -> Training:
-    rest = dict(found)
-    if "probe_epochs" in rest:
-        return Training(tune=_CONVERTER.structure(rest, TuneConfig))
-    few = rest.pop("few", None)
-    if few is not None:
-        unit = next((unit for unit in ("percent", "shots") if unit in few), "percent")
-        few = {**few, "unit": unit, "amount": few.get(unit)}
-        few.pop(unit)
-    own = {one.name: one for one in fields(Training)[1:]}
-    parts = {name: rest.pop(name) for name in own if name in rest} | {"few": few}
-    kinds = {"network": ModelConfig, "adaptation": AdaptConfig, "few": FewSpec, "parts": str}
-    built: dict[str, Any] = {
-        name: _CONVERTER.structure(one, kinds.get(name, bool))
-        for name, one in parts.items()
-        if one is not None
-    }
-    return Training(_CONVERTER.structure(rest, TrainConfig), **built)
-
-
-def _strictly(*kinds: type) -> Any:
-    """A hook that takes a value of these types as it is, where cattrs would convert others."""
-
-    def take(value: object, _: object) -> Any:
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise TypeError(f"{value!r} is no {' or '.join(one.__name__ for one in kinds)}")
-        return value
-
-    return take
-
-
-def _converter() -> Converter:
-    made = Converter(forbid_extra_keys=True)
-    for kind, taken in {str: (str,), int: (int,), float: (int, float), bool: (bool,)}.items():
-        made.register_structure_hook(kind, _strictly(*taken))
-    made.register_structure_hook(str | Mapping[str, str], _strictly(str, dict))
-    made.register_structure_hook(Training, _structure_training)
-    return made
-
-
-_CONVERTER = _converter()

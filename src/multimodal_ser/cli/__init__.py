@@ -19,6 +19,7 @@ from multimodal_ser.cli import (  # noqa: F401 - they add their commands
     adapt,
     analyze,
     corpora,
+    demo,
     experiment,
     export,
     features,

@@ -1,4 +1,4 @@
-"""Subcommands train, experiment and demo: plan a protocol's runs, make them, print the table.
+"""Subcommands train and experiment: plan a protocol's runs, make them, print the table.
 
 The protocols' own options are those of the classes in `experiments.protocols`. Here is what the
 command line adds: where features are read from, and where and how runs are made.
@@ -16,7 +16,7 @@ import tyro
 
 from multimodal_ser.cli.app import app, command_line, say
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import protocols
+from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.protocols import Tokens
 
 if TYPE_CHECKING:
@@ -225,17 +225,17 @@ class Between(Making):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adaptation(protocols.Adaptation, Between):
+class Adaptation(transfer.Adaptation, Between):
     """A source with labels, a target without."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(protocols.Finetune, Between):
+class Finetune(transfer.Finetune, Between):
     """A source's model, trained further on the target; the same network from scratch beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fewshot(protocols.Fewshot, Between):
+class Fewshot(transfer.Fewshot, Between):
     """A source's model, trained further on a few utterances of the target."""
 
 
@@ -296,26 +296,3 @@ def train(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
     """
     for _, table in _made(name):
         say(table)
-
-
-@app.command
-def demo(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> None:
-    """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
-
-    Args:
-        out: where runs and report go.
-        seeds: of the network.
-        open_page: show the report in a browser.
-    """
-    from importlib.resources import files
-
-    from multimodal_ser.report import report
-
-    shipped = Path(str(files("multimodal_ser") / "demo"))
-    train(Train(features=shipped, labels="emodb7", out=out, seeds=seeds))
-    page = report(out)
-    say(f"report: {page}")
-    if open_page:
-        import webbrowser
-
-        webbrowser.open(page.absolute().as_uri())

@@ -19,7 +19,8 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Plan
 from multimodal_ser.material import Material
 from multimodal_ser.models import Dims
-from multimodal_ser.runs.folder import Predicted, write_run
+from multimodal_ser.runs.folder import write_run
+from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.tune.clips import Clips
 from multimodal_ser.tune.loop import predict, tune
 from multimodal_ser.tune.tuned import Tuned

@@ -26,9 +26,10 @@ from multimodal_ser.material import Material
 from multimodal_ser.models import Dims, Ensemble
 from multimodal_ser.plugins import load_plugins
 from multimodal_ser.record import Training
-from multimodal_ser.runs.folder import MODEL, Predicted, write_run
+from multimodal_ser.runs.folder import MODEL, write_run
 from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.model_file import build, load_model
+from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.stacking import STACKED, fit_stacked
 from multimodal_ser.train import Fitted, fit, predict
 

@@ -20,7 +20,7 @@ from multimodal_ser.experiments.plans import (
     seeds_of,
     training,
 )
-from multimodal_ser.experiments.protocols import Transfer
+from multimodal_ser.experiments.transfer import Transfer
 from multimodal_ser.folds import Few, Fold, Split, few_fold
 from multimodal_ser.labels import check_same_order
 from multimodal_ser.material import MODALITIES, Material, sounds_of

@@ -20,7 +20,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, by_windows, check_words
 from multimodal_ser.predict.runtime import onnxruntime
-from multimodal_ser.record import features_of
+from multimodal_ser.runs.config_file import features_of
 from multimodal_ser.speech import lengthened
 
 STEP = 320  # samples: windows begin at whole frames

@@ -22,7 +22,8 @@ from multimodal_ser.features.pool import keep_tokens
 from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
-from multimodal_ser.record import FeatureSpec, SavedAs, as_json, read_record
+from multimodal_ser.record import FeatureSpec, SavedAs, as_json
+from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
 from multimodal_ser.runs.model_file import load_model
 

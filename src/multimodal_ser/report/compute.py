@@ -23,14 +23,8 @@ from multimodal_ser.report.scores import (
 )
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import compare_rows
-from multimodal_ser.runs.folder import (
-    SET_ASIDE,
-    Run,
-    config_files,
-    corpus_of,
-    read_description,
-    read_runs,
-)
+from multimodal_ser.runs.folder import SET_ASIDE, Run, config_files, read_description, read_runs
+from multimodal_ser.runs.predictions import corpus_of
 
 
 def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = ()) -> Summary:

@@ -20,7 +20,7 @@ from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.scores import counts, effective_clusters, score_of
 from multimodal_ser.report.summary import Group, Score
 from multimodal_ser.report.versus import one_seed
-from multimodal_ser.runs.folder import corpus_of
+from multimodal_ser.runs.predictions import corpus_of
 
 AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
 _UNKNOWN = "unknown"

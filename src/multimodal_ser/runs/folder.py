@@ -6,9 +6,8 @@ already need not be made again. Scores are always derived from the predictions.
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 from multimodal_ser import metrics
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import parse_json, written_aside
-from multimodal_ser.record import Record, RunConfig, as_json, read_record
-from multimodal_ser.spelling import alike
+from multimodal_ser.record import Record, RunConfig, as_json
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.predictions import Predicted, read_predictions, write_predictions
 
 if TYPE_CHECKING:
     from multimodal_ser.models import Dims
@@ -32,28 +32,8 @@ CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensor
 FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
 SCORED = ("test", "validation")
 SET_ASIDE = "set-aside"  # the folder, beside the runs, of those made with other content
-_COLUMNS = ("id", "part", "speaker", "label")
 
 Repeat = tuple[int, int]  # seed and draw
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """What a model predicts for one part of a fold.
-
-    Attributes:
-        part: ``validation`` or ``test``.
-        ids: utterance ids.
-        speakers: who speaks; empty where unknown.
-        labels: true class names.
-        probabilities: float array [N, C].
-    """
-
-    part: str
-    ids: Sequence[str]
-    speakers: Sequence[str]
-    labels: Sequence[str]
-    probabilities: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +113,7 @@ def write_run(
         partial.mkdir()
         _write_json(partial / CONFIG, as_json(record))
         (partial / "history.jsonl").write_text(rows)
-        _write_predictions(partial / PREDICTIONS, config.labels.classes, parts)
+        write_predictions(partial / PREDICTIONS, config.labels.classes, parts)
         _write_json(partial / "metrics.json", _scores(config.labels.classes, parts))
         save_model(fitted.model, partial / MODEL, config, dims)
     return folder
@@ -141,16 +121,6 @@ def write_run(
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predicted]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *(f"p_{name}" for name in classes)])
-        for one in parts:
-            columns = (one.ids, one.speakers, one.labels, one.probabilities)
-            for key, speaker, label, row in zip(*columns, strict=True):
-                writer.writerow([key, one.part, speaker, label, *(f"{p:.7f}" for p in row)])
 
 
 def _scores(classes: Sequence[str], parts: Iterable[Predicted]) -> dict[str, dict[str, float]]:
@@ -218,93 +188,5 @@ def read_description(experiment: Path) -> dict[str, object]:
 
 
 def _run(folder: Path, record: Record, part: str) -> Run:
-    path, classes = folder / PREDICTIONS, record.config.labels.classes
-    rows = _read_rows(path, classes, part)
-    ids = tuple(row["id"] for row in rows)
-    if len(set(ids)) != len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise _damaged(path, f"it has two rows of utterance {twice!r}")
-    return Run(
-        folder=folder,
-        record=record,
-        ids=ids,
-        speakers=tuple(_speaker(row) for row in rows),
-        truth=np.array([_class_id(path, row, classes) for row in rows], dtype=np.int64),
-        probabilities=_probabilities(path, rows, classes),
-    )
-
-
-def _damaged(path: Path, what: str) -> SerError:
-    return SerError(
-        f"{path}: {what}; delete the folder {path.parent} and run the same `ser train` again: it "
-        "makes only that run"
-    )
-
-
-def _read_rows(path: Path, classes: Sequence[str], part: str) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or ())
-            rows = [row for row in reader if row.get("part") == part]
-    except FileNotFoundError as error:
-        raise _damaged(path, "is missing although the run is marked complete") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise _damaged(path, f"is not a readable CSV ({error})") from error
-    _check_header(path, header, classes)
-    if not rows:
-        raise _damaged(path, f"has no {part} rows")
-    short = next((row for row in rows if None in row or None in row.values()), None)
-    if short is not None:
-        raise _damaged(path, f"the row of {short.get('id')!r} has another length than the header")
-    return sorted(rows, key=lambda row: row["id"])
-
-
-def _check_header(path: Path, header: Sequence[str], classes: Sequence[str]) -> None:
-    if lacking := [name for name in _COLUMNS if name not in header]:
-        raise _damaged(path, f"lacks the column {', '.join(lacking)}")
-    found = [name for name in header if name.startswith("p_")]
-    wanted = [f"p_{name}" for name in classes]
-    if found != wanted:
-        raise _damaged(
-            path, f"its probability columns are {found}, its config.json's class order {wanted}"
-        )
-
-
-def _speaker(row: Mapping[str, str]) -> str:
-    """Two corpora may both have a speaker "03"; one corpus may spell one speaker in two ways."""
-    return f"{corpus_of(row['id'])}/{alike(row['speaker'])}" if row["speaker"] else ""
-
-
-def corpus_of(key: str) -> str:
-    """The corpus that an utterance's id begins with; empty where it names none.
-
-    >>> corpus_of("emodb/03a01Fa"), corpus_of("03a01Fa")
-    ('emodb', '')
-    """
-    corpus, slash, _ = key.partition("/")
-    return corpus if slash else ""
-
-
-def _class_id(path: Path, row: Mapping[str, str], classes: Sequence[str]) -> int:
-    if row["label"] not in classes:
-        raise _damaged(path, one_of(f"class (of {row['id']!r})", row["label"], classes))
-    return classes.index(row["label"])
-
-
-def _probabilities(
-    path: Path, rows: Sequence[Mapping[str, str]], classes: Sequence[str]
-) -> NDArray[np.float64]:
-    try:
-        values = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
-    except ValueError as error:
-        raise _damaged(path, f"has a probability that is no number ({error})") from error
-    good = np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-2)
-    if not good.all():
-        place = int(np.argmin(good))
-        raise _damaged(
-            path,
-            f"the probabilities of {rows[place]['id']!r} are {values[place].tolist()}, no "
-            "distribution over the classes",
-        )
-    return values
+    rows = read_predictions(folder / PREDICTIONS, record.config.labels.classes, part)
+    return Run(folder, record, *rows)

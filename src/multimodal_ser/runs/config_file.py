@@ -1,0 +1,109 @@
+"""config.json of a run → its record; a file that says anything else is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.v import format_exception
+
+from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
+from multimodal_ser.record import FeatureSpec, FewSpec, Record, Training
+
+_VARIOUS = "made by another version of this project: delete its folder and run the command again"
+
+
+def read_record(path: Path) -> Record:
+    """Reads a run's config.json.
+
+    Raises:
+        SerError: it is missing, damaged, of another version, or of something else.
+    """
+    try:
+        found = parse_json(path.read_text(encoding="utf-8"))
+        return record_of(found)
+    except (OSError, ValueError) as error:
+        raise SerError(f"{path}: is not the config.json of a run ({error}); {_VARIOUS}") from error
+
+
+def record_of(found: object) -> Record:
+    """The record that a file's JSON holds.
+
+    Raises:
+        ValueError: it is not that of a run; the message says what it lacks or has too much.
+    """
+    if not isinstance(found, Mapping):
+        raise ValueError("it is no JSON object")
+    rest = dict(found)
+    beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
+    try:
+        return _CONVERTER.structure({"config": rest, **beside}, Record)
+    except BaseValidationError as error:
+        said = transform_error(error, format_exception=_said)
+        raise ValueError("; ".join(said).replace("$.config.", "").replace("$.", "")) from error
+
+
+def features_of(found: object) -> dict[str, FeatureSpec | None]:
+    """The description of features by modality that an exported file holds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _CONVERTER.structure(found, dict[str, FeatureSpec | None])
+    except BaseValidationError as error:
+        raise ValueError("; ".join(transform_error(error))) from error
+
+
+def _said(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "lacks"
+    return str(error) if isinstance(error, SerError | TypeError) else format_exception(error, kind)
+
+
+def _structure_training(found: Mapping[str, Any], _: object) -> Training:
+    rest = dict(found)
+    if "probe_epochs" in rest:
+        return Training(tune=_CONVERTER.structure(rest, TuneConfig))
+    few = rest.pop("few", None)
+    if few is not None:
+        unit = next((unit for unit in ("percent", "shots") if unit in few), "percent")
+        few = {**few, "unit": unit, "amount": few.get(unit)}
+        few.pop(unit)
+    own = {one.name: one for one in fields(Training)[1:]}
+    parts = {name: rest.pop(name) for name in own if name in rest} | {"few": few}
+    kinds = {"network": ModelConfig, "adaptation": AdaptConfig, "few": FewSpec, "parts": str}
+    built: dict[str, Any] = {
+        name: _CONVERTER.structure(one, kinds.get(name, bool))
+        for name, one in parts.items()
+        if one is not None
+    }
+    return Training(_CONVERTER.structure(rest, TrainConfig), **built)
+
+
+def _strictly(*kinds: type) -> Any:
+    """A hook that takes a value of these types as it is, where cattrs would convert others."""
+
+    def take(value: object, _: object) -> Any:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(f"{value!r} is no {' or '.join(one.__name__ for one in kinds)}")
+        return value
+
+    return take
+
+
+def _converter() -> Converter:
+    made = Converter(forbid_extra_keys=True)
+    for kind, taken in {str: (str,), int: (int,), float: (int, float), bool: (bool,)}.items():
+        made.register_structure_hook(kind, _strictly(*taken))
+    made.register_structure_hook(str | Mapping[str, str], _strictly(str, dict))
+    made.register_structure_hook(Training, _structure_training)
+    return made
+
+
+_CONVERTER = _converter()

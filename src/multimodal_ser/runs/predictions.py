@@ -1,0 +1,158 @@
+"""predictions.csv of a run: one row an utterance, with its true class and all probabilities."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.spelling import alike
+
+_COLUMNS = ("id", "part", "speaker", "label")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model predicts for one part of a fold.
+
+    Attributes:
+        part: ``validation`` or ``test``.
+        ids: utterance ids.
+        speakers: who speaks; empty where unknown.
+        labels: true class names.
+        probabilities: float array [N, C].
+    """
+
+    part: str
+    ids: Sequence[str]
+    speakers: Sequence[str]
+    labels: Sequence[str]
+    probabilities: NDArray[np.float32]
+
+
+class Rows(NamedTuple):
+    """The rows of one part, sorted by utterance id.
+
+    Attributes:
+        ids: utterance ids, [N].
+        speakers: who speaks, unique over corpora; empty where unknown, [N].
+        truth: class ids, [N].
+        probabilities: [N, C].
+    """
+
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    truth: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+
+def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predicted]) -> None:
+    """Writes the rows of all parts, probabilities to seven digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*_COLUMNS, *(f"p_{name}" for name in classes)])
+        for one in parts:
+            columns = (one.ids, one.speakers, one.labels, one.probabilities)
+            for key, speaker, label, row in zip(*columns, strict=True):
+                writer.writerow([key, one.part, speaker, label, *(f"{p:.7f}" for p in row)])
+
+
+def read_predictions(path: Path, classes: Sequence[str], part: str) -> Rows:
+    """Reads the rows of one part.
+
+    Raises:
+        SerError: the file is missing or damaged, or its classes are not these in this order.
+    """
+    rows = _read_rows(path, classes, part)
+    ids = tuple(row["id"] for row in rows)
+    if len(set(ids)) != len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise _damaged(path, f"it has two rows of utterance {twice!r}")
+    return Rows(
+        ids,
+        tuple(_speaker(row) for row in rows),
+        np.array([_class_id(path, row, classes) for row in rows], dtype=np.int64),
+        _probabilities(path, rows, classes),
+    )
+
+
+def _damaged(path: Path, what: str) -> SerError:
+    return SerError(
+        f"{path}: {what}; delete the folder {path.parent} and run the same `ser train` again: it "
+        "makes only that run"
+    )
+
+
+def _read_rows(path: Path, classes: Sequence[str], part: str) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or ())
+            rows = [row for row in reader if row.get("part") == part]
+    except FileNotFoundError as error:
+        raise _damaged(path, "is missing although the run is marked complete") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _damaged(path, f"is not a readable CSV ({error})") from error
+    _check_header(path, header, classes)
+    if not rows:
+        raise _damaged(path, f"has no {part} rows")
+    short = next((row for row in rows if None in row or None in row.values()), None)
+    if short is not None:
+        raise _damaged(path, f"the row of {short.get('id')!r} has another length than the header")
+    return sorted(rows, key=lambda row: row["id"])
+
+
+def _check_header(path: Path, header: Sequence[str], classes: Sequence[str]) -> None:
+    if lacking := [name for name in _COLUMNS if name not in header]:
+        raise _damaged(path, f"lacks the column {', '.join(lacking)}")
+    found = [name for name in header if name.startswith("p_")]
+    wanted = [f"p_{name}" for name in classes]
+    if found != wanted:
+        raise _damaged(
+            path, f"its probability columns are {found}, its config.json's class order {wanted}"
+        )
+
+
+def _speaker(row: Mapping[str, str]) -> str:
+    """Two corpora may both have a speaker "03"; one corpus may spell one speaker in two ways."""
+    return f"{corpus_of(row['id'])}/{alike(row['speaker'])}" if row["speaker"] else ""
+
+
+def corpus_of(key: str) -> str:
+    """The corpus that an utterance's id begins with; empty where it names none.
+
+    >>> corpus_of("emodb/03a01Fa"), corpus_of("03a01Fa")
+    ('emodb', '')
+    """
+    corpus, slash, _ = key.partition("/")
+    return corpus if slash else ""
+
+
+def _class_id(path: Path, row: Mapping[str, str], classes: Sequence[str]) -> int:
+    if row["label"] not in classes:
+        raise _damaged(path, one_of(f"class (of {row['id']!r})", row["label"], classes))
+    return classes.index(row["label"])
+
+
+def _probabilities(
+    path: Path, rows: Sequence[Mapping[str, str]], classes: Sequence[str]
+) -> NDArray[np.float64]:
+    try:
+        values = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
+    except ValueError as error:
+        raise _damaged(path, f"has a probability that is no number ({error})") from error
+    good = np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-2)
+    if not good.all():
+        place = int(np.argmin(good))
+        raise _damaged(
+            path,
+            f"the probabilities of {rows[place]['id']!r} are {values[place].tolist()}, no "
+            "distribution over the classes",
+        )
+    return values
