@@ -197,7 +197,7 @@ class Coral(Adapter):
 
     aligns = True
     recolours = True
-    weight = 100.0
+    weight = 20.0
 
     def forward(self, source: Tensor, target: Tensor, progress: float) -> Tensor:
         """Embeddings source [N, D], target [M, D] → loss []."""
