@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from made_encoders import tiny
 from multimodal_ser.cli import main
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.errors import SerError
@@ -89,5 +90,37 @@ def test_its_model_predicts_from_a_recording(experiment, features):
 def test_a_head_of_another_encoder_is_refused(features):
     material, made = load_domain(features, "anger,sadness", "speaker")
     material.features["audio"] = replace(material.features["audio"], encoder="egemaps")
-    with pytest.raises(SerError, match=r"--tune-encoder fine-tunes whisper-tiny.*egemaps"):
+    with pytest.raises(SerError, match=r"--tune-encoder fine-tunes whisper-tiny.*of egemaps"):
         plan(material, made, (), 1, ModelConfig(), TrainConfig(), tune=TuneConfig())
+
+
+def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
+    """A network of transformers with a low-rank update and a learnt sum of all its layers."""
+    weights, out = tiny("wav2vec2", tmp_path), tmp_path / "features"
+    extract = ["--manifest", str(features / "manifest.jsonl"), "--out", str(out)]
+    own = ["--audio", "own", "--audio-source", str(weights), "--layers", "all"]
+    assert main(["extract", *extract, *own, "--audio-tokens", "4"]) == 0
+    given = ["--features", str(out), "--labels", "anger,sadness", "--split", "speaker"]
+    more = ["--model", "linear", "--baselines", "--seeds", "1", "--jobs", "1", "--tune-encoder"]
+    how = ["--tune.epochs", "1", "--tune.probe-epochs", "1", "--tune.method", "low-rank"]
+    how += ["--tune.source", str(weights), "--tune.hidden-dim", "8", "--tune.rank", "2"]
+    runs = tmp_path / "runs"
+    assert main(["train", *given, *more, "--out", str(runs), *how]) == 0
+    folder = min(runs.glob("tuned-*"))
+    config = json.loads((folder / "config.json").read_text())
+    assert set(config["layer_weights"]["audio"]) == {"0", "1", "2", "3"}
+    assert (folder / "encoder-audio.safetensors").stat().st_size < 100_000
+    predictor = load(folder, weights=weights)
+    predictor.vad = "none"
+    load(folder, weights=weights).save(tmp_path / "saved")
+    again = load(tmp_path / "saved", weights=weights)
+    again.vad = "none"
+    stated = {}
+    for line in (folder / "predictions.csv").read_text().splitlines()[1:]:
+        key, *_, anger, _ = line.split(",")
+        stated[key] = float(anger)
+    rows = [json.loads(line) for line in (features / "manifest.jsonl").read_text().splitlines()]
+    for row in [row for row in rows if row["id"] in stated][:3]:
+        for one in (predictor, again):
+            said = one(row["audio"]).probabilities[0]
+            assert said == pytest.approx(stated[row["id"]], abs=1e-3)

@@ -116,9 +116,21 @@ class TuneConfig:
         dropout: share of the head's activations dropped.
         frozen_blocks: of the encoder's first blocks, how many (and the convolutions) stay as
             they are; 0 tunes everything.
+        method: what of the encoder learns: the ``whole`` of it, its ``last`` blocks, or a
+            ``low-rank`` update of attention and feed-forward.
+        blocks: how many of the last blocks learn with ``last``.
+        rank: of a low-rank update.
+        modality: which encoder learns: of ``audio``, of ``text``, or of ``both`` together with
+            cross-attention over frames and tokens.
+        head_rate: the head's learning rate, in times the encoder's.
+        layer_decay: the learning rate of a block, in times that of the block after it.
+        accumulate: batches whose gradients make one step.
+        checkpointing: compute activations again in the backward pass, which saves memory and
+            costs a third more time.
         augment: change loudness, speed, band, noise and room of the training recordings.
         precision: of the products: float32, or bfloat16 where the processor has it.
         source: where the encoder's weights are; the installed offline package where not given.
+        text_source: the same for the words' encoder.
     """
 
     epochs: int = 4
@@ -136,9 +148,20 @@ class TuneConfig:
     augment: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
     source: str | None = None
+    method: Literal["whole", "last", "low-rank"] = "whole"
+    blocks: int = 4
+    rank: int = 8
+    modality: Literal["audio", "text", "both"] = "audio"
+    head_rate: float = 10.0
+    layer_decay: float = 1.0
+    accumulate: int = 1
+    checkpointing: bool = False
+    text_source: str | None = None
 
     def __post_init__(self) -> None:
         _check_counts(self, "epochs", "patience", "batch_size", "hidden_dim")
+        _check_counts(self, "blocks", "rank", "accumulate")
+        _check_amounts(self, "head_rate", "layer_decay")
         _check_counts(self, "probe_epochs", "frozen_blocks", least=0)
         _check_amounts(self, "learning_rate", "weight_decay")
         _check_shares(self, "label_smoothing", "average", "dropout")

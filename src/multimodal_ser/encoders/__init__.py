@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from multimodal_ser.devices import check_device
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure
@@ -29,6 +29,7 @@ __all__ = [
     "Exposure",
     "file_name",
     "load_encoder",
+    "load_for",
 ]
 _ANY = ("layers", "revision", "dtype")  # what every encoder of transformers takes
 
@@ -148,6 +149,18 @@ ENCODERS: dict[str, EncoderSpec] = {
 }
 
 
+class Described(Protocol):
+    """What features say of the encoder that made them."""
+
+    @property
+    def encoder(self) -> str:
+        """Its name."""
+
+    @property
+    def layers(self) -> str:
+        """Which of its layers, as ``2,3,4``."""
+
+
 def file_name(name: str) -> str:
     """What features of an encoder are called: its name here, or what its hub id or folder makes.
 
@@ -191,6 +204,23 @@ def load_encoder(
     if spec is None:
         return _load_any(name, str(source), check_device(device), **options)
     return spec.load(source, check_device(device), **options)
+
+
+def load_for(described: Described, source: str | Path | None, device: str) -> Encoder:
+    """Loads the encoder that made features, with their layers.
+
+    Args:
+        described: what the feature file says of it.
+        source: where its weights are; None for the installed offline package.
+        device: where torch computes.
+
+    Raises:
+        EncoderError: the weights cannot be had.
+    """
+    name = described.encoder
+    takes = name not in ENCODERS or "layers" in ENCODERS[name].options
+    layers = tuple(int(layer) for layer in described.layers.split(",")) if takes else ()
+    return load_encoder(name, source, device=device, **({"layers": layers} if takes else {}))
 
 
 def _place(name: str) -> str:

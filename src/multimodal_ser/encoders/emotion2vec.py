@@ -91,6 +91,16 @@ class Emotion2Vec:
             found[piece.item][piece.start : piece.start + len(frames)] = frames.cpu().numpy()
         return found
 
+    def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
+        """What the network takes of each waveform: its samples, normalised."""
+        waves = checked_waves(self.info.name, items, FIELD)
+        return [_normalised(wave, *_scale(wave)) for wave in waves]
+
+    def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Frames [T, dim] of each input, with gradients where the network learns."""
+        rows = torch.cat(self.network(inputs, self.layers), dim=-1)
+        return list(rows.split_with_sizes([frame_count(len(x)) for x in inputs]))
+
     def means(self, items: Sequence[np.ndarray]) -> np.ndarray:
         """Utterance vectors of shape [items, dim], float32: the mean over frames.
 

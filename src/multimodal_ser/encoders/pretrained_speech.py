@@ -58,6 +58,9 @@ class SpeechNetwork(nn.Module):
         super().__init__()
         config = model.config
         self.model, self.width = model, config.hidden_size
+        # Training would hide stretches by numpy's own generator, and skip blocks whose output is
+        # asked for.
+        config.apply_spec_augment, config.layerdrop = False, 0.0
         self.prepared = config.model_type == "wav2vec2-bert"  # by filter banks, not by itself
         norm = getattr(config, "feat_extract_norm", "layer")
         self.pads = (
@@ -141,6 +144,18 @@ class PretrainedSpeech:
                 kept = row[piece.keep]
                 check_finite(self.info.name, kept, self.dtype)
                 found[piece.item][piece.start : piece.start + len(kept)] = kept.numpy()
+        return found
+
+    def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Frames [T, dim] of each input, with gradients where the network learns."""
+        network = self.network
+        lengths = {len(x) for x in inputs}
+        together = network.pads or len(lengths) == 1
+        found = []
+        for batch in [inputs] if together else [[x] for x in inputs]:
+            states, counts = network(batch)
+            joined = torch.cat([states[layer] for layer in self.layers], dim=-1)
+            found += [row[:count] for row, count in zip(joined, counts.tolist(), strict=True)]
         return found
 
     def inputs(self, items: Sequence[object]) -> list[Tensor]:

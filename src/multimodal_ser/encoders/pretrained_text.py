@@ -96,6 +96,25 @@ class PretrainedText:
             check_finite(self.info.name, frames, self.dtype)
         return [frames.numpy().copy() for frames in found]
 
+    def inputs(self, items: Sequence[object]) -> list[Tensor]:
+        """What the network takes of each sentence: the numbers of its word pieces."""
+        texts = checked_texts(self.info.name, items)
+        if not texts:
+            return []
+        tokens = self.tokens(texts)
+        rows = zip(tokens["input_ids"], tokens["attention_mask"], strict=True)
+        return [ids[mask.bool()] for ids, mask in rows]
+
+    def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Tokens [T, dim] of each input, with gradients where the network learns."""
+        pad = self.tokenizer.pad_token_id
+        ids = nn.utils.rnn.pad_sequence(list(inputs), batch_first=True, padding_value=pad)
+        lengths = torch.tensor([len(x) for x in inputs], device=ids.device)
+        mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+        states = self.network(input_ids=ids, attention_mask=mask)
+        joined = torch.cat([states[layer] for layer in self.layers], dim=-1)
+        return [row[:length] for row, length in zip(joined, lengths.tolist(), strict=True)]
+
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Word pieces of sentences, padded on the right, as the network takes them."""
         tokens = self.tokenizer(

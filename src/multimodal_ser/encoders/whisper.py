@@ -187,16 +187,23 @@ class Whisper:
         return windows(samples, self.most, 2 * HOP)
 
     def _encode(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
-        mels = [
-            log_mel(torch.from_numpy(piece).to(self.device), self.filters, self.window)
-            for piece in pieces
+        return [frames.cpu().numpy() for frames in self.states(self.inputs(pieces))]
+
+    def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
+        """What the network takes of each waveform of at most 30 s: its log-mel [mels, T]."""
+        return [
+            log_mel(torch.from_numpy(item).to(self.device), self.filters, self.window)
+            for item in checked_waves(self.info.name, items, LEAST)
         ]
-        lengths = torch.tensor([mel.shape[1] for mel in mels], device=self.device)
-        batch = torch.zeros(len(mels), self.mels, int(lengths.max()), device=self.device)
-        for row, mel in zip(batch, mels, strict=True):
+
+    def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Frames [T, dim] of each input, with gradients where the network learns."""
+        lengths = torch.tensor([mel.shape[1] for mel in inputs], device=self.device)
+        batch = torch.zeros(len(inputs), self.mels, int(lengths.max()), device=self.device)
+        for row, mel in zip(batch, inputs, strict=True):
             row[:, : mel.shape[1]] = mel
         outputs = self.network(batch, lengths)
-        joined = torch.cat([outputs[layer - 1] for layer in self.layers], dim=-1).cpu().numpy()
+        joined = torch.cat([outputs[layer - 1] for layer in self.layers], dim=-1)
         steps = ((lengths + 1) // 2).tolist()
         return [frames[:count] for frames, count in zip(joined, steps, strict=True)]
 

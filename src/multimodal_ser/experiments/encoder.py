@@ -7,84 +7,135 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from multimodal_ser.config import TuneConfig
+from multimodal_ser.data import Examples
 from multimodal_ser.devices import CPU
-from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders import load_for
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments.plans import Plan
+from multimodal_ser.experiments.plans import Plan, corpora
 from multimodal_ser.material import Material
-from multimodal_ser.models import Dims
+from multimodal_ser.models import MODALITIES, Dims
 from multimodal_ser.runs.folder import write_run
+from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.tune.clips import Clips
+from multimodal_ser.tune.encoders import TunedEncoders
 from multimodal_ser.tune.loop import predict, tune
 from multimodal_ser.tune.tuned import Tuned
 
 
 def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> Path:
-    """Fine-tunes one encoder; an interrupted run resumes after its last epoch.
+    """Fine-tunes encoders; an interrupted run resumes after its last epoch.
 
     Args:
         item: a plan of the model ``tuned``.
-        material: whose recordings they are, and whose audio features name the encoder.
+        material: whose recordings and words they are, and whose features name the encoders.
         out: the experiment's folder.
         device: where torch computes.
     """
     config = item.config.train.tune or TuneConfig()
-    model = _begin(item, material, config).to(device)
+    model = _begin(item, material, config, device).to(device)
     checkpoint = out / f".{item.config.folder}.checkpoint"
+    words = config.modality == "text"
+    fold = item.fold
     fitted = tune(
         model,
-        load_clips(material, item.fold.train),
-        load_clips(material, item.fold.validation),
+        load_clips(material, fold.train, words),
+        load_clips(material, fold.validation, words),
         config,
         item.config.seed,
+        features=(_examples(material, fold.train), _examples(material, fold.validation)),
         checkpoint=checkpoint,
     )
-    dims = Dims(0, model.encoder.positions.shape[1], len(material.labels.classes))
-    folder = write_run(out, item.config, dims, fitted, list(_ask(model, item, material)))
+    dims = (
+        _dims(material, tuple(model.features))
+        if isinstance(model, TunedEncoders)
+        else Dims(0, model.encoder.positions.shape[1], len(material.labels.classes))
+    )
+    asked = list(_ask(model, item, material, words))
+    folder = write_run(out, item.config, dims, fitted, asked)
     checkpoint.unlink(missing_ok=True)
     return folder
 
 
-def load_clips(material: Material, keys: Sequence[str]) -> Clips:
-    """Decodes the recordings of these ids into memory."""
+def _examples(material: Material, keys: Sequence[str]) -> Examples:
+    return material.examples.take([material.examples.places[key] for key in keys])
+
+
+def _dims(material: Material, sides: Sequence[str]) -> Dims:
+    """Sizes of a head that reads these modalities."""
+    text, audio = (
+        getattr(material.examples, side).dim if side in sides else 0 for side in ("text", "audio")
+    )
+    layers = (max(1, len(layers_of(material.features[side]))) for side in ("text", "audio"))
+    return Dims(text, audio, len(material.labels.classes), *layers)
+
+
+def load_clips(material: Material, keys: Sequence[str], words: bool = False) -> Clips:
+    """Decodes the recordings of these ids into memory; or takes their words alone."""
     rows = [material.examples.places[key] for key in keys]
     utterances = [material.utterances[row] for row in rows]
     label = material.examples.label[torch.tensor(rows)]
-    return Clips.decode(utterances, label, material.hashes)
+    return (
+        Clips.words(utterances, label)
+        if words
+        else Clips.decode(utterances, label, material.hashes)
+    )
 
 
-def _begin(item: Plan, material: Material, config: TuneConfig) -> Tuned:
-    audio = material.features["audio"]
-    assert audio is not None  # noqa: S101 - `check_tunable` refuses to plan without
-    encoder = load_encoder(audio.encoder, config.source)
-    wanted = audio.weights
-    if encoder.info.weights != wanted or not isinstance(encoder, Whisper):
+def _begin(
+    item: Plan, material: Material, config: TuneConfig, device: str
+) -> Tuned | TunedEncoders:
+    """The model before it learns; Whisper tuned as a whole is one file that needs no other."""
+    sides = MODALITIES if config.modality == "both" else (config.modality,)
+    places = {"audio": config.source, "text": config.text_source}
+    encoders = {side: _encoder(material, side, places[side], device) for side in sides}
+    torch.manual_seed(item.config.seed)
+    said = {side: {"encoder": one.info.name, "weights": one.info.weights} for side, one in
+            encoders.items()}  # fmt: skip
+    first = next(iter(encoders.values()))
+    if isinstance(first, Whisper) and config.modality == "audio" and config.method == "whole":
+        network = first.network.requires_grad_(True)
+        about = {**said["audio"], "labels": material.labels.name}
+        return Tuned(
+            network, material.labels.classes, config.hidden_dim, config.dropout, about=about
+        )
+    about = {"encoders": said, "labels": material.labels.name, "corpora": corpora(material)}
+    features = {side: spec for side in sides if (spec := material.features[side])}
+    dims, classes = _dims(material, sides), material.labels.classes
+    return TunedEncoders(encoders, features, dims, classes, config, about)
+
+
+def _encoder(material: Material, side: str, source: str | None, device: str) -> Any:
+    """The encoder that made a modality's features.
+
+    Raises:
+        SerError: it cannot be tuned, or the weights are other ones.
+    """
+    spec = material.features[side]
+    assert spec is not None  # noqa: S101 - `check_tunable` refuses to plan without
+    encoder = load_for(spec, source, device)
+    if encoder.info.weights != spec.weights:
         raise SerError(
-            f"the features are of weights {wanted[:12]}, those found are "
+            f"the features are of weights {spec.weights[:12]}, those found are "
             f"{encoder.info.weights[:12]}; extract again, or give the same weights"
         )
-    torch.manual_seed(item.config.seed)
-    network = encoder.network.requires_grad_(True)
-    about = {
-        "encoder": encoder.info.name,
-        "weights": encoder.info.weights,
-        "labels": material.labels.name,
-    }
-    return Tuned(network, material.labels.classes, config.hidden_dim, config.dropout, about=about)
+    return encoder
 
 
-def _ask(model: Tuned, item: Plan, material: Material) -> Iterator[Predicted]:
+def _ask(
+    model: Tuned | TunedEncoders, item: Plan, material: Material, words: bool
+) -> Iterator[Predicted]:
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = np.asarray(material.labels.classes)
     for part in ("validation", "test"):
-        clips = load_clips(material, getattr(item.fold, part))
+        clips = load_clips(material, getattr(item.fold, part), words)
         probabilities = predict(model, clips).softmax(1).numpy()
         labels = names[clips.label.numpy()].tolist()
         yield Predicted(part, clips.ids, [speakers[k] for k in clips.ids], labels, probabilities)

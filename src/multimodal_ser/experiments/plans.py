@@ -18,6 +18,7 @@ from multimodal_ser.models import MODELS
 from multimodal_ser.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.stacking import STACKED
 
+FIXED = "egemaps"  # the encoder that has no weights to learn
 TUNED = "tuned"  # the model that is an encoder, fine-tuned with its head
 
 
@@ -98,7 +99,7 @@ def plan(
         check_model(name, material)
     settings = {name: training(name, network, schedule) for name in models}
     if tune is not None:
-        check_tunable(material)
+        check_tunable(material, tune)
         settings[TUNED] = Training(tune=tune)
     return [
         Plan(
@@ -168,16 +169,17 @@ def labels_hash(material: Material) -> str:
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
 
 
-def check_tunable(material: Material) -> None:
-    """Raises SerError unless the audio features come of an encoder that can be fine-tuned."""
-    audio = material.features["audio"]
-    tunable = tuple(SIZES.values())
-    if audio is None or audio.encoder not in tunable:
-        raise SerError(
-            f"--tune-encoder fine-tunes {', '.join(tunable)}; these features are of "
-            f"{audio.encoder if audio else 'no audio encoder'}: extract with --audio "
-            f"{tunable[0]}"
-        )
+def check_tunable(material: Material, tune: TuneConfig) -> None:
+    """Raises SerError unless the features come of encoders that can be fine-tuned."""
+    sides = ("text", "audio") if tune.modality == "both" else (tune.modality,)
+    for side in sides:
+        spec = material.features[side]
+        if spec is None or not spec.weights or spec.encoder == FIXED:
+            raise SerError(
+                f"--tune-encoder fine-tunes {', '.join(SIZES.values())}, emotion2vec and every "
+                f"encoder of transformers; these features are of "
+                f"{spec.encoder if spec else f'no {side} encoder'}: extract with --{side} ENCODER"
+            )
 
 
 def models_for(material: Material) -> list[str]:

@@ -125,6 +125,12 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
         module = WholeRun(encoder.network, encoder.layers, described, head)
         described_file = FileFacts(**facts | {"longest": str(encoder.most)})
         return Graph("whole", module, _sound(), described_file)
+    if backend.tuned:
+        raise SerError(
+            f"{backend.name}: its encoder was fine-tuned, and a head alone would be asked with the "
+            "untuned one; whole models are exported of Whisper alone: keep the run folder, which "
+            "predicts and serves as it is"
+        )
     spec = json.dumps(as_json(backend.record.config.features))
     return Graph("head", _head(backend), _tokens(backend), FileFacts(**facts | {"features": spec}))
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multimodal_ser.encoders import ENCODERS, load_encoder
+from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import keep_tokens
@@ -25,7 +25,8 @@ from multimodal_ser.predict.cards import run_card
 from multimodal_ser.record import FeatureSpec, SavedAs, as_json
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
-from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.runs.model_file import changes_of, load_model
+from multimodal_ser.tune.changes import apply_changes
 
 SIDES = ("text", "audio")
 
@@ -109,10 +110,19 @@ class RunBackend:
             probabilities: np.ndarray = output.logits.float().softmax(1).cpu().numpy()
         return Answer(probabilities, output.embedding.float().cpu().numpy())
 
+    @property
+    def tuned(self) -> list[Path]:
+        """What the encoders have learnt with the model, where they have."""
+        files = (changes_of(self.folder, side) for side in self.sides)
+        return [file for file in files if file.is_file()]
+
     def save(self, folder: Path) -> dict[str, object]:
-        """Copies the model; the run's config names the encoders, which are not copied."""
+        """Copies the model, and what encoders have learnt; the encoders themselves are not."""
         with written_aside(folder / MODEL) as partial:
             shutil.copyfile(self.folder / MODEL, partial)
+        for learnt in self.tuned:
+            with written_aside(folder / learnt.name) as partial:
+                shutil.copyfile(learnt, partial)
         return {"kind": "run", **as_json(self.record)}
 
 
@@ -157,10 +167,7 @@ def _encoder(folder: Path, spec: FeatureSpec, weights: Weights, device: str) -> 
             f"{folder}: its features were made by {name!r}; say where that encoder is, with "
             "--source and a folder or its hub id (weights= in Python)"
         )
-    options = {}
-    if name not in ENCODERS or "layers" in ENCODERS[name].options:
-        options["layers"] = tuple(int(layer) for layer in spec.layers.split(","))
-    encoder = load_encoder(name, place, device=device, **options)
+    encoder = load_for(spec, place, device)
     for what in ("weights", "layers", "dim"):
         if getattr(encoder.info, what) != getattr(spec, what):
             raise EncoderError(
@@ -168,4 +175,6 @@ def _encoder(folder: Path, spec: FeatureSpec, weights: Weights, device: str) -> 
                 f"{getattr(encoder.info, what)}; give the same ones with --source FOLDER "
                 "(weights= in Python)"
             )
+    if (learnt := changes_of(folder, encoder.info.modality)).is_file():
+        apply_changes(encoder.network, learnt)  # type: ignore[attr-defined]
     return encoder

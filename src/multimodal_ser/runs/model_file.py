@@ -12,12 +12,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from multimodal_ser.baselines import BASELINES, Linear, Svm
-from multimodal_ser.config import ModelConfig
+from multimodal_ser.config import ModelConfig, TuneConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import parse_json
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.record import RunConfig, as_json
 from multimodal_ser.stacking import STACKED, Stacked, build_stacked
+from multimodal_ser.tune.changes import save_changes
+from multimodal_ser.tune.encoders import TunedEncoders
 from multimodal_ser.tune.tuned import Tuned, save_tuned
 
 
@@ -30,16 +32,28 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
     if isinstance(model, Tuned):
         save_tuned(model, path, half=False)
         return
+    name, network = config.model, config.train.network
+    if isinstance(model, TunedEncoders):
+        for modality, encoder in model.networks.items():
+            saw = {"tuned on": list(config.corpora), "labels": config.labels.name}
+            how = config.train.tune or TuneConfig()
+            save_changes(encoder, how, {**model.about, **saw}, changes_of(path.parent, modality))
+        name, network, model = model.kind, model.network, model.head
     header = {
-        "model": config.model,
+        "model": name,
         "classes": list(config.labels.classes),
         "dims": dims._asdict(),
-        "network": asdict(network) if (network := config.train.network) else None,
+        "network": asdict(network) if network else None,
         "features": as_json(config.features),
     }
     # one entry: the library writes several in no fixed order, and equal runs should be equal bytes
     tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
     path.write_bytes(save(tensors, {"run": json.dumps(header)}))
+
+
+def changes_of(folder: Path, modality: str) -> Path:
+    """Where a run keeps what an encoder of its has learnt; there is no such file without."""
+    return folder / f"encoder-{modality}.safetensors"
 
 
 def load_model(path: Path) -> nn.Module:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,12 @@ MEGABATCH = 20  # batches that are sorted by length together
 
 @dataclass(frozen=True)
 class Clips:
-    """Recordings in memory: 16 kHz waveforms as int16, and class ids [N]."""
+    """Recordings in memory: 16 kHz waveforms as int16, class ids [N], and the words."""
 
     ids: tuple[str, ...]
     waves: Sequence[NDArray[np.int16]]
     label: Tensor
+    texts: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,17 +60,43 @@ class Clips:
                     "them again, so that every model of a table learns from the same recordings"
                 )
             waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
-        return cls(tuple(row.id for row in rows), waves, label)
+        return cls(tuple(row.id for row in rows), waves, label, [row.text or "" for row in rows])
+
+    @classmethod
+    def words(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
+        """The words alone; no recording is read."""
+        nothing = [np.zeros(len(row.text or ""), np.int16) for row in rows]  # sorts by length
+        return cls(tuple(row.id for row in rows), nothing, label, [row.text or "" for row in rows])
+
+    def items(
+        self, rows: Sequence[int], draw: np.random.Generator | None = None
+    ) -> dict[str, list[Any]]:
+        """Waveforms and words of rows; with a generator waveforms are changed, and cut to 30 s."""
+        waves = [self.wave(row) for row in rows]
+        if draw is not None:
+            waves = [augmented(wave, draw)[:LONGEST] for wave in waves]
+        return {"audio": waves, "text": [self.texts[row] for row in rows] if self.texts else []}
 
     def wave(self, row: int) -> NDArray[np.float32]:
         """One recording [samples] as floats from -1 to 1."""
         return self.waves[row].astype(np.float32) / np.float32(32_768)
 
 
+Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple[Any, ...]]
+
+
 def batches(
-    clips: Clips, config: TuneConfig, seed: int, epoch: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """One epoch's batches, of like lengths; the next is made while the present one is used."""
+    clips: Clips, config: TuneConfig, seed: int, epoch: int, collate: Collate
+) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+    """One epoch's batches, of like lengths; the next is made while the present one is used.
+
+    Args:
+        clips: what is learnt from.
+        config: the schedule.
+        seed: of the order, and of what is changed.
+        epoch: which one.
+        collate: rows, and a generator where they are to be changed → what a model takes.
+    """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(clips))
     size, mega = config.batch_size, config.batch_size * MEGABATCH
@@ -78,16 +106,21 @@ def batches(
         rows += [np.asarray(part[k : k + size]) for k in range(0, len(part), size)]
     rng.shuffle(rows)
 
-    def make(place: int) -> tuple[Tensor, Tensor, Tensor]:
-        draw = np.random.default_rng([seed, epoch, place])
-        waves = [clips.wave(row) for row in rows[place]]
-        if not config.augment:
-            return *log_mels(waves), clips.label[rows[place]]
-        mel, lengths = log_mels([augmented(wave, draw)[:LONGEST] for wave in waves])
-        return _masked(mel, lengths, draw), lengths, clips.label[rows[place]]
+    def make(place: int) -> tuple[tuple[Any, ...], Tensor]:
+        draw = np.random.default_rng([seed, epoch, place]) if config.augment else None
+        return collate(rows[place].tolist(), draw), clips.label[rows[place]]
 
     with ThreadPoolExecutor(1) as ahead:
         yield from ahead.map(make, range(len(rows)))
+
+
+def mels_of(clips: Clips, rows: Sequence[int], draw: np.random.Generator | None) -> Any:
+    """Log-mels and lengths of rows, changed where there is a generator."""
+    waves = [clips.wave(row) for row in rows]
+    if draw is None:
+        return log_mels(waves)
+    mel, lengths = log_mels([augmented(wave, draw)[:LONGEST] for wave in waves])
+    return _masked(mel, lengths, draw), lengths
 
 
 def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:

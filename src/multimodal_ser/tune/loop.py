@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from torch import Tensor, nn
 
 from multimodal_ser import metrics
 from multimodal_ser.config import TuneConfig
-from multimodal_ser.layers import inverse
+from multimodal_ser.data import Examples
+from multimodal_ser.errors import SerError
+from multimodal_ser.layers import Output, inverse
 from multimodal_ser.schedule import EarlyStopping, WeightAverage, class_weights, rate
 from multimodal_ser.train import Fitted, likeliest_temperature
-from multimodal_ser.tune.clips import Clips, batches
+from multimodal_ser.tune.clips import Clips, batches, mels_of
+from multimodal_ser.tune.encoders import TunedEncoders
 from multimodal_ser.tune.progress import Progress
 from multimodal_ser.tune.tuned import Tuned, log_mels
 
@@ -31,12 +35,13 @@ log = logging.getLogger(__name__)
 
 
 def tune(
-    model: Tuned,
+    model: Tuned | TunedEncoders,
     train: Clips,
     validation: Clips,
     config: TuneConfig,
     seed: int,
     *,
+    features: tuple[Examples, Examples] | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int, int], None] = lambda step, total: None,
 ) -> Fitted:
@@ -50,23 +55,25 @@ def tune(
             them, and sets the temperature.
         config: the schedule.
         seed: of data order, augmentation and dropout.
+        features: of both parts by the encoders as they are, which the head of `TunedEncoders`
+            learns from first.
         checkpoint: file to write after each epoch, and to go on from where it is there.
         on_step: called with the number of steps taken, and of all.
     """
-    device = model.out.weight.device
+    device = model.temperature.device
     weights = class_weights(train.label, len(model.classes), config.class_weights).to(device)
     if checkpoint is None or not checkpoint.exists():
-        probe(model, train, config, weights, seed)
-    _freeze(model, config.frozen_blocks)
-    learning = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, config.learning_rate, weight_decay=config.weight_decay)
-    per_epoch = math.ceil(len(train) / config.batch_size)
+        _begin(model, train, config, weights, seed, features)
+    groups = _groups(model, train, config)
+    optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    count = math.ceil(len(train) / config.batch_size)
+    per_epoch = math.ceil(count / config.accumulate)
     total = config.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
     average = WeightAverage(model, config.average)
-    averaged: Tuned = average.model  # type: ignore[assignment]
+    averaged: Tuned | TunedEncoders = average.model  # type: ignore[assignment]
     stopping = EarlyStopping(config.patience, len(validation))
-    state = Progress(model, optimizer, average, stopping, schedule)
+    state = Progress(model, optimizer, average, stopping, schedule, _frozen(model))
     history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
     if not history:
         history.append({"epoch": -1, **evaluate(averaged, validation)})
@@ -75,21 +82,25 @@ def tune(
     for epoch in range(len(history) - 1, config.epochs):
         model.train()
         torch.manual_seed(seed * 1_000 + epoch)
-        losses = []
-        for step, (mel, lengths, label) in enumerate(batches(train, config, seed, epoch)):
+        losses, step = [], epoch * per_epoch
+        made = batches(train, config, seed, epoch, partial(_collated, model, train))
+        for place, (given, label) in enumerate(made, 1):
             with _products(device, config.precision):
-                logits = model(mel.to(device), lengths.to(device)).logits.float()
+                logits = _asked(model, given).float()
             loss = F.cross_entropy(
                 logits, label.to(device), weights, label_smoothing=config.label_smoothing
             )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
+            if place % config.accumulate and place < count:
+                continue
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
+            optimizer.zero_grad()
             schedule.step()
             average.update(model)
-            losses.append(loss.item())
-            on_step(epoch * per_epoch + step + 1, total)
+            step += 1
+            on_step(step, total)
         row = {"epoch": epoch, "train_loss": float(np.mean(losses))}
         history.append({**row, **evaluate(averaged, validation)})
         log.info("epoch %d: validation UA %.3f", epoch, history[-1]["validation_ua"])
@@ -98,11 +109,61 @@ def tune(
             state.save(checkpoint, history)
         if stop:
             break
-    model.load_state_dict(stopping.state)
+    model.load_state_dict(stopping.state, strict=False)  # what is frozen is not kept twice
     model.about["epoch"] = stopping.kept
     logits = predict(model, validation)
     model.temperature.fill_(likeliest_temperature(logits, validation.label))
     return Fitted(model.eval(), history)
+
+
+def _begin(
+    model: Tuned | TunedEncoders,
+    train: Clips,
+    config: TuneConfig,
+    weights: Tensor,
+    seed: int,
+    features: tuple[Examples, Examples] | None,
+) -> None:
+    if isinstance(model, Tuned):
+        probe(model, train, config, weights, seed)
+    elif features is None:
+        raise SerError("the head of tuned encoders learns from their features first: give them")
+    else:
+        model.begin(*features, config, seed)
+
+
+def _groups(model: Tuned | TunedEncoders, train: Clips, config: TuneConfig) -> list[dict[str, Any]]:
+    """What learns, as AdamW's groups."""
+    if isinstance(model, TunedEncoders):
+        model.head.hide.rows = len(train)
+        return model.groups(config)
+    _freeze(model, config.frozen_blocks)
+    return [{"params": [p for p in model.parameters() if p.requires_grad]}]
+
+
+def _frozen(model: Tuned | TunedEncoders) -> frozenset[str]:
+    """Weights of encoders that do not learn, which are loaded again where a training goes on."""
+    if isinstance(model, Tuned):
+        return frozenset()
+    return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
+
+
+def _collated(
+    model: Tuned | TunedEncoders,
+    clips: Clips,
+    rows: Sequence[int],
+    draw: np.random.Generator | None,
+) -> Any:
+    if isinstance(model, Tuned):
+        return mels_of(clips, rows, draw)
+    return model.inputs(clips.items(rows, draw))
+
+
+def _asked(model: Tuned | TunedEncoders, given: Any) -> Tensor:
+    if isinstance(model, Tuned):
+        given = [part.to(model.temperature.device) for part in given]
+    output: Output = model(given) if isinstance(model, TunedEncoders) else model(*given)
+    return output.logits
 
 
 def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed: int) -> None:
@@ -152,20 +213,21 @@ def _products(device: torch.device, precision: str) -> torch.autocast:
 
 
 @torch.inference_mode()
-def predict(model: Tuned, clips: Clips) -> Tensor:
+def predict(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
     """Logits [N, C], in the clips' order."""
     model.eval()
     order = sorted(range(len(clips)), key=lambda row: len(clips.waves[row]))
     logits = torch.zeros(len(clips), len(model.classes))
-    device = model.out.weight.device
     for start in range(0, len(order), EVALUATION_BATCH):
         rows = order[start : start + EVALUATION_BATCH]
-        mel, lengths = log_mels([clips.wave(row) for row in rows])
-        logits[rows] = model(mel.to(device), lengths.to(device)).logits.cpu()
+        if isinstance(model, TunedEncoders):
+            logits[rows] = model.answer(clips.items(rows))
+        else:
+            logits[rows] = _asked(model, _collated(model, clips, rows, None)).cpu()
     return logits
 
 
-def evaluate(model: Tuned, clips: Clips) -> dict[str, float]:
+def evaluate(model: Tuned | TunedEncoders, clips: Clips) -> dict[str, float]:
     """UA and cross-entropy on the validation part."""
     logits = predict(model, clips)
     matrix = metrics.confusion(clips.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])

@@ -18,13 +18,23 @@ from multimodal_ser.schedule import EarlyStopping, WeightAverage
 
 @dataclass(frozen=True)
 class Progress:
-    """All that a training needs to go on after an epoch, as one safetensors file."""
+    """All that a training needs to go on after an epoch, as one safetensors file.
+
+    Attributes:
+        model: what learns.
+        optimizer: of it.
+        average: of its weights.
+        stopping: keeps the best epoch.
+        schedule: of the learning rate.
+        frozen: names of weights that stay as they were loaded, and are not written.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     average: WeightAverage
     stopping: EarlyStopping
     schedule: torch.optim.lr_scheduler.LambdaLR
+    frozen: frozenset[str] = frozenset()
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -34,6 +44,7 @@ class Progress:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.model.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.stopping.state.items()}
+        tensors = {k: v for k, v in tensors.items() if k.split(".", 1)[1] not in self.frozen}
         for place, parameter in enumerate(self._parameters()):
             kept = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer.{place}.{k}": v for k, v in kept.items()}
@@ -58,8 +69,9 @@ class Progress:
             start = prefix + "."
             return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
 
-        self.model.load_state_dict(under("model"))
-        self.average.model.load_state_dict(under("average"))
+        whole = not self.frozen
+        self.model.load_state_dict(under("model"), strict=whole)
+        self.average.model.load_state_dict(under("average"), strict=whole)
         self.average.steps = facts["steps"]
         self.stopping.state = under("best")
         self.stopping.best, self.stopping.best_epoch, self.stopping.kept = facts["best"]

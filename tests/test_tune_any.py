@@ -1,0 +1,165 @@
+"""Any encoder fine-tuned with its head: whole, last blocks, low-rank; killed and resumed alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import made_emotion2vec
+from made_encoders import tiny
+from multimodal_ser.config import TuneConfig
+from multimodal_ser.data import Examples, Side
+from multimodal_ser.encoders import load_encoder
+from multimodal_ser.errors import SerError
+from multimodal_ser.models import Dims
+from multimodal_ser.record import FeatureSpec
+from multimodal_ser.tune.changes import apply_changes, save_changes
+from multimodal_ser.tune.clips import Clips
+from multimodal_ser.tune.encoders import TunedEncoders
+from multimodal_ser.tune.loop import predict, tune
+
+QUICK = TuneConfig(
+    epochs=2, batch_size=4, learning_rate=1e-3, probe_epochs=2, average=0.5, augment=False,
+    hidden_dim=8, dropout=0.0, rank=2, method="low-rank",
+)  # fmt: skip
+WORDS = ("so what", "else !")
+PLUS = "emotion2vec-plus-base"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("tune")
+
+
+def loaded(name, root):
+    folder = made_emotion2vec.folder(root / name) if name == PLUS else tiny(name, root)
+    return load_encoder(name, folder)
+
+
+def clips(count=8, seed=0):
+    rng = np.random.default_rng(seed)
+    waves = []
+    for place in range(count):
+        time = np.arange(int(rng.uniform(0.2, 0.4) * 16_000)) / 16_000
+        tone = 0.3 * np.sin(2 * np.pi * (300, 2_000)[place % 2] * time)
+        waves.append((32_767 * (tone + 0.01 * rng.standard_normal(len(time)))).astype(np.int16))
+    ids = tuple(f"made/{place}" for place in range(count))
+    texts = [WORDS[place % 2] for place in range(count)]
+    return Clips(ids, waves, torch.arange(count) % 2, texts)
+
+
+def made(names, root, config=QUICK):
+    """A model of these encoders, and the features that they give as they are."""
+    encoders = {one.info.modality: one for one in (loaded(name, root) for name in names)}
+    specs = {
+        side: FeatureSpec(one.info.name, one.info.weights, one.info.layers, 4, one.info.pool,
+                          one.info.dim, "float32")
+        for side, one in encoders.items()
+    }  # fmt: skip
+    dims = Dims(*(encoders[s].info.dim if s in encoders else 0 for s in ("text", "audio")), 2)
+    torch.manual_seed(0)
+    model = TunedEncoders(encoders, specs, dims, ("low", "high"), config, {"made": True})
+    return model, tuple(features(model, part) for part in (clips(), clips(4, 1)))
+
+
+def features(model, part):
+    items = part.items(range(len(part)))
+    sides = [
+        model._side(name, items[name]) if name in model.encoders else Side.absent(len(part))
+        for name in ("text", "audio")
+    ]
+    return Examples(part.ids, *sides, part.label)
+
+
+def fitted(names, root, config=QUICK, **how):
+    model, parts = made(names, root, config)
+    return tune(model, clips(), clips(4, 1), config, 0, features=parts, **how)
+
+
+EVERY = [("wav2vec2",), ("whisper-tiny",), (PLUS,), ("bert",), ("bert", "wav2vec2")]
+
+
+@pytest.mark.parametrize("names", EVERY, ids="+".join)
+def test_every_encoder_learns_and_is_read_again(names, root, tmp_path):
+    before = {
+        name: {k: v.clone() for k, v in loaded(name, root).network.state_dict().items()}
+        for name in names
+    }
+    model = fitted(names, root).model
+    wanted = predict(model, clips(4, 2))
+    for side, network in model.networks.items():
+        learnt = [key for key, p in network.named_parameters() if p.requires_grad]
+        assert learnt
+        assert all(".parametrizations.weight.0." in key for key in learnt)
+        file = tmp_path / f"{side}.safetensors"
+        save_changes(network, QUICK, {"encoder": side}, file)
+        size = sum(p.numel() for p in network.parameters())
+        assert sum(p.numel() for p in network.parameters() if p.requires_grad) < size / 2
+        again = loaded(next(n for n in names if (n == "bert") == (side == "text")), root)
+        assert apply_changes(again.network, file)["encoder"] == side
+        # merged: plain weights again, in the very shape that they had
+        state = again.network.state_dict()
+        assert state.keys() == before[again.info.name].keys()
+        assert any(not torch.equal(state[k], v) for k, v in before[again.info.name].items())
+        model.encoders[side] = again
+    torch.testing.assert_close(predict(model, clips(4, 2)), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_are_those_of_extraction(root):
+    """What learns is what is asked: the forward pass in training gives the same logits."""
+    model, _ = made(("bert", "wav2vec2"), root)
+    items = clips().items(range(4))
+    model.eval()
+    got = model(model.inputs(items)).logits
+    torch.testing.assert_close(got.detach(), model.answer(items), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["whole", "last", "low-rank"])
+def test_only_what_is_meant_to_learn_moves(method, root):
+    config = TuneConfig(**{**vars(QUICK), "method": method, "blocks": 1, "checkpointing": True,
+                           "accumulate": 2, "layer_decay": 0.5})  # fmt: skip
+    before = loaded("wav2vec2", root).network.state_dict()
+    after = fitted(("wav2vec2",), root, config).model.networks["audio"]
+    own = dict(after.named_parameters())
+    moved = {
+        key for key, value in before.items() if key in own and not torch.equal(own[key], value)
+    }
+    last = {key for key in before if ".encoder.layers.2." in key}
+    assert len(last) > 8
+    if method == "last":
+        assert moved
+        assert moved <= last
+    else:
+        assert (moved > last) if method == "whole" else not moved
+
+
+def test_a_killed_training_ends_where_an_undisturbed_one_does(root, tmp_path):
+    config = TuneConfig(**{**vars(QUICK), "augment": True, "dropout": 0.2})
+    whole = fitted((PLUS,), root, config)
+
+    class StopError(Exception):
+        pass
+
+    def stop(step, total):
+        if step == 3:  # in the second epoch
+            raise StopError
+
+    file = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(StopError):
+        fitted((PLUS,), root, config, checkpoint=file, on_step=stop)
+    base = sum(v.nbytes for v in loaded(PLUS, root).network.state_dict().values())
+    assert file.stat().st_size < 3 * base  # the frozen weights are not kept
+    resumed = fitted((PLUS,), root, config, checkpoint=file)
+    assert resumed.history == whole.history
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+def test_what_another_encoder_learnt_is_refused(root, tmp_path):
+    model = fitted(("bert",), root).model
+    save_changes(model.networks["text"], QUICK, {}, tmp_path / "x.safetensors")
+    with pytest.raises(SerError, match="not what this encoder learnt"):
+        apply_changes(loaded("wav2vec2", root).network, tmp_path / "x.safetensors")
+    with pytest.raises(SerError, match="has 3 blocks and 4 of them would learn"):
+        fitted(("bert",), root, TuneConfig(**{**vars(QUICK), "method": "last"}))
