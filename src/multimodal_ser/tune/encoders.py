@@ -18,7 +18,6 @@ from multimodal_ser.features.pool import keep_tokens
 from multimodal_ser.layers import Output
 from multimodal_ser.models import MODALITIES, MODELS, Dims, Ensemble
 from multimodal_ser.record import FeatureSpec
-from multimodal_ser.train import fit
 from multimodal_ser.tune.changes import let_learn, rates
 
 LONGEST = 30 * 16_000  # samples of a recording that are learnt from
@@ -68,6 +67,8 @@ class TunedEncoders(nn.Module):
 
     def begin(self, train: Examples, validation: Examples, config: TuneConfig, seed: int) -> None:
         """Fits the head to the features of the encoders as they are."""
+        from multimodal_ser.train import fit  # what only predicts does without
+
         torch.manual_seed(seed)
         if config.probe_epochs:
             schedule = TrainConfig(
