@@ -127,7 +127,7 @@ def command_lines(places) -> list[list[str]]:
     """Every option of every command with wrong values of its type."""
     calls = {name: (command(name), [name, *base]) for name, base in COMMANDS.items()}
     calls["train"] = (experiment.Train, calls["train"][1])
-    for protocol in typing.get_args(experiment.Protocol):
+    for protocol in typing.get_args(experiment.Command):
         kind, info = typing.get_args(protocol)
         base = ["experiment", info.name, "--labels", "common4", "--out", "{new}", "--dry-run"]
         needs = ["--source", "{features}", "--target", "{features}"]
@@ -188,7 +188,7 @@ def test_an_arbitrary_exception_is_one_line_a_log_and_code_2(name, places, monke
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     first, *protocol = name.split()
     if protocol:
-        for kind in typing.get_args(experiment.Protocol):
+        for kind in typing.get_args(experiment.Command):
             monkeypatch.setattr(typing.get_args(kind)[0], "planned", fail)
         line = [first, *protocol, "--out", "x", "--labels", "common4"]
         line += ["--features", "x"] if protocol[0] in ("in-domain", "ablation", "combined") else []

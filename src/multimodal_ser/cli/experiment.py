@@ -96,7 +96,7 @@ class OneCorpus(Making):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InDomain(OneCorpus, protocols.InDomain):
+class InDomainCommand(OneCorpus, protocols.InDomain):
     """A corpus on itself: models, folds and seeds.
 
     Attributes:
@@ -111,7 +111,7 @@ class InDomain(OneCorpus, protocols.InDomain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(InDomain):
+class Train(InDomainCommand):
     """As `ser experiment in-domain`, with the recommended model.
 
     Attributes:
@@ -130,7 +130,7 @@ class Train(InDomain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation(OneCorpus, protocols.Ablation):
+class AblationCommand(OneCorpus, protocols.Ablation):
     """All models on the same folds and seeds, with tokens and with pooled vectors."""
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
@@ -139,7 +139,7 @@ class Ablation(OneCorpus, protocols.Ablation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Combined(Making, protocols.Combined):
+class CombinedCommand(Making, protocols.Combined):
     """Several corpora in one training, each drawn from equally often.
 
     Attributes:
@@ -225,32 +225,32 @@ class Between(Making):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adaptation(transfer.Adaptation, Between):
+class AdaptationCommand(transfer.Adaptation, Between):
     """A source with labels, a target without."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(transfer.Finetune, Between):
+class FinetuneCommand(transfer.Finetune, Between):
     """A source's model, trained further on the target; the same network from scratch beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fewshot(transfer.Fewshot, Between):
+class FewshotCommand(transfer.Fewshot, Between):
     """A source's model, trained further on a few utterances of the target."""
 
 
-Protocol = (
-    Annotated[InDomain, tyro.conf.subcommand("in-domain")]
-    | Annotated[Ablation, tyro.conf.subcommand("ablation")]
-    | Annotated[Adaptation, tyro.conf.subcommand("adaptation")]
-    | Annotated[Combined, tyro.conf.subcommand("combined")]
-    | Annotated[Finetune, tyro.conf.subcommand("finetune")]
-    | Annotated[Fewshot, tyro.conf.subcommand("fewshot")]
+Command = (
+    Annotated[InDomainCommand, tyro.conf.subcommand("in-domain")]
+    | Annotated[AblationCommand, tyro.conf.subcommand("ablation")]
+    | Annotated[AdaptationCommand, tyro.conf.subcommand("adaptation")]
+    | Annotated[CombinedCommand, tyro.conf.subcommand("combined")]
+    | Annotated[FinetuneCommand, tyro.conf.subcommand("finetune")]
+    | Annotated[FewshotCommand, tyro.conf.subcommand("fewshot")]
 )
 
 
 @app.command
-def experiment(name: Annotated[Protocol, tyro.conf.arg(name="")]) -> None:
+def experiment(name: Annotated[Command, tyro.conf.arg(name="")]) -> None:
     """Makes an experiment's runs and prints its table.
 
     Complete runs are kept: rerun the same command to resume.

@@ -64,7 +64,7 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
     made: dict[str, str | bytes] = {name: write(summary) for name, write in TABLES.items()}
     for name, figure in figures.alone(summary, clouds).items():
         made[f"{name}.png"] = figures.png(figure, figures.title(summary, name))
-    made["report.html"] = page.html(summary, clouds)
+    made["report.html"] = page.report_page(summary, clouds)
     for name, content in made.items():
         if content:
             with written_aside(out / name) as partial:

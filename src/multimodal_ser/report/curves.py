@@ -23,7 +23,7 @@ _LINES = (  # colour and line style of the curves, in order; baselines are grey
 )
 
 
-def shares(summary: Summary) -> list[Share]:
+def label_shares(summary: Summary) -> list[Share]:
     """How much of the target's labels was given, ascending."""
     found = {row.share for row in summary.rows if row.share is not None}
     return sorted(found, key=lambda share: (share.unit, share.amount))
@@ -32,7 +32,7 @@ def shares(summary: Summary) -> list[Share]:
 def learning_curve(summary: Summary) -> Figure:
     """Draws each system's UA over the share of the target's labels, with its intervals."""
     figure, (ax,) = canvas(8.6, 4.2)
-    places = {share: place for place, share in enumerate(shares(summary))}
+    places = {share: place for place, share in enumerate(label_shares(summary))}
     kinds = list(dict.fromkeys(row.kind for row in summary.rows if row.share is not None))
     grey = {row.kind for row in summary.rows if row.baseline}
     kinds.sort(key=lambda kind: (kind in grey, kind))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from multimodal_ser.report import words
-from multimodal_ser.report.curves import adaptation, learning_curve, projection, shares
+from multimodal_ser.report.curves import adaptation, label_shares, learning_curve, projection
 from multimodal_ser.report.drawing import (
     ACCENT,
     FILL,
@@ -30,12 +30,12 @@ __all__ = [
     "adaptation",
     "alone",
     "comparison",
-    "confusion",
+    "draw_confusion",
+    "draw_recalls",
+    "draw_reliability",
     "learning_curve",
     "png",
     "projection",
-    "recalls",
-    "reliability",
     "svg",
     "title",
 ]
@@ -43,8 +43,8 @@ __all__ = [
 
 def alone(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, Figure]:
     """The pictures that are written to files of their own, by name."""
-    found = {"confusion": confusion(summary), "reliability": reliability(summary)}
-    if len(shares(summary)) > 1:
+    found = {"confusion": draw_confusion(summary), "reliability": draw_reliability(summary)}
+    if len(label_shares(summary)) > 1:
         found["learning_curve"] = learning_curve(summary)
     if summary.protocol == "adaptation":
         found["adaptation"] = adaptation(summary)
@@ -89,7 +89,7 @@ def comparison(summary: Summary) -> Figure:
     return figure
 
 
-def recalls(summary: Summary) -> Figure:
+def draw_recalls(summary: Summary) -> Figure:
     """Draws the best model's recall of each class, with the best baseline's as a ring."""
     figure, (ax,) = canvas(5.6, 0.75 + 0.42 * len(summary.classes))
     best, baseline = summary.best, summary.baseline
@@ -124,7 +124,7 @@ def _rows(ax: Axes, names: Sequence[str], scores: Sequence[Score]) -> None:
         write(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
 
 
-def confusion(summary: Summary) -> Figure:
+def draw_confusion(summary: Summary) -> Figure:
     """Draws the best model's confusion matrix: % of each true class, counts beneath."""
     matrix = summary.best.confusion
     support = matrix.sum(1, keepdims=True)
@@ -150,7 +150,7 @@ def confusion(summary: Summary) -> Figure:
     return figure
 
 
-def reliability(summary: Summary) -> Figure:
+def draw_reliability(summary: Summary) -> Figure:
     """Draws how often the best model is right against how sure it says it is."""
     figure, (ax,) = canvas(4.6, 4.3)
     ax.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))

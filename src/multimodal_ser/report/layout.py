@@ -134,7 +134,7 @@ class ScoreCells:
             row.name,
             row.notes,
             (parameters, words.repeats(row)),
-            tuple(words.spread(row.score(name)) for name in (*METRICS, *OF_PROBABILITIES)),
+            tuple(words.with_sd(row.score(name)) for name in (*METRICS, *OF_PROBABILITIES)),
             tuple(words.interval(row.score(name)) for name in METRICS),
             row is summary.best,
         )
@@ -174,7 +174,7 @@ def group_cells(group: Group) -> list[str]:
         group.system,
         f"{group.utterances:,}",
         f"{group.clusters:,}",
-        *(f"{words.spread(one)} {words.interval(one)}".strip() for one in scores),
+        *(f"{words.with_sd(one)} {words.interval(one)}".strip() for one in scores),
         words.group_line(group),
     ]
 
@@ -186,7 +186,7 @@ def published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
     for row in table.rows:
         own = beside(row, table, summary)
         score = own.scores["UA"] if own else None
-        ours = f"{words.spread(score)} {words.interval(score)}" if score else "–"
+        ours = f"{words.with_sd(score)} {words.interval(score)}" if score else "–"
         values = [row.scores.get(name) for name in names]
         shown = ["–" if value is None else f"{100 * value:.2f}" for value in values]
         lines.append([row.name, *shown, own.name if own else "–", ours.strip()])

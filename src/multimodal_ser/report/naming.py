@@ -12,7 +12,7 @@ from multimodal_ser.runs.folder import Run
 
 PROBE = "linear"  # the linear probe, which stands in every table
 NO_ADAPTATION = "none"
-TUNED = {
+TUNED_AS = {
     "all": "fine-tuned (all)",
     "head": "fine-tuned (head)",
     "scratch": "from scratch",
@@ -107,8 +107,8 @@ def kind(run: Run, variety: Variety) -> str:
     model = run.model if variety.networks else None
     if run.config.protocol == "adaptation":
         return _with(method(run), model, pooling)
-    if run.config.train.parts in TUNED:
-        return _with(TUNED[run.config.train.parts], model, pooling)
+    if run.config.train.parts in TUNED_AS:
+        return _with(TUNED_AS[run.config.train.parts], model, pooling)
     return _with(run.model, adapted, pooling)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from multimodal_ser.report import figures, words
-from multimodal_ser.report.curves import shares, told
+from multimodal_ser.report.curves import label_shares, told
 from multimodal_ser.report.layout import environment, shared
 from multimodal_ser.report.published import original
 from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
 
-def html(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
+def report_page(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
     """Writes the page: headline, tables with their notes, pictures, settings."""
     against = summary.baseline if summary.baseline is not summary.best else None
     return (
@@ -50,21 +50,21 @@ def _drawings(summary: Summary, clouds: Sequence[Cloud]) -> dict[str, Markup]:
     drawn = {
         "comparison": (figures.comparison, "UA of each model. " + _told(summary.rows)),
         "recalls": (
-            figures.recalls,
+            figures.draw_recalls,
             f"Recall of {best.name} per class. " + _listed(summary.classes, best.recalls),
         ),
         "confusion": (
-            figures.confusion,
+            figures.draw_confusion,
             f"Confusion matrix of {best.name}, in % of each true class. " + _mistaken(summary),
         ),
         "reliability": (
-            figures.reliability,
+            figures.draw_reliability,
             f"Share of right answers against top probability for {best.name}; expected "
             f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
         ),
     }
     pictures = {name: (draw(summary), alt) for name, (draw, alt) in drawn.items()}
-    if len(shares(summary)) > 1:
+    if len(label_shares(summary)) > 1:
         alt = "UA over the share of the target's labels. " + _told(summary.rows)
         pictures["learning_curve"] = figures.learning_curve(summary), alt
     if summary.protocol == "adaptation":

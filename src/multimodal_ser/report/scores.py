@@ -70,7 +70,7 @@ def score(values: ArrayLike, low: float | None = None, high: float | None = None
     )
 
 
-def method(by: str) -> tuple[str, ...]:
+def how_estimated(by: str) -> tuple[str, ...]:
     """Says how intervals and p values were made; docs/statistics.md says more."""
     return (
         f"Intervals leave out one {by} at a time (cluster jackknife, t with Bell and McCaffrey's "
@@ -91,7 +91,9 @@ def effective_clusters(sums: Floats) -> float:
     return float(statistics.estimate(sums, metrics.ua).effective)
 
 
-def cautions(aligned: Aligned, rows: Sequence[Row], part: str, effective: float) -> list[str]:
+def cautions_of_table(
+    aligned: Aligned, rows: Sequence[Row], part: str, effective: float
+) -> list[str]:
     """Says what a reader has to beware of: few speakers, lacking classes, no linear probe."""
     lines = []
     if part == "validation":

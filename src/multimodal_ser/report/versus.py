@@ -14,7 +14,7 @@ import numpy as np
 
 from multimodal_ser import metrics, statistics
 from multimodal_ser.report.align import Sample, System
-from multimodal_ser.report.naming import NO_ADAPTATION, PROBE, TUNED
+from multimodal_ser.report.naming import NO_ADAPTATION, PROBE, TUNED_AS
 from multimodal_ser.report.published import original
 from multimodal_ser.report.scores import effective_clusters, too_few
 from multimodal_ser.report.summary import Row, Versus
@@ -77,7 +77,7 @@ def _transfer(rows: Sequence[Row]) -> list[_Pair]:
     """Each fine-tuned model against one from scratch and linear, given the same labels."""
     pairs = []
     tuned = [row for row in rows if row.settings.get("train.parts") in ("all", "head")]
-    for bar in (TUNED["scratch"], PROBE):
+    for bar in (TUNED_AS["scratch"], PROBE):
         for row in tuned:
             bars = [one for one in rows if one.share == row.share and _is(one, row, bar)]
             pairs += [_Pair(f"fine-tuned against {bar}", row.name, b.name, "") for b in bars]

@@ -31,10 +31,10 @@ def percent(share: float, signed: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def spread(score: Score) -> str:
+def with_sd(score: Score) -> str:
     """Writes mean ± sd over seeds and draws.
 
-    >>> spread(Score((0.9, 0.92), 0.91, 0.014)), spread(Score((0.9,), 0.9, None))
+    >>> with_sd(Score((0.9, 0.92), 0.91, 0.014)), with_sd(Score((0.9,), 0.9, None))
     ('91.0 ± 1.4', '90.0 ± –')
     """
     sd = "–" if score.sd is None else percent(score.sd)
@@ -209,7 +209,7 @@ def noted(note: Note) -> str:
     return f"LEAK: {note.text}" if note.leak else note.text
 
 
-def headline(summary: Summary) -> str:
+def main_result(summary: Summary) -> str:
     """Says the main result in one sentence."""
     best = summary.best
     score = best.scores["UA"]
