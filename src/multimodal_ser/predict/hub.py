@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import scratch_folder, written_aside
-
-if TYPE_CHECKING:
-    from multimodal_ser.predict.predictor import Predictor
+from multimodal_ser.predict.backend import Backend
 
 FILES = ("model.safetensors", "config.json", "README.md")
 _ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
@@ -26,7 +24,21 @@ tags:
 """
 
 
-def save(predictor: Predictor, folder: Path) -> Path:
+class Saved(Protocol):
+    """What is saved of a predictor: its model, and what people know it by."""
+
+    backend: Backend
+    name: str
+    labels: tuple[str, ...]
+    card: str
+
+    @property
+    def threshold(self) -> float:
+        """The least confidence of a label."""
+        ...
+
+
+def save(predictor: Saved, folder: Path) -> Path:
     """Writes a predictor's three files; see `Predictor.save`."""
     config = predictor.backend.save(folder)
     about = {"kind": config.pop("kind"), "name": predictor.name, "threshold": predictor.threshold}
@@ -39,7 +51,7 @@ def save(predictor: Predictor, folder: Path) -> Path:
     return folder
 
 
-def push(predictor: Predictor, repo_id: str, *, private: bool = False) -> str:
+def push(predictor: Saved, repo_id: str, *, private: bool = False) -> str:
     """Uploads a predictor; see `Predictor.push`."""
     import huggingface_hub
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.predict import hub
 from multimodal_ser.predict.adaptation import channel_shift
 from multimodal_ser.predict.asking import BATCH, asked, heard
 from multimodal_ser.predict.backend import Backend, Wave
@@ -267,9 +268,7 @@ class Predictor:
         Raises:
             SerError: this kind of model is not saved (an ONNX file, emotion2vec).
         """
-        from multimodal_ser.predict.hub import save
-
-        return save(self, Path(folder))
+        return hub.save(self, Path(folder))
 
     def push(self, repo_id: str, *, private: bool = False) -> str:
         """Uploads what `save` writes to the Hugging Face hub; returns the page's address.
@@ -281,9 +280,7 @@ class Predictor:
         Raises:
             SerError: not saved, or the hub refuses.
         """
-        from multimodal_ser.predict.hub import push
-
-        return push(self, repo_id, private=private)
+        return hub.push(self, repo_id, private=private)
 
     def _references(self) -> NDArray[np.float32]:
         if self.backend.references is None:
