@@ -216,7 +216,7 @@ class Predictor:
         """The same model for one channel: a line, a microphone, a room, or a speaker.
 
         What the recordings have in common is taken out, so that it is not mistaken for an emotion.
-        No labels are needed; the more emotions they mix, the better. Half a dozen help, a hundred
+        No labels are needed; the more emotions they mix, the better. Ten help a little, a hundred
         are enough.
 
         Args:
