@@ -24,11 +24,13 @@ import tyro
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from made_sounds import without_speech
 from numpy.typing import NDArray
-from train_starter import LABELS, PROBE, collect, network, parts, rows_of
+from train_starter import LABELS, LEARNT, PROBE, class_of, collect, network, parts, rows_of
 
+from multimodal_ser import load
 from multimodal_ser.audio import read_audio
 from multimodal_ser.augment import coded, noisy, reverberated, telephone
 from multimodal_ser.corpora import Utterance
+from multimodal_ser.predict import Prediction
 from multimodal_ser.speech import canonical, find_speech, lengthened
 from multimodal_ser.tune.probe import Probe, ProbeConfig, side_by_side
 from multimodal_ser.tune.tuned import LONGEST, Tuned, load_tuned, log_mels, save_tuned
@@ -60,6 +62,7 @@ class Arguments:
     speakers: Path
     out: Path
     unseen: tuple[Path, ...] = ()
+    before: Path | None = None
     source: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     probe: ProbeConfig = PROBE
@@ -153,6 +156,19 @@ def table(one: LeftOut, careful: Caution) -> dict[str, Any]:
     }
 
 
+def of_before(file: Path, manifest: Path) -> dict[str, Any]:
+    """What an earlier starter's file says of the same recordings, as it was shipped."""
+    predictor = load(file)
+    rows = [row for row in rows_of(manifest) if LABELS.classes[int(str(class_of(row)))] in COMMON]
+    said = predictor([str(row.audio) for row in rows])
+    shares = np.array([one.probabilities for one in said if isinstance(one, Prediction)])
+    label = np.array([class_of(row) for row in rows], np.int64)
+    speaker = np.array([str(row.speaker) for row in rows])
+    places = [predictor.labels.index(name) for name in LABELS.classes]
+    found = judged(shares[:, places], label, speaker, predictor.threshold)
+    return {"corpus": rows[0].corpus, **found}
+
+
 def coverage(one: LeftOut, careful: Caution) -> list[dict[str, float]]:
     """How many answers stand above a threshold, and how many of those are right."""
     shares = softmax(one.logits(careful.temperature))
@@ -193,7 +209,7 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
         corpus: heard_by(model, given[corpus, "test"], layers, corpus)
         for corpus in ("cremad", "emodb")
     }
-    train = Vectors.joined([one for (_, part), one in given.items() if part == "train"])
+    train = Vectors.joined([one for (_, part), one in given.items() if part in LEARNT])
     left = leave_one_out(train, ("cremad", "emodb"), arguments.probe, len(LABELS.classes))
     never = []
     for manifest in arguments.unseen:
@@ -210,6 +226,9 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
         "recalls": recalls(held["cremad"], careful),
         "left_out": [table(one, careful) for one in left],
         "never": never,
+        "before": [of_before(arguments.before, manifest) for manifest in arguments.unseen]
+        if arguments.before
+        else [],
         "coverage": coverage(held["cremad"], careful),
         "conditions": conditions(model, sample, label),
         "silent": silent(model),

@@ -4,8 +4,9 @@
         --speakers audeering_speaker_splits.json --out runs/starter
 
 The manifests come from `ser manifest`. CREMA-D's speakers are split as audEERING publishes them, of
-which the 56 training ones are learnt from and the 17 test ones tested on; of EmoDB's ten, two are
-tested on. An interrupted run goes on after the last file of vectors that it wrote.
+which the 74 training and development ones are learnt from and the 17 test ones tested on; of
+EmoDB's ten, two are tested on. An interrupted run goes on after the last file of vectors that it
+wrote.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from multimodal_ser.tune.vectors import Vectors, kept_vectors
 from multimodal_ser.unseen import caution, leave_one_out
 
 LABELS = CLASS_SETS["common6"]
+LEARNT = ("train", "dev")  # parts
 ENCODER, DEPTH = "whisper-base", 4
 EMODB_TEST = ("03", "08")
 CALM = {"calm": "neutral"}  # how TurEV-DB's word is read
@@ -81,7 +83,7 @@ def collect(
 ) -> Vectors:
     """Vectors of recordings as they are, and of their changed copies where they are learnt from."""
     corpus = rows[0].corpus
-    copies = {"none": 1} | (COPIES.get(corpus, {}) if part == "train" else {})
+    copies = {"none": 1} | (COPIES.get(corpus, {}) if part in LEARNT else {})
     found = []
     for change, every in copies.items():
         some = rows[::every]
@@ -101,7 +103,7 @@ def parts(arguments: Arguments) -> dict[tuple[str, str], list[Utterance]]:
     """Corpus and part → its recordings."""
     lists = json.loads(arguments.speakers.read_text())
     cremad, emodb = rows_of(arguments.cremad), rows_of(arguments.emodb)
-    said = {part: set(map(str, lists[part])) for part in ("train", "test")}
+    said = {part: set(map(str, lists[part])) for part in (*LEARNT, "test")}
     found = {
         ("cremad", part): [row for row in cremad if str(row.speaker) in names]
         for part, names in said.items()
@@ -119,7 +121,7 @@ def main(arguments: Arguments) -> None:
         key: collect(out, encoder, rows, key[1], arguments.precision)
         for key, rows in parts(arguments).items()
     }
-    train = Vectors.joined([one for (_, part), one in given.items() if part == "train"])
+    train = Vectors.joined([one for (_, part), one in given.items() if part in LEARNT])
     count = len(LABELS.classes)
     careful = caution(leave_one_out(train, ("cremad", "emodb"), arguments.probe, count))
     probe = fit_probe(train, arguments.probe, count)
