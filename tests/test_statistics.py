@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 
 from multimodal_ser import metrics, statistics
 from multimodal_ser.errors import SerError
+from multimodal_ser.statistics import clusters
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import coverage
@@ -107,10 +108,29 @@ def test_variance_and_degrees_of_freedom_are_those_of_bell_and_mccaffrey():
         vectors.append(residual[:, own] @ loading)
     gram = np.stack(vectors) @ np.stack(vectors).T
     df = np.trace(gram) ** 2 / (gram**2).sum()
-    found = statistics.estimate(two_class(right, said), metrics.wa)
-    assert found.variance == pytest.approx(variance)
-    assert found.df == pytest.approx(df)
+    sums = two_class(right, said)
+    share = clusters.weights(sums, metrics.wa)
+    value, without = metrics.wa(sums.sum(0)).mean(-1), clusters.left_out(sums, metrics.wa)
+    assert clusters.spread(value, without, share) == pytest.approx(variance)
+    assert clusters.degrees_of_freedom(share) == pytest.approx(df)
+    found = statistics.estimate(sums, metrics.wa)
     assert found.effective == pytest.approx(total**2 / (said**2).sum())
+    assert found.variance > variance  # these speakers differ, and the largest says nearly half
+    assert found.df < df
+
+
+@pytest.mark.parametrize("between", [0.0, 0.4, 1.0])
+def test_clusters_that_differ_have_the_moments_of_the_quadratic_form(between):
+    """Imbens & Kolesár's working model by matrices: V = e' C e with e = B z, var(z) = diag(a)."""
+    w = np.array([0.35, 0.25, 0.2, 0.12, 0.08])
+    a = between * w**2 / (w**2).sum() + (1 - between) * w
+    residual = np.eye(5) - np.outer(w, np.ones(5))
+    form = residual.T @ np.diag(1 / (1 - w)) @ residual @ np.diag(a)
+    mean, df = clusters.moments(w, np.array(between))
+    assert mean == pytest.approx(np.trace(form))
+    assert df == pytest.approx(np.trace(form) ** 2 / np.trace(form @ form))
+    equal = clusters.moments(np.full(7, 1 / 7), np.array(between))
+    assert equal == pytest.approx((1, 6))
 
 
 def test_clustering_widens_the_interval_where_speakers_differ():

@@ -91,8 +91,10 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     With ``u_g = θ - θ_(g)``, what leaving out cluster g changes, and its weight w_g, the variance
     is ``Σ_g e_g² / (1 - w_g)`` with ``e_g = (1 - w_g) u_g`` centred. For WA this is the CR2
     variance of a mean (Bell & McCaffrey 2002); other scores enter through their own jackknife
-    (Efron & Stein 1981). It is not believed below what one sample in twenty would show were
-    utterances independent: a handful of speakers may agree by chance.
+    (Efron & Stein 1981). Clusters of unequal size that differ among each other say less than
+    independent utterances would: `moments` counts with that. The variance is not believed below
+    what one sample in twenty would show were utterances independent: a handful of speakers may
+    agree by chance.
 
     Args:
         sums: confusion counts, [..., S, K, C, C].
@@ -111,14 +113,27 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     share = weights(values, metric)
     value = metric(values.sum(-4)).mean(-1)
     variance = spread(value, left_out(values, metric), share)
-    df = degrees_of_freedom(share)
-    floor = chdtri(df, 1 - RARE) / df * _independent(values, metric)
+    independent = _independent(values, metric)
+    effective = 1 / (share**2).sum(-1)
+    expected, df = moments(share, _between(variance, independent, effective))
+    floor = chdtri(df, 1 - RARE) / df * independent
     return Estimate(
         value=value,
-        variance=np.maximum(variance, floor),
+        variance=np.maximum(variance / expected, floor),
         df=df,
-        effective=1 / (share**2).sum(-1),
+        effective=effective,
     )
+
+
+def _between(variance: Floats, independent: Floats, effective: Floats) -> Floats:
+    """The share of a variance that comes of clusters' being different, [...].
+
+    A handful of clusters hardly tell it: their estimate is drawn towards none.
+    """
+    ratio = np.divide(independent, variance, out=np.ones_like(variance), where=variance > 0)
+    known = 1 - 2 / np.maximum(effective, 2)
+    share: Floats = np.clip(1 - ratio, 0, 1) * known
+    return share
 
 
 def left_out(values: Floats, metric: Metric) -> Floats:
@@ -158,16 +173,40 @@ def weights(sums: Floats, metric: Metric) -> Floats:
 def degrees_of_freedom(share: Floats) -> Floats:
     """Satterthwaite's degrees of freedom of the CR2 variance (Bell & McCaffrey 2002), [...].
 
-    For a weighted mean with weights w_g, ``1 / df = Σ_g w_g² + (Σ_g x_g)² - Σ_g x_g²`` with
-    ``x_g = w_g² / (1 - w_g)``: S - 1 for S equal clusters, fewer for unequal ones.
-
     >>> degrees_of_freedom(np.array([0.25, 0.25, 0.25, 0.25])).round(6).tolist()
     3.0
     """
+    return moments(share, np.zeros(share.shape[:-1]))[1]
+
+
+def moments(share: Floats, between: Floats) -> tuple[Floats, Floats]:
+    """What the CR2 variance is expected to be, over the true one, and its degrees of freedom.
+
+    Cluster g adds ``w_g (θ_g - θ)`` to the score; let ``a_g`` be its part of the variance. With
+    independent utterances that is w_g, with clusters that differ ``w_g² / Σ w²``, and a mixture in
+    between (the working model with random effects of Imbens & Kolesár 2016). The residuals
+    ``e = B z`` with ``B = I - w 1'`` then have the covariances
+    ``C_gh = a_g δ_gh - w_h a_g - w_g a_h + w_g w_h``; with ``c_g = 1 / (1 - w_g)`` the expectation
+    is ``E = Σ_g c_g C_gg`` and, after Satterthwaite, ``df = E² / Σ_gh c_g c_h C_gh²``, here without
+    the double sum. Equal clusters give 1 and S - 1.
+
+    Args:
+        share: weights w, [..., S].
+        between: the share of the variance that comes of clusters' being different, [...].
+
+    >>> [round(float(x), 3) for x in moments(np.array([0.5, 0.2, 0.2, 0.1]), np.array(1.0))]
+    [0.814, 1.621]
+    """
+    w, f = share, between[..., None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        part = share**2 / (1 - share)
-        df: Floats = 1 / ((share**2).sum(-1) + part.sum(-1) ** 2 - (part**2).sum(-1))
-        return df
+        a = f * w**2 / (w**2).sum(-1, keepdims=True) + (1 - f) * w
+        c = 1 / (1 - w)
+        own = a - 2 * w * a + w**2
+        mean = (c * own).sum(-1)
+        aa, aw, ww = ((c * one).sum(-1) for one in (a * a, a * w, w * w))
+        pairs = 2 * aa * ww + ww**2 + 2 * aw**2 - 4 * aw * ww
+        square = (c**2 * (own**2 - (2 * w * a - w**2) ** 2)).sum(-1) + pairs
+        return mean, mean**2 / square
 
 
 def smoothed(values: Floats) -> Floats:
