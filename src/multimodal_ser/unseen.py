@@ -18,7 +18,7 @@ from multimodal_ser import metrics
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.material import Material
 from multimodal_ser.predict.adaptation import channel_shift
-from multimodal_ser.statistics import clustered_interval
+from multimodal_ser.statistics import LEAST_CLUSTERS, LEAST_EFFECTIVE, clustered_interval
 from multimodal_ser.train import TEMPERATURES
 from multimodal_ser.tune.probe import Probe, ProbeConfig, fit_probe, side_by_side
 from multimodal_ser.tune.vectors import Vectors
@@ -27,7 +27,6 @@ RIGHT = 0.78  # of the answers above the threshold; at 0.8 a threshold leaves ne
 SIZES = (10, 50, 200, 500)
 MAIN = 0.8  # of a skewed set is one class
 DRAWS = 10
-LEAST_SPEAKERS = 10  # for an interval
 
 
 @dataclass(frozen=True)
@@ -177,9 +176,10 @@ def judged(
         "coverage": float(above.mean()),
         "accuracy_above": float(right[above].mean()) if above.any() else None,
     }
-    if count >= LEAST_SPEAKERS:
+    if count >= LEAST_CLUSTERS:
         interval = clustered_interval(sums[:, None], metrics.ua)
-        said |= {"low": interval.low, "high": interval.high}
+        known = interval.effective >= LEAST_EFFECTIVE
+        said |= {"low": interval.low, "high": interval.high} if known else {}
     return said
 
 

@@ -74,7 +74,11 @@ def _table(found: Mapping[str, Any], sizes: Sequence[int]) -> str:
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for corpus, said in found["corpora"].items():
         one, after = said["single"], said["adapted"]["mixed"]
-        interval = f" [{_percent(one['low'])}, {_percent(one['high'])}]" if "low" in one else ""
+        interval = (
+            f" [{_percent(one['low'])}, {_percent(one['high'])}]"
+            if "low" in one
+            else " [cannot be known]"
+        )
         cells = [corpus, str(one["n"]), _percent(one["ua"]) + interval]
         cells += [_percent(one[k]) for k in ("ece", "confidence", "coverage", "accuracy_above")]
         cells += [_percent(after.get(size)) for size in sizes]
