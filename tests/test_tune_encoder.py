@@ -10,6 +10,7 @@ import soundfile
 from made_encoders import tiny
 from multimodal_ser.cli import main
 from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.experiments.plans import plan
@@ -124,3 +125,11 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
         for one in (predictor, again):
             said = one(row["audio"]).probabilities[0]
             assert said == pytest.approx(stated[row["id"]], abs=1e-3)
+    merged = tmp_path / "merged"
+    words = ["merge-encoder", str(folder), "--source", str(weights), "--out", str(merged)]
+    assert main(words) == 0
+    info = load_encoder("own", merged).info
+    assert info.emotion_labels.saw == info.exposure["tones"].saw == "labels"
+    before, after = load_encoder("own", weights), load_encoder("own", merged)
+    wave = np.sin(np.arange(8_000, dtype=np.float32) / 9)
+    assert not np.array_equal(before([wave])[0], after([wave])[0])

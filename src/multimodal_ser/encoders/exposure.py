@@ -10,6 +10,7 @@ text or sound that nobody can look through are ``unknown``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -22,6 +23,7 @@ from multimodal_ser.errors import EncoderError, FeatureError
 from multimodal_ser.files import parse_json
 
 CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
+TUNED_ON = "tuned_on.json"
 FILE = Path(__file__).with_name("exposure.json")
 
 
@@ -84,6 +86,7 @@ def seen_by(name: str, weights: Weights) -> Seen:
         if weights.sha256 in one.sha256 or (one.hub and weights.hub == one.hub):
             return one.seen
     known = published(name)
+    tuned = _tuned_on(weights.folder / TUNED_ON)
     where = (
         f"the weights {weights.sha256[:12]} are none that are known here: a local folder or "
         "another page of the hub"
@@ -95,10 +98,37 @@ def seen_by(name: str, weights: Weights) -> Seen:
             f"{where}; the published {name}: {_SAYS[claim.saw]} ({claim.source})",
         )
 
-    if not known.corpora:
-        return Seen({"*": Exposure("unknown", where)}, Exposure("unknown", where))
     corpora = {corpus: doubted(claim) for corpus, claim in known.corpora.items()}
-    return Seen(corpora, doubted(known.emotion_labels))
+    if not corpora:
+        corpora = dict.fromkeys(("*", *CORPORA), Exposure("unknown", where))
+    labels = doubted(known.emotion_labels)
+    for claim in tuned.values():
+        labels = claim
+    return Seen({**corpora, **tuned}, labels)
+
+
+def write_tuned_on(folder: Path, corpora: Sequence[str], labels: str) -> None:
+    """Notes beside weights on which corpora's emotions they were fine-tuned.
+
+    Args:
+        folder: of the weights.
+        corpora: their names.
+        labels: the class set.
+    """
+    text = json.dumps({"corpora": list(corpora), "labels": labels}, indent=1)
+    (folder / TUNED_ON).write_text(text + "\n", encoding="utf-8")
+
+
+def _tuned_on(file: Path) -> dict[str, Exposure]:
+    """What `write_tuned_on` noted: it makes weights less clean, never cleaner."""
+    if not file.is_file():
+        return {}
+    try:
+        said = parse_json(file.read_text("utf-8"))
+        source = f"{TUNED_ON} beside the weights: fine-tuned on the labels {said['labels']!s}"
+        return {str(name): Exposure("labels", source) for name in said["corpora"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderError(f"{file} cannot be read ({error!r}); fetch it again") from error
 
 
 def stated(items: Sequence[str]) -> Seen:

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from multimodal_ser.config import TuneConfig
+from multimodal_ser.encoders.exposure import write_tuned_on
+from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
+from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json, written_aside
 
@@ -125,6 +128,31 @@ def save_changes(network: Any, config: TuneConfig, about: Mapping[str, Any], pat
 
 def _learns(block: nn.Module) -> bool:
     return any(p.requires_grad for p in block.parameters())
+
+
+def write_merged(encoder: Any, changes: Path, out: Path) -> Path:
+    """Writes an encoder of transformers with what it has learnt, as a folder of the hub's layout.
+
+    Args:
+        encoder: as it was before, of the weights that it was tuned from.
+        changes: what `save_changes` wrote.
+        out: folder to write; it is a source like any other, and notes what it was tuned on.
+
+    Raises:
+        SerError: it is no encoder of transformers, or the changes are another's.
+    """
+    if not isinstance(encoder, PretrainedSpeech | PretrainedText):
+        raise SerError(
+            f"{encoder.info.name}: encoders of transformers are written; others keep their changes "
+            "apart, in the run folder"
+        )
+    header = apply_changes(encoder.network, changes)
+    prepares = encoder.extractor if isinstance(encoder, PretrainedSpeech) else encoder.tokenizer
+    with written_aside(out) as partial:
+        encoder.network.model.save_pretrained(partial)
+        prepares.save_pretrained(partial)
+        write_tuned_on(partial, header["tuned on"], header["labels"])
+    return out
 
 
 def apply_changes(network: Any, path: Path) -> dict[str, Any]:
