@@ -79,15 +79,16 @@ def _models(name: str, folder: Path) -> dict[str, str]:
 
 def _warm(
     models: dict[str, str], wave: np.ndarray, given: argparse.Namespace
-) -> dict[str, list[float]]:
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds on the clock and of processors, for every way and repeat."""
     predictors = {way: _limited(load(model), given.threads) for way, model in models.items()}
-    times: dict[str, list[float]] = {way: [] for way in models}
+    times: dict[str, list[tuple[float, float]]] = {way: [] for way in models}
     for repeat in range(given.repeats + 10):
         for way, predictor in predictors.items():
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             predictor.waves([wave])
             if repeat >= 10:  # the first ones warm up
-                times[way].append(time.perf_counter() - began)
+                times[way].append((time.perf_counter() - began, time.process_time() - used))
     return times
 
 
@@ -130,14 +131,16 @@ def _process(arguments: list[str], threads: int) -> tuple[float, str]:
     return took, done.stdout
 
 
-def _report_warm(times: dict[str, list[float]], given: argparse.Namespace) -> None:
+def _report_warm(times: dict[str, list[tuple[float, float]]], given: argparse.Namespace) -> None:
     print(f"Warm, one recording of {given.seconds:g} s, {given.repeats} times:\n")
-    print("| way | p50 ms | p95 ms | torch's p50 ÷ its |\n|---|---:|---:|---:|")
-    base = np.array(times["torch"])
-    for way, seconds in times.items():
+    print("| way | p50 ms | p95 ms | processors' ms | torch's p50 ÷ its |")
+    print("|---|---:|---:|---:|---:|")
+    base = np.array(times["torch"])[:, 0]
+    for way, rows in times.items():
+        seconds, used = np.array(rows).T
         middle, late = 1000 * np.percentile(seconds, [50, 95])
-        ratio = np.median(base / np.array(seconds))
-        print(f"| {way} | {middle:.1f} | {late:.1f} | {ratio:.2f} |")
+        ratio, cpu = np.median(base / seconds), 1000 * np.median(used)
+        print(f"| {way} | {middle:.1f} | {late:.1f} | {cpu:.1f} | {ratio:.2f} |")
 
 
 def _report_cold(times: dict[str, list[list[float]]], given: argparse.Namespace) -> None:
