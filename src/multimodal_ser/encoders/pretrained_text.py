@@ -62,6 +62,17 @@ class TextNetwork(nn.Module):
         states = self.model(**tokens, output_hidden_states=True)
         return [*states.hidden_states[:-1], states.last_hidden_state]
 
+    def chosen(self, layers: Sequence[int], **tokens: Tensor) -> Tensor:
+        """Layers side by side, [B, T, layers · width].
+
+        For the last alone transformers installs no hooks, which could not be sent to a cluster.
+        """
+        if tuple(layers) == (len(self.blocks),):
+            last: Tensor = self.model(**tokens).last_hidden_state
+            return last
+        states = self(**tokens)
+        return torch.cat([states[layer] for layer in layers], dim=-1)
+
 
 class PretrainedText:
     """A text encoder of transformers as an encoder of sentences."""
@@ -88,8 +99,7 @@ class PretrainedText:
         if not texts:
             return []
         tokens = self.tokens(texts)
-        states = self.network(**tokens)
-        joined = torch.cat([states[layer] for layer in self.layers], dim=-1).float().cpu()
+        joined = self.network.chosen(self.layers, **tokens).float().cpu()
         lengths = tokens["attention_mask"].sum(1).tolist()
         found = [state[:length] for state, length in zip(joined, lengths, strict=True)]
         for frames in found:
@@ -111,8 +121,7 @@ class PretrainedText:
         ids = nn.utils.rnn.pad_sequence(list(inputs), batch_first=True, padding_value=pad)
         lengths = torch.tensor([len(x) for x in inputs], device=ids.device)
         mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
-        states = self.network(input_ids=ids, attention_mask=mask)
-        joined = torch.cat([states[layer] for layer in self.layers], dim=-1)
+        joined = self.network.chosen(self.layers, input_ids=ids, attention_mask=mask)
         return [row[:length] for row, length in zip(joined, lengths.tolist(), strict=True)]
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
