@@ -246,12 +246,15 @@ NAMED = {
         "0020/Surprise/test/0020_001421.wav": "surprise",
     },
     "cafe": {"Colère/Faible/01-C-1-1.wav": "anger", "Neutre/12-N-1-6.aiff": "neutral"},
-    "emovdb": {
+    "emov-db": {
         "bea_Amused/amused_1-15_0001.wav": "amusement",
         "josh/Sleepy/sleepiness_1-28_0001.wav": "sleepiness",
         "sam_Disgusted/disgust_57-84_0059.wav": "disgust",
     },
-    "jl": {"JL(wav+txt)/female1_angry_10a_1.wav": "anger", "male2_excited_1b_2.wav": "excitement"},
+    "jl-corpus": {
+        "JL(wav+txt)/female1_angry_10a_1.wav": "anger",
+        "male2_excited_1b_2.wav": "excitement",
+    },
     "subesco": {
         "F_01_OISHI_S_1_ANGRY_1.wav": "anger",
         "M_10_TITAS_S_10_SURPRISE_5.wav": "surprise",
@@ -266,7 +269,7 @@ NAMED = {
     "urdu": {"Angry/SM1_F10_A010.wav": "anger", "Sad/SF25_F4_S4.wav": "sadness"},
     "ased": {"neutral/n1-01-02-01-09.wav": "neutral", "angry/a5-27-01-02-65.wav": "anger"},
     "nemo": {"samples/SB0_anger_1.wav": "anger", "samples/PK1_surprise_40.wav": "surprise"},
-    "turev": {
+    "turev-db": {
         "Sound Source/Angry/1157_kz_acik.wav": "anger",
         "Sound Source/Calm/6783_sk_algi.wav": "calm",
     },

@@ -268,8 +268,8 @@ def test_what_a_corpus_does_not_name_so_is_listed(tmp_path: Path) -> None:
 
 
 def test_one_folder_of_a_corpus_is_read_too(tmp_path: Path) -> None:
-    built = MAKERS["turev"](tmp_path)
-    corpus = CORPORA["turev"].read(built.root / "Sound Source" / "Angry")
+    built = MAKERS["turev-db"](tmp_path)
+    corpus = CORPORA["turev-db"].read(built.root / "Sound Source" / "Angry")
     assert [row.emotion for row in corpus.utterances] == ["anger"]
 
 

@@ -11,7 +11,7 @@ from made_encoders import tiny
 from made_features import made_folder, made_rows
 from made_sound import tone, written
 from multimodal_ser.cli import main
-from multimodal_ser.corpora import write_manifest
+from multimodal_ser.corpora import CORPORA, write_manifest
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.exposure import FILE, claims, published, refuse_emotion_trained
 from multimodal_ser.encoders.homes import HOMES
@@ -102,3 +102,19 @@ def test_training_refuses_features_of_what_may_have_seen_emotions(tmp_path, caps
     assert main(train) == 1
     assert "may have been trained on emotion labels" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_emobox_and_emotion2vec_learnt_from_is_named_as_the_readers_are():
+    unread = {
+        "asvp-esd",
+        "casia",
+        "emns",
+        "emozionalmente",
+        "enterface",
+        "m3ed",
+        "mer2023",
+        "oreau",
+    }
+    unread |= {"pavoque", "polish", "resd", "cmu-mosei", "*"}
+    named = {corpus for one in claims() if "emotion2vec" in one.name for corpus in one.seen.corpora}
+    assert named - unread <= set(CORPORA)

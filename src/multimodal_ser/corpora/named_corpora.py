@@ -88,7 +88,7 @@ NAMED: dict[str, Named] = {
             "6": "Six ours aimants domestiqués",
         },
     ),
-    "emovdb": Named(
+    "emov-db": Named(
         "EmoV-DB",
         r"(?P<speaker>bea|jenie|josh|sam)[/_](?P<emotion>[a-z]+)/.*?(?P<sentence>\d{4})",
         _words("amused anger angry disgust disgusted neutral sleepy sleepiness"),
@@ -100,7 +100,7 @@ NAMED: dict[str, Named] = {
         "https://openslr.org/115/",
         people={"bea": "female", "jenie": "female", "josh": "male", "sam": "male"},
     ),
-    "jl": Named(
+    "jl-corpus": Named(
         "JL-Corpus",
         r"(?P<speaker>(?:fe)?male\d)_(?P<emotion>[a-z]+)_(?P<sentence>\d+[ab])_(?P<take>\d)",
         _words("angry excited happy neutral sad anxious apologetic assertive concerned "
@@ -196,7 +196,7 @@ NAMED: dict[str, Named] = {
          "booktitle = {Proceedings of LREC-COLING}"),
         "https://huggingface.co/datasets/amu-cai/nEMO",
     ),
-    "turev": Named(
+    "turev-db": Named(
         "TurEV-DB",
         r"(?P<emotion>angry|calm|happy|sad)/(?P<speaker>\d+)_[a-z]+_(?P<sentence>[^/]+)",
         _words("angry calm happy sad"),
