@@ -189,7 +189,7 @@ def test_8_bits_on_the_command_line(tuned, ready, tmp_path, capsys):
 
 
 def test_a_file_that_differs_is_not_kept(tuned, ready, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_file, "ALLOWED", -1.0)
+    monkeypatch.setattr(onnx_file, "_ALLOWED", -1.0)
     with pytest.raises(SerError, match=r"differ from torch's by .* so it was not kept"):
         export(tuned, tmp_path / "made.onnx")
     assert list(tmp_path.iterdir()) == []

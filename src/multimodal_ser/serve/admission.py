@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import threading
 import time
 from asyncio import Event
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import Request
 
@@ -102,14 +103,19 @@ class Gate:
         """All that are arriving or inside."""
         return len(self.arriving) + self.inside
 
-    @contextmanager
-    def arrive(self) -> Iterator[Arriving]:
+    @asynccontextmanager
+    async def arrive(self) -> AsyncIterator[Arriving]:
         """Holds a place while a body arrives; where all are taken, the slowest sender loses his.
 
         Raises:
             RefusedError: 429 or 503.
         """
         self._check()
+        full = len(self.arriving) >= self.settings.max_uploads
+        if full and not any(body.slow() for body in self.arriving):
+            # They came at once: a moment later it shows which of them send nothing.
+            await asyncio.sleep(_QUIET)
+            self._check()
         if len(self.arriving) >= self.settings.max_uploads:
             self._drop_slowest()
         body = Arriving()

@@ -43,7 +43,7 @@ async def read_upload(request: Request, gate: Gate, text: str | None) -> Upload:
         RefusedError: 408, 413, 415, 422, 429 or 503.
     """
     settings = gate.settings
-    with gate.arrive() as arriving:
+    async with gate.arrive() as arriving:
         upload = await _in_time(_parsed(request, gate, arriving, text), arriving, settings)
     if not upload.data:
         raise RefusedError(422, f"the recording is empty (0 bytes); {_ALLOWED}")

@@ -55,10 +55,13 @@ def _of_one_class(
 ) -> list[str]:
     """Speakers whose voice alone tells the class."""
     found: dict[str, set[str | None]] = defaultdict(set)
+    written: dict[str, str] = {}
     for row in rows:
         if row.speaker is not None:
-            found[alike(row.speaker)].add(named(row))
-    single = sorted(speaker for speaker, words in found.items() if len(words) == 1)
+            key = alike(row.speaker)
+            found[key].add(named(row))
+            written.setdefault(key, row.speaker)
+    single = sorted(written[key] for key, words in found.items() if len(words) == 1)
     if classes < 2 or not single:
         return []
     return [
