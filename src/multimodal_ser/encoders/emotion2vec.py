@@ -41,7 +41,7 @@ from multimodal_ser.encoders.emotion2vec_net import (
     Emotion2VecNet,
     frame_count,
 )
-from multimodal_ser.encoders.exposure import seen_by
+from multimodal_ser.encoders.exposure import info_of
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import EncoderError
 
@@ -216,17 +216,8 @@ def load(
     _check_variant(variant, weights.file, labels)
     depth = len(network.blocks)
     chosen = chosen_layers(variant, (depth,) if layers is None else layers, depth)
-    seen = seen_by(variant, weights)
-    info = EncoderInfo(
-        name=variant,
-        modality="audio",
-        dim=len(chosen) * network.sizes.dim,
-        rate=SAMPLE_RATE / STRIDE,
-        weights=weights.sha256,
-        layers=",".join(map(str, chosen)),
-        exposure=seen.corpora,
-        emotion_labels=seen.emotion_labels,
-    )
+    rate = SAMPLE_RATE / STRIDE
+    info = info_of(variant, "audio", weights, chosen, width=network.sizes.dim, rate=rate)
     return Emotion2Vec(network, info, chosen, labels, device, computed)
 
 

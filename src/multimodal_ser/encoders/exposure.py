@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from multimodal_ser.encoders.base import UNDECLARED, EncoderInfo, Exposure, Saw
 from multimodal_ser.encoders.weights import Weights
@@ -105,6 +105,41 @@ def seen_by(name: str, weights: Weights) -> Seen:
     for claim in tuned.values():
         labels = claim
     return Seen({**corpora, **tuned}, labels)
+
+
+def info_of(
+    name: str,
+    modality: Literal["audio", "text"],
+    weights: Weights,
+    layers: Sequence[int],
+    *,
+    width: int,
+    rate: float,
+    pool: Literal["mean", "first"] = "mean",
+) -> EncoderInfo:
+    """What an encoder of these weights says of itself.
+
+    Args:
+        name: key in ENCODERS, or what the encoder is called.
+        modality: what it reads.
+        weights: what `resolve` found.
+        layers: those that stand side by side.
+        width: of one layer.
+        rate: frames a second; 0 for words.
+        pool: what one vector of an item is.
+    """
+    seen = seen_by(name, weights)
+    return EncoderInfo(
+        name=name,
+        modality=modality,
+        dim=len(layers) * width,
+        rate=rate,
+        weights=weights.sha256,
+        layers=",".join(map(str, layers)),
+        exposure=seen.corpora,
+        pool=pool,
+        emotion_labels=seen.emotion_labels,
+    )
 
 
 def write_tuned_on(folder: Path, corpora: Sequence[str], labels: str) -> None:

@@ -31,7 +31,7 @@ from multimodal_ser.encoders.base import (
     pieces,
     torch_dtype,
 )
-from multimodal_ser.encoders.exposure import seen_by
+from multimodal_ser.encoders.exposure import info_of
 from multimodal_ser.encoders.pretrained import SPEECH, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
@@ -216,17 +216,8 @@ def load(
     network = SpeechNetwork(pretrained(name, weights, SPEECH))
     depth = len(network.blocks)
     chosen = chosen_layers(name, (depth,) if layers is None else layers, depth, 0)
-    seen = seen_by(name, weights)
-    info = EncoderInfo(
-        name=name,
-        modality="audio",
-        dim=len(chosen) * network.width,
-        rate=50.0 if network.prepared else SAMPLE_RATE / network.stride,
-        weights=weights.sha256,
-        layers=",".join(map(str, chosen)),
-        exposure=seen.corpora,
-        emotion_labels=seen.emotion_labels,
-    )
+    rate = 50.0 if network.prepared else SAMPLE_RATE / network.stride
+    info = info_of(name, "audio", weights, chosen, width=network.width, rate=rate)
     extractor = _extractor(name, weights, network.prepared)
     return PretrainedSpeech(network, extractor, info, chosen, device, computed)
 

@@ -22,7 +22,7 @@ from multimodal_ser.encoders.base import (
     chosen_layers,
     torch_dtype,
 )
-from multimodal_ser.encoders.exposure import seen_by
+from multimodal_ser.encoders.exposure import info_of
 from multimodal_ser.encoders.pretrained import TEXT, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
@@ -167,18 +167,7 @@ def load(
     depth = len(network.blocks)
     chosen = chosen_layers(name, (depth,) if layers is None else layers, depth, 0)
     tokenizer = _tokenizer(name, weights, network.model.config.vocab_size)
-    seen = seen_by(name, weights)
-    info = EncoderInfo(
-        name=name,
-        modality="text",
-        dim=len(chosen) * network.width,
-        rate=0.0,
-        weights=weights.sha256,
-        layers=",".join(map(str, chosen)),
-        exposure=seen.corpora,
-        emotion_labels=seen.emotion_labels,
-        pool=pool,
-    )
+    info = info_of(name, "text", weights, chosen, width=network.width, rate=0.0, pool=pool)
     return PretrainedText(network, tokenizer, info, chosen, device, computed, prefix)
 
 

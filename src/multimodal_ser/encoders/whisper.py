@@ -24,7 +24,7 @@ from multimodal_ser.encoders.base import (
     chosen_layers,
     windows,
 )
-from multimodal_ser.encoders.exposure import seen_by
+from multimodal_ser.encoders.exposure import info_of
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.encoders.whisper_files import read_encoder
 from multimodal_ser.errors import EncoderError
@@ -243,17 +243,7 @@ def load(
         )
     usual = LAYERS.get(name, range(max(1, depth - 2), depth + 1))
     chosen = chosen_layers(name, usual if layers is None else layers, depth)
-    seen = seen_by(name, weights)
-    info = EncoderInfo(
-        name=name,
-        modality="audio",
-        dim=len(chosen) * dim,
-        rate=SAMPLE_RATE / (2 * HOP),
-        weights=weights.sha256,
-        layers=",".join(map(str, chosen)),
-        exposure=seen.corpora,
-        emotion_labels=seen.emotion_labels,
-    )
+    info = info_of(name, "audio", weights, chosen, width=dim, rate=SAMPLE_RATE / (2 * HOP))
     return Whisper(network, info, chosen, device)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import threading
 import time
-from asyncio import Event
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -30,7 +29,7 @@ class Arriving:
 
     def __init__(self) -> None:
         self.began = self.last = time.monotonic()
-        self.size, self.dropped = 0, Event()
+        self.size, self.dropped = 0, asyncio.Event()
 
     def add(self, size: int) -> None:
         """Counts bytes."""
