@@ -145,6 +145,14 @@ def test_a_wrong_cell_is_an_error_that_names_row_and_column(tmp_path, place, col
         ({"speaker": "Jose\u0301"}, "speaker is .*composed"),
         ({"split": "val"}, "split is 'val'; allowed: train, dev, test"),
         ({"extra": [1]}, r"extra is \[1\]; allowed: an object"),
+        ({"votes": 3}, "votes is 3; allowed: an object"),
+        ({"votes": {"joy": -1}}, "votes of 'joy' is -1; allowed: a number of raters"),
+        ({"votes": {"joy": 0}}, "votes is .*nobody voted"),
+        ({"attributes": {"arousal": "2"}}, "attributes of 'arousal' is '2'; allowed: a number"),
+        (
+            {"attributes": {"activation": 2}},
+            "attributes has .*allowed: arousal, valence",
+        ),
         ({"audio": "a\0b.wav"}, "audio is .* without the character 0"),
     ],
 )

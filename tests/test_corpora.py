@@ -276,7 +276,7 @@ def test_one_folder_of_a_corpus_is_read_too(tmp_path: Path) -> None:
 def test_msp_podcast_tells_attributes_parts_and_words(tmp_path: Path) -> None:
     rows = made("msp-podcast", tmp_path)[0].utterances
     assert rows[0].text == "Made up words."
-    assert {rows[0].extra[name] for name in ("arousal", "valence", "dominance")} == {2.5, 3.0, 4.2}
+    assert rows[0].attributes == {"arousal": 2.5, "valence": 3.0, "dominance": 4.2}
     assert {row.split for row in rows} == {"train", "dev", "test"}
     table = tmp_path / "Labels" / "labels_consensus.csv"
     table.write_text(table.read_text().replace("Test1", "Test2"))

@@ -48,9 +48,25 @@ def test_json_lines_and_a_name_of_its_own(tmp_path: Path) -> None:
     assert corpus.left_out == ["lab/y (line 2): no such file", "lab/z (line 3): no emotion"]
 
 
+def test_ratings_and_votes(tmp_path: Path) -> None:
+    put(tmp_path / "a.wav")
+    text = "audio;emotion;Activation;valence;votes\na.wav;anger;2,5;nan;anger:3, no idea:1\n"
+    (row,) = read(tmp_path / "t.csv", text).utterances
+    assert row.attributes == {"arousal": 2.5}
+    assert row.votes == {"anger": 3, "no idea": 1}
+    cells = {"audio": "a.wav", "emotion": "anger", "valence": -1, "votes": {"anger": 0.5}}
+    (row,) = read(tmp_path / "t.jsonl", json.dumps(cells)).utterances
+    assert (row.attributes, row.votes) == ({"valence": -1}, {"anger": 0.5})
+    (row,) = read(tmp_path / "t.csv", text, columns=("votes=none",)).utterances
+    assert (row.votes, row.extra) == ({}, {"votes": "anger:3, no idea:1"})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("audio,emotion,valence\na.wav,anger,high\n", r"mine\.csv:2: valence is 'high'.*=none"),
+        ("audio,emotion,votes\na.wav,anger,7\n", r"mine\.csv:2: votes is '7'.*anger:3"),
+        ("audio,emotion,votes\na.wav,anger,joy:0\n", r"mine\.csv:2: .*not all 0"),
         ("sound,emotion\na.wav,anger\n", r"mine\.csv:1: .*\['audio'\] missing"),
         ("audio,emotion,emotion\na.wav,anger,joy\n", r"mine\.csv:1: .*more than once"),
         ("audio,emotion\na.wav,anger,sad\n", r"mine\.csv:2: has 3 cells"),

@@ -42,6 +42,8 @@ class CorpusInfo:
         citation: BibTeX; empty where there is nothing to cite (a table of the user's own).
         url: where to ask for it.
         labels: the class set to use unless another is asked for; None for a table.
+        attribute_scale: least and greatest value of its `Utterance.attributes`; None where it has
+            none, or where that differs from table to table.
     """
 
     name: str
@@ -51,6 +53,7 @@ class CorpusInfo:
     citation: str
     url: str
     labels: str | None
+    attribute_scale: tuple[float, float] | None = None
 
 
 def decode(raw: bytes) -> str:

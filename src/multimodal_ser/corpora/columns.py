@@ -25,6 +25,10 @@ SPELLINGS = {
     "start": "starttime startat begin begintime onset tstart tmin xmin from",
     "end": "endtime endat stop stoptime offset tend tmax xmax to",
     "split": "set subset partition",
+    "arousal": "activation",
+    "valence": "",
+    "dominance": "",
+    "votes": "",
 }  # fmt: skip
 NONE = "none"  # given as a column: there is no such one
 _LENGTHS = ("duration", "dur", "length", "len")
@@ -40,6 +44,7 @@ _TIMELY = re.compile(
     r"time|start|begin|onset|stop|finish|offset|anfang|d[ée]but|inicio|(\b|_)m?s(ec)?\b"
 )
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
+_VOTE = re.compile(r"\s*([^\s:,;][^:,;]*?)\s*:\s*(\d+(?:\.\d+)?)\s*[,;]?")
 _NUMBER = re.compile(r"\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?|[.,]\d+")
 
 
@@ -179,6 +184,50 @@ def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | Non
 
 def _number(text: str) -> float:
     return float(text.replace(",", "."))
+
+
+def rating(where: str, column: str, cell: Any) -> float:
+    """A cell as a number on whatever scale: -0.5, 3,25 (a decimal comma).
+
+    Raises:
+        SerError: anything else.
+
+    >>> rating("t.csv:2", "valence", "-0,5")
+    -0.5
+    """
+    found = math.nan
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        found = float(cell)
+    elif isinstance(cell, str) and _NUMBER.fullmatch(cell.lstrip("+-")):
+        found = _number(cell)
+    if not math.isfinite(found):
+        raise SerError(
+            f"{where}: {column} is {cell!r}; allowed: a number; if the column is no rating, leave "
+            f"it out with --columns, such as --columns arousal={NONE}"
+        )
+    return found
+
+
+def votes(where: str, column: str, cell: Any) -> dict[str, float]:
+    """A cell as word → raters, of ``anger:3 no agreement:2`` or of an object.
+
+    Raises:
+        SerError: anything else, or nobody voted.
+
+    >>> votes("t.csv:2", "votes", "anger:3 no agreement:2")
+    {'anger': 3.0, 'no agreement': 2.0}
+    """
+    if isinstance(cell, str) and not _VOTE.sub("", cell).strip():
+        cell = dict(_VOTE.findall(cell))
+    if not isinstance(cell, dict):
+        raise SerError(
+            f"{where}: {column} is {cell!r}; allowed: anger:3 neutral:2, or an object in JSONL; if "
+            f"the column is something else: --columns votes={NONE}"
+        )
+    found = {word: rating(where, column, count) for word, count in cell.items()}
+    if not found or min(found.values()) < 0 or not sum(found.values()):
+        raise SerError(f"{where}: {column} is {cell!r}; allowed: raters, 0 or more, not all 0")
+    return found
 
 
 def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:

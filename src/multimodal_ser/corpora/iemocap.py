@@ -114,13 +114,12 @@ def _add(
             speaker=own_id[:5] + turn[0],
             session=own_id[:5],
             dialogue=dialogue,
-            extra={
+            attributes={
                 "valence": float(valence),
                 "arousal": float(arousal),
                 "dominance": float(dominance),
-                "dialogue_start": float(start),
-                "dialogue_end": float(end),
             },
+            extra={"dialogue_start": float(start), "dialogue_end": float(end)},
         )
     )
 
@@ -144,4 +143,5 @@ INFO = CorpusInfo(
 }""",
     url="https://sail.usc.edu/iemocap/",
     labels="iemocap4",
+    attribute_scale=(1.0, 5.0),
 )

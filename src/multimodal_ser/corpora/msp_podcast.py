@@ -5,7 +5,7 @@ Gender, Split_Set), ``Audios/`` and, where they are there, ``Transcripts/*.txt``
 development part is called ``Development`` or, in older releases, ``Validation``; of the test parts
 ``Test1`` alone is read, since ``Test2`` was chosen otherwise and ``Test3`` has no labels; a speaker
 may be ``Unknown``; the classes ``O`` (other) and ``X`` (no agreement) belong to no class set.
-Attributes are means over raters from 1 to 7, in ``extra``.
+Attributes are means over raters from 1 to 7.
 """
 
 from __future__ import annotations
@@ -63,7 +63,6 @@ def read(root: Path) -> Corpus:
 def _utterance(row: dict[str, str], path: Path, part: str | None) -> Utterance:
     words = path.parents[1] / "Transcripts" / f"{path.stem}.txt"
     extra: dict[str, Any] = {"code": row["EmoClass"]}
-    extra |= {name: float(row[column]) for column, name in _ATTRIBUTES.items() if row.get(column)}
     if row.get("Gender", "Unknown") != "Unknown":
         extra["sex"] = row["Gender"].lower()
     return Utterance(
@@ -74,6 +73,7 @@ def _utterance(row: dict[str, str], path: Path, part: str | None) -> Utterance:
         text=read_text(words).strip() or None if words.is_file() else None,
         speaker=None if row["SpkrID"].casefold() in ("", "unknown") else row["SpkrID"],
         split=part,
+        attributes={n: float(row[key]) for key, n in _ATTRIBUTES.items() if row.get(key)},
         extra=extra,
     )
 
@@ -96,4 +96,5 @@ INFO = CorpusInfo(
 }""",
     url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
     labels="anger,sadness,happiness,surprise,fear,disgust,contempt,neutral",
+    attribute_scale=(1.0, 7.0),
 )

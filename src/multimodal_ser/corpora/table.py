@@ -1,7 +1,8 @@
 """a table of one's own → Utterance: CSV, TSV or JSONL, one utterance a row.
 
 Columns: ``audio`` and ``emotion``; where there are such, ``id``, ``text``, ``speaker``,
-``session``, ``dialogue``, ``start``, ``end`` (seconds) and ``split``, in these or other usual
+``session``, ``dialogue``, ``start``, ``end`` (seconds), ``split``, ``arousal``, ``valence``,
+``dominance`` and ``votes`` (``anger:3 neutral:2``, or an object in JSONL), in these or other usual
 spellings (`columns.SPELLINGS`). Other columns go to ``extra``. Emotions are the names of classes,
 such as ``anger``. Whatever was understood by another spelling is said in a note.
 """
@@ -23,10 +24,12 @@ from multimodal_ser.corpora.columns import (
     Meaning,
     asked_of_speakers,
     check_times,
+    rating,
     seconds,
     understood,
+    votes,
 )
-from multimodal_ser.corpora.utterance import SPLITS, Corpus, Utterance
+from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
 from multimodal_ser.errors import SerError
 from multimodal_ser.labels import BUILT_IN_CORPORA
 from multimodal_ser.spelling import is_missing, said_of_spellings, tidy
@@ -152,6 +155,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
     words = {key: _word(table, row, key, where) for key in (*NEEDED, "id", *_WORDS)}
     audio, own_id = words["audio"], words["id"]
     start, end = _stretch(table.meaning, row, where)
+    attributes, cast = _rated(table.meaning, row, where)
     part = (words["split"] or "").casefold()
     words["split"] = _PARTS.get(part, part) or None
     if words["split"] not in (None, *SPLITS):
@@ -168,9 +172,30 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
         audio=None if audio is None else str(_file(table.path.parent, audio)),
         start=start,
         end=end,
+        text=words["text"],
+        speaker=words["speaker"],
+        session=words["session"],
+        dialogue=words["dialogue"],
+        split=words["split"],
+        attributes=attributes,
+        votes=cast,
         extra=_extra(table.meaning, row, whole=start is None and end is None, where=where),
-        **{key: words[key] for key in _WORDS},
     )
+
+
+def _rated(
+    meaning: Meaning, row: Mapping[str, Any], where: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """A row's attributes, and its votes."""
+    cells = {name: meaning.cell(row, name) for name in (*ATTRIBUTES, "votes")}
+    given = {
+        name: cell
+        for name, cell in cells.items()
+        if cell is not None and not (isinstance(cell, str) and is_missing(cell))
+    }
+    cast = given.pop("votes", None)
+    attributes = {name: rating(where, meaning.column[name], cell) for name, cell in given.items()}
+    return attributes, {} if cast is None else votes(where, meaning.column["votes"], cast)
 
 
 def _stretch(

@@ -32,7 +32,11 @@ class Utterance:
         start: seconds into `audio` where the utterance begins; None for the whole file.
         end: seconds into `audio` where it ends.
         split: the corpus's official part, ``train``, ``dev`` or ``test``.
-        extra: whatever else the corpus says: votes, valence, sex, age …
+        attributes: ``arousal``, ``valence``, ``dominance`` (those that there are), on the corpus's
+            own scale (`CorpusInfo.attribute_scale`); of several raters their mean.
+        votes: the corpus's own words → how many raters chose them; one who names several words
+            gives each an equal share. Empty where single raters are not known.
+        extra: whatever else the corpus says: each rater's answer, level, sex, age …
         content: hash of the recording's bytes, which extraction notes in the manifest beside its
             features; no property of the utterance, so it does not count when two are compared.
     """
@@ -48,6 +52,8 @@ class Utterance:
     start: float | None = None
     end: float | None = None
     split: str | None = None
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    votes: Mapping[str, int | float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     content: str | None = field(default=None, compare=False)
 
@@ -67,9 +73,11 @@ class Corpus:
 
 
 SPLITS = ("train", "dev", "test")  # the parts that a corpus may have
+ATTRIBUTES = ("arousal", "valence", "dominance")
 GROUPS = ("speaker", "session", "dialogue")  # what a split keeps within one part
 _FIELDS = tuple(item.name for item in fields(Utterance))
 _NEEDED = ("id", "corpus", "emotion")
+_MAPPINGS = ("attributes", "votes", "extra")
 _REPEATED = ("corpus", "emotion", *GROUPS, "split")
 
 
@@ -135,8 +143,8 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         row["audio"] = str(folder / row["audio"])  # an absolute path stays as it is
     # A manifest is held whole, so words that rows share are kept once.
     repeated = {key: row[key] for key in _REPEATED if key in row}
-    extra = {"extra": _kept_once(row["extra"])} if isinstance(row.get("extra"), dict) else {}
-    return Utterance(**row | _kept_once(repeated) | extra)
+    mappings = {key: _kept_once(row[key]) for key in _MAPPINGS if key in row}
+    return Utterance(**row | _kept_once(repeated) | mappings)
 
 
 def _fault(row: Mapping[str, Any]) -> str:
@@ -155,17 +163,34 @@ def _fault(row: Mapping[str, Any]) -> str:
             return f"{key} is {value!r}; allowed: text without the character 0"
     for key in ("start", "end"):
         value = row.get(key)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and math.isfinite(value) and value >= 0):
+        if value is not None and not (_is_number(value) and value >= 0):
             return f"{key} is {value!r}; allowed: a number of seconds, 0 or more, such as 1.25"
     end = row.get("end")
     if end is not None and end <= (row.get("start") or 0):
         return f"end is {end!r}; allowed: more than start, {row.get('start') or 0!r}"
     if row.get("split") not in (None, *SPLITS):
         return f"split is {row['split']!r}; allowed: {', '.join(SPLITS)}"
-    if not isinstance(row.get("extra", {}), dict):
-        return f"extra is {row['extra']!r}; allowed: an object"
+    for key in _MAPPINGS:
+        if not isinstance(row.get(key, {}), dict):
+            return f"{key} is {row[key]!r}; allowed: an object"
+    return _fault_of_ratings(row.get("attributes", {}), row.get("votes", {}))
+
+
+def _fault_of_ratings(attributes: Mapping[str, Any], votes: Mapping[str, Any]) -> str:
+    if unknown := sorted(attributes.keys() - {*ATTRIBUTES}):
+        return f"attributes has {unknown}; allowed: {', '.join(ATTRIBUTES)}; put others in extra"
+    for key, values, least in (("attributes", attributes, -math.inf), ("votes", votes, 0.0)):
+        for name, value in values.items():
+            if not (_is_number(value) and value >= least):
+                allowed = "a number of raters, 0 or more" if key == "votes" else "a number"
+                return f"{key} of {name!r} is {value!r}; allowed: {allowed}"
+    if votes and not sum(votes.values()):
+        return f"votes is {dict(votes)!r}: nobody voted; leave it out"
     return ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _kept_once(row: dict[str, Any]) -> dict[str, Any]:
