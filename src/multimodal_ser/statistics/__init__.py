@@ -19,6 +19,7 @@ from multimodal_ser.statistics.comparisons import (
     sign_flip,
     smallest_p,
 )
+from multimodal_ser.statistics.means import OfMeans, sums_of
 
 __all__ = [
     "LEAST_CLUSTERS",
@@ -27,6 +28,7 @@ __all__ = [
     "Interval",
     "McNemar",
     "Metric",
+    "OfMeans",
     "Repeats",
     "clustered_interval",
     "compare",
@@ -38,4 +40,5 @@ __all__ = [
     "paired",
     "sign_flip",
     "smallest_p",
+    "sums_of",
 ]

@@ -5,7 +5,8 @@ utterance. All scores are functions of confusion matrices, which add up over spe
 without a speaker is the score of the sum without that speaker's counts.
 
 The functions take the counts as ``[..., S, K, C, C]``: S clusters (speakers), K seeds, C classes,
-after any leading axes, so that thousands of simulated corpora are scored in one call. Scores are
+after any leading axes, so that thousands of simulated corpora are scored in one call; for a score
+that is a function of means (`means.OfMeans`) they take its sums in the same place. Scores are
 averaged over seeds. `docs/statistics.md` has the method, its sources and how well it covers.
 """
 
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri, expit, logit, stdtrit
 
 from multimodal_ser.errors import SerError
+from multimodal_ser.statistics.means import OfMeans
 
 Floats = NDArray[np.float64]
 Metric = Callable[[ArrayLike], Floats]
@@ -160,6 +162,8 @@ def weights(sums: Floats, metric: Metric) -> Floats:
     >>> weights(np.array([[[[8, 2], [1, 9]]], [[[3, 2], [2, 3]]]]), accuracy).round(2).tolist()
     [0.67, 0.33]
     """
+    if isinstance(metric, OfMeans):
+        return metric.weights(sums)
     classes = sums.shape[-1]
     right = sums.sum(-1, keepdims=True) * np.eye(classes)
     wrong = sums.sum(-1, keepdims=True) * (1 - np.eye(classes)) / max(classes - 1, 1)
@@ -227,6 +231,8 @@ def gradient(counts: Floats, metric: Metric) -> Floats:
 
 def _independent(values: Floats, metric: Metric) -> Floats:
     """The variance that the score would have were all utterances independent (delta method)."""
+    if isinstance(metric, OfMeans):
+        return metric.independent(values)
     counts = smoothed(values)
     slopes = np.where(counts > 0, gradient(counts, metric), 0)
     variance: Floats = (counts * slopes**2).sum((-1, -2))
@@ -238,6 +244,7 @@ def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple
 
     A score near 1 has more room below than above, which the logit scale keeps; a score of 0 or 1
     has no logit and is first drawn in by one evenly spread answer per class (Agresti & Coull 1998).
+    The scale of a correlation is Fisher's z, that of an amount the logarithm.
 
     Args:
         sums: confusion counts, [..., S, K, C, C].
@@ -249,11 +256,14 @@ def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple
     """
     values = checked_sums(sums)
     found = estimate(values, metric)
-    inside = (found.value > 0) & (found.value < 1)
-    centre = np.where(inside, found.value, metric(smoothed(values)))
     known = found.effective >= LEAST_EFFECTIVE
     quantile = stdtrit(np.where(known, found.df, np.nan), (1 + level) / 2)
-    half = quantile * np.sqrt(found.variance) / (centre * (1 - centre))
+    reach = quantile * np.sqrt(found.variance)
+    if isinstance(metric, OfMeans):
+        return metric.ends(found.value, reach)
+    inside = (found.value > 0) & (found.value < 1)
+    centre = np.where(inside, found.value, metric(smoothed(values)))
+    half = reach / (centre * (1 - centre))
     low, high = expit(logit(centre) - half), expit(logit(centre) + half)
     return np.minimum(low, found.value), np.maximum(high, found.value)
 

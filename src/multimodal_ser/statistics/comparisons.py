@@ -28,6 +28,7 @@ from multimodal_ser.statistics.clusters import (
     spread,
     weights,
 )
+from multimodal_ser.statistics.means import OfMeans
 
 Repeats = Sequence[tuple[int, int]]  # the seed and the draw of the few behind each
 
@@ -177,8 +178,11 @@ def _over_clusters(one: Floats, other: Floats, metric: Metric, difference: Float
 def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
     """The variance of a difference were the answers that tell the two apart independent.
 
-    How many answers differ is at least what the clusters' counts differ by.
+    How many answers differ is at least what the clusters' counts differ by. Of sums of values
+    nothing of the kind is known, and such a difference has no floor.
     """
+    if isinstance(metric, OfMeans):
+        return np.zeros(one.shape[:-4])
     sides = [side.mean(-3) for side in (one, other)]
     slopes = gradient(smoothed((one.mean(-3) + other.mean(-3))[..., None, :, :] / 2), metric)
     told = np.abs(sides[0] - sides[1]).sum(-3)
@@ -274,7 +278,9 @@ def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floa
 
 
 def _gap(total: Floats, half: Floats, metric: Metric) -> Floats:
-    # rounding may leave a cell a hair below zero
+    if isinstance(metric, OfMeans):
+        return metric(total + half) - metric(total - half)
+    # rounding may leave a cell of counts a hair below zero
     return metric(np.maximum(total + half, 0)) - metric(np.maximum(total - half, 0))
 
 
