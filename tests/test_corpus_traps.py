@@ -96,7 +96,7 @@ def test_iemocap_times_are_the_dialogues_and_never_cut(tmp_path: Path) -> None:
     (row,) = by_id("iemocap", tmp_path).values()
     assert (row.start, row.end) == (None, None)
     assert row.attributes == {"valence": 2.5, "arousal": 3.0, "dominance": 3.5}
-    assert row.extra == {"dialogue_start": 0.0, "dialogue_end": 0.9}
+    assert (row.extra["dialogue_start"], row.extra["dialogue_end"]) == (0.0, 0.9)
 
 
 def test_iemocap_says_what_is_missing(tmp_path: Path) -> None:

@@ -72,8 +72,13 @@ def read_text(path: Path) -> str:
     return decode(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
+def read_rows(path: Path, needed: Iterable[str], index: str = "") -> list[dict[str, str]]:
     """Reads a corpus's own CSV file; cells are stripped, missing ones are empty.
+
+    Args:
+        path: of the file.
+        needed: columns that must be there.
+        index: how to call the column without a name, which R writes; it is left out otherwise.
 
     Raises:
         SerError: a column of `needed` is missing.
@@ -85,7 +90,7 @@ def read_rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
             f"{path}: has the columns {columns}, but {missing} are needed; "
             "take the file from the corpus's own release"
         )
-    reader.fieldnames = columns
+    reader.fieldnames = columns = [name or index for name in columns]
     return [
         {name: (row.get(name) or "").strip() for name in columns if name}  # an index has no name
         for row in reader

@@ -1,16 +1,20 @@
 """CREMA-D folder → Utterance: 91 actors, 12 sentences, 6 emotions, votes of many listeners.
 
-Read are ``AudioWAV/1001_DFA_ANG_XX.wav`` (actor, sentence, intended emotion, level),
-``summaryTable.csv`` (votes) and ``VideoDemographics.csv``. Known traps: ``1040_ITH_SAD_X.wav`` is
-misspelt (its id here is ``1040_ITH_SAD_XX``, as in the corpus's own tables); ``1076_MTI_SAD_XX``
-is silent; clones often hold Git LFS pointers in place of sound; votes may tie. The authors also
-doubt 1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX as videos: they are kept, for
-``ser check`` to judge their sound.
+Read are ``AudioWAV/1001_DFA_ANG_XX.wav`` (actor, sentence, intended emotion, level) and
+``VideoDemographics.csv``; beside them or in ``processedResults``: ``summaryTable.csv`` (the words
+that won), ``finishedResponses.csv`` (what each listener chose, and how strongly from 0 to 100) or
+``tabulatedVotes.csv`` (their counts). Votes are those of who heard the voice alone. Known traps:
+``1040_ITH_SAD_X.wav`` is misspelt (its id here is ``1040_ITH_SAD_XX``, as in the corpus's own
+tables); ``1076_MTI_SAD_XX`` is silent; clones often hold Git LFS pointers in place of sound; votes
+may tie. The authors also doubt 1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX as videos: they
+are kept, for ``ser check`` to judge their sound.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from multimodal_ser.corpora.base import (
     read_rows,
     require_folder,
 )
+from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError, one_of
 
@@ -45,6 +50,8 @@ VOTES = ("intended", "voice")
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)")
 _LETTERS = {"A": "ANG", "D": "DIS", "F": "FEA", "H": "HAP", "N": "NEU", "S": "SAD"}
 _SILENT = {"1076_MTI_SAD_XX"}
+_TABLES = ("", "processedResults", "data/InfoAndStats/processedResults")
+_VOICE = "1"  # of queryType; row numbers of tabulatedVotes.csv begin with the same
 _VOTE_COLUMNS = {"VoiceVote": "voice", "FaceVote": "face", "MultiModalVote": "multimodal"}
 
 
@@ -66,6 +73,8 @@ def read(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended") -> Co
         raise SerError(one_of("kind of votes", votes, VOTES))
     recordings = _find(root, audio_dir)
     table = _read_votes(root, needed=votes == "voice")
+    raters = _read_raters(root)
+    tallies = {} if raters else _read_tallies(root)
     people = _read_people(root)
     utterances: list[Utterance] = []
     left_out: list[str] = []
@@ -74,7 +83,11 @@ def read(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended") -> Co
         if isinstance(made, str):
             left_out.append(f"cremad/{path.stem}{made}")
         else:
-            utterances.append(made)
+            own_id = _own_id(path)
+            heard = raters.get(own_id, {})
+            extra = {**made.extra, **({"raters": heard} if heard else {})}
+            tally = votes_of(heard.values()) or tallies.get(own_id, {})
+            utterances.append(replace(made, votes=tally, extra=extra))
     left_out += _absent(table, recordings, audio_dir)
     return finish("CREMA-D", root / audio_dir, utterances, left_out)
 
@@ -89,8 +102,40 @@ def _find(root: Path, audio_dir: str) -> list[Path]:
     return files(root / audio_dir, SOUND)
 
 
+def _table(root: Path, name: str) -> Path:
+    places = [root / folder / name for folder in _TABLES]
+    return next((path for path in places if path.is_file()), places[0])
+
+
+def _read_raters(root: Path) -> dict[str, Raters]:
+    """Clip → listener → what they heard in the voice, and how strongly from 0 to 100."""
+    path = _table(root, "finishedResponses.csv")
+    found: dict[str, Raters] = defaultdict(dict)
+    if path.is_file():
+        for row in read_rows(path, ["localid", "queryType", "clipName", "respEmo", "respLevel"]):
+            if row["queryType"] == _VOICE and row["respEmo"] in _LETTERS:
+                answer: dict[str, Any] = {"emotion": [_LETTERS[row["respEmo"]]]}
+                if row["respLevel"].replace(".", "", 1).isdigit():
+                    answer["level"] = float(row["respLevel"])
+                found[row["clipName"]][row["localid"]] = answer
+    return found
+
+
+def _read_tallies(root: Path) -> dict[str, dict[str, int]]:
+    path = _table(root, "tabulatedVotes.csv")
+    if not path.is_file():
+        return {}
+    return {
+        row["fileName"]: {
+            word: int(row[letter]) for letter, word in _LETTERS.items() if row[letter] != "0"
+        }
+        for row in read_rows(path, ["fileName", "numResponses", *_LETTERS], index="row")
+        if row["row"].startswith(_VOICE)
+    }
+
+
 def _read_votes(root: Path, needed: bool) -> dict[str, dict[str, str]]:
-    path = root / "summaryTable.csv"
+    path = _table(root, "summaryTable.csv")
     if path.is_file():
         return {row["FileName"]: row for row in read_rows(path, ["FileName", "VoiceVote"])}
     if needed:

@@ -3,12 +3,16 @@
 Read are ``Session*/dialog/EmoEvaluation/*.txt`` (labels), ``dialog/transcriptions/*.txt`` (words)
 and ``sentences/wav/<dialogue>/<id>.wav`` (one utterance a file). Known traps: transcripts carry
 time stamps; ``._*`` files are no transcripts; the speaker is named by the letter before an id's
-final number, the dialogue's letter only says who wore the motion-capture markers.
+final number, the dialogue's letter only says who wore the motion-capture markers. Below each
+label stand its raters: ``C-E2:`` words (several may be), ``A-E3:`` values; ``C-F1`` and ``C-M1``
+are the actors about themselves, who are kept among the raters and have no vote. ``xxx`` means that
+no word had most votes.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from multimodal_ser.corpora.base import (
@@ -20,6 +24,7 @@ from multimodal_ser.corpora.base import (
     read_text,
     require_folder,
 )
+from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
@@ -28,6 +33,10 @@ _LABEL = re.compile(
     rf"\[{_NUMBER}\s*-\s*{_NUMBER}\]\s+(Ses\d\d[FM]_\w+_[FM]\w*)\s+(\w+)\s+"
     rf"\[{_NUMBER},\s*{_NUMBER},\s*{_NUMBER}\]\s*$"
 )
+_RATER = re.compile(r"([CA])-([EFM]\d+):\s*(.*?)\s*(?:\((.*)\)\s*)?$")
+_VALUES = {"val": "valence", "act": "arousal", "dom": "dominance"}
+_VALUE = re.compile(r"(val|act|dom)\s+(\d+(?:\.\d+)?)")
+_WORDS_OF_RATERS = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth")
 # With or without stamp and colon; lines that name no utterance ("M: …") are nobody's words.
 _WORDS = re.compile(r"(Ses\d\d[FM]_\w+)\s*(?:\[[\d.\s-]*\])?\s*:?\s*(.*?)\s*$")
 
@@ -55,20 +64,43 @@ def read(root: Path) -> Corpus:
         left_out.append(f"Session{number}: no such folder")
     if wordless := sum(row.text is None for row in utterances):
         left_out.append(f"{NOTE}{wordless} utterances have no words in dialog/transcriptions")
-    return finish("IEMOCAP", root, utterances, left_out)
+    return finish("IEMOCAP", root, [_with_votes(row) for row in utterances], left_out)
 
 
 def _read_session(session: Path, utterances: list[Utterance], left_out: list[str]) -> None:
     words = _read_words(session / "dialog" / "transcriptions")
     for path in files(session / "dialog" / "EmoEvaluation", [".txt"]):
+        raters: Raters = {}  # of the label that was read last
         for number, line in enumerate(read_text(path).split("\n"), 1):
-            if not line.startswith("["):
-                continue  # header and single raters
-            if label := _LABEL.match(line):
-                _add(label, session, words, utterances, left_out)
-            else:
-                left_out.append(f"{path.name}:{number}: not of the shape [time] id label [v, a, d]")
+            if line.startswith("["):
+                raters = {}
+                if label := _LABEL.match(line):
+                    _add(label, session, words, raters, utterances, left_out)
+                else:
+                    left_out.append(
+                        f"{path.name}:{number}: not of the shape [time] id label [v, a, d]"
+                    )
+            elif rater := _RATER.match(line):
+                _rate(raters, rater)
     left_out += _unlabelled(session, utterances)
+
+
+def _rate(raters: Raters, line: re.Match[str]) -> None:
+    kind, who, said, remark = line.groups()
+    answer = raters.setdefault(who, {})
+    if kind == "C":
+        spelt = [word.strip().lower()[:3] for word in said.split(";")]  # Neutral state → neu
+        answer["emotion"] = [word for word in spelt if word in _WORDS_OF_RATERS]
+    else:
+        answer |= {_VALUES[name]: float(value) for name, value in _VALUE.findall(said)}
+    if remark:
+        answer["remark"] = remark
+
+
+def _with_votes(row: Utterance) -> Utterance:
+    raters = row.extra.get("raters", {})
+    votes = votes_of(answer for who, answer in raters.items() if who.startswith("E"))
+    return replace(row, votes=votes)
 
 
 def _unlabelled(session: Path, utterances: list[Utterance]) -> list[str]:
@@ -95,6 +127,7 @@ def _add(
     label: re.Match[str],
     session: Path,
     words: dict[str, str],
+    raters: Raters,
     utterances: list[Utterance],
     left_out: list[str],
 ) -> None:
@@ -119,7 +152,7 @@ def _add(
                 "arousal": float(arousal),
                 "dominance": float(dominance),
             },
-            extra={"dialogue_start": float(start), "dialogue_end": float(end)},
+            extra={"dialogue_start": float(start), "dialogue_end": float(end), "raters": raters},
         )
     )
 

@@ -1,7 +1,10 @@
 """MSP-Podcast folder → Utterance: speech from podcasts, eight classes and three attributes.
 
 Read are ``Labels/labels_consensus.csv`` (FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID,
-Gender, Split_Set), ``Audios/`` and, where they are there, ``Transcripts/*.txt``. Known traps: the
+Gender, Split_Set), ``Audios/`` and, where they are there, ``Transcripts/*.txt`` and each rater's
+answer in ``Labels/labels_detailed.csv``, in the columns EmoClass_Major, EmoClass_Second, EmoAct,
+EmoVal and EmoDom or, in some releases, in one column EmoDetail. Known traps: older releases spell
+``labels_concensus.csv``; what a rater wrote after ``Other-`` counts as ``other``; the
 development part is called ``Development`` or, in older releases, ``Validation``; of the test parts
 ``Test1`` alone is read, since ``Test2`` was chosen otherwise and ``Test3`` has no labels; a speaker
 may be ``Unknown``; the classes ``O`` (other) and ``X`` (no agreement) belong to no class set.
@@ -10,6 +13,8 @@ Attributes are means over raters from 1 to 7.
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +26,16 @@ from multimodal_ser.corpora.base import (
     read_text,
     require_folder,
 )
+from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.corpora.words import shared
 from multimodal_ser.errors import SerError
 
 EMOTIONS = {
     "A": "anger", "S": "sadness", "H": "happiness", "U": "surprise", "F": "fear", "D": "disgust",
     "C": "contempt", "N": "neutral", "O": "other", "X": "no agreement",
 }  # fmt: skip
+_DETAIL = re.compile(r"(\w+); (.*?); (.*); A:([\d.]+); V:([\d.]+); D:([\d.]+);")
 _PARTS = {"train": "train", "development": "dev", "validation": "dev", "test1": "test"}
 _ATTRIBUTES = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
 _NEEDED = ("FileName", "EmoClass", "SpkrID", "Split_Set")
@@ -41,10 +49,13 @@ def read(root: Path) -> Corpus:
     """
     root = require_folder(Path(root), "MSP-Podcast")
     table = root / "Labels" / "labels_consensus.csv"
+    if not table.is_file() and table.with_name("labels_concensus.csv").is_file():
+        table = table.with_name("labels_concensus.csv")
     if not table.is_file():
         raise SerError(f"no {table}; give the folder that MSP-Podcast's release was unpacked into")
     utterances: list[Utterance] = []
     left_out: list[str] = []
+    raters = _read_raters(table.with_name("labels_detailed.csv"))
     for number, row in enumerate(read_rows(table, _NEEDED), 2):
         if row["EmoClass"] not in EMOTIONS:
             raise SerError(
@@ -56,13 +67,37 @@ def read(root: Path) -> Corpus:
         if reason:
             left_out.append(f"msp-podcast/{path.stem}: {reason}")
         else:
-            utterances.append(_utterance(row, path, part))
+            utterances.append(_utterance(row, path, part, raters.get(path.name, {})))
     return finish("MSP-Podcast", root, utterances, left_out)
 
 
-def _utterance(row: dict[str, str], path: Path, part: str | None) -> Utterance:
+def _read_raters(path: Path) -> dict[str, Raters]:
+    """Recording → rater → word, further words and values."""
+    found: dict[str, Raters] = defaultdict(dict)
+    for number, row in enumerate(read_rows(path, ["FileName"]) if path.is_file() else (), 2):
+        if detail := _DETAIL.match(row.get("EmoDetail", "")):
+            worker, first, second, *numbers = detail.groups()
+        else:
+            worker = row.get("Workers") or row.get("WorkerID") or row.get("Worker") or str(number)
+            first, second = row.get("EmoClass_Major", ""), row.get("EmoClass_Second", "")
+            numbers = [row.get(name, "") for name in _ATTRIBUTES]
+        answer: dict[str, Any] = {}
+        if first.startswith("Other"):
+            answer = {"emotion": ["other"], "remark": first}
+        elif first:
+            answer = {"emotion": [shared(first)]}
+        named = [shared(word.strip().removeprefix("Other-")) for word in second.split(",")]
+        answer["second"] = [word for word in named if word]
+        values = zip(("arousal", "valence", "dominance"), numbers, strict=True)
+        found[row["FileName"]][worker] = answer | {n: float(v) for n, v in values if v}
+    return found
+
+
+def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters) -> Utterance:
     words = path.parents[1] / "Transcripts" / f"{path.stem}.txt"
     extra: dict[str, Any] = {"code": row["EmoClass"]}
+    if raters:
+        extra["raters"] = raters
     if row.get("Gender", "Unknown") != "Unknown":
         extra["sex"] = row["Gender"].lower()
     return Utterance(
@@ -73,6 +108,7 @@ def _utterance(row: dict[str, str], path: Path, part: str | None) -> Utterance:
         text=read_text(words).strip() or None if words.is_file() else None,
         speaker=None if row["SpkrID"].casefold() in ("", "unknown") else row["SpkrID"],
         split=part,
+        votes=votes_of(raters.values()),
         attributes={n: float(row[key]) for key, n in _ATTRIBUTES.items() if row.get(key)},
         extra=extra,
     )

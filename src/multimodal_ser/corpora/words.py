@@ -1,0 +1,39 @@
+"""words for emotions as corpora spell them → the words that class sets share."""
+
+from __future__ import annotations
+
+_SPELLINGS = {
+    "anger": "angry ang angr fury rage",
+    "disgust": "disgusted dis disg",
+    "fear": "fearful fea scared afraid",
+    "happiness": "happy hap joy joyful",
+    "neutral": "neu neutrality neutral_state",
+    "sadness": "sad",
+    "surprise": "surprised sur surp",
+    "calm": "calmness",
+    "contempt": "contemptuous",
+    "excitement": "excited exc",
+    "frustration": "frustrated fru",
+    "boredom": "bored bor",
+    "amusement": "amused",
+    "sleepiness": "sleepy",
+    "anxiety": "anxious",
+    "concern": "concerned",
+    "enthusiasm": "enthusiastic",
+    "disappointment": "disappointed disapointed",
+    "other": "oth others",
+    "no agreement": "no_agreement no-agreement xxx",
+}
+_SHARED = {
+    spelt: word for word, spellings in _SPELLINGS.items() for spelt in [word, *spellings.split()]
+}
+
+
+def shared(word: str) -> str:
+    """The shared word for one that is spelt otherwise; any other word as it is, in small letters.
+
+    >>> shared("Angry"), shared("neutral"), shared("Pride")
+    ('anger', 'neutral', 'pride')
+    """
+    small = word.strip().casefold()
+    return _SHARED.get(small.replace(" ", "_"), small)
