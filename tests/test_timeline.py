@@ -18,7 +18,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.speech import CONTEXT, SpeechFinder, make_gate
 from multimodal_ser.speech.energy import EnergyGate
 from multimodal_ser.timeline import Point, Segment, Stream, Word, analyze
-from multimodal_ser.timeline.track import Stretch, smooth
+from multimodal_ser.timeline.stretch import Stretch, smooth
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
 
@@ -353,6 +353,6 @@ def test_as_dict_is_plain():
     assert set(found) >= {"duration", "labels", "segments", "track", "speech", "overall", "model"}
     assert found["model"] == "pitch"
     assert set(found["segments"][0]) == {
-        "start", "end", "label", "confidence", "probabilities", "text",
+        "start", "end", "speaker", "label", "confidence", "probabilities", "text",
     }  # fmt: skip
-    assert set(found["track"][0]) == {"start", "end", "probabilities"}
+    assert set(found["track"][0]) == {"start", "end", "probabilities", "speaker"}

@@ -1,7 +1,7 @@
-"""Any source → mono float32 at 16 kHz: files, file objects, bytes and arrays.
+"""Any source → float32 at 16 kHz, mono or channel by channel: files, bytes and arrays.
 
-libsndfile reads wav, flac, mp3, ogg and AIFF; `av` (extra ``video``) reads the sound of mp4, m4a,
-mov, mkv, webm, avi and whatever else FFmpeg reads. What is inside decides, not the name's ending.
+libsndfile reads wav, flac, mp3, ogg and AIFF; `av` (extra ``video``) reads mp4, mkv, avi and
+whatever else FFmpeg reads. What is inside decides, not the name's ending.
 Second 5 of the result is second 5 of the file as a player shows it: where a video has no sound
 yet, the result is silent. Files are read to their end, whatever their headers claim; where both
 differ, a warning says so. What cannot be read is an `AudioError` whose message starts with the
@@ -23,7 +23,7 @@ import soxr
 
 from multimodal_ser.audio import decode
 from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
-from multimodal_ser.audio.sound import Samples, to_mono
+from multimodal_ser.audio.sound import Samples, to_mono, to_rate
 from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
@@ -81,9 +81,13 @@ def read_audio(
 
 
 def read_blocks(
-    source: Source, *, sample_rate: int | None = None, warn: Warn = log.warning
+    source: Source,
+    *,
+    sample_rate: int | None = None,
+    warn: Warn = log.warning,
+    mixed: bool = True,
 ) -> Iterator[Samples]:
-    """Reads a recording of any length as mono float32 at 16 kHz, about half a minute at a time.
+    """Reads a recording of any length as float32 at 16 kHz, about half a minute at a time.
 
     The blocks one after the other are what `read_audio` returns, in bounded memory.
 
@@ -91,24 +95,25 @@ def read_blocks(
         source: as for `read_audio`.
         sample_rate: as for `read_audio`.
         warn: as for `read_audio`; called after the last block.
+        mixed: whether channels are mixed; else they are kept apart.
 
     Yields:
-        Samples of shape [time], never empty.
+        Samples of shape [time], or [time, channels] of channels apart, never empty.
 
     Raises:
         AudioError: as `read_audio`, as soon as a block shows it.
     """
     name = _name(source)
     if hasattr(source, "__array__"):
-        mono, rate = _cut_array(name, source, sample_rate, None, None)
+        sound, rate = _cut_array(name, source, sample_rate, None, None, mixed)
         size = _BLOCK_SECONDS * max(rate, 1)
-        parts = (mono[at : at + size] for at in range(0, len(mono), size))
+        parts = (sound[at : at + size] for at in range(0, len(sound), size))
         yield from _joined_blocks(_resampled(name, parts, rate))
         return
     _refuse_rate(name, sample_rate)
-    with opened(name, source) as sound:
-        yield from _joined_blocks(_resampled(name, sound.blocks(), sound.rate))
-        _tell(sound, warn)
+    with opened(name, source, mixed) as file:
+        yield from _joined_blocks(_resampled(name, file.blocks(), file.rate))
+        _tell(file, warn)
 
 
 def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> AudioInfo:
@@ -184,14 +189,16 @@ def _check_span(name: str, start: float | None, end: float | None) -> None:
 
 
 def _cut_array(
-    name: str, source: object, rate: int | None, start: float | None, end: float | None
-) -> tuple[Samples, int]:
+    name: str, source: object, rate: int | None,
+    start: float | None, end: float | None, mixed: bool = True,
+) -> tuple[Samples, int]:  # fmt: skip
     if rate is None:
         raise AudioError(f"{name}: an array does not know its rate; pass sample_rate= in Hz")
     array = _as_array(name, source)
     _check_rate(name, rate)
     first, last = span(name, start, end, int(rate), len(array))
-    return to_mono(_scaled(name, array[first:last])), int(rate)
+    cut = _scaled(name, array[first:last])
+    return (to_mono(cut) if mixed else cut.reshape(len(cut), -1)), int(rate)
 
 
 def _as_array(name: str, source: object) -> npt.NDArray[Any]:
@@ -258,17 +265,18 @@ def _resample(name: str, mono: Samples, rate: int) -> Samples:
 def _resampled(name: str, blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
     """The resampler keeps its state between blocks: the same samples as in one piece."""
     _check_rate(name, rate)
-    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    read = given = 0
+    convert, read, given = None, 0, 0
     for block in blocks:
         check_scale(name, block)
-        out = block if rate == SAMPLE_RATE else stream.resample_chunk(block)
+        if convert is None:
+            convert = to_rate(rate, SAMPLE_RATE, block.shape[1] if block.ndim > 1 else 1)
+        out = convert(block, False)
         read, given = read + len(block), given + len(out)
         yield out
-    if not read:
+    if not read or convert is None:
         raise AudioError(f"{name}: holds no sound (0 samples)")
     if rate != SAMPLE_RATE:
-        out = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        out = convert(block[:0], True)
         yield out
         given += len(out)
     if not given:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio.sound import Samples, joined, silence, to_mono, to_rate
+from multimodal_ser.audio.sound import Samples, apart, joined, silence, to_mono, to_rate
 from multimodal_ser.audio.sources import Where, media_kind, peek
 from multimodal_ser.errors import AudioError
 
@@ -42,7 +42,7 @@ _AHEAD = 2.0  # seconds that decoders need before their sound is right
 class Container:
     """The first sound track that FFmpeg can decode."""
 
-    def __init__(self, name: str, where: Where) -> None:
+    def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
         try:
             import av
         except ImportError as error:
@@ -63,6 +63,8 @@ class Container:
         rate = first.sample_rate if first is not None else self.stream.rate
         self.rate: int = rate or 16_000
         self.channels: int = first.layout.nb_channels if first is not None else 1
+        self._mix = to_mono if mixed else apart(self.channels)
+        self._nothing = self._mix(np.zeros((0, self.channels), np.float32))
         self.origin = self._origin()
         whole = (self.file.duration or 0) / 1e6  # microseconds
         self.claimed: int | None = round(whole * self.rate) or None
@@ -151,7 +153,7 @@ class Container:
                 self.damaged += 1
 
     def _timed(self) -> Iterator[tuple[float | None, Samples]]:
-        """Frames as mono blocks at the track's rate, each with its time in the file, seconds."""
+        """Frames as blocks at the track's rate, each with its time in the file, seconds."""
         kind: Any = None
         plain: Any = None
         convert: Any = None
@@ -160,16 +162,17 @@ class Container:
                 kind = frame.format.name, frame.layout.name, frame.sample_rate
                 plain = self.av.AudioResampler(format="fltp")
                 if convert is not None:
-                    yield None, convert(joined(()), True)
-                convert = to_rate(frame.sample_rate, self.rate)
+                    yield None, convert(self._nothing, True)
+                width = self._nothing.shape[1] if self._nothing.ndim > 1 else 1
+                convert = to_rate(frame.sample_rate, self.rate, width)
             time = frame.time
             frame.pts = None  # times are minded here, not by the resampler
             parts = (
-                to_mono(np.asarray(p.to_ndarray().T, np.float32)) for p in plain.resample(frame)
+                self._mix(np.asarray(p.to_ndarray().T, np.float32)) for p in plain.resample(frame)
             )
-            yield time, convert(joined(parts), False)
+            yield time, convert(joined((self._nothing, *parts)), False)
         if convert is not None:
-            yield None, convert(joined(()), True)
+            yield None, convert(self._nothing, True)
 
     def _placed(
         self, blocks: Iterable[tuple[float | None, Samples]], start: int | None
@@ -189,7 +192,7 @@ class Container:
                 off = round((time - self.origin) * self.rate) - at
                 off = self._moved(off, at, block, following, begun)
             at = at or 0
-            for gap in silence(off):
+            for gap in silence(off, block):
                 yield at, gap
                 at += len(gap)
             block = block[max(0, -off) :]

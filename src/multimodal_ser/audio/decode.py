@@ -1,4 +1,4 @@
-"""The bytes of a file → mono float32 blocks at the file's own rate, through libsndfile or FFmpeg.
+"""The bytes of a file → float32 blocks at the file's own rate, through libsndfile or FFmpeg.
 
 libsndfile reads what it can, FFmpeg (extra ``video``) the rest. A header's word on the length is
 compared with what is there, never believed: files are read to their end.
@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import soundfile
 
 from multimodal_ser.audio.container import Container
@@ -132,14 +131,21 @@ def beyond(name: str, start: float | None, end: float | None, held: float) -> Au
 
 
 @contextmanager
-def opened(name: str, source: object) -> Iterator[Sound]:
-    """Opens a recording, whatever is in it; what libraries raise becomes an AudioError."""
+def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
+    """Opens a recording, whatever is in it; what libraries raise becomes an AudioError.
+
+    Args:
+        name: for messages.
+        source: path, bytes or binary file object.
+        mixed: whether its blocks are mono, [time]; else [time, channels].
+    """
     try:
         where = located(name, source)
         head = peek(where, 0)
         refuse_text(name, head)
         parts = joins(where, head)
-        sound = _Chain(name, where, parts) if len(parts) > 1 else _single(name, where)
+        several = len(parts) > 1
+        sound = _Chain(name, where, mixed, parts) if several else _single(name, where, mixed)
         try:
             yield sound
         finally:
@@ -153,21 +159,21 @@ def opened(name: str, source: object) -> Iterator[Sound]:
         ) from error
 
 
-def _single(name: str, where: Where) -> Sound:
+def _single(name: str, where: Where, mixed: bool) -> Sound:
     """One recording: by libsndfile where that can, else by FFmpeg."""
     if media_kind(peek(where, 0)):
-        return Container(name, where)
+        return Container(name, where, mixed)
     try:
-        sound = Sndfile(name, where)
+        sound = Sndfile(name, where, mixed)
     except (soundfile.SoundFileError, TypeError) as error:
         try:
-            return Container(name, where)
+            return Container(name, where, mixed)
         except _failures():
             raise error from None  # libsndfile's reason: FFmpeg's are about guesses
     if not sound.stops_early:
         return sound
     sound.close()
-    return Container(name, where)
+    return Container(name, where, mixed)
 
 
 def _library_errors() -> tuple[type[BaseException], ...]:
@@ -183,8 +189,10 @@ def _failures() -> tuple[type[BaseException], ...]:
 class _Chain:
     """Recordings that stand one after another in a file, such as an Ogg file made by `cat`."""
 
-    def __init__(self, name: str, where: Where, parts: Sequence[tuple[int, int]]) -> None:
-        self.name, self.where, self.parts = name, where, parts
+    def __init__(
+        self, name: str, where: Where, mixed: bool, parts: Sequence[tuple[int, int]]
+    ) -> None:
+        self.name, self.where, self.mixed, self.parts = name, where, mixed, parts
         with self._opened(0) as first:
             self.rate, self.channels = first.rate, first.channels
         self.claimed: int | None = None
@@ -195,7 +203,7 @@ class _Chain:
 
     @contextmanager
     def _opened(self, number: int) -> Iterator[Sound]:
-        sound = _single(self.name, part(self.where, *self.parts[number]))
+        sound = _single(self.name, part(self.where, *self.parts[number]), self.mixed)
         try:
             yield sound
         finally:
@@ -213,10 +221,14 @@ class _Chain:
     def _one(self, number: int) -> Iterator[Samples]:
         try:
             with self._opened(number) as sound:
-                convert = to_rate(sound.rate, self.rate)
+                width = 1 if self.mixed else self.channels
+                if not self.mixed and sound.channels != width:
+                    raise AudioError(f"it has {sound.channels} channels and not {width}")
+                convert, block = to_rate(sound.rate, self.rate, width), None
                 for block in sound.blocks():
                     yield convert(block, False)
-                yield convert(np.zeros(0, np.float32), True)
+                if block is not None:
+                    yield convert(block[:0], True)
                 self.notes += [note for note in sound.notes if note not in self.notes]
         except _failures() as error:
             if not number:

@@ -15,7 +15,7 @@ import soundfile
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.headers import flac_total, unfinished_wav
 from multimodal_ser.audio.mp3 import mp3_length
-from multimodal_ser.audio.sound import Samples, to_mono
+from multimodal_ser.audio.sound import Mix, Samples, apart, to_mono
 from multimodal_ser.audio.sources import Patched, Where, ends_within_ogg_page, peek
 from multimodal_ser.errors import AudioError
 
@@ -39,13 +39,14 @@ class Sndfile:
         stops_early: whether libsndfile would stop before the end of an mp3.
     """
 
-    def __init__(self, name: str, where: Where) -> None:
-        self.name, self.where, self.notes = name, where, list[str]()
+    def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
+        self.name, self.where, self.mixed, self.notes = name, where, mixed, list[str]()
         self._raw: Any = None
         total = flac_total(peek(where, 0, 26)) if peek(where, 0, 4) == b"fLaC" else 0
         self.file = _ForwardFile(self._source(where, total))
         self.rate: int = self.file.samplerate
         self.channels: int = self.file.channels
+        self._mix: Mix = to_mono if mixed else apart(self.channels)
         self._check_header(where)
         mp3 = self.file.format == "MP3"
         known, self.stops_early = mp3_length(where) if mp3 else (True, False)
@@ -100,7 +101,7 @@ class Sndfile:
         at = self._sought(first)
         while True:
             try:
-                block = to_mono(self.file.read(_BLOCK, dtype="float32", always_2d=True))
+                block = self._mix(self.file.read(_BLOCK, dtype="float32", always_2d=True))
             except soundfile.SoundFileError as error:
                 yield from self._rest(max(at, first), error)
                 return
@@ -118,7 +119,7 @@ class Sndfile:
         self.notes.append(f"is truncated or damaged ({reason}); what can be decoded is read")
         begin = at
         try:
-            other = Container(self.name, self.where)
+            other = Container(self.name, self.where, self.mixed)
             for block in other.blocks(at):
                 yield block
                 at += len(block)

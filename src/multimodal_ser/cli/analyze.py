@@ -32,6 +32,8 @@ def analyze(
     hop: float = 1.0,
     smoothing: float = 1.0,
     vad: Vad = "auto",
+    channels: str = "auto",
+    names: str = "",
     adapt: str = "auto",
     words: bool = False,
     words_model: str | None = None,
@@ -55,8 +57,11 @@ def analyze(
         hop: seconds from one window to the next.
         smoothing: seconds, the time constant of the smoothing; 0 for none.
         vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
+        channels: mix for the mean of all; each, or numbers such as 0,1, for a timeline of each on
+            one clock; auto takes each where they clearly have different speakers, and tells it.
+        names: of these channels in order, such as agent,customer.
         adapt: auto takes out what half a minute of speech or more has in common that is no emotion,
-            recording by recording; off does not; or a file of `ser adapt`.
+            recording by recording and channel by channel; off does not; or a file of `ser adapt`.
         words: recognise the words (extra asr; English, with the extra offline, where no other
             model is given).
         words_model: a whisper model's folder in CTranslate2's layout, size or hub id.
@@ -73,6 +78,8 @@ def analyze(
         raise SerError("--microphone listens instead of reading files; leave one of them out")
     found = [] if microphone else _recordings(files)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
+    given = tuple(name.strip() for name in names.split(",") if name.strip())
+    lanes: dict[str, Any] = {"channels": channels, "names": given, "adapt": adapt == "auto"}
     if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
 
@@ -84,7 +91,7 @@ def analyze(
         kept = [name for name in chosen if name in WITHOUT_SOUND] if out else []
         _listen(predictor, settings, seconds, out or Path(), kept)
         return 0
-    return _files(found, predictor, adapt, settings, out or Path("timelines"), chosen)
+    return _files(found, predictor, {**settings, **lanes}, out or Path("timelines"), chosen)
 
 
 def _recordings(files: Sequence[str]) -> list[str]:
@@ -107,21 +114,18 @@ def _predictor(model: str, source: Sequence[str], device: str) -> Any:
 def _files(
     found: Sequence[str],
     predictor: Any,
-    adapt: str,
     settings: dict[str, Any],
     out: Path,
     formats: Sequence[str],
 ) -> int:
     from multimodal_ser.timeline import analyze as analyze_recording
-    from multimodal_ser.timeline.adapting import adapted_to
     from multimodal_ser.timeline.writers import write
 
-    failures, unasked = [], adapt == "auto"
+    failures = []
     for place, name in _named(found).items():
         try:
             with _progress(place) as on_progress:
-                model = adapted_to([place], predictor, settings["vad"]) if unasked else predictor
-                timeline = analyze_recording(place, model, on_progress=on_progress, **settings)
+                timeline = analyze_recording(place, predictor, on_progress=on_progress, **settings)
             files = write(timeline, place, out, formats, name=name)
         except (SerError, OSError) as error:
             failures.append(f"{place}: {str(error).removeprefix(f'{Path(place).name}: ')}")
@@ -170,9 +174,11 @@ def _progress(name: str) -> Iterator[Callable[[float, float | None], None] | Non
 
 
 def _show(place: str, timeline: Timeline) -> None:
-    from multimodal_ser.timeline.writers import headline, table
+    from multimodal_ser.timeline.writers import by_speaker, headline, table
 
     say(f"{place}: {headline(timeline)}")
+    for line in (*timeline.notes, *by_speaker(timeline)):
+        say(f"  {line}")
     if timeline.segments:
         say(table(timeline.segments))
     if timeline.doubt:

@@ -1,8 +1,9 @@
 """A recording of any length, or sound that is still coming → the emotions in it over time."""
 
 from multimodal_ser.speech import Vad
-from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream, analyze
-from multimodal_ser.timeline.track import Point, Segment, Timeline, Word
+from multimodal_ser.timeline.analysis import analyze
+from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
+from multimodal_ser.timeline.track import Point, Segment, Speaker, Timeline, Word
 from multimodal_ser.timeline.words import Recogniser
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Point",
     "Recogniser",
     "Segment",
+    "Speaker",
     "Stream",
     "Timeline",
     "Vad",

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any
-
-import numpy as np
 
 from multimodal_ser.audio import read_blocks
 from multimodal_ser.config import SAMPLE_RATE
@@ -14,7 +10,9 @@ from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import LEAST, MOST, spread
 from multimodal_ser.speech import Samples, Vad
-from multimodal_ser.timeline.stream import WINDOW, analyze
+from multimodal_ser.timeline.analysis import analyze
+from multimodal_ser.timeline.listening import Listener
+from multimodal_ser.timeline.stream import WINDOW
 
 _HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept for what comes next
 
@@ -37,10 +35,10 @@ def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
     if len(sources) >= LEAST:
         firsts = (_first(source) for source in spread(sources, MOST))
         return predictor.channel_of([wave for wave in firsts if wave is not None])
-    heard = _Listener()
+    heard = Listener()
     for source in sources:
         try:
-            analyze(source, heard, window=WINDOW, hop=WINDOW, smoothing=0, vad=vad)
+            analyze(source, heard, window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, channels="mix")
         except (AudioError, OSError):
             continue
     if not heard.kept:
@@ -83,29 +81,6 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
         except (AudioError, OSError):
             continue  # predicting reads it again, and says why it cannot
     return found
-
-
-class _Listener:
-    """Stands in for a model, and keeps a part of what it is asked about, drawn evenly."""
-
-    name, threshold = "listener", 0.0
-    labels: tuple[str, ...] = ("speech",)
-    channel: Channel | None = None
-
-    def __init__(self) -> None:
-        self.kept: list[Samples] = []
-        self._draw = np.random.default_rng(0)
-        self._heard = 0
-
-    def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
-        """Keeps each waveform with the same chance (reservoir sampling, Vitter 1985)."""
-        for wave in waves:
-            self._heard += 1
-            if len(self.kept) < MOST:
-                self.kept.append(wave.copy())
-            elif (place := int(self._draw.integers(self._heard))) < MOST:
-                self.kept[place] = wave.copy()
-        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
 
 
 def _first(source: Recording) -> Samples | None:

@@ -1,26 +1,24 @@
-"""Sound, piece by piece or whole → running estimates and segments → Timeline.
+"""Sound, piece by piece → running estimates and segments → Timeline.
 
-`analyze` is a `Stream` that is fed from a file, so both give the same: times are equal, and
-probabilities differ by what the network's batches do to the last bits (below 1e-5 in float32).
+`analyze` feeds a `Stream` from a file, so both give the same: times are equal, and probabilities
+differ by what the network's batches do to the last bits (below 1e-5 in float32).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
-from typing import TypeAlias
+from typing import Protocol
 
 import numpy as np
 
-from multimodal_ser.audio import Source, audio_info, check_scale, read_blocks
+from multimodal_ser.audio import check_scale
 from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict import Recording
-from multimodal_ser.predict.given import with_rate
 from multimodal_ser.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
 from multimodal_ser.speech import Stretch as Found
-from multimodal_ser.timeline.stretch import OpenStretch
-from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall, points
+from multimodal_ser.timeline.stretch import OpenStretch, points
+from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall
 from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE
 from multimodal_ser.timeline.words import Words, doubted, heard, pieces, shared_out
 
@@ -29,7 +27,27 @@ SHORTEST, LONGEST = 0.5, 30.0  # seconds of a window
 LEAST_HOP = 0.1  # seconds
 _AT_ONCE = 64  # windows given to the predictor together
 
-Progress: TypeAlias = Callable[[float, float | None], None]
+
+class Finder(Protocol):
+    """Where speech is, as sound comes: a `SpeechFinder`, or what is known before."""
+
+    @property
+    def undecided(self) -> int:
+        """The sample before which no speech can begin any more; not beyond what was pushed."""
+        ...
+
+    @property
+    def current(self) -> tuple[int, int] | None:
+        """The stretch that is under way: its beginning, and how far it certainly reaches."""
+        ...
+
+    def push(self, samples: Samples) -> list[Found]:
+        """Takes samples [time]; returns the stretches that end."""
+        ...
+
+    def finish(self) -> list[Found]:
+        """Ends the recording; returns the stretches that end with it."""
+        ...
 
 
 class Stream:
@@ -47,6 +65,7 @@ class Stream:
         smoothing: float = SMOOTHING,
         vad: Vad = "auto",
         words: Words | None = None,
+        finder: Finder | None = None,
     ) -> None:
         """Prepares an empty stream.
 
@@ -57,6 +76,7 @@ class Stream:
             smoothing: seconds, the time constant of the smoothing; 0 for none.
             vad: ``auto``, ``silero``, ``energy``, or ``none`` where all is speech.
             words: sound → words, such as a `Recogniser`; None leaves words out.
+            finder: finds the speech instead of `vad`.
 
         Raises:
             SerError: a setting is out of its range, or silero-vad is missing.
@@ -66,7 +86,7 @@ class Stream:
         _check("smoothing", smoothing, 0, 60)
         self._model, self._words, self._smoothing = predictor, words, smoothing
         self._size, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
-        self._finder = SpeechFinder(make_gate(vad))
+        self._finder: Finder = finder or SpeechFinder(make_gate(vad))
         self._sound: Samples = np.zeros(0, np.float32)
         self._at = 0  # the place of the first sample that is held
         self._open: OpenStretch | None = None
@@ -218,63 +238,6 @@ class Stream:
         if first > self._at:
             self._sound = self._sound[first - self._at :].copy()
             self._at = first
-
-
-def analyze(
-    source: Recording,
-    predictor: Model,
-    *,
-    window: float = WINDOW,
-    hop: float = HOP,
-    smoothing: float = SMOOTHING,
-    vad: Vad = "auto",
-    words: Words | None = None,
-    on_progress: Progress | None = None,
-) -> Timeline:
-    """Predicts the emotions of a recording of any length over time, in bounded memory.
-
-    Args:
-        source: path, bytes, binary file object, or (array, rate in Hz).
-        predictor: what `load` returns.
-        window: seconds that are predicted at a time, 0.5 to 30; shorter speech goes whole.
-        hop: seconds from one window to the next, 0.1 to a window.
-        smoothing: seconds, the time constant of the smoothing; 0 for none.
-        vad: ``auto`` and ``silero`` for the network, ``energy`` for the level against the noise
-            floor, ``none`` where all is speech.
-        words: sound → words, such as a `Recogniser`; None leaves words out.
-        on_progress: called with the seconds that are done, and with all where they are known.
-
-    Returns:
-        The timeline; a recording without speech has an empty one.
-
-    Raises:
-        SerError: the recording cannot be read, or a setting is out of its range.
-    """
-    stream = Stream(predictor, window=window, hop=hop, smoothing=smoothing, vad=vad, words=words)
-    sound, rate = _opened(source)
-    whole = _duration(sound, rate) if on_progress else None
-    done = 0
-    for block in read_blocks(sound, sample_rate=rate):
-        stream.push(block)
-        done += len(block)
-        if on_progress:
-            on_progress(done / SAMPLE_RATE, whole)
-    return stream.finish()
-
-
-def _opened(source: Recording) -> tuple[Source, int | None]:
-    """The source and, of an array, its rate; a file object is read once, into bytes."""
-    if pair := with_rate(source):
-        return pair[0], pair[1]
-    if hasattr(source, "__array__"):
-        raise SerError("an array does not know its rate; give (array, rate in Hz)")
-    return (source.read() if hasattr(source, "read") else source), None  # type: ignore[return-value,union-attr]
-
-
-def _duration(sound: Source, rate: int | None) -> float | None:
-    if rate is not None:
-        return len(sound) / rate if rate > 0 else None  # type: ignore[arg-type]
-    return audio_info(sound).duration  # type: ignore[arg-type]
 
 
 def _waiting(stretch: OpenStretch) -> list[tuple[int, int]]:

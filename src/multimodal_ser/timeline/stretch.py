@@ -1,15 +1,107 @@
-"""A stretch of speech while it is still going on: which windows it has, and what they say."""
+"""A stretch of speech → its windows, what they say, smoothed, and its segments."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from multimodal_ser.config import SAMPLE_RATE
-from multimodal_ser.predict.prediction import doubted
-from multimodal_ser.timeline.track import Array, Point, Stretch, Word, named
+from multimodal_ser.predict.prediction import UNCERTAIN, doubted
+from multimodal_ser.timeline.track import Array, Point, Segment, Word, named
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A whole stretch of speech with what was predicted in it.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+        windows: (start, end) of each window, seconds.
+        probabilities: of each window, [windows, C].
+        words: spoken in it; None where words were not recognised.
+    """
+
+    start: float
+    end: float
+    windows: Sequence[tuple[float, float]]
+    probabilities: Array
+    words: tuple[Word, ...] | None = None
+
+    def smoothed(self, constant: float) -> Array:
+        """Probabilities [windows, C] smoothed over time, see `smooth`."""
+        return smooth(self.probabilities, _centres(self.windows), constant)
+
+    def segments(
+        self, labels: Sequence[str], smoothed: Array, threshold: float
+    ) -> Iterator[Segment]:
+        """Merges neighbouring windows of one label.
+
+        A window stands for the time that is nearer to its middle than to any other's.
+        """
+        bounds = self.bounds()
+        said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in smoothed]
+        for label, group in groupby(range(len(said)), key=lambda place: said[place]):
+            places = list(group)
+            first, last = places[0], places[-1]
+            part = slice(first, last + 1)
+            mean = np.average(smoothed[part], axis=0, weights=np.diff(bounds)[part])
+            start, end = float(bounds[first]), float(bounds[last + 1])
+            spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
+            text = None if self.words is None else " ".join(spoken)
+            yield Segment(start, end, label, float(mean.max()), named(labels, mean), text)
+
+    def bounds(self) -> Array:
+        """Where the time of each window begins, and the end; seconds [windows + 1]."""
+        centres = _centres(self.windows)
+        return np.array([self.start, *(centres[1:] + centres[:-1]) / 2, self.end])
+
+
+def smooth(probabilities: Array, centres: Array, constant: float) -> Array:
+    """Smooths over time with the kernel exp(-|Δt| / constant), forwards and backwards.
+
+    It is a weighted mean, so calibrated probabilities stay as cautious as they are; multiplying
+    the evidence of windows that overlap, as a hidden Markov model does, would overstate it.
+
+    Args:
+        probabilities: [windows, C].
+        centres: the windows' middles in seconds, increasing, [windows].
+        constant: seconds; 0 smooths nothing.
+
+    >>> smooth(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 1.0]), 1.0).round(2)
+    array([[0.73, 0.27],
+           [0.27, 0.73]])
+    """
+    ahead, behind = _running(probabilities, centres, constant), probabilities[::-1]
+    after = _running(behind, -centres[::-1], constant)[::-1]
+    total = ahead + after
+    total[:, :-1] -= probabilities  # both ways count the window itself
+    total[:, -1] -= 1
+    return np.asarray(total[:, :-1] / total[:, -1:])
+
+
+def _running(probabilities: Array, centres: Array, constant: float) -> Array:
+    """Weighted sums over the past, and in the last column the sums of the weights."""
+    steps = np.diff(centres, prepend=centres[:1])
+    kept = np.exp(-steps / constant) if constant > 0 else np.zeros(len(steps))
+    sums = np.column_stack([probabilities, np.ones(len(probabilities))])
+    for place in range(1, len(sums)):
+        sums[place] += kept[place] * sums[place - 1]
+    return sums
+
+
+def points(stretch: Stretch, labels: Sequence[str], smoothed: Array) -> Iterator[Point]:
+    """The stretch's part of the track."""
+    for (start, end), row in zip(stretch.windows, smoothed, strict=True):
+        yield Point(start, end, named(labels, row))
+
+
+def _centres(windows: Sequence[tuple[float, float]]) -> Array:
+    return np.array([(start + end) / 2 for start, end in windows])
 
 
 class OpenStretch:

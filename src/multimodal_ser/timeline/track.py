@@ -1,11 +1,10 @@
-"""Windows with their probabilities → smoothed track → segments → Timeline."""
+"""Segments, points and words → Timeline: what is known of a recording over time."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.predict import Channel
-from multimodal_ser.predict.prediction import UNCERTAIN
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -40,6 +38,7 @@ class Word:
         text: as spoken, without blanks around it.
         language: such as ``de``; None where the recogniser does not say.
         probability: that the recogniser gives it.
+        speaker: who says it; None where speakers are not told apart.
     """
 
     start: float
@@ -47,10 +46,11 @@ class Word:
     text: str
     language: str | None = None
     probability: float = 1.0
+    speaker: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text}
+        return {**_times(self), "text": self.text, "speaker": self.speaker}
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,18 @@ class Point:
         start: seconds where the window begins.
         end: seconds where it ends.
         probabilities: by class, smoothed over the stretch of speech.
+        speaker: whose speech it is; None where speakers are not told apart.
     """
 
     start: float
     end: float
     probabilities: dict[str, float]
+    speaker: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {
-            "start": round(self.start, 3),
-            "end": round(self.end, 3),
-            "probabilities": _rounded(self.probabilities),
-        }
+        shares = _rounded(self.probabilities)
+        return {**_times(self), "probabilities": shares, "speaker": self.speaker}
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class Segment:
         confidence: the most probable class's probability.
         probabilities: by class, the mean over the segment.
         text: the words spoken in it; None where words were not recognised.
+        speaker: who speaks; None where speakers are not told apart.
     """
 
     start: float
@@ -95,17 +95,43 @@ class Segment:
     confidence: float
     probabilities: dict[str, float]
     text: str | None = None
+    speaker: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
-            "start": round(self.start, 3),
-            "end": round(self.end, 3),
+            **_times(self),
+            "speaker": self.speaker,
             "label": self.label,
             "confidence": round(self.confidence, 4),
             "probabilities": _rounded(self.probabilities),
             "text": self.text,
         }
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One of those who speak in a recording.
+
+    Attributes:
+        name: as given, or ``channel 0``, ``speaker 1``.
+        channel: the number of their channel, from 0; None where all are on one.
+        seconds: of their speech.
+        overall: by class, the mean over their speech, weighted by duration.
+        adapted: from how many pieces of their speech their voice and channel are known, which were
+            taken out; None where they were not.
+    """
+
+    name: str
+    channel: int | None
+    seconds: float
+    overall: dict[str, float]
+    adapted: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        told = {"name": self.name, "channel": self.channel, "seconds": round(self.seconds, 3)}
+        return {**told, "overall": _rounded(self.overall), "adapted": self.adapted}
 
 
 @dataclass(frozen=True)
@@ -127,6 +153,9 @@ class Timeline:
         distance: how far the speech is from what the model learnt from, as a `Prediction`'s, in the
             mean; None where the model does not tell.
         doubt: why the words are not to be trusted; None where nothing speaks against them.
+        speakers: in the order of their channels, or of their first words; empty where they are not
+            told apart.
+        notes: what a user should know of the recording, such as how its channels were taken.
     """
 
     duration: float
@@ -141,6 +170,8 @@ class Timeline:
     threshold: float = 0.0
     distance: float | None = None
     doubt: str | None = None
+    speakers: tuple[Speaker, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def language(self) -> str | None:
@@ -163,6 +194,8 @@ class Timeline:
             "distance": None if self.distance is None else round(self.distance, 3),
             "language": self.language,
             "doubt": self.doubt,
+            "speakers": [speaker.as_dict() for speaker in self.speakers],
+            "notes": list(self.notes),
         }
 
 
@@ -170,92 +203,6 @@ def language_of(words: Sequence[Word]) -> str | None:
     """In which most words were recognised; None where their recogniser does not say."""
     counts = Counter(word.language for word in words if word.language is not None)
     return counts.most_common(1)[0][0] if counts else None
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A whole stretch of speech with what was predicted in it.
-
-    Attributes:
-        start: seconds.
-        end: seconds.
-        windows: (start, end) of each window, seconds.
-        probabilities: of each window, [windows, C].
-        words: spoken in it; None where words were not recognised.
-    """
-
-    start: float
-    end: float
-    windows: Sequence[tuple[float, float]]
-    probabilities: Array
-    words: tuple[Word, ...] | None = None
-
-    def smoothed(self, constant: float) -> Array:
-        """Probabilities [windows, C] smoothed over time, see `smooth`."""
-        return smooth(self.probabilities, _centres(self.windows), constant)
-
-    def segments(
-        self, labels: Sequence[str], smoothed: Array, threshold: float
-    ) -> Iterator[Segment]:
-        """Merges neighbouring windows of one label.
-
-        A window stands for the time that is nearer to its middle than to any other's.
-        """
-        bounds = self.bounds()
-        said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in smoothed]
-        for label, group in groupby(range(len(said)), key=lambda place: said[place]):
-            places = list(group)
-            first, last = places[0], places[-1]
-            part = slice(first, last + 1)
-            mean = np.average(smoothed[part], axis=0, weights=np.diff(bounds)[part])
-            start, end = float(bounds[first]), float(bounds[last + 1])
-            spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
-            text = None if self.words is None else " ".join(spoken)
-            yield Segment(start, end, label, float(mean.max()), named(labels, mean), text)
-
-    def bounds(self) -> Array:
-        """Where the time of each window begins, and the end; seconds [windows + 1]."""
-        centres = _centres(self.windows)
-        return np.array([self.start, *(centres[1:] + centres[:-1]) / 2, self.end])
-
-
-def smooth(probabilities: Array, centres: Array, constant: float) -> Array:
-    """Smooths over time with the kernel exp(-|Δt| / constant), forwards and backwards.
-
-    It is a weighted mean, so calibrated probabilities stay as cautious as they are; multiplying
-    the evidence of windows that overlap, as a hidden Markov model does, would overstate it.
-
-    Args:
-        probabilities: [windows, C].
-        centres: the windows' middles in seconds, increasing, [windows].
-        constant: seconds; 0 smooths nothing.
-
-    >>> smooth(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 1.0]), 1.0).round(2)
-    array([[0.73, 0.27],
-           [0.27, 0.73]])
-    """
-    ahead, behind = _running(probabilities, centres, constant), probabilities[::-1]
-    after = _running(behind, -centres[::-1], constant)[::-1]
-    total = ahead + after
-    total[:, :-1] -= probabilities  # both ways count the window itself
-    total[:, -1] -= 1
-    return np.asarray(total[:, :-1] / total[:, -1:])
-
-
-def _running(probabilities: Array, centres: Array, constant: float) -> Array:
-    """Weighted sums over the past, and in the last column the sums of the weights."""
-    steps = np.diff(centres, prepend=centres[:1])
-    kept = np.exp(-steps / constant) if constant > 0 else np.zeros(len(steps))
-    sums = np.column_stack([probabilities, np.ones(len(probabilities))])
-    for place in range(1, len(sums)):
-        sums[place] += kept[place] * sums[place - 1]
-    return sums
-
-
-def points(stretch: Stretch, labels: Sequence[str], smoothed: Array) -> Iterator[Point]:
-    """The stretch's part of the track."""
-    for (start, end), row in zip(stretch.windows, smoothed, strict=True):
-        yield Point(start, end, named(labels, row))
 
 
 def overall(labels: Sequence[str], segments: Sequence[Segment]) -> dict[str, float]:
@@ -272,8 +219,8 @@ def named(labels: Sequence[str], row: Array) -> dict[str, float]:
     return dict(zip(labels, map(float, row), strict=True))
 
 
-def _centres(windows: Sequence[tuple[float, float]]) -> Array:
-    return np.array([(start + end) / 2 for start, end in windows])
+def _times(item: Word | Point | Segment) -> dict[str, Any]:
+    return {"start": round(item.start, 3), "end": round(item.end, 3)}
 
 
 def _rounded(probabilities: dict[str, float]) -> dict[str, float]:

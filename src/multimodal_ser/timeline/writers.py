@@ -109,11 +109,19 @@ def as_csv(timeline: Timeline, source: Path) -> str:
     """A row a segment; a column a class."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["start", "end", "label", "confidence", *timeline.labels, "text"])
+    rows.writerow(["start", "end", "speaker", "label", "confidence", *timeline.labels, "text"])
     for s in timeline.segments:
         shares = [f"{s.probabilities[name]:.4f}" for name in timeline.labels]
         rows.writerow(
-            [f"{s.start:.3f}", f"{s.end:.3f}", s.label, f"{s.confidence:.4f}", *shares, s.text]
+            [
+                f"{s.start:.3f}",
+                f"{s.end:.3f}",
+                s.speaker,
+                s.label,
+                f"{s.confidence:.4f}",
+                *shares,
+                s.text,
+            ]
         )
     return file.getvalue()
 
@@ -127,7 +135,7 @@ def as_vtt(timeline: Timeline, source: Path) -> str:
     )
     cues = (
         f"{number}\n{_stamp(s.start, '.')} --> {_stamp(s.end, '.')}\n"
-        f"<c.{_class(s.label)}>{_cue(_told(s))}</c>{_words(s, _cue)}\n"
+        f"{_voice(s)}<c.{_class(s.label)}>{_cue(_told(s))}</c>{_words(s, _cue)}\n"
         for number, s in enumerate(timeline.segments, 1)
     )
     return "WEBVTT\n\n" + styles + "\n".join(cues)
@@ -137,7 +145,8 @@ def as_srt(timeline: Timeline, source: Path) -> str:
     """SubRip subtitles, coloured as most players understand it."""
     cues = (
         f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n"
-        f'<font color="{colour(s.label, dark=True)}">{_srt(_told(s))}</font>{_words(s, _srt)}\n'
+        f'<font color="{colour(s.label, dark=True)}">{_srt(_who(s) + _told(s))}</font>'
+        f"{_words(s, _srt)}\n"
         for number, s in enumerate(timeline.segments, 1)
     )
     return "\n".join(cues)
@@ -145,9 +154,12 @@ def as_srt(timeline: Timeline, source: Path) -> str:
 
 def as_audacity(timeline: Timeline, source: Path) -> str:
     """Audacity's label track: start, end and label, separated by tabs."""
+    told = (
+        ": ".join([_who(s) + _told(s), *([s.text] if s.text else [])]) for s in timeline.segments
+    )
     return "".join(
-        f"{s.start:.6f}\t{s.end:.6f}\t{_line(_told(s) + _words(s, str).replace(chr(10), ': '))}\n"
-        for s in timeline.segments
+        f"{s.start:.6f}\t{s.end:.6f}\t{_line(words)}\n"
+        for s, words in zip(timeline.segments, told, strict=True)
     )
 
 
@@ -183,8 +195,8 @@ def table(segments: Iterable[Segment]) -> str:
       0:00.0 –   1:01.5  anger          75 %  so what
     """
     return "\n".join(
-        f"{_minutes(s.start)} – {_minutes(s.end)}  {s.label:12} {100 * s.confidence:4.0f} %  "
-        f"{_line(s.text or '')}".rstrip()
+        f"{_minutes(s.start)} – {_minutes(s.end)}  {_who(s)}{s.label:12} "
+        f"{100 * s.confidence:4.0f} %  {_line(s.text or '')}".rstrip()
         for s in segments
     )
 
@@ -199,6 +211,16 @@ def headline(timeline: Timeline) -> str:
     return (
         f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {said}{far}{adapted}{language}"
     )
+
+
+def by_speaker(timeline: Timeline) -> list[str]:
+    """Who speaks, for how long, and how, a line each."""
+    return [
+        f"{one.name}: speech {clock(one.seconds)}"
+        + (f"; {shares(one.overall, 3)}" if one.overall else "")
+        + ("" if one.adapted is None else f"; adapted to {one.adapted} pieces")
+        for one in timeline.speakers
+    ]
 
 
 def shares(probabilities: dict[str, float], count: int) -> str:
@@ -226,6 +248,15 @@ def _told(segment: Segment) -> str:
     if segment.label == UNCERTAIN:
         return UNCERTAIN
     return f"{segment.label} {100 * segment.confidence:.0f} %"
+
+
+def _who(segment: Segment) -> str:
+    return "" if segment.speaker is None else f"{_line(segment.speaker)}: "
+
+
+def _voice(segment: Segment) -> str:
+    """WebVTT's tag for who speaks."""
+    return "" if segment.speaker is None else f"<v {_cue(segment.speaker)}>"
 
 
 def _words(segment: Segment, safe: Callable[[str], str]) -> str:

@@ -1,0 +1,101 @@
+"""Single utterances of a corpus → conversations whose speakers, times and emotions are known.
+
+Speakers take turns of one to three utterances, with pauses of 0.2 to 1.2 s; one turn in eight
+begins before the one before has ended. Levels differ by up to 6 dB; noise lies below all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from multimodal_ser.audio import read_audio
+from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.corpora import Utterance
+
+OVERLAPS, PAUSES, BREAK = 1 / 8, (0.2, 1.2), (0.05, 0.4)  # share, seconds
+FLOOR = 10 ** (-60 / 20)
+QUIET = 10 ** (-30 / 20)  # of a clip's peak: what lies below it at its ends is no speech
+
+
+@dataclass(frozen=True)
+class Said:
+    """An utterance in a conversation: seconds, who, and with which emotion."""
+
+    start: float
+    end: float
+    speaker: str
+    emotion: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Sound [time, speakers], one channel each, and what is said in it."""
+
+    sound: np.ndarray
+    speakers: tuple[str, ...]
+    said: tuple[Said, ...]
+
+    @property
+    def mono(self) -> np.ndarray:
+        """All speakers on one channel, [time]."""
+        return self.sound.sum(1)
+
+
+def conversations(
+    rows: Sequence[Utterance], speakers: int, seconds: float, count: int, seed: int = 0
+) -> list[Conversation]:
+    """So many conversations, each of other speakers as far as there are enough."""
+    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
+    for row in rows:
+        by_speaker[str(row.speaker)].append(row)
+    draw = np.random.default_rng(seed)
+    order = [str(name) for name in draw.permutation(sorted(by_speaker))]
+    chosen = [
+        [order[(speakers * number + k) % len(order)] for k in range(speakers)]
+        for number in range(count)
+    ]
+    return [_conversation({name: by_speaker[name] for name in names}, seconds, draw)
+            for names in chosen]  # fmt: skip
+
+
+def _conversation(
+    clips: dict[str, list[Utterance]], seconds: float, draw: np.random.Generator
+) -> Conversation:
+    names = list(clips)
+    gains = dict(zip(names, 10 ** (draw.uniform(-6, 0, len(names)) / 20), strict=True))
+    whole = FLOOR * draw.standard_normal((round(seconds * SAMPLE_RATE), len(names)))
+    said: list[Said] = []
+    at, before = 0.5, ""
+    while True:
+        who = str(draw.choice([name for name in names if name != before] or names))
+        if said and draw.random() < OVERLAPS:
+            at = max(said[-1].start + 0.3, at - draw.uniform(0.8, 1.8))
+        for _ in range(int(draw.integers(1, 4))):
+            row = clips[who][int(draw.integers(len(clips[who])))]
+            wave = spoken(read_audio(row.audio))
+            end = at + len(wave) / SAMPLE_RATE
+            if end > seconds - 0.5:
+                return Conversation(
+                    whole.astype(np.float32), tuple(names), tuple(sorted(said, key=_begin))
+                )
+            first = round(at * SAMPLE_RATE)
+            level = 0.3 * gains[who] / max(float(np.abs(wave).max()), 1e-4)
+            whole[first : first + len(wave), names.index(who)] += level * wave
+            said.append(Said(at, end, who, str(row.emotion)))
+            at = end + draw.uniform(*BREAK)
+        at, before = end + draw.uniform(*PAUSES), who
+
+
+def _begin(said: Said) -> float:
+    return said.start
+
+
+def spoken(wave: np.ndarray) -> np.ndarray:
+    """A clip without its quiet ends."""
+    loud = np.abs(wave) > QUIET * np.abs(wave).max()
+    places = np.flatnonzero(np.convolve(loud, np.ones(320), "same") > 16)
+    return wave[places[0] : places[-1] + 1] if len(places) else wave

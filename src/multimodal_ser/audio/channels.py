@@ -1,0 +1,136 @@
+"""The channels of a recording → what they hold: one scene, the same sound, or a speaker each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
+
+from multimodal_ser.audio.sound import CANCELLED, Samples
+from multimodal_ser.config import SAMPLE_RATE
+
+Kind: TypeAlias = Literal["one", "silent", "identical", "cancelling", "speakers", "scene"]
+Levels: TypeAlias = NDArray[np.float32]
+
+FRAME = SAMPLE_RATE // 20  # samples, 50 ms
+FLOOR, RANGE = -65.0, 40.0  # dB of full scale, and below the loud frames: what is quieter is pause
+SILENT = 50.0  # dB below the loudest channel
+IDENTICAL = 1e-3  # of the power: what the difference of two equal channels may have
+APART = 10.0  # dB by which one channel is louder than the others, in the middle of all frames
+ALONE = 6.0  # dB by which a channel is the loudest
+LEAST = 1.0, 0.02  # seconds, and share of the frames with sound, in which each channel is so
+LEAK = 15.0  # dB below another channel, and below its own speech: what leaks into a channel
+_NEAR = 7  # frames: between two syllables, a channel is as loud as they are
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """What the channels of a recording have to do with each other.
+
+    Attributes:
+        kind: ``one`` channel; all but one ``silent``; ``identical``; ``cancelling``; ``speakers``,
+            where each has speech of its own; or ``scene``, where all hear the same.
+        heard: numbers of the channels that are not silent, from 0.
+        count: of all channels.
+        levels: dB of full scale, every 50 ms, [frames, channels].
+    """
+
+    kind: Kind
+    heard: tuple[int, ...]
+    count: int
+    levels: Levels
+
+    @property
+    def told(self) -> str | None:
+        """What a user should know; None of one channel."""
+        silent = [number for number in range(self.count) if number not in self.heard]
+        quiet = f"; silent: {_listed(silent)}" if silent and self.heard else ""
+        said = {
+            "one": "",
+            "silent": f"of {self.count} channels, only {_listed(self.heard)} has sound",
+            "identical": f"its {self.count} channels are identical",
+            "cancelling": f"its {self.count} channels cancel each other: one of them is heard",
+            "speakers": f"its channels {_listed(self.heard)} have different speakers{quiet}",
+            "scene": f"its {self.count} channels hear the same scene: they are mixed{quiet}",
+        }[self.kind]
+        return said or None
+
+    def leaks(self) -> NDArray[np.bool_]:
+        """Where a channel has no more than what leaks into it from another, [frames, channels]."""
+        near = maximum_filter1d(self.levels, _NEAR, axis=0)
+        others = np.stack(
+            [np.delete(near, number, axis=1).max(1) for number in range(self.count)], 1
+        )
+        leading = near > others
+        own = np.array(
+            [np.percentile(row[mine], 90) if mine.any() else FLOOR
+             for row, mine in zip(near.T, leading.T, strict=True)]
+        )  # fmt: skip
+        return np.asarray((near < others - LEAK) & (near < own - LEAK))
+
+
+def compare(blocks: Iterable[Samples]) -> Channels:
+    """Hears a recording through, in memory of one number a channel and 50 ms.
+
+    Args:
+        blocks: [time, channels] at 16 kHz, see `read_blocks`.
+    """
+    power, levels = None, []
+    rest = None
+    for block in blocks:
+        sound = block if rest is None else np.concatenate([rest, block])
+        whole = len(sound) // FRAME * FRAME
+        frames, rest = sound[:whole].reshape(-1, FRAME, sound.shape[1]), sound[whole:]
+        levels.append(_decibels(np.square(frames).mean(1)))
+        power = sound[:whole].T @ sound[:whole] + (0 if power is None else power)
+    if rest is not None and len(rest):
+        levels.append(_decibels(np.square(rest).mean(0, keepdims=True)))
+        power = rest.T @ rest + (0 if power is None else power)
+    if power is None:
+        return Channels("one", (0,), 1, np.zeros((0, 1), np.float32))
+    return _told(np.asarray(power, np.float64), np.concatenate(levels))
+
+
+def _told(power: NDArray[np.float64], levels: Levels) -> Channels:
+    """By the sums of products of two channels [C, C] and the levels [frames, C]."""
+    count = len(power)
+    loud = np.percentile(levels, 95, axis=0)
+    heard = tuple(np.flatnonzero(loud > max(FLOOR, loud.max() - SILENT)).tolist())
+    kind: Kind = "scene"
+    own = np.diag(power)
+    if count == 1:
+        kind = "one"
+    elif len(heard) <= 1:
+        kind = "silent" if heard else "identical"
+    elif (own[0] + own - 2 * power[0] <= IDENTICAL * (own[0] + own)).all():
+        kind = "identical"
+    elif power.sum() < CANCELLED * own.sum():  # as `to_mono` has it
+        kind = "cancelling"
+    elif _speakers(levels[:, heard]):
+        kind = "speakers"
+    return Channels(kind, heard, count, levels)
+
+
+def _speakers(levels: Levels) -> bool:
+    """Whether one channel is far louder than the others most of the time, and each in its turn."""
+    ordered = np.sort(levels, axis=1)
+    top, margin = ordered[:, -1], ordered[:, -1] - ordered[:, -2]
+    active = np.asarray(top > max(FLOOR, float(np.percentile(top, 95)) - RANGE))
+    if not active.any() or np.median(margin[active]) < APART:
+        return False
+    alone = active & (margin >= ALONE)
+    turns = np.bincount(levels.argmax(1)[alone], minlength=levels.shape[1])
+    least = max(LEAST[0] * SAMPLE_RATE / FRAME, LEAST[1] * active.sum())
+    return bool((turns >= least).all())
+
+
+def _decibels(power: NDArray[np.floating]) -> Levels:
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-12)), np.float32)
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

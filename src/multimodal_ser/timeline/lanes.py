@@ -1,0 +1,144 @@
+"""A recording's channels → lanes: who is heard on which of them, and the sound of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal_ser.audio import Source, audio_info, read_blocks
+from multimodal_ser.audio.channels import FRAME, compare
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict import Recording
+from multimodal_ser.predict.given import with_rate
+from multimodal_ser.speech import Samples
+from multimodal_ser.speech import Stretch as Found
+
+CHOICES = "mix, each, auto, or numbers such as 0,1"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What is heard as one: a channel, a speaker, or everything.
+
+    Attributes:
+        name: whose it is; None where that is not told apart.
+        channel: its number, from 0; None for the mix of all.
+        turns: where its speech is; None where that is to be found.
+    """
+
+    name: str | None = None
+    channel: int | None = None
+    turns: tuple[Found, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A recording that can be read again and again.
+
+    Attributes:
+        sound: what `read_blocks` takes.
+        rate: of an array, in Hz.
+        leaks: where a channel holds nothing of its own, see `Channels.leaks`.
+    """
+
+    sound: Source
+    rate: int | None
+    leaks: NDArray[np.bool_] | None = None
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        if self.rate is None:
+            return audio_info(self.sound, count=False).channels  # type: ignore[arg-type]
+        shape = np.shape(self.sound)  # type: ignore[arg-type]
+        return int(shape[1]) if len(shape) == 2 and shape[0] != 1 else 1
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, where they are known."""
+        if self.rate is None:
+            return audio_info(self.sound).duration  # type: ignore[arg-type]
+        return len(self.sound) / self.rate if self.rate > 0 else None  # type: ignore[arg-type]
+
+    def blocks(self, lanes: Sequence[Lane]) -> Iterator[list[Samples]]:
+        """The sound of each lane, mono [time] at 16 kHz, about half a minute at a time."""
+        mixed = all(lane.channel is None for lane in lanes)
+        at = 0
+        for block in read_blocks(self.sound, sample_rate=self.rate, mixed=mixed):
+            if not mixed and self.leaks is not None:
+                places = np.arange(at, at + len(block)) // FRAME
+                block = np.where(self.leaks[places.clip(max=len(self.leaks) - 1)], 0, block)
+            at += len(block)
+            yield [
+                np.ascontiguousarray(block if lane.channel is None else block[:, lane.channel])
+                for lane in lanes
+            ]
+
+
+def opened(source: Recording) -> Opened:
+    """The recording; a file object is read once, into bytes."""
+    if pair := with_rate(source):
+        return Opened(pair[0], pair[1])
+    if hasattr(source, "__array__"):
+        raise SerError("an array does not know its rate; give (array, rate in Hz)")
+    return Opened(source.read() if hasattr(source, "read") else source, None)  # type: ignore[arg-type,union-attr]
+
+
+def chosen_lanes(
+    recording: Opened, channels: str, names: Sequence[str]
+) -> tuple[Opened, list[Lane], list[str]]:
+    """Which channels are heard, and how.
+
+    Args:
+        recording: from `opened`.
+        channels: ``mix`` for the mean of all; ``each``; numbers, from 0; or ``auto``, which hears
+            each where they have different speakers, and else the mix.
+        names: of the channels that are heard, in order.
+
+    Returns:
+        The recording, without what leaks from channel to channel; the lanes; what to tell.
+
+    Raises:
+        SerError: there is no such channel.
+    """
+    count = recording.channels
+    numbers = _numbers(channels, count)
+    if channels == "mix" or count == 1:
+        return recording, [Lane()], []
+    parts = read_blocks(recording.sound, sample_rate=recording.rate, mixed=False)
+    found = compare(parts)
+    told = [found.told] if found.told else []
+    if channels == "auto":
+        if found.kind == "silent":
+            return recording, [Lane(None, found.heard[0])], told
+        if found.kind != "speakers":
+            return recording, [Lane()], told
+        numbers = found.heard
+    recording = Opened(recording.sound, recording.rate, found.leaks())
+    if len(numbers) == 1:
+        return recording, [Lane(names[0] if names else None, numbers[0])], told
+    alike = found.kind in ("identical", "cancelling")  # asked for one by one all the same
+    return recording, _named(numbers, names), told if alike or channels == "auto" else []
+
+
+def _named(numbers: Sequence[int], names: Sequence[str]) -> list[Lane]:
+    given = dict(zip(numbers, names, strict=False))
+    return [Lane(given.get(number, f"channel {number}"), number) for number in numbers]
+
+
+def _numbers(channels: str, count: int) -> tuple[int, ...]:
+    """The channels that are asked for; all for ``each`` and ``auto``."""
+    if channels in ("mix", "each", "auto"):
+        return tuple(range(count))
+    parts = [part.strip() for part in channels.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise SerError(f"channels={channels!r}; allowed: {CHOICES}")
+    numbers = tuple(dict.fromkeys(map(int, parts)))
+    if max(numbers) >= count:
+        raise SerError(
+            f"channels={channels}, and the recording has {count}, numbered from 0; {CHOICES}"
+        )
+    return numbers

@@ -1,0 +1,53 @@
+"""The speech of each lane, drawn evenly → a predictor without what that speech has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from multimodal_ser.predict import Channel, Predictor
+from multimodal_ser.predict.channel import LEAST, MOST
+from multimodal_ser.speech import Samples
+
+
+class Listener:
+    """Stands in for a model, and keeps a part of what it is asked about, drawn evenly."""
+
+    name, threshold = "listener", 0.0
+    labels: tuple[str, ...] = ("speech",)
+    channel: Channel | None = None
+
+    def __init__(self) -> None:
+        self.kept: list[Samples] = []
+        self._draw = np.random.default_rng(0)
+        self._heard = 0
+
+    def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
+        """Keeps each waveform with the same chance (reservoir sampling, Vitter 1985)."""
+        for wave in waves:
+            self._heard += 1
+            if len(self.kept) < MOST:
+                self.kept.append(wave.copy())
+            elif (place := int(self._draw.integers(self._heard))) < MOST:
+                self.kept[place] = wave.copy()
+        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
+
+
+def without_channels(predictor: Predictor, heard: Sequence[Listener]) -> list[Predictor]:
+    """For each lane the predictor without its channel, which is also its speaker's voice.
+
+    A lane of too little speech takes what all of them have in common; where that is too little as
+    well, or the model cannot be adapted, the predictor stays as it is.
+    """
+    if not predictor.adaptable:
+        return [predictor] * len(heard)
+    every = [wave for lane in heard for wave in lane.kept]
+    enough = [lane.kept if len(lane.kept) >= LEAST else every for lane in heard]
+    return [
+        predictor.adapted(predictor.channel_of(kept, speech=True)) if len(kept) >= LEAST
+        else predictor
+        for kept in enough
+    ]  # fmt: skip
