@@ -59,8 +59,9 @@ def fit(
     """Fits a network in place and keeps the epoch that the validation part picks.
 
     With `config.refit` the network is then trained again from its start, for as many epochs, on
-    training and validation part together, as the baselines are. Torch's generators are seeded
-    here, so the same seed and number of threads give the same model.
+    training and validation part together, as the baselines are; not with an alignment, of which
+    the validation part picks nothing. Torch's generators are seeded here, so the same seed and
+    number of threads give the same model.
 
     Args:
         model: parameters that ask for no gradient stay as they are.
@@ -97,7 +98,7 @@ def fit(
     model.load_state_dict(best.state)
     calibrate(model, validation)
     said = None
-    if config.refit:
+    if config.refit and best.chooses:
         temperature, said = model.temperature.clone(), predict(model, validation)
         model.standardize = plain
         model.load_state_dict(start)
