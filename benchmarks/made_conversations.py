@@ -17,6 +17,7 @@ from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.corpora import Utterance
 
 OVERLAPS, PAUSES, BREAK = 1 / 8, (0.2, 1.2), (0.05, 0.4)  # share, seconds
+TOGETHER = (0.4, 1.2)  # seconds of an overlap
 FLOOR = 10 ** (-60 / 20)
 QUIET = 10 ** (-30 / 20)  # of a clip's peak: what lies below it at its ends is no speech
 
@@ -73,7 +74,7 @@ def _conversation(
     while True:
         who = str(draw.choice([name for name in names if name != before] or names))
         if said and draw.random() < OVERLAPS:
-            at = max(said[-1].start + 0.3, at - draw.uniform(0.8, 1.8))
+            at = max(said[-1].start + 0.3, said[-1].end - draw.uniform(*TOGETHER))
         for _ in range(int(draw.integers(1, 4))):
             row = clips[who][int(draw.integers(len(clips[who])))]
             wave = spoken(read_audio(row.audio))

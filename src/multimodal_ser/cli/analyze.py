@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -17,6 +17,8 @@ from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.timeline import Point, Segment, Timeline
+    from multimodal_ser.timeline.folder import Done, Recipe
+    from multimodal_ser.timeline.places import Place
 
 WITHOUT_SOUND = ("json", "csv", "vtt", "srt", "audacity")
 
@@ -42,17 +44,21 @@ def analyze(
     seconds: float | None = None,
     source: tuple[str, ...] = (),
     device: str = "cpu",
+    engine: Literal["local", "ray"] = "local",
 ) -> int:
     """Finds the emotions of recordings of any length over time, and writes them in many formats.
 
-    Recordings that cannot be read are listed at the end, the others are kept, and the exit code
-    is then 1.
+    Of several recordings, or a folder, the tree is kept, and index.csv, a table of all segments
+    (Parquet with the extra parquet, else CSV) and summary.html stand above it. Rerun to resume:
+    what is done is not done again, unless the recording, the model or an option changed.
+    Recordings that cannot be read are told, the others are kept, and the exit code is then 1.
 
     Args:
-        files: recordings, folders or wildcards.
+        files: recordings, folders, wildcards, or - for standard input.
         model: as for `ser predict`.
         out: folder to write to; timelines where not given.
-        formats: of json, csv, vtt, srt, audacity, png, html; none only prints.
+        formats: of json, csv, vtt, srt, audacity, png, html, labelstudio, rttm, and, with the extra
+            annotations, textgrid (Praat) and eaf (ELAN); none only prints.
         window: seconds that are predicted at a time; shorter speech goes whole.
         hop: seconds from one window to the next.
         smoothing: seconds, the time constant of the smoothing; 0 for none.
@@ -70,16 +76,17 @@ def analyze(
         seconds: how long to listen.
         source: where encoders' weights are, as for `ser predict`.
         device: where torch computes, such as cpu or cuda.
+        engine: local, or ray for a cluster (docs/cluster.md); the files are the same.
     """
     from multimodal_ser.timeline.writers import checked_formats
 
     chosen = checked_formats(formats)
     if microphone and files:
         raise SerError("--microphone listens instead of reading files; leave one of them out")
-    found = [] if microphone else _recordings(files)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     given = tuple(name.strip() for name in names.split(",") if name.strip())
     lanes: dict[str, Any] = {"channels": channels, "names": given, "adapt": adapt == "auto"}
+    told = repr((settings, channels, names, adapt, words, words_model, language))
     if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
 
@@ -91,15 +98,30 @@ def analyze(
         kept = [name for name in chosen if name in WITHOUT_SOUND] if out else []
         _listen(predictor, settings, seconds, out or Path(), kept)
         return 0
-    return _files(found, predictor, {**settings, **lanes}, out or Path("timelines"), chosen)
+    from multimodal_ser.timeline.folder import Recipe
+
+    recipe = Recipe(predictor, {**settings, **lanes}, chosen, told)
+    with _recordings(files) as found:
+        together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
+        return _files(found, recipe, out or Path("timelines"), engine, together=together)
 
 
-def _recordings(files: Sequence[str]) -> list[str]:
-    from multimodal_ser.predict.sources import STDIN, find_recordings
+@contextmanager
+def _recordings(files: Sequence[str]) -> Iterator[list[Place]]:
+    """The recordings; standard input becomes a file for as long as it is needed."""
+    from multimodal_ser.files import scratch_folder
+    from multimodal_ser.predict.sources import STDIN
+    from multimodal_ser.timeline.places import places
 
-    if STDIN in files:
-        raise SerError("standard input has no name to write beside; save it to a file first")
-    return find_recordings(files)
+    found = places(files)
+    with scratch_folder() as folder:
+        for number, place in enumerate(found):
+            if place.path == STDIN:
+                heard = folder / "stdin"
+                with heard.open("wb") as file:
+                    shutil.copyfileobj(sys.stdin.buffer, file)
+                found[number] = place._replace(path=str(heard))
+        yield found
 
 
 def _predictor(model: str, source: Sequence[str], device: str) -> Any:
@@ -112,55 +134,44 @@ def _predictor(model: str, source: Sequence[str], device: str) -> Any:
 
 
 def _files(
-    found: Sequence[str],
-    predictor: Any,
-    settings: dict[str, Any],
-    out: Path,
-    formats: Sequence[str],
+    found: Sequence[Place], recipe: Recipe, out: Path, engine: str, *, together: bool
 ) -> int:
-    from multimodal_ser.timeline import analyze as analyze_recording
-    from multimodal_ser.timeline.writers import write
+    """Analyses recordings one after another; `together` writes index, segments and summary too."""
+    from multimodal_ser.timeline.folder import Folder, analyzed, kept
 
-    failures = []
-    for place, name in _named(found).items():
-        try:
+    failed = 0
+    if together:
+        folder = Folder(out, recipe, found)
+        if past := len(found) - len(folder.waiting):
+            sys.stderr.write(f"{past} of {len(found)} recordings are done already\n")
+        for done in folder.run(engine, _progress):
+            failed += _tell(done, out)
+        for file in folder.finish():
+            say(f"wrote {file}")
+    else:
+        for place in found:
             with _progress(place) as on_progress:
-                timeline = analyze_recording(place, predictor, on_progress=on_progress, **settings)
-            files = write(timeline, place, out, formats, name=name)
-        except (SerError, OSError) as error:
-            failures.append(f"{place}: {str(error).removeprefix(f'{Path(place).name}: ')}")
-            continue
-        _show(place, timeline)
-        if files:
-            say(f"  wrote {out / name}: {' '.join(file.name[len(name) :] for file in files)}")
-    for line in failures:
-        sys.stderr.write(f"failed: {line}\n")
-    if failures:
-        sys.stderr.write(f"{len(failures)} of {len(found)} recordings failed\n")
-    return 1 if failures else 0
+                done = analyzed(recipe, place, on_progress)
+            kept(done, out)
+            failed += _tell(done, out)
+    if failed:
+        sys.stderr.write(f"{failed} of {len(found)} recordings failed\n")
+    return 1 if failed else 0
 
 
-def _named(found: Sequence[str]) -> dict[str, str]:
-    """The names to write under; equal ones keep their ending, then get numbers.
-
-    >>> _named(["a/x.wav", "b/x.mp3", "c/x.mp3", "y.wav"])
-    {'a/x.wav': 'x.wav', 'b/x.mp3': 'x.mp3', 'c/x.mp3': 'x.mp3-2', 'y.wav': 'y'}
-    """
-    stems = Counter(Path(place).stem for place in found)
-    names: dict[str, str] = {}
-    for place in found:
-        path = Path(place)
-        name = first = path.stem if stems[path.stem] == 1 else path.name
-        number = 1
-        while name in names.values():
-            number += 1
-            name = f"{first}-{number}"
-        names[place] = name
-    return names
+def _tell(done: Done, out: Path) -> int:
+    """Shows what came of a recording; 1 where it failed."""
+    if done.timeline is None:
+        sys.stderr.write(f"failed: {done.place.path}: {done.reason}\n")
+        return 1
+    _show(done.place.path, done.timeline)
+    if done.files:
+        say(f"  wrote {out / done.place.name}: {' '.join(done.files)}")
+    return 0
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Callable[[float, float | None], None] | None]:
+def _progress(place: Place) -> Iterator[Callable[[float, float | None], None] | None]:
     """A bar on standard error, where that is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -169,7 +180,7 @@ def _progress(name: str) -> Iterator[Callable[[float, float | None], None] | Non
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(Path(name).name.replace("[", r"\["), total=None)
+        task = bar.add_task(place.source.replace("[", r"\["), total=None)
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
 

@@ -20,7 +20,7 @@ from multimodal_ser.audio import read_blocks
 from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.timeline.track import Timeline, clock, shown
+from multimodal_ser.timeline.track import Timeline, called, clock
 
 EMBEDDED = 10_000_000  # bytes of sound that a page may hold
 PLAYABLE = {  # by the name's ending: what browsers play
@@ -57,7 +57,7 @@ def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
     css, js = assets()
     audio, missing = _audio(source)
     return environment.get_template("page.html").render(
-        name=shown(source),
+        name=called(timeline, source),
         timeline=timeline,
         spoken=sum(end - start for start, end in timeline.speech),
         clock=clock,

@@ -156,6 +156,7 @@ class Timeline:
         speakers: in the order of their channels, or of their first words; empty where they are not
             told apart.
         notes: what a user should know of the recording, such as how its channels were taken.
+        source: what the recording is called; None where it has no name.
     """
 
     duration: float
@@ -172,6 +173,7 @@ class Timeline:
     doubt: str | None = None
     speakers: tuple[Speaker, ...] = ()
     notes: tuple[str, ...] = ()
+    source: str | None = None
 
     @property
     def language(self) -> str | None:
@@ -239,6 +241,7 @@ def clock(seconds: float) -> str:
     return f"{hours}{minutes}:{whole % 60:02d}"
 
 
-def shown(source: Path) -> str:
+def called(timeline: Timeline, source: Path) -> str:
     """A recording's name; bytes in it that are no UTF-8 are shown as question marks."""
-    return source.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    name = source.name if timeline.source is None else timeline.source
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Timeline → files: JSON, CSV, WebVTT, SRT, Audacity labels, a picture, a page."""
+"""Timeline → files: tables, subtitles, labels, annotations, a picture, a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -19,7 +19,13 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import written_aside
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.timeline.track import Segment, Timeline, clock, shown
+from multimodal_ser.timeline.annotations import (
+    as_eaf,
+    as_label_studio,
+    as_rttm,
+    as_textgrid,
+)
+from multimodal_ser.timeline.track import Segment, Timeline, called, clock
 
 PEAKS = (800, 6000)  # least and most places of the drawn waveform; else ten a second
 
@@ -49,14 +55,20 @@ def write(
     """
     source, folder = Path(source), Path(folder)
     files = []
-    for kind in checked_formats(formats):
-        ending, make = WRITERS[kind]
-        made = make(timeline, source)
+    for ending, content in made(timeline, source, checked_formats(formats)):
         file = folder / ((source.stem if name is None else name) + ending)
         with written_aside(file) as partial:
-            partial.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
+            partial.write_bytes(content)
         files.append(file)
     return files
+
+
+def made(timeline: Timeline, source: Path, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The content of a recording's files, each with its name's ending."""
+    for kind in formats:
+        ending, make = WRITERS[kind]
+        content = make(timeline, source)
+        yield ending, content if isinstance(content, bytes) else content.encode("utf-8", "replace")
 
 
 def checked_formats(given: str | Sequence[str]) -> list[str]:
@@ -101,7 +113,7 @@ def peaks(source: Source) -> NDArray[np.float32]:
 
 def as_json(timeline: Timeline, source: Path) -> str:
     """All that is known, with the recording's name."""
-    told = {"source": shown(source), **timeline.as_dict()}
+    told = {"source": called(timeline, source), **timeline.as_dict()}
     return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -167,7 +179,7 @@ def as_png(timeline: Timeline, source: Path) -> bytes:
     """A picture: waveform, segments, probabilities over time."""
     from multimodal_ser.timeline.picture import draw
 
-    return draw(timeline, peaks(source), shown(source))
+    return draw(timeline, peaks(source), called(timeline, source))
 
 
 def as_html(timeline: Timeline, source: Path) -> str:
@@ -185,6 +197,10 @@ WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
     "audacity": (".labels.txt", as_audacity),
     "png": (".png", as_png),
     "html": (".html", as_html),
+    "textgrid": (".TextGrid", as_textgrid),
+    "eaf": (".eaf", as_eaf),
+    "labelstudio": (".labelstudio.json", as_label_studio),
+    "rttm": (".rttm", as_rttm),
 }
 
 

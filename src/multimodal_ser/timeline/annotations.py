@@ -1,0 +1,134 @@
+"""Timeline → what annotation tools open: Praat, ELAN, Label Studio; and RTTM, who speaks when."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import scratch_folder
+from multimodal_ser.timeline.track import Segment, Timeline, Word, called
+
+ANYBODY = "speech"  # who speaks where speakers are not told apart
+_CONTROL = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not in XML
+_LEAST = 0.001  # seconds: what is shorter has no place in milliseconds
+_DATE = "1970-01-01T00:00:00+00:00"  # so that the same timeline makes the same bytes
+
+
+def tiers(timeline: Timeline) -> Iterator[tuple[str, list[tuple[float, float, str]]]]:
+    """A tier of emotions for each speaker, and one of their words where there are any.
+
+    Yields:
+        Its name, and its intervals (start, end, text) in order, of which none overlaps another.
+    """
+    names: list[str | None] = [one.name for one in timeline.speakers]
+    for name in names or [None]:
+        items: list[tuple[str, list[Segment] | list[Word]]] = [
+            ("emotion", [s for s in timeline.segments if s.speaker == name]),
+            ("words", [w for w in timeline.words if w.speaker == name]),
+        ]
+        for kind, found in items:
+            if found or kind == "emotion":
+                yield (kind if name is None else f"{name} {kind}"), _apart(found, timeline.duration)
+
+
+def _apart(items: list[Segment] | list[Word], duration: float) -> list[tuple[float, float, str]]:
+    """In milliseconds as seconds, one after the other, within the recording."""
+    made: list[tuple[float, float, str]] = []
+    for item in items:
+        start = round(max(item.start, made[-1][1] if made else 0.0), 3)
+        end = round(min(item.end, duration), 3)
+        if end - start >= _LEAST:
+            text = item.text if isinstance(item, Word) else item.label
+            made.append((start, end, _CONTROL.sub("", text)))
+    return made
+
+
+def as_textgrid(timeline: Timeline, source: Path) -> bytes:
+    """Praat's TextGrid: a tier of emotions for each speaker, and of words."""
+    praat = _library("praatio.textgrid", "praatio")
+    end = max(round(timeline.duration, 3), _LEAST)
+    grid = praat.Textgrid(0, end)
+    for name, items in tiers(timeline):
+        grid.addTier(praat.IntervalTier(name, items, 0, end))
+    with scratch_folder() as folder:
+        file = folder / "x.TextGrid"
+        grid.save(str(file), format="long_textgrid", includeBlankSpaces=True)
+        return file.read_bytes()
+
+
+def as_eaf(timeline: Timeline, source: Path) -> bytes:
+    """ELAN's annotations, linked to the recording."""
+    elan = _library("pympi.Elan", "pympi-ling")
+    made = elan.Eaf(author="multimodal-ser")
+    made.adocument["DATE"] = _DATE
+    made.remove_tier("default")
+    name = called(timeline, source)
+    made.add_linked_file(name, relpath=name, mimetype="audio/*")
+    for name, items in tiers(timeline):
+        made.add_tier(name, part=name.rpartition(" ")[0] or None)
+        for start, end, text in items:
+            made.add_annotation(name, round(1000 * start), round(1000 * end), text)
+    with scratch_folder() as folder:
+        file = folder / "x.eaf"
+        made.to_file(str(file))
+        return file.read_bytes()
+
+
+def as_label_studio(timeline: Timeline, source: Path) -> str:
+    """A task of Label Studio with our answers as its predictions.
+
+    Its labelling interface has an `Audio` named audio and `Labels` named emotion; the file is named
+    by `data.audio`, which Label Studio must be able to reach.
+    """
+    channels = {one.name: one.channel or 0 for one in timeline.speakers}
+    found = []
+    for number, s in enumerate(timeline.segments):
+        region = {"id": f"s{number}", "from_name": "emotion", "to_name": "audio", "type": "labels"}
+        where = {"start": round(s.start, 3), "end": round(s.end, 3)}
+        value = {**where, "channel": channels.get(s.speaker or "", 0), "labels": [s.label]}
+        meta = {"meta": {"speaker": [s.speaker]}} if s.speaker else {}
+        found.append({**region, "value": value, "score": round(s.confidence, 4), **meta})
+    answer = {"model_version": timeline.model, "result": found}
+    task = {"data": {"audio": called(timeline, source)}, "predictions": [answer]}
+    return json.dumps([task], ensure_ascii=False, indent=1) + "\n"
+
+
+def as_rttm(timeline: Timeline, source: Path) -> str:
+    """NIST's rich transcription time marks: a line for each turn of a speaker."""
+    name = "_".join(called(timeline, source).split()) or "recording"
+    channels = {one.name: (one.channel or 0) + 1 for one in timeline.speakers}
+    return "".join(
+        f"SPEAKER {name} {channels.get(who, 1)} {start:.3f} {end - start:.3f} <NA> <NA> "
+        f"{'_'.join(who.split())} <NA> <NA>\n"
+        for start, end, who in turns(timeline)
+        if end - start >= _LEAST
+    )
+
+
+def turns(timeline: Timeline) -> list[tuple[float, float, str]]:
+    """Who speaks from when to when: segments that follow one another without a pause are one."""
+    made: list[tuple[float, float, str]] = []
+    last: dict[str, int] = {}
+    for s in timeline.segments:
+        who = s.speaker or ANYBODY
+        if who in last and s.start <= made[last[who]][1]:
+            made[last[who]] = (made[last[who]][0], s.end, who)
+        else:
+            last[who] = len(made)
+            made.append((s.start, s.end, who))
+    return made
+
+
+def _library(module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise SerError(
+            f"this format is written with {package}; `pip install 'multimodal-ser[annotations]'`, "
+            "or choose other --formats"
+        ) from error

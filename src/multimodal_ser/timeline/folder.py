@@ -1,0 +1,211 @@
+"""Many recordings → the files of each, in their own tree, and index, segments and summary over all.
+
+What is done stands in a journal beside the files, a line each, so that a run that was ended goes on
+where it stopped. Memory does not grow with the recordings: at the end the journal is read again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multimodal_ser.cluster import run_on_ray
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json, readable_json, written_aside
+from multimodal_ser.timeline.analysis import Progress, analyze
+from multimodal_ser.timeline.overview import Overview, html
+from multimodal_ser.timeline.places import Place
+from multimodal_ser.timeline.tables import SEGMENTS, index_row, segment_rows, writer_of
+from multimodal_ser.timeline.track import Timeline
+from multimodal_ser.timeline.writers import WRITERS, made
+
+JOURNAL, INDEX, SUMMARY = ".analyzed.jsonl", "index.csv", "summary.html"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every recording goes through.
+
+    Attributes:
+        predictor: what `load` returns.
+        settings: of `analyze`.
+        formats: of `writers.WRITERS`.
+        told: what the settings are, for the journal: those that are no plain values by name.
+    """
+
+    predictor: Any
+    settings: Mapping[str, Any]
+    formats: Sequence[str]
+    told: str = ""
+
+    @property
+    def name(self) -> str:
+        """Other settings, formats, models or versions have another one."""
+        model, channel = self.predictor, self.predictor.channel
+        parts = (
+            version("multimodal-ser"), self.told, list(self.formats), model.name, model.labels,
+            model.threshold, getattr(model, "card", ""), channel and channel.shift.tobytes(),
+        )  # fmt: skip
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+class Done(NamedTuple):
+    """What came of a recording: a timeline and the content of its files by ending, or a reason."""
+
+    place: Place
+    timeline: Timeline | None
+    files: Mapping[str, bytes]
+    reason: str = ""
+
+
+def analyzed(recipe: Recipe, place: Place, on_progress: Progress | None = None) -> Done:
+    """Analyses one recording and makes its files; what is wrong with it is told, not raised."""
+    try:
+        found = analyze(
+            place.path, recipe.predictor, on_progress=on_progress, **dict(recipe.settings)
+        )
+        found = replace(found, source=place.source)
+        return Done(place, found, dict(made(found, Path(place.path), recipe.formats)))
+    except (SerError, OSError) as error:
+        return Done(place, None, {}, str(error).removeprefix(f"{Path(place.path).name}: "))
+
+
+def kept(done: Done, out: Path) -> None:
+    """Writes the files of one recording, each complete or not at all."""
+    for ending, content in done.files.items():
+        with written_aside(out / (done.place.name + ending)) as partial:
+            partial.write_bytes(content)
+
+
+class Folder:
+    """A folder of timelines, which knows what is done.
+
+    Args:
+        out: where to write.
+        recipe: what every recording goes through.
+        found: the recordings, in the order of the tables.
+    """
+
+    def __init__(self, out: Path, recipe: Recipe, found: Sequence[Place]) -> None:
+        self.out, self.recipe, self.found = out, recipe, found
+        self._journal, self._recipe_name = out / JOURNAL, recipe.name
+        self._done: dict[str, int] = {}  # where the line of a source begins
+        self.failures: dict[str, str] = {}
+        self._read()
+
+    @property
+    def waiting(self) -> list[Place]:
+        """The recordings that are not done yet."""
+        return [place for place in self.found if place.source not in self._done]
+
+    def run(self, engine: str, tell: Callable[[Place], Any]) -> Iterator[Done]:
+        """Analyses what is not done, and keeps each as it comes.
+
+        Args:
+            engine: ``local`` or ``ray``.
+            tell: gives a context of progress for a recording, for the local engine.
+        """
+        if engine == "ray":
+            for done in run_on_ray(analyzed, self.recipe, self.waiting):
+                yield self._keep(done)
+            return
+        for place in self.waiting:
+            with tell(place) as on_progress:
+                done = analyzed(self.recipe, place, on_progress)
+            yield self._keep(done)
+
+    def finish(self) -> list[Path]:
+        """Writes index, segments and summary over all that is done; returns the files."""
+        labels = tuple(self.recipe.predictor.labels)
+        overview = Overview(labels)
+        index, segments = self.out / INDEX, self.out / SEGMENTS
+        with (
+            written_aside(index) as first,
+            written_aside(segments) as second,
+            written_aside(self._journal) as third,
+            first.open("w", encoding="utf-8", newline="") as table,
+            third.open("w", encoding="utf-8") as journal,
+            writer_of(second, labels) as add,
+        ):
+            rows = csv.writer(table, lineterminator="\n")
+            rows.writerow(index_row(None, labels))
+            for row in self._rows():
+                rows.writerow(index_row(row, labels))
+                add(segment_rows(row, labels))
+                overview.add(row)
+                if not row["reason"]:
+                    journal.write(readable_json(row) + "\n")
+        summary = self.out / SUMMARY
+        pages = "html" in self.recipe.formats
+        with written_aside(summary) as partial:
+            partial.write_text(html(overview, pages), encoding="utf-8")
+        return [index, segments, summary]
+
+    def _keep(self, done: Done) -> Done:
+        if done.timeline is None:
+            self.failures[done.place.source] = done.reason
+            return done
+        kept(done, self.out)
+        told = {
+            "source": done.place.source, "name": done.place.name, "key": self._key(done.place),
+            "reason": "", "timeline": {**done.timeline.as_dict(), "track": [], "words": []},
+        }  # fmt: skip
+        self.out.mkdir(parents=True, exist_ok=True)
+        with self._journal.open("ab") as file:
+            self._done[done.place.source] = file.tell()
+            file.write(readable_json(told).encode() + b"\n")
+        return done
+
+    def _read(self) -> None:
+        """Finds what is done, and drops the line that a killed process left unfinished."""
+        if not self._journal.is_file():
+            return
+        wanted: dict[Any, Place] = {place.source: place for place in self.found}
+        whole = 0
+        with self._journal.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                place = wanted.get(_told(line, "source"))
+                if place and _told(line, "key") == self._key(place) and self._there(place):
+                    self._done[place.source] = whole
+                whole += len(line)
+        with self._journal.open("r+b") as file:
+            file.truncate(whole)
+
+    def _there(self, place: Place) -> bool:
+        endings = [WRITERS[kind][0] for kind in self.recipe.formats]
+        return all((self.out / (place.name + ending)).is_file() for ending in endings)
+
+    def _key(self, place: Place) -> str:
+        """A recording that has changed has another one."""
+        file = Path(place.path)
+        if not file.is_file():
+            return ""
+        about = file.stat()
+        return f"{self._recipe_name} {about.st_size} {about.st_mtime_ns}"
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with ExitStack() as files:
+            file = files.enter_context(self._journal.open("rb")) if self._done else None
+            for place in self.found:
+                if file and place.source in self._done:
+                    file.seek(self._done[place.source])
+                    yield parse_json(file.readline())
+                else:
+                    reason = self.failures.get(place.source, "not analysed")
+                    yield {"source": place.source, "name": place.name, "reason": reason}
+
+
+def _told(line: bytes, what: str) -> Any:
+    """What a line of the journal says; None where it is none."""
+    try:
+        return parse_json(line)[what]
+    except (ValueError, KeyError, TypeError):
+        return None

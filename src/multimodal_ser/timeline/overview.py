@@ -1,0 +1,107 @@
+"""Rows of many recordings → one page over all of them: who, how long, which emotions, outliers."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from multimodal_ser.palette import colour
+from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.timeline.tables import mostly, seconds_of
+from multimodal_ser.timeline.track import clock
+
+PARTS = 10  # of a recording, in which the trend counts
+SHOWN = 10  # outliers, strongest moments, reasons
+MOST = 1_000  # recordings in the page's table; the index has all
+
+
+class Overview:
+    """Adds up recordings one by one, in memory that does not grow with them.
+
+    Args:
+        labels: the model's classes.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = [*labels, UNCERTAIN]
+        self.count, self.duration, self.spoken = 0, 0.0, 0.0
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.speakers: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self.trend = np.zeros((PARTS, len(self.labels)))
+        self.failed = 0
+        self.failures: list[tuple[str, str]] = []
+        self.strongest: list[tuple[float, str, dict[str, Any]]] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Takes a row of the journal."""
+        if row["reason"]:
+            self.failed += 1
+            if len(self.failures) < SHOWN:
+                self.failures.append((row["source"], row["reason"]))
+            return
+        told = row["timeline"]
+        segments, duration = told["segments"], told["duration"]
+        spoken = sum(end - start for start, end in told["speech"])
+        self.count, self.duration = self.count + 1, self.duration + duration
+        self.spoken += spoken
+        found = seconds_of(segments)
+        for label, seconds in found.items():
+            self.seconds[label] += seconds
+        for s in segments:
+            self._segment(row["source"], s, duration)
+        if len(self.rows) < MOST:
+            names = ", ".join(one["name"] for one in told["speakers"])
+            self.rows.append(
+                {"source": row["source"], "page": quote(f"{row['name']}.html"), "speakers": names,
+                 "duration": duration, "spoken": spoken, "mostly": mostly(segments) or "–",
+                 "shares": [found.get(name, 0) / max(spoken, 1e-9) for name in self.labels]}
+            )  # fmt: skip
+
+    def _segment(self, source: str, s: Mapping[str, Any], duration: float) -> None:
+        seconds, label = s["end"] - s["start"], s["label"]
+        place = min(int(PARTS * (s["start"] + s["end"]) / 2 / max(duration, 1e-9)), PARTS - 1)
+        self.trend[place, self.labels.index(label)] += seconds
+        if s["speaker"] is not None:
+            self.speakers[s["speaker"]][label] += seconds
+        if label not in (UNCERTAIN, "neutral"):
+            heapq.heappush(
+                self.strongest,
+                (s["confidence"] * min(seconds, 10.0), f"{source}\0{s['start']:012.3f}", dict(s)),
+            )
+            if len(self.strongest) > SHOWN:
+                heapq.heappop(self.strongest)
+
+    def outliers(self) -> list[tuple[float, dict[str, Any]]]:
+        """The recordings whose shares are farthest from all others' together, from 0 to 1."""
+        total = max(sum(self.seconds.values()), 1e-9)
+        mean = np.array([self.seconds.get(name, 0) / total for name in self.labels])
+        off = [(float(np.abs(np.array(row["shares"]) - mean).sum() / 2), row)
+               for row in self.rows if row["spoken"] > 0]  # fmt: skip
+        return sorted(off, key=lambda pair: (-pair[0], pair[1]["source"]))[:SHOWN]
+
+
+def html(overview: Overview, pages: bool) -> str:
+    """Writes the page.
+
+    Args:
+        overview: that has been given every row.
+        pages: whether each recording has a page of its own, to link to.
+    """
+    environment = Environment(
+        loader=PackageLoader("multimodal_ser.timeline", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    moments = [(key.split("\0")[0], s) for _, key, s in sorted(overview.strongest, reverse=True)]
+    kept = {row["source"]: row["page"] for row in overview.rows} if pages else {}
+    return environment.get_template("summary.html").render(
+        all=overview, clock=clock, moments=moments, pages=kept, most=MOST,
+        colours={name: (colour(name), colour(name, dark=True)) for name in overview.labels},
+    )  # fmt: skip

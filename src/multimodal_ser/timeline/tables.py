@@ -1,0 +1,97 @@
+"""Rows of many recordings → one table of recordings, and one of all their segments."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from multimodal_ser.predict.prediction import UNCERTAIN
+
+Row: TypeAlias = Mapping[str, Any]
+PARQUET = find_spec("pyarrow") is not None  # the extra ``parquet``
+SEGMENTS = "segments.parquet" if PARQUET else "segments.csv"
+_GROUP = 20_000  # rows that are held at a time
+
+
+def index_row(row: Row | None, labels: Sequence[str]) -> list[Any]:
+    """A recording's line of the index; without one, the names of its columns."""
+    if row is None:
+        columns = ["source", "name", "status", "reason", "duration", "speech", "speakers"]
+        return [*columns, "mostly", *(f"p_{name}" for name in labels), "segments", "notes"]
+    if row["reason"]:
+        empty = [""] * (5 + len(labels))
+        return [row["source"], row["name"], "failed", row["reason"], *empty, ""]
+    told = row["timeline"]
+    spoken = sum(end - start for start, end in told["speech"])
+    return [
+        row["source"], row["name"], "done", "", told["duration"], round(spoken, 3),
+        ";".join(one["name"] for one in told["speakers"]), mostly(told["segments"]) or "",
+        *(told["overall"].get(name, "") for name in labels), len(told["segments"]),
+        "; ".join(told["notes"]),
+    ]  # fmt: skip
+
+
+def seconds_of(segments: Sequence[Row]) -> dict[str, float]:
+    """For how long each label is heard."""
+    found: dict[str, float] = defaultdict(float)
+    for s in segments:
+        found[s["label"]] += s["end"] - s["start"]
+    return dict(found)
+
+
+def mostly(segments: Sequence[Row]) -> str | None:
+    """The emotion that is heard longest; ``uncertain`` without any other, None without speech."""
+    found = seconds_of(segments)
+    sure = {name: seconds for name, seconds in found.items() if name != UNCERTAIN} or found
+    return max(sure, key=lambda name: sure[name], default=None)
+
+
+def segment_rows(row: Row, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """A recording's segments, each with the recording's name."""
+    if row["reason"]:
+        return []
+    return [
+        {
+            "source": row["source"], "start": s["start"], "end": s["end"],
+            "speaker": s["speaker"], "label": s["label"], "confidence": s["confidence"],
+            **{f"p_{name}": s["probabilities"][name] for name in labels}, "text": s["text"],
+        }
+        for s in row["timeline"]["segments"]
+    ]  # fmt: skip
+
+
+@contextmanager
+def writer_of(
+    file: Path, labels: Sequence[str]
+) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
+    """Gives a function that adds rows to a new file of segments: Parquet, without pyarrow CSV."""
+    numbers = ["start", "end", "confidence", *(f"p_{name}" for name in labels)]
+    columns = ["source", "start", "end", "speaker", "label", "confidence", *numbers[3:], "text"]
+    if not PARQUET:
+        with file.open("w", encoding="utf-8", newline="") as text:
+            rows = csv.DictWriter(text, columns, lineterminator="\n")
+            rows.writeheader()
+            yield rows.writerows
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {name: pa.float64() if name in numbers else pa.string() for name in columns}
+    schema = pa.schema(list(kinds.items()))
+    held: list[dict[str, Any]] = []
+    with pq.ParquetWriter(file, schema) as whole:
+
+        def add(rows: Sequence[dict[str, Any]]) -> None:
+            held.extend(rows)
+            if len(held) >= _GROUP:
+                whole.write_table(pa.Table.from_pylist(held, schema))
+                held.clear()
+
+        yield add
+        if held:
+            whole.write_table(pa.Table.from_pylist(held, schema))

@@ -1,0 +1,193 @@
+"""Folders of recordings: trees kept, nothing lost, resumed to the same bytes; what stands above."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from made_sound import written
+from made_timeline import Pitch, recording
+from multimodal_ser.cli import main
+from multimodal_ser.errors import AudioError
+from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, folder, tables
+from multimodal_ser.timeline.folder import JOURNAL, Folder, Recipe
+from multimodal_ser.timeline.places import places
+
+SOUND = recording(0.5, (2.0, "anger"), 1.0, (2.0, "sadness"), 0.5)
+
+
+@pytest.fixture
+def model(monkeypatch):
+    made = Pitch()
+    made.sides, made.batches = ("audio",), []
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
+    return made
+
+
+def made_timeline(place):
+    """What stands for an analysis: other for every name."""
+    shares = dict(zip(Pitch.labels, (0.7, 0.2, 0.1), strict=True))
+    label = Pitch.labels[len(str(place)) % 3]
+    spoken = Segment(0.5, 2.0, label, 0.7, shares, "yes, <b>so</b>", "agent")
+    return Timeline(
+        3.0, Pitch.labels, (spoken,), (Point(0.5, 2.0, shares),), ((0.5, 2.0),), shares, "pitch",
+        speakers=(Speaker("agent", 0, 1.5, shares),),
+    )  # fmt: skip
+
+
+def content(out):
+    return {str(f.relative_to(out)): f.read_bytes() for f in sorted(out.rglob("*")) if f.is_file()}
+
+
+def test_names_keep_their_tree_and_never_collide(tmp_path, monkeypatch):
+    files = ["a/call.wav", "a/call.mp3", "a/call.wav.flac", "b/call.wav", "b/CALL.mp3", "index.wav",
+             "c/x/summary.wav", "é .wav"]  # fmt: skip
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = {place.source: place.name for place in places([str(tmp_path)])}
+    assert found == {
+        "a/call.mp3": "a/call.mp3", "a/call.wav": "a/call.wav", "a/call.wav.flac":
+        "a/call.wav.flac", "b/CALL.mp3": "b/CALL.mp3", "b/call.wav": "b/call.wav",
+        "c/x/summary.wav": "c/x/summary", "index.wav": "index.wav", "é .wav": "é ",
+    }  # fmt: skip
+    monkeypatch.chdir(tmp_path / "b")
+    for given in (["../a", "."], ["../a/*.*", "call.wav", "CALL.mp3"]):
+        some = {place.source for place in places(given)}
+        assert some == {source for source in found if source[:2] in ("a/", "b/")}, given
+    assert [place.source for place in places(["../c/x/summary.wav"])] == ["summary.wav"]
+    assert [place.source for place in places(["../*/call.wav"])] == ["a/call.wav", "b/call.wav"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_two_thousand_of_one_name_are_resumed_to_the_same_bytes(tmp_path, monkeypatch):
+    names = [f"{k // 100:02d}/{k % 100:02d}/call.wav" for k in range(2_000)]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).touch()
+    asked: list[str] = []
+
+    def analysed(place, predictor, *, on_progress=None):
+        asked.append(place)
+        if len(asked) == stops:
+            raise Killed
+        if place.endswith("07/11/call.wav"):
+            raise AudioError("call.wav: is text, not audio")
+        return made_timeline(place)
+
+    monkeypatch.setattr(folder, "analyze", analysed)
+    recipe = Recipe(Pitch(), {}, ("rttm",))
+
+    def run(out):
+        made = Folder(out, recipe, places([str(tmp_path / "in")]))
+        count = sum(1 for _ in made.run("local", lambda place: _nothing()))
+        made.finish()
+        return count
+
+    stops = None
+    assert run(tmp_path / "whole") == 2_000
+    whole = content(tmp_path / "whole")
+    assert len(whole) == 1_999 + 4
+    asked.clear()
+    stops = 701
+    with pytest.raises(Killed):
+        run(tmp_path / "cut")
+    with (tmp_path / "cut" / JOURNAL).open("ab") as journal:
+        journal.write(b'{"source": "07/01/ca')  # killed while it wrote
+    (tmp_path / "cut/00/03/call.rttm").unlink()  # and a file was deleted
+    (tmp_path / "cut/07/00").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cut/07/00/.call.rttm.partial").write_text("half")
+    asked.clear()
+    stops = None
+    assert run(tmp_path / "cut") == 1_301
+    assert content(tmp_path / "cut") == whole
+    rows = list(csv.DictReader(io.StringIO(whole["index.csv"].decode())))
+    assert [row["source"] for row in rows] == names
+    assert [row["source"] for row in rows if row["status"] == "failed"] == ["07/11/call.wav"]
+    assert len({row["name"] for row in rows}) == 2_000
+    asked.clear()
+    assert run(tmp_path / "cut") == 1  # what failed is tried again
+    other = Folder(tmp_path / "cut", Recipe(Pitch(), {}, ("rttm",), "hop"), [])
+    assert other.recipe.name != recipe.name
+
+
+def _nothing():
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+@pytest.mark.parametrize("parquet", [True, False])
+def test_all_segments_stand_in_one_table(tmp_path, monkeypatch, parquet):
+    if parquet:
+        pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra 'parquet'")
+    monkeypatch.setattr(tables, "PARQUET", parquet)
+    rows = [{"source": "a/x.wav", "name": "a/x", "reason": "",
+             "timeline": made_timeline("x").as_dict()}]  # fmt: skip
+    with tables.writer_of(tmp_path / "x", Pitch.labels) as add:
+        add(tables.segment_rows(rows[0], Pitch.labels))
+        add(tables.segment_rows({"source": "b", "name": "b", "reason": "broken"}, Pitch.labels))
+    if parquet:
+        (told,) = pq.read_table(tmp_path / "x").to_pylist()
+    else:
+        (told,) = csv.DictReader(io.StringIO((tmp_path / "x").read_text()))
+    assert (told["source"], told["speaker"], told["text"]) == ("a/x.wav", "agent", "yes, <b>so</b>")
+    assert float(told["p_anger"]) == 0.7
+
+
+def test_the_command_mirrors_resumes_and_sums_up(tmp_path, model, capsys, monkeypatch):
+    for name in ("one/call.wav", "two/call.wav"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        written(tmp_path / "in" / name, SOUND)
+    (tmp_path / "in/two/bad.wav").write_text("nothing")
+    given = ["analyze", str(tmp_path / "in"), "--vad", "energy", "--formats", "json,html", "--out"]
+    assert main([*given, str(tmp_path / "out")]) == 1
+    assert "failed" in capsys.readouterr().err
+    told = json.loads((tmp_path / "out/two/call.json").read_text())
+    assert told["source"] == "two/call.wav"
+    page = (tmp_path / "out/summary.html").read_text()
+    assert 'href="one/call.html"' in page
+    assert "two/bad.wav" in page
+    assert "is text, not audio" in page
+    before, batches = content(tmp_path / "out"), len(model.batches)
+    assert main([*given, str(tmp_path / "out")]) == 1
+    assert "2 of 3 recordings are done already" in capsys.readouterr().err
+    assert len(model.batches) == batches
+    assert content(tmp_path / "out") == before
+    assert main([*given, str(tmp_path / "out"), "--hop", "0.5"]) == 1
+    assert len(model.batches) > batches
+
+
+def test_standard_input_is_a_recording(tmp_path, model, capsys, monkeypatch):
+    sound = written(tmp_path / "x.wav", SOUND).read_bytes()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(sound)))
+    given = ["analyze", "-", "--vad", "energy", "--out", str(tmp_path / "out")]
+    assert main(given) == 0
+    assert "of it speech" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out/stdin.json").read_text())["source"] == "stdin"
+    assert not (tmp_path / "out/index.csv").exists()
+    assert (tmp_path / "out/stdin.html").stat().st_size > len(sound) / 2
+
+
+def test_the_summary_shows_text_as_text(tmp_path, monkeypatch):
+    name = "<script>alert(1)<"
+    monkeypatch.setattr(folder, "analyze", lambda place, predictor, **how: made_timeline(place))
+    (tmp_path / f"{name}.wav").touch()
+    (tmp_path / "b.wav").touch()
+    made = Folder(tmp_path / "out", Recipe(Pitch(), {}, ()), places([str(tmp_path)]))
+    assert len(list(made.run("local", lambda place: _nothing()))) == 2
+    files = made.finish()
+    page = Path(files[-1]).read_text()
+    assert "<script" not in page
+    assert "&lt;script" in page
+    assert "2 recordings" in page
+    assert np.char.count(page, "<b>so</b>") == 0
