@@ -123,8 +123,7 @@ class Train(InDomainCommand):
     models: Annotated[tuple[str, ...], tyro.conf.arg(name="model")] = ("stacked",)
     baselines: tuple[str, ...] = ("linear", "svm")
 
-    @property
-    def systems(self) -> tuple[str, ...]:
+    def systems(self, material: Material) -> tuple[str, ...]:
         """The models, then the baselines, each once."""
         return tuple(dict.fromkeys((*self.models, *self.baselines)))
 

@@ -45,15 +45,15 @@ def report(
 @app.command
 def results(
     runs: tuple[Path, ...] = (),
-    tables: Path = Path("docs/tables.json"),
-    out: Path = Path("docs/results.md"),
+    tables: Path | None = None,
+    out: Path = Path("results.md"),
 ) -> None:
     """Writes one page of many experiments, and their numbers beside it as JSON.
 
     Args:
         runs: folders that hold experiments' folders; what none of them holds stays as it was.
         tables: which experiments to show: JSON with title, introduction, and tables with title,
-            experiment and, if wished, commands, note, manifests.
+            experiment and, if wished, commands, note, manifests; all in `runs` where not given.
         out: the page to write.
     """
     from multimodal_ser.report.results import write_results

@@ -115,12 +115,12 @@ class Pair:
         said = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
         return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *said]))
 
-    def starts(self, asked: Transfer) -> dict[int, Plan]:
+    def starts(self, asked: Transfer, model: str) -> dict[int, Plan]:
         """Seed → the run that makes the source's model; once a seed, whatever is made of it."""
-        check_network(asked.model, self.source)
+        check_network(model, self.source)
         first = replace(self.source_split, folds=(self.source_fold,))
         settings = asked.seeds, asked.network, asked.schedule
-        made = plan(self.source, first, (asked.model,), *settings, protocol="source")
+        made = plan(self.source, first, (model,), *settings, protocol="source")
         return {item.config.seed: item for item in made}
 
     def plans(

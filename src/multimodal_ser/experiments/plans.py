@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,9 @@ from multimodal_ser.models import MODELS
 from multimodal_ser.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.stacking import STACKED
 
+log = logging.getLogger(__name__)
 FIXED = "egemaps"  # the encoder that has no weights to learn
+FUSION = "cross_attention"  # the network of both modalities, where none is named
 TUNED = "tuned"  # the model that is an encoder, fine-tuned with its head
 
 
@@ -185,6 +188,16 @@ def check_tunable(material: Material, tune: TuneConfig) -> None:
 def models_for(material: Material) -> list[str]:
     """The models whose modalities have features, networks first."""
     return [name for name in known_models() if not lacking(name, material)]
+
+
+def network_for(material: Material) -> str:
+    """The fusion network, or the network of the only modality that has features, which is said."""
+    missing = lacking(FUSION, material)
+    if not missing:
+        return FUSION
+    chosen = next(side for side in ("audio", "text") if side not in missing)
+    log.info("there are no %s features, so the network is %r (--model)", missing[0], chosen)
+    return chosen
 
 
 def known_models() -> tuple[str, ...]:

@@ -61,19 +61,22 @@ class InDomain(Protocol):
     """A corpus on itself: models, folds and seeds.
 
     Attributes:
-        models: which ones; `ser list` names them.
+        models: which ones; `ser list` names them. Where not given, stacked, the network that the
+            features allow, and the baselines.
         tune_encoder: fine-tune the audio encoder with a head of its own, as one more model.
         tune: the fine-tuning's knobs.
     """
 
-    models: tuple[str, ...] = ("stacked", "cross_attention", "linear", "svm")
+    models: tuple[str, ...] = ()
     tune_encoder: bool = False
     tune: TuneConfig = field(default_factory=TuneConfig)
 
-    @property
-    def systems(self) -> tuple[str, ...]:
+    def systems(self, material: Material) -> tuple[str, ...]:
         """The models that stand in the table, each once."""
-        return tuple(dict.fromkeys(self.models))
+        from multimodal_ser.experiments.plans import network_for
+
+        usual = () if self.models else ("stacked", network_for(material), "linear", "svm")
+        return tuple(dict.fromkeys(self.models or usual))
 
     def plan(self, material: Material, split: Split) -> Experiment:
         """Plans models × folds × seeds.
@@ -86,7 +89,13 @@ class InDomain(Protocol):
 
         tune = self.tune if self.tune_encoder else None
         plans = plan(
-            material, split, self.systems, self.seeds, self.network, self.schedule, tune=tune
+            material,
+            split,
+            self.systems(material),
+            self.seeds,
+            self.network,
+            self.schedule,
+            tune=tune,
         )
         said = self.arguments | domain_said(material, split)
         return Experiment("in-domain", said, (Stage(tuple(plans), material),), {"split": split})
@@ -143,10 +152,11 @@ class Combined(Protocol):
     begin with the corpus; logistic regression on all rows stands beside.
 
     Attributes:
-        model: a network that `ser list` shows.
+        model: a network that `ser list` shows; where not given, cross_attention over sound and
+            words, or audio or text, where the features are of one alone.
     """
 
-    model: str = "cross_attention"
+    model: str | None = None
 
     def plan(
         self, domains: Sequence[tuple[Material, Split]], allow: Collection[str] = ()
@@ -165,10 +175,11 @@ class Combined(Protocol):
         from multimodal_ser.experiments.merging import merge
 
         material, split = merge(domains, allow)
+        model = self.model or planning.network_for(material)
         plans = planning.plan(
-            *(material, split, (self.model, "linear"), self.seeds, self.network, self.schedule),
+            *(material, split, (model, "linear"), self.seeds, self.network, self.schedule),
             protocol="combined",
         )
         stage = planning.Stage(tuple(planning.balanced(item) for item in plans), material)
-        said = self.arguments | planning.domain_said(material, split)
+        said = self.arguments | {"model": model} | planning.domain_said(material, split)
         return planning.Experiment("combined", said, (stage,), {"split": split})

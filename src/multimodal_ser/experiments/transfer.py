@@ -23,10 +23,17 @@ class Transfer(Protocol):
     """From a source to a target.
 
     Attributes:
-        model: a network that `ser list` shows.
+        model: a network that `ser list` shows; where not given, cross_attention over sound and
+            words, or audio or text, where the features are of one alone.
     """
 
-    model: str = "cross_attention"
+    model: str | None = None
+
+    def network_of(self, target: Material) -> str:
+        """The network's name: what was asked for, or else what the target's features allow."""
+        from multimodal_ser.experiments.plans import network_for
+
+        return self.model or network_for(target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +66,20 @@ class Adaptation(Transfer):
         from multimodal_ser.experiments.pairs import Pair, check_network
 
         pair = Pair(source, source_split, target, target_split)
-        check_network(self.model, target)
+        model = self.network_of(target)
+        check_network(model, target)
         methods = self.methods or tuple(ADAPTERS)
         for name in methods:
             if name not in ADAPTERS:
                 raise SerError(one_of("adaptation", name, ADAPTERS))
-        systems = [(self.model, name) for name in methods]
+        systems = [(model, name) for name in methods]
         systems += [("linear", name) for name in methods if not ADAPTERS[name].aligns]
         plans = [
             plan
             for name, method in systems
             for plan in pair.plans(self, "adaptation", name, adaptation=self._of(method))
         ]
-        return pair.experiment("adaptation", self.arguments, plans, adapts=True)
+        return pair.experiment("adaptation", self.arguments | {"model": model}, plans, adapts=True)
 
     def _of(self, method: str) -> Any:
         """The settings as they act: what a method does not use reads as not used."""
@@ -110,14 +118,16 @@ class Finetune(Transfer):
 
         pair = Pair(source, source_split, target, target_split)
         _check_parts(self.parts)
-        starts = pair.starts(self)
-        systems = [(self.model, part) for part in ("none", *self.parts, "scratch")]
+        model = self.network_of(target)
+        starts = pair.starts(self, model)
+        systems = [(model, part) for part in ("none", *self.parts, "scratch")]
         plans = [
             plan
             for name, part in [*systems, ("linear", "scratch")]
             for plan in pair.plans(self, "finetune", name, starts=starts, parts=part)
         ]
-        return pair.experiment("finetune", self.arguments, plans, starts)
+        said = self.arguments | {"model": model}
+        return pair.experiment("finetune", said, plans, starts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +170,17 @@ class Fewshot(Transfer):
 
         pair = Pair(source, source_split, target, target_split)
         _check_parts(self.parts)
-        starts = pair.starts(self)
-        systems = [(self.model, part) for part in (*self.parts, "scratch")]
+        model = self.network_of(target)
+        starts = pair.starts(self, model)
+        systems = [(model, part) for part in (*self.parts, "scratch")]
         plans = [
             plan
             for few in self.few
             for name, part in [*systems, ("linear", "scratch")]
             for plan in pair.plans(self, "fewshot", name, starts=starts, few=few, parts=part)
         ]
-        return pair.experiment("fewshot", self.arguments, plans, starts)
+        said = self.arguments | {"model": model}
+        return pair.experiment("fewshot", said, plans, starts)
 
 
 def _check_parts(parts: Sequence[str]) -> None:

@@ -83,12 +83,32 @@ def _listed(entry: Mapping[str, Any]) -> Listed:
     return Listed(**{**entry, **lists})
 
 
-def write_results(runs: Sequence[Path], listed: Path, out: Path) -> Path:
+def found_in(runs: Sequence[Path]) -> Page:
+    """A page of every experiment in folders of runs, by name.
+
+    Raises:
+        SerError: there is none.
+    """
+    found = [
+        path.parent.relative_to(folder).as_posix() if path.parent != folder else folder.name
+        for folder in runs
+        for path in sorted(folder.rglob("experiment.json"))
+    ]
+    names = dict.fromkeys(found)
+    if not names:
+        raise SerError(
+            f"no experiment in {', '.join(map(str, runs)) or 'no folder'}; give --runs FOLDER, "
+            "which holds what ser train and ser experiment wrote, or a list: --tables FILE"
+        )
+    return Page("Results", "", tuple(Listed(name, name) for name in names))
+
+
+def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
     """Writes the page, and its numbers beside it as JSON.
 
     Args:
         runs: folders that hold experiments' folders.
-        listed: the list of tables.
+        listed: the list of tables; None for every experiment in `runs`.
         out: the page to write, such as docs/results.md; the JSON has the same name.
 
     Returns:
@@ -97,7 +117,7 @@ def write_results(runs: Sequence[Path], listed: Path, out: Path) -> Path:
     Raises:
         SerError: an experiment of the list has neither runs nor a record from before.
     """
-    page = read_list(listed)
+    page = found_in(runs) if listed is None else read_list(listed)
     path = out.with_suffix(".json")
     records = read_records(path) if path.is_file() else {}
     kept = {}
