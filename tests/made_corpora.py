@@ -73,10 +73,30 @@ def iemocap_rows(counts: dict[str, int]) -> list[tuple[str, str]]:
     return rows
 
 
+def varied(own_id: str) -> list[float]:
+    """Valence, arousal and dominance from 1 to 5, by the id alone."""
+    drawn = np.random.default_rng([*own_id.encode()]).random(3)
+    return [1 + 4 * float(one) for one in drawn]
+
+
+def make_tallies(root: Path) -> None:
+    """CREMA-D's counts of its listeners' votes: six heard a clip, some of them as neutral."""
+    rows: list[Sequence[object]] = [["", *"ADFHNS", "fileName", "numResponses"]]
+    for number, path in enumerate(sorted((root / "AudioWAV").iterdir()), 1):
+        heard = dict.fromkeys("ADFHNS", 0)
+        heard[path.stem.split("_")[2][0]] += 3 + number % 3
+        heard["N"] += 3 - number % 3
+        rows.append([f"1{number:05d}", *heard.values(), path.stem, 6])
+    _write_csv(root / "processedResults" / "tabulatedVotes.csv", rows)
+
+
 def make_iemocap(
-    root: Path, rows: Iterable[tuple[str, str]] | None = None, sound: bool = False
+    root: Path,
+    rows: Iterable[tuple[str, str]] | None = None,
+    sound: bool = False,
+    values: Callable[[str], Sequence[float]] = lambda own_id: (2.5, 3.0, 3.5),
 ) -> Made:
-    """``Session*/dialog`` and ``sentences``; rows are (id, label)."""
+    """``Session*/dialog`` and ``sentences``; rows are (id, label), values V, A, D of an id."""
     chosen = list(iemocap_rows(dict.fromkeys(IEMOCAP_LABELS, 10)) if rows is None else rows)
     dialogues: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for own_id, label in chosen:
@@ -87,7 +107,8 @@ def make_iemocap(
         for number, (own_id, label) in enumerate(turns):
             start = f"{number:.4f} - {number + 0.9:.4f}"
             labels += [
-                f"[{start}]\t{own_id}\t{label}\t[2.5000, 3.0000, 3.5000]",
+                f"[{start}]\t{own_id}\t{label}\t"
+                f"[{', '.join(f'{value:.4f}' for value in values(own_id))}]",
                 "C-E2:\tNeutral;\t()",
                 "A-E3:\tval 3; act 2; dom  2;\t()",
                 "",

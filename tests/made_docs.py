@@ -18,6 +18,8 @@ from made_corpora import (
     make_iemocap,
     make_meld,
     make_ravdess,
+    make_tallies,
+    varied,
     write_sound,
 )
 from made_sound import written
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md", "docs/guide.md", "docs/models.md", "docs/emotion2vec.md", "docs/cluster.md",
     "docs/original.md", "docs/performance.md", "docs/recipes.md",
-    "docs/statistics.md", "CONTRIBUTING.md",
+    "docs/statistics.md", "docs/tasks.md", "CONTRIBUTING.md",
 )  # fmt: skip
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.M | re.S)
 PROGRAMS = ("ser", "python", "pip", "make", "docker", "git", "cd", "export", "pytest")
@@ -94,9 +96,10 @@ def world(folder: Path) -> Path:
             file.unlink()
     labels = ("ang", "hap", "neu", "sad")
     make_iemocap(
-        folder / "IEMOCAP_full_release", iemocap_rows(dict.fromkeys(labels, 10)), sound=True
+        folder / "IEMOCAP_full_release", iemocap_rows(dict.fromkeys(labels, 10)), True, varied
     )
     make_cremad(folder / "CREMA-D", sound=True)
+    make_tallies(folder / "CREMA-D")
     make_meld(folder / "MELD.Raw", dialogues=4, sound=True)
     (folder / "MELD").symlink_to(folder / "MELD.Raw")
     make_ravdess(folder / "RAVDESS", sound=True)

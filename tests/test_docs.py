@@ -50,7 +50,7 @@ PRINTS = {
     "check": r"\d+ utterances checked, 0 findings",
     "extract": r"\.safetensors: \d+ utterances, 0 failed",
     "import-features": r"\.safetensors: \d+ utterances",
-    "train": r"UA.*WA.*WF1",
+    "train": r"UA.*WA.*WF1|CCC.*RMSE",
     "experiment": r"UA.*WA.*WF1",
     "report": r"UA.*page: .*report\.html",
     "results": r"wrote .*\.md",

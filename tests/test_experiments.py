@@ -291,6 +291,8 @@ def test_every_setting_changes_the_name_of_the_run(material, split):
         for key, value in asdict(kind).items():
             if isinstance(value, bool):
                 different = not value
+            elif value is None:
+                different = "focal"
             else:  # shares stay below 1
                 different = value / 2 if isinstance(value, float) else 2 * value + (not value)
             settings = {"network": NETWORK, "schedule": SCHEDULE}

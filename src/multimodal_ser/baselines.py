@@ -248,7 +248,7 @@ def _candidates(
     """The baseline fitted with each setting."""
     pooled = kind().pooled
     pooled.fit(train)
-    x = torch.from_numpy(_inputs(pooled, train))
+    x = torch.from_numpy(pooled_inputs(pooled, train))
     label = train.label.numpy()
     # The svm is given its kernel: scikit-learn's own code computes distances several times over,
     # and one distance of two rows serves every setting. Double, since the differences are small.
@@ -275,10 +275,11 @@ def _candidates(
 
 def inputs(model: Linear | Svm, examples: Examples) -> NDArray[np.float32]:
     """The standardised pooled features that scikit-learn is given: [N, D]."""
-    return _inputs(model.pooled, examples)
+    return pooled_inputs(model.pooled, examples)
 
 
-def _inputs(pooled: Pooled, examples: Examples) -> NDArray[np.float32]:
+def pooled_inputs(pooled: Pooled, examples: Examples) -> NDArray[np.float32]:
+    """The standardised means of examples [N, D]."""
     with torch.inference_mode():
         array: NDArray[np.float32] = torch.cat(
             [pooled(*batch[:4]) for batch in examples.batches(512)]

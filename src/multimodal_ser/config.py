@@ -11,6 +11,7 @@ from typing import Literal
 
 from multimodal_ser.errors import SerError
 
+TASKS = ("classes", "distributions", "attributes")  # what a model may be asked to tell
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside: what the speech encoders were trained on
 
 
@@ -76,6 +77,7 @@ class TrainConfig:
             `epochs`, with as much more patience.
         refit: once the validation part has picked the epoch (of a baseline: the setting), train
             again on training and validation part together, for as many epochs.
+        loss: key in `losses.LOSSES`; the task's own where not given (docs/tasks.md).
     """
 
     epochs: int = 5
@@ -88,6 +90,7 @@ class TrainConfig:
     average: float = 0.99
     least_steps: int = 800
     refit: bool = True
+    loss: str | None = None
 
     def __post_init__(self) -> None:
         _check_counts(self, "epochs", "patience", "batch_size")

@@ -22,13 +22,13 @@ Sides: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # text, its mask, audi
 
 
 class Batch(NamedTuple):
-    """What a model's forward takes, and the labels [batch]."""
+    """What a model's forward takes, and the truth: labels [batch], or what stands in `target`."""
 
     text: Tensor
     text_mask: Tensor
     audio: Tensor
     audio_mask: Tensor
-    label: Tensor
+    truth: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -120,12 +120,22 @@ def sides(text: Side, audio: Side, index: Tensor) -> Sides:
 
 @dataclass(frozen=True)
 class Examples:
-    """N utterances ready for a model: both modalities and the class ids [N]."""
+    """N utterances ready for a model: both modalities and the truth.
+
+    Attributes:
+        ids: of the utterances.
+        text: one modality.
+        audio: the other.
+        label: class ids [N]; -1 where an utterance has none.
+        target: shares of the raters' votes, or attributes on 0 … 1, float32 [N, C]; None where
+            classes are the task.
+    """
 
     ids: tuple[str, ...]
     text: Side
     audio: Side
     label: Tensor
+    target: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,7 +148,13 @@ class Examples:
             Side.joined([part.text for part in parts]),
             Side.joined([part.audio for part in parts]),
             torch.cat([part.label for part in parts]),
+            None if parts[0].target is None else torch.cat([part.truth for part in parts]),
         )
+
+    @property
+    def truth(self) -> Tensor:
+        """What is learnt: the target [N, C] where there is one, else the labels [N]."""
+        return self.label if self.target is None else self.target
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -149,7 +165,9 @@ class Examples:
         """The examples at these rows, in this order."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.long)
         text, audio = (Side(s.tokens[index], s.mask[index]) for s in (self.text, self.audio))
-        return Examples(tuple(self.ids[row] for row in index), text, audio, self.label[index])
+        target = None if self.target is None else self.target[index]
+        ids = tuple(self.ids[row] for row in index)
+        return Examples(ids, text, audio, self.label[index], target)
 
     def to(self, device: str) -> Examples:
         """The same with both modalities on a device; labels stay where scores are counted."""
@@ -160,7 +178,7 @@ class Examples:
 
     def batch(self, index: Tensor) -> Batch:
         """One batch by row numbers [B], in float32."""
-        return Batch(*sides(self.text, self.audio, index), self.label[index])
+        return Batch(*sides(self.text, self.audio, index), self.truth[index])
 
     def unlabelled(self) -> Unlabelled:
         """The same utterances without their labels."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from multimodal_ser.errors import LabelError, one_of
 
@@ -171,7 +172,19 @@ def class_set(name: str) -> ClassSet:
     return CLASS_SETS[name]
 
 
-def check_same_order(first: ClassSet, second: ClassSet) -> None:
+class Ordered(Protocol):
+    """What has a name, and classes in an order."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+
+
+def check_same_order(first: Ordered, second: Ordered) -> None:
     """Raises LabelError, showing both orders, unless two class sets number classes alike."""
     if first.classes != second.classes:
         raise LabelError(

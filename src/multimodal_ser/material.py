@@ -17,8 +17,8 @@ from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import changed
-from multimodal_ser.labels import ClassSet
 from multimodal_ser.record import FeatureSpec
+from multimodal_ser.tasks import AttributeSet, Outputs, Told, told
 
 MODALITIES = ("audio", "text")
 _SAYS = {
@@ -35,24 +35,26 @@ class Material:
     Attributes:
         utterances: those with a class and features, in the examples' order.
         examples: their tokens and class ids.
-        labels: the class set.
+        labels: the class set, or the attributes.
         features: ``audio`` and ``text``: what the feature files say of themselves, or None.
         hashes: id → hash of the decoded sound.
         prints: id → fingerprint of the decoded sound, which copies of a recording share.
         marks: sentences to stand beside every number.
         dropped: reason → how many utterances are not among them.
         emotion_labels: features → whether what made them saw emotion labels, of whatever corpus.
+        task: what is told of an utterance, see `tasks`.
     """
 
     utterances: list[Utterance]
     examples: Examples
-    labels: ClassSet
+    labels: Outputs
     features: dict[str, FeatureSpec | None]
     hashes: Mapping[str, str]
     marks: tuple[str, ...]
     dropped: Mapping[str, int]
     prints: Mapping[str, str] = field(default_factory=dict)
     emotion_labels: Mapping[str, Exposure] = field(default_factory=dict)
+    task: str = "classes"
 
 
 def sounds_of(*materials: Material) -> dict[str, str]:
@@ -63,26 +65,28 @@ def sounds_of(*materials: Material) -> dict[str, str]:
 
 def load_material(
     folder: Path,
-    labels: ClassSet,
+    labels: Outputs,
     audio: str | None = None,
     text: str | None = None,
     *,
     complete: bool = True,
+    task: str = "classes",
 ) -> Material:
     """Reads one corpus's features and labels.
 
     Args:
         folder: what `ser extract` wrote: a corpus's folder, or one that holds a single corpus.
-        labels: which emotions count, and their order.
+        labels: which emotions count, and their order; or which attributes.
         audio: name of the audio features; needed where there are several, ``"none"`` for none.
         text: the same for text.
         complete: whether the corpus must have every class; one that is only asked about need not.
+        task: one of `config.TASKS`.
 
     Raises:
         FeatureError: no features, or several to choose from.
         LabelError: the class set does not fit the corpus.
     """
-    folder = _corpus_folder(folder)
+    folder = corpus_folder(folder)
     # By id, so that a result does not depend on the order of the lines.
     rows = sorted(read_manifest(folder / "manifest.jsonl"), key=lambda row: row.id)
     found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
@@ -95,11 +99,16 @@ def load_material(
         raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
     for one in present:
         _check_made_of(one, rows)
-    for corpus in sorted({row.corpus for row in rows if complete}):
-        labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
-    kept, classes, dropped = _keep(rows, labels, present)
-    if len(set(classes)) < 2:
-        raise LabelError(f"{folder}: {len(kept)} utterances of {sorted(set(classes))} are too few")
+    if task == "classes" and not isinstance(labels, AttributeSet) and complete:
+        for corpus in sorted({row.corpus for row in rows}):
+            labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
+    kept, says, dropped = _keep(rows, labels, present, task)
+    classes = {one.label for one in says}
+    if len(kept) < 2 or (task == "classes" and len(classes) < 2):
+        names = sorted(labels.classes[place] for place in classes if place >= 0)
+        raise LabelError(
+            f"{folder}: {len(kept)} utterances of {names} are too few; left out: {dict(dropped)}"
+        )
     ids = tuple(row.id for row in kept)
     sides: dict[str, Side] = {}
     described: dict[str, FeatureSpec | None] = {}
@@ -114,12 +123,32 @@ def load_material(
         described[modality] = _describe(store, content) if store else None
     if alone := _without_row(present, rows):
         dropped["features without a row in the manifest"] = alone
-    label = torch.tensor([labels.index(name) for name in classes])
-    examples = Examples(ids, sides["text"], sides["audio"], label)
+    label = torch.tensor([one.label for one in says])
+    examples = Examples(ids, sides["text"], sides["audio"], label, _targets(says, task))
     hashes = {key: value for one in present for key, value in one.audio_hashes.items()}
     prints = {key: value for one in present for key, value in one.header.prints.items()}
     saw = {one.header.encoder: one.header.emotion_labels for one in present}
-    return Material(kept, examples, labels, described, hashes, tuple(marks), dropped, prints, saw)
+    marks += _outside(examples, labels)
+    kept_as = (kept, examples, labels, described, hashes, tuple(marks), dropped)
+    return Material(*kept_as, prints, saw, task)
+
+
+def _targets(says: Sequence[Told], task: str) -> torch.Tensor | None:
+    """Shares of votes or values [N, C]; none where classes are the task."""
+    if task == "classes":
+        return None
+    target = torch.tensor([one.target for one in says])
+    return target / target.sum(1, keepdim=True) if task == "distributions" else target
+
+
+def _outside(examples: Examples, labels: Outputs) -> list[str]:
+    """A mark where attributes lie outside of the scale that they are said to have."""
+    if examples.target is None or not isinstance(labels, AttributeSet):
+        return []
+    count = int(((examples.target < 0) | (examples.target > 1)).any(1).sum())
+    low, high = labels.scale
+    where = f"have values outside of the scale from {low:g} to {high:g}"
+    return [f"{count} utterances {where}"] if count else []
 
 
 def pooled(material: Material) -> Material:
@@ -139,7 +168,12 @@ def pooled(material: Material) -> Material:
     return replace(material, examples=replace(examples, **sides), features=features)
 
 
-def _corpus_folder(folder: Path) -> Path:
+def corpus_folder(folder: Path) -> Path:
+    """The folder itself, or that of the single corpus in it.
+
+    Raises:
+        FeatureError: it holds no features, or those of several corpora.
+    """
     if (folder / "manifest.jsonl").is_file():
         return folder
     inside = sorted(path.parent for path in folder.glob("*/manifest.jsonl"))
@@ -169,21 +203,21 @@ def _choose(
 
 
 def _keep(
-    rows: Sequence[Utterance], labels: ClassSet, stores: Sequence[FeatureStore]
-) -> tuple[list[Utterance], list[str], Counter[str]]:
-    """Utterances with a class and with features of at least one modality."""
-    kept, classes = [], []
+    rows: Sequence[Utterance], labels: Outputs, stores: Sequence[FeatureStore], task: str
+) -> tuple[list[Utterance], list[Told], Counter[str]]:
+    """Utterances that tell what the task asks, with features of at least one modality."""
+    kept, says = [], []
     dropped: Counter[str] = Counter()
     for row in rows:
-        name = labels.class_of(row.corpus, row.emotion)
-        if name is None:
-            dropped[f"emotion {row.emotion!r} is not in {labels.name}"] += 1
+        said = told(task, row, labels)
+        if isinstance(said, str):
+            dropped[said] += 1
         elif not any(row.id in store for store in stores):
             dropped["no features"] += 1
         else:
             kept.append(row)
-            classes.append(name)
-    return kept, classes, dropped
+            says.append(said)
+    return kept, says, dropped
 
 
 def _side(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Side, str, list[str]]:

@@ -161,15 +161,17 @@ class Ensemble(nn.Module):
         sums: learnt weights of an encoder's layers, by modality; empty without `layer_sum`.
         hide: what is hidden from every member anew while it learns.
         members: the networks.
+        values: whether the outputs are attributes, whose mean answers, and no classes.
         temperature: factor of the logits, which the validation part sets.
     """
 
     temperature: Tensor
 
-    def __init__(self, kind: Kind, dims: Dims, config: ModelConfig) -> None:
+    def __init__(self, kind: Kind, dims: Dims, config: ModelConfig, values: bool = False) -> None:
         super().__init__()
         self.register_buffer("temperature", torch.tensor(1.0))
         self.classes = dims.classes
+        self.values = values
         self.modalities = kind.modalities
         self.standardize = nn.ModuleDict(
             {name: Standardize(getattr(dims, name)) for name in self.modalities}
@@ -232,9 +234,11 @@ class Ensemble(nn.Module):
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
 
         The logits are the logarithm of the members' mean probability, times the temperature that
-        the validation part set.
+        the validation part set; of attributes, the members' mean value.
         """
         each = self.each(text, text_mask, audio, audio_mask)
+        if self.values:
+            return Output(each.logits.mean(0), each.embedding.transpose(0, 1).flatten(1))
         logs = each.logits.log_softmax(2).logsumexp(0) - math.log(len(self.members))
         return Output(logs * self.temperature, each.embedding.transpose(0, 1).flatten(1))
 

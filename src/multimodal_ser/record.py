@@ -15,18 +15,29 @@ from typing import Any, Literal, TypeAlias
 from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
 
 LAYOUT = 2  # of a run's model and record; a run of another is not complete, but made again
-_OF_BASELINES = ("class_weights", "refit")  # what they read of a schedule
-_LEFT_OUT = {"left out where None": True}  # so that hashes of runs without such a thing stay
+_OF_BASELINES = ("class_weights", "refit", "loss")  # what they read of a schedule
+_NO_LOSS = ("loss", None)  # the task's own: left out, so that hashes of runs from before it stay
+_LEFT_OUT = {"left out where it is the default": True}  # so that hashes of runs without it stay
 LayerWeights: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """The class set of a run: its name, its classes in order, and who has which of them."""
+    """What a run's model tells.
+
+    Attributes:
+        name: of the class set, or the attributes with commas.
+        classes: the classes in order, or the attributes.
+        hash: of who has which of them.
+        task: one of `config.TASKS`.
+        scale: of attributes: the corpus's values that are 0 and 1 here.
+    """
 
     name: str
     classes: tuple[str, ...]
     hash: str = ""
+    task: str = field(default="classes", metadata=_LEFT_OUT)
+    scale: tuple[float, float] | None = field(default=None, metadata=_LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -234,8 +245,8 @@ def as_json(value: Any) -> Any:
         return _training_as_json(value)
     if is_dataclass(value) and not isinstance(value, type):
         shown = {one.name: getattr(value, one.name) for one in fields(value)}
-        kept = [one.name for one in fields(value) if one.metadata != _LEFT_OUT]
-        return {k: as_json(v) for k, v in shown.items() if v is not None or k in kept}
+        plain = {one.name: one.default for one in fields(value) if one.metadata == _LEFT_OUT}
+        return {k: as_json(v) for k, v in shown.items() if k not in plain or v != plain[k]}
     if isinstance(value, Mapping):
         return {key: as_json(one) for key, one in value.items()}
     return list(value) if isinstance(value, tuple) else value
@@ -245,9 +256,9 @@ def _training_as_json(train: Training) -> dict[str, Any]:
     """One level for the schedule, whose knobs came first; what a run has not is left out."""
     if train.tune is not None:
         return asdict(train.tune)
-    found = asdict(train.schedule)
+    found = {key: one for key, one in asdict(train.schedule).items() if (key, one) != _NO_LOSS}
     if train.of_baseline:
-        found = {key: found[key] for key in _OF_BASELINES}
+        found = {key: one for key, one in found.items() if key in _OF_BASELINES}
     for name in ("network", "adaptation"):
         if part := getattr(train, name):
             found[name] = asdict(part)

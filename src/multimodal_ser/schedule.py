@@ -28,10 +28,14 @@ def class_weights(
     """Loss weights [C]: inverse frequency with mean 1 over the classes that occur.
 
     A class without a training example weighs nothing, instead of dividing by zero. Where groups
-    [N] are drawn equally often, the frequencies are those of the draws.
+    [N] are drawn equally often, the frequencies are those of the draws. In place of labels [N]
+    there may be shares of votes [N, C].
     """
     share = None if groups is None else 1 / torch.bincount(groups).float()[groups]
-    counts = torch.bincount(labels, share, minlength=classes).float()
+    if labels.is_floating_point():
+        counts = labels.sum(0)
+    else:
+        counts = torch.bincount(labels, share, minlength=classes).float()
     present = counts > 0
     if not weighted:
         return present.float()

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from multimodal_ser import metrics
 from multimodal_ser.adapt import PACE
+from multimodal_ser.agreement import ccc
 from multimodal_ser.alignment import Adaptation, Alignment
 from multimodal_ser.config import TrainConfig
 from multimodal_ser.data import Examples
-from multimodal_ser.layers import Output
+from multimodal_ser.losses import LOSSES, Loss
 from multimodal_ser.models import Ensemble
-from multimodal_ser.schedule import BestEpoch, WeightAverage, class_weights, log_prior, rate
+from multimodal_ser.schedule import BestEpoch, WeightAverage, log_prior, rate
 
 EVALUATION_BATCH = 512
 TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
@@ -76,7 +77,7 @@ def fit(
     """
     start = copy.deepcopy(model.state_dict())
     plain, own = model.standardize, None if groups is None else groups[: len(train)]
-    prior = log_prior(class_weights(train.label, model.classes, config.class_weights, own))
+    prior = log_prior(_weights(model, train, config, own))
     training = _Training(model, train, config, seed, adaptation, own)
     patience = math.ceil(config.patience * epochs_of(config, len(train)) / config.epochs)
     # A feature that tells the classes of the source alone helps its validation part: that would
@@ -85,18 +86,13 @@ def fit(
     history = []
     for epoch in training.epochs():
         logits = predict(training.average.model, validation)
-        factor = likeliest_temperature(logits, validation.label, prior)
-        loss = float(F.cross_entropy(factor * logits + prior, validation.label))
-        row = {
-            "epoch": epoch,
-            "train_loss": training.loss,
-            "validation_ua": ua_of(logits, validation),
-        }
-        history.append({**row, "validation_loss": loss})
-        if best.stops_after(epoch, loss, training.average.model):
+        scores = _judged(logits, validation, prior, model.values)
+        history.append({"epoch": epoch, "train_loss": training.loss, **scores})
+        if best.stops_after(epoch, scores["validation_loss"], training.average.model):
             break
     model.load_state_dict(best.state)
-    calibrate(model, validation)
+    if not model.values:
+        calibrate(model, validation)
     said = None
     if config.refit and best.chooses:
         temperature, said = model.temperature.clone(), predict(model, validation)
@@ -113,6 +109,28 @@ def fit(
     if training.target:
         model.standardize = training.target.standardize
     return Fitted(model.eval(), history, said)
+
+
+def _weights(
+    model: Ensemble, train: Examples, config: TrainConfig, groups: Tensor | None
+) -> Tensor:
+    """The classes' weights in the loss [C]."""
+    return _loss(config).weights(train, model.classes, config.class_weights, groups)
+
+
+def _loss(config: TrainConfig) -> Loss:
+    return LOSSES[config.loss or "cross-entropy"]
+
+
+def _judged(logits: Tensor, validation: Examples, prior: Tensor, values: bool) -> dict[str, float]:
+    """What logits [N, C] of the validation part are worth; its loss picks the epoch."""
+    if values:
+        # where nothing varies, as in a part of one utterance, there is no CCC
+        score = float(np.nan_to_num(ccc(validation.truth.numpy(), logits.numpy())).mean())
+        return {"validation_ccc": score, "validation_loss": 1 - score}
+    factor = likeliest_temperature(logits, validation.truth, prior)
+    loss = float(F.cross_entropy(factor * logits + prior, validation.truth))
+    return {"validation_ua": ua_of(logits, validation), "validation_loss": loss}
 
 
 def epochs_of(config: TrainConfig, rows: int) -> int:
@@ -154,8 +172,8 @@ class _Training:
         """Trains for an epoch, then gives its number."""
         model, train, config = self.model, self.train, self.config
         device = model.temperature.device
-        weights = class_weights(train.label, model.classes, config.class_weights, self.groups)
-        weights = weights.to(device)
+        weights = _weights(model, train, config, self.groups).to(device)
+        loss_of = _loss(config).of
         own = [p for p in model.parameters() if p.requires_grad]
         adapters = [*self.target.adapters.parameters()] if self.target else []
         learnt: list[dict[str, Any]] = [
@@ -174,7 +192,7 @@ class _Training:
             for step, rows in enumerate(torch.split(order, config.batch_size)):
                 batch = train.batch(rows).to(device)
                 each = model.each(*batch[:4])
-                loss = classification_loss(each, batch.label, weights, config.label_smoothing)
+                loss = loss_of(each.logits, batch.truth, weights, config.label_smoothing)
                 if self.target:
                     loss = loss + self.target.loss(each, (epoch + step / steps) / epochs)
                 optimizer.zero_grad()
@@ -188,21 +206,6 @@ class _Training:
             yield epoch
 
 
-def classification_loss(each: Output, label: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """The members' own losses, summed.
-
-    Args:
-        each: what every member says, logits [members, B, C].
-        label: [B].
-        weights: of the classes [C].
-        smoothing: share of probability spread over the other classes.
-    """
-    members = len(each.logits)
-    every = label.repeat(members)
-    flat = each.logits.flatten(0, 1)
-    return members * F.cross_entropy(flat, every, weights, label_smoothing=smoothing)
-
-
 @torch.no_grad()
 def calibrate(model: nn.Module, validation: Examples) -> None:
     """Sets a model's temperature to what makes its logits the likeliest on the validation part.
@@ -211,7 +214,7 @@ def calibrate(model: nn.Module, validation: Examples) -> None:
     """
     temperature: Tensor = model.temperature  # type: ignore[assignment]
     temperature.fill_(1.0)
-    temperature.fill_(likeliest_temperature(predict(model, validation), validation.label))
+    temperature.fill_(likeliest_temperature(predict(model, validation), validation.truth))
 
 
 def likeliest_temperature(logits: Tensor, labels: Tensor, prior: Tensor | None = None) -> float:
@@ -219,7 +222,7 @@ def likeliest_temperature(logits: Tensor, labels: Tensor, prior: Tensor | None =
 
     Args:
         logits: [N, C].
-        labels: [N].
+        labels: [N], or shares of votes [N, C].
         prior: added to the scaled logits, see `schedule.log_prior` [C]; nothing where not given.
     """
     shift = logits.new_zeros(logits.shape[1]) if prior is None else prior
@@ -237,6 +240,8 @@ def predict(model: nn.Module, examples: Examples) -> Tensor:
 
 
 def ua_of(logits: Tensor, examples: Examples) -> float:
-    """UA of logits [N, C] of these examples."""
-    matrix = metrics.confusion(examples.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])
+    """UA of logits [N, C] of these examples, of those that have a class."""
+    known = examples.label >= 0
+    label, said = examples.label[known].numpy(), logits.argmax(1)[known].numpy()
+    matrix = metrics.confusion(label, said, logits.shape[1])
     return float(metrics.ua(matrix))

@@ -19,8 +19,10 @@ def list_all() -> None:
     from multimodal_ser.corpora import CORPORA
     from multimodal_ser.encoders import ENCODERS
     from multimodal_ser.labels import CLASS_SETS
+    from multimodal_ser.losses import LOSSES
     from multimodal_ser.metrics import METRICS, OF_PROBABILITIES
     from multimodal_ser.models import MODELS
+    from multimodal_ser.regressors import REGRESSORS
     from multimodal_ser.splits import SCHEMES
     from multimodal_ser.stacking import STACKED, Stacked
 
@@ -31,6 +33,8 @@ def list_all() -> None:
         "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
         "models": _told({STACKED: Stacked, **MODELS}),
         "baselines, which stand in every table": _told(BASELINES),
+        "baselines of attributes": _told(REGRESSORS),
+        "losses": {name: f"of {', '.join(loss.tasks)}" for name, loss in LOSSES.items()},
         "adaptations": _told(ADAPTERS),
         "scores of every table": _told({**METRICS, **OF_PROBABILITIES}),
     }

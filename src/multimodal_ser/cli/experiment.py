@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -59,9 +59,9 @@ class Making:
         raise NotImplementedError
 
     def load(
-        self, features: Path, split: str, folds: int | None, tokens: str = "tokens"
+        self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **told: Any
     ) -> tuple[Material, Split]:
-        """A corpus and its split, described on standard error."""
+        """A corpus and its split, described on standard error; `told` is the task and its scale."""
         from multimodal_ser.experiments.loading import load_domain, say_what
 
         material, made = load_domain(
@@ -74,6 +74,7 @@ class Making:
             text=self.text,
             tokens=tokens,
             forbid_emotion_trained=self.forbid_emotion_trained,
+            **told,
         )
         say_what(material, made)
         return material, made
@@ -101,13 +102,21 @@ class InDomainCommand(OneCorpus, protocols.InDomain):
 
     Attributes:
         tokens: the features as they are, or their means.
+        task: what is told of an utterance: its class, the distribution of the raters' votes over
+            classes, or attributes (docs/tasks.md); --labels then names attributes, such as
+            arousal,valence, and linear and svm are ridge and support vector regression.
+        scale: least and greatest value of the attributes, where the corpus does not tell.
     """
 
     tokens: Tokens = "tokens"
+    task: Literal["classes", "distributions", "attributes"] = "classes"
+    scale: tuple[float, float] | None = None
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """One experiment."""
-        yield self.out, self.plan(*self.load(self.features, self.split, self.folds, self.tokens))
+        told = {"task": self.task, "scale": self.scale}
+        given = self.load(self.features, self.split, self.folds, self.tokens, **told)
+        yield self.out, self.plan(*given)
 
 
 @dataclass(frozen=True, kw_only=True)

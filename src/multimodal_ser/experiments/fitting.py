@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -22,15 +23,18 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.encoder import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.folds import Fold
+from multimodal_ser.losses import learnt_as
 from multimodal_ser.material import Material
 from multimodal_ser.models import Dims, Ensemble
 from multimodal_ser.plugins import load_plugins
 from multimodal_ser.record import Training
+from multimodal_ser.regressors import REGRESSORS, fit_regressor
 from multimodal_ser.runs.folder import MODEL, write_run
 from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.model_file import build, load_model
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.stacking import STACKED, fit_stacked
+from multimodal_ser.tasks import AttributeSet, votes_of
 from multimodal_ser.train import Fitted, fit, predict
 
 
@@ -113,8 +117,14 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
     learnt, fold = _learnt(bench, item)
     adapts = learnt is bench.source
     adaptation, network = settings.adaptation or AdaptConfig(), settings.network or ModelConfig()
+    loss = settings.schedule.loss or "cross-entropy"
+    train, validation = (
+        learnt_as(_take(learnt, keys), loss) for keys in (fold.train, fold.validation)
+    )
+    parts = train, validation
+    if item.config.model in REGRESSORS:
+        return fit_regressor(item.config.model, bench.dims, *parts, settings.schedule)
     if item.config.model in BASELINES:
-        parts = _take(learnt, fold.train), _take(learnt, fold.validation)
         fitted = fit_baseline(item.config.model, bench.dims, *parts, settings.schedule)
         if adapts and ADAPTERS[adaptation.method].standardizes:
             own = _take(bench.material, item.fold.train).unlabelled()
@@ -125,8 +135,7 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
     if item.config.model == STACKED:
         return fit_stacked(
             bench.dims,
-            _take(learnt, fold.train),
-            _take(learnt, fold.validation),
+            *parts,
             network,
             settings.schedule,
             item.config.seed,
@@ -141,8 +150,8 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
     target = _take(bench.material, item.fold.train, bench.device).unlabelled() if adapts else None
     return fit(
         model,
-        _take(learnt, fold.train, bench.device),
-        _take(learnt, fold.validation, bench.device),
+        train.to(bench.device),
+        validation.to(bench.device),
         settings.schedule,
         item.config.seed,
         adaptation=Adaptation(adaptation, target) if target else None,
@@ -168,7 +177,12 @@ def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
     config = item.config
     torch.manual_seed(config.seed)
     start = bench.out / item.start / MODEL if item.start else None
-    model = build(config.model, bench.dims, network) if start is None else load_model(start)
+    values = config.labels.task == "attributes"
+    model = (
+        build(config.model, bench.dims, network, values=values)
+        if start is None
+        else (load_model(start))
+    )
     if not isinstance(model, Ensemble):
         raise SerError(f"{config.model!r} is no network that could be trained further")
     return model.to(bench.device)
@@ -195,15 +209,27 @@ def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Predicted:
     material = bench.material
     examples = _take(material, getattr(item.fold, part))
     speakers = {row.id: row.speaker or "" for row in material.utterances}
-    names = np.asarray(material.labels.classes)
-    logits = fitted.validation
+    names = material.labels.classes
+    logits, said = predict(fitted.model, examples).clone(), fitted.validation
     # what a refitted model says of rows that it has learnt would flatter it
-    if part != "validation" or logits is None or _learnt(bench, item)[0] is not material:
-        logits = predict(fitted.model, examples)
+    if part == "validation" and said is not None and _learnt(bench, item)[0] is material:
+        learnt = learnt_as(examples, item.config.train.schedule.loss or "cross-entropy")
+        logits[[examples.places[key] for key in learnt.ids]] = said
     return Predicted(
         part,
         examples.ids,
         [speakers[key] for key in examples.ids],
-        names[examples.label.numpy()].tolist(),
-        logits.softmax(1).numpy(),
+        ["" if place < 0 else names[place] for place in examples.label.tolist()],
+        logits.numpy() if isinstance(material.labels, AttributeSet) else logits.softmax(1).numpy(),
+        _targets(material, examples),
     )
+
+
+def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | None:
+    """What the predictions file says of the truth beside a class: votes, or values on 0 … 1."""
+    if examples.target is None:
+        return None
+    if isinstance(material.labels, AttributeSet):
+        return examples.target.numpy().astype(np.float64)
+    rows = {row.id: row for row in material.utterances}
+    return np.array([votes_of(rows[key], material.labels) for key in examples.ids])

@@ -8,14 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal_ser.corpora.utterance import read_manifest
 from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.protocols import TOKENS
 from multimodal_ser.folds import Split
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import Material, load_material, pooled, sounds_of
+from multimodal_ser.material import (
+    Material,
+    corpus_folder,
+    load_material,
+    pooled,
+    sounds_of,
+)
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.cautions import cautions, cautions_of_folds
+from multimodal_ser.tasks import AttributeSet, outputs_of
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +38,14 @@ def load_domain(
     text: str | None = None,
     tokens: str = "tokens",
     forbid_emotion_trained: bool = False,
+    task: str = "classes",
+    scale: tuple[float, float] | None = None,
 ) -> tuple[Material, Split]:
     """Reads a corpus's features and makes its split; see `ser train --help` for the arguments.
 
     Args:
         features: folder of one corpus's features.
-        labels: class set.
+        labels: class set, or attributes.
         split: scheme, split file or folder.
         folds: of the schemes by group.
         allow: overlaps to accept.
@@ -44,13 +53,17 @@ def load_domain(
         text: which text features.
         tokens: ``tokens`` as they are, or ``pooled``: the mean of each modality.
         forbid_emotion_trained: refuse features whose encoder saw emotion labels.
+        task: what is told of an utterance, see `tasks`.
+        scale: of attributes, where the corpus does not tell.
 
     Raises:
         SerError: whatever does not fit, with the remedy.
     """
     if tokens not in TOKENS:
         raise SerError(one_of("kind of tokens", tokens, TOKENS))
-    material = load_material(features, class_set(labels), audio, text)
+    rows = read_manifest(corpus_folder(features) / "manifest.jsonl")
+    outputs = outputs_of(task, labels, rows, scale)
+    material = load_material(features, outputs, audio, text, task=task)
     if forbid_emotion_trained:
         for name, claim in material.emotion_labels.items():
             refuse_emotion_trained(name, claim)
@@ -65,15 +78,28 @@ def say_what(material: Material, split: Split) -> None:
     """Logs what a material holds, what was left out of it, and what leaks in its split."""
     names = material.labels.classes
     ids, label = material.examples.ids, material.examples.label.tolist()
-    counts = np.bincount(label, minlength=len(names))
-    named = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
-    log.info("%d utterances: %s", counts.sum(), named)
+    log.info("%d utterances: %s", len(ids), _held(material))
     for reason, count in material.dropped.items():
         log.info("left out: %d, %s", count, reason)
     for leak in split.leaks:
         log.warning("LEAK: %s", leak)
-    class_of = {key: names[place] for key, place in zip(ids, label, strict=True)}
-    warned = cautions(material.utterances, lambda row: class_of[row.id])
-    for note in [*split.notes, *warned, *cautions_of_folds(split.folds, class_of, names)]:
+    class_of = {key: names[place] for key, place in zip(ids, label, strict=True) if place >= 0}
+    warned = list(split.notes)
+    if not isinstance(material.labels, AttributeSet):
+        warned += cautions(material.utterances, lambda row: class_of.get(row.id))
+        warned += cautions_of_folds(split.folds, class_of, names)
+    for note in warned:
         log.warning("%s", note)
     log.info("%d folds, split %s", len(split.folds), split.name)
+
+
+def _held(material: Material) -> str:
+    """How many utterances each class has, or how large each attribute is."""
+    examples, names = material.examples, material.labels.classes
+    if isinstance(material.labels, AttributeSet) and examples.target is not None:
+        low, high = material.labels.scale
+        parts = zip(names, examples.target.mean(0), examples.target.std(0), strict=True)
+        told = ", ".join(f"{name} {mean:.2f} ± {sd:.2f}" for name, mean, sd in parts)
+        return f"{told} on 0 to 1, which is {low:g} to {high:g} of the corpus"
+    counts = np.bincount(examples.label[examples.label >= 0], minlength=len(names))
+    return ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))

@@ -14,10 +14,13 @@ from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.encoders.whisper import SIZES
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.folds import Fold, Split
+from multimodal_ser.losses import LOSSES, loss_for
 from multimodal_ser.material import Material
 from multimodal_ser.models import MODELS
 from multimodal_ser.record import ClassNames, RunConfig, SplitSpec, Training
+from multimodal_ser.regressors import REGRESSORS
 from multimodal_ser.stacking import STACKED
+from multimodal_ser.tasks import AttributeSet
 
 log = logging.getLogger(__name__)
 FIXED = "egemaps"  # the encoder that has no weights to learn
@@ -96,12 +99,17 @@ def plan(
 
     Raises:
         SerError: an unknown model, or one whose modality has no features, or an encoder that cannot
-            be tuned.
+            be tuned, or a loss of another task.
     """
     for name in models:
         check_model(name, material)
-    settings = {name: training(name, network, schedule) for name in models}
+    asked = loss_for(material.task, schedule.loss)
+    usual = material.task == "classes" and asked == loss_for("classes", None)
+    schedule = replace(schedule, loss=None if usual else asked)
+    settings = {name: training(name, network, schedule, material.task) for name in models}
     if tune is not None:
+        if material.task != "classes":
+            raise SerError("--tune-encoder fine-tunes for classes alone; leave --task out")
         check_tunable(material, tune)
         settings[TUNED] = Training(tune=tune)
     return [
@@ -115,14 +123,43 @@ def plan(
     ]
 
 
-def training(model: str, network: ModelConfig, schedule: TrainConfig) -> Training:
-    """The hyper-parameters that decide a model's result; a baseline has no network."""
-    return Training(schedule, None if model in BASELINES else network)
+def systems_for(task: str, models: Sequence[str], material: Material) -> tuple[str, ...]:
+    """The models with those of the task in place of the ones that only tell classes.
+
+    For attributes ``linear`` and ``svm`` are ridge and support vector regression; for attributes
+    and distributions ``stacked`` is the network that reads all modalities.
+    """
+    if task == "classes":
+        return tuple(models)
+    instead = {STACKED: network_for(material)}
+    if task == "attributes":
+        instead |= {"linear": "ridge", "svm": "svr"}
+    return tuple(dict.fromkeys(instead.get(name, name) for name in models))
+
+
+def is_baseline(model: str) -> bool:
+    """Whether a model is one that has no network and draws nothing at random."""
+    return model in BASELINES or model in REGRESSORS
+
+
+def training(
+    model: str, network: ModelConfig, schedule: TrainConfig, task: str = "classes"
+) -> Training:
+    """The hyper-parameters that decide a model's result; a baseline has no network.
+
+    A baseline has a loss of its own, but of votes it can learn one class alone.
+    """
+    if not is_baseline(model):
+        return Training(schedule, network)
+    loss = None
+    if task == "distributions" and schedule.loss is not None:
+        loss = "majority" if LOSSES[schedule.loss].learns == "truth" else schedule.loss
+    return Training(replace(schedule, loss=loss))
 
 
 def seeds_of(model: str, seeds: int) -> range:
     """The seeds of a model: one where nothing is drawn at random."""
-    return range(1 if model in BASELINES else seeds)
+    return range(1 if is_baseline(model) else seeds)
 
 
 def balanced(item: Plan) -> Plan:
@@ -142,7 +179,13 @@ def run_config(
         model=model,
         seed=0,
         fold=fold.name,
-        labels=ClassNames(labels.name, tuple(labels.classes), labels_hash(material)),
+        labels=ClassNames(
+            labels.name,
+            tuple(labels.classes),
+            labels_hash(material),
+            material.task,
+            labels.scale if isinstance(labels, AttributeSet) else None,
+        ),
         corpora=corpora(material),
         features=material.features,
         split=SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks),
@@ -168,7 +211,11 @@ def corpora(material: Material) -> tuple[str, ...]:
 def labels_hash(material: Material) -> str:
     """Which utterance has which class and speaker: corrected ones must not meet older runs."""
     speakers = [row.speaker for row in material.utterances]
-    rows = zip(material.examples.ids, material.examples.label.tolist(), speakers, strict=True)
+    examples = material.examples
+    told: list[object] = examples.label.tolist()
+    if examples.target is not None:
+        told = [list(pair) for pair in zip(told, examples.target.tolist(), strict=True)]
+    rows = zip(examples.ids, told, speakers, strict=True)
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
 
 
@@ -187,7 +234,7 @@ def check_tunable(material: Material, tune: TuneConfig) -> None:
 
 def models_for(material: Material) -> list[str]:
     """The models whose modalities have features, networks first."""
-    return [name for name in known_models() if not lacking(name, material)]
+    return [name for name in known_models(material.task) if not lacking(name, material)]
 
 
 def network_for(material: Material) -> str:
@@ -200,9 +247,11 @@ def network_for(material: Material) -> str:
     return chosen
 
 
-def known_models() -> tuple[str, ...]:
-    """Every model that can be trained on features."""
-    return (*MODELS, STACKED, *BASELINES)
+def known_models(task: str = "classes") -> tuple[str, ...]:
+    """Every model that can be trained on features for a task."""
+    if task == "attributes":
+        return (*MODELS, *REGRESSORS)
+    return (*MODELS, STACKED, *BASELINES) if task == "classes" else (*MODELS, *BASELINES)
 
 
 def lacking(name: str, material: Material) -> list[str]:
@@ -213,8 +262,9 @@ def lacking(name: str, material: Material) -> list[str]:
 
 def check_model(name: str, material: Material) -> None:
     """Raises SerError for an unknown model, and for one whose modality has no features."""
-    if name not in known_models():
-        raise SerError(one_of("model", name, known_models()))
+    known = known_models(material.task)
+    if name not in known:
+        raise SerError(one_of("model", name, known))
     for modality in lacking(name, material):
         raise SerError(
             f"model {name!r} needs {modality} features and there are none; extract them with "

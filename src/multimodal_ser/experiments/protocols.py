@@ -85,18 +85,17 @@ class InDomain(Protocol):
             SerError: an unknown model, or one whose modality has no features, or an encoder that
                 cannot be tuned.
         """
-        from multimodal_ser.experiments.plans import Experiment, Stage, domain_said, plan
+        from multimodal_ser.experiments.plans import (
+            Experiment,
+            Stage,
+            domain_said,
+            plan,
+            systems_for,
+        )
 
         tune = self.tune if self.tune_encoder else None
-        plans = plan(
-            material,
-            split,
-            self.systems(material),
-            self.seeds,
-            self.network,
-            self.schedule,
-            tune=tune,
-        )
+        systems = systems_for(material.task, self.systems(material), material)
+        plans = plan(material, split, systems, self.seeds, self.network, self.schedule, tune=tune)
         said = self.arguments | domain_said(material, split)
         return Experiment("in-domain", said, (Stage(tuple(plans), material),), {"split": split})
 

@@ -85,6 +85,11 @@ class RunBackend:
         self.folder, self.device = folder, device
         self.record = read_record(folder / CONFIG)
         self.model = load_model(folder / MODEL).to(device)
+        if self.record.config.labels.task == "attributes":
+            raise EncoderError(
+                f"{folder}: it tells attributes ({self.record.config.labels.name}), and recordings "
+                "are answered with classes alone; give a run of `ser train` without --task"
+            )
         about = self.record.predictor or SavedAs(folder.absolute().name, 0.0)
         self.name, self.threshold = about.name, about.threshold
         self.labels = self.record.config.labels.classes

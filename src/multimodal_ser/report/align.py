@@ -26,10 +26,13 @@ class Sample:
 
     Attributes:
         keys: fold and utterance id of each row, [N].
-        truth: class ids, [N].
+        truth: class ids, [N]; -1 where an utterance has none.
         groups: the cluster of each row, 0 … S-1, [N].
         clusters: how many clusters there are, S.
         by: what a cluster is, ``speaker`` or ``utterance``.
+        names: of the classes, or of the attributes.
+        task: one of `config.TASKS`.
+        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
     """
 
     keys: tuple[tuple[str, str], ...]
@@ -37,6 +40,9 @@ class Sample:
     groups: NDArray[np.int64]
     clusters: int
     by: str
+    names: tuple[str, ...] = ()
+    task: str = "classes"
+    targets: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +56,7 @@ class System:
         share: how much of the target's labels it was given, where that was varied.
         repeats: its seeds and draws that are complete, K.
         runs: the runs that stand behind it.
-        probabilities: [K, N, C].
+        probabilities: [K, N, C]; of attributes their values.
         settings: its configuration, flattened.
     """
 
@@ -113,6 +119,12 @@ def _check_alike(runs: Sequence[Run]) -> None:
             raise SerError(
                 f"{run.folder} has the classes {list(run.classes)}, {first.folder} has "
                 f"{list(first.classes)}; one report needs one class set: keep them in two folders"
+            )
+        tasks = run.config.labels.task, first.config.labels.task
+        if tasks[0] != tasks[1]:
+            raise SerError(
+                f"{run.folder} tells {tasks[0]}, {first.folder} tells {tasks[1]}; one report needs "
+                "one task: keep them in two folders"
             )
         if run.config.split.hash != first.config.split.hash:
             raise SerError(
@@ -234,7 +246,15 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
         groups=groups.astype(np.int64),
         clusters=len(distinct),
         by="speaker" if known else "utterance",
+        names=runs[0].classes,
+        task=runs[0].config.labels.task,
+        targets=_targets(runs),
     )
+
+
+def _targets(runs: Sequence[Run]) -> NDArray[np.float64] | None:
+    found = [run.targets for run in runs if run.targets is not None]
+    return np.concatenate(found) if found else None
 
 
 def _system(
@@ -249,7 +269,9 @@ def _system(
     for row in grid:
         keys = tuple((fold, i) for fold, run in zip(folds, row, strict=True) for i in run.ids)
         truth = np.concatenate([run.truth for run in row])
-        if keys != sample.keys or not np.array_equal(truth, sample.truth):
+        targets = _targets(row)
+        same = targets is None or np.array_equal(targets, sample.targets)  # type: ignore[arg-type]
+        if keys != sample.keys or not np.array_equal(truth, sample.truth) or not same:
             raise SerError(
                 f"{name}, seed {row[0].repeat[0]}: its test rows are not those of the other runs "
                 f"(see {row[0].folder}); delete the runs that used other data and train again"

@@ -10,16 +10,17 @@ import numpy as np
 from multimodal_ser import metrics
 from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Sample, System, align
+from multimodal_ser.report.ceiling import human_ceiling
 from multimodal_ser.report.groups import group_scores
 from multimodal_ser.report.scores import (
     Floats,
     cautions_of_table,
     counts,
     effective_clusters,
+    headline,
     how_estimated,
     recalls_of,
-    score,
-    score_of,
+    scores_of,
 )
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import compare_rows
@@ -47,10 +48,10 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
     notes = _notes(aligned.systems)
     sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}
     rows = [_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems]
-    rows.sort(key=lambda row: (_share_order(row), -row.scores["UA"].mean))
+    rows.sort(key=lambda row: (_share_order(row), -next(iter(row.scores.values())).mean))
     config, protocol = runs[0].config, _protocol(runs)
     ablation = protocol == "ablation" and part == "test"
-    effective = effective_clusters(next(iter(sums.values())))
+    effective = effective_clusters(next(iter(sums.values())), headline(aligned.sample))
     return Summary(
         name=experiment.resolve().name,
         protocol=protocol,
@@ -77,6 +78,8 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         settings=_shared([row.settings for row in rows]),
         versions=_versions(runs),
         validation=summarise(experiment, "validation") if ablation else None,
+        task=aligned.sample.task,
+        ceiling=human_ceiling(aligned.sample),
     )
 
 
@@ -123,25 +126,25 @@ def _row(
     sample: Sample,
     notes: Sequence[tuple[Note, frozenset[str]]],
 ) -> Row:
-    scores = {name: score_of(sums, metric) for name, metric in metrics.METRICS.items()}
-    for name, of in metrics.OF_PROBABILITIES.items():
-        scores[name] = score([of(of_seed, sample.truth) for of_seed in system.probabilities])
+    classes = sample.task != "attributes"
+    known = sample.truth >= 0
+    repeats, _, columns = system.probabilities.shape
     parameters = [run.record.parameters for run in system.runs]
-    known = [number for number in parameters if number is not None]
-    repeats, _, classes = system.probabilities.shape
+    counted = [number for number in parameters if number is not None]
     return Row(
         name=system.name,
         model=system.model,
         kind=system.kind,
         share=system.share,
-        parameters=max(known, default=None),
+        parameters=max(counted, default=None),
         seeds=tuple(sorted({seed for seed, _ in system.repeats})),
         draws=tuple(sorted({draw for _, draw in system.repeats})),
-        scores=scores,
-        recalls=recalls_of(sums),
-        confusion=sums.sum(0).mean(0),
+        scores=scores_of(system, sample, sums),
+        recalls=recalls_of(sums) if classes else (),
+        confusion=sums.sum(0).mean(0) if classes else np.zeros((0, 0)),
         reliability=metrics.reliability(
-            system.probabilities.reshape(-1, classes), np.tile(sample.truth, repeats)
+            system.probabilities[:, known].reshape(-1, columns),
+            np.tile(sample.truth[known], repeats),
         ),
         notes=tuple(note.letter for note, names in notes if system.name in names),
         settings=system.settings,

@@ -43,7 +43,9 @@ __all__ = [
 
 def alone(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, Figure]:
     """The pictures that are written to files of their own, by name."""
-    found = {"confusion": draw_confusion(summary), "reliability": draw_reliability(summary)}
+    found: dict[str, Figure] = {}
+    if summary.task != "attributes":
+        found |= {"confusion": draw_confusion(summary), "reliability": draw_reliability(summary)}
     if len(label_shares(summary)) > 1:
         found["learning_curve"] = learning_curve(summary)
     if summary.protocol == "adaptation":
@@ -67,10 +69,11 @@ def title(summary: Summary, name: str = "confusion") -> str:
 
 
 def comparison(summary: Summary) -> Figure:
-    """Draws every model's UA with its interval; small ticks are single seeds."""
+    """Draws every model's UA (or CCC) with its interval; small ticks are single seeds."""
+    name = summary.headline
     figure, (ax,) = canvas(10.4, 0.75 + 0.42 * len(summary.rows))
     for place, row in enumerate(summary.rows):
-        score = row.scores["UA"]
+        score = row.scores[name]
         colour = MUTED if row.baseline else ACCENT
         _whisker(ax, score, place, colour)
         ax.plot(
@@ -82,10 +85,10 @@ def comparison(summary: Summary) -> Figure:
             alpha=0.7,
         )
     if summary.baseline is not None:
-        mean = 100 * summary.baseline.scores["UA"].mean
+        mean = 100 * summary.baseline.scores[name].mean
         ax.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-    _rows(ax, [row.name for row in summary.rows], [row.scores["UA"] for row in summary.rows])
-    ax.set_xlabel("UA in %")
+    _rows(ax, [row.name for row in summary.rows], [row.scores[name] for row in summary.rows])
+    ax.set_xlabel("UA in %" if name == "UA" else f"{name} × 100")
     return figure
 
 
@@ -116,7 +119,7 @@ def _rows(ax: Axes, names: Sequence[str], scores: Sequence[Score]) -> None:
     ends = [end for s in scores for end in (s.low, s.high, *s.values) if end is not None]
     known = [100 * end for end in ends if not np.isnan(end)] or [0.0, 100.0]
     margin = max(1.0, 0.04 * (max(known) - min(known)))
-    ax.set_xlim(max(min(known) - margin, -2), min(max(known) + margin, 102))
+    ax.set_xlim(max(min(known) - margin, min(-2, *known)), min(max(known) + margin, 102))
     ax.grid(axis="x", color=LINE, linewidth=0.6)
     ax.spines[["left", "bottom"]].set_visible(False)
     for place, score in enumerate(scores):

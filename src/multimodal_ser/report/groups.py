@@ -13,11 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser import metrics, statistics
+from multimodal_ser import statistics
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.report.align import Sample, System
-from multimodal_ser.report.scores import counts, effective_clusters, score_of
+from multimodal_ser.report.scores import (
+    counts,
+    effective_clusters,
+    headline,
+    main_scores,
+    score_of,
+)
 from multimodal_ser.report.summary import Group, Score
 from multimodal_ser.report.versus import one_seed
 from multimodal_ser.runs.predictions import corpus_of
@@ -99,7 +105,7 @@ def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]
     found = []
     for name in order:
         inside, outside = (counts(system, sample, rows) for rows in (names == name, names != name))
-        found.append(_group(system, by, name, inside, outside, sample.by))
+        found.append(_group(system, by, name, inside, outside, sample, int((names == name).sum())))
     if len(found) == 2:  # the other group's difference is the same one, turned round
         found[1] = replace(found[1], difference=None, p=None)
     tested = [place for place, one in enumerate(found) if one.p is not None]
@@ -120,22 +126,26 @@ def _group(
     name: str,
     inside: NDArray[np.float64],
     outside: NDArray[np.float64],
-    what: str,
+    sample: Sample,
+    utterances: int,
 ) -> Group:
-    note = "" if by == "corpus" or name == _UNKNOWN else _unknown(inside, outside, what)
+    metric = headline(sample)
+    note = "" if by == "corpus" or name == _UNKNOWN else _unknown(inside, outside, sample)
     if not note and one_seed(system):
         note = "cannot be known from one seed of a network"
     difference, p = None, None
     if not (note or by == "corpus" or name == _UNKNOWN):
-        made = statistics.compare_apart(inside, outside, metrics.ua, repeats=system.repeats)
+        made = statistics.compare_apart(inside, outside, metric, repeats=system.repeats)
         difference = Score((made.difference,), made.difference, None, made.low, made.high)
         p = made.p
-    scores = {key: score_of(inside, metric) for key, metric in metrics.METRICS.items()}
+    scores = {
+        key: score_of(inside, one) for key, one in main_scores(sample.task, sample.names).items()
+    }
     return Group(
         by=by,
         name=name,
         system=system.name,
-        utterances=int(inside[:, 0].sum()),
+        utterances=utterances,
         clusters=len(inside),
         scores=scores,
         difference=difference,
@@ -144,14 +154,15 @@ def _group(
     )
 
 
-def _unknown(inside: NDArray[np.float64], outside: NDArray[np.float64], what: str) -> str:
+def _unknown(inside: NDArray[np.float64], outside: NDArray[np.float64], sample: Sample) -> str:
     """Why it cannot be known whether a group differs from the others; empty where it can."""
-    if what == "utterance":
+    if sample.by == "utterance":
         return "cannot be known: the speakers are not known"
     for sums, kind in ((inside, "speaker"), (outside, "other speaker")):
         if len(sums) < statistics.LEAST_CLUSTERS:
             number = f"{len(sums)} {kind}{'' if len(sums) == 1 else 's'}"
             return f"cannot be known from {number} (at least {statistics.LEAST_CLUSTERS})"
-        if (effective := effective_clusters(sums)) < statistics.LEAST_EFFECTIVE:
+        effective = effective_clusters(sums, headline(sample))
+        if effective < statistics.LEAST_EFFECTIVE:
             return f"cannot be known from {kind}s who say as much as {effective:.1f} alike"
     return ""

@@ -9,12 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from multimodal_ser.metrics import METRICS, OF_PROBABILITIES
 from multimodal_ser.report import words
 from multimodal_ser.report.published import MARK, PublishedTable, beside, tables_for
+from multimodal_ser.report.scores import main_scores, other_scores
 from multimodal_ser.report.summary import Group, Row, Summary
 
-GROUP_HEAD = ("group", "model", "utterances", "speakers", "UA", "WA", "against all others")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
@@ -94,14 +93,15 @@ def environment(latex: bool = False) -> Environment:
 
 def shared(summary: Summary) -> dict[str, Any]:
     """What every template is given beside the summary."""
+    main, other = tuple(main_scores(summary.task, summary.classes)), other_scores(summary.task)
     return {
         "words": words,
-        "head": ["model", "parameters", "seeds", *METRICS, *OF_PROBABILITIES],
-        "score_names": tuple(METRICS),
-        "other_names": tuple(OF_PROBABILITIES),
+        "head": ["model", "parameters", "seeds", *main, *other],
+        "score_names": main,
+        "other_names": other,
         "main": [ScoreCells.of(row, summary) for row in summary.rows],
         "groups": [group_cells(group) for group in words.shown_groups(summary)],
-        "group_head": GROUP_HEAD,
+        "group_head": ("group", "model", "utterances", "speakers", *main[:2], "against all others"),
         "published": [(table, published_grid(table, summary)) for table in tables_for(summary)],
     }
 
@@ -115,7 +115,7 @@ class ScoreCells:
         notes: letters of its notes.
         lead: parameters and seeds.
         means: of every score, with the spread over seeds.
-        intervals: of the scores that have one.
+        intervals: of every score, empty where there can be none.
         best: whether no other system has a higher mean of the first score.
     """
 
@@ -129,13 +129,15 @@ class ScoreCells:
     @classmethod
     def of(cls, row: Row, summary: Summary) -> ScoreCells:
         """Words a row's numbers."""
+        main, other = main_scores(summary.task, summary.classes), other_scores(summary.task)
         parameters = "–" if row.parameters is None else f"{row.parameters:,}"
         return cls(
             row.name,
             row.notes,
             (parameters, words.repeats(row)),
-            tuple(words.with_sd(row.score(name)) for name in (*METRICS, *OF_PROBABILITIES)),
-            tuple(words.interval(row.score(name)) for name in METRICS),
+            tuple(words.with_sd(row.score(name)) for name in (*main, *other)),
+            tuple(words.interval(row.score(name)) for name in main)
+            + tuple(words.ends_of(row.score(name)) for name in other),
             row is summary.best,
         )
 
@@ -143,16 +145,15 @@ class ScoreCells:
     def lines(self) -> list[list[str]]:
         """Two lines of a table: the means, and the intervals beneath."""
         marked = f"{self.name} ({', '.join(self.notes)})" if self.notes else self.name
-        empty = [""] * (len(self.means) - len(self.intervals))
-        return [[marked, *self.lead, *self.means], ["", "", "", *self.intervals, *empty]]
+        return [[marked, *self.lead, *self.means], ["", "", "", *self.intervals]]
 
     @property
     def line(self) -> list[str]:
         """One line of a table: intervals beside their means, the best system's first mean bold."""
         first, *rest = self.lines[0][3:]
         means = [f"**{first}**" if self.best else first, *rest]
-        ends = [*self.intervals, *[""] * (len(means) - len(self.intervals))]
-        joined = [f"{mean} {end}".strip() for mean, end in zip(means, ends, strict=True)]
+        pairs = zip(means, self.intervals, strict=True)
+        joined = [f"{mean} {end}".strip() for mean, end in pairs]
         return [*self.lines[0][:3], *joined]
 
     @property
@@ -167,8 +168,8 @@ class ScoreCells:
 
 
 def group_cells(group: Group) -> list[str]:
-    """A group's cells, in the order of GROUP_HEAD."""
-    scores = [group.scores[name] for name in ("UA", "WA")]
+    """A group's cells, in the order of the table's head."""
+    scores = list(group.scores.values())[:2]
     return [
         f"{group.by}: {group.name}",
         group.system,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from multimodal_ser.report import figures, words
 from multimodal_ser.report.curves import label_shares, told
@@ -34,7 +35,9 @@ def report_page(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     best = summary.best
-    facts = [(f"{words.percent(best.scores[name].mean)} %", name) for name in ("UA", "WA", "WF1")]
+    names = list(best.scores)[:3]
+    unit = "" if summary.task == "attributes" else " %"
+    facts = [(f"{words.percent(best.scores[name].mean)}{unit}", name) for name in names]
     facts.append((f"{summary.utterances:,}", f"{summary.part} utterances"))
     if summary.by == "speaker":
         facts.append((f"{summary.clusters:,}", "speakers"))
@@ -46,24 +49,11 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _drawings(summary: Summary, clouds: Sequence[Cloud]) -> dict[str, Markup]:
-    best = summary.best
-    drawn = {
-        "comparison": (figures.comparison, "UA of each model. " + _told(summary.rows)),
-        "recalls": (
-            figures.draw_recalls,
-            f"Recall of {best.name} per class. " + _listed(summary.classes, best.recalls),
-        ),
-        "confusion": (
-            figures.draw_confusion,
-            f"Confusion matrix of {best.name}, in % of each true class. " + _mistaken(summary),
-        ),
-        "reliability": (
-            figures.draw_reliability,
-            f"Share of right answers against top probability for {best.name}; expected "
-            f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
-        ),
-    }
-    pictures = {name: (draw(summary), alt) for name, (draw, alt) in drawn.items()}
+    score = summary.headline
+    compared = figures.comparison(summary), f"{score} of each model. " + _told(summary.rows)
+    pictures = {"comparison": compared}
+    if summary.task != "attributes":
+        pictures |= _of_classes(summary)
     if len(label_shares(summary)) > 1:
         alt = "UA over the share of the target's labels. " + _told(summary.rows)
         pictures["learning_curve"] = figures.learning_curve(summary), alt
@@ -78,8 +68,29 @@ def _drawings(summary: Summary, clouds: Sequence[Cloud]) -> dict[str, Markup]:
     }
 
 
+def _of_classes(summary: Summary) -> dict[str, tuple[Figure, str]]:
+    """What is drawn of the best model's answers, where they are classes."""
+    best = summary.best
+    drawn = {
+        "recalls": (
+            figures.draw_recalls,
+            f"Recall of {best.name} per class. " + _listed(summary.classes, best.recalls),
+        ),
+        "confusion": (
+            figures.draw_confusion,
+            f"Confusion matrix of {best.name}, in % of each true class. " + _mistaken(summary),
+        ),
+        "reliability": (
+            figures.draw_reliability,
+            f"Share of right answers against top probability for {best.name}; expected "
+            f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
+        ),
+    }
+    return {name: (draw(summary), alt) for name, (draw, alt) in drawn.items()}
+
+
 def _told(rows: Sequence[Row]) -> str:
-    return _listed([row.name for row in rows], [row.scores["UA"] for row in rows])
+    return _listed([row.name for row in rows], [next(iter(row.scores.values())) for row in rows])
 
 
 def _listed(names: Sequence[str], scores: Sequence[Score]) -> str:

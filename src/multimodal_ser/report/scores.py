@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multimodal_ser import metrics, statistics
+from multimodal_ser import agreement, metrics, statistics
 from multimodal_ser.report.align import Aligned, Sample, System
 from multimodal_ser.report.naming import PROBE
 from multimodal_ser.report.summary import Row, Score
@@ -17,8 +18,28 @@ UNEQUAL = 0.75  # effective clusters over clusters, under which a caution says s
 _LEVEL = 0.05  # of the tests
 
 
+def main_scores(task: str, names: Sequence[str]) -> Mapping[str, statistics.Metric]:
+    """The scores of `counts`, by name: the first is what systems are compared by."""
+    return agreement.attribute_scores(names) if task == "attributes" else metrics.METRICS
+
+
+def other_scores(task: str) -> tuple[str, ...]:
+    """The names of the scores beside the main ones, in a table's order."""
+    if task == "attributes":
+        return ()
+    return (
+        *metrics.OF_PROBABILITIES,
+        *(agreement.DISTRIBUTION_SCORES if task != "classes" else ()),
+    )
+
+
+def headline(sample: Sample) -> statistics.Metric:
+    """The score that systems are compared by."""
+    return next(iter(main_scores(sample.task, sample.names).values()))
+
+
 def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None) -> Floats:
-    """Counts confusions per cluster and repeat, [S, K, C, C].
+    """Counts confusions per cluster and repeat, [S, K, C, C]; of attributes, sums of terms.
 
     Args:
         system: whose answers.
@@ -26,6 +47,9 @@ def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None
         rows: which rows to count, [N]; then S is the number of clusters among them.
     """
     chosen = np.ones(len(sample.truth), dtype=bool) if rows is None else rows
+    if sample.task == "attributes":
+        return _sums(system, sample, chosen, agreement.attribute_terms)
+    chosen = chosen & (sample.truth >= 0)
     distinct, groups = np.unique(sample.groups[chosen], return_inverse=True)
     per_repeat = [
         metrics.grouped_confusion(
@@ -38,6 +62,47 @@ def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None
         for predicted in system.probabilities.argmax(-1)
     ]
     return np.stack(per_repeat, axis=1).astype(np.float64)
+
+
+def _sums(
+    system: System,
+    sample: Sample,
+    chosen: NDArray[np.bool_],
+    terms: Callable[[ArrayLike, ArrayLike], Floats],
+) -> Floats:
+    """Sums of the terms of targets and answers, [S, K, 1 + D, 1 + D]."""
+    targets = np.zeros((0, 0)) if sample.targets is None else sample.targets[chosen]
+    distinct, groups = np.unique(sample.groups[chosen], return_inverse=True)
+    per_repeat = [
+        statistics.sums_of(terms(targets, said[chosen]), groups, len(distinct))
+        for said in system.probabilities
+    ]
+    return np.stack(per_repeat, axis=1)
+
+
+def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
+    """Every score of a system's row; `sums` are its counts."""
+    main = main_scores(sample.task, sample.names)
+    scores = {name: score_of(sums, metric) for name, metric in main.items()}
+    if sample.task == "attributes":
+        return scores
+    known = sample.truth >= 0
+    for name, of in metrics.OF_PROBABILITIES.items():
+        values = [of(said[known], sample.truth[known]) for said in system.probabilities]
+        scores[name] = score(values)
+    if sample.targets is not None:
+        votes = replace(sample, targets=shares(sample.targets))
+        every = np.ones(len(sample.truth), dtype=bool)
+        of_votes = _sums(system, votes, every, agreement.distribution_terms)
+        for name, metric in agreement.DISTRIBUTION_SCORES.items():
+            scores[name] = score_of(of_votes, metric)
+    return scores
+
+
+def shares(votes: Floats) -> Floats:
+    """Votes by class [N, C] → their shares."""
+    found: Floats = votes / votes.sum(1, keepdims=True)
+    return found
 
 
 def score_of(sums: Floats, metric: statistics.Metric) -> Score:
@@ -81,14 +146,14 @@ def how_estimated(by: str) -> tuple[str, ...]:
     )
 
 
-def effective_clusters(sums: Floats) -> float:
-    """How many speakers of equal weight in UA would say as much as those of counts [S, K, C, C].
+def effective_clusters(sums: Floats, metric: statistics.Metric = metrics.ua) -> float:
+    """How many speakers of equal weight in a score would say as much as those of its counts.
 
     ``1 / Σ_g w_g²`` with weights that add up to 1 (Kish 1965; Carter, Schnepel & Steigerwald 2017).
     """
     if len(sums) < statistics.LEAST_CLUSTERS:
         return float(len(sums))
-    return float(statistics.estimate(sums, metrics.ua).effective)
+    return float(statistics.estimate(sums, metric).effective)
 
 
 def cautions_of_table(
@@ -99,9 +164,10 @@ def cautions_of_table(
     if part == "validation":
         lines.append("validation rows picked each network's epoch: their scores flatter it")
     lines += [*_few(aligned.sample, effective), *_classes(aligned)]
-    if not any(row.model == PROBE for row in rows):
+    probe = "ridge" if aligned.sample.task == "attributes" else PROBE
+    if not any(row.model == probe for row in rows):
         lines.append(
-            f"the linear probe is missing: run the same command with {PROBE} into the same folder"
+            f"the linear probe is missing: run the same command with {probe} into the same folder"
         )
     return lines
 
@@ -140,6 +206,8 @@ def _few(sample: Sample, effective: float) -> list[str]:
 def _classes(aligned: Aligned) -> list[str]:
     """Classes that are absent, that occur once, or that one speaker alone utters."""
     sample, classes = aligned.sample, aligned.systems[0].runs[0].classes
+    if sample.task == "attributes":
+        return []
     ids = np.array([name for _, name in sample.keys])
     several = sample.by == "speaker" and sample.clusters > 1
     absent, once, alone = [], [], []

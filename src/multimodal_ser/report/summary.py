@@ -44,8 +44,9 @@ class Row:
         parameters: trained parameters, the most where folds differ; None where unknown.
         seeds: the seeds behind it.
         draws: the draws of the few behind it; (0,) where nothing was drawn.
-        scores: UA, WA, WF1, macro-F1 and ECE (ECE, no function of counts, without interval).
-        recalls: one per class.
+        scores: UA, WA, WF1, macro-F1 and ECE (ECE, no function of counts, without interval), and
+            where votes are told their distances; of attributes CCC, r and RMSE.
+        recalls: one per class; none of attributes.
         confusion: mean counts over seeds, truth × prediction, [C, C].
         reliability: all seeds together.
         notes: the letters of the notes that belong to this row.
@@ -88,7 +89,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Versus:
-    """One system against another over the same utterances, in UA.
+    """One system against another over the same utterances, in UA, or of attributes in CCC.
 
     Attributes:
         family: what is compared with what; p values are corrected (Holm) within it.
@@ -203,6 +204,8 @@ class Summary:
         settings: what all systems share, flattened.
         versions: of the software.
         validation: an ablation's second table, over the validation rows.
+        task: what is told, one of `config.TASKS`.
+        ceiling: sentences on how well the listeners agree, where their votes are told.
     """
 
     name: str
@@ -230,16 +233,27 @@ class Summary:
     settings: Mapping[str, str]
     versions: Mapping[str, str]
     validation: Summary | None = None
+    task: str = "classes"
+    ceiling: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The score that systems are compared by."""
+        return "CCC" if self.task == "attributes" else "UA"
 
     @property
     def best(self) -> Row:
-        """The row with the highest UA."""
-        return max(self.rows, key=_ua)
+        """The row with the highest UA, or CCC."""
+        return max(self.rows, key=self._headline)
 
     @property
     def baseline(self) -> Row | None:
         """The best baseline; None where none has been run."""
-        return max((row for row in self.rows if row.baseline), key=_ua, default=None)
+        baselines = (row for row in self.rows if row.baseline)
+        return max(baselines, key=self._headline, default=None)
+
+    def _headline(self, row: Row) -> float:
+        return row.scores[self.headline].mean
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -255,7 +269,3 @@ class Summary:
     def draws(self) -> tuple[int, ...]:
         """All draws of the few behind the table; (0,) where nothing was drawn."""
         return tuple(sorted({draw for row in self.rows for draw in row.draws}))
-
-
-def _ua(row: Row) -> float:
-    return row.scores["UA"].mean

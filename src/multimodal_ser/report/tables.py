@@ -7,9 +7,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-from multimodal_ser.metrics import METRICS, OF_PROBABILITIES
+from multimodal_ser.metrics import OF_PROBABILITIES
 from multimodal_ser.report import words
 from multimodal_ser.report.published import PublishedTable, beside, tables_for
+from multimodal_ser.report.scores import main_scores, other_scores
 from multimodal_ser.report.summary import Group, Row, Score, Summary, Versus
 
 
@@ -59,9 +60,10 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
         "effective_clusters": f"{summary.effective:.2f}",
         "clustered_by": summary.by,
     }
-    for name in (*METRICS, *OF_PROBABILITIES):
+    names = *main_scores(summary.task, summary.classes), *other_scores(summary.task)
+    for name in names:
         cells |= _csv_score(name, row.score(name))
-    for name, recall in zip(summary.classes, row.recalls, strict=True):
+    for name, recall in zip(summary.classes, row.recalls, strict=bool(row.recalls)):
         cells |= _csv_score(f"recall_{name}", recall)
     own = [note for note in summary.notes if note.letter in row.notes]
     cells["leaks"] = "; ".join(note.text for note in own if note.leak)
@@ -72,9 +74,10 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
 
 
 def _csv_versus(versus: Versus, summary: Summary) -> dict[str, str]:
+    score = summary.headline
     numbers = {
-        "UA_difference_low": versus.low,
-        "UA_difference_high": versus.high,
+        f"{score}_difference_low": versus.low,
+        f"{score}_difference_high": versus.high,
         "p_holm": versus.p,
         "p_mcnemar_holm": versus.mcnemar,
     }
@@ -83,7 +86,7 @@ def _csv_versus(versus: Versus, summary: Summary) -> dict[str, str]:
         "family": versus.family,
         "model": versus.name,
         "against": versus.against,
-        "UA_difference": _share(versus.difference),
+        f"{score}_difference": _share(versus.difference),
         **{key: words.UNKNOWN if versus.unknown else _share(one) for key, one in numbers.items()},
         "why_unknown": versus.unknown,
     }
@@ -97,12 +100,12 @@ def _csv_group(group: Group) -> dict[str, str]:
         "utterances": str(group.utterances),
         "clusters": str(group.clusters),
     }
-    for name in METRICS:
-        cells |= _csv_score(name, group.scores[name])
-    gap = group.difference
-    cells["UA_difference"] = _share(gap.mean if gap else None)
-    cells["UA_difference_low"] = _share(gap.low if gap else None)
-    cells["UA_difference_high"] = _share(gap.high if gap else None)
+    for name, one in group.scores.items():
+        cells |= _csv_score(name, one)
+    gap, score = group.difference, next(iter(group.scores))
+    cells[f"{score}_difference"] = _share(gap.mean if gap else None)
+    cells[f"{score}_difference_low"] = _share(gap.low if gap else None)
+    cells[f"{score}_difference_high"] = _share(gap.high if gap else None)
     return cells | {"p_holm": _share(group.p), "note": group.note}
 
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multimodal_ser import metrics, statistics
+from multimodal_ser import statistics
 from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.naming import NO_ADAPTATION, PROBE, TUNED_AS
 from multimodal_ser.report.published import original
-from multimodal_ser.report.scores import effective_clusters, too_few
+from multimodal_ser.report.scores import effective_clusters, headline, too_few
 from multimodal_ser.report.summary import Row, Versus
 
 BEST = "each network against the best baseline"
@@ -134,13 +134,16 @@ def _family(
     for pair in pairs:
         one, other = systems[pair.name], systems[pair.against]
         counts = sums[one.name], sums[other.name]
-        if unknown := _unknown(one, other, sample, effective_clusters(counts[0])):
-            gap = _ua(counts[0]) - _ua(counts[1])
+        metric = headline(sample)
+        if unknown := _unknown(one, other, sample, effective_clusters(counts[0], metric)):
+            gap = float(metric(counts[0].sum(0)).mean() - metric(counts[1].sum(0)).mean())
             made[pair] = Versus(*pair, gap, None, None, None, None, unknown)
             continue
         repeats = one.repeats, other.repeats
-        found = statistics.compare(*counts, metrics.ua, repeats=repeats)
-        exact = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
+        found = statistics.compare(*counts, metric, repeats=repeats)
+        exact = None
+        if sample.task != "attributes":
+            exact = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
         made[pair] = Versus(*pair, found.difference, found.low, found.high, found.p, exact)
     return _corrected([made[pair] for pair in pairs])
 
@@ -172,7 +175,8 @@ def _corrected(family: Sequence[Versus]) -> list[Versus]:
     p = statistics.holm([family[place].p or 0.0 for place in known])
     exact = statistics.holm([family[place].mcnemar or 0.0 for place in known])
     for place, *both in zip(known, p, exact, strict=True):
-        found[place] = replace(found[place], p=both[0], mcnemar=both[1])
+        tested = family[place].mcnemar is not None
+        found[place] = replace(found[place], p=both[0], mcnemar=both[1] if tested else None)
     return found
 
 
@@ -180,7 +184,3 @@ def _right(system: System, sample: Sample) -> np.ndarray:
     """Whether the answer averaged over seeds and draws is right, [N]."""
     right: np.ndarray = system.probabilities.mean(0).argmax(-1) == sample.truth
     return right
-
-
-def _ua(sums: np.ndarray) -> float:
-    return float(metrics.ua(sums.sum(0)).mean())

@@ -63,6 +63,11 @@ def interval(score: Score) -> str:
     return bounds(score.low, score.high) or f"[{UNKNOWN}]"
 
 
+def ends_of(score: Score) -> str:
+    """Writes a score's interval; empty where it has none."""
+    return "" if math.isnan(score.mean) else bounds(score.low, score.high)
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """Writes a number with its noun.
 
@@ -84,9 +89,12 @@ def p_value(p: float) -> str:
 def subject(summary: Summary) -> str:
     """Says what was tested: corpora, classes, split, utterances."""
     corpora = " + ".join(summary.corpora) or summary.name
+    what = f"{summary.labels} ({count(len(summary.classes), 'class', 'classes')})"
+    if summary.task != "classes":
+        what = {"attributes": summary.labels, "distributions": f"votes over {what}"}[summary.task]
     parts = [
         f"{' + '.join(summary.source)} → {corpora}" if summary.source else corpora,
-        f"{summary.labels} ({count(len(summary.classes), 'class', 'classes')})",
+        what,
         f"{summary.split}, {count(len(summary.folds), 'fold')}",
         count(summary.utterances, f"{summary.part} utterance"),
     ]
@@ -107,10 +115,10 @@ def repeats(row: Row) -> str:
     return f"{count(len(row.draws), 'draw')} × {count(len(row.seeds), 'seed')}"
 
 
-def verdict(versus: Versus, comparisons: int) -> str:
-    """Says in one sentence whether a system beats another."""
+def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
+    """Says in one sentence whether a system beats another, by the score in the headline."""
     other = versus.role + versus.against
-    points = f"{percent(abs(versus.difference))} UA points"
+    points = f"{percent(abs(versus.difference))} {headline} points"
     if versus.p is None:
         side = "above" if versus.difference > 0 else "below"
         return (
@@ -127,7 +135,8 @@ def verdict(versus: Versus, comparisons: int) -> str:
         return f"{versus.name} does not beat {other}: it is {points} worse {ends} ({proof})."
     return (
         f"{versus.name} does not beat {other}: the difference of "
-        f"{percent(versus.difference, signed=True)} UA points {ends} may be chance ({proof})."
+        f"{percent(versus.difference, signed=True)} {headline} points {ends} may be chance "
+        f"({proof})."
     )
 
 
@@ -143,7 +152,7 @@ def verdicts(summary: Summary, family: str | None = None) -> list[str]:
         known = [versus for versus in own if versus.p is not None]
         if len(known) > 1:
             lines.append(tally(known))
-        lines += [verdict(versus, len(known)) for versus in own]
+        lines += [verdict(versus, len(known), summary.headline) for versus in own]
     return lines
 
 
@@ -162,7 +171,10 @@ def how_to_read(summary: Summary) -> list[str]:
     drawn = "draws of the few and seeds" if len(summary.draws) > 1 else "seeds"
     lines = [
         f"± is over {drawn}; [ ] is the 95 % interval over {summary.by}s.",
-        "Scores in %, of all folds together.",
+        "Scores in %, of all folds together."
+        if summary.task == "classes"
+        else "Scores times 100, of all folds together.",
+        *summary.ceiling,
     ]
     intervals, *differences = summary.method
     return [*lines, intervals, *(differences if summary.versus else ())]
@@ -170,13 +182,13 @@ def how_to_read(summary: Summary) -> list[str]:
 
 def whiskers(summary: Summary) -> str:
     """Says what the lines through the points of a picture are, or why there are none."""
-    if all(row.scores["UA"].low is None for row in summary.rows):
+    if all(row.scores[summary.headline].low is None for row in summary.rows):
         return f"intervals over {summary.by}s {UNKNOWN} from {count(summary.clusters, summary.by)}"
     return f"lines are 95 % intervals over {summary.by}s"
 
 
 def group_line(group: Group) -> str:
-    """Says how a group's UA differs from all others', or why that is not said."""
+    """Says how a group differs from all others', or why that is not said."""
     if group.note:
         return group.note
     if group.difference is None or group.p is None:
@@ -194,8 +206,9 @@ def shown_groups(summary: Summary) -> list[Group]:
 def groups_read(summary: Summary) -> str:
     """Explains the table of groups."""
     return (
-        "[ ] is the 95 % interval over the group's own speakers; the difference is UA in points "
-        "from all other speakers, not paired; p (Welch's t) is corrected (Holm) over the groups."
+        "[ ] is the 95 % interval over the group's own speakers; the difference is "
+        f"{summary.headline} in points from all other speakers, not paired; p (Welch's t) is "
+        "corrected (Holm) over the groups."
     )
 
 
@@ -212,8 +225,9 @@ def noted(note: Note) -> str:
 def main_result(summary: Summary) -> str:
     """Says the main result in one sentence."""
     best = summary.best
-    score = best.scores["UA"]
-    reach = f"{best.name} reaches {percent(score.mean)} % UA {interval(score)}"
+    score = best.scores[summary.headline]
+    unit = {"UA": "% UA", "CCC": "CCC, times 100,"}[summary.headline]
+    reach = f"{best.name} reaches {percent(score.mean)} {unit} {interval(score)}"
     if len(summary.rows) == 1:
         return f"{reach}."
     if best is summary.baseline and summary.versus:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser import metrics
+from multimodal_ser.agreement import ccc
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import parse_json, written_aside
-from multimodal_ser.record import Record, RunConfig, as_json
+from multimodal_ser.record import ClassNames, Record, RunConfig, as_json
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.predictions import Predicted, read_predictions, write_predictions
 
@@ -45,8 +46,9 @@ class Run:
         record: its `config.json`.
         ids: utterance ids of the part that was read, [N].
         speakers: who speaks, unique over corpora; empty where unknown, [N].
-        truth: class ids, [N].
-        probabilities: [N, C].
+        truth: class ids, [N]; -1 where an utterance has none.
+        probabilities: [N, C]; of attributes their values.
+        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Run:
     speakers: tuple[str, ...]
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    targets: NDArray[np.float64] | None = None
 
     @property
     def config(self) -> RunConfig:
@@ -114,7 +117,7 @@ def write_run(
         _write_json(partial / CONFIG, as_json(record))
         (partial / "history.jsonl").write_text(rows)
         write_predictions(partial / PREDICTIONS, config.labels.classes, parts)
-        _write_json(partial / "metrics.json", _scores(config.labels.classes, parts))
+        _write_json(partial / "metrics.json", _scores(config.labels, parts))
         save_model(fitted.model, partial / MODEL, config, dims)
     return folder
 
@@ -123,12 +126,18 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _scores(classes: Sequence[str], parts: Iterable[Predicted]) -> dict[str, dict[str, float]]:
+def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[str, float]]:
     """A copy for people who look into the folder; reports work from the predictions."""
-    scores = {}
+    scores: dict[str, dict[str, float]] = {}
     for one in parts:
-        truth = [classes.index(label) for label in one.labels]
-        matrix = metrics.confusion(truth, one.probabilities.argmax(1), len(classes))
+        if labels.task == "attributes" and one.targets is not None:
+            found = ccc(one.targets, one.probabilities)
+            named = zip(labels.classes, found.tolist(), strict=True)
+            scores[one.part] = {f"CCC {name}": value for name, value in named}
+            continue
+        known = np.array([label != "" for label in one.labels])
+        truth = [labels.classes.index(label) for label in one.labels if label]
+        matrix = metrics.confusion(truth, one.probabilities[known].argmax(1), len(labels.classes))
         scores[one.part] = {name: float(of(matrix)) for name, of in metrics.METRICS.items()}
     return scores
 
@@ -188,5 +197,6 @@ def read_description(experiment: Path) -> dict[str, object]:
 
 
 def _run(folder: Path, record: Record, part: str) -> Run:
-    rows = read_predictions(folder / PREDICTIONS, record.config.labels.classes, part)
+    labels = record.config.labels
+    rows = read_predictions(folder / PREDICTIONS, labels.classes, part, labels.task)
     return Run(folder, record, *rows)

@@ -17,6 +17,7 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import parse_json
 from multimodal_ser.models import MODELS, Dims, Ensemble
 from multimodal_ser.record import RunConfig, as_json
+from multimodal_ser.regressors import REGRESSORS, Ridge, Svr
 from multimodal_ser.stacking import STACKED, Stacked, build_stacked
 from multimodal_ser.tune.changes import save_changes
 from multimodal_ser.tune.encoders import TunedEncoders
@@ -47,6 +48,8 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
         "features": as_json(config.features),
     }
     # one entry: the library writes several in no fixed order, and equal runs should be equal bytes
+    if getattr(model, "values", False):
+        header["values"] = True
     tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
     path.write_bytes(save(tensors, {"run": json.dumps(header)}))
 
@@ -70,7 +73,8 @@ def load_model(path: Path) -> nn.Module:
         network = header["network"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
-    model = build(name, dims, ModelConfig(**network) if network else ModelConfig(), state)
+    config = ModelConfig(**network) if network else ModelConfig()
+    model = build(name, dims, config, state, values=header.get("values", False))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -79,9 +83,20 @@ def load_model(path: Path) -> nn.Module:
 
 
 def build(
-    name: str, dims: Dims, config: ModelConfig, state: Mapping[str, Tensor] | None = None
-) -> Ensemble | Linear | Svm | Stacked:
-    """A model by name, freshly initialised; a fitted svm's or stack's size stands in its state."""
+    name: str,
+    dims: Dims,
+    config: ModelConfig,
+    state: Mapping[str, Tensor] | None = None,
+    *,
+    values: bool = False,
+) -> Ensemble | Linear | Svm | Stacked | Ridge | Svr:
+    """A model by name, freshly initialised; a fitted svm's or stack's size stands in its state.
+
+    A network with `values` tells attributes.
+    """
+    if name in REGRESSORS:
+        supports = state["dual"].shape[1] if name == "svr" and state else 0
+        return REGRESSORS[name](dims, vectors=supports)
     if name == "svm":
         pairs, vectors = state["dual"].shape if state else (0, 0)
         return Svm(dims, vectors=vectors, pairs=pairs)
@@ -93,4 +108,4 @@ def build(
         raise SerError(
             f"{one_of('model', name, (*MODELS, STACKED, *BASELINES))}; docs/models.md: add one"
         )
-    return Ensemble(MODELS[name], dims, config)
+    return Ensemble(MODELS[name], dims, config, values)

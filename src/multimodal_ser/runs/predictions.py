@@ -25,8 +25,9 @@ class Predicted:
         part: ``validation`` or ``test``.
         ids: utterance ids.
         speakers: who speaks; empty where unknown.
-        labels: true class names.
-        probabilities: float array [N, C].
+        labels: true class names; empty where an utterance has none.
+        probabilities: float array [N, C]; of attributes their values.
+        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
     """
 
     part: str
@@ -34,6 +35,7 @@ class Predicted:
     speakers: Sequence[str]
     labels: Sequence[str]
     probabilities: NDArray[np.float32]
+    targets: NDArray[np.float64] | None = None
 
 
 class Rows(NamedTuple):
@@ -42,29 +44,42 @@ class Rows(NamedTuple):
     Attributes:
         ids: utterance ids, [N].
         speakers: who speaks, unique over corpora; empty where unknown, [N].
-        truth: class ids, [N].
-        probabilities: [N, C].
+        truth: class ids, [N]; -1 where an utterance has none.
+        probabilities: [N, C]; of attributes their values.
+        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
     """
 
     ids: tuple[str, ...]
     speakers: tuple[str, ...]
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    targets: NDArray[np.float64] | None = None
 
 
 def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predicted]) -> None:
     """Writes the rows of all parts, probabilities to seven digits."""
+    parts = list(parts)
+    told = any(one.targets is not None for one in parts)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *(f"p_{name}" for name in classes)])
+        names = [f"{kind}_{name}" for kind in ("tp" if told else "p") for name in classes]
+        writer.writerow([*_COLUMNS, *names])
         for one in parts:
-            columns = (one.ids, one.speakers, one.labels, one.probabilities)
-            for key, speaker, label, row in zip(*columns, strict=True):
-                writer.writerow([key, one.part, speaker, label, *(f"{p:.7f}" for p in row)])
+            true = np.zeros((len(one.ids), 0)) if one.targets is None else one.targets
+            columns = (one.ids, one.speakers, one.labels, true, one.probabilities)
+            for key, speaker, label, target, row in zip(*columns, strict=True):
+                shown = [*(f"{t:.7g}" for t in target), *(f"{p:.7f}" for p in row)]
+                writer.writerow([key, one.part, speaker, label, *shown])
 
 
-def read_predictions(path: Path, classes: Sequence[str], part: str) -> Rows:
+def read_predictions(path: Path, classes: Sequence[str], part: str, task: str = "classes") -> Rows:
     """Reads the rows of one part.
+
+    Args:
+        path: the file.
+        classes: the columns' names in their order.
+        part: ``validation`` or ``test``.
+        task: one of `config.TASKS`, which says what the columns mean.
 
     Raises:
         SerError: the file is missing or damaged, or its classes are not these in this order.
@@ -74,12 +89,19 @@ def read_predictions(path: Path, classes: Sequence[str], part: str) -> Rows:
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise _damaged(path, f"it has two rows of utterance {twice!r}")
-    return Rows(
-        ids,
-        tuple(_speaker(row) for row in rows),
-        np.array([_class_id(path, row, classes) for row in rows], dtype=np.int64),
-        _probabilities(path, rows, classes),
-    )
+    values = _numbers(path, rows, [f"p_{name}" for name in classes])
+    targets = None
+    if task != "classes":
+        targets = _numbers(path, rows, [f"t_{name}" for name in classes])
+    if targets is not None and not np.isfinite(np.hstack([values, targets])).all():
+        raise _damaged(path, "has a number that is not finite")
+    if task == "attributes":
+        truth = np.full(len(rows), -1, dtype=np.int64)
+    else:
+        _check_distributions(path, rows, values)
+        unknown = task == "distributions"
+        truth = np.array([_class_id(path, row, classes, unknown) for row in rows], dtype=np.int64)
+    return Rows(ids, tuple(_speaker(row) for row in rows), truth, values, targets)
 
 
 def _damaged(path: Path, what: str) -> SerError:
@@ -134,19 +156,30 @@ def corpus_of(key: str) -> str:
     return corpus if slash else ""
 
 
-def _class_id(path: Path, row: Mapping[str, str], classes: Sequence[str]) -> int:
+def _class_id(path: Path, row: Mapping[str, str], classes: Sequence[str], unknown: bool) -> int:
+    if unknown and not row["label"]:
+        return -1
     if row["label"] not in classes:
         raise _damaged(path, one_of(f"class (of {row['id']!r})", row["label"], classes))
     return classes.index(row["label"])
 
 
-def _probabilities(
-    path: Path, rows: Sequence[Mapping[str, str]], classes: Sequence[str]
+def _numbers(
+    path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]
 ) -> NDArray[np.float64]:
     try:
-        values = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
+        values = np.array([[float(row[name]) for name in columns] for row in rows])
+    except KeyError as error:
+        raise _damaged(path, f"lacks the column {error}") from error
     except ValueError as error:
-        raise _damaged(path, f"has a probability that is no number ({error})") from error
+        what = "probability" if columns[0].startswith("p_") else "target"
+        raise _damaged(path, f"has a {what} that is no number ({error})") from error
+    return values
+
+
+def _check_distributions(
+    path: Path, rows: Sequence[Mapping[str, str]], values: NDArray[np.float64]
+) -> None:
     good = np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-2)
     if not good.all():
         place = int(np.argmin(good))
@@ -155,4 +188,3 @@ def _probabilities(
             f"the probabilities of {rows[place]['id']!r} are {values[place].tolist()}, no "
             "distribution over the classes",
         )
-    return values

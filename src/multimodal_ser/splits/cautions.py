@@ -77,13 +77,13 @@ def cautions_of_folds(
 
     Args:
         folds: of one split.
-        class_of: id → class.
+        class_of: id → class; an utterance that has none is not in it.
         classes: the class set's.
     """
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fold in folds:
         for part in PARTS:
-            has = {class_of[key] for key in getattr(fold, part)}
+            has = {class_of.get(key) for key in getattr(fold, part)}
             for name in classes:
                 if name not in has:
                     lacking[part, name].append(fold.name)
