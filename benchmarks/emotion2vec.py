@@ -25,11 +25,11 @@ import torch
 from machine import machine
 
 from multimodal_ser.audio import read_audio
+from multimodal_ser.devices import native_bfloat16
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, STRIDES, Sizes, frame_count
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
-from multimodal_ser.features.precision import native_bfloat16
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 NAME = "emotion2vec-plus-base"
@@ -55,6 +55,7 @@ def main() -> None:
         ways = made_ways(given, waves, Path(folder), reference, native)
         times = interleaved(ways, given.repeats, given.device)
         report(times, seconds, flops_of(waves, given.size), given)
+        report_agreement(given, waves, Path(folder), native)
         if not given.no_memory:
             report_memory(given, Path(folder), ways)
 
@@ -112,12 +113,16 @@ def made_ways(
     if given.device == "cpu" and find_spec("onnxruntime") and find_spec("onnxscript"):
         run = onnx_way(ours, waves, folder / "model.onnx", given.threads)
         ways["onnxruntime float32, one by one"] = run
-    types = ["bfloat16"] * native + ["float16"] * given.device.startswith("cuda")
-    for dtype in types:
+    for dtype in other_types(given, native):
         half = load_encoder(NAME, folder, device=given.device, dtype=dtype)
         ways[f"ours {dtype}, one by one"] = lambda half=half: [half([wave]) for wave in waves]
         ways[f"ours {dtype}, batches"] = lambda half=half: half(waves)
     return ways
+
+
+def other_types(given: argparse.Namespace, native: bool) -> list[str]:
+    """The number formats that are timed beside float32."""
+    return ["bfloat16"] * native + (["float16"] if given.device.startswith("cuda") else ["int8"])
 
 
 def reference_way(
@@ -184,10 +189,11 @@ def ceiling(dtype: torch.dtype, device: str, side: int = 2048) -> float:
     """Operations a second that this machine reaches in one large matrix product."""
     side = side * 4 if device.startswith("cuda") else side
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = torch._int_mm if dtype == torch.int8 else torch.matmul
     best = float("inf")
     for _ in range(6):
         start = time.perf_counter()
-        a @ b
+        product(a, b)
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
@@ -216,6 +222,26 @@ def report(
         )
     for dtype, limit in limits.items():
         print(f"ceiling in {dtype}: {limit / 1e9:.0f} GFLOP/s (one large matrix product)")
+
+
+def report_agreement(
+    given: argparse.Namespace, waves: list[np.ndarray], folder: Path, native: bool
+) -> None:
+    """The least cosine of an utterance's mean, and of a frame, with those in float32."""
+
+    def least(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
+        pairs = zip(np.concatenate(found), np.concatenate(wanted), strict=True)
+        return min(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
+
+    plain = load_encoder(NAME, folder, device=given.device)(waves)
+    print()
+    for dtype in other_types(given, native):
+        found = load_encoder(NAME, folder, device=given.device, dtype=dtype)(waves)
+        means = ([frames.mean(0)[None] for frames in rows] for rows in (found, plain))
+        print(
+            f"{dtype}: cosine with float32 of an utterance's mean at least {least(*means):.6f}, "
+            f"of a frame {least(found, plain):.6f}"
+        )
 
 
 def report_memory(

@@ -11,12 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch import nn
 
 import made_emotion2vec as made
 from made_emotion2vec import close, noise
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import frame_times
 from multimodal_ser.encoders.emotion2vec_net import Attend, alibi_slopes, frame_count
+from multimodal_ser.encoders.int8 import Int8Linear
 from multimodal_ser.errors import EncoderError
 
 PLUS = "emotion2vec-plus-base"
@@ -210,8 +212,33 @@ def test_types(folder, encoder):
     assert sum(half.classify(waves)[0].values()) == pytest.approx(1)
     with pytest.raises(EncoderError, match="float16 is for GPUs"):
         load_encoder(PLUS, folder, dtype="float16")
-    with pytest.raises(EncoderError, match="choose one of: float32, bfloat16, float16"):
-        load_encoder(PLUS, folder, dtype="int8")
+    with pytest.raises(EncoderError, match="choose one of: float32, bfloat16, float16, int8"):
+        load_encoder(PLUS, folder, dtype="int4")
+
+
+def test_eight_bits(folder, encoder):
+    small = load_encoder(PLUS, folder, dtype="int8")
+    assert small.computes.startswith("int8 beside ")
+    linears = [name for name, part in small.network.named_modules() if type(part) is nn.Linear]
+    assert linears == ["feature_proj", "head"]
+    waves = [noise(n, n) for n in (400, 9_000, 30_000)]
+    for a, b in zip(small.means(waves), encoder.means(waves), strict=True):
+        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) >= 0.998
+    alone = small([waves[1]])[0]
+    # What comes before differs by rounding, which may make another integer here and there.
+    assert np.abs(small(waves)[1] - alone).max() < 0.05 * np.abs(alone).max()
+
+
+def test_a_product_in_eight_bits_is_that_of_the_rounded_numbers():
+    torch.manual_seed(0)
+    linear = nn.Linear(48, 32)
+    x = torch.randn(2, 20, 48) * torch.logspace(-3, 3, 20)[:, None]  # every row has its own scale
+    found, wanted = Int8Linear(linear)(x), linear(x)
+    assert found.shape == wanted.shape
+    steps = x.abs().amax(-1, keepdim=True) * linear.weight.abs().amax(1) / 127
+    error = (found - wanted).abs() / (steps * 48**0.5)
+    assert error.max() < 3  # some standard deviations of the sum of 48 rounding errors
+    assert Int8Linear(linear)(torch.zeros(3, 48)).equal(linear.bias.expand(3, -1))
 
 
 HOUR = """

@@ -55,5 +55,6 @@ def test_refusals(tmp_path, monkeypatch):
         export_onnx(load_encoder(PLUS, folder), tmp_path / "model.onnx")
     monkeypatch.undo()
     session(tmp_path)
-    with pytest.raises(EncoderError, match="float32 on the CPU"):
-        export_onnx(load_encoder(PLUS, folder, dtype="bfloat16"), tmp_path / "model.onnx")
+    for dtype in ("bfloat16", "int8"):
+        with pytest.raises(EncoderError, match="float32 on the CPU"):
+            export_onnx(load_encoder(PLUS, folder, dtype=dtype), tmp_path / "model.onnx")

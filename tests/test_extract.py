@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from multimodal_ser import devices
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
 from multimodal_ser.errors import EncoderError, FeatureError
@@ -282,8 +283,8 @@ def test_a_file_from_before_the_format_was_noted_is_still_read(tmp_path):
 def test_bfloat16_is_the_default_where_the_processor_has_it(tmp_path, monkeypatch, flags, native):
     info = tmp_path / "cpuinfo"
     info.write_text(f"model name : bf160\nflags : fpu {flags} vme\n")
-    assert precision.native_bfloat16(info) is native
-    assert not precision.native_bfloat16(tmp_path / "absent")
+    assert devices.native_bfloat16(info) is native
+    assert not devices.native_bfloat16(tmp_path / "absent")
     monkeypatch.setattr(precision, "native_bfloat16", lambda: native)
     expected = "bfloat16" if native else None
     assert precision.default_dtype("emotion2vec-plus-large", "cpu") == expected

@@ -1,10 +1,13 @@
-"""where torch computes: is it there."""
+"""where torch computes: is it there, and which number formats it multiplies itself."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from multimodal_ser.errors import SerError
 
 CPU = "cpu"
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's and Arm's words for products in hardware
 
 
 def check_device(name: str) -> str:
@@ -41,3 +44,8 @@ def devices() -> list[str]:
 def is_gpu(name: str) -> bool:
     """Whether a device is a GPU of its own memory."""
     return name.startswith("cuda")
+
+
+def native_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's CPU multiplies bfloat16 matrices itself; known on Linux only."""
+    return cpuinfo.is_file() and not _BFLOAT16.isdisjoint(cpuinfo.read_text().split())

@@ -44,7 +44,7 @@ def extract(
     layers: tuple[str, ...] | None = None,
     dtype: Literal["float16", "float32"] = "float16",
     device: str = "cpu",
-    audio_dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    audio_dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
     trained_on: tuple[str, ...] = (),
     forbid_emotion_trained: bool = False,
     overwrite: bool = False,
@@ -76,7 +76,7 @@ def extract(
         dtype: precision in the file.
         device: where torch computes, such as cpu or cuda.
         audio_dtype: what the audio encoder computes in; where not given, float32, but bfloat16 for
-            emotion2vec on CPUs that have it in hardware.
+            emotion2vec on CPUs that have it in hardware. int8 is for emotion2vec on a CPU.
         trained_on: what an encoder saw of which nothing is known here: meld=labels, emodb=no;
             emotions=no says that no emotion labels were used.
         forbid_emotion_trained: refuse an encoder that saw emotion labels, or of which nothing is

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.devices import native_bfloat16
 from multimodal_ser.encoders.base import (
+    DTYPES,
     EncoderInfo,
     Piece,
     between_passes,
@@ -42,8 +44,9 @@ from multimodal_ser.encoders.emotion2vec_net import (
     frame_count,
 )
 from multimodal_ser.encoders.exposure import info_of
+from multimodal_ser.encoders.int8 import with_int8
 from multimodal_ser.encoders.weights import resolve
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, one_of
 
 __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load"]
 
@@ -66,6 +69,7 @@ class Emotion2Vec:
 
     Attributes:
         info: what features remember of it.
+        computes: the number format of its products, such as ``int8 beside bfloat16``.
         labels: the head's classes in order, ``unuse…`` ones included; None without a head.
         whole: frames that pass the network at once; longer recordings pass in windows.
     """
@@ -82,6 +86,18 @@ class Emotion2Vec:
         self.network = network.to(device=device, dtype=dtype)
         self.info, self.layers, self.labels = info, tuple(layers), labels
         self.device, self.dtype, self.whole = torch.device(device), dtype, WHOLE
+        self.computes = str(dtype).removeprefix("torch.")
+
+    def in_int8(self) -> None:
+        """Computes the blocks' products in 8 bits from now on; the convolutions stay as they are.
+
+        Raises:
+            EncoderError: not on a CPU.
+        """
+        if self.device.type != "cpu":
+            raise EncoderError(f"{self.info.name}: int8 is for CPUs; on a GPU take bfloat16")
+        with_int8(self.network.blocks)
+        self.computes = f"int8 beside {self.computes}"
 
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes 16 kHz waveforms into float32 arrays [frames, dim]; see `frame_times`."""
@@ -202,14 +218,19 @@ def load(
         device: where torch computes.
         layers: blocks from 1 on that stand side by side; None is the last.
         revision: branch, tag or commit on the hub.
-        dtype: what it computes in: ``float32``, ``bfloat16``, or on a GPU ``float16``.
+        dtype: what it computes in: ``float32``, ``bfloat16``, on a GPU ``float16``, or on a CPU
+            ``int8``: the blocks' products in 8 bits, the rest in bfloat16 where the processor
+            multiplies it itself and in float32 elsewhere.
         variant: ``emotion2vec-base``, ``-plus-seed``, ``-plus-base`` or ``-plus-large``.
 
     Raises:
         EncoderError: the weights are missing, damaged or of another variant, or a layer or type
             is not allowed.
     """
-    computed = torch_dtype(variant, dtype, device)
+    if dtype not in (*DTYPES, "int8"):
+        raise EncoderError(f"{variant}: {one_of('dtype', dtype, (*DTYPES, 'int8'))}")
+    beside = "bfloat16" if native_bfloat16() else "float32"
+    computed = torch_dtype(variant, beside if dtype == "int8" else dtype, device)
     weights = resolve(variant, source, revision)
     tensors, labels = read_checkpoint(variant, weights)
     network = build(variant, weights.file, tensors)
@@ -218,7 +239,10 @@ def load(
     chosen = chosen_layers(variant, (depth,) if layers is None else layers, depth)
     rate = SAMPLE_RATE / STRIDE
     info = info_of(variant, "audio", weights, chosen, width=network.sizes.dim, rate=rate)
-    return Emotion2Vec(network, info, chosen, labels, device, computed)
+    encoder = Emotion2Vec(network, info, chosen, labels, device, computed)
+    if dtype == "int8":
+        encoder.in_int8()
+    return encoder
 
 
 def _check_variant(variant: str, file: Path, labels: tuple[str, ...] | None) -> None:

@@ -69,7 +69,7 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         raise EncoderError("ONNX export needs an extra: pip install 'multimodal-ser[onnx]'")
-    if encoder.device.type != "cpu" or encoder.dtype != torch.float32:
+    if encoder.device.type != "cpu" or encoder.computes != "float32":
         raise EncoderError("ONNX export is from float32 on the CPU: load the encoder so")
     model = Exported(encoder.network, encoder.labels).eval()
     shapes = {"waves": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}}

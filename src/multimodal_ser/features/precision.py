@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from multimodal_ser.devices import native_bfloat16
 from multimodal_ser.encoders.base import Encoder
-
-_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's and Arm's words for products in hardware
-
-
-def native_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this machine's CPU multiplies bfloat16 matrices itself; known on Linux only."""
-    return cpuinfo.is_file() and not _BFLOAT16.isdisjoint(cpuinfo.read_text().split())
 
 
 def default_dtype(encoder: str, device: str) -> str | None:
@@ -25,5 +17,6 @@ def default_dtype(encoder: str, device: str) -> str | None:
 
 
 def computed_in(encoder: Encoder) -> str:
-    """The number format that a loaded encoder computes in, such as ``float32``."""
-    return str(getattr(encoder, "dtype", "float32")).removeprefix("torch.")
+    """The number format that a loaded encoder's products are in, such as ``float32``."""
+    dtype = str(getattr(encoder, "dtype", "float32")).removeprefix("torch.")
+    return str(getattr(encoder, "computes", dtype))
