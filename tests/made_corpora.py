@@ -294,6 +294,10 @@ NAMED = {
         "Sound Source/Angry/1157_kz_acik.wav": "anger",
         "Sound Source/Calm/6783_sk_algi.wav": "calm",
     },
+    "asvp-esd": {
+        "ASVP-ESD-Update/Audio/actor_1/03-01-05-01-01-01-02-03-00.wav": "anger",
+        "ASVP-ESD-Update/Audio/actor_12/03-02-13-02-07-12-01-02_66.wav": "other",
+    },
     "mead": {
         "M003/audio/angry/level_1/001.m4a": "anger",
         "W009/audio/neutral/level_1/040.m4a": "neutral",

@@ -22,12 +22,20 @@ from made_corpora import (
     varied,
     write_sound,
 )
+from made_formats import (
+    make_audformat,
+    make_emobox,
+    make_folders,
+    make_huggingface,
+    make_kaldi,
+    make_lhotse,
+)
 from made_sound import written
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
-    "README.md", "docs/guide.md", "docs/models.md", "docs/emotion2vec.md", "docs/cluster.md",
-    "docs/original.md", "docs/performance.md", "docs/recipes.md",
+    "README.md", "docs/guide.md", "docs/corpora.md", "docs/models.md", "docs/emotion2vec.md",
+    "docs/cluster.md", "docs/original.md", "docs/performance.md", "docs/recipes.md",
     "docs/statistics.md", "docs/tasks.md", "CONTRIBUTING.md",
 )  # fmt: skip
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.M | re.S)
@@ -108,7 +116,18 @@ def world(folder: Path) -> Path:
         draw = np.random.default_rng(number)  # no two sound alike, or they count as copies
         written(file, draw.normal(0, 0.1, 8_000).astype("f4"), format="WAV")
     _own_features(folder)
+    _formats(folder)
     return folder
+
+
+def _formats(folder: Path) -> None:
+    """Data in the formats of other tools, under the names that docs/corpora.md uses."""
+    make_folders(folder)
+    make_audformat(folder / "mydb")
+    make_huggingface(folder)
+    make_kaldi(folder / "asr")
+    make_lhotse(folder)
+    make_emobox(folder / "EmoBox")
 
 
 def _sounds(path: Path) -> bool:

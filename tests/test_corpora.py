@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,24 @@ from made_corpora import (
     make_iemocap,
     make_meld,
 )
-from multimodal_ser.corpora import CORPORA, Corpus, Utterance, read_manifest, write_manifest
+from made_formats import FORMAT_MAKERS, OPTIONS
+from made_layouts import LAYOUTS
+from multimodal_ser.corpora import (
+    CORPORA,
+    FORMATS,
+    Corpus,
+    Utterance,
+    read_manifest,
+    write_manifest,
+)
+from multimodal_ser.corpora.base import NOTE
 from multimodal_ser.corpora.summary import Row, summarise
 from multimodal_ser.errors import SerError
 from multimodal_ser.labels import BUILT_IN_CORPORA, CLASS_SETS, class_set
 
+ALL = {**MAKERS, **LAYOUTS, **FORMAT_MAKERS}
+UNTOLD = {"mesd", "msp-podcast", "cmu-mosei", "resd"}  # which do not tell of everyone who speaks
+CUT = {"cmu-mosei", "audformat", "kaldi", "lhotse"}  # of which recordings hold several utterances
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FOLD_WORDS = {
     "cremad": dict(
@@ -61,13 +75,13 @@ def classes(corpus: Corpus, labels: str) -> dict[str, int]:
 
 
 def made(corpus: str, root: Path) -> tuple[Corpus, Made]:
-    built = MAKERS[corpus](root)
-    return CORPORA[corpus].read(built.root), built
+    built = ALL[corpus](root)
+    return CORPORA[corpus].read(built.root, **OPTIONS.get(corpus, {})), built
 
 
 def test_every_corpus_is_there() -> None:
-    assert set(CORPORA) == set(MAKERS)
-    assert set(CORPORA) >= BUILT_IN_CORPORA | {"table"}
+    assert set(CORPORA) == set(ALL)
+    assert set(CORPORA) >= BUILT_IN_CORPORA | set(FORMATS)
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -76,13 +90,28 @@ def test_reads_its_official_layout(name: str, tmp_path: Path) -> None:
     assert {row.id: row.emotion for row in corpus.utterances} == built.emotions
     ids = [row.id for row in corpus.utterances]
     assert ids == sorted(set(ids))
-    assert corpus.left_out == []
+    said = [line for line in corpus.left_out if not line.startswith(NOTE)]
+    assert said == []
+    assert name in FORMATS or corpus.left_out == []
     for row in corpus.utterances:
         assert row.id.startswith(f"{row.corpus}/")
-        assert row.speaker or name in ("mesd", "msp-podcast")  # which do not tell of everyone
-        assert (row.start, row.end) == (None, None)
+        assert row.speaker or name in UNTOLD
+        assert (row.start, row.end) == (None, None) or name in CUT
         assert row.audio is not None
         assert Path(row.audio).is_file()
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_reads_a_relative_folder_alike(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, built = made(name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    root = built.root.relative_to(tmp_path)
+    again = CORPORA[name].read(root, **OPTIONS.get(name, {}))
+    assert {row.id for row in again.utterances} == set(built.emotions)
+    for row, one in zip(again.utterances, corpus.utterances, strict=True):
+        assert Path(str(row.audio)).resolve() == Path(str(one.audio))
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -92,7 +121,7 @@ def test_survives_its_manifest(name: str, tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.jsonl") == corpus.utterances
 
 
-@pytest.mark.parametrize("name", sorted(CORPORA.keys() - {"table"}))
+@pytest.mark.parametrize("name", sorted(CORPORA.keys() - {*FORMATS}))
 def test_says_whose_it_is_and_covers_its_classes(name: str, tmp_path: Path) -> None:
     info = CORPORA[name]
     assert info.name == name
@@ -101,12 +130,14 @@ def test_says_whose_it_is_and_covers_its_classes(name: str, tmp_path: Path) -> N
     assert info.url.startswith("http")
     for part in ("@", "author", "title", "year"):
         assert part in info.citation
+    assert re.fullmatch(r"[^,{}]+( and others)?, (19|20)\d\d", info.cited)
+    assert info.traps
     words = {row.emotion for row in made(name, tmp_path)[0].utterances}
     assert info.labels is not None
     if name in BUILT_IN_CORPORA:
         for labels in (info.labels, "common4"):
             CLASS_SETS[labels].check_covers(name, words)
-    elif name == "msp-podcast":
+    elif name in LAYOUTS or name == "msp-podcast":
         class_set(info.labels).check_covers(name, words)
     else:  # of these a few recordings are made
         assert words <= set(class_set(info.labels).classes)

@@ -5,15 +5,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
 from multimodal_ser.errors import SerError
 
+if TYPE_CHECKING:
+    from multimodal_ser.corpora import CorpusInfo
+
 
 @app.command(name="list")
-def list_all() -> None:
-    """Lists what there is of everything that can be chosen, plug-ins included."""
+def list_all(corpus: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+    """Lists what there is of everything that can be chosen, plug-ins included.
+
+    Args:
+        corpus: tell all of this one instead: licence, citation, official split and traps.
+    """
+    if corpus is not None:
+        _tell_corpus(corpus)
+        return
     from multimodal_ser.adapt import ADAPTERS
     from multimodal_ser.baselines import BASELINES
     from multimodal_ser.corpora import CORPORA
@@ -27,7 +39,9 @@ def list_all() -> None:
     from multimodal_ser.stacking import STACKED, Stacked
 
     sections = {
-        "corpora": {name: f"{c.description} [{c.licence}]" for name, c in CORPORA.items()},
+        "corpora": {
+            name: f"{c.description} [{c.licence}]\n{'':21}{_who(c)}" for name, c in CORPORA.items()
+        },
         "class sets": {name: " ".join(s.classes) for name, s in CLASS_SETS.items()},
         "splits": {name: scheme.about for name, scheme in SCHEMES.items()},
         "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
@@ -42,6 +56,42 @@ def list_all() -> None:
         say(f"\n{title}")
         for name, about in lines.items():
             say(f"  {name:18} {about}")
+
+
+def _who(info: CorpusInfo) -> str:
+    """Speakers, classes and citation in a line."""
+    speakers = f"{info.speakers} speakers" if info.speakers else "speakers as it names them"
+    return "; ".join(filter(None, [speakers, _classes(info), info.cited]))
+
+
+def _classes(info: CorpusInfo) -> str:
+    from multimodal_ser.labels import class_set
+
+    return " ".join(class_set(info.labels).classes) if info.labels else "classes as it names them"
+
+
+def _tell_corpus(name: str) -> None:
+    from multimodal_ser.corpora import CORPORA
+    from multimodal_ser.errors import one_of
+
+    if name not in CORPORA:
+        raise SerError(one_of("corpus", name, CORPORA))
+    info = CORPORA[name]
+    scale = "{:g} to {:g}".format(*info.attribute_scale) if info.attribute_scale else ""
+    said = {
+        "what": info.description,
+        "classes": _classes(info),
+        "arousal, valence, dominance": scale,
+        "speakers": str(info.speakers or ""),
+        "official split": info.parts or "none: split by speaker",
+        "licence": info.licence,
+        "from": info.url,
+        "known traps": info.traps,
+    }
+    for key, value in said.items():
+        if value:
+            say(f"{key}: {value}")
+    say(info.citation)
 
 
 def _told(registry: Mapping[str, object]) -> dict[str, str]:
@@ -62,20 +112,27 @@ def manifest(
     name: str | None = None,
     columns: tuple[str, ...] = (),
     encoding: str | None = None,
+    speaker: str | None = None,
+    tables: str | None = None,
     part: Literal["train", "dev", "test"] | None = None,
 ) -> None:
     """Reads a corpus folder into a manifest: one JSON object per utterance.
 
     Args:
-        corpus: one that `ser list` shows, such as iemocap; table is any CSV, TSV or JSONL.
+        corpus: one that `ser list` shows, such as iemocap; table is any CSV, TSV or JSONL, folders
+            a folder for each emotion.
         root: the corpus's folder; for table, the file.
         out: the manifest to write, such as emodb.jsonl.
         labels: class set to count by; the corpus's own where not given.
-        audio_dir: CREMA-D: the folder of its recordings (AudioWAV).
+        audio_dir: CREMA-D: the folder of its recordings (AudioWAV); huggingface and resd: where
+            recordings that lie inside the tables are written (recordings).
         votes: CREMA-D: take the intended emotion, or what most listeners heard in the voice.
-        name: table: what the corpus is called (the file's name).
-        columns: table: start=von for a column of another name, start=none where there is none.
+        name: table and other formats: what the corpus is called (the file's or folder's name).
+        columns: table, audformat, huggingface: start=von for a column of another name, start=none
+            where there is none.
         encoding: table: of its text, where it cannot be told; such as gb18030 or cp1252.
+        speaker: folders: regular expression whose first group is who speaks, in a path.
+        tables: audformat: those to read, such as files,emotion.categories.*.gold_standard.
         part: keep only this part of the corpus's official split.
     """
     from multimodal_ser.corpora import CORPORA, Corpus, summarise, write_manifest
@@ -85,7 +142,8 @@ def manifest(
     if corpus not in CORPORA:
         raise SerError(one_of("corpus", corpus, CORPORA))
     info = CORPORA[corpus]
-    given = {"audio_dir": audio_dir, "votes": votes, "name": name, "encoding": encoding}
+    given = {"audio_dir": audio_dir, "votes": votes, "name": name, "encoding": encoding,
+             "speaker": speaker, "tables": tables}  # fmt: skip
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     options |= {"columns": columns} if columns else {}
     if strange := sorted(options.keys() - inspect.signature(info.read).parameters.keys()):

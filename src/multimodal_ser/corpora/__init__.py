@@ -7,13 +7,24 @@
 from __future__ import annotations
 
 from multimodal_ser.corpora import (
+    audformat,
+    cmu_mosei,
     cremad,
+    emobox,
     emodb,
+    emodb2,
+    emozionalmente,
+    folders,
+    huggingface,
     iemocap,
+    kaldi,
+    lhotse,
     meld,
+    msp_improv,
     msp_podcast,
     named_corpora,
     ravdess,
+    resd,
     table,
 )
 from multimodal_ser.corpora.base import CorpusInfo
@@ -22,6 +33,7 @@ from multimodal_ser.corpora.utterance import Corpus, Utterance, read_manifest, w
 
 __all__ = [
     "CORPORA",
+    "FORMATS",
     "Corpus",
     "CorpusInfo",
     "Row",
@@ -31,11 +43,16 @@ __all__ = [
     "write_manifest",
 ]
 
+_OWN = (table, folders, audformat, huggingface, kaldi, lhotse, emobox)
+_FILES = (iemocap, cremad, meld, emodb, ravdess, msp_podcast, msp_improv, cmu_mosei)
+FORMATS = tuple(one.INFO.name for one in _OWN)
+"""The readers of anybody's data, whose classes, licence and citation are their owner's."""
+
 CORPORA: dict[str, CorpusInfo] = {
     info.name: info
     for info in (
-        *(one.INFO for one in (iemocap, cremad, meld, emodb, ravdess, msp_podcast)),
+        *(one.INFO for one in (*_FILES, emozionalmente, resd, emodb2)),
         *named_corpora.INFOS,
-        table.INFO,
+        *(one.INFO for one in _OWN),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class CorpusInfo:
         labels: the class set to use unless another is asked for; None for a table.
         attribute_scale: least and greatest value of its `Utterance.attributes`; None where it has
             none, or where that differs from table to table.
+        speakers: how many people speak; None where that is not known.
+        parts: its official split, in words; empty where it has none.
+        traps: what is known to mislead: labels, speakers, files.
     """
 
     name: str
@@ -54,6 +58,30 @@ class CorpusInfo:
     url: str
     labels: str | None
     attribute_scale: tuple[float, float] | None = None
+    speakers: int | None = None
+    parts: str = ""
+    traps: str = ""
+
+    @property
+    def cited(self) -> str:
+        """The citation in short, such as "Busso and others, 2008"."""
+        author = re.search(r"author\s*=\s*\{+(.*?)\}+,\n", self.citation, re.DOTALL)
+        year = re.search(r"year\s*=\s*\{(\d+)", self.citation)
+        if author is None or year is None:
+            return ""
+        names = re.split(r"\s+and\s+", author[1])
+        more = " and others" if len(names) > 1 else ""
+        return f"{names[0].split(',')[0]}{more}, {year[1]}"
+
+
+def traps_of(said: str | None) -> str:
+    """What a reader's module says of known traps.
+
+    >>> traps_of("Reads it. Known traps: a; b.")
+    'a; b.'
+    """
+    found = re.search(r"Known traps?:\s*(.*)", said or "", re.DOTALL)
+    return " ".join(found[1].split()).replace("``", "`") if found else ""
 
 
 def decode(raw: bytes) -> str:

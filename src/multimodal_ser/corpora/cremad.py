@@ -26,6 +26,7 @@ from multimodal_ser.corpora.base import (
     finish,
     read_rows,
     require_folder,
+    traps_of,
 )
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
@@ -230,4 +231,6 @@ INFO = CorpusInfo(
 }""",
     url="https://github.com/CheyneyComputerScience/CREMA-D",
     labels="cremad6",
+    speakers=91,
+    traps=traps_of(__doc__),
 )

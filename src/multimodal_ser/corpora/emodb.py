@@ -1,9 +1,11 @@
 """EmoDB folder → Utterance: the Berlin database, ten actors, ten German sentences.
 
-Read are ``wav/03a01Fa.wav`` or ``.flac`` (speaker, sentence, emotion letter, version) and, where
-it is there, ``erkennung.txt``: how many of 20 listeners recognised the emotion and found it
-natural, in percent. That file is Latin-1 with no-break spaces and decimal commas, and also lists
-the recordings that were not published. Ages and sexes are from the corpus's documentation.
+Read are ``wav/03a01Fa.wav`` or ``.flac`` (speaker, sentence, emotion letter, version) and, where it
+is there, ``erkennung.txt``: how many of 20 listeners recognised the emotion and found it natural,
+in percent. Ages and sexes are from the corpus's documentation. Known traps: ``erkennung.txt`` is
+Latin-1 with no-break spaces and decimal commas, and also lists the recordings that were not
+published; the 281 of these that EmoDB 2.0 adds are read, with a note, as the emotions that were
+intended (``emodb2`` tells them apart); all actors say the same ten sentences.
 """
 
 from __future__ import annotations
@@ -12,7 +14,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import SOUND, CorpusInfo, fault, files, finish, require_folder
+from multimodal_ser.corpora.base import (
+    NOTE,
+    SOUND,
+    CorpusInfo,
+    fault,
+    files,
+    finish,
+    require_folder,
+    traps_of,
+)
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
 SENTENCES = {
@@ -40,6 +51,8 @@ SPEAKERS: dict[str, tuple[str, int]] = {
     "16": ("female", 31),
 }
 
+PUBLISHED = 535
+
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z]?)")
 _RATES = re.compile(r"\d+\s+(\w+)\.wav\s+(\d+(?:,\d+)?)\s+(\d+(?:,\d+)?)\s*")
 
@@ -63,6 +76,11 @@ def read(root: Path) -> Corpus:
             left_out.append(f"emodb/{path.stem}: {reason}")
         else:
             utterances.append(_utterance(path, name, rates.get(path.stem, {})))
+    if len(utterances) > PUBLISHED:
+        left_out.append(
+            f"{NOTE}{len(utterances)} recordings, of which the published EmoDB has {PUBLISHED}: "
+            "results do not compare with those on EmoDB; read EmoDB 2.0 as emodb2"
+        )
     return finish("EmoDB", root, utterances, left_out)
 
 
@@ -109,4 +127,6 @@ INFO = CorpusInfo(
 }""",
     url="http://emodb.bilderbar.info/",
     labels="emodb7",
+    speakers=10,
+    traps=traps_of(__doc__),
 )

@@ -23,6 +23,7 @@ from multimodal_ser.corpora.base import (
     finish,
     read_text,
     require_folder,
+    traps_of,
 )
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
@@ -177,4 +178,7 @@ INFO = CorpusInfo(
     url="https://sail.usc.edu/iemocap/",
     labels="iemocap4",
     attribute_scale=(1.0, 5.0),
+    speakers=10,
+    parts="five sessions, left out in turn",
+    traps=traps_of(__doc__),
 )

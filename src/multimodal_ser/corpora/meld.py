@@ -24,6 +24,7 @@ from multimodal_ser.corpora.base import (
     finish,
     read_rows,
     require_folder,
+    traps_of,
 )
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
@@ -186,4 +187,6 @@ INFO = CorpusInfo(
 }""",
     url="https://affective-meld.github.io/",
     labels="meld7",
+    parts="train, dev, test",
+    traps=traps_of(__doc__),
 )

@@ -25,6 +25,7 @@ from multimodal_ser.corpora.base import (
     read_rows,
     read_text,
     require_folder,
+    traps_of,
 )
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
@@ -133,4 +134,6 @@ INFO = CorpusInfo(
     url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
     labels="anger,sadness,happiness,surprise,fear,disgust,contempt,neutral",
     attribute_scale=(1.0, 7.0),
+    parts="train, dev (Development), test (Test1)",
+    traps=traps_of(__doc__),
 )

@@ -27,8 +27,8 @@ class Named:
     Attributes:
         title: the corpus's own name.
         pattern: of the end of a path without its suffix, in any case; the groups ``speaker`` and
-            ``emotion`` have meanings of their own, ``sentence`` is a key of `texts`, and all
-            together make the id.
+            ``emotion`` have meanings of their own, ``sentence`` is a key of `texts`, ``split``
+            is the official part; all but that together make the id.
         words: code of an emotion, in lower case → class.
         description: one line.
         licence: under which terms its owners give it.
@@ -37,6 +37,9 @@ class Named:
         people: a speaker, or how the speaker's name begins → ``sex`` or ``sex:age``.
         texts: sentence → what is said.
         same: another spelling of a speaker → the speaker.
+        speakers: how many people speak; None where that is not known.
+        parts: the official split, in words.
+        traps: what is known to mislead.
     """
 
     title: str
@@ -49,6 +52,9 @@ class Named:
     people: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     same: Mapping[str, str] = field(default_factory=dict)
+    speakers: int | None = None
+    parts: str = ""
+    traps: str = ""
 
 
 def read(name: str, known: Named, root: Path) -> Corpus:
@@ -89,6 +95,7 @@ def _utterance(
     name: str, known: Named, path: Path, found: Mapping[str, str | None], word: str
 ) -> Utterance:
     given = {key: value for key, value in found.items() if value}
+    part = given.pop("split", "").lower()
     speaker = given.get("speaker")
     speaker = known.same.get(speaker, speaker) if speaker else None
     extra: dict[str, Any] = {"code": given["emotion"], **_person(known, speaker)}
@@ -100,6 +107,7 @@ def _utterance(
         audio=str(path),
         text=known.texts.get(given.get("sentence", "")),
         speaker=speaker,
+        split={"evaluation": "dev"}.get(part, part) or None,
         extra=extra,
     )
 
@@ -126,4 +134,7 @@ def info(name: str, known: Named) -> CorpusInfo:
         f"  year = {{{year}}},\n  {rest}\n}}",
         url=known.url,
         labels=",".join(sorted(set(known.words.values()))),
+        speakers=known.speakers,
+        parts=known.parts,
+        traps=known.traps,
     )

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from multimodal_ser.corpora.named import Named, info
-
-_WORDS = {
-    "angry": "anger", "disgusted": "disgust", "fearful": "fear", "happy": "happiness",
-    "sad": "sadness", "surprised": "surprise", "ps": "surprise", "excited": "excitement",
-    "amused": "amusement", "sleepy": "sleepiness", "anxious": "anxiety", "concerned": "concern",
-}  # fmt: skip
+from multimodal_ser.corpora.words import shared
 
 
 def _words(said: str) -> dict[str, str]:
     """``"a=anger d=disgust sad"`` → code → class, in the words that class sets share."""
     pairs = (pair.split("=") for pair in said.split())
-    return {pair[0]: pair[-1] if len(pair) == 2 else _WORDS.get(pair[0], pair[0]) for pair in pairs}
+    return {pair[0]: shared(pair[-1]) for pair in pairs}
 
 
 _PEOPLE_OF_CAFE = (
@@ -33,11 +28,14 @@ NAMED: dict[str, Named] = {
          "recognition", "2009", "booktitle = {Proceedings of AVSP}"),
         "http://kahlan.eps.surrey.ac.uk/savee/",
         people=dict.fromkeys(("DC", "JE", "JK", "KL"), "male"),
+        speakers=4,
+        traps="3 of the 15 sentences of each emotion are common to all, so that words tell "
+        "emotions",
     ),
     "tess": Named(
         "TESS",
         r"(?P<speaker>OAF|YAF|OA)_(?P<sentence>[a-z]+)_(?P<emotion>[a-z]+)",
-        _words("angry disgust fear happy neutral ps sad"),
+        _words("angry disgust fear happy neutral ps=surprise sad"),
         "English, 2 women say 200 words in 7 emotions, 2,800 recordings",
         "CC BY-NC-ND 4.0",
         ("Pichora-Fuller, M. Kathleen and Dupuis, Kate", "Toronto emotional speech set (TESS)",
@@ -45,6 +43,9 @@ NAMED: dict[str, Named] = {
         "https://doi.org/10.5683/SP2/E8H2MF",
         people={"OAF": "female:64", "YAF": "female:26"},
         same={"OA": "OAF"},  # one file of the release, OA_bite_neutral.wav, is named so
+        speakers=2,
+        traps="two speakers: the one is tested on what is learnt from the other; two files "
+        "are AIFF inside .wav",
     ),
     "emovo": Named(
         "EMOVO",
@@ -57,10 +58,12 @@ NAMED: dict[str, Named] = {
          "booktitle = {Proceedings of LREC}, pages = {3501--3504}"),
         "http://voice.fub.it/activities/corpora/emovo/index.html",
         people={"f": "female", "m": "male"},
+        speakers=6,
+        traps="all say the same 14 sentences",
     ),
     "esd": Named(
         "ESD",
-        r"(?P<emotion>angry|happy|neutral|sad|surprise)/(?:train/|evaluation/|test/)?"
+        r"(?P<emotion>angry|happy|neutral|sad|surprise)/(?:(?P<split>train|evaluation|test)/)?"
         r"(?P<speaker>\d{4})_(?P<sentence>\d{6})",
         _words("angry happy neutral sad surprise"),
         "Mandarin (0001-0010) and English (0011-0020), 20 speakers in 5 emotions",
@@ -69,6 +72,10 @@ NAMED: dict[str, Named] = {
          "theory, databases and {ESD}", "2022", "journal = {Speech Communication}, volume = {137}, "
          "pages = {1--18}, doi = {10.1016/j.specom.2021.11.006}"),
         "https://hltsingapore.github.io/ESD/",
+        speakers=20,
+        parts="train, dev (evaluation), test, where folders say so",
+        traps="the official parts share speakers; all of a language say the same 350 "
+        "sentences",
     ),
     "cafe": Named(
         "CaFE",
@@ -87,6 +94,8 @@ NAMED: dict[str, Named] = {
             "4": "Quatre vieilles truies éléphantesques", "5": "Cinq pumas fiers et passionnés",
             "6": "Six ours aimants domestiqués",
         },
+        speakers=12,
+        traps="all say the same 6 sentences; neutral has one strength, the others two",
     ),
     "emov-db": Named(
         "EmoV-DB",
@@ -99,6 +108,9 @@ NAMED: dict[str, Named] = {
          "voice generation systems", "2018", "journal = {arXiv:1806.09514}"),
         "https://openslr.org/115/",
         people={"bea": "female", "jenie": "female", "josh": "male", "sam": "male"},
+        speakers=4,
+        traps="not every speaker has every style; laughter and yawns tell amusement and "
+        "sleepiness",
     ),
     "jl-corpus": Named(
         "JL-Corpus",
@@ -112,6 +124,8 @@ NAMED: dict[str, Named] = {
          "Interspeech}, pages = {2768--2772}, doi = {10.21437/Interspeech.2018-1349}"),
         "https://github.com/tli725/JL-Corpus",
         people={"female": "female", "male": "male"},
+        speakers=4,
+        traps="five primary and five secondary emotions: name the classes that are meant",
     ),
     "subesco": Named(
         "SUBESCO",
@@ -124,6 +138,8 @@ NAMED: dict[str, Named] = {
          "volume = {16}, number = {4}, pages = {e0250173}, doi = {10.1371/journal.pone.0250173}"),
         "https://doi.org/10.5281/zenodo.4526477",
         people={"F": "female", "M": "male"},
+        speakers=20,
+        traps="all say the same 10 sentences",
     ),
     "shemo": Named(
         "ShEMO",
@@ -136,6 +152,8 @@ NAMED: dict[str, Named] = {
          "= {Language Resources and Evaluation}, volume = {53}, doi = {10.1007/s10579-018-9427-x}"),
         "https://github.com/pariajm/sharif-emotional-speech-database",
         people={"F": "female", "M": "male"},
+        speakers=87,
+        traps="fear has 38 recordings",
     ),
     "aesdd": Named(
         "AESDD",
@@ -148,6 +166,8 @@ NAMED: dict[str, Named] = {
          "interaction", "2018", "journal = {Journal of the Audio Engineering Society}, "
          "volume = {66}, number = {6}, pages = {457--467}, doi = {10.17743/jaes.2018.0036}"),
         "http://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition/",
+        speakers=6,
+        traps="no neutral; a name that ends in b is a second take",
     ),
     "mesd": Named(
         "MESD",
@@ -160,6 +180,7 @@ NAMED: dict[str, Named] = {
          "machine learning", "2021", "booktitle = {Proceedings of EMBC}, "
          "doi = {10.1109/EMBC46164.2021.9629934}"),
         "https://doi.org/10.17632/cy34mh68j9",
+        traps="speakers are not told apart, so that no split by speaker can be made",
     ),
     "urdu": Named(
         "URDU",
@@ -172,6 +193,8 @@ NAMED: dict[str, Named] = {
          "{Proceedings of FIT}, doi = {10.1109/FIT.2018.00023}"),
         "https://github.com/siddiquelatif/URDU-Dataset",
         people={"SF": "female", "SM": "male"},
+        speakers=38,
+        traps="some ten recordings a speaker, often of few emotions",
     ),
     "ased": Named(
         "ASED",
@@ -185,6 +208,8 @@ NAMED: dict[str, Named] = {
          "Transactions on Asian and Low-Resource Language Information Processing}, "
          "doi = {10.1145/3529759}"),
         "https://github.com/Ethio2021/ASED_V1",
+        speakers=65,
+        traps="all say sentences of one list of 27",
     ),
     "nemo": Named(
         "nEMO",
@@ -195,6 +220,8 @@ NAMED: dict[str, Named] = {
         ("Christop, Iwona", "{nEMO}: dataset of emotional speech in {Polish}", "2024",
          "booktitle = {Proceedings of LREC-COLING}"),
         "https://huggingface.co/datasets/amu-cai/nEMO",
+        speakers=9,
+        traps="all say the same 90 sentences",
     ),
     "turev-db": Named(
         "TurEV-DB",
@@ -205,6 +232,24 @@ NAMED: dict[str, Named] = {
         ("Canpolat, Salih Firat and Ormano{\\u g}lu, Zuhal and Zeyrek, Deniz", "{Turkish} emotion "
          "voice database ({TurEV-DB})", "2020", "booktitle = {Proceedings of SLTU-CCURL}"),
         "https://github.com/Xeonen/TurEV-DB",
+        speakers=6,
+        traps="calm is not neutral; single words",
+    ),
+    "asvp-esd": Named(
+        "ASVP-ESD",
+        r"03-(?P<channel>0[12])-(?P<emotion>\d\d)-(?P<intensity>\d\d)-(?P<sentence>\d+)-"
+        r"(?P<speaker>\d+)-(?P<age_group>\d+)-(?P<source>\d+)(?P<rest>(?:[-_]\w+)*)",
+        _words("01=boredom 02=neutral 03=happiness 04=sadness 05=anger 06=fear 07=disgust "
+               "08=surprise 09=excitement 10=pleasure 11=pain 12=disappointment 13=other"),
+        "speech and cries in several languages from films and the web, 13 classes, over 12,000",
+        "its own, see its page",
+        ("Tientcheu Touko Landry, Dejoli and He, Qianhua and Yan, Haikang and Li, Yanxiong",
+         "{ASVP-ESD}: a dataset and its benchmark for emotion recognition using both speech and "
+         "non-speech utterances", "2020", "journal = {Global Scientific Journals}, "
+         "doi = {10.5281/zenodo.7132783}"),
+        "https://doi.org/10.5281/zenodo.7132783",
+        traps="channel 02 are cries, laughter and breath without words; a number of a speaker is "
+        "that of a folder, and whether one person has several is not known",
     ),
     "mead": Named(
         "MEAD",
@@ -218,6 +263,8 @@ NAMED: dict[str, Named] = {
          "{Proceedings of ECCV}, doi = {10.1007/978-3-030-58589-1\\_42}"),
         "https://wywu.github.io/projects/MEAD/MEAD.html",
         people={"M": "male", "W": "female"},
+        speakers=48,
+        traps="a number means another sentence in another emotion; neutral has one strength",
     ),
 }  # fmt: skip
 

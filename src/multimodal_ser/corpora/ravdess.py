@@ -21,6 +21,7 @@ from multimodal_ser.corpora.base import (
     files,
     finish,
     require_folder,
+    traps_of,
 )
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
@@ -110,4 +111,6 @@ INFO = CorpusInfo(
 }""",
     url="https://zenodo.org/records/1188976",
     labels="ravdess8",
+    speakers=24,
+    traps=traps_of(__doc__),
 )

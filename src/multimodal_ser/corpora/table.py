@@ -9,38 +9,15 @@ such as ``anger``. Whatever was understood by another spelling is said in a note
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from multimodal_ser.corpora.base import NOTE, CorpusInfo, fault, finish
-from multimodal_ser.corpora.cells import Cells, read_cells
-from multimodal_ser.corpora.columns import (
-    SPELLINGS,
-    Meaning,
-    asked_of_speakers,
-    check_times,
-    rating,
-    seconds,
-    understood,
-    votes,
-)
-from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
+from multimodal_ser.corpora.base import CorpusInfo
+from multimodal_ser.corpora.cells import read_cells
+from multimodal_ser.corpora.columns import understood
+from multimodal_ser.corpora.rows import NEEDED, check_name, of_cells
+from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
-from multimodal_ser.labels import BUILT_IN_CORPORA
-from multimodal_ser.spelling import is_missing, said_of_spellings, tidy
-
-NEEDED = ("audio", "emotion")
-OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
-
-_WORDS = ("text", "speaker", "session", "dialogue", "split")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_PARTS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev",
-          "development": "dev", "testing": "test"}  # fmt: skip
 
 
 def read(
@@ -65,33 +42,8 @@ def read(
     path = Path(root)
     if not path.is_file():
         raise SerError(f"no table at {path}; give the CSV, TSV or JSONL file itself")
-    name = _check_name(path.stem if name is None else name)
-    cells = read_cells(path, encoding, _fits)
-    where = f"{path}:1"
-    table = _Table(name, path, understood(where, cells.columns, columns))
-    _check_needed(where, cells.columns, table.meaning)
-    notes = [*cells.notes, *table.meaning.notes, *check_times(where, cells, table.meaning)]
-    notes += asked_of_speakers(cells, table.meaning)
-    utterances, left_out = _utterances(table, cells)
-    for column, count in table.missing.items():
-        notes.append(f"{count} cells of {column} that say nan, null or None were read as empty")
-    for kind, names in (
-        ("speaker", [row.speaker for row in utterances]),
-        ("emotion", [row.emotion for row in utterances]),
-    ):
-        notes += said_of_spellings(kind, names)
-    said = [f"{NOTE}{note}" for note in notes]
-    return finish(name, path, utterances, [*left_out, *said], by_id=False)
-
-
-@dataclass
-class _Table:
-    """What all rows of a table share; `missing` counts cells that say so, by column."""
-
-    name: str
-    path: Path
-    meaning: Meaning
-    missing: Counter[str] = field(default_factory=Counter)
+    name = check_name(path.stem if name is None else name)
+    return of_cells(name, path, read_cells(path, encoding, _fits), columns, own_words=True)
 
 
 def _fits(columns: Sequence[str]) -> bool:
@@ -103,157 +55,6 @@ def _fits(columns: Sequence[str]) -> bool:
 
 def _once(columns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(columns))
-
-
-def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:
-    missing = [name for name in NEEDED if name not in meaning.column]
-    if missing:
-        raise SerError(
-            f"{where}: has the columns {list(columns)}: {missing} missing; needed: "
-            f"{', '.join(NEEDED)}; optional: {', '.join(OPTIONAL)}; others are kept in extra; say "
-            f"which column it is with --columns {missing[0]}=NAME"
-        )
-
-
-def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]]:
-    first: dict[str, int] = {}
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
-    for number, row in cells.rows:
-        made = _utterance(table, row, f"{table.path}:{number}")
-        if made.id in first:
-            raise SerError(
-                f"{table.path}:{number}: the id {made.id!r} is already that of line "
-                f"{first[made.id]}; give each row its own in a column id"
-            )
-        first[made.id] = number
-        reason = None if made.audio is None else fault(Path(made.audio))
-        if not made.emotion:
-            reason = "no emotion"
-        if reason:
-            left_out.append(f"{made.id} (line {number}): {reason}")
-        else:
-            utterances.append(made)
-    return utterances, left_out
-
-
-def _check_name(name: str) -> str:
-    if name in BUILT_IN_CORPORA:
-        raise SerError(
-            f"a table may not be named {name!r}: that is a built-in corpus with words of its own; "
-            "rename the file or give another name"
-        )
-    if not _NAME.fullmatch(name):
-        raise SerError(
-            f"a table may not be named {name!r}; allowed: letters, digits, '_', '-' and '.'; "
-            "rename the file or give another name"
-        )
-    return name
-
-
-def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
-    words = {key: _word(table, row, key, where) for key in (*NEEDED, "id", *_WORDS)}
-    audio, own_id = words["audio"], words["id"]
-    start, end = _stretch(table.meaning, row, where)
-    attributes, cast = _rated(table.meaning, row, where)
-    part = (words["split"] or "").casefold()
-    words["split"] = _PARTS.get(part, part) or None
-    if words["split"] not in (None, *SPLITS):
-        raise SerError(
-            f"{where}: split {part!r}; allowed: {', '.join(SPLITS)} or empty, also "
-            f"{', '.join(_PARTS)}"
-        )
-    if audio is None and (own_id is None or words["text"] is None):
-        raise SerError(f"{where}: no audio; a row of words alone needs the columns id and text")
-    return Utterance(
-        id=f"{table.name}/{own_id or _id_of(str(audio), start)}",
-        corpus=table.name,
-        emotion=words["emotion"] or "",
-        audio=None if audio is None else str(_file(table.path.parent, audio)),
-        start=start,
-        end=end,
-        text=words["text"],
-        speaker=words["speaker"],
-        session=words["session"],
-        dialogue=words["dialogue"],
-        split=words["split"],
-        attributes=attributes,
-        votes=cast,
-        extra=_extra(table.meaning, row, whole=start is None and end is None, where=where),
-    )
-
-
-def _rated(
-    meaning: Meaning, row: Mapping[str, Any], where: str
-) -> tuple[dict[str, float], dict[str, float]]:
-    """A row's attributes, and its votes."""
-    cells = {name: meaning.cell(row, name) for name in (*ATTRIBUTES, "votes")}
-    given = {
-        name: cell
-        for name, cell in cells.items()
-        if cell is not None and not (isinstance(cell, str) and is_missing(cell))
-    }
-    cast = given.pop("votes", None)
-    attributes = {name: rating(where, meaning.column[name], cell) for name, cell in given.items()}
-    return attributes, {} if cast is None else votes(where, meaning.column["votes"], cast)
-
-
-def _stretch(
-    meaning: Meaning, row: Mapping[str, Any], where: str
-) -> tuple[float | None, float | None]:
-    """Begin and end of a row's stretch, in seconds."""
-
-    def of(name: str, column: str | None) -> float | None:
-        cell = None if column is None else row.get(column)
-        cell = None if isinstance(cell, str) and is_missing(cell) else cell
-        return seconds(where, column or name, cell, meaning.scale.get(name, 1.0))
-
-    start, end = of("start", meaning.column.get("start")), of("end", meaning.column.get("end"))
-    if start is not None and end is None and meaning.length:
-        length = of("length", meaning.length)
-        end = None if length is None else start + length
-    if end is not None and end <= (start or 0.0):
-        raise SerError(f"{where}: end {end} is not after start {start or 0.0}; both are in seconds")
-    return start, end
-
-
-def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool, where: str) -> dict[str, Any]:
-    """The other columns; the length of a whole recording stands as ``duration`` in seconds."""
-    known = {*meaning.column.values()}
-    extra = {key: cell for key, cell in row.items() if key not in known and cell not in ("", None)}
-    if whole and meaning.length in extra:
-        cell = extra.pop(meaning.length)
-        if not (isinstance(cell, str) and is_missing(cell)):
-            extra["duration"] = seconds(where, meaning.length, cell, meaning.scale["length"])
-    return extra
-
-
-def _file(folder: Path, audio: str) -> Path:
-    """The file that a path means: as written, with other slashes, or in the other Unicode form."""
-    spellings = [audio, audio.replace("\\", "/")]
-    spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
-    found = [folder / spelt for spelt in spellings]
-    return next((path for path in found if path.is_file()), found[0])
-
-
-def _id_of(audio: str, start: float | None) -> str:
-    own_id = tidy(Path(audio.replace("\\", "/")).with_suffix("").as_posix().lstrip("/"))
-    return own_id if start is None else f"{own_id}@{start:g}"
-
-
-def _word(table: _Table, row: Mapping[str, Any], key: str, where: str) -> str | None:
-    """A cell as text; None where it is empty or says that there is nothing."""
-    cell = table.meaning.cell(row, key)
-    if cell is None or cell == "":
-        return None
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
-        column = table.meaning.column[key]
-        raise SerError(f"{where}: {column} is {cell!r}; allowed: text or a number")
-    text = str(cell).strip() if key == "audio" else tidy(str(cell))  # a file is called as it is
-    if is_missing(text):
-        table.missing[key] += bool(text)
-        return None
-    return text
 
 
 INFO = CorpusInfo(

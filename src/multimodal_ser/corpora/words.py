@@ -20,7 +20,7 @@ _SPELLINGS = {
     "anxiety": "anxious",
     "concern": "concerned",
     "enthusiasm": "enthusiastic",
-    "disappointment": "disappointed disapointed",
+    "disappointment": "disappointed",
     "other": "oth others",
     "no agreement": "no_agreement no-agreement xxx",
 }
@@ -37,3 +37,12 @@ def shared(word: str) -> str:
     """
     small = word.strip().casefold()
     return _SHARED.get(small.replace(" ", "_"), small)
+
+
+def known(word: str) -> bool:
+    """Whether a word is one of those for emotions, however it is spelt.
+
+    >>> known("Angry"), known("Actor_01")
+    (True, False)
+    """
+    return word.strip().casefold().replace(" ", "_") in _SHARED

@@ -23,6 +23,7 @@ from multimodal_ser.errors import EncoderError, FeatureError
 from multimodal_ser.files import parse_json
 
 CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
+PART_OF = {"emodb": "emodb2"}  # what saw the first saw most of the second
 TUNED_ON = "tuned_on.json"
 FILE = Path(__file__).with_name("exposure.json")
 
@@ -64,6 +65,7 @@ def claims() -> tuple[Claims, ...]:
     def of(entry: Mapping[str, Any]) -> Claims:
         corpora = {name: Exposure(**claim) for name, claim in entry["corpora"].items()}
         corpora = {**dict.fromkeys(CORPORA, corpora["*"]), **corpora}
+        corpora |= {whole: corpora[part] for part, whole in PART_OF.items()}
         seen = Seen(corpora, Exposure(**entry["emotion_labels"]))
         return Claims(entry["name"], entry["hub"], tuple(entry["sha256"]), seen)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from multimodal_ser.corpora.cells import read_cells, read_words
+from multimodal_ser.corpora.parquet import pyarrow_for
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality
 from multimodal_ser.features.unpickle import read_pickle
@@ -165,14 +166,7 @@ def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
 
 
 def _read_parquet(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise FeatureError(
-            f"{path.name}: reading .parquet needs pyarrow; install it with: "
-            "pip install 'multimodal-ser[parquet]'"
-        ) from error
+    pyarrow = pyarrow_for(path, FeatureError)
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError, one_of
 from multimodal_ser.folds import VALIDATION_SHARE, Fold, Split, read_split
 from multimodal_ser.spelling import alike
-from multimodal_ser.splits.emobox import emobox_folds
+from multimodal_ser.splits.emobox import emobox_folds, hold_out
 from multimodal_ser.splits.leaks import OVERLAPS, check_folds
 
 
@@ -163,9 +164,13 @@ def _fold(
 
 
 def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
+    """The corpus's own parts; where it has no dev, whole groups are held out of train."""
     parts = {
         name: _ids(utterances, lambda row: row.split, name) for name in ("train", "dev", "test")
     }
+    without = not any("dev" in CORPORA[r.corpus].parts for r in utterances if r.corpus in CORPORA)
+    if without and not parts["dev"] and parts["train"] and parts["test"]:
+        parts["train"], parts["dev"] = hold_out([r for r in utterances if r.split == "train"])
     if empty := [name for name, keys in parts.items() if not keys]:
         raise SplitError(
             f"the official split needs train, dev and test parts; {empty} have no utterances here: "

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from multimodal_ser.corpora.emobox import OURS, utterance_id
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.files import parse_json
 from multimodal_ser.folds import VALIDATION_SHARE, Fold
+from multimodal_ser.labels import BUILT_IN_CORPORA
 
 
 def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> tuple[list[Fold], str]:
@@ -47,14 +49,16 @@ def _emobox_ids(part: Path, side: str) -> list[str]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 row = parse_json(line)
-                keys.append(_emobox_id(row["dataset"], Path(row["wav"])))
+                keys.append(_emobox_id(row["dataset"], row["key"], Path(row["wav"])))
             except (ValueError, KeyError, TypeError) as error:
                 raise SplitError(f"{path}:{number}: not an EmoBox row ({error!r})") from error
     return keys
 
 
-def _emobox_id(dataset: str, wav: Path) -> str:
-    """The benchmark's keys differ from corpus to corpus; the files' names do not."""
+def _emobox_id(dataset: str, key: str, wav: Path) -> str:
+    """The benchmark's keys differ from those of our own readers; the files' names do not."""
+    if dataset not in BUILT_IN_CORPORA:  # read from the benchmark's own lists
+        return f"{OURS.get(dataset, dataset)}/{utterance_id(dataset, key)}"
     meld = {"train_splits": "train/", "dev_splits_complete": "dev/"}
     part = meld.get(wav.parent.name, "test/") if dataset == "meld" else ""
     stem = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}.get(wav.stem, wav.stem)

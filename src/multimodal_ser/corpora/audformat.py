@@ -1,0 +1,174 @@
+"""audformat database → Utterance: ``db.yaml`` with ``db.<table>.csv`` or ``.parquet``.
+
+A recording's row is put together from all tables that have it: who speaks is in one, the emotion in
+another. Tables of segments cut them out of their files; what is said of a whole file holds for its
+segments. What a scheme says of its labels (sex and age of a speaker, the words of a sentence) is
+looked up. The part comes from a table's split, or from ``.train.`` and the like in its name.
+audformat's own package would read the ``.pkl`` copies of tables; here none is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import CorpusInfo, read_text, require_folder
+from multimodal_ser.corpora.parquet import read_parquet
+from multimodal_ser.corpora.rows import PARTS, of_rows
+from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus
+from multimodal_ser.errors import SerError
+
+Key = tuple[str, float | None, float | None]  # file, start and end in seconds
+_TIME = re.compile(r"(\d+) days? (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_OURS = {"gender": "sex"}
+
+
+def read(
+    root: Path, name: str | None = None, *, tables: str = "*", columns: Sequence[str] = ()
+) -> Corpus:
+    """Reads the database.
+
+    Args:
+        root: the folder of ``db.yaml``.
+        name: the corpus's name in ids and results; None takes the database's.
+        tables: which ones to read, such as ``files,emotion.categories.*.gold_standard``.
+        columns: ``emotion=style`` for a column of another name.
+
+    Raises:
+        SerError: no ``db.yaml``, no such table, or two tables that say different things of one
+            recording in columns of one name.
+    """
+    root = require_folder(Path(root), "an audformat database")
+    header = read_header(root)
+    notes = [
+        f"{name} is on a scale from {scheme['minimum']:g} to {scheme['maximum']:g}"
+        for name, scheme in header.get("schemes", {}).items()
+        if name in ATTRIBUTES and {"minimum", "maximum"} <= scheme.keys()
+    ]
+    rows = merged(root, header, tables)
+    return of_rows(name or str(header["name"]), root / "db.yaml", rows, columns, notes)
+
+
+def read_header(root: Path) -> dict[str, Any]:
+    """What ``db.yaml`` says."""
+    import yaml
+
+    path = root / "db.yaml"
+    if not path.is_file():
+        raise SerError(f"no {path}; give the folder of an audformat database")
+    try:
+        header = dict(yaml.safe_load(read_text(path)))
+        return header | {"name": header["name"], "tables": dict(header["tables"])}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise SerError(f"{path}: no header of an audformat database ({error!r})") from error
+
+
+def merged(root: Path, header: Mapping[str, Any], tables: str = "*") -> list[dict[str, Any]]:
+    """One row for each segment, and for each file that has none, with all that is said of it."""
+    patterns = [pattern.strip() for pattern in tables.split(",")]
+    chosen = [name for name in header["tables"] if any(fnmatch(name, one) for one in patterns)]
+    if not chosen:
+        raise SerError(
+            f"{root}: no table is called {tables!r}; it has: {', '.join(header['tables'])}"
+        )
+    told: dict[Key, dict[str, Any]] = {}
+    source: dict[tuple[Key, str], str] = {}
+    for name in chosen:
+        part = _part(header, name)
+        for line in _lines(root, name):
+            key = _key(line)
+            cells = {name: _seconds(cell) for name, cell in line.items() if cell not in ("", None)}
+            cells |= {"split": part} if part else {}
+            for column, cell in cells.items():
+                before = told.setdefault(key, {}).setdefault(column, cell)
+                first = source.setdefault((key, column), name)
+                if before != cell:
+                    raise SerError(
+                        f"{root}: of {key[0]} the table {first} says the {column} {before!r} and "
+                        f"the table {name} {cell!r}; say which to read with --tables, such as "
+                        f"--tables files,{first}"
+                    )
+    return _rows(root, header, told)
+
+
+def _rows(
+    root: Path, header: Mapping[str, Any], told: Mapping[Key, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    cut = {file for file, start, _ in told if start is not None}
+    labels = _labels(root, header)
+    rows = []
+    for (file, start, end), cells in told.items():
+        if start is None and file in cut:
+            continue
+        row = {**told.get((file, None, None), {}), **cells}
+        for column in [column for column in row if column in labels]:
+            said = labels[column].get(str(row[column]))
+            if isinstance(said, str):
+                row[column] = said
+            else:
+                for key, value in (said or {}).items():
+                    row.setdefault(_OURS.get(key, key), value)
+        rows.append({"audio": file, "start": start, "end": end, **row})
+    return rows
+
+
+def _labels(root: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Column → label → what its scheme says of it: another word, or a mapping."""
+    schemes, found = header.get("schemes", {}), {}
+    for table in header["tables"].values():
+        for column, said in (table.get("columns") or {}).items():
+            labels = schemes.get((said or {}).get("scheme_id"), {}).get("labels")
+            if isinstance(labels, str):  # a table of its own, whose first column is the label
+                rows = _lines(root, labels)
+                labels = {next(iter(row.values())): dict([*row.items()][1:]) for row in rows}
+            if isinstance(labels, dict):
+                found[column] = {str(label): value for label, value in labels.items()}
+    return found
+
+
+def _part(header: Mapping[str, Any], name: str) -> str | None:
+    split = header["tables"][name].get("split_id")
+    split = header.get("splits", {}).get(split, {}).get("type", split)
+    named = [piece for piece in name.split(".") if piece in (*SPLITS, *PARTS)]
+    return split if split in (*SPLITS, *PARTS) else next(iter(named), None)
+
+
+def _lines(root: Path, name: str) -> list[dict[str, Any]]:
+    path = root / f"db.{name}.csv"
+    if path.is_file():
+        return list(csv.DictReader(io.StringIO(read_text(path))))
+    if path.with_suffix(".parquet").is_file():
+        return list(read_parquet(path.with_suffix(".parquet")))
+    raise SerError(
+        f"{root}: has no db.{name}.csv and no db.{name}.parquet; fetch the database again"
+    )
+
+
+def _key(line: dict[str, Any]) -> Key:
+    """Takes file and times out of a row; an end that is not known is the file's."""
+    start, end = (_seconds(line.pop(name, None)) or None for name in ("start", "end"))
+    return str(line.pop("file")), start or (0.0 if end else None), end
+
+
+def _seconds(cell: Any) -> Any:
+    """A duration as pandas writes it, in seconds; anything else as it is."""
+    if not isinstance(cell, str) or not (found := _TIME.fullmatch(cell)):
+        return cell
+    days, hours, minutes, seconds = map(float, found.groups())
+    return 86400 * days + 3600 * hours + 60 * minutes + seconds
+
+
+INFO = CorpusInfo(
+    name="audformat",
+    description="a database in audEERING's audformat",
+    read=read,
+    licence="that of the database, in its db.yaml",
+    citation="",
+    url="https://audeering.github.io/audformat/",
+    labels=None,
+)

@@ -1,0 +1,157 @@
+"""CMU-MOSEI folder → Utterance: people talking to a camera, intensities of six emotions.
+
+Read is the raw release, ``Raw``: each rater's answers in ``Labels/*.csv`` (Input.VIDEO_ID,
+Input.CLIP, WorkerId, Answer.anger …, from 0 to 3), ``Transcript/Segmented/Combined/<video>.txt``
+(lines ``video___clip___start___end___words``) and ``Audio/Full/WAV_16000/<video>.wav``, of which an
+utterance is a stretch. The official parts are in ``cmu_mosei_std_folds.py`` of CMU-MultimodalSDK:
+lay it beside ``Raw``. Known traps: several emotions may be there at once, or none: the class is the
+one of the highest mean intensity, ``neutral`` where all are 0, and ``no agreement`` where two are
+highest; most of the videos' speakers are not named, so that one may stand in several videos; some
+begins are negative.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import (
+    NOTE,
+    CorpusInfo,
+    fault,
+    files,
+    finish,
+    read_rows,
+    read_text,
+    require_folder,
+    traps_of,
+)
+from multimodal_ser.corpora.raters import Raters, means_of, most_chosen, votes_of
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.errors import SerError
+
+EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+FOLDS = "cmu_mosei_std_folds.py"
+_NEEDED = ("Input.VIDEO_ID", "Input.CLIP", "WorkerId", *(f"Answer.{name}" for name in EMOTIONS))
+_PARTS = {
+    "standard_train_fold": "train",
+    "standard_valid_fold": "dev",
+    "standard_test_fold": "test",
+}
+
+
+def read(root: Path) -> Corpus:
+    """Reads the folder that holds ``Raw``, or ``Raw`` itself.
+
+    Raises:
+        SerError: no such folder, no answers of raters in it, or no recording.
+    """
+    root = require_folder(Path(root), "CMU-MOSEI")
+    raw = root / "Raw" if (root / "Raw").is_dir() else root
+    tables = files(raw / "Labels", [".csv"])
+    if not tables:
+        raise SerError(f"no {raw / 'Labels'}/*.csv; give the folder of CMU-MOSEI's raw release")
+    raters = _read_raters(tables)
+    beside = [place / FOLDS for place in (root, raw, root.parent)]
+    lists = next((path for path in beside if path.is_file()), None)
+    part_of = _read_parts(lists) if lists else {}
+    utterances: list[Utterance] = []
+    left_out = [] if lists else [f"{NOTE}no {FOLDS} beside Raw, so that no official part is known"]
+    for own_id, start, end, text in _stretches(raw / "Transcript" / "Segmented" / "Combined"):
+        video = own_id.rpartition("_")[0]
+        path = raw / "Audio" / "Full" / "WAV_16000" / f"{video}.wav"
+        reason = fault(path) or (None if own_id in raters else "no rater")
+        if end <= start:
+            reason = f"ends at {end} s, before it begins"
+        if reason:
+            left_out.append(f"cmu-mosei/{own_id}: {reason}")
+        else:
+            made = _utterance(own_id, path, raters[own_id], text)
+            utterances.append(replace(made, start=start, end=end, split=part_of.get(video)))
+    return finish("CMU-MOSEI", root, utterances, left_out)
+
+
+def _read_raters(tables: list[Path]) -> dict[str, Raters]:
+    found: dict[str, Raters] = defaultdict(dict)
+    for path in tables:
+        for row in read_rows(path, _NEEDED):
+            video = row["Input.VIDEO_ID"].rpartition("/")[2]
+            given = {name: row[f"Answer.{name}"] for name in EMOTIONS}
+            if not video or not any(given.values()):
+                continue
+            levels = {name: float(cell) for name, cell in given.items() if cell}
+            highest = max(levels.values())
+            words = [name for name, level in levels.items() if level == highest > 0]
+            answer: dict[str, Any] = {"emotion": words or ["neutral"], **levels}
+            if row.get("Answer.sentiment"):
+                answer["sentiment"] = float(row["Answer.sentiment"])
+            found[f"{video}_{row['Input.CLIP']}"][row["WorkerId"]] = answer
+    return found
+
+
+def _read_parts(path: Path) -> dict[str, str]:
+    """Video → part; the lists are read as text, and nothing of the file is run."""
+    part_of: dict[str, str] = {}
+    try:
+        for line in ast.parse(read_text(path)).body:
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+                part = _PARTS.get(line.targets[0].id)
+                part_of |= dict.fromkeys(ast.literal_eval(line.value), part) if part else {}
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise SerError(
+            f"{path}: no lists of videos ({error}); take the file of CMU-MultimodalSDK"
+        ) from error
+    return part_of
+
+
+def _stretches(folder: Path) -> Iterator[tuple[str, float, float, str]]:
+    """Id, begin and end in seconds, and words."""
+    for path in files(folder, [".txt"]):
+        for line in filter(str.strip, read_text(path).split("\n")):
+            video, clip, start, end, text = line.split("___", 4)
+            yield f"{video}_{clip}", max(float(start), 0.0), float(end), text.strip(" _")
+
+
+def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) -> Utterance:
+    means = means_of(raters.values(), (*EMOTIONS, "sentiment"))
+    intensities = {name: round(means[name], 6) for name in EMOTIONS if name in means}
+    found = most_chosen(intensities) or "no agreement"
+    extra: dict[str, Any] = {"intensities": intensities, "raters": raters}
+    if "sentiment" in means:
+        extra["sentiment"] = round(means["sentiment"], 6)
+    return Utterance(
+        id=f"cmu-mosei/{own_id}",
+        corpus="cmu-mosei",
+        emotion=found if any(intensities.values()) else "neutral",
+        audio=str(path),
+        text=text or None,
+        dialogue=path.stem,
+        votes=votes_of(raters.values()),
+        extra=extra,
+    )
+
+
+INFO = CorpusInfo(
+    name="cmu-mosei",
+    description="monologues in English from YouTube, 6 emotions by intensity, 23,000 utterances",
+    read=read,
+    licence="for research; the videos are their makers'",
+    citation="""@inproceedings{zadeh2018mosei,
+  author    = {Zadeh, Amir and Liang, Paul Pu and Poria, Soujanya and Cambria, Erik and
+               Morency, Louis-Philippe},
+  title     = {Multimodal language analysis in the wild: {CMU-MOSEI} dataset and interpretable
+               dynamic fusion graph},
+  booktitle = {Proceedings of ACL},
+  pages     = {2236--2246},
+  year      = {2018},
+  doi       = {10.18653/v1/P18-1208}
+}""",
+    url="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
+    labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
+    parts="train, dev, test, by the lists of its SDK",
+    traps=traps_of(__doc__),
+)

@@ -1,0 +1,104 @@
+"""EmoBox's JSON lines → Utterance: any of the 32 corpora as that benchmark lists them.
+
+Read are ``data/<dataset>/<dataset>.jsonl`` (key, wav, emo) with ``label_map.json`` (code → word)
+and ``data.seg.wrd.stm``, which tells who speaks. The recordings lie in ``downloads``, two folders
+above. ``ser split --scheme data/<dataset>`` then takes the benchmark's own folds. Known traps: the
+benchmark's folds share speakers where a corpus has fewer than four, or speakers with unlike counts;
+corpora that have a reader with words of their own (IEMOCAP …) are read by that.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import CorpusInfo, read_text, require_folder, traps_of
+from multimodal_ser.corpora.kaldi import find
+from multimodal_ser.corpora.rows import of_rows
+from multimodal_ser.corpora.utterance import Corpus
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
+from multimodal_ser.labels import BUILT_IN_CORPORA
+
+OURS = {  # the benchmark's name → ours
+    "asvpesd": "asvp-esd", "emovdb": "emov-db", "jlcorpus": "jl-corpus", "turevdb": "turev-db",
+    "msppodcast": "msp-podcast",
+}  # fmt: skip
+_SPEAKER = re.compile(r"(\S+) \S+ (\S+) ")
+
+
+def read(root: Path) -> Corpus:
+    """Reads one dataset.
+
+    Args:
+        root: its folder in EmoBox, ``data/<dataset>``.
+
+    Raises:
+        SerError: no such folder or list, a row that is none, or a corpus with words of its own.
+    """
+    root = require_folder(Path(root), "an EmoBox dataset")
+    table = root / f"{root.resolve().name}.jsonl"
+    if not table.is_file():
+        raise SerError(f"no {table}; give a dataset's folder in EmoBox, such as EmoBox/data/resd")
+    words = root / "label_map.json"
+    labels = parse_json(words.read_text("utf-8")) if words.is_file() else {}
+    spoken = _speakers(root / "data.seg.wrd.stm")
+    rows: list[dict[str, Any]] = []
+    name = root.resolve().name
+    for number, line in enumerate(filter(str.strip, read_text(table).split("\n")), 1):
+        try:
+            row = parse_json(line)
+            name = OURS.get(row["dataset"], row["dataset"])
+            rows.append(
+                {
+                    "id": utterance_id(row["dataset"], row["key"]),
+                    "audio": str(find(root, row["wav"])),
+                    "emotion": labels.get(row["emo"], row["emo"]).split(",")[0],
+                    "speaker": spoken.get(row["key"]),
+                    "start": row.get("start_time"),
+                    "end": row.get("end_time"),
+                    "code": row["emo"],
+                }
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SerError(f"{table}:{number}: not an EmoBox row ({error!r})") from error
+    if name in BUILT_IN_CORPORA:
+        raise SerError(
+            f"{name} has a reader of its own: ser manifest {name}; the benchmark's folds fit it: "
+            f"ser split --scheme {root}"
+        )
+    return of_rows(name, table, rows)
+
+
+def _speakers(path: Path) -> dict[str, str]:
+    """Key of a row → who speaks, from the benchmark's other list."""
+    lines = read_text(path).split("\n") if path.is_file() else []
+    return {found[1]: found[2] for line in lines if (found := _SPEAKER.match(line))}
+
+
+def utterance_id(dataset: str, key: str) -> str:
+    """What follows the corpus's name in the id of a row.
+
+    >>> utterance_id("resd", "resd-31_fear")
+    '31_fear'
+    """
+    return key.removeprefix(f"{dataset}-")
+
+
+INFO = CorpusInfo(
+    name="emobox",
+    description="a dataset of the EmoBox benchmark, by its JSON lines",
+    read=read,
+    licence="that of each corpus; the lists are EmoBox's",
+    citation="""@inproceedings{ma2024emobox,
+  author    = {Ma, Ziyang and Chen, Mingjie and Zhang, Hezhao and Zheng, Zhisheng and others},
+  title     = {{EmoBox}: multilingual multi-corpus speech emotion recognition toolkit and
+               benchmark},
+  booktitle = {Proceedings of Interspeech},
+  year      = {2024}
+}""",
+    url="https://github.com/emo-box/EmoBox",
+    labels=None,
+    traps=traps_of(__doc__),
+)

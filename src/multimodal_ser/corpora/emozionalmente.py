@@ -1,0 +1,102 @@
+"""Emozionalmente folder → Utterance: 18 Italian sentences by 431 people, five votes each.
+
+Read are ``metadata/samples.csv`` (file_name, actor, sentence, emotion_expressed), ``users.csv``
+(username, gender, age, mother_tongue), ``evaluations.csv`` (file_name, emotion_recognized) and
+``audio/``. Known traps: the actors are no actors and recorded themselves, each with a microphone of
+their own; the emotion is the one that was asked for, which listeners recognise in two of three
+recordings.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import (
+    CorpusInfo,
+    fault,
+    finish,
+    read_rows,
+    require_folder,
+    traps_of,
+)
+from multimodal_ser.corpora.raters import Raters, votes_of
+from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.corpora.words import shared
+from multimodal_ser.errors import SerError
+
+_SEXES = {"m": "male", "f": "female"}
+
+
+def read(root: Path) -> Corpus:
+    """Reads the folder that holds ``metadata`` and ``audio``.
+
+    Raises:
+        SerError: no such folder or table, or no recording.
+    """
+    root = require_folder(Path(root), "Emozionalmente")
+    if not (root / "metadata").is_dir() and (root / "emozionalmente_dataset").is_dir():
+        root = root / "emozionalmente_dataset"
+    samples = root / "metadata" / "samples.csv"
+    if not samples.is_file():
+        raise SerError(f"no {samples}; give the folder that Emozionalmente was unpacked into")
+    users = samples.with_name("users.csv")
+    people = read_rows(users, ["username", "gender", "age"]) if users.is_file() else []
+    told = {row["username"]: _person(row) for row in people}
+    raters = _read_raters(samples.with_name("evaluations.csv"))
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for row in read_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
+        path = root / "audio" / row["file_name"]
+        if reason := fault(path):
+            left_out.append(f"emozionalmente/{path.stem}: {reason}")
+            continue
+        heard = raters.get(path.name, {})
+        utterances.append(
+            Utterance(
+                id=f"emozionalmente/{path.stem}",
+                corpus="emozionalmente",
+                emotion=shared(row["emotion_expressed"]),
+                audio=str(path),
+                text=row["sentence"] or None,
+                speaker=row["actor"] or None,
+                votes=votes_of(heard.values()),
+                extra={**told.get(row["actor"], {}), **({"raters": heard} if heard else {})},
+            )
+        )
+    return finish("Emozionalmente", root, utterances, left_out)
+
+
+def _person(row: dict[str, str]) -> dict[str, Any]:
+    sex = row["gender"].lower()
+    said: dict[str, Any] = {"sex": _SEXES.get(sex, sex)} if sex else {}
+    return said | ({"age": int(float(row["age"]))} if row["age"] else {})
+
+
+def _read_raters(path: Path) -> dict[str, Raters]:
+    found: dict[str, Raters] = defaultdict(dict)
+    rows = read_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
+    for number, row in enumerate(rows, 2):  # who it was stands in a column of several names
+        who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"
+        found[row["file_name"]][who] = {"emotion": [shared(row["emotion_recognized"])]}
+    return found
+
+
+INFO = CorpusInfo(
+    name="emozionalmente",
+    description="18 sentences in Italian by 431 amateurs, 7 emotions, 6,902 recordings with votes",
+    read=read,
+    licence="CC BY 4.0",
+    citation="""@misc{catania2023emozionalmente,
+  author = {Catania, Fabio and Garzotto, Franca},
+  title  = {Speech emotion recognition in {Italian} using {Wav2Vec} 2.0 and the novel crowdsourced
+            emotional speech corpus {Emozionalmente}},
+  year   = {2023},
+  doi    = {10.5281/zenodo.6569824}
+}""",
+    url="https://doi.org/10.5281/zenodo.6569824",
+    labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
+    speakers=431,
+    traps=traps_of(__doc__),
+)

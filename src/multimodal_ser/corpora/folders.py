@@ -1,0 +1,75 @@
+"""a folder for each emotion → Utterance: ``angry/*.wav``, or with folders above and below.
+
+A recording's emotion is the innermost folder above it that is called as an emotion is, or else the
+folder that it lies in. An outermost folder called ``train``, ``dev`` (``val``, ``validation``) or
+``test`` is the part. Who speaks is read from paths only where a pattern says how: a folder of a
+person cannot be told from one of a day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from multimodal_ser.corpora.base import SOUND, VIDEO, CorpusInfo, is_hidden, require_folder
+from multimodal_ser.corpora.rows import PARTS, of_rows
+from multimodal_ser.corpora.utterance import SPLITS, Corpus
+from multimodal_ser.corpora.words import known
+from multimodal_ser.errors import SerError
+
+
+def read(root: Path, name: str | None = None, *, speaker: str | None = None) -> Corpus:
+    r"""Reads every recording below the folder.
+
+    Args:
+        root: the folder.
+        name: the corpus's name in ids and results; None takes the folder's.
+        speaker: regular expression whose first group is who speaks, in the path below `root`, such
+            as ``Actor_(\d+)``.
+
+    Raises:
+        SerError: no such folder, no recording in a folder of its own, or a pattern that is none.
+    """
+    root = require_folder(Path(root), "recordings sorted by emotion")
+    try:
+        pattern = re.compile(speaker) if speaker else None
+    except re.error as error:
+        raise SerError(f"--speaker {speaker!r} is no regular expression: {error}") from error
+    if pattern and not pattern.groups:
+        raise SerError(rf"--speaker {speaker!r} has no group; write it as 'Actor_(\d+)'")
+    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in (*SOUND, *VIDEO)]
+    rows = []
+    for path in paths:
+        above = path.relative_to(root).parts[:-1]
+        if above and not is_hidden(path):
+            found = pattern.search(path.relative_to(root).as_posix()) if pattern else None
+            part = above[0].casefold()
+            rows.append(
+                {
+                    "audio": path.relative_to(root).as_posix(),
+                    "emotion": _emotion(above),
+                    "split": part if part in (*SPLITS, *PARTS) and len(above) > 1 else None,
+                    "speaker": found[1] if found else None,
+                }
+            )
+    if not rows:
+        raise SerError(f"{root}: no recordings in folders of their own, such as {root}/angry/1.wav")
+    asked = "nobody is named as speaker; if paths tell who speaks: --speaker 'Actor_(\\d+)'"
+    notes = [] if pattern else [asked]
+    return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)
+
+
+def _emotion(above: Sequence[str]) -> str:
+    return next((folder for folder in reversed(above) if known(folder)), above[-1])
+
+
+INFO = CorpusInfo(
+    name="folders",
+    description="recordings of one's own, in a folder for each emotion",
+    read=read,
+    licence="that of the recordings",
+    citation="",
+    url="",
+    labels=None,
+)

@@ -1,0 +1,129 @@
+"""Hugging Face data set with a column of sound → Utterance: its Parquet or Arrow files in a folder.
+
+Read are the ``.parquet`` files of a data set's folder, as the hub has them, or the ``.arrow`` files
+that ``save_to_disk`` writes, with the classes' names of a ClassLabel. The part stands in a file's
+name (``train-00000-of-00001.parquet``) or that of its folder. Sound that lies inside the table is
+written once, as it is, to ``audio_dir``. Nothing is fetched: get the folder with
+``huggingface_hub.snapshot_download``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from multimodal_ser.corpora.base import CorpusInfo
+from multimodal_ser.corpora.parquet import read_metadata, read_parquet
+from multimodal_ser.corpora.rows import PARTS, of_rows
+from multimodal_ser.corpora.utterance import SPLITS, Corpus
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json, written_aside
+
+_WORD = re.compile(r"[A-Za-z]+")
+_MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
+
+
+def read(
+    root: Path,
+    name: str | None = None,
+    *,
+    audio_dir: str = "recordings",
+    columns: Sequence[str] = (),
+) -> Corpus:
+    """Reads a data set's folder, or one file of it.
+
+    Args:
+        root: the folder, or a ``.parquet`` file.
+        name: the corpus's name in ids and results; None takes the folder's.
+        audio_dir: where sound that lies inside the table is written, below `root` unless absolute.
+        columns: ``emotion=style`` for a column of another name.
+
+    Raises:
+        SerError: no such files, pyarrow is missing, or no column of sound or of emotions.
+    """
+    root = Path(root)
+    folder = root.parent if root.is_file() else root
+    files = [root] if root.is_file() else sorted(_files(root))
+    if not files:
+        raise SerError(f"{root}: no .parquet and no .arrow file in it; give a data set's folder")
+    rows = [row for path in files for row in _rows(path, folder / audio_dir)]
+    repeated = Counter(row["id"] for row in rows)
+    for number, row in enumerate(rows):
+        if repeated[row["id"]] > 1:
+            row["id"] = f"{row['id']}-{number:06}"
+    return of_rows(name or root.resolve().stem, folder / files[0].name, rows, columns)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    found = [*root.rglob("*.parquet"), *root.rglob("*.arrow")]
+    return (path for path in found if not path.name.startswith(("cache-", ".")))
+
+
+def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
+    features, part = _features(path), _part(path)
+    for number, cells in enumerate(read_parquet(path)):
+        sound = cells.pop(_column_of_sound(path, features, cells)) or {}
+        own = str(sound.get("path") or cells.pop("path", None) or f"{path.stem}-{number:06}")
+        audio = own
+        if sound.get("bytes"):  # named by its place: two folders may call their files alike
+            audio = _kept(sound["bytes"], out / (part or "") / f"{path.stem}-{number:06}")
+        row = {name: _named(features.get(name, {}), cell) for name, cell in cells.items()}
+        row = {name: cell for name, cell in row.items() if isinstance(cell, str | int | float)}
+        key = "/".join(filter(None, [part, str(row.get("id", PurePosixPath(own).stem))]))
+        yield {**row, "id": key, "audio": audio, "split": part or row.get("split")}
+
+
+def _part(path: Path) -> str | None:
+    """The part that a file is of: train-00000-of-00001.parquet, or train/0000.parquet."""
+    words = [_WORD.match(name) for name in (path.name, path.parent.name)]
+    return next((word[0] for word in words if word and word[0] in (*SPLITS, *PARTS)), None)
+
+
+def _features(path: Path) -> dict[str, Mapping[str, Any]]:
+    said = read_metadata(path).get(b"huggingface")
+    return dict(parse_json(said)["info"]["features"]) if said else {}
+
+
+def _named(feature: Mapping[str, Any], cell: Any) -> Any:
+    """The name of a ClassLabel's class, of which the table has the number; -1 is none."""
+    if feature.get("_type") != "ClassLabel" or not isinstance(cell, int):
+        return cell
+    return feature["names"][cell] if cell >= 0 else None
+
+
+def _column_of_sound(
+    path: Path, features: Mapping[str, Mapping[str, Any]], cells: Mapping[str, Any]
+) -> str:
+    for name, cell in cells.items():
+        said = features.get(name, {}).get("_type") == "Audio"
+        if said or (isinstance(cell, dict) and {"bytes", "path"} <= cell.keys()):
+            return name
+    raise SerError(
+        f"{path}: has the columns {[*cells]}, none of them of sound (bytes and path); where a "
+        "column has paths of files, save the table as CSV and read it with: ser manifest table"
+    )
+
+
+def _kept(sound: bytes, path: Path) -> str:
+    """Writes a recording unless it is there already; its name ends as its content says."""
+    ending = next((end for start, end in _MAGIC.items() if sound.startswith(start)), ".wav")
+    path = path.with_name(path.name + ending)
+    if not path.is_file() or path.stat().st_size != len(sound):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as partial:
+            partial.write_bytes(sound)
+    return str(path.absolute())
+
+
+INFO = CorpusInfo(
+    name="huggingface",
+    description="a Hugging Face data set with a column of sound, in a folder",
+    read=read,
+    licence="that of the data set",
+    citation="",
+    url="https://huggingface.co/docs/datasets/audio_dataset",
+    labels=None,
+)

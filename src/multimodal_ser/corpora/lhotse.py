@@ -1,0 +1,105 @@
+"""lhotse manifests → Utterance: recordings and supervisions, or cuts, as JSON lines.
+
+Read are ``*recordings*.jsonl`` with ``*supervisions*.jsonl``, or else ``*cuts*.jsonl``, each also
+as ``.jsonl.gz``. A supervision's emotion is its own field or one of its ``custom`` fields; a name
+of a file with ``train``, ``dev`` or ``test`` in it is the part. Known traps: times of a supervision
+are counted from the cut's begin where it stands in a cut; a source may be a command or an address,
+which are not read; several channels of a recording are heard together.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import CorpusInfo, require_folder, traps_of
+from multimodal_ser.corpora.kaldi import find
+from multimodal_ser.corpora.rows import of_rows
+from multimodal_ser.corpora.utterance import Corpus
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
+
+_PART = re.compile(r"(?:^|[_.-])(train|dev|valid|validation|test)(?=[_.-]|$)")
+_KEPT = ("id", "text", "speaker", "gender", "language")
+_TIMES = 6  # decimals of a second
+
+
+def read(root: Path, name: str | None = None) -> Corpus:
+    """Reads all manifests of a folder.
+
+    Args:
+        root: the folder that they lie in; relative paths are looked for below it and above it.
+        name: the corpus's name in ids and results; None takes the folder's.
+
+    Raises:
+        SerError: no manifests, or a supervision of a recording that none of them has.
+    """
+    root = require_folder(Path(root), "lhotse's manifests")
+    recordings = {row["id"]: row for _, row in _objects(root, "recordings")}
+    rows = [_row(root, part, one, recordings) for part, one in _objects(root, "supervisions")]
+    if not rows:
+        rows = [
+            _row(root, part, {**one, "start": cut["start"] + one["start"]}, cut)
+            for part, cut in _objects(root, "cuts")
+            for one in cut.get("supervisions", ())
+        ]
+    if not rows:
+        raise SerError(
+            f"{root}: no *recordings*.jsonl(.gz) with *supervisions*.jsonl(.gz), and no "
+            "*cuts*.jsonl(.gz); give the folder that lhotse's manifests lie in"
+        )
+    return of_rows(name or root.resolve().name, root / "supervisions", rows)
+
+
+def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    for path in sorted([*root.glob(f"*{kind}*.jsonl"), *root.glob(f"*{kind}*.jsonl.gz")]):
+        part = _PART.search(path.name.partition(".jsonl")[0].lower())
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield part[1] if part else None, dict(parse_json(line))
+                except (ValueError, TypeError) as error:
+                    raise SerError(f"{path}:{number}: not a JSON object ({error})") from error
+
+
+def _row(
+    root: Path, part: str | None, one: Mapping[str, Any], recordings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A supervision; `recordings` is a cut where it stands in one."""
+    recording = recordings.get(one["recording_id"]) or recordings.get("recording") or {}
+    source = recording.get("sources", [{}])[0]
+    if source.get("type") != "file":
+        raise SerError(
+            f"{root}: the supervision {one['id']!r} is of the recording {one['recording_id']!r}, "
+            f"whose source is {source or 'in none of the manifests'}; a source of the type file is "
+            "needed: lhotse's save_audios writes them"
+        )
+    custom = one.get("custom") or {}
+    start, length = one["start"], one["duration"]
+    whole = start == 0 and abs(length - recording.get("duration", length)) < 0.01
+    extra = {key: value for key, value in custom.items() if isinstance(value, str | int | float)}
+    return {
+        **extra,
+        **{key: one.get(key) for key in _KEPT},
+        "audio": str(find(root, source["source"])),
+        "emotion": one.get("emotion") or custom.get("emotion") or "",
+        "split": part,
+        "start": None if whole else round(max(start, 0.0), _TIMES),
+        "end": None if whole else round(start + length, _TIMES),
+    }
+
+
+INFO = CorpusInfo(
+    name="lhotse",
+    description="lhotse's manifests, with an emotion at each supervision",
+    read=read,
+    licence="that of the recordings",
+    citation="",
+    url="https://lhotse.readthedocs.io/en/latest/corpus.html",
+    labels=None,
+    traps=traps_of(__doc__),
+)

@@ -1,0 +1,143 @@
+"""MSP-IMPROV folder → Utterance: improvised scenes of pairs of actors, four classes.
+
+Read are ``Evalution.txt`` (so it is spelt in the release; ``Evaluation.txt`` too): a line for each
+turn with the winning class and mean activation, valence, dominance and naturalness from 1 to 5, and
+below it a line for each rater; and ``session?/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav``: sentence 01
+with target emotion A, said by F01 of session 01, kind P (R read, T target sentence improvised, S
+the other turns of an improvisation, P talk between scenes). Known traps: the table says
+``UTD-IMPROV`` and ``.avi`` where the recordings are ``MSP-IMPROV`` and ``.wav``; the class is what
+raters heard and saw, not the target; the same rater may stand twice, once copied; the same 20
+sentences are said by all in all emotions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import (
+    CorpusInfo,
+    fault,
+    finish,
+    is_hidden,
+    read_text,
+    require_folder,
+    traps_of,
+)
+from multimodal_ser.corpora.raters import Raters, votes_of
+from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus, Utterance
+from multimodal_ser.corpora.words import shared
+from multimodal_ser.errors import SerError
+
+EMOTIONS = {
+    "A": "anger", "H": "happiness", "S": "sadness", "N": "neutral", "O": "other",
+    "X": "no agreement",
+}  # fmt: skip
+_NUMBERS = r"\s*".join(rf"{letter}:\s*([\d.]+|NaN)\s*;" for letter in "AVDN")
+_TURN = re.compile(rf"UTD-IMPROV-([\w-]+)\.avi;\s*([A-Z]);\s*{_NUMBERS}")
+_RATER = re.compile(rf"([^;]+);\s*([^;]+);\s*(.*?);\s*{_NUMBERS}")
+_NAME = re.compile(r"S(\d\d)([AHSN])-([FM])(\d\d)-([PRST])-(.+)")
+_VALUES = (*ATTRIBUTES, "naturalness")
+
+
+def read(root: Path) -> Corpus:
+    """Reads the folder that holds ``Evalution.txt`` and the sessions.
+
+    Raises:
+        SerError: no such folder or table, or no recording.
+    """
+    root = require_folder(Path(root), "MSP-IMPROV")
+    spelt = [root / "Evalution.txt", root / "Evaluation.txt"]
+    tables = [path for path in spelt if path.is_file()]
+    if not tables:
+        raise SerError(f"no {root / 'Evalution.txt'}; give the folder of MSP-IMPROV's release")
+    recordings = {
+        path.stem.removeprefix("MSP-IMPROV-"): path
+        for path in sorted(root.rglob("MSP-IMPROV-*.wav"))
+        if not is_hidden(path)
+    }
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for own_id, letter, values, raters in _turns(read_text(tables[0])):
+        path = recordings.pop(own_id, None)
+        name = _NAME.fullmatch(own_id)
+        reason = "no such file" if path is None else fault(path)
+        if name is None or letter not in EMOTIONS:
+            reason = f"class {letter!r}, or not named as MSP-IMPROV names its turns"
+        if path is None or name is None or reason:
+            left_out.append(f"msp-improv/{own_id}: {reason}")
+        else:
+            utterances.append(_utterance(path, name, letter, values, raters))
+    left_out += [f"msp-improv/{own_id}: no row in {tables[0].name}" for own_id in recordings]
+    return finish("MSP-IMPROV", root, utterances, left_out)
+
+
+def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], Raters]]:
+    """Name, class, means, and what each rater said."""
+    turn: tuple[str, str, dict[str, float], Raters] | None = None
+    for line in text.split("\n"):
+        if head := _TURN.match(line.strip()):
+            if turn:
+                yield turn
+            turn = head[1], head[2], _values(head.groups()[2:]), {}
+        elif turn and (rater := _RATER.match(line.strip())):
+            who, word, second, *numbers = rater.groups()
+            answer: dict[str, Any] = {"emotion": [shared(word)], **_values(numbers)}
+            answer["second"] = [shared(one) for one in second.split(",") if one.strip()]
+            turn[3][who.strip()] = answer
+    if turn:
+        yield turn
+
+
+def _values(numbers: Iterable[str]) -> dict[str, float]:
+    pairs = zip(_VALUES, numbers, strict=True)
+    return {name: float(number) for name, number in pairs if number != "NaN"}
+
+
+def _utterance(
+    path: Path, name: re.Match[str], letter: str, values: dict[str, float], raters: Raters
+) -> Utterance:
+    sentence, target, sex, session, kind, _ = name.groups()
+    extra: dict[str, Any] = {"intended": EMOTIONS[target], "sentence": sentence, "kind": kind}
+    extra |= {"sex": {"F": "female", "M": "male"}[sex], "raters": raters}
+    if "naturalness" in values:
+        extra["naturalness"] = values["naturalness"]
+    return Utterance(
+        id=f"msp-improv/{name[0]}",
+        corpus="msp-improv",
+        emotion=EMOTIONS[letter],
+        audio=str(path),
+        speaker=sex + session,
+        session=session,
+        dialogue=f"{session}-{sentence}{target}-{'R' if kind == 'R' else 'I'}",
+        attributes={key: value for key, value in values.items() if key in ATTRIBUTES},
+        votes=votes_of(raters.values()),
+        extra=extra,
+    )
+
+
+INFO = CorpusInfo(
+    name="msp-improv",
+    description="improvised scenes in English by 12 actors in 6 sessions, 8,438 turns",
+    read=read,
+    licence="for research, on request to the MSP lab",
+    citation="""@article{busso2017mspimprov,
+  author  = {Busso, Carlos and Parthasarathy, Srinivas and Burmania, Alec and AbdelWahab, Mohammed
+             and Sadoughi, Najmeh and Mower Provost, Emily},
+  title   = {{MSP-IMPROV}: an acted corpus of dyadic interactions to study emotion perception},
+  journal = {IEEE Transactions on Affective Computing},
+  volume  = {8},
+  number  = {1},
+  pages   = {67--80},
+  year    = {2017},
+  doi     = {10.1109/TAFFC.2016.2515617}
+}""",
+    url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Improv.html",
+    labels="anger,happiness,neutral,sadness",
+    attribute_scale=(1.0, 5.0),
+    speakers=12,
+    parts="six sessions, left out in turn",
+    traps=traps_of(__doc__),
+)

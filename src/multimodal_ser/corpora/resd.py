@@ -1,0 +1,69 @@
+"""RESD folder → Utterance: dialogues in Russian that 20 actors improvised, seven emotions.
+
+Read is the data set's folder as the hub has it (``data/train-*.parquet``, ``data/test-*.parquet``,
+with or without words), or ``train.csv`` and ``test.csv`` (name, path, emotion) with folders
+``train`` and ``test``. Known traps: who speaks is not told; clips of one dialogue may stand in both
+parts (``ser split`` says so); half of the recordings are at 44.1 kHz.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from multimodal_ser.corpora import huggingface
+from multimodal_ser.corpora.base import CorpusInfo, read_rows, require_folder, traps_of
+from multimodal_ser.corpora.rows import of_rows
+from multimodal_ser.corpora.utterance import Corpus
+
+
+def read(root: Path, audio_dir: str = "recordings") -> Corpus:
+    """Reads the folder.
+
+    Args:
+        root: the data set's folder.
+        audio_dir: where sound that lies inside the tables is written, below `root`.
+
+    Raises:
+        SerError: no such folder, no such files in it, or pyarrow is missing for Parquet.
+    """
+    root = require_folder(Path(root), "RESD")
+    if (root / "train.csv").is_file():
+        read = of_rows("resd", root / "train.csv", _listed(root))
+    else:
+        read = huggingface.read(root, "resd", audio_dir=audio_dir)
+    # 32_happiness_enthusiasm_h_120: dialogue 32, its two emotions, the one meant, the turn
+    rows = [replace(row, dialogue=_own(row.id).rsplit("_", 2)[0]) for row in read.utterances]
+    return Corpus(rows, read.left_out)
+
+
+def _own(utterance_id: str) -> str:
+    return PurePosixPath(utterance_id).name
+
+
+def _listed(root: Path) -> Iterator[dict[str, str]]:
+    for part in ("train", "test"):
+        for row in read_rows(root / f"{part}.csv", ["path", "emotion"]):
+            own = f"{part}/{Path(row['path']).stem}"
+            audio = f"{part}/{row['path']}"
+            yield {"id": own, "audio": audio, "emotion": row["emotion"], "split": part}
+
+
+INFO = CorpusInfo(
+    name="resd",
+    description="improvised dialogues in Russian by 20 actors in 7 emotions, 1,396 recordings",
+    read=read,
+    licence="MIT",
+    citation="""@misc{amentes2022resd,
+  author = {Amentes, Artem and Lubenets, Ilya and Davidchuk, Nikita},
+  title  = {Russian Emotional Speech Dialogs ({RESD})},
+  year   = {2022},
+  doi    = {10.57967/hf/1273}
+}""",
+    url="https://huggingface.co/datasets/Aniemore/resd",
+    labels="anger,disgust,enthusiasm,fear,happiness,neutral,sadness",
+    speakers=20,
+    parts="train, test",
+    traps=traps_of(__doc__),
+)

@@ -1,0 +1,193 @@
+"""The readers of other tools' formats: what they tell, what they ask, and what they never run."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from made_corpora import put
+from made_formats import (
+    FORMAT_MAKERS,
+    OPTIONS,
+    lines_of,
+    make_emobox,
+    make_folders,
+    make_huggingface,
+    make_kaldi,
+    make_lhotse,
+    recording,
+    supervision,
+    write,
+)
+from made_layouts import make_emodb2, make_msp_improv, make_resd
+from multimodal_ser.cli import main
+from multimodal_ser.corpora import CORPORA, Corpus, Utterance
+from multimodal_ser.errors import SerError
+from multimodal_ser.splits import make_split
+
+
+def read(name: str, root: Path) -> Corpus:
+    return CORPORA[name].read(FORMAT_MAKERS[name](root).root, **OPTIONS.get(name, {}))
+
+
+def emotions(corpus: Corpus) -> dict[str, str]:
+    return {one.id.rpartition("/")[2]: one.emotion for one in corpus.utterances}
+
+
+def row(corpus: Corpus, own_id: str) -> Utterance:
+    return next(one for one in corpus.utterances if one.id.endswith(own_id))
+
+
+def test_audformat_joins_tables_and_says_scales(tmp_path: Path) -> None:
+    corpus = read("audformat", tmp_path)
+    one = row(corpus, "audio/1@2.25")
+    assert (one.emotion, one.start, one.end, one.split) == ("happiness", 2.25, 3.75, "dev")
+    assert (one.speaker, one.extra["sex"], one.attributes) == ("x", "female", {"arousal": 0.25})
+    assert "note: arousal is on a scale from -1 to 1" in corpus.left_out
+    with pytest.raises(SerError, match=r"emotion.*--columns emotion=NAME"):
+        CORPORA["audformat"].read(tmp_path)
+    with pytest.raises(SerError, match="it has: files, segments"):
+        CORPORA["audformat"].read(tmp_path, tables="nothing")
+
+
+def test_audformat_tables_that_disagree_are_asked_about(tmp_path: Path) -> None:
+    root = make_emodb2(tmp_path).root
+    table = root / "db.emotion.csv"
+    table.write_text(table.read_text().replace("wav/03a01Wa.wav,anger", "wav/03a01Wa.wav,fear"))
+    with pytest.raises(SerError, match=r"03a01Wa.*emotion 'fear'.*'anger'.*--tables"):
+        CORPORA["audformat"].read(root)
+    kept = CORPORA["audformat"].read(root, "mine", tables="files,emotion")
+    assert row(kept, "wav/03a01Wa").emotion == "fear"
+
+
+def test_audformat_pickles_are_not_read(tmp_path: Path) -> None:
+    root = make_emodb2(tmp_path).root
+    (root / "db.emotion.csv").rename(root / "db.emotion.pkl")
+    with pytest.raises(SerError, match=r"db\.emotion\.csv"):
+        CORPORA["audformat"].read(root)
+
+
+def test_huggingface_names_classes_and_keeps_recordings_of_one_name_apart(tmp_path: Path) -> None:
+    corpus = read("huggingface", tmp_path)
+    one = row(corpus, "validation/neutral")
+    assert (one.emotion, one.split, one.speaker, one.text) == ("neutral", "dev", "s2", "Words")
+    assert str(one.audio).endswith(".flac")
+    sounds = {Path(str(u.audio)).read_bytes() for u in corpus.utterances}
+    assert len(sounds) == len(corpus.utterances) == 12
+
+
+def test_huggingface_reads_what_save_to_disk_writes(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    root = make_huggingface(tmp_path).root
+    before = emotions(CORPORA["huggingface"].read(root))
+    for path in sorted((root / "data").iterdir()):
+        table = pyarrow.parquet.read_table(path)
+        out = root / path.name.split("-")[0] / "data-00000-of-00001.arrow"
+        out.parent.mkdir()
+        with pyarrow.ipc.new_stream(str(out), table.schema) as writer:
+            writer.write_table(table)
+        path.unlink()
+    corpus = CORPORA["huggingface"].read(root)
+    assert emotions(corpus) == before
+    assert {u.split for u in corpus.utterances} == {"train", "dev", "test"}
+
+
+def test_folders_say_parts_and_ask_who_speaks(tmp_path: Path) -> None:
+    root = make_folders(tmp_path).root
+    corpus = CORPORA["folders"].read(root)
+    assert {one.speaker for one in corpus.utterances} == {None}
+    assert any("--speaker" in line for line in corpus.left_out)
+    assert "note: 'Angry' was read as anger" in corpus.left_out
+    told = CORPORA["folders"].read(root, speaker=r"Actor_(\d+)")
+    said = {(one.split, one.speaker) for one in told.utterances}
+    assert said == {("train", "01"), ("test", "02")}
+    for wrong in ("Actor_", "("):
+        with pytest.raises(SerError, match="--speaker"):
+            CORPORA["folders"].read(root, speaker=wrong)
+
+
+def test_kaldi_cuts_segments_and_runs_no_command(tmp_path: Path) -> None:
+    root = make_kaldi(tmp_path).root
+    corpus = CORPORA["kaldi"].read(root)
+    one = row(corpus, "u1")
+    assert (one.start, one.end, one.split, one.speaker) == (0.0, 1.5, "train", "ann")
+    assert (one.text, one.extra["sex"], row(corpus, "u2").text) == ("made up words", "female", None)
+    assert row(corpus, "u3").audio == str(tmp_path / "wavs/short.wav")
+    write(root / "dev/wav.scp", f"u3 touch {tmp_path}/pwned |\n")
+    with pytest.raises(SerError, match=r"the command 'touch .*write the sound to files"):
+        CORPORA["kaldi"].read(root)
+    assert not (tmp_path / "pwned").exists()
+    (root / "dev/utt2emotion").unlink()
+    with pytest.raises(SerError, match="utt2emo"):
+        CORPORA["kaldi"].read(root)
+
+
+def test_lhotse_cuts_count_from_their_begin(tmp_path: Path) -> None:
+    corpus = read("lhotse", tmp_path)
+    assert row(corpus, "manifests/a").attributes == {"arousal": 3.5}
+    assert (row(corpus, "manifests/c").start, row(corpus, "manifests/c").split) == (None, "test")
+    assert (row(corpus, "manifests/b").start, row(corpus, "manifests/b").end) == (1.5, 4.0)
+    root = tmp_path / "cuts"
+    put(root / "1.wav")
+    said = [supervision("a", "r1", 0.5, 1.0, custom={"emotion": "fear"})]
+    cut = {"id": "c1", "start": 2.0, "duration": 2.0, "channel": 0, "type": "MonoCut",
+           "supervisions": said, "recording": recording("r1", "1.wav")}  # fmt: skip
+    with gzip.open(root / "my_cuts_dev.jsonl.gz", "wt") as file:
+        file.write(lines_of([cut]))
+    (one,) = CORPORA["lhotse"].read(root).utterances
+    assert (one.start, one.end, one.split, one.emotion) == (2.5, 3.5, "dev", "fear")
+
+
+def test_lhotse_recordings_that_are_no_files_are_refused(tmp_path: Path) -> None:
+    root = make_lhotse(tmp_path).root
+    path = root / "own_recordings_test.jsonl"
+    path.write_text(path.read_text().replace('"file"', '"command"'))
+    with pytest.raises(SerError, match=r"supervision 'c'.*type file"):
+        CORPORA["lhotse"].read(root)
+
+
+def test_emobox_rows_fit_the_benchmarks_own_folds(tmp_path: Path) -> None:
+    root = make_emobox(tmp_path).root
+    corpus = CORPORA["emobox"].read(root)
+    assert {one.speaker for one in corpus.utterances} == {"liu", "wang", "zhao"}
+    lines = (root / "casia.jsonl").read_text().splitlines()
+    for side, rows in (("train", lines[:6]), ("test", lines[6:])):
+        write(root / f"fold_1/casia_{side}_fold_1.jsonl", "\n".join(rows) + "\n")
+    split = make_split(corpus.utterances, str(root))
+    (fold,) = split.folds
+    assert {key.split("-")[0] for key in fold.test} == {"casia/zhao"}
+    assert split.name == "emobox-casia"  # all of its rows are there
+
+
+def test_emobox_sends_corpora_with_words_of_their_own_to_their_readers(tmp_path: Path) -> None:
+    lines = (make_emobox(tmp_path).root / "casia.jsonl").read_text()
+    folder = tmp_path / "data" / "iemocap"
+    write(folder / "iemocap.jsonl", lines.replace('"casia"', '"iemocap"'))
+    with pytest.raises(SerError, match="ser manifest iemocap"):
+        CORPORA["emobox"].read(folder)
+
+
+def test_manifest_takes_the_options_of_each_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folders(tmp_path).root
+    out = tmp_path / "m.jsonl"
+
+    def manifest(corpus: str, folder: Path, *more: str) -> int:
+        return main(["manifest", corpus, "--root", str(folder), "--out", str(out), *more])
+
+    assert manifest("folders", root, "--speaker", r"Actor_(\d+)") == 0
+    rows = [json.loads(one) for one in out.read_text().splitlines()]
+    assert {one["speaker"] for one in rows} == {"01", "02"}
+    shutil.rmtree(root)
+    assert manifest("emodb", tmp_path, "--speaker", "a") == 1
+    assert "--speaker is not an option of emodb" in capsys.readouterr().err
+    assert manifest("msp-improv", make_msp_improv(tmp_path / "improv").root) == 0
+    assert manifest("resd", make_resd(tmp_path / "resd").root, "--audio-dir", "here") == 0
+    assert (tmp_path / "resd/here/train").is_dir()
