@@ -9,7 +9,7 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 \
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY src src
-# PyTorch's own index has builds without CUDA, a tenth of the size:
+# With EXTRAS=train,…: PyTorch's own index has builds without CUDA, a tenth of the size:
 # docker build --build-arg PIP_EXTRA_INDEX_URL=ITS_ADDRESS …
 ARG PIP_EXTRA_INDEX_URL
 ARG EXTRAS=serve

@@ -34,12 +34,12 @@ from made_sound import written
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
-    "README.md", "docs/guide.md", "docs/corpora.md", "docs/models.md", "docs/emotion2vec.md",
-    "docs/cluster.md", "docs/original.md", "docs/performance.md", "docs/recipes.md",
-    "docs/statistics.md", "docs/tasks.md", "CONTRIBUTING.md",
+    "README.md", "docs/guide.md", "docs/conversations.md", "docs/corpora.md", "docs/models.md",
+    "docs/emotion2vec.md", "docs/cluster.md", "docs/original.md", "docs/performance.md",
+    "docs/recipes.md", "docs/statistics.md", "docs/tasks.md", "CONTRIBUTING.md",
 )  # fmt: skip
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.M | re.S)
-PROGRAMS = ("ser", "python", "pip", "make", "docker", "git", "cd", "export", "pytest")
+PROGRAMS = ("ser", "python", "pip", "make", "docker", "git", "cd", "export", "pytest", "arecord")
 
 
 class Block(NamedTuple):
@@ -144,8 +144,11 @@ def _recordings(folder: Path) -> None:
         rows.append(f"calls/{number}.wav,{word},{speaker}")
     (folder / "my.csv").write_text("\n".join(rows) + "\n")
     noise = np.random.default_rng(0)
-    for name in ("call.wav", "new.wav", "recording.wav", "a.wav"):
-        written(folder / name, noise.normal(0, 0.1, 16_000).astype("f4"))
+    (folder / "more").mkdir()
+    channels = {"call.wav": 2, "meeting.flac": 3, "more/c.mp3": 1}
+    for name in (*channels, "interview.wav", "new.wav", "recording.wav", "a.wav", "b.wav"):
+        sound = noise.normal(0, 0.1, (16_000, channels.get(name, 1))).astype("f4")
+        written(folder / name, sound)
     written(folder / "interview.mp3", noise.normal(0, 0.1, 48_000).astype("f4"), format="MP3")
 
 

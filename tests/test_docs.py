@@ -25,6 +25,7 @@ NOT_RUN = {
     r"ser serve": "serves until it is stopped: tests/test_serve_process.py",
     r"ser .*--engine ray": "starts a cluster: tests/test_cluster.py",
     r"ser .*emotion2vec-plus-large": "its weights are on the hub: tests/test_emotion2vec_files.py",
+    r"(arecord .*|ser analyze -)$": "listens to a microphone: tests/test_timeline_cli.py",
     r"python benchmarks/": "takes minutes and real corpora: tests/test_benchmarks.py",
     r"python scripts/": "takes minutes: measures the sources",
     r"python metadata/": "the original's lines: tests/test_paper.py",
@@ -81,7 +82,7 @@ def commands(page, folder):
             continue
         before = ""
         for statement in statements(block.body):
-            if re.match(r"\w+=", statement):
+            if re.fullmatch(r"\w+=(\"[^\"]*\"|\S*)", statement):
                 before += statement + "\n"
                 continue
             found = arguments(statement, folder, before)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from multimodal_ser.config import SAMPLE_RATE
-from multimodal_ser.encoders.whisper import mel_filters
+from multimodal_ser.encoders.mel import mel_filters
 
 Wave = NDArray[np.float32]
 PEAK = 0.5  # of what leaves `augmented`

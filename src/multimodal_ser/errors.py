@@ -33,6 +33,23 @@ class EncoderError(SerError):
     """An encoder's weights are missing, altered, or not what its code expects."""
 
 
+TRAINING = ("torch", "transformers", "scipy", "sklearn", "threadpoolctl")
+
+
+def not_installed(error: ModuleNotFoundError) -> SerError | None:
+    """What to install where a package of the extra ``train`` is missing; None for any other.
+
+    >>> str(not_installed(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    "this needs torch, which is not installed: pip install 'multimodal-ser[train]'"
+    """
+    name = (error.name or "").split(".")[0]
+    if name not in TRAINING:
+        return None
+    return SerError(
+        f"this needs {name}, which is not installed: pip install 'multimodal-ser[train]'"
+    )
+
+
 def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:
     """Says which values are allowed where `given` is not one of them.
 

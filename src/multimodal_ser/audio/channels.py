@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d
 
 from multimodal_ser.audio.sound import CANCELLED, Samples
 from multimodal_ser.config import SAMPLE_RATE
@@ -61,7 +61,8 @@ class Channels:
 
     def leaks(self) -> NDArray[np.bool_]:
         """Where a channel has no more than what leaks into it from another, [frames, channels]."""
-        near = maximum_filter1d(self.levels, _NEAR, axis=0)
+        around = ((_NEAR // 2, _NEAR - 1 - _NEAR // 2), (0, 0))
+        near = sliding_window_view(np.pad(self.levels, around, "edge"), _NEAR, 0).max(2)
         others = np.stack(
             [np.delete(near, number, axis=1).max(1) for number in range(self.count)], 1
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, not_installed
 
 MENDABLE, UNFORESEEN, STOPPED = 1, 2, 130
 CLOSED_PIPE = 128 + 13  # as a shell counts a program that SIGPIPE ends
@@ -46,6 +46,9 @@ def ended(work: Callable[[], int], command: str) -> int:
         return CLOSED_PIPE
     except OSError as error:
         return _of_system(error, command)
+    except ModuleNotFoundError as error:
+        missing = not_installed(error)
+        return _told(str(missing), MENDABLE) if missing else _unforeseen(error, command)
     except Exception as error:  # noqa: BLE001 - it is told, logged and ends the command
         return _unforeseen(error, command)
     return code

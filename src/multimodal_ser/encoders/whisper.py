@@ -25,6 +25,7 @@ from multimodal_ser.encoders.base import (
     windows,
 )
 from multimodal_ser.encoders.exposure import info_of
+from multimodal_ser.encoders.mel import HOP, MAX_FRAMES, N_FFT, N_MELS, mel_filters
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.encoders.whisper_files import read_encoder
 from multimodal_ser.errors import EncoderError
@@ -37,27 +38,8 @@ SIZES = {  # width, blocks → the name that weights of this shape go by
     (1280, 32): "whisper-large",
 }
 LAYERS = {"whisper-base": (2, 3, 4)}  # where other blocks than the last three are better
-N_FFT, HOP, N_MELS = 400, 160, 80
-MAX_FRAMES = 3_000  # mel frames in 30 s
 LEAST = N_FFT  # samples
 GROUP = 16  # windows that are encoded at a time
-
-
-def mel_filters(mels: int = N_MELS, n_fft: int = N_FFT) -> np.ndarray:
-    """Slaney's mel filter bank for 16 kHz, area-normalised, as Whisper's: [n_fft / 2 + 1, mels]."""
-    freqs = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)
-    step, knee = 200.0 / 3, 1000.0
-    log_step = np.log(6.4) / 27
-
-    def to_mel(hz: float) -> float:
-        return hz / step if hz < knee else knee / step + np.log(hz / knee) / log_step
-
-    points = np.linspace(to_mel(0.0), to_mel(SAMPLE_RATE / 2), mels + 2)
-    linear = points * step
-    edges = np.where(points < knee / step, linear, knee * np.exp(log_step * (points - knee / step)))
-    rise = (freqs[:, None] - edges[None, :-2]) / np.diff(edges)[:-1]
-    fall = (edges[None, 2:] - freqs[:, None]) / np.diff(edges)[1:]
-    return np.maximum(0, np.minimum(rise, fall)) * (2.0 / (edges[2:] - edges[:-2]))
 
 
 def log_mel(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:

@@ -22,9 +22,9 @@ from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.files import scratch_folder, written_aside
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.asking import asked
-from multimodal_ser.predict.backend import Wave
+from multimodal_ser.predict.backend import Wave, softmax
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
-from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session, softmax
+from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session
 from multimodal_ser.predict.runtime import onnxruntime
 
 _ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file

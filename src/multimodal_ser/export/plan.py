@@ -17,6 +17,7 @@ from multimodal_ser.export.graphs import BothSides, OneSide, WholeRun, WholeTune
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
+from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.predictor import LEAST
 from multimodal_ser.predict.tuned import TunedBackend
 from multimodal_ser.record import as_json
@@ -72,6 +73,8 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
         SerError: this kind of model has no such part, or is not on the CPU.
     """
     backend = predictor.backend
+    if isinstance(backend, PlainBackend):
+        backend = TunedBackend(backend.file, backend.name)
     if not isinstance(backend, TunedBackend | RunBackend):
         raise SerError(
             f"{predictor.name} cannot be exported; allowed: fine-tuned models, runs, emotion2vec+"

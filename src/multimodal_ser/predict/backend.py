@@ -88,6 +88,13 @@ def check_words(name: str, sides: Sequence[str], texts: Sequence[str | None]) ->
         raise SerError(f"{name} reads words alone, and a recording came without; give its text")
 
 
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits [N, C] → probabilities [N, C]."""
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities: NDArray[np.float32] = shares / shares.sum(1, keepdims=True)
+    return probabilities
+
+
 def by_windows(
     waves: Sequence[Wave], most: int, step: int, ask: Callable[[Sequence[Wave]], Answer]
 ) -> Answer:

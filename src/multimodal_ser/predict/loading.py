@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.devices import check_device
-from multimodal_ser.errors import SerError
+from multimodal_ser.devices import CPU, check_device
+from multimodal_ser.errors import SerError, not_installed
 from multimodal_ser.files import parse_json
 from multimodal_ser.plugins import load_plugins
 from multimodal_ser.predict.backend import Backend, Weights
@@ -44,7 +44,10 @@ def load(
         predictor("call.wav").label
     """
     load_plugins()
-    return Predictor(_backend(str(source), check_device(device), weights))
+    try:
+        return Predictor(_backend(str(source), check_device(device), weights))
+    except ModuleNotFoundError as error:
+        raise not_installed(error) or error from error
 
 
 def plus_name(text: str) -> str | None:
@@ -79,14 +82,18 @@ def _backend(source: str, device: str, weights: Weights) -> Backend:
 
 
 def _starter(device: str) -> Backend:
-    from multimodal_ser.predict.tuned import TunedBackend
-
     file = Path(str(files("multimodal_ser") / STARTER / MODEL))
     if not file.is_file():
         raise SerError(
             f"the starter model is not in this installation ({STARTER}/{MODEL} is missing); "
             "install the package again, or name another model"
         )
+    if device == CPU:
+        from multimodal_ser.predict.plain import PlainBackend
+
+        return PlainBackend(file, STARTER)
+    from multimodal_ser.predict.tuned import TunedBackend
+
     return TunedBackend(file, STARTER, device)
 
 

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json
-from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, by_windows, check_words
+from multimodal_ser.predict.backend import (
+    Answer,
+    Vector,
+    Wave,
+    Weights,
+    by_windows,
+    check_words,
+    softmax,
+)
 from multimodal_ser.predict.runtime import onnxruntime
 from multimodal_ser.runs.config_file import features_of
 from multimodal_ser.speech import lengthened
@@ -130,13 +138,6 @@ class OnnxBackend:
 
 
 HEAD_INPUTS = ("text", "text_mask", "audio", "audio_mask")
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits [N, C] → probabilities [N, C]."""
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities: NDArray[np.float32] = shares / shares.sum(1, keepdims=True)
-    return probabilities
 
 
 def open_session(file: Path, threads: int = 0) -> Any:

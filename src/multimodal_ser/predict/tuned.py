@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multimodal_ser.encoders.whisper import HOP
+from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows
 from multimodal_ser.speech import lengthened

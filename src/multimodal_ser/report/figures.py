@@ -10,9 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from multimodal_ser.report import words
-from multimodal_ser.report.curves import adaptation, label_shares, learning_curve, projection
-from multimodal_ser.report.drawing import (
+from multimodal_ser.drawing import (
     ACCENT,
     FILL,
     INK,
@@ -24,6 +22,8 @@ from multimodal_ser.report.drawing import (
     svg,
     write,
 )
+from multimodal_ser.report import words
+from multimodal_ser.report.curves import adaptation, label_shares, learning_curve, projection
 from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
 __all__ = [

@@ -1,14 +1,13 @@
 """16 kHz sound → the probability of speech, 31.25 times a second: silero-vad's network.
 
-The package `silero-vad` (MIT; Silero Team, 2024) brings the weights. It is not imported: doing so
-sets torch to one thread. Numpy is fast enough for a network of 0.3 M parameters, and whoever
-predicts from an ONNX file needs no torch for it.
+The weights are those of the package `silero-vad` (MIT; Silero Team, 2024), which requires torch.
+Numpy is fast enough for a network of 0.3 M parameters, and whoever predicts needs no torch for it.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -120,17 +119,5 @@ def _weights() -> dict[str, Any]:
 
 
 def weights_file() -> Path:
-    """The weights of the installed package `silero-vad`.
-
-    Raises:
-        SerError: it is not installed, or is older than 6.2.3.
-    """
-    spec = importlib.util.find_spec("silero_vad")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        file = Path(folder) / "data" / "silero_vad_16k.safetensors"
-        if file.is_file():
-            return file
-    raise SerError(
-        "silero-vad, which finds speech, is not installed or is older than 6.2.3; "
-        "`pip install 'silero-vad>=6.2.3'`"
-    )
+    """The weights, as the package silero-vad has them; see SILERO.md."""
+    return Path(str(files("multimodal_ser.speech") / "silero_vad_16k.safetensors"))

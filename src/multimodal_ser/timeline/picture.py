@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from multimodal_ser.drawing import INK, LINE, MUTED, PAPER, canvas, png
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.report.drawing import INK, LINE, MUTED, PAPER, canvas, png
 from multimodal_ser.timeline.track import Point, Segment, Timeline, clock
 
 LETTER = 0.0075  # of the width: what a letter takes

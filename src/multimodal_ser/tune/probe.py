@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.tune.tuned import NEAREST, Tuned
+from multimodal_ser.tune.plain import NEAREST
+from multimodal_ser.tune.tuned import Tuned
 from multimodal_ser.tune.vectors import Vectors
 
 Floats = NDArray[np.float64]

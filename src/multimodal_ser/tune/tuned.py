@@ -17,24 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from multimodal_ser.encoders.whisper import (
-    HOP,
-    LEAST,
-    MAX_FRAMES,
-    N_FFT,
-    WhisperEncoder,
-    log_mel,
-    mel_filters,
-)
+from multimodal_ser.encoders.mel import HOP, MAX_FRAMES, N_FFT, mel_filters
+from multimodal_ser.encoders.whisper import LEAST, WhisperEncoder, log_mel
 from multimodal_ser.errors import SerError
 from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.layers import Output, unit_power
+from multimodal_ser.tune.plain import LAYERS, LOUDEST, NEAREST, SHORTEST
 
-LAYERS = 3  # the encoder's last layers, side by side
 LONGEST = MAX_FRAMES * HOP  # samples
-SHORTEST = 25_600  # samples, 1.6 s: shorter canonical recordings are repeated
-NEAREST = 0.5  # distance; a nearer one makes no surer
-LOUDEST = 1.3  # of the log-mel of speech that peaks near 0.5
 
 
 class Tuned(nn.Module):

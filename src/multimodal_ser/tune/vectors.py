@@ -19,7 +19,8 @@ from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.speech import canonical, lengthened
-from multimodal_ser.tune.tuned import LONGEST, SHORTEST, log_mels
+from multimodal_ser.tune.plain import SHORTEST
+from multimodal_ser.tune.tuned import LONGEST, log_mels
 
 CHANGES: dict[str, Callable[[Wave, np.random.Generator, float], Wave]] = {
     "none": lambda wave, draw, rebuild: wave,

@@ -1,0 +1,47 @@
+"""waveform → log-mel in numpy, as Whisper's encoder reads it (Radford et al., 2022)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal_ser.config import SAMPLE_RATE
+
+N_FFT, HOP, N_MELS = 400, 160, 80
+MAX_FRAMES = 3_000  # mel frames in 30 s
+
+
+def mel_filters(mels: int = N_MELS, n_fft: int = N_FFT) -> np.ndarray:
+    """Slaney's mel filter bank for 16 kHz, area-normalised, as Whisper's: [n_fft / 2 + 1, mels]."""
+    freqs = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)
+    step, knee = 200.0 / 3, 1000.0
+    log_step = np.log(6.4) / 27
+
+    def to_mel(hz: float) -> float:
+        return hz / step if hz < knee else knee / step + np.log(hz / knee) / log_step
+
+    points = np.linspace(to_mel(0.0), to_mel(SAMPLE_RATE / 2), mels + 2)
+    linear = points * step
+    edges = np.where(points < knee / step, linear, knee * np.exp(log_step * (points - knee / step)))
+    rise = (freqs[:, None] - edges[None, :-2]) / np.diff(edges)[:-1]
+    fall = (edges[None, 2:] - freqs[:, None]) / np.diff(edges)[1:]
+    return np.maximum(0, np.minimum(rise, fall)) * (2.0 / (edges[2:] - edges[:-2]))
+
+
+def log_mel(wave: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What `encoders.whisper.log_mel` gives, without torch.
+
+    Args:
+        wave: 16 kHz, [samples], more than 200.
+        filters: float32 [201, mels], see `mel_filters`.
+
+    Returns:
+        Float32 [samples // 160, mels].
+    """
+    around = np.pad(wave, N_FFT // 2, "reflect")
+    cuts = np.lib.stride_tricks.sliding_window_view(around, N_FFT)[::HOP][: len(wave) // HOP]
+    window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)  # periodic, as torch's
+    spectrum = np.fft.rfft(cuts * window)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ filters
+    found = np.log10(np.maximum(power, 1e-10))
+    return np.asarray((np.maximum(found, found.max() - 8.0) + 4.0) / 4.0, np.float32)

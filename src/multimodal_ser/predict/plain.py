@@ -1,0 +1,53 @@
+"""A linear probe's file → Predictor's backend, in numpy: the starter model without torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multimodal_ser.encoders.mel import HOP
+from multimodal_ser.files import written_aside
+from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows, softmax
+from multimodal_ser.speech import lengthened
+from multimodal_ser.tune.plain import SHORTEST, PlainProbe
+
+
+class PlainBackend:
+    """A frozen encoder and its linear probe; reads sound alone, on the CPU."""
+
+    sides: tuple[str, ...] = ("audio",)
+    canonical = True
+    device = "cpu"
+
+    def __init__(self, file: Path, name: str) -> None:
+        self.file, self.name = file, name
+        self.model = PlainProbe(file)
+        self.labels, self.card = self.model.classes, self.model.card
+        self.threshold = self.model.threshold
+        self.references: Vector | None = self.model.references
+        self.shares: Vector | None = self.model.shares
+        self.most = 2 * HOP * self.model.steps
+
+    def __call__(
+        self,
+        waves: Sequence[Wave],
+        texts: Sequence[str | None],
+        shift: Vector | None = None,
+    ) -> Answer:
+        """Answers for a batch; the mean over windows where a recording is too long."""
+
+        def ask(pieces: Sequence[Wave]) -> Answer:
+            read = np.stack([self.model.pooled(lengthened(one, SHORTEST)) for one in pieces])
+            logits, embeddings = self.model.answer(read if shift is None else read - shift)
+            return Answer(softmax(logits), embeddings, read)
+
+        return by_windows(waves, self.most, 2 * HOP, ask)
+
+    def save(self, folder: Path) -> dict[str, object]:
+        """Copies the model file."""
+        with written_aside(folder / "model.safetensors") as partial:
+            shutil.copyfile(self.file, partial)
+        return {"kind": "tuned"}

@@ -1,0 +1,105 @@
+"""The starter model in numpy: torch's answers, and an installation without torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made_sound import tone, written
+from multimodal_ser import load
+from multimodal_ser.encoders import whisper
+from multimodal_ser.encoders.mel import log_mel, mel_filters
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.plain import PlainBackend
+from multimodal_ser.predict.tuned import TunedBackend
+from multimodal_ser.tune.plain import PlainProbe, gelu
+
+
+@pytest.fixture(scope="module")
+def both():
+    plain = load().backend
+    assert isinstance(plain, PlainBackend)
+    return plain, TunedBackend(plain.file, "torch's")
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype("f4")
+
+
+def test_numpy_gives_torchs_answers(both):
+    plain, torchs = both
+    waves = [
+        noise(8_000),
+        noise(33_333, 1),
+        tone(2.0),
+        noise(31 * 16_000, 2),
+    ]  # the last in windows
+    shift = np.linspace(-1, 1, plain.references.shape[1]).astype("f4")
+    for taken in (None, shift):
+        ours, theirs = (one(waves, [None] * 4, taken) for one in (plain, torchs))
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-5)
+        np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-3)
+        np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=1e-3)
+    for name in ("labels", "threshold", "card", "canonical", "most"):
+        assert getattr(plain, name) == getattr(torchs, name)
+    np.testing.assert_array_equal(plain.references, torchs.references)
+    np.testing.assert_array_equal(plain.shares, torchs.shares)
+
+
+def test_its_parts_are_those_of_torch():
+    wave = noise(5_000)
+    filters = mel_filters(80)
+    window = torch.hann_window(400)
+    theirs = whisper.log_mel(torch.from_numpy(wave), torch.from_numpy(filters).float(), window)
+    np.testing.assert_allclose(log_mel(wave, filters.astype("f4")).T, theirs.numpy(), atol=1e-5)
+    x = np.linspace(-6, 6, 1001).astype("f4")
+    np.testing.assert_allclose(
+        gelu(x), torch.nn.functional.gelu(torch.from_numpy(x)).numpy(), atol=2e-6
+    )
+
+
+def test_what_is_no_probe_is_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(SerError, match=r"model\.safetensors: not a linear probe"):
+        PlainProbe(tmp_path / "model.safetensors")
+
+
+WITHOUT = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "scipy", "sklearn", "threadpoolctl"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+from multimodal_ser.cli import main
+codes = [main(words.split()) for words in sys.argv[1:]]
+print("CODES", *codes)
+"""
+
+
+def test_recordings_are_answered_where_torch_is_not_installed(tmp_path):
+    written(tmp_path / "a.wav", noise(16_000))
+    commands = [
+        "predict a.wav --vad none", "analyze a.wav --vad none --out timelines",
+        "adapt a.wav --vad none --out channel.json", "train --features f --labels emodb7 --out r",
+        "predict a.wav --device cuda",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *commands],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+    )  # fmt: skip
+    assert "CODES 0 0 0 1 1" in done.stdout, done.stderr
+    assert (
+        done.stderr.count(
+            "needs torch, which is not installed: pip install 'multimodal-ser[train]'"
+        )
+        == 2
+    )
+    assert (tmp_path / "timelines" / "a.html").is_file()
