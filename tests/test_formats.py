@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from made_corpora import put
+from made_corpora import MAKERS, NAMED, put
 from made_formats import (
     FORMAT_MAKERS,
     OPTIONS,
@@ -23,7 +25,7 @@ from made_formats import (
     supervision,
     write,
 )
-from made_layouts import make_emodb2, make_msp_improv, make_resd
+from made_layouts import LAYOUTS, make_emodb2, make_msp_improv, make_resd
 from multimodal_ser.cli import main
 from multimodal_ser.corpora import CORPORA, Corpus, Utterance
 from multimodal_ser.errors import SerError
@@ -191,3 +193,29 @@ def test_manifest_takes_the_options_of_each_format(
     assert manifest("msp-improv", make_msp_improv(tmp_path / "improv").root) == 0
     assert manifest("resd", make_resd(tmp_path / "resd").root, "--audio-dir", "here") == 0
     assert (tmp_path / "resd/here/train").is_dir()
+
+
+TABLES = (".csv", ".txt", ".json", ".jsonl", ".gz", ".yaml", ".scp", ".parquet", ".stm", ".py", "")
+DAMAGES = {
+    "empty": lambda raw: b"",
+    "cut": lambda raw: raw[: len(raw) // 2],
+    "letters for digits": lambda raw: re.sub(rb"\d", b"x", raw),
+    "other columns": lambda raw: raw[:20].replace(b"e", b"o") + raw[20:],
+    "no separators": lambda raw: re.sub(rb"[,;:\t]|___", b" ", raw),
+}
+
+
+@pytest.mark.parametrize("name", [*(MAKERS.keys() - NAMED), *LAYOUTS, *FORMAT_MAKERS])
+def test_damaged_tables_are_errors_that_say_so(name: str, tmp_path: Path) -> None:
+    root = {**MAKERS, **LAYOUTS, **FORMAT_MAKERS}[name](tmp_path).root
+    tables = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in TABLES]
+    told = 0
+    for path in tables:
+        whole = path.read_bytes()
+        for damage in DAMAGES.values():
+            path.write_bytes(damage(whole))
+            told += 1
+            with suppress(SerError):  # anything else is a fault of the reader
+                told -= not CORPORA[name].read(root, **OPTIONS.get(name, {})).left_out
+        path.write_bytes(whole)
+    assert told or name in ("emodb", "ravdess", "folders")  # which need no table

@@ -48,7 +48,8 @@ def read(
     notes = [
         f"{name} is on a scale from {scheme['minimum']:g} to {scheme['maximum']:g}"
         for name, scheme in header.get("schemes", {}).items()
-        if name in ATTRIBUTES and {"minimum", "maximum"} <= scheme.keys()
+        if name in ATTRIBUTES
+        and all(isinstance(scheme.get(end), int | float) for end in ("minimum", "maximum"))
     ]
     rows = merged(root, header, tables)
     return of_rows(name or str(header["name"]), root / "db.yaml", rows, columns, notes)
@@ -81,6 +82,8 @@ def merged(root: Path, header: Mapping[str, Any], tables: str = "*") -> list[dic
     for name in chosen:
         part = _part(header, name)
         for line in _lines(root, name):
+            if "file" not in line:
+                raise SerError(f"{root}: the table {name} has no column file; fetch it again")
             key = _key(line)
             cells = {name: _seconds(cell) for name, cell in line.items() if cell not in ("", None)}
             cells |= {"split": part} if part else {}
@@ -141,7 +144,8 @@ def _part(header: Mapping[str, Any], name: str) -> str | None:
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:
     path = root / f"db.{name}.csv"
     if path.is_file():
-        return list(csv.DictReader(io.StringIO(read_text(path))))
+        rows = csv.DictReader(io.StringIO(read_text(path)))
+        return [{name: cell for name, cell in row.items() if name} for row in rows]
     if path.with_suffix(".parquet").is_file():
         return list(read_parquet(path.with_suffix(".parquet")))
     raise SerError(

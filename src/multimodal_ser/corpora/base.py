@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
 
 SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 VIDEO = (".mp4",)
@@ -123,6 +125,18 @@ def read_rows(path: Path, needed: Iterable[str], index: str = "") -> list[dict[s
         {name: (row.get(name) or "").strip() for name in columns if name}  # an index has no name
         for row in reader
     ]
+
+
+def json_of(path: Path, text: str | bytes) -> dict[str, Any]:
+    """A JSON object that stands in a file.
+
+    Raises:
+        SerError: it is none.
+    """
+    try:
+        return dict(parse_json(text))
+    except (ValueError, TypeError) as error:
+        raise SerError(f"{path}: no JSON object ({error}); fetch the file again") from error
 
 
 def is_hidden(path: Path) -> bool:

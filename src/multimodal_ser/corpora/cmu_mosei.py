@@ -30,6 +30,7 @@ from multimodal_ser.corpora.base import (
     require_folder,
     traps_of,
 )
+from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.raters import Raters, means_of, most_chosen, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
@@ -78,17 +79,18 @@ def read(root: Path) -> Corpus:
 def _read_raters(tables: list[Path]) -> dict[str, Raters]:
     found: dict[str, Raters] = defaultdict(dict)
     for path in tables:
-        for row in read_rows(path, _NEEDED):
+        for number, row in enumerate(read_rows(path, _NEEDED), 2):
+            where = f"{path}:{number}"
             video = row["Input.VIDEO_ID"].rpartition("/")[2]
             given = {name: row[f"Answer.{name}"] for name in EMOTIONS}
             if not video or not any(given.values()):
                 continue
-            levels = {name: float(cell) for name, cell in given.items() if cell}
+            levels = {name: rating(where, name, cell) for name, cell in given.items() if cell}
             highest = max(levels.values())
             words = [name for name, level in levels.items() if level == highest > 0]
             answer: dict[str, Any] = {"emotion": words or ["neutral"], **levels}
             if row.get("Answer.sentiment"):
-                answer["sentiment"] = float(row["Answer.sentiment"])
+                answer["sentiment"] = rating(where, "sentiment", row["Answer.sentiment"])
             found[f"{video}_{row['Input.CLIP']}"][row["WorkerId"]] = answer
     return found
 
@@ -111,9 +113,12 @@ def _read_parts(path: Path) -> dict[str, str]:
 def _stretches(folder: Path) -> Iterator[tuple[str, float, float, str]]:
     """Id, begin and end in seconds, and words."""
     for path in files(folder, [".txt"]):
-        for line in filter(str.strip, read_text(path).split("\n")):
-            video, clip, start, end, text = line.split("___", 4)
-            yield f"{video}_{clip}", max(float(start), 0.0), float(end), text.strip(" _")
+        for number, line in enumerate(read_text(path).split("\n"), 1):
+            if not line.strip():
+                continue
+            video, clip, *times, text = [*line.split("___", 4), "", "", "", ""][:5]
+            start, end = (rating(f"{path}:{number}", "a time", cell) for cell in times)
+            yield f"{video}_{clip}", max(start, 0.0), end, text.strip(" _")
 
 
 def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) -> Utterance:

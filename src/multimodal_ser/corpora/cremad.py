@@ -28,6 +28,7 @@ from multimodal_ser.corpora.base import (
     require_folder,
     traps_of,
 )
+from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError, one_of
@@ -128,9 +129,13 @@ def _read_tallies(root: Path) -> dict[str, dict[str, int]]:
         return {}
     return {
         row["fileName"]: {
-            word: int(row[letter]) for letter, word in _LETTERS.items() if row[letter] != "0"
+            word: int(rating(f"{path}:{number}", letter, row[letter]))
+            for letter, word in _LETTERS.items()
+            if row[letter] != "0"
         }
-        for row in read_rows(path, ["fileName", "numResponses", *_LETTERS], index="row")
+        for number, row in enumerate(
+            read_rows(path, ["fileName", "numResponses", *_LETTERS], index="row"), 2
+        )
         if row["row"].startswith(_VOICE)
     }
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import CorpusInfo, read_text, require_folder, traps_of
+from multimodal_ser.corpora.base import CorpusInfo, json_of, read_text, require_folder, traps_of
 from multimodal_ser.corpora.kaldi import find
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
@@ -42,7 +42,7 @@ def read(root: Path) -> Corpus:
     if not table.is_file():
         raise SerError(f"no {table}; give a dataset's folder in EmoBox, such as EmoBox/data/resd")
     words = root / "label_map.json"
-    labels = parse_json(words.read_text("utf-8")) if words.is_file() else {}
+    labels = json_of(words, read_text(words)) if words.is_file() else {}
     spoken = _speakers(root / "data.seg.wrd.stm")
     rows: list[dict[str, Any]] = []
     name = root.resolve().name

@@ -44,7 +44,7 @@ def read(root: Path) -> Corpus:
     doubtful = {row["audio"] for row in merged(root, header, _AMBIGUOUS)}
     rows = [
         {_OURS.get(name, name): cell for name, cell in row.items()}
-        | {"id": Path(row["audio"]).stem, "speaker": f"{int(row['speaker']):02}"}
+        | {"id": Path(row["audio"]).stem, "speaker": str(row.get("speaker", "")).zfill(2)}
         | ({"ambiguous": True} if row["audio"] in doubtful else {})
         for row in merged(root, header, _TABLES)
     ]

@@ -21,6 +21,7 @@ from multimodal_ser.corpora.base import (
     require_folder,
     traps_of,
 )
+from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.corpora.words import shared
@@ -43,7 +44,7 @@ def read(root: Path) -> Corpus:
         raise SerError(f"no {samples}; give the folder that Emozionalmente was unpacked into")
     users = samples.with_name("users.csv")
     people = read_rows(users, ["username", "gender", "age"]) if users.is_file() else []
-    told = {row["username"]: _person(row) for row in people}
+    told = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
     raters = _read_raters(samples.with_name("evaluations.csv"))
     utterances: list[Utterance] = []
     left_out: list[str] = []
@@ -68,10 +69,10 @@ def read(root: Path) -> Corpus:
     return finish("Emozionalmente", root, utterances, left_out)
 
 
-def _person(row: dict[str, str]) -> dict[str, Any]:
+def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
     sex = row["gender"].lower()
     said: dict[str, Any] = {"sex": _SEXES.get(sex, sex)} if sex else {}
-    return said | ({"age": int(float(row["age"]))} if row["age"] else {})
+    return said | ({"age": int(rating(where, "age", row["age"]))} if row["age"] else {})
 
 
 def _read_raters(path: Path) -> dict[str, Raters]:

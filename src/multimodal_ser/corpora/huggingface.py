@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from multimodal_ser.corpora.base import CorpusInfo
+from multimodal_ser.corpora.base import CorpusInfo, json_of
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
 from multimodal_ser.corpora.rows import PARTS, of_rows
 from multimodal_ser.corpora.utterance import SPLITS, Corpus
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json, written_aside
+from multimodal_ser.files import written_aside
 
 _WORD = re.compile(r"[A-Za-z]+")
 _MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
@@ -84,14 +84,15 @@ def _part(path: Path) -> str | None:
 
 def _features(path: Path) -> dict[str, Mapping[str, Any]]:
     said = read_metadata(path).get(b"huggingface")
-    return dict(parse_json(said)["info"]["features"]) if said else {}
+    features = json_of(path, said).get("info", {}).get("features", {}) if said else {}
+    return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
 
 
 def _named(feature: Mapping[str, Any], cell: Any) -> Any:
     """The name of a ClassLabel's class, of which the table has the number; -1 is none."""
     if feature.get("_type") != "ClassLabel" or not isinstance(cell, int):
         return cell
-    return feature["names"][cell] if cell >= 0 else None
+    return dict(enumerate(feature.get("names", ()))).get(cell)
 
 
 def _column_of_sound(

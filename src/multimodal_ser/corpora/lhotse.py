@@ -11,19 +11,24 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import CorpusInfo, require_folder, traps_of
+from multimodal_ser.corpora.base import CorpusInfo, json_of, require_folder, traps_of
 from multimodal_ser.corpora.kaldi import find
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
 
 _PART = re.compile(r"(?:^|[_.-])(train|dev|valid|validation|test)(?=[_.-]|$)")
 _KEPT = ("id", "text", "speaker", "gender", "language")
+_NEEDED = {
+    "recordings": {"id", "sources"},
+    "supervisions": {"id", "recording_id", "start", "duration"},
+    "cuts": {"id", "start"},
+}
 _TIMES = 6  # decimals of a second
 
 
@@ -58,12 +63,16 @@ def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]
     for path in sorted([*root.glob(f"*{kind}*.jsonl"), *root.glob(f"*{kind}*.jsonl.gz")]):
         part = _PART.search(path.name.partition(".jsonl")[0].lower())
         opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield part[1] if part else None, dict(parse_json(line))
-                except (ValueError, TypeError) as error:
-                    raise SerError(f"{path}:{number}: not a JSON object ({error})") from error
+        try:
+            with opener(path, "rt", encoding="utf-8") as file:
+                lines = list(file)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise SerError(f"{path}: cannot be read ({error}); fetch the file again") from error
+        for number, line in enumerate(lines, 1):
+            row = json_of(Path(f"{path}:{number}"), line)
+            if lacking := sorted(_NEEDED[kind] - row.keys()):
+                raise SerError(f"{path}:{number}: has no {', '.join(lacking)}; write it by lhotse")
+            yield part[1] if part else None, row
 
 
 def _row(

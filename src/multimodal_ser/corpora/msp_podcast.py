@@ -27,6 +27,7 @@ from multimodal_ser.corpora.base import (
     require_folder,
     traps_of,
 )
+from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.corpora.words import shared
@@ -90,7 +91,9 @@ def _read_raters(path: Path) -> dict[str, Raters]:
         named = [shared(word.strip().removeprefix("Other-")) for word in second.split(",")]
         answer["second"] = [word for word in named if word]
         values = zip(("arousal", "valence", "dominance"), numbers, strict=True)
-        found[row["FileName"]][worker] = answer | {n: float(v) for n, v in values if v}
+        found[row["FileName"]][worker] = answer | {
+            name: rating(f"{path}:{number}", name, value) for name, value in values if value
+        }
     return found
 
 
@@ -110,7 +113,11 @@ def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters
         speaker=None if row["SpkrID"].casefold() in ("", "unknown") else row["SpkrID"],
         split=part,
         votes=votes_of(raters.values()),
-        attributes={n: float(row[key]) for key, n in _ATTRIBUTES.items() if row.get(key)},
+        attributes={
+            name: rating(f"the row of {path.name} in labels_consensus.csv", key, row[key])
+            for key, name in _ATTRIBUTES.items()
+            if row.get(key)
+        },
         extra=extra,
     )
 
