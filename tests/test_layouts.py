@@ -14,7 +14,7 @@ from made_formats import write, write_audformat
 from made_layouts import LAYOUTS, make_cmu_mosei, make_emodb2
 from multimodal_ser.cli import main
 from multimodal_ser.corpora import CORPORA, Corpus, Utterance, emodb
-from multimodal_ser.encoders.exposure import published
+from multimodal_ser.encoders.exposure import claim_about, published, stated
 from multimodal_ser.errors import SerError
 from multimodal_ser.splits import make_split
 
@@ -124,9 +124,12 @@ def test_emodb2_tells_the_ambiguous_and_leaves_the_larynx_out(tmp_path: Path, st
 
 
 def test_what_saw_emodb_saw_most_of_emodb2() -> None:
-    for name in ("emotion2vec-plus-seed", "emotion2vec-base", "whisper-base"):
-        saw = published(name).corpora
-        assert saw["emodb2"] == saw["emodb"]
+    saw = published("emotion2vec-plus-seed").corpora
+    assert claim_about("emodb2", saw) == saw["emodb"]
+    assert saw["emodb"].saw == "labels"
+    said = stated(["emodb=labels", "*=no"]).corpora
+    assert [claim_about(name, said).saw for name in ("emodb2", "cremad")] == ["labels", "no"]
+    assert claim_about("emodb2", {}) is None
 
 
 def test_more_recordings_than_emodb_has_are_said(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from multimodal_ser.audio.fingerprints import same_sounds
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.data import Examples, Side
 from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import changed
@@ -279,8 +280,7 @@ def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[s
                 "name alone, and the same recording on two sides of a split cannot be found"
             )
         for corpus in sorted({row.corpus for row in rows}):
-            exposure = store.header.exposure
-            saw = exposure.get(corpus) or exposure.get("*")
+            saw = claim_about(corpus, store.header.exposure)
             state = saw.saw if saw else "unknown"
             if state != "no":
                 source = saw.source if saw else "nothing is declared"

@@ -23,7 +23,7 @@ from multimodal_ser.errors import EncoderError, FeatureError
 from multimodal_ser.files import parse_json
 
 CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
-PART_OF = {"emodb": "emodb2"}  # what saw the first saw most of the second
+HOLDS = {"emodb2": "emodb"}  # what saw the second saw most of the first
 TUNED_ON = "tuned_on.json"
 FILE = Path(__file__).with_name("exposure.json")
 
@@ -65,7 +65,6 @@ def claims() -> tuple[Claims, ...]:
     def of(entry: Mapping[str, Any]) -> Claims:
         corpora = {name: Exposure(**claim) for name, claim in entry["corpora"].items()}
         corpora = {**dict.fromkeys(CORPORA, corpora["*"]), **corpora}
-        corpora |= {whole: corpora[part] for part, whole in PART_OF.items()}
         seen = Seen(corpora, Exposure(**entry["emotion_labels"]))
         return Claims(entry["name"], entry["hub"], tuple(entry["sha256"]), seen)
 
@@ -166,6 +165,11 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
         return {str(name): Exposure("labels", source) for name in said["corpora"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{file} cannot be read ({error!r}); fetch it again") from error
+
+
+def claim_about(corpus: str, exposure: Mapping[str, Exposure]) -> Exposure | None:
+    """What is claimed of a corpus: by its name, by that of one that it holds, or of all others."""
+    return exposure.get(corpus) or exposure.get(HOLDS.get(corpus, "")) or exposure.get("*")
 
 
 def stated(items: Sequence[str]) -> Seen:
