@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 
+import numpy as np
 import pytest
 
 from made_sound import written
 from made_timeline import RATE, Pitch, recording
-from multimodal_ser.timeline import Word, analyze
+from multimodal_ser.corpora import read_manifest
+from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, Word, analyze
 from multimodal_ser.timeline.writers import write
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -68,7 +72,8 @@ def test_everything_is_shown(page):
     assert buttons[0].get_attribute("aria-label").startswith("anger 100 %, 0:00.9 to 0:05")
     assert len(find(browser, ".list > li")) == len(timeline.segments)
     assert len(find(browser, ".meter")) == 3
-    assert len(find(browser, ".curves polyline")) == 3 * len(timeline.speech)
+    paths = [path.get_attribute("d") for path in find(browser, ".curves path")]
+    assert [path.count("M") for path in paths] == [len(timeline.speech)] * 3
     assert "<i>word0</i>" in find(browser, ".said-words")[0].text  # words are text, never markup
     assert not find(browser, ".said-words i")
     assert run(browser, "document.documentElement.scrollWidth <= innerWidth")
@@ -125,8 +130,8 @@ def test_a_curve_can_be_hidden(page):
     meter = find(browser, ".meter")[0]
     meter.click()
     assert meter.get_attribute("aria-pressed") == "false"
-    shown = [line.value_of_css_property("display") for line in find(browser, ".curves polyline")]
-    assert shown.count("none") == 3
+    shown = [line.value_of_css_property("display") for line in find(browser, ".curves path")]
+    assert shown.count("none") == 1
 
 
 def test_zoom(page):
@@ -136,3 +141,128 @@ def test_zoom(page):
     assert run(browser, "document.querySelector('.tracks').offsetWidth") == pytest.approx(
         2 * before, abs=2
     )
+
+
+def talk(seconds, count):
+    """A timeline of two speakers with so many segments."""
+    draw = np.random.default_rng(0)
+    edges = np.sort(draw.uniform(0, seconds, count + 1)).round(3)
+    segments, track, said = [], [], []
+    for k in range(count):
+        start, end, who = float(edges[k]), float(edges[k + 1]), ("agent", "customer")[k % 2]
+        row = dict(zip(Pitch.labels, draw.dirichlet([0.5] * 3).tolist(), strict=True))
+        label = max(row, key=lambda name: row[name])
+        label = label if row[label] > 0.6 else "uncertain"
+        text = f"number {k} {'refund' if k % 10 == 3 else 'well'}"
+        segments.append(Segment(start, end, label, max(row.values()), row, text, who))
+        track += [Point(float(at), min(float(at) + 1, end), row, who)
+                  for at in np.arange(start, end)]  # fmt: skip
+        said.append(Word(start, end, text, speaker=who))
+    mean = dict.fromkeys(Pitch.labels, 1 / 3)
+    return Timeline(
+        seconds, Pitch.labels, tuple(segments), tuple(track), ((0.0, seconds),), mean, "made",
+        words=tuple(said), source="calls/x.wav",
+        speakers=(Speaker("agent", 0, seconds / 2, mean), Speaker("customer", 1, 900.0, mean)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hour")
+    sound = np.tile(0.1 * np.random.default_rng(0).standard_normal(60_000), 60).astype("f4")
+    path = written(folder / "x.wav", sound, 1000, subtype="PCM_16")
+    timeline = talk(3600.0, 1000)
+    (file,) = write(timeline, path, folder, ["html"])
+    return file.as_uri(), timeline
+
+
+@pytest.fixture
+def hour(browser, long):
+    address, timeline = long
+    took = []
+    for _ in range(2):
+        begun = time.monotonic()
+        browser.get(address)
+        assert len(find(browser, ".list > li")) == 1000
+        took.append(time.monotonic() - begun)
+        run(browser, "localStorage.clear()")
+    yield browser, timeline, min(took)
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+def test_an_hour_opens_soon_and_is_searched(hour):
+    browser, timeline, took = hour
+    assert took < 3
+    assert [one.text for one in find(browser, ".lane")] == ["agent", "customer"]
+    assert [len(row.find_elements("css selector", ".seg")) for row in find(browser, ".strip")] == [
+        500, 500
+    ]  # fmt: skip
+    assert len(find(browser, ".trend rect")) >= 60
+    longest = max(path.get_attribute("d").count("L") for path in find(browser, ".curves path"))
+    assert longest < 500  # means, where single turns are too short to be seen
+
+    def shown():
+        return run(browser, "document.querySelectorAll('.list > li:not([hidden])').length")
+
+    search = find(browser, "[type=search]")[0]
+    search.send_keys("Refund")
+    assert shown() == 100
+    assert find(browser, ".count")[0].text == "100 of 1000 segments"
+    run(browser, "(document.activeElement.blur(), timeline.seek(0))")
+    act = lambda *keys: webdriver.ActionChains(browser).send_keys(*keys).perform()  # noqa: E731
+    act("]")
+    at = timeline.segments[3].start
+    assert run(browser, "+document.querySelector('.seek').value") == pytest.approx(at, abs=0.1)
+    search.send_keys(KEYS.BACKSPACE * 6)
+    who = find(browser, "[aria-label=Speaker]")[0]
+    who.send_keys("agent")
+    assert shown() == 500
+    chip = next(one for one in find(browser, ".chip") if one.text == "anger")
+    chip.click()
+    angry = sum(s.label == "anger" and s.speaker == "agent" for s in timeline.segments)
+    assert shown() == 500 - angry > 0
+    chip.click()
+    run(browser, "(() => { const r = document.querySelector('.least input'); r.value = 90;"
+        "r.dispatchEvent(new Event('input')); })()")  # fmt: skip
+    mine = [s for s in timeline.segments if s.speaker == "agent"]
+    assert shown() == sum(s.label == "uncertain" or s.confidence >= 0.9 for s in mine)
+    strongest = find(browser, ".strong button")
+    assert len(strongest) == 8
+    strongest[0].click()
+    here = run(browser, "+document.querySelector('.seek').value")
+    label = strongest[0].text.split()[1]
+    assert any(s.label == label and abs(s.start - here) < 0.11 for s in mine)
+
+
+def test_a_corrected_label_is_kept_and_can_be_learnt_from(hour, tmp_path):
+    browser, timeline, _ = hour
+    place = next(k for k, s in enumerate(timeline.segments) if s.label == "anger")
+    row = find(browser, ".list > li")[place]
+    row.find_element("css selector", ".fix").click()
+    assert run(browser, "document.activeElement.tagName") == "SELECT"
+    browser.switch_to.active_element.send_keys("sadness", KEYS.ENTER)
+    assert "was anger" in row.text
+    assert "sadness" in find(browser, ".seg")[0].get_attribute("aria-label") or place > 0
+    lines = run(browser, "timeline.asManifest()")
+    (tmp_path / "corrected.jsonl").write_text(lines, "utf-8")
+    (utterance,) = read_manifest(tmp_path / "corrected.jsonl")
+    was = timeline.segments[place]
+    assert (utterance.emotion, utterance.speaker) == ("sadness", was.speaker)
+    assert (utterance.start, utterance.end) == (was.start, was.end)
+    assert utterance.audio.endswith("calls/x.wav")
+    told = json.loads(run(browser, "timeline.asJSON()"))
+    assert told["segments"][place]["label"] == "sadness"
+    assert told["segments"][place]["was"] == "anger"
+    assert not {"peaks", "colours", "keep"} & set(told)
+    browser.refresh()  # the page remembers
+    assert "was anger" in find(browser, ".list > li")[place].text
+    assert run(browser, "timeline.asManifest()") == lines
+
+
+def test_it_is_printed_without_its_controls(hour):
+    browser, *_ = hour
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    hidden = [".bar", ".filters", ".whole", ".fix"]
+    assert not any(find(browser, css)[0].is_displayed() for css in hidden)
+    assert find(browser, ".list .item")[0].is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

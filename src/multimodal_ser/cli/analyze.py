@@ -36,6 +36,7 @@ def analyze(
     vad: Vad = "auto",
     channels: str = "auto",
     names: str = "",
+    speakers: str = "off",
     adapt: str = "auto",
     words: bool = False,
     words_model: str | None = None,
@@ -57,15 +58,17 @@ def analyze(
         files: recordings, folders, wildcards, or - for standard input.
         model: as for `ser predict`.
         out: folder to write to; timelines where not given.
-        formats: of json, csv, vtt, srt, audacity, png, html, labelstudio, rttm, and, with the extra
-            annotations, textgrid (Praat) and eaf (ELAN); none only prints.
+        formats: of json, csv, vtt, srt, audacity, png, svg, html, labelstudio, rttm, and, with the
+            extra annotations, textgrid (Praat) and eaf (ELAN); none only prints.
         window: seconds that are predicted at a time; shorter speech goes whole.
         hop: seconds from one window to the next.
         smoothing: seconds, the time constant of the smoothing; 0 for none.
         vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
         channels: mix for the mean of all; each, or numbers such as 0,1, for a timeline of each on
             one clock; auto takes each where they clearly have different speakers, and tells it.
-        names: of these channels in order, such as agent,customer.
+        names: of these channels, or of the speakers as they begin, such as agent,customer.
+        speakers: tell speakers on one channel apart: auto, their number, pyannote or pyannote:2
+            (extra pyannote), or an .rttm file of another program (docs/conversations.md).
         adapt: auto takes out what half a minute of speech or more has in common that is no emotion,
             recording by recording and channel by channel; off does not; or a file of `ser adapt`.
         words: recognise the words (extra asr; English, with the extra offline, where no other
@@ -86,12 +89,13 @@ def analyze(
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     given = tuple(name.strip() for name in names.split(",") if name.strip())
     lanes: dict[str, Any] = {"channels": channels, "names": given, "adapt": adapt == "auto"}
-    told = repr((settings, channels, names, adapt, words, words_model, language))
+    told = repr((settings, channels, names, speakers, adapt, words, words_model, language))
     if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
 
         settings["words"] = Recogniser(words_model, language=language)
     predictor = _predictor(model, source, device)
+    lanes["speakers"], lanes["count"] = _diariser(speakers, vad, device)
     if microphone or adapt != "auto":
         predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())
     if microphone:
@@ -104,6 +108,14 @@ def analyze(
     with _recordings(files) as found:
         together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
         return _files(found, recipe, out or Path("timelines"), engine, together=together)
+
+
+def _diariser(speakers: str, vad: Vad, device: str) -> tuple[Any, int | None]:
+    if speakers == "off":
+        return None, None
+    from multimodal_ser.timeline.speakers import named
+
+    return named(speakers, vad, device)
 
 
 @contextmanager

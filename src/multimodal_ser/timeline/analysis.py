@@ -12,6 +12,7 @@ from multimodal_ser.predict import Predictor, Recording
 from multimodal_ser.speech import Vad
 from multimodal_ser.timeline.lanes import Lane, Opened, chosen_lanes, opened
 from multimodal_ser.timeline.listening import Listener, without_channels
+from multimodal_ser.timeline.speakers import Diariser, Known, by_speaker
 from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
 from multimodal_ser.timeline.track import (
     Model,
@@ -39,6 +40,8 @@ def analyze(
     words: Words | None = None,
     channels: str = "auto",
     names: Sequence[str] = (),
+    speakers: Diariser | None = None,
+    count: int | None = None,
     adapt: bool = False,
     on_progress: Progress | None = None,
 ) -> Timeline:
@@ -55,7 +58,11 @@ def analyze(
         words: sound → words, such as a `Recogniser`; None leaves words out.
         channels: ``mix`` for the mean of all; ``each`` or numbers such as ``0,1``, one lane each on
             one clock; ``auto`` hears each where they clearly have different speakers, else the mix.
-        names: of the channels that are heard, in order, such as ``("agent", "customer")``.
+        names: of the channels that are heard, in order, or of the speakers, in the order in which
+            they first speak, such as ``("agent", "customer")``.
+        speakers: tells speakers apart where they are not on channels of their own, such as
+            `Voices`, `pyannote` or `read_rttm`; None does not.
+        count: how many speak, where that is known.
         adapt: take out what the speech of each lane has in common that is no emotion; needs a model
             that can be adapted and half a minute of speech, and is left out otherwise.
         on_progress: called with the seconds that are done, and with all where they are known.
@@ -67,13 +74,57 @@ def analyze(
         SerError: the recording cannot be read, or a setting is out of its range.
     """
     recording, lanes, notes = chosen_lanes(opened(source), channels, names)
+    said: tuple[Word, ...] | None = None
+    if speakers is not None and len(lanes) == 1:
+        if words is not None:
+            said, words = _words(recording, lanes, words, vad), None
+        lanes = _told_apart(recording, lanes[0], speakers, count, names)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     models: list[Any] = [predictor] * len(lanes)
     if adapt and isinstance(predictor, Predictor):
         models = without_channels(predictor, _heard(recording, lanes, vad))
-    streams = [Stream(model, words=words, **settings) for model in models]
-    found = _fed(recording, lanes, streams, on_progress)
-    return replace(_merged(lanes, found), notes=tuple(notes))
+    streams = [
+        Stream(model, words=words, finder=_finder(lane), **settings)
+        for model, lane in zip(models, lanes, strict=True)
+    ]
+    found = _merged(lanes, _fed(recording, lanes, streams, on_progress))
+    return replace(found if said is None else _with_words(found, said), notes=tuple(notes))
+
+
+def _told_apart(
+    recording: Opened, lane: Lane, speakers: Diariser, count: int | None, names: Sequence[str]
+) -> list[Lane]:
+    """A lane for each speaker of one; the one as it is where nobody speaks."""
+    sound = (sounds[0] for sounds in recording.blocks([lane]))
+    parts = by_speaker(speakers(sound, count))
+    called = [*names, *(f"speaker {number + 1}" for number in range(len(names), len(parts)))]
+    return [Lane(called[k], lane.channel, turns) for k, turns in enumerate(parts)] or [lane]
+
+
+def _finder(lane: Lane) -> Known | None:
+    return None if lane.turns is None else Known(lane.turns)
+
+
+def _words(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> tuple[Word, ...]:
+    """The words of all, heard in one piece: what lies between two turns belongs to another."""
+    stream = Stream(Listener(), window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, words=words)
+    return _fed(recording, lanes, [stream], None)[0].words
+
+
+def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
+    """Gives each word to the nearest segment, and so to its speaker."""
+    texts: list[list[str]] = [[] for _ in found.segments]
+    told = []
+    for word in words if found.segments else ():
+        middle = (word.start + word.end) / 2
+        off = [max(s.start - middle, middle - s.end) for s in found.segments]
+        place = off.index(min(off))
+        texts[place].append(word.text)
+        told.append(replace(word, speaker=found.segments[place].speaker))
+    segments = tuple(
+        replace(s, text=" ".join(text)) for s, text in zip(found.segments, texts, strict=True)
+    )
+    return replace(found, segments=segments, words=tuple(told))
 
 
 def _fed(
@@ -94,7 +145,11 @@ def _fed(
 def _heard(recording: Opened, lanes: Sequence[Lane], vad: Vad) -> list[Listener]:
     """A part of the speech of each lane, in pieces of 3 s."""
     listeners = [Listener() for _ in lanes]
-    streams = [Stream(one, window=WINDOW, hop=WINDOW, smoothing=0, vad=vad) for one in listeners]
+    settings: dict[str, Any] = {"window": WINDOW, "hop": WINDOW, "smoothing": 0, "vad": vad}
+    streams = [
+        Stream(one, finder=_finder(lane), **settings)
+        for one, lane in zip(listeners, lanes, strict=True)
+    ]
     _fed(recording, lanes, streams, None)
     return listeners
 

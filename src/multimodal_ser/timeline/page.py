@@ -61,7 +61,12 @@ def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
         timeline=timeline,
         spoken=sum(end - start for start, end in timeline.speech),
         clock=clock,
-        data={**page_data(timeline, peaks), "missing": missing},
+        data={
+            **page_data(timeline, peaks),
+            "missing": missing,
+            "source": called(timeline, source),
+            "keep": True,
+        },
         audio=Markup(audio),  # noqa: S704 - base64, or quoted as an address
         css=Markup(css),  # noqa: S704 - the package's own
         js=Markup(js),  # noqa: S704 - the package's own
@@ -83,7 +88,7 @@ def assets() -> tuple[str, str]:
     folder = files("multimodal_ser.timeline") / "templates"
     css, *js = (
         (folder / name).read_text(encoding="utf-8")
-        for name in ("timeline.css", "drawing.js", "timeline.js")
+        for name in ("timeline.css", "drawing.js", "listing.js", "timeline.js")
     )
     return css, "".join(js)
 

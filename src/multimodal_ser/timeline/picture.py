@@ -4,45 +4,53 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from multimodal_ser.drawing import INK, LINE, MUTED, PAPER, canvas, png
+from multimodal_ser.drawing import INK, LINE, MUTED, PAPER, canvas, png, print_svg
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.timeline.track import Point, Segment, Timeline, clock
+from multimodal_ser.timeline.annotations import ANYBODY, turns
+from multimodal_ser.timeline.track import Segment, Timeline, clock
 
 LETTER = 0.0075  # of the width: what a letter takes
+SEEN, SPANS = 300.0, 150  # seconds up to which single turns are drawn; else means of so many spans
 
 
-def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str) -> bytes:
-    """Draws the picture, PNG.
+def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = "png") -> bytes:
+    """Draws the picture.
 
     Args:
         timeline: from `analyze`.
         peaks: of the recording, from 0 to 1.
         name: of the recording.
+        kind: ``png``, or ``svg`` for print.
     """
-    figure, (ax,) = canvas(10, 4.6)
+    lanes: list[str | None] = [one.name for one in timeline.speakers]
+    lanes = lanes or [None]
+    figure, (ax,) = canvas(10, 4.1 + 0.5 * len(lanes))
     ax.set_axis_off()
     rows = ax.get_subplotspec()
     assert rows is not None  # noqa: S101 - made so by canvas
-    places = rows.subgridspec(3, 1, height_ratios=[2, 1, 4], hspace=0.08)
-    wave, strip, curve = (figure.add_subplot(places[row]) for row in range(3))
-    for part in (wave, strip, curve):
+    heights = [2, *([1] * len(lanes)), 4]
+    places = rows.subgridspec(len(heights), 1, height_ratios=heights, hspace=0.08)
+    wave, *strips, curve = (figure.add_subplot(places[row]) for row in range(len(heights)))
+    for part in (wave, *strips, curve):
         part.set_xlim(0, max(timeline.duration, 1e-3))
         part.spines[["top", "right", "left"]].set_visible(False)
         part.spines["bottom"].set_color(LINE)
         part.tick_params(length=0, labelsize=8.5, labelcolor=MUTED)
     _waveform(wave, timeline, peaks)
-    _strip(strip, timeline)
+    for strip, lane in zip(strips, lanes, strict=True):
+        _strip(strip, timeline, lane)
     _curves(curve, timeline)
     speech = sum(end - start for start, end in timeline.speech)
     title = f"{name} · {clock(timeline.duration)}, of it speech {clock(speech)}"
-    return png(figure, f"{title} · model {timeline.model}".replace("$", r"\$"))
+    title = f"{title} · model {timeline.model}".replace("$", r"\$")
+    return png(figure, title) if kind == "png" else print_svg(figure, title)
 
 
 def _waveform(ax: Axes, timeline: Timeline, peaks: NDArray[np.float32]) -> None:
@@ -52,19 +60,32 @@ def _waveform(ax: Axes, timeline: Timeline, peaks: NDArray[np.float32]) -> None:
     _bare(ax)
 
 
-def _strip(ax: Axes, timeline: Timeline) -> None:
-    for s in timeline.segments:
+def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
+    """A speaker's segments; what is certain lies above, and keeps a width that can be seen."""
+    least = timeline.duration / 1500
+    mine = [s for s in timeline.segments if s.speaker == lane]
+    for s in sorted(mine, key=lambda s: s.label != UNCERTAIN):
         unsure = s.label == UNCERTAIN
+        wide = (s.end - s.start) / max(timeline.duration, 1e-9) > 0.006
         ax.barh(
-            0, s.end - s.start, left=s.start, height=1,
-            color=PAPER if unsure else colour(s.label),
-            edgecolor=LINE if unsure else PAPER, linewidth=0.8, hatch="////" if unsure else None,
+            0, max(s.end - s.start, least), left=s.start, height=1,
+            color=(PAPER if wide else LINE) if unsure else colour(s.label),
+            edgecolor=LINE if unsure else PAPER, linewidth=0.8 if wide else 0,
+            hatch="////" if unsure and wide else None,
         )  # fmt: skip
         letters = (s.end - s.start) / timeline.duration / LETTER - 1
         if letters >= 3:
             _word(ax, s, s.label if letters >= len(s.label) else s.label[:3], unsure)
     ax.set_ylim(-0.5, 0.5)
     _bare(ax)
+    if lane is not None:
+        ax.set_ylabel(
+            _shortened(lane), rotation=0, ha="right", va="center", fontsize=8.5, color=INK
+        )
+
+
+def _shortened(name: str) -> str:
+    return (name if len(name) <= 14 else name[:13] + "…").replace("$", r"\$")
 
 
 def _word(ax: Axes, segment: Segment, word: str, unsure: bool) -> None:
@@ -80,20 +101,15 @@ def _curves(ax: Axes, timeline: Timeline) -> None:
     runs = list(_runs(timeline))
     for label, style in zip(timeline.labels, styles, strict=False):
         name = label.replace("$", r"\$")
-        for (start, end), run in zip(timeline.speech, runs, strict=True):
-            values = [p.probabilities[label] for p in run]
-            time = [start, *((p.start + p.end) / 2 for p in run), end]
-            ax.plot(
-                time, [values[0], *values, values[-1]], style, color=colour(label),
-                linewidth=1.6, label=name,
-            )  # fmt: skip
+        for time, shares in runs:
+            values = [one[label] for one in shares]
+            ax.plot(time, values, style, color=colour(label), linewidth=1.6, label=name)
             name = "_" + name
     ax.set_ylim(0, 1)
     ax.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
     ax.grid(axis="y", color=LINE, linewidth=0.6)
-    ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 1.5, 3, 6, 10]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda at, _: clock(at)))
-    if timeline.track:
+    ax.set_xticks(*ticks(timeline.duration))
+    if runs:
         ax.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, fontsize=8.5,
             ncols=min(8, len(timeline.labels)),
@@ -102,13 +118,52 @@ def _curves(ax: Axes, timeline: Timeline) -> None:
         ax.text(0.5, 0.5, "no speech found", transform=ax.transAxes, ha="center", color=MUTED)
 
 
-def _runs(timeline: Timeline) -> Iterator[list[Point]]:
-    """The track's points, a list for each stretch of speech: no curve crosses a silence."""
-    ends = np.array([end for _, end in timeline.speech])
-    middles = np.array([(p.start + p.end) / 2 for p in timeline.track])
-    places = np.searchsorted(ends, middles)
-    for _, run in itertools.groupby(zip(places, timeline.track, strict=True), lambda pair: pair[0]):
-        yield [point for _, point in run]
+def ticks(duration: float) -> tuple[list[float], list[str]]:
+    """Places of at most nine ticks, seconds, and what stands there: never the same twice.
+
+    >>> ticks(2.0)[1], ticks(3700)[1][-1]
+    (['0:00.0', '0:00.5', '0:01.0', '0:01.5', '0:02.0'], '1:00:00')
+    """
+    steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+    step = next((one for one in steps if duration / one <= 8), 3600 * max(1, duration // 28_800))
+    places = [step * k for k in range(int(duration / step + 1e-6) + 1)]
+    if step >= 1:
+        return places, [clock(at) for at in places]
+    return places, [f"{int(at // 60)}:{at % 60:04.1f}" for at in places]
+
+
+def _runs(timeline: Timeline) -> Iterator[tuple[list[float], list[dict[str, float]]]]:
+    """Times and probabilities of each turn of each speaker: no curve crosses a silence.
+
+    Of long recordings, whose turns are too short to be seen, means over equal spans instead.
+    """
+    if timeline.duration > SEEN:
+        yield from _means(timeline, timeline.duration / SPANS)
+        return
+    for start, end, who in turns(timeline):
+        mine = [
+            p for p in timeline.track
+            if (p.speaker or ANYBODY) == who and start <= (p.start + p.end) / 2 <= end
+        ]  # fmt: skip
+        if mine:
+            shares = [p.probabilities for p in mine]
+            times = [start, *((p.start + p.end) / 2 for p in mine), end]
+            yield times, [shares[0], *shares, shares[-1]]
+
+
+def _means(timeline: Timeline, span: float) -> Iterator[tuple[list[float], list[dict[str, float]]]]:
+    bins: dict[int, list[dict[str, float]]] = {}
+    for p in timeline.track:
+        bins.setdefault(int((p.start + p.end) / 2 / span), []).append(p.probabilities)
+    places = sorted(bins)
+    for _, group in itertools.groupby(enumerate(places), lambda pair: pair[1] - pair[0]):
+        run = [place for _, place in group]
+        means = [
+            {name: fmean(one[name] for one in bins[place]) for name in timeline.labels}
+            for place in run
+        ]
+        times = [(place + 0.5) * span for place in run]
+        yield [run[0] * span, *times, (run[-1] + 1) * span], [means[0], *means, means[-1]]
 
 
 def _bare(ax: Axes) -> None:

@@ -19,12 +19,7 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.files import written_aside
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.timeline.annotations import (
-    as_eaf,
-    as_label_studio,
-    as_rttm,
-    as_textgrid,
-)
+from multimodal_ser.timeline.annotations import as_eaf, as_label_studio, as_rttm, as_textgrid
 from multimodal_ser.timeline.track import Segment, Timeline, called, clock
 
 PEAKS = (800, 6000)  # least and most places of the drawn waveform; else ten a second
@@ -182,6 +177,13 @@ def as_png(timeline: Timeline, source: Path) -> bytes:
     return draw(timeline, peaks(source), called(timeline, source))
 
 
+def as_svg(timeline: Timeline, source: Path) -> bytes:
+    """The same picture, for print."""
+    from multimodal_ser.timeline.picture import draw
+
+    return draw(timeline, peaks(source), called(timeline, source), "svg")
+
+
 def as_html(timeline: Timeline, source: Path) -> str:
     """A page that plays the recording, see `page`."""
     from multimodal_ser.timeline.page import html
@@ -196,6 +198,7 @@ WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
     "srt": (".srt", as_srt),
     "audacity": (".labels.txt", as_audacity),
     "png": (".png", as_png),
+    "svg": (".svg", as_svg),
     "html": (".html", as_html),
     "textgrid": (".TextGrid", as_textgrid),
     "eaf": (".eaf", as_eaf),

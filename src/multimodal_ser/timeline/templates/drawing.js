@@ -1,7 +1,7 @@
 "use strict";
-/* Elements, and the two drawings of a timeline: waveform, probabilities over time. */
+/* Elements, and the drawings of a timeline: waveform, probabilities over time, shares by minute. */
 function serElement(tag, attributes = {}, ...children) {
-  const drawn = ["svg", "path", "polyline", "line"].includes(tag);
+  const drawn = ["svg", "path", "line", "rect"].includes(tag);
   const element = drawn
     ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -18,6 +18,17 @@ function serTinted(element, colours) {
   element.style.setProperty("--light", light);
   element.style.setProperty("--dark", dark);
   return element;
+}
+function serClock(seconds, tenths = false) {
+  const total = tenths ? Math.round(10 * seconds) / 10 : Math.floor(seconds + 1e-6);
+  const hours = Math.floor(total / 3600), minutes = Math.floor(total / 60) % 60;
+  const rest = (total % 60).toFixed(tenths ? 1 : 0).padStart(tenths ? 4 : 2, "0");
+  return (hours ? hours + ":" + String(minutes).padStart(2, "0") : minutes) + ":" + rest;
+}
+/* Who speaks: a name for each lane, or one null where speakers are not told apart. */
+function serLanes(data) {
+  const names = (data.speakers || []).map((one) => one.name);
+  return names.length ? names : [null];
 }
 /* Bars in the colour of their segment. */
 function serWaveform(data, tinted) {
@@ -41,7 +52,47 @@ function serWaveform(data, tinted) {
   }
   return wave;
 }
-/* A line for each class in each stretch of speech; none crosses a silence. */
+/* The points of each turn of one speaker, or of all, with the turn's beginning and end. */
+function serRuns(data, who) {
+  const found = [];
+  for (const name of serLanes(data).filter((one) => !who || one === who)) {
+    const turns = [];
+    for (const s of data.segments.filter((one) => (one.speaker ?? null) === name)) {
+      const last = turns[turns.length - 1];
+      if (last && s.start - last.end < 0.002) last.end = s.end;
+      else turns.push({ start: s.start, end: s.end, points: [] });
+    }
+    let place = 0;
+    for (const point of data.track.filter((one) => (one.speaker ?? null) === name)) {
+      const middle = (point.start + point.end) / 2;
+      while (place < turns.length - 1 && middle > turns[place].end) place += 1;
+      if (turns.length) turns[place].points.push([middle, point.probabilities]);
+    }
+    found.push(...turns.filter((turn) => turn.points.length));
+  }
+  return found;
+}
+/* Means over spans of so many seconds, where turns are too short to be seen: few lines, no confetti. */
+function serMeans(data, runs, span) {
+  const bins = new Map();
+  for (const run of runs) for (const [seconds, shares] of run.points) {
+    const bin = Math.floor(seconds / span);
+    if (!bins.has(bin)) bins.set(bin, { count: 0, sums: {} });
+    const one = bins.get(bin);
+    one.count += 1;
+    for (const label of data.labels) one.sums[label] = (one.sums[label] || 0) + shares[label];
+  }
+  const found = [];
+  for (const bin of [...bins.keys()].sort((a, b) => a - b)) {
+    const { count, sums } = bins.get(bin), middle = (bin + 0.5) * span;
+    const shares = Object.fromEntries(data.labels.map((label) => [label, sums[label] / count]));
+    const last = found[found.length - 1];
+    if (last && middle - last.end < 3 * span) { last.end = middle; last.points.push([middle, shares]); }
+    else found.push({ start: middle, end: middle, points: [[middle, shares]] });
+  }
+  return found;
+}
+/* A line for each class in each turn of those that are shown; none crosses a long silence. */
 function serCurves(data, tinted) {
   const dashes = ["", "7 4", "2 4", "9 3 2 3"], lines = {};
   const curves = serElement("svg", { class: "curves", viewBox: "0 0 1000 100",
@@ -49,25 +100,89 @@ function serCurves(data, tinted) {
     "aria-label": "Probability of each emotion over time; the list below has the numbers" });
   for (const y of [2, 50, 98])
     curves.append(serElement("line", { class: "grid", x1: 0, x2: 1000, y1: y, y2: y }));
-  const runs = data.speech.map(() => []);
-  let place = 0;
-  for (const point of data.track) {
-    const middle = (point.start + point.end) / 2;
-    while (place < runs.length - 1 && middle > data.speech[place][1]) place += 1;
-    runs[place].push([middle, point.probabilities]);
-  }
   const x = (seconds) => ((1000 * seconds) / Math.max(data.duration, 1e-3)).toFixed(2);
   data.labels.forEach((label, k) => {
-    const y = (shares) => (98 - 96 * shares[label]).toFixed(2);
-    lines[label] = runs.map((run, j) => {
-      const [start, end] = data.speech[j];
-      const points = run.map(([seconds, shares]) => `${x(seconds)},${y(shares)}`);
-      points.unshift(`${x(start)},${y(run[0][1])}`);
-      points.push(`${x(end)},${y(run[run.length - 1][1])}`);
-      return tinted(serElement("polyline", { points: points.join(" "),
-        "stroke-dasharray": dashes[k % dashes.length] }), label);
-    });
-    curves.append(...lines[label]);
+    lines[label] = tinted(serElement("path", { "stroke-dasharray": dashes[k % 4] }), label);
+    curves.append(lines[label]);
   });
-  return { curves, lines };
+  function draw(who, span) {
+    const exact = serRuns(data, who), runs = span > 2 ? serMeans(data, exact, span) : exact;
+    for (const label of data.labels) {
+      const y = (shares) => (98 - 96 * shares[label]).toFixed(2);
+      lines[label].setAttribute("d", runs.map((run) => {
+        const inner = run.points.map(([seconds, shares]) => `L${x(seconds)} ${y(shares)}`);
+        const [first, last] = [run.points[0][1], run.points[run.points.length - 1][1]];
+        return `M${x(run.start)} ${y(first)}${inner.join("")}L${x(run.end)} ${y(last)}`;
+      }).join(""));
+    }
+  }
+  return { curves, lines, draw };
+}
+/* The shares of the labels in each minute; of short recordings none. */
+function serTrend(data, labels, tinted, seek) {
+  const minutes = Math.ceil(data.duration / 60);
+  if (minutes < 3) return null;
+  const trend = serElement("svg", { class: "trend", viewBox: `0 0 ${minutes} 100`, role: "img",
+    preserveAspectRatio: "none", "aria-label": "For how long each emotion is heard, minute by minute",
+    onclick: (event) => {
+      const box = trend.getBoundingClientRect();
+      seek(60 * Math.floor(((event.clientX - box.left) / box.width) * minutes));
+    } });
+  for (let minute = 0; minute < minutes; minute += 1) {
+    let top = 100;
+    for (const label of labels) {
+      let seconds = 0;
+      for (const s of data.segments)
+        if (s.label === label)
+          seconds += Math.max(0, Math.min(s.end, 60 * minute + 60) - Math.max(s.start, 60 * minute));
+      const height = Math.min((100 * seconds) / 60, top);
+      if (!height) continue;
+      top -= height;
+      trend.append(tinted(serElement("rect", { x: minute + 0.08, width: 0.84, y: top, height }), label));
+    }
+  }
+  return trend;
+}
+/* What was said overall, and by each speaker. */
+function serOverall(data, tinted, swatch) {
+  const make = serElement, ranked = (shares) => Object.entries(shares).sort((a, b) => b[1] - a[1]);
+  const percent = (share) => Math.round(100 * share) + " %";
+  function bar(values) {
+    const made = make("div", { class: "overall", "aria-hidden": "true" });
+    for (const [label, share] of values) {
+      const part = tinted(make("span"), label);
+      part.style.flex = String(share);
+      if (share >= 0.005) made.append(part); // what is told as 0 % is not drawn as a sliver
+    }
+    return made;
+  }
+  const shares = ranked(data.overall);
+  if (!shares.length) return [];
+  const list = make("ul", { class: "shares", "aria-label": "Mean probability over all speech" });
+  for (const [label, share] of shares)
+    list.append(make("li", {}, swatch(label), label, make("b", { class: "num" }, percent(share))));
+  const people = make("ul", { class: "people", "aria-label": "Speakers" });
+  for (const one of data.speakers || []) {
+    const [first] = ranked(one.overall);
+    const most = first ? `, most ${first[0]} ${percent(first[1])}` : "";
+    people.append(make("li", {}, make("b", {}, one.name), ` ${serClock(one.seconds)} of speech${most}`,
+      bar(ranked(one.overall))));
+  }
+  return [bar(shares), list, ...(people.children.length ? [people] : [])];
+}
+/* One tab stop for many buttons: arrows, Home and End move inside. */
+function serRoving(box, all) {
+  all.forEach((b, k) => { b.tabIndex = k ? -1 : 0; });
+  box.addEventListener("keydown", (event) => {
+    const shown = all.filter((b) => !b.closest("[hidden]")), from = shown.indexOf(event.target);
+    const to = { ArrowRight: from + 1, ArrowDown: from + 1, ArrowLeft: from - 1, ArrowUp: from - 1,
+      Home: 0, End: shown.length - 1 }[event.key];
+    if (from < 0 || to === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!shown[to]) return;
+    event.target.tabIndex = -1;
+    shown[to].tabIndex = 0;
+    shown[to].focus();
+  });
 }

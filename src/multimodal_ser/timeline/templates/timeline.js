@@ -1,44 +1,23 @@
 "use strict";
-/* Timeline as JSON → player, waveform, segments, curves and words in the element `root`.
+/* Timeline as JSON → player, overview, lanes, curves, filters and list in the element `root`.
    serTimeline(root, data, audio): data from page_data(); audio is an address, or null.
-   Returns { audio, seek, destroy }. Text is only ever set as text. */
+   Returns { audio, seek, destroy, asJSON, asManifest, correct }. Text is only ever set as text. */
 function serTimeline(root, data, audioSource) {
-  const duration = Math.max(data.duration, 1e-3);
+  const duration = Math.max(data.duration, 1e-3), lanes = serLanes(data);
   const percent = (share) => Math.round(100 * share) + " %";
   const place = (seconds) => (100 * seconds) / duration + "%";
-  const dashes = ["", "7 4", "2 4", "9 3 2 3"];
   const audio = new Audio();
-  let now = 0, zoom = 1, current = -1, timer = 0, quiet = true;
+  let now = 0, zoom = 1, lane = "", current = new Set(), timer = 0, quiet = true, spot = 0, word = null;
+  let visible = new Set(data.segments.keys());
 
-  const make = serElement;
+  const make = serElement, clock = serClock;
   const swatch = (label) =>
     tinted(make("span", { class: label === "uncertain" ? "swatch unsure" : "swatch" }), label);
   const tinted = (element, label) => serTinted(element, data.colours[label]);
-  function clock(seconds, tenths = false) {
-    const total = tenths ? Math.round(10 * seconds) / 10 : Math.floor(seconds + 1e-6);
-    const hours = Math.floor(total / 3600), minutes = Math.floor(total / 60) % 60;
-    const rest = (total % 60).toFixed(tenths ? 1 : 0).padStart(tenths ? 4 : 2, "0");
-    return (hours ? hours + ":" + String(minutes).padStart(2, "0") : minutes) + ":" + rest;
-  }
   const spoken = (s) => (s.label === "uncertain" ? "uncertain" : `${s.label} ${percent(s.confidence)}`);
-  const named = (s) => `${spoken(s)}, ${clock(s.start, true)} to ${clock(s.end, true)}`;
-  const at = (seconds) => data.segments.findIndex((s) => seconds >= s.start && seconds < s.end);
-
-  /* What was said overall */
-  function overall() {
-    const shares = Object.entries(data.overall).sort((a, b) => b[1] - a[1]);
-    if (!shares.length) return [];
-    const bar = make("div", { class: "overall", "aria-hidden": "true" });
-    const list = make("ul", { class: "shares", "aria-label": "Mean probability over all speech" });
-    for (const [label, share] of shares) {
-      const part = tinted(make("span"), label);
-      part.style.flex = String(share);
-      if (share >= 0.005) bar.append(part); // what is told as 0 % is not drawn as a sliver
-      list.append(make("li", {}, swatch(label), label,
-        make("b", { class: "num" }, percent(share))));
-    }
-    return [bar, list];
-  }
+  const named = (s) => `${s.speaker ? s.speaker + ": " : ""}${spoken(s)}, ${clock(s.start, true)} to ` +
+    clock(s.end, true);
+  const at = (seconds) => data.segments.flatMap((s, k) => (seconds >= s.start && seconds < s.end ? [k] : []));
 
   /* The player's controls */
   const icon = make("path", { d: "M4 2 L16 9 L4 16 Z" });
@@ -99,36 +78,60 @@ function serTimeline(root, data, audioSource) {
     quiet = true;
   }
   function jump(way) {
-    const starts = data.segments.map((s) => s.start);
+    const starts = [...visible].sort((a, b) => a - b).map((k) => data.segments[k].start);
     const ahead = way > 0 ? starts.find((s) => s > now + 0.05) : starts.filter((s) => s < now - 0.5).pop();
     if (ahead !== undefined) seek(ahead);
   }
 
-  /* Waveform, segments, curves */
+  /* Overview, waveform, lanes, curves */
   const head = make("div", { class: "head" });
-  const scroll = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Timeline" });
+  const scroll = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Timeline",
+    onscroll: framed });
   const tracks = make("div", { class: "tracks" });
-  const strip = make("div", { class: "strip", role: "toolbar", "aria-label": "Segments; arrow keys move between them" });
-  const buttons = [], items = [], words = [], meters = {};
-  const { curves, lines } = serCurves(data, tinted);
+  const frame = make("div", { class: "frame" }), spotted = make("div", { class: "head" });
+  const whole = make("div", { class: "whole", "aria-hidden": "true", onpointerdown: glide,
+    onpointermove: (event) => { if (event.buttons) glide(event); } });
+  const buttons = [], meters = {};
+  const { curves, lines, draw } = serCurves(data, tinted);
   const scales = ["100 %", "50 %"].map((t) => make("span", { class: "scale", "aria-hidden": "true" }, t));
   const ruler = make("div", { class: "ruler num", "aria-hidden": "true" });
 
-  function segments() {
+  function strips() {
+    const boxes = new Map(lanes.map((name) => [name, make("div", { class: "strip", role: "toolbar",
+      "aria-label": `${name ? name + ": s" : "S"}egments; arrow keys move between them` })]));
     data.segments.forEach((s, k) => {
-      const button = tinted(make("button", { class: "seg", type: "button", "aria-label": named(s),
-        title: named(s), onclick: () => seek(s.start) }), s.label);
-      if (s.label === "uncertain") button.classList.add("unsure");
+      const button = make("button", { class: "seg", type: "button", onclick: () => seek(s.start) });
       button.style.left = place(s.start);
       button.style.width = `calc(${place(s.end - s.start)} - 1px)`;
       buttons.push(button);
-      strip.append(button);
+      coloured(k);
+      (boxes.get(s.speaker ?? null) || boxes.values().next().value).append(button);
     });
-    roving(strip, buttons);
+    return [...boxes].map(([name, box]) => {
+      serRoving(box, [...box.children]);
+      const title = name === null ? [] : [make("span", { class: "lane", "aria-hidden": "true" }, name)];
+      return make("div", { class: "row" }, ...title, box);
+    });
+  }
+  function coloured(k) {
+    const s = data.segments[k], button = tinted(buttons[k], s.label);
+    button.classList.toggle("unsure", s.label === "uncertain");
+    button.setAttribute("aria-label", named(s));
+    button.title = named(s);
   }
   function pointed(event) {
     const box = tracks.getBoundingClientRect();
     seek(((event.clientX - box.left) / box.width) * duration);
+  }
+  function glide(event) {
+    const box = whole.getBoundingClientRect(), share = (event.clientX - box.left) / box.width;
+    scroll.scrollLeft = share * tracks.offsetWidth - scroll.clientWidth / 2;
+    if (event.type === "pointerdown" && zoom === 1) seek(share * duration);
+  }
+  function framed() {
+    const width = Math.max(tracks.offsetWidth, 1);
+    frame.style.left = (100 * scroll.scrollLeft) / width + "%";
+    frame.style.width = Math.min(100, (100 * scroll.clientWidth) / width) + "%";
   }
   function scale(factor) {
     zoom = Math.min(Math.max(factor, 1), Math.max(1, Math.min(512, duration / 5)));
@@ -142,36 +145,28 @@ function serTimeline(root, data, audioSource) {
       mark.style.left = place(s);
       ruler.append(mark);
     }
+    titled(pixels);
+    redraw();
+    centre();
+    framed();
+  }
+  function redraw() {
+    draw(lane, (12 * duration) / (zoom * Math.max(scroll.clientWidth, 1)));
+  }
+  function titled(pixels) {
     data.segments.forEach((s, k) => {
       const room = (s.end - s.start) * pixels - 10;
       buttons[k].textContent = room > 7.5 * s.label.length ? s.label : room > 24 ? s.label.slice(0, 3) : "";
     });
-    centre();
   }
   function centre() {
     const x = (now / duration) * tracks.offsetWidth;
     if (x < scroll.scrollLeft || x > scroll.scrollLeft + 0.9 * scroll.clientWidth)
       scroll.scrollLeft = x - 0.2 * scroll.clientWidth;
   }
-  /* One tab stop for many buttons: arrows, Home and End move inside. */
-  function roving(box, all) {
-    all.forEach((b, k) => { b.tabIndex = k ? -1 : 0; });
-    box.addEventListener("keydown", (event) => {
-      const from = all.indexOf(event.target);
-      const to = { ArrowRight: from + 1, ArrowDown: from + 1, ArrowLeft: from - 1, ArrowUp: from - 1,
-        Home: 0, End: all.length - 1 }[event.key];
-      if (from < 0 || to === undefined) return;
-      event.preventDefault();
-      event.stopPropagation();
-      if (!all[to]) return;
-      all[from].tabIndex = -1;
-      all[to].tabIndex = 0;
-      all[to].focus();
-    });
-  }
-
-  /* What is heard at this moment, and the list of segments with their words */
+  /* What is heard at this moment, the strongest moments, and the list */
   const said = make("p", { class: "said" });
+  const strong = make("ol", { class: "strong", "aria-label": "Strongest moments" });
   function nowBox() {
     const box = make("section", { class: "nowbox", "aria-label": "At this moment" },
       make("h2", {}, "At this moment"), said);
@@ -183,48 +178,34 @@ function serTimeline(root, data, audioSource) {
       meter.addEventListener("click", () => {
         const on = meter.getAttribute("aria-pressed") !== "true";
         meter.setAttribute("aria-pressed", String(on));
-        lines[label].forEach((line) => { line.style.display = on ? "" : "none"; });
+        lines[label].style.display = on ? "" : "none";
       });
       meters[label] = { fill, share };
       box.append(meter);
     }
+    box.append(make("h2", {}, "Strongest moments"), strong);
     return box;
   }
-  function listed() {
-    const list = make("ol", { class: "list" });
-    const entries = data.segments.map((s) => {
-      const button = make("button", { class: "item", type: "button", "aria-label": named(s),
-        onclick: () => seek(s.start) },
-        make("span", { class: "at num" }, `${clock(s.start, true)} – ${clock(s.end, true)}`),
-        make("span", { class: "name" }, swatch(s.label), s.label),
-        make("span", { class: "num" }, s.label === "uncertain" ? "–" : percent(s.confidence)));
-      const item = tinted(make("li", {}, button), s.label);
-      if (s.text) item.append(wordsOf(s));
-      items.push(item);
-      list.append(item);
-      return button;
-    });
-    roving(list, entries);
-    return make("section", { "aria-label": "Segments" }, make("h2", {}, "Segments"), list);
-  }
-  function wordsOf(segment) {
-    const box = make("p", { class: "said-words" });
-    const mine = data.words.filter((w) => {
-      const middle = (w.start + w.end) / 2;
-      return middle >= segment.start && middle < segment.end;
-    });
-    if (!mine.length) box.textContent = segment.text;
-    for (const word of mine) {
-      const span = make("span", { onclick: () => seek(word.start) }, word.text);
-      words.push([word, span]);
-      box.append(span, " ");
-    }
-    return box;
-  }
-  function probabilities(seconds) {
+  const listing = serListing(data, { tinted, swatch, percent, named, seek, relabelled: coloured,
+    changed(kept, who) {
+      visible = kept;
+      buttons.forEach((button, k) => button.classList.toggle("off", !kept.has(k)));
+      lane = who;
+      redraw();
+      strong.replaceChildren(...listing.strongest().map((k) => {
+        const s = data.segments[k];
+        return make("li", {}, make("button", { class: "item", type: "button", onclick: () => seek(s.start) },
+          make("span", { class: "at num" }, clock(s.start)),
+          make("span", { class: "name" }, swatch(s.label), spoken(s))));
+      }));
+    } });
+  function probabilities(seconds, who) {
     let best = null, least = Infinity;
-    for (const p of data.track) {
-      if (seconds < p.start || seconds > p.end) continue;
+    while (spot > 0 && data.track[spot].start > seconds - 30) spot -= 1;
+    while (spot < data.track.length - 1 && data.track[spot].start < seconds - 31) spot += 1;
+    for (let k = spot; k < data.track.length && data.track[k].start <= seconds; k += 1) {
+      const p = data.track[k];
+      if (seconds > p.end || (p.speaker ?? null) !== who) continue;
       const off = Math.abs(seconds - (p.start + p.end) / 2);
       if (off < least) [best, least] = [p, off];
     }
@@ -232,25 +213,30 @@ function serTimeline(root, data, audioSource) {
   }
   function show(seconds, scrolls) {
     now = seconds;
-    head.style.left = place(Math.min(now, duration));
+    head.style.left = spotted.style.left = place(Math.min(now, duration));
     seeker.value = now;
     time.textContent = `${clock(now)} / ${clock(Math.round(data.duration))}`;
-    const place_ = at(now), segment = data.segments[place_], point = segment ? probabilities(now) : null;
-    seeker.setAttribute("aria-valuetext", `${clock(now)}, ${segment ? spoken(segment) : "no speech"}`);
+    const places = at(now), segment = data.segments[places[places.length - 1]];
+    const point = segment ? probabilities(now, segment.speaker ?? null) : null;
+    const told = places.map((k) => data.segments[k]);
+    seeker.setAttribute("aria-valuetext", `${clock(now)}, ${told.map(spoken).join(", ") || "no speech"}`);
     for (const label of data.labels) {
       const share = point ? point.probabilities[label] : 0;
       meters[label].fill.style.width = 100 * share + "%";
       meters[label].share.textContent = point ? percent(share) : "–";
     }
-    said.textContent = segment ? spoken(segment) : "no speech";
-    for (const [word, span] of words) span.classList.toggle("now", now >= word.start && now < word.end);
-    if (place_ !== current) {
-      for (const all of [buttons, items]) {
-        if (all[current]) all[current].classList.remove("now");
-        if (all[place_]) all[place_].classList.add("now");
-      }
-      current = place_;
-      if (!quiet) status.textContent = segment ? named(segment) : `no speech at ${clock(now)}`;
+    said.textContent = told.map((s) => (s.speaker ? `${s.speaker}: ` : "") + spoken(s)).join(", ") || "no speech";
+    const span = listing.words.find(([one]) => now >= one.start && now < one.end);
+    if (word !== span) {
+      if (word) word[1].classList.remove("now");
+      if (span) span[1].classList.add("now");
+      word = span;
+    }
+    if (places.length !== current.size || places.some((k) => !current.has(k))) {
+      for (const k of current) [buttons[k], listing.items[k]].forEach((e) => e.classList.remove("now"));
+      for (const k of places) [buttons[k], listing.items[k]].forEach((e) => e.classList.add("now"));
+      current = new Set(places);
+      if (!quiet) status.textContent = told.map(named).join("; ") || `no speech at ${clock(now)}`;
     }
     if (scrolls && zoom > 1) centre();
   }
@@ -258,24 +244,34 @@ function serTimeline(root, data, audioSource) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("button, input, select, textarea, a, summary")) return;
     const run = { " ": toggle, ArrowLeft: () => seek(now - 5), ArrowRight: () => seek(now + 5),
-      "[": () => jump(-1), "]": () => jump(1) }[event.key];
+      "[": () => jump(-1), "]": () => jump(1), "+": () => scale(zoom * 2), "-": () => scale(zoom / 2),
+      "/": () => listing.search.focus() }[event.key];
     if (!run) return;
     event.preventDefault();
     run();
   }
 
-  segments();
-  const wave = serWaveform(data, tinted);
+  const strip = strips(), wave = serWaveform(data, tinted), box = nowBox();
   for (const drawing of [wave, curves]) drawing.addEventListener("click", pointed);
-  tracks.append(wave, strip, make("div", { class: "plot" }, curves, ...scales), ruler, head);
+  tracks.append(wave, ...strip, make("div", { class: "plot" }, curves, ...scales), ruler, head);
   scroll.append(tracks);
-  const card = make("div", { class: "card" }, make("div", { class: "bar" }, play, time, seeker, tools), note);
-  card.append(data.segments.length ? scroll : make("p", { class: "empty" }, "No speech was found in this recording."));
+  whole.append(serWaveform(data, tinted), frame, spotted);
+  const trend = serTrend(data, [...data.labels, "uncertain"], tinted, seek);
+  const card = make("div", { class: "card" },
+    make("div", { class: "bar" }, play, time, seeker, tools), note);
+  if (data.segments.length) {
+    card.append(whole, scroll);
+    if (trend) card.append(trend);
+  } else card.append(make("p", { class: "empty" }, "No speech was found in this recording."));
   root.classList.add("ser");
-  root.replaceChildren(...overall(), card, status, make("p", { class: "small" },
-    "Space plays and pauses, the arrow keys go 5 s back and forth, [ and ] go to the segment before and after."));
-  const below = make("div", { class: "below" }, nowBox(), listed());
-  if (data.segments.length) root.append(below);
+  root.replaceChildren(...serOverall(data, tinted, swatch), card, status, make("p", { class: "small hint" },
+    "Space plays and pauses, the arrow keys go 5 s back and forth, [ and ] to the segment before and after, " +
+    "+ and − zoom, / searches."));
+  if (data.segments.length) {
+    serRoving(listing.element, [...listing.element.querySelectorAll(".item")]);
+    root.append(listing.controls, make("div", { class: "below" }, box,
+      make("section", { "aria-label": "Segments" }, listing.head, listing.element)));
+  }
   const resized = () => scale(zoom);
   for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, playing);
   audio.addEventListener("seeked", () => show(audio.currentTime, false));
@@ -284,9 +280,12 @@ function serTimeline(root, data, audioSource) {
   document.addEventListener("keydown", keys);
   window.addEventListener("resize", resized);
   if (audioSource) open(audioSource); else missing(data.missing || "The recording is not in this page.");
+  listing.recall();
+  listing.filter();
   scale(1);
   show(0, false);
-  return { audio, seek, destroy() {
+  const { asJSON, asManifest, correct } = listing;
+  return { audio, seek, asJSON, asManifest, correct, destroy() {
     audio.pause();
     audio.removeAttribute("src");
     cancelAnimationFrame(timer);

@@ -1,0 +1,189 @@
+"""Sound → who speaks when: by voices, by pyannote.audio, or by what another program found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.errors import SerError
+from multimodal_ser.speech import CONTEXT, Samples, Vad
+from multimodal_ser.speech import Stretch as Found
+
+
+class Turn(NamedTuple):
+    """A stretch of one speaker's speech; they may overlap those of others.
+
+    Attributes:
+        start: its first sample at 16 kHz.
+        end: its last sample + 1.
+        speaker: a name or number that is the same in all turns of one speaker.
+        sure: how certain it is that this is speech, from 0 to 1.
+    """
+
+    start: int
+    end: int
+    speaker: str | int
+    sure: float = 1.0
+
+
+Diariser: TypeAlias = Callable[[Iterator[Samples], "int | None"], Iterable[Turn]]
+"""Mono blocks [time] at 16 kHz, and how many speak where that is known → turns, in any order."""
+
+
+def pyannote(
+    model: str = "pyannote/speaker-diarization-community-1", *, token: str | None = None,
+    device: str = "cpu",
+) -> Diariser:  # fmt: skip
+    """Speaker diarisation by pyannote.audio (extra ``pyannote``), whose models need a hub.
+
+    Args:
+        model: hub id or folder of a pipeline.
+        token: of the hub, where it asks for one.
+        device: where torch computes.
+
+    Raises:
+        SerError: the extra is not installed, or the pipeline cannot be had.
+    """
+    import torch
+
+    try:
+        library: Any = import_module("pyannote.audio")
+    except ImportError as error:
+        raise SerError(
+            "this diarisation needs pyannote.audio; `pip install 'multimodal-ser[pyannote]'`"
+        ) from error
+    pipeline = library.Pipeline.from_pretrained(model, token=token)
+    if pipeline is None:
+        raise SerError(f"{model}: accept its conditions on the hub, and set HF_TOKEN")
+    pipeline.to(torch.device(device))
+
+    def diarise(blocks: Iterator[Samples], count: int | None) -> list[Turn]:
+        wave = torch.from_numpy(np.concatenate(list(blocks)))[None]
+        found = pipeline({"waveform": wave, "sample_rate": SAMPLE_RATE}, num_speakers=count)
+        found = getattr(found, "exclusive_speaker_diarization", found)
+        return [
+            Turn(round(part.start * SAMPLE_RATE), round(part.end * SAMPLE_RATE), who)
+            for part, _, who in found.itertracks(yield_label=True)
+        ]
+
+    return diarise
+
+
+def read_rttm(file: str | Path) -> Diariser:
+    """Who speaks when as another program wrote it: NIST's rich transcription time marks.
+
+    Raises:
+        SerError: it cannot be read, or is of several recordings.
+    """
+    turns, names = [], set()
+    try:
+        for line in Path(file).read_text("utf-8").splitlines():
+            if (part := line.split()) and part[0] == "SPEAKER":
+                start, long = float(part[3]), float(part[4])
+                turns.append(
+                    Turn(round(start * SAMPLE_RATE), round((start + long) * SAMPLE_RATE), part[7])
+                )
+                names.add(part[1])
+    except (OSError, ValueError, IndexError) as error:
+        raise SerError(f"{file}: is no RTTM file ({error})") from error
+    if len(names) > 1:
+        raise SerError(f"{file}: is of {len(names)} recordings; give the lines of one")
+    return lambda blocks, count: turns
+
+
+def by_speaker(turns: Iterable[Turn]) -> list[tuple[Found, ...]]:
+    """The turns of each speaker, in the order in which they first speak.
+
+    No two of them overlap: while several speak, it is the turn of the one who began last.
+    """
+    ordered = sorted((turn for turn in turns if turn.end > turn.start), key=lambda turn: turn[:2])
+    edges = sorted({edge for turn in ordered for edge in turn[:2]})
+    found: dict[str | int, list[Found]] = {}
+    going: list[Turn] = []
+    before, next_ = None, 0
+    for start, end in pairwise(edges):
+        while next_ < len(ordered) and ordered[next_].start <= start:
+            going.append(ordered[next_])
+            next_ += 1
+        going = [turn for turn in going if turn.end > start]
+        one = going[-1] if going else None
+        if one is not None:
+            parts = found.setdefault(one.speaker, [])
+            if one is before:
+                parts[-1] = parts[-1]._replace(end=end)
+            else:
+                parts.append(Found(start, end, one.sure))
+        before = one
+    return [tuple(parts) for parts in found.values()]
+
+
+class Known:
+    """Finds speech where it is known to be: what a `Stream` asks instead of a `SpeechFinder`."""
+
+    def __init__(self, turns: Sequence[Found]) -> None:
+        self._turns = list(turns)
+        self._at = 0
+
+    @property
+    def undecided(self) -> int:
+        """The sample before which no speech can begin any more."""
+        return min(self._turns[0].start, self._at) if self._turns else self._at
+
+    @property
+    def current(self) -> tuple[int, int] | None:
+        """The turn that is under way: its beginning, and how far it is heard."""
+        if not self._turns or self._turns[0].start >= self._at:
+            return None
+        return self._turns[0].start, min(self._turns[0].end, self._at)
+
+    def push(self, samples: Samples) -> list[Found]:
+        """Takes samples [time]; returns the turns that end, once their context is heard as well."""
+        self._at += len(samples)
+        return self._ended(self._at - CONTEXT)
+
+    def finish(self) -> list[Found]:
+        """Ends the recording; what was said to lie beyond it is cut."""
+        cut = [turn for turn in self._turns if turn.start < self._at]
+        self._turns = [turn._replace(end=min(turn.end, self._at)) for turn in cut]
+        return self._ended(self._at)
+
+    def _ended(self, until: int) -> list[Found]:
+        count = 0
+        while count < len(self._turns) and self._turns[count].end <= until:
+            count += 1
+        ended, self._turns = self._turns[:count], self._turns[count:]
+        return ended
+
+
+def named(
+    speakers: str, vad: Vad = "auto", device: str = "cpu"
+) -> tuple[Diariser | None, int | None]:
+    """What ``off``, ``auto``, a number, ``pyannote``, ``pyannote:2`` or an .rttm file mean.
+
+    Raises:
+        SerError: none of these.
+    """
+    if speakers == "off":
+        return None, None
+    if speakers.lower().endswith(".rttm"):
+        return read_rttm(speakers), None
+    engine, _, number = speakers.rpartition(":")
+    engine, number = ("pyannote", "auto") if number == "pyannote" else (engine, number)
+    count = int(number) if number.isdecimal() else None
+    if engine not in ("", "pyannote") or not (number == "auto" or count):
+        raise SerError(
+            f"speakers={speakers!r}; allowed: off, auto, their number, an .rttm file, pyannote, or "
+            "pyannote:2"
+        )
+    if engine == "pyannote":
+        return pyannote(token=os.environ.get("HF_TOKEN"), device=device), count
+    from multimodal_ser.timeline.voices import Voices
+
+    return Voices(vad), count

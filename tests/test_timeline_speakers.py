@@ -1,0 +1,183 @@
+"""Speakers on one channel: who speaks when, whoever found it, and what that does to a timeline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from made_sound import written
+from made_timeline import RATE, Pitch, recording
+from multimodal_ser.audio import read_audio
+from multimodal_ser.cli import main
+from multimodal_ser.errors import SerError
+from multimodal_ser.timeline import Stream, Word, analyze
+from multimodal_ser.timeline.speakers import Known, Turn, by_speaker, named, pyannote, read_rttm
+from multimodal_ser.timeline.voices import Voices, cepstral_statistics, clusters
+
+EMODB = Path(__file__).parents[2] / "shared/data/emodb/wav"
+TALK = recording(0.5, (4.0, "anger"), 0.2, (3.0, "sadness"), 0.2, (2.0, "anger"), 0.5)
+TURNS = [(0.5, 4.6, "a"), (4.6, 7.8, "b"), (7.8, 9.9, "a")]
+
+
+def turns(blocks, count):
+    list(blocks)
+    return [Turn(round(a * RATE), round(b * RATE), who) for a, b, who in TURNS]
+
+
+def test_overlapping_turns_are_cut_apart():
+    found = by_speaker([Turn(0, 100, "a"), Turn(40, 60, "b"), Turn(90, 130, "b"), Turn(5, 5, "c")])
+    assert [[tuple(part)[:2] for part in parts] for parts in found] == [
+        [(0, 40), (60, 90)], [(40, 60), (90, 130)]
+    ]  # fmt: skip
+    assert by_speaker([]) == []
+
+
+def test_each_speaker_has_a_lane():
+    found = analyze((TALK, RATE), Pitch(), vad="energy", speakers=turns, names=["Ann"])
+    assert [(s.speaker, s.label) for s in found.segments] == [
+        ("Ann", "anger"), ("speaker 2", "sadness"), ("Ann", "anger")
+    ]  # fmt: skip
+    assert [(s.start, s.end) for s in found.segments] == [(a, b) for a, b, _ in TURNS]
+    assert [(one.name, round(one.seconds, 1), one.channel) for one in found.speakers] == [
+        ("Ann", 6.2, None), ("speaker 2", 3.2, None)
+    ]  # fmt: skip
+    assert all(point.speaker for point in found.track)
+    nobody = analyze((TALK, RATE), Pitch(), vad="energy", speakers=lambda blocks, count: [])
+    assert nobody.speakers == ()
+
+
+def test_known_turns_do_not_depend_on_the_pieces():
+    parts = by_speaker(turns(iter(()), None))[0]
+
+    def heard(size):
+        stream = Stream(Pitch(), finder=Known(parts))
+        for at in range(0, len(TALK), size):
+            stream.push(TALK[at : at + size])
+        return stream.finish()
+
+    whole = heard(len(TALK))
+    for size in (777, 16_000):
+        assert heard(size).segments == whole.segments
+    cut = Stream(Pitch(), finder=Known(parts))
+    cut.push(TALK[: 3 * RATE])
+    assert [(s.start, s.end) for s in cut.finish().segments] == [(0.5, 3.0)]
+
+
+def test_words_go_to_who_says_them():
+    said = [Word(0.6, 1.0, "yes"), Word(5.0, 5.4, "no"), Word(8.0, 8.5, "well")]
+    found = analyze(
+        (TALK, RATE), Pitch(), vad="energy", speakers=turns,
+        words=lambda sound: said if len(sound) > 8 * RATE else [],
+    )  # fmt: skip
+    assert [(s.speaker, s.text) for s in found.segments] == [
+        ("speaker 1", "yes"), ("speaker 2", "no"), ("speaker 1", "well")
+    ]  # fmt: skip
+    assert [word.speaker for word in found.words] == ["speaker 1", "speaker 2", "speaker 1"]
+
+
+def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "x.rttm"
+    file.write_text("".join(f"SPEAKER x 1 {a} {b - a:.2f} <NA> <NA> {who} <NA> <NA>\n"
+                            for a, b, who in TURNS))  # fmt: skip
+    assert list(read_rttm(file)(iter(()), None)) == turns(iter(()), None)
+    made = Pitch()
+    made.sides = ("audio",)
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
+    given = ["analyze", str(written(tmp_path / "x.wav", TALK)), "--speakers", str(file)]
+    assert main([*given, "--formats", "rttm", "--out", str(tmp_path), "--names", "Ann,Bob"]) == 0
+    assert "Ann: speech 0:06" in capsys.readouterr().out
+    assert [line.split()[7] for line in file.read_text().splitlines()] == ["Ann", "Bob", "Ann"]
+    file.write_text("SPEAKER x 1 a b <NA> <NA> A <NA> <NA>\n")
+    with pytest.raises(SerError, match="is no RTTM file"):
+        read_rttm(file)
+    file.write_text("SPEAKER x 1 0 1 . . A . .\nSPEAKER y 1 0 1 . . A . .\n")
+    with pytest.raises(SerError, match="of 2 recordings"):
+        read_rttm(file)
+
+
+def test_how_speakers_are_asked_for(tmp_path):
+    assert named("off") == (None, None)
+    found, count = named("3", "energy")
+    assert (found.vad, count) == ("energy", 3)
+    assert named("auto")[1] is None
+    for wrong in ("two", "0", "whisper:2", "-1"):
+        with pytest.raises(SerError, match="allowed: off, auto"):
+            named(wrong)
+
+
+def test_pyannote_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyannote.audio", None)
+    with pytest.raises(SerError, match=r"multimodal-ser\[pyannote\]"):
+        pyannote()
+    asked = {}
+
+    class Pipeline:
+        @classmethod
+        def from_pretrained(cls, model, token=None):
+            return None if model == "gated" else cls()
+
+        def to(self, device):
+            asked["device"] = str(device)
+
+        def __call__(self, given, num_speakers=None):
+            asked.update(given, speakers=num_speakers)
+            part = SimpleNamespace(start=0.5, end=1.0)
+            kept = SimpleNamespace(itertracks=lambda yield_label: [(part, "A", "SPEAKER_00")])
+            return SimpleNamespace(exclusive_speaker_diarization=kept)
+
+    monkeypatch.setitem(sys.modules, "pyannote.audio", SimpleNamespace(Pipeline=Pipeline))
+    with pytest.raises(SerError, match="accept its conditions"):
+        pyannote("gated")
+    found, count = named("pyannote:2")
+    blocks = iter([TALK[:RATE], TALK[RATE:]])
+    assert found(blocks, count) == [Turn(8_000, 16_000, "SPEAKER_00")]
+    assert asked["waveform"].shape == (1, len(TALK))
+    assert (asked["speakers"], asked["sample_rate"]) == (2, 16_000)
+
+
+def test_statistics_of_a_voice_do_not_know_its_level():
+    wave = 0.2 * np.random.default_rng(0).standard_normal(2 * RATE).astype("f4")
+    np.testing.assert_allclose(
+        cepstral_statistics(wave), cepstral_statistics(0.1 * wave), atol=2e-3
+    )
+    assert cepstral_statistics(np.zeros(300, "f4")) is None
+
+
+def test_clusters():
+    draw = np.random.default_rng(0)
+    rows = np.eye(3, 40)[np.arange(150) // 50] + 0.1 * draw.standard_normal((150, 40))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("f4")
+    for count in (None, 3):
+        found = clusters(rows, count)
+        assert [len(set(part)) for part in found.reshape(3, 50)] == [1, 1, 1]
+        assert len(set(found)) == 3
+    assert set(clusters(rows[:50] - rows[:50].mean(0), None)) == {0}
+    assert set(clusters(rows, 1)) == {0}
+    assert set(clusters(rows[:1], 2)) == {0}
+
+
+@pytest.mark.skipif(not EMODB.is_dir(), reason="EmoDB is not there")
+def test_two_real_voices_are_told_apart():
+    """Speakers 03 and 08, of whom the voices' directions know nothing, with changing emotions."""
+    parts, truth, at = [], [], 0.0
+    for k in range(16):
+        who = ("03", "08")[k % 2]
+        file = sorted(EMODB.glob(f"{who}*"))[(7 * k) % 45]
+        wave = read_audio(file)
+        truth.append((at, at + len(wave) / RATE, who))
+        parts += [wave, 1e-4 * np.random.default_rng(k).standard_normal(RATE // 2).astype("f4")]
+        at += len(wave) / RATE + 0.5
+    sound = np.concatenate(parts).astype("f4")
+    found = list(Voices()(iter([sound]), 2))
+    hits = {}
+    for turn in found:
+        for start, end, who in truth:
+            shared = min(turn.end / RATE, end) - max(turn.start / RATE, start)
+            hits[who, turn.speaker] = hits.get((who, turn.speaker), 0.0) + max(0.0, shared)
+    right = max(hits.get(("03", k), 0) + hits.get(("08", 1 - k), 0) for k in (0, 1))
+    assert right / sum(hits.values()) > 0.9
+    assert len({turn.speaker for turn in Voices()(iter([sound]), None)}) == 2
