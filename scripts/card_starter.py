@@ -24,6 +24,7 @@ import tyro
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from made_sounds import without_speech
 from numpy.typing import NDArray
+from scipy.special import softmax
 from train_starter import LABELS, LEARNT, PROBE, class_of, collect, network, parts, rows_of
 
 from multimodal_ser import load
@@ -42,7 +43,6 @@ from multimodal_ser.unseen import (
     judged,
     leave_one_out,
     scores,
-    softmax,
 )
 
 BATCH = 16
@@ -171,7 +171,7 @@ def of_before(file: Path, manifest: Path) -> dict[str, Any]:
 
 def coverage(one: LeftOut, careful: Caution) -> list[dict[str, float]]:
     """How many answers stand above a threshold, and how many of those are right."""
-    shares = softmax(one.logits(careful.temperature))
+    shares = softmax(one.logits(careful.temperature), axis=1)
     found = []
     for threshold in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7):
         kept = shares.max(1) >= threshold
@@ -189,7 +189,7 @@ def groups(rows: Sequence[Utterance], one: LeftOut, careful: Caution) -> dict[st
         "30 to 44 years": lambda row: 30 <= int(row.extra["age"]) < 45,
         "45 years and over": lambda row: int(row.extra["age"]) >= 45,
     }
-    shares, found = softmax(one.logits(careful.temperature)), {}
+    shares, found = softmax(one.logits(careful.temperature), axis=1), {}
     for name, keep in cuts.items():
         mask = np.array([keep(row) for row in rows])
         found[name] = judged(shares[mask], one.label[mask], one.speaker[mask], careful.threshold)

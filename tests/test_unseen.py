@@ -6,15 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from made_features import FOUR, made_folder, made_rows
 from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
+from multimodal_ser.train import TEMPERATURES
 from multimodal_ser.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
 from multimodal_ser.tune.tuned import log_mels
 from multimodal_ser.tune.vectors import Vectors, layer_means
-from multimodal_ser.unseen import adapted, caution, leave_one_out, protocol, scores, softmax
+from multimodal_ser.unseen import LeftOut, adapted, caution, leave_one_out, protocol, scores
 
 CONFIG = ProbeConfig((1, 2), axes=8)
 MIDDLES = np.random.default_rng(5).normal(0, 2, (3, 2, 4))  # classes, layers, width
@@ -137,15 +139,25 @@ def test_corpora_are_asked_about_the_classes_that_they_have_in_common():
     assert asked["only"]["single"]["ua"] == found["corpora"]["only"]["single"]["ua"]
 
 
+def test_a_wrong_prediction_without_any_doubt_still_has_a_loss():
+    class Sure:
+        def logits(self, vectors, temperature):
+            return 1e5 * temperature * vectors
+
+    label = np.arange(3)
+    wrong = LeftOut("b", Sure(), np.eye(3)[[1, 2, 0]], label, np.array(["b/1"] * 3))
+    assert caution([wrong]).temperature == min(TEMPERATURES)
+
+
 def test_a_rarer_class_is_answered_less_and_mostly_where_little_speaks_for_any():
     data = corpus("a", count=900)
     alike, rare = (fit_probe(data, replace(CONFIG, odds=odds), 3) for odds in ((), (2, 2, 1)))
     vectors = alike.vectors(side_by_side(data, CONFIG.layers))
     assert rare.shares == pytest.approx([0.4, 0.4, 0.2])
-    shares = [softmax(one.logits(vectors)) for one in (alike, rare)]
+    shares = [softmax(one.logits(vectors), axis=1) for one in (alike, rare)]
     odds = shares[1] / shares[0]
     np.testing.assert_allclose(odds[:, 0] / odds[:, 2], 2)
-    nothing = softmax(rare.logits(50 * vectors))  # far from all that was learnt
+    nothing = softmax(rare.logits(50 * vectors), axis=1)  # far from all that was learnt
     assert np.abs(nothing - rare.shares).mean() < np.abs(shares[1] - rare.shares).mean()
     with pytest.raises(SerError, match="allowed: 3 numbers above zero"):
         fit_probe(data, replace(CONFIG, odds=(1, 1)), 3)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
 
 from multimodal_ser import metrics
 from multimodal_ser.errors import SerError, one_of
@@ -121,12 +122,12 @@ def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
     """
 
     def loss(temperature: float) -> float:
-        said = [softmax(one.logits(temperature)) for one in heard]
-        own = [row[np.arange(len(row)), one.label] for one, row in zip(heard, said, strict=True)]
-        return float(np.mean([-np.log(part).mean() for part in own]))
+        logs = [log_softmax(one.logits(temperature), axis=1) for one in heard]
+        own = [row[np.arange(len(row)), one.label] for one, row in zip(heard, logs, strict=True)]
+        return float(np.mean([-part.mean() for part in own]))
 
     temperature = float(min(TEMPERATURES, key=loss))
-    shares = [softmax(one.logits(temperature)) for one in heard]
+    shares = [softmax(one.logits(temperature), axis=1) for one in heard]
 
     def accuracy(threshold: float) -> float:
         found = []
@@ -146,7 +147,7 @@ def scores(
 
     UA is over the classes that the corpus has; an answer of another class is wrong.
     """
-    shares = softmax(one.logits(careful.temperature, shift))
+    shares = softmax(one.logits(careful.temperature, shift), axis=1)
     found = judged(shares, one.label, one.speaker, careful.threshold)
     return {**found, "distance": float(one.probe.distance(one.vectors - shift).mean())}
 
@@ -247,12 +248,6 @@ def _after(one: LeftOut, temperature: float, drawn: Sequence[NDArray[np.int64]])
 
 def _ua(label: NDArray[np.int64], said: NDArray[np.int64]) -> float:
     return float(np.mean([np.mean(said[label == k] == k) for k in np.unique(label)]))
-
-
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Logits [N, C] → probabilities [N, C]."""
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shares / shares.sum(1, keepdims=True))
 
 
 def protocol(
