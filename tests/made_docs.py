@@ -34,9 +34,10 @@ from made_sound import written
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
-    "README.md", "docs/guide.md", "docs/conversations.md", "docs/corpora.md", "docs/models.md",
-    "docs/emotion2vec.md", "docs/cluster.md", "docs/original.md", "docs/performance.md",
-    "docs/recipes.md", "docs/statistics.md", "docs/tasks.md", "CONTRIBUTING.md",
+    "README.md", "docs/guide.md", "docs/conversations.md", "docs/interfaces.md", "docs/corpora.md",
+    "docs/models.md", "docs/emotion2vec.md", "docs/cluster.md", "docs/original.md",
+    "docs/performance.md", "docs/recipes.md", "docs/statistics.md", "docs/tasks.md",
+    "CONTRIBUTING.md",
 )  # fmt: skip
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.M | re.S)
 PROGRAMS = ("ser", "python", "pip", "make", "docker", "git", "cd", "export", "pytest", "arecord")

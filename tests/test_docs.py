@@ -21,6 +21,7 @@ from multimodal_ser.config import TrainConfig
 # Commands that are not run here, each with its reason. What matches no line is run.
 NOT_RUN = {
     r"pip install": "needs a network; the extras it names are checked below",
+    r"ser --tyro-write": "writes into the user's home",
     r"make |git |pytest|cd |export ": "what developers type; CI itself runs them",
     r"ser serve": "serves until it is stopped: tests/test_serve_process.py",
     r"ser .*--engine ray": "starts a cluster: tests/test_cluster.py",

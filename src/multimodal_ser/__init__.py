@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from multimodal_ser.corpora import CORPORA, Utterance, read_manifest
     from multimodal_ser.encoders import ENCODERS, load_encoder
     from multimodal_ser.errors import SerError
+    from multimodal_ser.estimator import FusionClassifier
     from multimodal_ser.features.extract import extract
     from multimodal_ser.features.store import FeatureStore
     from multimodal_ser.labels import CLASS_SETS, class_set
     from multimodal_ser.material import load_material
-    from multimodal_ser.predict import Prediction, Predictor, load
+    from multimodal_ser.predict import Prediction, Predictions, Predictor, load, pipeline
     from multimodal_ser.splits import make_split
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "CORPORA",
     "ENCODERS",
     "FeatureStore",
+    "FusionClassifier",
     "Prediction",
+    "Predictions",
     "Predictor",
     "SerError",
     "Utterance",
@@ -35,6 +38,7 @@ __all__ = [
     "load_encoder",
     "load_material",
     "make_split",
+    "pipeline",
     "read_audio",
     "read_manifest",
 ]
@@ -47,7 +51,8 @@ _HOMES = {
     "features": ("FeatureStore", "extract"),
     "labels": ("CLASS_SETS", "class_set"),
     "material": ("load_material",),
-    "predict": ("Prediction", "Predictor", "load"),
+    "estimator": ("FusionClassifier",),
+    "predict": ("Prediction", "Predictions", "Predictor", "load", "pipeline"),
     "splits": ("make_split",),
 }
 

@@ -41,6 +41,8 @@ class Making:
         engine: local, or ray for a cluster (docs/cluster.md); the results are the same.
         device: where torch trains the networks, such as cpu or cuda.
         dry_run: list the names of the runs and make none.
+        log: tensorboard or mlflow, extras of these names: write settings, epochs and scores for
+            their pages too.
     """
 
     out: Path
@@ -53,6 +55,7 @@ class Making:
     engine: Literal["local", "ray"] = "local"
     device: str = "cpu"
     dry_run: bool = False
+    log: Literal["tensorboard", "mlflow"] | None = None
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """Folder and experiment, one or several."""
@@ -283,6 +286,10 @@ def _made(asked: Making) -> Iterator[tuple[Path, str]]:
         how = {"engine": asked.engine, "device": asked.device, "command": command_line()}
         make(made, out, jobs=asked.jobs, **how)
         runs = [out / name for name in made.names]
+        if asked.log:
+            from multimodal_ser.runs.tracking import track
+
+            say(f"to see the runs: {track(asked.log, runs, out)}")
         yield out, "\n".join([_table(out), *layer_lines(runs)])
 
 

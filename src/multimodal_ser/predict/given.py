@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,36 +19,69 @@ from multimodal_ser.predict.backend import Wave
 log = logging.getLogger(__name__)
 
 Recording: TypeAlias = "Source | tuple[NDArray[Any], int]"
+Dressed: TypeAlias = "Recording | Mapping[str, Any]"  # as `datasets` and transformers have it too
+_RATE = "sampling_rate"  # of a recording of datasets and transformers, in Hz
 LONG = 30.0  # seconds beyond which one answer says little
 
 
-def as_list(source: object) -> list[Any] | None:
-    """Several recordings as a list; None where `source` is one recording.
+def as_list(source: object) -> Iterable[Any] | None:
+    """Several recordings, which may come one by one; None where `source` is one recording.
 
     Args:
-        source: a list, a tuple, an iterator, or an array or column of paths for several; for one
-            what `read_audio` takes, (array, rate in Hz), or (rate, array) as SciPy gives it.
+        source: a list, a tuple, an iterator, a column of `datasets`, or an array or column of
+            paths for several; for one what `read_audio` takes, (array, rate in Hz), (rate,
+            array) as SciPy gives it, or ``{"array", "sampling_rate"}`` as `datasets` does.
 
     Raises:
         SerError: it is a table or a mapping.
     """
-    if with_rate(source) is not None:
+    if with_rate(source) is not None or _is_dict(source):
         return None
     if isinstance(source, list | tuple):
         return list(source)
     if isinstance(source, Iterator) and not hasattr(source, "read"):
-        return list(source)
+        return source
     kind = getattr(getattr(source, "dtype", None), "kind", "")
-    if isinstance(source, Mapping) or (hasattr(source, "columns") and hasattr(source, "dtypes")):
+    table = hasattr(source, "columns") and hasattr(source, "dtypes")
+    if isinstance(source, Mapping) or table or hasattr(source, "column_names"):
         raise SerError(
-            f"{type(source).__name__} is a table; give one column of paths, such as table['path']"
+            f"{type(source).__name__} is a table; give one column of recordings, such as "
+            "table['path'] or dataset['audio']; one recording is {'array', 'sampling_rate'}"
         )
     if hasattr(source, "__array__") and kind in ("O", "U", "S", "T"):
         paths: list[Any] = np.asarray(source).ravel().tolist()
         return paths
     if hasattr(source, "__array__") and not kind and not hasattr(source, "detach"):
         return list(source)  # type: ignore[call-overload,no-any-return]  # such as pandas's column of strings
+    one = isinstance(source, str | bytes | bytearray | memoryview | Path)
+    row = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    if row and not one and not hasattr(source, "__array__") and not hasattr(source, "read"):
+        return (source[place] for place in range(len(source)))  # type: ignore[index,arg-type]
     return None
+
+
+def _is_dict(source: object) -> bool:
+    """Whether it is one recording of `datasets` or of transformers' pipelines."""
+    return (isinstance(source, Mapping) and _RATE in source) or (
+        isinstance(source, Mapping) and {"bytes", "path"} <= source.keys()
+    )
+
+
+def _undressed(source: Any) -> Any:
+    """A recording of `datasets` or transformers as (array, rate in Hz), a path or bytes.
+
+    Decoded: ``{"array" or "raw", "sampling_rate"}``, or a decoder of torchcodec; as it lies on
+    disk: ``{"bytes", "path"}``.
+    """
+    if hasattr(source, "get_all_samples"):
+        samples = source.get_all_samples()
+        return np.asarray(samples.data).T, int(samples.sample_rate)
+    if not _is_dict(source):
+        return source
+    if _RATE in source:
+        array = source.get("array", source.get("raw"))
+        return np.asarray(array), int(source[_RATE])
+    return source["path"] if source["bytes"] is None else source["bytes"]
 
 
 def with_rate(source: object) -> tuple[Any, Any] | None:
@@ -61,7 +94,7 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
     return None
 
 
-def read(source: Recording, sample_rate: int | None = None) -> Wave | SerError:
+def read(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
     """Decodes a recording, mono at 16 kHz; an error that the user can mend is returned.
 
     Args:
@@ -69,6 +102,7 @@ def read(source: Recording, sample_rate: int | None = None) -> Wave | SerError:
         sample_rate: rate in Hz of an array that brings none.
     """
     try:
+        source = _undressed(source)
         if pair := with_rate(source):
             wave = read_audio(pair[0], sample_rate=pair[1])
         elif hasattr(source, "__array__") and sample_rate is None:

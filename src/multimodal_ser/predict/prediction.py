@@ -13,7 +13,7 @@ NO_SPEECH = "no speech"
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The emotion of one recording, or of a part of it.
 
@@ -45,6 +45,9 @@ class Prediction:
     adapted: int | None = None
     distance: float | None = None
     language: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.label} {self.confidence:.2f}, {self.start:.1f}–{self.end:.1f} s>"
 
     @property
     def best(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -22,8 +23,9 @@ from multimodal_ser.predict.adaptation import channel_shift
 from multimodal_ser.predict.asking import BATCH, asked, heard
 from multimodal_ser.predict.backend import Backend, Wave
 from multimodal_ser.predict.channel import MOST, Channel, space_of, spread
-from multimodal_ser.predict.given import Recording, as_list, checked_texts, read
+from multimodal_ser.predict.given import Dressed, Recording, as_list, checked_texts, read
 from multimodal_ser.predict.prediction import Prediction, doubted
+from multimodal_ser.predict.several import Predictions
 from multimodal_ser.predict.sources import find_recordings
 from multimodal_ser.speech import Vad
 
@@ -69,7 +71,7 @@ class Predictor:
     @overload
     def __call__(
         self,
-        source: Recording,
+        source: Dressed,
         text: str | None = None,
         *,
         batch_size: int = BATCH,
@@ -84,21 +86,22 @@ class Predictor:
         *,
         batch_size: int = BATCH,
         sample_rate: int | None = None,
-    ) -> list[Prediction | SerError]: ...
+    ) -> Predictions: ...
 
     def __call__(
         self,
-        source: Recording | Sequence[Recording],
+        source: Dressed | Iterable[Dressed],
         text: str | Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
         sample_rate: int | None = None,
-    ) -> Prediction | list[Prediction | SerError]:
+    ) -> Prediction | Predictions:
         """Predicts the emotion of one recording, or of each of a list.
 
         Args:
-            source: path, bytes, binary file object, or (array, rate in Hz); or a list of them,
-                or a column of paths.
+            source: path, bytes, binary file object, (array, rate in Hz), or a recording of
+                `datasets`, ``{"array", "sampling_rate"}``; or a list or generator of them, or a
+                column of paths or of a dataset.
             text: the words, or for a list of recordings a list of words or None. They are kept
                 in the prediction; whether the model reads them stands in `sides`.
             batch_size: recordings that pass the network at a time, at most.
@@ -119,8 +122,11 @@ class Predictor:
                 )
             return _or_raise(next(self.stream([source], [text], sample_rate=sample_rate)))  # type: ignore[list-item]
         if isinstance(text, str):
-            raise SerError(f"one text for {len(several)} recordings; give a list of as many")
-        found = list(self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate))
+            count = len(several) if isinstance(several, list) else "several"
+            raise SerError(f"one text for {count} recordings; give a list of as many")
+        found = Predictions(
+            self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate)
+        )
         for number, answer in enumerate(found, 1):
             if isinstance(answer, SerError):
                 log.warning("recording %d of %d: %s", number, len(found), answer)
@@ -128,7 +134,7 @@ class Predictor:
 
     def stream(
         self,
-        sources: Sequence[Recording],
+        sources: Iterable[Dressed],
         texts: Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
@@ -137,7 +143,8 @@ class Predictor:
         """Predicts in batches as it reads; one answer a source, in order.
 
         Args:
-            sources: recordings as in `__call__`.
+            sources: recordings as in `__call__`; a generator is read as its recordings are
+                answered.
             texts: as many words, or None.
             batch_size: recordings that pass the network at a time, at most.
             sample_rate: as in `__call__`.
@@ -145,10 +152,13 @@ class Predictor:
         Yields:
             The prediction, or the error of a recording that cannot be answered.
         """
-        given = checked_texts(texts, len(sources))
+        given: Iterable[str | None] = repeat(None)
+        if texts is not None:
+            sources = list(sources)
+            given = checked_texts(texts, len(sources))
         waiting: list[tuple[Wave | SerError, str | None]] = []
         samples = 0
-        for source, text in zip(sources, given, strict=True):
+        for source, text in zip(sources, given, strict=False):
             wave = read(source, sample_rate)
             samples += 0 if isinstance(wave, SerError) else len(wave)
             waiting.append((wave, text))

@@ -1,0 +1,96 @@
+"""recordings → ``[{"label", "score"}]``, as transformers' audio-classification pipeline gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.predict.backend import Weights
+from multimodal_ser.predict.given import as_list
+from multimodal_ser.predict.loading import STARTER, load
+from multimodal_ser.predict.prediction import NO_SPEECH, Prediction
+from multimodal_ser.predict.predictor import Predictor
+
+TASK = "audio-classification"
+Scores = list[dict[str, Any]]
+
+
+class Pipeline:
+    """A predictor that answers as transformers' pipelines do.
+
+    Attributes:
+        predictor: what answers; its `vad`, `threshold` and `adapted` are there.
+        top_k: classes that are given, the most probable first; None for all.
+    """
+
+    task = TASK
+
+    def __init__(self, predictor: Predictor, top_k: int | None = None) -> None:
+        self.predictor, self.top_k = predictor, top_k
+
+    def __call__(
+        self, inputs: Any, *, top_k: int | None = None, batch_size: int = 16
+    ) -> Scores | list[Scores]:
+        """Scores of one recording, or of each of several.
+
+        Args:
+            inputs: as `Predictor` takes them: path, bytes, ``{"array" or "raw", "sampling_rate"}``;
+                or a list, a generator, a column of a dataset.
+            top_k: in place of the pipeline's own.
+            batch_size: recordings that pass the network at a time, at most.
+
+        Returns:
+            ``[{"label", "score"}]``, the most probable first; a list of such lists for several. A
+            recording without speech has ``no speech`` alone, with the score 1.0.
+
+        Raises:
+            SerError: a recording cannot be answered.
+        """
+        most = self.top_k if top_k is None else top_k
+        several: Iterable[Any] | None = as_list(inputs)
+        answers = self.predictor.stream(
+            [inputs] if several is None else several, batch_size=batch_size
+        )
+        found = [_scores(answer, most) for answer in answers]
+        return found[0] if several is None else found
+
+
+def _scores(answer: Prediction | SerError, most: int | None) -> Scores:
+    if isinstance(answer, SerError):
+        raise answer
+    if answer.label == NO_SPEECH:
+        return [{"label": NO_SPEECH, "score": 1.0}]
+    order = answer.probabilities.argsort(kind="stable")[::-1][:most]
+    return [
+        {"label": answer.labels[row], "score": float(answer.probabilities[row])} for row in order
+    ]
+
+
+def pipeline(
+    task: str = TASK,
+    model: str | Path = STARTER,
+    *,
+    device: str = "cpu",
+    weights: Weights = None,
+    top_k: int | None = None,
+) -> Pipeline:
+    """Makes what transformers' ``pipeline`` makes, with the models of `load`.
+
+    Args:
+        task: ``audio-classification``.
+        model: as `load` takes it.
+        device: as `load` takes it.
+        weights: as `load` takes them.
+        top_k: classes that are given; all where None.
+
+    Raises:
+        SerError: another task, or no such model.
+
+    Example:
+        pipeline()("call.wav")  # [{"label": "anger", "score": 0.71}, …]
+    """
+    if task != TASK:
+        raise SerError(one_of("task", task, [TASK]))
+    return Pipeline(load(model, device=device, weights=weights), top_k)

@@ -1,0 +1,67 @@
+"""Predictions → what notebooks and tables show: a list with a short repr, HTML and a frame."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.prediction import Prediction
+
+_SHOWN = 5
+_STYLE = "text-align:left;padding:0 .6em"
+
+
+class Predictions(list[Prediction | SerError]):
+    """One answer a recording, in their order: an ordinary list that shows itself shortly.
+
+    Where a recording could not be answered, its error stands in its place.
+    """
+
+    def __repr__(self) -> str:
+        shown = [_shortly(item) for item in self[:_SHOWN]]
+        more = [f"… {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return f"[{', '.join([*shown, *more])}]"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: label, confidence and every class's probability."""
+        labels = next((one.labels for one in self if isinstance(one, Prediction)), ())
+        head = ["", "label", "confidence", *labels]
+        rows = [_row(number, item, len(labels)) for number, item in enumerate(self)]
+        cells = "".join(f'<th style="{_STYLE}">{escape(word)}</th>' for word in head)
+        return f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame: a row a recording, and a column ``p_…`` for each class.
+
+        Recordings that could not be answered have ``error`` and nothing else.
+
+        Raises:
+            SerError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise SerError("to_frame needs pandas: pip install pandas") from error
+        return pd.DataFrame([_record(item) for item in self])
+
+
+def _shortly(item: Prediction | SerError) -> str:
+    return f"SerError({str(item)!r})" if isinstance(item, SerError) else repr(item)
+
+
+def _row(number: int, item: Prediction | SerError, classes: int) -> str:
+    if isinstance(item, SerError):
+        return f'<tr><td>{number}</td><td colspan="{classes + 2}">{escape(str(item))}</td></tr>'
+    words = [str(number), item.label, f"{item.confidence:.2f}"]
+    words += [f"{share:.2f}" for share in item.probabilities]
+    cells = "".join(f'<td style="{_STYLE}">{escape(word)}</td>' for word in words)
+    return f"<tr>{cells}</tr>"
+
+
+def _record(item: Prediction | SerError) -> dict[str, Any]:
+    if isinstance(item, SerError):
+        return {"error": str(item)}
+    said = item.as_dict()
+    shares = said.pop("probabilities")
+    return {**said, **{f"p_{name}": share for name, share in shares.items()}, "error": None}
