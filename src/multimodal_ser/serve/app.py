@@ -8,13 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse
 
 from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.palette import colour
@@ -29,15 +26,17 @@ from multimodal_ser.serve.connections import Doors
 from multimodal_ser.serve.decode import ALLOWED, Recording, decode
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
 from multimodal_ser.serve.middleware import Around
+from multimodal_ser.serve.pages import add_page
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.serve.turns import Patient, Turns, Work, pausing
 from multimodal_ser.serve.upload import Upload, read_upload
 from multimodal_ser.timeline import analyze
+from multimodal_ser.timeline.page import rounded
 from multimodal_ser.timeline.words import Words
+from multimodal_ser.timeline.writers import peaks as peaks_of
 
 VERSION = version("multimodal-ser")
-STATIC = Path(str(files("multimodal_ser.serve") / "static"))
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -134,7 +133,7 @@ class Service:
             return found
 
     async def timeline(
-        self, recording: Recording, work: Work, *, window: float, hop: float, words: bool
+        self, recording: Recording, work: Work, *, window: float, hop: float, **how: bool
     ) -> Response:
         """Emotions over time.
 
@@ -142,10 +141,10 @@ class Service:
             RefusedError: 422 where the windows hold more sound than is allowed.
         """
         check_work(len(recording.wave) / SAMPLE_RATE, window, hop, self.settings)
-        return await self.off_loop(self._timeline, recording, work, window, hop, words)
+        return await self.off_loop(partial(self._timeline, recording, work, window, hop, **how))
 
     def _timeline(
-        self, recording: Recording, work: Work, window: float, hop: float, words: bool
+        self, recording: Recording, work: Work, window: float, hop: float, words: bool, drawn: bool
     ) -> Response:
         with self.computing.turn(work) as pause:
             heard = pausing(self.words, pause) if words and self.words else None
@@ -154,8 +153,10 @@ class Service:
                 (recording.wave, SAMPLE_RATE), model, window=window, hop=hop, words=heard,
                 on_progress=pause,
             )  # fmt: skip
-            # made here, and not where all wait for it
-            return JSONResponse({**found.as_dict(), "warnings": recording.warnings})
+            told = {**found.as_dict(), "warnings": recording.warnings}
+            if drawn:
+                told["peaks"] = rounded(peaks_of(recording.wave, SAMPLE_RATE))
+            return JSONResponse(told)  # made here, and not where all wait for it
 
     async def off_loop(self, work: Callable[..., _T], *given: Any) -> _T:
         """Runs something in a thread."""
@@ -213,7 +214,7 @@ def create_app(
     add_handlers(app)
     _add_answers(app, service)
     _add_information(app, service)
-    _add_page(app)
+    add_page(app)
     return app
 
 
@@ -232,6 +233,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         words: Annotated[
             bool, Query(description="Recognise the words; for servers started with --words.")
         ] = False,
+        peaks: Annotated[bool, Query(description="Add the waveform's peaks, 0 to 1.")] = False,
     ) -> Response:
         """Emotions over time, for a recording of any length that the server allows."""
         check_key(request, service.settings)
@@ -245,7 +247,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             )
 
         async def over_time(recording: Recording, text: str | None, work: Work) -> Response:
-            return await service.timeline(recording, work, window=window, hop=hop, words=words)
+            how = {"window": window, "hop": hop, "words": words, "drawn": peaks}
+            return await service.timeline(recording, work, **how)
 
         return await service.answer(request, None, over_time)
 
@@ -273,13 +276,3 @@ def _add_information(app: FastAPI, service: Service) -> None:
         if service.gate.stopping:
             raise RefusedError(503, "the server is stopping")
         return {"status": "ok", "version": VERSION, "requests": service.gate.requests}
-
-
-def _add_page(app: FastAPI) -> None:
-    for path, name in (("/", "index.html"), ("/docs", "docs.html")):
-        app.get(path, include_in_schema=False)(partial(_file, name))
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-
-
-async def _file(name: str) -> FileResponse:
-    return FileResponse(STATIC / name)

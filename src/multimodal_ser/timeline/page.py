@@ -78,9 +78,14 @@ def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
     labels = [*timeline.labels, UNCERTAIN]
     return {
         **timeline.as_dict(),
-        "peaks": [round(float(peak), 3) for peak in peaks],
+        "peaks": rounded(peaks),
         "colours": {name: [colour(name), colour(name, dark=True)] for name in labels},
     }
+
+
+def rounded(peaks: NDArray[np.float32]) -> list[float]:
+    """Three places are enough to draw."""
+    return [round(float(peak), 3) for peak in peaks]
 
 
 def assets() -> tuple[str, str]:

@@ -84,18 +84,18 @@ def checked_formats(given: str | Sequence[str]) -> list[str]:
     return chosen
 
 
-def peaks(source: Source) -> NDArray[np.float32]:
+def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
     """The greatest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
 
     Args:
-        source: path, bytes or binary file object.
+        source: path, bytes or binary file object, or an array and its `rate` in Hz.
 
     Returns:
         [800 to 6000], ten a second; fewer where the recording has fewer spans of 20 ms.
     """
     span = SAMPLE_RATE // 50
     rest, found = np.zeros(0, np.float32), []
-    for block in read_blocks(source):
+    for block in read_blocks(source, sample_rate=rate):
         sound = np.concatenate([rest, np.abs(block)])
         whole = len(sound) // span * span
         found.append(sound[:whole].reshape(-1, span).max(1))

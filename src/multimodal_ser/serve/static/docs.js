@@ -1,5 +1,5 @@
 // /openapi.json -> a page of its own, since the usual one loads from another host.
-import { element } from "/static/draw.js";
+const element = serElement; // of /static/timeline.js
 
 const api = await (await fetch("/openapi.json")).json();
 const rows = (pairs) =>

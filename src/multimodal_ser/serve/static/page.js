@@ -1,14 +1,10 @@
 // The page: a recording in, its timeline out; everything works by keyboard and is told in words.
 import { canRecord, recordByHand } from "/static/record.js";
-import {
-  clock, drawAxis, drawBand, drawCurves, drawMoments, drawWave, element, followWords, swatch, verdict,
-} from "/static/draw.js";
-import { slider } from "/static/slider.js";
+// serTimeline and serClock are the script of every timeline, served or saved: /static/timeline.js
 
 const $ = (id) => document.getElementById(id);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const audio = $("audio");
-const state = { model: null, limits: null, key: "", found: null, samples: null, shown: new Set(), retry: null };
+const state = { model: null, limits: null, key: "", player: null, address: "", retry: null };
 
 const colourOf = (label) => state.model?.colours[label]?.[dark.matches ? "dark" : "light"] ?? "#8a929c";
 
@@ -61,7 +57,7 @@ async function start() {
   $("card-open").setAttribute("aria-label", `${state.model.name} · model card`);
   $("card-text").innerHTML = state.model.card_html; // rendered by the server, raw HTML refused
   const { formats, max_seconds: seconds, max_mb: megabytes } = state.limits;
-  $("limits").textContent = `${formats} · up to ${clock(seconds, 0)} min and ${megabytes} MB`;
+  $("limits").textContent = `${formats} · up to ${serClock(seconds)} min and ${megabytes} MB`;
   drawHint();
   if (!canRecord()) {
     $("record").disabled = true;
@@ -96,118 +92,46 @@ async function analyse(blob, name) {
   let found;
   try {
     const words = !$("words-option").hidden && $("words").checked;
-    found = await ask(`/v1/analyze?words=${words}`, { method: "POST", body: form });
+    found = await ask(`/v1/analyze?peaks=true&words=${words}`, { method: "POST", body: form });
   } catch (error) {
     if (error.status === 401) askForKey(() => analyse(blob, name));
     else fail("This recording could not be analysed.", error.message);
     return;
   }
-  state.found = found;
-  state.samples = await decoded(blob);
-  if (audio.src) URL.revokeObjectURL(audio.src);
-  audio.src = URL.createObjectURL(blob);
-  state.shown = new Set(found.labels);
-  show(name);
+  show(name, found, blob);
 }
 
-async function decoded(blob) {
-  try {
-    const context = new OfflineAudioContext(1, 1, 16000);
-    return (await context.decodeAudioData(await blob.arrayBuffer())).getChannelData(0);
-  } catch {
-    return null; // a format that the server reads and this browser does not: no waveform
-  }
+function verdict({ segments }) {
+  const seconds = {};
+  for (const one of segments) seconds[one.label] = (seconds[one.label] ?? 0) + one.end - one.start;
+  const [first] = Object.entries(seconds).sort((a, b) => b[1] - a[1]);
+  if (!first) return "No speech found";
+  const share = first[1] / Object.values(seconds).reduce((sum, value) => sum + value, 0);
+  const [label] = first;
+  if (label === "uncertain") return share > 0.95 ? "Uncertain throughout" : "Mostly uncertain";
+  if (share > 0.95) return `${label[0].toUpperCase()}${label.slice(1)} throughout`;
+  return `${share > 0.5 ? "Mostly" : "Mixed, most often"} ${label}`;
 }
 
-function show(name) {
-  const { found } = state;
+function forget() {
+  state.player?.destroy();
+  if (state.address) URL.revokeObjectURL(state.address);
+  [state.player, state.address] = [null, ""];
+}
+
+function show(name, found, blob) {
+  forget();
   say("");
   $("start").hidden = true;
   $("result").hidden = false;
-  $("eyebrow").textContent = [name, clock(found.duration), ...found.warnings].join(" · ");
+  $("eyebrow").textContent = [name, serClock(found.duration, true), ...found.notes, ...found.warnings].join(" · ");
   $("verdict").textContent = verdict(found);
-  $("total").textContent = clock(found.duration);
-  $("seek").setAttribute("aria-valuemax", found.duration.toFixed(1));
-  drawMoments($("moments"), found, colourOf, seek);
-  drawLegend();
-  draw();
-  follow();
+  state.address = URL.createObjectURL(blob);
+  const colours = Object.entries(state.model.colours).map(([label, { light, dark: night }]) => [label, [light, night]]);
+  const data = { ...found, source: name, colours: Object.fromEntries(colours) };
+  state.player = window.timeline = serTimeline($("timeline"), data, state.address);
   $("verdict").focus({ preventScroll: true });
   window.scrollTo(0, 0);
-}
-
-function told() {
-  const parts = state.found.segments.map(({ label, confidence, start, end }) =>
-    `${label} ${Math.round(100 * confidence)} percent from ${clock(start)} to ${clock(end)}`);
-  return `Probabilities over time. ${parts.slice(0, 12).join("; ")}`;
-}
-
-function draw() {
-  const { found, samples, shown } = state;
-  if (!found || $("result").hidden) return;
-  const rest = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
-  drawWave($("wave"), samples, found.segments, found.duration, colourOf, rest);
-  drawBand($("band"), found.segments, found.duration, colourOf);
-  drawCurves($("curves"), found.track, found.labels, found.duration, colourOf, shown, told());
-  drawAxis($("axis"), found.duration);
-}
-
-function drawLegend() {
-  $("legend").replaceChildren(
-    ...state.found.labels.map((label) =>
-      element(
-        "button",
-        {
-          type: "button",
-          "data-label": label,
-          "aria-pressed": String(state.shown.has(label)),
-          onclick: ({ currentTarget }) => {
-            if (!state.shown.delete(label)) state.shown.add(label);
-            currentTarget.setAttribute("aria-pressed", String(state.shown.has(label)));
-            draw();
-          },
-        },
-        swatch(colourOf(label)), label, element("b", { "aria-hidden": "true" }),
-      ),
-    ),
-  );
-}
-
-function nearest(at) {
-  let best = null;
-  for (const one of state.found.track) {
-    const away = Math.abs((one.start + one.end) / 2 - at);
-    if (!best || away < best.away) best = { away, one };
-  }
-  return best?.one;
-}
-
-function follow() {
-  if (!state.found) return;
-  const at = Math.min(audio.currentTime, state.found.duration);
-  const current = state.found.segments.find((one) => one.start <= at && at < one.end);
-  $("now").textContent = clock(at);
-  $("head").style.left = `${(100 * at) / state.found.duration}%`;
-  $("current").replaceChildren(...(current ? [swatch(colourOf(current.label), current.label), current.label] : ["no speech"]));
-  $("seek").setAttribute("aria-valuenow", at.toFixed(1));
-  $("seek").setAttribute("aria-valuetext", `${clock(at)}, ${current?.label ?? "no speech"}`);
-  const point = nearest(at);
-  for (const button of $("legend").children) {
-    const share = point?.probabilities[button.dataset.label];
-    button.querySelector("b").textContent = share === undefined ? "" : `${Math.round(100 * share)} %`;
-  }
-  const row = state.found.segments.indexOf(current);
-  document.querySelectorAll("#moments button").forEach((button, i) => {
-    if (i === row) button.setAttribute("aria-current", "true");
-    else button.removeAttribute("aria-current");
-  });
-  followWords($("moments"), at);
-  if (!audio.paused) requestAnimationFrame(follow);
-}
-
-function seek(at) {
-  audio.currentTime = Math.max(0, Math.min(at, state.found.duration - 0.01));
-  follow();
 }
 
 const record = () => {
@@ -220,13 +144,6 @@ const record = () => {
   });
 };
 
-function save() {
-  const blob = new Blob([JSON.stringify(state.found, null, 2)], { type: "application/json" });
-  const link = element("a", { href: URL.createObjectURL(blob), download: "timeline.json" });
-  link.click();
-  URL.revokeObjectURL(link.href);
-}
-
 $("choose").onclick = () => $("file").click();
 $("file").onchange = ({ target }) => {
   const [file] = target.files;
@@ -234,30 +151,12 @@ $("file").onchange = ({ target }) => {
   target.value = "";
 };
 $("record").onclick = record;
-$("save").onclick = save;
 $("again").onclick = () => {
-  audio.pause();
+  forget();
   $("result").hidden = true;
   $("start").hidden = false;
   $("choose").focus();
 };
-$("play").onclick = () => (audio.paused ? audio.play() : audio.pause());
-for (const name of ["play", "pause", "ended"]) {
-  audio.addEventListener(name, () => {
-    $("play").setAttribute("aria-label", audio.paused ? "Play" : "Pause");
-    $("play-shape").setAttribute("d", audio.paused ? "M8 5v14l11-7z" : "M7 5h3.6v14H7zM13.4 5H17v14h-3.6z");
-    follow();
-  });
-}
-audio.addEventListener("seeked", follow);
-
-slider($("seek"), {
-  length: () => state.found.duration,
-  at: () => audio.currentTime,
-  to: seek,
-  toggle: () => $("play").click(),
-});
-
 for (const name of ["dragenter", "dragover"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault();
@@ -280,13 +179,5 @@ $("key-form").onsubmit = (event) => {
   $("key-form").hidden = true;
   state.retry();
 };
-window.addEventListener("resize", draw);
-dark.addEventListener("change", () => {
-  if (state.model) drawHint();
-  if (!state.found) return;
-  drawMoments($("moments"), state.found, colourOf, seek);
-  drawLegend();
-  draw();
-  follow();
-});
+dark.addEventListener("change", () => state.model && drawHint());
 start();

@@ -1,6 +1,4 @@
 // Microphone -> a WAV file of 16 kHz, 16 bits, mono: what every server can decode.
-import { clock } from "/static/draw.js";
-
 const RATE = 16000;
 const SHORTEST = 0.3; // seconds
 const $ = (id) => document.getElementById(id);
@@ -87,7 +85,7 @@ export async function recordByHand({ most, begun, done, failed }) {
     stop = await startRecording((sound, rate) => {
       seconds += sound.length / rate;
       levels.push(Math.max(...sound.map(Math.abs)));
-      $("elapsed").textContent = clock(Math.floor(seconds), 0);
+      $("elapsed").textContent = serClock(seconds);
       drawMeter($("meter"), levels);
       if (seconds >= most - 1) $("stop").click();
     });
