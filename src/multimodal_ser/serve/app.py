@@ -247,8 +247,9 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             )
 
         async def over_time(recording: Recording, text: str | None, work: Work) -> Response:
-            how = {"window": window, "hop": hop, "words": words, "drawn": peaks}
-            return await service.timeline(recording, work, **how)
+            return await service.timeline(
+                recording, work, window=window, hop=hop, words=words, drawn=peaks
+            )
 
         return await service.answer(request, None, over_time)
 

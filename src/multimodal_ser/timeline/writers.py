@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
     """The greatest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
 
     Args:
-        source: path, bytes or binary file object, or an array and its `rate` in Hz.
+        source: path, bytes or binary file object, or an array.
+        rate: of an array, in Hz.
 
     Returns:
         [800 to 6000], ten a second; fewer where the recording has fewer spans of 20 ms.
@@ -170,18 +172,11 @@ def as_audacity(timeline: Timeline, source: Path) -> str:
     )
 
 
-def as_png(timeline: Timeline, source: Path) -> bytes:
-    """A picture: waveform, segments, probabilities over time."""
+def as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
+    """A picture, ``png`` or ``svg``: waveform, segments, probabilities over time."""
     from multimodal_ser.timeline.picture import draw
 
-    return draw(timeline, peaks(source), called(timeline, source))
-
-
-def as_svg(timeline: Timeline, source: Path) -> bytes:
-    """The same picture, for print."""
-    from multimodal_ser.timeline.picture import draw
-
-    return draw(timeline, peaks(source), called(timeline, source), "svg")
+    return draw(timeline, peaks(source), called(timeline, source), kind)
 
 
 def as_html(timeline: Timeline, source: Path) -> str:
@@ -197,8 +192,8 @@ WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
     "vtt": (".vtt", as_vtt),
     "srt": (".srt", as_srt),
     "audacity": (".labels.txt", as_audacity),
-    "png": (".png", as_png),
-    "svg": (".svg", as_svg),
+    "png": (".png", partial(as_picture, "png")),
+    "svg": (".svg", partial(as_picture, "svg")),
     "html": (".html", as_html),
     "textgrid": (".TextGrid", as_textgrid),
     "eaf": (".eaf", as_eaf),
