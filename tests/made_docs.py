@@ -170,7 +170,14 @@ def _own_features(folder: Path) -> None:
     (folder / "dev_features.csv").write_text("\n".join(lines) + "\n")
 
 
-FEW = {"--seeds": "1", "--draws": "1", "--folds": "2", "--target-folds": "2", "--audio-tokens": "4"}
+FEW = {
+    "--seeds": "1",
+    "--draws": "1",
+    "--folds": "2",
+    "--target-folds": "2",
+    "--audio-tokens": "4",
+    "--trials": "2",
+}
 SMALL = (
     "--network.members", "1", "--network.hidden-dim", "8", "--network.num-heads", "2",
     "--schedule.epochs", "1", "--schedule.least-steps", "1", "--jobs", "1",
@@ -179,7 +186,7 @@ SMALL = (
 
 def small(words: list[str]) -> list[str]:
     """The same command with fewer seeds, folds and steps; nothing else is changed."""
-    if words[1] not in ("train", "experiment"):
+    if words[1] not in ("train", "experiment", "tune"):
         return words[1:]
     asked = [FEW.get(before, word) for before, word in pairwise(["", *words[1:]])]
     if "--percentages" in asked:

@@ -18,6 +18,7 @@ import tyro
 from multimodal_ser.cli import (  # noqa: F401 - they add their commands
     adapt,
     analyze,
+    choosing,
     corpora,
     demo,
     experiment,

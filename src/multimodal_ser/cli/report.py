@@ -1,12 +1,15 @@
-"""Subcommands about what runs have shown: report, results."""
+"""Subcommands about what runs have shown: report, compare, results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from multimodal_ser.cli.app import File, app, say
+from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.report.summary import Cloud
@@ -40,6 +43,33 @@ def report(
     page = write_report(summary, out or experiment / "report", clouds)
     say(text_table(summary))
     say(f"page: {page}")
+
+
+@app.command
+def compare(
+    experiments: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    /,
+    out: Path | None = None,
+    manifest: tuple[Path, ...] = (),
+) -> None:
+    """Puts several experiments over the same split into one table, the best against each other.
+
+    Features, models and settings may differ; classes, folds and test rows may not. Comparisons are
+    paired, and corrected for their number.
+
+    Args:
+        experiments: two or more folders of runs.
+        out: where to write the page; none where not given.
+        manifest: manifests of the tested corpora, for scores by sex and age.
+    """
+    from multimodal_ser.report import summarise_all, text_table, write_report
+
+    if len(experiments) < 2:
+        raise SerError("one experiment: give two or more to compare, or see `ser report`")
+    summary = summarise_all(experiments, manifest)
+    say(text_table(summary))
+    if out is not None:
+        say(f"page: {write_report(summary, out)}")
 
 
 @app.command

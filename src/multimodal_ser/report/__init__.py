@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multimodal_ser.files import written_aside
-from multimodal_ser.report.compute import summarise
+from multimodal_ser.report.compute import summarise, summarise_all
 from multimodal_ser.report.layout import latex_table, text_table
 from multimodal_ser.report.summary import Cloud, Group, Note, Row, Score, Summary, Versus
 from multimodal_ser.report.tables import comparisons_csv, csv_table, groups_csv, published_csv
@@ -26,6 +26,7 @@ __all__ = [
     "latex_table",
     "report",
     "summarise",
+    "summarise_all",
     "text_table",
     "write_report",
 ]

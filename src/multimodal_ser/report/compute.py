@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from multimodal_ser.report.scores import (
     scores_of,
 )
 from multimodal_ser.report.summary import Note, Row, Summary
-from multimodal_ser.report.versus import compare_rows
+from multimodal_ser.report.versus import COMPARED, compare_rows
 from multimodal_ser.runs.folder import SET_ASIDE, Run, config_files, read_description, read_runs
 from multimodal_ser.runs.predictions import corpus_of
 
@@ -44,19 +45,66 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         SerError: a damaged run, or runs that cannot stand in one table.
     """
     runs = read_runs(experiment, part)
+    summary = summary_of(runs, _protocol(runs), experiment.resolve().name, part, manifests)
+    ablation = summary.protocol == "ablation" and part == "test"
+    return replace(
+        summary,
+        command=_command(experiment),
+        cautions=(*summary.cautions, *_set_aside(experiment)),
+        validation=summarise(experiment, "validation") if ablation else None,
+    )
+
+
+def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -> Summary:
+    """One summary of several experiments over the same split: the best system against each other.
+
+    A run that several experiments have counts once. Models of one name that differ are called by
+    their experiment too.
+
+    Raises:
+        SerError: other classes, splits or test rows, or a damaged run.
+    """
+    read = {place: read_runs(place, "test") for place in experiments}
+    runs = {run.folder.name: run for found in read.values() for run in found}
+    own = {place: {(run.model, run.folder.name) for run in found} for place, found in read.items()}
+    for place, found in read.items():
+        others = set().union(*(own[one] for one in read if one != place))
+        for run in found:
+            if (run.model, run.folder.name) not in others and run.model in {m for m, _ in others}:
+                named = f"{run.model} ({place.resolve().name})"
+                config = replace(run.config, model=named)
+                record = replace(run.record, config=config)
+                runs[run.folder.name] = replace(run, record=record)
+    names = " and ".join(place.resolve().name for place in experiments)
+    summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
+    aside = [line for place in experiments for line in _set_aside(place)]
+    return replace(summary, cautions=(*summary.cautions, *aside))
+
+
+def summary_of(
+    runs: Sequence[Run], protocol: str, name: str, part: str, manifests: Sequence[Path] = ()
+) -> Summary:
+    """Works out every number about runs that stand in one table.
+
+    Args:
+        runs: read with `read_runs`.
+        protocol: decides who is compared with whom, see `versus.PAIRS`.
+        name: of the table.
+        part: which rows the runs hold.
+        manifests: of the tested corpora, for scores by sex and age.
+    """
     aligned = align(runs)
     notes = _notes(aligned.systems)
     sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}
     rows = [_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems]
     rows.sort(key=lambda row: (_share_order(row), -next(iter(row.scores.values())).mean))
-    config, protocol = runs[0].config, _protocol(runs)
-    ablation = protocol == "ablation" and part == "test"
+    config = runs[0].config
     effective = effective_clusters(next(iter(sums.values())), headline(aligned.sample))
     return Summary(
-        name=experiment.resolve().name,
+        name=name,
         protocol=protocol,
         source=tuple(sorted({name for run in runs for name in run.source})),
-        command=_command(experiment),
+        command=None,
         part=part,
         classes=runs[0].classes,
         labels=config.labels.name,
@@ -74,10 +122,10 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         groups=group_scores(aligned.systems, aligned.sample, manifests),
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
-        cautions=(*cautions_of_table(aligned, rows, part, effective), *_set_aside(experiment)),
+        cautions=tuple(cautions_of_table(aligned, rows, part, effective)),
         settings=_shared([row.settings for row in rows]),
         versions=_versions(runs),
-        validation=summarise(experiment, "validation") if ablation else None,
+        validation=None,
         task=aligned.sample.task,
         ceiling=human_ceiling(aligned.sample),
     )

@@ -19,6 +19,8 @@ from multimodal_ser.report.published import original
 from multimodal_ser.report.scores import effective_clusters, headline, too_few
 from multimodal_ser.report.summary import Row, Versus
 
+COMPARED = "compare"  # several experiments in one table
+CHOSEN = "chosen"  # the setting of a model whose knobs were chosen, see `experiments.choosing`
 BEST = "each network against the best baseline"
 
 
@@ -84,6 +86,19 @@ def _transfer(rows: Sequence[Row]) -> list[_Pair]:
     return pairs
 
 
+def _against_others(rows: Sequence[Row]) -> list[_Pair]:
+    return [_Pair("the best against each other", rows[0].name, row.name, "") for row in rows[1:]]
+
+
+def _chosen(rows: Sequence[Row]) -> list[_Pair]:
+    """The chosen knobs against the recommended ones, and both against the best baseline."""
+    chosen = [row for row in rows if row.model.endswith(CHOSEN)]
+    usual = [row for row in rows if row not in chosen and not row.baseline]
+    family = "chosen settings against the recommended"
+    pairs = [_Pair(family, one.name, other.name, "") for one in chosen for other in usual]
+    return pairs + _against_best(rows)
+
+
 def _is(row: Row, tuned: Row, bar: str) -> bool:
     if bar == PROBE:
         return row.model == bar
@@ -97,6 +112,8 @@ PAIRS: dict[str, Callable[[Sequence[Row]], list[_Pair]]] = {
     "adaptation": _adaptation,
     "finetune": _transfer,
     "fewshot": _transfer,
+    COMPARED: _against_others,
+    "tune": _chosen,
 }
 
 

@@ -1,0 +1,113 @@
+"""Subcommands tune and explain: which knobs to take, and what answers rest on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from multimodal_ser.cli.app import File, app, say
+from multimodal_ser.cli.experiment import OneCorpus
+from multimodal_ser.config import ModelConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from multimodal_ser.explain import Explanation
+
+_SHOWN = 5  # features of each modality in the table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(OneCorpus):
+    """What `ser tune` is asked with.
+
+    Attributes:
+        model: a network that `ser list` shows; where not given, the one that the features allow.
+        trials: settings a fold; the recommended ones are the first.
+        minutes: after which no further setting is begun.
+        seeds: of the networks that are tested.
+        network: knobs of the first setting; those that are not tried stay so.
+        schedule: the same of the training.
+    """
+
+    model: str | None = None
+    trials: int = 20
+    minutes: float | None = None
+    seeds: int = 3
+    network: ModelConfig = field(default_factory=ModelConfig)
+    schedule: TrainConfig = field(default_factory=TrainConfig)
+
+
+@app.command
+def tune(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
+    """Chooses a network's knobs by Optuna, fold by fold, on validation parts alone, and tests them.
+
+    The table has the chosen knobs beside the recommended ones, over the same folds and seeds. Rerun
+    the same command to resume. Extra tune.
+
+    Args:
+        name: what to choose for.
+    """
+    from multimodal_ser.experiments.choosing import Budget, choose
+    from multimodal_ser.report import text_table, write_report
+
+    material, split = name.load(name.features, name.split, name.folds)
+    budget = Budget(name.trials, name.minutes, name.seeds, name.jobs)
+    knobs = name.network, name.schedule
+    summary = choose(material, split, name.out, budget, name.model, *knobs)
+    say(text_table(summary))
+    say(f"page: {write_report(summary, name.out / 'report')}")
+    say(f"what was chosen: {name.out / 'chosen.json'}")
+
+
+@app.command
+def explain(
+    run: File,
+    /,
+    features: Path,
+    labels: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Tells which modality, which moments and which features a run's answers rest on.
+
+    Each is taken away from the run's test rows, and what the true class loses is printed, in nats
+    of log probability. The last line compares with a network whose weights were shuffled: where the
+    two are alike, the numbers tell nothing.
+
+    Args:
+        run: a run folder over features.
+        features: the corpus's features that it was trained on.
+        labels: its class set; the run's own where not given.
+        seed: of the exchange of utterances.
+        out: file for all numbers, as JSON.
+    """
+    import json
+
+    from multimodal_ser.explain import explain as explained
+    from multimodal_ser.files import written_aside
+    from multimodal_ser.labels import class_set
+    from multimodal_ser.runs.config_file import read_record
+
+    named = labels or read_record(run / "config.json").config.labels.name
+    found = explained(run, features, class_set(named), seed)
+    for line in _lines(found):
+        say(line)
+    if out is not None:
+        with written_aside(out) as partial:
+            partial.write_text(json.dumps(asdict(found), indent=1) + "\n", "utf-8")
+
+
+def _lines(found: Explanation) -> list[str]:
+    lines = [f"{found.utterances} test utterances; what the true class loses, in nats"]
+    for side, losses in found.sides.items():
+        told = ", ".join(f"{what} {loss:.3f}" for what, loss in losses.items())
+        lines.append(f"{side}: {told}")
+        if side in found.moments:
+            shares = " ".join(f"{loss:.3f}" for loss in found.moments[side])
+            lines.append(f"  without a fifth of its tokens, first to last: {shares}")
+        best = list(found.features[side].items())[:_SHOWN]
+        lines.append("  features: " + ", ".join(f"{name} {loss:.3f}" for name, loss in best))
+    lines.append(f"correlation with a network of shuffled weights: {found.likeness:.2f}")
+    return lines

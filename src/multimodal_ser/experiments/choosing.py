@@ -1,0 +1,199 @@
+"""material + split + budget → knobs chosen by Optuna, fold by fold, on validation parts alone.
+
+Nested: a fold's knobs are chosen by its own validation part, which shares no row with its test
+part, and are then tested once. What the chosen knobs score in validation is the best of many and
+says nothing; the test rows do.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments.pairs import check_network
+from multimodal_ser.experiments.plans import Plan, network_for, plan
+from multimodal_ser.experiments.running import run_all
+from multimodal_ser.files import written_aside
+from multimodal_ser.folds import Fold, Split
+from multimodal_ser.material import Material
+from multimodal_ser.report.compute import summary_of
+from multimodal_ser.report.summary import Summary
+from multimodal_ser.report.versus import CHOSEN
+from multimodal_ser.runs.folder import Run, read_runs
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+Knobs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is tried.
+
+    Attributes:
+        trials: settings a fold; the recommended ones are the first of them.
+        minutes: after which no further setting is begun; None for no limit.
+        seeds: of the networks that are tested, with the chosen knobs and the recommended ones.
+        jobs: processes that make runs side by side; one a processor where None.
+    """
+
+    trials: int = 20
+    minutes: float | None = None
+    seeds: int = 3
+    jobs: int | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the time is up."""
+        return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
+
+
+def drawn(trial: optuna.Trial) -> Knobs:
+    """One setting of the knobs that `ser train --help` tells of."""
+    return {
+        "network.hidden_dim": trial.suggest_categorical("network.hidden_dim", [32, 64, 96, 192]),
+        "network.num_layers": trial.suggest_int("network.num_layers", 0, 2),
+        "network.dropout": trial.suggest_float("network.dropout", 0.1, 0.6),
+        "network.input_dropout": trial.suggest_float("network.input_dropout", 0.0, 0.7),
+        "schedule.learning_rate": trial.suggest_float(
+            "schedule.learning_rate", 3e-4, 6e-3, log=True
+        ),
+        "schedule.weight_decay": trial.suggest_float("schedule.weight_decay", 1e-4, 0.1, log=True),
+        "schedule.label_smoothing": trial.suggest_float("schedule.label_smoothing", 0.0, 0.2),
+        "schedule.batch_size": trial.suggest_categorical("schedule.batch_size", [32, 64, 128]),
+    }
+
+
+def with_knobs(
+    network: ModelConfig, schedule: TrainConfig, knobs: Mapping[str, Any]
+) -> tuple[ModelConfig, TrainConfig]:
+    """The two configs with some of their fields set."""
+    parts = {"network": network, "schedule": schedule}
+    for name, value in knobs.items():
+        part, _, key = name.partition(".")
+        parts[part] = replace(parts[part], **{key: value})  # type: ignore[type-var]
+    return parts["network"], parts["schedule"]  # type: ignore[return-value]
+
+
+def choose(
+    material: Material,
+    split: Split,
+    out: Path,
+    budget: Budget,
+    model: str | None = None,
+    network: ModelConfig | None = None,
+    schedule: TrainConfig | None = None,
+) -> Summary:
+    """Chooses a network's knobs in every fold, and tests them beside the recommended ones.
+
+    Runs that are there already are not made again: the same call goes on where it stopped.
+
+    Args:
+        material: the corpus.
+        split: its folds.
+        out: where runs go; ``chosen.json`` there says what was chosen.
+        budget: how much is tried.
+        model: a network; where None, the one that the features allow.
+        network: knobs that the first setting has, and those that are not tried keep.
+        schedule: the same of the training.
+
+    Raises:
+        SerError: Optuna is missing, or no such network.
+    """
+    name = model or network_for(material)
+    check_network(name, material)
+    start = network or ModelConfig(), schedule or TrainConfig()
+    one_of = _Maker(material, split, name, start, out, budget)
+    chosen = {fold.name: one_of.best(fold) for fold in split.folds}
+    with written_aside(out / "chosen.json") as partial:
+        partial.write_text(json.dumps(chosen, indent=1) + "\n", "utf-8")
+    return summary_of(one_of.tested(chosen), "tune", out.resolve().name, "test")
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the runs of `choose`."""
+
+    material: Material
+    split: Split
+    model: str
+    start: tuple[ModelConfig, TrainConfig]
+    out: Path
+    budget: Budget
+
+    def best(self, fold: Fold) -> dict[str, Any]:
+        """The knobs of a fold whose validation rows were answered best, and how they were found."""
+        try:
+            import optuna
+        except ModuleNotFoundError as error:
+            raise SerError("ser tune needs: pip install 'multimodal-ser[tune]'") from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+        recommended = self._loss(fold, {})
+        while len(study.trials) + 1 < self.budget.trials and not self.budget.spent:
+            trial = study.ask()
+            study.tell(trial, self._loss(fold, drawn(trial)))
+        best = study.best_trial if study.trials else None
+        better = best is not None and best.value is not None and best.value < recommended
+        loss = best.value if best is not None and better else recommended
+        log.info(
+            "fold %s: %d settings; validation loss %.4f, recommended %.4f",
+            *(fold.name, len(study.trials) + 1, loss, recommended),
+        )
+        return {
+            "knobs": dict(best.params) if best is not None and better else {},
+            "settings": len(study.trials) + 1,
+            "validation loss": loss,
+            "recommended": recommended,
+        }
+
+    def tested(self, chosen: Mapping[str, Mapping[str, Any]]) -> list[Run]:
+        """The runs of all folds: the chosen knobs under their own name, recommended, linear."""
+        places = {"recommended": {}, CHOSEN: chosen}
+        runs: list[Run] = []
+        for kind, knobs in places.items():
+            made = []
+            for fold in self.split.folds:
+                own = knobs.get(fold.name, {}).get("knobs", {})
+                made += self._plans(fold, own, self.budget.seeds)
+            if kind == "recommended":
+                made += plan(self.material, self.split, ("linear",), 1, *self.start)
+            folder = self.out / kind
+            run_all(made, self.material, folder, jobs=self.budget.jobs)
+            wanted = {item.config.folder for item in made}
+            found = [run for run in read_runs(folder) if run.folder.name in wanted]
+            runs += [self._named(run) for run in found] if kind == CHOSEN else found
+        return runs
+
+    def _named(self, run: Run) -> Run:
+        """The same run under one name for all folds, whose knobs are not the same."""
+        train = replace(run.config.train, network=self.start[0], schedule=self.start[1])
+        config = replace(run.config, model=f"{self.model}, {CHOSEN}", train=train)
+        return replace(run, record=replace(run.record, config=config))
+
+    def _plans(self, fold: Fold, knobs: Mapping[str, Any], seeds: int) -> list[Plan]:
+        knobs_of = with_knobs(*self.start, knobs)
+        made = plan(self.material, self.split, (self.model,), seeds, *knobs_of)
+        return [item for item in made if item.fold.name == fold.name]
+
+    def _loss(self, fold: Fold, knobs: Mapping[str, Any]) -> float:
+        """Mean of -log p(true class) over the fold's validation rows alone."""
+        folder = self.out / "trials" / fold.name
+        (made,) = self._plans(fold, knobs, 1)
+        run_all([made], self.material, folder, jobs=1)
+        runs = read_runs(folder, "validation")
+        run = next(one for one in runs if one.folder.name == made.config.folder)
+        right = run.probabilities[np.arange(len(run.truth)), run.truth]
+        return float(-np.log(np.maximum(right, 1e-9)).mean())

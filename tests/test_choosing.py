@@ -1,0 +1,165 @@
+"""Experiments side by side, knobs that are chosen, and what answers rest on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made_features import made_arrays, made_folder, made_rows, write_features
+from multimodal_ser.cli import main
+from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments.choosing import Budget, choose, with_knobs
+from multimodal_ser.experiments.protocols import InDomain
+from multimodal_ser.experiments.running import make
+from multimodal_ser.explain import MOMENTS, explain, measured, shuffled
+from multimodal_ser.labels import class_set
+from multimodal_ser.material import load_material
+from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.splits import make_split
+
+NETWORK = ModelConfig(members=1, hidden_dim=8, num_heads=2)
+QUICK = TrainConfig(epochs=1, least_steps=1)
+SMALL = [
+    "--network.members", "1", "--network.hidden-dim", "8", "--network.num-heads", "2",
+    "--schedule.epochs", "1", "--schedule.least-steps", "1", "--jobs", "1", "--seeds", "1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """The sound tells the class, the words tell nothing; one to four tokens."""
+    rows = made_rows(64, speakers=4)
+    folder = made_folder(tmp_path_factory.mktemp("features"), rows, ("audio",), skill=3.0)
+    words = made_arrays(rows, "text", skill=0.0)
+    write_features(folder / "made-text.safetensors", words, "text")
+    return folder
+
+
+def ser(capsys, *words):
+    capsys.readouterr()
+    code = main([str(word) for word in words])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_experiments_stand_in_one_table_and_the_best_against_each_other(features, tmp_path, capsys):
+    for name, model, text in (("both", "concat", "made-text"), ("sound", "audio", "none")):
+        command = ["train", "--features", features, "--labels", "common4", "--folds", "2",
+                   "--model", model, "--text", text, *SMALL]  # fmt: skip
+        assert ser(capsys, *command, "--out", tmp_path / name)[0] == 0
+    code, out, _ = ser(
+        capsys, "compare", tmp_path / "both", tmp_path / "sound", "--out", tmp_path / "page"
+    )
+    assert code == 0
+    assert "concat" in out
+    assert "linear (both)" in out
+    assert "linear (sound)" in out
+    assert (tmp_path / "page" / "report.html").is_file()
+    assert "the best against each other" in (tmp_path / "page" / "report.html").read_text()
+    code, _, err = ser(capsys, "compare", tmp_path / "both")
+    assert (code, "give two or more" in err) == (1, True)
+    other = ["train", "--features", features, "--labels", "common4", "--folds", "4", "--model",
+             "linear", *SMALL, "--out", tmp_path / "four"]  # fmt: skip
+    assert ser(capsys, *other)[0] == 0
+    code, _, err = ser(capsys, "compare", tmp_path / "both", tmp_path / "four")
+    assert (code, "different splits" in err) == (1, True)
+
+
+def test_knobs_are_chosen_by_validation_rows_alone(features, tmp_path):
+    pytest.importorskip("optuna")
+    material = load_material(features, class_set("common4"))
+    split = make_split(material.utterances, "speaker", folds=2)
+    one = replace(split, folds=split.folds[:1])
+    budget = Budget(trials=3, seeds=1, jobs=1)
+    summary = choose(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
+    chosen = json.loads((tmp_path / "a" / "chosen.json").read_text())
+    (said,) = chosen.values()
+    assert said["settings"] == 3
+    assert said["validation loss"] <= said["recommended"]
+    assert {row.name for row in summary.rows} == {"concat, chosen", "concat", "linear"}
+    assert any("recommended" in versus.family for versus in summary.versus)
+    label = material.examples.label.clone()
+    tested = [material.examples.places[key] for key in one.folds[0].test]
+    label[tested] = label[tested].roll(1)
+    scrambled = replace(material, examples=replace(material.examples, label=label))
+    choose(scrambled, one, tmp_path / "b", budget, "concat", NETWORK, QUICK)
+    assert json.loads((tmp_path / "b" / "chosen.json").read_text()) == chosen
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("model.safetensors")}
+    choose(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+
+
+def test_a_budget_of_time_ends_the_search(features, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    command = ["tune", "--features", features, "--labels", "common4", "--folds", "2", "--trials",
+               "1000", "--minutes", "0", *SMALL, "--out", tmp_path / "out"]  # fmt: skip
+    code, out, _ = ser(capsys, *command)
+    assert code == 0
+    assert "cross_attention, chosen" in out
+    chosen = json.loads((tmp_path / "out" / "chosen.json").read_text())
+    assert [one["settings"] for one in chosen.values()] == [1, 1]
+
+
+def test_knobs_are_set_in_their_configs():
+    network, schedule = with_knobs(
+        ModelConfig(), TrainConfig(), {"network.dropout": 0.2, "schedule.batch_size": 32}
+    )
+    assert (network.dropout, schedule.batch_size) == (0.2, 32)
+    assert network.hidden_dim == ModelConfig().hidden_dim
+
+
+@pytest.fixture(scope="module")
+def runs(features, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    material = load_material(features, class_set("common4"))
+    split = make_split(material.utterances, "speaker", folds=2)
+    schedule = TrainConfig(epochs=5, least_steps=80)
+    asked = InDomain(models=("concat", "svm"), seeds=1, network=NETWORK, schedule=schedule)
+    make(asked.plan(material, split), out, jobs=1)
+    return out
+
+
+@pytest.mark.parametrize("model", ["concat", "svm"])
+def test_answers_rest_on_what_tells_the_class(features, runs, model):
+    folder = next(runs.glob(f"{model}-0-*"))
+    found = explain(folder, features, class_set("common4"))
+    for what in ("hidden", "another's"):
+        assert found.sides["audio"][what] > 0.3
+        assert abs(found.sides["text"][what]) < found.sides["audio"][what] / 4
+    best = [next(iter(found.features[side].values())) for side in ("audio", "text")]
+    assert best[0] > 2 * best[1]
+    assert len(found.features["audio"]) == 8
+    assert len(found.moments["audio"]) == MOMENTS
+    assert found.likeness < 0.9
+
+
+def test_shuffled_weights_give_another_map(features, runs):
+    folder = next(runs.glob("concat-0-*"))
+    material = load_material(features, class_set("common4"))
+    model = load_model(folder / "model.safetensors")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    maps = [measured(one, material.examples)[0] for one in (model, shuffled(model, 1))]
+    assert maps[0]["audio"]["hidden"] > 0.3
+    assert abs(maps[1]["audio"]["hidden"]) < maps[0]["audio"]["hidden"] / 2
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    again = measured(model, material.examples)[0]
+    assert np.allclose(again["audio"]["hidden"], maps[0]["audio"]["hidden"])
+
+
+def test_the_command_prints_what_was_found(features, runs, tmp_path, capsys):
+    folder = next(runs.glob("concat-0-*"))
+    code, out, _ = ser(
+        capsys, "explain", folder, "--features", features, "--out", tmp_path / "e.json"
+    )
+    assert code == 0
+    assert "audio: hidden " in out
+    assert "correlation with a network of shuffled weights" in out
+    assert set(json.loads((tmp_path / "e.json").read_text())["sides"]) == {"audio", "text"}
+    with pytest.raises(SerError, match="no run folder"):
+        explain(Path(tmp_path), features, class_set("common4"))
