@@ -254,7 +254,7 @@ def test_words_are_not_offered_where_the_server_has_none(page):
 
 def test_the_api_page_lists_the_routes(page, address):
     page.get(f"{address}/docs")
-    until(page, lambda: len(page.find_elements(By.TAG_NAME, "article")) == 4)
+    until(page, lambda: len(page.find_elements(By.TAG_NAME, "article")) == 5)
     assert "/v1/analyze" in by(page, "routes").text
 
 

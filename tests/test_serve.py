@@ -110,7 +110,7 @@ def test_nothing_may_come_from_elsewhere(address):
 
 def test_openapi_names_routes_and_bodies():
     paths = ask("GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/predict", "/v1/analyze", "/v1/models", "/health"}
+    assert set(paths) == {"/v1/predict", "/v1/analyze", "/v1/models", "/metrics", "/health"}
     assert "multipart/form-data" in paths["/v1/predict"]["post"]["requestBody"]["content"]
     assert {"413", "415", "422", "429", "503"} <= set(paths["/v1/analyze"]["post"]["responses"])
 

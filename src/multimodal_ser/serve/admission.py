@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
@@ -179,7 +179,7 @@ class Gate:
             )  # fmt: skip
 
 
-def check_key(request: Request, settings: Settings) -> None:
+def check_key(request: HTTPConnection, settings: Settings) -> None:
     """Compares the request's key with the server's in constant time.
 
     Raises:

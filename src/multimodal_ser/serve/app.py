@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 
 from multimodal_ser.config import SAMPLE_RATE
@@ -25,6 +25,8 @@ from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import Doors
 from multimodal_ser.serve.decode import ALLOWED, Recording, decode
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
+from multimodal_ser.serve.live import live
+from multimodal_ser.serve.metrics import Metrics, Streams
 from multimodal_ser.serve.middleware import Around
 from multimodal_ser.serve.pages import add_page
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
@@ -78,6 +80,8 @@ class Service:
     ) -> None:
         self.settings, self.gate, self.doors = settings, Gate(settings), Doors(settings)
         self.predictor, self.words = predictor, words
+        self.streams = Streams(settings.max_streams)
+        self.metrics = Metrics(self.gate, self.streams)
         self.decoding, self.computing = Turns(settings.concurrency), Turns()
         most = settings.max_batch if settings.batching else 1
         wait = settings.batch_wait_ms / 1000
@@ -210,7 +214,7 @@ def create_app(
         summary="The emotions of recordings, with probabilities that mean what they say.",
     )  # fmt: skip
     app.state.service = service
-    app.add_middleware(Around, hosts=service.settings.hosts)
+    app.add_middleware(Around, metrics=service.metrics, hosts=service.settings.hosts)
     add_handlers(app)
     _add_answers(app, service)
     _add_information(app, service)
@@ -270,6 +274,16 @@ def _add_information(app: FastAPI, service: Service) -> None:
                 "formats": ALLOWED,
             },
         }
+
+    @app.get("/metrics", responses={401: _ERRORS[401]}, tags=["server"])
+    async def metrics(request: Request) -> Response:
+        """What the server does, as Prometheus reads it."""
+        check_key(request, service.settings)
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        await live(socket, service)
 
     @app.get("/health", tags=["server"], responses={503: _ERRORS[503]})
     async def health() -> dict[str, Any]:

@@ -94,10 +94,16 @@ class Guarded(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Looks whether the header is whole."""
         super().data_received(data)
-        if not self.idle:
+        if not self.idle or self.transport.get_protocol() is not self:  # a stream has its own
             self._stop_waiting()
         elif self._timer is None:
             self._wait()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hands a stream over to its own protocol, which pings; `Streams` counts them."""
+        self._stop_waiting()
+        self.doors.leave(self)
+        super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         """Does not wait for the rest of a body that nobody wants."""

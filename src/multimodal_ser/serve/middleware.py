@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from multimodal_ser.serve.metrics import Metrics
 from multimodal_ser.serve.origins import check_origin
 from multimodal_ser.serve.refusals import RefusedError, body
 
@@ -44,11 +45,14 @@ class Around:
     A path that no route has is logged as ``unmatched``: it may be anything.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
-        self.app, self.hosts = app, hosts
+    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Sequence[str] = ()) -> None:
+        self.app, self.metrics, self.hosts = app, metrics, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on."""
+        if scope["type"] == "websocket":
+            await self._stream(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -76,14 +80,31 @@ class Around:
         finally:
             self._log(scope, status or 500, time.perf_counter() - began)
 
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A stream: the same guards, and two lines in the log."""
+        began = time.perf_counter()
+        try:
+            check_origin(scope, self.hosts)
+        except RefusedError:
+            await send({"type": "websocket.close", "code": 1008})  # before it is open: a plain 403
+            return
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._log({**scope, "method": "GET"}, 101, time.perf_counter() - began)
+
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "unmatched"
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        measured = scope.get("state", {}).get("measured", {})
+        self.metrics.answered(method, route, status, seconds)
+        self.metrics.heard.inc(measured.get("seconds", 0.0))
         fields = {
-            "method": scope["method"] if scope["method"] in _METHODS else "other",
+            "method": method,
             "route": route,
             "status": status,
             "ms": round(1000 * seconds, 1),
-            **scope.get("state", {}).get("measured", {}),
+            **measured,
         }
         log.log(logging.ERROR if status >= 500 and status != 503 else logging.INFO, "request",
                 extra={"fields": fields})  # fmt: skip

@@ -9,7 +9,7 @@ from multimodal_ser.errors import SerError
 _POSITIVE = (
     "max_mb", "max_seconds", "concurrency", "max_long", "max_uploads", "upload_seconds",
     "decode_seconds", "deadline_seconds", "max_connections", "max_per_client", "header_seconds",
-    "max_batch",
+    "max_batch", "max_streams", "stream_seconds", "stream_quiet_seconds",
 )  # fmt: skip
 
 
@@ -33,6 +33,9 @@ class Settings:
         max_connections: open connections; then the one that has been idle longest is closed.
         max_per_client: of these, by one address.
         header_seconds: time for a request's header to arrive, and for a client to take an answer.
+        max_streams: WebSockets that may be open at a time.
+        stream_seconds: sound that one of them may bring.
+        stream_quiet_seconds: time between two of its messages; then it is closed.
         hosts: names that the server is reached by, beside addresses and this machine's own.
         batching: gather concurrent predictions into one call of the network.
         max_batch: recordings in such a call at most.
@@ -57,6 +60,9 @@ class Settings:
     max_connections: int = 256
     max_per_client: int = 192
     header_seconds: float = 10.0
+    max_streams: int = 16
+    stream_seconds: float = 3_600.0
+    stream_quiet_seconds: float = 30.0
     hosts: tuple[str, ...] = ()
     batching: bool = True
     max_batch: int = 16

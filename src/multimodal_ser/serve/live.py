@@ -1,0 +1,169 @@
+"""Sound that is still coming, over a WebSocket → running estimates, segments, and the timeline."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from multimodal_ser.audio.sound import Samples, to_mono, to_rate
+from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json
+from multimodal_ser.serve.admission import check_key
+from multimodal_ser.serve.refusals import RefusedError, refusal
+from multimodal_ser.serve.turns import Work
+from multimodal_ser.timeline import Point, Segment, Stream, Timeline
+
+if TYPE_CHECKING:
+    from multimodal_ser.serve.app import Service
+
+KINDS = {"s16": "<i2", "f32": "<f4"}
+_RATES, _CHANNELS = range(8_000, 48_001), (1, 2)
+_BEGIN = (
+    'a stream begins with a text message such as {"rate": 16000, "format": "s16", "channels": 1}; '
+    "format: s16 or f32, little-endian; rate: 8000 to 48000; channels: 1 or 2; also window, hop"
+)
+CLOSED = {401: 1008, 422: 1003, 429: 1013, 503: 1012, 408: 1001, 413: 1009}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How a client sends its sound."""
+
+    rate: int
+    kind: str
+    channels: int
+    window: float
+    hop: float
+
+    @classmethod
+    def read(cls, told: Any) -> Sent:
+        """Reads the first message.
+
+        Raises:
+            RefusedError: 422.
+        """
+        if not isinstance(told, dict):
+            raise RefusedError(422, _BEGIN)
+        rate, channels = told.get("rate", SAMPLE_RATE), told.get("channels", 1)
+        kind, window, hop = told.get("format", "s16"), told.get("window", 3.0), told.get("hop", 1.0)
+        plain = all(type(one) in (int, float) for one in (rate, channels, window, hop))
+        if not (plain and kind in KINDS and rate in _RATES and channels in _CHANNELS):
+            raise RefusedError(422, _BEGIN)
+        return cls(int(rate), kind, int(channels), float(window), float(hop))
+
+    def samples(self, data: bytes) -> Samples:
+        """The sound of a message, mono [time] at its own rate.
+
+        Raises:
+            RefusedError: 422, half a sample.
+        """
+        if len(data) % (np.dtype(KINDS[self.kind]).itemsize * self.channels):
+            raise RefusedError(422, f"a message of {len(data)} bytes ends within a sample")
+        sound = np.frombuffer(data, KINDS[self.kind]).reshape(-1, self.channels)
+        scale = 32_768 if self.kind == "s16" else 1
+        return to_mono(sound.astype(np.float32) / np.float32(scale))
+
+
+async def live(socket: WebSocket, service: Service) -> None:
+    """Answers one client from its first message to its last; see docs/conversations.md."""
+    try:
+        with service.streams.enter(service.gate.stopping):
+            await socket.accept()
+            await _answer(socket, service)
+    except RefusedError as error:
+        with suppress(RuntimeError, WebSocketDisconnect):  # it has gone, or was never let in
+            if socket.application_state.name == "CONNECTED":
+                await _send(socket, {"type": "error", **refusal(error.status, str(error))})
+            await socket.close(CLOSED.get(error.status, 1011))
+    except WebSocketDisconnect:
+        pass  # the client has gone
+
+
+async def _answer(socket: WebSocket, service: Service) -> None:
+    limits = service.settings
+    first = await _message(socket, limits.header_seconds)
+    told = _json(first)
+    if isinstance(told, dict) and isinstance(told.get("key"), str):
+        socket.scope["headers"].append((b"x-api-key", told["key"].encode("latin-1", "replace")))
+        socket.__dict__.pop("_headers", None)  # starlette keeps those that it has read
+    check_key(socket, limits)
+    sent, work = Sent.read(told), Work(math.inf)
+    try:
+        stream = Stream(service.predictor, window=sent.window, hop=sent.hop)
+    except SerError as error:
+        raise RefusedError(422, str(error)) from None
+    convert = to_rate(sent.rate, SAMPLE_RATE)
+    await _send(socket, {"type": "ready", "model": service.predictor.name,
+                         "labels": list(service.predictor.labels)})  # fmt: skip
+
+    def push(sound: Samples, last: bool) -> list[Point | Segment]:
+        with service.computing.turn(work):
+            try:
+                return stream.push(convert(sound, last))
+            except SerError as error:
+                raise RefusedError(422, str(error)) from None
+
+    heard, settled = 0.0, 0
+    while (message := await _message(socket, limits.stream_quiet_seconds)).get("bytes") is not None:
+        sound = sent.samples(message["bytes"])
+        heard += len(sound) / sent.rate
+        if heard > limits.stream_seconds:
+            raise RefusedError(
+                413, f"the stream is longer than {limits.stream_seconds:g} s; begin another"
+            )
+        for item in await service.off_loop(push, sound, False):
+            settled += isinstance(item, Segment)
+            await _send(socket, _told(item))
+        if service.gate.stopping:
+            break
+    end = _json(message) if message.get("bytes") is None else {"end": True}
+    if not (isinstance(end, dict) and end.get("end") is True):
+        raise RefusedError(422, 'a stream ends with the text message {"end": true}')
+    for item in await service.off_loop(push, np.zeros(0, np.float32), True):
+        settled += isinstance(item, Segment)
+        await _send(socket, _told(item))
+
+    def finish() -> Timeline:
+        with service.computing.turn(work):
+            return stream.finish()
+
+    service.metrics.heard.inc(heard)
+    timeline = await service.off_loop(finish)
+    for item in timeline.segments[settled:]:
+        await _send(socket, _told(item))
+    await _send(socket, {"type": "timeline", **timeline.as_dict()})
+    await socket.close(1000)
+
+
+async def _message(socket: WebSocket, seconds: float) -> dict[str, Any]:
+    try:
+        message = await asyncio.wait_for(socket.receive(), seconds)
+    except asyncio.TimeoutError:
+        raise RefusedError(408, f"nothing came for {seconds:g} s") from None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1006))
+    return dict(message)
+
+
+def _json(message: dict[str, Any]) -> Any:
+    try:
+        return parse_json(message.get("text") or "")
+    except ValueError:
+        return None
+
+
+def _told(item: Point | Segment) -> dict[str, Any]:
+    return {"type": "segment" if isinstance(item, Segment) else "estimate", **item.as_dict()}
+
+
+async def _send(socket: WebSocket, told: dict[str, Any]) -> None:
+    await socket.send_text(json.dumps(told, ensure_ascii=False))

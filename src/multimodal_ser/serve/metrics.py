@@ -1,0 +1,75 @@
+"""What a server does, counted for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from multimodal_ser.serve.admission import Gate
+from multimodal_ser.serve.refusals import RefusedError
+
+_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """Counters of one server; names of routes alone, nothing that a client sent.
+
+    Attributes:
+        heard: seconds of sound.
+    """
+
+    def __init__(self, gate: Gate, streams: Streams) -> None:
+        self.registry = all_ = CollectorRegistry()
+        self._requests = Counter(
+            "ser_requests", "Requests answered", ["method", "route", "status"], registry=all_
+        )
+        self._seconds = Histogram(
+            "ser_request_seconds", "Time to an answer", ["route"], buckets=_BOUNDS, registry=all_
+        )
+        self.heard = Counter("ser_audio_seconds", "Sound decoded", registry=all_)
+        for name, about, now in (
+            ("ser_requests_inside", "Requests at work or waiting", lambda: gate.inside),
+            ("ser_requests_long", "Of these, long recordings", lambda: gate.long),
+            ("ser_uploads", "Bodies on their way", lambda: len(gate.arriving)),
+            ("ser_streams", "Open streams", lambda: streams.open),
+        ):
+            Gauge(name, about, registry=all_).set_function(now)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts an answer."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self.registry)
+
+
+class Streams:
+    """Counts open streams.
+
+    Args:
+        most: that may be open at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.open = most, 0
+
+    @contextmanager
+    def enter(self, stopping: bool) -> Iterator[None]:
+        """Holds a place.
+
+        Raises:
+            RefusedError: 429 or 503.
+        """
+        if stopping:
+            raise RefusedError(503, "the server is stopping")
+        if self.open >= self.most:
+            raise RefusedError(429, f"{self.open} streams are open; allowed: {self.most}")
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
