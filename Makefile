@@ -1,5 +1,6 @@
 # make demo: trains and evaluates offline on shipped features, and opens the report.
 # make test: every check and test. Both make .venv first; nothing else is needed but Python and git.
+# make docs: the pages of docs/ as a site, in bench/site.
 # make bench EMODB=folder: the tables of docs/performance.md that need no features; takes a while.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 
 EMODB ?= EmoDB
 
-.PHONY: demo test check browser bench clean
+.PHONY: demo test check browser bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/ser demo --out demo --open-page
@@ -38,6 +39,10 @@ $(STAMP): pyproject.toml constraints.txt
 	# a test oracle whose network alone is used: what else it requires is heavy and not needed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps funasr
 	touch $(STAMP)
+
+# the site of docs/, in bench/site
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict -d bench/site
 
 bench: $(STAMP)
 	mkdir -p bench

@@ -34,7 +34,8 @@ from made_sound import written
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
-    "README.md", "docs/guide.md", "docs/conversations.md", "docs/interfaces.md", "docs/corpora.md",
+    "README.md", "docs/guide.md", "docs/index.md", "docs/faq.md",
+    "docs/conversations.md", "docs/interfaces.md", "docs/corpora.md",
     "docs/models.md", "docs/emotion2vec.md", "docs/cluster.md", "docs/original.md",
     "docs/performance.md", "docs/recipes.md", "docs/statistics.md", "docs/tasks.md",
     "CONTRIBUTING.md",
@@ -191,7 +192,8 @@ def small(words: list[str]) -> list[str]:
     asked = [FEW.get(before, word) for before, word in pairwise(["", *words[1:]])]
     if "--percentages" in asked:
         place = asked.index("--percentages")
-        del asked[place + 2 : place + 5]
+        while asked[place + 2].isdecimal():
+            del asked[place + 2]
         asked[place + 1] = "100"
     if "--seeds" not in asked:
         asked += ["--seeds", "1"]

@@ -23,6 +23,7 @@ NOT_RUN = {
     r"pip install": "needs a network; the extras it names are checked below",
     r"ser --tyro-write": "writes into the user's home",
     r"make |git |pytest|cd |export ": "what developers type; CI itself runs them",
+    r"ser demo": "trains on the shipped features: tests/test_demo.py",
     r"ser serve": "serves until it is stopped: tests/test_serve_process.py",
     r"ser .*--engine ray": "starts a cluster: tests/test_cluster.py",
     r"ser .*emotion2vec-plus-large": "its weights are on the hub: tests/test_emotion2vec_files.py",

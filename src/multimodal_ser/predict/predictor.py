@@ -147,7 +147,7 @@ class Predictor:
                 answered.
             texts: as many words, or None.
             batch_size: recordings that pass the network at a time, at most.
-            sample_rate: as in `__call__`.
+            sample_rate: in Hz, as in `__call__`.
 
         Yields:
             The prediction, or the error of a recording that cannot be answered.
@@ -255,7 +255,7 @@ class Predictor:
         return made
 
     def channel_of(self, waves: Sequence[Wave], *, speech: bool = False) -> Channel:
-        """The channel of waveforms as in `waves`; of more than 128 a part is enough.
+        """The channel of waveforms [samples] as in `waves`; of more than 128 a part is enough.
 
         Raises:
             NoSpeechError: nothing in them is speech.
