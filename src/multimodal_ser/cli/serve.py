@@ -26,6 +26,7 @@ def serve(
     words_model: str | None = None,
     language: str | None = None,
     adapt: Path | None = None,
+    jobs: Path | None = None,
     batching: bool = True,
     source: tuple[str, ...] = (),
 ) -> None:
@@ -50,6 +51,7 @@ def serve(
         words_model: a whisper model's folder in CTranslate2's layout, size or hub id.
         language: of the words, such as de; a model of many languages finds it out where not given.
         adapt: a channel that `ser adapt` learnt, taken out of every recording.
+        jobs: folder for long recordings that are analysed when their turn comes (/v1/jobs).
         batching: gather concurrent predictions into one call of the network.
         source: where encoders' weights are, as for `ser predict`.
     """
@@ -70,6 +72,7 @@ def serve(
         hosts=host_name,
         api_key=_key(api_key_env),
         batching=batching,
+        jobs=jobs,
     )
     recogniser = None
     if words or words_model or language:

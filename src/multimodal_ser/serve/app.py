@@ -24,6 +24,8 @@ from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import Doors
 from multimodal_ser.serve.decode import ALLOWED, Recording, decode
+from multimodal_ser.serve.job_routes import add_jobs
+from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
 from multimodal_ser.serve.live import live
 from multimodal_ser.serve.metrics import Metrics, Streams
@@ -89,6 +91,7 @@ class Service:
         # a thread for every request inside: turns, not threads, bound what is computed at a time
         self.threads = ThreadPoolExecutor(settings.max_requests, "ser-work")
         self.card_html = card_html(predictor.card)
+        self.jobs = None if settings.jobs is None else Jobs(settings.jobs, self)
 
     async def answer(self, request: Request, text: str | None, what: Answer) -> Response:
         """Reads what a request brought, and answers in time, unless the client has gone.
@@ -207,6 +210,8 @@ def create_app(
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
         service.gate.stopping = True
+        if service.jobs is not None:
+            service.jobs.close()
         service.close()
 
     app = FastAPI(
@@ -218,6 +223,8 @@ def create_app(
     add_handlers(app)
     _add_answers(app, service)
     _add_information(app, service)
+    if service.jobs is not None:
+        add_jobs(app, service.jobs, service.settings)
     add_page(app)
     return app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from multimodal_ser.errors import SerError
 
@@ -10,6 +11,7 @@ _POSITIVE = (
     "max_mb", "max_seconds", "concurrency", "max_long", "max_uploads", "upload_seconds",
     "decode_seconds", "deadline_seconds", "max_connections", "max_per_client", "header_seconds",
     "max_batch", "max_streams", "stream_seconds", "stream_quiet_seconds",
+    "max_jobs", "job_mb", "job_seconds", "jobs_disk_mb", "jobs_kept_seconds",
 )  # fmt: skip
 
 
@@ -36,6 +38,12 @@ class Settings:
         max_streams: WebSockets that may be open at a time.
         stream_seconds: sound that one of them may bring.
         stream_quiet_seconds: time between two of its messages; then it is closed.
+        jobs: folder for long recordings that wait their turn; None for a server without jobs.
+        max_jobs: of them that may wait or run.
+        job_mb: largest recording of a job, in megabytes.
+        job_seconds: longest one, in seconds.
+        jobs_disk_mb: room that all jobs may take on disk, in megabytes.
+        jobs_kept_seconds: time for which the files of a job that is over are kept.
         hosts: names that the server is reached by, beside addresses and this machine's own.
         batching: gather concurrent predictions into one call of the network.
         max_batch: recordings in such a call at most.
@@ -63,6 +71,12 @@ class Settings:
     max_streams: int = 16
     stream_seconds: float = 3_600.0
     stream_quiet_seconds: float = 30.0
+    jobs: Path | None = None
+    max_jobs: int = 16
+    job_mb: float = 512.0
+    job_seconds: float = 14_400.0
+    jobs_disk_mb: float = 4_096.0
+    jobs_kept_seconds: float = 86_400.0
     hosts: tuple[str, ...] = ()
     batching: bool = True
     max_batch: int = 16

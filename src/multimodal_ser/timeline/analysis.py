@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.predict import Predictor, Recording
@@ -81,8 +81,8 @@ def analyze(
         lanes = _told_apart(recording, lanes[0], speakers, count, names)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     models: list[Any] = [predictor] * len(lanes)
-    if adapt and isinstance(predictor, Predictor):
-        models = without_channels(predictor, _heard(recording, lanes, vad))
+    if adapt and getattr(predictor, "adaptable", False):
+        models = without_channels(cast(Predictor, predictor), _heard(recording, lanes, vad))
     streams = [
         Stream(model, words=words, finder=_finder(lane), **settings)
         for model, lane in zip(models, lanes, strict=True)

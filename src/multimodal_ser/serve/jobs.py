@@ -1,0 +1,264 @@
+"""Long recordings, one after another, beside the server's other work: submitted, watched, fetched.
+
+A job is a folder of its own under `Settings.jobs`: its state, its sound until it is over, and its
+files. One that was not over when the server ended is lost, and says so when the server is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.files import parse_json, written_aside
+from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.serve.turns import Patient, Work
+from multimodal_ser.timeline import analyze
+from multimodal_ser.timeline.writers import made
+
+if TYPE_CHECKING:
+    from multimodal_ser.serve.app import Service
+
+STATE, SOUND = "job.json", "sound"
+OPEN = ("arriving", "queued", "running")
+_QUIET = 30.0  # seconds between two pieces of a body
+
+
+@dataclass
+class Job:
+    """One recording to be analysed.
+
+    Attributes:
+        id: that its sender alone knows.
+        status: ``arriving`` or one of `OPEN`; then ``done``, ``failed``, ``cancelled`` or ``lost``.
+        progress: share of the recording that is heard.
+        error: why it failed.
+        files: what is ready, by format.
+        over: when it ended, seconds since 1970.
+    """
+
+    id: str
+    status: str = "arriving"
+    progress: float = 0.0
+    error: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    over: float | None = None
+
+
+class Jobs:
+    """The jobs of one server.
+
+    Args:
+        folder: where they are kept.
+        service: predictor, limits and turns.
+
+    Raises:
+        SerError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, service: Service) -> None:
+        self.folder, self._service = folder, service
+        self.jobs: dict[str, Job] = {}
+        self._asked: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
+        self._work: dict[str, Work] = {}
+        self._task: asyncio.Task[None] | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._recall()
+        except OSError as error:
+            raise SerError(f"{folder}: cannot keep jobs ({error}); give another --jobs") from error
+
+    @property
+    def waiting(self) -> list[str]:
+        """Those that are not begun, in order."""
+        return [job.id for job in self.jobs.values() if job.status == "queued"]
+
+    async def submit(self, request: Request, how: Mapping[str, Any], formats: list[str]) -> Job:
+        """Takes a recording from the body of a request onto the disk.
+
+        Raises:
+            RefusedError: 413, 415, 422, 429 or 503.
+        """
+        self._forget_old()
+        limits = self._service.settings
+        if self._service.gate.stopping:
+            raise RefusedError(503, "the server is stopping", {"Retry-After": "30"})
+        if sum(job.status in OPEN for job in self.jobs.values()) >= limits.max_jobs:
+            raise RefusedError(
+                429, f"{limits.max_jobs} jobs wait already; try again later", {"Retry-After": "60"}
+            )
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith(("audio/", "video/", "application/octet-stream")):
+            raise RefusedError(
+                415, "send the recording itself as body, with a Content-Type such as audio/wav"
+            )
+        job = Job(secrets.token_urlsafe(16))
+        self.jobs[job.id] = job  # counts from now on
+        try:
+            await self._received(request, job)
+        except BaseException:
+            self._remove(job)
+            raise
+        self._asked[job.id] = (how, formats)
+        job.status = "queued"
+        self._save(job)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return job
+
+    def get(self, name: str) -> Job:
+        """A job by its id.
+
+        Raises:
+            RefusedError: 404.
+        """
+        if name not in self.jobs:
+            raise RefusedError(404, "no such job; it may be older than this server keeps them")
+        return self.jobs[name]
+
+    def told(self, job: Job) -> dict[str, Any]:
+        """What its sender may know."""
+        kept = {key: value for key, value in asdict(job).items() if key != "over"}
+        ahead = self.waiting.index(job.id) if job.status == "queued" else 0
+        return {**kept, "files": sorted(job.files), "ahead": ahead}
+
+    def file(self, job: Job, kind: str) -> Path:
+        """A file that is ready.
+
+        Raises:
+            RefusedError: 404 or 422.
+        """
+        if job.status != "done":
+            raise RefusedError(404, f"the job is {job.status}; its files are there once it is done")
+        if kind not in job.files:
+            raise RefusedError(422, f"format {kind!r} was not asked for: {', '.join(job.files)}")
+        return self._place(job) / job.files[kind]
+
+    def cancel(self, job: Job) -> None:
+        """Ends a job, or forgets one that is over."""
+        if job.status == "running":
+            self._work[job.id].unwanted = True
+        elif job.status == "queued":
+            self._over(job, "cancelled")
+        elif job.status != "arriving":
+            self._remove(job)
+
+    def close(self) -> None:
+        """Stops what runs; whoever asks for it later hears that it is lost."""
+        for work in self._work.values():
+            work.unwanted = True
+
+    async def _received(self, request: Request, job: Job) -> None:
+        limits, size = self._service.settings, 0
+        most = int(limits.job_mb * 1e6)
+        self._place(job).mkdir()
+        held = sum(one.stat().st_size for one in self.folder.rglob("*") if one.is_file())
+        stream = request.stream()
+        with (self._place(job) / SOUND).open("wb") as file:
+            while True:
+                try:
+                    chunk = await asyncio.wait_for(anext(stream, None), _QUIET)
+                except asyncio.TimeoutError:
+                    raise RefusedError(408, f"nothing came for {_QUIET:g} s") from None
+                if chunk is None:
+                    break
+                size += len(chunk)
+                if size > most:
+                    raise RefusedError(413, f"the recording is larger than {limits.job_mb:g} MB")
+                if held + size > limits.jobs_disk_mb * 1e6:
+                    raise RefusedError(429, "jobs fill the room on disk that they may; try later")
+                file.write(chunk)
+        if not size:
+            raise RefusedError(422, "the recording is empty (0 bytes)")
+
+    async def _run(self) -> None:
+        """Does the jobs one after another until none waits."""
+        while waiting := self.waiting:
+            job = self.jobs[waiting[0]]
+            how, formats = self._asked.pop(job.id)
+            self._work[job.id] = work = Work(math.inf)
+            job.status = "running"
+            self._save(job)
+            try:
+                files = await run_in_threadpool(self._analyzed, job, work, how, formats)
+                job.files, job.progress = files, 1.0
+                self._over(job, "done")
+            except RefusedError as error:
+                stopping = self._service.gate.stopping
+                if not stopping:  # else its state stays: lost, for the next server
+                    self._over(job, "cancelled" if error.status == 499 else "failed", str(error))
+            except (SerError, OSError) as error:
+                self._over(job, "failed", str(error).replace(str(self._place(job)), ""))
+            except Exception:
+                self._over(job, "failed", "the server failed; its log says why")
+                raise
+            finally:
+                del self._work[job.id]
+
+    def _analyzed(
+        self, job: Job, work: Work, how: Mapping[str, Any], formats: list[str]
+    ) -> dict[str, str]:
+        sound, limits = self._place(job) / SOUND, self._service.settings
+        with self._service.computing.turn(work) as pause:
+
+            def heard(done: float, whole: float | None) -> None:
+                if done > limits.job_seconds:
+                    raise RefusedError(413, f"it is longer than {limits.job_seconds:g} s")
+                job.progress = round(done / max(whole or done, done, 1e-9), 3)
+                pause()
+
+            predictor = self._service.predictor
+            found = analyze(sound, Patient(predictor, pause), on_progress=heard, **how)
+            files = {}
+            for kind, (ending, content) in zip(formats, made(found, sound, formats), strict=True):
+                files[kind] = f"timeline{ending}"
+                (self._place(job) / files[kind]).write_bytes(content)
+                pause()
+        return files
+
+    def _over(self, job: Job, status: str, error: str | None = None) -> None:
+        job.status, job.error, job.over = status, error, time.time()
+        self._asked.pop(job.id, None)
+        (self._place(job) / SOUND).unlink(missing_ok=True)
+        self._save(job)
+
+    def _place(self, job: Job) -> Path:
+        return self.folder / job.id
+
+    def _save(self, job: Job) -> None:
+        with written_aside(self._place(job) / STATE) as partial:
+            partial.write_text(json.dumps(asdict(job)) + "\n", encoding="utf-8")
+
+    def _remove(self, job: Job) -> None:
+        self.jobs.pop(job.id, None)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._place(job))
+
+    def _recall(self) -> None:
+        """Finds the jobs of before."""
+        for state in sorted(self.folder.glob(f"*/{STATE}")):
+            with suppress(ValueError, TypeError, KeyError):
+                job = Job(**parse_json(state.read_text("utf-8")))
+                if job.id != state.parent.name:
+                    continue
+                self.jobs[job.id] = job
+                if job.status in OPEN:
+                    self._over(job, "lost", "the server ended before the job did; send it again")
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        before = time.time() - self._service.settings.jobs_kept_seconds
+        for job in [one for one in self.jobs.values() if one.over and one.over < before]:
+            self._remove(job)

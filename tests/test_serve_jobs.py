@@ -1,0 +1,147 @@
+"""Long recordings as jobs: submitted, watched, fetched, cancelled, lost with their server."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+import httpx
+
+from made_client import ask
+from made_server import MadePredictor, encoded, melody
+from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.serve import Settings, create_app, serving
+from multimodal_ser.serve.jobs import STATE
+from multimodal_ser.timeline import analyze
+
+SOUND = melody(200, 600, 1000)
+WAV = encoded(SOUND)
+TYPE = {"Content-Type": "audio/wav"}
+
+
+@pytest.fixture(autouse=True)
+def energy(monkeypatch):
+    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+
+
+def served(folder, seconds=0.0, **how):
+    return serving(create_app(MadePredictor(seconds), Settings(jobs=folder, **how)))
+
+
+def over(http, job, *statuses):
+    for _ in range(200):
+        told = http.get(f"/v1/jobs/{job}").json()
+        if told["status"] in (statuses or ("done", "failed", "cancelled")):
+            return told
+        time.sleep(0.05)
+    raise AssertionError(told)
+
+
+def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
+    with served(tmp_path / "jobs") as here, httpx.Client(base_url=here, timeout=20) as http:
+        answer = http.post("/v1/jobs?formats=json,srt,html", content=WAV, headers=TYPE)
+        assert answer.status_code == 202
+        job = answer.json()["id"]
+        told = over(http, job)
+        assert (told["status"], told["progress"], told["files"]) == (
+            "done", 1.0, ["html", "json", "srt"]
+        )  # fmt: skip
+        found = http.get(f"/v1/jobs/{job}/result").json()
+        want = analyze((SOUND, SAMPLE_RATE), MadePredictor()).as_dict()
+        assert {key: found[key] for key in ("segments", "track")} == {
+            key: want[key] for key in ("segments", "track")
+        }
+        assert " --> " in http.get(f"/v1/jobs/{job}/result?format=srt").text
+        refused = http.get(f"/v1/jobs/{job}/result?format=csv")
+        assert refused.status_code == 422
+        kept = {file.name for file in (tmp_path / "jobs" / job).iterdir()}
+        assert kept == {STATE, "timeline.json", "timeline.srt", "timeline.html"}  # no sound
+        assert http.delete(f"/v1/jobs/{job}").status_code == 204
+        assert http.get(f"/v1/jobs/{job}").status_code == 404
+        assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_jobs_wait_their_turn_and_are_cancelled(tmp_path):
+    with served(tmp_path, 0.3, max_jobs=3) as here, httpx.Client(base_url=here, timeout=20) as http:
+        jobs = [http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(3)]
+        assert http.post("/v1/jobs", content=WAV, headers=TYPE).status_code == 429
+        last = http.get(f"/v1/jobs/{jobs[2]}").json()
+        assert (last["status"], last["ahead"]) == ("queued", 1)
+        assert http.get(f"/v1/jobs/{jobs[2]}/result").status_code == 404
+        over(http, jobs[0], "running", "done")
+        for job in jobs[:2]:
+            http.delete(f"/v1/jobs/{job}")
+        assert over(http, jobs[1])["status"] == "cancelled"
+        assert over(http, jobs[2])["status"] == "done"
+        assert http.get("/health").json()["status"] == "ok"
+
+
+def test_a_job_that_ended_with_its_server_is_lost(tmp_path):
+    with served(tmp_path, 0.5) as here, httpx.Client(base_url=here, timeout=20) as http:
+        jobs = [http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(2)]
+        over(http, jobs[0], "running")
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        for job in jobs:
+            told = http.get(f"/v1/jobs/{job}").json()
+            assert told["status"] == "lost"
+            assert "send it again" in told["error"]
+            assert http.get(f"/v1/jobs/{job}/result").status_code == 404
+        assert {file.name for file in tmp_path.rglob("*") if file.is_file()} == {STATE}
+        done = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
+        over(http, done, "done")
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        assert http.get(f"/v1/jobs/{done}").json()["status"] == "done"
+        assert http.get(f"/v1/jobs/{done}/result").json()["segments"]
+    state = json.loads((tmp_path / done / STATE).read_text())
+    state["over"] -= 1e6
+    (tmp_path / done / STATE).write_text(json.dumps(state))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / STATE).write_text("{")
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        assert http.get(f"/v1/jobs/{done}").status_code == 404  # too old to be kept
+    assert not (tmp_path / done).exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "body", "kind", "status", "words"),
+    [
+        ("?formats=pdf", WAV, "audio/wav", 422, "unknown format"),
+        ("?speakers=/etc/x.rttm", WAV, "audio/wav", 422, "allowed: off, auto"),
+        ("?speakers=pyannote", WAV, "audio/wav", 422, "allowed: off, auto"),
+        ("", WAV, "text/plain", 415, "Content-Type"),
+        ("", b"", "audio/wav", 422, "empty"),
+        ("", bytes(2_000_000), "audio/wav", 413, "larger than 1 MB"),
+    ],
+)
+def test_what_is_no_job(tmp_path, address, body, kind, status, words):
+    settings = Settings(jobs=tmp_path, job_mb=1)
+    answer = ask(
+        "POST", f"/v1/jobs{address}", settings, content=body, headers={"Content-Type": kind}
+    )
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_says_why(tmp_path):
+    with served(tmp_path, job_seconds=5) as here, httpx.Client(base_url=here, timeout=20) as http:
+        bad = http.post("/v1/jobs", content=b"RIFF" + bytes(99), headers=TYPE).json()["id"]
+        told = over(http, bad)
+        assert told["status"] == "failed"
+        assert told["error"]
+        assert str(tmp_path) not in told["error"]
+        long = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
+        assert "longer than 5 s" in over(http, long)["error"]
+
+
+def test_jobs_are_guarded(tmp_path):
+    with served(tmp_path, api_key="sesame") as here, httpx.Client(base_url=here) as http:
+        assert http.post("/v1/jobs", content=WAV, headers=TYPE).status_code == 401
+        assert http.get("/v1/jobs/x").status_code == 401
+        foreign = {**TYPE, "Origin": "http://evil.example"}
+        assert http.post("/v1/jobs", content=WAV, headers=foreign).status_code == 403
+    assert ask("POST", "/v1/jobs", content=WAV, headers=TYPE).status_code == 404  # without --jobs
