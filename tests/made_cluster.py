@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from made_timeline import Pitch
 from multimodal_ser.errors import FeatureError
 from test_extract import FakeEncoder
 
@@ -61,6 +62,20 @@ class Counted:
 def process_of(shared, item):
     time.sleep(0.02)
     return os.getpid()
+
+
+class DeadlyPitch(Pitch):
+    """Kills the first worker that it answers on."""
+
+    def __init__(self, flag: Path):
+        super().__init__()
+        self.flag = flag
+
+    def waves(self, waves, texts=None, *, speech=False):
+        if not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().waves(waves, texts, speech=speech)
 
 
 class Deadly(FakeEncoder):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ import torch
 from made_cluster import (
     Counted,
     Deadly,
+    DeadlyPitch,
     dies,
     fails_on_two,
     gpus_of,
@@ -25,6 +29,7 @@ from made_cluster import (
     times,
 )
 from made_features import made_folder, made_rows
+from made_timeline import RATE, Pitch, recording
 from multimodal_ser.cluster import run_on_ray, run_on_threads
 from multimodal_ser.config import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
@@ -37,6 +42,9 @@ from multimodal_ser.features import extract
 from multimodal_ser.labels import class_set
 from multimodal_ser.material import load_material
 from multimodal_ser.splits import make_split
+from multimodal_ser.timeline import Recogniser
+from multimodal_ser.timeline.folder import Folder, Recipe
+from multimodal_ser.timeline.places import places
 from test_extract import FakeEncoder, Stops, made_corpus
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
@@ -301,3 +309,32 @@ def test_experiments_on_ray_make_the_bytes_that_processes_make(cluster, tmp_path
             assert (one / name).read_bytes() == (other / name).read_bytes()
     with pytest.raises(SerError, match="unknown engine 'slurm'; choose one of: local, ray"):
         run_all(plans, material, tmp_path, engine="slurm")
+
+
+def test_a_folder_is_analysed_on_ray_to_the_same_bytes(cluster, tmp_path):
+    """A worker dies on the way; the driver writes, so workers need not see where to."""
+    for name in ("a/call", "b/call", "c/call"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        soundfile.write(tmp_path / "in" / f"{name}.wav", recording(0.5, (1.0, "anger"), 0.5), RATE)
+    (tmp_path / "in/bad.wav").write_text("nothing")
+    found = places([str(tmp_path / "in")])
+    written = []
+    for engine in ("local", "ray"):
+        model = DeadlyPitch(tmp_path / "flag") if engine == "ray" else Pitch()
+        out = tmp_path / engine
+        folder = Folder(out, Recipe(model, {"vad": "energy"}, ("json", "csv")), found)
+        assert len(list(folder.run(engine, lambda place: nullcontext()))) == 4
+        folder.finish()
+        files = (f for f in sorted(out.rglob("*")) if f.is_file())
+        written.append({str(f.relative_to(out)): f.read_bytes() for f in files})
+    assert (tmp_path / "flag").exists()
+    assert written[0] == written[1]
+    assert len(written[0]) == 2 * 3 + 4
+
+
+def test_a_recogniser_is_loaded_again_where_it_is_sent(monkeypatch):
+    made = SimpleNamespace(model=SimpleNamespace(is_multilingual=True), supported_languages=["de"])
+    package = SimpleNamespace(WhisperModel=lambda place, **how: made)
+    monkeypatch.setitem(sys.modules, "faster_whisper", package)
+    again = pickle.loads(pickle.dumps(Recogniser("made", language="de")))
+    assert (again.multilingual, again._language) == (True, "de")

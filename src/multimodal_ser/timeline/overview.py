@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.timeline.page import environment
 from multimodal_ser.timeline.tables import mostly, seconds_of
 from multimodal_ser.timeline.track import clock
 
@@ -94,14 +94,9 @@ def html(overview: Overview, pages: bool) -> str:
         overview: that has been given every row.
         pages: whether each recording has a page of its own, to link to.
     """
-    environment = Environment(
-        loader=PackageLoader("multimodal_ser.timeline", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     moments = [(key.split("\0")[0], s) for _, key, s in sorted(overview.strongest, reverse=True)]
     kept = {row["source"]: row["page"] for row in overview.rows} if pages else {}
-    return environment.get_template("summary.html").render(
+    return environment().get_template("summary.html").render(
         all=overview, clock=clock, moments=moments, pages=kept, most=MOST,
         colours={name: (colour(name), colour(name, dark=True)) for name in overview.labels},
     )  # fmt: skip

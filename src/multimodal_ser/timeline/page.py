@@ -47,29 +47,37 @@ def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
         source: the recording.
         peaks: of the recording, from 0 to 1.
     """
-    environment = Environment(
+    css, js = assets()
+    audio, missing = _audio(source)
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            name=called(timeline, source),
+            timeline=timeline,
+            spoken=sum(end - start for start, end in timeline.speech),
+            clock=clock,
+            data={
+                **page_data(timeline, peaks),
+                "missing": missing,
+                "source": called(timeline, source),
+                "keep": True,
+            },
+            audio=Markup(audio),  # noqa: S704 - base64, or quoted as an address
+            css=Markup(css),  # noqa: S704 - the package's own
+            js=Markup(js),  # noqa: S704 - the package's own
+        )
+    )
+
+
+def environment() -> Environment:
+    """The templates of this package; whatever is put into them is text."""
+    return Environment(
         loader=PackageLoader("multimodal_ser.timeline", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    css, js = assets()
-    audio, missing = _audio(source)
-    return environment.get_template("page.html").render(
-        name=called(timeline, source),
-        timeline=timeline,
-        spoken=sum(end - start for start, end in timeline.speech),
-        clock=clock,
-        data={
-            **page_data(timeline, peaks),
-            "missing": missing,
-            "source": called(timeline, source),
-            "keep": True,
-        },
-        audio=Markup(audio),  # noqa: S704 - base64, or quoted as an address
-        css=Markup(css),  # noqa: S704 - the package's own
-        js=Markup(js),  # noqa: S704 - the package's own
     )
 
 

@@ -70,6 +70,11 @@ class Recogniser:
         if language is not None and language not in self._model.supported_languages:
             raise SerError(one_of("language", language, sorted(self._model.supported_languages)))
         self._language = language
+        self._given = source, language, device
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it loads its network there."""
+        return _recogniser, self._given
 
     def __call__(self, samples: Samples) -> list[Word]:
         """Recognises at most 30 s of sound [time]; times count from its beginning."""
@@ -94,6 +99,10 @@ class Recogniser:
                 word = replace(word, start=begun.start, text=begun.text + text)
             words.append(word)
         return words
+
+
+def _recogniser(source: str | Path | None, language: str | None, device: str) -> Recogniser:
+    return Recogniser(source, language=language, device=device)
 
 
 def pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
