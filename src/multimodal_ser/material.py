@@ -18,8 +18,9 @@ from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import changed
+from multimodal_ser.features.context import context_told, in_context
 from multimodal_ser.record import FeatureSpec
-from multimodal_ser.tasks import AttributeSet, Outputs, Told, told
+from multimodal_ser.tasks import AttributeSet, Outputs, Told, outside, told
 
 MODALITIES = ("audio", "text")
 _SAYS = {
@@ -129,7 +130,8 @@ def load_material(
     hashes = {key: value for one in present for key, value in one.audio_hashes.items()}
     prints = {key: value for one in present for key, value in one.header.prints.items()}
     saw = {one.header.encoder: one.header.emotion_labels for one in present}
-    marks += _outside(examples, labels)
+    if examples.target is not None:
+        marks += outside(examples.target.tolist(), labels)
     kept_as = (kept, examples, labels, described, hashes, tuple(marks), dropped)
     return Material(*kept_as, prints, saw, task)
 
@@ -140,16 +142,6 @@ def _targets(says: Sequence[Told], task: str) -> torch.Tensor | None:
         return None
     target = torch.tensor([one.target for one in says])
     return target / target.sum(1, keepdim=True) if task == "distributions" else target
-
-
-def _outside(examples: Examples, labels: Outputs) -> list[str]:
-    """A mark where attributes lie outside of the scale that they are said to have."""
-    if examples.target is None or not isinstance(labels, AttributeSet):
-        return []
-    count = int(((examples.target < 0) | (examples.target > 1)).any(1).sum())
-    low, high = labels.scale
-    where = f"have values outside of the scale from {low:g} to {high:g}"
-    return [f"{count} utterances {where}"] if count else []
 
 
 def pooled(material: Material) -> Material:
@@ -248,7 +240,9 @@ def _check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
     if not made_of:  # from before it was noted
         return
     modality = store.header.modality
-    known = [row for row in rows if row.id in store and (modality == "text" or row.content)]
+    around = store.header.context, store.header.context_after
+    given = in_context(rows, *around) if any(around) else rows
+    known = [row for row in given if row.id in store and (modality == "text" or row.content)]
     if other := sorted(changed(made_of, known, modality)):
         what = "recordings" if modality == "audio" else "words"
         raise FeatureError(
@@ -266,7 +260,10 @@ def _without_row(stores: Sequence[FeatureStore], rows: Sequence[Utterance]) -> i
 
 def _describe(store: FeatureStore, content: str) -> FeatureSpec:
     header = store.header
-    keys = ("encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version")
+    keys = (
+        "encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version", "context",
+        "context_after",
+    )  # fmt: skip
     return FeatureSpec(**{key: getattr(header, key) for key in keys}, content=content)
 
 
@@ -274,6 +271,7 @@ def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[s
     """What a reader must know of the data beside any number made from it."""
     marks = []
     for store in stores:
+        marks += context_told(store.header.context, store.header.context_after)
         if not store.header.weights:
             marks.append(
                 f"features {store.header.encoder!r} were imported: what made them is known by "

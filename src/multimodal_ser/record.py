@@ -55,6 +55,8 @@ class FeatureSpec:
         version: of the feature file's format.
         content: hash of the tokens; several corpora's: corpus → hash.
         pooled_from: tokens in the file, where their mean is taken.
+        context: utterances before in the dialogue that the encoder of words had in view.
+        context_after: utterances after.
     """
 
     encoder: str
@@ -67,6 +69,8 @@ class FeatureSpec:
     version: int = 1
     content: str | Mapping[str, str] = ""
     pooled_from: int | None = field(default=None, metadata=_LEFT_OUT)
+    context: int = field(default=0, metadata=_LEFT_OUT)
+    context_after: int = field(default=0, metadata=_LEFT_OUT)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,16 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
     return next(scale for scale in found if scale is not None)
 
 
+def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
+    """A sentence where attributes lie outside of the scale that they are said to have."""
+    if not isinstance(outputs, AttributeSet):
+        return []
+    count = sum(not all(0 <= value <= 1 for value in row) for row in values)
+    low, high = outputs.scale
+    where = f"have values outside of the scale from {low:g} to {high:g}"
+    return [f"{count} utterances {where}"] if count else []
+
+
 class Told(NamedTuple):
     """What an utterance says of itself in a task: a class id, and votes or values by column."""
 

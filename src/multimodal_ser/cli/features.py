@@ -40,6 +40,8 @@ def extract(
     text_source: str | None = None,
     audio_tokens: int = 32,
     text_tokens: int = 64,
+    context: int = 0,
+    context_after: int = 0,
     revision: str | None = None,
     layers: tuple[str, ...] | None = None,
     dtype: Literal["float16", "float32"] = "float16",
@@ -69,6 +71,8 @@ def extract(
         text_source: the same for the words.
         audio_tokens: frames are averaged to at most so many; 1 is the pooled vector.
         text_tokens: word pieces kept at most; 1 is the pooled vector.
+        context: utterances of the dialogue before each that the text encoder has in view.
+        context_after: utterances after each: its answer then has to wait for them.
         revision: branch, tag or commit on the hub of the one encoder that is asked for; with both
             sides, extract one after the other.
         layers: layers of the audio encoder (of the text encoder, where it is alone) to put side by
@@ -98,10 +102,7 @@ def extract(
     _limit_caches()
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
-    sides = {
-        "audio": (audio, audio_source, audio_tokens),
-        "text": (text, text_source, text_tokens),
-    }
+    sides = {"audio": (audio, audio_source, audio_tokens), "text": (text, text_source, text_tokens)}
     for side, (name, source, tokens) in sides.items():
         if name is None:
             continue
@@ -124,6 +125,7 @@ def extract(
                 retry_failed=retry_failed,
                 engine=engine,
                 threads=threads,
+                context=(context, context_after) if side == "text" else (0, 0),
             )
             failed += _show_extracted(result)
     return 1 if failed else 0

@@ -108,6 +108,27 @@ def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.nda
     return waves
 
 
+class InContext(str):
+    """An utterance's words between what was said before and after them.
+
+    Attributes:
+        own: where the utterance's own words begin and end in it.
+    """
+
+    own: tuple[int, int]
+
+    def __new__(cls, before: str, words: str, after: str) -> InContext:
+        """Joins the three."""
+        made = super().__new__(cls, before + words + after)
+        made.own = len(before), len(before) + len(words)
+        return made
+
+    def __reduce__(self) -> tuple[type[InContext], tuple[str, str, str]]:
+        """What a copy in another process is made of."""
+        start, end = self.own
+        return InContext, (self[:start], self[start:end], self[end:])
+
+
 def checked_texts(name: str, items: Sequence[object]) -> list[str]:
     """The batch as sentences.
 
@@ -120,7 +141,7 @@ def checked_texts(name: str, items: Sequence[object]) -> list[str]:
                 f"{name}: item {place} is {type(item).__name__}; allowed: strings "
                 "(an utterance without words is the empty string)"
             )
-    return [str(item) for item in items]
+    return [item for item in items if isinstance(item, str)]
 
 
 def windows(samples: int, most: int, step: int) -> list[slice]:

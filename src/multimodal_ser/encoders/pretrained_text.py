@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.encoders.base import (
     EncoderInfo,
+    InContext,
     check_finite,
     checked_texts,
     chosen_layers,
@@ -75,7 +76,13 @@ class TextNetwork(nn.Module):
 
 
 class PretrainedText:
-    """A text encoder of transformers as an encoder of sentences."""
+    """A text encoder of transformers as an encoder of sentences.
+
+    Attributes:
+        in_context: of `InContext` words it gives the frames of the own ones alone.
+    """
+
+    in_context = True
 
     def __init__(
         self,
@@ -102,9 +109,25 @@ class PretrainedText:
         joined = self.network.chosen(self.layers, **tokens).float().cpu()
         lengths = tokens["attention_mask"].sum(1).tolist()
         found = [state[:length] for state, length in zip(joined, lengths, strict=True)]
+        if any(isinstance(text, InContext) for text in texts):
+            found = [self._own(*pair) for pair in zip(texts, found, strict=True)]
         for frames in found:
             check_finite(self.info.name, frames, self.dtype)
         return [frames.numpy().copy() for frames in found]
+
+    def _own(self, text: str, frames: Tensor) -> Tensor:
+        """Of words in context the frames of the own ones, which have attended to the others."""
+        if not isinstance(text, InContext):
+            return frames
+        if not self.tokenizer.is_fast:
+            raise EncoderError(
+                f"{self.info.name}: its tokenizer does not say where a word piece stands, which "
+                "--context needs; take an encoder with a tokenizer.json"
+            )
+        spans = self._pieces([text], return_offsets_mapping=True)["offset_mapping"][0]
+        first, last = (place + len(self.prefix) for place in text.own)
+        own = torch.tensor([first <= a < b <= last for a, b in spans])
+        return frames[own] if own.any() else frames[:1]
 
     def inputs(self, items: Sequence[object]) -> list[Tensor]:
         """What the network takes of each sentence: the numbers of its word pieces."""
@@ -126,11 +149,15 @@ class PretrainedText:
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Word pieces of sentences, padded on the right, as the network takes them."""
-        tokens = self.tokenizer(
-            [self.prefix + text for text in texts],
-            padding="longest", truncation=True, max_length=self.most, return_tensors="pt",
-        )  # fmt: skip
+        tokens = self._pieces(texts, padding="longest", return_tensors="pt")
         return dict(tokens.to(self.device))
+
+    def _pieces(self, texts: Sequence[str], **how: Any) -> Any:
+        """Word pieces; of a context that is too long what was said first is cut."""
+        cut = "left" if any(isinstance(text, InContext) for text in texts) else "right"
+        self.tokenizer.truncation_side = cut
+        given = [self.prefix + text for text in texts]
+        return self.tokenizer(given, truncation=True, max_length=self.most, **how)
 
 
 def load(

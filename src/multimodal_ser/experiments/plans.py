@@ -224,10 +224,10 @@ def check_tunable(material: Material, tune: TuneConfig) -> None:
     sides = ("text", "audio") if tune.modality == "both" else (tune.modality,)
     for side in sides:
         spec = material.features[side]
-        if spec is None or not spec.weights or spec.encoder == FIXED:
+        if spec is None or not spec.weights or spec.encoder == FIXED or spec.context:
             raise SerError(
                 f"--tune-encoder fine-tunes {', '.join(SIZES.values())}, emotion2vec and every "
-                f"encoder of transformers; these features are of "
+                f"encoder of transformers, without a context; these features are of "
                 f"{spec.encoder if spec else f'no {side} encoder'}: extract with --{side} ENCODER"
             )
 

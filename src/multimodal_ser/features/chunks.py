@@ -113,7 +113,7 @@ def _load_text(row: Utterance, chunk: Chunk) -> None:
     if not has_material(row, "text"):
         chunk.failures[row.id] = "it has no words"
         return
-    text = str(row.text)
+    text = row.text or ""
     chunk.items[row.id], chunk.seconds[row.id] = text, len(text) / _CHARACTERS_A_SECOND
 
 

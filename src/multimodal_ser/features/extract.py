@@ -21,6 +21,7 @@ from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.chunks import Made, Recipe, has_material
 from multimodal_ser.features.content import changed, inputs_of, with_content
+from multimodal_ser.features.context import in_context
 from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, digest, merge, work_folder
 from multimodal_ser.features.pool import TOKENS, Pool, check_pooling
@@ -75,6 +76,7 @@ def extract(
     progress: bool = True,
     engine: str = "local",
     threads: int | None = None,
+    context: tuple[int, int] = (0, 0),
 ) -> ExtractionResult:
     """Encodes all utterances of a corpus into one feature file, with their manifest beside it.
 
@@ -99,6 +101,8 @@ def extract(
         progress: show a progress bar where standard error is a terminal.
         engine: ``local``, or ``ray`` for a cluster (see docs/cluster.md); both give the same bytes.
         threads: chunks that the local engine makes at a time; None is torch's number of threads.
+        context: how many utterances of the dialogue before and after each an encoder of words has
+            in view; the file's name then says so.
 
     Raises:
         FeatureError: an unknown engine; a finished file has other settings; several corpora; none
@@ -107,15 +111,18 @@ def extract(
     if engine not in ENGINES:
         raise FeatureError(one_of("engine", engine, ENGINES))
     utterances = with_content(utterances)
-    header = _header(utterances, encoder, tokens, dtype, pool)
-    path = feature_path(out, header.corpus, header.encoder)
+    spoken = _in_context(utterances, encoder, *context) if any(context) else utterances
+    header = replace(
+        _header(spoken, encoder, tokens, dtype, pool), context=context[0], context_after=context[1]
+    )
+    path = feature_path(out, header.corpus, header.encoder + _named(*context))
     done = None if overwrite or not path.exists() else _finished(path, header)
-    chunks = _to_do(utterances, done, header, chunk, retry_failed)
+    chunks = _to_do(spoken, done, header, chunk, retry_failed)
     if chunks:
         log.info("%s", size_of(header, utterances))
         parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
         _fill(parts, Recipe(encoder, header, batch_seconds), engine, threads, progress)
-        kept = [] if done is None or sum(map(len, chunks)) >= len(utterances) else [done]
+        kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
         stores = [*kept, *parts.stores()]
         _check_any_succeeded(parts, stores)
         done = merge(path, header, stores, utterances)
@@ -126,6 +133,22 @@ def extract(
     first: dict[str, str] = {}
     repeated = [k for k, value in done.audio_hashes.items() if first.setdefault(value, k) != k]
     return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
+
+
+def _named(before: int, after: int) -> str:
+    """What a context adds to the name of a feature file."""
+    return (f"-context{before}" if before else "") + (f"-after{after}" if after else "")
+
+
+def _in_context(
+    utterances: Sequence[Utterance], encoder: Encoder, before: int, after: int
+) -> list[Utterance]:
+    if not getattr(encoder, "in_context", False):
+        raise FeatureError(
+            f"{encoder.info.name} does not read utterances in context; --context is for encoders "
+            "of words that transformers reads, such as minilm"
+        )
+    return in_context(utterances, before, after)
 
 
 def size_of(header: FeatureHeader, utterances: Sequence[Utterance]) -> str:

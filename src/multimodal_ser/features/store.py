@@ -59,6 +59,8 @@ class FeatureHeader:
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
         prints: id → `fingerprint` of the decoded samples, which copies share.
         compute_dtype: what the encoder computed in; files from before it was noted: float32.
+        context: utterances before in the dialogue that the encoder of words had in view.
+        context_after: utterances after.
         version: of this header's format.
     """
 
@@ -81,6 +83,8 @@ class FeatureHeader:
     audio_hashes: Mapping[str, str] = field(default_factory=dict)
     prints: Mapping[str, str] = field(default_factory=dict)
     compute_dtype: str = "float32"
+    context: int = 0
+    context_after: int = 0
     version: int = FORMAT
 
 

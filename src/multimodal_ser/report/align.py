@@ -33,6 +33,7 @@ class Sample:
         names: of the classes, or of the attributes.
         task: one of `config.TASKS`.
         targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
+        headline: the score that systems are compared by.
     """
 
     keys: tuple[tuple[str, str], ...]
@@ -43,6 +44,7 @@ class Sample:
     names: tuple[str, ...] = ()
     task: str = "classes"
     targets: NDArray[np.float64] | None = None
+    headline: str = "UA"
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +251,7 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
         names=runs[0].classes,
         task=runs[0].config.labels.task,
         targets=_targets(runs),
+        headline=naming.headline(runs[0].config.labels.task, [name for _, name in keys]),
     )
 
 

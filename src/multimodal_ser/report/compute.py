@@ -128,6 +128,7 @@ def summary_of(
         validation=None,
         task=aligned.sample.task,
         ceiling=human_ceiling(aligned.sample),
+        headline=aligned.sample.headline,
     )
 
 

@@ -88,7 +88,7 @@ def comparison(summary: Summary) -> Figure:
         mean = 100 * summary.baseline.scores[name].mean
         ax.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     _rows(ax, [row.name for row in summary.rows], [row.scores[name] for row in summary.rows])
-    ax.set_xlabel("UA in %" if name == "UA" else f"{name} × 100")
+    ax.set_xlabel(f"{name} × 100" if name == "CCC" else f"{name} in %")
     return figure
 
 

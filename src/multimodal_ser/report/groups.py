@@ -138,9 +138,8 @@ def _group(
         made = statistics.compare_apart(inside, outside, metric, repeats=system.repeats)
         difference = Score((made.difference,), made.difference, None, made.low, made.high)
         p = made.p
-    scores = {
-        key: score_of(inside, one) for key, one in main_scores(sample.task, sample.names).items()
-    }
+    main = main_scores(sample.task, sample.names, sample.headline)
+    scores = {key: score_of(inside, one) for key, one in main.items()}
     return Group(
         by=by,
         name=name,

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from multimodal_ser.report import words
 from multimodal_ser.report.published import MARK, PublishedTable, beside, tables_for
-from multimodal_ser.report.scores import main_scores, other_scores
+from multimodal_ser.report.scores import main_names, other_scores
 from multimodal_ser.report.summary import Group, Row, Summary
 
 _LATEX = {
@@ -93,7 +93,7 @@ def environment(latex: bool = False) -> Environment:
 
 def shared(summary: Summary) -> dict[str, Any]:
     """What every template is given beside the summary."""
-    main, other = tuple(main_scores(summary.task, summary.classes)), other_scores(summary.task)
+    main, other = tuple(main_names(summary)), other_scores(summary.task)
     return {
         "words": words,
         "head": ["model", "parameters", "seeds", *main, *other],
@@ -129,7 +129,7 @@ class ScoreCells:
     @classmethod
     def of(cls, row: Row, summary: Summary) -> ScoreCells:
         """Words a row's numbers."""
-        main, other = main_scores(summary.task, summary.classes), other_scores(summary.task)
+        main, other = main_names(summary), other_scores(summary.task)
         parameters = "–" if row.parameters is None else f"{row.parameters:,}"
         return cls(
             row.name,

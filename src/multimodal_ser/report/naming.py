@@ -9,7 +9,10 @@ from typing import Any
 
 from multimodal_ser.record import as_json
 from multimodal_ser.runs.folder import Run
+from multimodal_ser.runs.predictions import corpus_of
 
+# What the field compares systems by on a corpus; UA on the others.
+CONVENTIONS = {"meld": "WF1", "msp-podcast": "macro-F1"}
 PROBE = "linear"  # the linear probe, which stands in every table
 NO_ADAPTATION = "none"
 TUNED_AS = {
@@ -37,6 +40,18 @@ class Share:
     def __str__(self) -> str:
         """In words."""
         return f"{self.amount:g} %" if self.unit == "percent" else f"{self.amount:g} per class"
+
+
+def headline(task: str, ids: Sequence[str]) -> str:
+    """The score that systems are compared by: the corpus's convention.
+
+    >>> headline("classes", ["meld/1"]), headline("classes", ["meld/1", "emodb/1"])
+    ('WF1', 'UA')
+    """
+    if task == "attributes":
+        return "CCC"
+    corpora = {corpus_of(name) for name in ids}
+    return CONVENTIONS.get(corpora.pop(), "UA") if len(corpora) == 1 else "UA"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -124,10 +139,9 @@ def _pooled(run: Run) -> bool:
 def full_name(kind: str, share: Share | None, own: Mapping[str, str], alike: Sequence[Any]) -> str:
     """Names a system; `alike` are the settings of all that would be called the same."""
     name = kind if share is None else f"{kind}, {share}"
-    names = sorted({key for other in alike for key in other})
-    differing = [
-        f"{key.rsplit('.', 1)[-1]} {own.get(key, 'none')}"
-        for key in names
-        if len({other.get(key) for other in alike}) > 1
-    ]
+    keys = sorted({key for other in alike for key in other})
+    differ = [key for key in keys if len({other.get(key) for other in alike}) > 1]
+    # a hash tells a reader something only where nothing else does
+    told = [key for key in differ if not key.endswith(".content")] or differ
+    differing = [f"{key.rsplit('.', 1)[-1]} {own.get(key, 'none')}" for key in told]
     return f"{name} ({', '.join(differing)})" if differing else name

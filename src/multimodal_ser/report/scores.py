@@ -11,16 +11,25 @@ from numpy.typing import ArrayLike, NDArray
 from multimodal_ser import agreement, metrics, statistics
 from multimodal_ser.report.align import Aligned, Sample, System
 from multimodal_ser.report.naming import PROBE
-from multimodal_ser.report.summary import Row, Score
+from multimodal_ser.report.summary import Row, Score, Summary
 
 Floats = NDArray[np.float64]
 UNEQUAL = 0.75  # effective clusters over clusters, under which a caution says so
 _LEVEL = 0.05  # of the tests
 
 
-def main_scores(task: str, names: Sequence[str]) -> Mapping[str, statistics.Metric]:
+def main_scores(
+    task: str, names: Sequence[str], headline: str = "UA"
+) -> Mapping[str, statistics.Metric]:
     """The scores of `counts`, by name: the first is what systems are compared by."""
-    return agreement.attribute_scores(names) if task == "attributes" else metrics.METRICS
+    if task == "attributes":
+        return agreement.attribute_scores(names)
+    return {headline: metrics.METRICS[headline], **metrics.METRICS}
+
+
+def main_names(summary: Summary) -> list[str]:
+    """The names of a table's main scores, the headline first."""
+    return list(main_scores(summary.task, summary.classes, summary.headline))
 
 
 def other_scores(task: str) -> tuple[str, ...]:
@@ -35,7 +44,7 @@ def other_scores(task: str) -> tuple[str, ...]:
 
 def headline(sample: Sample) -> statistics.Metric:
     """The score that systems are compared by."""
-    return next(iter(main_scores(sample.task, sample.names).values()))
+    return main_scores(sample.task, sample.names, sample.headline)[sample.headline]
 
 
 def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None) -> Floats:
@@ -82,7 +91,7 @@ def _sums(
 
 def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
     """Every score of a system's row; `sums` are its counts."""
-    main = main_scores(sample.task, sample.names)
+    main = main_scores(sample.task, sample.names, sample.headline)
     scores = {name: score_of(sums, metric) for name, metric in main.items()}
     if sample.task == "attributes":
         return scores

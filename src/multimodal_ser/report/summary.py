@@ -89,7 +89,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Versus:
-    """One system against another over the same utterances, in UA, or of attributes in CCC.
+    """One system against another over the same utterances, in the headline's score.
 
     Attributes:
         family: what is compared with what; p values are corrected (Holm) within it.
@@ -206,6 +206,7 @@ class Summary:
         validation: an ablation's second table, over the validation rows.
         task: what is told, one of `config.TASKS`.
         ceiling: sentences on how well the listeners agree, where their votes are told.
+        headline: the score that systems are compared by.
     """
 
     name: str
@@ -235,15 +236,11 @@ class Summary:
     validation: Summary | None = None
     task: str = "classes"
     ceiling: tuple[str, ...] = ()
-
-    @property
-    def headline(self) -> str:
-        """The score that systems are compared by."""
-        return "CCC" if self.task == "attributes" else "UA"
+    headline: str = "UA"
 
     @property
     def best(self) -> Row:
-        """The row with the highest UA, or CCC."""
+        """The row with the highest score in the headline."""
         return max(self.rows, key=self._headline)
 
     @property

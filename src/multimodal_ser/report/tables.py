@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from multimodal_ser.metrics import OF_PROBABILITIES
 from multimodal_ser.report import words
 from multimodal_ser.report.published import PublishedTable, beside, tables_for
-from multimodal_ser.report.scores import main_scores, other_scores
+from multimodal_ser.report.scores import main_names, other_scores
 from multimodal_ser.report.summary import Group, Row, Score, Summary, Versus
 
 
@@ -60,7 +60,7 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
         "effective_clusters": f"{summary.effective:.2f}",
         "clustered_by": summary.by,
     }
-    names = *main_scores(summary.task, summary.classes), *other_scores(summary.task)
+    names = *main_names(summary), *other_scores(summary.task)
     for name in names:
         cells |= _csv_score(name, row.score(name))
     for name, recall in zip(summary.classes, row.recalls, strict=bool(row.recalls)):

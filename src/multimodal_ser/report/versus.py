@@ -52,8 +52,19 @@ def _against_each(rows: Sequence[Row]) -> list[_Pair]:
     return [_Pair(family, best.name, row.name, "") for row in others]
 
 
+def _contexts(rows: Sequence[Row]) -> list[_Pair]:
+    """Models that have a dialogue's other utterances in view against those that have not."""
+    context = "features.text.context"
+    alone = {row.model: row.name for row in rows if context not in row.settings}
+    return [
+        _Pair("each context against single utterances", row.name, alone[row.model], "")
+        for row in rows
+        if context in row.settings and row.model in alone
+    ]
+
+
 def _models(rows: Sequence[Row]) -> list[_Pair]:
-    return _against_best(rows) + _against_each(rows)
+    return _against_best(rows) + _against_each(rows) + _contexts(rows)
 
 
 def _adaptation(rows: Sequence[Row]) -> list[_Pair]:

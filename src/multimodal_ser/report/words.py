@@ -226,7 +226,7 @@ def main_result(summary: Summary) -> str:
     """Says the main result in one sentence."""
     best = summary.best
     score = best.scores[summary.headline]
-    unit = {"UA": "% UA", "CCC": "CCC, times 100,"}[summary.headline]
+    unit = f"% {summary.headline}" if summary.headline != "CCC" else "CCC, times 100,"
     reach = f"{best.name} reaches {percent(score.mean)} {unit} {interval(score)}"
     if len(summary.rows) == 1:
         return f"{reach}."

@@ -1,0 +1,86 @@
+"""utterances → the same, with what was said around them in their dialogue in view of the encoder.
+
+Who speaks is a letter: A is who says the utterance itself, the others follow in the order in which
+one meets them going back. So a model learns who answers whom, and no names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from string import ascii_uppercase
+
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.encoders.base import InContext
+from multimodal_ser.errors import FeatureError
+
+
+def in_context(rows: Sequence[Utterance], before: int, after: int = 0) -> list[Utterance]:
+    """The utterances in their order, their words with those of the dialogue around them.
+
+    Args:
+        rows: of one corpus; utterances without words are nobody's context.
+        before: utterances of the same dialogue before each, at most.
+        after: utterances after each; what is told of an utterance then waits for them.
+
+    Raises:
+        FeatureError: no utterance has a dialogue, or a negative number is asked for.
+
+    >>> said = [("Ann", "Hi!"), ("Bob", "Hello."), ("Ann", "So?")]
+    >>> rows = [
+    ...     Utterance(f"a/{n}", "a", "joy", text=words, speaker=who, dialogue="d")
+    ...     for n, (who, words) in enumerate(said)
+    ... ]
+    >>> [row.text for row in in_context(rows, 2)]
+    ['A: Hi!', 'B: Hi! A: Hello.', 'A: Hi! B: Hello. A: So?']
+    """
+    if before < 0 or after < 0:
+        raise FeatureError(f"a context of {before} and {after} utterances; allowed: 0 or more")
+    dialogues: dict[str, list[Utterance]] = defaultdict(list)
+    for row in rows:
+        if row.dialogue is not None and (row.text or "").strip():
+            dialogues[row.dialogue].append(row)
+    if not dialogues:
+        raise FeatureError(
+            "--context reads the words of a dialogue, and no utterance has a dialogue and words; "
+            "leave it out, or add both to the manifest"
+        )
+    found = {}
+    for turns in dialogues.values():
+        turns.sort(key=_order)
+        for place, row in enumerate(turns):
+            around = turns[max(0, place - before) : place], turns[place + 1 : place + 1 + after]
+            found[row.id] = replace(row, text=_joined(row, *around))
+    return [found.get(row.id, row) for row in rows]
+
+
+def context_told(before: int, after: int) -> list[str]:
+    """What stands beside a number that rests on more than the utterance itself.
+
+    >>> context_told(3, 0)
+    ['the words of up to 3 utterances before are read too']
+    """
+    sides = {"before": before, "after": after}
+    told = " and ".join(f"up to {n} utterances {side}" for side, n in sides.items() if n)
+    return [f"the words of {told} are read too"] if told else []
+
+
+def _order(row: Utterance) -> tuple[float, list[tuple[int, str]]]:
+    """When a turn begins, where that is known, and the numbers in its id."""
+    start = row.extra.get("dialogue_start", row.start)
+    parts = re.findall(r"\d+|\D+", row.id)
+    return start or 0.0, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _joined(row: Utterance, before: Sequence[Utterance], after: Sequence[Utterance]) -> InContext:
+    letters = {row.speaker or row.id: "A"}
+    for turn in (*reversed(before), *after):
+        who = turn.speaker or turn.id
+        letters.setdefault(who, ascii_uppercase[min(len(letters), len(ascii_uppercase) - 1)])
+    said = [
+        [f"{letters[one.speaker or one.id]}: {one.text}" for one in side]
+        for side in (before, after)
+    ]
+    return InContext(" ".join([*said[0], "A: "]), str(row.text), " ".join(["", *said[1]]))

@@ -1,0 +1,163 @@
+"""The words of a dialogue around an utterance: what is in view, in which order, and what is not."""
+
+import pickle
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from made_corpora import make_iemocap, make_meld
+from made_features import made_arrays, made_folder, made_rows, write_features
+from multimodal_ser.cli import main
+from multimodal_ser.corpora import iemocap, meld
+from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
+from multimodal_ser.encoders import ENCODERS
+from multimodal_ser.encoders.base import InContext
+from multimodal_ser.errors import FeatureError
+from multimodal_ser.features import FeatureStore, extract
+from multimodal_ser.features.context import in_context
+from multimodal_ser.labels import class_set
+from multimodal_ser.material import load_material
+from multimodal_ser.report import summarise, text_table
+from multimodal_ser.report.layout import markdown_table
+
+WORDS = ("Where is the ring?", "I lost it.", "You lost it!", "I am so sorry.", "It is fine.")
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return ENCODERS["minilm"].load(None, "cpu")
+
+
+def dialogue(words=WORDS, corpus="mine", name="d"):
+    return [
+        Utterance(
+            f"{corpus}/{name}_utt{number}",
+            corpus,
+            ("anger", "joy")[number % 2],
+            text=text,
+            speaker=("Ann", "Bob")[number % 2],
+            dialogue=name,
+        )
+        for number, text in enumerate(words)
+    ]
+
+
+def test_turns_follow_their_numbers_whatever_the_order_of_the_manifest():
+    rows = dialogue(tuple(f"Turn {n}." for n in range(12)))
+    shuffled = sorted(rows, key=lambda row: row.id)  # utt10 stands before utt2
+    found = {row.id: row.text for row in in_context(shuffled, 2)}
+    assert found["mine/d_utt10"] == "A: Turn 8. B: Turn 9. A: Turn 10."
+    assert [row.id for row in in_context(shuffled, 2)] == [row.id for row in shuffled]
+
+
+def test_turns_of_iemocap_follow_their_times(tmp_path):
+    rows = iemocap.read(make_iemocap(tmp_path).root).utterances
+    turns = [row for row in rows if row.dialogue == rows[0].dialogue]
+    turns.sort(key=lambda row: row.extra["dialogue_start"])
+    found = {row.id: row.text for row in in_context(rows, 1)}
+    for before, row in pairwise(turns):
+        who = "A" if before.speaker == row.speaker else "B"
+        assert found[row.id] == f"{who}: {before.text} A: {row.text}"
+
+
+def test_a_dialogue_ends_where_another_begins(tmp_path):
+    rows = meld.read(make_meld(tmp_path).root).utterances
+    for row, shown in zip(rows, in_context(rows, 50), strict=True):
+        same = [one for one in rows if one.dialogue == row.dialogue]
+        assert shown.text.count(": ") == 1 + same.index(row)
+
+
+def test_the_own_words_alone_become_tokens_which_know_what_was_said(minilm):
+    rows = dialogue()
+    plain = minilm([row.text for row in rows])
+    shown = minilm([row.text for row in in_context(rows, 2)])
+    for one, other in zip(plain, shown, strict=True):
+        assert len(other) == len(one) - 2  # without the marks of a sentence's ends
+    other = [replace(rows[0], text="I baked a cake."), *rows[1:]]
+    changed = minilm([row.text for row in in_context(other, 2)])
+    same = [np.allclose(one, two, atol=1e-5) for one, two in zip(shown, changed, strict=True)]
+    assert same == [False, False, False, True, True]
+
+
+def test_no_future_utterance_is_seen_unless_it_is_asked_for(minilm):
+    rows = dialogue()
+    other = [*rows[:4], replace(rows[4], text="Get out of here!")]
+    for after, last in ((0, True), (1, False)):
+        pair = (minilm([in_context(one, 3, after)[3].text])[0] for one in (rows, other))
+        assert np.allclose(*pair, atol=1e-5) is last
+
+
+def test_of_a_long_context_the_first_words_are_cut(minilm):
+    rows = dialogue(("word " * 600, *WORDS[:2]))
+    (frames,) = minilm([in_context(rows, 2)[2].text])
+    (plain,) = minilm([rows[2].text])
+    assert len(frames) == len(plain) - 2
+    (shown,) = minilm([WORDS[0]])  # and a sentence alone is read as before
+    assert len(shown) > 2
+
+
+def test_a_copy_in_another_process_knows_its_own_words():
+    text = InContext("A: Hi! A: ", "So?", "")
+    copied = pickle.loads(pickle.dumps(text))
+    assert (copied, copied.own) == (text, (10, 13))
+
+
+def test_features_in_context_have_a_name_and_a_mark_of_their_own(minilm, tmp_path):
+    rows = dialogue()
+    extract(rows, minilm, tmp_path, progress=False)
+    made = extract(rows, minilm, tmp_path, context=(2, 0), progress=False)
+    assert made.path.name == "minilm-context2.safetensors"
+    header = FeatureStore.open(made.path).header
+    assert (header.context, header.context_after, header.encoder) == (2, 0, "minilm")
+    plain, shown = (
+        load_material(tmp_path / "mine", class_set("anger,joy"), text=name)
+        for name in ("minilm", "minilm-context2")
+    )
+    assert "the words of up to 2 utterances before are read too" in shown.marks
+    assert (plain.features["text"].context, shown.features["text"].context) == (0, 2)
+    assert [row.text for row in read_manifest(tmp_path / "mine" / "manifest.jsonl")] == [*WORDS]
+
+
+def test_other_words_before_an_utterance_are_other_content(minilm, tmp_path):
+    rows = dialogue()
+    made = extract(rows, minilm, tmp_path, context=(1, 0), progress=False)
+    other = [replace(rows[0], text="I baked a cake."), *rows[1:]]
+    write_manifest(other, tmp_path / "mine" / "manifest.jsonl")
+    with pytest.raises(FeatureError, match="2 of its 5 utterances"):
+        load_material(tmp_path / "mine", class_set("anger,joy"))
+    again = extract(other, minilm, tmp_path, context=(1, 0), progress=False)
+    assert again.path == made.path
+    load_material(tmp_path / "mine", class_set("anger,joy"))
+
+
+def test_what_cannot_be_read_in_context_is_said(minilm, tmp_path, capsys):
+    alone = [replace(row, dialogue=None) for row in dialogue()]
+    with pytest.raises(FeatureError, match="no utterance has a dialogue"):
+        extract(alone, minilm, tmp_path, context=(2, 0))
+    with pytest.raises(FeatureError, match="0 or more"):
+        in_context(dialogue(), -1)
+    write_manifest(alone, tmp_path / "alone.jsonl")
+    command = ["extract", "--manifest", str(tmp_path / "alone.jsonl"), "--text", "minilm"]
+    assert main([*command, "--context", "2", "--out", str(tmp_path)]) == 1
+    assert "--context reads the words of a dialogue" in capsys.readouterr().err
+
+
+def test_a_table_sets_each_context_beside_single_utterances_in_meld_s_own_score(tmp_path):
+    rows = made_rows(64, speakers=4, words=("anger", "joy", "neutral", "sadness"), corpus="meld")
+    folder = made_folder(tmp_path / "features", rows, ("text",), skill=0.4)
+    better = made_arrays(rows, "text", skill=3.0)
+    write_features(folder / "made-text-context3.safetensors", better, "text", context=3)
+    command = ["train", "--features", str(folder), "--labels", "meld4", "--split", "speaker"]
+    command += ["--folds", "4", "--model", "linear", "--baselines", "linear", "--jobs", "1"]
+    for text in ("made-text", "made-text-context3"):
+        assert main([*command, "--text", text, "--out", str(tmp_path / "runs")]) == 0
+    summary = summarise(tmp_path / "runs")
+    assert next(row.name for row in summary.rows).startswith("linear (context 3")
+    assert summary.headline == "WF1"
+    (against,) = [one for one in summary.versus if one.family.startswith("each context")]
+    scores = {row.name: row.scores["WF1"].mean for row in summary.rows}
+    assert against.difference == pytest.approx(scores[against.name] - scores[against.against])
+    assert "WF1 points" in text_table(summary)
+    assert markdown_table(summary).split("\n")[2].startswith("| model | parameters | seeds | WF1 |")
