@@ -2,7 +2,9 @@
 
 import pickle
 from dataclasses import replace
+from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +120,12 @@ def test_features_in_context_have_a_name_and_a_mark_of_their_own(minilm, tmp_pat
     assert "the words of up to 2 utterances before are read too" in shown.marks
     assert (plain.features["text"].context, shown.features["text"].context) == (0, 2)
     assert [row.text for row in read_manifest(tmp_path / "mine" / "manifest.jsonl")] == [*WORDS]
+
+
+def test_features_from_before_there_was_a_context_have_none():
+    shipped = files("multimodal_ser") / "demo" / "whisper-tiny.safetensors"
+    header = FeatureStore.open(Path(str(shipped))).header
+    assert (header.context, header.context_after) == (0, 0)
 
 
 def test_other_words_before_an_utterance_are_other_content(minilm, tmp_path):

@@ -276,7 +276,8 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
         if version == FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
             labels = Exposure(**values.pop("emotion_labels", asdict(UNDECLARED)))
-            values = {"compute_dtype": "float32", "inputs": {}, "prints": {}} | values
+            before = {"compute_dtype": "float32", "context": 0, "context_after": 0}
+            values = {"inputs": {}, "prints": {}} | before | values
             known = {item.name for item in fields(FeatureHeader)} - {"exposure", "emotion_labels"}
             return FeatureHeader(
                 exposure=saw, emotion_labels=labels, **{key: values[key] for key in known}
