@@ -47,7 +47,14 @@ def made_tuned(path: Path, threshold=0.0) -> Path:
     return path
 
 
-def made_run(folder: Path, weights: Path, sides=("audio",), model="audio", tokens=4) -> Path:
+def made_run(
+    folder: Path,
+    weights: Path,
+    sides=("audio",),
+    model="audio",
+    tokens=4,
+    labels=ClassNames("made3", CLASSES),  # noqa: B008 - it cannot change
+) -> Path:
     """A run folder of an untrained model on tiny encoders' features."""
     described = {"text": None, "audio": None}
     dims = {"text": 0, "audio": 0}
@@ -60,13 +67,13 @@ def made_run(folder: Path, weights: Path, sides=("audio",), model="audio", token
         )
     network = ModelConfig(members=1, hidden_dim=8, num_heads=2)
     config = RunConfig(
-        model=model, seed=0, fold="speaker=01", labels=ClassNames("made3", CLASSES),
+        model=model, seed=0, fold="speaker=01", labels=labels,
         corpora=("mine",), features=described, split=SplitSpec("loso", "5eed"),
         marks=("mine: nothing is declared",), train=Training(network=network),
     )  # fmt: skip
     torch.manual_seed(1)
-    shape = Dims(dims["text"], dims["audio"], len(CLASSES))
-    made = build(model, shape, network).eval()
+    shape = Dims(dims["text"], dims["audio"], len(labels.classes))
+    made = build(model, shape, network, values=labels.task == "attributes").eval()
     if model == "svm":
         made = made_svm(shape)
     with torch.no_grad():

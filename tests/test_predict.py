@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,15 @@ from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.base import windows
 from multimodal_ser.errors import EncoderError, SerError
+from multimodal_ser.export.plan import graph_of
 from multimodal_ser.features import extract
 from multimodal_ser.features.store import FeatureStore
 from multimodal_ser.predict import hub
+from multimodal_ser.predict.writing import FORMATS
+from multimodal_ser.record import ClassNames
 from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.serve.app import create_app
+from multimodal_ser.timeline.stream import Stream
 
 PLUS = "emotion2vec-plus-base"
 
@@ -84,6 +90,31 @@ def test_a_list_equals_its_singles(kind, request, tmp_path):
         assert item.probabilities.dtype == item.embedding.dtype == np.float32
         assert item.probabilities.sum() == pytest.approx(1, abs=1e-5)
         assert item.end == pytest.approx(len(wave) / 16_000)
+
+
+def test_attributes_are_told_on_their_own_scale(weights, tmp_path, capsys):
+    names = ClassNames("arousal,valence", ("arousal", "valence"), "", "attributes", (1.0, 5.0))
+    folder = made_run(tmp_path / "run", weights["root"], labels=names)
+    model = load(folder, weights=weights)
+    (found,) = model.waves([noise(1.0)])
+    arousal, valence = found.probabilities
+    assert found.attributes == {
+        "arousal": pytest.approx(1 + 4 * arousal), "valence": pytest.approx(1 + 4 * valence)
+    }  # fmt: skip
+    told = found.as_dict()
+    assert told["attributes"]["valence"] == pytest.approx(1 + 4 * valence, abs=1e-4)
+    assert told["scale"] == [1.0, 5.0]
+    assert not {"label", "confidence", "probabilities"} & told.keys()
+    lines = {}
+    for name, write in FORMATS.items():
+        write([("a.wav", found)], found.labels, file := io.StringIO())
+        lines[name] = file.getvalue()
+    assert "(of 1 to 5)" in lines["table"]
+    assert lines["csv"].startswith("file,start,end,text,language,reason,adapted,distance,arousal,")
+    assert json.loads(lines["jsonl"])["attributes"] == told["attributes"]
+    for what in (Stream, create_app, partial(graph_of, part=None)):
+        with pytest.raises(SerError, match="shows classes"):
+            what(model)
 
 
 def test_path_bytes_file_and_array_are_the_same_recording(tuned, tmp_path):

@@ -18,6 +18,7 @@ from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
 from multimodal_ser.predict.plain import PlainBackend
+from multimodal_ser.predict.prediction import refuse_attributes
 from multimodal_ser.predict.predictor import LEAST
 from multimodal_ser.predict.tuned import TunedBackend
 from multimodal_ser.record import as_json
@@ -72,6 +73,7 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
     Raises:
         SerError: this kind of model has no such part, or is not on the CPU.
     """
+    refuse_attributes(predictor, "an ONNX file")
     backend = predictor.backend
     if isinstance(backend, PlainBackend):
         backend = TunedBackend(backend.file, backend.name)

@@ -75,6 +75,7 @@ class RunBackend:
         record: the run's config.json.
         features: ``text`` and ``audio``.
         model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
+        scale: of the attributes that the model tells; None where it tells classes.
     """
 
     canonical = False
@@ -85,14 +86,9 @@ class RunBackend:
         self.folder, self.device = folder, device
         self.record = read_record(folder / CONFIG)
         self.model = load_model(folder / MODEL).to(device)
-        if self.record.config.labels.task == "attributes":
-            raise EncoderError(
-                f"{folder}: it tells attributes ({self.record.config.labels.name}), and recordings "
-                "are answered with classes alone; give a run of `ser train` without --task"
-            )
         about = self.record.predictor or SavedAs(folder.absolute().name, 0.0)
         self.name, self.threshold = about.name, about.threshold
-        self.labels = self.record.config.labels.classes
+        self.labels, self.scale = self.record.config.labels.classes, self.record.config.labels.scale
         read = tuple(getattr(self.model, "modalities", SIDES))
         described = self.record.config.features
         self.sides = tuple(side for side in SIDES if side in read and described.get(side))
@@ -112,7 +108,8 @@ class RunBackend:
         batch = [*self.features["text"](texts), *self.features["audio"](waves)]
         with torch.inference_mode():
             output = self.model(*(tensor.to(self.device) for tensor in batch))
-            probabilities: np.ndarray = output.logits.float().softmax(1).cpu().numpy()
+            said = output.logits.float()
+            probabilities: np.ndarray = (said if self.scale else said.softmax(1)).cpu().numpy()
         return Answer(probabilities, output.embedding.float().cpu().numpy())
 
     @property

@@ -201,10 +201,11 @@ class Predictor:
         found = []
         for row, item in enumerate(given):
             shares, embedding, distance = said.get(row, nothing)
+            sure = item.sure if row in said else 0.0
             found.append(
                 Prediction(
                     self.labels,
-                    doubted(shares, item.sure if row in said else 0.0),
+                    doubted(shares, sure) if self.scale is None else shares,
                     embedding,
                     0.0,
                     len(checked[row]) / SAMPLE_RATE,
@@ -213,9 +214,16 @@ class Predictor:
                     reason=item.reason,
                     adapted=None if self.channel is None else self.channel.count,
                     distance=distance,
+                    scale=self.scale,
                 )
             )
         return found
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The scale of the attributes that it tells; None of a model of classes."""
+        scale: tuple[float, float] | None = getattr(self.backend, "scale", None)
+        return scale
 
     @property
     def adaptable(self) -> bool:

@@ -25,11 +25,15 @@ def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
             continue
         best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
         shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
+        if item.scale is not None:
+            values = "  ".join(f"{one} {value:.2f}" for one, value in item.attributes.items())
+            shares = f"{values}  (of {item.scale[0]:g} to {item.scale[1]:g})"
         words = f"  “{item.text}”" if item.text else ""
         words += f" [{item.language}]" if item.language else ""
         if item.distance is not None and item.distance > _FAR:
             words = f"  unlike what the model learnt from ({item.distance:.1f}){words}"
-        file.write(f"{name:{wide}}  {item.label:{longest}}  {shares}{words}\n")
+        label = f"  {item.label:{longest}}" if item.scale is None else ""
+        file.write(f"{name:{wide}}{label}  {shares}{words}\n")
 
 
 def write_json(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
@@ -46,18 +50,25 @@ def write_jsonl(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
 
 
 def write_csv(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
-    """One line a recording, as they come; a column for each class's probability."""
+    """One line a recording, as they come; a column for each class's probability, or attribute."""
     writer = csv.writer(file, lineterminator="\n")
-    columns = (
-        "file", "label", "confidence", "start", "end", "text", "language", "reason", "adapted",
-        "distance",
-    )  # fmt: skip
-    writer.writerow([*columns, *(f"p_{label}" for label in labels)])
+    own: tuple[str, ...] = ("label", "confidence")
+    rest = ("start", "end", "text", "language", "reason", "adapted", "distance")
+    head = ["file", *own, *rest, *(f"p_{label}" for label in labels)]
+    begun = False
     for name, item in rows:
+        if item.scale is not None:
+            own, head = (), ["file", *rest, *labels]
+        if not begun:
+            writer.writerow(head)
+            begun = True
         record = _record(name, item)
-        shares = record["probabilities"].values()
-        writer.writerow([*(record[column] for column in columns), *shares])
+        told = record["probabilities"] if item.scale is None else record["attributes"]
+        values = [told.get(label, "") for label in labels]
+        writer.writerow([name, *(record[column] for column in (*own, *rest)), *values])
         file.flush()
+    if not begun:
+        writer.writerow(head)
 
 
 def _record(name: str, item: Prediction) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.palette import colour
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.given import LONG as LONGEST
-from multimodal_ser.predict.prediction import Prediction
+from multimodal_ser.predict.prediction import Prediction, refuse_attributes
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Gate, Place, check_key
 from multimodal_ser.serve.batching import Batcher
@@ -204,6 +204,7 @@ def create_app(
     Returns:
         An ASGI application; its `state.service` holds what the routes share.
     """
+    refuse_attributes(predictor, "the server")
     service = Service(predictor, settings or Settings(), words)
 
     @asynccontextmanager

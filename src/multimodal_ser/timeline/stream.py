@@ -15,6 +15,7 @@ import numpy as np
 from multimodal_ser.audio import check_scale
 from multimodal_ser.config import SAMPLE_RATE
 from multimodal_ser.errors import SerError
+from multimodal_ser.predict.prediction import refuse_attributes
 from multimodal_ser.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
 from multimodal_ser.speech import Stretch as Found
 from multimodal_ser.timeline.stretch import OpenStretch, points
@@ -81,6 +82,7 @@ class Stream:
         Raises:
             SerError: a setting is out of its range, or silero-vad is missing.
         """
+        refuse_attributes(predictor, "a timeline")
         _check("window", window, SHORTEST, LONGEST)
         _check("hop", hop, LEAST_HOP, window)
         _check("smoothing", smoothing, 0, 60)
