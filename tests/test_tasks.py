@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from made_features import made_folder, made_rows, write_features
 from multimodal_ser import agreement, losses, tasks
 from multimodal_ser.cli import main
 from multimodal_ser.corpora import iemocap
-from multimodal_ser.corpora.utterance import Utterance, write_manifest
+from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.data import Examples, Side
 from multimodal_ser.errors import LabelError, SerError
 from multimodal_ser.labels import class_set
@@ -25,6 +27,9 @@ from multimodal_ser.report.ceiling import human_ceiling
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.runs.model_file import load_model
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import panels
 
 SMALL = [
     "--network.members", "1", "--network.hidden-dim", "8", "--network.num-heads", "2",
@@ -317,3 +322,13 @@ def test_votes_for_other_words_do_not_count():
     )
     with pytest.raises(SerError, match="task"):
         tasks.outputs_of("feelings", "common4", [row])
+
+
+def test_three_panels_of_listeners_are_three_raters(tmp_path):
+    said = {"voice_vote": "A:D", "face_vote": "A", "multimodal_vote": "N"}
+    write_manifest(
+        [Utterance("cremad/1", "cremad", "ANG", audio="1.wav", extra=said)], tmp_path / "a.jsonl"
+    )
+    panels.main(["--manifest", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "b.jsonl")])
+    (row,) = read_manifest(tmp_path / "b.jsonl")
+    assert row.votes == {"ANG": 1.5, "DIS": 0.5, "NEU": 1}
