@@ -264,7 +264,7 @@ function serTimeline(root, data, audioSource) {
     if (trend) card.append(trend);
   } else card.append(make("p", { class: "empty" }, "No speech was found in this recording."));
   root.classList.add("ser");
-  root.replaceChildren(...serOverall(data, tinted, swatch), card, status, make("p", { class: "small hint" },
+  root.replaceChildren(...serOverall(data, tinted, swatch), card, status, make("p", { class: "small keys" },
     "Space plays and pauses, the arrow keys go 5 s back and forth, [ and ] to the segment before and after, " +
     "+ and − zoom, / searches."));
   if (data.segments.length) {
