@@ -17,6 +17,7 @@ import tomllib
 from made_docs import PAGES, ROOT, arguments, blocks, is_shell, small, statements, world
 from multimodal_ser.cli import main
 from multimodal_ser.config import TrainConfig
+from multimodal_ser.models import MODELS
 
 # Commands that are not run here, each with its reason. What matches no line is run.
 NOT_RUN = {
@@ -109,8 +110,6 @@ def run(words):
 
 
 def _script(words):
-    from multimodal_ser.models import MODELS
-
     kept = dict(MODELS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [words[0], *small(["", *words[1:]])])
@@ -153,11 +152,7 @@ def test_the_commands_of_a_page_run_and_print_what_they_should(page, place):
 
 def test_the_python_of_the_pages_runs(place, monkeypatch):
     pages_until("docs/guide.md", place)
-    short = [
-        1 if item.name in ("epochs", "least_steps") else item.default
-        for item in fields(TrainConfig)
-    ]
-    monkeypatch.setattr(TrainConfig.__init__, "__defaults__", tuple(short))
+    _short(monkeypatch)
     ran = 0
     for page in PAGES:
         named = {"chunk": np.zeros(1600, np.float32), "__name__": "__main__"}
@@ -166,6 +161,31 @@ def test_the_python_of_the_pages_runs(place, monkeypatch):
                 exec(compile(block.body, page, "exec"), named)
                 ran += 1
     assert ran >= 3
+
+
+@pytest.mark.parametrize(
+    "name", ["recordings_to_timeline", "corpus_to_paper", "own_model", "few_shot"]
+)
+def test_the_notebooks_run(place, monkeypatch, name, capsys):
+    """Cells of scripts, on small data and with one step of training, printing what they promise."""
+    pages_until("docs/guide.md", place)
+    _short(monkeypatch)
+    kept = dict(MODELS)
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    MODELS.clear()
+    MODELS.update(kept)
+    printed = capsys.readouterr().out
+    assert ("label" if name == "recordings_to_timeline" else "UA") in printed
+    assert ("tabular" in printed) == (name == "corpus_to_paper")
+
+
+def _short(monkeypatch):
+    """One epoch where nothing else is said."""
+    short = [
+        1 if item.name in ("epochs", "least_steps") else item.default
+        for item in fields(TrainConfig)
+    ]
+    monkeypatch.setattr(TrainConfig.__init__, "__defaults__", tuple(short))
 
 
 def test_no_reason_is_left_over(place):
