@@ -41,7 +41,19 @@ PAGES = (
     "CONTRIBUTING.md",
 )  # fmt: skip
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.M | re.S)
-PROGRAMS = ("ser", "python", "pip", "make", "docker", "git", "cd", "export", "pytest", "arecord")
+PROGRAMS = (
+    "ser",
+    "python",
+    "pip",
+    "make",
+    "docker",
+    "git",
+    "cd",
+    "export",
+    "pytest",
+    "arecord",
+    "curl",
+)
 
 
 class Block(NamedTuple):
@@ -118,6 +130,7 @@ def world(folder: Path) -> Path:
         draw = np.random.default_rng(number)  # no two sound alike, or they count as copies
         written(file, draw.normal(0, 0.1, 8_000).astype("f4"), format="WAV")
     _own_features(folder)
+    _rttm(folder)
     _formats(folder)
     return folder
 
@@ -148,10 +161,25 @@ def _recordings(folder: Path) -> None:
     noise = np.random.default_rng(0)
     (folder / "more").mkdir()
     channels = {"call.wav": 2, "meeting.flac": 3, "more/c.mp3": 1}
-    for name in (*channels, "interview.wav", "new.wav", "recording.wav", "a.wav", "b.wav"):
+    for name in (
+        *channels,
+        "interview.wav",
+        "meeting.wav",
+        "new.wav",
+        "recording.wav",
+        "a.wav",
+        "b.wav",
+    ):
         sound = noise.normal(0, 0.1, (16_000, channels.get(name, 1))).astype("f4")
         written(folder / name, sound)
     written(folder / "interview.mp3", noise.normal(0, 0.1, 48_000).astype("f4"), format="MP3")
+
+
+def _rttm(folder: Path) -> None:
+    """Who speaks when, as diarisers write it."""
+    turns = ((0.0, 0.4, "ann"), (0.5, 0.4, "ben"))
+    rows = [f"SPEAKER meeting 1 {t:.2f} {d:.2f} <NA> <NA> {who} <NA> <NA>" for t, d, who in turns]
+    (folder / "meeting.rttm").write_text("\n".join(rows) + "\n")
 
 
 def _own_features(folder: Path) -> None:

@@ -29,6 +29,8 @@ NOT_RUN = {
     r"ser .*--engine ray": "starts a cluster: tests/test_cluster.py",
     r"ser .*emotion2vec-plus-large": "its weights are on the hub: tests/test_emotion2vec_files.py",
     r"(arecord .*|ser analyze -)$": "listens to a microphone: tests/test_timeline_cli.py",
+    r"ser .*--speakers pyannote": "its weights are on the hub, behind a licence",
+    r"curl ": "asks a server that serves until it is stopped: tests/test_serve*.py",
     r"python benchmarks/": "takes minutes and real corpora: tests/test_benchmarks.py",
     r"python scripts/": "takes minutes: measures the sources",
     r"python metadata/": "the original's lines: tests/test_paper.py",
@@ -36,6 +38,7 @@ NOT_RUN = {
 # Blocks of Python that are not run here.
 NOT_EXECUTED = {
     "multimodal_ser.encoders.emotion2vec": "its weights are on the hub: tests/test_emotion2vec*.py",
+    "websocket": "asks a server that serves until it is stopped: tests/test_serve*.py",
     "MODELS[": "tests/test_plugins.py registers one of each",
     "CORPORA[": "tests/test_plugins.py",
     "ENCODERS[": "tests/test_plugins.py",
@@ -57,7 +60,7 @@ PRINTS = {
     "train": r"UA.*WA.*WF1|CCC.*RMSE",
     "experiment": r"UA.*WA.*WF1",
     "report": r"UA.*page: .*report\.html",
-    "compare": r"UA.*page: .*report\.html",
+    "compare": r"UA.*linear",
     "tune": r"chosen.*UA|UA.*chosen",
     "explain": r"audio: hidden.*correlation",
     "results": r"wrote .*\.md",
