@@ -1,4 +1,4 @@
-"""Delay of one recording, warm and cold: torch beside ONNX in float32 and int8, interleaved.
+"""Delay of one recording, warm and cold: as loaded (the starter: numpy) beside ONNX, interleaved.
 
     python benchmarks/latency.py --audio recording.wav [--model starter] [--threads 2]
 
@@ -46,6 +46,9 @@ print(*(late - early for early, late in zip(marks, marks[1:])))
 COLD = ("whole command", "Python starts", "import runtime", "load model", "first answer")
 
 
+OWN = "as loaded"  # the model itself: the starter in numpy, a run in torch
+
+
 def main() -> None:
     """Prints both tables in Markdown."""
     given = _arguments()
@@ -74,7 +77,7 @@ def _models(name: str, folder: Path) -> dict[str, str]:
     predictor = load(name)
     plain = export(predictor, folder / "float32.onnx", part="whole").file
     small = export(predictor, folder / "int8.onnx", part="whole", int8=True).file
-    return {"torch": name, "ONNX float32": str(plain), "ONNX int8": str(small)}
+    return {OWN: name, "ONNX float32": str(plain), "ONNX int8": str(small)}
 
 
 def _warm(
@@ -105,7 +108,7 @@ def _cold(models: dict[str, str], given: argparse.Namespace) -> dict[str, list[l
     times: dict[str, list[list[float]]] = {way: [] for way in models}
     for repeat in range(given.cold + 1):
         for way, model in models.items():
-            runtime = "torch" if way == "torch" else "onnxruntime"
+            runtime = "numpy" if way == OWN else "onnxruntime"
             audio = str(given.audio)
             command = ["-m", "multimodal_ser.cli", "predict", "--model", model, audio]
             whole, _ = _process(command, given.threads)
@@ -133,9 +136,9 @@ def _process(arguments: list[str], threads: int) -> tuple[float, str]:
 
 def _report_warm(times: dict[str, list[tuple[float, float]]], given: argparse.Namespace) -> None:
     print(f"Warm, one recording of {given.seconds:g} s, {given.repeats} times:\n")
-    print("| way | p50 ms | p95 ms | processors' ms | torch's p50 ÷ its |")
+    print("| way | p50 ms | p95 ms | processors' ms | p50 as loaded ÷ its |")
     print("|---|---:|---:|---:|---:|")
-    base = np.array(times["torch"])[:, 0]
+    base = np.array(times[OWN])[:, 0]
     for way, rows in times.items():
         seconds, used = np.array(rows).T
         middle, late = 1000 * np.percentile(seconds, [50, 95])
