@@ -124,7 +124,7 @@ def main() -> None:
         talks = conversations(rows, number, 60 * given.minutes, given.count, seed=number)
         _report(number, talks)
         if predictor is not None:
-            _emotions(predictor, talks)
+            _emotions(predictor, talks, given.ways)
 
 
 def _report(number: int, talks: Sequence[Conversation]) -> None:
@@ -153,7 +153,7 @@ def _report(number: int, talks: Sequence[Conversation]) -> None:
     )
 
 
-def _emotions(predictor: object, talks: Sequence[Conversation]) -> None:
+def _emotions(predictor: object, talks: Sequence[Conversation], wanted: str) -> None:
     ways = {
         "mixed": {}, "mixed, adapted": {"adapt": True}, "by voice": {"speakers": Voices()},
         "by voice, each speaker's baseline": {"speakers": Voices(), "adapt": True},
@@ -161,6 +161,8 @@ def _emotions(predictor: object, talks: Sequence[Conversation]) -> None:
         "by channel, each speaker's baseline": {"channels": "each", "adapt": True},
     }  # fmt: skip
     for name, how in ways.items():
+        if wanted not in name:
+            continue
         shares = []
         for talk in talks:
             sound = talk.sound if "channel" in name else talk.mono
@@ -177,6 +179,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--of", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--count", type=int, default=2, help="conversations of each kind")
     parser.add_argument("--emotions", action="store_true")
+    parser.add_argument("--ways", default="", help="only ways whose name has this, such as channel")
     return parser.parse_args()
 
 
