@@ -14,6 +14,7 @@ COPY src src
 ARG PIP_EXTRA_INDEX_URL
 ARG EXTRAS=serve
 RUN pip install -c constraints.txt ".[$EXTRAS]" \
+ && pip install --no-deps -c constraints.txt silero-vad \
  && useradd --system --uid 10001 --no-create-home ser \
  && rm -rf /app/src
 

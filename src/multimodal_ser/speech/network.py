@@ -1,13 +1,14 @@
 """16 kHz sound → the probability of speech, 31.25 times a second: silero-vad's network.
 
-The weights are those of the package `silero-vad` (MIT; Silero Team, 2024), which requires torch.
-Numpy is fast enough for a network of 0.3 M parameters, and whoever predicts needs no torch for it.
+The package `silero-vad` (MIT; Silero Team, 2024) brings the weights. It is not imported: doing so
+sets torch to one thread. Numpy is fast enough for a network of 0.3 M parameters, and whoever
+predicts needs no torch for it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -119,5 +120,18 @@ def _weights() -> dict[str, Any]:
 
 
 def weights_file() -> Path:
-    """The weights, as the package silero-vad has them; see SILERO.md."""
-    return Path(str(files("multimodal_ser.speech") / "silero_vad_16k.safetensors"))
+    """The weights of the installed package `silero-vad`.
+
+    Raises:
+        SerError: it is not installed, or is older than 6.2.3.
+    """
+    spec = importlib.util.find_spec("silero_vad")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder) / "data" / "silero_vad_16k.safetensors"
+        if file.is_file():
+            return file
+    raise SerError(
+        "silero-vad, which finds speech, is not installed or is older than 6.2.3; "
+        "`pip install --no-deps 'silero-vad>=6.2.3'` brings its weights (11 MB; the torch that "
+        "it asks for is not needed here), and `--vad energy` goes by the level alone"
+    )
