@@ -21,11 +21,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
+from frozen_probes import frozen
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from made_sounds import without_speech
 from numpy.typing import NDArray
 from scipy.special import softmax
-from train_starter import LABELS, LEARNT, PROBE, class_of, collect, network, parts, rows_of
+from train_starter import ENCODER, LABELS, LEARNT, PROBE, class_of, collect, network, parts, rows_of
 
 from multimodal_ser import load
 from multimodal_ser.audio import read_audio
@@ -37,6 +38,7 @@ from multimodal_ser.tune.probe import Probe, ProbeConfig, side_by_side
 from multimodal_ser.tune.tuned import LONGEST, Tuned, load_tuned, log_mels, save_tuned
 from multimodal_ser.tune.vectors import Vectors
 from multimodal_ser.unseen import (
+    RIGHT,
     Caution,
     LeftOut,
     adapted,
@@ -46,7 +48,7 @@ from multimodal_ser.unseen import (
 )
 
 BATCH = 16
-EVERY = {"cremad": 25, "emodb": 3}  # of the held-out recordings are heard under each condition
+EVERY = {"cremad": 12, "emodb": 2}  # of the held-out recordings are heard under each condition
 COMMON = ("anger", "happiness", "neutral", "sadness")
 PAUSE = 32_000  # samples, 2 s
 Wave = NDArray[np.float32]
@@ -63,6 +65,7 @@ class Arguments:
     out: Path
     unseen: tuple[Path, ...] = ()
     before: Path | None = None
+    beside: tuple[str, ...] = ()
     source: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     probe: ProbeConfig = PROBE
@@ -134,8 +137,8 @@ def silent(model: Tuned) -> dict[str, Any]:
 def probe_of(model: Tuned) -> Probe:
     """The shipped numbers as a probe."""
     state = {key: value.double().numpy() for key, value in model.state_dict().items()}
-    names = ("head.weight", "head.bias", "span.weight", "span.bias", "out.weight", "centres")
-    return Probe(*(state[name] for name in (*names, "shares")))
+    parts = ("head.weight", "head.bias", "span.weight", "span.bias", "out.weight", "out.bias")
+    return Probe(*(state[name] for name in (*parts, "centres", "shares")))
 
 
 def heard_by(model: Tuned, data: Vectors, layers: Sequence[int], name: str) -> LeftOut:
@@ -211,11 +214,14 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
     }
     train = Vectors.joined([one for (_, part), one in given.items() if part in LEARNT])
     left = leave_one_out(train, ("cremad", "emodb"), arguments.probe, len(LABELS.classes))
+    clean = train.where(train.change == "none")
+    read = {name: clean.where(clean.corpus == name) for name in ("cremad", "emodb")}
+    asked = {name: [row for part in LEARNT for row in rows.get((name, part), [])] for name in read}
     never = []
     for manifest in arguments.unseen:
-        part = rows_of(manifest)
-        data = collect(out, encoder, part, "all", arguments.precision)
-        never.append(table(heard_by(model, data, layers, part[0].corpus), careful))
+        name, part = rows_of(manifest)[0].corpus, rows_of(manifest)
+        read[name], asked[name] = collect(out, encoder, part, "all", arguments.precision), part
+        never.append(table(heard_by(model, read[name], layers, name), careful))
     some = {corpus: slice(None, None, every) for corpus, every in EVERY.items()}
     sample = [row for corpus, cut in some.items() for row in rows[corpus, "test"][cut]]
     label = [k for corpus, cut in some.items() for k in given[corpus, "test"].label[cut].tolist()]
@@ -226,6 +232,10 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
         "recalls": recalls(held["cremad"], careful),
         "left_out": [table(one, careful) for one in left],
         "never": never,
+        "frozen": frozen(
+            {ENCODER: read}, asked, arguments.beside, out, layers, COMMON, arguments.precision
+        ),
+        "right": RIGHT,
         "before": [of_before(arguments.before, manifest) for manifest in arguments.unseen]
         if arguments.before
         else [],

@@ -71,9 +71,9 @@ def class_of(row: Utterance) -> int | None:
     return None if name is None else LABELS.index(name)
 
 
-def network(source: str | None) -> tuple[WhisperEncoder, str]:
+def network(source: str | None, name: str = ENCODER) -> tuple[WhisperEncoder, str]:
     """The encoder's blocks that are read, and the hash of its weights."""
-    encoder = load_encoder(ENCODER, source)
+    encoder = load_encoder(name, source)
     assert isinstance(encoder, Whisper)  # noqa: S101 - what ENCODER is
     return encoder.network.cut(DEPTH), encoder.info.weights
 

@@ -33,7 +33,8 @@ def test_the_more_recordings_the_more_is_taken():
     means = np.full((400, 3), points.mean(0))
     sizes = [np.linalg.norm(channel_shift(means[:n], CENTRES)) for n in (0, 2, 20, 400)]
     assert sizes[0] == 0
-    assert sizes[1] < sizes[2] < sizes[3] < np.linalg.norm(points.mean(0))
+    whole = channel_shift(means, CENTRES, clips=0, most=1)
+    assert sizes[1] < sizes[2] < sizes[3] < np.linalg.norm(whole)
 
 
 def test_a_set_without_a_channel_moves_next_to_nothing():
@@ -58,10 +59,11 @@ def test_classes_that_are_expected_less_are_answered_less():
     assert (alike - more) @ CENTRES[0] > 0  # what is left after the shift lies nearer the first
 
 
-def test_off_the_classes_the_mean_is_the_shift():
+def test_off_the_classes_nothing_moves_and_without_classes_the_mean_does():
     centres = np.pad(CENTRES, ((0, 0), (0, 1)))
     points = np.pad(drawn(400)[0], ((0, 0), (0, 1)), constant_values=5.0)
     whole = channel_shift(points, centres, clips=0, most=1)
-    np.testing.assert_allclose(whole[3], 5.0, rtol=1e-6)
+    np.testing.assert_allclose(whole[3], 0, atol=1e-6)
+    np.testing.assert_allclose(whole[:3], channel_shift(points[:, :3], CENTRES, clips=0, most=1))
     alone = channel_shift(points, centres.mean(0)[None], clips=0, most=1)
     np.testing.assert_allclose(alone, points.mean(0) - centres.mean(0), rtol=1e-5)

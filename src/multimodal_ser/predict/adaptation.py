@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLIPS = 25.0  # recordings at which half of MOST is taken
-MOST = 0.8  # share of the way that is taken for very many
-SOFT = 1.5  # of answers: a class's mean square from the middle, as a log-odds
+MOST = 0.9  # share of the way that is taken for very many
+SOFT = 1.0  # of answers: a class's mean square from the middle, as a log-odds
 ROUNDS = 50
 RAREST = 1e-3  # share of answers, so that a class that nothing answers is not waited for
 
@@ -31,14 +31,13 @@ def channel_shift(
 ) -> NDArray[np.float32]:
     """The shift that the vectors of a set of recordings have in common.
 
-    It is most · n / (n + clips) of the whole: among the directions in which classes differ, what
-    makes the mean answer have the expected shares; in all others, the way from the mean of the
-    references to that of the set.
+    It is most · n / (n + clips) of what makes the mean answer have the expected shares, in the
+    directions in which classes differ: in others a shift changes no answer.
 
     Args:
         vectors: of the set, [N, V]: what a model's head reads.
-        references: where they lay in training, [C, V]: the mean of each class, or, [1, V], of all
-            together, where the way between the means is the whole shift.
+        references: where each class lies, [C, V], the nearest being the answer; or, [1, V], where
+            the vectors lay in training, and the way between the means is the whole shift.
         shares: in which classes are expected, [C]; alike where not given.
         clips: recordings at which half of `most` is taken.
         most: share of the way that is taken for very many recordings.
@@ -61,8 +60,11 @@ def channel_shift(
         expected = np.full(len(classes), 1 / len(classes)) if shares is None else shares
         back = np.linalg.pinv(centres)
         unit = SOFT / np.square(centres).sum(1).mean()
-        logits = unit * (apart @ centres.T - np.square(centres).sum(1) / 2)
-        way = way - back @ (centres @ way) - back @ _balance(logits, expected) / unit
+        size = np.square(centres).sum(1) / 2
+        # softened answers about the classes themselves have uneven shares, without any shift
+        own = _mean_answer(unit * (centres @ centres.T - size))
+        wanted = expected * own / (expected @ own)
+        way = -back @ _balance(unit * (apart @ centres.T - size), wanted) / unit
     return np.asarray(most * count / (count + clips) * way, np.float32)
 
 
@@ -70,7 +72,10 @@ def _balance(logits: Floats, shares: NDArray[np.floating]) -> Floats:
     """What to add to logits [N, C] so that the mean answer has these shares, [C]; mean zero."""
     added = np.zeros(logits.shape[1])
     for _ in range(ROUNDS):
-        answers = np.exp(logits + added - (logits + added).max(1, keepdims=True))
-        mean = (answers / answers.sum(1, keepdims=True)).mean(0)
-        added += np.log(shares) - np.log(mean + RAREST)
+        added += np.log(shares) - np.log(_mean_answer(logits + added) + RAREST)
     return np.asarray(added - added.mean())
+
+
+def _mean_answer(logits: Floats) -> Floats:
+    answers = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray((answers / answers.sum(1, keepdims=True)).mean(0))

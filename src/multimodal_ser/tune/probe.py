@@ -1,8 +1,9 @@
 """Vectors of several corpora → a linear probe that leans on what the corpora have in common.
 
-Linear discriminant analysis (Fisher, 1936; shrunk after Friedman, 1989). Each corpus is centred by
-itself, so that what separates corpora is not learnt as what separates classes; and the directions
-in which corpora differ, and in which changed copies of a recording scatter, count as noise.
+Logistic regression on the axes of a linear discriminant analysis (Fisher, 1936; shrunk after
+Friedman, 1989). Each corpus is centred by itself, so that what separates corpora is not learnt as
+what separates classes. The directions in which corpora differ, and in which changed copies of a
+recording scatter, count as noise, and a weight in a noisy direction costs the regression more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
@@ -35,6 +37,7 @@ class ProbeConfig:
         channel: how much the differences between corpora count as noise.
         weight: a corpus weighs by this power of its number of recordings: 0 makes all alike, at 1
             a small one is hardly heard.
+        trust: inverse of what the regression's weights cost, for recordings that weigh 1 together.
         odds: how frequent each class is taken to be where the probe is used, in any unit; empty for
             all alike.
     """
@@ -44,6 +47,7 @@ class ProbeConfig:
     shrinkage: float = 1.0
     channel: float = 1.0
     weight: float = 0.5
+    trust: float = 1.0
     odds: tuple[float, ...] = ()
 
 
@@ -57,8 +61,9 @@ class Probe:
         middle: of these axes, [A].
         span: from these axes to the embedding, [H, A].
         origin: of the embedding, [H].
-        centres: the classes' means in the embedding, [C, H].
-        references: the same on the axes, [C, A].
+        weight: from the embedding to the logits, [C, H].
+        bias: of the logits, [C].
+        references: where each class lies on the axes, [C, A]: the nearest is the answer.
         shares: how frequent each class is taken to be, [C], 1 together.
     """
 
@@ -66,7 +71,8 @@ class Probe:
     middle: Floats
     span: Floats
     origin: Floats
-    centres: Floats
+    weight: Floats
+    bias: Floats
     references: Floats
     shares: Floats
 
@@ -89,7 +95,7 @@ class Probe:
         scatters as much more about its class, as is seen on all the axes. It is weighed with how
         frequent the classes are (Bayes).
         """
-        raw = self.embed(vectors) @ self.centres.T - np.square(self.centres).sum(1) / 2
+        raw = self.embed(vectors) @ self.weight.T + self.bias
         sure = temperature / np.maximum(self.distance(vectors), NEAREST)
         return np.asarray(raw * sure[:, None] + np.log(self.shares))
 
@@ -98,7 +104,7 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     """Fits a probe; nothing is drawn at random.
 
     Each kind of changed copies of a corpus is a part of its own beside the recordings as they are:
-    what a change moves all of them by is then noise too.
+    what a change moves all of them by is then noise too, and the regression sees it.
 
     Args:
         data: of one corpus or several, with all changed copies that are to be learnt from.
@@ -116,6 +122,32 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     parts = [_Part.of(means, data, _rows(data, name), classes) for name in names]
     share = _shares(data, names, config.weight)
     middle = np.mean([part.middle for part in parts if part.whole], axis=0)
+    white = _axes(parts, share, middle, config, classes)
+    own = {name: part.middle for (name, _), part in zip(names, parts, strict=True) if part.whole}
+    heard = [
+        (part.x + part.middle - own[name]) @ white.T
+        for (name, _), part in zip(names, parts, strict=True)
+    ]
+    weights, bias = _regression(heard, [part.label for part in parts], share, config.trust)
+    centres = _mixed(share, [part.class_means(classes) for part in parts]) @ white.T
+    references = _references(weights, bias, centres)
+    origin, span = references.mean(0), np.linalg.svd(weights)[2][: classes - 1]
+    return Probe(
+        white=white,
+        middle=-white @ middle,
+        span=span,
+        origin=-span @ origin,
+        weight=weights @ span.T,
+        bias=bias + weights @ origin,
+        references=references,
+        shares=odds / odds.sum(),
+    )
+
+
+def _axes(
+    parts: Sequence[_Part], share: Floats, middle: Floats, config: ProbeConfig, classes: int
+) -> Floats:
+    """From layer means to axes on which the noise is alike in all directions, [A, D]."""
     scale = 1 / (np.sqrt(_mixed(share, [part.x.var(0) for part in parts])) + 1e-6)
     covariance = _mixed(share, [np.cov((part.x * scale).T) for part in parts])
     axes = scale[:, None] * np.linalg.eigh(covariance)[1][:, -config.axes :]
@@ -123,12 +155,40 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     level = float(np.diag(noise).mean())
     apart = np.stack([part.middle - middle for part in parts]) @ axes
     noise = noise + config.channel * apart.T @ apart / len(parts)
-    noise = noise + config.shrinkage * level * np.eye(len(noise))
-    centres = _mixed(share, [part.class_means(classes) for part in parts])
-    white = _white(noise, axes)
-    power = [np.square((part.x + part.middle - middle) @ white.T).mean() for part in parts]
-    unit = 1 / np.sqrt(float(_mixed(share, power)))
-    return _discriminant(white, centres, middle, unit, odds / odds.sum())
+    power, turned = np.linalg.eigh(noise + config.shrinkage * level * np.eye(len(noise)))
+    white = (axes @ (turned / np.sqrt(power))).T
+    usual = [np.square((part.x + part.middle - middle) @ white.T).mean() for part in parts]
+    # in the 16 bits of a model's file: rounding later would move what the middle has to cancel
+    kept = white / np.sqrt(float(_mixed(share, usual)))
+    return np.asarray(kept.astype(np.float16), np.float64)
+
+
+def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
+    """The points [C, A] of which the nearest one is the regression's answer.
+
+    They lie in the directions of its weights, as far from each other as the classes' means are.
+    Minus half the squared way to each is, but for the scale and what all have in common, its logit.
+    """
+    apart = (centres - centres.mean(0)) @ weights.T
+    scale = float(np.trace(apart) / np.square(weights).sum())
+    wanted = bias + scale * np.square(weights).sum(1) / 2
+    offset = np.linalg.pinv(weights) @ (wanted.mean() - wanted)
+    return np.asarray(offset + scale * weights)
+
+
+def _regression(
+    heard: Sequence[Floats], label: Sequence[NDArray[np.int64]], share: Floats, trust: float
+) -> tuple[Floats, Floats]:
+    """Weights [C, A], alike for all classes together, and bias [C]; parts weigh by their share."""
+    weight = np.concatenate(
+        [np.full(len(x), s / len(x)) for x, s in zip(heard, share, strict=True)]
+    )
+    found = LogisticRegression(C=trust, max_iter=200, tol=1e-5)
+    found.fit(np.concatenate(heard), np.concatenate(label), weight)
+    weights, bias = found.coef_, found.intercept_
+    if len(weights) == 1:  # of two classes scikit-learn tells the second one's alone
+        weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+    return weights - weights.mean(0), bias - bias.mean()
 
 
 def _rows(data: Vectors, name: tuple[str, str]) -> NDArray[np.bool_]:
@@ -183,35 +243,6 @@ def _mixed(share: Floats, parts: Sequence[Any]) -> Floats:
     return np.asarray(sum(weight * part for weight, part in zip(share, parts, strict=True)))
 
 
-def _white(noise: Floats, axes: Floats) -> Floats:
-    """From layer means to axes on which the noise is alike in all directions, [A, D]."""
-    power, turned = np.linalg.eigh(noise)
-    return np.asarray((axes @ (turned / np.sqrt(power))).T)
-
-
-def _discriminant(
-    white: Floats, centres: Floats, middle: Floats, unit: float, shares: Floats
-) -> Probe:
-    """Finds the space of the class means on white axes, where each class spreads by about 1.
-
-    The axes themselves are scaled by `unit`.
-    """
-    # in the 16 bits of a model's file: rounding later would move what the middle has to cancel
-    kept = (unit * white).astype(np.float16).astype(np.float64)
-    references = centres @ kept.T
-    origin = references.mean(0)
-    span = np.linalg.svd(references - origin, full_matrices=False)[2][: len(references) - 1] / unit
-    return Probe(
-        white=kept,
-        middle=-kept @ middle,
-        span=span,
-        origin=-span @ origin,
-        centres=(references - origin) @ span.T,
-        references=references,
-        shares=shares,
-    )
-
-
 def model_of(
     probe: Probe,
     encoder: WhisperEncoder,
@@ -239,8 +270,8 @@ def model_of(
         "span.bias": probe.origin,
         "centres": probe.references,
         "shares": probe.shares,
-        "out.weight": probe.centres,
-        "out.bias": -np.square(probe.centres).sum(1) / 2,
+        "out.weight": probe.weight,
+        "out.bias": probe.bias,
         "temperature": np.asarray(temperature),
         "least_confidence": np.asarray(threshold),
     }

@@ -1,0 +1,68 @@
+"""Frozen encoders with a plain probe, every corpus left out in turn: a table beside the starter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from train_starter import LABELS, collect, network
+
+from multimodal_ser.corpora import Utterance
+from multimodal_ser.metrics import confusion, ua
+from multimodal_ser.tune.probe import side_by_side
+from multimodal_ser.tune.vectors import Vectors
+
+LEARN = ("cremad", "emodb")
+STRICT = 0.003  # inverse cost of the weights, of standardised features
+
+
+def frozen(
+    read: Mapping[str, Mapping[str, Vectors]],
+    rows: Mapping[str, Sequence[Utterance]],
+    beside: Sequence[str],
+    out: Path,
+    layers: Sequence[int],
+    common: Sequence[str],
+    precision: str,
+) -> dict[str, dict[str, float]]:
+    """Encoder → corpus left out → UA of a plain probe of the encoder as it is published.
+
+    Args:
+        read: encoder → corpus → layer means that are at hand.
+        rows: corpus → its recordings, of which `beside` makes them.
+        beside: names of further encoders.
+        out: folder that keeps what is made.
+        layers: whose means stand side by side.
+        common: the classes that are asked about; an answer of another one is wrong.
+        precision: of products.
+    """
+    data = dict(read)
+    for name in beside:
+        encoder = network(None, name)[0]
+        data[name] = {
+            corpus: collect(out / name, encoder, some, "all", precision)
+            for corpus, some in rows.items()
+        }
+    asked = [LABELS.index(name) for name in common]
+    return {name: _left_out(one, layers, asked) for name, one in data.items()}
+
+
+def _left_out(
+    data: Mapping[str, Vectors], layers: Sequence[int], asked: Sequence[int]
+) -> dict[str, float]:
+    """Corpus → UA of a logistic regression of the others that may be learnt from."""
+    found = {}
+    for name, mine in data.items():
+        others = Vectors.joined([data[one] for one in LEARN if one != name])
+        probe = make_pipeline(
+            StandardScaler(), LogisticRegression(C=STRICT, class_weight="balanced", max_iter=200)
+        )
+        probe.fit(side_by_side(others, layers), others.label)
+        kept = mine.where(np.isin(mine.label, asked))
+        said = probe.predict(side_by_side(kept, layers))
+        found[name] = float(ua(confusion(kept.label, said, len(LABELS.classes))))
+    return found
