@@ -205,7 +205,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", [*(MAKERS.keys() - NAMED), *LAYOUTS, *FORMAT_MAKERS])
+@pytest.mark.parametrize("name", [*sorted(MAKERS.keys() - NAMED), *LAYOUTS, *FORMAT_MAKERS])
 def test_damaged_tables_are_errors_that_say_so(name: str, tmp_path: Path) -> None:
     root = {**MAKERS, **LAYOUTS, **FORMAT_MAKERS}[name](tmp_path).root
     tables = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in TABLES]
