@@ -44,7 +44,7 @@ MODELS["gated"] = Gated
 # characters speak in every dialogue, which has to be allowed by name and is then said in the table.
 
 # %%
-material = load_material(Path("features/meld"), class_set("meld7"))
+material = load_material(Path("features/meld"), class_set("meld7"), text="minilm")
 split = make_split(material.utterances, "dialogue", folds=5, allow=["speaker"])
 asked = InDomain(models=("gated", "concat", "linear"), seeds=2)
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 
 from made_features import DIMS, made_examples
@@ -30,7 +31,8 @@ def sample(seed, rows=20, dim=5, shift=0.0):
 
 @pytest.fixture(scope="module")
 def losses():
-    with warnings.catch_warnings():
+    # skada changes scikit-learn's settings for the whole process when it is imported
+    with warnings.catch_warnings(), sklearn.config_context():
         warnings.simplefilter("ignore")
         return pytest.importorskip("skada.deep.losses")
 
