@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.fingerprints import copies, fingerprint
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.base import SOUND
 
 Wave = NDArray[np.float32]

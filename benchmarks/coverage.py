@@ -21,8 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from multimodal_ser import metrics
-from multimodal_ser.statistics import LEAST_CLUSTERS, Metric, interval_ends, paired, sign_flip
+from multimodal_ser.evaluation import metrics
+from multimodal_ser.evaluation.statistics import (
+    LEAST_CLUSTERS,
+    Metric,
+    interval_ends,
+    paired,
+    sign_flip,
+)
 
 Floats = NDArray[np.float64]
 Pair = tuple[Floats, Floats]

@@ -22,7 +22,7 @@ import numpy as np
 from made_conversations import Conversation, conversations
 from scipy.optimize import linear_sum_assignment
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora import read_manifest
 from multimodal_ser.predict import load
 from multimodal_ser.timeline import Timeline, analyze

@@ -25,7 +25,7 @@ import torch
 from machine import machine
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.devices import native_bfloat16
+from multimodal_ser.common.devices import native_bfloat16
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, STRIDES, Sizes, frame_count

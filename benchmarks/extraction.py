@@ -33,7 +33,7 @@ import torch
 from machine import machine
 
 from multimodal_ser.audio import audio_info, read_audio
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora import Utterance, read_manifest
 from multimodal_ser.corpora.utterance import write_manifest
 from multimodal_ser.encoders import load_encoder

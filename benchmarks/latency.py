@@ -24,7 +24,7 @@ import torch
 from machine import machine
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.export import export
 from multimodal_ser.predict import Predictor, load
 from multimodal_ser.predict.of_onnx import open_session

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora import Utterance
 
 OVERLAPS, PAUSES, BREAK = 1 / 8, (0.2, 1.2), (0.05, 0.4)  # share, seconds

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.data import Examples, Side
-from multimodal_ser.folds import Split
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import Material
-from multimodal_ser.record import FeatureSpec
+from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.material import Material
 from multimodal_ser.splits import make_split
+from multimodal_ser.splits.folds import Split
 
 Floats = NDArray[np.float64]
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from without_speech import ASIDE, KINDS, sounds
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.augment import coded, noisy, telephone
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.augment import coded, noisy, telephone
+from multimodal_ser.audio.speech import Speech, find_speech
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.sources import find_recordings
-from multimodal_ser.speech import Speech, find_speech
 
 Wave = NDArray[np.float32]
 LONGEST = 6 * SAMPLE_RATE

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from multimodal_ser import metrics
+from multimodal_ser.evaluation import metrics
 
 EPOCHS = 33  # of one run of the original
 SECONDS = 404.0  # that one run took: stated, not measured here

@@ -28,18 +28,18 @@ import numpy as np
 import torch
 import tyro
 
-from multimodal_ser import metrics, statistics
-from multimodal_ser.baselines import BASELINES, fit_baseline
 from multimodal_ser.cli import main
-from multimodal_ser.config import ModelConfig, TrainConfig
-from multimodal_ser.data import Examples, Side
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import CLASS_SETS
+from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.material import Material, load_material, pooled
+from multimodal_ser.evaluation import metrics, statistics
 from multimodal_ser.experiments.fitting import one_thread
-from multimodal_ser.labels import CLASS_SETS
-from multimodal_ser.material import Material, load_material, pooled
-from multimodal_ser.models import MODELS, Dims, Ensemble
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.splits import make_split
-from multimodal_ser.stacking import STACKED, fit_stacked
-from multimodal_ser.train import fit, predict
+from multimodal_ser.training.baselines import BASELINES, fit_baseline
+from multimodal_ser.training.loop import fit, predict
+from multimodal_ser.training.stacking import STACKED, fit_stacked
 
 FOLDS = 5
 PAIRED_ROWS = 5_500

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser import metrics
+from multimodal_ser.evaluation import metrics
+from multimodal_ser.evaluation.statistics import Comparison
 from multimodal_ser.report.align import Aligned, System, align
 from multimodal_ser.report.scores import counts
 from multimodal_ser.runs.folder import read_runs
-from multimodal_ser.statistics import Comparison
 
 Scores = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ import torch
 from machine import machine
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict import load
 from multimodal_ser.timeline import HOP, WINDOW, Recogniser, Timeline, analyze
 from multimodal_ser.timeline.writers import WRITERS, write

@@ -26,13 +26,13 @@ from original_network import EPOCHS, SECONDS, Settings
 from scoring import interval, percent, read, scores
 from yardstick import Yardstick, train_on_folds
 
-from multimodal_ser import metrics
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import metrics
+from multimodal_ser.evaluation.statistics import compare
 from multimodal_ser.experiments.plans import Experiment
 from multimodal_ser.experiments.running import make
 from multimodal_ser.report.scores import counts
-from multimodal_ser.statistics import compare
 
 PACKAGES = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 

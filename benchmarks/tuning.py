@@ -23,9 +23,9 @@ def measure(method: str, batch: int, seconds: float, steps: int) -> str:
     import torch.nn.functional as F
     import transformers
 
-    from multimodal_ser.config import TuneConfig
+    from multimodal_ser.config.settings import TuneConfig
     from multimodal_ser.encoders.pretrained_speech import SpeechNetwork
-    from multimodal_ser.tune.changes import let_learn, rates
+    from multimodal_ser.training.tune.changes import let_learn, rates
 
     torch.manual_seed(0)
     network = SpeechNetwork(transformers.Wav2Vec2Model(transformers.Wav2Vec2Config())).train()

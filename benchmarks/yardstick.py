@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from original_network import EPOCHS, Settings, Trained, ask, train_original
 from torch.utils.data import TensorDataset
 
-from multimodal_ser import metrics
-from multimodal_ser.folds import Fold
+from multimodal_ser.evaluation import metrics
 from multimodal_ser.report.align import Sample
+from multimodal_ser.splits.folds import Fold
 
 Cells = dict[tuple[str, str], int]  # fold and id → class id
 

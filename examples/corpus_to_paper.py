@@ -8,9 +8,9 @@
 from pathlib import Path
 
 from multimodal_ser import CORPORA, class_set, extract, load_encoder, load_material, make_split
+from multimodal_ser.dataset.material import sounds_of
 from multimodal_ser.experiments.protocols import InDomain
 from multimodal_ser.experiments.running import make
-from multimodal_ser.material import sounds_of
 from multimodal_ser.report import latex_table, summarise, text_table
 
 root, out = Path("EmoDB"), Path("paper-run")  # your own

@@ -7,9 +7,9 @@
 from pathlib import Path
 
 from multimodal_ser import class_set, load_material, make_split
+from multimodal_ser.dataset.material import pooled
 from multimodal_ser.experiments.running import make
 from multimodal_ser.experiments.transfer import Adaptation, Fewshot
-from multimodal_ser.material import pooled
 from multimodal_ser.report import summarise, text_table
 
 classes = class_set("common4")  # words of both corpora, in one order

@@ -13,8 +13,8 @@ from torch import nn
 from multimodal_ser import class_set, load_material, make_split
 from multimodal_ser.experiments.protocols import InDomain
 from multimodal_ser.experiments.running import make
-from multimodal_ser.layers import Output, masked_mean
-from multimodal_ser.models import MODELS
+from multimodal_ser.models.fusion import MODELS
+from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.report import summarise, text_table
 
 

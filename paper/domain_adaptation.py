@@ -3,7 +3,16 @@
 They are the library's own, under the original document's names as well.
 """
 
-from multimodal_ser.adapt import ADAPTERS, Coral, Dann, Mmd, coral, mmd, ramp, reverse_gradient
+from multimodal_ser.models.adapters import (
+    ADAPTERS,
+    Coral,
+    Dann,
+    Mmd,
+    coral,
+    mmd,
+    ramp,
+    reverse_gradient,
+)
 
 GRL, DANN, MMD, CORAL = reverse_gradient, Dann, Mmd, Coral
 

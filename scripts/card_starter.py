@@ -30,14 +30,11 @@ from train_starter import ENCODER, LABELS, LEARNT, PROBE, class_of, collect, net
 
 from multimodal_ser import load
 from multimodal_ser.audio import read_audio
-from multimodal_ser.augment import coded, noisy, reverberated, telephone
+from multimodal_ser.audio.augment import coded, noisy, reverberated, telephone
+from multimodal_ser.audio.speech import canonical, find_speech, lengthened
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.predict import Prediction
-from multimodal_ser.speech import canonical, find_speech, lengthened
-from multimodal_ser.tune.probe import Probe, ProbeConfig, side_by_side
-from multimodal_ser.tune.tuned import LONGEST, Tuned, load_tuned, log_mels, save_tuned
-from multimodal_ser.tune.vectors import Vectors
-from multimodal_ser.unseen import (
+from multimodal_ser.predict.unseen import (
     RIGHT,
     Caution,
     LeftOut,
@@ -46,6 +43,9 @@ from multimodal_ser.unseen import (
     leave_one_out,
     scores,
 )
+from multimodal_ser.training.tune.probe import Probe, ProbeConfig, side_by_side
+from multimodal_ser.training.tune.tuned import LONGEST, Tuned, load_tuned, log_mels, save_tuned
+from multimodal_ser.training.tune.vectors import Vectors
 
 BATCH = 16
 EVERY = {"cremad": 12, "emodb": 2}  # of the held-out recordings are heard under each condition

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from multimodal_ser.corpora import CORPORA, FORMATS, CorpusInfo
-from multimodal_ser.labels import class_set
+from multimodal_ser.corpora.labels import class_set
 
 PAGE = Path(__file__).parents[1] / "docs" / "corpora.md"
 HEADING = "## The corpora one by one\n"

@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from train_starter import LABELS, collect, network
 
 from multimodal_ser.corpora import Utterance
-from multimodal_ser.metrics import confusion, ua
-from multimodal_ser.tune.probe import side_by_side
-from multimodal_ser.tune.vectors import Vectors
+from multimodal_ser.evaluation.metrics import confusion, ua
+from multimodal_ser.training.tune.probe import side_by_side
+from multimodal_ser.training.tune.vectors import Vectors
 
 LEARN = ("cremad", "emodb")
 STRICT = 0.003  # inverse cost of the weights, of standardised features

@@ -22,14 +22,14 @@ from typing import Literal
 import tyro
 
 from multimodal_ser.corpora import Utterance, read_manifest
+from multimodal_ser.corpora.labels import CLASS_SETS
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.labels import CLASS_SETS
-from multimodal_ser.tune.probe import ProbeConfig, fit_probe, model_of
-from multimodal_ser.tune.tuned import save_tuned
-from multimodal_ser.tune.vectors import Vectors, kept_vectors
-from multimodal_ser.unseen import caution, leave_one_out
+from multimodal_ser.predict.unseen import caution, leave_one_out
+from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of
+from multimodal_ser.training.tune.tuned import save_tuned
+from multimodal_ser.training.tune.vectors import Vectors, kept_vectors
 
 LABELS = CLASS_SETS["common6"]
 LEARNT = ("train", "dev")  # parts

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora import Utterance, read_manifest
 from multimodal_ser.timeline.voices import cepstral_statistics
 

@@ -20,4 +20,4 @@ def pair(tmp_path_factory):
 @pytest.fixture
 def all_is_speech(monkeypatch):
     """For made-up sound, in which nobody speaks."""
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "none")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "none")

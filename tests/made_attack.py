@@ -13,7 +13,7 @@ import httpx
 
 from made_server import MadePredictor, encoded
 from made_sound import tone
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 
 HERE = Path(__file__).parent
 SOURCE = Path(sys.modules["multimodal_ser"].__path__[0]).parent

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
-from multimodal_ser.data import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Side
 from multimodal_ser.features import FeatureHeader, write_store
 
 FOUR = ("anger", "happiness", "neutral", "sadness")

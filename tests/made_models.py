@@ -9,12 +9,7 @@ import numpy as np
 import torch
 
 from made_encoders import tiny
-from multimodal_ser.baselines import Svm
-from multimodal_ser.config import ModelConfig
-from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.whisper import WhisperEncoder
-from multimodal_ser.models import Dims
-from multimodal_ser.record import (
+from multimodal_ser.config.record import (
     ClassNames,
     FeatureSpec,
     Record,
@@ -23,9 +18,14 @@ from multimodal_ser.record import (
     Training,
     as_json,
 )
+from multimodal_ser.config.settings import ModelConfig
+from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.whisper import WhisperEncoder
+from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import FILES
 from multimodal_ser.runs.model_file import build, save_model
-from multimodal_ser.tune.tuned import Tuned, save_tuned
+from multimodal_ser.training.baselines import Svm
+from multimodal_ser.training.tune.tuned import Tuned, save_tuned
 
 CLASSES = ("anger", "joy", "neutral")
 WORDS = "so what else"

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from made_sound import tone
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 from multimodal_ser.predict import Prediction
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from safetensors.torch import load_file
 
 from made_features import made_arrays, made_rows, write_features
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import write_manifest
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.experiments import running
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
 from multimodal_ser.splits import make_split
 
 SETTINGS = {

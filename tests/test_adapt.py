@@ -10,14 +10,14 @@ import sklearn
 import torch
 
 from made_features import DIMS, made_examples
-from multimodal_ser.adapt import ADAPTERS, BANDWIDTHS, coral, mmd, ramp, reverse_gradient
-from multimodal_ser.alignment import Adaptation, Alignment, aligned
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
-from multimodal_ser.data import Unlabelled
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.dataset.examples import Unlabelled
 from multimodal_ser.errors import SerError
-from multimodal_ser.layers import Output
-from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.train import fit, predict
+from multimodal_ser.models.adapters import ADAPTERS, BANDWIDTHS, coral, mmd, ramp, reverse_gradient
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
+from multimodal_ser.models.layers import Output
+from multimodal_ser.training.alignment import Adaptation, Alignment, aligned
+from multimodal_ser.training.loop import fit, predict
 
 ALIGNING = [name for name, kind in ADAPTERS.items() if kind.aligns]
 NETWORK = ModelConfig(members=2, hidden_dim=8, num_heads=2)
@@ -210,7 +210,7 @@ def test_a_training_sends_the_gradient_back_through_both_passes(name, monkeypatc
         def loss(self, source, progress):
             return super().loss(watched(source, "source"), max(progress, 0.1))
 
-    monkeypatch.setattr("multimodal_ser.train.Alignment", Watched)
+    monkeypatch.setattr("multimodal_ser.training.loop.Alignment", Watched)
     adapted(name)
     for gradients in sent.values():
         assert len(gradients) >= 6
@@ -283,7 +283,7 @@ def test_every_member_has_an_adapter_of_its_own_that_learns():
             made.append((self, [p.detach().clone() for p in self.adapters.parameters()]))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("multimodal_ser.train.Alignment", Kept)
+        patch.setattr("multimodal_ser.training.loop.Alignment", Kept)
         adapted("dann")
     ((kept, before),) = made  # once: the validation part picks nothing that a refit could use
     assert all(not p.equal(q) for p, q in zip(kept.adapters.parameters(), before, strict=True))

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from multimodal_ser.adapt import recolouring
-from multimodal_ser.alignment import Adaptation
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
-from multimodal_ser.data import Examples, Side
-from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.train import fit, predict
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.models.adapters import recolouring
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
+from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.loop import fit, predict
 
 CLASSES, SEEDS = 4, (0, 1)
 NETWORK = ModelConfig(members=1, input_dropout=0.0)

@@ -6,8 +6,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy, pearsonr
 
-from multimodal_ser import agreement, statistics
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import agreement, statistics
 
 NAMES = ("arousal", "valence")
 SCORES = agreement.attribute_scores(NAMES)

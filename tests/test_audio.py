@@ -12,7 +12,7 @@ import torch
 
 from made_sound import pitch, refused, tone, written
 from multimodal_ser.audio import audio_hash, audio_info, check_scale, read_audio, read_blocks
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multimodal_ser.augment import (
+from multimodal_ser.audio.augment import (
     augmented,
     band_limited,
     coded,

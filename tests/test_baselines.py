@@ -7,11 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from made_features import DIMS, made_examples
-from multimodal_ser.baselines import BASELINES, GAMMAS, STRENGTHS, fit_baseline, inputs
-from multimodal_ser.config import TrainConfig
-from multimodal_ser.data import Examples
-from multimodal_ser.models import Dims
-from multimodal_ser.train import predict
+from multimodal_ser.config.settings import TrainConfig
+from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.models.fusion import Dims
+from multimodal_ser.training.baselines import BASELINES, GAMMAS, STRENGTHS, fit_baseline, inputs
+from multimodal_ser.training.loop import predict
 
 SCHEDULE = TrainConfig(refit=False)
 every_baseline = pytest.mark.parametrize("name", BASELINES)

@@ -71,7 +71,7 @@ def driver(sounds):
 @pytest.fixture(scope="module")
 def address():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+        patch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
         with serving(create_app(MadePredictor(), Settings(max_mb=2))) as here:
             yield here
 
@@ -230,7 +230,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(page, sounds):
 
 
 def test_words_stand_in_their_moments_and_follow_the_sound(driver, sounds, monkeypatch):
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
     said = [Word(0.5, 1.0, "<i>so"), Word(5.0, 5.4, "very"), Word(5.5, 5.9, "much")]
     with serving(create_app(MadePredictor(), words=lambda samples: said)) as here:
         opened(driver, here)

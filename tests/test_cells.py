@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from made_corpora import put
+from multimodal_ser.common.spelling import is_missing
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import read_manifest
 from multimodal_ser.errors import SerError
-from multimodal_ser.spelling import is_missing
 from test_table import read
 
 SHARED_FOLDER = HealthCheck.function_scoped_fixture  # every example writes its own table

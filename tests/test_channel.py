@@ -15,12 +15,12 @@ from made_sound import written
 from made_timeline import LABELS, Pitch, syllables
 from multimodal_ser import load
 from multimodal_ser.audio import read_audio
+from multimodal_ser.audio.speech.canonical import SILENT, WORDLESS
 from multimodal_ser.cli import main
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.predict import Channel, Prediction
 from multimodal_ser.predict.prediction import doubted
 from multimodal_ser.predict.writing import write_table
-from multimodal_ser.speech.canonical import SILENT, WORDLESS
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.adapting import adapted_to, channel_of
 from multimodal_ser.timeline.writers import headline

@@ -11,8 +11,8 @@ import soxr
 
 from made_corpora import LFS_POINTER, MAKERS, make_cremad, write_sound
 from multimodal_ser.audio import read_audio
+from multimodal_ser.audio.check import PROBLEMS, Finding, check
 from multimodal_ser.audio.fingerprints import copies, fingerprint
-from multimodal_ser.check import PROBLEMS, Finding, check
 from multimodal_ser.corpora import CORPORA, Utterance
 from multimodal_ser.errors import SerError
 

@@ -12,14 +12,14 @@ import torch
 
 from made_features import made_arrays, made_folder, made_rows, write_features
 from multimodal_ser.cli import main
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.choosing import Budget, choose, with_knobs
+from multimodal_ser.experiments.explain import MOMENTS, explain, measured, shuffled
 from multimodal_ser.experiments.protocols import InDomain
 from multimodal_ser.experiments.running import make
-from multimodal_ser.explain import MOMENTS, explain, measured, shuffled
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
 

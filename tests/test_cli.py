@@ -16,10 +16,10 @@ from made_corpora import make_cremad, make_emodb, write_sound
 from made_features import made_folder, made_rows
 from multimodal_ser import encoders
 from multimodal_ser.cli import main
+from multimodal_ser.corpora.labels import CLASS_SETS
 from multimodal_ser.encoders import ENCODERS
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
-from multimodal_ser.labels import CLASS_SETS
-from multimodal_ser.models import MODELS
+from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.splits import SCHEMES
 
 SMALL = [

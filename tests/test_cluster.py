@@ -30,17 +30,17 @@ from made_cluster import (
 )
 from made_features import made_folder, made_rows
 from made_timeline import RATE, Pitch, recording
-from multimodal_ser.cluster import run_on_ray, run_on_threads
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.common.cluster import run_on_ray, run_on_threads
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.experiments.plans import plan
 from multimodal_ser.experiments.running import run_all
 from multimodal_ser.features import extract
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
 from multimodal_ser.splits import make_split
 from multimodal_ser.timeline import Recogniser
 from multimodal_ser.timeline.folder import Folder, Recipe
@@ -266,7 +266,7 @@ def in_process(*command, environment):
 NAMED_THEN_OWN = """
 import os
 from made_cluster import address_of
-from multimodal_ser.cluster import run_on_ray
+from multimodal_ser.common.cluster import run_on_ray
 print(*run_on_ray(address_of, None, [0]))
 del os.environ["RAY_ADDRESS"]
 print(*run_on_ray(address_of, None, [0]))

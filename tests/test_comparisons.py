@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from multimodal_ser import metrics, statistics
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import metrics, statistics
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from made_counts import speakers, two_class

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.errors import SerError
 
 SHARES = {

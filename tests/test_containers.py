@@ -10,7 +10,7 @@ import pytest
 
 from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 
 
 def container(path, samples, rate=48_000, codec="aac", **options):

@@ -13,14 +13,14 @@ from made_corpora import make_iemocap, make_meld
 from made_features import made_arrays, made_folder, made_rows, write_features
 from multimodal_ser.cli import main
 from multimodal_ser.corpora import iemocap, meld
+from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import ENCODERS
 from multimodal_ser.encoders.base import InContext
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.features import FeatureStore, extract
 from multimodal_ser.features.context import in_context
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
 from multimodal_ser.report import summarise, text_table
 from multimodal_ser.report.layout import markdown_table
 

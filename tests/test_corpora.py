@@ -35,9 +35,9 @@ from multimodal_ser.corpora import (
     write_manifest,
 )
 from multimodal_ser.corpora.base import NOTE
+from multimodal_ser.corpora.labels import BUILT_IN_CORPORA, CLASS_SETS, class_set
 from multimodal_ser.corpora.summary import Row, summarise
 from multimodal_ser.errors import SerError
-from multimodal_ser.labels import BUILT_IN_CORPORA, CLASS_SETS, class_set
 
 ALL = {**MAKERS, **LAYOUTS, **FORMAT_MAKERS}
 UNTOLD = {"mesd", "msp-podcast", "cmu-mosei", "resd"}  # which do not tell of everyone who speaks

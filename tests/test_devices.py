@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from made_features import made_folder, made_rows
-from multimodal_ser.alignment import Adaptation
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
-from multimodal_ser.devices import check_device
+from multimodal_ser.common.devices import check_device
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import fitting, plans, protocols, running
 from multimodal_ser.experiments.fitting import Bench, make_run
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
-from multimodal_ser.models import MODELS, Ensemble
+from multimodal_ser.models.fusion import MODELS, Ensemble
 from multimodal_ser.predict import load
 from multimodal_ser.splits import make_split
-from multimodal_ser.train import fit
+from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.loop import fit
 
 NETWORK = ModelConfig(members=2, hidden_dim=8, num_heads=2)
 SCHEDULE = TrainConfig(epochs=2, batch_size=16, least_steps=1)

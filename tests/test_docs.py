@@ -16,8 +16,8 @@ import tomllib
 
 from made_docs import PAGES, ROOT, arguments, blocks, is_shell, small, statements, world
 from multimodal_ser.cli import main
-from multimodal_ser.config import TrainConfig
-from multimodal_ser.models import MODELS
+from multimodal_ser.config.settings import TrainConfig
+from multimodal_ser.models.fusion import MODELS
 
 # Commands that are not run here, each with its reason. What matches no line is run.
 NOT_RUN = {
@@ -79,7 +79,8 @@ def place(tmp_path_factory):
     folder = world(tmp_path_factory.mktemp("world"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("multimodal_ser.speech.gates.AUTO", "none")  # nobody speaks in made-up sound
+        # nobody speaks in made-up sound
+        patch.setattr("multimodal_ser.audio.speech.gates.AUTO", "none")
         patch.setattr("os.cpu_count", lambda: 1)  # one process: starting others takes longer
         yield folder, {}
 

@@ -12,23 +12,23 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from made_features import made_folder, made_rows
-from multimodal_ser import metrics
-from multimodal_ser.baselines import BASELINES
-from multimodal_ser.config import ModelConfig, TrainConfig
-from multimodal_ser.data import Side
+from multimodal_ser.config.record import RunConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.examples import Side
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import metrics
 from multimodal_ser.experiments import plans, running
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
-from multimodal_ser.models import MODELS
-from multimodal_ser.record import RunConfig
+from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.report import summarise
 from multimodal_ser.runs import folder as run_folder
 from multimodal_ser.runs import model_file
 from multimodal_ser.runs.folder import FILES, is_complete
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
-from multimodal_ser.train import predict
+from multimodal_ser.training.baselines import BASELINES
+from multimodal_ser.training.loop import predict
 
 NETWORK = ModelConfig(members=2, hidden_dim=8, num_heads=2)
 SCHEDULE = TrainConfig(epochs=4, batch_size=16, least_steps=1)

@@ -14,9 +14,9 @@ import made_emotion2vec
 from made_encoders import tiny
 from made_models import CLASSES, WORDS, made_run, made_tuned, noise
 from multimodal_ser import load
-from multimodal_ser.baselines import BASELINES
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
+from multimodal_ser.training.baselines import BASELINES
 
 for needed in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(needed, reason="the extra 'onnx' is not installed")
@@ -25,7 +25,7 @@ from multimodal_ser.export import export, onnx_file  # noqa: E402
 from multimodal_ser.export.graphs import LogMel, token_shares  # noqa: E402
 from multimodal_ser.features.pool import pool_frames  # noqa: E402
 from multimodal_ser.predict.of_onnx import open_session  # noqa: E402
-from multimodal_ser.tune.tuned import log_mels  # noqa: E402
+from multimodal_ser.training.tune.tuned import log_mels  # noqa: E402
 
 WAVES = [noise(0.025), noise(0.9, 1), 0.001 * noise(2.2, 2), np.zeros(8_000, np.float32)]
 
@@ -73,7 +73,7 @@ model.vad = "none"
 model.waves([numpy.zeros(16000, "f4")])
 print([name for name in ("torch", "transformers", "scipy", "rich") if name in sys.modules])
 """
-FIND = "from multimodal_ser.speech import make_gate; make_gate('silero')"
+FIND = "from multimodal_ser.audio.speech import make_gate; make_gate('silero')"
 
 
 @pytest.mark.parametrize("program", [ASK, FIND], ids=["model", "speech"])

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from multimodal_ser import devices
+from multimodal_ser.common import devices
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
 from multimodal_ser.errors import EncoderError, FeatureError

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.corpora import Utterance, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.features.store import FeatureHeader, write_store
-from multimodal_ser.files import scratch_folder, written_aside
-from multimodal_ser.folds import Fold, Split, write_split
+from multimodal_ser.splits.folds import Fold, Split, write_split
 
 SOURCE = Path(sys.modules["multimodal_ser"].__path__[0]).parent
 HERE = Path(__file__).parent

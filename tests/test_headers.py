@@ -12,8 +12,8 @@ import soundfile
 from made_media import ffmpeg_seconds, media, tones_begin
 from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio, read_blocks
-from multimodal_ser.check import check
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.check import check
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 
 NEAR = 0.02  # seconds

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import protocols
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.experiments.running import make
 from multimodal_ser.features import extract
-from multimodal_ser.folds import write_split
 from multimodal_ser.report import summarise
 from multimodal_ser.splits import make_split
+from multimodal_ser.splits.folds import write_split
 from test_extract import FakeEncoder
 
 CLASSES = ("anger", "sadness")

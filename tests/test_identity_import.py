@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.experiments import protocols, transfer

@@ -18,7 +18,7 @@ from made_features import made_folder, made_rows
 from made_sound import tone, written
 from multimodal_ser import FusionClassifier, load, pipeline
 from multimodal_ser.cli import main
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Predictions
 

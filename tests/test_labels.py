@@ -4,14 +4,14 @@ import pytest
 
 from made_corpora import CREMAD_EMOTIONS, IEMOCAP_LABELS, MAKERS, MELD_EMOTIONS
 from multimodal_ser.corpora import CORPORA
-from multimodal_ser.errors import LabelError
-from multimodal_ser.labels import (
+from multimodal_ser.corpora.labels import (
     BUILT_IN_CORPORA,
     CLASS_SETS,
     ClassSet,
     check_same_order,
     class_set,
 )
+from multimodal_ser.errors import LabelError
 
 ORDERS = {
     "iemocap4": "anger happiness neutral sadness",

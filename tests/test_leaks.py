@@ -12,16 +12,16 @@ import soundfile
 
 from made_corpora import make_cremad
 from made_features import FOUR, made_folder, made_rows
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.features import extract
-from multimodal_ser.folds import Fold, Split, read_split, write_split
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.cautions import cautions, cautions_of_folds
+from multimodal_ser.splits.folds import Fold, Split, read_split, write_split
 from test_check import CHANGES, speech
 from test_emobox import cremad_row, write_fold
 from test_extract import FakeEncoder

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from made_features import FOUR, made_arrays, made_folder, made_rows, write_features
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.experiments.plans import plan
 from multimodal_ser.experiments.running import run_all
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
 from multimodal_ser.report import report
 from multimodal_ser.splits import make_split
 

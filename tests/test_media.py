@@ -14,7 +14,7 @@ import soundfile
 from made_media import ffmpeg_seconds, media, tones_begin
 from made_sound import pitch, refused, tone, written
 from multimodal_ser.audio import audio_info, read_audio, read_blocks
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
 NEAR = 0.02  # seconds

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from multimodal_ser import metrics
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import metrics
 
 CLASSES = 4
 

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from made_features import DIMS, made_examples
-from multimodal_ser.baselines import fit_baseline
-from multimodal_ser.config import ModelConfig, TrainConfig
-from multimodal_ser.data import Examples, Side
-from multimodal_ser.models import MODELS, Dims, Ensemble, Standardize
-from multimodal_ser.train import fit, predict, ua_of
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble, Standardize
+from multimodal_ser.training.baselines import fit_baseline
+from multimodal_ser.training.loop import fit, predict, ua_of
 
 CONFIG = ModelConfig(
     members=2, hidden_dim=16, num_heads=2, dropout=0.0, input_dropout=0.0, modality_dropout=0.0

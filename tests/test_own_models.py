@@ -13,17 +13,17 @@ from torch import nn
 
 from made_features import DIMS, made_examples, made_folder, made_rows
 from made_transfer import rows_of, shares_of
-from multimodal_ser.alignment import Adaptation
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import plans, protocols, running
-from multimodal_ser.labels import class_set
-from multimodal_ser.layers import Output, masked_mean
-from multimodal_ser.material import load_material
-from multimodal_ser.models import MODELS, Dims, Ensemble
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
+from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
-from multimodal_ser.train import fit, predict
+from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.loop import fit, predict
 
 NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2, dropout=0.1, input_dropout=0.0)
 SCHEDULE = TrainConfig(epochs=12, batch_size=16, learning_rate=0.01, least_steps=1)

@@ -18,7 +18,7 @@ from multimodal_ser.encoders.mel import log_mel, mel_filters
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.tuned import TunedBackend
-from multimodal_ser.tune.plain import PlainProbe, gelu
+from multimodal_ser.training.tune.plain import PlainProbe, gelu
 
 
 @pytest.fixture(scope="module")

@@ -9,25 +9,25 @@ import sys
 import pytest
 
 from made_corpora import write_sound
-from multimodal_ser import plugins
-from multimodal_ser.adapt import ADAPTERS
 from multimodal_ser.cli import main
+from multimodal_ser.common import plugins
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.encoders import ENCODERS
 from multimodal_ser.errors import SerError
-from multimodal_ser.metrics import METRICS
-from multimodal_ser.models import MODELS
+from multimodal_ser.evaluation.metrics import METRICS
+from multimodal_ser.models.adapters import ADAPTERS
+from multimodal_ser.models.fusion import MODELS
 
 PLUGIN = '''
 import numpy as np
 from torch import nn
 
-from multimodal_ser.adapt import ADAPTERS, Adapter
+from multimodal_ser.models.adapters import ADAPTERS, Adapter
 from multimodal_ser.corpora import CORPORA, Corpus, CorpusInfo, Utterance
 from multimodal_ser.encoders import ENCODERS, EncoderInfo, EncoderSpec, Exposure
-from multimodal_ser.layers import Output, masked_mean
-from multimodal_ser.metrics import METRICS
-from multimodal_ser.models import MODELS
+from multimodal_ser.models.layers import Output, masked_mean
+from multimodal_ser.evaluation.metrics import METRICS
+from multimodal_ser.models.fusion import MODELS
 
 
 def read(root):
@@ -157,7 +157,7 @@ def test_installed_packages_add_theirs_by_entry_points(tmp_path):
     info = tmp_path / "my_plugin-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[multimodal_ser.plugins]\nmine = my_plugin\n")
+    (info / "entry_points.txt").write_text("[multimodal_ser.common.plugins]\nmine = my_plugin\n")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import multimodal_ser.cli as c; "
     made = subprocess.run(
         [sys.executable, "-c", code + "c.main(['list'])"], capture_output=True, text=True

@@ -17,6 +17,7 @@ from made_encoders import tiny
 from made_models import CLASSES, WORDS, made_run, made_tuned, noise
 from made_sound import tone, written
 from multimodal_ser import Prediction, load
+from multimodal_ser.config.record import ClassNames
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.base import windows
@@ -26,7 +27,6 @@ from multimodal_ser.features import extract
 from multimodal_ser.features.store import FeatureStore
 from multimodal_ser.predict import hub
 from multimodal_ser.predict.writing import FORMATS
-from multimodal_ser.record import ClassNames
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.serve.app import create_app
 from multimodal_ser.timeline.stream import Stream

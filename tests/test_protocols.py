@@ -20,12 +20,12 @@ from made_transfer import (
     shares_of,
 )
 from multimodal_ser.cli import main
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.material import load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import fitting, protocols
 from multimodal_ser.experiments.merging import merged, merged_split
 from multimodal_ser.experiments.plans import known_models
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material, pooled
 from multimodal_ser.splits import make_split
 
 TINY = (

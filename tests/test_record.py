@@ -4,9 +4,7 @@ import json
 
 import pytest
 
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.errors import SerError
-from multimodal_ser.record import (
+from multimodal_ser.config.record import (
     ClassNames,
     FeatureSpec,
     FewSpec,
@@ -18,6 +16,8 @@ from multimodal_ser.record import (
     Training,
     as_json,
 )
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.errors import SerError
 from multimodal_ser.runs.config_file import read_record
 
 AUDIO = FeatureSpec("whisper-tiny", "ab" * 32, "2,3,4", 1, dim=1152, content="c0", pooled_from=32)

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from made_runs import CLASSES, write_experiment
-from multimodal_ser import metrics, statistics
+from multimodal_ser.evaluation import metrics, statistics
 from multimodal_ser.report import csv_table, latex_table, report, summarise, text_table
 
 LEAK = "sentences stand in training & test (12 of 12)"

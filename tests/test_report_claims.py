@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from made_runs import CLASSES, write_experiment, write_fewshot, write_run
-from multimodal_ser import statistics
+from multimodal_ser.evaluation import statistics
 from multimodal_ser.report import report, summarise, text_table
 from multimodal_ser.report.scores import effective_clusters
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from made_runs import write_experiment
-from multimodal_ser import metrics, statistics
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import metrics, statistics
 from multimodal_ser.report import latex_table, report, summarise, text_table
 from multimodal_ser.report.align import align
 from multimodal_ser.report.tables import groups_csv

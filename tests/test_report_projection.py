@@ -5,13 +5,13 @@ import pytest
 
 from made_features import made_folder, made_rows
 from made_runs import write_experiment
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import transfer
 from multimodal_ser.experiments.projection import clouds, clouds_of, plane, told_apart
 from multimodal_ser.experiments.running import make
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import load_material
 from multimodal_ser.report import report, summarise, write_report
 from multimodal_ser.report.align import align
 from multimodal_ser.runs.folder import read_runs

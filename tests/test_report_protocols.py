@@ -15,8 +15,8 @@ from made_runs import (
     write_run,
     write_systems,
 )
-from multimodal_ser import statistics
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import statistics
 from multimodal_ser.report import csv_table, latex_table, report, summarise, text_table
 from multimodal_ser.report.align import align
 from multimodal_ser.report.published import MARK, original

@@ -17,7 +17,7 @@ from multimodal_ser.timeline import Word
 
 @pytest.fixture(autouse=True)
 def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 def test_predicts_a_file_of_a_form_with_its_words():

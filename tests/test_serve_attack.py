@@ -27,7 +27,7 @@ from multimodal_ser.serve import Settings, create_app, serving
 
 @pytest.fixture(autouse=True)
 def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 PROGRAM = """

@@ -13,7 +13,7 @@ import httpx
 
 from made_client import ask
 from made_server import MadePredictor, encoded, melody
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.serve.jobs import STATE
 from multimodal_ser.timeline import analyze
@@ -25,7 +25,7 @@ TYPE = {"Content-Type": "audio/wav"}
 
 @pytest.fixture(autouse=True)
 def energy(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 def served(folder, seconds=0.0, **how):

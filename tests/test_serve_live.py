@@ -17,7 +17,7 @@ import websocket
 
 from made_client import ask
 from made_server import MadePredictor, melody
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.timeline import analyze
 
@@ -26,7 +26,7 @@ SOUND = melody(200, 600, 1000)
 
 @pytest.fixture(autouse=True)
 def energy(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 @pytest.fixture

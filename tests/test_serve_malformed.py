@@ -135,7 +135,7 @@ def test_malformed_requests(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
     opened = set()
     sys.addaudithook(lambda event, given: writes(event, given, opened))
     codes = asyncio.run(send_all(create_app(MadePredictor(), Settings()), random.Random(7)))

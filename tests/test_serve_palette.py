@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from multimodal_ser.labels import CLASS_SETS
-from multimodal_ser.palette import COLOURS, DARK, SAME, colour
+from multimodal_ser.common.palette import COLOURS, DARK, SAME, colour
+from multimodal_ser.corpora.labels import CLASS_SETS
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 SIGHT = {  # Machado, Oliveira, Fernandes (2009), severity 1

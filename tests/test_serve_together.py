@@ -20,7 +20,7 @@ from multimodal_ser.serve.log import JsonFormatter
 
 @pytest.fixture(autouse=True)
 def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 def many(app, count, body=WAV, address="/v1/predict"):

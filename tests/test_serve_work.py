@@ -15,13 +15,13 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from made_attack import WAV, Costly, honest_clients_are_answered, sending, until
 from made_server import MadePredictor, encoded
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.serve import Settings, create_app, serving
 
 
 @pytest.fixture(autouse=True)
 def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.speech.gates.AUTO", "energy")
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 @pytest.fixture(scope="module")

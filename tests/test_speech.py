@@ -14,8 +14,7 @@ from without_speech import ASIDE, KINDS, sounds
 
 from made_timeline import RATE, recording, silence, syllables
 from multimodal_ser.audio import read_audio
-from multimodal_ser.errors import SerError
-from multimodal_ser.speech import (
+from multimodal_ser.audio.speech import (
     FRAME,
     SpeechFinder,
     Stretch,
@@ -24,8 +23,9 @@ from multimodal_ser.speech import (
     make_gate,
     network,
 )
-from multimodal_ser.speech.canonical import LEVEL, SILENT, WORDLESS
-from multimodal_ser.speech.network import SpeechNetwork
+from multimodal_ser.audio.speech.canonical import LEVEL, SILENT, WORDLESS
+from multimodal_ser.audio.speech.network import SpeechNetwork
+from multimodal_ser.errors import SerError
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
 needs_emodb = pytest.mark.skipif(not EMODB.is_dir(), reason="EmoDB is not there")

@@ -14,7 +14,6 @@ from made_features import made_rows
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import SplitError
-from multimodal_ser.folds import Few, Fold, few_fold, read_split, write_split
 from multimodal_ser.splits import (
     GROUPS,
     SCHEMES,
@@ -22,6 +21,7 @@ from multimodal_ser.splits import (
     make_split,
 )
 from multimodal_ser.splits.emobox import hold_out
+from multimodal_ser.splits.folds import Few, Fold, few_fold, read_split, write_split
 
 PARTS = ("train", "validation", "test")
 

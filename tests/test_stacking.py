@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from made_features import DIMS, made_examples
-from multimodal_ser.config import ModelConfig, TrainConfig
-from multimodal_ser.models import Dims
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.model_file import build
-from multimodal_ser.stacking import STACKED, Stacked, experts_of, fit_stacked, pool_weights
-from multimodal_ser.train import predict, ua_of
+from multimodal_ser.training.loop import predict, ua_of
+from multimodal_ser.training.stacking import STACKED, Stacked, experts_of, fit_stacked, pool_weights
 
 NETWORK = ModelConfig(members=1, hidden_dim=8, num_heads=2)
 SCHEDULE = TrainConfig(epochs=4, batch_size=8, least_steps=40)

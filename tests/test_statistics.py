@@ -10,9 +10,9 @@ import statsmodels.api as sm
 from scipy import linalg, stats
 from scipy.special import expit, logit
 
-from multimodal_ser import metrics, statistics
 from multimodal_ser.errors import SerError
-from multimodal_ser.statistics import clusters
+from multimodal_ser.evaluation import metrics, statistics
+from multimodal_ser.evaluation.statistics import clusters
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import coverage

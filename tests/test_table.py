@@ -10,8 +10,8 @@ import pytest
 
 from made_corpora import put
 from multimodal_ser.corpora import CORPORA, Corpus
+from multimodal_ser.corpora.labels import CLASS_SETS
 from multimodal_ser.errors import SerError
-from multimodal_ser.labels import CLASS_SETS
 from multimodal_ser.splits import make_split
 
 

@@ -14,19 +14,21 @@ from torch.nn import functional as F
 
 from made_corpora import make_iemocap, varied
 from made_features import made_folder, made_rows, write_features
-from multimodal_ser import agreement, losses, tasks
 from multimodal_ser.cli import main
 from multimodal_ser.corpora import iemocap
+from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
-from multimodal_ser.data import Examples, Side
+from multimodal_ser.dataset import tasks
+from multimodal_ser.dataset.examples import Examples, Side
 from multimodal_ser.errors import LabelError, SerError
-from multimodal_ser.labels import class_set
+from multimodal_ser.evaluation import agreement
 from multimodal_ser.report import report, summarise, text_table
 from multimodal_ser.report.align import Sample
 from multimodal_ser.report.ceiling import human_ceiling
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.training import losses
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import panels

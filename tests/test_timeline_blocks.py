@@ -11,7 +11,7 @@ import soundfile
 
 from made_sound import tone, written
 from multimodal_ser.audio import read_audio, read_blocks
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 from test_containers import container
 

@@ -14,8 +14,8 @@ import pytest
 from made_sound import written
 from made_timeline import LABELS, RATE, Pitch, recording, silence
 from multimodal_ser.audio import read_audio
+from multimodal_ser.common.palette import colour
 from multimodal_ser.errors import SerError
-from multimodal_ser.palette import colour
 from multimodal_ser.timeline import Word, analyze
 from multimodal_ser.timeline.page import assets, html, page_data
 from multimodal_ser.timeline.writers import WRITERS, peaks, table, write

@@ -9,10 +9,16 @@ import torch
 from torch import nn
 
 from made_features import DIMS, made_examples
-from multimodal_ser.config import ModelConfig, TrainConfig
-from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.schedule import BestEpoch, EarlyStopping, WeightAverage, class_weights, rate
-from multimodal_ser.train import fit, predict, ua_of
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
+from multimodal_ser.training.loop import fit, predict, ua_of
+from multimodal_ser.training.schedule import (
+    BestEpoch,
+    EarlyStopping,
+    WeightAverage,
+    class_weights,
+    rate,
+)
 
 NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2)
 SCHEDULE = TrainConfig(epochs=4, batch_size=8, least_steps=1)

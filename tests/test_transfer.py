@@ -23,14 +23,14 @@ from made_transfer import (
     turned,
     without_labels,
 )
-from multimodal_ser import train
-from multimodal_ser.adapt import ADAPTERS
-from multimodal_ser.data import Side
+from multimodal_ser.dataset.examples import Side
+from multimodal_ser.dataset.material import pooled
 from multimodal_ser.errors import FeatureError, LabelError, SerError, SplitError
 from multimodal_ser.experiments import protocols, transfer
-from multimodal_ser.material import pooled
+from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.runs.model_file import load_model
-from multimodal_ser.train import predict
+from multimodal_ser.training import loop as train
+from multimodal_ser.training.loop import predict
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from multimodal_ser.config import TuneConfig
+from multimodal_ser.audio.speech import lengthened
+from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.speech import lengthened
-from multimodal_ser.tune.clips import Clips
-from multimodal_ser.tune.loop import choose_threshold, predict, tune
-from multimodal_ser.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
+from multimodal_ser.training.tune.clips import Clips
+from multimodal_ser.training.tune.loop import choose_threshold, predict, tune
+from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
 
 CLASSES = ("low", "high")
 

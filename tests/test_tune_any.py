@@ -8,16 +8,16 @@ import torch
 
 import made_emotion2vec
 from made_encoders import tiny
-from multimodal_ser.config import TuneConfig
-from multimodal_ser.data import Examples, Side
+from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.config.settings import TuneConfig
+from multimodal_ser.dataset.examples import Examples, Side
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.models import Dims
-from multimodal_ser.record import FeatureSpec
-from multimodal_ser.tune.changes import apply_changes, save_changes
-from multimodal_ser.tune.clips import Clips
-from multimodal_ser.tune.encoders import TunedEncoders
-from multimodal_ser.tune.loop import predict, tune
+from multimodal_ser.models.fusion import Dims
+from multimodal_ser.training.tune.changes import apply_changes, save_changes
+from multimodal_ser.training.tune.clips import Clips
+from multimodal_ser.training.tune.encoders import TunedEncoders
+from multimodal_ser.training.tune.loop import predict, tune
 
 QUICK = TuneConfig(
     epochs=2, batch_size=4, learning_rate=1e-3, probe_epochs=2, average=0.5, augment=False,

@@ -9,7 +9,7 @@ import soundfile
 
 from made_encoders import tiny
 from multimodal_ser.cli import main
-from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.loading import load_domain

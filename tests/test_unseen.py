@@ -12,11 +12,11 @@ from made_features import FOUR, made_folder, made_rows
 from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.train import TEMPERATURES
-from multimodal_ser.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
-from multimodal_ser.tune.tuned import log_mels
-from multimodal_ser.tune.vectors import Vectors, layer_means
-from multimodal_ser.unseen import LeftOut, adapted, caution, leave_one_out, protocol, scores
+from multimodal_ser.predict.unseen import LeftOut, adapted, caution, leave_one_out, protocol, scores
+from multimodal_ser.training.loop import TEMPERATURES
+from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
+from multimodal_ser.training.tune.tuned import log_mels
+from multimodal_ser.training.tune.vectors import Vectors, layer_means
 
 CONFIG = ProbeConfig((1, 2), axes=8)
 MIDDLES = np.random.default_rng(5).normal(0, 2, (3, 2, 4))  # classes, layers, width

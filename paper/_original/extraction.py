@@ -12,11 +12,11 @@ from typing import Literal
 from _original.metadata import PARTS, Listing, part_of, say
 from _original.pickles import write_features
 from multimodal_ser.corpora import read_manifest
+from multimodal_ser.corpora.labels import CLASS_SETS
 from multimodal_ser.encoders import ENCODERS, Encoder, load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.features import FeatureStore, extract
-from multimodal_ser.folds import read_split
-from multimodal_ser.labels import CLASS_SETS
+from multimodal_ser.splits.folds import read_split
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ import tyro
 from _original.inputs import Inputs, Reading, load_inputs
 from _original.metadata import say
 from _original.results import write_results
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Experiment as Planned
 from multimodal_ser.experiments.running import make
-from multimodal_ser.labels import CLASS_SETS, ClassSet
 from multimodal_ser.report import text_table
 
 SAVED = Path("saved_models")

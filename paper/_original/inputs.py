@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from _original.pickles import Row, check_width, read_features, to_library
-from multimodal_ser.folds import Fold, Split, write_split
-from multimodal_ser.labels import ClassSet
-from multimodal_ser.material import Material, load_material, sounds_of
+from multimodal_ser.corpora.labels import ClassSet
+from multimodal_ser.dataset.material import Material, load_material, sounds_of
 from multimodal_ser.splits import SCHEMES, make_split
 from multimodal_ser.splits.emobox import hold_out
+from multimodal_ser.splits.folds import Fold, Split, write_split
 
 Ids = dict[str, tuple[str, ...]]
 HELD_OUT = "validation held out of the training file"

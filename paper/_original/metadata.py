@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.corpora import CORPORA, Corpus, Utterance, write_manifest
+from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import written_aside
-from multimodal_ser.folds import Split, write_split
-from multimodal_ser.labels import CLASS_SETS, ClassSet
 from multimodal_ser.splits import make_split
+from multimodal_ser.splits.folds import Split, write_split
 
 FOLDER = Path("metadata")
 PARTS = {

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.corpora import Utterance, write_manifest
+from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
 from multimodal_ser.features.unpickle import read_pickle
-from multimodal_ser.files import written_aside
-from multimodal_ser.labels import ClassSet
 
 SIDES = ("text", "audio")
 _OF_UTTERANCE = ("id", "corpus", "emotion", "speaker", "session", "dialogue", "extra")

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.files import written_aside
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.report import Row, Score, Summary, summarise
 from multimodal_ser.report.words import UNKNOWN
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multimodal_ser.audio import read_audio
     from multimodal_ser.corpora import CORPORA, Utterance, read_manifest
+    from multimodal_ser.corpora.labels import CLASS_SETS, class_set
+    from multimodal_ser.dataset.material import load_material
     from multimodal_ser.encoders import ENCODERS, load_encoder
     from multimodal_ser.errors import SerError
-    from multimodal_ser.estimator import FusionClassifier
     from multimodal_ser.features.extract import extract
     from multimodal_ser.features.store import FeatureStore
-    from multimodal_ser.labels import CLASS_SETS, class_set
-    from multimodal_ser.material import load_material
     from multimodal_ser.predict import Prediction, Predictions, Predictor, load, pipeline
     from multimodal_ser.splits import make_split
+    from multimodal_ser.training.estimator import FusionClassifier
 
 __all__ = [
     "CLASS_SETS",
@@ -49,9 +49,9 @@ _HOMES = {
     "encoders": ("ENCODERS", "load_encoder"),
     "errors": ("SerError",),
     "features": ("FeatureStore", "extract"),
-    "labels": ("CLASS_SETS", "class_set"),
-    "material": ("load_material",),
-    "estimator": ("FusionClassifier",),
+    "corpora.labels": ("CLASS_SETS", "class_set"),
+    "dataset.material": ("load_material",),
+    "training.estimator": ("FusionClassifier",),
     "predict": ("Prediction", "Predictions", "Predictor", "load", "pipeline"),
     "splits": ("make_split",),
 }

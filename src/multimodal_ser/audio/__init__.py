@@ -24,7 +24,7 @@ import soxr
 from multimodal_ser.audio import decode
 from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
 from multimodal_ser.audio.sound import Samples, to_mono, to_rate
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
 Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from multimodal_ser.audio.sound import CANCELLED, Samples
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 
 Kind: TypeAlias = Literal["one", "silent", "identical", "cancelling", "speakers", "scene"]
 Levels: TypeAlias = NDArray[np.float32]

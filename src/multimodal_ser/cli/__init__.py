@@ -31,8 +31,8 @@ from multimodal_ser.cli import (  # noqa: F401 - they add their commands
 )
 from multimodal_ser.cli.app import app, command_line, given, say
 from multimodal_ser.cli.ending import ended
-from multimodal_ser.files import remove_unfinished
-from multimodal_ser.plugins import load_plugins
+from multimodal_ser.common.files import remove_unfinished
+from multimodal_ser.common.plugins import load_plugins
 
 
 def main(args: list[str] | None = None) -> int:

@@ -121,7 +121,7 @@ def _diariser(speakers: str, vad: Vad, device: str) -> tuple[Any, int | None]:
 @contextmanager
 def _recordings(files: Sequence[str]) -> Iterator[list[Place]]:
     """The recordings; standard input becomes a file for as long as it is needed."""
-    from multimodal_ser.files import scratch_folder
+    from multimodal_ser.common.files import scratch_folder
     from multimodal_ser.predict.sources import STDIN
     from multimodal_ser.timeline.places import places
 

@@ -10,10 +10,10 @@ import tyro
 
 from multimodal_ser.cli.app import File, app, say
 from multimodal_ser.cli.experiment import OneCorpus
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from multimodal_ser.explain import Explanation
+    from multimodal_ser.experiments.explain import Explanation
 
 _SHOWN = 5  # features of each modality in the table
 
@@ -85,9 +85,9 @@ def explain(
     """
     import json
 
-    from multimodal_ser.explain import explain as explained
-    from multimodal_ser.files import written_aside
-    from multimodal_ser.labels import class_set
+    from multimodal_ser.common.files import written_aside
+    from multimodal_ser.corpora.labels import class_set
+    from multimodal_ser.experiments.explain import explain as explained
     from multimodal_ser.runs.config_file import read_record
 
     named = labels or read_record(run / "config.json").config.labels.name

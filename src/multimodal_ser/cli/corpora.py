@@ -26,17 +26,17 @@ def list_all(corpus: Annotated[str | None, tyro.conf.Positional] = None) -> None
     if corpus is not None:
         _tell_corpus(corpus)
         return
-    from multimodal_ser.adapt import ADAPTERS
-    from multimodal_ser.baselines import BASELINES
     from multimodal_ser.corpora import CORPORA
+    from multimodal_ser.corpora.labels import CLASS_SETS
     from multimodal_ser.encoders import ENCODERS
-    from multimodal_ser.labels import CLASS_SETS
-    from multimodal_ser.losses import LOSSES
-    from multimodal_ser.metrics import METRICS, OF_PROBABILITIES
-    from multimodal_ser.models import MODELS
-    from multimodal_ser.regressors import REGRESSORS
+    from multimodal_ser.evaluation.metrics import METRICS, OF_PROBABILITIES
+    from multimodal_ser.models.adapters import ADAPTERS
+    from multimodal_ser.models.fusion import MODELS
     from multimodal_ser.splits import SCHEMES
-    from multimodal_ser.stacking import STACKED, Stacked
+    from multimodal_ser.training.baselines import BASELINES
+    from multimodal_ser.training.losses import LOSSES
+    from multimodal_ser.training.regressors import REGRESSORS
+    from multimodal_ser.training.stacking import STACKED, Stacked
 
     sections = {
         "corpora": {
@@ -65,7 +65,7 @@ def _who(info: CorpusInfo) -> str:
 
 
 def _classes(info: CorpusInfo) -> str:
-    from multimodal_ser.labels import class_set
+    from multimodal_ser.corpora.labels import class_set
 
     return " ".join(class_set(info.labels).classes) if info.labels else "classes as it names them"
 
@@ -136,8 +136,8 @@ def manifest(
         part: keep only this part of the corpus's official split.
     """
     from multimodal_ser.corpora import CORPORA, Corpus, summarise, write_manifest
+    from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.errors import one_of
-    from multimodal_ser.labels import class_set
 
     if corpus not in CORPORA:
         raise SerError(one_of("corpus", corpus, CORPORA))
@@ -174,7 +174,7 @@ def check(manifest: File, /, shortest: float = 0.1) -> int:
         manifest: from `ser manifest`.
         shortest: seconds below which a recording is reported as too short.
     """
-    from multimodal_ser.check import check as check_recordings
+    from multimodal_ser.audio.check import check as check_recordings
     from multimodal_ser.corpora import read_manifest
     from multimodal_ser.splits.cautions import cautions
 
@@ -210,10 +210,10 @@ def split(
         allow: overlaps to accept: speaker, session, dialogue, recording, fold.
     """
     from multimodal_ser.corpora import read_manifest
-    from multimodal_ser.folds import write_split
-    from multimodal_ser.labels import class_set
+    from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.splits import make_split
     from multimodal_ser.splits.cautions import cautions, cautions_of_folds
+    from multimodal_ser.splits.folds import write_split
 
     classes = class_set(labels)
     rows = [row for row in read_manifest(manifest) if classes.class_of(row.corpus, row.emotion)]

@@ -20,9 +20,9 @@ from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.protocols import Tokens
 
 if TYPE_CHECKING:
+    from multimodal_ser.dataset.material import Material
     from multimodal_ser.experiments.plans import Experiment
-    from multimodal_ser.folds import Split
-    from multimodal_ser.material import Material
+    from multimodal_ser.splits.folds import Split
 
 
 @dataclass(frozen=True, kw_only=True)

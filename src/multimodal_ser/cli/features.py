@@ -217,7 +217,7 @@ def merge_encoder(
     from multimodal_ser.encoders import load_for
     from multimodal_ser.runs.config_file import read_record
     from multimodal_ser.runs.model_file import changes_of
-    from multimodal_ser.tune.changes import write_merged
+    from multimodal_ser.training.tune.changes import write_merged
 
     folder = Path(run)
     spec = read_record(folder / "config.json").config.features[modality]

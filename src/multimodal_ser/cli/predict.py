@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias
 import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, app
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import written_aside
 
 if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording

@@ -44,13 +44,13 @@ def unseen(
         sizes: how many recordings the channel is told from.
         out: file for the results, as JSON.
     """
+    from multimodal_ser.common.files import written_aside
+    from multimodal_ser.corpora.labels import class_set
+    from multimodal_ser.dataset.material import load_material
     from multimodal_ser.errors import SerError, one_of
-    from multimodal_ser.files import written_aside
-    from multimodal_ser.labels import class_set
-    from multimodal_ser.material import load_material
-    from multimodal_ser.tune.probe import ProbeConfig
-    from multimodal_ser.tune.vectors import Vectors
-    from multimodal_ser.unseen import of_material, protocol
+    from multimodal_ser.predict.unseen import of_material, protocol
+    from multimodal_ser.training.tune.probe import ProbeConfig
+    from multimodal_ser.training.tune.vectors import Vectors
 
     named = class_set(labels)
     materials = [load_material(path, named, audio, "none", complete=False) for path in features]

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.common.spelling import tidy
 from multimodal_ser.corpora.base import decode
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
-from multimodal_ser.spelling import tidy
 
 Understood = Callable[[list[str]], bool]
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}

@@ -13,13 +13,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.corpora.base import CorpusInfo, json_of, read_text, require_folder, traps_of
 from multimodal_ser.corpora.kaldi import find
+from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
-from multimodal_ser.labels import BUILT_IN_CORPORA
 
 OURS = {  # the benchmark's name → ours
     "asvpesd": "asvp-esd", "emovdb": "emov-db", "jlcorpus": "jl-corpus", "turevdb": "turev-db",

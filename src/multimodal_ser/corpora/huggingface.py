@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.corpora.base import CorpusInfo, json_of
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
 from multimodal_ser.corpora.rows import PARTS, of_rows
 from multimodal_ser.corpora.utterance import SPLITS, Corpus
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import written_aside
 
 _WORD = re.compile(r"[A-Za-z]+")
 _MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}

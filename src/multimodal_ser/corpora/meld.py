@@ -26,9 +26,9 @@ from multimodal_ser.corpora.base import (
     require_folder,
     traps_of,
 )
+from multimodal_ser.corpora.labels import MELD_7
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
-from multimodal_ser.labels import MELD_7
 
 CLIP_FOLDERS = {
     "train": "train_splits",

@@ -1,7 +1,7 @@
 """RESD folder → Utterance: dialogues in Russian that 20 actors improvised, seven emotions.
 
 Read is the data set's folder as the hub has it (``data/train-*.parquet``, ``data/test-*.parquet``,
-with or without words), or ``train.csv`` and ``test.csv`` (name, path, emotion) with folders
+with or without words), or ``loop.csv`` and ``test.csv`` (name, path, emotion) with folders
 ``train`` and ``test``. Known traps: who speaks is not told; clips of one dialogue may stand in both
 parts (``ser split`` says so); half of the recordings are at 44.1 kHz.
 """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.spelling import is_missing, said_of_spellings, tidy
 from multimodal_ser.corpora.base import NOTE, fault, finish
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
@@ -22,11 +23,10 @@ from multimodal_ser.corpora.columns import (
     understood,
     votes,
 )
+from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
 from multimodal_ser.corpora.words import shared
 from multimodal_ser.errors import SerError
-from multimodal_ser.labels import BUILT_IN_CORPORA
-from multimodal_ser.spelling import is_missing, said_of_spellings, tidy
 
 NEEDED = ("audio", "emotion")
 OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)

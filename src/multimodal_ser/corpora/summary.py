@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from multimodal_ser.corpora.base import NOTE
+from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.corpora.utterance import Corpus
-from multimodal_ser.labels import ClassSet
 
 _NONE = "(none)"
 

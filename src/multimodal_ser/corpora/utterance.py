@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import parse_json, readable_json, written_aside
+from multimodal_ser.common.spelling import tidy
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json, readable_json, written_aside
-from multimodal_ser.spelling import tidy
 
 
 @dataclass(frozen=True, slots=True)

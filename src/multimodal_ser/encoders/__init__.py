@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from multimodal_ser.devices import check_device
+from multimodal_ser.common.devices import check_device
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure
 from multimodal_ser.encoders.exposure import published
 from multimodal_ser.encoders.homes import HOMES

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import EncoderInfo, checked_waves
 from multimodal_ser.encoders.exposure import published
 from multimodal_ser.errors import EncoderError

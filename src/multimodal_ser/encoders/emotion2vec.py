@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multimodal_ser.config import SAMPLE_RATE
-from multimodal_ser.devices import native_bfloat16
+from multimodal_ser.common.devices import native_bfloat16
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
     DTYPES,
     EncoderInfo,

@@ -20,11 +20,11 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor
 
+from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError, one_of
-from multimodal_ser.files import parse_json, written_aside
 
 TOKENS = "tokens.txt"
 UNUSED = "unuse"  # how the reference marks classes that its head has but that were not trained

@@ -17,10 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.base import UNDECLARED, EncoderInfo, Exposure, Saw
 from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import EncoderError, FeatureError
-from multimodal_ser.files import parse_json
 
 CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
 HOLDS = {"emodb2": "emodb"}  # what saw the second saw most of the first

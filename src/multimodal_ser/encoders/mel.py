@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 
 N_FFT, HOP, N_MELS = 400, 160, 80
 MAX_FRAMES = 3_000  # mel frames in 30 s

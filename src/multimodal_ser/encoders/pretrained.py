@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.weights import Weights, home_of, ways
 from multimodal_ser.errors import EncoderError
-from multimodal_ser.files import parse_json
 
 WAVES = (
     "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat",

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.homes import ANY, HOMES, Home
 from multimodal_ser.encoders.packaged import assembled, package_folder
 from multimodal_ser.errors import EncoderError
-from multimodal_ser.files import parse_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _INDEX = ".index.json"  # lists the files that large weights are cut into

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import EncoderError
-from multimodal_ser.files import parse_json
 
 _DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 _MOST_TENSORS, _MOST_RANK = 100_000, 4

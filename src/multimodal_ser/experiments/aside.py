@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.config.record import RunConfig, as_json
 from multimodal_ser.errors import SerError
-from multimodal_ser.record import RunConfig, as_json
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import SET_ASIDE, config_files, is_complete
 

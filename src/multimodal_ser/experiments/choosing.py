@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multimodal_ser.config import ModelConfig, TrainConfig
+from multimodal_ser.common.files import written_aside
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.pairs import check_network
 from multimodal_ser.experiments.plans import Plan, network_for, plan
 from multimodal_ser.experiments.running import run_all
-from multimodal_ser.files import written_aside
-from multimodal_ser.folds import Fold, Split
-from multimodal_ser.material import Material
 from multimodal_ser.report.compute import summary_of
 from multimodal_ser.report.summary import Summary
 from multimodal_ser.report.versus import CHOSEN
 from multimodal_ser.runs.folder import Run, read_runs
+from multimodal_ser.splits.folds import Fold, Split
 
 if TYPE_CHECKING:
     import optuna

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from multimodal_ser.config import TuneConfig
-from multimodal_ser.data import Examples
-from multimodal_ser.devices import CPU
+from multimodal_ser.common.devices import CPU
+from multimodal_ser.config.settings import TuneConfig
+from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.material import Material
 from multimodal_ser.encoders import load_for
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Plan, corpora
-from multimodal_ser.material import Material
-from multimodal_ser.models import MODALITIES, Dims
+from multimodal_ser.models.fusion import MODALITIES, Dims
 from multimodal_ser.runs.folder import write_run
 from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.predictions import Predicted
-from multimodal_ser.tune.clips import Clips
-from multimodal_ser.tune.encoders import TunedEncoders
-from multimodal_ser.tune.loop import predict, tune
-from multimodal_ser.tune.tuned import Tuned
+from multimodal_ser.training.tune.clips import Clips
+from multimodal_ser.training.tune.encoders import TunedEncoders
+from multimodal_ser.training.tune.loop import predict, tune
+from multimodal_ser.training.tune.tuned import Tuned
 
 
 def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> Path:

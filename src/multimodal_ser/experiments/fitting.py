@@ -13,29 +13,29 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from multimodal_ser.adapt import ADAPTERS
-from multimodal_ser.alignment import Adaptation
-from multimodal_ser.baselines import BASELINES, fit_baseline
-from multimodal_ser.config import AdaptConfig, ModelConfig
-from multimodal_ser.data import Examples
-from multimodal_ser.devices import CPU
+from multimodal_ser.common.devices import CPU
+from multimodal_ser.common.plugins import load_plugins
+from multimodal_ser.config.record import Training
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig
+from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.material import Material
+from multimodal_ser.dataset.tasks import AttributeSet, votes_of
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.encoder import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
-from multimodal_ser.folds import Fold
-from multimodal_ser.losses import learnt_as
-from multimodal_ser.material import Material
-from multimodal_ser.models import Dims, Ensemble
-from multimodal_ser.plugins import load_plugins
-from multimodal_ser.record import Training
-from multimodal_ser.regressors import REGRESSORS, fit_regressor
+from multimodal_ser.models.adapters import ADAPTERS
+from multimodal_ser.models.fusion import Dims, Ensemble
 from multimodal_ser.runs.folder import MODEL, write_run
 from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.model_file import build, load_model
 from multimodal_ser.runs.predictions import Predicted
-from multimodal_ser.stacking import STACKED, fit_stacked
-from multimodal_ser.tasks import AttributeSet, votes_of
-from multimodal_ser.train import Fitted, fit, predict
+from multimodal_ser.splits.folds import Fold
+from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.baselines import BASELINES, fit_baseline
+from multimodal_ser.training.loop import Fitted, fit, predict
+from multimodal_ser.training.losses import learnt_as
+from multimodal_ser.training.regressors import REGRESSORS, fit_regressor
+from multimodal_ser.training.stacking import STACKED, fit_stacked
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from multimodal_ser.corpora.utterance import read_manifest
-from multimodal_ser.encoders.exposure import refuse_emotion_trained
-from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.experiments.protocols import TOKENS
-from multimodal_ser.folds import Split
-from multimodal_ser.material import (
+from multimodal_ser.dataset.material import (
     Material,
     corpus_folder,
     load_material,
     pooled,
     sounds_of,
 )
+from multimodal_ser.dataset.tasks import AttributeSet, outputs_of
+from multimodal_ser.encoders.exposure import refuse_emotion_trained
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.experiments.protocols import TOKENS
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.cautions import cautions, cautions_of_folds
-from multimodal_ser.tasks import AttributeSet, outputs_of
+from multimodal_ser.splits.folds import Split
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import torch
 
-from multimodal_ser.data import Side
+from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.dataset.examples import Side
+from multimodal_ser.dataset.material import MODALITIES, Material, sounds_of
 from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.experiments.plans import corpora
-from multimodal_ser.folds import Fold, Split
-from multimodal_ser.material import MODALITIES, Material, sounds_of
-from multimodal_ser.record import FeatureSpec
+from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.splits.leaks import shared_between
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from multimodal_ser.config.record import FeatureSpec, FewSpec, SourceSpec, SplitSpec
+from multimodal_ser.corpora.labels import check_same_order
+from multimodal_ser.dataset.material import MODALITIES, Material, sounds_of
 from multimodal_ser.errors import FeatureError, SerError, SplitError, one_of
 from multimodal_ser.experiments.plans import (
     Experiment,
@@ -21,11 +24,8 @@ from multimodal_ser.experiments.plans import (
     training,
 )
 from multimodal_ser.experiments.transfer import Transfer
-from multimodal_ser.folds import Few, Fold, Split, few_fold
-from multimodal_ser.labels import check_same_order
-from multimodal_ser.material import MODALITIES, Material, sounds_of
-from multimodal_ser.models import MODELS
-from multimodal_ser.record import FeatureSpec, FewSpec, SourceSpec, SplitSpec
+from multimodal_ser.models.fusion import MODELS
+from multimodal_ser.splits.folds import Few, Fold, Split, few_fold
 from multimodal_ser.splits.leaks import shared_between
 
 _SAME = ("encoder", "weights", "layers", "tokens", "dim")  # of two corpora's features

@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multimodal_ser.baselines import BASELINES
-from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
+from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.dataset.material import Material
+from multimodal_ser.dataset.tasks import AttributeSet
 from multimodal_ser.encoders.whisper import SIZES
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.folds import Fold, Split
-from multimodal_ser.losses import LOSSES, loss_for
-from multimodal_ser.material import Material
-from multimodal_ser.models import MODELS
-from multimodal_ser.record import ClassNames, RunConfig, SplitSpec, Training
-from multimodal_ser.regressors import REGRESSORS
-from multimodal_ser.stacking import STACKED
-from multimodal_ser.tasks import AttributeSet
+from multimodal_ser.models.fusion import MODELS
+from multimodal_ser.splits.folds import Fold, Split
+from multimodal_ser.training.baselines import BASELINES
+from multimodal_ser.training.losses import LOSSES, loss_for
+from multimodal_ser.training.regressors import REGRESSORS
+from multimodal_ser.training.stacking import STACKED
 
 log = logging.getLogger(__name__)
 FIXED = "egemaps"  # the encoder that has no weights to learn

@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from multimodal_ser.adapt import ADAPTERS
-from multimodal_ser.alignment import recoloured
-from multimodal_ser.data import Examples
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.material import MODALITIES, load_material, pooled
 from multimodal_ser.errors import SerError
-from multimodal_ser.labels import class_set
-from multimodal_ser.material import MODALITIES, load_material, pooled
-from multimodal_ser.models import Ensemble
+from multimodal_ser.models.adapters import ADAPTERS
+from multimodal_ser.models.fusion import Ensemble
 from multimodal_ser.report.align import System, align
 from multimodal_ser.report.naming import NO_ADAPTATION, method
 from multimodal_ser.report.summary import Cloud, Summary
 from multimodal_ser.runs.folder import MODEL, Run, read_runs
 from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.training.alignment import recoloured
 
 MOST_ROWS = 800  # of each corpus: more points hide each other, and t-SNE takes long
 

@@ -10,13 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from multimodal_ser.config import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.errors import SerError, one_of
 
 if TYPE_CHECKING:
+    from multimodal_ser.dataset.material import Material
     from multimodal_ser.experiments.plans import Experiment
-    from multimodal_ser.folds import Split
-    from multimodal_ser.material import Material
+    from multimodal_ser.splits.folds import Split
 
 Tokens = Literal["tokens", "pooled"]
 TOKENS: tuple[Tokens, ...] = ("tokens", "pooled")
@@ -119,9 +119,9 @@ class Ablation(Protocol):
         Raises:
             SerError: an unknown kind of tokens, or none.
         """
-        from multimodal_ser.baselines import BASELINES
+        from multimodal_ser.dataset.material import pooled
         from multimodal_ser.experiments import plans as planning
-        from multimodal_ser.material import pooled
+        from multimodal_ser.training.baselines import BASELINES
 
         if strange := [name for name in self.tokens if name not in TOKENS] or not self.tokens:
             raise SerError(one_of("kind of tokens", strange, TOKENS))

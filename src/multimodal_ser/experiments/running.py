@@ -17,17 +17,17 @@ import torch.multiprocessing
 from rich.console import Console
 from rich.progress import Progress
 
-from multimodal_ser.cluster import run_on_ray
-from multimodal_ser.devices import CPU, check_device, is_gpu
+from multimodal_ser.common.cluster import run_on_ray
+from multimodal_ser.common.devices import CPU, check_device, is_gpu
+from multimodal_ser.common.files import written_aside
+from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.aside import set_aside
 from multimodal_ser.experiments.fitting import Bench, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
-from multimodal_ser.files import written_aside
-from multimodal_ser.folds import write_split
-from multimodal_ser.material import Material
 from multimodal_ser.runs.folder import is_complete, read_description
+from multimodal_ser.splits.folds import write_split
 
 
 def make(

@@ -10,9 +10,9 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.protocols import Protocol
 
 if TYPE_CHECKING:
+    from multimodal_ser.dataset.material import Material
     from multimodal_ser.experiments.plans import Experiment
-    from multimodal_ser.folds import Few, Split
-    from multimodal_ser.material import Material
+    from multimodal_ser.splits.folds import Few, Split
 
 _Part = Literal["all", "head"]
 TUNABLE: tuple[_Part, ...] = ("all", "head")
@@ -62,8 +62,8 @@ class Adaptation(Transfer):
         Raises:
             SerError: other class orders or features, an unknown method or model.
         """
-        from multimodal_ser.adapt import ADAPTERS
         from multimodal_ser.experiments.pairs import Pair, check_network
+        from multimodal_ser.models.adapters import ADAPTERS
 
         pair = Pair(source, source_split, target, target_split)
         model = self.network_of(target)
@@ -83,8 +83,8 @@ class Adaptation(Transfer):
 
     def _of(self, method: str) -> Any:
         """The settings as they act: what a method does not use reads as not used."""
-        from multimodal_ser.adapt import ADAPTERS
-        from multimodal_ser.config import AdaptConfig
+        from multimodal_ser.config.settings import AdaptConfig
+        from multimodal_ser.models.adapters import ADAPTERS
 
         kind = ADAPTERS[method]
         weight = kind.weight if self.weight is None else self.weight
@@ -152,7 +152,7 @@ class Fewshot(Transfer):
     @property
     def few(self) -> list[Few]:
         """Which few are drawn: every amount as often as `draws` says."""
-        from multimodal_ser.folds import Few
+        from multimodal_ser.splits.folds import Few
 
         unit, amounts = ("shots", self.shots) if self.shots else ("percent", self.percentages)
         return [Few(unit, amount, draw) for amount in amounts for draw in range(self.draws)]

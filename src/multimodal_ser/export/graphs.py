@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
 from multimodal_ser.encoders.whisper import WhisperEncoder
-from multimodal_ser.layers import Output, masked_mean
-from multimodal_ser.record import FeatureSpec
-from multimodal_ser.tune.plain import LOUDEST
-from multimodal_ser.tune.tuned import Tuned
+from multimodal_ser.models.layers import Output, masked_mean
+from multimodal_ser.training.tune.plain import LOUDEST
+from multimodal_ser.training.tune.tuned import Tuned
 
 _LOWEST = -1e9
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.common.files import scratch_folder, written_aside
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
 from multimodal_ser.errors import SerError
 from multimodal_ser.export.plan import Graph, Part, graph_of
-from multimodal_ser.files import scratch_folder, written_aside
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.asking import asked
 from multimodal_ser.predict.backend import Wave, softmax

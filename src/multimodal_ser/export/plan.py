@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from multimodal_ser.config.record import as_json
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
 from multimodal_ser.export.graphs import BothSides, OneSide, WholeRun, WholeTuned
@@ -21,7 +22,6 @@ from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.prediction import refuse_attributes
 from multimodal_ser.predict.predictor import LEAST
 from multimodal_ser.predict.tuned import TunedBackend
-from multimodal_ser.record import as_json
 
 Part: TypeAlias = Literal["whole", "head"]
 

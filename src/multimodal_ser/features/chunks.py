@@ -12,7 +12,7 @@ from typing import Any
 
 from multimodal_ser.audio import audio_hash, read_audio
 from multimodal_ser.audio.fingerprints import fingerprint
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, SerError

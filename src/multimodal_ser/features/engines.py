@@ -8,9 +8,9 @@ from dataclasses import replace
 from threading import Event, Lock
 from typing import Any
 
-from multimodal_ser.cluster import run_on_ray, run_on_threads
+from multimodal_ser.common.cluster import run_on_ray, run_on_threads
+from multimodal_ser.common.devices import is_gpu
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.devices import is_gpu
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.features.chunks import Made, Recipe, make_part
 

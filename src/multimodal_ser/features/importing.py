@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet, class_set
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.exposure import stated
 from multimodal_ser.errors import FeatureError, one_of
@@ -19,7 +20,6 @@ from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import Array, Modality, Pool, check_pooling, keep_tokens
 from multimodal_ser.features.rows import Rows, read_ids, read_rows
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
-from multimodal_ser.labels import CLASS_SETS, ClassSet, class_set
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multimodal_ser.devices import native_bfloat16
+from multimodal_ser.common.devices import native_bfloat16
 from multimodal_ser.encoders.base import Encoder
 
 

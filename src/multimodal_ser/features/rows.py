@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.common.spelling import tidy
 from multimodal_ser.corpora.cells import read_cells, read_words
 from multimodal_ser.corpora.parquet import pyarrow_for
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality
 from multimodal_ser.features.unpickle import read_pickle
-from multimodal_ser.files import parse_json
-from multimodal_ser.spelling import tidy
 
 _ID_KEYS = ("id", "ids", "utterance_id")
 _LABEL_KEYS = ("label", "labels")

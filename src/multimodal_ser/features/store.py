@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from multimodal_ser.common.files import parse_json, removed_at_end, written_aside
 from multimodal_ser.encoders.base import UNDECLARED, Exposure
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality, Pool
-from multimodal_ser.files import parse_json, removed_at_end, written_aside
 
 FORMAT = 1
 DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}

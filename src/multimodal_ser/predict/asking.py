@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import Speech, Vad, canonical, find_speech
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.predict.backend import Answer, Backend, Wave, joined
-from multimodal_ser.speech import Speech, Vad, canonical, find_speech
 
 BATCH = 16
 PADDED = 160 * SAMPLE_RATE  # samples of a batch with its padding

@@ -42,7 +42,7 @@ class Backend(Protocol):
         threshold: the confidence below which it does not commit itself.
         card: what a user must know of it, in Markdown.
         sides: what it reads: ``audio``, ``text``, or both.
-        canonical: whether it learnt from canonical waveforms, see `multimodal_ser.speech`.
+        canonical: whether it learnt from canonical waveforms, see `multimodal_ser.audio.speech`.
         references: where what its head reads lay in training [N, V]: of each class, or of all
             together; None where it cannot be adapted.
         shares: how frequent its classes are taken to be [C]; None where it takes none to be more

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.config.record import Record
 from multimodal_ser.encoders.base import Exposure
-from multimodal_ser.files import parse_json
-from multimodal_ser.record import Record
 
 LIMITS = """\
 ## Limits

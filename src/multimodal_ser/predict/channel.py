@@ -13,8 +13,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json, written_aside
 
 Vectors: TypeAlias = NDArray[np.float32]
 _T = TypeVar("_T")

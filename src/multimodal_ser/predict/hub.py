@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Protocol
 
+from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import scratch_folder, written_aside
 from multimodal_ser.predict.backend import Backend
 
 FILES = ("model.safetensors", "config.json", "README.md")

@@ -7,10 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.devices import CPU, check_device
+from multimodal_ser.common.devices import CPU, check_device
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.common.plugins import load_plugins
 from multimodal_ser.errors import SerError, not_installed
-from multimodal_ser.files import parse_json
-from multimodal_ser.plugins import load_plugins
 from multimodal_ser.predict.backend import Backend, Weights
 from multimodal_ser.predict.predictor import Predictor
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.audio.speech import lengthened
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
 from multimodal_ser.predict.backend import (
     Answer,
     Vector,
@@ -29,7 +30,6 @@ from multimodal_ser.predict.backend import (
 )
 from multimodal_ser.predict.runtime import onnxruntime
 from multimodal_ser.runs.config_file import features_of
-from multimodal_ser.speech import lengthened
 
 STEP = 320  # samples: windows begin at whole frames
 
@@ -48,7 +48,7 @@ class FileFacts:
         sides: what it reads, separated by commas.
         features: for a head: JSON of ``text`` and ``audio``, how its inputs are made; else empty.
         card: what a user must know, in Markdown.
-        canonical: ``1`` where it takes canonical waveforms, see `multimodal_ser.speech`.
+        canonical: ``1`` where it takes canonical waveforms, see `multimodal_ser.audio.speech`.
         shortest: samples to which shorter ones are repeated.
         references: of a model that can be adapted: base64 of the float32 [N, V] where its vectors
             lay in training; its input ``shift`` [V] is taken away from the vectors.

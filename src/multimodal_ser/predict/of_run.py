@@ -15,18 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multimodal_ser.common.files import written_aside
+from multimodal_ser.config.record import FeatureSpec, SavedAs, as_json
 from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import keep_tokens
-from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
-from multimodal_ser.record import FeatureSpec, SavedAs, as_json
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
 from multimodal_ser.runs.model_file import changes_of, load_model
-from multimodal_ser.tune.changes import apply_changes
+from multimodal_ser.training.tune.changes import apply_changes
 
 SIDES = ("text", "audio")
 

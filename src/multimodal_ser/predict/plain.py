@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal_ser.audio.speech import lengthened
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
-from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows, softmax
-from multimodal_ser.speech import lengthened
-from multimodal_ser.tune.plain import SHORTEST, PlainProbe
+from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 
 
 class PlainBackend:

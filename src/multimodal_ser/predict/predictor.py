@@ -15,7 +15,8 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import Vad
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.predict import hub
@@ -27,7 +28,6 @@ from multimodal_ser.predict.given import Dressed, Recording, as_list, checked_te
 from multimodal_ser.predict.prediction import Prediction, doubted
 from multimodal_ser.predict.several import Predictions
 from multimodal_ser.predict.sources import find_recordings
-from multimodal_ser.speech import Vad
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")

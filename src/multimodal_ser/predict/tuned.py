@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multimodal_ser.audio.speech import lengthened
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
-from multimodal_ser.files import written_aside
 from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows
-from multimodal_ser.speech import lengthened
-from multimodal_ser.tune.tuned import LONGEST, load_tuned, log_mels
+from multimodal_ser.training.tune.tuned import LONGEST, load_tuned, log_mels
 
 
 class TunedBackend:

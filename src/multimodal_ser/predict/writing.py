@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO, TypeAlias
 
-from multimodal_ser.files import readable_json
+from multimodal_ser.common.files import readable_json
 from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 
 Rows: TypeAlias = Iterable[tuple[str, Prediction]]

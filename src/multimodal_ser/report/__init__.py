@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from multimodal_ser.files import written_aside
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.report.compute import summarise, summarise_all
 from multimodal_ser.report.layout import latex_table, text_table
 from multimodal_ser.report.summary import Cloud, Group, Note, Row, Score, Summary, Versus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from multimodal_ser import agreement, metrics, statistics
+from multimodal_ser.evaluation import agreement, metrics, statistics
 from multimodal_ser.report import words
 from multimodal_ser.report.align import Sample
 from multimodal_ser.report.scores import Floats, score_of, shares

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from multimodal_ser import metrics
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import metrics
 from multimodal_ser.report.align import Sample, System, align
 from multimodal_ser.report.ceiling import human_ceiling
 from multimodal_ser.report.groups import group_scores

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from multimodal_ser.drawing import ACCENT, INK, LINE, MUTED, canvas, legend, write
-from multimodal_ser.palette import colour
+from multimodal_ser.common.drawing import ACCENT, INK, LINE, MUTED, canvas, legend, write
+from multimodal_ser.common.palette import colour
 from multimodal_ser.report import words
 from multimodal_ser.report.naming import Share
 from multimodal_ser.report.published import MARK, fits, tables_for

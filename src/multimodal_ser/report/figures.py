@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from multimodal_ser.drawing import (
+from multimodal_ser.common.drawing import (
     ACCENT,
     FILL,
     INK,

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser import statistics
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import statistics
 from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.scores import (
     counts,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multimodal_ser.record import as_json
+from multimodal_ser.config.record import as_json
 from multimodal_ser.runs.folder import Run
 from multimodal_ser.runs.predictions import corpus_of
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from cattrs import structure
 
-from multimodal_ser.files import parse_json
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.report.summary import Row, Summary
 
 MARK = "published, not ours"

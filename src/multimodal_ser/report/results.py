@@ -18,8 +18,8 @@ from typing import Any, get_args, get_origin
 import numpy as np
 from cattrs import BaseValidationError, Converter, transform_error
 
+from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.layout import markdown_table
 from multimodal_ser.report.summary import Summary

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multimodal_ser import agreement, metrics, statistics
+from multimodal_ser.evaluation import agreement, metrics, statistics
 from multimodal_ser.report.align import Aligned, Sample, System
 from multimodal_ser.report.naming import PROBE
 from multimodal_ser.report.summary import Row, Score, Summary

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.metrics import Reliability
+from multimodal_ser.evaluation.metrics import Reliability
 from multimodal_ser.report.naming import Share
 
 

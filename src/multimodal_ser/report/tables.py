@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-from multimodal_ser.metrics import OF_PROBABILITIES
+from multimodal_ser.evaluation.metrics import OF_PROBABILITIES
 from multimodal_ser.report import words
 from multimodal_ser.report.published import PublishedTable, beside, tables_for
 from multimodal_ser.report.scores import main_names, other_scores

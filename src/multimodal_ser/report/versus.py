@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multimodal_ser import statistics
+from multimodal_ser.evaluation import statistics
 from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.naming import NO_ADAPTATION, PROBE, TUNED_AS
 from multimodal_ser.report.published import original

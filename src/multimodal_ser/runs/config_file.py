@@ -10,10 +10,10 @@ from typing import Any
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.v import format_exception
 
-from multimodal_ser.config import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.config.record import FeatureSpec, FewSpec, Record, Training
+from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
-from multimodal_ser.record import FeatureSpec, FewSpec, Record, Training
 
 _VARIOUS = "made by another version of this project: delete its folder and run the command again"
 

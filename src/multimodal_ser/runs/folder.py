@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser import metrics
-from multimodal_ser.agreement import ccc
+from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.config.record import ClassNames, Record, RunConfig, as_json
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.files import parse_json, written_aside
-from multimodal_ser.record import ClassNames, Record, RunConfig, as_json
+from multimodal_ser.evaluation import metrics
+from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.predictions import Predicted, read_predictions, write_predictions
 
 if TYPE_CHECKING:
-    from multimodal_ser.models import Dims
-    from multimodal_ser.train import Fitted
+    from multimodal_ser.models.fusion import Dims
+    from multimodal_ser.training.loop import Fitted
 
 VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensors"

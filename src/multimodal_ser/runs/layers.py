@@ -8,8 +8,8 @@ from statistics import mean
 
 from torch import nn
 
-from multimodal_ser.models import Ensemble
-from multimodal_ser.record import FeatureSpec, LayerWeights
+from multimodal_ser.config.record import FeatureSpec, LayerWeights
+from multimodal_ser.models.fusion import Ensemble
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG
 

@@ -11,17 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from multimodal_ser.baselines import BASELINES, Linear, Svm
-from multimodal_ser.config import ModelConfig, TuneConfig
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.config.record import RunConfig, as_json
+from multimodal_ser.config.settings import ModelConfig, TuneConfig
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.files import parse_json
-from multimodal_ser.models import MODELS, Dims, Ensemble
-from multimodal_ser.record import RunConfig, as_json
-from multimodal_ser.regressors import REGRESSORS, Ridge, Svr
-from multimodal_ser.stacking import STACKED, Stacked, build_stacked
-from multimodal_ser.tune.changes import save_changes
-from multimodal_ser.tune.encoders import TunedEncoders
-from multimodal_ser.tune.tuned import Tuned, save_tuned
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
+from multimodal_ser.training.baselines import BASELINES, Linear, Svm
+from multimodal_ser.training.regressors import REGRESSORS, Ridge, Svr
+from multimodal_ser.training.stacking import STACKED, Stacked, build_stacked
+from multimodal_ser.training.tune.changes import save_changes
+from multimodal_ser.training.tune.encoders import TunedEncoders
+from multimodal_ser.training.tune.tuned import Tuned, save_tuned
 
 
 def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:

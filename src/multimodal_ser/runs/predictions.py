@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.spelling import alike
 
 _COLUMNS = ("id", "part", "speaker", "label")
 

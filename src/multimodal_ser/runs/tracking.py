@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
 from multimodal_ser.runs.folder import CONFIG, PREDICTIONS
 
 _LONGEST = 500  # characters of a setting's value, as MLflow takes them

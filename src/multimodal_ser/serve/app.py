@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 
-from multimodal_ser.config import SAMPLE_RATE
-from multimodal_ser.palette import colour
+from multimodal_ser.common.palette import colour
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.given import LONG as LONGEST
 from multimodal_ser.predict.prediction import Prediction, refuse_attributes

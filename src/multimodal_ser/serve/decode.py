@@ -13,7 +13,7 @@ import numpy as np
 
 from multimodal_ser.audio import audio_info, read_blocks
 from multimodal_ser.audio.sources import media_kind
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.serve.refusals import RefusedError

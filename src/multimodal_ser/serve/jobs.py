@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
+from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json, written_aside
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.turns import Patient, Work
 from multimodal_ser.timeline import analyze

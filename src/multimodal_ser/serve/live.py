@@ -14,9 +14,9 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from multimodal_ser.audio.sound import Samples, to_mono, to_rate
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json
 from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.refusals import RefusedError, refusal
 from multimodal_ser.serve.turns import Work

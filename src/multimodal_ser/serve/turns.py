@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import between_passes
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.serve.refusals import RefusedError
-from multimodal_ser.speech import Samples
 from multimodal_ser.timeline.track import Word
 from multimodal_ser.timeline.words import Words
 

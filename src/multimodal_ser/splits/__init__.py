@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError, one_of
-from multimodal_ser.folds import VALIDATION_SHARE, Fold, Split, read_split
-from multimodal_ser.spelling import alike
 from multimodal_ser.splits.emobox import emobox_folds, hold_out
+from multimodal_ser.splits.folds import VALIDATION_SHARE, Fold, Split, read_split
 from multimodal_ser.splits.leaks import OVERLAPS, check_folds
 
 

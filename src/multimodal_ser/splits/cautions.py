@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+from multimodal_ser.common.spelling import UNSURE, alike, is_missing, said_of_spellings
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
-from multimodal_ser.folds import Fold
-from multimodal_ser.spelling import UNSURE, alike, is_missing, said_of_spellings
+from multimodal_ser.splits.folds import Fold
 
 PARTS = ("train", "validation", "test")
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.corpora.emobox import OURS, utterance_id
+from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
-from multimodal_ser.files import parse_json
-from multimodal_ser.folds import VALIDATION_SHARE, Fold
-from multimodal_ser.labels import BUILT_IN_CORPORA
+from multimodal_ser.splits.folds import VALIDATION_SHARE, Fold
 
 
 def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> tuple[list[Fold], str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from multimodal_ser.common.spelling import alike, said_of_spellings
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
-from multimodal_ser.folds import Fold
-from multimodal_ser.spelling import alike, said_of_spellings
+from multimodal_ser.splits.folds import Fold
 
 OVERLAPS = (*GROUPS, "recording", "fold")
 _VALIDATED = ("speaker", "recording")  # said where training and validation share them

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from multimodal_ser.audio import read_blocks
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import Samples, Vad
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import LEAST, MOST, spread
-from multimodal_ser.speech import Samples, Vad
 from multimodal_ser.timeline.analysis import analyze
 from multimodal_ser.timeline.listening import Listener
 from multimodal_ser.timeline.stream import WINDOW

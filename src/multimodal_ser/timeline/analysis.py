@@ -7,9 +7,9 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any, TypeAlias, TypeVar, cast
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import Vad
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict import Predictor, Recording
-from multimodal_ser.speech import Vad
 from multimodal_ser.timeline.lanes import Lane, Opened, chosen_lanes, opened
 from multimodal_ser.timeline.listening import Listener, without_channels
 from multimodal_ser.timeline.speakers import Diariser, Known, by_speaker

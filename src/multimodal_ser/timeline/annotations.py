@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import scratch_folder
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import scratch_folder
 from multimodal_ser.timeline.track import Segment, Timeline, Word, called
 
 ANYBODY = "speech"  # who speaks where speakers are not told apart

@@ -15,9 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multimodal_ser.cluster import run_on_ray
+from multimodal_ser.common.cluster import run_on_ray
+from multimodal_ser.common.files import parse_json, readable_json, written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.files import parse_json, readable_json, written_aside
 from multimodal_ser.timeline.analysis import Progress, analyze
 from multimodal_ser.timeline.overview import Overview, html
 from multimodal_ser.timeline.places import Place

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, audio_info, read_blocks
 from multimodal_ser.audio.channels import FRAME, compare
+from multimodal_ser.audio.speech import Samples
+from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Recording
 from multimodal_ser.predict.given import with_rate
-from multimodal_ser.speech import Samples
-from multimodal_ser.speech import Stretch as Found
 
 CHOICES = "mix, each, auto, or numbers such as 0,1"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from multimodal_ser.audio.speech import Samples
 from multimodal_ser.predict import Channel, Predictor
 from multimodal_ser.predict.channel import LEAST, MOST
-from multimodal_ser.speech import Samples
 
 
 class Listener:

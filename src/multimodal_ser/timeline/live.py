@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import soxr
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError
-from multimodal_ser.speech import Samples
 
 PIECE = 0.1  # seconds
 

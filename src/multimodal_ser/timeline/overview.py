@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from multimodal_ser.palette import colour
+from multimodal_ser.common.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.page import environment
 from multimodal_ser.timeline.tables import mostly, seconds_of

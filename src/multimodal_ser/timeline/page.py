@@ -17,8 +17,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import read_blocks
-from multimodal_ser.config import SAMPLE_RATE
-from multimodal_ser.palette import colour
+from multimodal_ser.common.palette import colour
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.track import Timeline, called, clock
 

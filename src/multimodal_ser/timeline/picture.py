@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from multimodal_ser.drawing import INK, LINE, MUTED, PAPER, canvas, png, print_svg
-from multimodal_ser.palette import colour
+from multimodal_ser.common.drawing import INK, LINE, MUTED, PAPER, canvas, png, print_svg
+from multimodal_ser.common.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.annotations import ANYBODY, turns
 from multimodal_ser.timeline.track import Segment, Timeline, clock

@@ -13,11 +13,11 @@ from typing import Protocol
 import numpy as np
 
 from multimodal_ser.audio import check_scale
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
+from multimodal_ser.audio.speech import Stretch as Found
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.prediction import refuse_attributes
-from multimodal_ser.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
-from multimodal_ser.speech import Stretch as Found
 from multimodal_ser.timeline.stretch import OpenStretch, points
 from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall
 from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import UNCERTAIN, doubted
 from multimodal_ser.timeline.track import Array, Point, Segment, Word, named
 

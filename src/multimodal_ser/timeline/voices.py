@@ -23,10 +23,10 @@ from scipy.fft import dct
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import Samples, Vad
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
 from multimodal_ser.predict import Channel
-from multimodal_ser.speech import Samples, Vad
 from multimodal_ser.timeline.speakers import Turn
 from multimodal_ser.timeline.stream import Stream
 

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.audio.speech import FRAME, Samples
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.speech import FRAME, Samples
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, read_blocks
-from multimodal_ser.config import SAMPLE_RATE
+from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.palette import colour
+from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.files import written_aside
-from multimodal_ser.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.annotations import as_eaf, as_label_studio, as_rttm, as_textgrid
 from multimodal_ser.timeline.track import Segment, Timeline, called, clock

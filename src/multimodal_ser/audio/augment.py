@@ -1,0 +1,226 @@
+"""waveforms → the same speech as other rooms, lines, microphones and files would carry it.
+
+Used in training. Each change is drawn from a generator, so that a seed gives the same training.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+
+from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.encoders.mel import mel_filters
+
+Wave = NDArray[np.float32]
+PEAK = 0.5  # of what leaves `augmented`
+REBUILT = {"n_fft": 1_024, "hop": 256, "mels": 128, "rounds": 16}
+
+
+def augmented(
+    wave: Wave,
+    rng: np.random.Generator,
+    *,
+    codecs: bool = False,
+    rebuild: float = 0.0,
+    silence: float = 0.0,
+) -> Wave:
+    """Changes a recording [samples] at random, in the order in which sound meets the changes.
+
+    Each change is made to some recordings only, so that clean ones remain. Loudness needs none:
+    what hears the recording levels it.
+
+    Args:
+        wave: [samples] at 16 kHz.
+        rng: draws the changes.
+        codecs: some recordings become MP3 or Opus and are read again (extra ``video``).
+        rebuild: the share that is rebuilt from a spectrogram, see `rebuilt`.
+        silence: the share that gets silence before and after, see `with_silence`.
+    """
+    if rng.random() < 0.3:
+        wave = cropped(wave, rng.uniform(0.8, 2.0), rng)
+    if rng.random() < 0.3:
+        wave = speed(wave, rng.uniform(0.92, 1.08))
+    if rng.random() < rebuild:
+        wave = rebuilt(wave, rng)
+    if rng.random() < 0.3:
+        wave = reverberated(wave, rng.uniform(0.15, 0.8), rng)
+    if rng.random() < 0.75:
+        wave = equalised(wave, rng)
+    if rng.random() < 0.15:
+        wave = compressed(wave, rng.uniform(0.6, 0.9))
+    if rng.random() < silence:
+        wave = with_silence(wave, rng)
+    if rng.random() < 0.5:
+        wave = noisy(wave, rng.uniform(8, 40), rng)
+    if rng.random() < 0.3:
+        wave = band_limited(wave, rng.uniform(30, 350), rng.uniform(3_000, 7_500))
+    wave = wave * np.float32(PEAK / max(float(np.abs(wave).max()), 1e-9))
+    if codecs and rng.random() < 0.15:
+        kind, bits = (("mp3", 32), ("mp3", 24), ("opus", 24), ("opus", 16))[rng.integers(4)]
+        wave = coded(wave, kind, bits * 1_000)
+    return np.ascontiguousarray(wave, np.float32)
+
+
+def over_the_line(wave: Wave, rng: np.random.Generator) -> Wave:
+    """A telephone line, now and then with noise on it, or through a codec."""
+    wave = telephone(wave)
+    if rng.random() < 0.5:
+        wave = noisy(wave, rng.uniform(15, 40), rng)
+    if rng.random() < 0.3:
+        wave = coded(wave * np.float32(PEAK / max(float(np.abs(wave).max()), 1e-9)), "opus", 16_000)
+    return wave
+
+
+def cropped(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
+    """A piece of so many seconds; all of it where it is no longer."""
+    size = int(seconds * SAMPLE_RATE)
+    start = int(rng.integers(0, max(1, len(wave) - size + 1)))
+    return wave[start : start + size]
+
+
+def speed(wave: Wave, factor: float) -> Wave:
+    """Plays faster (factor > 1) or slower, which moves pitch and formants too."""
+    changed: Wave = soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
+    return changed
+
+
+def reverberated(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
+    """A room: exponentially decaying noise after the direct sound (Polack's model).
+
+    Args:
+        wave: [samples].
+        seconds: until the room's answer has fallen by 60 dB.
+        rng: draws the room.
+    """
+    tail = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    room = rng.standard_normal(len(tail)) * 10 ** (-3 * tail / seconds)
+    room[: SAMPLE_RATE // 200] = 0  # the first 5 ms hold the direct sound alone
+    room *= rng.uniform(0.2, 0.9) / max(float(np.linalg.norm(room)), 1e-9)
+    room[0] = 1
+    size = len(wave) + len(room) - 1
+    mixed = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(room, size), size)
+    return mixed[: len(wave)].astype(np.float32)
+
+
+def equalised(wave: Wave, rng: np.random.Generator, deviation: float = 6.0) -> Wave:
+    """Another microphone: a smooth random gain over seven octaves, and a tilt.
+
+    Args:
+        wave: [samples].
+        rng: draws the curve.
+        deviation: of the gain at six places from 60 Hz to 8 kHz, in dB.
+    """
+    spectrum = np.fft.rfft(wave)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE), 60) / 1_000)
+    gain = np.interp(octaves, np.linspace(-4, 3, 6), rng.normal(0, deviation, 6))
+    gain += rng.uniform(-3, 3) * octaves
+    return np.fft.irfft(spectrum * 10 ** (gain / 20), len(wave)).astype(np.float32)
+
+
+def compressed(wave: Wave, power: float) -> Wave:
+    """Lessens the differences of loudness, sample by sample: 1 changes nothing, 0.5 much."""
+    peak = max(float(np.abs(wave).max()), 1e-9)
+    return np.asarray(np.sign(wave) * np.abs(wave / peak) ** power * peak, np.float32)
+
+
+def with_silence(wave: Wave, rng: np.random.Generator, most: float = 2.0) -> Wave:
+    """Silence of up to `most` seconds before and after, digital or with a faint noise."""
+    before, after = (rng.uniform(0, most, 2) * SAMPLE_RATE * (rng.random(2) < 0.6)).astype(int)
+    wide = np.pad(wave, (before, after))
+    if rng.random() < 0.5:
+        faint = float(np.abs(wave).max()) * 10 ** (-rng.uniform(45, 75) / 20)
+        wide = wide + faint * rng.standard_normal(len(wide)).astype(np.float32)
+    return np.asarray(wide, np.float32)
+
+
+def band_limited(wave: Wave, low: float, high: float) -> Wave:
+    """Keeps the band from `low` to `high` hertz, as a telephone line does."""
+    spectrum = np.fft.rfft(wave)
+    hertz = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
+    spectrum[(hertz < low) | (hertz > high)] = 0
+    return np.fft.irfft(spectrum, len(wave)).astype(np.float32)
+
+
+def noisy(wave: Wave, snr: float, rng: np.random.Generator) -> Wave:
+    """Adds noise, white to pink to brown, at a signal-to-noise ratio in decibels.
+
+    A silent recording stays silent.
+    """
+    spectrum = np.fft.rfft(rng.standard_normal(len(wave)))
+    spectrum /= np.maximum(1, np.arange(len(spectrum))) ** rng.uniform(0, 1)
+    noise = np.fft.irfft(spectrum, len(wave))
+    scale = _level(wave) / max(_level(noise), 1e-9) * 10 ** (-snr / 20)
+    return np.asarray(wave + noise * scale, np.float32)
+
+
+def telephone(wave: Wave) -> Wave:
+    """A line of 8 kHz: 300 to 3,400 Hz."""
+    narrow = soxr.resample(band_limited(wave, 300, 3_400), SAMPLE_RATE, 8_000)
+    return np.asarray(soxr.resample(narrow, 8_000, SAMPLE_RATE), np.float32)
+
+
+def coded(wave: Wave, kind: str, bits: int) -> Wave:
+    """Through a lossy codec and back.
+
+    Args:
+        wave: [samples] from -1 to 1.
+        kind: ``mp3`` or ``opus``.
+        bits: a second.
+
+    Raises:
+        ImportError: the extra ``video`` is not installed.
+    """
+    import av
+
+    container_kind, codec = {"mp3": ("mp3", "libmp3lame"), "opus": ("ogg", "libopus")}[kind]
+    file = io.BytesIO()
+    with av.open(file, "w", format=container_kind) as container:
+        stream: Any = container.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+        stream.bit_rate = bits
+        steps = (np.clip(wave, -1, 1) * 32_767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(steps, format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    file.seek(0)
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    with av.open(file, "r") as again:
+        frames = [part for one in again.decode(audio=0) for part in resampler.resample(one)]
+    frames += resampler.resample(None)
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
+
+
+def rebuilt(wave: Wave, rng: np.random.Generator) -> Wave:
+    """Speech whose phase was lost: log-mel in 8 bits, and back by fast Griffin-Lim (2013).
+
+    So sounds rebuilt CREMA-D; where some of every corpus does, it marks no corpus's classes.
+    """
+    n_fft, hop = REBUILT["n_fft"], REBUILT["hop"]
+    if len(wave) <= n_fft:
+        return wave
+    window, filters = torch.hann_window(n_fft), mel_filters(REBUILT["mels"], n_fft)
+    bank = torch.from_numpy(filters).float()
+    given = torch.stft(torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True)
+    mel = 10 * (bank.T @ given.abs().square()).clamp(min=1e-10).log10()
+    mel = (((mel - mel.max()).clamp(min=-80) / 80 * 255).round() / 255 * 80) / 10
+    inverse = torch.from_numpy(np.linalg.pinv(filters.T)).float()
+    size = (inverse @ 10**mel).clamp(min=0).sqrt()
+    phase = torch.from_numpy(rng.uniform(0, 2 * np.pi, size.shape)).float()
+    spectrum, before = torch.polar(size, phase), torch.zeros_like(given)
+    for _ in range(REBUILT["rounds"]):
+        sound = torch.istft(spectrum, n_fft, hop, window=window, length=len(wave))
+        again = torch.stft(sound, n_fft, hop, window=window, return_complex=True)
+        faster = again - 0.4975 * before  # momentum 0.99 (Perraudin et al., 2013)
+        before = again
+        spectrum = size * faster / faster.abs().clamp(min=1e-9)
+    found = torch.istft(spectrum, n_fft, hop, window=window, length=len(wave)).numpy()
+    return np.asarray(found * (_level(wave) / max(_level(found), 1e-12)), np.float32)
+
+
+def _level(samples: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))

@@ -1,0 +1,197 @@
+"""manifest → check: opens every recording and lists what is wrong with it.
+
+A bad file never ends the check: it becomes a `Finding`, and the next file is opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from multimodal_ser.audio import audio_hash, audio_info, read_audio
+from multimodal_ser.audio.fingerprints import copies, fingerprint
+from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.corpora.base import EMPTY, NO_FILE, fault
+from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import AudioError, SerError
+
+PROBLEMS = {
+    "missing": "no file where the manifest says",
+    "empty": "no samples",
+    "unreadable": "cannot be decoded",
+    "length": "the file and its header disagree on how much sound there is",
+    "too short": "shorter than `shortest`",
+    "silent": "peak below `silence`",
+    "clipped": "more than the share `clipped` of its samples at full scale",
+    "rate": "stored at another sample rate than the rest of its corpus, or below 16 kHz",
+    "duration": "lasts another time than the corpus's table says",
+    "duplicate": "the same samples as an earlier utterance",
+    "copy": "an earlier utterance, louder, trimmed, resampled or from a lossy codec",
+}
+
+_FAULTS = {NO_FILE: "missing", EMPTY: "empty"}
+_DURATION_SECONDS, _DURATION_SHARE = 1.0, 0.25  # a cut at video frames and pauses stay below both
+_FULL_SCALE = 0.999  # a decoder's and a resampler's rounding stay below full scale
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with one recording.
+
+    Attributes:
+        id: the utterance's id; the corpus's name where all its recordings have a low rate.
+        problem: a key of PROBLEMS.
+        detail: what was found, in words.
+    """
+
+    id: str
+    problem: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What opening one recording gave; hash and print are empty where nothing is compared."""
+
+    findings: list[Finding] = field(default_factory=list)
+    rate: int | None = None
+    samples_hash: str = ""
+    print: str = ""
+
+
+def check(
+    utterances: Iterable[Utterance],
+    *,
+    shortest: float = 0.1,
+    silence: float = -60.0,
+    clipped: float = 0.001,
+    workers: int = 2,
+) -> list[Finding]:
+    """Opens every recording of a manifest.
+
+    Utterances without a recording (words alone) are passed over.
+
+    Args:
+        utterances: what `read_manifest` or a corpus's reader gave.
+        shortest: seconds below which an utterance is too short.
+        silence: peak in dB of full scale below which it is silent.
+        clipped: share of samples at full scale above which it is clipped.
+        workers: how many recordings are opened at a time; the result does not depend on it.
+
+    Returns:
+        Findings in the order of the utterances, then duplicates, copies and sample rates.
+
+    Raises:
+        SerError: a limit that makes no sense.
+    """
+    if not (shortest >= 0 and silence <= 0 and 0 <= clipped <= 1 and workers >= 1):
+        raise SerError(
+            f"shortest={shortest} s, silence={silence} dB, clipped={clipped}, workers={workers}; "
+            "allowed: shortest of 0 or more, silence of 0 or less, clipped from 0 to 1, "
+            "one worker or more"
+        )
+    opened = [row for row in utterances if row.audio is not None]
+    with ThreadPoolExecutor(workers) as pool:
+        heard = list(pool.map(lambda row: _hear(row, shortest, silence, clipped), opened))
+    findings = [finding for one in heard for finding in one.findings]
+    return findings + _duplicates(opened, heard) + _copies(opened, heard) + _rates(opened, heard)
+
+
+def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _Heard:
+    path = Path(row.audio or "")
+    rate, told = None, list[str]()
+    try:
+        if reason := fault(path):
+            problem = _FAULTS.get(reason, "unreadable")
+            return _Heard([Finding(row.id, problem, f"{path}: {reason}")])
+        info = audio_info(path)
+        rate = info.sample_rate
+        if info.frames == 0:
+            return _Heard([Finding(row.id, "empty", f"{path}: 0 samples")], rate)
+        samples = read_audio(path, start=row.start, end=row.end, warn=told.append)
+    except (AudioError, OSError) as error:
+        return _Heard([Finding(row.id, "unreadable", str(error))], rate)
+    findings = [Finding(row.id, "length", note) for note in told]
+    findings += _judge(row.id, samples, shortest, silence, clipped) + _duration(row, samples)
+    # All silences of one length are alike, and no sign of a recording that stands twice.
+    silent = any(finding.problem == "silent" for finding in findings)
+    if silent:
+        return _Heard(findings, rate)
+    return _Heard(findings, rate, audio_hash(samples), fingerprint(samples))
+
+
+def _judge(
+    row_id: str, samples: npt.NDArray[np.float32], shortest: float, silence: float, clipped: float
+) -> list[Finding]:
+    findings = []
+    seconds = len(samples) / SAMPLE_RATE
+    loudness = np.abs(samples)
+    peak = float(loudness.max())
+    share = float((loudness >= _FULL_SCALE).mean())
+    if seconds < shortest:
+        findings.append(Finding(row_id, "too short", f"{seconds:.3f} s, less than {shortest:g} s"))
+    if peak < 10 ** (silence / 20):
+        level = f"{20 * np.log10(peak):.1f} dB" if peak > 0 else "nothing but zeros"
+        findings.append(Finding(row_id, "silent", f"peak {level}, below {silence:g} dB"))
+    if share > clipped:
+        findings.append(Finding(row_id, "clipped", f"{share:.2%} of samples at full scale"))
+    return findings
+
+
+def _duplicates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+    first: dict[str, str] = {}
+    findings = []
+    for row, one in zip(opened, heard, strict=True):
+        if not one.samples_hash:
+            continue
+        earlier = first.setdefault(one.samples_hash, row.id)
+        if earlier != row.id:
+            findings.append(Finding(row.id, "duplicate", f"the same samples as {earlier}"))
+    return findings
+
+
+def _duration(row: Utterance, samples: npt.NDArray[np.float32]) -> list[Finding]:
+    """Compares a whole recording with the length that the corpus's table states."""
+    stated = row.extra.get("duration")
+    if not isinstance(stated, int | float) or row.start is not None or row.end is not None:
+        return []
+    seconds = len(samples) / SAMPLE_RATE
+    if abs(seconds - stated) <= max(_DURATION_SECONDS, _DURATION_SHARE * stated):
+        return []
+    return [Finding(row.id, "duration", f"{seconds:.1f} s, where the table says {stated:.1f} s")]
+
+
+def _copies(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+    found = {row.id: one for row, one in zip(opened, heard, strict=True)}
+    pairs = copies({key: one.print for key, one in found.items()})
+    first: dict[str, str] = {}
+    for one, other in pairs:
+        if found[one].samples_hash != found[other].samples_hash:
+            first.setdefault(other, one)
+    return [Finding(key, "copy", f"a copy of {first[key]}") for key in found if key in first]
+
+
+def _rates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+    """Compares each recording's stored rate with the commonest one of its corpus."""
+    rates: dict[str, Counter[int]] = {}
+    for row, one in zip(opened, heard, strict=True):
+        if one.rate is not None:
+            rates.setdefault(row.corpus, Counter())[one.rate] += 1
+    usual = {corpus: min(found, key=lambda r: (-found[r], r)) for corpus, found in rates.items()}
+    findings = [
+        Finding(corpus, "rate", f"recorded at {rate} Hz: nothing above {rate // 2} Hz is in it")
+        for corpus, rate in sorted(usual.items())
+        if rate < SAMPLE_RATE
+    ]
+    for row, one in zip(opened, heard, strict=True):
+        if one.rate is not None and one.rate != usual[row.corpus]:
+            others = f"{rates[row.corpus][usual[row.corpus]]} of {row.corpus}"
+            detail = f"{one.rate} Hz, where {others} have {usual[row.corpus]} Hz"
+            findings.append(Finding(row.id, "rate", detail))
+    return findings

@@ -1,0 +1,132 @@
+"""Waveform → where speech is in it → the canonical waveform: speech alone, at one level.
+
+What a recording has before, between and after its speech, and how far away the speaker sat, changes
+next to nothing in what a model then hears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from multimodal_ser.audio.speech.finder import CONTEXT, FRAME, Samples, SpeechFinder, Stretch
+from multimodal_ser.audio.speech.gates import SileroGate, Vad, WeakGate, make_gate
+from multimodal_ser.encoders.base import between_passes
+
+LEVEL = 0.05  # root mean square of the canonical waveform's speech
+JOINT = 160  # samples over which two stretches are faded into each other, 10 ms
+_ACTIVE = 0.01  # share of the loud frames' power above which a frame counts as speech: -20 dB
+_FAINT = 10**-4.5  # share of the speech's power below which both ends are cut: -45 dB
+_PIECE = 1 << 20  # samples, a minute, that are looked through at a time
+_SILENT = 1e-9  # mean square, -90 dB: one step of 16 bits
+
+SILENT = "the recording is silent"
+WORDLESS = "there is sound, but no speech was found in it"
+
+
+class Speech(NamedTuple):
+    """Where speech is in a recording.
+
+    Attributes:
+        stretches: in order.
+        reason: why there is none; None where there is.
+    """
+
+    stretches: tuple[Stretch, ...]
+    reason: str | None = None
+
+    @property
+    def sure(self) -> float:
+        """How certain it is that there is speech, from 0 to 1."""
+        return max((stretch.sure for stretch in self.stretches), default=1.0)
+
+
+def find_speech(wave: Samples, vad: Vad = "auto") -> Speech:
+    """Finds the speech in a recording.
+
+    Args:
+        wave: mono float32 [samples] at 16 kHz.
+        vad: ``auto`` and ``silero`` for the network, ``energy`` for the level against the noise
+            floor, ``none`` where all is speech.
+
+    Raises:
+        SerError: the name is unknown, or silero-vad is not installed.
+    """
+    gate = make_gate(vad)
+    for one in (gate, WeakGate()) if isinstance(gate, SileroGate) else (gate,):
+        finder = SpeechFinder(one)
+        found: list[Stretch] = []
+        for first in range(0, len(wave), _PIECE):
+            if first:
+                between_passes.get()()
+            found += finder.push(wave[first : first + _PIECE])
+        if found := [*found, *finder.finish()]:
+            return Speech(tuple(found))
+    return Speech((), SILENT if _powers(wave).max() < _SILENT else WORDLESS)
+
+
+def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samples:
+    """The canonical form of a recording: its stretches of speech, with short pauses, at one level.
+
+    Each stretch is kept with up to 96 ms on both sides. What lies farther from speech is left out,
+    and so is what is 45 dB below the speech at both ends, so that added silence changes nothing.
+
+    Args:
+        wave: mono float32 [samples] at 16 kHz.
+        stretches: from `find_speech`; empty where all is speech, None to find them here (all is
+            speech then, where none are found).
+
+    Returns:
+        Float32 [samples] whose speech has a root mean square of 0.05; silence stays silence.
+    """
+    if stretches is None:
+        stretches = find_speech(wave).stretches
+    kept = _joined([wave[start:end] for start, end in _with_edges(stretches, len(wave))] or [wave])
+    kept = kept - kept.mean(dtype=np.float64)
+    power = _powers(kept)
+    loud = power[power > _ACTIVE * np.quantile(power, 0.95, method="higher")]
+    if not len(loud) or loud.mean() < 1e-14:
+        return np.asarray(kept, np.float32)
+    heard = np.flatnonzero(_powers(kept, JOINT) > _FAINT * loud.mean())
+    last = len(kept) if heard[-1] == len(kept) // JOINT - 1 else (heard[-1] + 1) * JOINT
+    kept = kept[heard[0] * JOINT : last]
+    return np.asarray(kept * (LEVEL / np.sqrt(loud.mean())), np.float32)
+
+
+def lengthened(wave: Samples, least: int) -> Samples:
+    """A recording [samples] that is said again and again until it lasts `least` samples.
+
+    A frozen encoder answers otherwise at its first positions than later, so single words would
+    seem unlike the sentences that the head learnt from.
+    """
+    return np.tile(wave, -(-least // max(1, len(wave)))) if len(wave) < least else wave
+
+
+def _with_edges(stretches: Sequence[Stretch], samples: int) -> list[tuple[int, int]]:
+    """The stretches with what is kept beside them; those that then meet become one."""
+    found: list[tuple[int, int]] = []
+    for start, end, _ in stretches:
+        start, end = max(0, start - CONTEXT), min(samples, end + CONTEXT)
+        if found and start <= found[-1][1]:
+            start = found.pop()[0]
+        found.append((start, end))
+    return found
+
+
+def _joined(parts: Sequence[Samples]) -> Samples:
+    """Parts one after the other, each faded into the next so that the cut does not click."""
+    whole = parts[0]
+    rise = np.linspace(0, 1, JOINT, dtype=np.float32)
+    for part in parts[1:]:
+        fade = whole[-JOINT:] * (1 - rise) + part[:JOINT] * rise
+        whole = np.concatenate([whole[:-JOINT], fade, part[JOINT:]])
+    return whole
+
+
+def _powers(wave: Samples, frame: int = FRAME) -> np.ndarray:
+    """Mean squares about the mean of frames; of the whole where it is shorter."""
+    whole = len(wave) // frame * frame
+    frames = wave[:whole].reshape(-1, frame) if whole else wave[None]
+    return np.asarray(frames.var(axis=1, dtype=np.float64))

@@ -1,0 +1,1 @@
+"""Every knob, and what decides a run's result."""

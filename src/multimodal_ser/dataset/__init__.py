@@ -1,0 +1,1 @@
+"""What an experiment reads: examples, material, tasks."""

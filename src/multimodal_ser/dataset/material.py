@@ -1,0 +1,292 @@
+"""features/ + class set → Material: utterances, tokens in memory, and what to say of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from multimodal_ser.audio.fingerprints import same_sounds
+from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.corpora.utterance import Utterance, read_manifest
+from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.tasks import AttributeSet, Outputs, Told, outside, told
+from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.encoders.exposure import claim_about
+from multimodal_ser.errors import FeatureError, LabelError
+from multimodal_ser.features import FeatureStore
+from multimodal_ser.features.content import changed
+from multimodal_ser.features.context import context_told, in_context
+
+MODALITIES = ("audio", "text")
+_SAYS = {
+    "labels": "saw it with emotion labels: not a clean test",
+    "unlabelled": "saw it without labels",
+    "unknown": "may have seen it (unknown)",
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that an experiment needs of its data.
+
+    Attributes:
+        utterances: those with a class and features, in the examples' order.
+        examples: their tokens and class ids.
+        labels: the class set, or the attributes.
+        features: ``audio`` and ``text``: what the feature files say of themselves, or None.
+        hashes: id → hash of the decoded sound.
+        prints: id → fingerprint of the decoded sound, which copies of a recording share.
+        marks: sentences to stand beside every number.
+        dropped: reason → how many utterances are not among them.
+        emotion_labels: features → whether what made them saw emotion labels, of whatever corpus.
+        task: what is told of an utterance, see `tasks`.
+    """
+
+    utterances: list[Utterance]
+    examples: Examples
+    labels: Outputs
+    features: dict[str, FeatureSpec | None]
+    hashes: Mapping[str, str]
+    marks: tuple[str, ...]
+    dropped: Mapping[str, int]
+    prints: Mapping[str, str] = field(default_factory=dict)
+    emotion_labels: Mapping[str, Exposure] = field(default_factory=dict)
+    task: str = "classes"
+
+
+def sounds_of(*materials: Material) -> dict[str, str]:
+    """Id → what the recording sounds like, over several corpora; copies are equal."""
+    hashes = {key: value for one in materials for key, value in one.hashes.items()}
+    return same_sounds(hashes, {k: v for one in materials for k, v in one.prints.items()})
+
+
+def load_material(
+    folder: Path,
+    labels: Outputs,
+    audio: str | None = None,
+    text: str | None = None,
+    *,
+    complete: bool = True,
+    task: str = "classes",
+) -> Material:
+    """Reads one corpus's features and labels.
+
+    Args:
+        folder: what `ser extract` wrote: a corpus's folder, or one that holds a single corpus.
+        labels: which emotions count, and their order; or which attributes.
+        audio: name of the audio features; needed where there are several, ``"none"`` for none.
+        text: the same for text.
+        complete: whether the corpus must have every class; one that is only asked about need not.
+        task: one of `config.TASKS`.
+
+    Raises:
+        FeatureError: no features, or several to choose from.
+        LabelError: the class set does not fit the corpus.
+    """
+    folder = corpus_folder(folder)
+    # By id, so that a result does not depend on the order of the lines.
+    rows = sorted(read_manifest(folder / "manifest.jsonl"), key=lambda row: row.id)
+    found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
+    stores = {
+        modality: _choose(folder, modality, name, found)
+        for modality, name in zip(MODALITIES, (audio, text), strict=True)
+    }
+    present = [store for store in stores.values() if store is not None]
+    if not present:
+        raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
+    for one in present:
+        _check_made_of(one, rows)
+    if task == "classes" and not isinstance(labels, AttributeSet) and complete:
+        for corpus in sorted({row.corpus for row in rows}):
+            labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
+    kept, says, dropped = _keep(rows, labels, present, task)
+    classes = {one.label for one in says}
+    if len(kept) < 2 or (task == "classes" and len(classes) < 2):
+        names = sorted(labels.classes[place] for place in classes if place >= 0)
+        raise LabelError(
+            f"{folder}: {len(kept)} utterances of {names} are too few; left out: {dict(dropped)}"
+        )
+    ids = tuple(row.id for row in kept)
+    sides: dict[str, Side] = {}
+    described: dict[str, FeatureSpec | None] = {}
+    marks = list(_marks(kept, present))
+    for modality, store in stores.items():
+        sides[modality], content, same = _side(store, ids)
+        if modality == "audio" and same:
+            marks.append(
+                f"{len(same)} utterances have the very same audio features as another, "
+                f"such as {same[0]!r}"
+            )
+        described[modality] = _describe(store, content) if store else None
+    if alone := _without_row(present, rows):
+        dropped["features without a row in the manifest"] = alone
+    label = torch.tensor([one.label for one in says])
+    examples = Examples(ids, sides["text"], sides["audio"], label, _targets(says, task))
+    hashes = {key: value for one in present for key, value in one.audio_hashes.items()}
+    prints = {key: value for one in present for key, value in one.header.prints.items()}
+    saw = {one.header.encoder: one.header.emotion_labels for one in present}
+    if examples.target is not None:
+        marks += outside(examples.target.tolist(), labels)
+    kept_as = (kept, examples, labels, described, hashes, tuple(marks), dropped)
+    return Material(*kept_as, prints, saw, task)
+
+
+def _targets(says: Sequence[Told], task: str) -> torch.Tensor | None:
+    """Shares of votes or values [N, C]; none where classes are the task."""
+    if task == "classes":
+        return None
+    target = torch.tensor([one.target for one in says])
+    return target / target.sum(1, keepdim=True) if task == "distributions" else target
+
+
+def pooled(material: Material) -> Material:
+    """The same material with one token a modality: the mean of an utterance's tokens.
+
+    A modality that has one token already stays as it is.
+    """
+    examples = material.examples
+    sides = {name: getattr(examples, name) for name in MODALITIES}
+    features = dict(material.features)
+    for name, side in sides.items():
+        described = features[name]
+        if described is not None and side.mask.shape[1] > 1:
+            mean = torch.from_numpy(side.pooled())[:, None]
+            sides[name] = Side(mean, side.mask.any(1, keepdim=True))
+            features[name] = replace(described, tokens=1, pooled_from=described.tokens)
+    return replace(material, examples=replace(examples, **sides), features=features)
+
+
+def corpus_folder(folder: Path) -> Path:
+    """The folder itself, or that of the single corpus in it.
+
+    Raises:
+        FeatureError: it holds no features, or those of several corpora.
+    """
+    if (folder / "manifest.jsonl").is_file():
+        return folder
+    inside = sorted(path.parent for path in folder.glob("*/manifest.jsonl"))
+    if len(inside) != 1:
+        names = [path.name for path in inside]
+        raise FeatureError(
+            f"{folder} holds the features of {len(names)} corpora {names}; give the folder of one, "
+            "or make features with: ser extract"
+        )
+    return inside[0]
+
+
+def _choose(
+    folder: Path, modality: str, name: str | None, found: Sequence[FeatureStore]
+) -> FeatureStore | None:
+    fitting = {store.path.stem: store for store in found if store.header.modality == modality}
+    if name == "none" or (name is None and not fitting):
+        return None
+    if name is None and len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if name not in fitting:
+        asked = f"no {modality} features {name!r}" if name else f"several {modality} features"
+        raise FeatureError(
+            f"{folder}: {asked}; choose with --{modality}: {', '.join([*fitting, 'none'])}"
+        )
+    return fitting[name]
+
+
+def _keep(
+    rows: Sequence[Utterance], labels: Outputs, stores: Sequence[FeatureStore], task: str
+) -> tuple[list[Utterance], list[Told], Counter[str]]:
+    """Utterances that tell what the task asks, with features of at least one modality."""
+    kept, says = [], []
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        said = told(task, row, labels)
+        if isinstance(said, str):
+            dropped[said] += 1
+        elif not any(row.id in store for store in stores):
+            dropped["no features"] += 1
+        else:
+            kept.append(row)
+            says.append(said)
+    return kept, says, dropped
+
+
+def _side(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Side, str, list[str]]:
+    """The tokens of these ids, a hash of them and of what they were made of, and repeated ones."""
+    if store is None:
+        return Side.absent(len(ids)), "", []
+    present, content, seen, same = {}, hashlib.sha256(), set(), []
+    for key in ids:
+        if key in store:
+            present[key] = store[key]
+            made_of = store.header.inputs.get(key)
+            content.update(f"{key}\0{made_of}\0{present[key].shape}".encode())
+            tokens = present[key].tobytes()
+            content.update(tokens)
+            same += [key] if (own := hash(tokens)) in seen else []
+            seen.add(own)
+    return Side.stack([present.get(key) for key in ids]), content.hexdigest()[:16], same
+
+
+def _check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
+    """Raises FeatureError where features and manifest are of other recordings or words.
+
+    A manifest may have been exchanged under the same ids; its labels are then not those of what the
+    features were made of.
+    """
+    made_of = store.header.inputs
+    if not made_of:  # from before it was noted
+        return
+    modality = store.header.modality
+    around = store.header.context, store.header.context_after
+    given = in_context(rows, *around) if any(around) else rows
+    known = [row for row in given if row.id in store and (modality == "text" or row.content)]
+    if other := sorted(changed(made_of, known, modality)):
+        what = "recordings" if modality == "audio" else "words"
+        raise FeatureError(
+            f"{store.path}: {len(other)} of its {len(store)} utterances, such as {other[0]!r}, "
+            f"were made from other {what} than {store.path.parent / 'manifest.jsonl'} lists; make "
+            f"them again from this manifest with ser extract --{modality}, or extract with the "
+            "manifest that they were made from"
+        )
+
+
+def _without_row(stores: Sequence[FeatureStore], rows: Sequence[Utterance]) -> int:
+    known = {row.id for row in rows}
+    return len({key for store in stores for key in store.ids if key not in known})
+
+
+def _describe(store: FeatureStore, content: str) -> FeatureSpec:
+    header = store.header
+    keys = (
+        "encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version", "context",
+        "context_after",
+    )  # fmt: skip
+    return FeatureSpec(**{key: getattr(header, key) for key in keys}, content=content)
+
+
+def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[str, ...]:
+    """What a reader must know of the data beside any number made from it."""
+    marks = []
+    for store in stores:
+        marks += context_told(store.header.context, store.header.context_after)
+        if not store.header.weights:
+            marks.append(
+                f"features {store.header.encoder!r} were imported: what made them is known by "
+                "name alone, and the same recording on two sides of a split cannot be found"
+            )
+        for corpus in sorted({row.corpus for row in rows}):
+            saw = claim_about(corpus, store.header.exposure)
+            state = saw.saw if saw else "unknown"
+            if state != "no":
+                source = saw.source if saw else "nothing is declared"
+                marks.append(f"{corpus}: {store.header.encoder} {_SAYS[state]} ({source})")
+    if any(row.extra.get("audio") == "rebuilt" for row in rows):
+        marks.append("the recordings are rebuilt from spectrograms, not the corpus's own")
+    if any(row.extra.get("label") == "voice votes" for row in rows):
+        marks.append("labels are the listeners' votes on the voice, not the intended emotion")
+    lacking = {s.header.modality: sum(row.id not in s for row in rows) for s in stores}
+    marks += [f"{n} of {len(rows)} utterances have no {m}" for m, n in lacking.items() if n]
+    return tuple(marks)

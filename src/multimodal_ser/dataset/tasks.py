@@ -1,0 +1,165 @@
+"""Utterance → what a model is asked to tell of it: a class, votes over classes, or attributes.
+
+The task decides which utterances count, what a model learns from and what its columns mean. A
+class set has classes as columns, an attribute set has attributes, mapped from the corpus's own
+scale to 0 … 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from multimodal_ser.config.settings import TASKS
+from multimodal_ser.corpora import CORPORA
+from multimodal_ser.corpora.labels import ClassSet, class_set
+from multimodal_ser.corpora.utterance import ATTRIBUTES, Utterance
+from multimodal_ser.errors import LabelError, one_of
+
+NO_CLASS = -1  # the class id of an utterance whose raters do not agree on a class of the set
+
+
+@dataclass(frozen=True)
+class AttributeSet:
+    """Attributes in their order, and the scale that is mapped to 0 … 1.
+
+    Attributes:
+        name: the attributes, with commas.
+        classes: the attributes: a model's columns, as classes are.
+        scale: the least and the greatest value of the corpus's own scale.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    scale: tuple[float, float]
+
+    def mapped(self, row: Utterance) -> list[float]:
+        """An utterance's values on 0 … 1, in order."""
+        low, high = self.scale
+        return [(row.attributes[name] - low) / (high - low) for name in self.classes]
+
+
+Outputs = ClassSet | AttributeSet
+
+
+def check_task(task: str) -> None:
+    """Raises LabelError for a task that does not exist."""
+    if task not in TASKS:
+        raise LabelError(one_of("task", task, TASKS))
+
+
+def attribute_set(names: str, scale: tuple[float, float]) -> AttributeSet:
+    """Reads a comma list of attributes.
+
+    Raises:
+        LabelError: an unknown attribute, one that is named twice, or no scale.
+
+    >>> attribute_set("arousal,valence", (1, 5)).classes
+    ('arousal', 'valence')
+    """
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    for name in chosen:
+        if name not in ATTRIBUTES:
+            raise LabelError(
+                f"{one_of('attribute', name, ATTRIBUTES)}; --task attributes takes a comma list of "
+                f"them as --labels, such as {','.join(ATTRIBUTES)}"
+            )
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise LabelError(f"--labels {names!r}: name every attribute once: {','.join(ATTRIBUTES)}")
+    low, high = scale
+    if not low < high:
+        raise LabelError(f"the scale runs from {low:g} to {high:g}; give the least value first")
+    return AttributeSet(",".join(chosen), chosen, (float(low), float(high)))
+
+
+def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
+    """The scale of the corpora's attributes.
+
+    Raises:
+        LabelError: a corpus whose scale is not known, or corpora of several scales.
+    """
+    names = sorted({row.corpus for row in rows})
+    scales = {name: CORPORA[name].attribute_scale if name in CORPORA else None for name in names}
+    found = set(scales.values())
+    if None in found or len(found) != 1:
+        told = ", ".join(f"{name}: {scale or 'not known'}" for name, scale in scales.items())
+        raise LabelError(
+            f"the scale of the attributes is needed ({told}); give the least and the greatest "
+            "value, such as --scale 1 5"
+        )
+    return next(scale for scale in found if scale is not None)
+
+
+def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
+    """A sentence where attributes lie outside of the scale that they are said to have."""
+    if not isinstance(outputs, AttributeSet):
+        return []
+    count = sum(not all(0 <= value <= 1 for value in row) for row in values)
+    low, high = outputs.scale
+    where = f"have values outside of the scale from {low:g} to {high:g}"
+    return [f"{count} utterances {where}"] if count else []
+
+
+class Told(NamedTuple):
+    """What an utterance says of itself in a task: a class id, and votes or values by column."""
+
+    label: int
+    target: list[float] | None
+
+
+def told(task: str, row: Utterance, outputs: Outputs) -> Told | str:
+    """What an utterance tells in a task, or why it is left out.
+
+    Args:
+        task: one of TASKS.
+        row: the utterance.
+        outputs: the columns.
+    """
+    if isinstance(outputs, AttributeSet):
+        lacking = [name for name in outputs.classes if name not in row.attributes]
+        return f"no {', '.join(lacking)}" if lacking else Told(NO_CLASS, outputs.mapped(row))
+    name = outputs.class_of(row.corpus, row.emotion)
+    if task == "classes":
+        if name is None:
+            return f"emotion {row.emotion!r} is not in {outputs.name}"
+        return Told(outputs.index(name), None)
+    votes = votes_of(row, outputs)
+    if not sum(votes):
+        return f"no votes for a class of {outputs.name}"
+    return Told(NO_CLASS if name is None else outputs.index(name), votes)
+
+
+def votes_of(row: Utterance, classes: ClassSet) -> list[float]:
+    """How many raters chose each class; words that mean none of them do not count.
+
+    >>> from multimodal_ser.corpora.labels import class_set
+    >>> row = Utterance("mine/1", "mine", "joy", votes={"joy": 2, "anger": 1, "xxx": 4})
+    >>> votes_of(row, class_set("anger,joy"))
+    [1.0, 2.0]
+    """
+    counts = dict.fromkeys(classes.classes, 0.0)
+    for word, count in row.votes.items():
+        if (name := classes.class_of(row.corpus, word)) is not None:
+            counts[name] += count
+    return list(counts.values())
+
+
+def outputs_of(
+    task: str, labels: str, rows: Sequence[Utterance], scale: tuple[float, float] | None = None
+) -> Outputs:
+    """The columns of a task over a corpus.
+
+    Args:
+        task: one of TASKS.
+        labels: a class set, or a comma list of attributes.
+        rows: the corpus's utterances, which tell the scale.
+        scale: of the attributes, where the corpus does not tell.
+
+    Raises:
+        LabelError: an unknown task, class set or attribute, or no scale.
+    """
+    check_task(task)
+    if task == "attributes":
+        return attribute_set(labels, scale or scale_of(rows))
+    return class_set(labels)

@@ -1,0 +1,44 @@
+"""per-speaker counts → how far a score, or a difference of two, can be believed."""
+
+from multimodal_ser.evaluation.statistics.answers import McNemar, holm, mcnemar
+from multimodal_ser.evaluation.statistics.clusters import (
+    LEAST_CLUSTERS,
+    LEAST_EFFECTIVE,
+    Interval,
+    Metric,
+    clustered_interval,
+    estimate,
+    interval_ends,
+)
+from multimodal_ser.evaluation.statistics.comparisons import (
+    Comparison,
+    Repeats,
+    compare,
+    compare_apart,
+    paired,
+    sign_flip,
+    smallest_p,
+)
+from multimodal_ser.evaluation.statistics.means import OfMeans, sums_of
+
+__all__ = [
+    "LEAST_CLUSTERS",
+    "LEAST_EFFECTIVE",
+    "Comparison",
+    "Interval",
+    "McNemar",
+    "Metric",
+    "OfMeans",
+    "Repeats",
+    "clustered_interval",
+    "compare",
+    "compare_apart",
+    "estimate",
+    "holm",
+    "interval_ends",
+    "mcnemar",
+    "paired",
+    "sign_flip",
+    "smallest_p",
+    "sums_of",
+]

@@ -1,0 +1,291 @@
+"""per-speaker counts → how far a score can be believed: the jackknife over speakers.
+
+Utterances of one speaker resemble each other, so the speaker is what is left out, never the
+utterance. All scores are functions of confusion matrices, which add up over speakers: the score
+without a speaker is the score of the sum without that speaker's counts.
+
+The functions take the counts as ``[..., S, K, C, C]``: S clusters (speakers), K seeds, C classes,
+after any leading axes, so that thousands of simulated corpora are scored in one call; for a score
+that is a function of means (`means.OfMeans`) they take its sums in the same place. Scores are
+averaged over seeds. `docs/statistics.md` has the method, its sources and how well it covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtri, expit, logit, stdtrit
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation.statistics.means import OfMeans
+
+Floats = NDArray[np.float64]
+Metric = Callable[[ArrayLike], Floats]
+
+LEAST_CLUSTERS = 3  # two give intervals 60 to 85 points wide, and no p value under 0.5
+LEAST_EFFECTIVE = 1.5  # under this, one cluster says nearly everything: nothing can be estimated
+RARE = 0.05  # how rare a variance has to be, were utterances independent, not to be believed
+_STEP = 1e-3  # of numerical derivatives, in utterances
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval for one score.
+
+    Attributes:
+        low: lower end; NaN where it cannot be known.
+        high: upper end; NaN where it cannot be known.
+        level: its nominal coverage, such as 0.95.
+        clusters: how many clusters it rests on.
+        effective: how many clusters of equal weight would say as much.
+    """
+
+    low: float
+    high: float
+    level: float
+    clusters: int
+    effective: float
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A score (or a difference of two) and how it varies with the clusters; arrays [...].
+
+    Attributes:
+        value: on the sample itself, averaged over seeds.
+        variance: of the value, over samples of other clusters.
+        df: degrees of freedom of that variance.
+        effective: how many clusters of equal weight would say as much.
+    """
+
+    value: Floats
+    variance: Floats
+    df: Floats
+    effective: Floats
+
+
+def checked_sums(sums: ArrayLike) -> Floats:
+    """Returns counts [..., S, K, C, C] as floats.
+
+    Raises:
+        SerError: another shape, or fewer than three clusters.
+    """
+    values = np.asarray(sums, dtype=np.float64)
+    if values.ndim < 4 or values.shape[-1] != values.shape[-2]:
+        raise SerError(
+            "confusion counts must be [clusters, seeds, classes, classes], not of shape "
+            f"{values.shape}"
+        )
+    if (clusters := values.shape[-4]) < LEAST_CLUSTERS:
+        raise SerError(
+            f"neither an interval nor a p value can be known from {clusters} cluster(s): too "
+            f"little tells how speakers differ; test on {LEAST_CLUSTERS} or more speakers"
+        )
+    return values
+
+
+def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
+    """Estimates a score's variance by leaving out one cluster (speaker) at a time.
+
+    With ``u_g = θ - θ_(g)``, what leaving out cluster g changes, and its weight w_g, the variance
+    is ``Σ_g e_g² / (1 - w_g)`` with ``e_g = (1 - w_g) u_g`` centred. For WA this is the CR2
+    variance of a mean (Bell & McCaffrey 2002); other scores enter through their own jackknife
+    (Efron & Stein 1981). Clusters of unequal size that differ among each other say less than
+    independent utterances would: `moments` counts with that. The variance is not believed below
+    what one sample in twenty would show were utterances independent: a handful of speakers may
+    agree by chance.
+
+    Args:
+        sums: confusion counts, [..., S, K, C, C].
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+
+    Raises:
+        SerError: fewer than three clusters.
+
+    >>> accuracy = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
+    >>> counts = np.array([[[[8, 2], [1, 9]]], [[[5, 5], [4, 6]]], [[[9, 1], [2, 8]]]])
+    >>> found = estimate(counts, accuracy)
+    >>> round(float(found.value), 2), round(float(found.variance) ** 0.5, 3), round(float(found.df))
+    (0.75, 0.1, 2)
+    """
+    values = checked_sums(sums)
+    share = weights(values, metric)
+    value = metric(values.sum(-4)).mean(-1)
+    variance = spread(value, left_out(values, metric), share)
+    independent = _independent(values, metric)
+    effective = 1 / (share**2).sum(-1)
+    expected, df = moments(share, _between(variance, independent, effective))
+    floor = chdtri(df, 1 - RARE) / df * independent
+    return Estimate(
+        value=value,
+        variance=np.maximum(variance / expected, floor),
+        df=df,
+        effective=effective,
+    )
+
+
+def _between(variance: Floats, independent: Floats, effective: Floats) -> Floats:
+    """The share of a variance that comes of clusters' being different, [...].
+
+    A handful of clusters hardly tell it: their estimate is drawn towards none.
+    """
+    ratio = np.divide(independent, variance, out=np.ones_like(variance), where=variance > 0)
+    known = 1 - 2 / np.maximum(effective, 2)
+    share: Floats = np.clip(1 - ratio, 0, 1) * known
+    return share
+
+
+def left_out(values: Floats, metric: Metric) -> Floats:
+    """The score without each cluster, averaged over seeds, [..., S]."""
+    without: Floats = metric(values.sum(-4, keepdims=True) - values).mean(-1)
+    return without
+
+
+def spread(value: Floats, left_out: Floats, share: Floats) -> Floats:
+    """The CR2 variance from the scores without each cluster, [..., S] → [...]."""
+    errors = (1 - share) * (value[..., None] - left_out)
+    errors = errors - share * errors.sum(-1, keepdims=True)
+    variance: Floats = (errors**2 / (1 - share)).sum(-1)
+    return variance
+
+
+def weights(sums: Floats, metric: Metric) -> Floats:
+    """How much of a score hangs on each cluster, [..., S], adding up to 1.
+
+    It is how far the score moves between all of a cluster's answers right and all of them wrong:
+    for WA its share of the utterances, for UA its share of each class, averaged.
+
+    >>> accuracy = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
+    >>> weights(np.array([[[[8, 2], [1, 9]]], [[[3, 2], [2, 3]]]]), accuracy).round(2).tolist()
+    [0.67, 0.33]
+    """
+    if isinstance(metric, OfMeans):
+        return metric.weights(sums)
+    classes = sums.shape[-1]
+    right = sums.sum(-1, keepdims=True) * np.eye(classes)
+    wrong = sums.sum(-1, keepdims=True) * (1 - np.eye(classes)) / max(classes - 1, 1)
+    others = sums.sum(-4, keepdims=True) - sums
+    moved = np.abs(metric(others + right) - metric(others + wrong)).mean(-1)
+    total = moved.sum(-1, keepdims=True)
+    share: Floats = np.divide(moved, total, out=np.full_like(moved, np.nan), where=total > 0)
+    return share
+
+
+def degrees_of_freedom(share: Floats) -> Floats:
+    """Satterthwaite's degrees of freedom of the CR2 variance (Bell & McCaffrey 2002), [...].
+
+    >>> degrees_of_freedom(np.array([0.25, 0.25, 0.25, 0.25])).round(6).tolist()
+    3.0
+    """
+    return moments(share, np.zeros(share.shape[:-1]))[1]
+
+
+def moments(share: Floats, between: Floats) -> tuple[Floats, Floats]:
+    """What the CR2 variance is expected to be, over the true one, and its degrees of freedom.
+
+    Cluster g adds ``w_g (θ_g - θ)`` to the score; let ``a_g`` be its part of the variance. With
+    independent utterances that is w_g, with clusters that differ ``w_g² / Σ w²``, and a mixture in
+    between (the working model with random effects of Imbens & Kolesár 2016). The residuals
+    ``e = B z`` with ``B = I - w 1'`` then have the covariances
+    ``C_gh = a_g δ_gh - w_h a_g - w_g a_h + w_g w_h``; with ``c_g = 1 / (1 - w_g)`` the expectation
+    is ``E = Σ_g c_g C_gg`` and, after Satterthwaite, ``df = E² / Σ_gh c_g c_h C_gh²``, here without
+    the double sum. Equal clusters give 1 and S - 1.
+
+    Args:
+        share: weights w, [..., S].
+        between: the share of the variance that comes of clusters' being different, [...].
+
+    >>> [round(float(x), 3) for x in moments(np.array([0.5, 0.2, 0.2, 0.1]), np.array(1.0))]
+    [0.814, 1.621]
+    """
+    w, f = share, between[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = f * w**2 / (w**2).sum(-1, keepdims=True) + (1 - f) * w
+        c = 1 / (1 - w)
+        own = a - 2 * w * a + w**2
+        mean = (c * own).sum(-1)
+        aa, aw, ww = ((c * one).sum(-1) for one in (a * a, a * w, w * w))
+        pairs = 2 * aa * ww + ww**2 + 2 * aw**2 - 4 * aw * ww
+        square = (c**2 * (own**2 - (2 * w * a - w**2) ** 2)).sum(-1) + pairs
+        return mean, mean**2 / square
+
+
+def smoothed(values: Floats) -> Floats:
+    """All clusters' counts, averaged over seeds, with one more answer per class, spread evenly."""
+    total = values.sum(-4).mean(-3)
+    smooth: Floats = total + (total.sum(-1, keepdims=True) > 0) / total.shape[-1]
+    return smooth
+
+
+def gradient(counts: Floats, metric: Metric) -> Floats:
+    """How a score moves with each cell of a confusion matrix, [..., C, C]; cells hold > 0."""
+    size = counts.shape[-1]
+    steps = _STEP * np.eye(size * size).reshape(size, size, size, size)
+    centre = counts[..., None, None, :, :]
+    slopes: Floats = (metric(centre + steps) - metric(centre - steps)) / (2 * _STEP)
+    return slopes
+
+
+def _independent(values: Floats, metric: Metric) -> Floats:
+    """The variance that the score would have were all utterances independent (delta method)."""
+    if isinstance(metric, OfMeans):
+        return metric.independent(values)
+    counts = smoothed(values)
+    slopes = np.where(counts > 0, gradient(counts, metric), 0)
+    variance: Floats = (counts * slopes**2).sum((-1, -2))
+    return variance
+
+
+def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Returns the ends of the t interval on the logit scale, [...]; NaN where unknown.
+
+    A score near 1 has more room below than above, which the logit scale keeps; a score of 0 or 1
+    has no logit and is first drawn in by one evenly spread answer per class (Agresti & Coull 1998).
+    The scale of a correlation is Fisher's z, that of an amount the logarithm.
+
+    Args:
+        sums: confusion counts, [..., S, K, C, C].
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+        level: nominal coverage.
+
+    Raises:
+        SerError: fewer than three clusters.
+    """
+    values = checked_sums(sums)
+    found = estimate(values, metric)
+    known = found.effective >= LEAST_EFFECTIVE
+    quantile = stdtrit(np.where(known, found.df, np.nan), (1 + level) / 2)
+    reach = quantile * np.sqrt(found.variance)
+    if isinstance(metric, OfMeans):
+        return metric.ends(found.value, reach)
+    inside = (found.value > 0) & (found.value < 1)
+    centre = np.where(inside, found.value, metric(smoothed(values)))
+    half = reach / (centre * (1 - centre))
+    low, high = expit(logit(centre) - half), expit(logit(centre) + half)
+    return np.minimum(low, found.value), np.maximum(high, found.value)
+
+
+def clustered_interval(sums: ArrayLike, metric: Metric, *, level: float = 0.95) -> Interval:
+    """Estimates a score's interval over clusters (speakers): how it would be with other ones.
+
+    Args:
+        sums: confusion counts, [S, K, C, C].
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+        level: nominal coverage.
+
+    Raises:
+        SerError: fewer than three clusters; no interval can be known.
+
+    >>> accuracy = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
+    >>> counts = np.array([[[[8, 2], [1, 9]]], [[[5, 5], [4, 6]]], [[[9, 1], [2, 8]]]])
+    >>> interval = clustered_interval(counts, accuracy)
+    >>> round(interval.low, 2), round(interval.high, 2), round(interval.effective, 6)
+    (0.23, 0.97, 3.0)
+    """
+    values = checked_sums(sums)
+    low, high = interval_ends(values, metric, level)
+    effective = float(estimate(values, metric).effective)
+    return Interval(float(low), float(high), level, len(values), effective)

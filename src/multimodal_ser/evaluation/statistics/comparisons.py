@@ -1,0 +1,292 @@
+"""two systems' per-speaker counts → their difference, and how sure it is.
+
+Two systems over the same utterances are compared in pairs; two groups of speakers, who share
+nobody, are not. Seeds are a second source of variation, crossed with the speakers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtri, stdtr, stdtrit
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation.statistics.clusters import (
+    RARE,
+    Floats,
+    Metric,
+    checked_sums,
+    degrees_of_freedom,
+    estimate,
+    gradient,
+    left_out,
+    smoothed,
+    spread,
+    weights,
+)
+from multimodal_ser.evaluation.statistics.means import OfMeans
+
+Repeats = Sequence[tuple[int, int]]  # the seed and the draw of the few behind each
+
+_EXACT = 13  # clusters up to which every sign flip is tried: 2^12 of them
+_FLIPS = 4_999  # random ones where there are more clusters
+_AT_ONCE = 4_000_000  # signs held at a time
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference of two systems or two groups, first minus second.
+
+    Attributes:
+        difference: on the sample itself, averaged over seeds.
+        low: lower end of the difference's interval.
+        high: upper end.
+        p: two-sided p value of "no difference", not corrected for several comparisons.
+        clusters: how many clusters it rests on.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    clusters: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One source of variation: its variance and degrees of freedom, arrays [...]."""
+
+    variance: Floats
+    df: Floats
+
+
+def compare(
+    first: ArrayLike,
+    second: ArrayLike,
+    metric: Metric,
+    *,
+    repeats: tuple[Repeats, Repeats] | None = None,
+    level: float = 0.95,
+) -> Comparison:
+    """Compares two systems over the same utterances; speakers and seeds may both be others.
+
+    The interval is a t interval. Its variance adds up what leaving out a speaker changes in the
+    difference and the variance over each side's seeds (two crossed sources, as Cameron, Gelbach &
+    Miller 2011 count them, without taking off what they share); its degrees of freedom are
+    Satterthwaite's. A side with one seed adds nothing: right for what draws nothing at random.
+    p is the larger of that t test's and of an exact test that exchanges the two systems' answers
+    speaker by speaker (Fisher 1935), which cannot go below ``2^(1 - S)`` over S speakers.
+
+    Args:
+        first: confusion counts of the first system, [S, K1, C, C].
+        second: of the second, [S, K2, C, C]: the same clusters in the same order.
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+        repeats: (seed, draw of the few) behind each of the K1 and K2, where draws vary: then seeds
+            and draws are two sources, crossed; draws that both sides learnt from are paired.
+        level: nominal coverage of the difference's interval.
+
+    Raises:
+        SerError: fewer than three clusters, or the two systems' clusters differ in number.
+
+    >>> right = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
+    >>> one = [[[[9, 1], [1, 9]]], [[[8, 2], [2, 8]]], [[[8, 2], [1, 9]]]]
+    >>> other = [[[[5, 5], [4, 6]]], [[[6, 4], [4, 6]]], [[[5, 5], [5, 5]]]]
+    >>> result = compare(one, other, right)
+    >>> round(result.difference, 2), round(result.low, 2), round(result.high, 2), result.p
+    (0.3, 0.08, 0.52, 0.25)
+    """
+    one, other = (checked_sums(side) for side in (first, second))
+    if one.shape[-4] != other.shape[-4]:
+        raise SerError(
+            f"a paired comparison needs the same clusters on both sides, not {one.shape[-4]} and "
+            f"{other.shape[-4]}; compare over the same utterances"
+        )
+    difference, low, high, p = paired(one, other, metric, repeats=repeats, level=level)
+    exact = sign_flip(one, other, metric)
+    return Comparison(
+        float(difference), float(low), float(high), float(np.maximum(p, exact)), len(one)
+    )
+
+
+def paired(
+    one: Floats,
+    other: Floats,
+    metric: Metric,
+    *,
+    repeats: tuple[Repeats, Repeats] | None = None,
+    level: float = 0.95,
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """The t test of `compare` over any leading axes: difference, its interval's ends, p."""
+    sides = metric(one.sum(-4)), metric(other.sum(-4))
+    difference = sides[0].mean(-1) - sides[1].mean(-1)
+    parts = [_over_clusters(one, other, metric, difference), *_over_repeats(*sides, repeats)]
+    return difference, *_t_test(difference, parts, level)
+
+
+def compare_apart(
+    first: ArrayLike,
+    second: ArrayLike,
+    metric: Metric,
+    *,
+    repeats: Repeats | None = None,
+    level: float = 0.95,
+) -> Comparison:
+    """Compares one system on two groups of speakers who share nobody, such as women and men.
+
+    Each group's speakers vary by themselves, so the variances add up (Welch 1947); the variance of
+    the difference over seeds, where there are several, is added.
+
+    Args:
+        first: confusion counts of the first group, [S1, K, C, C].
+        second: of the second, [S2, K, C, C].
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+        repeats: as for `compare`, of the one system.
+        level: nominal coverage of the difference's interval.
+
+    Raises:
+        SerError: a group of fewer than three clusters.
+
+    >>> right = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
+    >>> one = [[[[9, 1], [1, 9]]], [[[8, 2], [2, 8]]], [[[8, 2], [1, 9]]]]
+    >>> other = [[[[5, 5], [4, 6]]], [[[6, 4], [4, 6]]], [[[5, 5], [5, 5]]]]
+    >>> round(compare_apart(one, other, right).p, 3)
+    0.002
+    """
+    one, other = (checked_sums(side) for side in (first, second))
+    found = [estimate(side, metric) for side in (one, other)]
+    difference = found[0].value - found[1].value
+    parts = [_Part(side.variance, side.df) for side in found]
+    gaps = metric(one.sum(-4)) - metric(other.sum(-4))
+    varied = _of_repeats(gaps) if repeats is None else _crossed(gaps, repeats, (0, 1))
+    low, high, p = _t_test(difference, [*parts, *varied], level)
+    clusters = one.shape[-4] + other.shape[-4]
+    return Comparison(float(difference), float(low), float(high), float(p), clusters)
+
+
+def _over_clusters(one: Floats, other: Floats, metric: Metric, difference: Floats) -> _Part:
+    share = (weights(one, metric) + weights(other, metric)) / 2
+    df = degrees_of_freedom(share)
+    variance = spread(difference, left_out(one, metric) - left_out(other, metric), share)
+    floor = chdtri(df, 1 - RARE) / df * _moved(one, other, metric)
+    return _Part(np.maximum(variance, floor), df)
+
+
+def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
+    """The variance of a difference were the answers that tell the two apart independent.
+
+    How many answers differ is at least what the clusters' counts differ by. Of sums of values
+    nothing of the kind is known, and such a difference has no floor.
+    """
+    if isinstance(metric, OfMeans):
+        return np.zeros(one.shape[:-4])
+    sides = [side.mean(-3) for side in (one, other)]
+    slopes = gradient(smoothed((one.mean(-3) + other.mean(-3))[..., None, :, :] / 2), metric)
+    told = np.abs(sides[0] - sides[1]).sum(-3)
+    variance: Floats = (told * slopes**2).sum((-1, -2))
+    return variance
+
+
+def _over_repeats(
+    first: Floats, second: Floats, repeats: tuple[Repeats, Repeats] | None
+) -> list[_Part]:
+    """What other seeds and draws would change in a difference of scores [..., K1], [..., K2]."""
+    if repeats is None:
+        return _of_repeats(first) + _of_repeats(second)
+    draws = [[draw for _, draw in side] for side in repeats]
+    if set(draws[0]) != set(draws[1]):
+        return _crossed(first, repeats[0], (0, 1)) + _crossed(second, repeats[1], (0, 1))
+    gaps = _means(first, draws[0]) - _means(second, draws[1])
+    seeds = _crossed(first, repeats[0], (0,)) + _crossed(second, repeats[1], (0,))
+    return seeds + _of_repeats(gaps)
+
+
+def _crossed(scores: Floats, repeats: Repeats, places: Sequence[int]) -> list[_Part]:
+    """The variance over seeds (place 0) and over draws (1), each averaged over the other."""
+    parts = (_of_repeats(_means(scores, [one[place] for one in repeats])) for place in places)
+    return [part for found in parts for part in found]
+
+
+def _means(scores: Floats, of: Sequence[int]) -> Floats:
+    """Averages scores [..., K] over those of one seed, or of one draw, in its order."""
+    known = np.asarray(of)
+    return np.stack([scores[..., known == one].mean(-1) for one in sorted(set(of))], axis=-1)
+
+
+def _of_repeats(scores: Floats) -> list[_Part]:
+    """The variance of the mean of scores [..., K] that may be taken as independent."""
+    repeats = scores.shape[-1]
+    if repeats < 2:
+        return []
+    return [_Part(scores.var(-1, ddof=1) / repeats, np.asarray(repeats - 1.0))]
+
+
+def _t_test(
+    difference: Floats, parts: Sequence[_Part], level: float
+) -> tuple[Floats, Floats, Floats]:
+    """Ends of the t interval and p; degrees of freedom by Satterthwaite (1946)."""
+    total = np.sum([part.variance for part in parts], axis=0)
+    below = np.sum([part.variance**2 / part.df for part in parts], axis=0)
+    varies = total > 0
+    df = np.divide(total**2, below, out=np.ones_like(total), where=varies)
+    error = np.sqrt(total)
+    t = np.divide(np.abs(difference), error, out=np.zeros_like(total), where=varies)
+    half = stdtrit(df, (1 + level) / 2) * error
+    return difference - half, difference + half, np.where(varies, 2 * stdtr(df, -t), 1.0)
+
+
+def smallest_p(clusters: int) -> float:
+    """The smallest p value that exchanging two systems over so many clusters can give.
+
+    >>> smallest_p(2), smallest_p(5)
+    (0.5, 0.0625)
+    """
+    return float(max(2.0 ** (1 - clusters), 1 / (_FLIPS + 1)))
+
+
+def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floats:
+    """Tests a difference by exchanging the two systems' answers, cluster by cluster, [...].
+
+    If the systems were alike, a cluster's answers might as well be the other's. Up to 13 clusters
+    every exchange is tried, beyond that 4,999 random ones and the one seen (Phipson & Smyth 2010).
+
+    Args:
+        one: confusion counts of the first system, [..., S, K1, C, C].
+        other: of the second, [..., S, K2, C, C].
+        metric: scores such counts over any leading axes, [..., C, C] → [...].
+        seed: of the random exchanges.
+    """
+    first, second = one.mean(-3), other.mean(-3)
+    half, total = (first - second) / 2, (first + second).sum(-3) / 2
+    seen = np.abs(_gap(total, half.sum(-3), metric))
+    clusters = first.shape[-3]
+    flat = np.moveaxis(half, -3, 0).reshape(clusters, -1)
+    signs = _signs(clusters, seed)
+    block = max(1, _AT_ONCE // max(flat.shape[1], clusters))
+    as_large = np.zeros(seen.shape)
+    for start in range(0, len(signs), block):
+        turned = (signs[start : start + block] @ flat).reshape(-1, *total.shape)
+        gaps = np.abs(_gap(total, turned, metric))
+        # exchanging all or nothing gives back the very gap, but for the last bits
+        as_large += (gaps >= seen - 1e-12).sum(0)
+    itself = clusters > _EXACT  # what was seen is not among the random exchanges
+    p: Floats = (as_large + itself) / (len(signs) + itself)
+    return p
+
+
+def _gap(total: Floats, half: Floats, metric: Metric) -> Floats:
+    if isinstance(metric, OfMeans):
+        return metric(total + half) - metric(total - half)
+    # rounding may leave a cell of counts a hair below zero
+    return metric(np.maximum(total + half, 0)) - metric(np.maximum(total - half, 0))
+
+
+def _signs(clusters: int, seed: int) -> NDArray[np.float64]:
+    """Every row of signs with the first one fixed (the others mirror them), or random rows."""
+    if clusters <= _EXACT:
+        return np.array([(1, *rest) for rest in product((1, -1), repeat=clusters - 1)], dtype=float)
+    rng = np.random.default_rng(seed)
+    return rng.choice(np.array([-1.0, 1.0]), size=(_FLIPS, clusters))

@@ -1,0 +1,182 @@
+"""a run + its test rows → which modality, which moments and which features its answers rest on.
+
+Everything is measured by taking something away and looking at what the true class loses, in nats:
+the mean of log p(true class) before, minus after. Whether such a measure tells of the network at
+all is checked by the same on a network whose weights were shuffled (Adebayo et al., 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from multimodal_ser.corpora.labels import ClassSet
+from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.material import MODALITIES, Material, load_material, pooled
+from multimodal_ser.errors import SerError
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS
+from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.runs.predictions import read_predictions
+from multimodal_ser.training.loop import predict
+
+MOMENTS = 5  # equal parts of an utterance
+PARTS = 16  # runs of neighbouring features, where they are too many to be told one by one
+_ONE_BY_ONE = 128  # features up to which each is told by itself
+Loss = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What answers rest on, each part's loss in nats of log p(true class).
+
+    Attributes:
+        utterances: over how many it is a mean.
+        sides: modality → loss where it is hidden, and where it is another utterance's.
+        moments: modality → losses where a fifth of the utterance is hidden, first to last; empty
+            for pooled features.
+        features: modality → feature or run of neighbouring features → loss where it is another
+            utterance's (permutation importance; Breiman, 2001), the largest first.
+        likeness: correlation of all these with those of the shuffled network.
+    """
+
+    utterances: int
+    sides: Mapping[str, Mapping[str, float]]
+    moments: Mapping[str, Sequence[float]]
+    features: Mapping[str, Mapping[str, float]]
+    likeness: float
+
+
+def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Explanation:
+    """Explains a run over features on its own test rows.
+
+    Args:
+        folder: the run.
+        features: the corpus's features that it was trained on.
+        labels: its class set.
+        seed: of what is drawn at random.
+
+    Raises:
+        SerError: the run has no model over features, or these are not its features.
+    """
+    if not (folder / CONFIG).is_file():
+        raise SerError(f"{folder}: no run folder; give one that `ser train` made")
+    config = read_record(folder / CONFIG).config
+    if config.train.tune is not None:
+        raise SerError(f"{folder}: a fine-tuned encoder is not explained; give a run over features")
+    names = {side: spec.encoder if spec else "none" for side, spec in config.features.items()}
+    material = load_material(features, labels, names["audio"], names["text"])
+    if any(spec and spec.pooled_from for spec in config.features.values()):
+        material = pooled(material)
+    _check_same(folder, config.features, material)
+    ids = read_predictions(folder / PREDICTIONS, config.labels.classes, "test").ids
+    examples = material.examples.take([material.examples.places[key] for key in ids])
+    model = load_model(folder / MODEL)
+    own = measured(model, examples, seed)
+    other = measured(shuffled(model, seed), examples, seed)
+    return Explanation(len(ids), *own, likeness=_likeness(own, other))
+
+
+def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) -> None:
+    for side in MODALITIES:
+        mine, theirs = wanted.get(side), material.features[side]
+        if getattr(mine, "content", None) != getattr(theirs, "content", None):
+            raise SerError(f"{folder}: was trained on other {side} features; give them")
+
+
+Measured = tuple[dict[str, Loss], dict[str, list[float]], dict[str, Loss]]
+
+
+def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
+    """The losses of `Explanation`: by modality, by moment, by feature."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(examples.ids)))
+    truth = examples.label[:, None]
+
+    def said(given: Examples) -> float:
+        return float(predict(model, given).log_softmax(1).gather(1, truth).mean())
+
+    def loss(side: str, changed: Side) -> float:
+        if side == "audio":
+            return before - said(replace(examples, audio=changed))
+        return before - said(replace(examples, text=changed))
+
+    before = said(examples)
+    sides: dict[str, Loss] = {}
+    moments: dict[str, list[float]] = {}
+    features: dict[str, Loss] = {}
+    for side in MODALITIES:
+        given: Side = getattr(examples, side)
+        if not given.dim or side not in getattr(model, "modalities", MODALITIES):
+            continue
+        sides[side] = {
+            "hidden": loss(side, _hidden(given, given.mask)),
+            "another's": loss(side, Side(given.tokens[order], given.mask[order])),
+        }
+        if given.mask.shape[1] > 1:
+            moments[side] = [
+                loss(side, _hidden(given, _moment(given.mask, part))) for part in range(MOMENTS)
+            ]
+        features[side] = _by_feature(given, order, partial(loss, side))
+    return sides, moments, features
+
+
+def _hidden(side: Side, where: Tensor) -> Side:
+    """The same without some tokens: masked, and zero as padding is."""
+    return Side(side.tokens * ~where[..., None], side.mask & ~where)
+
+
+def _moment(mask: Tensor, part: int) -> Tensor:
+    """Which tokens [N, T] lie in a fifth of their utterance."""
+    place = (mask.cumsum(1) - 1) * MOMENTS // mask.sum(1, keepdim=True).clamp(min=1)
+    return mask & (place == part)
+
+
+def _by_feature(side: Side, order: Tensor, loss: Callable[[Side], float]) -> Loss:
+    width = 1 if side.dim <= _ONE_BY_ONE else -(-side.dim // PARTS)
+    means = side.tokens.sum(1) / side.mask.sum(1, keepdim=True).clamp(min=1)
+    found = {}
+    for first in range(0, side.dim, width):
+        columns = slice(first, min(first + width, side.dim))
+        tokens = side.tokens.clone()
+        # another utterance's mean: as many tokens stay, and how they vary within it
+        moved = (means[order] - means)[:, None, columns] * side.mask[..., None]
+        tokens[..., columns] += moved
+        name = f"{columns.start}" if width == 1 else f"{columns.start}-{columns.stop - 1}"
+        found[name] = loss(Side(tokens, side.mask))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy whose matrices hold their own numbers in another order."""
+    made = deepcopy(model)
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in [*made.named_parameters(), *made.named_buffers()]:
+            if value.is_floating_point() and value.ndim > 1 and "standard" not in name:
+                flat = value.flatten()
+                value.copy_(flat[torch.randperm(len(flat), generator=draw)].view_as(value))
+    return made
+
+
+def _likeness(own: Measured, other: Measured) -> float:
+    """The correlation of two maps; 0 where one of them is flat."""
+    first, second = (_flat(one) for one in (own, other))
+    if len(first) < 2 or not first.std() or not second.std():
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _flat(found: Measured) -> NDArray[np.float64]:
+    sides, moments, features = found
+    parts = [loss for side in sorted(sides) for _, loss in sorted(sides[side].items())]
+    parts += [loss for side in sorted(moments) for loss in moments[side]]
+    parts += [loss for side in sorted(features) for _, loss in sorted(features[side].items())]
+    return np.array(parts, np.float64)

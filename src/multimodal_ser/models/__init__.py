@@ -1,0 +1,1 @@
+"""Parts, fusion networks and adapters."""

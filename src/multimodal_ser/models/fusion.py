@@ -1,0 +1,259 @@
+"""text [B,T,Dt], audio [B,A,Da], masks → logits [B,C], embedding [B,D].
+
+A network is an ordinary module over standardised tokens; MODELS is the registry. `Ensemble` is
+what is trained, saved and asked: several networks of one kind, with the input statistics of the
+training part, so a saved model needs nothing beside itself. How to add one: docs/models.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from multimodal_ser.config.settings import ModelConfig
+from multimodal_ser.dataset.examples import Examples, Unlabelled
+from multimodal_ser.models.layers import (
+    Attend,
+    AttentivePool,
+    Classifier,
+    Hide,
+    LayerSum,
+    Output,
+    Standardize,
+    masked_mean,
+)
+
+MODALITIES = ("text", "audio")
+
+
+class Dims(NamedTuple):
+    """Input widths of the two modalities (0: absent) and the number of classes.
+
+    Of an encoder's layers, so many stand side by side in a modality's width.
+    """
+
+    text: int
+    audio: int
+    classes: int
+    text_layers: int = 1
+    audio_layers: int = 1
+
+
+class Kind(Protocol):
+    """What stands in MODELS: a class of modules and the modalities that they read.
+
+    A module is called with text [B, T, Dt], its mask [B, T], audio [B, A, Da] and its mask [B, A],
+    and answers with an `Output`. Tokens are standardised, and zero where the mask is False.
+    """
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """``text``, ``audio`` or both."""
+
+    def __call__(self, dims: Dims, config: ModelConfig) -> nn.Module:
+        """A fresh network for inputs and classes of these sizes."""
+
+
+class Fusion(nn.Module):
+    """Projects each modality to a common width, mixes them, classifies; kinds differ in `mix`."""
+
+    modalities: ClassVar[tuple[str, ...]] = MODALITIES
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__()
+        widths = {name: getattr(dims, name) for name in self.modalities}
+        self.project = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.Linear(width, config.hidden_dim), nn.LayerNorm(config.hidden_dim)
+                )
+                for name, width in widths.items()
+            }
+        )
+        self.classify = Classifier(len(widths), sum(widths.values()), dims.classes, config)
+
+    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, H]."""
+        batch = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        tokens, masks = zip(*(batch[name] for name in self.modalities), strict=True)
+        hidden = [project(x) for project, x in zip(self.project.values(), tokens, strict=True)]
+        pooled = [masked_mean(x, mask) for x, mask in zip(tokens, masks, strict=True)]
+        vectors = self.mix(hidden, list(masks))
+        output: Output = self.classify(torch.cat(vectors, 1), torch.cat(pooled, 1))
+        return output
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
+        raise NotImplementedError
+
+
+class Concat(Fusion):
+    """Simple fusion: each modality pooled by itself, side by side."""
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__(dims, config)
+        self.pool = nn.ModuleList(AttentivePool(config.hidden_dim) for _ in self.modalities)
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
+        return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
+
+
+class SelfAttention(Concat):
+    """Each modality attends to itself, then is pooled."""
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__(dims, config)
+        self.own = nn.ModuleList(Attend(config) for _ in self.modalities)
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
+        own = zip(self.own, hidden, masks, strict=True)
+        return super().mix([attend(x, x, mask) for attend, x, mask in own], masks)
+
+
+class Text(SelfAttention):
+    """The words alone."""
+
+    modalities = ("text",)
+
+
+class Audio(SelfAttention):
+    """The sound alone."""
+
+    modalities = ("audio",)
+
+
+class CrossAttention(Concat):
+    """Each modality attends to the other, `num_layers` times, both ways at once, then is pooled.
+
+    A modality's tokens have attended to each other in its encoder already.
+    """
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__(dims, config)
+        blocks = range(config.num_layers)
+        self.text_from_audio = nn.ModuleList(Attend(config) for _ in blocks)
+        self.audio_from_text = nn.ModuleList(Attend(config) for _ in blocks)
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Bidirectional: both are updated from the other's state before the block."""
+        text, audio = hidden
+        for to_text, to_audio in zip(self.text_from_audio, self.audio_from_text, strict=True):
+            text, audio = to_text(text, audio, masks[1]), to_audio(audio, text, masks[0])
+        return super().mix([text, audio], masks)
+
+
+class Ensemble(nn.Module):
+    """Small networks of one kind, each trained by a loss of its own; their mean answers.
+
+    On a few hundred to a few thousand utterances most of a network's error is variance: several
+    small networks generalise better than one of their size together.
+
+    Attributes:
+        classes: how many.
+        modalities: those that the networks read.
+        standardize: the inputs' statistics, by modality.
+        sums: learnt weights of an encoder's layers, by modality; empty without `layer_sum`.
+        hide: what is hidden from every member anew while it learns.
+        members: the networks.
+        values: whether the outputs are attributes, whose mean answers, and no classes.
+        temperature: factor of the logits, which the validation part sets.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, kind: Kind, dims: Dims, config: ModelConfig, values: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(1.0))
+        self.classes = dims.classes
+        self.values = values
+        self.modalities = kind.modalities
+        self.standardize = nn.ModuleDict(
+            {name: Standardize(getattr(dims, name)) for name in self.modalities}
+        )
+        sizes = dims._asdict()
+        layers = {name: sizes[f"{name}_layers"] for name in self.modalities if config.layer_sum}
+        self.sums = nn.ModuleDict({name: LayerSum(n) for name, n in layers.items() if n > 1})
+        summed = {name: sizes[name] // layers[name] for name in self.sums}
+        dims = dims._replace(**summed)
+        both = len(self.modalities) == 2
+        self.hide = Hide(config.input_dropout, config.modality_dropout if both else 0.0)
+        self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
+
+    def fit_inputs(self, examples: Examples | Unlabelled) -> None:
+        """Takes the input statistics from these utterances; no label is looked at."""
+        fit_statistics(self.standardize, examples)
+        self.hide.rows = len(examples)
+
+    def each(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        audio: Tensor,
+        audio_mask: Tensor,
+        standardize: nn.ModuleDict | None = None,
+    ) -> Output:
+        """What every member says: logits [members, B, C], embedding [members, B, H].
+
+        Args:
+            text: [B, T, Dt].
+            text_mask: [B, T].
+            audio: [B, A, Da].
+            audio_mask: [B, A].
+            standardize: other statistics than the model's own, such as another corpus's.
+        """
+        own = self.standardize if standardize is None else standardize
+        if "text" in own:
+            text = self._summed("text", own["text"](text, text_mask))
+        if "audio" in own:
+            audio = self._summed("audio", own["audio"](audio, audio_mask))
+        batch = (text, text_mask, audio, audio_mask)
+        said = [member(*self.hide(*batch)) for member in self.members]
+        return Output(*(torch.stack(parts) for parts in zip(*said, strict=True)))
+
+    def _summed(self, name: str, tokens: Tensor) -> Tensor:
+        if name not in self.sums:
+            return tokens
+        summed: Tensor = self.sums[name](tokens)
+        return summed
+
+    def layer_weights(self) -> dict[str, list[float]]:
+        """Modality → the learnt weight of each layer that stands in its features."""
+        found = {}
+        for name, layers in self.sums.items():
+            weights: Tensor = layers.weights  # type: ignore[assignment]
+            found[name] = [round(weight, 4) for weight in weights.tolist()]
+        return found
+
+    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
+
+        The logits are the logarithm of the members' mean probability, times the temperature that
+        the validation part set; of attributes, the members' mean value.
+        """
+        each = self.each(text, text_mask, audio, audio_mask)
+        if self.values:
+            return Output(each.logits.mean(0), each.embedding.transpose(0, 1).flatten(1))
+        logs = each.logits.log_softmax(2).logsumexp(0) - math.log(len(self.members))
+        return Output(logs * self.temperature, each.embedding.transpose(0, 1).flatten(1))
+
+
+def fit_statistics(standardize: nn.ModuleDict, examples: Examples | Unlabelled) -> None:
+    """Takes the statistics of every modality in `standardize` from these utterances."""
+    for name, statistics in standardize.items():
+        side = getattr(examples, name)
+        fit: Callable[[Tensor, Tensor], None] = statistics.fit  # type: ignore[assignment]
+        fit(side.tokens, side.mask)
+
+
+MODELS: dict[str, Kind] = {
+    "text": Text,
+    "audio": Audio,
+    "concat": Concat,
+    "cross_attention": CrossAttention,
+}

@@ -1,0 +1,294 @@
+"""Vectors of several corpora → how a probe does on corpora that it never heard.
+
+Every corpus is left out in turn and asked about by a probe of the others: recording by recording,
+and with the channel taken out by some of its recordings without their labels. Corpora that are for
+evaluation alone are asked about, and never learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
+
+from multimodal_ser.dataset.material import Material
+from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.evaluation import metrics
+from multimodal_ser.evaluation.statistics import LEAST_CLUSTERS, LEAST_EFFECTIVE, clustered_interval
+from multimodal_ser.predict.adaptation import channel_shift
+from multimodal_ser.training.loop import TEMPERATURES
+from multimodal_ser.training.tune.probe import Probe, ProbeConfig, fit_probe, side_by_side
+from multimodal_ser.training.tune.vectors import Vectors
+
+RIGHT = 0.8  # of the answers above the threshold
+SIZES = (10, 50, 200, 500)
+MAIN = 0.8  # of a skewed set is one class
+DRAWS = 10
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A corpus as a probe of the others hears it.
+
+    Attributes:
+        corpus: its name.
+        probe: which never heard it.
+        vectors: [N, A], of recordings as they are.
+        label: class ids [N].
+        speaker: names [N].
+    """
+
+    corpus: str
+    probe: Probe
+    vectors: NDArray[np.float64]
+    label: NDArray[np.int64]
+    speaker: NDArray[np.str_]
+
+    def logits(
+        self, temperature: float, shift: NDArray[np.floating] | float = 0.0
+    ) -> NDArray[np.float64]:
+        """Of all recordings [N, C], a channel's shift taken away."""
+        return self.probe.logits(self.vectors - shift, temperature)
+
+    def of(self, classes: Sequence[int]) -> LeftOut:
+        """Its recordings of some classes."""
+        keep = np.isin(self.label, classes)
+        rows = (self.vectors[keep], self.label[keep], self.speaker[keep])
+        return LeftOut(self.corpus, self.probe, *rows)
+
+
+def leave_one_out(
+    data: Vectors,
+    learn: Sequence[str],
+    config: ProbeConfig,
+    classes: int,
+    asked: Sequence[int] = (),
+) -> list[LeftOut]:
+    """Fits one probe a corpus, from the others that may be learnt from.
+
+    Args:
+        data: all corpora; changed copies are learnt from alone.
+        learn: names of the corpora that may be learnt from, two or more; the others are for
+            evaluation.
+        config: of the probes.
+        classes: number of classes; a corpus may lack some where it is only asked about.
+        asked: recordings of these classes alone are asked about, so that corpora compare; empty for
+            all. Answers may be of any class.
+
+    Raises:
+        SerError: a name is unknown, or fewer than two corpora may be learnt from.
+    """
+    names = list(dict.fromkeys(data.corpus.tolist()))
+    if strange := [name for name in learn if name not in names]:
+        raise SerError(one_of("corpus", strange[0], names))
+    if len(set(learn)) < 2:
+        raise SerError(f"corpora to learn from: {list(learn)}; allowed: two or more")
+    found, fitted = [], {}
+    for name in names:
+        sources = tuple(one for one in learn if one != name)
+        if sources not in fitted:
+            part = data.where(np.isin(data.corpus, sources))
+            fitted[sources] = fit_probe(part, config, classes)
+        mine = data.where((data.corpus == name) & (data.change == "none"))
+        points = fitted[sources].vectors(side_by_side(mine, config.layers))
+        whole = LeftOut(name, fitted[sources], points, mine.label, mine.speaker)
+        found.append(whole.of(asked) if asked else whole)
+    return found
+
+
+@dataclass(frozen=True)
+class Caution:
+    """What keeps a probe honest on corpora that it never heard.
+
+    Attributes:
+        temperature: factor of the logits.
+        threshold: the confidence below which it does not commit itself.
+    """
+
+    temperature: float
+    threshold: float
+
+
+def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
+    """The temperature and the threshold that fit the corpora left out, each as weighty.
+
+    Args:
+        heard: of corpora that may be learnt from.
+        right: share of the answers above the threshold that are right, in the mean over them.
+    """
+
+    def loss(temperature: float) -> float:
+        logs = [log_softmax(one.logits(temperature), axis=1) for one in heard]
+        own = [row[np.arange(len(row)), one.label] for one, row in zip(heard, logs, strict=True)]
+        return float(np.mean([-part.mean() for part in own]))
+
+    temperature = float(min(TEMPERATURES, key=loss))
+    shares = [softmax(one.logits(temperature), axis=1) for one in heard]
+
+    def accuracy(threshold: float) -> float:
+        found = []
+        for one, said in zip(heard, shares, strict=True):
+            above = said.max(1) >= threshold
+            found.append(np.mean((said.argmax(1) == one.label)[above]) if above.any() else 1.0)
+        return float(np.mean(found))
+
+    fitting = (threshold for threshold in np.arange(0, 1, 0.01) if accuracy(threshold) >= right)
+    return Caution(temperature, round(float(next(fitting, 0.99)), 2))
+
+
+def scores(
+    one: LeftOut, careful: Caution, shift: NDArray[np.floating] | float = 0.0
+) -> dict[str, Any]:
+    """UA with its interval over speakers, ECE, confidence, and what stands above the threshold.
+
+    UA is over the classes that the corpus has; an answer of another class is wrong.
+    """
+    shares = softmax(one.logits(careful.temperature, shift), axis=1)
+    found = judged(shares, one.label, one.speaker, careful.threshold)
+    return {**found, "distance": float(one.probe.distance(one.vectors - shift).mean())}
+
+
+def judged(
+    shares: NDArray[np.floating],
+    label: NDArray[np.int64],
+    speaker: NDArray[np.str_],
+    threshold: float,
+) -> dict[str, Any]:
+    """What `scores` says, of probabilities [N, C]."""
+    group = np.unique(speaker, return_inverse=True)[1]
+    count = int(group.max()) + 1
+    sums = metrics.grouped_confusion(
+        label, shares.argmax(1), group, classes=shares.shape[1], groups_total=count
+    )
+    right = shares.argmax(1) == label
+    above = shares.max(1) >= threshold
+    said: dict[str, Any] = {
+        "n": len(label),
+        "speakers": count,
+        "classes": len(set(label.tolist())),
+        "ua": float(metrics.ua(sums.sum(0))),
+        "ece": float(metrics.ece(shares, label)),
+        "confidence": float(shares.max(1).mean()),
+        "threshold": threshold,
+        "coverage": float(above.mean()),
+        "accuracy_above": float(right[above].mean()) if above.any() else None,
+    }
+    if count >= LEAST_CLUSTERS:
+        interval = clustered_interval(sums[:, None], metrics.ua)
+        known = interval.effective >= LEAST_EFFECTIVE
+        said |= {"low": interval.low, "high": interval.high} if known else {}
+    return said
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """UA after the channel was taken out by a set of unlabelled recordings.
+
+    Attributes:
+        before: UA of the other recordings as they are, mean over the draws.
+        mixed: number of recordings → UA of the others, of sets with the corpus's own shares.
+        skewed: number of recordings → main class → the same, of sets that are mostly that class.
+    """
+
+    before: float
+    mixed: Mapping[int, float] = field(default_factory=dict)
+    skewed: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+
+
+def adapted(
+    one: LeftOut,
+    temperature: float,
+    *,
+    sizes: Sequence[int] = SIZES,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Adapted:
+    """Takes the channel out by drawn sets, and asks about the recordings that are not in them.
+
+    Sizes of more than half of the corpus are left out; so are skewed sets that a class is too
+    small for.
+    """
+    rng = np.random.default_rng(seed)
+    base = one.logits(temperature)
+    mixed: dict[int, float] = {}
+    skewed: dict[int, dict[int, float]] = {}
+    for size in (size for size in sizes if 2 * size <= len(one.label)):
+        drawn = [rng.permutation(len(one.label))[:size] for _ in range(draws)]
+        mixed[size] = _after(one, temperature, drawn)
+        for main in sorted(set(one.label.tolist())):
+            of_it = np.flatnonzero(one.label == main)
+            rest = np.flatnonzero(one.label != main)
+            most = round(MAIN * size)
+            if 2 * most > len(of_it):
+                continue
+            drawn = [
+                np.concatenate(
+                    [rng.permutation(of_it)[:most], rng.permutation(rest)[: size - most]]
+                )
+                for _ in range(draws)
+            ]
+            skewed.setdefault(size, {})[main] = _after(one, temperature, drawn)
+    return Adapted(_ua(one.label, base.argmax(1)), mixed, skewed)
+
+
+def _after(one: LeftOut, temperature: float, drawn: Sequence[NDArray[np.int64]]) -> float:
+    """UA of all, and what the recordings outside each drawn set gain in the mean."""
+    before, found = one.logits(temperature).argmax(1), []
+    for chosen in drawn:
+        shift = channel_shift(one.vectors[chosen], one.probe.references, one.probe.shares)
+        left = np.ones(len(one.label), dtype=bool)
+        left[chosen] = False
+        after = one.logits(temperature, shift).argmax(1)
+        found.append(_ua(one.label[left], after[left]) - _ua(one.label[left], before[left]))
+    return _ua(one.label, before) + float(np.mean(found))
+
+
+def _ua(label: NDArray[np.int64], said: NDArray[np.int64]) -> float:
+    return float(np.mean([np.mean(said[label == k] == k) for k in np.unique(label)]))
+
+
+def protocol(
+    data: Vectors,
+    learn: Sequence[str],
+    config: ProbeConfig,
+    classes: int,
+    *,
+    sizes: Sequence[int] = SIZES,
+    asked: Sequence[int] = (),
+) -> dict[str, Any]:
+    """The whole protocol: every corpus left out, cautious, and adapted; see `leave_one_out`.
+
+    Temperature and threshold are set by the corpora that may be learnt from, each left out.
+
+    Returns:
+        ``caution``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `adapted`).
+    """
+    heard = leave_one_out(data, learn, config, classes, asked)
+    careful = caution([one for one in heard if one.corpus in learn])
+    found = {}
+    for one in heard:
+        after = adapted(one, careful.temperature, sizes=sizes)
+        found[one.corpus] = {"single": scores(one, careful), "adapted": asdict(after)}
+    return {"caution": asdict(careful), "corpora": found}
+
+
+def of_material(material: Material) -> Vectors:
+    """The pooled audio features of a material, as one layer.
+
+    Raises:
+        SerError: it has none.
+    """
+    if material.features["audio"] is None:
+        raise SerError("a probe reads audio features, and these have none; extract with --audio")
+    rows = material.utterances
+    return Vectors(
+        material.examples.audio.pooled()[:, None],
+        material.examples.label.numpy(),
+        np.array([row.corpus for row in rows]),
+        np.array([f"{row.corpus}/{row.speaker}" for row in rows]),
+        np.full(len(rows), "none"),
+    )

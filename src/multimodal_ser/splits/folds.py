@@ -1,0 +1,152 @@
+"""Fold, Split and split files: ids of each part, with a hash and what leaks; a fold's few."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.errors import SplitError, one_of
+
+VALIDATION_SHARE = 0.1  # of what a fold does not test on, where a scheme has no own validation
+FEW_VALIDATION_SHARE = 0.2  # of the few, class by class
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Ids of one fold's parts; no id stands in two of them."""
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Named folds and what leaks between their parts.
+
+    Attributes:
+        name: the scheme with its options, such as ``speaker-5``.
+        folds: in order.
+        leaks: one sentence for each overlap that was found and allowed.
+        notes: sentences on what else a reader of results should know of it.
+    """
+
+    name: str
+    folds: tuple[Fold, ...]
+    leaks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """First 12 hexadecimal digits of the sha256 of the folds' ids."""
+        rows = json.dumps([asdict(fold) for fold in self.folds], separators=(",", ":"))
+        return hashlib.sha256(rows.encode()).hexdigest()[:12]
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Writes a split with its hash as JSON, aside first and then renamed."""
+    with written_aside(path) as partial:
+        partial.write_text(json.dumps({**asdict(split), "hash": split.hash}, indent=1))
+
+
+def read_split(path: Path) -> Split:
+    """Reads a split file and checks its hash.
+
+    Raises:
+        SplitError: not a split file, or its ids are not those that its hash was made of.
+    """
+    try:
+        row = parse_json(path.read_text())
+        parts = ("train", "validation", "test")
+        folds = tuple(
+            Fold(fold["name"], *(tuple(fold[part]) for part in parts)) for fold in row["folds"]
+        )
+        split = Split(row["name"], folds, tuple(row["leaks"]), tuple(row.get("notes", ())))
+        stated = row["hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SplitError(f"{path}: not a split file ({error!r}); write one with: ser split") from (
+            error
+        )
+    if split.hash != stated:
+        raise SplitError(
+            f"{path}: its ids have the hash {split.hash}, it states {stated}: the file was "
+            "changed; make it again with ser split, or correct the stated hash"
+        )
+    return split
+
+
+@dataclass(frozen=True)
+class Few:
+    """Which few of a fold's training part a model is given.
+
+    Attributes:
+        unit: ``percent`` of every class, or ``shots``: utterances of every class.
+        amount: how many of them.
+        draw: number of the draw; the same draw's smaller amounts lie within its larger ones.
+    """
+
+    unit: str
+    amount: float
+    draw: int
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("percent", "shots"):
+            raise SplitError(one_of("unit", self.unit, ("percent", "shots")))
+        if self.unit == "percent" and not 0 < self.amount <= 100:
+            raise SplitError(f"a percentage is more than 0 and at most 100, not {self.amount}")
+        if self.unit == "shots" and self.amount < 2:
+            raise SplitError(
+                f"{self.amount:g} shots of a class cannot give training and validation; take 2 "
+                "or more"
+            )
+
+    def of(self, keys: Sequence[str], name: str) -> list[str]:
+        """Draws among a class's ids."""
+        drawn = random.Random(f"{self.draw}/{name}").sample(sorted(keys), len(keys))  # noqa: S311
+        if self.unit == "percent":
+            return drawn[: max(1, round(len(keys) * self.amount / 100))]
+        if len(keys) < self.amount:
+            raise SplitError(
+                f"{self.amount:g} shots of every class were asked for; there are only "
+                f"{len(keys)} of {name!r}"
+            )
+        return drawn[: int(self.amount)]
+
+
+def few_fold(fold: Fold, classes: Mapping[str, str], few: Few) -> Fold:
+    """A fold of which only a few training ids are known; its test part is the same.
+
+    A fifth of every class's few (one at least, where there are two) validates: the fold's own
+    validation part is not used, since whoever has few labels has no more for that.
+
+    Args:
+        fold: the whole fold.
+        classes: id → class name.
+        few: how many, and which draw.
+
+    Raises:
+        SplitError: too few of a class, or nothing is left to validate on.
+    """
+    of_class = defaultdict(list)
+    for key in fold.train:
+        of_class[classes[key]].append(key)
+    train: list[str] = []
+    validation: list[str] = []
+    for name in sorted(of_class):
+        drawn = few.of(of_class[name], name)
+        held = 0 if len(drawn) < 2 else max(1, round(len(drawn) * FEW_VALIDATION_SHARE))
+        validation += drawn[:held]
+        train += drawn[held:]
+    if not validation:
+        raise SplitError(
+            f"fold {fold.name}: {few.amount:g} {few.unit} are {len(train)} utterances, one of a "
+            "class, and leave none for validation; take more"
+        )
+    return Fold(fold.name, tuple(sorted(train)), tuple(sorted(validation)), fold.test)

@@ -1,0 +1,137 @@
+"""Examples → the two baselines of attributes: ridge and support vector regression.
+
+Both read pooled features and are fitted by scikit-learn with every setting; the highest mean CCC on
+the validation part chooses one, which is fitted again on both parts together. Like the baselines of
+classes they become torch modules with the networks' own forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import torch
+from sklearn.linear_model import Ridge as RidgeRegression
+from sklearn.svm import SVR
+from torch import Tensor, nn
+
+from multimodal_ser.config.settings import TrainConfig
+from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.evaluation.agreement import ccc
+from multimodal_ser.models.fusion import Dims
+from multimodal_ser.models.layers import Output
+from multimodal_ser.training.baselines import Pooled, pooled_inputs
+from multimodal_ser.training.loop import Fitted, predict
+
+Setting = Mapping[str, float]
+_EPSILON = 0.05  # errors under this, on 0 … 1, cost nothing in support vector regression
+
+
+class Ridge(nn.Module):
+    """Linear regression with a squared penalty."""
+
+    SETTINGS: Sequence[Setting] = [{"alpha": float(a)} for a in np.geomspace(1, 1e5, 11)]
+
+    def __init__(self, dims: Dims, **_: int) -> None:
+        super().__init__()
+        self.pooled = Pooled(dims)
+        self.out = nn.Linear(self.pooled.dim, dims.classes)
+
+    def forward(self, *batch: Tensor) -> Output:
+        """Text, its mask, audio, its mask → values [B, A] and the pooled input [B, D]."""
+        x = self.pooled(*batch)
+        return Output(self.out(x), x)
+
+    @torch.no_grad()
+    def fit(self, x: np.ndarray, target: np.ndarray, setting: Setting) -> None:
+        """Takes scikit-learn's solution for inputs [N, D] and values [N, A]."""
+        fitted = RidgeRegression(alpha=setting["alpha"]).fit(x, target)
+        self.out.weight.copy_(torch.from_numpy(fitted.coef_))
+        self.out.bias.copy_(torch.from_numpy(fitted.intercept_))
+
+
+class Svr(nn.Module):
+    """Support vector regression with an RBF kernel, one machine an attribute."""
+
+    # gamma times the features' number: 1 is scikit-learn's "scale" on standardised ones
+    SETTINGS: Sequence[Setting] = [
+        {"strength": c, "gamma": gamma} for gamma, c in product((0.3, 1.0), (0.03, 0.1, 0.3, 1.0))
+    ]
+
+    vectors: Tensor
+    dual: Tensor
+    intercept: Tensor
+    gamma: Tensor
+
+    def __init__(self, dims: Dims, *, vectors: int = 0) -> None:
+        super().__init__()
+        self.pooled = Pooled(dims)
+        shapes = {"vectors": (vectors, self.pooled.dim), "dual": (dims.classes, vectors)}
+        for name, shape in {**shapes, "intercept": (dims.classes,), "gamma": ()}.items():
+            self.register_buffer(name, torch.ones(shape))
+
+    def forward(self, *batch: Tensor) -> Output:
+        """Text, its mask, audio, its mask → values [B, A] and the pooled input [B, D]."""
+        x = self.pooled(*batch)
+        squares = x.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
+        kernel = torch.exp(-self.gamma * (squares - 2 * x @ self.vectors.T).clamp(min=0))
+        return Output(kernel @ self.dual.T + self.intercept, x)
+
+    @torch.no_grad()
+    def fit(self, x: np.ndarray, target: np.ndarray, setting: Setting) -> None:
+        """Takes scikit-learn's solutions for inputs [N, D] and values [N, A]."""
+        gamma = setting["gamma"] / max(1, x.shape[1])
+        machine = SVR(C=setting["strength"], gamma=gamma, epsilon=_EPSILON, cache_size=1000)
+        dual, intercept = np.zeros((target.shape[1], len(x))), np.zeros(target.shape[1])
+        for place, values in enumerate(target.T):
+            fitted = machine.fit(x, values)
+            dual[place, fitted.support_] = fitted.dual_coef_[0]
+            intercept[place] = fitted.intercept_[0]
+        used = dual.any(0)
+        self.vectors, self.dual = torch.from_numpy(x[used]), torch.from_numpy(dual[:, used]).float()
+        self.intercept, self.gamma = torch.from_numpy(intercept).float(), torch.tensor(gamma)
+
+
+REGRESSORS: dict[str, type[Ridge] | type[Svr]] = {"ridge": Ridge, "svr": Svr}
+
+
+def fit_regressor(
+    name: str, dims: Dims, train: Examples, validation: Examples, config: TrainConfig
+) -> Fitted:
+    """Fits a baseline with every setting and keeps the highest mean CCC on the validation part.
+
+    Args:
+        name: key in REGRESSORS.
+        dims: widths and number of attributes.
+        train: what it learns from.
+        validation: what chooses the setting.
+        config: whether the chosen one is fitted again on both parts together.
+    """
+    kind = REGRESSORS[name]
+    history, best = [], -np.inf
+    for setting, candidate in _candidates(kind, dims, train, kind.SETTINGS):
+        values = predict(candidate, validation)
+        # nothing varies in a validation part of one utterance: any setting is as good
+        score = float(np.nan_to_num(ccc(validation.truth.numpy(), values.numpy()), nan=-1).mean())
+        history.append({**setting, "validation_ccc": score})
+        if score > best:
+            best, chosen, model, said = score, setting, candidate, values
+    if config.refit:
+        both = Examples.joined([train, validation])
+        ((_, model),) = _candidates(kind, dims, both, [chosen])
+    return Fitted(model.eval(), history, said)
+
+
+def _candidates(
+    kind: type[Ridge] | type[Svr], dims: Dims, train: Examples, settings: Sequence[Setting]
+) -> Iterator[tuple[Setting, Ridge | Svr]]:
+    """The baseline fitted with each setting."""
+    pooled = Pooled(dims)
+    pooled.fit(train)
+    x, target = pooled_inputs(pooled, train), train.truth.numpy()
+    for setting in settings:
+        model = kind(dims)
+        model.pooled.load_state_dict(pooled.state_dict())
+        model.fit(x, target, setting)
+        yield setting, model

@@ -1,0 +1,190 @@
+"""Examples → `stacked`, the model that we recommend: experts of every kind, weighed together.
+
+A network, a support vector machine and logistic regression err in different places, and so do
+the words, the sound and both together. Each expert is fitted by itself; the validation part then
+sets how much each of them counts (stacked generalisation, Wolpert 1992, as a logarithmic opinion
+pool): the logits are ``Σ w_e log p_e`` with ``w_e ≥ 0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multimodal_ser.config.settings import ModelConfig, TrainConfig
+from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.models.fusion import MODALITIES, MODELS, Dims, Ensemble
+from multimodal_ser.models.layers import Output
+from multimodal_ser.training.baselines import BASELINES, Linear, Setting, Svm, fit_baseline
+from multimodal_ser.training.loop import Fitted, fit, predict, ua_of
+from multimodal_ser.training.schedule import class_weights, log_prior
+
+STACKED = "stacked"
+# Coarser than the baselines' own grids: an expert among others need not be the best of its kind.
+SETTINGS = {
+    "linear": [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)],
+    "svm": [Setting(c, gamma) for gamma in (0.1, 0.3, 1.0) for c in (1.0, 10.0)],
+}
+_BOTH = 4.0  # an expert on words and sound counts as so many on one of them, to begin with
+_PRIOR = 3.0  # how strongly that is believed before the validation part is seen
+
+
+class Stacked(nn.Module):
+    """Experts and their weights; the embedding is that of the network that reads the most.
+
+    Attributes:
+        modalities: those that the experts read.
+        experts: models over features by name, such as ``cross_attention`` and ``svm_text``.
+        weights: one an expert [E], in the experts' order.
+    """
+
+    weights: Tensor
+
+    def __init__(self, dims: Dims, experts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.classes = dims.classes
+        self.modalities = _present(dims)
+        self.experts = nn.ModuleDict(experts)
+        self.register_buffer("weights", torch.full((len(experts),), 1 / len(experts)))
+
+    def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
+        """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, D]."""
+        outputs = [expert(text, text_mask, audio, audio_mask) for expert in self.experts.values()]
+        logs = torch.stack([output.logits.log_softmax(1) for output in outputs])  # [E, B, C]
+        return Output(torch.einsum("e,ebc->bc", self.weights, logs), outputs[0].embedding)
+
+
+def _present(dims: Dims) -> tuple[str, ...]:
+    return tuple(name for name in MODALITIES if getattr(dims, name))
+
+
+def experts_of(dims: Dims) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The experts for inputs of these widths: name → kind and the modalities that it reads.
+
+    >>> list(experts_of(Dims(0, 1152, 7)))
+    ['audio', 'linear_audio', 'svm_audio']
+    """
+    present = _present(dims)
+    groups = [present, *((name,) for name in present if len(present) > 1)]
+    experts = {}
+    for group in groups:
+        network = group[0] if len(group) == 1 else "cross_attention"
+        experts[network] = (network, group)
+        for kind in BASELINES:
+            experts["_".join((kind, *group))] = (kind, group)
+    return experts
+
+
+def build_stacked(dims: Dims, config: ModelConfig, state: Mapping[str, Tensor]) -> Stacked:
+    """The module that a saved state fits into; the svms' sizes stand in the state."""
+    experts: dict[str, nn.Module] = {}
+    for name, (kind, group) in experts_of(dims).items():
+        if kind == "svm":
+            pairs, vectors = state[f"experts.{name}.dual"].shape
+            experts[name] = Svm(dims, group, vectors=vectors, pairs=pairs)
+        elif kind in BASELINES:
+            experts[name] = Linear(dims, group)
+        else:
+            experts[name] = Ensemble(MODELS[kind], dims, config)
+    return Stacked(dims, experts)
+
+
+def fit_stacked(
+    dims: Dims,
+    train: Examples,
+    validation: Examples,
+    network: ModelConfig,
+    schedule: TrainConfig,
+    seed: int,
+    *,
+    device: str = "cpu",
+    groups: Tensor | None = None,
+) -> Fitted:
+    """Fits every expert and then their weights.
+
+    Args:
+        dims: widths and number of classes.
+        train: what the experts learn from; with `schedule.refit`, in the end from both parts.
+        validation: what chooses the experts' settings and sets their weights.
+        network: the networks' knobs.
+        schedule: the networks' training.
+        seed: of the networks.
+        device: where the networks are trained.
+        groups: of the rows of both parts, see `loop.fit`.
+
+    Returns:
+        The model; its history has one row an expert, with its weight.
+    """
+    fitted: dict[str, Fitted] = {}
+    for name, (kind, group) in experts_of(dims).items():
+        if kind in BASELINES:
+            fitted[name] = fit_baseline(
+                kind, dims, train, validation, schedule, modalities=group, settings=SETTINGS[kind]
+            )
+        else:
+            torch.manual_seed(seed)
+            member = Ensemble(MODELS[kind], dims, network).to(device)
+            mine, other = train.to(device), validation.to(device)
+            fitted[name] = fit(member, mine, other, schedule, seed, groups=groups)
+            fitted[name].model.to("cpu")
+    said = {
+        name: predict(one.model, validation) if one.validation is None else one.validation
+        for name, one in fitted.items()
+    }
+    logs = torch.stack([logits.log_softmax(1) for logits in said.values()])
+    prior = prior_weights(dims)
+    taught = class_weights(train.label, dims.classes, schedule.class_weights)
+    weights = pool_weights(logs, validation.label, prior, taught)
+    model = Stacked(dims, {name: one.model for name, one in fitted.items()})
+    model.weights = weights
+    history = [
+        {"expert": name, "weight": float(weight), "validation_ua": ua_of(logits, validation)}
+        for (name, logits), weight in zip(said.items(), weights, strict=True)
+    ]
+    return Fitted(model.eval(), history, torch.einsum("e,ebc->bc", weights, logs))
+
+
+def prior_weights(dims: Dims) -> Tensor:
+    """What the experts' weights are before the validation part is seen; their sum is 1, [E].
+
+    >>> prior_weights(Dims(384, 88, 4)).mul(18).round().tolist()
+    [4.0, 4.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    whole = len(_present(dims))
+    shares = [_BOTH if len(group) == whole else 1.0 for _, group in experts_of(dims).values()]
+    return torch.tensor(shares) / sum(shares)
+
+
+def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, taught: Tensor) -> Tensor:
+    """Weights ``w_e ≥ 0`` [E] that make the pooled log-probabilities likeliest.
+
+    The likelihood is at the corpus's own class frequencies (`schedule.log_prior`). A validation
+    part can be one speaker's fifty utterances, so the weights are drawn towards those of before,
+    by ``λ E Σ_e (w_e − prior_e)²`` beside the summed cross-entropy.
+
+    Args:
+        logs: each expert's log-probabilities of the validation part [E, N, C].
+        labels: [N].
+        prior: weights of before [E].
+        taught: the class weights that the experts were trained with [C].
+    """
+    count = len(logs)
+    frequencies = log_prior(taught).double()
+    given, labels = logs.double().clamp(min=-12), labels.to(logs.device)
+    start = prior.double()
+    free = start.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = torch.einsum("e,enc->nc", free.clamp(min=0), given)
+        total = len(labels) * F.cross_entropy(logits + frequencies, labels)
+        total = total + _PRIOR * count * (free - start).square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return free.detach().clamp(min=0).float()

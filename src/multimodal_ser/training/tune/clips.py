@@ -1,0 +1,136 @@
+"""recordings → Clips in memory → batches of log-mel, of like lengths, augmented in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multimodal_ser.audio import audio_hash, read_audio
+from multimodal_ser.audio.augment import augmented
+from multimodal_ser.config.settings import TuneConfig
+from multimodal_ser.corpora import Utterance
+from multimodal_ser.errors import SerError
+from multimodal_ser.training.tune.tuned import LONGEST, log_mels
+
+MEGABATCH = 20  # batches that are sorted by length together
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Recordings in memory: 16 kHz waveforms as int16, class ids [N], and the words."""
+
+    ids: tuple[str, ...]
+    waves: Sequence[NDArray[np.int16]]
+    label: Tensor
+    texts: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def decode(
+        cls, rows: Sequence[Utterance], label: Tensor, hashes: Mapping[str, str] | None = None
+    ) -> Clips:
+        """Decodes recordings; one that cannot be read is an error.
+
+        Args:
+            rows: the utterances.
+            label: their class ids [N].
+            hashes: id → `audio_hash` of what is expected there, as features remember it.
+
+        Raises:
+            SerError: an utterance names no recording, it cannot be read, or it is not the one that
+                features were made of.
+        """
+        waves = []
+        for row in rows:
+            if row.audio is None:
+                raise SerError(f"{row.id} names no recording, so an encoder cannot learn from it")
+            wave = read_audio(Path(row.audio), start=row.start, end=row.end)
+            if hashes and hashes.get(row.id, "") not in ("", audio_hash(wave)):
+                raise SerError(
+                    f"{row.audio} has changed since the features of {row.id} were made; extract "
+                    "them again, so that every model of a table learns from the same recordings"
+                )
+            waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
+        return cls(tuple(row.id for row in rows), waves, label, [row.text or "" for row in rows])
+
+    @classmethod
+    def words(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
+        """The words alone; no recording is read."""
+        nothing = [np.zeros(len(row.text or ""), np.int16) for row in rows]  # sorts by length
+        return cls(tuple(row.id for row in rows), nothing, label, [row.text or "" for row in rows])
+
+    def items(
+        self, rows: Sequence[int], draw: np.random.Generator | None = None
+    ) -> dict[str, list[Any]]:
+        """Waveforms and words of rows; with a generator waveforms are changed, and cut to 30 s."""
+        waves = [self.wave(row) for row in rows]
+        if draw is not None:
+            waves = [augmented(wave, draw)[:LONGEST] for wave in waves]
+        return {"audio": waves, "text": [self.texts[row] for row in rows] if self.texts else []}
+
+    def wave(self, row: int) -> NDArray[np.float32]:
+        """One recording [samples] as floats from -1 to 1."""
+        return self.waves[row].astype(np.float32) / np.float32(32_768)
+
+
+Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple[Any, ...]]
+
+
+def batches(
+    clips: Clips, config: TuneConfig, seed: int, epoch: int, collate: Collate
+) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+    """One epoch's batches, of like lengths; the next is made while the present one is used.
+
+    Args:
+        clips: what is learnt from.
+        config: the schedule.
+        seed: of the order, and of what is changed.
+        epoch: which one.
+        collate: rows, and a generator where they are to be changed → what a model takes.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(clips))
+    size, mega = config.batch_size, config.batch_size * MEGABATCH
+    rows: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), mega):
+        part = sorted(order[start : start + mega], key=lambda row: len(clips.waves[row]))
+        rows += [np.asarray(part[k : k + size]) for k in range(0, len(part), size)]
+    rng.shuffle(rows)
+
+    def make(place: int) -> tuple[tuple[Any, ...], Tensor]:
+        draw = np.random.default_rng([seed, epoch, place]) if config.augment else None
+        return collate(rows[place].tolist(), draw), clips.label[rows[place]]
+
+    with ThreadPoolExecutor(1) as ahead:
+        yield from ahead.map(make, range(len(rows)))
+
+
+def mels_of(clips: Clips, rows: Sequence[int], draw: np.random.Generator | None) -> Any:
+    """Log-mels and lengths of rows, changed where there is a generator."""
+    waves = [clips.wave(row) for row in rows]
+    if draw is None:
+        return log_mels(waves)
+    mel, lengths = log_mels([augmented(wave, draw)[:LONGEST] for wave in waves])
+    return _masked(mel, lengths, draw), lengths
+
+
+def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
+    """SpecAugment (Park et al., 2019): hides two bands and two stretches of each item."""
+    for item, length in zip(mel, lengths.tolist(), strict=True):
+        rest = item[:, :length].mean()
+        for _ in range(2):
+            start, width = rng.integers(0, 70), rng.integers(0, 11)
+            item[start : start + width, :length] = rest
+            width = rng.integers(0, max(2, length // 10))
+            start = rng.integers(0, length - width + 1)
+            item[:, start : start + width] = rest
+    return mel

@@ -1,0 +1,155 @@
+"""Encoders of sound, words or both, with a network over their tokens: what is fine-tuned together.
+
+The network is one of MODELS, as it is trained on features; the tokens are those of a feature file,
+made by an encoder that learns. So a tuned model is asked in the way that a run on features is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.features.pool import keep_tokens
+from multimodal_ser.models.fusion import MODALITIES, MODELS, Dims, Ensemble
+from multimodal_ser.models.layers import Output
+from multimodal_ser.training.tune.changes import let_learn, rates
+
+LONGEST = 30 * 16_000  # samples of a recording that are learnt from
+
+
+class TunedEncoders(nn.Module):
+    """Encoders and their head.
+
+    Attributes:
+        encoders: by modality; their networks are this module's too.
+        features: how frames become tokens, by modality.
+        kind: key in MODELS.
+        network: the head's knobs.
+        head: the network over tokens.
+        classes: class names in their order.
+        about: what its files say beside the weights.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Any],
+        features: Mapping[str, FeatureSpec],
+        dims: Dims,
+        classes: Sequence[str],
+        config: TuneConfig,
+        about: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.encoders, self.features = dict(encoders), dict(features)
+        self.kind = "cross_attention" if len(self.encoders) > 1 else next(iter(self.encoders))
+        self.network = ModelConfig(
+            members=1, hidden_dim=config.hidden_dim, dropout=config.dropout, layer_sum=True
+        )
+        self.head = Ensemble(MODELS[self.kind], dims, self.network)
+        self.networks = nn.ModuleDict({name: one.network for name, one in self.encoders.items()})
+        self.classes, self.about = tuple(classes), about
+
+    @property
+    def temperature(self) -> Tensor:
+        """Of the head."""
+        return self.head.temperature
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.head.temperature.device
+
+    def begin(self, train: Examples, validation: Examples, config: TuneConfig, seed: int) -> None:
+        """Fits the head to the features of the encoders as they are."""
+        from multimodal_ser.training.loop import fit  # what only predicts does without
+
+        torch.manual_seed(seed)
+        if config.probe_epochs:
+            schedule = TrainConfig(
+                epochs=config.probe_epochs,
+                patience=config.probe_epochs,
+                batch_size=config.batch_size,
+                class_weights=config.class_weights,
+                label_smoothing=config.label_smoothing,
+                weight_decay=config.weight_decay,
+                least_steps=0,
+                refit=False,
+            )
+            device = str(self.device)
+            fit(self.head, train.to(device), validation.to(device), schedule, seed)
+        else:
+            self.head.fit_inputs(train.to(str(self.device)))
+        self.head.temperature.fill_(1.0)
+
+    def groups(self, config: TuneConfig) -> list[dict[str, Any]]:
+        """Marks what learns; AdamW's groups, the head at `head_rate` times the encoders' rate."""
+        found = []
+        for network in self.networks.values():
+            let_learn(network, config)
+            found += rates(network, config)
+        head = {"params": [*self.head.parameters()], "lr": config.head_rate * config.learning_rate}
+        return [*found, head]
+
+    def inputs(self, items: Mapping[str, Sequence[Any]]) -> dict[str, list[Tensor]]:
+        """Waveforms and words, by modality → what the encoders' networks take."""
+        return {name: one.inputs(items[name]) for name, one in self.encoders.items()}
+
+    def forward(self, inputs: Mapping[str, list[Tensor]]) -> Output:
+        """What `inputs` gives → logits [B, C], embedding [B, H]; gradients reach the encoders."""
+        batch = []
+        rows = len(next(iter(inputs.values())))
+        for name in MODALITIES:
+            if name not in self.encoders:
+                batch += [torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool)]
+                continue
+            given = [x.to(self.device) for x in inputs[name]]
+            states = self.encoders[name].states(given)
+            kept = [_kept(x.float(), name, self.features[name]) for x in states]
+            lengths = torch.tensor([len(x) for x in kept], device=self.device)
+            batch.append(nn.utils.rnn.pad_sequence(kept, batch_first=True))
+            batch.append(torch.arange(int(lengths.max()), device=self.device) < lengths[:, None])
+        output: Output = self.head(*batch)
+        return output
+
+    @torch.inference_mode()
+    def answer(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
+        """Logits [B, C] by the steps of extraction, so that predicting gives the same."""
+        rows = len(next(iter(items.values())))
+        sides = [
+            self._side(name, items[name]) if name in self.encoders else Side.absent(rows)
+            for name in MODALITIES
+        ]
+        batch = [part.to(self.device) for side in sides for part in (side.tokens, side.mask)]
+        logits: Tensor = self.head(*batch).logits
+        return logits.float().cpu()
+
+    def _side(self, name: str, items: Sequence[Any]) -> Side:
+        how = self.features[name]
+        rows = []
+        for frames in self.encoders[name](items):
+            modality: Any = name
+            kept = keep_tokens(frames, modality, how.pooled_from or how.tokens, how.pool)
+            kept = kept.astype(how.dtype).astype("float32")
+            rows.append(kept.mean(0, keepdims=True) if how.pooled_from else kept)
+        return Side.stack(rows)
+
+
+def _kept(frames: Tensor, modality: str, how: FeatureSpec) -> Tensor:
+    """As `features.pool.keep_tokens`, with gradients: [T, D] → [at most `tokens`, D]."""
+    most = how.pooled_from or how.tokens
+    if (most == 1 and how.pool == "first") or (most > 1 and modality == "text"):
+        kept = frames[:most]
+    else:
+        count = min(len(frames), most)
+        edges = torch.arange(count + 1, device=frames.device) * len(frames) // count
+        sizes = edges.diff()
+        place = torch.arange(count, device=frames.device).repeat_interleave(sizes)
+        sums = frames.new_zeros(count, frames.shape[1]).index_add(0, place, frames)
+        kept = sums / sizes[:, None]
+    return kept.mean(0, keepdim=True) if how.pooled_from else kept

@@ -1,0 +1,262 @@
+"""Clips + an encoder's weights → a fitted model: the visible loop of fine-tuning.
+
+Nothing of a test part is reachable here, as in `loop.fit`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from multimodal_ser.config.settings import TuneConfig
+from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.errors import SerError
+from multimodal_ser.evaluation import metrics
+from multimodal_ser.models.layers import Output, inverse
+from multimodal_ser.training.loop import Fitted, likeliest_temperature
+from multimodal_ser.training.schedule import EarlyStopping, WeightAverage, class_weights, rate
+from multimodal_ser.training.tune.clips import Clips, batches, mels_of
+from multimodal_ser.training.tune.encoders import TunedEncoders
+from multimodal_ser.training.tune.progress import Progress
+from multimodal_ser.training.tune.tuned import Tuned, log_mels
+
+EVALUATION_BATCH = 32
+log = logging.getLogger(__name__)
+
+
+def tune(
+    model: Tuned | TunedEncoders,
+    train: Clips,
+    validation: Clips,
+    config: TuneConfig,
+    seed: int,
+    *,
+    features: tuple[Examples, Examples] | None = None,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, int], None] = lambda step, total: None,
+) -> Fitted:
+    """Fine-tunes encoder and head, and keeps the epoch that the validation part picks.
+
+    Args:
+        model: encoder with its pretrained weights and a fresh head; trained in place, the head
+            alone first.
+        train: what it learns from.
+        validation: what picks the epoch (`loop.EarlyStopping`), the head alone (-1) among
+            them, and sets the temperature.
+        config: the schedule.
+        seed: of data order, augmentation and dropout.
+        features: of both parts by the encoders as they are, which the head of `TunedEncoders`
+            learns from first.
+        checkpoint: file to write after each epoch, and to go on from where it is there.
+        on_step: called with the number of steps taken, and of all.
+    """
+    device = model.temperature.device
+    weights = class_weights(train.label, len(model.classes), config.class_weights).to(device)
+    if checkpoint is None or not checkpoint.exists():
+        _begin(model, train, config, weights, seed, features)
+    groups = _groups(model, train, config)
+    optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    count = math.ceil(len(train) / config.batch_size)
+    per_epoch = math.ceil(count / config.accumulate)
+    total = config.epochs * per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
+    average = WeightAverage(model, config.average)
+    averaged: Tuned | TunedEncoders = average.model  # type: ignore[assignment]
+    stopping = EarlyStopping(config.patience, len(validation))
+    state = Progress(model, optimizer, average, stopping, schedule, _frozen(model))
+    history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
+    if not history:
+        history.append({"epoch": -1, **evaluate(averaged, validation)})
+        stopping.stops_after(-1, history[-1]["validation_ua"], averaged)
+        log.info("the head alone: validation UA %.3f", history[-1]["validation_ua"])
+    for epoch in range(len(history) - 1, config.epochs):
+        model.train()
+        torch.manual_seed(seed * 1_000 + epoch)
+        losses, step = [], epoch * per_epoch
+        made = batches(train, config, seed, epoch, partial(_collated, model, train))
+        for place, (given, label) in enumerate(made, 1):
+            with _products(device, config.precision):
+                logits = _asked(model, given).float()
+            loss = F.cross_entropy(
+                logits, label.to(device), weights, label_smoothing=config.label_smoothing
+            )
+            (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
+            if place % config.accumulate and place < count:
+                continue
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            average.update(model)
+            step += 1
+            on_step(step, total)
+        row = {"epoch": epoch, "train_loss": float(np.mean(losses))}
+        history.append({**row, **evaluate(averaged, validation)})
+        log.info("epoch %d: validation UA %.3f", epoch, history[-1]["validation_ua"])
+        stop = stopping.stops_after(epoch, history[-1]["validation_ua"], average.model)
+        if checkpoint:
+            state.save(checkpoint, history)
+        if stop:
+            break
+    model.load_state_dict(stopping.state, strict=False)  # what is frozen is not kept twice
+    model.about["epoch"] = stopping.kept
+    logits = predict(model, validation)
+    model.temperature.fill_(likeliest_temperature(logits, validation.label))
+    return Fitted(model.eval(), history)
+
+
+def _begin(
+    model: Tuned | TunedEncoders,
+    train: Clips,
+    config: TuneConfig,
+    weights: Tensor,
+    seed: int,
+    features: tuple[Examples, Examples] | None,
+) -> None:
+    if isinstance(model, Tuned):
+        probe(model, train, config, weights, seed)
+    elif features is None:
+        raise SerError("the head of tuned encoders learns from their features first: give them")
+    else:
+        model.begin(*features, config, seed)
+
+
+def _groups(model: Tuned | TunedEncoders, train: Clips, config: TuneConfig) -> list[dict[str, Any]]:
+    """What learns, as AdamW's groups."""
+    if isinstance(model, TunedEncoders):
+        model.head.hide.rows = len(train)
+        return model.groups(config)
+    _freeze(model, config.frozen_blocks)
+    return [{"params": [p for p in model.parameters() if p.requires_grad]}]
+
+
+def _frozen(model: Tuned | TunedEncoders) -> frozenset[str]:
+    """Weights of encoders that do not learn, which are loaded again where a training goes on."""
+    if isinstance(model, Tuned):
+        return frozenset()
+    return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
+
+
+def _collated(
+    model: Tuned | TunedEncoders,
+    clips: Clips,
+    rows: Sequence[int],
+    draw: np.random.Generator | None,
+) -> Any:
+    if isinstance(model, Tuned):
+        return mels_of(clips, rows, draw)
+    return model.inputs(clips.items(rows, draw))
+
+
+def _asked(model: Tuned | TunedEncoders, given: Any) -> Tensor:
+    if isinstance(model, Tuned):
+        given = [part.to(model.temperature.device) for part in given]
+    output: Output = model(given) if isinstance(model, TunedEncoders) else model(*given)
+    return output.logits
+
+
+def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed: int) -> None:
+    """Fits the head to the encoder as it is, on vectors that are computed once."""
+    vectors = torch.cat(list(_pooled(model, train)))
+    model.mean.copy_(vectors.mean(0))
+    model.scale.copy_(inverse(vectors.std(0), model.mean))
+    label = train.label.to(vectors.device)
+    head = [*model.head.parameters(), *model.out.parameters()]
+    optimizer = torch.optim.AdamW(head, 10 * config.learning_rate, weight_decay=config.weight_decay)
+    torch.manual_seed(seed)
+    model.train()
+    for _ in range(config.probe_epochs):
+        for rows in torch.split(torch.randperm(len(label)), config.batch_size):
+            loss = F.cross_entropy(
+                model.answer(vectors[rows]).logits,
+                label[rows],
+                weights,
+                label_smoothing=config.label_smoothing,
+            )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+@torch.no_grad()
+def _pooled(model: Tuned, clips: Clips) -> Iterator[Tensor]:
+    model.eval()
+    device = model.out.weight.device
+    for start in range(0, len(clips), EVALUATION_BATCH):
+        rows = range(start, min(start + EVALUATION_BATCH, len(clips)))
+        mel, lengths = log_mels([clips.wave(row) for row in rows])
+        yield model.pooled(mel.to(device), lengths.to(device))
+
+
+def _freeze(model: Tuned, blocks: int) -> None:
+    """Freezes the first blocks, and with them the convolutions; the positions are fixed anyway."""
+    model.encoder.positions.requires_grad_(False)
+    if blocks:
+        still = list(model.encoder.blocks)[:blocks]
+        for module in (model.encoder.conv1, model.encoder.conv2, *still):
+            module.requires_grad_(False)
+
+
+def _products(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@torch.inference_mode()
+def predict(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
+    """Logits [N, C], in the clips' order."""
+    model.eval()
+    order = sorted(range(len(clips)), key=lambda row: len(clips.waves[row]))
+    logits = torch.zeros(len(clips), len(model.classes))
+    for start in range(0, len(order), EVALUATION_BATCH):
+        rows = order[start : start + EVALUATION_BATCH]
+        if isinstance(model, TunedEncoders):
+            logits[rows] = model.answer(clips.items(rows))
+        else:
+            logits[rows] = _asked(model, _collated(model, clips, rows, None)).cpu()
+    return logits
+
+
+def evaluate(model: Tuned | TunedEncoders, clips: Clips) -> dict[str, float]:
+    """UA and cross-entropy on the validation part."""
+    logits = predict(model, clips)
+    matrix = metrics.confusion(clips.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])
+    loss = float(F.cross_entropy(logits, clips.label))
+    return {"validation_ua": float(metrics.ua(matrix)), "validation_loss": loss}
+
+
+def choose_threshold(
+    probabilities: NDArray[np.float32], label: NDArray[Any], wanted: float
+) -> float:
+    """The least confidence above which answers are right in at least a share `wanted`.
+
+    Args:
+        probabilities: calibrated, [N, C].
+        label: class ids [N].
+        wanted: such as 0.8.
+
+    Returns:
+        0 where all answers together are right so often; the highest confidence seen where no
+        threshold reaches it.
+
+    >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])
+    >>> choose_threshold(p, np.array([0, 0, 1, 0]), 0.9)
+    0.8
+    """
+    confidence = probabilities.max(1)
+    order = np.argsort(-confidence, kind="stable")
+    right = np.cumsum((probabilities.argmax(1) == label)[order]) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(right >= wanted)
+    if len(enough) and enough[-1] == len(order) - 1:
+        return 0.0
+    return float(confidence[order[enough[-1] if len(enough) else 0]])

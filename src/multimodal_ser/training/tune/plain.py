@@ -1,0 +1,129 @@
+"""a linear probe's file → vectors and answers in numpy: what `tuned.Tuned` gives, without torch.
+
+The starter model needs no more: torch takes seconds to import and hundreds of megabytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from multimodal_ser.common.files import parse_json
+from multimodal_ser.encoders.mel import log_mel, mel_filters
+from multimodal_ser.errors import SerError
+
+LAYERS = 3  # the encoder's last layers, side by side
+SHORTEST = 25_600  # samples, 1.6 s: shorter canonical recordings are repeated
+NEAREST = 0.5  # distance; a nearer one makes no surer
+LOUDEST = 1.3  # of the log-mel of speech that peaks near 0.5
+_NORM = 1e-5  # added to variances, as torch's layer norm does
+Floats = NDArray[np.float32]
+
+
+class PlainProbe:
+    """Whisper's first blocks and a linear probe of their means over time.
+
+    Attributes:
+        classes: class names in order.
+        card: what a user must know, in Markdown.
+        threshold: the confidence below which it does not commit itself.
+        references: where its vectors lay in training, of each class, [C, V].
+        shares: how frequent its classes are taken to be, [C].
+        steps: frames of 20 ms that it takes at most.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Reads what `tuned.save_tuned` wrote of a linear probe.
+
+        Raises:
+            SerError: not such a file.
+        """
+        try:
+            with safe_open(file, "np") as opened:
+                header = parse_json((opened.metadata() or {})["tuned"])
+            state = {key: np.asarray(v, np.float32) for key, v in load_file(file).items()}
+            self.classes = tuple(header["classes"])
+            self.card, self.heads = header["card"], header["heads"]
+            self.threshold = float(state["least_confidence"])
+            self.references, self.shares = state["centres"], state["shares"]
+            self.steps = len(state["encoder.positions"])
+            self.depth = len({key.split(".")[2] for key in state if ".blocks." in key})
+            self.filters = mel_filters(state["encoder.conv1.weight"].shape[1]).astype(np.float32)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise SerError(f"{file}: not a linear probe of this project ({error!r})") from error
+        self._state = {key: np.ascontiguousarray(_turned(value)) for key, value in state.items()}
+
+    def pooled(self, wave: Floats) -> Floats:
+        """What a channel shifts and the head reads, of a waveform [samples] of up to 30 s: [V]."""
+        mel = log_mel(wave, self.filters)
+        x = gelu(self._convolved("encoder.conv1", mel - mel.max() + np.float32(LOUDEST), 1))
+        x = gelu(self._convolved("encoder.conv2", x, 2))
+        x = x + self._state["encoder.positions"].T[: len(x)]
+        means = []
+        for block in range(self.depth):
+            x = self._block(f"encoder.blocks.{block}.", x)
+            means.append(x.mean(0))
+        if "encoder.norm.weight" in self._state:
+            means[-1] = self._normed("encoder.norm", x).mean(0)
+        return self._linear("head", np.concatenate(means[-LAYERS:]))
+
+    def answer(self, vectors: Floats) -> tuple[Floats, Floats]:
+        """Vectors [N, V] → logits [N, C] and embeddings [N, H]."""
+        embeddings = self._linear("span", vectors)
+        distance = np.maximum(np.square(vectors).mean(1), NEAREST)
+        sure = self._state["temperature"] / distance[:, None]
+        return self._linear("out", embeddings) * sure + np.log(self.shares), embeddings
+
+    def _linear(self, name: str, x: Floats) -> Floats:
+        return np.asarray(x @ self._state[f"{name}.weight"] + self._state[f"{name}.bias"])
+
+    def _convolved(self, name: str, x: Floats, stride: int) -> Floats:
+        """A convolution over time of three taps, padded by one: [T, D] → [T / stride, E]."""
+        wide = np.pad(x, ((1, 1), (0, 0)))
+        cuts = [wide[tap : tap + len(x) : stride] for tap in range(3)]
+        return self._linear(name, np.concatenate(cuts, 1))
+
+    def _normed(self, name: str, x: Floats) -> Floats:
+        apart = x - x.mean(1, keepdims=True)
+        unit = apart / np.sqrt(np.square(apart).mean(1, keepdims=True) + np.float32(_NORM))
+        return np.asarray(unit * self._state[f"{name}.weight"] + self._state[f"{name}.bias"])
+
+    def _block(self, name: str, x: Floats) -> Floats:
+        """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper.Block`."""
+        steps, dim = x.shape
+        split = self._linear(f"{name}qkv", self._normed(f"{name}norm1", x))
+        q, k, v = split.reshape(steps, 3, self.heads, -1).transpose(1, 2, 0, 3)  # each [H, T, D/H]
+        scores = q @ k.transpose(0, 2, 1) / np.float32(np.sqrt(dim // self.heads))
+        scores = np.exp(scores - scores.max(2, keepdims=True))
+        heard = (scores / scores.sum(2, keepdims=True)) @ v
+        x = x + self._linear(f"{name}out", heard.transpose(1, 0, 2).reshape(steps, dim))
+        wide = gelu(self._linear(f"{name}up", self._normed(f"{name}norm2", x)))
+        return np.asarray(x + self._linear(f"{name}down", wide))
+
+
+def _turned(value: Floats) -> Floats:
+    """A weight of torch's, [E, D] or of a convolution [E, D, taps], as `x @ weight` takes it."""
+    return (
+        value.transpose(*range(value.ndim - 1, 0, -1), 0).reshape(-1, len(value))
+        if value.ndim > 1
+        else value
+    )
+
+
+def gelu(x: Floats) -> Floats:
+    """X · Φ(x), by the error function of Abramowitz & Stegun (1964), 7.1.26: within 2e-7.
+
+    >>> [round(float(y), 3) for y in gelu(np.array([-1.0, 0.0, 1.0], np.float32))]
+    [-0.159, 0.0, 0.841]
+    """
+    z = np.abs(x) * np.float32(0.5**0.5)
+    t = 1 / (1 + np.float32(0.3275911) * z)
+    series = np.float32(1.061405429) * t
+    for number in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        series = (series + np.float32(number)) * t
+    tail = series * np.exp(-z * z) * np.float32(0.5)  # Φ(-|x|)
+    return np.asarray(np.where(x < 0, x * tail, x - x * tail), np.float32)

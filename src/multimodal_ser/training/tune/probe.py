@@ -1,0 +1,280 @@
+"""Vectors of several corpora → a linear probe that leans on what the corpora have in common.
+
+Logistic regression on the axes of a linear discriminant analysis (Fisher, 1936; shrunk after
+Friedman, 1989). Each corpus is centred by itself, so that what separates corpora is not learnt as
+what separates classes. The directions in which corpora differ, and in which changed copies of a
+recording scatter, count as noise, and a weight in a noisy direction costs the regression more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from multimodal_ser.encoders.whisper import WhisperEncoder
+from multimodal_ser.errors import SerError
+from multimodal_ser.training.tune.plain import NEAREST
+from multimodal_ser.training.tune.tuned import Tuned
+from multimodal_ser.training.tune.vectors import Vectors
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What a probe is fitted with.
+
+    Attributes:
+        layers: the encoder's layers, from 1 on, whose means stand side by side.
+        axes: principal axes that are kept; the others hold too little to be told from noise.
+        shrinkage: share of the mean variance that is added in every direction.
+        channel: how much the differences between corpora count as noise.
+        weight: a corpus weighs by this power of its number of recordings: 0 makes all alike, at 1
+            a small one is hardly heard.
+        trust: inverse of what the regression's weights cost, for recordings that weigh 1 together.
+        odds: how frequent each class is taken to be where the probe is used, in any unit; empty for
+            all alike.
+    """
+
+    layers: tuple[int, ...] = (2, 3, 4)
+    axes: int = 300
+    shrinkage: float = 1.0
+    channel: float = 1.0
+    weight: float = 0.5
+    trust: float = 1.0
+    odds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear probe, and how far a recording lies from what it learnt.
+
+    Attributes:
+        white: from layer means to axes on which the noise is alike in all directions, and what was
+            learnt from has a mean square of 1, [A, D].
+        middle: of these axes, [A].
+        span: from these axes to the embedding, [H, A].
+        origin: of the embedding, [H].
+        weight: from the embedding to the logits, [C, H].
+        bias: of the logits, [C].
+        references: where each class lies on the axes, [C, A]: the nearest is the answer.
+        shares: how frequent each class is taken to be, [C], 1 together.
+    """
+
+    white: Floats
+    middle: Floats
+    span: Floats
+    origin: Floats
+    weight: Floats
+    bias: Floats
+    references: Floats
+    shares: Floats
+
+    def vectors(self, means: NDArray[np.floating]) -> Floats:
+        """Layer means side by side, [N, D] → vectors on the axes, [N, A]; a channel shifts them."""
+        return np.asarray(means @ self.white.T + self.middle)
+
+    def embed(self, vectors: NDArray[np.floating]) -> Floats:
+        """Vectors [N, A] → embeddings [N, H]."""
+        return np.asarray(vectors @ self.span.T + self.origin)
+
+    def distance(self, vectors: NDArray[np.floating]) -> Floats:
+        """How far vectors [N, A] lie from what was learnt: their mean square, 1 being usual."""
+        return np.asarray(np.square(vectors).mean(1))
+
+    def logits(self, vectors: NDArray[np.floating], temperature: float = 1.0) -> Floats:
+        """Vectors [N, A] → logits [N, C].
+
+        What speaks for a class is divided by the distance: a recording unlike those learnt from
+        scatters as much more about its class, as is seen on all the axes. It is weighed with how
+        frequent the classes are (Bayes).
+        """
+        raw = self.embed(vectors) @ self.weight.T + self.bias
+        sure = temperature / np.maximum(self.distance(vectors), NEAREST)
+        return np.asarray(raw * sure[:, None] + np.log(self.shares))
+
+
+def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
+    """Fits a probe; nothing is drawn at random.
+
+    Each kind of changed copies of a corpus is a part of its own beside the recordings as they are:
+    what a change moves all of them by is then noise too, and the regression sees it.
+
+    Args:
+        data: of one corpus or several, with all changed copies that are to be learnt from.
+        config: the knobs.
+        classes: number of classes; every part needs recordings of each.
+
+    Raises:
+        SerError: a part lacks a class, or there are not as many odds as classes.
+    """
+    odds = np.asarray(config.odds or np.ones(classes))
+    if len(odds) != classes or not (odds > 0).all():
+        raise SerError(f"odds: {config.odds}; allowed: {classes} numbers above zero, one a class")
+    names = list(dict.fromkeys(zip(data.corpus.tolist(), data.change.tolist(), strict=True)))
+    means = side_by_side(data, config.layers)
+    parts = [_Part.of(means, data, _rows(data, name), classes) for name in names]
+    share = _shares(data, names, config.weight)
+    middle = np.mean([part.middle for part in parts if part.whole], axis=0)
+    white = _axes(parts, share, middle, config, classes)
+    own = {name: part.middle for (name, _), part in zip(names, parts, strict=True) if part.whole}
+    heard = [
+        (part.x + part.middle - own[name]) @ white.T
+        for (name, _), part in zip(names, parts, strict=True)
+    ]
+    weights, bias = _regression(heard, [part.label for part in parts], share, config.trust)
+    centres = _mixed(share, [part.class_means(classes) for part in parts]) @ white.T
+    references = _references(weights, bias, centres)
+    origin, span = references.mean(0), np.linalg.svd(weights)[2][: classes - 1]
+    return Probe(
+        white=white,
+        middle=-white @ middle,
+        span=span,
+        origin=-span @ origin,
+        weight=weights @ span.T,
+        bias=bias + weights @ origin,
+        references=references,
+        shares=odds / odds.sum(),
+    )
+
+
+def _axes(
+    parts: Sequence[_Part], share: Floats, middle: Floats, config: ProbeConfig, classes: int
+) -> Floats:
+    """From layer means to axes on which the noise is alike in all directions, [A, D]."""
+    scale = 1 / (np.sqrt(_mixed(share, [part.x.var(0) for part in parts])) + 1e-6)
+    covariance = _mixed(share, [np.cov((part.x * scale).T) for part in parts])
+    axes = scale[:, None] * np.linalg.eigh(covariance)[1][:, -config.axes :]
+    noise = _mixed(share, [np.cov((part.residual(classes) @ axes).T) for part in parts])
+    level = float(np.diag(noise).mean())
+    apart = np.stack([part.middle - middle for part in parts]) @ axes
+    noise = noise + config.channel * apart.T @ apart / len(parts)
+    power, turned = np.linalg.eigh(noise + config.shrinkage * level * np.eye(len(noise)))
+    white = (axes @ (turned / np.sqrt(power))).T
+    usual = [np.square((part.x + part.middle - middle) @ white.T).mean() for part in parts]
+    # in the 16 bits of a model's file: rounding later would move what the middle has to cancel
+    kept = white / np.sqrt(float(_mixed(share, usual)))
+    return np.asarray(kept.astype(np.float16), np.float64)
+
+
+def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
+    """The points [C, A] of which the nearest one is the regression's answer.
+
+    They lie in the directions of its weights, as far from each other as the classes' means are.
+    Minus half the squared way to each is, but for the scale and what all have in common, its logit.
+    """
+    apart = (centres - centres.mean(0)) @ weights.T
+    scale = float(np.trace(apart) / np.square(weights).sum())
+    wanted = bias + scale * np.square(weights).sum(1) / 2
+    offset = np.linalg.pinv(weights) @ (wanted.mean() - wanted)
+    return np.asarray(offset + scale * weights)
+
+
+def _regression(
+    heard: Sequence[Floats], label: Sequence[NDArray[np.int64]], share: Floats, trust: float
+) -> tuple[Floats, Floats]:
+    """Weights [C, A], alike for all classes together, and bias [C]; parts weigh by their share."""
+    weight = np.concatenate(
+        [np.full(len(x), s / len(x)) for x, s in zip(heard, share, strict=True)]
+    )
+    found = LogisticRegression(C=trust, max_iter=200, tol=1e-5)
+    found.fit(np.concatenate(heard), np.concatenate(label), weight)
+    weights, bias = found.coef_, found.intercept_
+    if len(weights) == 1:  # of two classes scikit-learn tells the second one's alone
+        weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+    return weights - weights.mean(0), bias - bias.mean()
+
+
+def _rows(data: Vectors, name: tuple[str, str]) -> NDArray[np.bool_]:
+    return np.asarray((data.corpus == name[0]) & (data.change == name[1]))
+
+
+def _shares(data: Vectors, names: Sequence[tuple[str, str]], power: float) -> Floats:
+    """How much each part weighs: its share of its corpus, times the corpus's weight."""
+    found = []
+    for corpus, change in names:
+        whole = ((data.corpus == corpus) & (data.change == "none")).sum()
+        mine = _rows(data, (corpus, change)).sum() / (data.corpus == corpus).sum()
+        found.append(mine * whole**power)
+    return np.asarray(np.array(found) / sum(found))
+
+
+def side_by_side(data: Vectors, layers: Sequence[int]) -> Floats:
+    """The means of some layers, [N, layers · dim] in double precision."""
+    chosen = data.mean[:, [layer - 1 for layer in layers]].astype(np.float64)
+    return chosen.reshape(len(chosen), -1)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part: rows centred on the mean of its class means, and that mean.
+
+    Attributes:
+        whole: whether they are recordings as they are.
+    """
+
+    x: Floats
+    label: NDArray[np.int64]
+    middle: Floats
+    whole: bool
+
+    @classmethod
+    def of(cls, x: Floats, data: Vectors, mine: NDArray[np.bool_], classes: int) -> _Part:
+        label, name = data.label[mine], data.corpus[mine][0]
+        if lacking := sorted(set(range(classes)) - set(label.tolist())):
+            raise SerError(f"{name} has no recording of class {lacking[0]}; a probe needs them all")
+        middle = np.mean([x[mine][label == k].mean(0) for k in range(classes)], axis=0)
+        return cls(x[mine] - middle, label, middle, bool(data.change[mine][0] == "none"))
+
+    def class_means(self, classes: int) -> Floats:
+        return np.stack([self.x[self.label == k].mean(0) for k in range(classes)])
+
+    def residual(self, classes: int) -> Floats:
+        return self.x - self.class_means(classes)[self.label]
+
+
+def _mixed(share: Floats, parts: Sequence[Any]) -> Floats:
+    return np.asarray(sum(weight * part for weight, part in zip(share, parts, strict=True)))
+
+
+def model_of(
+    probe: Probe,
+    encoder: WhisperEncoder,
+    classes: Sequence[str],
+    temperature: float = 1.0,
+    threshold: float = 0.0,
+    *,
+    about: dict[str, Any] | None = None,
+) -> Tuned:
+    """The probe behind its encoder, whose last three blocks it reads.
+
+    Args:
+        probe: fitted on the means of these blocks.
+        encoder: cut after the last of them.
+        classes: class names in the probe's order.
+        temperature: factor of the logits.
+        threshold: the confidence below which the model does not commit itself.
+        about: what else its file says.
+    """
+    model = Tuned(encoder, classes, len(probe.origin), about=about, axes=len(probe.middle))
+    numbers = {
+        "head.weight": probe.white,
+        "head.bias": probe.middle,
+        "span.weight": probe.span,
+        "span.bias": probe.origin,
+        "centres": probe.references,
+        "shares": probe.shares,
+        "out.weight": probe.weight,
+        "out.bias": probe.bias,
+        "temperature": np.asarray(temperature),
+        "least_confidence": np.asarray(threshold),
+    }
+    known = model.state_dict() | {key: torch.from_numpy(one) for key, one in numbers.items()}
+    model.load_state_dict(known)
+    return model.eval()

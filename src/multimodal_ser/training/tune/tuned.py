@@ -1,0 +1,225 @@
+"""log-mel [B, mels, T] → logits [B, C], embedding [B, H]: encoder and head, in one file.
+
+The head is a network that was fine-tuned with the encoder, or a linear probe of a frozen one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.encoders.mel import HOP, MAX_FRAMES, N_FFT, mel_filters
+from multimodal_ser.encoders.whisper import LEAST, WhisperEncoder, log_mel
+from multimodal_ser.errors import SerError
+from multimodal_ser.models.layers import Output, unit_power
+from multimodal_ser.training.tune.plain import LAYERS, LOUDEST, NEAREST, SHORTEST
+
+LONGEST = MAX_FRAMES * HOP  # samples
+
+
+class Tuned(nn.Module):
+    """An encoder and its head: log-mel in, logits out.
+
+    Attributes:
+        classes: class names in their order.
+        card: what a user must know of the model, in Markdown.
+        about: what else its file says, such as the encoder's name, and the epoch that was kept
+            (-1: the head alone was fitted, and the encoder is as it was).
+    """
+
+    temperature: Tensor
+    least_confidence: Tensor
+    mean: Tensor
+    scale: Tensor
+    centres: Tensor
+    shares: Tensor
+
+    def __init__(
+        self,
+        encoder: WhisperEncoder,
+        classes: Sequence[str],
+        hidden_dim: int = 256,
+        dropout: float = 0.0,
+        card: str = "",
+        about: dict[str, Any] | None = None,
+        axes: int = 0,
+    ) -> None:
+        """Makes a model whose head is not fitted yet.
+
+        Args:
+            encoder: with the blocks that are read and those before them.
+            classes: class names in their order.
+            hidden_dim: width of the embedding.
+            dropout: while the head learns; none in a linear one.
+            card: what a user must know.
+            about: what else its file says.
+            axes: of a linear probe of the means alone, for canonical waveforms, see
+                `tune.probe.Probe`; 0 for a head that is fine-tuned with the encoder.
+        """
+        super().__init__()
+        self.classes, self.card, self.about = tuple(classes), card, about or {}
+        self.encoder = encoder
+        self.linear = axes > 0
+        width = min(LAYERS, len(encoder.blocks)) * encoder.positions.shape[1]
+        if self.linear:
+            self.head: nn.Module = nn.Linear(width, axes)
+            self.span = nn.Linear(axes, hidden_dim)
+            self.register_buffer("centres", torch.zeros(len(self.classes), axes))
+            count = len(self.classes)
+            self.register_buffer("shares", torch.full((count,), 1 / count))
+        else:
+            self.register_buffer("mean", torch.zeros(2 * width))
+            self.register_buffer("scale", torch.ones(2 * width))
+            self.head = nn.Sequential(
+                nn.Dropout(dropout),
+                nn.Linear(2 * width, hidden_dim),
+                nn.GELU(),
+                nn.Dropout(dropout),
+            )
+        self.out = nn.Linear(hidden_dim, len(self.classes))
+        self.register_buffer("temperature", torch.tensor(1.0))
+        self.register_buffer("least_confidence", torch.tensor(0.0))
+
+    @property
+    def threshold(self) -> float:
+        """The confidence below which the model does not commit itself."""
+        return float(self.least_confidence)
+
+    def forward(self, mel: Tensor, lengths: Tensor) -> Output:
+        """Log-mel [B, mels, T] and its lengths [B] → logits [B, C], embedding [B, H]."""
+        return self.answer(self.pooled(mel, lengths))
+
+    def pooled(self, mel: Tensor, lengths: Tensor) -> Tensor:
+        """What a channel shifts and the head reads, [B, V].
+
+        Of a fine-tuned model, statistics pooling (Snyder et al., 2018): mean and deviation over
+        the real frames of the last layers, V = 2 · layers · dim. Of a linear probe, the means on
+        its axes, V = A.
+        """
+        frames = torch.cat(self.encoder(mel, lengths)[-LAYERS:], 2)
+        steps = torch.arange(frames.shape[1], device=frames.device)
+        mask = (steps < ((lengths + 1) // 2)[:, None]).to(frames.dtype)[..., None]
+        count = mask.sum(1)
+        mean = (frames * mask).sum(1) / count
+        if self.linear:
+            projected: Tensor = self.head(mean)
+            return projected
+        variance = ((frames - mean[:, None]).square() * mask).sum(1) / count
+        return torch.cat([mean, (variance + 1e-5).sqrt()], 1)
+
+    def answer(self, pooled: Tensor) -> Output:
+        """What the head says of what it reads, [B, V].
+
+        A fine-tuned head reads vectors standardised as those of the untouched encoder were. A few
+        of Whisper's features are hundreds of times larger than the rest, which a layer norm alone
+        would leave so.
+        """
+        if self.linear:
+            embedding = self.span(pooled)
+            sure = self.temperature / self.distance(pooled).clamp(min=NEAREST)[:, None]
+            return Output(self.out(embedding) * sure + self.shares.log(), embedding)
+        embedding = self.head(unit_power((pooled - self.mean) * self.scale))
+        return Output(self.out(embedding) * self.temperature, embedding)
+
+    def distance(self, pooled: Tensor) -> Tensor:
+        """How far what a probe reads, [B, V], lies from what it learnt: 1 is usual there, [B]."""
+        return pooled.square().mean(1)
+
+    @property
+    def references(self) -> Tensor:
+        """Where what the head reads lay in training, [N, V]: of each class, or of all together.
+
+        `predict.adaptation.channel_shift` compares the recordings of a channel with it.
+        """
+        return self.centres if self.linear else self.mean[None]
+
+    @property
+    def shortest(self) -> int:
+        """Samples to which shorter recordings are to be lengthened, see `speech.lengthened`."""
+        return SHORTEST if self.linear else 0
+
+
+def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tensor, Tensor]:
+    """Waveforms [samples] at 16 kHz → padded log-mel [B, mels, T] and its lengths [B].
+
+    Each recording is levelled to the same loudest bin: how far the speaker sat from the
+    microphone changes nothing.
+
+    Raises:
+        SerError: a recording shorter than one spectrum (25 ms) or longer than 30 s.
+    """
+    filters = torch.from_numpy(mel_filters(mels)).float()
+    window = torch.hann_window(N_FFT)
+    if wrong := [len(wave) for wave in waves if not LEAST <= len(wave) <= LONGEST]:
+        raise SerError(
+            f"a recording of {wrong[0]} samples; allowed: {LEAST} to {LONGEST} (25 ms to 30 s at "
+            "16 kHz); cut it into windows"
+        )
+    items = [log_mel(torch.from_numpy(wave), filters, window) for wave in waves]
+    items = [item - item.max() + LOUDEST for item in items]
+    lengths = torch.tensor([item.shape[1] for item in items])
+    batch = torch.zeros(len(items), mels, int(lengths.max()))
+    for row, item in zip(batch, items, strict=True):
+        row[:, : item.shape[1]] = item
+    return batch, lengths
+
+
+def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
+    """Writes encoder and head as one safetensors file, the encoder in half precision where asked.
+
+    The header holds classes, sizes, card and `about`.
+    """
+    header = {
+        "classes": list(model.classes),
+        "hidden_dim": model.out.in_features,
+        "heads": model.encoder.blocks[0].heads,
+        "axes": model.head.out_features if isinstance(model.head, nn.Linear) else 0,
+        "card": model.card,
+        "about": model.about,
+    }
+    state = {
+        key: (value.half() if half and value.ndim > 1 else value).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    with written_aside(path) as partial:
+        partial.write_bytes(save(state, {"tuned": json.dumps(header)}))
+
+
+def load_tuned(path: Path) -> Tuned:
+    """Reads what `save_tuned` wrote, ready to answer in float32.
+
+    Raises:
+        SerError: not such a file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = parse_json((file.metadata() or {})["tuned"])
+        state = {key: value.float() for key, value in load_file(path).items()}
+        dim, mels, _ = state["encoder.conv1.weight"].shape
+        names = [key.split(".") for key in state if key.startswith("encoder.blocks.")]
+        steps = len(state["encoder.positions"])
+        encoder = WhisperEncoder(dim, header["heads"], len({n[2] for n in names}), mels, steps)
+        if "encoder.norm.weight" not in state:
+            encoder.norm = nn.Identity()
+        model = Tuned(
+            encoder,
+            header["classes"],
+            header["hidden_dim"],
+            card=header["card"],
+            about=header["about"],
+            axes=header.get("axes", 0),
+        )
+        model.load_state_dict(state)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise SerError(f"{path}: not a fine-tuned model of this project ({error!r})") from error
+    return model.eval()

@@ -1,0 +1,157 @@
+"""recordings → Vectors: what a frozen encoder's layers say on average, clean and changed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from multimodal_ser.audio import read_audio
+from multimodal_ser.audio.augment import Wave, augmented, over_the_line
+from multimodal_ser.audio.speech import canonical, lengthened
+from multimodal_ser.corpora import Utterance
+from multimodal_ser.encoders.whisper import WhisperEncoder
+from multimodal_ser.errors import SerError
+from multimodal_ser.training.tune.plain import SHORTEST
+from multimodal_ser.training.tune.tuned import LONGEST, log_mels
+
+CHANGES: dict[str, Callable[[Wave, np.random.Generator, float], Wave]] = {
+    "none": lambda wave, draw, rebuild: wave,
+    "any": lambda wave, draw, rebuild: augmented(
+        wave, draw, codecs=True, rebuild=rebuild, silence=0.5
+    ),
+    "line": lambda wave, draw, rebuild: over_the_line(wave, draw),
+}
+BATCH = 16
+HELD = 480  # recordings that are sorted by length together
+
+
+def layer_means(network: WhisperEncoder, waves: Sequence[Wave]) -> Tensor:
+    """The mean over the frames of every layer, [N, layers, dim], for canonical waveforms."""
+    device = network.positions.device
+    mel, lengths = log_mels(waves)
+    outputs = network(mel.to(device), lengths.to(device))
+    steps = torch.arange(outputs[0].shape[1], device=device)
+    mask = (steps < ((lengths + 1) // 2).to(device)[:, None]).float()[..., None]
+    return torch.stack([(x.float() * mask).sum(1) / mask.sum(1) for x in outputs], 1).cpu()
+
+
+@torch.inference_mode()
+def vectors(
+    network: WhisperEncoder,
+    rows: Sequence[Utterance],
+    *,
+    change: str = "none",
+    rebuild: float = 0.0,
+    precision: str = "float32",
+) -> Tensor:
+    """Layer means [N, layers, dim] of recordings as they are, or changed.
+
+    Args:
+        network: the encoder, as deep as its layers are wanted.
+        rows: their recordings are read, changed and brought to their canonical form.
+        change: key in CHANGES.
+        rebuild: the share that ``any`` rebuilds from spectrograms.
+        precision: of products, float32 or bfloat16.
+    """
+    found: Tensor | None = None
+    for start in range(0, len(rows), HELD):
+        part = list(enumerate(rows[start : start + HELD], start))
+        waves = {place: _heard(row, change, rebuild) for place, row in part}
+        for batch in _of_like_length(waves):
+            with torch.autocast(
+                network.positions.device.type, torch.bfloat16, enabled=precision == "bfloat16"
+            ):
+                means = layer_means(network, [waves[place] for place in batch])
+            found = torch.zeros(len(rows), *means.shape[1:]) if found is None else found
+            found[batch] = means
+    if found is None:
+        raise SerError("there are no recordings to learn from")
+    return found
+
+
+def _heard(row: Utterance, change: str, rebuild: float) -> Wave:
+    """Each recording draws its own changes, whatever stands beside it."""
+    if row.audio is None:
+        raise SerError(f"{row.id} names no recording, so nothing can be learnt from it")
+    wave = read_audio(Path(row.audio), start=row.start, end=row.end)
+    draw = np.random.default_rng([zlib.crc32(change.encode()), zlib.crc32(row.id.encode())])
+    wave = CHANGES[change](wave, draw, rebuild)
+    return lengthened(canonical(wave), SHORTEST)[:LONGEST]
+
+
+def _of_like_length(waves: dict[int, Wave]) -> Iterator[list[int]]:
+    order = sorted(waves, key=lambda place: len(waves[place]))
+    for start in range(0, len(order), BATCH):
+        yield order[start : start + BATCH]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Layer means with all that a probe learns from.
+
+    Attributes:
+        mean: [N, layers, dim] float32.
+        label: class ids [N].
+        corpus: names [N].
+        speaker: names [N], unique over corpora.
+        change: how each was changed, keys in CHANGES, [N].
+    """
+
+    mean: NDArray[np.float32]
+    label: NDArray[np.int64]
+    corpus: NDArray[np.str_]
+    speaker: NDArray[np.str_]
+    change: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def where(self, keep: NDArray[np.bool_]) -> Vectors:
+        """Those rows that are kept."""
+        return Vectors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+    @staticmethod
+    def joined(parts: Sequence[Vectors]) -> Vectors:
+        """Parts one after the other."""
+        names = Vectors.__dataclass_fields__
+        return Vectors(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def kept_vectors(
+    file: Path,
+    network: WhisperEncoder,
+    rows: Sequence[Utterance],
+    label: Sequence[int],
+    *,
+    change: str = "none",
+    rebuild: float = 0.0,
+    precision: str = "float32",
+) -> Vectors:
+    """Reads vectors from a file that an earlier call with the same file wrote, or makes them."""
+    if not file.is_file():
+        made = vectors(network, rows, change=change, rebuild=rebuild, precision=precision)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(file.name + ".partial")
+        save_file({"mean": made}, partial)
+        partial.replace(file)
+    mean = load_file(file)["mean"].numpy()
+    if len(mean) != len(rows):
+        raise SerError(
+            f"{file} holds {len(mean)} vectors, and there are {len(rows)} recordings; remove it "
+            "to make it again"
+        )
+    return Vectors(
+        mean,
+        np.asarray(label, np.int64),
+        np.array([row.corpus for row in rows]),
+        np.array([f"{row.corpus}/{row.speaker}" for row in rows]),
+        np.full(len(rows), change),
+    )
