@@ -1,7 +1,7 @@
 """Made-up features of IEMOCAP's and CREMA-D's size, as material and split.
 
-One token a side, 1024 wide for the sound and 768 for the words, as the original's. An utterance is
-what its class, its speaker, how this speaker shows this class, and chance give: a point in a few
+One token a modality, 1024 wide for the sound and 768 for the words, as the original's. An utterance
+is what its class, its speaker, how this speaker shows this class, and chance give: a point in a few
 dimensions, bent and mixed into all of them, under noise. Part of the labels is wrong, as raters
 disagree. The second corpus has other speakers, its own scale and offset in every feature, shows
 the classes somewhat otherwise, and its words tell nothing, as where all say the same sentences.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.folds import Split
@@ -137,15 +137,15 @@ def make_material(recipe: Recipe, seed: int = 0) -> Material:
     label = np.array([LABELS.index(name) for name in names])
     speakers = sorted({row.speaker or "" for row in rows})
     speaker = np.array([speakers.index(row.speaker or "") for row in rows])
-    sides = {
-        name: Side(
+    modalities = {
+        name: Modality(
             torch.from_numpy(_features(recipe, name, label, speaker, seed)[:, None]),
             torch.ones(len(rows), 1, dtype=torch.bool),
         )
         for name in DIMS
     }
     ids = tuple(row.id for row in rows)
-    examples = Examples(ids, sides["text"], sides["audio"], torch.from_numpy(label))
+    examples = Examples(ids, modalities["text"], modalities["audio"], torch.from_numpy(label))
     described = {name: _described(name, dim, seed) for name, dim in DIMS.items()}
     return Material(rows, examples, LABELS, described, {}, ("the features are made up",), {})
 
@@ -171,12 +171,12 @@ def _utterances(recipe: Recipe, seed: int) -> list[Utterance]:
 
 
 def _features(
-    recipe: Recipe, side: str, label: NDArray[np.int64], speaker: NDArray[np.int64], seed: int
+    recipe: Recipe, modality: str, label: NDArray[np.int64], speaker: NDArray[np.int64], seed: int
 ) -> NDArray[np.float32]:
     """Float32 [N, D]."""
-    common = np.random.default_rng([seed, DIMS[side]])  # the same in both corpora
-    own = np.random.default_rng([seed, DIMS[side], *recipe.corpus.encode()])
-    wide, classes, dim = recipe.latent, len(LABELS.classes), DIMS[side]
+    common = np.random.default_rng([seed, DIMS[modality]])  # the same in both corpora
+    own = np.random.default_rng([seed, DIMS[modality], *recipe.corpus.encode()])
+    wide, classes, dim = recipe.latent, len(LABELS.classes), DIMS[modality]
     means = common.normal(size=(classes, wide))
     mixing = common.normal(size=(wide, dim)) / np.sqrt(wide)
     bent = common.normal(size=(wide, dim)) / np.sqrt(wide)
@@ -187,7 +187,7 @@ def _features(
     people = int(speaker.max()) + 1
     voice = recipe.speaker_spread * own.normal(size=(people, wide))
     manner = 0.5 * own.normal(size=(people, classes, wide))
-    point = recipe.skill[side] * (means[shown] + manner[speaker, shown])
+    point = recipe.skill[modality] * (means[shown] + manner[speaker, shown])
     point = point + voice[speaker] + own.normal(size=(len(label), wide))
     features = point @ mixing + np.tanh(2 * point) @ bent
     features += recipe.noise * own.standard_normal(features.shape, dtype=np.float32)
@@ -196,8 +196,8 @@ def _features(
     return moved.astype(np.float32)
 
 
-def _described(side: str, dim: int, seed: int) -> FeatureSpec:
+def _described(modality: str, dim: int, seed: int) -> FeatureSpec:
     """What a feature file would say of itself."""
     return FeatureSpec(
-        f"made-up-{side}", f"seed {seed}", "1", tokens=1, dim=dim, content=f"made up {seed}"
+        f"made-up-{modality}", f"seed {seed}", "1", tokens=1, dim=dim, content=f"made up {seed}"
     )

@@ -6,7 +6,7 @@ projected to 384; two layers of cross-attention, both ways; the two sides side b
 multi-layer classifier and a softmax; dropout 0.3, weight decay 0.01; loss weights by class;
 3,259 training rows; 33 epochs to a run, which took 404 s on 2 processors. That 1.77 of 11.5 million
 parameters are queries and keys fixes six blocks of attention with a feed-forward layer four times
-as wide: two for each layer, and one block of self-attention a side is our reading of the rest.
+as wide: two for each layer, and one block of self-attention a modality is our reading of the rest.
 
 Not stated, and chosen here: 8 heads (their number changes no product's size), AdamW at 1e-4 with a
 cosine decay, gradients clipped at 1, batches of 16 (larger ones are faster: ``--batch-size``), a
@@ -85,7 +85,7 @@ class Block(nn.Module):
 
 
 class OriginalNetwork(nn.Module):
-    """Both sides projected, self-attention a side, cross-attention both ways, a classifier."""
+    """Both modalities projected, self-attention in each, cross-attention, a classifier."""
 
     def __init__(self, text: int, audio: int, classes: int, settings: Settings) -> None:
         super().__init__()

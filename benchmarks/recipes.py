@@ -31,7 +31,7 @@ import tyro
 from multimodal_ser.cli import main
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import CLASS_SETS
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import Material, load_material, pooled
 from multimodal_ser.evaluation import metrics, statistics
 from multimodal_ser.experiments.fitting import one_thread
@@ -113,8 +113,8 @@ def load(
 
 def first_words(examples: Examples, most: int = 32) -> Examples:
     """The first word pieces of every utterance: padding to the longest costs time alone."""
-    side = examples.text
-    return replace(examples, text=Side(side.tokens[:, :most], side.mask[:, :most]))
+    modality = examples.text
+    return replace(examples, text=Modality(modality.tokens[:, :most], modality.mask[:, :most]))
 
 
 def extract(arguments: Arguments, corpus: str, features: str) -> None:
@@ -138,14 +138,14 @@ def run(*command: str) -> None:
 
 def by_own_speaker(material: Material) -> Material:
     """Every speaker's pooled sound standardised by itself: 47 or 88 functionals are used so."""
-    side = material.examples.audio
-    tokens = side.tokens.float().clone()
+    modality = material.examples.audio
+    tokens = modality.tokens.float().clone()
     speakers = np.array([row.speaker for row in material.utterances])
     for name in set(speakers):
         rows = torch.from_numpy(np.flatnonzero(speakers == name))
         mine = tokens[rows]
         tokens[rows] = (mine - mine.mean(0)) / mine.std(0).clamp(min=1e-6)
-    examples = replace(material.examples, audio=Side(tokens, side.mask))
+    examples = replace(material.examples, audio=Modality(tokens, modality.mask))
     return replace(material, examples=examples)
 
 
@@ -175,7 +175,7 @@ def of_meld_dev(arguments: Arguments, audio: str) -> Task:
     mine = material.examples.take([material.examples.places[key] for key in ids])
     real = torch.ones(len(ids), 1, dtype=torch.bool)
     text, sound = (
-        Side(torch.from_numpy(arrays[name].astype(np.float32))[:, None], real)
+        Modality(torch.from_numpy(arrays[name].astype(np.float32))[:, None], real)
         for name in ("text_roberta_base", audio)
     )
     examples = replace(mine, text=text, audio=sound)
@@ -260,11 +260,11 @@ ALL = {**TASKS, **KEPT_ASIDE}
 
 def models_of(task: Task) -> list[str]:
     """The models that a task's modalities allow; one-sided baselines beside one-sided networks."""
-    sides = [name for name in ("text", "audio") if getattr(task.examples, name).dim]
-    if len(sides) == 1:
-        return [*sides, STACKED, *BASELINES]
-    single = [f"{kind}, {side} alone" for side in sides for kind in BASELINES]
-    return [*sides, "concat", "cross_attention", STACKED, *BASELINES, *single]
+    modalities = [name for name in ("text", "audio") if getattr(task.examples, name).dim]
+    if len(modalities) == 1:
+        return [*modalities, STACKED, *BASELINES]
+    single = [f"{kind}, {modality} alone" for modality in modalities for kind in BASELINES]
+    return [*modalities, "concat", "cross_attention", STACKED, *BASELINES, *single]
 
 
 @one_thread()
@@ -273,11 +273,11 @@ def predictions(task: Task, model: str, fold: int, seed: int) -> tuple[np.ndarra
     begun = time.process_time()
     train, validation, test = (task.examples.take(part) for part in task.folds[fold])
     dims, schedule = Dims(train.text.dim, train.audio.dim, task.classes), TrainConfig()
-    kind, _, side = model.removesuffix(" alone").partition(", ")
+    kind, _, modality = model.removesuffix(" alone").partition(", ")
     if kind == STACKED:
         fitted = fit_stacked(dims, train, validation, ModelConfig(), schedule, seed)
     elif kind in BASELINES:
-        read = (side,) if side else ("text", "audio")
+        read = (modality,) if modality else ("text", "audio")
         fitted = fit_baseline(kind, dims, train, validation, schedule, modalities=read)
     else:
         torch.manual_seed(seed)
@@ -358,12 +358,12 @@ def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
     error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
     print(f"\nmean over tasks: {gaps.mean():+.1f} ± {error:.1f} (standard error over tasks)")
     for name, models in rows:
-        for side in ("text", "audio"):
-            if f"svm, {side} alone" in models:
-                alone = models[f"svm, {side} alone"]["counts"]
-                one = statistics.compare(models[side]["counts"], alone, metrics.ua)
+        for modality in ("text", "audio"):
+            if f"svm, {modality} alone" in models:
+                alone = models[f"svm, {modality} alone"]["counts"]
+                one = statistics.compare(models[modality]["counts"], alone, metrics.ua)
                 print(
-                    f"{name}: {side} network − svm on {side} alone ({100 * ua(alone):.1f}): "
+                    f"{name}: {modality} network − svm on {modality} ({100 * ua(alone):.1f}): "
                     f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
                 )
 

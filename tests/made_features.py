@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.features import FeatureHeader, write_store
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
@@ -81,7 +81,7 @@ def made_examples(count=24, classes=3, *, tokens=5, skill=2.0, seed=0, no_text=(
     sides = {}
     for modality, lacking in (("text", no_text), ("audio", no_audio)):
         means = draw.normal(0, skill, (classes, DIMS[modality]))
-        sides[modality] = Side.stack(
+        sides[modality] = Modality.stack(
             [
                 None
                 if n in lacking

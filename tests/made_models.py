@@ -50,7 +50,7 @@ def made_tuned(path: Path, threshold=0.0) -> Path:
 def made_run(
     folder: Path,
     weights: Path,
-    sides=("audio",),
+    modalities=("audio",),
     model="audio",
     tokens=4,
     labels=ClassNames("made3", CLASSES),  # noqa: B008 - it cannot change
@@ -58,11 +58,11 @@ def made_run(
     """A run folder of an untrained model on tiny encoders' features."""
     described = {"text": None, "audio": None}
     dims = {"text": 0, "audio": 0}
-    for side in sides:
-        name = {"audio": "whisper-tiny", "text": "bert"}[side]
+    for modality in modalities:
+        name = {"audio": "whisper-tiny", "text": "bert"}[modality]
         info = load_encoder(name, tiny(name, weights)).info
-        dims[side] = info.dim
-        described[side] = FeatureSpec(
+        dims[modality] = info.dim
+        described[modality] = FeatureSpec(
             name, info.weights, info.layers, tokens, dim=info.dim, dtype="float16"
         )
     network = ModelConfig(members=1, hidden_dim=8, num_heads=2)

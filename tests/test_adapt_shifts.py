@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.models.adapters import recolouring
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.training.alignment import Adaptation
@@ -44,9 +44,9 @@ def made(shift, seed):
 def examples(x, label):
     """Rows [N, D] as one token of sound each."""
     tokens = torch.from_numpy(x.astype("f4"))[:, None]
-    sound = Side(tokens, torch.ones(len(x), 1, dtype=torch.bool))
+    sound = Modality(tokens, torch.ones(len(x), 1, dtype=torch.bool))
     ids = tuple(map(str, range(len(x))))
-    return Examples(ids, Side.absent(len(x)), sound, torch.from_numpy(label))
+    return Examples(ids, Modality.absent(len(x)), sound, torch.from_numpy(label))
 
 
 def right(shift, method, seed, *, standardize=True, steps):

@@ -130,8 +130,8 @@ def test_answers_rest_on_what_tells_the_class(features, runs, model):
     folder = next(runs.glob(f"{model}-0-*"))
     found = explain(folder, features, class_set("common4"))
     for what in ("hidden", "another's"):
-        assert found.sides["audio"][what] > 0.3
-        assert abs(found.sides["text"][what]) < found.sides["audio"][what] / 4
+        assert found.modalities["audio"][what] > 0.3
+        assert abs(found.modalities["text"][what]) < found.modalities["audio"][what] / 4
     best = [next(iter(found.features[side].values())) for side in ("audio", "text")]
     assert best[0] > 2 * best[1]
     assert len(found.features["audio"]) == 8
@@ -160,6 +160,6 @@ def test_the_command_prints_what_was_found(features, runs, tmp_path, capsys):
     assert code == 0
     assert "audio: hidden " in out
     assert "correlation with a network of shuffled weights" in out
-    assert set(json.loads((tmp_path / "e.json").read_text())["sides"]) == {"audio", "text"}
+    assert set(json.loads((tmp_path / "e.json").read_text())["modalities"]) == {"audio", "text"}
     with pytest.raises(SerError, match="no run folder"):
         explain(Path(tmp_path), features, class_set("common4"))

@@ -15,7 +15,7 @@ from made_features import made_folder, made_rows
 from multimodal_ser.config.record import RunConfig
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import class_set
-from multimodal_ser.dataset.examples import Side
+from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
@@ -82,7 +82,7 @@ def changed(material, split, *, labels=False, features=False):
             side = getattr(examples, name)
             tokens = side.tokens.clone()
             tokens[test] = 50 * torch.randn_like(tokens[test]) * side.mask[test][..., None]
-            sides[name] = Side(tokens, side.mask)
+            sides[name] = Modality(tokens, side.mask)
         examples = replace(examples, **sides)
     return replace(material, examples=examples)
 

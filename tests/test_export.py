@@ -124,7 +124,7 @@ def test_a_fine_tuned_model_in_one_file(tuned, exported, tmp_path):
     assert made.difference <= 1e-5
     assert [path.name for path in made.file.parent.iterdir()] == ["made.onnx"]
     again = load(made.file)
-    assert (again.name, again.labels, again.sides) == ("made", CLASSES, ("audio",))
+    assert (again.name, again.labels, again.modalities) == ("made", CLASSES, ("audio",))
     assert again.threshold == pytest.approx(0.25, abs=1e-3)
     assert again.card == tuned.card
     agree(tuned, again)
@@ -151,14 +151,14 @@ def test_a_run_of_sound_in_one_file(weights, tmp_path):
 
 @pytest.mark.parametrize("kind", ["cross_attention", "text", *BASELINES])
 def test_a_head_on_features(kind, weights, tmp_path):
-    sides = ("text",) if kind == "text" else ("text", "audio")
-    model = load(made_run(tmp_path / "run", weights["root"], sides, kind), weights=weights)
+    modalities = ("text",) if kind == "text" else ("text", "audio")
+    model = load(made_run(tmp_path / "run", weights["root"], modalities, kind), weights=weights)
     with pytest.raises(SerError, match="Take --part head"):
         export(model, tmp_path / "whole.onnx", part="whole")
     made = export(model, tmp_path / "head.onnx")
     assert made.part == "head"
     again = load(made.file, weights=weights)
-    assert again.sides == sides
+    assert again.modalities == modalities
     texts = [WORDS, "so", "what", "else !"] if kind == "text" else [WORDS, None, "so", None]
     agree(model, again, texts)
 

@@ -126,7 +126,7 @@ FULL = """
     from multimodal_ser.cli import main
     multimodal_ser.predict.load = lambda model, **_: MadeStream()
     class MadeStream(MadePredictor):
-        sides, adaptable = ("audio",), False
+        modalities, adaptable = ("audio",), False
         def stream(self, sources, texts=None, **_):
             from multimodal_ser.audio import read_audio
             for source in sources:
@@ -182,7 +182,7 @@ DAWDLING = """
     from made_server import MadePredictor
     from multimodal_ser.cli import main
     class Slow(MadePredictor):
-        sides = ("audio",)
+        modalities = ("audio",)
         def stream(self, sources, texts=None, **_):
             yield self.waves([[0.0] * 16000])[0]
             time.sleep(60)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from made_features import DIMS, made_examples
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble, Standardize
 from multimodal_ser.training.baselines import fit_baseline
 from multimodal_ser.training.loop import fit, predict, ua_of
@@ -298,7 +298,7 @@ def meeting(count, keys=6, words=4):
     text[rows, place, keys] += 1.5 * (2 * bit - 1)
     audio += 1.5 * torch.eye(keys, keys + 1)
     audio[..., keys] += 1.5 * (2 * bits - 1)
-    sides = [Side(x, torch.ones(x.shape[:2], dtype=torch.bool)) for x in (text, audio)]
+    sides = [Modality(x, torch.ones(x.shape[:2], dtype=torch.bool)) for x in (text, audio)]
     return Examples(tuple(map(str, range(count))), *sides, bit ^ bits[rows, key])
 
 
@@ -323,8 +323,8 @@ def test_a_learnt_sum_of_layers_finds_the_layer_that_tells():
     label = torch.arange(60) % 2
     tokens = torch.randn(60, 2, 3, 4)
     tokens[:, :, 1] += 1.5 * (2 * label - 1)[:, None, None]  # the second of three layers tells
-    side = Side(tokens.flatten(2) * 5 + 1, torch.ones(60, 2, dtype=torch.bool))
-    examples = Examples(tuple(map(str, range(60))), Side.absent(60), side, label)
+    side = Modality(tokens.flatten(2) * 5 + 1, torch.ones(60, 2, dtype=torch.bool))
+    examples = Examples(tuple(map(str, range(60))), Modality.absent(60), side, label)
     config = ModelConfig(members=2, hidden_dim=8, num_heads=2, layer_sum=True, linear_path=False)
     model = Ensemble(MODELS["audio"], Dims(0, 12, 2, audio_layers=3), config)
     assert model.layer_weights() == {"audio": [0.3333, 0.3333, 0.3333]}

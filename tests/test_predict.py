@@ -228,7 +228,7 @@ def test_a_run_answers_as_it_did_on_its_features(tmp_path, weights):
     made = extract(rows, encoder, tmp_path / "features", tokens=4, progress=False)
     store, model = FeatureStore.open(made.path), load_model(folder / "model.safetensors")
     predictor = load(folder, weights=weights["whisper-tiny"])
-    assert predictor.sides == ("audio",)
+    assert predictor.modalities == ("audio",)
     for row, path in zip(rows, paths, strict=True):
         tokens = torch.from_numpy(store[row.id].astype(np.float32))[None]
         none = torch.zeros(1, 1, 0), torch.zeros(1, 1, dtype=torch.bool)
@@ -250,7 +250,7 @@ def test_words_count_where_they_are_read(both, tuned):
 
 def test_a_run_that_reads_words_alone_wants_words(tmp_path, weights):
     model = load(made_run(tmp_path / "run", weights["root"], ("text",), "text"), weights=weights)
-    assert model.sides == ("text",)
+    assert model.modalities == ("text",)
     assert model((noise(0.1), 16_000), WORDS).text == WORDS
     with pytest.raises(SerError, match="reads words alone"):
         model((noise(0.1), 16_000))
@@ -301,7 +301,7 @@ def test_emotion2vec_by_name(name, tmp_path):
 def test_saved_and_loaded(tmp_path, tuned, both, weights):
     for model in (tuned, both):
         before, model.threshold = model.threshold, 0.35
-        folder = model.save(tmp_path / model.sides[0])
+        folder = model.save(tmp_path / model.modalities[0])
         model.threshold = before
         assert sorted(path.name for path in folder.iterdir()) == sorted(hub.FILES)
         again = load(folder, weights=weights)

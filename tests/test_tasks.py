@@ -19,7 +19,7 @@ from multimodal_ser.corpora import iemocap
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.dataset import tasks
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.errors import LabelError, SerError
 from multimodal_ser.evaluation import agreement
 from multimodal_ser.report import report, summarise, text_table
@@ -229,7 +229,7 @@ def test_a_corpus_without_a_known_scale_asks_for_one():
 
 
 def examples_of(target, label):
-    side = Side(torch.zeros(len(label), 1, 2), torch.ones(len(label), 1, dtype=torch.bool))
+    side = Modality(torch.zeros(len(label), 1, 2), torch.ones(len(label), 1, dtype=torch.bool))
     ids = tuple(f"mine/{n}" for n in range(len(label)))
     return Examples(ids, side, side, torch.tensor(label), torch.tensor(target))
 

@@ -121,7 +121,7 @@ def test_words_are_their_speakers():
 def test_files_and_every_format_say_who_speaks(tmp_path, monkeypatch, capsys):
     pytest.importorskip("praatio", reason="needs the extra 'annotations'")
     made = Pitch()
-    made.sides = ("audio",)
+    made.modalities = ("audio",)
     monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
     soundfile.write(tmp_path / "call.flac", CALL, RATE)
     given = ["analyze", str(tmp_path / "call.flac"), "--names", "agent,<b>customer", "--out"]

@@ -28,7 +28,7 @@ SOUND = recording(1.0, (4.0, "anger"), 1.0, (2.0, "sadness"), 1.0)
 @pytest.fixture(autouse=True)
 def model(monkeypatch):
     made = Pitch()
-    made.sides = ("audio",)
+    made.modalities = ("audio",)
     monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
     return made
 

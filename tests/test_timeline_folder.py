@@ -25,7 +25,7 @@ SOUND = recording(0.5, (2.0, "anger"), 1.0, (2.0, "sadness"), 0.5)
 @pytest.fixture
 def model(monkeypatch):
     made = Pitch()
-    made.sides, made.batches = ("audio",), []
+    made.modalities, made.batches = ("audio",), []
     monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
     return made
 

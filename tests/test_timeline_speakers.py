@@ -85,7 +85,7 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
                             for a, b, who in TURNS))  # fmt: skip
     assert list(read_rttm(file)(iter(()), None)) == turns(iter(()), None)
     made = Pitch()
-    made.sides = ("audio",)
+    made.modalities = ("audio",)
     monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
     given = ["analyze", str(written(tmp_path / "x.wav", TALK)), "--speakers", str(file)]
     assert main([*given, "--formats", "rttm", "--out", str(tmp_path), "--names", "Ann,Bob"]) == 0

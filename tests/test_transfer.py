@@ -23,7 +23,7 @@ from made_transfer import (
     turned,
     without_labels,
 )
-from multimodal_ser.dataset.examples import Side
+from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import pooled
 from multimodal_ser.errors import FeatureError, LabelError, SerError, SplitError
 from multimodal_ser.experiments import protocols, transfer
@@ -107,7 +107,7 @@ def test_the_targets_test_and_validation_features_do_not_reach_an_adapted_model(
         side = getattr(target.examples, name)
         tokens = side.tokens.clone()
         tokens[held] = 50 * torch.randn_like(tokens[held]) * side.mask[held][..., None]
-        sides[name] = Side(tokens, side.mask)
+        sides[name] = Modality(tokens, side.mask)
     other = replace(target, examples=replace(target.examples, **sides))
     one = replace(second, folds=(fold,))
     made = make(transfer.Adaptation(**MODEL).plan(source, first, other, one), tmp_path)

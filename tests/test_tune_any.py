@@ -10,7 +10,7 @@ import made_emotion2vec
 from made_encoders import tiny
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import TuneConfig
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.fusion import Dims
@@ -66,7 +66,7 @@ def made(names, root, config=QUICK):
 def features(model, part):
     items = part.items(range(len(part)))
     sides = [
-        model._side(name, items[name]) if name in model.encoders else Side.absent(len(part))
+        model._modality(name, items[name]) if name in model.encoders else Modality.absent(len(part))
         for name in ("text", "audio")
     ]
     return Examples(part.ids, *sides, part.label)

@@ -97,15 +97,15 @@ def _extract(name: str, device: str | None, overwrite: bool) -> int:
     utterances, split = read_manifest(listing.manifest), read_split(listing.split)
     stores: dict[str, FeatureStore] = {}
     failed = 0
-    for side, encoder in (("text", "bert"), ("audio", recipe.audio)):
+    for modality, encoder in (("text", "bert"), ("audio", recipe.audio)):
         result = extract(
             utterances, _load(encoder, device), FOLDER / name, tokens=1, dtype="float32",
             overwrite=overwrite,
         )  # fmt: skip
         for key, reason in result.failures.items():
-            say(f"failed: {side} of {key}: {reason}")
+            say(f"failed: {modality} of {key}: {reason}")
         failed += len(result.failures)
-        stores[side] = FeatureStore.open(result.path)
+        stores[modality] = FeatureStore.open(result.path)
     parts = part_of(split)
     for part in PARTS.values():
         rows = [row for row in utterances if parts[row.id] == part]

@@ -28,7 +28,7 @@ from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
 from multimodal_ser.features.unpickle import read_pickle
 
-SIDES = ("text", "audio")
+MODALITIES = ("text", "audio")
 _OF_UTTERANCE = ("id", "corpus", "emotion", "speaker", "session", "dialogue", "extra")
 _NEEDED = (*_OF_UTTERANCE, "classes", "split", "sound", "features", "text_embed", "audio_embed",
            "label")  # fmt: skip
@@ -44,9 +44,9 @@ def write_features(
 ) -> None:
     """Writes one part's features in the original's format, aside first and then renamed.
 
-    A side that failed is None, never zeros.
+    A modality that failed is None, never zeros.
     """
-    described = {side: _describe(store) for side, store in stores.items()}
+    described = {modality: _describe(store) for modality, store in stores.items()}
     hashes = stores["audio"].audio_hashes
     rows = []
     for row in utterances:
@@ -138,11 +138,11 @@ def to_library(files: Mapping[Path, Sequence[Row]], out: Path) -> Path:
             f"{names}: were not made by the same encoders with the same settings; extract them "
             "again together"
         )
-    for side in SIDES:
-        items = [(row["id"], row[f"{side}_embed"]) for row in rows]
+    for modality in MODALITIES:
+        items = [(row["id"], row[f"{modality}_embed"]) for row in rows]
         present = [(key, np.asarray(v, np.float32)[None]) for key, v in items if v is not None]
         if present:
-            header = _header(first[side], rows if side == "audio" else ())
+            header = _header(first[modality], rows if modality == "audio" else ())
             write_store(feature_path(out, header.corpus, header.encoder), header, present)
     folder = out / str(rows[0]["corpus"])
     utterances = [Utterance(**{key: row[key] for key in _OF_UTTERANCE}) for row in rows]
@@ -156,12 +156,13 @@ def _header(described: Mapping[str, Any], rows: Sequence[Row]) -> FeatureHeader:
     return FeatureHeader(**{**described, "exposure": saw, "audio_hashes": sounds})
 
 
-def check_width(files: Mapping[Path, Sequence[Row]], side: str, wanted: int | None) -> None:
-    """Raises FeatureError where a side's vectors are not as wide as the flag says."""
+def check_width(files: Mapping[Path, Sequence[Row]], modality: str, wanted: int | None) -> None:
+    """Raises FeatureError where a modality's vectors are not as wide as the flag says."""
     for path, rows in files.items():
-        width = rows[0]["features"][side]["dim"]
+        width = rows[0]["features"][modality]["dim"]
         if wanted is not None and width != wanted:
             raise FeatureError(
-                f"{path.name}: its {side} vectors are {width} wide, --{side}_dim says {wanted}; "
-                f"give --{side}_dim {width} or leave it out"
+                f"{path.name}: its {modality} vectors are {width} wide, --{modality}_dim says "
+                f"{wanted}; "
+                f"give --{modality}_dim {width} or leave it out"
             )

@@ -140,7 +140,7 @@ def _predictor(model: str, source: Sequence[str], device: str) -> Any:
     from multimodal_ser.predict import load
 
     predictor = load(model, device=device, weights=weights(source))
-    if "audio" not in predictor.sides:
+    if "audio" not in predictor.modalities:
         raise SerError(f"{predictor.name} reads words alone; choose a model that hears sound")
     return predictor
 

@@ -101,13 +101,13 @@ def explain(
 
 def _lines(found: Explanation) -> list[str]:
     lines = [f"{found.utterances} test utterances; what the true class loses, in nats"]
-    for side, losses in found.sides.items():
+    for modality, losses in found.modalities.items():
         told = ", ".join(f"{what} {loss:.3f}" for what, loss in losses.items())
-        lines.append(f"{side}: {told}")
-        if side in found.moments:
-            shares = " ".join(f"{loss:.3f}" for loss in found.moments[side])
+        lines.append(f"{modality}: {told}")
+        if modality in found.moments:
+            shares = " ".join(f"{loss:.3f}" for loss in found.moments[modality])
             lines.append(f"  without a fifth of its tokens, first to last: {shares}")
-        best = list(found.features[side].items())[:_SHOWN]
+        best = list(found.features[modality].items())[:_SHOWN]
         lines.append("  features: " + ", ".join(f"{name} {loss:.3f}" for name, loss in best))
     lines.append(f"correlation with a network of shuffled weights: {found.likeness:.2f}")
     return lines

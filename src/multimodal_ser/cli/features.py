@@ -74,7 +74,7 @@ def extract(
         context: utterances of the dialogue before each that the text encoder has in view.
         context_after: utterances after each: its answer then has to wait for them.
         revision: branch, tag or commit on the hub of the one encoder that is asked for; with both
-            sides, extract one after the other.
+            modalities, extract one after the other.
         layers: layers of the audio encoder (of the text encoder, where it is alone) to put side by
             side: numbers, or all.
         dtype: precision in the file.
@@ -102,15 +102,18 @@ def extract(
     _limit_caches()
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
-    sides = {"audio": (audio, audio_source, audio_tokens), "text": (text, text_source, text_tokens)}
-    for side, (name, source, tokens) in sides.items():
+    modalities = {
+        "audio": (audio, audio_source, audio_tokens),
+        "text": (text, text_source, text_tokens),
+    }
+    for modality, (name, source, tokens) in modalities.items():
         if name is None:
             continue
-        asked = audio_dtype or default_dtype(name, device) if side == "audio" else None
-        chosen = _layers(layers) if side == "audio" or audio is None else None
+        asked = audio_dtype or default_dtype(name, device) if modality == "audio" else None
+        chosen = _layers(layers) if modality == "audio" or audio is None else None
         given = {"layers": chosen, "dtype": asked, "revision": revision}
         options = {key: value for key, value in given.items() if value is not None}
-        encoder = _encoder_of(side, name, source, device, options)
+        encoder = _encoder_of(modality, name, source, device, options)
         encoder.info = with_stated(encoder.info, trained_on)
         if forbid_emotion_trained:
             refuse_emotion_trained(name, encoder.info.emotion_labels)
@@ -125,7 +128,7 @@ def extract(
                 retry_failed=retry_failed,
                 engine=engine,
                 threads=threads,
-                context=(context, context_after) if side == "text" else (0, 0),
+                context=(context, context_after) if modality == "text" else (0, 0),
             )
             failed += _show_extracted(result)
     return 1 if failed else 0
@@ -143,7 +146,7 @@ def _layers(given: tuple[str, ...] | None) -> tuple[int, ...] | Literal["all"] |
 
 
 def _encoder_of(
-    side: str, name: str, source: str | None, device: str, options: dict[str, Any]
+    modality: str, name: str, source: str | None, device: str, options: dict[str, Any]
 ) -> Encoder:
     """Loads the encoder of a modality.
 
@@ -152,11 +155,11 @@ def _encoder_of(
     """
     from multimodal_ser.encoders import ENCODERS, load_encoder
 
-    fitting = [key for key, spec in ENCODERS.items() if spec.modality == side]
+    fitting = [key for key, spec in ENCODERS.items() if spec.modality == modality]
     if name in ENCODERS and name not in fitting:
-        raise SerError(one_of(f"{side} encoder", name, fitting))
+        raise SerError(one_of(f"{modality} encoder", name, fitting))
     encoder = load_encoder(name, source, device=device, **options)
-    if encoder.info.modality != side:
+    if encoder.info.modality != modality:
         raise SerError(
             f"{name} is an encoder of {encoder.info.modality}; give it as --{encoder.info.modality}"
         )

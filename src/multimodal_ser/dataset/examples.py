@@ -1,6 +1,6 @@
 """features + labels → Examples in memory → Batch: text [B,T,Dt], audio [B,A,Da], masks, label [B].
 
-Masks are True where a token is real. A side that is absent has no tokens and no width.
+Masks are True where a token is real. A modality that is absent has no tokens and no width.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from multimodal_ser.errors import FeatureError
 
-Sides: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # text, its mask, audio, its mask
+Modalities: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # text, its mask, audio, its mask
 
 
 class Batch(NamedTuple):
@@ -36,14 +36,14 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Side:
+class Modality:
     """One modality of N utterances: tokens [N, T, D] in the store's precision, mask [N, T]."""
 
     tokens: Tensor
     mask: Tensor
 
     @classmethod
-    def stack(cls, arrays: Sequence[np.ndarray | None]) -> Side:
+    def stack(cls, arrays: Sequence[np.ndarray | None]) -> Modality:
         """Pads arrays [T_i, D] to the longest; None is a missing modality, all masked.
 
         Raises:
@@ -62,7 +62,7 @@ class Side:
         return cls(tokens, mask)
 
     @classmethod
-    def joined(cls, parts: Sequence[Side]) -> Side:
+    def joined(cls, parts: Sequence[Modality]) -> Modality:
         """Several corpora's rows one after the other, padded to the longest."""
         longest = max(part.mask.shape[1] for part in parts)
         padded = [(part, longest - part.mask.shape[1]) for part in parts]
@@ -72,7 +72,7 @@ class Side:
         )
 
     @classmethod
-    def absent(cls, rows: int) -> Side:
+    def absent(cls, rows: int) -> Modality:
         """A modality that no utterance has."""
         return cls(torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool))
 
@@ -92,23 +92,23 @@ class Side:
 class Unlabelled:
     """N utterances without their labels: all that an adaptation may know of its target."""
 
-    text: Side
-    audio: Side
+    text: Modality
+    audio: Modality
 
     def __len__(self) -> int:
         return len(self.text.mask)
 
-    def stream(self, size: int, generator: torch.Generator) -> Iterator[Sides]:
+    def stream(self, size: int, generator: torch.Generator) -> Iterator[Modalities]:
         """Batches without end; every row once before any comes again."""
         waiting = torch.empty(0, dtype=torch.long)
         while True:
             while len(waiting) < size:
                 waiting = torch.cat([waiting, torch.randperm(len(self), generator=generator)])
-            yield sides(self.text, self.audio, waiting[:size])
+            yield modalities(self.text, self.audio, waiting[:size])
             waiting = waiting[size:]
 
 
-def sides(text: Side, audio: Side, index: Tensor) -> Sides:
+def modalities(text: Modality, audio: Modality, index: Tensor) -> Modalities:
     """What a model's forward takes, by row numbers [B], in float32."""
     return (
         text.tokens[index].float(),
@@ -132,8 +132,8 @@ class Examples:
     """
 
     ids: tuple[str, ...]
-    text: Side
-    audio: Side
+    text: Modality
+    audio: Modality
     label: Tensor
     target: Tensor | None = None
 
@@ -145,8 +145,8 @@ class Examples:
         """Several parts' rows one after the other, modalities padded to the longest."""
         return cls(
             tuple(key for part in parts for key in part.ids),
-            Side.joined([part.text for part in parts]),
-            Side.joined([part.audio for part in parts]),
+            Modality.joined([part.text for part in parts]),
+            Modality.joined([part.audio for part in parts]),
             torch.cat([part.label for part in parts]),
             None if parts[0].target is None else torch.cat([part.truth for part in parts]),
         )
@@ -164,7 +164,7 @@ class Examples:
     def take(self, rows: Sequence[int] | np.ndarray | Tensor) -> Examples:
         """The examples at these rows, in this order."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.long)
-        text, audio = (Side(s.tokens[index], s.mask[index]) for s in (self.text, self.audio))
+        text, audio = (Modality(s.tokens[index], s.mask[index]) for s in (self.text, self.audio))
         target = None if self.target is None else self.target[index]
         ids = tuple(self.ids[row] for row in index)
         return Examples(ids, text, audio, self.label[index], target)
@@ -172,13 +172,14 @@ class Examples:
     def to(self, device: str) -> Examples:
         """The same with both modalities on a device; labels stay where scores are counted."""
         text, audio = (
-            Side(side.tokens.to(device), side.mask.to(device)) for side in (self.text, self.audio)
+            Modality(modality.tokens.to(device), modality.mask.to(device))
+            for modality in (self.text, self.audio)
         )
         return replace(self, text=text, audio=audio)
 
     def batch(self, index: Tensor) -> Batch:
         """One batch by row numbers [B], in float32."""
-        return Batch(*sides(self.text, self.audio, index), self.truth[index])
+        return Batch(*modalities(self.text, self.audio, index), self.truth[index])
 
     def unlabelled(self) -> Unlabelled:
         """The same utterances without their labels."""

@@ -13,7 +13,7 @@ import torch
 from multimodal_ser.audio.fingerprints import same_sounds
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.tasks import AttributeSet, Outputs, Told, outside, told
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.encoders.exposure import claim_about
@@ -112,11 +112,11 @@ def load_material(
             f"{folder}: {len(kept)} utterances of {names} are too few; left out: {dict(dropped)}"
         )
     ids = tuple(row.id for row in kept)
-    sides: dict[str, Side] = {}
+    modalities: dict[str, Modality] = {}
     described: dict[str, FeatureSpec | None] = {}
     marks = list(_marks(kept, present))
     for modality, store in stores.items():
-        sides[modality], content, same = _side(store, ids)
+        modalities[modality], content, same = _modality(store, ids)
         if modality == "audio" and same:
             marks.append(
                 f"{len(same)} utterances have the very same audio features as another, "
@@ -126,7 +126,7 @@ def load_material(
     if alone := _without_row(present, rows):
         dropped["features without a row in the manifest"] = alone
     label = torch.tensor([one.label for one in says])
-    examples = Examples(ids, sides["text"], sides["audio"], label, _targets(says, task))
+    examples = Examples(ids, modalities["text"], modalities["audio"], label, _targets(says, task))
     hashes = {key: value for one in present for key, value in one.audio_hashes.items()}
     prints = {key: value for one in present for key, value in one.header.prints.items()}
     saw = {one.header.encoder: one.header.emotion_labels for one in present}
@@ -150,15 +150,15 @@ def pooled(material: Material) -> Material:
     A modality that has one token already stays as it is.
     """
     examples = material.examples
-    sides = {name: getattr(examples, name) for name in MODALITIES}
+    modalities = {name: getattr(examples, name) for name in MODALITIES}
     features = dict(material.features)
-    for name, side in sides.items():
+    for name, modality in modalities.items():
         described = features[name]
-        if described is not None and side.mask.shape[1] > 1:
-            mean = torch.from_numpy(side.pooled())[:, None]
-            sides[name] = Side(mean, side.mask.any(1, keepdim=True))
+        if described is not None and modality.mask.shape[1] > 1:
+            mean = torch.from_numpy(modality.pooled())[:, None]
+            modalities[name] = Modality(mean, modality.mask.any(1, keepdim=True))
             features[name] = replace(described, tokens=1, pooled_from=described.tokens)
-    return replace(material, examples=replace(examples, **sides), features=features)
+    return replace(material, examples=replace(examples, **modalities), features=features)
 
 
 def corpus_folder(folder: Path) -> Path:
@@ -213,10 +213,10 @@ def _keep(
     return kept, says, dropped
 
 
-def _side(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Side, str, list[str]]:
+def _modality(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Modality, str, list[str]]:
     """The tokens of these ids, a hash of them and of what they were made of, and repeated ones."""
     if store is None:
-        return Side.absent(len(ids)), "", []
+        return Modality.absent(len(ids)), "", []
     present, content, seen, same = {}, hashlib.sha256(), set(), []
     for key in ids:
         if key in store:
@@ -227,7 +227,7 @@ def _side(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Side, str, li
             content.update(tokens)
             same += [key] if (own := hash(tokens)) in seen else []
             seen.add(own)
-    return Side.stack([present.get(key) for key in ids]), content.hexdigest()[:16], same
+    return Modality.stack([present.get(key) for key in ids]), content.hexdigest()[:16], same
 
 
 def _check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:

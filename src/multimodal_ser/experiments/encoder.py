@@ -68,12 +68,13 @@ def _examples(material: Material, keys: Sequence[str]) -> Examples:
     return material.examples.take([material.examples.places[key] for key in keys])
 
 
-def _dims(material: Material, sides: Sequence[str]) -> Dims:
+def _dims(material: Material, modalities: Sequence[str]) -> Dims:
     """Sizes of a head that reads these modalities."""
     text, audio = (
-        getattr(material.examples, side).dim if side in sides else 0 for side in ("text", "audio")
+        getattr(material.examples, modality).dim if modality in modalities else 0
+        for modality in ("text", "audio")
     )
-    layers = (max(1, len(layers_of(material.features[side]))) for side in ("text", "audio"))
+    layers = (max(1, len(layers_of(material.features[modality]))) for modality in ("text", "audio"))
     return Dims(text, audio, len(material.labels.classes), *layers)
 
 
@@ -93,11 +94,13 @@ def _begin(
     item: Plan, material: Material, config: TuneConfig, device: str
 ) -> Tuned | TunedEncoders:
     """The model before it learns; Whisper tuned as a whole is one file that needs no other."""
-    sides = MODALITIES if config.modality == "both" else (config.modality,)
+    modalities = MODALITIES if config.modality == "both" else (config.modality,)
     places = {"audio": config.source, "text": config.text_source}
-    encoders = {side: _encoder(material, side, places[side], device) for side in sides}
+    encoders = {
+        modality: _encoder(material, modality, places[modality], device) for modality in modalities
+    }
     torch.manual_seed(item.config.seed)
-    said = {side: {"encoder": one.info.name, "weights": one.info.weights} for side, one in
+    said = {modality: {"encoder": one.info.name, "weights": one.info.weights} for modality, one in
             encoders.items()}  # fmt: skip
     first = next(iter(encoders.values()))
     if isinstance(first, Whisper) and config.modality == "audio" and config.method == "whole":
@@ -107,18 +110,18 @@ def _begin(
             network, material.labels.classes, config.hidden_dim, config.dropout, about=about
         )
     about = {"encoders": said, "labels": material.labels.name, "corpora": corpora(material)}
-    features = {side: spec for side in sides if (spec := material.features[side])}
-    dims, classes = _dims(material, sides), material.labels.classes
+    features = {modality: spec for modality in modalities if (spec := material.features[modality])}
+    dims, classes = _dims(material, modalities), material.labels.classes
     return TunedEncoders(encoders, features, dims, classes, config, about)
 
 
-def _encoder(material: Material, side: str, source: str | None, device: str) -> Any:
+def _encoder(material: Material, modality: str, source: str | None, device: str) -> Any:
     """The encoder that made a modality's features.
 
     Raises:
         SerError: it cannot be tuned, or the weights are other ones.
     """
-    spec = material.features[side]
+    spec = material.features[modality]
     assert spec is not None  # noqa: S101 - `check_tunable` refuses to plan without
     encoder = load_for(spec, source, device)
     if encoder.info.weights != spec.weights:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multimodal_ser.corpora.labels import ClassSet
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import MODALITIES, Material, load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.runs.config_file import read_record
@@ -40,7 +40,7 @@ class Explanation:
 
     Attributes:
         utterances: over how many it is a mean.
-        sides: modality → loss where it is hidden, and where it is another utterance's.
+        modalities: modality → loss where it is hidden, and where it is another utterance's.
         moments: modality → losses where a fifth of the utterance is hidden, first to last; empty
             for pooled features.
         features: modality → feature or run of neighbouring features → loss where it is another
@@ -49,7 +49,7 @@ class Explanation:
     """
 
     utterances: int
-    sides: Mapping[str, Mapping[str, float]]
+    modalities: Mapping[str, Mapping[str, float]]
     moments: Mapping[str, Sequence[float]]
     features: Mapping[str, Mapping[str, float]]
     likeness: float
@@ -72,7 +72,9 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
     config = read_record(folder / CONFIG).config
     if config.train.tune is not None:
         raise SerError(f"{folder}: a fine-tuned encoder is not explained; give a run over features")
-    names = {side: spec.encoder if spec else "none" for side, spec in config.features.items()}
+    names = {
+        modality: spec.encoder if spec else "none" for modality, spec in config.features.items()
+    }
     material = load_material(features, labels, names["audio"], names["text"])
     if any(spec and spec.pooled_from for spec in config.features.values()):
         material = pooled(material)
@@ -86,10 +88,10 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
 
 
 def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) -> None:
-    for side in MODALITIES:
-        mine, theirs = wanted.get(side), material.features[side]
+    for modality in MODALITIES:
+        mine, theirs = wanted.get(modality), material.features[modality]
         if getattr(mine, "content", None) != getattr(theirs, "content", None):
-            raise SerError(f"{folder}: was trained on other {side} features; give them")
+            raise SerError(f"{folder}: was trained on other {modality} features; give them")
 
 
 Measured = tuple[dict[str, Loss], dict[str, list[float]], dict[str, Loss]]
@@ -103,34 +105,34 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
     def said(given: Examples) -> float:
         return float(predict(model, given).log_softmax(1).gather(1, truth).mean())
 
-    def loss(side: str, changed: Side) -> float:
-        if side == "audio":
+    def loss(modality: str, changed: Modality) -> float:
+        if modality == "audio":
             return before - said(replace(examples, audio=changed))
         return before - said(replace(examples, text=changed))
 
     before = said(examples)
-    sides: dict[str, Loss] = {}
+    modalities: dict[str, Loss] = {}
     moments: dict[str, list[float]] = {}
     features: dict[str, Loss] = {}
-    for side in MODALITIES:
-        given: Side = getattr(examples, side)
-        if not given.dim or side not in getattr(model, "modalities", MODALITIES):
+    for modality in MODALITIES:
+        given: Modality = getattr(examples, modality)
+        if not given.dim or modality not in getattr(model, "modalities", MODALITIES):
             continue
-        sides[side] = {
-            "hidden": loss(side, _hidden(given, given.mask)),
-            "another's": loss(side, Side(given.tokens[order], given.mask[order])),
+        modalities[modality] = {
+            "hidden": loss(modality, _hidden(given, given.mask)),
+            "another's": loss(modality, Modality(given.tokens[order], given.mask[order])),
         }
         if given.mask.shape[1] > 1:
-            moments[side] = [
-                loss(side, _hidden(given, _moment(given.mask, part))) for part in range(MOMENTS)
+            moments[modality] = [
+                loss(modality, _hidden(given, _moment(given.mask, part))) for part in range(MOMENTS)
             ]
-        features[side] = _by_feature(given, order, partial(loss, side))
-    return sides, moments, features
+        features[modality] = _by_feature(given, order, partial(loss, modality))
+    return modalities, moments, features
 
 
-def _hidden(side: Side, where: Tensor) -> Side:
+def _hidden(modality: Modality, where: Tensor) -> Modality:
     """The same without some tokens: masked, and zero as padding is."""
-    return Side(side.tokens * ~where[..., None], side.mask & ~where)
+    return Modality(modality.tokens * ~where[..., None], modality.mask & ~where)
 
 
 def _moment(mask: Tensor, part: int) -> Tensor:
@@ -139,18 +141,18 @@ def _moment(mask: Tensor, part: int) -> Tensor:
     return mask & (place == part)
 
 
-def _by_feature(side: Side, order: Tensor, loss: Callable[[Side], float]) -> Loss:
-    width = 1 if side.dim <= _ONE_BY_ONE else -(-side.dim // PARTS)
-    means = side.tokens.sum(1) / side.mask.sum(1, keepdim=True).clamp(min=1)
+def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], float]) -> Loss:
+    width = 1 if modality.dim <= _ONE_BY_ONE else -(-modality.dim // PARTS)
+    means = modality.tokens.sum(1) / modality.mask.sum(1, keepdim=True).clamp(min=1)
     found = {}
-    for first in range(0, side.dim, width):
-        columns = slice(first, min(first + width, side.dim))
-        tokens = side.tokens.clone()
+    for first in range(0, modality.dim, width):
+        columns = slice(first, min(first + width, modality.dim))
+        tokens = modality.tokens.clone()
         # another utterance's mean: as many tokens stay, and how they vary within it
-        moved = (means[order] - means)[:, None, columns] * side.mask[..., None]
+        moved = (means[order] - means)[:, None, columns] * modality.mask[..., None]
         tokens[..., columns] += moved
         name = f"{columns.start}" if width == 1 else f"{columns.start}-{columns.stop - 1}"
-        found[name] = loss(Side(tokens, side.mask))
+        found[name] = loss(Modality(tokens, modality.mask))
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
@@ -175,8 +177,12 @@ def _likeness(own: Measured, other: Measured) -> float:
 
 
 def _flat(found: Measured) -> NDArray[np.float64]:
-    sides, moments, features = found
-    parts = [loss for side in sorted(sides) for _, loss in sorted(sides[side].items())]
-    parts += [loss for side in sorted(moments) for loss in moments[side]]
-    parts += [loss for side in sorted(features) for _, loss in sorted(features[side].items())]
+    modalities, moments, features = found
+    parts = [
+        loss for modality in sorted(modalities) for _, loss in sorted(modalities[modality].items())
+    ]
+    parts += [loss for modality in sorted(moments) for loss in moments[modality]]
+    parts += [
+        loss for modality in sorted(features) for _, loss in sorted(features[modality].items())
+    ]
     return np.array(parts, np.float64)

@@ -59,7 +59,7 @@ class Bench:
         """The sizes of a network for the material."""
         examples, classes = self.material.examples, len(self.material.labels.classes)
         features = self.material.features
-        layers = (max(1, len(layers_of(features[side]))) for side in ("text", "audio"))
+        layers = (max(1, len(layers_of(features[modality]))) for modality in ("text", "audio"))
         return Dims(examples.text.dim, examples.audio.dim, classes, *layers)
 
 

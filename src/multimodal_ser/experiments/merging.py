@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from multimodal_ser.config.record import FeatureSpec
-from multimodal_ser.dataset.examples import Side
+from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import MODALITIES, Material, sounds_of
 from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.pairs import check_comparable
@@ -48,8 +48,8 @@ def merged(materials: Sequence[Material]) -> Material:
     examples = replace(
         parts[0],
         ids=ids,
-        text=Side.joined([part.text for part in parts]),
-        audio=Side.joined([part.audio for part in parts]),
+        text=Modality.joined([part.text for part in parts]),
+        audio=Modality.joined([part.audio for part in parts]),
         label=torch.cat([part.label for part in parts]),
     )
     dropped: Counter[str] = Counter()
@@ -59,7 +59,7 @@ def merged(materials: Sequence[Material]) -> Material:
         materials[0],
         utterances=[row for one in materials for row in one.utterances],
         examples=examples,
-        features={side: _all_features(materials, side) for side in MODALITIES},
+        features={modality: _all_features(materials, modality) for modality in MODALITIES},
         hashes={key: value for one in materials for key, value in one.hashes.items()},
         marks=tuple(dict.fromkeys(mark for one in materials for mark in one.marks)),
         dropped=dropped,
@@ -96,17 +96,17 @@ def _checked_across(split: Split, materials: Sequence[Material], allow: Collecti
     return replace(split, leaks=(*split.leaks, *leaks), notes=(*split.notes, *notes))
 
 
-def _all_features(materials: Sequence[Material], side: str) -> FeatureSpec | None:
+def _all_features(materials: Sequence[Material], modality: str) -> FeatureSpec | None:
     """The first corpus's description, with the content of every corpus's own features."""
-    first = materials[0].features[side]
+    first = materials[0].features[modality]
     if first is None:
         return None
-    contents = {", ".join(corpora(one)): _content(one, side) for one in materials}
+    contents = {", ".join(corpora(one)): _content(one, modality) for one in materials}
     return replace(first, content=contents)
 
 
-def _content(material: Material, side: str) -> str:
-    described = material.features[side]
+def _content(material: Material, modality: str) -> str:
+    described = material.features[modality]
     return str(described.content) if described else ""
 
 

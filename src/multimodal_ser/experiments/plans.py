@@ -221,14 +221,15 @@ def labels_hash(material: Material) -> str:
 
 def check_tunable(material: Material, tune: TuneConfig) -> None:
     """Raises SerError unless the features come of encoders that can be fine-tuned."""
-    sides = ("text", "audio") if tune.modality == "both" else (tune.modality,)
-    for side in sides:
-        spec = material.features[side]
+    modalities = ("text", "audio") if tune.modality == "both" else (tune.modality,)
+    for modality in modalities:
+        spec = material.features[modality]
         if spec is None or not spec.weights or spec.encoder == FIXED or spec.context:
             raise SerError(
                 f"--tune-encoder fine-tunes {', '.join(SIZES.values())}, emotion2vec and every "
                 f"encoder of transformers, without a context; these features are of "
-                f"{spec.encoder if spec else f'no {side} encoder'}: extract with --{side} ENCODER"
+                f"{spec.encoder if spec else f'no {modality} encoder'}: extract with "
+                f"--{modality} ENCODER"
             )
 
 
@@ -242,7 +243,7 @@ def network_for(material: Material) -> str:
     missing = lacking(FUSION, material)
     if not missing:
         return FUSION
-    chosen = next(side for side in ("audio", "text") if side not in missing)
+    chosen = next(modality for modality in ("audio", "text") if modality not in missing)
     log.info("there are no %s features, so the network is %r (--model)", missing[0], chosen)
     return chosen
 

@@ -125,7 +125,7 @@ class WholeRun(nn.Module):
         encoder: WhisperEncoder,
         layers: Sequence[int],
         described: FeatureSpec,
-        head: OneSide,
+        head: OneModality,
     ) -> None:
         super().__init__()
         self.log_mel = LogMel(encoder.conv1.in_channels, None)
@@ -167,19 +167,19 @@ def token_shares(frames: int, steps: Tensor, tokens: int) -> Tensor:
     return inside.float() / (last - first).clamp(min=1)[..., None]
 
 
-class OneSide(nn.Module):
+class OneModality(nn.Module):
     """A run's model on one modality's tokens; the other is missing."""
 
-    def __init__(self, model: nn.Module, side: str, other_dim: int) -> None:
+    def __init__(self, model: nn.Module, modality: str, other_dim: int) -> None:
         super().__init__()
-        self.model, self.side, self.other_dim = copy.deepcopy(model), side, other_dim
+        self.model, self.modality, self.other_dim = copy.deepcopy(model), modality, other_dim
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Output:
         """Tokens [B, T, D], mask [B, T] → logits [B, C], embedding [B, H]."""
         none = tokens.new_zeros(tokens.shape[0], 1, self.other_dim)
         missing = mask.new_zeros(mask.shape[0], 1)
         given, other = (tokens, mask), (none, missing)
-        batch = (*given, *other) if self.side == "text" else (*other, *given)
+        batch = (*given, *other) if self.modality == "text" else (*other, *given)
         output: Output = self.model(*batch)
         return output
 

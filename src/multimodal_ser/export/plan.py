@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from multimodal_ser.config.record import as_json
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
-from multimodal_ser.export.graphs import BothSides, OneSide, WholeRun, WholeTuned
+from multimodal_ser.export.graphs import BothSides, OneModality, WholeRun, WholeTuned
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
@@ -60,9 +60,9 @@ class Graph:
                 continue
             free = {0: batch}
             if example.ndim > 1:
-                side = name.removesuffix("_mask")
+                modality = name.removesuffix("_mask")
                 least = LEAST if name == "waves" else 1
-                free[1] = torch.export.Dim(f"{side}_count", min=least)
+                free[1] = torch.export.Dim(f"{modality}_count", min=least)
             shapes.append(free)
         return tuple(shapes)
 
@@ -87,7 +87,7 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
         labels=",".join(predictor.labels),
         name=predictor.name,
         threshold=repr(predictor.threshold),
-        sides=",".join(predictor.sides),
+        sides=",".join(predictor.modalities),
         card=predictor.card,
     )
     if isinstance(backend, TunedBackend):
@@ -118,14 +118,14 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
     temperature = repr(float(getattr(backend.model, "temperature", 1.0)))
     facts = facts | {"temperature": temperature}
     encoder = backend.features["audio"].encoder
-    can = backend.sides == ("audio",) and isinstance(encoder, Whisper)
+    can = backend.modalities == ("audio",) and isinstance(encoder, Whisper)
     if part == "whole" and not can:
         raise SerError(
-            f"{backend.name} reads {' and '.join(backend.sides)} with encoders that are not "
+            f"{backend.name} reads {' and '.join(backend.modalities)} with encoders that are not "
             "exported; allowed in one file: sound by whisper-tiny. Take --part head"
         )
     if part != "head" and isinstance(encoder, Whisper) and can:
-        head = OneSide(backend.model, "audio", backend.features["text"].dim)
+        head = OneModality(backend.model, "audio", backend.features["text"].dim)
         described = backend.features["audio"].described
         module = WholeRun(encoder.network, encoder.layers, described, head)
         described_file = FileFacts(**facts | {"longest": str(encoder.most)})
@@ -141,11 +141,11 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
 
 
 def _head(backend: RunBackend) -> nn.Module:
-    if len(backend.sides) == 2:
+    if len(backend.modalities) == 2:
         return BothSides(backend.model)
-    side = backend.sides[0]
-    other = "audio" if side == "text" else "text"
-    return OneSide(backend.model, side, backend.features[other].dim)
+    modality = backend.modalities[0]
+    other = "audio" if modality == "text" else "text"
+    return OneModality(backend.model, modality, backend.features[other].dim)
 
 
 def _sound() -> dict[str, Tensor]:
@@ -155,8 +155,8 @@ def _sound() -> dict[str, Tensor]:
 
 def _tokens(backend: RunBackend, rows: int = 3) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
-    for side in backend.sides:
-        tokens = torch.randn(rows, 5 if side == "text" else 7, backend.features[side].dim)
+    for modality in backend.modalities:
+        tokens = torch.randn(rows, 5 if modality == "text" else 7, backend.features[modality].dim)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
-        inputs |= {side: tokens, f"{side}_mask": mask}
+        inputs |= {modality: tokens, f"{modality}_mask": mask}
     return {name: inputs[name] for name in HEAD_INPUTS if name in inputs}

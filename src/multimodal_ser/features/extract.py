@@ -198,7 +198,7 @@ def _header(
         needed = "words" if info.modality == "text" else "recordings"
         raise FeatureError(
             f"no utterance of {corpus!r} has {needed}, which {info.name!r} encodes; leave that "
-            "side out, or add them to the manifest"
+            "modality out, or add them to the manifest"
         )
     inputs = inputs_of(utterances, info.modality)
     return FeatureHeader(

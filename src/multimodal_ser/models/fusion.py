@@ -246,9 +246,9 @@ class Ensemble(nn.Module):
 def fit_statistics(standardize: nn.ModuleDict, examples: Examples | Unlabelled) -> None:
     """Takes the statistics of every modality in `standardize` from these utterances."""
     for name, statistics in standardize.items():
-        side = getattr(examples, name)
+        modality = getattr(examples, name)
         fit: Callable[[Tensor, Tensor], None] = statistics.fit  # type: ignore[assignment]
-        fit(side.tokens, side.mask)
+        fit(modality.tokens, modality.mask)
 
 
 MODELS: dict[str, Kind] = {

@@ -41,7 +41,7 @@ def heard(backend: Backend, wave: Wave, text: str | None, vad: Vad, speech: bool
         vad: how speech is found.
         speech: whether all of it is known to be speech.
     """
-    if "audio" not in backend.sides or (text is not None and "text" in backend.sides):
+    if "audio" not in backend.modalities or (text is not None and "text" in backend.modalities):
         return Heard(wave)
     found = Speech(()) if speech else find_speech(wave, vad)
     if backend.canonical and found.reason is None:

@@ -41,7 +41,7 @@ class Backend(Protocol):
         labels: class names in order.
         threshold: the confidence below which it does not commit itself.
         card: what a user must know of it, in Markdown.
-        sides: what it reads: ``audio``, ``text``, or both.
+        modalities: what it reads: ``audio``, ``text``, or both.
         canonical: whether it learnt from canonical waveforms, see `multimodal_ser.audio.speech`.
         references: where what its head reads lay in training [N, V]: of each class, or of all
             together; None where it cannot be adapted.
@@ -53,7 +53,7 @@ class Backend(Protocol):
     labels: tuple[str, ...]
     threshold: float
     card: str
-    sides: tuple[str, ...]
+    modalities: tuple[str, ...]
     canonical: bool
     references: Vector | None
     shares: Vector | None
@@ -82,9 +82,9 @@ class Backend(Protocol):
         ...
 
 
-def check_words(name: str, sides: Sequence[str], texts: Sequence[str | None]) -> None:
+def check_words(name: str, modalities: Sequence[str], texts: Sequence[str | None]) -> None:
     """Raises SerError where a model that reads words alone is given none."""
-    if sides == ("text",) and None in texts:
+    if modalities == ("text",) and None in texts:
         raise SerError(f"{name} reads words alone, and a recording came without; give its text")
 
 

@@ -17,7 +17,7 @@ from multimodal_ser.predict.cards import encoder_card
 class Emotion2VecBackend:
     """Class probabilities by the published head; the embedding is the mean over frames."""
 
-    sides: tuple[str, ...] = ("audio",)
+    modalities: tuple[str, ...] = ("audio",)
     threshold = 0.0
     canonical = False
     references: Vector | None = None

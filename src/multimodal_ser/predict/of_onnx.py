@@ -84,7 +84,7 @@ class OnnxBackend:
         self.labels = tuple(facts.labels.split(","))
         self.name, self.card = facts.name or file.stem, facts.card
         self.threshold, self.most = float(facts.threshold), int(facts.longest)
-        self.sides = tuple(facts.sides.split(","))
+        self.modalities = tuple(facts.sides.split(","))
         self.canonical = facts.canonical == "1"
         self.shortest, self.references = int(facts.shortest), _references(facts)
         shares = [float(share) for share in facts.shares.split(",") if share]
@@ -94,7 +94,7 @@ class OnnxBackend:
             from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
 
             described = features_of(parse_json(facts.features))
-            self.features = load_features(file, described, self.sides, weights, device)
+            self.features = load_features(file, described, self.modalities, weights, device)
 
     def __call__(
         self,
@@ -104,7 +104,7 @@ class OnnxBackend:
     ) -> Answer:
         """Answers for a batch."""
         if self.features is not None:
-            check_words(self.name, self.sides, texts)
+            check_words(self.name, self.modalities, texts)
             batch = [*self.features["text"](texts), *self.features["audio"](waves)]
             named = dict(zip(HEAD_INPUTS, (tensor.numpy() for tensor in batch), strict=True))
             return self._run({key: value for key, value in named.items() if key in self.inputs})

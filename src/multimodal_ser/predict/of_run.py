@@ -28,7 +28,7 @@ from multimodal_ser.runs.folder import CONFIG, MODEL
 from multimodal_ser.runs.model_file import changes_of, load_model
 from multimodal_ser.training.tune.changes import apply_changes
 
-SIDES = ("text", "audio")
+MODALITIES = ("text", "audio")
 
 
 class Features:
@@ -89,10 +89,12 @@ class RunBackend:
         about = self.record.predictor or SavedAs(folder.absolute().name, 0.0)
         self.name, self.threshold = about.name, about.threshold
         self.labels, self.scale = self.record.config.labels.classes, self.record.config.labels.scale
-        read = tuple(getattr(self.model, "modalities", SIDES))
+        read = tuple(getattr(self.model, "modalities", MODALITIES))
         described = self.record.config.features
-        self.sides = tuple(side for side in SIDES if side in read and described.get(side))
-        self.features = load_features(folder, described, self.sides, weights, device)
+        self.modalities = tuple(
+            modality for modality in MODALITIES if modality in read and described.get(modality)
+        )
+        self.features = load_features(folder, described, self.modalities, weights, device)
         card = folder / "README.md"
         self.card = card.read_text("utf-8") if card.is_file() else run_card(folder, self.record)
 
@@ -104,7 +106,7 @@ class RunBackend:
         Raises:
             SerError: the model reads words alone and a recording has none.
         """
-        check_words(self.name, self.sides, texts)
+        check_words(self.name, self.modalities, texts)
         batch = [*self.features["text"](texts), *self.features["audio"](waves)]
         with torch.inference_mode():
             output = self.model(*(tensor.to(self.device) for tensor in batch))
@@ -115,7 +117,7 @@ class RunBackend:
     @property
     def tuned(self) -> list[Path]:
         """What the encoders have learnt with the model, where they have."""
-        files = (changes_of(self.folder, side) for side in self.sides)
+        files = (changes_of(self.folder, modality) for modality in self.modalities)
         return [file for file in files if file.is_file()]
 
     def save(self, folder: Path) -> dict[str, object]:
@@ -131,7 +133,7 @@ class RunBackend:
 def load_features(
     folder: Path,
     described: Mapping[str, FeatureSpec | None],
-    sides: Sequence[str],
+    modalities: Sequence[str],
     weights: Weights,
     device: str,
 ) -> dict[str, Features]:
@@ -140,7 +142,7 @@ def load_features(
     Args:
         folder: the run, for messages.
         described: ``text`` and ``audio``: what their feature files said of themselves, or None.
-        sides: those that are read.
+        modalities: those that are read.
         weights: where the encoders' weights are: one place, or encoder name → place; None for
             the installed offline packages.
         device: where torch computes.
@@ -149,10 +151,12 @@ def load_features(
         EncoderError: an encoder is unknown, its weights cannot be had, or are other ones.
     """
     found = {}
-    for side in SIDES:
-        spec = described.get(side)
-        encoder = _encoder(folder, spec, weights, device) if spec and side in sides else None
-        found[side] = Features(spec, encoder)
+    for modality in MODALITIES:
+        spec = described.get(modality)
+        encoder = (
+            _encoder(folder, spec, weights, device) if spec and modality in modalities else None
+        )
+        found[modality] = Features(spec, encoder)
     return found
 
 

@@ -18,7 +18,7 @@ from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 class PlainBackend:
     """A frozen encoder and its linear probe; reads sound alone, on the CPU."""
 
-    sides: tuple[str, ...] = ("audio",)
+    modalities: tuple[str, ...] = ("audio",)
     canonical = True
     device = "cpu"
 

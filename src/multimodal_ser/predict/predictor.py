@@ -44,7 +44,7 @@ class Predictor:
         labels: class names in order.
         threshold: the confidence below which a prediction is ``uncertain``; may be set.
         card: what a user must know of the model, in Markdown.
-        sides: what the model reads: ``audio``, ``text``, or both.
+        modalities: what the model reads: ``audio``, ``text``, or both.
         vad: how speech is found, without which a recording has no emotion: ``auto``, ``silero``,
             ``energy``, or ``none`` where all is speech; may be set.
         channel: what is taken out of every recording, see `adapted`; None for nothing.
@@ -53,7 +53,7 @@ class Predictor:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.name, self.labels, self.card = backend.name, backend.labels, backend.card
-        self.threshold, self.sides = backend.threshold, backend.sides
+        self.threshold, self.modalities = backend.threshold, backend.modalities
         self.vad: Vad = "auto"
         self.channel: Channel | None = None
 
@@ -103,7 +103,7 @@ class Predictor:
                 `datasets`, ``{"array", "sampling_rate"}``; or a list or generator of them, or a
                 column of paths or of a dataset.
             text: the words, or for a list of recordings a list of words or None. They are kept
-                in the prediction; whether the model reads them stands in `sides`.
+                in the prediction; whether the model reads them stands in `modalities`.
             batch_size: recordings that pass the network at a time, at most.
             sample_rate: rate in Hz of arrays that bring none.
 

@@ -21,7 +21,7 @@ from multimodal_ser.training.tune.tuned import LONGEST, load_tuned, log_mels
 class TunedBackend:
     """An encoder fine-tuned with its head; reads sound alone."""
 
-    sides: tuple[str, ...] = ("audio",)
+    modalities: tuple[str, ...] = ("audio",)
 
     def __init__(self, file: Path, name: str, device: str = "cpu") -> None:
         self.file, self.name, self.device = file, name, device

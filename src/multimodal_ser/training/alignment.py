@@ -124,9 +124,9 @@ def recoloured(
     """
 
     def means(standardize: nn.ModuleDict, name: str, examples: Examples | Unlabelled) -> Tensor:
-        side = getattr(examples, name)
+        modality = getattr(examples, name)
         statistics: Standardize = standardize[name]  # type: ignore[assignment]
-        return statistics.between(masked_mean(side.tokens, side.mask)[side.mask.any(1)])
+        return statistics.between(masked_mean(modality.tokens, modality.mask)[modality.mask.any(1)])
 
     made = nn.ModuleDict()
     for name, own in mine.items():

@@ -65,13 +65,13 @@ class Pooled(nn.Module):
         """Takes mean and deviation of each modality over the utterances that have it."""
         start = 0
         for name in self.modalities:
-            side = getattr(examples, name)
-            pooled = masked_mean(side.tokens, side.mask)[side.mask.any(1)]
+            modality = getattr(examples, name)
+            pooled = masked_mean(modality.tokens, modality.mask)[modality.mask.any(1)]
             if len(pooled):
-                place = slice(start, start + side.dim)
+                place = slice(start, start + modality.dim)
                 self.mean[place] = pooled.mean(0)
                 self.scale[place] = inverse(pooled.std(0, correction=0), self.mean[place])
-            start += side.dim
+            start += modality.dim
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Tensor:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → [B, D]."""

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.training.baselines import BASELINES, fit_baseline
 from multimodal_ser.training.loop import Fitted, fit, predict
@@ -99,7 +99,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _examples(self, x: NDArray[np.float32], label: NDArray[np.int64]) -> Examples:
         cut = x.shape[1] - self.text_columns
         ids = tuple(map(str, range(len(x))))
-        return Examples(ids, _side(x[:, cut:]), _side(x[:, :cut]), torch.from_numpy(label))
+        return Examples(ids, _modality(x[:, cut:]), _modality(x[:, :cut]), torch.from_numpy(label))
 
     def _held_out(
         self, label: NDArray[np.int64], groups: NDArray[Any] | None
@@ -126,9 +126,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return fit(Ensemble(MODELS[self.model], dims, network), train, held, schedule, self.seed)
 
 
-def _side(columns: NDArray[np.float32]) -> Side:
+def _modality(columns: NDArray[np.float32]) -> Modality:
     """Features [N, F] as one token an utterance; a modality without columns is absent."""
     if not columns.shape[1]:
-        return Side.absent(len(columns))
+        return Modality.absent(len(columns))
     mask = torch.ones(len(columns), 1, dtype=torch.bool)
-    return Side(torch.from_numpy(np.array(columns))[:, None], mask)
+    return Modality(torch.from_numpy(np.array(columns))[:, None], mask)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.dataset.examples import Examples, Side
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.features.pool import keep_tokens
 from multimodal_ser.models.fusion import MODALITIES, MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
@@ -121,15 +121,19 @@ class TunedEncoders(nn.Module):
     def answer(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
         """Logits [B, C] by the steps of extraction, so that predicting gives the same."""
         rows = len(next(iter(items.values())))
-        sides = [
-            self._side(name, items[name]) if name in self.encoders else Side.absent(rows)
+        modalities = [
+            self._modality(name, items[name]) if name in self.encoders else Modality.absent(rows)
             for name in MODALITIES
         ]
-        batch = [part.to(self.device) for side in sides for part in (side.tokens, side.mask)]
+        batch = [
+            part.to(self.device)
+            for modality in modalities
+            for part in (modality.tokens, modality.mask)
+        ]
         logits: Tensor = self.head(*batch).logits
         return logits.float().cpu()
 
-    def _side(self, name: str, items: Sequence[Any]) -> Side:
+    def _modality(self, name: str, items: Sequence[Any]) -> Modality:
         how = self.features[name]
         rows = []
         for frames in self.encoders[name](items):
@@ -137,7 +141,7 @@ class TunedEncoders(nn.Module):
             kept = keep_tokens(frames, modality, how.pooled_from or how.tokens, how.pool)
             kept = kept.astype(how.dtype).astype("float32")
             rows.append(kept.mean(0, keepdims=True) if how.pooled_from else kept)
-        return Side.stack(rows)
+        return Modality.stack(rows)
 
 
 def _kept(frames: Tensor, modality: str, how: FeatureSpec) -> Tensor:
