@@ -19,6 +19,8 @@ from multimodal_ser.cli import main
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.models.fusion import MODELS
 
+pytestmark = pytest.mark.slow
+
 # Commands that are not run here, each with its reason. What matches no line is run.
 NOT_RUN = {
     r"pip install": "needs a network; the extras it names are checked below",
