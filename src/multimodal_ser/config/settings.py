@@ -28,7 +28,7 @@ class ModelConfig:
         input_dropout: share of input features hidden from a training item, in all its tokens,
             where there are many more features than utterances; the more utterances there are for
             each feature, the fewer are hidden (`layers.Hide.share`).
-        modality_dropout: chance that one of two sides of a training item is hidden, so that the
+        modality_dropout: chance that one of two modalities of an item is hidden, so that the
             model also answers when the words (or the sound) are missing.
         linear_path: add a linear layer from the pooled inputs to the logits, so that the network
             begins as a linear probe and learns only what the probe misses.

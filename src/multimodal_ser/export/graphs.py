@@ -184,7 +184,7 @@ class OneModality(nn.Module):
         return output
 
 
-class BothSides(nn.Module):
+class BothModalities(nn.Module):
     """A run's model on the tokens of both modalities."""
 
     def __init__(self, model: nn.Module) -> None:

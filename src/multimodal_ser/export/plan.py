@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from multimodal_ser.config.record import as_json
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
-from multimodal_ser.export.graphs import BothSides, OneModality, WholeRun, WholeTuned
+from multimodal_ser.export.graphs import BothModalities, OneModality, WholeRun, WholeTuned
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
@@ -142,7 +142,7 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
 
 def _head(backend: RunBackend) -> nn.Module:
     if len(backend.modalities) == 2:
-        return BothSides(backend.model)
+        return BothModalities(backend.model)
     modality = backend.modalities[0]
     other = "audio" if modality == "text" else "text"
     return OneModality(backend.model, modality, backend.features[other].dim)

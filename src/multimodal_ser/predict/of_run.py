@@ -21,14 +21,13 @@ from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import keep_tokens
+from multimodal_ser.models.fusion import MODALITIES
 from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, check_words
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
 from multimodal_ser.runs.model_file import changes_of, load_model
 from multimodal_ser.training.tune.changes import apply_changes
-
-MODALITIES = ("text", "audio")
 
 
 class Features:

@@ -42,7 +42,7 @@ class Job:
 
     Attributes:
         id: that its sender alone knows.
-        status: ``arriving`` or one of `OPEN`; then ``done``, ``failed``, ``cancelled`` or ``lost``.
+        status: one of `OPEN`; then ``done``, ``failed``, ``cancelled`` or ``lost``.
         progress: share of the recording that is heard.
         error: why it failed.
         files: what is ready, by format.

@@ -107,6 +107,13 @@ class Linear(nn.Module):
         self.out.bias[fitted.classes_] = torch.from_numpy(bias).float()
 
 
+def rbf(x: Tensor, vectors: Tensor, gamma: Tensor) -> Tensor:
+    """The kernel ``exp(-γ ‖x_i − v_j‖²)`` [B, V] of x [B, D] and vectors [V, D]."""
+    # Squares instead of `cdist`, which ONNX lacks.
+    squares = x.square().sum(1, keepdim=True) + vectors.square().sum(1)
+    return torch.exp(-gamma * (squares - 2 * x @ vectors.T).clamp(min=0))
+
+
 class Svm(nn.Module):
     """RBF support vector machine, one class against another, with a temperature.
 
@@ -147,10 +154,8 @@ class Svm(nn.Module):
     def forward(self, *batch: Tensor) -> Output:
         """Text, its mask, audio, its mask → logits [B, C] and the pooled input [B, D]."""
         x = self.pooled(*batch)
-        # Squares and one-hot products instead of `cdist` and `index_add`, which ONNX lacks.
-        squares = x.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
-        distance = (squares - 2 * x @ self.vectors.T).clamp(min=0)
-        decision = torch.exp(-self.gamma * distance) @ self.dual.T + self.intercept  # [B, pairs]
+        decision = rbf(x, self.vectors, self.gamma) @ self.dual.T + self.intercept  # [B, pairs]
+        # One-hot products instead of `index_add`, which ONNX lacks.
         first, second = (
             F.one_hot(side, self.classes).to(x.dtype) for side in (self.first, self.second)
         )

@@ -21,7 +21,7 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.models.layers import Output
-from multimodal_ser.training.baselines import Pooled, pooled_inputs
+from multimodal_ser.training.baselines import Pooled, pooled_inputs, rbf
 from multimodal_ser.training.loop import Fitted, predict
 
 Setting = Mapping[str, float]
@@ -74,9 +74,7 @@ class Svr(nn.Module):
     def forward(self, *batch: Tensor) -> Output:
         """Text, its mask, audio, its mask → values [B, A] and the pooled input [B, D]."""
         x = self.pooled(*batch)
-        squares = x.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
-        kernel = torch.exp(-self.gamma * (squares - 2 * x @ self.vectors.T).clamp(min=0))
-        return Output(kernel @ self.dual.T + self.intercept, x)
+        return Output(rbf(x, self.vectors, self.gamma) @ self.dual.T + self.intercept, x)
 
     @torch.no_grad()
     def fit(self, x: np.ndarray, target: np.ndarray, setting: Setting) -> None:
