@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import soxr
 
 from made_corpora import LFS_POINTER, MAKERS, make_cremad, write_sound
 from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.check import PROBLEMS, Finding, check
-from multimodal_ser.audio.fingerprints import copies, fingerprint
+from multimodal_ser.audio.fingerprints import _halved, copies, fingerprint
 from multimodal_ser.corpora import CORPORA, Utterance
 from multimodal_ser.errors import SerError
 
@@ -190,3 +191,10 @@ def test_a_clip_that_lasts_longer_than_its_table_says(tmp_path: Path) -> None:
     (finding,) = check(rows)
     assert (finding.id, finding.problem) == ("t/0", "duration")
     assert finding.detail == "9.0 s, where the table says 3.5 s"
+
+
+def test_the_rate_is_halved_as_scipy_does_it() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 12_345).astype("f4")
+    for samples in (noise, noise[:7], noise[:1]):
+        theirs = scipy.signal.resample_poly(samples, 1, 2)
+        np.testing.assert_allclose(_halved(samples), theirs, atol=1e-6)

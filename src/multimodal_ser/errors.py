@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
 class SerError(Exception):
@@ -40,14 +47,41 @@ def not_installed(error: ModuleNotFoundError) -> SerError | None:
     """What to install where a package of the extra ``train`` is missing; None for any other.
 
     >>> str(not_installed(ModuleNotFoundError("No module named 'torch'", name="torch")))
-    "this needs torch, which is not installed: pip install 'multimodal-ser[train]'"
+    "this needs torch, which is not installed: pip install ... '...[train]'"
     """
     name = (error.name or "").split(".")[0]
     if name not in TRAINING:
         return None
-    return SerError(
-        f"this needs {name}, which is not installed: pip install 'multimodal-ser[train]'"
-    )
+    return SerError(f"this needs {name}, which is not installed: {to_install('train')}")
+
+
+def to_install(extra: str) -> str:
+    """The command that adds an extra to this installation, from where it was installed.
+
+    pip notes the clone, archive or repository that a package came from (PEP 610); without such a
+    note it came from an index, which has the extras too.
+    """
+    try:
+        note = metadata.distribution("multimodal-ser").read_text("direct_url.json")
+        origin = json.loads(note) if note else {}
+    except metadata.PackageNotFoundError:  # the sources are on the path and not installed
+        origin = {"url": Path(__file__).parents[2].as_uri(), "dir_info": {}}
+    if "vcs_info" in origin:
+        source = f"{origin['vcs_info']['vcs']}+{origin['url']}@{origin['vcs_info']['commit_id']}"
+    elif "dir_info" in origin:
+        return _from_clone(Path(url2pathname(urlsplit(origin["url"]).path)), extra)
+    else:
+        source = origin.get("url", "")
+    wanted = f"multimodal-ser[{extra}]" + (f" @ {source}" if source else "")
+    return f"pip install {shlex.quote(wanted)}"
+
+
+def _from_clone(clone: Path, extra: str) -> str:
+    if not (clone / "src" / "multimodal_ser").is_dir():  # such as an image's, removed after it
+        return f"pip install '.[{extra}]' in a clone of multimodal-ser"
+    place = Path() if clone == Path.cwd() else clone
+    tested = ["-c", str(place / "constraints.txt")] if sys.version_info >= (3, 11) else []
+    return shlex.join(["pip", "install", *tested, f"{place}[{extra}]"])
 
 
 def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from multimodal_ser.audio.sound import Samples, apart, joined, silence, to_mono, to_rate
 from multimodal_ser.audio.sources import Where, media_kind, peek
-from multimodal_ser.errors import AudioError
+from multimodal_ser.errors import AudioError, to_install
 
 # The readers that FFmpeg may choose from: none that follows a playlist to other files.
 _READERS = (
@@ -47,9 +47,7 @@ class Container:
             import av
         except ImportError as error:
             kind = media_kind(peek(where, 0)) or "of a format that libsndfile does not read"
-            raise AudioError(
-                f"{name}: is {kind}; reading it needs `pip install 'multimodal-ser[video]'`"
-            ) from error
+            raise AudioError(f"{name}: is {kind}; to read it: {to_install('video')}") from error
         self.name, self.where, self.av = name, where, av
         self.notes: list[str] = []
         self.damaged, self.jumps, self.reached, self.spare = 0, 0, 0.0, 0

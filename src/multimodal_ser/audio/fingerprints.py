@@ -13,8 +13,6 @@ import base64
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import scipy.fft
-import scipy.signal
 from numpy.typing import NDArray
 
 Codes = NDArray[np.uint32]
@@ -50,13 +48,21 @@ def fingerprint(samples: NDArray[np.float32]) -> str:
     return base64.b85encode(codes.astype("<u4").tobytes()).decode("ascii")
 
 
+def _halved(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half the rate, as scipy.signal.resample_poly does it: here scipy may not be installed."""
+    half = np.arange(-20, 21)
+    low_pass = np.sinc(half / 2) * np.kaiser(41, 5.0)
+    low_pass = (low_pass / low_pass.sum()).astype(np.float32)
+    return np.convolve(samples, low_pass)[20:-20:2] if len(samples) else samples
+
+
 def _codes(samples: NDArray[np.float32]) -> Codes:
-    low = scipy.signal.resample_poly(samples[: _LONGEST * 2 * RATE], 1, 2).astype(np.float32)
+    low = _halved(samples[: _LONGEST * 2 * RATE])
     if len(low) < _WINDOW + HOP:
         return np.zeros(0, np.uint32)
     frames = np.lib.stride_tricks.sliding_window_view(low, _WINDOW)[::HOP]
     window = np.hanning(_WINDOW).astype(np.float32)
-    power = np.abs(scipy.fft.rfft(frames * window, axis=1)) ** 2
+    power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     edges = np.geomspace(_LOW, _HIGH, _BANDS + 1) * _WINDOW / RATE
     bands = np.add.reduceat(power, np.round(edges).astype(int), axis=1)[:, :_BANDS]
     slope = np.diff(bands, axis=1)

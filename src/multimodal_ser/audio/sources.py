@@ -19,9 +19,8 @@ Where: TypeAlias = "Path | io.BytesIO"
 _OGG_PAGE = 27 + 255 + 255 * 255  # the longest, in bytes
 _LFS = b"version https://git-lfs.github.com/spec/"
 ALLOWED = (
-    "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' (`pip install "
-    "'multimodal-ser[video]'`) all that FFmpeg reads, such as mp4, m4a, mov, mkv, webm, avi, ts, "
-    "flv, wma, wmv, aac, ac3, amr, gsm"
+    "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' all that FFmpeg reads, such as "
+    "mp4, m4a, mov, mkv, webm, avi, ts, flv, wma, wmv, aac, ac3, amr, gsm"
 )
 # What FFmpeg alone reads, by its first bytes. The names serve messages: FFmpeg looks by itself.
 _MEDIA: dict[str, Callable[[bytes], bool]] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, not_installed
 
 if TYPE_CHECKING:
     from multimodal_ser.corpora import CorpusInfo
@@ -30,13 +30,7 @@ def list_all(corpus: Annotated[str | None, tyro.conf.Positional] = None) -> None
     from multimodal_ser.corpora.labels import CLASS_SETS
     from multimodal_ser.encoders import ENCODERS
     from multimodal_ser.evaluation.metrics import METRICS, OF_PROBABILITIES
-    from multimodal_ser.models.adapters import ADAPTERS
-    from multimodal_ser.models.fusion import MODELS
     from multimodal_ser.splits import SCHEMES
-    from multimodal_ser.training.baselines import BASELINES
-    from multimodal_ser.training.losses import LOSSES
-    from multimodal_ser.training.regressors import REGRESSORS
-    from multimodal_ser.training.stacking import STACKED, Stacked
 
     sections = {
         "corpora": {
@@ -45,17 +39,35 @@ def list_all(corpus: Annotated[str | None, tyro.conf.Positional] = None) -> None
         "class sets": {name: " ".join(s.classes) for name, s in CLASS_SETS.items()},
         "splits": {name: scheme.about for name, scheme in SCHEMES.items()},
         "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
-        "models": _told({STACKED: Stacked, **MODELS}),
-        "baselines, which stand in every table": _told(BASELINES),
-        "baselines of attributes": _told(REGRESSORS),
-        "losses": {name: f"of {', '.join(loss.tasks)}" for name, loss in LOSSES.items()},
-        "adaptations": _told(ADAPTERS),
         "scores of every table": _told({**METRICS, **OF_PROBABILITIES}),
+        **_trained(),
     }
     for title, lines in sections.items():
         say(f"\n{title}")
         for name, about in lines.items():
             say(f"  {name:18} {about}")
+
+
+def _trained() -> dict[str, dict[str, str]]:
+    """What training chooses from; where torch is not installed, how to install it."""
+    try:
+        from multimodal_ser.models.adapters import ADAPTERS
+        from multimodal_ser.models.fusion import MODELS
+        from multimodal_ser.training.baselines import BASELINES
+        from multimodal_ser.training.losses import LOSSES
+        from multimodal_ser.training.regressors import REGRESSORS
+        from multimodal_ser.training.stacking import STACKED, Stacked
+    except ModuleNotFoundError as error:
+        if (missing := not_installed(error)) is None:
+            raise
+        return {"models, baselines, losses, adaptations": {"": str(missing)}}
+    return {
+        "models": _told({STACKED: Stacked, **MODELS}),
+        "baselines, which stand in every table": _told(BASELINES),
+        "baselines of attributes": _told(REGRESSORS),
+        "losses": {name: f"of {', '.join(loss.tasks)}" for name, loss in LOSSES.items()},
+        "adaptations": _told(ADAPTERS),
+    }
 
 
 def _who(info: CorpusInfo) -> str:

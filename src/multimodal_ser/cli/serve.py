@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multimodal_ser.cli.app import app
 from multimodal_ser.cli.predict import weights
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 
 
 @app.command
@@ -58,9 +58,7 @@ def serve(
     try:
         from multimodal_ser.serve import Settings, create_app, run
     except ModuleNotFoundError as error:
-        raise SerError(
-            f"{error.name} is not installed; run `pip install 'multimodal-ser[serve]'`"
-        ) from error
+        raise SerError(f"{error.name} is not installed: {to_install('serve')}") from error
     from multimodal_ser.predict import Channel, load
     from multimodal_ser.timeline import Recogniser
 

@@ -17,7 +17,7 @@ from itertools import islice
 from threading import Event, current_thread
 from typing import Any, TypeVar
 
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +145,7 @@ def _ray() -> Any:
         return import_module("ray")
     except ImportError as error:
         raise SerError(
-            "the engine 'ray' needs an extra: pip install 'multimodal-ser[ray]'; the engine "
-            "'local' needs none"
+            f"the engine 'ray' needs an extra: {to_install('ray')}; the engine 'local' needs none"
         ) from error
 
 

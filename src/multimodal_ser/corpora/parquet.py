@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 
 _ROWS = 256  # at a time: their cells may hold whole recordings
 
@@ -51,8 +51,7 @@ def pyarrow_for(path: Path, kind: type[SerError] = SerError) -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise kind(
-            f"{path.name}: reading {path.suffix} needs pyarrow; install it with: "
-            "pip install 'multimodal-ser[parquet]'"
+            f"{path.name}: reading {path.suffix} needs an extra: {to_install('parquet')}"
         ) from error
     return pyarrow
 

@@ -16,7 +16,7 @@ import numpy as np
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import EncoderInfo, checked_waves
 from multimodal_ser.encoders.exposure import published
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, to_install
 
 NAME = "egemaps"
 LEAST = 960  # samples: one of openSMILE's 60 ms frames; below that it gives NaN
@@ -52,8 +52,8 @@ def load(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
         import opensmile
     except ImportError as error:
         raise EncoderError(
-            f"{NAME}: needs opensmile; `pip install 'multimodal-ser[egemaps]'` "
-            "(its licence is for research, education and private use)"
+            f"{NAME}: needs opensmile, whose licence is for research, education and private use: "
+            f"{to_install('egemaps')}"
         ) from error
     features = opensmile.FeatureSet.eGeMAPSv02
     smile = opensmile.Smile(features, opensmile.FeatureLevel.Functionals)

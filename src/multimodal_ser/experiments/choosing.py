@@ -20,7 +20,7 @@ import numpy as np
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.experiments.pairs import check_network
 from multimodal_ser.experiments.plans import Plan, network_for, plan
 from multimodal_ser.experiments.running import run_all
@@ -138,7 +138,7 @@ class _Maker:
         try:
             import optuna
         except ModuleNotFoundError as error:
-            raise SerError("ser tune needs: pip install 'multimodal-ser[tune]'") from error
+            raise SerError(f"ser tune needs an extra: {to_install('tune')}") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
         recommended = self._loss(fold, {})

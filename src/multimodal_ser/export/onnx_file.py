@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.asking import asked
@@ -76,7 +76,7 @@ def export(
             from torch's by more than 1e-4; nothing is written then.
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
-        raise SerError("ONNX export needs an extra: pip install 'multimodal-ser[onnx]'")
+        raise SerError(f"ONNX export needs an extra: {to_install('onnx')}")
     out = Path(out)
     with scratch_folder() as folder:  # not beside `out`, where a killed process would leave it
         file = folder / out.name

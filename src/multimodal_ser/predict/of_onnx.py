@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.backend import (
     Answer,
     Vector,
@@ -151,7 +151,7 @@ def open_session(file: Path, threads: int = 0) -> Any:
         SerError: the extra is missing, or the file is no ONNX file.
     """
     if not find_spec("onnxruntime"):
-        raise SerError(f"{file}: ONNX needs an extra: pip install 'multimodal-ser[onnx]'")
+        raise SerError(f"{file}: ONNX needs an extra: {to_install('onnx')}")
     runtime = onnxruntime()
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.runs.folder import CONFIG, PREDICTIONS
 
 _LONGEST = 500  # characters of a setting's value, as MLflow takes them
@@ -36,7 +36,7 @@ def track(kind: str, folders: Sequence[Path], out: Path) -> str:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in TRACKERS:
             raise
-        raise SerError(f"--log {kind} needs: pip install 'multimodal-ser[{kind}]'") from error
+        raise SerError(f"--log {kind} needs an extra: {to_install(kind)}") from error
 
 
 def _tensorboard(folders: Sequence[Path], out: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import scratch_folder
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.timeline.track import Segment, Timeline, Word, called
 
 ANYBODY = "speech"  # who speaks where speakers are not told apart
@@ -129,6 +129,6 @@ def _library(module: str, package: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise SerError(
-            f"this format is written with {package}; `pip install 'multimodal-ser[annotations]'`, "
-            "or choose other --formats"
+            f"this format is written with {package}: {to_install('annotations')}, or choose "
+            "other --formats"
         ) from error

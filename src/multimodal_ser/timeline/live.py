@@ -10,7 +10,7 @@ import soxr
 
 from multimodal_ser.audio.speech import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 
 PIECE = 0.1  # seconds
 
@@ -48,9 +48,7 @@ def _library() -> Any:
     try:
         import sounddevice
     except ImportError as error:
-        raise SerError(
-            "listening to a microphone needs `pip install 'multimodal-ser[live]'`"
-        ) from error
+        raise SerError(f"to listen to a microphone: {to_install('live')}") from error
     except OSError as error:
         raise SerError(
             f"sounddevice is installed, but the PortAudio library is not ({error}); on Debian and "

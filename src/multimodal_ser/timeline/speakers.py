@@ -14,7 +14,7 @@ import numpy as np
 from multimodal_ser.audio.speech import CONTEXT, Samples, Vad
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, to_install
 
 
 class Turn(NamedTuple):
@@ -56,9 +56,7 @@ def pyannote(
     try:
         library: Any = import_module("pyannote.audio")
     except ImportError as error:
-        raise SerError(
-            "this diarisation needs pyannote.audio; `pip install 'multimodal-ser[pyannote]'`"
-        ) from error
+        raise SerError(f"this diarisation needs an extra: {to_install('pyannote')}") from error
     pipeline = library.Pipeline.from_pretrained(model, token=token)
     if pipeline is None:
         raise SerError(f"{model}: accept its conditions on the hub, and set HF_TOKEN")

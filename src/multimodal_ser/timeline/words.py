@@ -14,7 +14,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import resolve
-from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.errors import SerError, one_of, to_install
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word
 
@@ -55,9 +55,7 @@ class Recogniser:
         try:
             from faster_whisper import WhisperModel
         except ImportError as error:
-            raise SerError(
-                "recognising words needs faster-whisper; `pip install 'multimodal-ser[asr]'`"
-            ) from error
+            raise SerError(f"to recognise words: {to_install('asr')}") from error
         place = _place(source)
         kind = "int8" if device == "cpu" else "float16"
         try:
