@@ -1,1 +1,1 @@
-"""Parts, fusion networks and adapters."""
+"""Layers, fusion networks, and adapters that align a source corpus with a target corpus."""

@@ -1,6 +1,6 @@
-"""source [N,D], target [M,D], progress → scalar: what draws two corpora's embeddings together.
+"""source [N,D], target [M,D], progress → scalar: losses that align two corpora's embeddings.
 
-Nothing here is given a label. ADAPTERS is the registry.
+No function here is given a label. ADAPTERS is the registry.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PACE = 5  # adapters learn so many times as fast: a classifier that lags behind hides nothing
-ROWS = 5  # a feature: EmoDB's 339 rows of 88 or 1,152 features made recolouring harmful
-FOREIGN = 5.0  # times the variance
-BANDWIDTHS = tuple(2.0**power for power in range(-3, 4))  # of the mean squared distance
+# Learning rate of the adapters in times the network's: a domain classifier that lags behind the
+# network gives it a gradient that removes nothing (tests/test_adapt_shifts.py).
+PACE = 5
+# Rows per feature from which on a covariance is estimated well enough to recolour by it: with
+# EmoDB's 339 rows of 88 or 1,152 features recolouring did harm.
+ROWS = 5
+FOREIGN = 5.0  # ratio of two corpora's variances from which on a direction is recoloured
+# Widths of the kernels in times the mean squared distance: a family around it, as in DAN.
+BANDWIDTHS = tuple(2.0**power for power in range(-3, 4))
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
-    """Distance of two samples' covariances (Sun & Saenko 2016, "Deep CORAL").
+    """Distance between the covariances of two samples (Sun & Saenko 2016, "Deep CORAL").
 
     ``‖C_s − C_t‖²_F / 4d²`` with the unbiased covariances of source [N, d] and target [M, d].
 
@@ -31,39 +36,43 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 
 def covariance(x: Tensor) -> Tensor:
-    """Unbiased covariance [D, D] of x [N, D], N two or more."""
+    """Unbiased covariance [D, D] of x [N, D], where N is at least 2."""
     centred = x - x.mean(0)
     return centred.T @ centred / (len(x) - 1)
 
 
 def recolouring(source: Tensor, target: Tensor) -> Tensor:
-    """What gives source [N, D] the target's variance where it is of another order: [D, D].
+    """The matrix [D, D] that gives source [N, D] the target's variance where the two differ much.
 
-    CORAL in closed form (Sun, Feng & Saenko 2016, "Return of frustratingly easy domain
-    adaptation"), ``C_s^(-1/2) M^(1/2) C_s^(1/2)`` with ``M = C_s^(-1/2) C_t C_s^(-1/2)`` of
-    standardised features, which has the target's covariance as the paper's
-    ``C_s^(-1/2) C_t^(1/2)`` has, and leaves alone what the two have in common. M's eigenvectors
-    are those of the covariances plus the identity, as in the paper; only where they say that one
-    corpus varies FOREIGN times as much as the other is anything changed: lesser differences are
-    what few speakers leave to chance, and to undo them costs more than it gains. Covariances are
-    shrunk as Ledoit & Wolf (2004) estimate it; of fewer than ROWS rows a feature they say too
-    little, and nothing is changed. To multiply on the right.
+    CORAL in closed form (Sun, Feng & Saenko 2016, "Return of Frustratingly Easy Domain
+    Adaptation") on standardised features: ``source @ recolouring`` with
+    ``C_s^(-1/2) M^(1/2) C_s^(1/2)``, where ``M = C_s^(-1/2) C_t C_s^(-1/2)``. The result has the
+    target's covariance, as with the paper's ``C_s^(-1/2) C_t^(1/2)``, but directions in which the
+    two corpora agree are left unchanged.
+
+    Two things differ from the paper. Directions are changed only if one corpus varies FOREIGN
+    times as much as the other: smaller differences arise by chance where speakers are few, and
+    undoing them costs more than it gains. Covariances are shrunk (Ledoit & Wolf 2004); with fewer
+    than ROWS rows per feature they cannot be estimated, and the identity is returned.
 
     >>> x = torch.eye(2).repeat(50, 1) - 0.5
     >>> recolouring(x, x).allclose(torch.eye(2))
     True
     """
-    # Here, since predicting needs none of scikit-learn.
+    # Imported here because predicting imports this module and needs no scikit-learn.
     from sklearn.covariance import ledoit_wolf
 
     if min(len(source), len(target)) < ROWS * source.shape[1]:
         return torch.eye(source.shape[1]).to(source)
     mine, other = (torch.from_numpy(ledoit_wolf(x.cpu().double())[0]) for x in (source, target))
+    # The identity is added before inverting, as in the paper: it bounds the eigenvalues from below.
     unit = torch.eye(len(mine), dtype=torch.float64)
     values, vectors = torch.linalg.eigh(mine + unit)
     to_white, back = ((vectors * values**exponent) @ vectors.T for exponent in (-0.5, 0.5))
+    # On white axes of the source the eigenvalues are the ratios of the two corpora's variances.
     ratios, directions = torch.linalg.eigh(to_white @ (other + unit) @ to_white)
     seen = to_white @ directions
+    # The variances themselves, without the added identity, along these directions [D] each.
     before, after = ((seen * (matrix @ seen)).sum(0) for matrix in (mine, other))
     foreign = ratios.log().abs() > math.log(FOREIGN)
     factors = torch.where(foreign, (after / before.clamp(min=1e-12)).sqrt(), 1.0)
@@ -79,9 +88,9 @@ def mmd(source: Tensor, target: Tensor, bandwidths: Tensor | None = None) -> Ten
 
     Args:
         source: one sample.
-        target: the other.
-        bandwidths: γ [K]; BANDWIDTHS times the mean squared distance within both samples
-            together where not given.
+        target: the other sample.
+        bandwidths: γ [K]; by default BANDWIDTHS times the mean squared distance between all rows
+            of both samples.
 
     >>> float(mmd(torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [0.0]])))
     0.0
@@ -89,6 +98,8 @@ def mmd(source: Tensor, target: Tensor, bandwidths: Tensor | None = None) -> Ten
     both = torch.cat([source, target])
     distance = squared_distances(both)
     if bandwidths is None:
+        # Detached: a bandwidth is a scale to measure by, and must not be learnt. The distances of
+        # rows to themselves are zero and do not count as pairs.
         pairs = max(1, len(both) * (len(both) - 1))
         mean = distance.detach().sum() / pairs
         bandwidths = mean.clamp(min=1e-12) * both.new_tensor(BANDWIDTHS)
@@ -98,8 +109,12 @@ def mmd(source: Tensor, target: Tensor, bandwidths: Tensor | None = None) -> Ten
 
 
 def squared_distances(x: Tensor) -> Tensor:
-    """‖x_i − x_j‖² [N, N] of x [N, D]; unlike `torch.cdist` with a gradient at zero."""
+    """‖x_i − x_j‖² [N, N] of x [N, D].
+
+    `torch.cdist` takes a square root, which has no derivative where two rows are equal.
+    """
     square = x.square().sum(1)
+    # ‖a‖² + ‖b‖² − 2ab, which rounding can make slightly negative
     return (square[:, None] + square - 2 * x @ x.T).clamp(min=0)
 
 
@@ -115,15 +130,15 @@ class _Reverse(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, weight: float) -> Tensor:
-    """Passes x on; its gradient comes back times ``−weight`` (Ganin et al. 2016)."""
+    """Returns x unchanged; its gradient is multiplied by ``−weight`` (Ganin et al. 2016)."""
     reversed_: Tensor = _Reverse.apply(x, weight)  # type: ignore[no-untyped-call]
     return reversed_
 
 
 def ramp(progress: float) -> float:
-    """How much of the reversed gradient counts at a share of the training (Ganin et al. 2016).
+    """The factor of the reversed gradient after a share p of the training (Ganin et al. 2016).
 
-    ``2 / (1 + exp(−10 p)) − 1``: nothing at first, while the domain classifier knows nothing.
+    ``2 / (1 + exp(−10 p)) − 1`` begins at zero, while the domain classifier knows nothing yet.
 
     >>> [round(ramp(p), 2) for p in (0, 0.1, 0.5, 1)]
     [0.0, 0.46, 0.99, 1.0]
@@ -132,14 +147,15 @@ def ramp(progress: float) -> float:
 
 
 class Adapter(nn.Module):
-    """No adaptation, and what all share: they are made for an embedding's width.
+    """No adaptation; also the base class of the methods, which are made for an embedding's width.
 
     Attributes:
-        aligns: whether there is a loss at all.
-        standardizes: whether it is nothing without the target's own input statistics.
-        recolours: whether the source's inputs are given the target's covariance, where each
-            corpus is standardised by its own statistics.
-        weight: the loss's weight where none is given.
+        aligns: whether the method has a loss at all.
+        standardizes: whether it always standardises the target by the target's own statistics,
+            whatever `AdaptConfig.standardize` says.
+        recolours: whether the source's inputs are also given the target's covariance (see
+            `recolouring`) where each corpus is standardised by its own statistics.
+        weight: default weight of the loss beside the classification's.
     """
 
     aligns = False
@@ -156,10 +172,10 @@ class Adapter(nn.Module):
 
 
 class Dann(Adapter):
-    """Domain-adversarial training (Ganin et al. 2016): embeddings that hide their corpus.
+    """Domain-adversarial training (Ganin et al. 2016): embeddings that do not show their corpus.
 
-    The classifier learns to tell the corpora apart; the network, by the reversed gradient, to
-    prevent it.
+    A domain classifier learns to tell the two corpora apart, and through the reversed gradient
+    the network learns to prevent it.
     """
 
     aligns = True
@@ -171,6 +187,7 @@ class Dann(Adapter):
 
     def forward(self, source: Tensor, target: Tensor, progress: float) -> Tensor:
         """Embeddings source [N, D], target [M, D], progress from 0 to 1 → loss []."""
+        # Only the gradient to the network is scaled by the ramp; the classifier learns at once.
         strength = ramp(progress)
         source, target = (
             self.domain(reverse_gradient(x, strength))[:, 0] for x in (source, target)
@@ -182,7 +199,7 @@ class Dann(Adapter):
 
 
 class Mmd(Adapter):
-    """Draws the distributions together as `mmd` sees them."""
+    """Aligns the two distributions of embeddings by minimising `mmd`."""
 
     aligns = True
     weight = 1.0
@@ -193,7 +210,7 @@ class Mmd(Adapter):
 
 
 class Coral(Adapter):
-    """Draws the covariances together: the inputs' in closed form, the embeddings' by a loss."""
+    """Aligns covariances: those of the inputs in closed form, those of the embeddings by a loss."""
 
     aligns = True
     recolours = True
@@ -205,7 +222,7 @@ class Coral(Adapter):
 
 
 class Standardized(Adapter):
-    """No loss: each corpus's inputs are standardised by its own statistics, and that is all."""
+    """Standardises each corpus's inputs by its own statistics, without any loss."""
 
     standardizes = True
 

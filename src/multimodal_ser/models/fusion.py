@@ -1,8 +1,8 @@
 """text [B,T,Dt], audio [B,A,Da], masks → logits [B,C], embedding [B,D].
 
-A network is an ordinary module over standardised tokens; MODELS is the registry. `Ensemble` is
-what is trained, saved and asked: several networks of one kind, with the input statistics of the
-training part, so a saved model needs nothing beside itself. How to add one: docs/models.md.
+A network is an ordinary module over standardised tokens; MODELS is the registry. What is trained,
+saved and used to predict is an `Ensemble`: several networks of one kind with the input statistics
+of the training part, so that a saved model is complete. docs/models.md shows how to add a network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ MODALITIES = ("text", "audio")
 class Dims(NamedTuple):
     """Input widths of the two modalities (0: absent) and the number of classes.
 
-    Of an encoder's layers, so many stand side by side in a modality's width.
+    `text_layers` and `audio_layers` say how many layers of the encoder a width consists of: their
+    features are concatenated.
     """
 
     text: int
@@ -44,10 +45,10 @@ class Dims(NamedTuple):
 
 
 class Kind(Protocol):
-    """What stands in MODELS: a class of modules and the modalities that they read.
+    """The type of an entry in MODELS: a class of modules and the modalities that they read.
 
     A module is called with text [B, T, Dt], its mask [B, T], audio [B, A, Da] and its mask [B, A],
-    and answers with an `Output`. Tokens are standardised, and zero where the mask is False.
+    and returns an `Output`. Tokens are standardised, and zero where the mask is False.
     """
 
     @property
@@ -55,11 +56,14 @@ class Kind(Protocol):
         """``text``, ``audio`` or both."""
 
     def __call__(self, dims: Dims, config: ModelConfig) -> nn.Module:
-        """A fresh network for inputs and classes of these sizes."""
+        """Makes an untrained network for inputs and classes of these sizes."""
 
 
 class Fusion(nn.Module):
-    """Projects each modality to a common width, mixes them, classifies; kinds differ in `mix`."""
+    """Projects each modality to a common width, mixes them and classifies.
+
+    Subclasses differ in `mix`.
+    """
 
     modalities: ClassVar[tuple[str, ...]] = MODALITIES
 
@@ -81,57 +85,59 @@ class Fusion(nn.Module):
         batch = {"text": (text, text_mask), "audio": (audio, audio_mask)}
         tokens, masks = zip(*(batch[name] for name in self.modalities), strict=True)
         hidden = [project(x) for project, x in zip(self.project.values(), tokens, strict=True)]
+        # The linear path of the classifier reads what a linear probe reads: the inputs' means.
         pooled = [masked_mean(x, mask) for x, mask in zip(tokens, masks, strict=True)]
         vectors = self.mix(hidden, list(masks))
         output: Output = self.classify(torch.cat(vectors, 1), torch.cat(pooled, 1))
         return output
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
+        """Hidden tokens [B, T, H] of each modality → one vector [B, H] for each modality."""
         raise NotImplementedError
 
 
 class Concat(Fusion):
-    """Simple fusion: each modality pooled by itself, side by side."""
+    """Simple fusion: each modality is pooled by itself, and the vectors are concatenated."""
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
         self.pool = nn.ModuleList(AttentivePool(config.hidden_dim) for _ in self.modalities)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
+        """Hidden tokens [B, T, H] of each modality → one vector [B, H] for each modality."""
         return [pool(x, mask) for pool, x, mask in zip(self.pool, hidden, masks, strict=True)]
 
 
 class SelfAttention(Concat):
-    """Each modality attends to itself, then is pooled."""
+    """Each modality attends to itself and is then pooled."""
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
         self.own = nn.ModuleList(Attend(config) for _ in self.modalities)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden tokens [B, T, H] a modality → one vector [B, H] a modality."""
+        """Hidden tokens [B, T, H] of each modality → one vector [B, H] for each modality."""
         own = zip(self.own, hidden, masks, strict=True)
         return super().mix([attend(x, x, mask) for attend, x, mask in own], masks)
 
 
 class Text(SelfAttention):
-    """The words alone."""
+    """Reads the words alone."""
 
     modalities = ("text",)
 
 
 class Audio(SelfAttention):
-    """The sound alone."""
+    """Reads the sound alone."""
 
     modalities = ("audio",)
 
 
 class CrossAttention(Concat):
-    """Each modality attends to the other, `num_layers` times, both ways at once, then is pooled.
+    """Each modality attends to the other in `num_layers` blocks and is then pooled.
 
-    A modality's tokens have attended to each other in its encoder already.
+    There is no self-attention within a modality: its tokens have attended to each other in the
+    encoder already, and blocks with self-attention scored no higher (docs/design.md).
     """
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
@@ -141,28 +147,31 @@ class CrossAttention(Concat):
         self.audio_from_text = nn.ModuleList(Attend(config) for _ in blocks)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Bidirectional: both are updated from the other's state before the block."""
+        """Updates both modalities in each block: [B, T, H] each → one vector [B, H] each."""
         text, audio = hidden
+        # One assignment for both: each attends to the other's state of before the block.
         for to_text, to_audio in zip(self.text_from_audio, self.audio_from_text, strict=True):
             text, audio = to_text(text, audio, masks[1]), to_audio(audio, text, masks[0])
         return super().mix([text, audio], masks)
 
 
 class Ensemble(nn.Module):
-    """Small networks of one kind, each trained by a loss of its own; their mean answers.
+    """Several small networks of one kind, each trained with its own loss; the prediction is a mean.
 
-    On a few hundred to a few thousand utterances most of a network's error is variance: several
-    small networks generalise better than one of their size together.
+    With a few hundred to a few thousand utterances most of a network's error is variance, so
+    several small networks generalise better than a single one of the same total size
+    (Lakshminarayanan et al., 2017, "Simple and Scalable Predictive Uncertainty Estimation").
 
     Attributes:
-        classes: how many.
-        modalities: those that the networks read.
-        standardize: the inputs' statistics, by modality.
+        classes: number of classes.
+        modalities: the modalities that the networks read.
+        standardize: statistics of the inputs, by modality.
         sums: learnt weights of an encoder's layers, by modality; empty without `layer_sum`.
-        hide: what is hidden from every member anew while it learns.
+        hide: input dropout, drawn anew for every member.
         members: the networks.
-        values: whether the outputs are attributes, whose mean answers, and no classes.
-        temperature: factor of the logits, which the validation part sets.
+        values: whether the outputs are attributes, which are averaged, instead of classes, whose
+            probabilities are.
+        temperature: factor of the logits, set on the validation part.
     """
 
     temperature: Tensor
@@ -179,6 +188,7 @@ class Ensemble(nn.Module):
         sizes = dims._asdict()
         layers = {name: sizes[f"{name}_layers"] for name in self.modalities if config.layer_sum}
         self.sums = nn.ModuleDict({name: LayerSum(n) for name, n in layers.items() if n > 1})
+        # The members read the sum of the layers, which is as wide as one layer.
         summed = {name: sizes[name] // layers[name] for name in self.sums}
         dims = dims._replace(**summed)
         both = len(self.modalities) == 2
@@ -186,7 +196,7 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
 
     def fit_inputs(self, examples: Examples | Unlabelled) -> None:
-        """Takes the input statistics from these utterances; no label is looked at."""
+        """Computes the input statistics from these utterances; labels are not used."""
         fit_statistics(self.standardize, examples)
         self.hide.rows = len(examples)
 
@@ -198,14 +208,14 @@ class Ensemble(nn.Module):
         audio_mask: Tensor,
         standardize: nn.ModuleDict | None = None,
     ) -> Output:
-        """What every member says: logits [members, B, C], embedding [members, B, H].
+        """Outputs of every member: logits [members, B, C], embedding [members, B, H].
 
         Args:
             text: [B, T, Dt].
             text_mask: [B, T].
             audio: [B, A, Da].
             audio_mask: [B, A].
-            standardize: other statistics than the model's own, such as another corpus's.
+            standardize: statistics to use instead of the model's own, such as a target corpus's.
         """
         own = self.standardize if standardize is None else standardize
         if "text" in own:
@@ -223,7 +233,7 @@ class Ensemble(nn.Module):
         return summed
 
     def layer_weights(self) -> dict[str, list[float]]:
-        """Modality → the learnt weight of each layer that stands in its features."""
+        """Modality → the learnt weight of each of the encoder's layers in its features."""
         found = {}
         for name, layers in self.sums.items():
             weights: Tensor = layers.weights  # type: ignore[assignment]
@@ -233,18 +243,20 @@ class Ensemble(nn.Module):
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
 
-        The logits are the logarithm of the members' mean probability, times the temperature that
-        the validation part set; of attributes, the members' mean value.
+        For classes, the logits are the logarithm of the members' mean probability, times the
+        temperature that was set on the validation part. For attributes, they are the members'
+        mean value.
         """
         each = self.each(text, text_mask, audio, audio_mask)
         if self.values:
             return Output(each.logits.mean(0), each.embedding.transpose(0, 1).flatten(1))
+        # log of the mean of p = logsumexp of log p, minus log M: no probability underflows to zero
         logs = each.logits.log_softmax(2).logsumexp(0) - math.log(len(self.members))
         return Output(logs * self.temperature, each.embedding.transpose(0, 1).flatten(1))
 
 
 def fit_statistics(standardize: nn.ModuleDict, examples: Examples | Unlabelled) -> None:
-    """Takes the statistics of every modality in `standardize` from these utterances."""
+    """Computes the statistics of every modality in `standardize` from these utterances."""
     for name, statistics in standardize.items():
         modality = getattr(examples, name)
         fit: Callable[[Tensor, Tensor], None] = statistics.fit  # type: ignore[assignment]

@@ -1,6 +1,6 @@
-"""The parts that the networks are built of: tokens in, hidden tokens, one vector a modality.
+"""The layers that the networks are built of: tokens → hidden tokens → one vector per modality.
 
-Masks are True where a token is real.
+Masks are True where a token is real and False where it is padding.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from multimodal_ser.config.settings import ModelConfig
 
 
 class Output(NamedTuple):
-    """Logits [batch, classes] and the vector that they are read from [batch, dim]."""
+    """Logits [batch, classes] and the embedding that they are computed from [batch, dim]."""
 
     logits: Tensor
     embedding: Tensor
 
 
 class Standardize(nn.Module):
-    """Standardises tokens by the training part.
+    """Standardises tokens with the mean and standard deviation of the training part.
 
-    An utterance's mean and its tokens' departures from that mean are standardised apart, each by
-    its own deviation: a mean of many tokens varies far less than a token. The mean of the tokens
-    that come out is therefore a standardised vector too.
+    The mean of an utterance and the deviations of its tokens from that mean are divided by
+    standard deviations of their own, since a mean over many tokens varies far less than a single
+    token. The mean of the standardised tokens is therefore a standardised vector too.
     """
 
     mean: Tensor
@@ -40,10 +40,12 @@ class Standardize(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: Tensor, mask: Tensor) -> None:
-        """Takes the statistics of the real tokens of x [N, T, D], mask [N, T]."""
+        """Computes the statistics of the real tokens of x [N, T, D], mask [N, T]."""
         if not mask.any():
             return
         means = masked_mean(x, mask)
+        # Deviations within utterances need all rows; the mean over utterances must leave out
+        # those without a token, whose masked mean is zero instead of an observation.
         within = ((x - means[:, None]) * mask[..., None]).square().sum((0, 1)) / mask.sum()
         means = means[mask.any(1)]
         self.mean.copy_(means.mean(0))
@@ -51,7 +53,7 @@ class Standardize(nn.Module):
         self.within_scale.copy_(inverse(within.sqrt(), self.mean))
 
     def between(self, means: Tensor) -> Tensor:
-        """Utterances' means [B, D] → standardised [B, D]."""
+        """Means of utterances [B, D] → standardised means [B, D]."""
         return (means - self.mean) * self.scale
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -59,14 +61,15 @@ class Standardize(nn.Module):
         means = masked_mean(x, mask)
         between = self.between(means)
         within = (x - means[:, None]) * self.within_scale
+        # Padding went through the shift by the mean: it is set to zero again.
         return (within + between[:, None]) * mask[..., None]
 
 
 class LayerSum(nn.Module):
-    """Layers of an encoder side by side → their weighted sum, as SUPERB has it (Yang et al., 2021).
+    """Learns a weighted sum of an encoder's layers, as in SUPERB (Yang et al., 2021).
 
-    The weights are positive and sum to one: the softmax of one learnt number a layer, equal at
-    first. The layers come in standardised, so that the weights are of things of one size.
+    The weights are the softmax of one learnt number per layer, so they are positive, sum to one
+    and begin equal. The layers are standardised before, so that their weights can be compared.
     """
 
     def __init__(self, layers: int) -> None:
@@ -75,44 +78,47 @@ class LayerSum(nn.Module):
 
     @property
     def weights(self) -> Tensor:
-        """One a layer [L]."""
+        """The weight of each layer [L]."""
         return self.logits.softmax(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [B, T, L · D] → [B, T, D]."""
         b, t, _ = x.shape
+        # [B, T, L · D] holds the features of the first layer, then those of the second, …
         return torch.einsum("btld,l->btd", x.reshape(b, t, len(self.logits), -1), self.weights)
 
 
 def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
-    """1 / deviation [D]; 0 for a feature that is constant but for rounding.
+    """1 / deviation [D]; 0 for a feature that is constant up to rounding errors.
 
-    Training learns nothing from such a feature, and another value of it later would outweigh
-    all others.
+    Nothing can be learnt from such a feature, and if it took another value later, that value
+    divided by a tiny deviation would outweigh all other features.
     """
+    # Single precision keeps about seven digits: a spread below 1e-5 of the mean may be rounding.
     varies = deviation > 1e-5 * (1 + mean.abs())
     return torch.where(varies, 1 / deviation, 0.0)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over real tokens: x [B, T, D], mask [B, T] → [B, D]; zeros where there are none."""
+    """Mean over real tokens: x [B, T, D], mask [B, T] → [B, D]; zeros where no token is real."""
     weight = mask.to(x.dtype)[..., None]
     return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def unit_power(x: Tensor) -> Tensor:
-    """Scales vectors to a mean square of 1 over their last dimension; zeros stay zeros."""
+    """Scales vectors to a mean square of 1 over their last dimension; zero vectors stay zero."""
     return F.rms_norm(x, x.shape[-1:], eps=1e-5)
 
 
 class Hide(nn.Module):
-    """While training, hides input features and whole modalities from items.
+    """Dropout of input features and of whole modalities; it acts in training only.
 
     Attributes:
-        features: share of the features that are hidden from an item, in all its tokens, where
-            there are far more features than utterances to learn from; see `share`.
-        modality: chance that one of an item's two modalities is hidden, never the only one.
-        rows: utterances to learn from, once `Ensemble.fit_inputs` has seen them.
+        features: largest share of the features that is set to zero in all tokens of an utterance,
+            reached where there are far more features than training utterances; see `share`.
+        modality: probability that one of an utterance's two modalities is hidden; an utterance's
+            only modality never is.
+        rows: number of training utterances, set by `Ensemble.fit_inputs`.
     """
 
     def __init__(self, features: float, modality: float) -> None:
@@ -121,11 +127,10 @@ class Hide(nn.Module):
         self.rows = 0
 
     def share(self, width: int) -> float:
-        """The share of so many features that is hidden: ``features / (1 + rows / 3 width)``.
+        """The share of `width` features that is hidden: ``features / (1 + rows / (3 · width))``.
 
-        Hiding keeps a network from leaning on single features where utterances are too few to
-        tell which of them matter; where utterances abound, it only takes away what they could
-        have taught.
+        Hiding features keeps a network from relying on single ones while the training utterances
+        are too few to show which of them matter. With many utterances it only removes information.
         """
         return self.features / (1 + self.rows / (3 * max(1, width)))
 
@@ -134,11 +139,14 @@ class Hide(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → the same shapes."""
         if self.training and self.features:
+            # One draw per utterance and feature, shared by its tokens. Otherwise attention and
+            # pooling would recover the feature from the neighbouring tokens.
             text, audio = (
                 x * F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.share(x.shape[2]))
                 for x in (text, audio)
             )
         if self.training and self.modality:
+            # A single draw decides for both modalities, so that they are never hidden together.
             draw = torch.rand(len(text), 1, device=text.device)
             has_text, has_audio = (mask.any(1, keepdim=True) for mask in (text_mask, audio_mask))
             text_mask = text_mask & ((draw >= self.modality / 2) | ~has_audio)
@@ -148,11 +156,12 @@ class Hide(nn.Module):
 
 
 class Attend(nn.Module):
-    """Pre-norm attention and feed-forward (Vaswani et al., 2017).
+    """An attention block with layer norms in front (Vaswani et al., 2017; Xiong et al., 2020).
 
-    The keys end with a learnt one (`add_bias_kv`), so that a modality without any real token
-    still has something to attend to, and so that attention to a single pooled vector is a gate
-    instead of nothing.
+    One learnt key is appended to the keys (`add_bias_kv`). With it, the attention to a modality
+    without any real token is finite. It also makes attention to a single pooled vector
+    meaningful: the softmax over one key is always 1 and passes no gradient, whereas with the
+    learnt key beside it the attention is a gate.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -168,7 +177,7 @@ class Attend(nn.Module):
     def forward(self, x: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
         """Queries x [B, Q, H], keys [B, K, H], key_mask [B, K] → [B, Q, H]."""
         keys = self.norm_key(keys)
-        # torch's mask is True where a key is not to be seen
+        # torch's mask is the other way round: True where a key must be ignored
         attended, _ = self.attention(
             self.norm_query(x), keys, keys, key_padding_mask=~key_mask, need_weights=False
         )
@@ -178,20 +187,27 @@ class Attend(nn.Module):
 
 
 class AttentivePool(nn.Module):
-    """Softmax-weighted mean over real tokens: [B, T, H] → [B, H]; zeros without any."""
+    """Mean over real tokens, weighted by a learnt softmax: [B, T, H] → [B, H]; zeros without any.
+
+    Without a bias: the softmax does not change where the same number is added to every score.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.score = nn.Linear(dim, 1, bias=False)  # softmax ignores a shift
+        self.score = nn.Linear(dim, 1, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Tokens x [B, T, H], mask [B, T] → [B, H]."""
+        # Finite instead of -inf: where no token is real, a softmax over -inf alone would be nan.
         score: Tensor = self.score(x)[..., 0].masked_fill(~mask, -1e4)
         return ((score.softmax(1) * mask)[..., None] * x).sum(1)
 
 
 class Classifier(nn.Module):
-    """One vector a modality → MLP → logits, beside the linear path from the pooled inputs."""
+    """One vector per modality → multilayer perceptron → logits, plus a linear path.
+
+    The linear path leads from the pooled inputs straight to the logits (`ModelConfig.linear_path`).
+    """
 
     def __init__(self, modalities: int, pooled_dim: int, classes: int, config: ModelConfig) -> None:
         super().__init__()
@@ -206,6 +222,7 @@ class Classifier(nn.Module):
         self.out = nn.Linear(dim, classes)
         self.linear = nn.Linear(pooled_dim, classes, bias=False) if config.linear_path else None
         if self.linear is not None:
+            # From zero, as logistic regression is fitted: wide inputs would begin with large logits
             nn.init.zeros_(self.linear.weight)
 
     def forward(self, vectors: Tensor, pooled: Tensor) -> Output:

@@ -1,1 +1,1 @@
-"""How models are fitted."""
+"""How models are fitted: networks, baselines, the stacked model and fine-tuned encoders."""

@@ -1,4 +1,4 @@
-"""A target without labels → what a training of a network is drawn towards."""
+"""A target corpus without labels → the alignment loss of a training (domain adaptation)."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from multimodal_ser.models.layers import Output, Standardize, masked_mean
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What to align a network with while it learns, and how."""
+    """The unlabelled target that a network is aligned with while it is trained, and how."""
 
     config: AdaptConfig
     target: Unlabelled
 
 
 class Alignment:
-    """The target's part of a training: its batches, its input statistics and the adapters.
+    """The target's share of a training: its batches, its input statistics and the adapters.
 
     Every member of the ensemble has an adapter of its own.
 
     Attributes:
-        aligns: whether there is a loss at all.
-        source: how the source's inputs are standardised while the model learns.
-        standardize: how the target's inputs are standardised, then and afterwards.
-        adapters: one a member.
+        aligns: whether the method has a loss at all.
+        source: how the source's inputs are standardised during training.
+        standardize: how the target's inputs are standardised during training and for predictions.
+        adapters: one per member.
     """
 
     def __init__(
@@ -59,21 +59,22 @@ class Alignment:
             if kind.recolours:
                 self.source = recoloured(self.source, train, self.standardize, target)
         self.batches = target.stream(batch_size, torch.Generator().manual_seed(seed))
+        # The width of an embedding is the network's own business: one batch shows it.
         with torch.no_grad():
             width = aligned(self.target()).shape[2]
         self.adapters = nn.ModuleList(kind(width) for _ in model.members).to(self.device)
 
     def target(self) -> Output:
-        """What every member makes of the target's next batch."""
+        """Outputs of every member for the target's next batch."""
         text, text_mask, audio, audio_mask = (part.to(self.device) for part in next(self.batches))
         return self.model.each(text, text_mask, audio, audio_mask, self.standardize)
 
     def loss(self, source: Output, progress: float) -> Tensor:
-        """The members' weighted losses, summed.
+        """The weighted alignment losses, summed over the members.
 
         Args:
-            source: what every member made of the source's batch.
-            progress: share of the training that is done.
+            source: outputs of every member for the source's batch.
+            progress: share of the training that is done, from 0 to 1.
         """
         if not self.aligns or source.logits.shape[1] < 2:  # one row has no covariance
             return source.logits.new_zeros(())
@@ -83,16 +84,16 @@ class Alignment:
 
 
 def aligned(output: Output) -> Tensor:
-    """What is drawn together: the embedding beside the logits, [members, B, D + C].
+    """What is aligned: the embedding and the logits, concatenated to [members, B, D + C].
 
-    The linear path reaches the logits past the embedding: aligned alone, the embedding would
-    leave that path's shift as it is.
+    The linear path leads to the logits without passing the embedding, so aligning the embedding
+    alone would leave the shift between the corpora on that path as it is.
     """
     return torch.cat([output.embedding, output.logits], 2)
 
 
 class Recoloured(Standardize):
-    """Standardises one corpus and gives it another's covariance."""
+    """Standardises one corpus and gives it the covariance of another."""
 
     colour: Tensor
 
@@ -102,7 +103,7 @@ class Recoloured(Standardize):
         self.register_buffer("colour", colour)
 
     def between(self, means: Tensor) -> Tensor:
-        """Utterances' means [B, D] → standardised and re-coloured [B, D]."""
+        """Means of utterances [B, D] → standardised and recoloured means [B, D]."""
         return super().between(means) @ self.colour
 
 
@@ -112,14 +113,15 @@ def recoloured(
     other: nn.ModuleDict,
     target: Examples | Unlabelled,
 ) -> nn.ModuleDict:
-    """The source's statistics, and on top of them the target's covariance: CORAL in closed form.
+    """Standardisation of the source that also gives it the target's covariance: closed-form CORAL.
 
-    Each modality by itself; what a modality's means are to its tokens stays.
+    Each modality is treated by itself. Only the means of utterances are recoloured; the deviations
+    of tokens from their mean stay as they are.
 
     Args:
-        mine: the source's statistics.
+        mine: statistics of the source, by modality.
         source: its utterances.
-        other: the target's statistics.
+        other: statistics of the target, by modality.
         target: its utterances.
     """
 

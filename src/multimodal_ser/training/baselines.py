@@ -1,9 +1,9 @@
-"""Examples → the two baselines that stand in every table, on pooled features.
+"""Examples → the two baselines that every table shows, on pooled features.
 
-`linear` is logistic regression and `svm` a support vector machine with an RBF kernel, fitted by
-scikit-learn as a careful reviewer would: C, and for the svm gamma, chosen on the validation part,
-then fitted again on training and validation part together. Both become torch modules with the
-networks' own forward, so that they are saved, loaded and asked like any other model.
+`linear` is logistic regression and `svm` a support vector machine with an RBF kernel. Both are
+fitted by scikit-learn: C, and gamma of the svm, are chosen on the validation part, and the chosen
+setting is refitted on training and validation part together. Both become torch modules with the
+same `forward` as the networks, so that they are saved, loaded and used like any other model.
 """
 
 from __future__ import annotations
@@ -31,24 +31,27 @@ STRENGTHS = {
     "linear": (1e-4, 3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0),
     "svm": (0.3, 1.0, 3.0, 10.0, 30.0),
 }
-# Of the RBF kernel, times the features' number: 1 is scikit-learn's "scale" on standardised ones.
+# Gamma of the RBF kernel times the number of features: 1 equals scikit-learn's gamma="scale",
+# 1 / (features · variance), where features are standardised.
 GAMMAS = {"linear": (None,), "svm": (0.1, 0.3, 1.0, 3.0)}
-_MOST_PRECOMPUTED = 12_000  # rows whose kernel, and its copy, are kept in memory: 2.3 GB
+_MOST_PRECOMPUTED = 12_000  # rows: the kernel and its copy in double precision take 2.3 GB
 _NEVER = -30.0  # the logit of a class without a training example
 
 
 class Setting(NamedTuple):
-    """What is chosen on the validation part: C, and of the svm gamma times the width."""
+    """What is chosen on the validation part: C, and for the svm gamma times the feature count."""
 
     strength: float
     gamma: float | None
 
 
 class Pooled(nn.Module):
-    """Means over real tokens, standardised, text beside audio: [B, D]; a missing one is zero.
+    """Standardised means over real tokens, text and audio concatenated: [B, D].
+
+    A modality that an utterance lacks is zero: the mean of the standardised features.
 
     Attributes:
-        modalities: those that are read.
+        modalities: the modalities that are read.
     """
 
     mean: Tensor
@@ -62,7 +65,7 @@ class Pooled(nn.Module):
             self.register_buffer(name, torch.zeros(self.dim))
 
     def fit(self, examples: Examples | Unlabelled) -> None:
-        """Takes mean and deviation of each modality over the utterances that have it."""
+        """Computes mean and deviation of each modality over the utterances that have it."""
         start = 0
         for name in self.modalities:
             modality = getattr(examples, name)
@@ -97,9 +100,10 @@ class Linear(nn.Module):
 
     @torch.no_grad()
     def take(self, fitted: LogisticRegression) -> None:
-        """Copies scikit-learn's solution; a class that it never saw is never chosen."""
+        """Copies scikit-learn's solution; a class that it was not trained on is never predicted."""
         weight, bias = fitted.coef_, fitted.intercept_
-        if len(fitted.classes_) == 2:  # scikit-learn keeps one row for two classes
+        # For two classes scikit-learn keeps one row w; softmax(−w/2, w/2) is its sigmoid(w).
+        if len(fitted.classes_) == 2:
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
         self.out.weight.zero_()
         self.out.bias.fill_(_NEVER)
@@ -109,16 +113,18 @@ class Linear(nn.Module):
 
 def rbf(x: Tensor, vectors: Tensor, gamma: Tensor) -> Tensor:
     """The kernel ``exp(-γ ‖x_i − v_j‖²)`` [B, V] of x [B, D] and vectors [V, D]."""
-    # Squares instead of `cdist`, which ONNX lacks.
+    # ‖x‖² + ‖v‖² − 2xv instead of torch.cdist, for which ONNX has no operator; rounding can make it
+    # slightly negative.
     squares = x.square().sum(1, keepdim=True) + vectors.square().sum(1)
     return torch.exp(-gamma * (squares - 2 * x @ vectors.T).clamp(min=0))
 
 
 class Svm(nn.Module):
-    """RBF support vector machine, one class against another, with a temperature.
+    """RBF support vector machine with one classifier for each pair of classes, and a temperature.
 
-    The pairs' decisions become one score a class as in scikit-learn: votes, and the summed
-    confidences squeezed to less than half a vote.
+    The decisions become one score per class as in scikit-learn (`_ovr_decision_function`): the
+    number of pairs that a class wins, plus its summed confidences squeezed into ±1/3, which break
+    ties but outweigh no vote.
     """
 
     vectors: Tensor
@@ -155,7 +161,7 @@ class Svm(nn.Module):
         """Text, its mask, audio, its mask → logits [B, C] and the pooled input [B, D]."""
         x = self.pooled(*batch)
         decision = rbf(x, self.vectors, self.gamma) @ self.dual.T + self.intercept  # [B, pairs]
-        # One-hot products instead of `index_add`, which ONNX lacks.
+        # Products with one-hot vectors instead of index_add, for which ONNX has no operator.
         first, second = (
             F.one_hot(side, self.classes).to(x.dtype) for side in (self.first, self.second)
         )
@@ -163,18 +169,20 @@ class Svm(nn.Module):
         votes = won @ first + (1 - won) @ second
         confidence = decision @ (first - second)
         scores = votes + confidence / (3 * (confidence.abs() + 1))
-        unseen = (first + second).sum(0) == 0
+        unseen = (first + second).sum(0) == 0  # classes in no pair: the training part lacked them
         return Output((scores * self.temperature).masked_fill(unseen, _NEVER), x)
 
     @torch.no_grad()
     def take(self, fitted: SVC, x: Tensor, gamma: float) -> None:
-        """Copies scikit-learn's solution: its dual coefficients become one row a pair.
+        """Copies scikit-learn's solution: its dual coefficients become one row per pair.
 
         Args:
-            fitted: by the kernel ``exp(-gamma ‖x_i − x_j‖²)`` of the training rows.
+            fitted: with the kernel ``exp(-gamma ‖x_i − x_j‖²)`` of the training rows.
             x: those rows [N, D].
             gamma: of the kernel.
         """
+        # Support vectors are sorted by class. For the pair (i, j), i < j, LIBSVM keeps the
+        # coefficients of class i's vectors in row j − 1 and those of class j's in row i.
         classes, ends = fitted.classes_, np.cumsum([0, *fitted.n_support_])
         rows, pairs = [], []
         for i in range(len(classes)):
@@ -207,20 +215,20 @@ def fit_baseline(
     modalities: Sequence[str] = MODALITIES,
     settings: Sequence[Setting] | None = None,
 ) -> Fitted:
-    """Fits a baseline with every setting and keeps the best validation UA (ties: lower loss).
+    """Fits a baseline with every setting and keeps the highest validation UA (ties: lower loss).
 
-    The history has one row a setting. Nothing is drawn at random. Unless `config.refit` is off, the
-    model returned is fitted with the best setting on training and validation part together; what
-    the one before said of the validation part stands beside it.
+    The history has one row per setting. Nothing is random. With `config.refit` the model returned
+    is fitted with the best setting on training and validation part together, and
+    `Fitted.validation` has the logits of the model before.
 
     Args:
         name: key in BASELINES.
         dims: widths and number of classes.
-        train: what it learns from.
-        validation: what chooses the setting.
+        train: the training part.
+        validation: the part that chooses the setting.
         config: class weights and refitting.
-        modalities: those that are read.
-        settings: to choose from; STRENGTHS × GAMMAS where not given.
+        modalities: the modalities that are read.
+        settings: those to choose from; STRENGTHS × GAMMAS by default.
     """
     kind = partial(BASELINES[name], dims, modalities)
     weight = "balanced" if config.class_weights else None
@@ -250,13 +258,13 @@ def _candidates(
     weight: str | None,
     settings: Iterable[Setting],
 ) -> Iterator[tuple[Setting, Linear | Svm]]:
-    """The baseline fitted with each setting."""
+    """Yields each setting with the baseline fitted with it."""
     pooled = kind().pooled
     pooled.fit(train)
     x = torch.from_numpy(pooled_inputs(pooled, train))
     label = train.label.numpy()
-    # The svm is given its kernel: scikit-learn's own code computes distances several times over,
-    # and one distance of two rows serves every setting. Double, since the differences are small.
+    # The svm is given its kernel, since scikit-learn would compute the distances again for every
+    # setting. Double precision, because small distances are differences of large numbers.
     given = isinstance(kind(), Svm) and len(x) <= _MOST_PRECOMPUTED
     distances = torch.cdist(x.double(), x.double()).square() if given else x
     known, kernel = None, np.empty(0)
@@ -279,12 +287,12 @@ def _candidates(
 
 
 def inputs(model: Linear | Svm, examples: Examples) -> NDArray[np.float32]:
-    """The standardised pooled features that scikit-learn is given: [N, D]."""
+    """The standardised pooled features [N, D] that scikit-learn is given."""
     return pooled_inputs(model.pooled, examples)
 
 
 def pooled_inputs(pooled: Pooled, examples: Examples) -> NDArray[np.float32]:
-    """The standardised means of examples [N, D]."""
+    """The standardised pooled features [N, D] of examples."""
     with torch.inference_mode():
         array: NDArray[np.float32] = torch.cat(
             [pooled(*batch[:4]) for batch in examples.batches(512)]

@@ -1,4 +1,4 @@
-"""X [N, F], y → a fitted model behind scikit-learn's interface: fit, predict, predict_proba."""
+"""X [N, F], y → a fitted model with scikit-learn's interface: fit, predict, predict_proba."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from multimodal_ser.training.stacking import STACKED, fit_stacked
 
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """The project's models in scikit-learn's pipelines, searches and cross-validations.
+    """The project's models for scikit-learn's pipelines, searches and cross-validations.
 
-    A row is an utterance: the features of its sound, then, in the last `text_columns` columns,
-    those of its words. A tenth of the rows that are fitted picks epoch, setting and temperature;
-    then everything is fitted again on all rows.
+    A row is an utterance: the features of its sound and then, in the last `text_columns` columns,
+    those of its words. A tenth of the rows is the validation part, which chooses epoch, setting
+    and temperature; then the model is fitted again on all rows.
 
     Attributes:
         classes_: class labels, sorted, [C].
@@ -47,9 +47,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             model: one that `ser list` shows, such as stacked, cross_attention, linear, svm.
             text_columns: how many of the last columns are features of the words.
-            seed: of the networks, and of the rows that validate.
-            network: the network's knobs; recommended ones where None.
-            schedule: the training's knobs; recommended ones where None.
+            seed: of the networks, and of the choice of validation rows.
+            network: settings of the network; None for the recommended ones.
+            schedule: settings of the training; None for the recommended ones.
         """
         self.model = model
         self.text_columns = text_columns
@@ -63,7 +63,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: float [N, F], any units: columns are standardised.
             y: class labels [N].
-            groups: who speaks, [N]: whole speakers validate then. Without, rows do.
+            groups: speaker of each row [N]; the validation part then consists of whole speakers,
+                otherwise of single rows.
 
         Raises:
             ValueError: an unknown model, fewer than two classes, or other shapes.
@@ -104,7 +105,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _held_out(
         self, label: NDArray[np.int64], groups: NDArray[Any] | None
     ) -> tuple[list[int], list[int]]:
-        """Rows that are learnt from, and rows that validate; all do both where there are few."""
+        """Training rows and validation rows; both are all rows where there are too few to part."""
+        # A tenth, but at least one row per class, which a stratified split needs.
         classes, share = len(self.classes_), max(0.1, len(self.classes_) / len(label))
         if groups is not None:
             splitter = GroupShuffleSplit(1, test_size=0.1, random_state=self.seed)
@@ -127,7 +129,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _modality(columns: NDArray[np.float32]) -> Modality:
-    """Features [N, F] as one token an utterance; a modality without columns is absent."""
+    """Features [N, F] as one token per utterance; a modality without columns is absent."""
     if not columns.shape[1]:
         return Modality.absent(len(columns))
     mask = torch.ones(len(columns), 1, dtype=torch.bool)

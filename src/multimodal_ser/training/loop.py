@@ -1,6 +1,6 @@
-"""config, Examples → a fitted model: the visible loop.
+"""config, Examples → a fitted model: the training loop of the networks.
 
-`fit` is given a training and a validation part and nothing else: it cannot reach a test part.
+`fit` is given a training and a validation part and nothing else, so it cannot reach a test part.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from multimodal_ser.training.alignment import Adaptation, Alignment
 from multimodal_ser.training.losses import LOSSES, Loss
 from multimodal_ser.training.schedule import BestEpoch, WeightAverage, log_prior, rate
 
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = 512  # utterances; without gradients the memory of 512 is small
+# Factors of the logits that calibration tries: a quarter to sixteen times, in equal ratios of 1.19.
+# A grid has no local minima and gives the same result on every machine.
 TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model and how it came to be.
+    """A fitted model and the record of its training.
 
     Attributes:
         model: ready to predict.
-        history: one row an epoch, or a setting tried.
-        validation: logits [N, C] of the validation part where the model returned has learnt from
-            that part too: those of the model before, which had not. None where it never has.
+        history: one row per epoch, or per setting that was tried.
+        validation: held-out logits [N, C] of the validation part, from before a refit made the
+            model learn from that part too; None if the model was never refitted.
     """
 
     model: nn.Module
@@ -57,31 +59,33 @@ def fit(
     adaptation: Adaptation | None = None,
     groups: Tensor | None = None,
 ) -> Fitted:
-    """Fits a network in place and keeps the epoch that the validation part picks.
+    """Fits a network in place and keeps the epoch with the lowest validation loss.
 
-    With `config.refit` the network is then trained again from its start, for as many epochs, on
-    training and validation part together, as the baselines are; not with an alignment, of which
-    the validation part picks nothing. Torch's generators are seeded here, so the same seed and
-    number of threads give the same model.
+    With `config.refit` the network is then trained again from its initial weights, for as many
+    epochs, on training and validation part together, as the baselines are. With an alignment it
+    is not, since there the validation part does not choose the epoch. Torch's random generators
+    are seeded here, so the same seed and number of threads give the same model.
 
     Args:
-        model: parameters that ask for no gradient stay as they are.
-        train: what it learns from; its statistics standardise the inputs.
-        validation: what picks the epoch, by `BestEpoch`, and sets the temperature.
+        model: trained in place; parameters with ``requires_grad=False`` stay as they are.
+        train: the training part; its statistics standardise the inputs.
+        validation: chooses the epoch (`BestEpoch`) and sets the temperature.
         config: the schedule.
         seed: of the data order and of dropout.
-        adaptation: a target without labels; the model returned is the target's, with the
-            target's statistics where the adaptation standardises by them.
-        groups: of which group, such as a corpus, each training row and after them each
-            validation row is [N + V]; an epoch then draws equally often from every group.
+        adaptation: a target without labels to align with; the model returned then standardises
+            by the target's statistics if the method does.
+        groups: group of each row, such as its corpus, [N + V]: the training rows, then the
+            validation rows. An epoch then draws equally often from every group.
     """
     start = copy.deepcopy(model.state_dict())
     plain, own = model.standardize, None if groups is None else groups[: len(train)]
+    # The loss that chooses the epoch is at the corpus's own class frequencies, see `log_prior`.
     prior = log_prior(_weights(model, train, config, own))
     training = _Training(model, train, config, seed, adaptation, own)
     patience = math.ceil(config.patience * epochs_of(config, len(train)) / config.epochs)
-    # A feature that tells the classes of the source alone helps its validation part: that would
-    # pick an epoch from before an alignment has removed the feature.
+    # The source's validation part cannot choose the epoch of an alignment: a feature that tells
+    # classes apart in the source only raises its score, so that it would choose an epoch from
+    # before the alignment has removed that feature.
     best = BestEpoch(patience, chooses=not (training.target and training.target.aligns))
     history = []
     for epoch in training.epochs():
@@ -95,12 +99,16 @@ def fit(
         calibrate(model, validation)
     said = None
     if config.refit and best.chooses:
+        # The temperature and the reported validation logits come from the model that has not
+        # learnt from the validation part. `plain` before `start`: an adaptation may have put
+        # another module there, whose state has other keys.
         temperature, said = model.temperature.clone(), predict(model, validation)
         model.standardize = plain
         model.load_state_dict(start)
         both = Examples.joined([train, validation])
         training = _Training(model, both, config, seed, adaptation, groups)
-        # Both parts together take fewer epochs for the same steps: the same share of them.
+        # Training and validation part together need fewer epochs for the same number of steps, so
+        # the same share of the epochs is trained, on the same learning-rate schedule.
         share = (best.epoch + 1) / epochs_of(config, len(train))
         last = math.ceil(share * epochs_of(config, len(both))) - 1
         next(epoch for epoch in training.epochs() if epoch == last)
@@ -114,7 +122,7 @@ def fit(
 def _weights(
     model: Ensemble, train: Examples, config: TrainConfig, groups: Tensor | None
 ) -> Tensor:
-    """The classes' weights in the loss [C]."""
+    """Weights of the classes in the loss [C]."""
     return _loss(config).weights(train, model.classes, config.class_weights, groups)
 
 
@@ -123,9 +131,9 @@ def _loss(config: TrainConfig) -> Loss:
 
 
 def _judged(logits: Tensor, validation: Examples, prior: Tensor, values: bool) -> dict[str, float]:
-    """What logits [N, C] of the validation part are worth; its loss picks the epoch."""
+    """Score and loss of the validation part's logits [N, C]; the loss chooses the epoch."""
     if values:
-        # where nothing varies, as in a part of one utterance, there is no CCC
+        # CCC is nan where nothing varies, as in a part of one utterance; such a part scores 0
         score = float(np.nan_to_num(ccc(validation.truth.numpy(), logits.numpy())).mean())
         return {"validation_ccc": score, "validation_loss": 1 - score}
     factor = likeliest_temperature(logits, validation.truth, prior)
@@ -134,17 +142,17 @@ def _judged(logits: Tensor, validation: Examples, prior: Tensor, values: bool) -
 
 
 def epochs_of(config: TrainConfig, rows: int) -> int:
-    """Passes over so many rows that the schedule asks for."""
+    """Number of epochs for a training part of `rows`: `epochs`, or more to reach `least_steps`."""
     return max(config.epochs, math.ceil(config.least_steps / math.ceil(rows / config.batch_size)))
 
 
 class _Training:
-    """The loop over the training part, which pauses after every epoch.
+    """The loop over the training part, which yields after every epoch.
 
     Attributes:
-        loss: mean over the last epoch.
-        average: running mean of the weights: what is evaluated and kept.
-        target: what the network is drawn towards while it learns, if anything.
+        loss: mean training loss of the last epoch.
+        average: moving average of the weights, which is what is evaluated and kept.
+        target: alignment with a target corpus, or None.
     """
 
     def __init__(
@@ -156,7 +164,7 @@ class _Training:
         adaptation: Adaptation | None,
         groups: Tensor | None,
     ) -> None:
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from the global generator
         model.temperature.fill_(1.0)
         model.fit_inputs(train)
         self.model, self.train, self.config, self.groups = model, train, config, groups
@@ -164,12 +172,14 @@ class _Training:
         if adaptation:
             self.target = Alignment(model, adaptation, train, config.batch_size, seed)
             model.standardize = self.target.source
+        # After the statistics are set, since the average is a copy of the whole model.
         self.average = WeightAverage(model, config.average)
+        # A generator of its own: what else draws numbers does not change the order of the data.
         self.order = torch.Generator().manual_seed(seed)
         self.loss = math.nan
 
     def epochs(self) -> Iterator[int]:
-        """Trains for an epoch, then gives its number."""
+        """Trains epoch by epoch and yields the number of each, counted from 0."""
         model, train, config = self.model, self.train, self.config
         device = model.temperature.device
         weights = _weights(model, train, config, self.groups).to(device)
@@ -180,7 +190,7 @@ class _Training:
             {"params": own},
             {"params": adapters, "lr": PACE * config.learning_rate},
         ]
-        optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(  # fused: one kernel per step, not several per parameter
             learnt, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         steps, epochs = math.ceil(len(train) / config.batch_size), epochs_of(config, len(train))
@@ -201,16 +211,17 @@ class _Training:
                 optimizer.step()
                 schedule.step()
                 self.average.update(model)
-                losses.append(loss.detach())
+                losses.append(loss.detach())  # not .item(), which would wait for a GPU every step
             self.loss = torch.stack(losses).mean().item()
             yield epoch
 
 
 @torch.no_grad()
 def calibrate(model: nn.Module, validation: Examples) -> None:
-    """Sets a model's temperature to what makes its logits the likeliest on the validation part.
+    """Sets a model's temperature to the one with the lowest cross-entropy on the validation part.
 
-    Guo et al. (2017), with a grid in place of an optimiser; the choice of class never changes.
+    Temperature scaling (Guo et al., 2017), with a grid in place of an optimiser. The most probable
+    class never changes, only how probable it is said to be.
     """
     temperature: Tensor = model.temperature  # type: ignore[assignment]
     temperature.fill_(1.0)
@@ -218,12 +229,12 @@ def calibrate(model: nn.Module, validation: Examples) -> None:
 
 
 def likeliest_temperature(logits: Tensor, labels: Tensor, prior: Tensor | None = None) -> float:
-    """The factor of TEMPERATURES that makes logits [N, C] the likeliest for labels [N].
+    """The factor in TEMPERATURES whose scaled logits have the lowest cross-entropy.
 
     Args:
         logits: [N, C].
-        labels: [N], or shares of votes [N, C].
-        prior: added to the scaled logits, see `schedule.log_prior` [C]; nothing where not given.
+        labels: class ids [N], or shares of votes [N, C].
+        prior: added to the scaled logits [C], see `schedule.log_prior`; zero by default.
     """
     shift = logits.new_zeros(logits.shape[1]) if prior is None else prior
     losses = [float(F.cross_entropy(logits * factor + shift, labels)) for factor in TEMPERATURES]
@@ -240,7 +251,7 @@ def predict(model: nn.Module, examples: Examples) -> Tensor:
 
 
 def ua_of(logits: Tensor, examples: Examples) -> float:
-    """UA of logits [N, C] of these examples, of those that have a class."""
+    """UA of logits [N, C] over those examples that have a class."""
     known = examples.label >= 0
     label, said = examples.label[known].numpy(), logits.argmax(1)[known].numpy()
     matrix = metrics.confusion(label, said, logits.shape[1])

@@ -1,7 +1,7 @@
-"""What members say [M, B, C] + the truth → a training's loss, by name: LOSSES.
+"""Outputs of an ensemble's members [M, B, C] + the truth → the training loss; LOSSES by name.
 
-The truth is a class id [B], shares of votes [B, C] or attributes on 0 … 1 [B, C]. A loss belongs to
-tasks; the first in LOSSES that belongs to a task is the task's own.
+The truth is a class id [B], shares of the raters' votes [B, C] or attributes between 0 and 1
+[B, C]. Each loss lists the tasks it is for; the first in LOSSES for a task is its default.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.training.schedule import class_weights, log_prior
 
-_FOCUS = 2.0  # gamma of the focal loss
+_FOCUS = 2.0  # gamma of the focal loss: the value that its paper recommends
 
 
 def cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy on classes, or on shares of votes; members' losses are summed.
+    """Cross-entropy with classes or with shares of votes, summed over the members.
 
     Args:
-        logits: what every member says, [M, B, C].
-        truth: classes [B] or shares [B, C].
+        logits: of every member, [M, B, C].
+        truth: class ids [B] or shares [B, C].
         weights: of the classes [C].
-        smoothing: share of probability spread over the other classes.
+        smoothing: share of the probability that is spread evenly over all classes (label
+            smoothing; Szegedy et al., 2016).
     """
     if truth.is_floating_point():
         shares = truth * (1 - smoothing) + smoothing / truth.shape[1]
         return _weighed(-shares * logits.log_softmax(2), shares, weights)
+    # torch averages over all M · B rows; times M it is the sum of the members' own means, so that
+    # the gradient of a member does not depend on how many members there are.
     members = len(logits)
     every = truth.repeat(members)
     flat = logits.flatten(0, 1)
@@ -40,12 +43,15 @@ def cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: flo
 
 
 def _weighed(each: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
-    """Terms [M, B, C], weighed by class; their mean over the batch's weight, summed over M."""
+    """Weighted mean over the batch of terms [M, B, C], summed over the members M.
+
+    Divides by the sum of the weights, as torch's cross-entropy does.
+    """
     return (each * weights).sum() / (shares * weights).sum()
 
 
 def focal(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy times (1 - p)², which leaves what is known well alone (Lin et al. 2017)."""
+    """Focal loss (Lin et al. 2017): cross-entropy times (1 − p)², small for confident classes."""
     shares = _shares(truth, logits)
     logs = logits.log_softmax(2)
     return _weighed(-((1 - logs.exp()) ** _FOCUS) * shares * logs, shares, weights)
@@ -58,43 +64,48 @@ def _shares(truth: Tensor, logits: Tensor) -> Tensor:
 
 
 def balanced_softmax(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy after adding the classes' log frequencies (Ren et al. 2020).
+    """Cross-entropy after adding the log frequencies of the classes (Ren et al. 2020).
 
-    The logits themselves are then those of a world in which all classes are equally frequent,
-    without a rare class's few utterances weighing more than the others in a batch.
+    The logits themselves then describe a world in which all classes are equally frequent, while
+    every utterance of a batch has the same weight.
     """
     return cross_entropy(logits + log_prior(weights), truth, torch.ones_like(weights), smoothing)
 
 
 def kl(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Kullback–Leibler divergence from the votes' shares; neither weighed nor smoothed."""
+    """Kullback–Leibler divergence from the shares of votes, without class weights or smoothing."""
     return F.kl_div(logits.log_softmax(2), truth.expand_as(logits), reduction="sum") / len(truth)
 
 
 def one_minus_ccc(values: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """1 - CCC over the batch, mean over attributes; members' losses are summed."""
+    """1 − CCC over the batch, averaged over attributes and summed over members.
+
+    The CCC is Lin's (1989): 2 cov / (var + var + (difference of the means)²). As a loss it is the
+    common choice for attributes, since it is the score itself.
+    """
     t = truth.expand_as(values)
     gap = values.mean(1) - t.mean(1)
     both = ((values - values.mean(1, keepdim=True)) * (t - t.mean(1, keepdim=True))).mean(1)
     spread = values.var(1, correction=0) + t.var(1, correction=0)
+    # 1e-8: a batch in which nothing varies has no CCC, and must not give nan
     return (1 - 2 * both / (spread + gap**2 + 1e-8)).mean(1).sum()
 
 
 def mse(values: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Mean squared error; members' losses are summed."""
+    """Mean squared error, summed over the members."""
     return (values - truth).square().mean((1, 2)).sum()
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a training minimises.
+    """A training loss and how it uses the truth.
 
     Attributes:
-        of: what members say [M, B, C], truth, class weights [C], smoothing → the summed losses.
-        tasks: those that it is for.
-        weighted: whether classes are weighed by inverse frequency; None for as the schedule says.
-        learns: of votes, whether their shares are learnt, the most voted class alone, or the
-            corpus's own label.
+        of: outputs of the members [M, B, C], truth, class weights [C], smoothing → summed loss [].
+        tasks: the tasks that it is for.
+        weighted: whether classes are weighted by inverse frequency; None leaves it to the schedule.
+        learns: what is learnt from votes: their shares (``truth``), only the class with the most
+            votes (``majority``), or the corpus's own label (``label``).
     """
 
     of: Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -105,7 +116,7 @@ class Loss:
     def weights(
         self, examples: Examples, classes: int, weighted: bool, groups: Tensor | None = None
     ) -> Tensor:
-        """The classes' weights [C]; ones for attributes."""
+        """Weights of the classes [C]; ones for attributes."""
         if "attributes" in self.tasks:
             return torch.ones(classes)
         asked = weighted if self.weighted is None else self.weighted
@@ -126,10 +137,10 @@ LOSSES: dict[str, Loss] = {
 
 
 def loss_for(task: str, name: str | None) -> str:
-    """The loss's name: the one that is asked for, or the task's own.
+    """The name of the loss to use: the given one, or the task's default.
 
     Raises:
-        SerError: there is no such loss for the task.
+        SerError: the task has no such loss.
 
     >>> loss_for("classes", None), loss_for("distributions", None), loss_for("attributes", "mse")
     ('cross-entropy', 'kl', 'mse')
@@ -141,9 +152,10 @@ def loss_for(task: str, name: str | None) -> str:
 
 
 def learnt_as(examples: Examples, name: str) -> Examples:
-    """The examples as a loss learns them: of votes their shares, or one class alone.
+    """The examples as a loss needs them: with shares of votes, or with one class per utterance.
 
-    A hard label leaves out the utterances that have none: no class of the set, or votes that tie.
+    Losses that need one class leave out utterances without one: those outside the class set, and
+    those whose votes tie.
     """
     learns = LOSSES[name].learns
     if learns == "truth" or examples.target is None:

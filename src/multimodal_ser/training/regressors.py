@@ -1,8 +1,8 @@
 """Examples → the two baselines of attributes: ridge and support vector regression.
 
-Both read pooled features and are fitted by scikit-learn with every setting; the highest mean CCC on
-the validation part chooses one, which is fitted again on both parts together. Like the baselines of
-classes they become torch modules with the networks' own forward.
+Both read pooled features and are fitted by scikit-learn with every setting. The setting with the
+highest mean CCC on the validation part is refitted on training and validation part together. Like
+the baselines of classes they become torch modules with the same `forward` as the networks.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from multimodal_ser.training.baselines import Pooled, pooled_inputs, rbf
 from multimodal_ser.training.loop import Fitted, predict
 
 Setting = Mapping[str, float]
-_EPSILON = 0.05  # errors under this, on 0 … 1, cost nothing in support vector regression
+_EPSILON = 0.05  # on the scale 0 … 1: smaller errors cost nothing in support vector regression
 
 
 class Ridge(nn.Module):
-    """Linear regression with a squared penalty."""
+    """Ridge regression: linear regression with a squared penalty on the weights."""
 
     SETTINGS: Sequence[Setting] = [{"alpha": float(a)} for a in np.geomspace(1, 1e5, 11)]
 
@@ -45,16 +45,16 @@ class Ridge(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: np.ndarray, target: np.ndarray, setting: Setting) -> None:
-        """Takes scikit-learn's solution for inputs [N, D] and values [N, A]."""
+        """Fits scikit-learn's ridge regression to inputs [N, D] and values [N, A]."""
         fitted = RidgeRegression(alpha=setting["alpha"]).fit(x, target)
         self.out.weight.copy_(torch.from_numpy(fitted.coef_))
         self.out.bias.copy_(torch.from_numpy(fitted.intercept_))
 
 
 class Svr(nn.Module):
-    """Support vector regression with an RBF kernel, one machine an attribute."""
+    """Support vector regression with an RBF kernel, one machine per attribute."""
 
-    # gamma times the features' number: 1 is scikit-learn's "scale" on standardised ones
+    # gamma times the number of features: 1 equals scikit-learn's "scale" on standardised features
     SETTINGS: Sequence[Setting] = [
         {"strength": c, "gamma": gamma} for gamma, c in product((0.3, 1.0), (0.03, 0.1, 0.3, 1.0))
     ]
@@ -78,7 +78,7 @@ class Svr(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: np.ndarray, target: np.ndarray, setting: Setting) -> None:
-        """Takes scikit-learn's solutions for inputs [N, D] and values [N, A]."""
+        """Fits scikit-learn's machines to inputs [N, D] and values [N, A]."""
         gamma = setting["gamma"] / max(1, x.shape[1])
         machine = SVR(C=setting["strength"], gamma=gamma, epsilon=_EPSILON, cache_size=1000)
         dual, intercept = np.zeros((target.shape[1], len(x))), np.zeros(target.shape[1])
@@ -86,7 +86,7 @@ class Svr(nn.Module):
             fitted = machine.fit(x, values)
             dual[place, fitted.support_] = fitted.dual_coef_[0]
             intercept[place] = fitted.intercept_[0]
-        used = dual.any(0)
+        used = dual.any(0)  # rows that support no attribute are not kept
         self.vectors, self.dual = torch.from_numpy(x[used]), torch.from_numpy(dual[:, used]).float()
         self.intercept, self.gamma = torch.from_numpy(intercept).float(), torch.tensor(gamma)
 
@@ -102,15 +102,15 @@ def fit_regressor(
     Args:
         name: key in REGRESSORS.
         dims: widths and number of attributes.
-        train: what it learns from.
-        validation: what chooses the setting.
-        config: whether the chosen one is fitted again on both parts together.
+        train: the training part.
+        validation: the part that chooses the setting.
+        config: whether the chosen setting is refitted on both parts together.
     """
     kind = REGRESSORS[name]
     history, best = [], -np.inf
     for setting, candidate in _candidates(kind, dims, train, kind.SETTINGS):
         values = predict(candidate, validation)
-        # nothing varies in a validation part of one utterance: any setting is as good
+        # CCC is nan where nothing varies, as in a part of one utterance: all settings then tie
         score = float(np.nan_to_num(ccc(validation.truth.numpy(), values.numpy()), nan=-1).mean())
         history.append({**setting, "validation_ccc": score})
         if score > best:
@@ -124,7 +124,7 @@ def fit_regressor(
 def _candidates(
     kind: type[Ridge] | type[Svr], dims: Dims, train: Examples, settings: Sequence[Setting]
 ) -> Iterator[tuple[Setting, Ridge | Svr]]:
-    """The baseline fitted with each setting."""
+    """Yields each setting with the baseline fitted with it."""
     pooled = Pooled(dims)
     pooled.fit(train)
     x, target = pooled_inputs(pooled, train), train.truth.numpy()

@@ -1,6 +1,6 @@
-"""What steers a training: the learning rate, the loss's weights, which epoch is kept.
+"""What controls a training: the learning rate, the weights of the classes, which epoch is kept.
 
-Used alike for networks over features and for an encoder that is fine-tuned.
+Networks over features and encoders that are fine-tuned both use it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 
 def rate(step: int, total: int) -> float:
-    """Share of the peak learning rate: linear warm-up over a tenth, then a cosine to zero.
+    """Share of the peak learning rate: linear warm-up over a tenth of the steps, cosine to zero.
+
+    The cosine is that of Loshchilov & Hutter (2017), without restarts.
 
     >>> [round(rate(step, 100), 2) for step in (0, 9, 50, 99)]
     [0.1, 0.98, 0.5, 0.0]
@@ -25,12 +27,18 @@ def rate(step: int, total: int) -> float:
 def class_weights(
     labels: Tensor, classes: int, weighted: bool, groups: Tensor | None = None
 ) -> Tensor:
-    """Loss weights [C]: inverse frequency with mean 1 over the classes that occur.
+    """Weights of the classes in the loss [C]: inverse frequency, with mean 1.
 
-    A class without a training example weighs nothing, instead of dividing by zero. Where groups
-    [N] are drawn equally often, the frequencies are those of the draws. In place of labels [N]
-    there may be shares of votes [N, C].
+    A class without a training example has weight 0 and does not count in the mean.
+
+    Args:
+        labels: class ids [N], or shares of the raters' votes [N, C].
+        classes: number of classes C.
+        weighted: False gives every class that occurs the weight 1.
+        groups: group of each row [N], where every group is drawn equally often (`Examples.order`);
+            frequencies are then those of the draws.
     """
+    # A row of a group of n rows is drawn in proportion to 1 / n.
     share = None if groups is None else 1 / torch.bincount(groups).float()[groups]
     if labels.is_floating_point():
         counts = labels.sum(0)
@@ -44,14 +52,14 @@ def class_weights(
 
 
 def log_prior(weights: Tensor) -> Tensor:
-    """What to add to the logits of a model that was trained with these class weights, [C].
+    """What to add to the logits of a model that was trained with these class weights [C].
 
-    Weights of one over a class's count teach a model the posterior of a world in which all
-    classes are equally frequent; minus their logarithm takes it back to the frequencies of the
-    corpus (Bayes' rule). A loss on a validation part is then taken over its utterances alike. With
-    the weights in the loss instead, a few utterances of a rare class would decide: of a hundred in
-    MELD's dev part two are disgust. A class without weight was not learnt: its logit is of no
-    account.
+    A model trained with weights of 1 / count learns the posterior of a world in which all classes
+    are equally frequent. Subtracting the logarithm of the weights returns it to the frequencies
+    of the corpus (Bayes' rule), so that every validation utterance counts alike in the loss. If
+    the weights stood in the loss instead, a few utterances of a rare class would decide: two in a
+    hundred of MELD's dev part are disgust. A class of weight 0 was never learnt and is excluded
+    by a logit of -30.
 
     >>> [round(value, 2) for value in log_prior(torch.tensor([0.5, 2.0, 0.0])).tolist()]
     [0.69, -0.69, -30.0]
@@ -60,17 +68,16 @@ def log_prior(weights: Tensor) -> Tensor:
 
 
 class BestEpoch:
-    """Keeps the epoch of the lowest validation loss; stops where patience has run out.
+    """Keeps the epoch of the lowest validation loss; used for networks over features.
 
-    Of a network over features: its loss is taken after calibration (`loop.calibrate`), since a
-    network goes on growing more confident when it has long stopped growing better, and at the
-    corpus's own class frequencies (`log_prior`). A loss tells two epochs apart on far fewer
-    utterances than UA does.
+    The loss is computed after calibration (`loop.calibrate`), because a network keeps growing
+    more confident long after it has stopped improving, and at the class frequencies of the corpus
+    (`log_prior`). A loss distinguishes two epochs with far fewer utterances than UA does.
 
     Attributes:
-        chooses: False keeps the last epoch, whatever the validation part says.
-        epoch: the one that is kept.
-        state: its weights.
+        chooses: False keeps the last epoch, whatever the validation loss is.
+        epoch: the epoch that is kept.
+        state: weights of the model after that epoch.
     """
 
     def __init__(self, patience: int, chooses: bool = True) -> None:
@@ -79,7 +86,8 @@ class BestEpoch:
         self.state: dict[str, Tensor] = {}
 
     def stops_after(self, epoch: int, loss: float, model: nn.Module) -> bool:
-        """Takes note of an epoch's validation loss; True where patience has run out."""
+        """Records an epoch's validation loss; returns True when patience has run out."""
+        # `not self.state`: the first epoch is kept even if its loss is nan.
         if loss < self.best or not self.state or not self.chooses:
             self.best, self.epoch = loss, epoch
             self.state = copy.deepcopy(model.state_dict())
@@ -89,10 +97,10 @@ class BestEpoch:
 class EarlyStopping:
     """Keeps the last epoch whose validation UA is within one standard error of the best.
 
-    Validation parts are small (one speaker, one session): their best epoch is mostly luck, and
-    a later one, further down the learning-rate schedule, generalises better. The rule is
-    Breiman et al.'s (1984) one-standard-error rule, with the binomial error of the best UA. On a
-    large validation part it is plain early stopping.
+    Validation parts are small (one speaker, one session), so which of their epochs is best is
+    mostly luck, and a later one, further down the learning-rate schedule, generalises better. This
+    is the one-standard-error rule of Breiman et al. (1984) with the binomial error of the best UA.
+    On a large validation part the error vanishes and the rule becomes plain early stopping.
     """
 
     def __init__(self, patience: int, count: int) -> None:
@@ -102,9 +110,10 @@ class EarlyStopping:
         self.state: dict[str, Tensor] = {}
 
     def stops_after(self, epoch: int, ua: float, model: nn.Module) -> bool:
-        """Takes note of an epoch's validation UA; True where patience has run out."""
+        """Records an epoch's validation UA; returns True when patience has run out."""
         if ua > self.best:
             self.best, self.best_epoch = ua, epoch
+        # Binomial standard error √(p (1 − p) / n), with UA for p
         error = math.sqrt(self.best * (1 - self.best) / self.count)
         if ua >= self.best - error:
             self.state, self.kept = copy.deepcopy(model.state_dict()), epoch
@@ -112,7 +121,10 @@ class EarlyStopping:
 
 
 class WeightAverage:
-    """A running mean of a model's weights; young averages forget faster."""
+    """An exponential moving average of a model's weights (Polyak & Juditsky, 1992).
+
+    The decay grows from 2/11 to `decay`, so that the average soon forgets the initial weights.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval()
@@ -122,7 +134,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Moves the average a step towards the model's present weights."""
+        """Moves the average a step towards the model's current weights."""
         self.steps += 1
+        # (1 + n) / (10 + n) is the warm-up of TensorFlow's ExponentialMovingAverage
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        # One call for all parameters instead of one per parameter: it is made at every step.
         torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)

@@ -1,9 +1,9 @@
-"""Examples → `stacked`, the model that we recommend: experts of every kind, weighed together.
+"""Examples → `stacked`, the recommended model: a weighted combination of several models.
 
-A network, a support vector machine and logistic regression err in different places, and so do
-the words, the sound and both together. Each expert is fitted by itself; the validation part then
-sets how much each of them counts (stacked generalisation, Wolpert 1992, as a logarithmic opinion
-pool): the logits are ``Σ w_e log p_e`` with ``w_e ≥ 0``.
+A network, a support vector machine and logistic regression make different errors, and so do
+models of the words, of the sound and of both. Each of these experts is fitted by itself; the
+validation part then sets how much each of them counts. This is stacked generalisation (Wolpert
+1992) with a logarithmic opinion pool: the logits are ``Σ w_e log p_e`` with ``w_e ≥ 0``.
 """
 
 from __future__ import annotations
@@ -23,22 +23,26 @@ from multimodal_ser.training.loop import Fitted, fit, predict, ua_of
 from multimodal_ser.training.schedule import class_weights, log_prior
 
 STACKED = "stacked"
-# Coarser than the baselines' own grids: an expert among others need not be the best of its kind.
+# Coarser than the baselines' own grids: an expert need not be the best possible model of its kind.
 SETTINGS = {
     "linear": [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)],
     "svm": [Setting(c, gamma) for gamma in (0.1, 0.3, 1.0) for c in (1.0, 10.0)],
 }
-_BOTH = 4.0  # an expert on words and sound counts as so many on one of them, to begin with
-_PRIOR = 3.0  # how strongly that is believed before the validation part is seen
+# Before the validation part is seen, an expert on words and sound counts as much as four on one of
+# them: of nine experts the three on both modalities have two thirds of the weight.
+_BOTH = 4.0
+_PRIOR = 3.0  # λ in `pool_weights`: how strongly the weights are held to those prior weights
 
 
 class Stacked(nn.Module):
-    """Experts and their weights; the embedding is that of the network that reads the most.
+    """Experts and their weights.
+
+    Its embedding is that of the first expert, the network that reads all modalities.
 
     Attributes:
-        modalities: those that the experts read.
+        modalities: the modalities that the experts read.
         experts: models over features by name, such as ``cross_attention`` and ``svm_text``.
-        weights: one an expert [E], in the experts' order.
+        weights: of the experts, in their order [E].
     """
 
     weights: Tensor
@@ -62,7 +66,7 @@ def _present(dims: Dims) -> tuple[str, ...]:
 
 
 def experts_of(dims: Dims) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The experts for inputs of these widths: name → kind and the modalities that it reads.
+    """The experts for inputs of these widths: name → kind, and the modalities that it reads.
 
     >>> list(experts_of(Dims(0, 1152, 7)))
     ['audio', 'linear_audio', 'svm_audio']
@@ -79,7 +83,7 @@ def experts_of(dims: Dims) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def build_stacked(dims: Dims, config: ModelConfig, state: Mapping[str, Tensor]) -> Stacked:
-    """The module that a saved state fits into; the svms' sizes stand in the state."""
+    """Makes the module that a saved state fits into; the state shows the sizes of the svms."""
     experts: dict[str, nn.Module] = {}
     for name, (kind, group) in experts_of(dims).items():
         if kind == "svm":
@@ -107,16 +111,16 @@ def fit_stacked(
 
     Args:
         dims: widths and number of classes.
-        train: what the experts learn from; with `schedule.refit`, in the end from both parts.
-        validation: what chooses the experts' settings and sets their weights.
-        network: the networks' knobs.
-        schedule: the networks' training.
+        train: the training part; with `schedule.refit` the experts in the end learn from both.
+        validation: the part that chooses the experts' settings and sets their weights.
+        network: settings of the networks.
+        schedule: how the networks are trained.
         seed: of the networks.
         device: where the networks are trained.
         groups: of the rows of both parts, see `loop.fit`.
 
     Returns:
-        The model; its history has one row an expert, with its weight.
+        The model; its history has one row per expert, with its weight.
     """
     fitted: dict[str, Fitted] = {}
     for name, (kind, group) in experts_of(dims).items():
@@ -125,11 +129,12 @@ def fit_stacked(
                 kind, dims, train, validation, schedule, modalities=group, settings=SETTINGS[kind]
             )
         else:
-            torch.manual_seed(seed)
+            torch.manual_seed(seed)  # an expert's initial weights do not depend on those before it
             member = Ensemble(MODELS[kind], dims, network).to(device)
             mine, other = train.to(device), validation.to(device)
             fitted[name] = fit(member, mine, other, schedule, seed, groups=groups)
             fitted[name].model.to("cpu")
+    # Held-out logits: a refitted expert has learnt from the validation part and looks too good.
     said = {
         name: predict(one.model, validation) if one.validation is None else one.validation
         for name, one in fitted.items()
@@ -148,7 +153,7 @@ def fit_stacked(
 
 
 def prior_weights(dims: Dims) -> Tensor:
-    """What the experts' weights are before the validation part is seen; their sum is 1, [E].
+    """Weights of the experts before the validation part is seen [E]; their sum is 1.
 
     >>> prior_weights(Dims(384, 88, 4)).mul(18).round().tolist()
     [4.0, 4.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
@@ -159,20 +164,22 @@ def prior_weights(dims: Dims) -> Tensor:
 
 
 def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, taught: Tensor) -> Tensor:
-    """Weights ``w_e ≥ 0`` [E] that make the pooled log-probabilities likeliest.
+    """Weights ``w_e ≥ 0`` [E] that maximise the likelihood of the pooled log-probabilities.
 
-    The likelihood is at the corpus's own class frequencies (`schedule.log_prior`). A validation
-    part can be one speaker's fifty utterances, so the weights are drawn towards those of before,
-    by ``λ E Σ_e (w_e − prior_e)²`` beside the summed cross-entropy.
+    The likelihood is at the class frequencies of the corpus (`schedule.log_prior`). A validation
+    part may be only fifty utterances of one speaker, so the weights are held to the prior weights
+    by a penalty ``λ E Σ_e (w_e − prior_e)²`` beside the summed cross-entropy.
 
     Args:
-        logs: each expert's log-probabilities of the validation part [E, N, C].
-        labels: [N].
-        prior: weights of before [E].
+        logs: log-probabilities of the validation part by each expert [E, N, C].
+        labels: class ids [N].
+        prior: weights before the validation part is seen [E].
         taught: the class weights that the experts were trained with [C].
     """
     count = len(logs)
+    # Double precision: L-BFGS compares losses that differ in their last digits as it converges.
     frequencies = log_prior(taught).double()
+    # An expert's zero probability would exclude a class by itself: log p is at least -12, 6e-6.
     given, labels = logs.double().clamp(min=-12), labels.to(logs.device)
     start = prior.double()
     free = start.clone().requires_grad_(True)
