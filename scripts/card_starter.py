@@ -33,6 +33,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.augment import coded, noisy, reverberated, telephone
 from multimodal_ser.audio.speech import canonical, find_speech, lengthened
 from multimodal_ser.corpora import Utterance
+from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.predict import Prediction
 from multimodal_ser.predict.unseen import (
     RIGHT,
@@ -44,7 +45,7 @@ from multimodal_ser.predict.unseen import (
     scores,
 )
 from multimodal_ser.training.tune.probe import Probe, ProbeConfig, side_by_side
-from multimodal_ser.training.tune.tuned import LONGEST, Tuned, load_tuned, log_mels, save_tuned
+from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
 from multimodal_ser.training.tune.vectors import Vectors
 
 BATCH = 16
@@ -92,7 +93,7 @@ CONDITIONS: dict[str, Callable[[Wave, np.random.Generator], Wave]] = {
 @torch.inference_mode()
 def probabilities(model: Tuned, waves: Sequence[Wave]) -> NDArray[np.float32]:
     """What the model says of recordings, each brought to its canonical form."""
-    heard = [lengthened(canonical(wave), model.shortest)[:LONGEST] for wave in waves]
+    heard = [lengthened(canonical(wave), model.shortest)[:LONGEST_SAMPLES] for wave in waves]
     order = sorted(range(len(heard)), key=lambda place: len(heard[place]))
     found = np.zeros((len(heard), len(model.classes)), np.float32)
     for start in range(0, len(order), BATCH):

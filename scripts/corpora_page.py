@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from multimodal_ser.corpora import CORPORA, FORMATS, CorpusInfo
+from multimodal_ser.corpora import CORPORA, GENERAL_READERS, CorpusInfo
 from multimodal_ser.corpora.labels import class_set
 
 PAGE = Path(__file__).parents[1] / "docs" / "corpora.md"
@@ -31,7 +31,7 @@ def entry(info: CorpusInfo) -> str:
 
 def page(before: str) -> str:
     """The whole page: what stands above the heading, and the corpora below it."""
-    infos = [info for name, info in CORPORA.items() if name not in FORMATS]
+    infos = [info for name, info in CORPORA.items() if name not in GENERAL_READERS]
     above = before.partition(HEADING)[0]
     return above + HEADING + "\n" + "\n".join(map(entry, infos))
 

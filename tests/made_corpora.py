@@ -133,7 +133,7 @@ def cremad_names() -> list[str]:
         made = [
             f"{actor}_{sentence}_{emotion}_{level}"
             for actor in range(1001, 1092)
-            for sentence in cremad.SENTENCES
+            for sentence in cremad.CREMAD_SENTENCES
             for level in (("LO", "MD", "HI") if graded and sentence == "IEO" else ("XX",))
         ]
         names += made[short[emotion] :]
@@ -207,7 +207,7 @@ def make_meld(
 def make_emodb(root: Path, suffix: str = ".wav", sound: bool = False) -> Made:
     """Every speaker says one sentence in every emotion; rates as the corpus writes them."""
     emotions, lines = {}, ["Nr.\tSatz\terkannt\tnatuerlich"]
-    for speaker in emodb.SPEAKERS:
+    for speaker in emodb.EMODB_SPEAKERS:
         for letter in "WLEAFTN":
             name = f"{speaker}a01{letter}a"
             put(root / "wav" / f"{name}{suffix}", name, sound)
@@ -221,7 +221,7 @@ def make_ravdess(root: Path, sound: bool = False) -> Made:
     """Four actors, every emotion, both statements."""
     emotions = {}
     for actor in range(1, 5):
-        for code, word in ravdess.EMOTIONS.items():
+        for code, word in ravdess.RAVDESS_EMOTIONS.items():
             for statement in ("01", "02"):
                 name = f"03-01-{code}-01-{statement}-01-{actor:02d}"
                 put(root / f"Actor_{actor:02d}" / f"{name}.wav", name, sound)
@@ -321,7 +321,7 @@ def make_named(name: str, root: Path, sound: bool = False) -> Made:
 def make_msp_podcast(root: Path, sound: bool = False) -> Made:
     """Every class in the parts that count, and a row of a part that does not."""
     rows, emotions = [], {}
-    for place, (code, word) in enumerate(msp_podcast.EMOTIONS.items()):
+    for place, (code, word) in enumerate(msp_podcast.MSP_PODCAST_EMOTIONS.items()):
         name = f"MSP-PODCAST_0001_{place:04d}"
         put(root / "Audios" / f"{name}.wav", name, sound)
         part = ("Train", "Development", "Test1", "Validation")[place % 4]

@@ -16,7 +16,7 @@ def make_msp_improv(root: Path) -> Made:
     """Two sessions, every class, three raters of whom one is copied."""
     emotions, lines = {}, []
     for session in ("01", "02"):
-        for place, (letter, word) in enumerate(msp_improv.EMOTIONS.items()):
+        for place, (letter, word) in enumerate(msp_improv.MSP_IMPROV_EMOTIONS.items()):
             own_id = f"S0{place + 1}A-F{session}-{'PRST'[place % 4]}-FM01"
             name = f"MSP-IMPROV-{own_id}.wav"
             put(root / f"session{int(session)}" / f"S0{place + 1}A" / "PRST"[place % 4] / name)
@@ -101,7 +101,7 @@ def make_emodb2(root: Path) -> Made:
     words = ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral")
     english = dict(zip("WLEAFTN", words, strict=True))
     rows, people = [], {}
-    for speaker, (sex, age) in emodb.SPEAKERS.items():
+    for speaker, (sex, age) in emodb.EMODB_SPEAKERS.items():
         people[int(speaker)] = {"gender": sex, "age": age}
         for letter, word in english.items():
             for take in "ab":

@@ -22,7 +22,7 @@ from multimodal_ser.config.settings import ModelConfig
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.models.fusion import Dims
-from multimodal_ser.runs.folder import FILES
+from multimodal_ser.runs.folder import RUN_FILES
 from multimodal_ser.runs.model_file import build, save_model
 from multimodal_ser.training.baselines import Svm
 from multimodal_ser.training.tune.tuned import Tuned, save_tuned
@@ -80,7 +80,7 @@ def made_run(
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     folder.mkdir(parents=True)
-    for name in FILES:
+    for name in RUN_FILES:
         (folder / name).touch()
     (folder / "metrics.json").write_text(json.dumps({"test": {"UA": 0.5}}))
     (folder / "config.json").write_text(json.dumps(as_json(Record(config))))

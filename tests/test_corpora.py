@@ -28,7 +28,7 @@ from made_formats import FORMAT_MAKERS, OPTIONS
 from made_layouts import LAYOUTS
 from multimodal_ser.corpora import (
     CORPORA,
-    FORMATS,
+    GENERAL_READERS,
     Corpus,
     Utterance,
     read_manifest,
@@ -81,7 +81,7 @@ def made(corpus: str, root: Path) -> tuple[Corpus, Made]:
 
 def test_every_corpus_is_there() -> None:
     assert set(CORPORA) == set(ALL)
-    assert set(CORPORA) >= BUILT_IN_CORPORA | set(FORMATS)
+    assert set(CORPORA) >= BUILT_IN_CORPORA | set(GENERAL_READERS)
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -92,7 +92,7 @@ def test_reads_its_official_layout(name: str, tmp_path: Path) -> None:
     assert ids == sorted(set(ids))
     said = [line for line in corpus.left_out if not line.startswith(NOTE)]
     assert said == []
-    assert name in FORMATS or corpus.left_out == []
+    assert name in GENERAL_READERS or corpus.left_out == []
     for row in corpus.utterances:
         assert row.id.startswith(f"{row.corpus}/")
         assert row.speaker or name in UNTOLD
@@ -121,7 +121,7 @@ def test_survives_its_manifest(name: str, tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.jsonl") == corpus.utterances
 
 
-@pytest.mark.parametrize("name", sorted(CORPORA.keys() - {*FORMATS}))
+@pytest.mark.parametrize("name", sorted(CORPORA.keys() - {*GENERAL_READERS}))
 def test_says_whose_it_is_and_covers_its_classes(name: str, tmp_path: Path) -> None:
     info = CORPORA[name]
     assert info.name == name

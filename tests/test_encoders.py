@@ -18,7 +18,7 @@ from made_encoders import tiny
 from multimodal_ser.audio import read_audio
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import chosen_layers, windows
-from multimodal_ser.encoders.exposure import CORPORA
+from multimodal_ser.encoders.exposure import DECLARED_CORPORA
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.packaged import Offline, assembled
 from multimodal_ser.errors import EncoderError, SerError
@@ -57,7 +57,7 @@ def test_contract(name, root):
     assert info.exposure.keys() == known.keys()
     if name != "egemaps":
         worst = "labels" if name.startswith("emotion2vec-plus") else "unknown"
-        assert {info.exposure[corpus].saw for corpus in CORPORA} == {worst}
+        assert {info.exposure[corpus].saw for corpus in DECLARED_CORPORA} == {worst}
         assert all("none that are known here" in what.source for what in info.exposure.values())
     items = waves() if info.modality == "audio" else SENTENCES
     if name == "egemaps":
@@ -90,7 +90,7 @@ def test_weights_hash(name, root):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_what_it_was_trained_on_is_declared(name):
     spec = ENCODERS[name]
-    assert {"*", *CORPORA} <= set(spec.exposure)
+    assert {"*", *DECLARED_CORPORA} <= set(spec.exposure)
     for exposure in spec.exposure.values():
         assert exposure.saw in ("labels", "unlabelled", "no", "unknown")
         assert len(exposure.source) > 30

@@ -24,7 +24,7 @@ from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.report import summarise
 from multimodal_ser.runs import folder as run_folder
 from multimodal_ser.runs import model_file
-from multimodal_ser.runs.folder import FILES, is_complete
+from multimodal_ser.runs.folder import RUN_FILES, is_complete
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
 from multimodal_ser.training.baselines import BASELINES
@@ -157,7 +157,7 @@ def test_the_same_plan_gives_the_same_files(material, split, made, tmp_path):
     plans = [item for item in planned(material, split) if item.fold is split.folds[0]]
     for before, after in zip(made, run_all(plans, material, tmp_path), strict=True):
         assert before.name == after.name
-        for name in sorted(set(FILES) - {"model.safetensors"}):
+        for name in sorted(set(RUN_FILES) - {"model.safetensors"}):
             assert (before / name).read_bytes() == (after / name).read_bytes()
         weights = [load_file(folder / "model.safetensors") for folder in (before, after)]
         assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
@@ -165,7 +165,7 @@ def test_the_same_plan_gives_the_same_files(material, split, made, tmp_path):
 
 def test_a_run_folder_has_its_files_and_no_pickle(made):
     for folder in made:
-        assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(RUN_FILES)
         assert is_complete(folder)
         for path in folder.iterdir():
             start = path.read_bytes()[:2]

@@ -133,7 +133,7 @@ def test_what_saw_emodb_saw_most_of_emodb2() -> None:
 
 
 def test_more_recordings_than_emodb_has_are_said(tmp_path: Path) -> None:
-    names = product(emodb.SPEAKERS, emodb.SENTENCES, "WLEAFTN")
+    names = product(emodb.EMODB_SPEAKERS, emodb.EMODB_SENTENCES, "WLEAFTN")
     for speaker, sentence, letter in islice(names, emodb.PUBLISHED + 1):
         put(tmp_path / "wav" / f"{speaker}{sentence}{letter}a.wav")
     read = CORPORA["emodb"].read(tmp_path)

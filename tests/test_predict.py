@@ -303,7 +303,7 @@ def test_saved_and_loaded(tmp_path, tuned, both, weights):
         before, model.threshold = model.threshold, 0.35
         folder = model.save(tmp_path / model.modalities[0])
         model.threshold = before
-        assert sorted(path.name for path in folder.iterdir()) == sorted(hub.FILES)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(hub.HUB_FILES)
         again = load(folder, weights=weights)
         assert (again.name, again.labels, again.threshold) == (model.name, model.labels, 0.35)
         assert again.card.startswith("---\nlibrary_name: multimodal-ser\n")
@@ -330,7 +330,7 @@ def test_pushed_and_fetched(tuned, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     assert tuned.push("me/model", private=True) == "https://hub/me/model"
     assert Hub.asked["create"] == ("me/model", {"private": True, "exist_ok": True})
-    assert Hub.asked["files"] == sorted(hub.FILES)
+    assert Hub.asked["files"] == sorted(hub.HUB_FILES)
     with pytest.raises(SerError, match="no/entry: the hub did not take it: ValueError: not"):
         tuned.push("no/entry")
     folder = tuned.save(tmp_path / "saved")

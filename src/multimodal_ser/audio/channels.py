@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from multimodal_ser.audio.sound import CANCELLED, Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 
-Kind: TypeAlias = Literal["one", "silent", "identical", "cancelling", "speakers", "scene"]
-Levels: TypeAlias = NDArray[np.float32]
+_Kind: TypeAlias = Literal["one", "silent", "identical", "cancelling", "speakers", "scene"]
+_Levels: TypeAlias = NDArray[np.float32]
 
-FRAME = SAMPLE_RATE // 20  # samples, 50 ms
+LEVEL_FRAME = SAMPLE_RATE // 20  # samples, 50 ms
 FLOOR, RANGE = -65.0, 40.0  # dB of full scale, and below the loud frames: what is quieter is pause
-SILENT = 50.0  # dB below the loudest channel
-IDENTICAL = 1e-3  # of the power: what the difference of two equal channels may have
-APART = 10.0  # dB by which one channel is louder than the others, in the middle of all frames
-ALONE = 6.0  # dB by which a channel is the loudest
-LEAST = 1.0, 0.02  # seconds, and share of the frames with sound, in which each channel is so
-LEAK = 15.0  # dB below another channel, and below its own speech: what leaks into a channel
+_SILENT = 50.0  # dB below the loudest channel
+_IDENTICAL = 1e-3  # of the power: what the difference of two equal channels may have
+_APART = 10.0  # dB by which one channel is louder than the others, in the middle of all frames
+_ALONE = 6.0  # dB by which a channel is the loudest
+_LEAST = 1.0, 0.02  # seconds, and share of the frames with sound, in which each channel is so
+_LEAK = 15.0  # dB below another channel, and below its own speech: what leaks into a channel
 _NEAR = 7  # frames: between two syllables, a channel is as loud as they are
 
 
@@ -39,10 +39,10 @@ class Channels:
         levels: dB of full scale, every 50 ms, [frames, channels].
     """
 
-    kind: Kind
+    kind: _Kind
     heard: tuple[int, ...]
     count: int
-    levels: Levels
+    levels: _Levels
 
     @property
     def told(self) -> str | None:
@@ -71,7 +71,7 @@ class Channels:
             [np.percentile(row[mine], 90) if mine.any() else FLOOR
              for row, mine in zip(near.T, leading.T, strict=True)]
         )  # fmt: skip
-        return np.asarray((near < others - LEAK) & (near < own - LEAK))
+        return np.asarray((near < others - _LEAK) & (near < own - _LEAK))
 
 
 def compare(blocks: Iterable[Samples]) -> Channels:
@@ -84,8 +84,8 @@ def compare(blocks: Iterable[Samples]) -> Channels:
     rest = None
     for block in blocks:
         sound = block if rest is None else np.concatenate([rest, block])
-        whole = len(sound) // FRAME * FRAME
-        frames, rest = sound[:whole].reshape(-1, FRAME, sound.shape[1]), sound[whole:]
+        whole = len(sound) // LEVEL_FRAME * LEVEL_FRAME
+        frames, rest = sound[:whole].reshape(-1, LEVEL_FRAME, sound.shape[1]), sound[whole:]
         levels.append(_decibels(np.square(frames).mean(1)))
         power = sound[:whole].T @ sound[:whole] + (0 if power is None else power)
     if rest is not None and len(rest):
@@ -96,18 +96,18 @@ def compare(blocks: Iterable[Samples]) -> Channels:
     return _told(np.asarray(power, np.float64), np.concatenate(levels))
 
 
-def _told(power: NDArray[np.float64], levels: Levels) -> Channels:
+def _told(power: NDArray[np.float64], levels: _Levels) -> Channels:
     """By the sums of products of two channels [C, C] and the levels [frames, C]."""
     count = len(power)
     loud = np.percentile(levels, 95, axis=0)
-    heard = tuple(np.flatnonzero(loud > max(FLOOR, loud.max() - SILENT)).tolist())
-    kind: Kind = "scene"
+    heard = tuple(np.flatnonzero(loud > max(FLOOR, loud.max() - _SILENT)).tolist())
+    kind: _Kind = "scene"
     own = np.diag(power)
     if count == 1:
         kind = "one"
     elif len(heard) <= 1:
         kind = "silent" if heard else "identical"
-    elif (own[0] + own - 2 * power[0] <= IDENTICAL * (own[0] + own)).all():
+    elif (own[0] + own - 2 * power[0] <= _IDENTICAL * (own[0] + own)).all():
         kind = "identical"
     elif power.sum() < CANCELLED * own.sum():  # as `to_mono` has it
         kind = "cancelling"
@@ -116,20 +116,20 @@ def _told(power: NDArray[np.float64], levels: Levels) -> Channels:
     return Channels(kind, heard, count, levels)
 
 
-def _speakers(levels: Levels) -> bool:
+def _speakers(levels: _Levels) -> bool:
     """Whether one channel is far louder than the others most of the time, and each in its turn."""
     ordered = np.sort(levels, axis=1)
     top, margin = ordered[:, -1], ordered[:, -1] - ordered[:, -2]
     active = np.asarray(top > max(FLOOR, float(np.percentile(top, 95)) - RANGE))
-    if not active.any() or np.median(margin[active]) < APART:
+    if not active.any() or np.median(margin[active]) < _APART:
         return False
-    alone = active & (margin >= ALONE)
+    alone = active & (margin >= _ALONE)
     turns = np.bincount(levels.argmax(1)[alone], minlength=levels.shape[1])
-    least = max(LEAST[0] * SAMPLE_RATE / FRAME, LEAST[1] * active.sum())
+    least = max(_LEAST[0] * SAMPLE_RATE / LEVEL_FRAME, _LEAST[1] * active.sum())
     return bool((turns >= least).all())
 
 
-def _decibels(power: NDArray[np.floating]) -> Levels:
+def _decibels(power: NDArray[np.floating]) -> _Levels:
     return np.asarray(10 * np.log10(np.maximum(power, 1e-12)), np.float32)
 
 

@@ -22,7 +22,7 @@ from multimodal_ser.audio.headers import joins
 from multimodal_ser.audio.sndfile import Sndfile
 from multimodal_ser.audio.sound import Samples, joined, to_rate
 from multimodal_ser.audio.sources import (
-    ALLOWED,
+    READABLE,
     Where,
     located,
     media_kind,
@@ -155,7 +155,7 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise AudioError(
             f"{name}: cannot be read as audio ({reason or type(error).__name__}); the file is "
-            f"truncated, damaged or of another format. Allowed: {ALLOWED}"
+            f"truncated, damaged or of another format. Allowed: {READABLE}"
         ) from error
 
 

@@ -6,16 +6,14 @@ at the length that the first header states. Only `decode` uses this.
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Literal
 
+from multimodal_ser.audio.mp3 import View
 from multimodal_ser.audio.sources import Where, content
-
-View: TypeAlias = "memoryview | mmap.mmap"
 
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # the flag of a stream's first page
 _FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # the block of 34 bytes that comes first

@@ -18,7 +18,7 @@ Where: TypeAlias = "Path | io.BytesIO"
 
 _OGG_PAGE = 27 + 255 + 255 * 255  # the longest, in bytes
 _LFS = b"version https://git-lfs.github.com/spec/"
-ALLOWED = (
+READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' all that FFmpeg reads, such as "
     "mp4, m4a, mov, mkv, webm, avi, ts, flv, wma, wmv, aac, ac3, amr, gsm"
 )
@@ -122,7 +122,7 @@ def refuse_text(name: str, head: bytes) -> None:
             f"{name}: is a Git LFS pointer, not the sound itself; run `git lfs pull` in its folder"
         )
     if head.isascii() and not any(byte < 9 for byte in head) and not head.startswith(b"#!AMR"):
-        raise AudioError(f"{name}: is text, not audio; allowed: {ALLOWED}")
+        raise AudioError(f"{name}: is text, not audio; allowed: {READABLE}")
 
 
 class Patched:

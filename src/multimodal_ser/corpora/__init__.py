@@ -33,7 +33,7 @@ from multimodal_ser.corpora.utterance import Corpus, Utterance, read_manifest, w
 
 __all__ = [
     "CORPORA",
-    "FORMATS",
+    "GENERAL_READERS",
     "Corpus",
     "CorpusInfo",
     "Row",
@@ -45,7 +45,7 @@ __all__ = [
 
 _OWN = (table, folders, audformat, huggingface, kaldi, lhotse, emobox)
 _FILES = (iemocap, cremad, meld, emodb, ravdess, msp_podcast, msp_improv, cmu_mosei)
-FORMATS = tuple(one.INFO.name for one in _OWN)
+GENERAL_READERS = tuple(one.INFO.name for one in _OWN)
 """The readers of anybody's data, whose classes, licence and citation are their owner's."""
 
 CORPORA: dict[str, CorpusInfo] = {

@@ -35,9 +35,9 @@ from multimodal_ser.corpora.raters import Raters, means_of, most_chosen, votes_o
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
-EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
-FOLDS = "cmu_mosei_std_folds.py"
-_NEEDED = ("Input.VIDEO_ID", "Input.CLIP", "WorkerId", *(f"Answer.{name}" for name in EMOTIONS))
+_EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+_FOLDS = "cmu_mosei_std_folds.py"
+_NEEDED = ("Input.VIDEO_ID", "Input.CLIP", "WorkerId", *(f"Answer.{name}" for name in _EMOTIONS))
 _PARTS = {
     "standard_train_fold": "train",
     "standard_valid_fold": "dev",
@@ -57,11 +57,11 @@ def read(root: Path) -> Corpus:
     if not tables:
         raise SerError(f"no {raw / 'Labels'}/*.csv; give the folder of CMU-MOSEI's raw release")
     raters = _read_raters(tables)
-    beside = [place / FOLDS for place in (root, raw, root.parent)]
+    beside = [place / _FOLDS for place in (root, raw, root.parent)]
     lists = next((path for path in beside if path.is_file()), None)
     part_of = _read_parts(lists) if lists else {}
     utterances: list[Utterance] = []
-    left_out = [] if lists else [f"{NOTE}no {FOLDS} beside Raw, so that no official part is known"]
+    left_out = [] if lists else [f"{NOTE}no {_FOLDS} beside Raw, so that no official part is known"]
     for own_id, start, end, text in _stretches(raw / "Transcript" / "Segmented" / "Combined"):
         video = own_id.rpartition("_")[0]
         path = raw / "Audio" / "Full" / "WAV_16000" / f"{video}.wav"
@@ -82,7 +82,7 @@ def _read_raters(tables: list[Path]) -> dict[str, Raters]:
         for number, row in enumerate(read_rows(path, _NEEDED), 2):
             where = f"{path}:{number}"
             video = row["Input.VIDEO_ID"].rpartition("/")[2]
-            given = {name: row[f"Answer.{name}"] for name in EMOTIONS}
+            given = {name: row[f"Answer.{name}"] for name in _EMOTIONS}
             if not video or not any(given.values()):
                 continue
             levels = {name: rating(where, name, cell) for name, cell in given.items() if cell}
@@ -122,8 +122,8 @@ def _stretches(folder: Path) -> Iterator[tuple[str, float, float, str]]:
 
 
 def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) -> Utterance:
-    means = means_of(raters.values(), (*EMOTIONS, "sentiment"))
-    intensities = {name: round(means[name], 6) for name in EMOTIONS if name in means}
+    means = means_of(raters.values(), (*_EMOTIONS, "sentiment"))
+    intensities = {name: round(means[name], 6) for name in _EMOTIONS if name in means}
     found = most_chosen(intensities) or "no agreement"
     extra: dict[str, Any] = {"intensities": intensities, "raters": raters}
     if "sentiment" in means:

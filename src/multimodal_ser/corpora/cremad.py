@@ -33,7 +33,7 @@ from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError, one_of
 
-SENTENCES = {
+CREMAD_SENTENCES = {
     "IEO": "It's eleven o'clock",
     "TIE": "That is exactly what happened",
     "IOM": "I'm on my way to the meeting",
@@ -162,7 +162,7 @@ def _utterance(
     """The utterance of one file, or why it is none: what follows its name in `left_out`."""
     own_id = _own_id(path)
     name = _NAME.fullmatch(own_id)
-    if name is None or name[2] not in SENTENCES:
+    if name is None or name[2] not in CREMAD_SENTENCES:
         return ": not named ACTOR_SENTENCE_EMOTION_LEVEL"
     if reason := fault(path):
         return f": {reason}"
@@ -183,7 +183,7 @@ def _utterance(
         corpus="cremad",
         emotion=emotion,
         audio=str(path),
-        text=SENTENCES[sentence],
+        text=CREMAD_SENTENCES[sentence],
         speaker=actor,
         extra=extra,
     )

@@ -26,7 +26,7 @@ from multimodal_ser.corpora.base import (
 )
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
-SENTENCES = {
+EMODB_SENTENCES = {
     "a01": "Der Lappen liegt auf dem Eisschrank.",
     "a02": "Das will sie am Mittwoch abgeben.",
     "a04": "Heute abend könnte ich es ihm sagen.",
@@ -38,7 +38,7 @@ SENTENCES = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
-SPEAKERS: dict[str, tuple[str, int]] = {
+EMODB_SPEAKERS: dict[str, tuple[str, int]] = {
     "03": ("male", 31),
     "08": ("female", 34),
     "09": ("female", 21),
@@ -70,7 +70,7 @@ def read(root: Path) -> Corpus:
     left_out: list[str] = []
     for path in files(folder, SOUND):
         name = _NAME.fullmatch(path.stem)
-        if name is None or name[1] not in SPEAKERS or name[2] not in SENTENCES:
+        if name is None or name[1] not in EMODB_SPEAKERS or name[2] not in EMODB_SENTENCES:
             left_out.append(f"emodb/{path.stem}: not named SPEAKER SENTENCE EMOTION VERSION")
         elif reason := fault(path):
             left_out.append(f"emodb/{path.stem}: {reason}")
@@ -98,14 +98,14 @@ def _read_rates(places: list[Path]) -> dict[str, dict[str, float]]:
 
 def _utterance(path: Path, name: re.Match[str], rates: dict[str, float]) -> Utterance:
     speaker, sentence, emotion, version = name.groups()
-    sex, age = SPEAKERS[speaker]
+    sex, age = EMODB_SPEAKERS[speaker]
     extra: dict[str, Any] = {"sex": sex, "age": age, "version": version, **rates}
     return Utterance(
         id=f"emodb/{path.stem}",
         corpus="emodb",
         emotion=emotion,
         audio=str(path),
-        text=SENTENCES[sentence],
+        text=EMODB_SENTENCES[sentence],
         speaker=speaker,
         extra=extra,
     )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal_ser.corpora.base import SOUND, VIDEO, CorpusInfo, is_hidden, require_folder
-from multimodal_ser.corpora.rows import PARTS, of_rows
+from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
 from multimodal_ser.corpora.utterance import SPLITS, Corpus
 from multimodal_ser.corpora.words import known
 from multimodal_ser.errors import SerError
@@ -49,7 +49,9 @@ def read(root: Path, name: str | None = None, *, speaker: str | None = None) -> 
                 {
                     "audio": path.relative_to(root).as_posix(),
                     "emotion": _emotion(above),
-                    "split": part if part in (*SPLITS, *PARTS) and len(above) > 1 else None,
+                    "split": part
+                    if part in (*SPLITS, *PART_SPELLINGS) and len(above) > 1
+                    else None,
                     "speaker": found[1] if found else None,
                 }
             )

@@ -18,7 +18,7 @@ from typing import Any
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.corpora.base import CorpusInfo, json_of
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
-from multimodal_ser.corpora.rows import PARTS, of_rows
+from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
 from multimodal_ser.corpora.utterance import SPLITS, Corpus
 from multimodal_ser.errors import SerError
 
@@ -79,7 +79,7 @@ def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
 def _part(path: Path) -> str | None:
     """The part that a file is of: train-00000-of-00001.parquet, or train/0000.parquet."""
     words = [_WORD.match(name) for name in (path.name, path.parent.name)]
-    return next((word[0] for word in words if word and word[0] in (*SPLITS, *PARTS)), None)
+    return next((word[0] for word in words if word and word[0] in (*SPLITS, *PART_SPELLINGS)), None)
 
 
 def _features(path: Path) -> dict[str, Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.corpora.base import CorpusInfo, read_text, require_folder, traps_of
-from multimodal_ser.corpora.rows import PARTS, of_rows
+from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
 from multimodal_ser.corpora.utterance import SPLITS, Corpus
 from multimodal_ser.errors import SerError
 
@@ -66,7 +66,7 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
             "emotion": emotions.get(key, ""),
             "speaker": speakers.get(key),
             "text": words.get(key),
-            "split": part if part.casefold() in (*SPLITS, *PARTS) else None,
+            "split": part if part.casefold() in (*SPLITS, *PART_SPELLINGS) else None,
             "start": float(times[0]) if times else None,
             "end": float(times[1]) if times else None,
             "sex": sexes.get(gender[:1]),

@@ -31,7 +31,7 @@ from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus, Utterance
 from multimodal_ser.corpora.words import shared
 from multimodal_ser.errors import SerError
 
-EMOTIONS = {
+MSP_IMPROV_EMOTIONS = {
     "A": "anger", "H": "happiness", "S": "sadness", "N": "neutral", "O": "other",
     "X": "no agreement",
 }  # fmt: skip
@@ -64,7 +64,7 @@ def read(root: Path) -> Corpus:
         path = recordings.pop(own_id, None)
         name = _NAME.fullmatch(own_id)
         reason = "no such file" if path is None else fault(path)
-        if name is None or letter not in EMOTIONS:
+        if name is None or letter not in MSP_IMPROV_EMOTIONS:
             reason = f"class {letter!r}, or not named as MSP-IMPROV names its turns"
         if path is None or name is None or reason:
             left_out.append(f"msp-improv/{own_id}: {reason}")
@@ -100,14 +100,18 @@ def _utterance(
     path: Path, name: re.Match[str], letter: str, values: dict[str, float], raters: Raters
 ) -> Utterance:
     sentence, target, sex, session, kind, _ = name.groups()
-    extra: dict[str, Any] = {"intended": EMOTIONS[target], "sentence": sentence, "kind": kind}
+    extra: dict[str, Any] = {
+        "intended": MSP_IMPROV_EMOTIONS[target],
+        "sentence": sentence,
+        "kind": kind,
+    }
     extra |= {"sex": {"F": "female", "M": "male"}[sex], "raters": raters}
     if "naturalness" in values:
         extra["naturalness"] = values["naturalness"]
     return Utterance(
         id=f"msp-improv/{name[0]}",
         corpus="msp-improv",
-        emotion=EMOTIONS[letter],
+        emotion=MSP_IMPROV_EMOTIONS[letter],
         audio=str(path),
         speaker=sex + session,
         session=session,

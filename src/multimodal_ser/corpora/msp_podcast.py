@@ -33,7 +33,7 @@ from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.corpora.words import shared
 from multimodal_ser.errors import SerError
 
-EMOTIONS = {
+MSP_PODCAST_EMOTIONS = {
     "A": "anger", "S": "sadness", "H": "happiness", "U": "surprise", "F": "fear", "D": "disgust",
     "C": "contempt", "N": "neutral", "O": "other", "X": "no agreement",
 }  # fmt: skip
@@ -59,9 +59,10 @@ def read(root: Path) -> Corpus:
     left_out: list[str] = []
     raters = _read_raters(table.with_name("labels_detailed.csv"))
     for number, row in enumerate(read_rows(table, _NEEDED), 2):
-        if row["EmoClass"] not in EMOTIONS:
+        if row["EmoClass"] not in MSP_PODCAST_EMOTIONS:
             raise SerError(
-                f"{table}:{number}: EmoClass {row['EmoClass']!r}; allowed: {', '.join(EMOTIONS)}"
+                f"{table}:{number}: EmoClass {row['EmoClass']!r}; "
+                f"allowed: {', '.join(MSP_PODCAST_EMOTIONS)}"
             )
         path = root / "Audios" / row["FileName"]
         part = _PARTS.get(row["Split_Set"].casefold())
@@ -107,7 +108,7 @@ def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters
     return Utterance(
         id=f"msp-podcast/{path.stem}",
         corpus="msp-podcast",
-        emotion=EMOTIONS[row["EmoClass"]],
+        emotion=MSP_PODCAST_EMOTIONS[row["EmoClass"]],
         audio=str(path),
         text=read_text(words).strip() or None if words.is_file() else None,
         speaker=None if row["SpkrID"].casefold() in ("", "unknown") else row["SpkrID"],

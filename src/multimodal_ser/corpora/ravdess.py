@@ -25,7 +25,7 @@ from multimodal_ser.corpora.base import (
 )
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
-EMOTIONS = {
+RAVDESS_EMOTIONS = {
     "01": "neutral",
     "02": "calm",
     "03": "happy",
@@ -35,7 +35,7 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprised",
 }
-STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+RAVDESS_STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 INTENSITIES = {"01": "normal", "02": "strong"}
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
@@ -85,9 +85,9 @@ def _utterance(path: Path) -> Utterance:
     return Utterance(
         id=f"ravdess/{path.stem}",
         corpus="ravdess",
-        emotion=EMOTIONS[emotion],
+        emotion=RAVDESS_EMOTIONS[emotion],
         audio=str(path),
-        text=STATEMENTS[statement],
+        text=RAVDESS_STATEMENTS[statement],
         speaker=actor,
         extra=extra,
     )

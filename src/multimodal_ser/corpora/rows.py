@@ -33,7 +33,7 @@ OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
 _WORDS = ("text", "speaker", "session", "dialogue", "split")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-PARTS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev",
+PART_SPELLINGS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev",
          "development": "dev", "testing": "test"}  # fmt: skip
 
 
@@ -162,11 +162,11 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
     start, end = _stretch(table.meaning, row, where)
     attributes, cast = _rated(table, row, where)
     part = (words["split"] or "").casefold()
-    words["split"] = PARTS.get(part, part) or None
+    words["split"] = PART_SPELLINGS.get(part, part) or None
     if words["split"] not in (None, *SPLITS):
         raise SerError(
             f"{where}: split {part!r}; allowed: {', '.join(SPLITS)} or empty, also "
-            f"{', '.join(PARTS)}"
+            f"{', '.join(PART_SPELLINGS)}"
         )
     if audio is None and (own_id is None or words["text"] is None):
         raise SerError(f"{where}: no audio; a row of words alone needs the columns id and text")

@@ -15,7 +15,7 @@ from multimodal_ser.errors import EncoderError, one_of
 if TYPE_CHECKING:  # listing encoders imports no torch
     import torch
 
-DTYPES = ("float32", "bfloat16", "float16")  # what networks can compute in
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")  # what networks can compute in
 
 # Called between two passes of a network over one long recording: a server then lets others compute.
 between_passes: ContextVar[Callable[[], None]] = ContextVar("between_passes", default=lambda: None)
@@ -239,8 +239,8 @@ def torch_dtype(name: str, dtype: str, device: str) -> torch.dtype:
     """
     import torch
 
-    if dtype not in DTYPES:
-        raise EncoderError(f"{name}: {one_of('dtype', dtype, DTYPES)}")
+    if dtype not in COMPUTE_DTYPES:
+        raise EncoderError(f"{name}: {one_of('dtype', dtype, COMPUTE_DTYPES)}")
     if dtype == "float16" and torch.device(device).type == "cpu":
         raise EncoderError(f"{name}: float16 is for GPUs; on a CPU take bfloat16 or float32")
     found: torch.dtype = getattr(torch, dtype)

@@ -18,8 +18,8 @@ from multimodal_ser.encoders.base import EncoderInfo, checked_waves
 from multimodal_ser.encoders.exposure import published
 from multimodal_ser.errors import EncoderError, to_install
 
-NAME = "egemaps"
-LEAST = 960  # samples: one of openSMILE's 60 ms frames; below that it gives NaN
+_NAME = "egemaps"
+_LEAST = 960  # samples: one of openSMILE's 60 ms frames; below that it gives NaN
 
 
 class Egemaps:
@@ -30,7 +30,7 @@ class Egemaps:
 
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes 16 kHz waveforms into arrays [1, 88]."""
-        waves = checked_waves(NAME, items, LEAST)
+        waves = checked_waves(_NAME, items, _LEAST)
         return [
             np.asarray(self.smile.process_signal(wave, SAMPLE_RATE), np.float32) for wave in waves
         ]
@@ -47,25 +47,25 @@ def load(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
         EncoderError: opensmile is not installed, or a source was given.
     """
     if source is not None:
-        raise EncoderError(f"{NAME}: source={str(source)!r}; it has no weights, leave source out")
+        raise EncoderError(f"{_NAME}: source={str(source)!r}; it has no weights, leave source out")
     try:
         import opensmile
     except ImportError as error:
         raise EncoderError(
-            f"{NAME}: needs opensmile, whose licence is for research, education and private use: "
+            f"{_NAME}: needs opensmile, whose licence is for research, education and private use: "
             f"{to_install('egemaps')}"
         ) from error
     features = opensmile.FeatureSet.eGeMAPSv02
     smile = opensmile.Smile(features, opensmile.FeatureLevel.Functionals)
     named = f"opensmile {opensmile.__version__} {features.value} functionals"
     info = EncoderInfo(
-        name=NAME,
+        name=_NAME,
         modality="audio",
         dim=len(smile.feature_names),
         rate=0.0,
         weights=hashlib.sha256(named.encode()).hexdigest(),
         layers="functionals",
-        exposure=published(NAME).corpora,
-        emotion_labels=published(NAME).emotion_labels,
+        exposure=published(_NAME).corpora,
+        emotion_labels=published(_NAME).emotion_labels,
     )
     return Egemaps(smile, info)

@@ -21,7 +21,7 @@ from torch import Tensor
 from multimodal_ser.common.devices import native_bfloat16
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
-    DTYPES,
+    COMPUTE_DTYPES,
     EncoderInfo,
     Piece,
     between_passes,
@@ -227,8 +227,8 @@ def load(
         EncoderError: the weights are missing, damaged or of another variant, or a layer or type
             is not allowed.
     """
-    if dtype not in (*DTYPES, "int8"):
-        raise EncoderError(f"{variant}: {one_of('dtype', dtype, (*DTYPES, 'int8'))}")
+    if dtype not in (*COMPUTE_DTYPES, "int8"):
+        raise EncoderError(f"{variant}: {one_of('dtype', dtype, (*COMPUTE_DTYPES, 'int8'))}")
     beside = "bfloat16" if native_bfloat16() else "float32"
     computed = torch_dtype(variant, beside if dtype == "int8" else dtype, device)
     weights = resolve(variant, source, revision)

@@ -26,9 +26,9 @@ from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError, one_of
 
-TOKENS = "tokens.txt"
+_TOKENS = "tokens.txt"
 UNUSED = "unuse"  # how the reference marks classes that its head has but that were not trained
-LABELS = (
+_LABELS = (
     "angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown",
 )  # fmt: skip
 
@@ -278,14 +278,14 @@ def _labels(
     """The head's classes: those in the file, those of ``tokens.txt``, or the usual nine."""
     if not classes:
         return None
-    if stored is None and (folder / TOKENS).is_file():
-        lines = (folder / TOKENS).read_text(encoding="utf-8").split("\n")
+    if stored is None and (folder / _TOKENS).is_file():
+        lines = (folder / _TOKENS).read_text(encoding="utf-8").split("\n")
         stored = tuple(_label(line.strip()) for line in lines if line.strip())
-    labels = stored or LABELS
+    labels = stored or _LABELS
     if len(labels) != classes or len(set(labels)) < classes:
         raise EncoderError(
             f"{name}: the head in {folder} has {classes} classes, but its labels are {labels}; put "
-            f"a {TOKENS} beside the weights, one label a line"
+            f"a {_TOKENS} beside the weights, one label a line"
         )
     return labels
 

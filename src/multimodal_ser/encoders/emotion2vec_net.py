@@ -178,7 +178,7 @@ class Attend:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """One post-norm transformer block over rows [tokens, dim]."""
 
     def __init__(self, dim: int, hidden: int) -> None:
@@ -214,7 +214,7 @@ class Emotion2VecNet(nn.Module):
         self.extra_tokens = nn.Parameter(torch.empty(1, sizes.extra, sizes.dim))
         self.alibi_scale = nn.Parameter(torch.ones(sizes.heads))
         self.norm = nn.LayerNorm(sizes.dim)
-        self.blocks = nn.ModuleList(Block(sizes.dim, sizes.hidden) for _ in range(sizes.depth))
+        self.blocks = nn.ModuleList(_Block(sizes.dim, sizes.hidden) for _ in range(sizes.depth))
         self.head = nn.Linear(sizes.dim, sizes.classes) if sizes.classes else None
 
     def features(self, waves: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from multimodal_ser.encoders.emotion2vec_net import Emotion2VecNet, mixed
 from multimodal_ser.errors import EncoderError, to_install
 
 
-class Exported(nn.Module):
+class _Exported(nn.Module):
     """Normalisation, network and head for recordings of equal lengths."""
 
     used: Tensor
@@ -71,7 +71,7 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
         raise EncoderError(f"ONNX export needs an extra: {to_install('onnx')}")
     if encoder.device.type != "cpu" or encoder.computes != "float32":
         raise EncoderError("ONNX export is from float32 on the CPU: load the encoder so")
-    model = Exported(encoder.network, encoder.labels).eval()
+    model = _Exported(encoder.network, encoder.labels).eval()
     shapes = {"waves": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}}
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(

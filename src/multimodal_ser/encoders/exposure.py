@@ -22,7 +22,7 @@ from multimodal_ser.encoders.base import UNDECLARED, EncoderInfo, Exposure, Saw
 from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import EncoderError, FeatureError
 
-CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
+DECLARED_CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
 HOLDS = {"emodb2": "emodb"}  # what saw the second saw most of the first
 TUNED_ON = "tuned_on.json"
 FILE = Path(__file__).with_name("exposure.json")
@@ -64,7 +64,7 @@ def claims() -> tuple[Claims, ...]:
 
     def of(entry: Mapping[str, Any]) -> Claims:
         corpora = {name: Exposure(**claim) for name, claim in entry["corpora"].items()}
-        corpora = {**dict.fromkeys(CORPORA, corpora["*"]), **corpora}
+        corpora = {**dict.fromkeys(DECLARED_CORPORA, corpora["*"]), **corpora}
         seen = Seen(corpora, Exposure(**entry["emotion_labels"]))
         return Claims(entry["name"], entry["hub"], tuple(entry["sha256"]), seen)
 
@@ -101,7 +101,7 @@ def seen_by(name: str, weights: Weights) -> Seen:
 
     corpora = {corpus: doubted(claim) for corpus, claim in known.corpora.items()}
     if not corpora:
-        corpora = dict.fromkeys(("*", *CORPORA), Exposure("unknown", where))
+        corpora = dict.fromkeys(("*", *DECLARED_CORPORA), Exposure("unknown", where))
     labels = doubted(known.emotion_labels)
     for claim in tuned.values():
         labels = claim

@@ -9,6 +9,8 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 
 N_FFT, HOP, N_MELS = 400, 160, 80
 MAX_FRAMES = 3_000  # mel frames in 30 s
+LEAST_SAMPLES = N_FFT  # one spectrum
+LONGEST_SAMPLES = MAX_FRAMES * HOP  # 30 s, which Whisper hears at a time
 
 
 def mel_filters(mels: int = N_MELS, n_fft: int = N_FFT) -> np.ndarray:

@@ -37,8 +37,8 @@ from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
 
 WHOLE, CONTEXT = 30 * 50, 5 * 50  # frames that pass at once; those of them that lend context
-GROUP = 16  # windows that are encoded at a time
-MASKED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")  # whose mask shuts padding out
+_GROUP = 16  # windows that are encoded at a time
+_MASKED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")  # whose mask shuts padding out
 log = logging.getLogger(__name__)
 
 
@@ -64,7 +64,7 @@ class SpeechNetwork(nn.Module):
         self.prepared = config.model_type == "wav2vec2-bert"  # by filter banks, not by itself
         norm = getattr(config, "feat_extract_norm", "layer")
         self.pads = (
-            config.model_type in MASKED
+            config.model_type in _MASKED
             and norm != "group"
             and not getattr(config, "conv_pos_batch_norm", False)
         )
@@ -183,8 +183,8 @@ class PretrainedSpeech:
         order = sorted(found, key=length)
         for _, same in groupby(order, key=lambda piece: 0 if network.pads else length(piece)):
             group = list(same)
-            for start in range(0, len(group), GROUP):
-                yield group[start : start + GROUP]
+            for start in range(0, len(group), _GROUP):
+                yield group[start : start + _GROUP]
 
 
 def load(

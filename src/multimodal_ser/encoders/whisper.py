@@ -25,21 +25,20 @@ from multimodal_ser.encoders.base import (
     windows,
 )
 from multimodal_ser.encoders.exposure import info_of
-from multimodal_ser.encoders.mel import HOP, MAX_FRAMES, N_FFT, N_MELS, mel_filters
+from multimodal_ser.encoders.mel import HOP, LEAST_SAMPLES, MAX_FRAMES, N_FFT, N_MELS, mel_filters
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.encoders.whisper_files import read_encoder
 from multimodal_ser.errors import EncoderError
 
-SIZES = {  # width, blocks → the name that weights of this shape go by
+WHISPER_SIZES = {  # width, blocks → the name that weights of this shape go by
     (384, 4): "whisper-tiny",
     (512, 6): "whisper-base",
     (768, 12): "whisper-small",
     (1024, 24): "whisper-medium",
     (1280, 32): "whisper-large",
 }
-LAYERS = {"whisper-base": (2, 3, 4)}  # where other blocks than the last three are better
-LEAST = N_FFT  # samples
-GROUP = 16  # windows that are encoded at a time
+_LAYERS = {"whisper-base": (2, 3, 4)}  # where other blocks than the last three are better
+_GROUP = 16  # windows that are encoded at a time
 
 
 def log_mel(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
@@ -59,7 +58,7 @@ def log_mel(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
     return (torch.maximum(power, power.max() - 8.0) + 4.0) / 4.0
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """One pre-norm transformer block of width `dim`; x is [batch, frames, dim]."""
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -98,7 +97,7 @@ class WhisperEncoder(nn.Module):
         self.conv1 = nn.Conv1d(mels, dim, 3, padding=1)
         self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
         self.positions = nn.Parameter(torch.zeros(steps, dim), requires_grad=False)
-        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(_Block(dim, heads) for _ in range(depth))
         self.norm: nn.Module = nn.LayerNorm(dim)
 
     def cut(self, depth: int) -> WhisperEncoder:
@@ -150,14 +149,14 @@ class Whisper:
     @torch.inference_mode()
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes 16 kHz waveforms into arrays [frames, dim]."""
-        waves = checked_waves(self.info.name, items, LEAST)
+        waves = checked_waves(self.info.name, items, LEAST_SAMPLES)
         cuts = [(i, cut) for i, wave in enumerate(waves) for cut in self._cuts(len(wave))]
         order = sorted(cuts, key=lambda item: item[1].stop - item[1].start)
         frames: dict[tuple[int, int], np.ndarray] = {}
-        for start in range(0, len(order), GROUP):
+        for start in range(0, len(order), _GROUP):
             if start:
                 between_passes.get()()
-            group = order[start : start + GROUP]
+            group = order[start : start + _GROUP]
             encoded = self._encode([waves[i][cut] for i, cut in group])
             frames |= zip([(i, cut.start) for i, cut in group], encoded, strict=True)
         joined: list[list[np.ndarray]] = [[] for _ in waves]
@@ -175,7 +174,7 @@ class Whisper:
         """What the network takes of each waveform of at most 30 s: its log-mel [mels, T]."""
         return [
             log_mel(torch.from_numpy(item).to(self.device), self.filters, self.window)
-            for item in checked_waves(self.info.name, items, LEAST)
+            for item in checked_waves(self.info.name, items, LEAST_SAMPLES)
         ]
 
     def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -217,13 +216,13 @@ def load(
     state, heads = read_encoder(name, weights.file)
     network = _network(name, weights.file, state, heads)
     depth, dim = len(network.blocks), network.positions.shape[1]
-    found = SIZES.get((dim, depth), name)
-    if name in SIZES.values() and found != name:
+    found = WHISPER_SIZES.get((dim, depth), name)
+    if name in WHISPER_SIZES.values() and found != name:
         raise EncoderError(
             f"{name}: {weights.file} holds {found} ({dim} wide, {depth} blocks); "
             f"ask for {found}, or give weights of {name}"
         )
-    usual = LAYERS.get(name, range(max(1, depth - 2), depth + 1))
+    usual = _LAYERS.get(name, range(max(1, depth - 2), depth + 1))
     chosen = chosen_layers(name, usual if layers is None else layers, depth)
     info = info_of(name, "audio", weights, chosen, width=dim, rate=SAMPLE_RATE / (2 * HOP))
     return Whisper(network, info, chosen, device)

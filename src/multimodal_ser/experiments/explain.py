@@ -29,9 +29,9 @@ from multimodal_ser.runs.predictions import read_predictions
 from multimodal_ser.training.loop import predict
 
 MOMENTS = 5  # equal parts of an utterance
-PARTS = 16  # runs of neighbouring features, where they are too many to be told one by one
+_PARTS = 16  # runs of neighbouring features, where they are too many to be told one by one
 _ONE_BY_ONE = 128  # features up to which each is told by itself
-Loss = dict[str, float]
+_Losses = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) 
             raise SerError(f"{folder}: was trained on other {modality} features; give them")
 
 
-Measured = tuple[dict[str, Loss], dict[str, list[float]], dict[str, Loss]]
+Measured = tuple[dict[str, _Losses], dict[str, list[float]], dict[str, _Losses]]
 
 
 def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
@@ -111,9 +111,9 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
         return before - said(replace(examples, text=changed))
 
     before = said(examples)
-    modalities: dict[str, Loss] = {}
+    modalities: dict[str, _Losses] = {}
     moments: dict[str, list[float]] = {}
-    features: dict[str, Loss] = {}
+    features: dict[str, _Losses] = {}
     for modality in MODALITIES:
         given: Modality = getattr(examples, modality)
         if not given.dim or modality not in getattr(model, "modalities", MODALITIES):
@@ -141,8 +141,8 @@ def _moment(mask: Tensor, part: int) -> Tensor:
     return mask & (place == part)
 
 
-def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], float]) -> Loss:
-    width = 1 if modality.dim <= _ONE_BY_ONE else -(-modality.dim // PARTS)
+def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], float]) -> _Losses:
+    width = 1 if modality.dim <= _ONE_BY_ONE else -(-modality.dim // _PARTS)
     means = modality.tokens.sum(1) / modality.mask.sum(1, keepdim=True).clamp(min=1)
     found = {}
     for first in range(0, modality.dim, width):

@@ -19,7 +19,7 @@ from multimodal_ser.dataset.material import (
 from multimodal_ser.dataset.tasks import AttributeSet, outputs_of
 from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.experiments.protocols import TOKENS
+from multimodal_ser.experiments.protocols import TOKEN_CHOICES
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.cautions import cautions, cautions_of_folds
 from multimodal_ser.splits.folds import Split
@@ -59,8 +59,8 @@ def load_domain(
     Raises:
         SerError: whatever does not fit, with the remedy.
     """
-    if tokens not in TOKENS:
-        raise SerError(one_of("kind of tokens", tokens, TOKENS))
+    if tokens not in TOKEN_CHOICES:
+        raise SerError(one_of("kind of tokens", tokens, TOKEN_CHOICES))
     rows = read_manifest(corpus_folder(features) / "manifest.jsonl")
     outputs = outputs_of(task, labels, rows, scale)
     material = load_material(features, outputs, audio, text, task=task)

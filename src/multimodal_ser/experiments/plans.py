@@ -13,7 +13,7 @@ from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Train
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import AttributeSet
-from multimodal_ser.encoders.whisper import SIZES
+from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.splits.folds import Fold, Split
@@ -226,8 +226,8 @@ def check_tunable(material: Material, tune: TuneConfig) -> None:
         spec = material.features[modality]
         if spec is None or not spec.weights or spec.encoder == FIXED or spec.context:
             raise SerError(
-                f"--tune-encoder fine-tunes {', '.join(SIZES.values())}, emotion2vec and every "
-                f"encoder of transformers, without a context; these features are of "
+                f"--tune-encoder fine-tunes {', '.join(WHISPER_SIZES.values())}, emotion2vec and "
+                f"every encoder of transformers, without a context; these features are of "
                 f"{spec.encoder if spec else f'no {modality} encoder'}: extract with "
                 f"--{modality} ENCODER"
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multimodal_ser.splits.folds import Split
 
 Tokens = Literal["tokens", "pooled"]
-TOKENS: tuple[Tokens, ...] = ("tokens", "pooled")
+TOKEN_CHOICES: tuple[Tokens, ...] = ("tokens", "pooled")
 MOST_REPEATS = 1000  # seeds, or draws of the few: more is a slip of the finger
 
 
@@ -111,7 +111,7 @@ class Ablation(Protocol):
         tokens: which inputs: as they are, their means, or both.
     """
 
-    tokens: tuple[Tokens, ...] = TOKENS
+    tokens: tuple[Tokens, ...] = TOKEN_CHOICES
 
     def plan(self, material: Material, split: Split) -> Experiment:
         """Plans all models' runs with the same folds, seeds and hyper-parameters.
@@ -123,8 +123,11 @@ class Ablation(Protocol):
         from multimodal_ser.experiments import plans as planning
         from multimodal_ser.training.baselines import BASELINES
 
-        if strange := [name for name in self.tokens if name not in TOKENS] or not self.tokens:
-            raise SerError(one_of("kind of tokens", strange, TOKENS))
+        if (
+            strange := [name for name in self.tokens if name not in TOKEN_CHOICES]
+            or not self.tokens
+        ):
+            raise SerError(one_of("kind of tokens", strange, TOKEN_CHOICES))
         models = planning.models_for(material)
         settings = self.seeds, self.network, self.schedule
         stages = []

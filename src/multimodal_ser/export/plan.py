@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal_ser.config.record import as_json
+from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
 from multimodal_ser.export.graphs import BothModalities, OneModality, WholeRun, WholeTuned
@@ -20,7 +21,6 @@ from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
 from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.prediction import refuse_attributes
-from multimodal_ser.predict.predictor import LEAST
 from multimodal_ser.predict.tuned import TunedBackend
 
 Part: TypeAlias = Literal["whole", "head"]
@@ -61,7 +61,7 @@ class Graph:
             free = {0: batch}
             if example.ndim > 1:
                 modality = name.removesuffix("_mask")
-                least = LEAST if name == "waves" else 1
+                least = LEAST_SAMPLES if name == "waves" else 1
                 free[1] = torch.export.Dim(f"{modality}_count", min=least)
             shapes.append(free)
         return tuple(shapes)

@@ -17,7 +17,7 @@ from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import Array, Modality, keep_tokens
-from multimodal_ser.features.store import DTYPES, FeatureHeader, check_array
+from multimodal_ser.features.store import STORED_DTYPES, FeatureHeader, check_array
 
 _CHARACTERS_A_SECOND = 15  # of speech; puts sentences and recordings on one scale
 _HELD = 16  # batches' worth of decoded sound that are sorted by length together
@@ -179,6 +179,6 @@ def keep_batch(
             continue
         tokens = keep_tokens(frames, header.modality, header.tokens, header.pool)
         check_array(key, tokens, header)  # too large for float16: the setting's fault
-        arrays[key] = tokens.astype(DTYPES[header.dtype][1])
+        arrays[key] = tokens.astype(STORED_DTYPES[header.dtype][1])
         truncated += header.modality == "text" and 1 < header.tokens < len(frames)
     return int(truncated)

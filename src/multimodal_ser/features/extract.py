@@ -24,7 +24,7 @@ from multimodal_ser.features.content import changed, inputs_of, with_content
 from multimodal_ser.features.context import in_context
 from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, digest, merge, work_folder
-from multimodal_ser.features.pool import TOKENS, Pool, check_pooling
+from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
 from multimodal_ser.features.precision import computed_in
 from multimodal_ser.features.progress import meter
 from multimodal_ser.features.store import (
@@ -191,7 +191,7 @@ def _header(
     pool: Pool | None,
 ) -> FeatureHeader:
     info, corpus = encoder.info, one_corpus(utterances)
-    tokens = TOKENS[info.modality] if tokens is None else tokens
+    tokens = KEPT_TOKENS[info.modality] if tokens is None else tokens
     pool = pool or info.pool
     check_pooling(tokens, pool)
     if not any(has_material(row, info.modality) for row in utterances):

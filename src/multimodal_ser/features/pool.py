@@ -14,7 +14,7 @@ Modality: TypeAlias = Literal["audio", "text"]
 Pool: TypeAlias = Literal["mean", "first"]
 
 POOLS = ("mean", "first")
-TOKENS: dict[Modality, int] = {"audio": 32, "text": 64}  # what is kept unless asked otherwise
+KEPT_TOKENS: dict[Modality, int] = {"audio": 32, "text": 64}  # what is kept unless asked otherwise
 
 
 def pool_frames(frames: Array, tokens: int) -> Array:

@@ -25,7 +25,7 @@ from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import Array, Modality, Pool
 
 FORMAT = 1
-DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}
+STORED_DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}
 _KEY = "multimodal_ser"
 _LARGEST_FLOAT16 = 65504.0
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -120,8 +120,8 @@ def write_store(path: Path, header: FeatureHeader, items: Iterable[tuple[str, Ar
         FeatureError: an array of another shape, with NaN or infinite values, or with values
             that `header.dtype` cannot hold; an id that occurs twice.
     """
-    if header.dtype not in DTYPES:
-        raise FeatureError(one_of("dtype", header.dtype, DTYPES))
+    if header.dtype not in STORED_DTYPES:
+        raise FeatureError(one_of("dtype", header.dtype, STORED_DTYPES))
     data = path.with_name(f".{path.name}.data")
     with written_aside(path) as partial, removed_at_end(data):
         with data.open("wb") as file:
@@ -139,7 +139,7 @@ def write_store(path: Path, header: FeatureHeader, items: Iterable[tuple[str, Ar
 def _write_data(
     file: BinaryIO, header: FeatureHeader, items: Iterable[tuple[str, Array]]
 ) -> dict[str, dict[str, Any]]:
-    code, dtype = DTYPES[header.dtype]
+    code, dtype = STORED_DTYPES[header.dtype]
     tensors: dict[str, dict[str, Any]] = {}
     end = 0
     for key, array in items:
@@ -233,7 +233,7 @@ class FeatureStore:
         if key not in self._places:
             reason = self.header.failures.get(key, "it was not in the manifest they were made from")
             raise FeatureError(f"{self.path}: no features for {key!r}: {reason}")
-        place, dtype = self._places[key], DTYPES[self.header.dtype][1]
+        place, dtype = self._places[key], STORED_DTYPES[self.header.dtype][1]
         begin, count = self._data + place["data_offsets"][0], math.prod(place["shape"])
         values = np.fromfile(self.path, dtype, count, offset=begin)
         return values.astype(np.float32).reshape(place["shape"])
@@ -294,7 +294,7 @@ def _check_places(path: Path, places: dict[str, Any], header: FeatureHeader, siz
     """Every tensor follows the last, has the header's type and width, and the data is all there."""
     end = 0
     try:
-        code, dtype = DTYPES[header.dtype]
+        code, dtype = STORED_DTYPES[header.dtype]
         for place in places.values():
             tokens, dim = place["shape"]
             width = np.dtype(dtype).itemsize * tokens * dim

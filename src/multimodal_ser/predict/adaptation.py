@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CLIPS = 25.0  # recordings at which half of MOST is taken
-MOST = 0.9  # share of the way that is taken for very many
-SOFT = 1.0  # of answers: a class's mean square from the middle, as a log-odds
-ROUNDS = 50
-RAREST = 1e-3  # share of answers, so that a class that nothing answers is not waited for
+_CLIPS = 25.0  # recordings at which half of _MOST is taken
+_MOST = 0.9  # share of the way that is taken for very many
+_SOFT = 1.0  # of answers: a class's mean square from the middle, as a log-odds
+_ROUNDS = 50
+_RAREST = 1e-3  # share of answers, so that a class that nothing answers is not waited for
 
 Floats = NDArray[np.float64]
 
@@ -26,8 +26,8 @@ def channel_shift(
     references: NDArray[np.floating],
     shares: NDArray[np.floating] | None = None,
     *,
-    clips: float = CLIPS,
-    most: float = MOST,
+    clips: float = _CLIPS,
+    most: float = _MOST,
 ) -> NDArray[np.float32]:
     """The shift that the vectors of a set of recordings have in common.
 
@@ -59,7 +59,7 @@ def channel_shift(
         centres = classes - there
         expected = np.full(len(classes), 1 / len(classes)) if shares is None else shares
         back = np.linalg.pinv(centres)
-        unit = SOFT / np.square(centres).sum(1).mean()
+        unit = _SOFT / np.square(centres).sum(1).mean()
         size = np.square(centres).sum(1) / 2
         # softened answers about the classes themselves have uneven shares, without any shift
         own = _mean_answer(unit * (centres @ centres.T - size))
@@ -71,8 +71,8 @@ def channel_shift(
 def _balance(logits: Floats, shares: NDArray[np.floating]) -> Floats:
     """What to add to logits [N, C] so that the mean answer has these shares, [C]; mean zero."""
     added = np.zeros(logits.shape[1])
-    for _ in range(ROUNDS):
-        added += np.log(shares) - np.log(_mean_answer(logits + added) + RAREST)
+    for _ in range(_ROUNDS):
+        added += np.log(shares) - np.log(_mean_answer(logits + added) + _RAREST)
     return np.asarray(added - added.mean())
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.errors import SerError
 
-Vectors: TypeAlias = NDArray[np.float32]
+_Vectors: TypeAlias = NDArray[np.float32]
 _T = TypeVar("_T")
-LEAST = 10  # recordings from which a channel is estimated unasked
-MOST = 128  # recordings of many that are enough: more change the mean next to nothing
+LEAST_RECORDINGS = 10  # recordings from which a channel is estimated unasked
+ENOUGH_RECORDINGS = 128  # recordings of many that are enough: more change the mean next to nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Channel:
         model: that model's name.
     """
 
-    shift: Vectors
+    shift: _Vectors
     count: int
     space: str
     model: str
@@ -70,7 +70,7 @@ class Channel:
             ) from error
 
 
-def space_of(references: Vectors) -> str:
+def space_of(references: _Vectors) -> str:
     """Names the space of a model's vectors: other training, other references, other name."""
     return hashlib.sha256(np.asarray(references, "<f4").tobytes()).hexdigest()[:16]
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Recording: TypeAlias = "Source | tuple[NDArray[Any], int]"
 Dressed: TypeAlias = "Recording | Mapping[str, Any]"  # as `datasets` and transformers have it too
 _RATE = "sampling_rate"  # of a recording of datasets and transformers, in Hz
-LONG = 30.0  # seconds beyond which one answer says little
+LONG_SECONDS = 30.0  # seconds beyond which one answer says little
 
 
 def as_list(source: object) -> Iterable[Any] | None:
@@ -116,7 +116,7 @@ def read(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
         name = source if isinstance(source, str | Path) else "<stream>"
         return AudioError(f"{name}: cannot be read ({error})")
     seconds = len(wave) / SAMPLE_RATE
-    if seconds > LONG:
+    if seconds > LONG_SECONDS:
         log.warning(
             "%s: one answer for %.0f s; `ser analyze` gives its emotions over time",
             source if isinstance(source, str | Path) else "a recording", seconds,

@@ -11,7 +11,7 @@ from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.backend import Backend
 
-FILES = ("model.safetensors", "config.json", "README.md")
+HUB_FILES = ("model.safetensors", "config.json", "README.md")
 _ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
 _FRONT = """\
 ---
@@ -84,7 +84,7 @@ def fetch(hub_id: str) -> Path:
         )
     try:
         folder = huggingface_hub.snapshot_download(
-            found[1], revision=found[2], allow_patterns=list(FILES)
+            found[1], revision=found[2], allow_patterns=list(HUB_FILES)
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise SerError(f"hub:{hub_id} cannot be fetched: {_reason(error)}") from error

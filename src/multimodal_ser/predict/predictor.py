@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from multimodal_ser.audio.speech import Vad
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import checked_waves
+from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.predict import hub
 from multimodal_ser.predict.adaptation import channel_shift
 from multimodal_ser.predict.asking import BATCH, asked, heard
 from multimodal_ser.predict.backend import Backend, Wave
-from multimodal_ser.predict.channel import MOST, Channel, space_of, spread
+from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, Channel, space_of, spread
 from multimodal_ser.predict.given import Dressed, Recording, as_list, checked_texts, read
 from multimodal_ser.predict.prediction import Prediction, doubted
 from multimodal_ser.predict.several import Predictions
@@ -31,7 +32,6 @@ from multimodal_ser.predict.sources import find_recordings
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-LEAST = 400  # samples: one spectrum
 _SURE = 0.5  # below this certainty of speech, a recording says nothing about a channel
 DECODED = 300 * SAMPLE_RATE  # samples that wait to be answered
 
@@ -187,7 +187,7 @@ class Predictor:
             SerError: an item is no such waveform; the message says which.
         """
         words = checked_texts(texts, len(waves))
-        checked = checked_waves(self.name, waves, LEAST)
+        checked = checked_waves(self.name, waves, LEAST_SAMPLES)
         given = [
             heard(self.backend, wave, text, self.vad, speech)
             for wave, text in zip(checked, words, strict=True)
@@ -251,7 +251,7 @@ class Predictor:
         if isinstance(channel, str | Path):
             channel = find_recordings([str(channel)])
         if not isinstance(channel, Channel):
-            sounds = [_or_raise(read(source)) for source in spread(channel, MOST)]
+            sounds = [_or_raise(read(source)) for source in spread(channel, ENOUGH_RECORDINGS)]
             channel = self.channel_of(sounds)
         if channel.space != space_of(self._references()):
             raise SerError(
@@ -270,7 +270,7 @@ class Predictor:
             SerError: the model cannot be adapted.
         """
         references = self._references()
-        checked = checked_waves(self.name, spread(waves, MOST), LEAST)
+        checked = checked_waves(self.name, spread(waves, ENOUGH_RECORDINGS), LEAST_SAMPLES)
         given = [heard(self.backend, wave, None, self.vad, speech) for wave in checked]
         spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
         if not spoken:

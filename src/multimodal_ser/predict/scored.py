@@ -14,7 +14,7 @@ from multimodal_ser.predict.prediction import NO_SPEECH, Prediction
 from multimodal_ser.predict.predictor import Predictor
 
 TASK = "audio-classification"
-Scores = list[dict[str, Any]]
+_Scores = list[dict[str, Any]]
 
 
 class Pipeline:
@@ -32,7 +32,7 @@ class Pipeline:
 
     def __call__(
         self, inputs: Any, *, top_k: int | None = None, batch_size: int = 16
-    ) -> Scores | list[Scores]:
+    ) -> _Scores | list[_Scores]:
         """Scores of one recording, or of each of several.
 
         Args:
@@ -57,7 +57,7 @@ class Pipeline:
         return found[0] if several is None else found
 
 
-def _scores(answer: Prediction | SerError, most: int | None) -> Scores:
+def _scores(answer: Prediction | SerError, most: int | None) -> _Scores:
     if isinstance(answer, SerError):
         raise answer
     if answer.label == NO_SPEECH:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.files import written_aside
-from multimodal_ser.encoders.mel import HOP
+from multimodal_ser.encoders.mel import HOP, LONGEST_SAMPLES
 from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows
-from multimodal_ser.training.tune.tuned import LONGEST, load_tuned, log_mels
+from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
 
 class TunedBackend:
@@ -32,7 +32,7 @@ class TunedBackend:
         self.references: Vector | None = self.model.references.float().cpu().numpy()
         shares = self.model.shares.cpu().numpy() if self.model.linear else None
         self.shares: Vector | None = shares
-        self.most = min(LONGEST, 2 * HOP * len(self.model.encoder.positions))
+        self.most = min(LONGEST_SAMPLES, 2 * HOP * len(self.model.encoder.positions))
 
     def __call__(
         self,

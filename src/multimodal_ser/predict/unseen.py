@@ -25,9 +25,9 @@ from multimodal_ser.training.tune.probe import Probe, ProbeConfig, fit_probe, si
 from multimodal_ser.training.tune.vectors import Vectors
 
 RIGHT = 0.8  # of the answers above the threshold
-SIZES = (10, 50, 200, 500)
-MAIN = 0.8  # of a skewed set is one class
-DRAWS = 10
+_SIZES = (10, 50, 200, 500)
+_MAIN = 0.8  # of a skewed set is one class
+_DRAWS = 10
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ def adapted(
     one: LeftOut,
     temperature: float,
     *,
-    sizes: Sequence[int] = SIZES,
-    draws: int = DRAWS,
+    sizes: Sequence[int] = _SIZES,
+    draws: int = _DRAWS,
     seed: int = 0,
 ) -> Adapted:
     """Takes the channel out by drawn sets, and asks about the recordings that are not in them.
@@ -222,7 +222,7 @@ def adapted(
         for main in sorted(set(one.label.tolist())):
             of_it = np.flatnonzero(one.label == main)
             rest = np.flatnonzero(one.label != main)
-            most = round(MAIN * size)
+            most = round(_MAIN * size)
             if 2 * most > len(of_it):
                 continue
             drawn = [
@@ -257,7 +257,7 @@ def protocol(
     config: ProbeConfig,
     classes: int,
     *,
-    sizes: Sequence[int] = SIZES,
+    sizes: Sequence[int] = _SIZES,
     asked: Sequence[int] = (),
 ) -> dict[str, Any]:
     """The whole protocol: every corpus left out, cautious, and adapted; see `leave_one_out`.

@@ -9,12 +9,12 @@ from typing import Any, TextIO, TypeAlias
 from multimodal_ser.common.files import readable_json
 from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 
-Rows: TypeAlias = Iterable[tuple[str, Prediction]]
+_Rows: TypeAlias = Iterable[tuple[str, Prediction]]
 _SHOWN = 3  # classes in the table
 _FAR = 2.0  # distance beyond which the table tells it
 
 
-def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     """One aligned line a recording: label, and the most probable classes."""
     kept = list(rows)
     wide = max((len(name) for name, _ in kept), default=0)
@@ -36,20 +36,20 @@ def write_table(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
         file.write(f"{name:{wide}}{label}  {shares}{words}\n")
 
 
-def write_json(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+def write_json(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     """One list."""
     found = [_record(name, item) for name, item in rows]
     file.write(readable_json(found, indent=1) + "\n")
 
 
-def write_jsonl(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+def write_jsonl(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     """One object a line, as they come."""
     for name, item in rows:
         file.write(readable_json(_record(name, item)) + "\n")
         file.flush()
 
 
-def write_csv(rows: Rows, labels: Sequence[str], file: TextIO) -> None:
+def write_csv(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     """One line a recording, as they come; a column for each class's probability, or attribute."""
     writer = csv.writer(file, lineterminator="\n")
     own: tuple[str, ...] = ("label", "confidence")
@@ -75,7 +75,7 @@ def _record(name: str, item: Prediction) -> dict[str, Any]:
     return {"file": name, **item.as_dict()}
 
 
-FORMATS: dict[str, Callable[[Rows, Sequence[str], TextIO], None]] = {
+FORMATS: dict[str, Callable[[_Rows, Sequence[str], TextIO], None]] = {
     "table": write_table,
     "json": write_json,
     "jsonl": write_jsonl,

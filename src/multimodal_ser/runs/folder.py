@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensors"
-FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
+RUN_FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
 SCORED = ("test", "validation")
 SET_ASIDE = "set-aside"  # the folder, beside the runs, of those made with other content
 
@@ -88,7 +88,7 @@ class Run:
 
 def is_complete(folder: Path) -> bool:
     """Whether a run folder has all its files."""
-    return all((folder / name).is_file() for name in FILES)
+    return all((folder / name).is_file() for name in RUN_FILES)
 
 
 def write_run(

@@ -38,7 +38,7 @@ class Predicted:
     targets: NDArray[np.float64] | None = None
 
 
-class Rows(NamedTuple):
+class PredictionRows(NamedTuple):
     """The rows of one part, sorted by utterance id.
 
     Attributes:
@@ -72,7 +72,9 @@ def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predic
                 writer.writerow([key, one.part, speaker, label, *shown])
 
 
-def read_predictions(path: Path, classes: Sequence[str], part: str, task: str = "classes") -> Rows:
+def read_predictions(
+    path: Path, classes: Sequence[str], part: str, task: str = "classes"
+) -> PredictionRows:
     """Reads the rows of one part.
 
     Args:
@@ -101,7 +103,7 @@ def read_predictions(path: Path, classes: Sequence[str], part: str, task: str = 
         _check_distributions(path, rows, values)
         unknown = task == "distributions"
         truth = np.array([_class_id(path, row, classes, unknown) for row in rows], dtype=np.int64)
-    return Rows(ids, tuple(_speaker(row) for row in rows), truth, values, targets)
+    return PredictionRows(ids, tuple(_speaker(row) for row in rows), truth, values, targets)
 
 
 def _damaged(path: Path, what: str) -> SerError:

@@ -48,9 +48,9 @@ def _tensorboard(folders: Sequence[Path], out: Path) -> str:
         if (to / folder.name).is_dir():
             continue
         with SummaryWriter(str(to / folder.name)) as writer:
-            rows = "\n".join(f"| {name} | {value} |" for name, value in settings(folder).items())
+            rows = "\n".join(f"| {name} | {value} |" for name, value in _settings(folder).items())
             writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
-            for name, value, epoch in numbers(folder):
+            for name, value, epoch in _numbers(folder):
                 writer.add_scalar(name, value, epoch)
     return f"tensorboard --logdir {to}"
 
@@ -67,8 +67,8 @@ def _mlflow(folders: Sequence[Path], out: Path) -> str:
         if folder.name in there:
             continue
         with mlflow.start_run(run_name=folder.name):
-            mlflow.log_params(settings(folder))
-            for name, value, epoch in numbers(folder):
+            mlflow.log_params(_settings(folder))
+            for name, value, epoch in _numbers(folder):
                 mlflow.log_metric(name, value, step=epoch)
             mlflow.set_tag("predictions", str((folder / PREDICTIONS).resolve()))
     return f"mlflow ui --backend-store-uri {mlflow.get_tracking_uri()}"
@@ -80,7 +80,7 @@ TRACKERS: dict[str, Callable[[Sequence[Path], Path], str]] = {
 }
 
 
-def settings(folder: Path) -> dict[str, str]:
+def _settings(folder: Path) -> dict[str, str]:
     """A run's config, its levels joined by dots."""
     return dict(_flat("", parse_json((folder / CONFIG).read_text("utf-8"))))
 
@@ -93,7 +93,7 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
         yield prefix, str(value)[:_LONGEST]
 
 
-def numbers(folder: Path) -> Iterator[tuple[str, float, int]]:
+def _numbers(folder: Path) -> Iterator[tuple[str, float, int]]:
     """Name, value and epoch of what a run measured: each epoch's, then the scores of its parts."""
     epochs = 0
     for line in (folder / "history.jsonl").read_text("utf-8").splitlines():

@@ -16,14 +16,14 @@ from fastapi.responses import JSONResponse
 from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.backend import Wave
-from multimodal_ser.predict.given import LONG as LONGEST
+from multimodal_ser.predict.given import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, refuse_attributes
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Gate, Place, check_key
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import Doors
-from multimodal_ser.serve.decode import ALLOWED, Recording, decode
+from multimodal_ser.serve.decode import UPLOADABLE, Recording, decode
 from multimodal_ser.serve.job_routes import add_jobs
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
@@ -63,15 +63,15 @@ _BODY: dict[str, Any] = {
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "API key missing or wrong"},
     413: {"description": "Recording too large or too long"},
-    415: {"description": f"Not a recording that is read here: {ALLOWED}"},
+    415: {"description": f"Not a recording that is read here: {UPLOADABLE}"},
     422: {"description": "Recording damaged, or a parameter out of range"},
     429: {"description": "Too many requests inside; Retry-After says when to come again"},
     503: {"description": "The server is stopping"},
     504: {"description": "The answer took longer than is allowed"},
 }
-Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
+_Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
 _T = TypeVar("_T")
-Answer: TypeAlias = Callable[[Recording, "str | None", Work], Awaitable[Response]]
+_Handler: TypeAlias = Callable[[Recording, "str | None", Work], Awaitable[Response]]
 
 
 class Service:
@@ -93,7 +93,7 @@ class Service:
         self.card_html = card_html(predictor.card)
         self.jobs = None if settings.jobs is None else Jobs(settings.jobs, self)
 
-    async def answer(self, request: Request, text: str | None, what: Answer) -> Response:
+    async def answer(self, request: Request, text: str | None, what: _Handler) -> Response:
         """Reads what a request brought, and answers in time, unless the client has gone.
 
         Args:
@@ -109,7 +109,7 @@ class Service:
             )
 
     async def _answer(
-        self, request: Request, upload: Upload, place: Place, work: Work, what: Answer
+        self, request: Request, upload: Upload, place: Place, work: Work, what: _Handler
     ) -> Response:
         if len(upload.data) > LONG_BYTES:
             place.lengthen()
@@ -232,7 +232,7 @@ def create_app(
 
 def _add_answers(app: FastAPI, service: Service) -> None:
     @app.post("/v1/predict", openapi_extra=_BODY, responses=_ERRORS, tags=["emotions"])
-    async def predict(request: Request, text: Text = None) -> Response:
+    async def predict(request: Request, text: _Text = None) -> Response:
         """One answer for a short recording: probabilities by emotion."""
         check_key(request, service.settings)
         return await service.answer(request, text, service.predict)
@@ -279,7 +279,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
                 "max_mb": limits.max_mb,
                 "max_seconds": limits.max_seconds,
                 "max_heard": limits.most_heard,
-                "formats": ALLOWED,
+                "formats": UPLOADABLE,
             },
         }
 

@@ -20,14 +20,14 @@ from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.serve.turns import Pause
 
-ALLOWED = (
+UPLOADABLE = (
     "wav, flac, ogg (Vorbis, Opus), mp3 or AIFF; where the server has the extra 'video' also mp4, "
     "m4a, mov, webm, mkv, avi, wma, wmv, ts, flv, aac, ac3, amr or gsm"
 )
 _CHANNELS = 8
 _RATE = 192_000
 
-LONG = 60  # seconds beyond which a recording takes a place for long work
+_LONG = 60  # seconds beyond which a recording takes a place for long work
 
 
 class Recording(NamedTuple):
@@ -67,7 +67,7 @@ def _check_kind(data: bytes) -> None:
     plain = frame or riff or aiff or head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3"
     if not (plain or media_kind(head)):
         raise RefusedError(
-            415, f"the file is not a recording that this server reads; allowed: {ALLOWED}"
+            415, f"the file is not a recording that this server reads; allowed: {UPLOADABLE}"
         )
 
 
@@ -96,7 +96,7 @@ def _bounded(
         count += len(block)
         if count > most + 1:  # resampling may round up
             raise _too_long(count / SAMPLE_RATE, settings)
-        if count > LONG * SAMPLE_RATE:
+        if count > _LONG * SAMPLE_RATE:
             lengthen()
         pause()
         if pause.spent > settings.decode_seconds:
@@ -118,4 +118,6 @@ def _too_long(seconds: float, settings: Settings) -> RefusedError:
 
 def _told(message: str) -> str:
     """The library's message without its name for bytes and formats that are not taken here."""
-    return re.sub(r"Allowed: wav.*", f"Allowed: {ALLOWED}", message.replace("<bytes>", "recording"))
+    return re.sub(
+        r"Allowed: wav.*", f"Allowed: {UPLOADABLE}", message.replace("<bytes>", "recording")
+    )

@@ -21,11 +21,11 @@ _BODY: dict[str, Any] = {
         "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-Formats = Annotated[str, Query(description="A comma list of the formats of `ser analyze`.")]
-Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
-Speakers = Annotated[str, Query(description="off, auto, or their number.")]
-Names = Annotated[str, Query(description="Of channels or speakers, a comma list.")]
-Adapt = Annotated[bool, Query(description="Take out what speech has in common.")]
+_Formats = Annotated[str, Query(description="A comma list of the formats of `ser analyze`.")]
+_Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
+_Speakers = Annotated[str, Query(description="off, auto, or their number.")]
+_Names = Annotated[str, Query(description="Of channels or speakers, a comma list.")]
+_Adapt = Annotated[bool, Query(description="Take out what speech has in common.")]
 
 
 def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
@@ -34,11 +34,11 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
     @app.post("/v1/jobs", status_code=202, openapi_extra=_BODY, tags=["jobs"])
     async def submit(
         request: Request,
-        formats: Formats = "json",
-        channels: Channels = "auto",
-        speakers: Speakers = "off",
-        names: Names = "",
-        adapt: Adapt = True,
+        formats: _Formats = "json",
+        channels: _Channels = "auto",
+        speakers: _Speakers = "off",
+        names: _Names = "",
+        adapt: _Adapt = True,
     ) -> dict[str, Any]:
         """Takes a long recording as the body; analysed when its turn comes."""
         check_key(request, settings)

@@ -9,7 +9,7 @@ from multimodal_ser.common.spelling import UNSURE, alike, is_missing, said_of_sp
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.splits.folds import Fold
 
-PARTS = ("train", "validation", "test")
+_PARTS = ("train", "validation", "test")
 
 
 def cautions(
@@ -82,7 +82,7 @@ def cautions_of_folds(
     """
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fold in folds:
-        for part in PARTS:
+        for part in _PARTS:
             has = {class_of.get(key) for key in getattr(fold, part)}
             for name in classes:
                 if name not in has:

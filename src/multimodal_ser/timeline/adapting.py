@@ -9,7 +9,7 @@ from multimodal_ser.audio.speech import Samples, Vad
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
-from multimodal_ser.predict.channel import LEAST, MOST, spread
+from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, spread
 from multimodal_ser.timeline.analysis import analyze
 from multimodal_ser.timeline.listening import Listener
 from multimodal_ser.timeline.stream import WINDOW
@@ -32,8 +32,8 @@ def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
         NoSpeechError: nothing in them is speech.
         SerError: the model cannot be adapted.
     """
-    if len(sources) >= LEAST:
-        firsts = (_first(source) for source in spread(sources, MOST))
+    if len(sources) >= LEAST_RECORDINGS:
+        firsts = (_first(source) for source in spread(sources, ENOUGH_RECORDINGS))
         return predictor.channel_of([wave for wave in firsts if wave is not None])
     heard = Listener()
     for source in sources:
@@ -58,7 +58,7 @@ def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
         channel = channel_of(sources, predictor, vad)
     except NoSpeechError:
         return predictor
-    return predictor.adapted(channel) if channel.count >= LEAST else predictor
+    return predictor.adapted(channel) if channel.count >= LEAST_RECORDINGS else predictor
 
 
 def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
@@ -67,11 +67,11 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
     Recordings of more than about half a minute are left out, and so is what would take more than
     20 minutes of sound in memory.
     """
-    if len(sources) < LEAST:
+    if len(sources) < LEAST_RECORDINGS:
         return {}
     found: dict[Recording, Recording] = {}
     samples = 0
-    for source in spread(sources, MOST):
+    for source in spread(sources, ENOUGH_RECORDINGS):
         try:
             blocks = read_blocks(source)  # type: ignore[arg-type]
             first = next(blocks)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, audio_info, read_blocks
-from multimodal_ser.audio.channels import FRAME, compare
+from multimodal_ser.audio.channels import LEVEL_FRAME, compare
 from multimodal_ser.audio.speech import Samples
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.errors import SerError
@@ -69,7 +69,7 @@ class Opened:
         at = 0
         for block in read_blocks(self.sound, sample_rate=self.rate, mixed=mixed):
             if not mixed and self.leaks is not None:
-                places = np.arange(at, at + len(block)) // FRAME
+                places = np.arange(at, at + len(block)) // LEVEL_FRAME
                 block = np.where(self.leaks[places.clip(max=len(self.leaks) - 1)], 0, block)
             at += len(block)
             yield [

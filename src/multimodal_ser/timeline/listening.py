@@ -10,7 +10,7 @@ import numpy as np
 
 from multimodal_ser.audio.speech import Samples
 from multimodal_ser.predict import Channel, Predictor
-from multimodal_ser.predict.channel import LEAST, MOST
+from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
 
 
 class Listener:
@@ -29,9 +29,9 @@ class Listener:
         """Keeps each waveform with the same chance (reservoir sampling, Vitter 1985)."""
         for wave in waves:
             self._heard += 1
-            if len(self.kept) < MOST:
+            if len(self.kept) < ENOUGH_RECORDINGS:
                 self.kept.append(wave.copy())
-            elif (place := int(self._draw.integers(self._heard))) < MOST:
+            elif (place := int(self._draw.integers(self._heard))) < ENOUGH_RECORDINGS:
                 self.kept[place] = wave.copy()
         return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
 
@@ -45,9 +45,9 @@ def without_channels(predictor: Predictor, heard: Sequence[Listener]) -> list[Pr
     if not predictor.adaptable:
         return [predictor] * len(heard)
     every = [wave for lane in heard for wave in lane.kept]
-    enough = [lane.kept if len(lane.kept) >= LEAST else every for lane in heard]
+    enough = [lane.kept if len(lane.kept) >= LEAST_RECORDINGS else every for lane in heard]
     return [
-        predictor.adapted(predictor.channel_of(kept, speech=True)) if len(kept) >= LEAST
+        predictor.adapted(predictor.channel_of(kept, speech=True)) if len(kept) >= LEAST_RECORDINGS
         else predictor
         for kept in enough
     ]  # fmt: skip

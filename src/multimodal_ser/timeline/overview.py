@@ -16,9 +16,9 @@ from multimodal_ser.timeline.page import environment
 from multimodal_ser.timeline.tables import mostly, seconds_of
 from multimodal_ser.timeline.track import clock
 
-PARTS = 10  # of a recording, in which the trend counts
-SHOWN = 10  # outliers, strongest moments, reasons
-MOST = 1_000  # recordings in the page's table; the index has all
+_PARTS = 10  # of a recording, in which the trend counts
+_SHOWN = 10  # outliers, strongest moments, reasons
+_MOST = 1_000  # recordings in the page's table; the index has all
 
 
 class Overview:
@@ -33,7 +33,7 @@ class Overview:
         self.count, self.duration, self.spoken = 0, 0.0, 0.0
         self.seconds: dict[str, float] = defaultdict(float)
         self.speakers: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self.trend = np.zeros((PARTS, len(self.labels)))
+        self.trend = np.zeros((_PARTS, len(self.labels)))
         self.failed = 0
         self.failures: list[tuple[str, str]] = []
         self.strongest: list[tuple[float, str, dict[str, Any]]] = []
@@ -43,7 +43,7 @@ class Overview:
         """Takes a row of the journal."""
         if row["reason"]:
             self.failed += 1
-            if len(self.failures) < SHOWN:
+            if len(self.failures) < _SHOWN:
                 self.failures.append((row["source"], row["reason"]))
             return
         told = row["timeline"]
@@ -56,7 +56,7 @@ class Overview:
             self.seconds[label] += seconds
         for s in segments:
             self._segment(row["source"], s, duration)
-        if len(self.rows) < MOST:
+        if len(self.rows) < _MOST:
             names = ", ".join(one["name"] for one in told["speakers"])
             self.rows.append(
                 {"source": row["source"], "page": quote(f"{row['name']}.html"), "speakers": names,
@@ -66,7 +66,7 @@ class Overview:
 
     def _segment(self, source: str, s: Mapping[str, Any], duration: float) -> None:
         seconds, label = s["end"] - s["start"], s["label"]
-        place = min(int(PARTS * (s["start"] + s["end"]) / 2 / max(duration, 1e-9)), PARTS - 1)
+        place = min(int(_PARTS * (s["start"] + s["end"]) / 2 / max(duration, 1e-9)), _PARTS - 1)
         self.trend[place, self.labels.index(label)] += seconds
         if s["speaker"] is not None:
             self.speakers[s["speaker"]][label] += seconds
@@ -75,7 +75,7 @@ class Overview:
                 self.strongest,
                 (s["confidence"] * min(seconds, 10.0), f"{source}\0{s['start']:012.3f}", dict(s)),
             )
-            if len(self.strongest) > SHOWN:
+            if len(self.strongest) > _SHOWN:
                 heapq.heappop(self.strongest)
 
     def outliers(self) -> list[tuple[float, dict[str, Any]]]:
@@ -84,7 +84,7 @@ class Overview:
         mean = np.array([self.seconds.get(name, 0) / total for name in self.labels])
         off = [(float(np.abs(np.array(row["shares"]) - mean).sum() / 2), row)
                for row in self.rows if row["spoken"] > 0]  # fmt: skip
-        return sorted(off, key=lambda pair: (-pair[0], pair[1]["source"]))[:SHOWN]
+        return sorted(off, key=lambda pair: (-pair[0], pair[1]["source"]))[:_SHOWN]
 
 
 def html(overview: Overview, pages: bool) -> str:
@@ -97,6 +97,6 @@ def html(overview: Overview, pages: bool) -> str:
     moments = [(key.split("\0")[0], s) for _, key, s in sorted(overview.strongest, reverse=True)]
     kept = {row["source"]: row["page"] for row in overview.rows} if pages else {}
     return environment().get_template("summary.html").render(
-        all=overview, clock=clock, moments=moments, pages=kept, most=MOST,
+        all=overview, clock=clock, moments=moments, pages=kept, most=_MOST,
         colours={name: (colour(name), colour(name, dark=True)) for name in overview.labels},
     )  # fmt: skip

@@ -16,11 +16,11 @@ from multimodal_ser.audio import check_scale
 from multimodal_ser.audio.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.prediction import refuse_attributes
 from multimodal_ser.timeline.stretch import OpenStretch, points
 from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall
-from multimodal_ser.timeline.words import LONGEST as HEARD_AT_ONCE
 from multimodal_ser.timeline.words import Words, doubted, heard, pieces, shared_out
 
 WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
@@ -200,7 +200,7 @@ class Stream:
         if self._words is None:
             return self._close(stretch, end)
         new = []
-        if self._waiting and end - self._waiting[0][0].start > HEARD_AT_ONCE:
+        if self._waiting and end - self._waiting[0][0].start > LONGEST_SAMPLES:
             new = self._tell()
         self._waiting.append((stretch, end))
         return new

@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 
 from multimodal_ser.predict.prediction import UNCERTAIN
 
-Row: TypeAlias = Mapping[str, Any]
-PARQUET = find_spec("pyarrow") is not None  # the extra ``parquet``
-SEGMENTS = "segments.parquet" if PARQUET else "segments.csv"
+_Row: TypeAlias = Mapping[str, Any]
+_PARQUET = find_spec("pyarrow") is not None  # the extra ``parquet``
+SEGMENTS = "segments.parquet" if _PARQUET else "segments.csv"
 _GROUP = 20_000  # rows that are held at a time
 
 
-def index_row(row: Row | None, labels: Sequence[str]) -> list[Any]:
+def index_row(row: _Row | None, labels: Sequence[str]) -> list[Any]:
     """A recording's line of the index; without one, the names of its columns."""
     if row is None:
         columns = ["source", "name", "status", "reason", "duration", "speech", "speakers"]
@@ -36,7 +36,7 @@ def index_row(row: Row | None, labels: Sequence[str]) -> list[Any]:
     ]  # fmt: skip
 
 
-def seconds_of(segments: Sequence[Row]) -> dict[str, float]:
+def seconds_of(segments: Sequence[_Row]) -> dict[str, float]:
     """For how long each label is heard."""
     found: dict[str, float] = defaultdict(float)
     for s in segments:
@@ -44,14 +44,14 @@ def seconds_of(segments: Sequence[Row]) -> dict[str, float]:
     return dict(found)
 
 
-def mostly(segments: Sequence[Row]) -> str | None:
+def mostly(segments: Sequence[_Row]) -> str | None:
     """The emotion that is heard longest; ``uncertain`` without any other, None without speech."""
     found = seconds_of(segments)
     sure = {name: seconds for name, seconds in found.items() if name != UNCERTAIN} or found
     return max(sure, key=lambda name: sure[name], default=None)
 
 
-def segment_rows(row: Row, labels: Sequence[str]) -> list[dict[str, Any]]:
+def segment_rows(row: _Row, labels: Sequence[str]) -> list[dict[str, Any]]:
     """A recording's segments, each with the recording's name."""
     if row["reason"]:
         return []
@@ -72,7 +72,7 @@ def writer_of(
     """Gives a function that adds rows to a new file of segments: Parquet, without pyarrow CSV."""
     numbers = ["start", "end", "confidence", *(f"p_{name}" for name in labels)]
     columns = ["source", "start", "end", "speaker", "label", "confidence", *numbers[3:], "text"]
-    if not PARQUET:
+    if not _PARQUET:
         with file.open("w", encoding="utf-8", newline="") as text:
             rows = csv.DictWriter(text, columns, lineterminator="\n")
             rows.writeheader()

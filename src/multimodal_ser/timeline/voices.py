@@ -32,19 +32,19 @@ from multimodal_ser.timeline.stream import Stream
 
 WINDOW, STEP = 2.0, 0.5  # seconds
 CEPSTRA, JOINT = 40, 24  # cepstral coefficients, and those whose covariances count
-LOUD = 3.0  # log10 of power below the loudest frame of a window: quieter ones are no voice
-LEAST = 20  # loud frames of a window that is heard at all
-MOST = 3_000  # windows that are clustered; others go to the nearest cluster
+_LOUD = 3.0  # log10 of power below the loudest frame of a window: quieter ones are no voice
+_LEAST = 20  # loud frames of a window that is heard at all
+_MOST = 3_000  # windows that are clustered; others go to the nearest cluster
 FEWEST, NEAR = 12, 0.03  # windows of a third speaker at least; silhouettes that are alike
 MANY, ALONE = 8, 0.25  # most speakers that are told apart; silhouette of two of them at least
 SURE, STAY = 15.0, 4.0  # weight of a window's cosine, and what a change of speaker costs
-AROUND = 0.6  # seconds around a change in which the quietest moment is taken for it
+_AROUND = 0.6  # seconds around a change in which the quietest moment is taken for it
 _ENERGY = SAMPLE_RATE // 50
 
-Vectors = NDArray[np.float32]
+_Vectors = NDArray[np.float32]
 
 
-def cepstral_statistics(wave: Samples) -> Vectors | None:
+def cepstral_statistics(wave: Samples) -> _Vectors | None:
     """What the cepstra of a window are like: mean, deviation, covariances, change, percentiles.
 
     The level of the window plays no part.
@@ -63,8 +63,8 @@ def cepstral_statistics(wave: Samples) -> Vectors | None:
     )
     mel = (filters @ spectrum.abs().square()).clamp(min=1e-10).log10().T.numpy()
     loud = np.log10((10.0**mel).sum(1))
-    mine = loud > loud.max() - LOUD
-    if mine.sum() < LEAST:
+    mine = loud > loud.max() - _LOUD
+    if mine.sum() < _LEAST:
         return None
     every = dct(mel, norm="ortho", axis=1)[:, 1 : CEPSTRA + 1]
     kept = every[mine]
@@ -119,7 +119,7 @@ class Voices:
         nearest = np.searchsorted(rows, np.arange(len(spans))).clip(max=len(rows) - 1)
         return _turns(spans, labels[nearest], timeline.speech, np.concatenate(quiet))
 
-    def vectors(self, statistics: Vectors) -> Vectors:
+    def vectors(self, statistics: _Vectors) -> _Vectors:
         """Statistics [N, 524] → unit vectors [N, A] about their mean."""
         weights = self._weights
         seen = ((statistics - weights["mean"]) * weights["scale"]) @ weights["axes"]
@@ -127,7 +127,7 @@ class Voices:
         return np.asarray(seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-9))
 
 
-def clusters(vectors: Vectors, count: int | None, alone: float = ALONE) -> NDArray[np.int64]:
+def clusters(vectors: _Vectors, count: int | None, alone: float = ALONE) -> NDArray[np.int64]:
     """Which window is whose [N], by agglomerative clustering (Ward's).
 
     Args:
@@ -139,7 +139,7 @@ def clusters(vectors: Vectors, count: int | None, alone: float = ALONE) -> NDArr
     one = np.zeros(len(vectors), np.int64)
     if count == 1 or len(vectors) <= max(count or 2, 2):
         return one
-    drawn = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), MOST)).astype(int)]
+    drawn = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), _MOST)).astype(int)]
     made = {
         k: AgglomerativeClustering(k, linkage="ward").fit_predict(drawn)
         for k in ([count] if count else range(2, min(MANY, len(drawn) - 1) + 1))
@@ -158,7 +158,7 @@ def clusters(vectors: Vectors, count: int | None, alone: float = ALONE) -> NDArr
     return np.asarray((vectors @ centres.T).argmax(1))
 
 
-def _smoothed(vectors: Vectors, centres: NDArray[np.float64]) -> Vectors:
+def _smoothed(vectors: _Vectors, centres: NDArray[np.float64]) -> _Vectors:
     """Each with its neighbours in time, which mostly are the same speaker's, to unit length."""
     padded = np.pad(vectors, ((1, 1), (0, 0)))
     near = (np.diff(centres) <= 1.01 * STEP)[:, None]
@@ -168,12 +168,12 @@ def _smoothed(vectors: Vectors, centres: NDArray[np.float64]) -> Vectors:
     return np.asarray(whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-9))
 
 
-def _centre(vectors: Vectors) -> Vectors:
+def _centre(vectors: _Vectors) -> _Vectors:
     mean = vectors.mean(0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9))
 
 
-def _path(vectors: Vectors, labels: NDArray[np.int64], rounds: int = 3) -> NDArray[np.int64]:
+def _path(vectors: _Vectors, labels: NDArray[np.int64], rounds: int = 3) -> NDArray[np.int64]:
     """The most probable sequence of speakers [N], changes being rare (Viterbi), a few times."""
     for _ in range(rounds):
         names = np.unique(labels)
@@ -211,8 +211,8 @@ def _turns(
 
 
 def _quietest(energies: Samples, at: float, least: float, most: float) -> float:
-    first = round(max(at - AROUND, least + 0.1) * SAMPLE_RATE / _ENERGY)
-    last = round(min(at + AROUND, most - 0.1) * SAMPLE_RATE / _ENERGY)
+    first = round(max(at - _AROUND, least + 0.1) * SAMPLE_RATE / _ENERGY)
+    last = round(min(at + _AROUND, most - 0.1) * SAMPLE_RATE / _ENERGY)
     if last <= first:
         return min(max(at, least), most)
     return float((first + energies[first:last].argmin() + 0.5) * _ENERGY / SAMPLE_RATE)
@@ -236,7 +236,7 @@ class _Heard:
     channel: Channel | None = None
 
     def __init__(self) -> None:
-        self.rows: list[Vectors | None] = []
+        self.rows: list[_Vectors | None] = []
 
     def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
         """Keeps the statistics of each waveform."""

@@ -12,18 +12,18 @@ import numpy as np
 from multimodal_ser.audio.speech import FRAME, Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of, to_install
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word
 
-LONGEST = 30 * SAMPLE_RATE  # samples that whisper hears at a time
-EARLIEST = 20 * SAMPLE_RATE  # longer speech is cut at the quietest place after so many
-SHORTEST = SAMPLE_RATE // 10
-GAP = 0.05  # seconds between words that follow one another
-FEWEST = 5  # words by which a language can be doubted
-SURE = 0.7  # mean probability of words below which it is
+_EARLIEST = 20 * SAMPLE_RATE  # longer speech is cut at the quietest place after so many
+_SHORTEST = SAMPLE_RATE // 10
+_GAP = 0.05  # seconds between words that follow one another
+_FEWEST = 5  # words by which a language can be doubted
+_SURE = 0.7  # mean probability of words below which it is
 _OTHERS = "for other languages take a model of many, such as --words-model base"
 
 Words: TypeAlias = Callable[[Samples], Sequence[Word]]
@@ -76,7 +76,7 @@ class Recogniser:
 
     def __call__(self, samples: Samples) -> list[Word]:
         """Recognises at most 30 s of sound [time]; times count from its beginning."""
-        if len(samples) < SHORTEST:
+        if len(samples) < _SHORTEST:
             return []
         found, about = self._model.transcribe(
             samples,
@@ -114,10 +114,10 @@ def pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
         (start, end) in samples.
     """
     start = 0
-    while len(sound) - start > LONGEST:
-        rest = sound[start + EARLIEST : start + LONGEST]
+    while len(sound) - start > LONGEST_SAMPLES:
+        rest = sound[start + _EARLIEST : start + LONGEST_SAMPLES]
         frames = rest[: len(rest) // FRAME * FRAME].reshape(-1, FRAME)
-        end = start + EARLIEST + int(frames.var(axis=1).argmin()) * FRAME + FRAME // 2
+        end = start + _EARLIEST + int(frames.var(axis=1).argmin()) * FRAME + FRAME // 2
         yield start, end
         start = end
     if over and len(sound) > start:
@@ -136,10 +136,10 @@ def doubted(words: Sequence[Word], multilingual: bool) -> str | None:
 
     Whisper's models of English alone hear English in every language, but are less sure of it.
     """
-    if multilingual or len(words) < FEWEST:
+    if multilingual or len(words) < _FEWEST:
         return None
     sure = sum(word.probability for word in words) / len(words)
-    if sure >= SURE:
+    if sure >= _SURE:
         return None
     told = f"words of {100 * sure:.0f} % certainty, and their recogniser knows English alone"
     return f"{told}; {_OTHERS}"
@@ -169,7 +169,7 @@ def shared_out(
 
 def _goes_on(before: Word, word: Word) -> bool:
     """Whether a word follows another in the same sentence, without a gap."""
-    return not before.text.endswith((".", "?", "!")) and word.start - before.end < GAP
+    return not before.text.endswith((".", "?", "!")) and word.start - before.end < _GAP
 
 
 def _place(source: str | Path | None) -> str:

@@ -108,13 +108,13 @@ def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
     return np.minimum(np.maximum.reduceat(spans, edges), 1).astype(np.float32)
 
 
-def as_json(timeline: Timeline, source: Path) -> str:
+def _as_json(timeline: Timeline, source: Path) -> str:
     """All that is known, with the recording's name."""
     told = {"source": called(timeline, source), **timeline.as_dict()}
     return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
 
 
-def as_csv(timeline: Timeline, source: Path) -> str:
+def _as_csv(timeline: Timeline, source: Path) -> str:
     """A row a segment; a column a class."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
@@ -135,7 +135,7 @@ def as_csv(timeline: Timeline, source: Path) -> str:
     return file.getvalue()
 
 
-def as_vtt(timeline: Timeline, source: Path) -> str:
+def _as_vtt(timeline: Timeline, source: Path) -> str:
     """WebVTT subtitles; each emotion is a class with its colour."""
     names = sorted({segment.label for segment in timeline.segments})
     styles = "".join(
@@ -150,7 +150,7 @@ def as_vtt(timeline: Timeline, source: Path) -> str:
     return "WEBVTT\n\n" + styles + "\n".join(cues)
 
 
-def as_srt(timeline: Timeline, source: Path) -> str:
+def _as_srt(timeline: Timeline, source: Path) -> str:
     """SubRip subtitles, coloured as most players understand it."""
     cues = (
         f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n"
@@ -161,7 +161,7 @@ def as_srt(timeline: Timeline, source: Path) -> str:
     return "\n".join(cues)
 
 
-def as_audacity(timeline: Timeline, source: Path) -> str:
+def _as_audacity(timeline: Timeline, source: Path) -> str:
     """Audacity's label track: start, end and label, separated by tabs."""
     told = (
         ": ".join([_who(s) + _told(s), *([s.text] if s.text else [])]) for s in timeline.segments
@@ -172,7 +172,7 @@ def as_audacity(timeline: Timeline, source: Path) -> str:
     )
 
 
-def as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
+def _as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
     """A picture, ``png`` or ``svg``: waveform, segments, probabilities over time."""
     from multimodal_ser.timeline.picture import draw
 
@@ -187,13 +187,13 @@ def as_html(timeline: Timeline, source: Path) -> str:
 
 
 WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
-    "json": (".json", as_json),
-    "csv": (".csv", as_csv),
-    "vtt": (".vtt", as_vtt),
-    "srt": (".srt", as_srt),
-    "audacity": (".labels.txt", as_audacity),
-    "png": (".png", partial(as_picture, "png")),
-    "svg": (".svg", partial(as_picture, "svg")),
+    "json": (".json", _as_json),
+    "csv": (".csv", _as_csv),
+    "vtt": (".vtt", _as_vtt),
+    "srt": (".srt", _as_srt),
+    "audacity": (".labels.txt", _as_audacity),
+    "png": (".png", partial(_as_picture, "png")),
+    "svg": (".svg", partial(_as_picture, "svg")),
     "html": (".html", as_html),
     "textgrid": (".TextGrid", as_textgrid),
     "eaf": (".eaf", as_eaf),

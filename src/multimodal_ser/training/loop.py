@@ -27,7 +27,7 @@ from multimodal_ser.training.alignment import Adaptation, Alignment
 from multimodal_ser.training.losses import LOSSES, Loss
 from multimodal_ser.training.schedule import BestEpoch, WeightAverage, log_prior, rate
 
-EVALUATION_BATCH = 512  # utterances; without gradients the memory of 512 is small
+_EVALUATION_BATCH = 512  # utterances; without gradients the memory of 512 is small
 # Factors of the logits that calibration tries: a quarter to sixteen times, in equal ratios of 1.19.
 # A grid has no local minima and gives the same result on every machine.
 TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
@@ -246,7 +246,7 @@ def predict(model: nn.Module, examples: Examples) -> Tensor:
     """Logits [N, C], in the examples' order."""
     model.eval()
     device = next(model.buffers()).device
-    batches = (batch.to(device) for batch in examples.batches(EVALUATION_BATCH))
+    batches = (batch.to(device) for batch in examples.batches(_EVALUATION_BATCH))
     return torch.cat([model(*batch[:4]).logits.cpu() for batch in batches])
 
 

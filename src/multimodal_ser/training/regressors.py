@@ -24,14 +24,14 @@ from multimodal_ser.models.layers import Output
 from multimodal_ser.training.baselines import Pooled, pooled_inputs, rbf
 from multimodal_ser.training.loop import Fitted, predict
 
-Setting = Mapping[str, float]
+_Setting = Mapping[str, float]
 _EPSILON = 0.05  # on the scale 0 … 1: smaller errors cost nothing in support vector regression
 
 
 class Ridge(nn.Module):
     """Ridge regression: linear regression with a squared penalty on the weights."""
 
-    SETTINGS: Sequence[Setting] = [{"alpha": float(a)} for a in np.geomspace(1, 1e5, 11)]
+    SETTINGS: Sequence[_Setting] = [{"alpha": float(a)} for a in np.geomspace(1, 1e5, 11)]
 
     def __init__(self, dims: Dims, **_: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Ridge(nn.Module):
         return Output(self.out(x), x)
 
     @torch.no_grad()
-    def fit(self, x: np.ndarray, target: np.ndarray, setting: Setting) -> None:
+    def fit(self, x: np.ndarray, target: np.ndarray, setting: _Setting) -> None:
         """Fits scikit-learn's ridge regression to inputs [N, D] and values [N, A]."""
         fitted = RidgeRegression(alpha=setting["alpha"]).fit(x, target)
         self.out.weight.copy_(torch.from_numpy(fitted.coef_))
@@ -55,7 +55,7 @@ class Svr(nn.Module):
     """Support vector regression with an RBF kernel, one machine per attribute."""
 
     # gamma times the number of features: 1 equals scikit-learn's "scale" on standardised features
-    SETTINGS: Sequence[Setting] = [
+    SETTINGS: Sequence[_Setting] = [
         {"strength": c, "gamma": gamma} for gamma, c in product((0.3, 1.0), (0.03, 0.1, 0.3, 1.0))
     ]
 
@@ -77,7 +77,7 @@ class Svr(nn.Module):
         return Output(rbf(x, self.vectors, self.gamma) @ self.dual.T + self.intercept, x)
 
     @torch.no_grad()
-    def fit(self, x: np.ndarray, target: np.ndarray, setting: Setting) -> None:
+    def fit(self, x: np.ndarray, target: np.ndarray, setting: _Setting) -> None:
         """Fits scikit-learn's machines to inputs [N, D] and values [N, A]."""
         gamma = setting["gamma"] / max(1, x.shape[1])
         machine = SVR(C=setting["strength"], gamma=gamma, epsilon=_EPSILON, cache_size=1000)
@@ -122,8 +122,8 @@ def fit_regressor(
 
 
 def _candidates(
-    kind: type[Ridge] | type[Svr], dims: Dims, train: Examples, settings: Sequence[Setting]
-) -> Iterator[tuple[Setting, Ridge | Svr]]:
+    kind: type[Ridge] | type[Svr], dims: Dims, train: Examples, settings: Sequence[_Setting]
+) -> Iterator[tuple[_Setting, Ridge | Svr]]:
     """Yields each setting with the baseline fitted with it."""
     pooled = Pooled(dims)
     pooled.fit(train)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.ndimage import minimum_filter1d
 
-from multimodal_ser.audio.speech.finder import LEAST, Samples, Scores
+from multimodal_ser.audio.speech.finder import LEAST_FRAMES, Samples, Scores
 
 
 class EnergyGate:
@@ -20,7 +20,7 @@ class EnergyGate:
     than -29 dB everything may count as speech. Below -65 dB nothing does.
     """
 
-    enter, stay, least = 10.0, 6.0, LEAST
+    enter, stay, least = 10.0, 6.0, LEAST_FRAMES
     _BEFORE, _AFTER, _MEAN = 312, 31, 2  # frames
     _SILENT, _LOWEST, _FLOORS = -80.0, -65.0, (-75.0, -35.0)  # dB
 

@@ -16,7 +16,7 @@ Samples: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
 
 FRAME = 512  # samples, 32 ms: what silero-vad was trained on
-LEAST = 8  # frames of speech that make a stretch, 0.256 s: clicks and coughs are shorter
+LEAST_FRAMES = 8  # frames of speech that make a stretch, 0.256 s: clicks and coughs are shorter
 HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
 PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends lie below the gate
 CONTEXT = 3 * FRAME  # samples beside a stretch that a model hears with it, 96 ms more

@@ -10,19 +10,16 @@ from __future__ import annotations
 import importlib.util
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from multimodal_ser.audio.speech.finder import FRAME, Samples
 from multimodal_ser.errors import SerError
 
-Samples: TypeAlias = NDArray[np.float32]
-
-FRAME = 512  # samples, 32 ms: what the network was trained on
-BEFORE = 64  # samples that it hears before a frame
+_BEFORE = 64  # samples that it hears before a frame
 _SIZE, _HOP = 256, 128  # samples of a spectrum, and from one to the next
 _WIDTH = 128  # of the recurrent state
 
@@ -32,7 +29,7 @@ class SpeechNetwork:
 
     def __init__(self, count: int = 1) -> None:
         """Begins `count` recordings."""
-        self._tail = np.zeros((count, BEFORE), np.float32)
+        self._tail = np.zeros((count, _BEFORE), np.float32)
         self._hidden = np.zeros((count, _WIDTH), np.float32)
         self._cell = np.zeros((count, _WIDTH), np.float32)
 
@@ -42,7 +39,7 @@ class SpeechNetwork:
         if not steps:
             return np.zeros((count, 0), np.float32)
         weights = _weights()
-        x = _features(np.concatenate([self._tails(frames), frames], 2).reshape(-1, BEFORE + FRAME))
+        x = _features(np.concatenate([self._tails(frames), frames], 2).reshape(-1, _BEFORE + FRAME))
         x = (x @ weights["input"] + weights["bias"]).reshape(count, steps, 4 * _WIDTH)
         said = np.empty((count, steps, _WIDTH), np.float32)
         for step in range(steps):
@@ -52,8 +49,8 @@ class SpeechNetwork:
 
     def _tails(self, frames: Samples) -> Samples:
         """The samples before each frame [count, n, 64]."""
-        ends = np.concatenate([self._tail[:, None], frames[:, :-1, -BEFORE:]], 1)
-        self._tail = frames[:, -1, -BEFORE:].copy()
+        ends = np.concatenate([self._tail[:, None], frames[:, :-1, -_BEFORE:]], 1)
+        self._tail = frames[:, -1, -_BEFORE:].copy()
         return ends
 
     def _step(self, x: Samples, hidden: Samples) -> Samples:
@@ -70,7 +67,7 @@ class SpeechNetwork:
 def _features(sound: Samples) -> Samples:
     """Frames with what is before them [N, 576] → what the LSTM reads, [N, 128]."""
     weights = _weights()
-    mirrored = np.concatenate([sound, sound[:, -2 : -BEFORE - 2 : -1]], 1)
+    mirrored = np.concatenate([sound, sound[:, -2 : -_BEFORE - 2 : -1]], 1)
     cuts = np.stack([mirrored[:, at : at + _SIZE] for at in range(0, 512, _HOP)], 1)
     waves = cuts @ weights["stft"]
     half = waves.shape[2] // 2

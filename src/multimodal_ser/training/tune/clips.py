@@ -16,8 +16,9 @@ from multimodal_ser.audio import audio_hash, read_audio
 from multimodal_ser.audio.augment import augmented
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.corpora import Utterance
+from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
-from multimodal_ser.training.tune.tuned import LONGEST, log_mels
+from multimodal_ser.training.tune.tuned import log_mels
 
 MEGABATCH = 20  # batches that are sorted by length together
 
@@ -74,7 +75,7 @@ class Clips:
         """Waveforms and words of rows; with a generator waveforms are changed, and cut to 30 s."""
         waves = [self.wave(row) for row in rows]
         if draw is not None:
-            waves = [augmented(wave, draw)[:LONGEST] for wave in waves]
+            waves = [augmented(wave, draw)[:LONGEST_SAMPLES] for wave in waves]
         return {"audio": waves, "text": [self.texts[row] for row in rows] if self.texts else []}
 
     def wave(self, row: int) -> NDArray[np.float32]:
@@ -119,7 +120,7 @@ def mels_of(clips: Clips, rows: Sequence[int], draw: np.random.Generator | None)
     waves = [clips.wave(row) for row in rows]
     if draw is None:
         return log_mels(waves)
-    mel, lengths = log_mels([augmented(wave, draw)[:LONGEST] for wave in waves])
+    mel, lengths = log_mels([augmented(wave, draw)[:LONGEST_SAMPLES] for wave in waves])
     return _masked(mel, lengths, draw), lengths
 
 

@@ -20,8 +20,6 @@ from multimodal_ser.models.fusion import MODALITIES, MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.changes import let_learn, rates
 
-LONGEST = 30 * 16_000  # samples of a recording that are learnt from
-
 
 class TunedEncoders(nn.Module):
     """Encoders and their head.

@@ -30,7 +30,7 @@ from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.progress import Progress
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
 
-EVALUATION_BATCH = 32
+_EVALUATION_BATCH = 32
 log = logging.getLogger(__name__)
 
 
@@ -193,8 +193,8 @@ def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed:
 def _pooled(model: Tuned, clips: Clips) -> Iterator[Tensor]:
     model.eval()
     device = model.out.weight.device
-    for start in range(0, len(clips), EVALUATION_BATCH):
-        rows = range(start, min(start + EVALUATION_BATCH, len(clips)))
+    for start in range(0, len(clips), _EVALUATION_BATCH):
+        rows = range(start, min(start + _EVALUATION_BATCH, len(clips)))
         mel, lengths = log_mels([clips.wave(row) for row in rows])
         yield model.pooled(mel.to(device), lengths.to(device))
 
@@ -218,8 +218,8 @@ def predict(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
     model.eval()
     order = sorted(range(len(clips)), key=lambda row: len(clips.waves[row]))
     logits = torch.zeros(len(clips), len(model.classes))
-    for start in range(0, len(order), EVALUATION_BATCH):
-        rows = order[start : start + EVALUATION_BATCH]
+    for start in range(0, len(order), _EVALUATION_BATCH):
+        rows = order[start : start + _EVALUATION_BATCH]
         if isinstance(model, TunedEncoders):
             logits[rows] = model.answer(clips.items(rows))
         else:

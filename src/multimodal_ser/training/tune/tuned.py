@@ -18,13 +18,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from multimodal_ser.common.files import parse_json, written_aside
-from multimodal_ser.encoders.mel import HOP, MAX_FRAMES, N_FFT, mel_filters
-from multimodal_ser.encoders.whisper import LEAST, WhisperEncoder, log_mel
+from multimodal_ser.encoders.mel import (
+    LEAST_SAMPLES,
+    LONGEST_SAMPLES,
+    N_FFT,
+    mel_filters,
+)
+from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import Output, unit_power
 from multimodal_ser.training.tune.plain import LAYERS, LOUDEST, NEAREST, SHORTEST
-
-LONGEST = MAX_FRAMES * HOP  # samples
 
 
 class Tuned(nn.Module):
@@ -160,10 +163,10 @@ def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tens
     """
     filters = torch.from_numpy(mel_filters(mels)).float()
     window = torch.hann_window(N_FFT)
-    if wrong := [len(wave) for wave in waves if not LEAST <= len(wave) <= LONGEST]:
+    if wrong := [len(wave) for wave in waves if not LEAST_SAMPLES <= len(wave) <= LONGEST_SAMPLES]:
         raise SerError(
-            f"a recording of {wrong[0]} samples; allowed: {LEAST} to {LONGEST} (25 ms to 30 s at "
-            "16 kHz); cut it into windows"
+            f"a recording of {wrong[0]} samples; allowed: {LEAST_SAMPLES} to {LONGEST_SAMPLES} "
+            "(25 ms to 30 s at 16 kHz); cut it into windows"
         )
     items = [log_mel(torch.from_numpy(wave), filters, window) for wave in waves]
     items = [item - item.max() + LOUDEST for item in items]

@@ -17,20 +17,21 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.augment import Wave, augmented, over_the_line
 from multimodal_ser.audio.speech import canonical, lengthened
 from multimodal_ser.corpora import Utterance
+from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.plain import SHORTEST
-from multimodal_ser.training.tune.tuned import LONGEST, log_mels
+from multimodal_ser.training.tune.tuned import log_mels
 
-CHANGES: dict[str, Callable[[Wave, np.random.Generator, float], Wave]] = {
+_CHANGES: dict[str, Callable[[Wave, np.random.Generator, float], Wave]] = {
     "none": lambda wave, draw, rebuild: wave,
     "any": lambda wave, draw, rebuild: augmented(
         wave, draw, codecs=True, rebuild=rebuild, silence=0.5
     ),
     "line": lambda wave, draw, rebuild: over_the_line(wave, draw),
 }
-BATCH = 16
-HELD = 480  # recordings that are sorted by length together
+_BATCH = 16
+_HELD = 480  # recordings that are sorted by length together
 
 
 def layer_means(network: WhisperEncoder, waves: Sequence[Wave]) -> Tensor:
@@ -62,8 +63,8 @@ def vectors(
         precision: of products, float32 or bfloat16.
     """
     found: Tensor | None = None
-    for start in range(0, len(rows), HELD):
-        part = list(enumerate(rows[start : start + HELD], start))
+    for start in range(0, len(rows), _HELD):
+        part = list(enumerate(rows[start : start + _HELD], start))
         waves = {place: _heard(row, change, rebuild) for place, row in part}
         for batch in _of_like_length(waves):
             with torch.autocast(
@@ -83,14 +84,14 @@ def _heard(row: Utterance, change: str, rebuild: float) -> Wave:
         raise SerError(f"{row.id} names no recording, so nothing can be learnt from it")
     wave = read_audio(Path(row.audio), start=row.start, end=row.end)
     draw = np.random.default_rng([zlib.crc32(change.encode()), zlib.crc32(row.id.encode())])
-    wave = CHANGES[change](wave, draw, rebuild)
-    return lengthened(canonical(wave), SHORTEST)[:LONGEST]
+    wave = _CHANGES[change](wave, draw, rebuild)
+    return lengthened(canonical(wave), SHORTEST)[:LONGEST_SAMPLES]
 
 
 def _of_like_length(waves: dict[int, Wave]) -> Iterator[list[int]]:
     order = sorted(waves, key=lambda place: len(waves[place]))
-    for start in range(0, len(order), BATCH):
-        yield order[start : start + BATCH]
+    for start in range(0, len(order), _BATCH):
+        yield order[start : start + _BATCH]
 
 
 @dataclass(frozen=True)
