@@ -91,7 +91,7 @@ def test_how_far_speech_is_from_what_was_learnt_is_shown():
     write_table(rows, LABELS, table)
     near, other = table.getvalue().splitlines()
     assert "unlike" not in near
-    assert "unlike what the model learnt from (2.5)" in other
+    assert "unlike the training data of the model (2.5)" in other
 
 
 def test_doubtful_speech_makes_no_class_sure():

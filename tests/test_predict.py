@@ -331,7 +331,7 @@ def test_pushed_and_fetched(tuned, tmp_path, monkeypatch):
     assert tuned.push("me/model", private=True) == "https://hub/me/model"
     assert Hub.asked["create"] == ("me/model", {"private": True, "exist_ok": True})
     assert Hub.asked["files"] == sorted(hub.HUB_FILES)
-    with pytest.raises(SerError, match="no/entry: the hub did not take it: ValueError: not"):
+    with pytest.raises(SerError, match="no/entry: the upload to the hub failed: ValueError: not"):
         tuned.push("no/entry")
     folder = tuned.save(tmp_path / "saved")
 

@@ -1,1 +1,1 @@
-"""Scores, their intervals and tests."""
+"""Scores of predictions, their confidence intervals, and tests of differences."""

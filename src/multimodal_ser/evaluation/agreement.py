@@ -1,9 +1,9 @@
-"""values or distributions beside the truth → terms per utterance → scores of their means.
+"""predicted values or distributions + the truth → terms per utterance → scores of their means.
 
 For attributes (arousal, valence, dominance): CCC, Pearson's correlation and RMSE. For
-distributions over classes, beside the listeners' votes: Jensen–Shannon distance, Kullback–Leibler
-divergence, top-2 and the macro-F1 of EMO-SUPERB. All are functions of means over utterances, so
-that the intervals and tests of `statistics` hold for them as for those of confusion counts.
+distributions over classes, compared with the listeners' votes: Jensen–Shannon distance,
+Kullback–Leibler divergence, top-2 and the macro-F1 of EMO-SUPERB. All are functions of means over
+utterances, so that the intervals and tests in `statistics` apply to them as to confusion counts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from multimodal_ser.evaluation.statistics import OfMeans
 
 Floats = NDArray[np.float64]
 _EACH = 6  # terms of one attribute: 1, t, p, t², p², t·p
-_LEAST = 1e-7  # the least probability that a predictions file holds
+_LEAST = 1e-7  # the smallest probability that predictions.csv can hold, with its seven decimals
 
 
 def attribute_terms(truth: ArrayLike, predicted: ArrayLike) -> Floats:
-    """The terms of which the scores of attributes are made.
+    """Terms per utterance whose means determine the scores of attributes.
 
     Args:
         truth: [N, A], NaN where an utterance has no value of an attribute.
@@ -33,6 +33,7 @@ def attribute_terms(truth: ArrayLike, predicted: ArrayLike) -> Floats:
         For every attribute 1, t, p, t², p², t·p, all zero where there is no truth: [N, 6 A].
     """
     t, p = _paired(truth, predicted)
+    # The leading 1 counts the utterances that have a value: `_moments` divides by its mean.
     known = ~np.isnan(t)
     t, p = np.where(known, t, 0), np.where(known, p, 0)
     terms: Floats = np.stack([known, t, p, t * t, p * p, t * p], axis=-1)
@@ -50,7 +51,7 @@ def _paired(truth: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _moments(means: Floats, place: int) -> tuple[Floats, ...]:
-    """Means and variances of truth and prediction, and their covariance, of one attribute."""
+    """Means and variances of truth and prediction, and their covariance, for one attribute."""
     known, t, p, tt, pp, tp = np.moveaxis(means[..., _EACH * place : _EACH * (place + 1)], -1, 0)
     t, p, tt, pp, tp = (one / known for one in (t, p, tt, pp, tp))
     return t, p, tt - t * t, pp - p * p, tp - t * p
@@ -70,6 +71,7 @@ def _pearson(means: Floats, place: int) -> Floats:
 
 def _rmse(means: Floats, place: int) -> Floats:
     t, p, of_t, of_p, both = _moments(means, place)
+    # mean (t − p)² = var t + var p − 2 cov + (mean t − mean p)²
     square = of_t + of_p - 2 * both + (t - p) ** 2
     found: Floats = np.sqrt(np.maximum(square, 0))
     return found
@@ -85,7 +87,7 @@ def attribute_scores(names: Sequence[str]) -> dict[str, OfMeans]:
 
     ``CCC = 2 cov(t, p) / (var t + var p + (mean t - mean p)²)`` (Lin 1989, "A concordance
     correlation coefficient to evaluate reproducibility"), with variances over N as in the
-    challenges of MSP-Podcast. A constant prediction has CCC 0 and no correlation.
+    challenges of MSP-Podcast. A constant prediction has a CCC of 0 and no correlation (NaN).
 
     Args:
         names: of the attributes, in the terms' order.
@@ -123,7 +125,7 @@ def js_distance(first: ArrayLike, second: ArrayLike) -> Floats:
     """Returns the Jensen–Shannon distance of distributions, [..., C] × 2 → [...].
 
     ``√(½ KL(p‖m) + ½ KL(q‖m))`` with ``m = ½ (p + q)`` and logarithms to base 2 (Endres &
-    Schindelin 2003): 0 for equal ones, 1 for ones that share no class.
+    Schindelin 2003): 0 for equal distributions, 1 for ones that have no class in common.
 
     >>> js_distance([[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]).tolist()
     [1.0, 0.0]
@@ -136,7 +138,7 @@ def js_distance(first: ArrayLike, second: ArrayLike) -> Floats:
 
 
 def _relative(p: Floats, q: Floats) -> Floats:
-    """``Σ p log(p / q)`` in nats, terms with p = 0 being 0."""
+    """``Σ p log(p / q)`` in nats; terms with p = 0 are 0, the limit of p log p."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / q), 0)
     found: Floats = terms.sum(-1)
@@ -144,21 +146,21 @@ def _relative(p: Floats, q: Floats) -> Floats:
 
 
 def distribution_terms(votes: ArrayLike, predicted: ArrayLike) -> Floats:
-    """The terms of which the scores of distributions are made.
+    """Terms per utterance whose means determine the scores of distributions.
 
     Args:
         votes: the shares of the raters' votes, [N, C].
         predicted: probabilities, [N, C].
 
     Returns:
-        JS distance, KL divergence, whether a most voted class is among the two most probable, and
-        for every class true and false positives and false negatives of "more than 1 / C":
-        [N, 3 + 3 C].
+        JS distance; KL divergence; whether a class with the most votes is among the two most
+        probable; and for every class the true positives, false positives and false negatives of
+        "more than 1 / C": [N, 3 + 3 C].
     """
     q, p = _paired(votes, predicted)
     classes = q.shape[1]
     second = np.sort(p, axis=1)[:, -2:-1]
-    most = q == q.max(1, keepdims=True)
+    most = q == q.max(1, keepdims=True)  # several classes where votes tie
     hit = (most & (p >= second)).any(1)
     wanted, given = q > 1 / classes, p > 1 / classes
     one_each = np.stack([js_distance(q, p), _relative(q, np.maximum(p, _LEAST)), hit], axis=1)
@@ -185,6 +187,7 @@ DISTRIBUTION_SCORES: Mapping[str, OfMeans] = {
 """Name → score of the means of `distribution_terms`.
 
 JS: Jensen–Shannon distance. KL: Kullback–Leibler divergence from the votes, in nats. top-2: how
-often a most voted class is among the two most probable ones. multi-F1: the macro-F1 of EMO-SUPERB
-(Wu et al. 2024): a class counts as said, and as predicted, from more than 1 / C on.
+often a class with the most votes is among the two most probable ones. multi-F1: the macro-F1 of
+EMO-SUPERB (Wu et al. 2024), where a class counts as true, and as predicted, if its share is more
+than 1 / C; an utterance can have several.
 """

@@ -1,8 +1,8 @@
-"""predictions → scores: pure functions on arrays, with the classes' number always given.
+"""predictions → scores: pure functions on arrays; the number of classes is always given.
 
-Everything that a confusion matrix determines is computed from one, over any leading batch axes
-``[..., C, C]``, so that the scores without each speaker are one call. Rows are the truth, columns
-the prediction, both in the order of the class set.
+Scores of a confusion matrix accept any leading batch axes ``[..., C, C]``, so that the jackknife's
+scores without each speaker are computed in one call. Rows are the truth and columns the
+prediction, both in the order of the class set.
 
 UA: unweighted average recall. WA: accuracy (recall weighted by support). WF1: F1 weighted by
 support. macro-F1: plain mean of the classes' F1.
@@ -24,12 +24,12 @@ Ints = NDArray[np.int64]
 
 
 def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Ints:
-    """Counts how often each class (row) was taken for each class (column).
+    """Counts how often each class (row) was predicted as each class (column).
 
     Args:
         truth: class ids, [N].
         predicted: class ids, [N].
-        classes: the number of classes C, also those that do not occur.
+        classes: the number of classes C, including those that do not occur.
 
     Returns:
         Counts, [C, C].
@@ -73,6 +73,7 @@ def grouped_confusion(
             f"{rows.size} true classes, {columns.size} predictions and {planes.size} groups do not "
             "pair up; give one of each per utterance"
         )
+    # One bincount over flat indices counts all matrices at once.
     flat = (planes * classes + rows) * classes + columns
     counts = np.bincount(flat, minlength=groups_total * classes * classes)
     return counts.astype(np.int64).reshape(groups_total, classes, classes)
@@ -131,8 +132,8 @@ def ua(matrix: ArrayLike) -> _Floats:
     """Returns the unweighted average recall: the mean recall of the classes in the truth.
 
     ``UA = 1/|P| · Σ_{c in P} n_cc / n_c.`` with P the classes that occur in the truth, as
-    scikit-learn's balanced accuracy. A class without a single true row has no recall, and
-    counting it as 0 would punish a model for what the sample lacks.
+    scikit-learn's balanced accuracy. A class without a true row has no recall; counting it as 0
+    would lower the score for something that the sample lacks.
 
     Args:
         matrix: confusion counts, [..., C, C].
@@ -202,8 +203,8 @@ def wf1(matrix: ArrayLike) -> _Floats:
 def macro_f1(matrix: ArrayLike) -> _Floats:
     """Returns the plain mean F1 of the classes that occur in truth or prediction.
 
-    This is scikit-learn's choice where no labels are given: a class that nobody has and nobody
-    predicts is left out, one that is only predicted counts as 0.
+    This is what scikit-learn does where no labels are given: a class that occurs in neither is
+    left out, and one that is only predicted counts as 0.
 
     Args:
         matrix: confusion counts, [..., C, C].
@@ -225,16 +226,16 @@ METRICS: dict[str, Callable[[ArrayLike], _Floats]] = {
     "WF1": wf1,
     "macro-F1": macro_f1,
 }
-"""Name → score of counts [..., C, C]; each stands in every table, with its interval."""
+"""Name → score of counts [..., C, C]; every table shows each of them, with its interval."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How sure a model was and how often it was right, bin by bin of its top probability.
+    """Confidence and accuracy in bins of the highest probability (a reliability diagram).
 
     Attributes:
-        confidence: mean top probability in each bin, NaN where the bin is empty, [bins].
-        accuracy: share of right answers in each bin, NaN where the bin is empty, [bins].
+        confidence: mean highest probability in each bin, NaN where the bin is empty, [bins].
+        accuracy: share of right predictions in each bin, NaN where the bin is empty, [bins].
         count: rows in each bin, [bins].
     """
 
@@ -244,9 +245,9 @@ class Reliability:
 
 
 def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> Reliability:
-    """Sorts predictions into equal-width bins of their top probability.
+    """Sorts predictions into equal-width bins of their highest probability.
 
-    Bin b holds top probabilities in (b / bins, (b + 1) / bins].
+    Bin b holds probabilities in (b / bins, (b + 1) / bins].
 
     Args:
         probabilities: one row per utterance, [N, C].
@@ -268,6 +269,7 @@ def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> R
         )
     hits = given.argmax(-1) == _ids(truth, given.shape[1])
     top = given.max(-1)
+    # ceil − 1 puts a bin's upper edge into it; the clip keeps a probability of 0 in the first bin
     place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins).astype(np.int64)
     size = count.astype(np.float64)
@@ -304,4 +306,7 @@ def ece(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> float:
 
 
 OF_PROBABILITIES: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {"ECE": ece}
-"""Name → score of probabilities [N, C] and class ids [N]; no function of counts, so no interval."""
+"""Name → score of probabilities [N, C] and class ids [N].
+
+These are not functions of confusion counts, so they have no interval.
+"""

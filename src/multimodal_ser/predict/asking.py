@@ -1,4 +1,4 @@
-"""Waveforms → what a backend hears of them → its answers, in batches of like lengths."""
+"""Waveforms → the model's input → its predictions, in batches of similar lengths."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.predict.backend import Answer, Backend, Wave, joined
 
-BATCH = 16
-PADDED = 160 * SAMPLE_RATE  # samples of a batch with its padding
+BATCH = 16  # recordings
+PADDED = 160 * SAMPLE_RATE  # samples of a batch at most, with its padding: bounds the memory
 
 
 class Heard(NamedTuple):
-    """What a backend hears of a recording.
+    """A recording as it is given to a backend.
 
     Attributes:
         wave: [samples].
         sure: how certain it is that there is speech, from 0 to 1.
-        reason: why there is none, and the backend is not asked; else None.
+        reason: why there is no speech, in which case the backend is not called; else None.
     """
 
     wave: Wave
@@ -32,14 +32,14 @@ class Heard(NamedTuple):
 
 
 def heard(backend: Backend, wave: Wave, text: str | None, vad: Vad, speech: bool) -> Heard:
-    """What a backend hears of a recording, once speech is found.
+    """Finds the speech in a recording and prepares the waveform that a backend is given.
 
     Args:
-        backend: whose training decides whether it hears the canonical waveform.
+        backend: decides whether the waveform is brought to its canonical form.
         wave: [samples].
-        text: its words; a model that reads them answers without any speech.
+        text: the words of the recording; a model that reads them needs no speech.
         vad: how speech is found.
-        speech: whether all of it is known to be speech.
+        speech: True if the recording is known to be speech; then speech is not searched for.
     """
     if "audio" not in backend.modalities or (text is not None and "text" in backend.modalities):
         return Heard(wave)
@@ -56,7 +56,7 @@ def asked(
     shift: NDArray[np.float32] | None = None,
     batch_size: int = BATCH,
 ) -> Answer:
-    """A backend's answers for any number of waveforms, in their order.
+    """The predictions of a backend for any number of waveforms, in their order.
 
     Raises:
         EncoderError: its probabilities are not finite.
@@ -70,11 +70,11 @@ def asked(
             raise EncoderError(
                 f"{backend.name}: probabilities are not finite; its files are damaged"
             )
-    return joined(answers, np.argsort(order))
+    return joined(answers, np.argsort(order))  # argsort inverts the permutation
 
 
 def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows in order of length, `most` at a time, fewer where their padding would pass PADDED."""
+    """Rows sorted by length in batches of `most`, or fewer if padded they would exceed PADDED."""
     pack: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
         if pack and (len(pack) >= most or lengths[row] * (len(pack) + 1) > PADDED):

@@ -1,4 +1,4 @@
-"""What stands behind a Predictor: waveforms and words → probabilities and embeddings."""
+"""The interface of models behind a Predictor: waveforms and words → probabilities, embeddings."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from multimodal_ser.errors import SerError
 Wave: TypeAlias = NDArray[np.float32]
 Vector: TypeAlias = NDArray[np.float32]
 Weights: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
-PIECES = 4  # windows of long recordings that pass a network at a time
+PIECES = 4  # windows of long recordings in one batch: a batch of 30 s windows takes much memory
 
 
 class Answer(NamedTuple):
-    """What a model says of a batch.
+    """The predictions of a model for a batch.
 
     Attributes:
-        probabilities: [N, C] float32.
+        probabilities: [N, C] float32; for attributes, their values between 0 and 1.
         embeddings: [N, D] float32.
-        vectors: what the head reads, before a channel is taken out, [N, V] float32; only of models
-            that can be adapted.
+        vectors: input of the model's head before a channel's shift is subtracted, [N, V] float32;
+            None for models that cannot be adapted to a channel.
     """
 
     probabilities: NDArray[np.float32]
@@ -34,19 +34,18 @@ class Answer(NamedTuple):
 
 
 class Backend(Protocol):
-    """A model that a Predictor can ask.
+    """A model that a Predictor can use.
 
     Attributes:
-        name: what people call it.
+        name: name of the model, as shown to users.
         labels: class names in order.
-        threshold: the confidence below which it does not commit itself.
-        card: what a user must know of it, in Markdown.
+        threshold: confidence below which a prediction is ``uncertain``.
+        card: the model card, in Markdown.
         modalities: what it reads: ``audio``, ``text``, or both.
-        canonical: whether it learnt from canonical waveforms, see `multimodal_ser.audio.speech`.
-        references: where what its head reads lay in training [N, V]: of each class, or of all
-            together; None where it cannot be adapted.
-        shares: how frequent its classes are taken to be [C]; None where it takes none to be more
-            frequent than it learnt.
+        canonical: whether it was trained on canonical waveforms, see `multimodal_ser.audio.speech`.
+        references: mean input of the head in training [N, V], for each class or over all classes;
+            None if the model cannot be adapted to a channel.
+        shares: assumed frequencies of the classes [C]; None for those of the training.
     """
 
     name: str
@@ -64,33 +63,33 @@ class Backend(Protocol):
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> Answer:
-        """Answers for a batch; each row equals that of its item alone.
+        """Predicts a batch; an item's result does not depend on the others in the batch.
 
         Args:
-            waves: each [samples].
-            texts: as many words, or None.
-            shift: taken from what the head reads [V]; only for models that can be adapted.
+            waves: waveforms, each [samples] at 16 kHz.
+            texts: the words of each recording, or None.
+            shift: subtracted from the input of the head [V]; only for models that can be adapted.
         """
         ...
 
     def save(self, folder: Path) -> dict[str, object]:
-        """Writes model.safetensors into a folder; returns what belongs into config.json.
+        """Writes model.safetensors into a folder; returns the content of config.json.
 
         Raises:
-            SerError: this kind of model is not saved.
+            SerError: this kind of model cannot be saved.
         """
         ...
 
 
 def check_words(name: str, modalities: Sequence[str], texts: Sequence[str | None]) -> None:
-    """Raises SerError where a model that reads words alone is given none."""
+    """Raises SerError if a model that reads only words is given a recording without words."""
     if modalities == ("text",) and None in texts:
-        raise SerError(f"{name} reads words alone, and a recording came without; give its text")
+        raise SerError(f"{name} reads words alone, and a recording has none; give its text")
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits [N, C] → probabilities [N, C]."""
-    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares = np.exp(logits - logits.max(1, keepdims=True))  # minus the maximum: exp cannot overflow
     probabilities: NDArray[np.float32] = shares / shares.sum(1, keepdims=True)
     return probabilities
 
@@ -98,26 +97,27 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def by_windows(
     waves: Sequence[Wave], most: int, step: int, ask: Callable[[Sequence[Wave]], Answer]
 ) -> Answer:
-    """Asks about recordings of any length: the mean over equal windows of at most `most` samples.
+    """Predicts recordings of any length: the mean over equal windows of at most `most` samples.
 
     Args:
         waves: each [samples].
-        most: samples that the network takes; a multiple of `step`.
-        step: windows begin at multiples of it.
-        ask: answers for a batch of waveforms that are short enough.
+        most: longest input of the network, in samples; a multiple of `step`.
+        step: windows begin at multiples of it, in samples.
+        ask: predicts a batch of waveforms of at most `most` samples.
     """
     pieces = [
         (row, cut) for row, wave in enumerate(waves) for cut in windows(len(wave), most, step)
     ]
-    pieces.sort(key=lambda piece: piece[1].stop - piece[1].start)
+    pieces.sort(key=lambda piece: piece[1].stop - piece[1].start)  # like lengths: little padding
     size = max(len(waves), PIECES)
     answers = []
     for start in range(0, len(pieces), size):
         if start:
-            between_passes.get()()
+            between_passes.get()()  # a server lets other requests take their turn here
         answers.append(ask([waves[row][cut] for row, cut in pieces[start : start + size]]))
     if len(pieces) == len(waves) and [row for row, _ in pieces] == list(range(len(waves))):
         return answers[0]
+    # [recordings, windows]: a window counts by its share of its recording's length
     share = np.zeros((len(waves), len(pieces)), np.float32)
     for place, (row, cut) in enumerate(pieces):
         share[row, place] = (cut.stop - cut.start) / len(waves[row])
@@ -126,7 +126,7 @@ def by_windows(
 
 
 def joined(answers: Sequence[Answer], order: NDArray[np.int64] | slice = slice(None)) -> Answer:
-    """One answer of several, its rows brought into an order."""
+    """Several batches as one, with its rows brought into `order`."""
     probabilities, embeddings, vectors = zip(*answers, strict=True)
     return Answer(
         np.concatenate(probabilities)[order],

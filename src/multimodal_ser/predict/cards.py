@@ -1,4 +1,4 @@
-"""What a user must know of a model that has no card of its own, in Markdown."""
+"""Model cards in Markdown for models that have none of their own."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _row(scores: Mapping[str, float]) -> str:
 
 
 def encoder_card(name: str, labels: Iterable[str], exposure: Mapping[str, Exposure]) -> str:
-    """The card of an encoder that has classes of its own."""
+    """The card of an encoder with a classifier of its own, such as emotion2vec+."""
     corpora: dict[Exposure, list[str]] = {}
     for corpus, what in exposure.items():
         corpora.setdefault(what, []).append("any other" if corpus == "*" else corpus)

@@ -1,4 +1,4 @@
-"""What recordings have in common that is no emotion: their channel, estimated without labels."""
+"""The channel of recordings: what they have in common besides emotion, estimated without labels."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from multimodal_ser.errors import SerError
 
 _Vectors: TypeAlias = NDArray[np.float32]
 _T = TypeVar("_T")
-LEAST_RECORDINGS = 10  # recordings from which a channel is estimated unasked
-ENOUGH_RECORDINGS = 128  # recordings of many that are enough: more change the mean next to nothing
+LEAST_RECORDINGS = 10  # from so many recordings on a channel is estimated automatically
+ENOUGH_RECORDINGS = 128  # so many are used of more: the estimate hardly changes any further
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """A channel for one model, ready to be taken out of recordings.
+    """The channel of a set of recordings, as seen by one model.
 
     Attributes:
-        shift: what is taken from what the model's head reads, [V].
-        count: how many recordings, or pieces of long ones, it was estimated from.
-        space: which model it is for, see `space_of`.
-        model: that model's name.
+        shift: what is subtracted from the input of the model's head, [V].
+        count: number of recordings, or pieces of long ones, that it was estimated from.
+        space: identifies the model that it is for, see `space_of`.
+        model: name of that model.
     """
 
     shift: _Vectors
@@ -71,12 +71,12 @@ class Channel:
 
 
 def space_of(references: _Vectors) -> str:
-    """Names the space of a model's vectors: other training, other references, other name."""
+    """A name for the space of a model's vectors: a hash of the references of its training."""
     return hashlib.sha256(np.asarray(references, "<f4").tobytes()).hexdigest()[:16]
 
 
 def spread(items: Sequence[_T], most: int) -> list[_T]:
-    """At most so many of them, spread evenly."""
+    """At most `most` of the items, spread evenly over them."""
     if len(items) <= most:
         return list(items)
     return [items[place * len(items) // most] for place in range(most)]

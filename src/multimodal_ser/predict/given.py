@@ -1,4 +1,4 @@
-"""What callers give → waveforms and words, or the errors that each deserves."""
+"""Recordings and words in any accepted form → waveforms and words, or an error for each."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ log = logging.getLogger(__name__)
 
 Recording: TypeAlias = "Source | tuple[NDArray[Any], int]"
 Dressed: TypeAlias = "Recording | Mapping[str, Any]"  # as `datasets` and transformers have it too
-_RATE = "sampling_rate"  # of a recording of datasets and transformers, in Hz
-LONG_SECONDS = 30.0  # seconds beyond which one answer says little
+_RATE = "sampling_rate"  # key of the rate in Hz in recordings of datasets and transformers
+LONG_SECONDS = 30.0  # one prediction for a longer recording averages over changing emotions
 
 
 def as_list(source: object) -> Iterable[Any] | None:
-    """Several recordings, which may come one by one; None where `source` is one recording.
+    """The recordings of a source of several, possibly lazily; None if it is a single recording.
 
     Args:
-        source: a list, a tuple, an iterator, a column of `datasets`, or an array or column of
-            paths for several; for one what `read_audio` takes, (array, rate in Hz), (rate,
-            array) as SciPy gives it, or ``{"array", "sampling_rate"}`` as `datasets` does.
+        source: several recordings as a list, a tuple, an iterator, a column of `datasets`, or an
+            array or column of paths; or a single recording: what `read_audio` takes, (array, rate
+            in Hz), (rate, array) as SciPy returns it, or ``{"array", "sampling_rate"}`` as in
+            `datasets`.
 
     Raises:
         SerError: it is a table or a mapping.
@@ -41,6 +42,7 @@ def as_list(source: object) -> Iterable[Any] | None:
         return list(source)
     if isinstance(source, Iterator) and not hasattr(source, "read"):
         return source
+    # Objects of other libraries are recognised by their attributes, so that none is imported.
     kind = getattr(getattr(source, "dtype", None), "kind", "")
     table = hasattr(source, "columns") and hasattr(source, "dtypes")
     if isinstance(source, Mapping) or table or hasattr(source, "column_names"):
@@ -61,7 +63,7 @@ def as_list(source: object) -> Iterable[Any] | None:
 
 
 def _is_dict(source: object) -> bool:
-    """Whether it is one recording of `datasets` or of transformers' pipelines."""
+    """Whether `source` is one recording as in `datasets` or transformers' pipelines."""
     return (isinstance(source, Mapping) and _RATE in source) or (
         isinstance(source, Mapping) and {"bytes", "path"} <= source.keys()
     )
@@ -70,11 +72,11 @@ def _is_dict(source: object) -> bool:
 def _undressed(source: Any) -> Any:
     """A recording of `datasets` or transformers as (array, rate in Hz), a path or bytes.
 
-    Decoded: ``{"array" or "raw", "sampling_rate"}``, or a decoder of torchcodec; as it lies on
-    disk: ``{"bytes", "path"}``.
+    Decoded recordings are ``{"array" or "raw", "sampling_rate"}`` or a decoder of torchcodec;
+    encoded ones are ``{"bytes", "path"}``.
     """
     if hasattr(source, "get_all_samples"):
-        samples = source.get_all_samples()
+        samples = source.get_all_samples()  # torchcodec's data is [channels, samples]
         return np.asarray(samples.data).T, int(samples.sample_rate)
     if not _is_dict(source):
         return source
@@ -85,7 +87,7 @@ def _undressed(source: Any) -> Any:
 
 
 def with_rate(source: object) -> tuple[Any, Any] | None:
-    """(array, rate in Hz) of such a pair, whichever stands first; None for all else."""
+    """(array, rate in Hz) if `source` is such a pair, in either order; else None."""
     if not (isinstance(source, tuple) and len(source) == 2):
         return None
     for array, rate in (source, source[::-1]):
@@ -95,18 +97,18 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
 
 
 def read(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
-    """Decodes a recording, mono at 16 kHz; an error that the user can mend is returned.
+    """Decodes a recording to mono at 16 kHz; returns the error if it cannot be read.
 
     Args:
         source: one recording, see `as_list`.
-        sample_rate: rate in Hz of an array that brings none.
+        sample_rate: rate in Hz of an array that is given without one.
     """
     try:
         source = _undressed(source)
         if pair := with_rate(source):
             wave = read_audio(pair[0], sample_rate=pair[1])
         elif hasattr(source, "__array__") and sample_rate is None:
-            raise AudioError("<array>: an array does not know its rate; give (array, rate in Hz)")
+            raise AudioError("<array>: an array has no sample rate; give (array, rate in Hz)")
         else:
             given = sample_rate if hasattr(source, "__array__") else None
             wave = read_audio(source, sample_rate=given)  # type: ignore[arg-type]
@@ -118,14 +120,14 @@ def read(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
     seconds = len(wave) / SAMPLE_RATE
     if seconds > LONG_SECONDS:
         log.warning(
-            "%s: one answer for %.0f s; `ser analyze` gives its emotions over time",
+            "%s: one prediction for %.0f s; `ser analyze` shows the emotions over time",
             source if isinstance(source, str | Path) else "a recording", seconds,
         )  # fmt: skip
     return wave
 
 
 def checked_texts(texts: Sequence[str | None] | None, count: int) -> list[str | None]:
-    """As many texts as recordings; blank ones are None."""
+    """The texts as a list with one entry per recording; blank texts become None."""
     if isinstance(texts, str):
         raise SerError(f"one text for {count} recordings; give a list of as many")
     given = [None] * count if texts is None else list(texts)

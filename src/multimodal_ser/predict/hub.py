@@ -25,7 +25,7 @@ tags:
 
 
 class Saved(Protocol):
-    """What is saved of a predictor: its model, and what people know it by."""
+    """The parts of a predictor that are saved."""
 
     backend: Backend
     name: str
@@ -34,7 +34,7 @@ class Saved(Protocol):
 
     @property
     def threshold(self) -> float:
-        """The least confidence of a label."""
+        """Confidence below which a prediction is ``uncertain``."""
         ...
 
 
@@ -55,7 +55,7 @@ def push(predictor: Saved, repo_id: str, *, private: bool = False) -> str:
     """Uploads a predictor; see `Predictor.push`."""
     import huggingface_hub
 
-    # the HTTP library's own error, of answers and of no connection: which one, the hub decides
+    # The error class of the HTTP library that huggingface_hub uses: requests or httpx, by version.
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     with scratch_folder() as folder:
@@ -65,7 +65,7 @@ def push(predictor: Saved, repo_id: str, *, private: bool = False) -> str:
             url = api.create_repo(repo_id, private=private, exist_ok=True)
             api.upload_folder(repo_id=repo_id, folder_path=folder)
         except (HTTPError, OSError, ValueError) as error:
-            raise SerError(f"{repo_id}: the hub did not take it: {_reason(error)}") from error
+            raise SerError(f"{repo_id}: the upload to the hub failed: {_reason(error)}") from error
     return str(url)
 
 

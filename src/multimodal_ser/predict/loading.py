@@ -1,4 +1,4 @@
-"""A name, file or folder → Predictor."""
+"""The name of a model, a file or a folder → Predictor."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def load(
             ``hub:owner/name``, or a path: a run folder, what `Predictor.save` wrote, a folder
             with emotion2vec+ weights, a fine-tuned ``.safetensors`` file, an exported ``.onnx``.
         device: where torch computes, such as ``cpu`` or ``cuda``; ONNX files run on the CPU.
-        weights: where encoders' weights are (folder or hub id), for emotion2vec and for runs
-            whose encoders are in no installed package; encoder name → place for several.
+        weights: folder or hub id of encoder weights, for emotion2vec and for runs whose encoders
+            are not in an installed package; for several encoders, a mapping from name to place.
 
     Raises:
-        SerError: no such model or device, or its files or its encoder's weights do not fit.
+        SerError: there is no such model or device, or its files or encoder weights do not fit.
 
     Example:
         predictor = load()
@@ -51,7 +51,7 @@ def load(
 
 
 def plus_name(text: str) -> str | None:
-    """The plus model that a name or the end of a path means.
+    """The emotion2vec+ model that a name, or the end of a path, means; None if it means none.
 
     >>> plus_name("iic/emotion2vec_plus_large")
     'emotion2vec-plus-large'
@@ -88,6 +88,7 @@ def _starter(device: str) -> Backend:
             f"the starter model is not in this installation ({STARTER}/{MODEL} is missing); "
             "install the package again, or name another model"
         )
+    # On the CPU the starter runs in numpy: importing torch takes seconds and much memory.
     if device == CPU:
         from multimodal_ser.predict.plain import PlainBackend
 
@@ -105,7 +106,7 @@ def _emotion2vec(name: str, weights: Weights, device: str) -> Backend:
 
 
 def _file(path: Path, device: str, weights: Weights) -> Backend:
-    """A file of tensors; a run's needs its folder."""
+    """A file of tensors; the file of a run needs the rest of its folder too."""
     from multimodal_ser.predict.of_run import RunBackend
     from multimodal_ser.predict.tuned import TunedBackend
 
@@ -139,7 +140,7 @@ def _folder(path: Path, device: str, weights: Weights) -> Backend:
 
 
 def _kind(folder: Path) -> str | None:
-    """What a folder's model says in its header: ``run`` or ``tuned``; None without such a file."""
+    """The kind of model in a folder, from its file's header: ``run``, ``tuned``, or None."""
     from safetensors import SafetensorError, safe_open
 
     if not (folder / MODEL).is_file():
@@ -153,12 +154,12 @@ def _kind(folder: Path) -> str | None:
 
 
 def _named(backend: Any, folder: Path) -> Backend:
-    """A saved model's name, threshold and card stand beside its tensors."""
+    """Gives a backend the name, threshold and card that `Predictor.save` wrote beside it."""
     config, card = folder / "config.json", folder / "README.md"
     if config.is_file():
         try:
             about = parse_json(config.read_text("utf-8"))
-            if "fold" in about:  # a run folder's, whose model says all by itself
+            if "fold" in about:  # a run folder's config.json: the model file has name and threshold
                 return backend  # type: ignore[no-any-return]
             about = about["predictor"]
             backend.name, backend.threshold = str(about["name"]), float(about["threshold"])

@@ -1,4 +1,4 @@
-"""emotion2vec+ with its own head → Predictor's backend."""
+"""emotion2vec+ with its own head → a backend for `Predictor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multimodal_ser.predict.cards import encoder_card
 
 
 class Emotion2VecBackend:
-    """Class probabilities by the published head; the embedding is the mean over frames."""
+    """Class probabilities from the published head; the embedding is the mean over frames."""
 
     modalities: tuple[str, ...] = ("audio",)
     threshold = 0.0
@@ -30,6 +30,8 @@ class Emotion2VecBackend:
         self._used = [n for n, label in enumerate(labels) if not label.startswith(UNUSED)]
         self.labels = tuple(labels[n] for n in self._used)
         self.card = encoder_card(name, self.labels, self.encoder.info.exposure)
+        # The published head has rows for classes that were never trained; without them the
+        # probabilities of the others sum to one.
         head = self.encoder.network.head
         assert head is not None  # noqa: S101 - `load` refuses plus weights without a head
         self._weight, self._bias = (
@@ -39,7 +41,7 @@ class Emotion2VecBackend:
     def __call__(
         self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
     ) -> Answer:
-        """Answers for a batch: as `Emotion2Vec.classify`, with one pass for both results."""
+        """Predicts a batch as `Emotion2Vec.classify` does, with one pass for both results."""
         means = self.encoder.means(waves)
         scores = means.astype(np.float64) @ self._weight.T + self._bias
         shares = np.exp(scores - scores.max(1, keepdims=True))
@@ -47,8 +49,8 @@ class Emotion2VecBackend:
         return Answer(probabilities.astype(np.float32), means)
 
     def save(self, folder: Path) -> dict[str, object]:
-        """Refuses: the weights are others' and have a home."""
+        """Refuses, because the weights are published by their authors."""
         raise SerError(
-            f"{self.name} is published by its authors and not saved again; load it by its name, "
-            "or write its weights as safetensors with: ser convert-weights"
+            f"{self.name} is published by its authors and cannot be saved again; load it by its "
+            "name, or write its weights as safetensors with: ser convert-weights"
         )

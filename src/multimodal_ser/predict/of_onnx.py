@@ -1,6 +1,6 @@
-"""An exported ONNX file → Predictor's backend, through onnxruntime (extra ``onnx``).
+"""An exported ONNX file → a backend for `Predictor`, with onnxruntime (extra ``onnx``).
 
-What the file is stands in its metadata: see `FileFacts`.
+The metadata of the file describe its model: see `FileFacts`.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ STEP = 320  # samples: windows begin at whole frames
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What an ONNX file of this project says of itself, as text in its metadata.
+    """The metadata of an ONNX file of this project, all as text.
 
     Attributes:
         labels: class names in order, separated by commas.
-        name: what people call the model.
-        threshold: the confidence below which it does not commit itself.
+        name: name of the model.
+        threshold: confidence below which a prediction is ``uncertain``.
         temperature: the factor that its logits have been multiplied by.
-        sample_rate: of the waveforms that it takes, in Hz; mono, float32, ±1.
-        longest: samples of a waveform at most.
-        sides: what it reads, separated by commas.
-        features: for a head: JSON of ``text`` and ``audio``, how its inputs are made; else empty.
-        card: what a user must know, in Markdown.
-        canonical: ``1`` where it takes canonical waveforms, see `multimodal_ser.audio.speech`.
-        shortest: samples to which shorter ones are repeated.
-        references: of a model that can be adapted: base64 of the float32 [N, V] where its vectors
-            lay in training; its input ``shift`` [V] is taken away from the vectors.
-        width: V, of these.
-        shares: how frequent its classes are taken to be, separated by commas; empty where no class
-            is taken to be more frequent than it learnt.
+        sample_rate: of its input waveforms, in Hz; mono, float32, -1 to 1.
+        longest: largest number of samples in a waveform.
+        sides: the modalities that it reads, separated by commas.
+        features: for a head, JSON that says for ``text`` and ``audio`` how its inputs are made;
+            empty for a whole model.
+        card: the model card, in Markdown.
+        canonical: ``1`` if it needs canonical waveforms, see `multimodal_ser.audio.speech`.
+        shortest: number of samples up to which shorter waveforms are repeated.
+        references: for a model that can be adapted, base64 of float32 [N, V]: the mean vectors of
+            its training; its input ``shift`` [V] is subtracted from the vectors.
+        width: V.
+        shares: assumed frequencies of the classes, separated by commas; empty for those of the
+            training.
     """
 
     labels: str
@@ -102,7 +103,7 @@ class OnnxBackend:
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> Answer:
-        """Answers for a batch."""
+        """Predicts a batch."""
         if self.features is not None:
             check_words(self.name, self.modalities, texts)
             batch = [*self.features["text"](texts), *self.features["audio"](waves)]
@@ -110,7 +111,9 @@ class OnnxBackend:
             return self._run({key: value for key, value in named.items() if key in self.inputs})
         if "lengths" in self.inputs:
             return by_windows(waves, self.most, STEP, partial(self._ask, shift))
-        alone = [self._scores(wave) for wave in waves]  # emotion2vec: equal lengths only
+        # An emotion2vec graph has no mask for padding, so that waveforms of different lengths
+        # cannot share a batch.
+        alone = [self._scores(wave) for wave in waves]
         scores, means = zip(*alone, strict=True)
         return Answer(np.concatenate(scores), np.concatenate(means))
 
@@ -133,7 +136,7 @@ class OnnxBackend:
         return scores, frames.mean(1)
 
     def save(self, folder: Path) -> dict[str, object]:
-        """Refuses: the file is all there is."""
+        """Refuses, because the ONNX file is all there is."""
         raise SerError(f"{self.file} is one file already: copy it; save() is for torch models")
 
 
@@ -141,11 +144,11 @@ HEAD_INPUTS = ("text", "text_mask", "audio", "audio_mask")
 
 
 def open_session(file: Path, threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU, whose threads do not wait busily between two calls.
+    """Opens an onnxruntime session on the CPU.
 
     Args:
         file: the model.
-        threads: 0 for one a core.
+        threads: number of threads; 0 for one per core.
 
     Raises:
         SerError: the extra is missing, or the file is no ONNX file.
@@ -159,6 +162,7 @@ def open_session(file: Path, threads: int = 0) -> Any:
         raise SerError(f"{file}: there is no such file; make it with: ser export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
+    # By default the threads spin between two calls and keep the cores busy without any work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

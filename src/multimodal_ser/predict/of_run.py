@@ -1,7 +1,8 @@
-"""A run folder → Predictor's backend: the encoders that made its features, then its model.
+"""A run folder → a backend for `Predictor`: the encoders of its features, then its model.
 
-Recordings and words pass the very steps of `features.extract`: same weights, layers, tokens and
-precision, so that a run's own test utterances get the probabilities in its `predictions.csv`.
+Recordings and words go through the same steps as in `features.extract`, with the same weights,
+layers, tokens and precision, so that the run's own test utterances get the probabilities that its
+`predictions.csv` has.
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ class Features:
         self.encoder = encoder
 
     def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Waveforms or words, None where missing → tokens [B, T, D], mask [B, T]."""
+        """Waveforms or words, None where one is missing → tokens [B, T, D], mask [B, T]."""
         rows: dict[int, np.ndarray] = {}
         present = [n for n, item in enumerate(items) if item is not None]
         if self.encoder and present:
             frames = self.encoder([items[n] for n in present])
             info = self.encoder.info
             rows = {n: self._kept(x, info) for n, x in zip(present, frames, strict=True)}
+        # At least one, masked token: networks and ONNX need a token axis that is not empty.
         longest = max([1, *(len(row) for row in rows.values())])
         tokens = torch.zeros(len(items), longest, self.dim)
         mask = torch.zeros(len(items), longest, dtype=torch.bool)
@@ -63,18 +65,19 @@ class Features:
         how = self.described
         stored = how.pooled_from or how.tokens
         kept = keep_tokens(frames, info.modality, stored, how.pool)
+        # Rounded as in the feature file, before any mean: the same steps in the same order.
         kept = kept.astype(how.dtype).astype(np.float32)
         return kept.mean(0, keepdims=True) if how.pooled_from else kept
 
 
 class RunBackend:
-    """A run's encoders and model.
+    """The encoders and the model of a run.
 
     Attributes:
         record: the run's config.json.
-        features: ``text`` and ``audio``.
+        features: by modality, ``text`` and ``audio``.
         model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
-        scale: of the attributes that the model tells; None where it tells classes.
+        scale: of the attributes that the model predicts; None if it predicts classes.
     """
 
     canonical = False
@@ -100,10 +103,10 @@ class RunBackend:
     def __call__(
         self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
     ) -> Answer:
-        """Answers for a batch.
+        """Predicts a batch.
 
         Raises:
-            SerError: the model reads words alone and a recording has none.
+            SerError: the model reads only words and a recording has none.
         """
         check_words(self.name, self.modalities, texts)
         batch = [*self.features["text"](texts), *self.features["audio"](waves)]
@@ -115,12 +118,12 @@ class RunBackend:
 
     @property
     def tuned(self) -> list[Path]:
-        """What the encoders have learnt with the model, where they have."""
+        """Files with the changes of encoders that were fine-tuned with the model."""
         files = (changes_of(self.folder, modality) for modality in self.modalities)
         return [file for file in files if file.is_file()]
 
     def save(self, folder: Path) -> dict[str, object]:
-        """Copies the model, and what encoders have learnt; the encoders themselves are not."""
+        """Copies the model and the changes of fine-tuned encoders, but no encoder itself."""
         with written_aside(folder / MODEL) as partial:
             shutil.copyfile(self.folder / MODEL, partial)
         for learnt in self.tuned:
@@ -136,18 +139,18 @@ def load_features(
     weights: Weights,
     device: str,
 ) -> dict[str, Features]:
-    """The encoders of the modalities that are read, each checked against the run's record.
+    """Loads the encoders of the modalities that are read and checks them against the run's record.
 
     Args:
         folder: the run, for messages.
-        described: ``text`` and ``audio``: what their feature files said of themselves, or None.
-        modalities: those that are read.
+        described: for ``text`` and ``audio``, the specification in their feature files, or None.
+        modalities: the modalities that the model reads.
         weights: where the encoders' weights are: one place, or encoder name → place; None for
             the installed offline packages.
         device: where torch computes.
 
     Raises:
-        EncoderError: an encoder is unknown, its weights cannot be had, or are other ones.
+        EncoderError: an encoder is unknown, or its weights are missing or are not the same.
     """
     found = {}
     for modality in MODALITIES:
@@ -164,8 +167,8 @@ def _encoder(folder: Path, spec: FeatureSpec, weights: Weights, device: str) -> 
     place = weights.get(name) if isinstance(weights, Mapping) else weights
     if not spec.weights:
         raise EncoderError(
-            f"{folder}: its features {name!r} were imported from a file, and nothing here makes "
-            "them of a new recording; train on features from `ser extract`"
+            f"{folder}: its features {name!r} were imported from a file and cannot be computed for "
+            "a new recording; train on features from `ser extract`"
         )
     if name not in ENCODERS and place is None:
         raise EncoderError(
@@ -176,9 +179,9 @@ def _encoder(folder: Path, spec: FeatureSpec, weights: Weights, device: str) -> 
     for what in ("weights", "layers", "dim"):
         if getattr(encoder.info, what) != getattr(spec, what):
             raise EncoderError(
-                f"{folder}: it was trained on {name} with {what} {getattr(spec, what)}, these have "
-                f"{getattr(encoder.info, what)}; give the same ones with --source FOLDER "
-                "(weights= in Python)"
+                f"{folder}: it was trained on {name} with {what} {getattr(spec, what)}, but the "
+                f"encoder found has {getattr(encoder.info, what)}; give the same encoder with "
+                "--source FOLDER (weights= in Python)"
             )
     if (learnt := changes_of(folder, encoder.info.modality)).is_file():
         apply_changes(encoder.network, learnt)  # type: ignore[attr-defined]

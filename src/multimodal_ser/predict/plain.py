@@ -1,4 +1,4 @@
-"""A linear probe's file → Predictor's backend, in numpy: the starter model without torch."""
+"""The file of a linear probe → a backend for `Predictor` in numpy: the starter without torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 
 
 class PlainBackend:
-    """A frozen encoder and its linear probe; reads sound alone, on the CPU."""
+    """A frozen encoder and its linear probe; it reads only sound and runs on the CPU."""
 
     modalities: tuple[str, ...] = ("audio",)
     canonical = True
@@ -37,7 +37,7 @@ class PlainBackend:
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> Answer:
-        """Answers for a batch; the mean over windows where a recording is too long."""
+        """Predicts a batch; recordings that are too long get the mean over their windows."""
 
         def ask(pieces: Sequence[Wave]) -> Answer:
             read = np.stack([self.model.pooled(lengthened(one, SHORTEST)) for one in pieces])

@@ -1,4 +1,4 @@
-"""What a model says of one recording: probabilities by class, and whether it commits itself."""
+"""The prediction for one recording: a probability for each class, and a label or ``uncertain``."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ class Prediction:
 
     Attributes:
         labels: class names in order, or attributes such as arousal.
-        probabilities: calibrated, float32 [C]; of attributes their values on 0 … 1.
-        embedding: the vector that they are read from, float32 [D].
-        start: seconds in the recording where the part begins.
-        end: seconds where it ends.
-        threshold: the confidence below which the model does not commit itself.
+        probabilities: calibrated, float32 [C]; for attributes, their values between 0 and 1.
+        embedding: the vector that they are computed from, float32 [D].
+        start: where the part begins in the recording, in seconds.
+        end: where it ends, in seconds.
+        threshold: confidence below which the label is ``uncertain``.
         text: the words, where they are known.
-        language: of the words, such as ``de``; None where they were given, or none is known.
-        reason: why there is no speech to have an emotion; None where there is. Every class is then
-            equally probable.
-        adapted: from how many recordings, or pieces of long ones, the channel is known that was
-            taken out; None where none was.
-        scale: of attributes the values that are 0 and 1 in `probabilities`; None where classes are
-            told.
-        distance: how far the recording is from those that the model learnt from, 1 being as far as
-            they are in the mean, and 2 that it is half as sure; None where the model does not tell.
+        language: language of recognised words, such as ``de``; None if the words were given, or
+            there are none.
+        reason: why no speech was found, and every class is equally probable; None if there is
+            speech.
+        adapted: number of recordings, or pieces of long ones, from which the channel was estimated
+            that was removed; None if none was.
+        scale: for attributes, the values that 0 and 1 in `probabilities` stand for; None for
+            classes.
+        distance: distance of the recording from the model's training data. The training data's own
+            mean is 1; at 2, the logits are half as large. None if the model does not measure it.
     """
 
     labels: tuple[str, ...]
@@ -54,7 +55,7 @@ class Prediction:
 
     @property
     def attributes(self) -> dict[str, float]:
-        """Arousal and the like on their scale; empty of classes, and where there is no speech."""
+        """Values of attributes such as arousal, on their scale; empty for classes or no speech."""
         if self.scale is None or self.reason is not None:
             return {}
         low, high = self.scale
@@ -71,14 +72,14 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """The most probable class's probability."""
+        """The probability of the most probable class."""
         return float(self.probabilities.max())
 
     @property
     def label(self) -> str:
         """The most probable class, ``uncertain`` below the threshold, or ``no speech``.
 
-        Of attributes it is ``no speech`` or empty: no class is told.
+        For a model of attributes it is ``no speech`` or empty, since no class is predicted.
         """
         if self.reason is not None:
             return NO_SPEECH
@@ -87,7 +88,7 @@ class Prediction:
         return self.best if self.confidence >= self.threshold else UNCERTAIN
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the embedding, ready for JSON; probabilities by class name, or the attributes."""
+        """Everything but the embedding, for JSON: probabilities by class name, or attributes."""
         pairs = zip(self.labels, self.probabilities, strict=True)
         told = {
             "label": self.label,
@@ -110,18 +111,19 @@ class Prediction:
 
 
 def refuse_attributes(model: object, what: str) -> None:
-    """Raises SerError for a model of attributes where only classes can be shown."""
+    """Raises SerError for a model of attributes, where `what` can show only classes."""
     if getattr(model, "scale", None) is not None:
         raise SerError(
-            f"{getattr(model, 'name', 'the model')} tells attributes, and {what} shows classes; "
-            "take a run of `ser train` without --task attributes, or ask it with `ser predict`"
+            f"{getattr(model, 'name', 'the model')} predicts attributes, and {what} shows classes; "
+            "give a run of `ser train` without --task attributes, or use it with `ser predict`"
         )
 
 
 def doubted(probabilities: NDArray[_Float], sure: float) -> NDArray[_Float]:
     """Probabilities [..., C] where it is not certain that there is speech at all.
 
-    What is no speech has every class alike: P(class) = P(speech) P(class | speech) + P(none) / C.
+    Without speech every class is equally probable, so
+    P(class) = P(speech) P(class | speech) + P(no speech) / C.
 
     >>> doubted(np.array([0.8, 0.2]), 0.5)
     array([0.65, 0.35])

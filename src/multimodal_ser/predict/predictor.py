@@ -1,6 +1,6 @@
-"""recordings (and words) → Predictions, in batches, by whatever model stands behind.
+"""recordings (and words) → Predictions, in batches, with any kind of model (`Backend`).
 
-A recording that fails is kept apart with its error; the others are answered.
+A recording that cannot be read gets its error as its result; the others are predicted.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from multimodal_ser.predict.sources import find_recordings
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_SURE = 0.5  # below this certainty of speech, a recording says nothing about a channel
-DECODED = 300 * SAMPLE_RATE  # samples that wait to be answered
+_SURE = 0.5  # recordings less certain to be speech are not used to estimate a channel
+DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 MB as float32
 
 
 class Predictor:
-    """A model ready to answer; see `load`.
+    """A model ready to predict; `load` makes it.
 
     Attributes:
-        name: what people call the model.
+        name: name of the model.
         labels: class names in order.
-        threshold: the confidence below which a prediction is ``uncertain``; may be set.
-        card: what a user must know of the model, in Markdown.
+        threshold: confidence below which a prediction is ``uncertain``; can be set.
+        card: the model card, in Markdown.
         modalities: what the model reads: ``audio``, ``text``, or both.
-        vad: how speech is found, without which a recording has no emotion: ``auto``, ``silero``,
-            ``energy``, or ``none`` where all is speech; may be set.
-        channel: what is taken out of every recording, see `adapted`; None for nothing.
+        vad: how speech is found; recordings without speech have no emotion. ``auto``, ``silero``,
+            ``energy``, or ``none`` to take everything as speech; can be set.
+        channel: the channel that is removed from every recording, see `adapted`; None for none.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -102,14 +102,14 @@ class Predictor:
             source: path, bytes, binary file object, (array, rate in Hz), or a recording of
                 `datasets`, ``{"array", "sampling_rate"}``; or a list or generator of them, or a
                 column of paths or of a dataset.
-            text: the words, or for a list of recordings a list of words or None. They are kept
-                in the prediction; whether the model reads them stands in `modalities`.
-            batch_size: recordings that pass the network at a time, at most.
-            sample_rate: rate in Hz of arrays that bring none.
+            text: the words of the recording, or for a list of recordings a list of words or None.
+                They are kept in the prediction; `modalities` shows whether the model reads them.
+            batch_size: largest number of recordings in a batch.
+            sample_rate: rate in Hz of arrays that are given without one.
 
         Returns:
-            A prediction, or a list in the sources' order. Where one of a list cannot be answered,
-            its error stands in its place and is logged.
+            A prediction, or a list in the order of the sources. If one of a list cannot be
+            predicted, its error takes its place and is logged.
 
         Raises:
             SerError: the one recording cannot be read or is too short.
@@ -140,17 +140,16 @@ class Predictor:
         batch_size: int = BATCH,
         sample_rate: int | None = None,
     ) -> Iterator[Prediction | SerError]:
-        """Predicts in batches as it reads; one answer a source, in order.
+        """Predicts in batches while it reads; yields one result per source, in order.
 
         Args:
-            sources: recordings as in `__call__`; a generator is read as its recordings are
-                answered.
-            texts: as many words, or None.
-            batch_size: recordings that pass the network at a time, at most.
+            sources: recordings as in `__call__`; a generator is consumed little by little.
+            texts: the words of each recording, or None.
+            batch_size: largest number of recordings in a batch.
             sample_rate: in Hz, as in `__call__`.
 
         Yields:
-            The prediction, or the error of a recording that cannot be answered.
+            The prediction, or the error of a recording that cannot be predicted.
         """
         given: Iterable[str | None] = repeat(None)
         if texts is not None:
@@ -162,6 +161,7 @@ class Predictor:
             wave = read(source, sample_rate)
             samples += 0 if isinstance(wave, SerError) else len(wave)
             waiting.append((wave, text))
+            # Several batches at once, so that recordings of like lengths can share a batch.
             if len(waiting) >= 4 * batch_size or samples > DECODED:
                 yield from self._answers(waiting, batch_size)
                 waiting, samples = [], 0
@@ -175,16 +175,16 @@ class Predictor:
         batch_size: int = BATCH,
         speech: bool = False,
     ) -> list[Prediction]:
-        """Predicts the emotion of waveforms, each as if it were alone.
+        """Predicts the emotion of waveforms; each result is independent of the others.
 
         Args:
             waves: mono float32 [samples] at 16 kHz, 25 ms or longer.
-            texts: as many words, or None.
-            batch_size: waveforms that pass the network at a time, at most.
-            speech: whether all of them is known to be speech, which is then not looked for.
+            texts: the words of each waveform, or None.
+            batch_size: largest number of waveforms in a batch.
+            speech: True if the waveforms are known to be speech; then speech is not searched for.
 
         Raises:
-            SerError: an item is no such waveform; the message says which.
+            SerError: an item is not such a waveform; the message says which.
         """
         words = checked_texts(texts, len(waves))
         checked = checked_waves(self.name, waves, LEAST_SAMPLES)
@@ -221,25 +221,25 @@ class Predictor:
 
     @property
     def scale(self) -> tuple[float, float] | None:
-        """The scale of the attributes that it tells; None of a model of classes."""
+        """The scale of the attributes that it predicts; None for a model of classes."""
         scale: tuple[float, float] | None = getattr(self.backend, "scale", None)
         return scale
 
     @property
     def adaptable(self) -> bool:
-        """Whether a channel can be taken out, see `adapted`."""
+        """Whether a channel can be removed, see `adapted`."""
         return self.backend.references is not None
 
     def adapted(self, recordings: str | Path | Sequence[Recording] | Channel) -> Predictor:
-        """The same model for one channel: a line, a microphone, a room, or a speaker.
+        """Adapts the model to one channel: a telephone line, a microphone, a room, or a speaker.
 
-        What the recordings have in common is taken out, so that it is not mistaken for an emotion.
-        No labels are needed; the more emotions they mix, the better. Ten help a little, a hundred
+        What the recordings have in common is removed, so that it is not mistaken for an emotion.
+        No labels are needed. The recordings should mix emotions; ten help a little, and a hundred
         are enough.
 
         Args:
-            recordings: a list of unlabelled ones as in `__call__`, a folder of them, or a channel
-                that was saved.
+            recordings: a list of unlabelled recordings as in `__call__`, a folder of them, or a
+                saved channel.
 
         Returns:
             A predictor that shares this one's network; its `channel` can be saved.
@@ -263,10 +263,10 @@ class Predictor:
         return made
 
     def channel_of(self, waves: Sequence[Wave], *, speech: bool = False) -> Channel:
-        """The channel of waveforms [samples] as in `waves`; of more than 128 a part is enough.
+        """Estimates the channel of waveforms [samples]; of more than 128 it uses 128.
 
         Raises:
-            NoSpeechError: nothing in them is speech.
+            NoSpeechError: none of them has speech.
             SerError: the model cannot be adapted.
         """
         references = self._references()
@@ -284,7 +284,7 @@ class Predictor:
         """Writes model.safetensors, config.json and the card as README.md; `load` reads them.
 
         Raises:
-            SerError: this kind of model is not saved (an ONNX file, emotion2vec).
+            SerError: this kind of model cannot be saved (an ONNX file, emotion2vec).
         """
         return hub.save(self, Path(folder))
 
@@ -292,11 +292,11 @@ class Predictor:
         """Uploads what `save` writes to the Hugging Face hub; returns the page's address.
 
         Args:
-            repo_id: such as ``owner/name``; made where it does not exist.
-            private: for a repository that is made.
+            repo_id: such as ``owner/name``; created if it does not exist.
+            private: whether a repository that is created is private.
 
         Raises:
-            SerError: not saved, or the hub refuses.
+            SerError: this kind of model cannot be saved, or the hub refuses the upload.
         """
         return hub.push(self, repo_id, private=private)
 
@@ -317,7 +317,9 @@ class Predictor:
         shift = None if self.channel is None else self.channel.shift
         answer = asked(self.backend, waves, texts, shift, batch_size)
         far: Sequence[float | None] = [None] * len(waves)
-        if self.backend.canonical and answer.vectors is not None:  # its vectors are scaled so
+        # A linear probe's vectors are scaled to a mean square of 1 over its training data, so that
+        # their mean square is a distance (`Probe.distance`).
+        if self.backend.canonical and answer.vectors is not None:
             moved = answer.vectors if shift is None else answer.vectors - shift
             far = np.square(moved).mean(1).tolist()
         return zip(answer.probabilities, answer.embeddings, far, strict=True)
@@ -333,7 +335,7 @@ class Predictor:
     def _each(
         self, items: Sequence[tuple[Wave, str | None]], batch_size: int
     ) -> list[Prediction | SerError]:
-        """Where a batch fails, only the culprit does."""
+        """Predicts a batch, and item by item if that fails, so that only the faulty ones fail."""
         try:
             waves, texts = [wave for wave, _ in items], [text for _, text in items]
             return list(self.waves(waves, texts, batch_size=batch_size))

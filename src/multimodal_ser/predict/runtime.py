@@ -1,4 +1,4 @@
-"""onnxruntime as this project uses it: silent, nothing sent and nothing written."""
+"""onnxruntime without its telemetry: nothing is sent and no file is written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 def onnxruntime() -> Any:
     """Imports onnxruntime (extra ``onnx``) with its telemetry off.
 
-    Since 1.29 its packages count what runs, send it, and leave a database and a file ``.ses``
-    behind, unless this variable is set before the first import. What the user has set stays.
+    From version 1.29 on its packages record and send usage, and leave a database and a file
+    ``.ses`` behind, unless this variable is set before the first import. A value that the user has
+    set is kept.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime as runtime

@@ -1,4 +1,4 @@
-"""recordings → ``[{"label", "score"}]``, as transformers' audio-classification pipeline gives."""
+"""recordings → ``[{"label", "score"}]``, as in transformers' audio-classification pipeline."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _Scores = list[dict[str, Any]]
 
 
 class Pipeline:
-    """A predictor that answers as transformers' pipelines do.
+    """A predictor with the interface of transformers' pipelines.
 
     Attributes:
-        predictor: what answers; its `vad`, `threshold` and `adapted` are there.
-        top_k: classes that are given, the most probable first; None for all.
+        predictor: the predictor behind it, with `vad`, `threshold` and `adapted`.
+        top_k: number of classes that are returned, the most probable first; None for all.
     """
 
     task = TASK
@@ -38,15 +38,15 @@ class Pipeline:
         Args:
             inputs: as `Predictor` takes them: path, bytes, ``{"array" or "raw", "sampling_rate"}``;
                 or a list, a generator, a column of a dataset.
-            top_k: in place of the pipeline's own.
-            batch_size: recordings that pass the network at a time, at most.
+            top_k: overrides the pipeline's own.
+            batch_size: largest number of recordings in a batch.
 
         Returns:
             ``[{"label", "score"}]``, the most probable first; a list of such lists for several. A
             recording without speech has ``no speech`` alone, with the score 1.0.
 
         Raises:
-            SerError: a recording cannot be answered.
+            SerError: a recording cannot be read.
         """
         most = self.top_k if top_k is None else top_k
         several: Iterable[Any] | None = as_list(inputs)
@@ -83,10 +83,10 @@ def pipeline(
         model: as `load` takes it.
         device: as `load` takes it.
         weights: as `load` takes them.
-        top_k: classes that are given; all where None.
+        top_k: number of classes that are returned; None for all.
 
     Raises:
-        SerError: another task, or no such model.
+        SerError: the task is another one, or there is no such model.
 
     Example:
         pipeline()("call.wav")  # [{"label": "anger", "score": 0.71}, …]

@@ -1,4 +1,4 @@
-"""Predictions → what notebooks and tables show: a list with a short repr, HTML and a frame."""
+"""Predictions → a list with a short repr, an HTML table for notebooks, and a pandas frame."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _STYLE = "text-align:left;padding:0 .6em"
 
 
 class Predictions(list[Prediction | SerError]):
-    """One answer a recording, in their order: an ordinary list that shows itself shortly.
+    """An ordinary list with one prediction per recording, in their order.
 
-    Where a recording could not be answered, its error stands in its place.
+    If a recording could not be predicted, its error takes its place.
     """
 
     def __repr__(self) -> str:
@@ -24,7 +24,7 @@ class Predictions(list[Prediction | SerError]):
         return f"[{', '.join([*shown, *more])}]"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks: label, confidence and every class's probability."""
+        """A table for notebooks: label, confidence and the probability of every class."""
         labels = next((one.labels for one in self if isinstance(one, Prediction)), ())
         head = ["", "label", "confidence", *labels]
         rows = [_row(number, item, len(labels)) for number, item in enumerate(self)]
@@ -32,9 +32,9 @@ class Predictions(list[Prediction | SerError]):
         return f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame: a row a recording, and a column ``p_…`` for each class.
+        """A pandas DataFrame with a row per recording and a column ``p_…`` for each class.
 
-        Recordings that could not be answered have ``error`` and nothing else.
+        Rows of recordings that could not be predicted have only an ``error``.
 
         Raises:
             SerError: pandas is not installed.

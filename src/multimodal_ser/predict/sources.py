@@ -1,4 +1,4 @@
-"""File names, folders and wildcards → the recordings that they mean."""
+"""File names, folders and wildcards → the list of recordings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ ENDINGS = (
 
 
 def find_recordings(names: Sequence[str]) -> list[str]:
-    """The recordings behind names, each once, in order.
+    """The recordings that the names stand for, each once, in order.
 
     Args:
-        names: files (also ones that are not there: reading them fails by name), folders (all
-            sound files inside, by their endings), wildcards such as ``calls/**/*.wav``, or ``-``
-            for standard input.
+        names: files (a missing one is kept, and fails with its name when it is read), folders (for
+            all sound files inside, by their endings), wildcards such as ``calls/**/*.wav``, or
+            ``-`` for standard input.
 
     Raises:
-        SerError: a folder or wildcard without any sound, or no name at all.
+        SerError: a folder or wildcard has no sound files, or no name is given.
     """
     found: dict[str, None] = {}
     for name in names:
@@ -54,7 +54,7 @@ def _inside(name: str) -> list[str]:
     if glob.has_magic(name) and not path.exists():
         hits = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no root
         files = [Path(hit) for hit in hits if Path(hit).is_file()]
-        # a plain * may hit anything; an ending that was asked for is taken at its word
+        # A plain * matches files of any kind; where an ending is given, every match is wanted.
         named = Path(name).suffix not in ("", ".*")
         return [str(file) for file in files if named or _sounds(file)]
     return [name]
@@ -65,7 +65,7 @@ def _tell_passed_over(folder: Path, files: Sequence[Path]) -> None:
         names = ", ".join(str(file.relative_to(folder)) for file in files[:_SHOWN])
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
         log.warning(
-            "%s: passed over, for their endings are no recording's: %s%s", folder, names, more
+            "%s: skipped, their endings are not those of recordings: %s%s", folder, names, more
         )
 
 

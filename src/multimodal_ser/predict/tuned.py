@@ -1,4 +1,4 @@
-"""A fine-tuned model file → Predictor's backend."""
+"""The file of a fine-tuned model → a backend for `Predictor`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
 
 class TunedBackend:
-    """An encoder fine-tuned with its head; reads sound alone."""
+    """An encoder that was fine-tuned together with its head; it reads only sound."""
 
     modalities: tuple[str, ...] = ("audio",)
 
@@ -32,6 +32,7 @@ class TunedBackend:
         self.references: Vector | None = self.model.references.float().cpu().numpy()
         shares = self.model.shares.cpu().numpy() if self.model.linear else None
         self.shares: Vector | None = shares
+        # The second convolution halves the frames: one position stands for two hops of 10 ms.
         self.most = min(LONGEST_SAMPLES, 2 * HOP * len(self.model.encoder.positions))
 
     def __call__(
@@ -40,7 +41,7 @@ class TunedBackend:
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> Answer:
-        """Answers for a batch; the mean over windows where a recording is too long."""
+        """Predicts a batch; recordings that are too long get the mean over their windows."""
         taken = None if shift is None else torch.from_numpy(shift).to(self.device)
         return by_windows(waves, self.most, 2 * HOP, partial(self._ask, taken))
 

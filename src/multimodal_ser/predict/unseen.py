@@ -1,8 +1,8 @@
-"""Vectors of several corpora → how a probe does on corpora that it never heard.
+"""Vectors of several corpora → the scores of a linear probe on corpora that it was not trained on.
 
-Every corpus is left out in turn and asked about by a probe of the others: recording by recording,
-and with the channel taken out by some of its recordings without their labels. Corpora that are for
-evaluation alone are asked about, and never learnt from.
+Every corpus is left out in turn and predicted by a probe of the others: recording by recording, and
+after its channel was estimated from some of its recordings, without their labels, and removed.
+Corpora for evaluation alone are predicted but never learnt from.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from multimodal_ser.training.loop import TEMPERATURES
 from multimodal_ser.training.tune.probe import Probe, ProbeConfig, fit_probe, side_by_side
 from multimodal_ser.training.tune.vectors import Vectors
 
-RIGHT = 0.8  # of the answers above the threshold
-_SIZES = (10, 50, 200, 500)
-_MAIN = 0.8  # of a skewed set is one class
-_DRAWS = 10
+RIGHT = 0.8  # share of the predictions above the threshold that must be right
+_SIZES = (10, 50, 200, 500)  # recordings from which a channel is estimated
+_MAIN = 0.8  # share of a skewed set that is of one class
+_DRAWS = 10  # random sets per size
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A corpus as a probe of the others hears it.
+    """A corpus and the probe of the others that predicts it.
 
     Attributes:
         corpus: its name.
-        probe: which never heard it.
-        vectors: [N, A], of recordings as they are.
+        probe: trained without it.
+        vectors: of the unchanged recordings, [N, A].
         label: class ids [N].
         speaker: names [N].
     """
@@ -51,11 +51,11 @@ class LeftOut:
     def logits(
         self, temperature: float, shift: NDArray[np.floating] | float = 0.0
     ) -> NDArray[np.float64]:
-        """Of all recordings [N, C], a channel's shift taken away."""
+        """Logits of all recordings [N, C], after a channel's shift was subtracted."""
         return self.probe.logits(self.vectors - shift, temperature)
 
     def of(self, classes: Sequence[int]) -> LeftOut:
-        """Its recordings of some classes."""
+        """The same with only the recordings of some classes."""
         keep = np.isin(self.label, classes)
         rows = (self.vectors[keep], self.label[keep], self.speaker[keep])
         return LeftOut(self.corpus, self.probe, *rows)
@@ -68,16 +68,15 @@ def leave_one_out(
     classes: int,
     asked: Sequence[int] = (),
 ) -> list[LeftOut]:
-    """Fits one probe a corpus, from the others that may be learnt from.
+    """Fits one probe for each corpus, on the other corpora that may be learnt from.
 
     Args:
-        data: all corpora; changed copies are learnt from alone.
-        learn: names of the corpora that may be learnt from, two or more; the others are for
-            evaluation.
+        data: all corpora; changed copies of recordings are only learnt from, never predicted.
+        learn: names of two or more corpora that may be learnt from; the others are for evaluation.
         config: of the probes.
-        classes: number of classes; a corpus may lack some where it is only asked about.
-        asked: recordings of these classes alone are asked about, so that corpora compare; empty for
-            all. Answers may be of any class.
+        classes: number of classes; a corpus for evaluation may lack some of them.
+        asked: only recordings of these classes are predicted, so that corpora can be compared;
+            empty for all. The prediction can be any class.
 
     Raises:
         SerError: a name is unknown, or fewer than two corpora may be learnt from.
@@ -90,7 +89,7 @@ def leave_one_out(
     found, fitted = [], {}
     for name in names:
         sources = tuple(one for one in learn if one != name)
-        if sources not in fitted:
+        if sources not in fitted:  # all corpora for evaluation share one probe
             part = data.where(np.isin(data.corpus, sources))
             fitted[sources] = fit_probe(part, config, classes)
         mine = data.where((data.corpus == name) & (data.change == "none"))
@@ -102,11 +101,11 @@ def leave_one_out(
 
 @dataclass(frozen=True)
 class Caution:
-    """What keeps a probe honest on corpora that it never heard.
+    """Calibration of a probe for corpora that it was not trained on.
 
     Attributes:
         temperature: factor of the logits.
-        threshold: the confidence below which it does not commit itself.
+        threshold: confidence below which a prediction is ``uncertain``.
     """
 
     temperature: float
@@ -114,11 +113,12 @@ class Caution:
 
 
 def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
-    """The temperature and the threshold that fit the corpora left out, each as weighty.
+    """Chooses the temperature and the threshold on the left-out corpora, each with equal weight.
 
     Args:
-        heard: of corpora that may be learnt from.
-        right: share of the answers above the threshold that are right, in the mean over them.
+        heard: the left-out corpora that may be learnt from.
+        right: share of the predictions above the threshold that must be right, averaged over the
+            corpora.
     """
 
     def loss(temperature: float) -> float:
@@ -143,9 +143,9 @@ def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
 def scores(
     one: LeftOut, careful: Caution, shift: NDArray[np.floating] | float = 0.0
 ) -> dict[str, Any]:
-    """UA with its interval over speakers, ECE, confidence, and what stands above the threshold.
+    """UA with its interval over speakers, ECE, confidence, and accuracy above the threshold.
 
-    UA is over the classes that the corpus has; an answer of another class is wrong.
+    UA is over the classes that the corpus has; a prediction of another class is wrong.
     """
     shares = softmax(one.logits(careful.temperature, shift), axis=1)
     found = judged(shares, one.label, one.speaker, careful.threshold)
@@ -158,7 +158,7 @@ def judged(
     speaker: NDArray[np.str_],
     threshold: float,
 ) -> dict[str, Any]:
-    """What `scores` says, of probabilities [N, C]."""
+    """The scores of `scores`, computed from probabilities [N, C]."""
     group = np.unique(speaker, return_inverse=True)[1]
     count = int(group.max()) + 1
     sums = metrics.grouped_confusion(
@@ -186,12 +186,12 @@ def judged(
 
 @dataclass(frozen=True)
 class Adapted:
-    """UA after the channel was taken out by a set of unlabelled recordings.
+    """UA after the channel was estimated from a set of unlabelled recordings and removed.
 
     Attributes:
-        before: UA of the other recordings as they are, mean over the draws.
-        mixed: number of recordings → UA of the others, of sets with the corpus's own shares.
-        skewed: number of recordings → main class → the same, of sets that are mostly that class.
+        before: UA of all recordings without adaptation.
+        mixed: number of recordings → UA with sets that have the class frequencies of the corpus.
+        skewed: number of recordings → main class → UA with sets that are mostly that class.
     """
 
     before: float
@@ -207,10 +207,10 @@ def adapted(
     draws: int = _DRAWS,
     seed: int = 0,
 ) -> Adapted:
-    """Takes the channel out by drawn sets, and asks about the recordings that are not in them.
+    """Estimates the channel from random sets and predicts the recordings that are not in them.
 
-    Sizes of more than half of the corpus are left out; so are skewed sets that a class is too
-    small for.
+    Sizes of more than half of the corpus are skipped, and so are skewed sets for which a class has
+    too few recordings.
     """
     rng = np.random.default_rng(seed)
     base = one.logits(temperature)
@@ -236,7 +236,11 @@ def adapted(
 
 
 def _after(one: LeftOut, temperature: float, drawn: Sequence[NDArray[np.int64]]) -> float:
-    """UA of all, and what the recordings outside each drawn set gain in the mean."""
+    """UA of all recordings plus the mean gain of those outside each drawn set.
+
+    The gain is measured on the same recordings before and after. Adding it to the UA of all makes
+    numbers comparable between sizes, whose remaining recordings differ.
+    """
     before, found = one.logits(temperature).argmax(1), []
     for chosen in drawn:
         shift = channel_shift(one.vectors[chosen], one.probe.references, one.probe.shares)
@@ -260,9 +264,9 @@ def protocol(
     sizes: Sequence[int] = _SIZES,
     asked: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """The whole protocol: every corpus left out, cautious, and adapted; see `leave_one_out`.
+    """The whole protocol: every corpus left out, scored, and adapted; see `leave_one_out`.
 
-    Temperature and threshold are set by the corpora that may be learnt from, each left out.
+    Temperature and threshold are chosen on the corpora that may be learnt from, each left out.
 
     Returns:
         ``caution``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `adapted`).

@@ -1,4 +1,4 @@
-"""Predictions by file → a table for people, JSON, JSONL or CSV."""
+"""Predictions by file → a readable table, JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from multimodal_ser.common.files import readable_json
 from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 
 _Rows: TypeAlias = Iterable[tuple[str, Prediction]]
-_SHOWN = 3  # classes in the table
-_FAR = 2.0  # distance beyond which the table tells it
+_SHOWN = 3  # classes per row of the table
+_FAR = 2.0  # the table shows greater distances from the training data: the logits are halved there
 
 
 def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
-    """One aligned line a recording: label, and the most probable classes."""
+    """Writes one aligned line per recording: the label and the most probable classes."""
     kept = list(rows)
     wide = max((len(name) for name, _ in kept), default=0)
     longest = max(len(label) for label in (*labels, UNCERTAIN, NO_SPEECH))
@@ -31,26 +31,26 @@ def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
         words = f"  “{item.text}”" if item.text else ""
         words += f" [{item.language}]" if item.language else ""
         if item.distance is not None and item.distance > _FAR:
-            words = f"  unlike what the model learnt from ({item.distance:.1f}){words}"
+            words = f"  unlike the training data of the model ({item.distance:.1f}){words}"
         label = f"  {item.label:{longest}}" if item.scale is None else ""
         file.write(f"{name:{wide}}{label}  {shares}{words}\n")
 
 
 def write_json(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
-    """One list."""
+    """Writes one JSON list."""
     found = [_record(name, item) for name, item in rows]
     file.write(readable_json(found, indent=1) + "\n")
 
 
 def write_jsonl(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
-    """One object a line, as they come."""
+    """Writes one JSON object per line, as soon as each prediction is there."""
     for name, item in rows:
         file.write(readable_json(_record(name, item)) + "\n")
-        file.flush()
+        file.flush()  # a program that reads along gets each line at once
 
 
 def write_csv(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
-    """One line a recording, as they come; a column for each class's probability, or attribute."""
+    """Writes one row per recording at once; columns for each class's probability or attribute."""
     writer = csv.writer(file, lineterminator="\n")
     own: tuple[str, ...] = ("label", "confidence")
     rest = ("start", "end", "text", "language", "reason", "adapted", "distance")

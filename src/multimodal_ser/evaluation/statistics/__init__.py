@@ -1,4 +1,4 @@
-"""per-speaker counts → how far a score, or a difference of two, can be believed."""
+"""counts per speaker → confidence intervals of scores, and tests of their differences."""
 
 from multimodal_ser.evaluation.statistics.answers import McNemar, holm, mcnemar
 from multimodal_ser.evaluation.statistics.clusters import (

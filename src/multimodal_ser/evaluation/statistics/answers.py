@@ -1,4 +1,4 @@
-"""right and wrong answers, p values → McNemar's test, and Holm's correction over several."""
+"""right and wrong predictions → McNemar's test; p values of several tests → Holm's correction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from multimodal_ser.errors import SerError
 
 @dataclass(frozen=True)
 class McNemar:
-    """Utterances that one system alone gets right, and the exact two-sided p value."""
+    """How many utterances only one system gets right, and the exact two-sided p value."""
 
     only_first: int
     only_second: int
@@ -23,10 +23,10 @@ class McNemar:
 def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     """Tests whether two systems err equally often on the same utterances (exact McNemar).
 
-    Of the utterances that one system alone gets right, half should be each one's: a binomial test
-    (McNemar 1947, "Note on the sampling error of the difference between correlated proportions").
-    It takes utterances as independent, which one speaker's are not: prefer `compare` where
-    speakers are known.
+    If they do, each system has half of the utterances that only one of them gets right: a binomial
+    test (McNemar 1947, "Note on the sampling error of the difference between correlated
+    proportions"). It assumes independent utterances, which those of one speaker are not; prefer
+    `compare` where speakers are known.
 
     Args:
         first_right: whether the first system is right, [N].
@@ -44,14 +44,14 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
             f"McNemar's test needs the same utterances on both sides, not {one.size} and "
             f"{other.size}"
         )
-    from scipy.stats import binomtest  # takes long to import, and few need it
+    from scipy.stats import binomtest  # imported here: slow to import and rarely needed
 
     b, c = int((one & ~other).sum()), int((~one & other).sum())
     return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Corrects p values of several comparisons so that any false alarm stays under the level.
+    """Corrects p values of several comparisons to control the chance of any false positive.
 
     Sorted ascending, ``p'_(i) = max_{j ≤ i} min(1, (m - j + 1) · p_(j))`` (Holm 1979, "A simple
     sequentially rejective multiple test procedure").

@@ -1,13 +1,13 @@
-"""per-speaker counts → how far a score can be believed: the jackknife over speakers.
+"""counts per speaker → the confidence interval of a score, by a jackknife over speakers.
 
-Utterances of one speaker resemble each other, so the speaker is what is left out, never the
-utterance. All scores are functions of confusion matrices, which add up over speakers: the score
-without a speaker is the score of the sum without that speaker's counts.
+Utterances of one speaker resemble each other, so whole speakers are left out, never single
+utterances. All scores are functions of confusion matrices, which add up over speakers: the score
+without a speaker is the score of the sum minus that speaker's counts.
 
-The functions take the counts as ``[..., S, K, C, C]``: S clusters (speakers), K seeds, C classes,
-after any leading axes, so that thousands of simulated corpora are scored in one call; for a score
-that is a function of means (`means.OfMeans`) they take its sums in the same place. Scores are
-averaged over seeds. `docs/statistics.md` has the method, its sources and how well it covers.
+The functions take counts ``[..., S, K, C, C]``: S clusters (speakers), K seeds and C classes after
+any leading axes, so that thousands of simulated corpora are scored in one call. For a score that is
+a function of means (`means.OfMeans`) its sums take the place of counts. Scores are averaged over
+seeds. `docs/statistics.md` has the method, its sources and its measured coverage.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from multimodal_ser.evaluation.statistics.means import OfMeans
 Floats = NDArray[np.float64]
 Metric = Callable[[ArrayLike], Floats]
 
-LEAST_CLUSTERS = 3  # two give intervals 60 to 85 points wide, and no p value under 0.5
-LEAST_EFFECTIVE = 1.5  # under this, one cluster says nearly everything: nothing can be estimated
-RARE = 0.05  # how rare a variance has to be, were utterances independent, not to be believed
-_STEP = 1e-3  # of numerical derivatives, in utterances
+LEAST_CLUSTERS = 3  # with two, intervals are 60 to 85 points wide and no p value is below 0.5
+LEAST_EFFECTIVE = 1.5  # below this one cluster dominates, and the variance cannot be estimated
+# A variance is raised to the quantile that independent utterances would fall below so rarely.
+RARE = 0.05
+_STEP = 1e-3  # of numerical derivatives, in utterances: small beside counts of 1 and more
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval for one score.
+    """A confidence interval for one score.
 
     Attributes:
         low: lower end; NaN where it cannot be known.
         high: upper end; NaN where it cannot be known.
         level: its nominal coverage, such as 0.95.
-        clusters: how many clusters it rests on.
-        effective: how many clusters of equal weight would say as much.
+        clusters: the number of clusters.
+        effective: the number of equally weighted clusters with as much information.
     """
 
     low: float
@@ -52,13 +53,13 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A score (or a difference of two) and how it varies with the clusters; arrays [...].
+    """A score (or a difference of two) and its variance over clusters; arrays [...].
 
     Attributes:
         value: on the sample itself, averaged over seeds.
         variance: of the value, over samples of other clusters.
         df: degrees of freedom of that variance.
-        effective: how many clusters of equal weight would say as much.
+        effective: the number of equally weighted clusters with as much information.
     """
 
     value: Floats
@@ -71,7 +72,7 @@ def checked_sums(sums: ArrayLike) -> Floats:
     """Returns counts [..., S, K, C, C] as floats.
 
     Raises:
-        SerError: another shape, or fewer than three clusters.
+        SerError: the shape is another one, or there are fewer than three clusters.
     """
     values = np.asarray(sums, dtype=np.float64)
     if values.ndim < 4 or values.shape[-1] != values.shape[-2]:
@@ -90,13 +91,12 @@ def checked_sums(sums: ArrayLike) -> Floats:
 def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     """Estimates a score's variance by leaving out one cluster (speaker) at a time.
 
-    With ``u_g = θ - θ_(g)``, what leaving out cluster g changes, and its weight w_g, the variance
-    is ``Σ_g e_g² / (1 - w_g)`` with ``e_g = (1 - w_g) u_g`` centred. For WA this is the CR2
-    variance of a mean (Bell & McCaffrey 2002); other scores enter through their own jackknife
-    (Efron & Stein 1981). Clusters of unequal size that differ among each other say less than
-    independent utterances would: `moments` counts with that. The variance is not believed below
-    what one sample in twenty would show were utterances independent: a handful of speakers may
-    agree by chance.
+    With ``u_g = θ - θ_(g)``, the change of the score when cluster g is left out, and the cluster's
+    weight w_g, the variance is ``Σ_g e_g² / (1 - w_g)`` with ``e_g = (1 - w_g) u_g``, centred. For
+    WA this is the CR2 variance of a mean (Bell & McCaffrey 2002); for other scores it uses their
+    jackknife (Efron & Stein 1981). `moments` corrects for clusters of unequal size that differ from
+    each other. A handful of speakers may agree by chance, so the variance is raised to the 5 %
+    quantile of what it would be if utterances were independent.
 
     Args:
         sums: confusion counts, [..., S, K, C, C].
@@ -118,6 +118,7 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     independent = _independent(values, metric)
     effective = 1 / (share**2).sum(-1)
     expected, df = moments(share, _between(variance, independent, effective))
+    # If utterances were independent, df · variance / independent would follow χ²(df).
     floor = chdtri(df, 1 - RARE) / df * independent
     return Estimate(
         value=value,
@@ -128,9 +129,9 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
 
 
 def _between(variance: Floats, independent: Floats, effective: Floats) -> Floats:
-    """The share of a variance that comes of clusters' being different, [...].
+    """The share of a variance that is due to differences between clusters, [...].
 
-    A handful of clusters hardly tell it: their estimate is drawn towards none.
+    A handful of clusters can hardly show it, so for few clusters the estimate is shrunk to 0.
     """
     ratio = np.divide(independent, variance, out=np.ones_like(variance), where=variance > 0)
     known = 1 - 2 / np.maximum(effective, 2)
@@ -147,16 +148,17 @@ def left_out(values: Floats, metric: Metric) -> Floats:
 def spread(value: Floats, left_out: Floats, share: Floats) -> Floats:
     """The CR2 variance from the scores without each cluster, [..., S] → [...]."""
     errors = (1 - share) * (value[..., None] - left_out)
+    # Residuals of a mean sum to zero; those of other scores do so only to first order.
     errors = errors - share * errors.sum(-1, keepdims=True)
     variance: Floats = (errors**2 / (1 - share)).sum(-1)
     return variance
 
 
 def weights(sums: Floats, metric: Metric) -> Floats:
-    """How much of a score hangs on each cluster, [..., S], adding up to 1.
+    """How much each cluster contributes to a score, [..., S]; the weights sum to 1.
 
-    It is how far the score moves between all of a cluster's answers right and all of them wrong:
-    for WA its share of the utterances, for UA its share of each class, averaged.
+    A weight is how far the score moves between all of the cluster's predictions being right and
+    all being wrong: for WA its share of the utterances, for UA its share of each class, averaged.
 
     >>> accuracy = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
     >>> weights(np.array([[[[8, 2], [1, 9]]], [[[3, 2], [2, 3]]]]), accuracy).round(2).tolist()
@@ -165,6 +167,7 @@ def weights(sums: Floats, metric: Metric) -> Floats:
     if isinstance(metric, OfMeans):
         return metric.weights(sums)
     classes = sums.shape[-1]
+    # The cluster's utterances all on the diagonal, or spread evenly over the other classes.
     right = sums.sum(-1, keepdims=True) * np.eye(classes)
     wrong = sums.sum(-1, keepdims=True) * (1 - np.eye(classes)) / max(classes - 1, 1)
     others = sums.sum(-4, keepdims=True) - sums
@@ -184,19 +187,19 @@ def degrees_of_freedom(share: Floats) -> Floats:
 
 
 def moments(share: Floats, between: Floats) -> tuple[Floats, Floats]:
-    """What the CR2 variance is expected to be, over the true one, and its degrees of freedom.
+    """The expected CR2 variance in units of the true one, and its degrees of freedom.
 
-    Cluster g adds ``w_g (θ_g - θ)`` to the score; let ``a_g`` be its part of the variance. With
-    independent utterances that is w_g, with clusters that differ ``w_g² / Σ w²``, and a mixture in
-    between (the working model with random effects of Imbens & Kolesár 2016). The residuals
+    Cluster g adds ``w_g (θ_g - θ)`` to the score; let ``a_g`` be its share of the variance. It is
+    w_g if utterances are independent, ``w_g² / Σ w²`` if only clusters differ, and a mixture of
+    both in between (the working model with random effects of Imbens & Kolesár 2016). The residuals
     ``e = B z`` with ``B = I - w 1'`` then have the covariances
-    ``C_gh = a_g δ_gh - w_h a_g - w_g a_h + w_g w_h``; with ``c_g = 1 / (1 - w_g)`` the expectation
-    is ``E = Σ_g c_g C_gg`` and, after Satterthwaite, ``df = E² / Σ_gh c_g c_h C_gh²``, here without
-    the double sum. Equal clusters give 1 and S - 1.
+    ``C_gh = a_g δ_gh - w_h a_g - w_g a_h + w_g w_h``. With ``c_g = 1 / (1 - w_g)`` the expectation
+    is ``E = Σ_g c_g C_gg`` and, by Satterthwaite, ``df = E² / Σ_gh c_g c_h C_gh²``. Equal clusters
+    give 1 and S - 1.
 
     Args:
         share: weights w, [..., S].
-        between: the share of the variance that comes of clusters' being different, [...].
+        between: the share of the variance that is due to differences between clusters, [...].
 
     >>> [round(float(x), 3) for x in moments(np.array([0.5, 0.2, 0.2, 0.1]), np.array(1.0))]
     [0.814, 1.621]
@@ -205,8 +208,10 @@ def moments(share: Floats, between: Floats) -> tuple[Floats, Floats]:
     with np.errstate(divide="ignore", invalid="ignore"):
         a = f * w**2 / (w**2).sum(-1, keepdims=True) + (1 - f) * w
         c = 1 / (1 - w)
-        own = a - 2 * w * a + w**2
-        mean = (c * own).sum(-1)
+        own = a - 2 * w * a + w**2  # C_gg
+        mean = (c * own).sum(-1)  # E
+        # The double sum over C_gh² factors into single sums, plus a correction of its diagonal,
+        # where C_gg has the term a_g besides: [S] memory instead of [S, S].
         aa, aw, ww = ((c * one).sum(-1) for one in (a * a, a * w, w * w))
         pairs = 2 * aa * ww + ww**2 + 2 * aw**2 - 4 * aw * ww
         square = (c**2 * (own**2 - (2 * w * a - w**2) ** 2)).sum(-1) + pairs
@@ -214,14 +219,14 @@ def moments(share: Floats, between: Floats) -> tuple[Floats, Floats]:
 
 
 def smoothed(values: Floats) -> Floats:
-    """All clusters' counts, averaged over seeds, with one more answer per class, spread evenly."""
+    """Counts of all clusters, averaged over seeds, plus one prediction per class, spread evenly."""
     total = values.sum(-4).mean(-3)
     smooth: Floats = total + (total.sum(-1, keepdims=True) > 0) / total.shape[-1]
     return smooth
 
 
 def gradient(counts: Floats, metric: Metric) -> Floats:
-    """How a score moves with each cell of a confusion matrix, [..., C, C]; cells hold > 0."""
+    """The derivative of a score by each cell of a confusion matrix, [..., C, C]; cells are > 0."""
     size = counts.shape[-1]
     steps = _STEP * np.eye(size * size).reshape(size, size, size, size)
     centre = counts[..., None, None, :, :]
@@ -230,9 +235,10 @@ def gradient(counts: Floats, metric: Metric) -> Floats:
 
 
 def _independent(values: Floats, metric: Metric) -> Floats:
-    """The variance that the score would have were all utterances independent (delta method)."""
+    """The variance of the score if all utterances were independent (delta method)."""
     if isinstance(metric, OfMeans):
         return metric.independent(values)
+    # Smoothed: a score without any error would have no variance. Counts are taken as Poisson.
     counts = smoothed(values)
     slopes = np.where(counts > 0, gradient(counts, metric), 0)
     variance: Floats = (counts * slopes**2).sum((-1, -2))
@@ -242,9 +248,9 @@ def _independent(values: Floats, metric: Metric) -> Floats:
 def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple[Floats, Floats]:
     """Returns the ends of the t interval on the logit scale, [...]; NaN where unknown.
 
-    A score near 1 has more room below than above, which the logit scale keeps; a score of 0 or 1
-    has no logit and is first drawn in by one evenly spread answer per class (Agresti & Coull 1998).
-    The scale of a correlation is Fisher's z, that of an amount the logarithm.
+    On the logit scale the interval of a score near 1 reaches further down than up. A score of 0 or
+    1 has no logit; one evenly spread prediction per class is added first (Agresti & Coull 1998).
+    A correlation uses Fisher's z as its scale, and an amount the logarithm.
 
     Args:
         sums: confusion counts, [..., S, K, C, C].
@@ -263,13 +269,15 @@ def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple
         return metric.ends(found.value, reach)
     inside = (found.value > 0) & (found.value < 1)
     centre = np.where(inside, found.value, metric(smoothed(values)))
-    half = reach / (centre * (1 - centre))
+    half = reach / (
+        centre * (1 - centre)
+    )  # delta method: the logit's derivative is 1 / (x (1 − x))
     low, high = expit(logit(centre) - half), expit(logit(centre) + half)
     return np.minimum(low, found.value), np.maximum(high, found.value)
 
 
 def clustered_interval(sums: ArrayLike, metric: Metric, *, level: float = 0.95) -> Interval:
-    """Estimates a score's interval over clusters (speakers): how it would be with other ones.
+    """Estimates the interval of a score over clusters: where it lies for other speakers.
 
     Args:
         sums: confusion counts, [S, K, C, C].

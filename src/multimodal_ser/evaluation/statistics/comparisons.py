@@ -1,7 +1,7 @@
-"""two systems' per-speaker counts → their difference, and how sure it is.
+"""counts per speaker of two systems → their difference, its interval and its p value.
 
-Two systems over the same utterances are compared in pairs; two groups of speakers, who share
-nobody, are not. Seeds are a second source of variation, crossed with the speakers.
+Two systems over the same utterances are compared in pairs; two groups of different speakers are
+not. Seeds are a second source of variation, crossed with the speakers.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from multimodal_ser.evaluation.statistics.clusters import (
 )
 from multimodal_ser.evaluation.statistics.means import OfMeans
 
-Repeats = Sequence[tuple[int, int]]  # the seed and the draw of the few behind each
+Repeats = Sequence[tuple[int, int]]  # of each run, its seed and its draw of few-shot utterances
 
-_EXACT = 13  # clusters up to which every sign flip is tried: 2^12 of them
-_FLIPS = 4_999  # random ones where there are more clusters
-_AT_ONCE = 4_000_000  # signs held at a time
+_EXACT = 13  # up to so many clusters every sign flip is tried: 2^12 of them
+_FLIPS = 4_999  # random sign flips for more clusters; with the observed one 5,000
+_AT_ONCE = 4_000_000  # numbers computed at a time, 32 MB: bounds the memory of many flips
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Comparison:
 
     Attributes:
         difference: on the sample itself, averaged over seeds.
-        low: lower end of the difference's interval.
+        low: lower end of the interval of the difference.
         high: upper end.
         p: two-sided p value of "no difference", not corrected for several comparisons.
-        clusters: how many clusters it rests on.
+        clusters: the number of clusters.
     """
 
     difference: float
@@ -72,25 +72,26 @@ def compare(
     repeats: tuple[Repeats, Repeats] | None = None,
     level: float = 0.95,
 ) -> Comparison:
-    """Compares two systems over the same utterances; speakers and seeds may both be others.
+    """Compares two systems over the same utterances, generalising over speakers and seeds.
 
-    The interval is a t interval. Its variance adds up what leaving out a speaker changes in the
-    difference and the variance over each side's seeds (two crossed sources, as Cameron, Gelbach &
-    Miller 2011 count them, without taking off what they share); its degrees of freedom are
-    Satterthwaite's. A side with one seed adds nothing: right for what draws nothing at random.
-    p is the larger of that t test's and of an exact test that exchanges the two systems' answers
-    speaker by speaker (Fisher 1935), which cannot go below ``2^(1 - S)`` over S speakers.
+    The interval is a t interval. Its variance is the sum of the jackknife variance of the
+    difference over speakers and the variances over the seeds of either system. These are two
+    crossed sources, as in Cameron, Gelbach & Miller (2011), without subtracting what they share;
+    the degrees of freedom are Satterthwaite's. A system with one seed adds nothing, which is right
+    for one without randomness. p is the larger of two: that of the t test, and that of an exact
+    test which exchanges the two systems' predictions speaker by speaker (Fisher 1935) and cannot
+    go below ``2^(1 - S)`` over S speakers.
 
     Args:
         first: confusion counts of the first system, [S, K1, C, C].
         second: of the second, [S, K2, C, C]: the same clusters in the same order.
         metric: scores such counts over any leading axes, [..., C, C] → [...].
-        repeats: (seed, draw of the few) behind each of the K1 and K2, where draws vary: then seeds
-            and draws are two sources, crossed; draws that both sides learnt from are paired.
+        repeats: (seed, few-shot draw) of each of the K1 and K2 runs, where draws vary. Seeds and
+            draws are then two crossed sources, and draws that both systems learnt from are paired.
         level: nominal coverage of the difference's interval.
 
     Raises:
-        SerError: fewer than three clusters, or the two systems' clusters differ in number.
+        SerError: there are fewer than three clusters, or the numbers of clusters differ.
 
     >>> right = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
     >>> one = [[[[9, 1], [1, 9]]], [[[8, 2], [2, 8]]], [[[8, 2], [1, 9]]]]
@@ -102,8 +103,8 @@ def compare(
     one, other = (checked_sums(side) for side in (first, second))
     if one.shape[-4] != other.shape[-4]:
         raise SerError(
-            f"a paired comparison needs the same clusters on both sides, not {one.shape[-4]} and "
-            f"{other.shape[-4]}; compare over the same utterances"
+            f"a paired comparison needs the same clusters for both systems, not {one.shape[-4]} "
+            f"and {other.shape[-4]}; compare over the same utterances"
         )
     difference, low, high, p = paired(one, other, metric, repeats=repeats, level=level)
     exact = sign_flip(one, other, metric)
@@ -135,10 +136,10 @@ def compare_apart(
     repeats: Repeats | None = None,
     level: float = 0.95,
 ) -> Comparison:
-    """Compares one system on two groups of speakers who share nobody, such as women and men.
+    """Compares one system on two groups of different speakers, such as women and men.
 
-    Each group's speakers vary by themselves, so the variances add up (Welch 1947); the variance of
-    the difference over seeds, where there are several, is added.
+    The groups' speakers vary independently, so their variances add up (Welch 1947). Where there are
+    several seeds, the variance of the difference over seeds is added.
 
     Args:
         first: confusion counts of the first group, [S1, K, C, C].
@@ -176,10 +177,10 @@ def _over_clusters(one: Floats, other: Floats, metric: Metric, difference: Float
 
 
 def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
-    """The variance of a difference were the answers that tell the two apart independent.
+    """The variance of a difference if those predictions that differ were independent.
 
-    How many answers differ is at least what the clusters' counts differ by. Of sums of values
-    nothing of the kind is known, and such a difference has no floor.
+    At least as many predictions differ as the clusters' counts do. For sums of values (`OfMeans`)
+    nothing similar is known, so their difference has no lower bound.
     """
     if isinstance(metric, OfMeans):
         return np.zeros(one.shape[:-4])
@@ -193,9 +194,11 @@ def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
 def _over_repeats(
     first: Floats, second: Floats, repeats: tuple[Repeats, Repeats] | None
 ) -> list[_Part]:
-    """What other seeds and draws would change in a difference of scores [..., K1], [..., K2]."""
+    """Variance over seeds and few-shot draws of a difference of scores [..., K1], [..., K2]."""
     if repeats is None:
         return _of_repeats(first) + _of_repeats(second)
+    # Where both systems learnt from the same draws, the draws are paired: only the variance of the
+    # difference counts. Seeds of two systems have nothing to do with each other.
     draws = [[draw for _, draw in side] for side in repeats]
     if set(draws[0]) != set(draws[1]):
         return _crossed(first, repeats[0], (0, 1)) + _crossed(second, repeats[1], (0, 1))
@@ -217,7 +220,7 @@ def _means(scores: Floats, of: Sequence[int]) -> Floats:
 
 
 def _of_repeats(scores: Floats) -> list[_Part]:
-    """The variance of the mean of scores [..., K] that may be taken as independent."""
+    """The variance of the mean of independent scores [..., K]; nothing for a single one."""
     repeats = scores.shape[-1]
     if repeats < 2:
         return []
@@ -248,10 +251,11 @@ def smallest_p(clusters: int) -> float:
 
 
 def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floats:
-    """Tests a difference by exchanging the two systems' answers, cluster by cluster, [...].
+    """Tests a difference by exchanging the two systems' predictions cluster by cluster: p, [...].
 
-    If the systems were alike, a cluster's answers might as well be the other's. Up to 13 clusters
-    every exchange is tried, beyond that 4,999 random ones and the one seen (Phipson & Smyth 2010).
+    If the systems were equal, a cluster's predictions could as well be those of the other system.
+    Up to 13 clusters every exchange is tried; for more, 4,999 random ones and the observed one
+    (Phipson & Smyth 2010).
 
     Args:
         one: confusion counts of the first system, [..., S, K1, C, C].
@@ -259,6 +263,8 @@ def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floa
         metric: scores such counts over any leading axes, [..., C, C] → [...].
         seed: of the random exchanges.
     """
+    # total ± signs · half are the counts of the two systems after an exchange: with sign +1 a
+    # cluster keeps its own system, with −1 it takes the other's. All exchanges are one product.
     first, second = one.mean(-3), other.mean(-3)
     half, total = (first - second) / 2, (first + second).sum(-3) / 2
     seen = np.abs(_gap(total, half.sum(-3), metric))
@@ -270,7 +276,7 @@ def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floa
     for start in range(0, len(signs), block):
         turned = (signs[start : start + block] @ flat).reshape(-1, *total.shape)
         gaps = np.abs(_gap(total, turned, metric))
-        # exchanging all or nothing gives back the very gap, but for the last bits
+        # Exchanging all or nothing must give the observed gap, whose last bits may differ.
         as_large += (gaps >= seen - 1e-12).sum(0)
     itself = clusters > _EXACT  # what was seen is not among the random exchanges
     p: Floats = (as_large + itself) / (len(signs) + itself)
@@ -280,12 +286,12 @@ def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floa
 def _gap(total: Floats, half: Floats, metric: Metric) -> Floats:
     if isinstance(metric, OfMeans):
         return metric(total + half) - metric(total - half)
-    # rounding may leave a cell of counts a hair below zero
+    # Rounding may leave a cell of counts slightly below zero.
     return metric(np.maximum(total + half, 0)) - metric(np.maximum(total - half, 0))
 
 
 def _signs(clusters: int, seed: int) -> NDArray[np.float64]:
-    """Every row of signs with the first one fixed (the others mirror them), or random rows."""
+    """All rows of signs whose first is +1, since the rest mirrors them; or random rows."""
     if clusters <= _EXACT:
         return np.array([(1, *rest) for rest in product((1, -1), repeat=clusters - 1)], dtype=float)
     rng = np.random.default_rng(seed)

@@ -1,9 +1,10 @@
 """sums over speakers → scores that are functions of means: CCC, RMSE, a mean distance.
 
-What is summed is, for every utterance, the outer product of its terms ``z = (1, z_1 … z_D)``. Such
-sums add up over speakers as confusion counts do, and stand in their place in this package: the
-first row holds how many utterances there are and the terms' sums, of which the score is made; the
-rest tells how the terms vary together, and so how the score would vary were utterances independent.
+The sums are those of the outer products of each utterance's terms ``z = (1, z_1 … z_D)``. They add
+up over speakers as confusion counts do, and take their place in the functions of this package. The
+first row holds the number of utterances and the sums of the terms, which determine the score. The
+other rows hold the second moments of the terms, from which follows how much the score would vary
+if utterances were independent.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 Floats = NDArray[np.float64]
-_STEP = 1e-5  # of numerical derivatives; the terms are of the order of 1
-_EDGE = 1e-9  # how near an end of its range a score is taken for an interval
+# Step of numerical derivatives. Terms are of the order of 1, and for central differences the cube
+# root of the machine epsilon, 6e-6, balances truncation and rounding.
+_STEP = 1e-5
+_EDGE = 1e-9  # a score is kept this far inside its range, where the stretched scale is finite
 
 
 class _Scale(NamedTuple):
-    """A range of scores, and what stretches it over all numbers."""
+    """A range of scores, and the function that maps it to all real numbers, with its inverse."""
 
     low: float
     high: float
@@ -44,8 +47,8 @@ class OfMeans:
 
     Attributes:
         of: means of the terms, over any leading axes, [..., D] → [...].
-        range: what values it may have: a ``correlation`` lies in -1 … 1, a ``share`` in 0 … 1, an
-            ``amount`` is 0 or more.
+        range: which values it can have: a ``correlation`` lies in -1 … 1, a ``share`` in 0 … 1,
+            and an ``amount`` is 0 or more.
         better: ``higher`` or ``lower``.
 
     >>> distance = OfMeans(lambda means: means[..., 0], "share", "lower")
@@ -70,33 +73,35 @@ class OfMeans:
         return share
 
     def independent(self, sums: Floats) -> Floats:
-        """The variance that the score would have were utterances independent (delta method)."""
-        total = sums.sum(-4).mean(-3)
+        """The variance of the score if utterances were independent (delta method), [...]."""
+        total = sums.sum(-4).mean(-3)  # over the clusters, then the mean over the seeds
         number = total[..., 0, 0]
         mean = total[..., 0, 1:] / number[..., None]
         second = total[..., 1:, 1:] / number[..., None, None]
         steps = _STEP * np.eye(mean.shape[-1])
         centre = mean[..., None, :]
         slopes = (self.of(centre + steps) - self.of(centre - steps)) / (2 * _STEP)
+        # var(g'z) / n with the gradient g of the score: (E[(g'z)²] − E[g'z]²) / n
         spread = np.einsum("...i,...ij,...j->...", slopes, second, slopes)
         variance: Floats = (spread - np.einsum("...i,...i->...", slopes, mean) ** 2) / number
         return np.maximum(variance, 0)
 
     def ends(self, value: Floats, half: Floats) -> tuple[Floats, Floats]:
-        """The ends of an interval of half this width, on the scale that keeps it in its range."""
+        """The ends of an interval of this half width, computed on the scale of its range."""
         low, high, stretched, slope, back = _SCALES[self.range]
         centre = np.clip(value, low + _EDGE, high - _EDGE)
+        # The half width on the stretched scale is the one given times the derivative (delta method)
         place, reach = stretched(centre), half * slope(centre)
         return np.minimum(back(place - reach), value), np.maximum(back(place + reach), value)
 
 
 def sums_of(terms: ArrayLike, groups: ArrayLike, groups_total: int) -> Floats:
-    """Sums the terms' outer products group by group, such as by speaker.
+    """Sums the outer products of the terms within each group, such as a speaker.
 
     Args:
         terms: of every utterance, [N, D].
-        groups: which group each belongs to, 0 … G-1, [N].
-        groups_total: G.
+        groups: group of each utterance, 0 … G-1, [N].
+        groups_total: number of groups G.
 
     Returns:
         Sums, [G, 1 + D, 1 + D].
