@@ -25,7 +25,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict import load
 from multimodal_ser.timeline import HOP, WINDOW, Recogniser, Timeline, analyze
-from multimodal_ser.timeline.writers import WRITERS, write
+from multimodal_ser.timeline.writers import WRITERS, write_files
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         took, used = time.perf_counter() - begin, time.process_time() - used
         report(timeline, took, used, before)
         begin = time.perf_counter()
-        write(timeline, recording, Path(folder) / "out", list(WRITERS))
+        write_files(timeline, recording, Path(folder) / "out", list(WRITERS))
         print(f"writing {', '.join(WRITERS)}: {time.perf_counter() - begin:.1f} s")
         print(f"peak with writing: {resident('VmHWM') - before:.0f} MB beyond the model")
 

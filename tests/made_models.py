@@ -23,7 +23,7 @@ from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import RUN_FILES
-from multimodal_ser.runs.model_file import build, save_model
+from multimodal_ser.runs.model_file import build_model, save_model
 from multimodal_ser.training.baselines import Svm
 from multimodal_ser.training.tune.tuned import Tuned, save_tuned
 
@@ -73,7 +73,7 @@ def made_run(
     )  # fmt: skip
     torch.manual_seed(1)
     shape = Dims(dims["text"], dims["audio"], len(labels.classes))
-    made = build(model, shape, network, values=labels.task == "attributes").eval()
+    made = build_model(model, shape, network, values=labels.task == "attributes").eval()
     if model == "svm":
         made = made_svm(shape)
     with torch.no_grad():

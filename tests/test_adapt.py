@@ -16,7 +16,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.models.adapters import ADAPTERS, BANDWIDTHS, coral, mmd, ramp, reverse_gradient
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
-from multimodal_ser.training.alignment import Adaptation, Alignment, aligned
+from multimodal_ser.training.alignment import Alignment, AlignmentTarget, aligned
 from multimodal_ser.training.loop import fit, predict
 
 ALIGNING = [name for name, kind in ADAPTERS.items() if kind.aligns]
@@ -143,7 +143,7 @@ def network(seed=0, name="cross_attention", config=NETWORK):
 def adapted(method="coral", *, target=None, weight=None, standardize=True, seed=0, epochs=3):
     examples = made_examples(48)
     target = made_examples(40, skill=1.0, seed=5) if target is None else target
-    adaptation = Adaptation(AdaptConfig(method, weight, standardize), target.unlabelled())
+    adaptation = AlignmentTarget(AdaptConfig(method, weight, standardize), target.unlabelled())
     parts = examples.take(range(32)), examples.take(range(32, 48))
     schedule = replace(SCHEDULE, epochs=epochs, patience=epochs)
     return fit(network(seed), *parts, schedule, seed, adaptation=adaptation).model
@@ -168,7 +168,7 @@ def test_the_target_has_no_label_to_look_at():
 
 
 def made_alignment(model, name):
-    adaptation = Adaptation(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
+    adaptation = AlignmentTarget(AdaptConfig(name), made_examples(40, seed=5).unlabelled())
     return Alignment(model, adaptation, made_examples(40), 8, seed=0)
 
 
@@ -301,7 +301,7 @@ def test_the_stream_passes_over_all_rows_before_any_comes_again():
 
 def test_a_last_batch_of_one_row_is_not_aligned():
     examples = made_examples(33 + 8)
-    adaptation = Adaptation(AdaptConfig("coral"), made_examples(40, seed=5).unlabelled())
+    adaptation = AlignmentTarget(AdaptConfig("coral"), made_examples(40, seed=5).unlabelled())
     parts = examples.take(range(33)), examples.take(range(33, 41))
     result = fit(network(), *parts, SCHEDULE, 0, adaptation=adaptation)
     assert all(p.isfinite().all() for p in result.model.parameters())

@@ -8,7 +8,7 @@ from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.models.adapters import recolouring
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
-from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.alignment import AlignmentTarget
 from multimodal_ser.training.loop import fit, predict
 
 CLASSES, SEEDS = 4, (0, 1)
@@ -55,7 +55,7 @@ def right(shift, method, seed, *, standardize=True, steps):
     torch.manual_seed(seed)
     model = Ensemble(MODELS["audio"], Dims(0, train.audio.dim, CLASSES), NETWORK)
     schedule = TrainConfig(epochs=1, least_steps=steps, refit=False)
-    adaptation = Adaptation(AdaptConfig(method, None, standardize), target.unlabelled())
+    adaptation = AlignmentTarget(AdaptConfig(method, None, standardize), target.unlabelled())
     fitted = fit(model, train, validation, schedule, seed, adaptation=adaptation)
     return (predict(fitted.model, test).argmax(1) == test.label).float().mean().item()
 

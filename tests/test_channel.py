@@ -19,7 +19,7 @@ from multimodal_ser.audio.speech.canonical import SILENT, WORDLESS
 from multimodal_ser.cli import main
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.predict import Channel, Prediction
-from multimodal_ser.predict.prediction import doubted
+from multimodal_ser.predict.prediction import discounted
 from multimodal_ser.predict.writing import write_table
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.adapting import adapted_to, channel_of
@@ -96,9 +96,9 @@ def test_how_far_speech_is_from_what_was_learnt_is_shown():
 
 def test_doubtful_speech_makes_no_class_sure():
     shares = np.array([0.9, 0.06, 0.04], "f4")
-    assert doubted(shares, 0.0).tolist() == pytest.approx([1 / 3] * 3)
-    assert doubted(shares, 0.4).max() < 0.6
-    np.testing.assert_array_equal(doubted(shares, 1.0), shares)
+    assert discounted(shares, 0.0).tolist() == pytest.approx([1 / 3] * 3)
+    assert discounted(shares, 0.4).max() < 0.6
+    np.testing.assert_array_equal(discounted(shares, 1.0), shares)
 
 
 @pytest.mark.usefixtures("all_is_speech")

@@ -16,7 +16,7 @@ from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments.choosing import Budget, choose, with_knobs
+from multimodal_ser.experiments.choosing import TuningBudget, choose, with_knobs
 from multimodal_ser.experiments.explain import MOMENTS, explain, measured, shuffled
 from multimodal_ser.experiments.protocols import InDomain
 from multimodal_ser.experiments.running import make
@@ -76,7 +76,7 @@ def test_knobs_are_chosen_by_validation_rows_alone(features, tmp_path):
     material = load_material(features, class_set("common4"))
     split = make_split(material.utterances, "speaker", folds=2)
     one = replace(split, folds=split.folds[:1])
-    budget = Budget(trials=3, seeds=1, jobs=1)
+    budget = TuningBudget(trials=3, seeds=1, jobs=1)
     summary = choose(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
     chosen = json.loads((tmp_path / "a" / "chosen.json").read_text())
     (said,) = chosen.values()

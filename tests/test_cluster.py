@@ -43,7 +43,7 @@ from multimodal_ser.experiments.running import run_all
 from multimodal_ser.features import extract
 from multimodal_ser.splits import make_split
 from multimodal_ser.timeline import Recogniser
-from multimodal_ser.timeline.folder import Folder, Recipe
+from multimodal_ser.timeline.folder import AnalysisRecipe, Folder
 from multimodal_ser.timeline.places import places
 from test_extract import FakeEncoder, Stops, made_corpus
 
@@ -322,7 +322,7 @@ def test_a_folder_is_analysed_on_ray_to_the_same_bytes(cluster, tmp_path):
     for engine in ("local", "ray"):
         model = DeadlyPitch(tmp_path / "flag") if engine == "ray" else Pitch()
         out = tmp_path / engine
-        folder = Folder(out, Recipe(model, {"vad": "energy"}, ("json", "csv")), found)
+        folder = Folder(out, AnalysisRecipe(model, {"vad": "energy"}, ("json", "csv")), found)
         assert len(list(folder.run(engine, lambda place: nullcontext()))) == 4
         folder.finish()
         files = (f for f in sorted(out.rglob("*")) if f.is_file())

@@ -36,7 +36,7 @@ from multimodal_ser.corpora import (
 )
 from multimodal_ser.corpora.base import NOTE
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA, CLASS_SETS, class_set
-from multimodal_ser.corpora.summary import Row, summarise
+from multimodal_ser.corpora.summary import CorpusRow, summarise_corpus
 from multimodal_ser.errors import SerError
 
 ALL = {**MAKERS, **LAYOUTS, **FORMAT_MAKERS}
@@ -70,7 +70,7 @@ def fold(name: str) -> list[dict[str, str]]:
 
 
 def classes(corpus: Corpus, labels: str) -> dict[str, int]:
-    rows = summarise(corpus, CLASS_SETS[labels])
+    rows = summarise_corpus(corpus, CLASS_SETS[labels])
     return {row.name: row.total for row in rows if row.part == "class" and row.name != "(none)"}
 
 
@@ -250,23 +250,23 @@ def test_summary_counts_by_word_class_split_speaker_and_reason(tmp_path: Path) -
     (tmp_path / "train_splits" / "dia0_utt0.mp4").unlink()
     shutil.rmtree(tmp_path / "dev_splits_complete")
     corpus = CORPORA["meld"].read(tmp_path)
-    rows = summarise(corpus, CLASS_SETS["meld4"])
-    assert rows[0] == Row("all", "utterances", 20)
+    rows = summarise_corpus(corpus, CLASS_SETS["meld4"])
+    assert rows[0] == CorpusRow("all", "utterances", 20)
     for expected in (
-        Row("emotion", "anger", 2),
-        Row("class", "happiness", 3),
-        Row("class", "(none)", 9),
-        Row("split", "train", 6),
-        Row("speaker", "Person 0", 2),
-        Row("left out", "no such clip", 1),
-        Row("note", "no clips in dev_splits_complete, the words of dev are kept alone", 1),
+        CorpusRow("emotion", "anger", 2),
+        CorpusRow("class", "happiness", 3),
+        CorpusRow("class", "(none)", 9),
+        CorpusRow("split", "train", 6),
+        CorpusRow("speaker", "Person 0", 2),
+        CorpusRow("left out", "no such clip", 1),
+        CorpusRow("note", "no clips in dev_splits_complete, the words of dev are kept alone", 1),
     ):
         assert expected in rows
 
 
 def test_summary_shows_a_class_that_no_utterance_has() -> None:
-    rows = summarise(Corpus([Utterance("cremad/a", "cremad", "ANG")]), CLASS_SETS["cremad4"])
-    assert Row("class", "sadness", 0) in rows
+    rows = summarise_corpus(Corpus([Utterance("cremad/a", "cremad", "ANG")]), CLASS_SETS["cremad4"])
+    assert CorpusRow("class", "sadness", 0) in rows
 
 
 def test_a_name_tells_speaker_sex_age_and_words(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from made_corpora import (
     write_meld_table,
 )
 from multimodal_ser.corpora import CORPORA, Utterance
-from multimodal_ser.corpora.base import decode
+from multimodal_ser.corpora.base import decode_text
 from multimodal_ser.errors import SerError
 
 
@@ -174,9 +174,9 @@ def test_cremad_lists_clips_that_only_the_table_knows(tmp_path: Path) -> None:
 
 
 def test_text_that_is_windows_1252_in_places() -> None:
-    assert decode(b"\xef\xbb\xbfit\x92s \xe2\x80\x9cnew\xe2\x80\x9d") == "it’s “new”"
-    assert decode("\u00e9lan isn\u0092t".encode()) == "élan isn’t"
-    assert decode(b"\xe9lan") == "élan"
+    assert decode_text(b"\xef\xbb\xbfit\x92s \xe2\x80\x9cnew\xe2\x80\x9d") == "it’s “new”"
+    assert decode_text("\u00e9lan isn\u0092t".encode()) == "élan isn’t"
+    assert decode_text(b"\xe9lan") == "élan"
 
 
 def test_meld_text_is_decoded_row_by_row(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from multimodal_ser.experiments.fitting import Bench, make_run
 from multimodal_ser.models.fusion import MODELS, Ensemble
 from multimodal_ser.predict import load
 from multimodal_ser.splits import make_split
-from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.alignment import AlignmentTarget
 from multimodal_ser.training.loop import fit
 
 NETWORK = ModelConfig(members=2, hidden_dim=8, num_heads=2)
@@ -71,7 +71,7 @@ def test_a_gpu_trains_to_the_scores_of_the_processor(material, planned, method):
         adaptation = None
         if method:
             config = AdaptConfig(method=method)
-            adaptation = Adaptation(config, rows.unlabelled())
+            adaptation = AlignmentTarget(config, rows.unlabelled())
         torch.manual_seed(0)
         model = Ensemble(MODELS["cross_attention"], Bench(material, None, None).dims, NETWORK)
         schedule = TrainConfig(epochs=20, batch_size=16)

@@ -17,7 +17,7 @@ import made_emotion2vec as made
 from made_emotion2vec import close, noise
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import frame_times
-from multimodal_ser.encoders.emotion2vec_net import Attend, alibi_slopes, frame_count
+from multimodal_ser.encoders.emotion2vec_net import AlibiAttention, alibi_slopes, frame_count
 from multimodal_ser.encoders.int8 import Int8Linear
 from multimodal_ser.errors import EncoderError
 
@@ -68,8 +68,8 @@ def test_batches_equal_single_items(encoder, lengths, padded, most):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules["multimodal_ser.encoders.emotion2vec"].PACK, "cpu", most)
         if padded:  # as on a GPU
-            real = Attend.__init__
-            patch.setattr(Attend, "__init__", lambda s, c, b, p: real(s, c, b, padded=True))
+            real = AlibiAttention.__init__
+            patch.setattr(AlibiAttention, "__init__", lambda s, c, b, p: real(s, c, b, padded=True))
         batch = encoder(waves)
     for frames, single in zip(batch, singles, strict=True):
         close(frames, single)

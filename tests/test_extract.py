@@ -22,7 +22,12 @@ from multimodal_ser.features import (
     pool_frames,
     precision,
 )
-from multimodal_ser.features.chunks import Recipe, batches, load_chunks, make_part
+from multimodal_ser.features.chunks import (
+    ExtractionRecipe,
+    batches_by_length,
+    load_chunks,
+    make_part,
+)
 
 DIM = 3
 
@@ -175,7 +180,7 @@ def test_several_corpora_repeated_ids_and_odd_settings_are_refused(tmp_path):
 
 def test_batches_stay_within_their_budget():
     seconds = {f"{n:02d}": float(n % 7 + 1) for n in range(40)}
-    made = list(batches(seconds, 12.0))
+    made = list(batches_by_length(seconds, 12.0))
     assert sorted(key for batch in made for key in batch) == sorted(seconds)
     assert all(len(b) == 1 or max(seconds[k] for k in b) * len(b) <= 12 for b in made)
     assert len(made) < 25
@@ -193,7 +198,7 @@ def test_a_recording_is_sorted_with_few_others_at_a_time(tmp_path):
 def test_parts_hold_what_the_file_will(tmp_path):
     rows = made_corpus(tmp_path / "wav", 2)
     header = FeatureHeader("made", "fake", "audio", DIM, 100.0, "ab12", "1,2", 4)
-    made = make_part(Recipe(FakeEncoder(), header, 8.0), rows)
+    made = make_part(ExtractionRecipe(FakeEncoder(), header, 8.0), rows)
     assert {array.dtype.str for array in made.arrays.values()} == {"<f2"}
     assert made.seconds == pytest.approx((1600 + 1920) / 16_000)
 

@@ -231,7 +231,7 @@ def test_damaged_files_give_sound_or_one_error(kind):
 )
 def test_the_server_takes_what_the_commands_take(kind, codec, rate):
     pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
-    from multimodal_ser.serve.decode import decode
+    from multimodal_ser.serve.decode import decode_upload
     from multimodal_ser.serve.settings import Settings
 
     class Turn:
@@ -241,5 +241,5 @@ def test_the_server_takes_what_the_commands_take(kind, codec, rate):
             pass
 
     data, _ = media(kind, codec, rate)
-    sound = decode(data, Settings(), Turn(), lambda: None).wave
+    sound = decode_upload(data, Settings(), Turn(), lambda: None).wave
     np.testing.assert_array_equal(sound, read_audio(data))

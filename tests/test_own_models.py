@@ -22,7 +22,7 @@ from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
-from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.alignment import AlignmentTarget
 from multimodal_ser.training.loop import fit, predict
 
 NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2, dropout=0.1, input_dropout=0.0)
@@ -122,7 +122,7 @@ def test_a_model_of_ordinary_layers_adapts(method, own):
     examples = made_examples(64)
     torch.manual_seed(0)
     model = Ensemble(own["recurrent"], Dims(DIMS["text"], DIMS["audio"], 3), NETWORK)
-    adaptation = Adaptation(AdaptConfig(method), made_examples(40, seed=5).unlabelled())
+    adaptation = AlignmentTarget(AdaptConfig(method), made_examples(40, seed=5).unlabelled())
     alone = copy.deepcopy(model)
     parts = examples.take(range(48)), examples.take(range(48, 64))
     fit(model, *parts, SCHEDULE, 0, adaptation=adaptation)

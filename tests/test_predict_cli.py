@@ -15,7 +15,7 @@ from made_models import CLASSES, made_run, made_tuned, noise
 from made_sound import written
 from multimodal_ser import load
 from multimodal_ser.cli import main
-from multimodal_ser.cli.predict import weights
+from multimodal_ser.cli.predict import weights_of
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.sources import find_recordings
 from multimodal_ser.timeline import Word
@@ -168,10 +168,10 @@ def test_a_model_that_is_not_there(capsys, sounds):
 
 
 def test_sources():
-    assert weights([]) is None
-    assert weights(["/models"]) == "/models"
+    assert weights_of([]) is None
+    assert weights_of(["/models"]) == "/models"
     with pytest.raises(SerError, match="ENCODER=PLACE"):
-        weights(["bert=/models", "/models"])
+        weights_of(["bert=/models", "/models"])
 
 
 def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, monkeypatch):

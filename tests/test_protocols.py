@@ -24,7 +24,7 @@ from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import fitting, protocols
-from multimodal_ser.experiments.merging import merged, merged_split
+from multimodal_ser.experiments.merging import merged_material, merged_split
 from multimodal_ser.experiments.plans import known_models
 from multimodal_ser.splits import make_split
 
@@ -125,7 +125,7 @@ def test_combined_draws_from_each_corpus_equally_often(two, tmp_path, monkeypatc
 
 def test_merged_corpora_keep_their_tokens(two):
     materials = [pooled(two[0][0]), two[1][0]]
-    made = merged(materials)
+    made = merged_material(materials)
     assert made.examples.audio.tokens.shape == (128, 4, 8)
     assert made.examples.audio.mask[:48].sum(1).tolist() == [1] * 48
     assert made.examples.label.equal(torch.cat([one.examples.label for one in materials]))

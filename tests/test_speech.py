@@ -24,7 +24,7 @@ from multimodal_ser.audio.speech import (
     network,
 )
 from multimodal_ser.audio.speech.canonical import LEVEL, SILENT, WORDLESS
-from multimodal_ser.audio.speech.network import SpeechNetwork
+from multimodal_ser.audio.speech.network import VadNetwork
 from multimodal_ser.errors import SerError
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
@@ -71,7 +71,7 @@ def test_network_equals_the_one_of_its_package(monkeypatch):
         given = {"input": piece, "state": state, "sr": np.array(RATE, np.int64)}
         (said, state), tail = session.run(None, given), sound[:, place, -64:]
         theirs.append(said[0, 0])
-    ours = SpeechNetwork()
+    ours = VadNetwork()
     pieces = [ours(sound[:, first : first + 7]) for first in range(0, 60, 7)]
     network._weights.cache_clear()
     np.testing.assert_allclose(np.concatenate(pieces, 1)[0], theirs, atol=1e-5)
@@ -79,9 +79,9 @@ def test_network_equals_the_one_of_its_package(monkeypatch):
 
 def test_several_recordings_at_once_are_heard_as_each_alone():
     sounds = np.random.default_rng(0).standard_normal((3, 20, FRAME)).astype("f4")
-    together = SpeechNetwork(3)(sounds)
+    together = VadNetwork(3)(sounds)
     for row, sound in zip(together, sounds, strict=True):
-        np.testing.assert_allclose(SpeechNetwork()(sound[None])[0], row, atol=1e-5)
+        np.testing.assert_allclose(VadNetwork()(sound[None])[0], row, atol=1e-5)
 
 
 def test_missing_or_other_weights_are_named(monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from made_features import DIMS, made_examples
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.models.fusion import Dims
-from multimodal_ser.runs.model_file import build
+from multimodal_ser.runs.model_file import build_model
 from multimodal_ser.training.loop import predict, ua_of
 from multimodal_ser.training.stacking import STACKED, Stacked, experts_of, fit_stacked, pool_weights
 
@@ -57,7 +57,7 @@ def test_what_is_said_of_the_validation_part_is_of_experts_that_had_not_learnt_i
 def test_it_is_rebuilt_from_its_state_alone():
     result, _, test = fitted()
     state = result.model.state_dict()
-    again = build(STACKED, BOTH, NETWORK, state)
+    again = build_model(STACKED, BOTH, NETWORK, state)
     assert isinstance(again, Stacked)
     again.load_state_dict(state)
     torch.testing.assert_close(predict(again, test), predict(result.model, test))

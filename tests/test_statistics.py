@@ -109,9 +109,9 @@ def test_variance_and_degrees_of_freedom_are_those_of_bell_and_mccaffrey():
     gram = np.stack(vectors) @ np.stack(vectors).T
     df = np.trace(gram) ** 2 / (gram**2).sum()
     sums = two_class(right, said)
-    share = clusters.weights(sums, metrics.wa)
+    share = clusters.cluster_weights(sums, metrics.wa)
     value, without = metrics.wa(sums.sum(0)).mean(-1), clusters.left_out(sums, metrics.wa)
-    assert clusters.spread(value, without, share) == pytest.approx(variance)
+    assert clusters.cr2_variance(value, without, share) == pytest.approx(variance)
     assert clusters.degrees_of_freedom(share) == pytest.approx(df)
     found = statistics.estimate(sums, metrics.wa)
     assert found.effective == pytest.approx(total**2 / (said**2).sum())

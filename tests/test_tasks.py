@@ -319,7 +319,7 @@ def test_the_ceiling_is_what_one_rater_says_of_the_others():
 
 def test_votes_for_other_words_do_not_count():
     row = Utterance("mine/1", "mine", "joy", votes={"xxx": 3})
-    assert tasks.told("distributions", row, class_set("anger,joy")) == (
+    assert tasks.told_of("distributions", row, class_set("anger,joy")) == (
         "no votes for a class of anger,joy"
     )
     with pytest.raises(SerError, match="task"):

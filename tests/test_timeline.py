@@ -18,7 +18,7 @@ from multimodal_ser.audio.speech import CONTEXT, SpeechFinder, make_gate
 from multimodal_ser.audio.speech.energy import EnergyGate
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Point, Segment, Stream, Word, analyze
-from multimodal_ser.timeline.stretch import Stretch, smooth
+from multimodal_ser.timeline.stretch import SpokenStretch, smooth
 
 EMODB = Path(__file__).parents[2] / "shared" / "data" / "emodb" / "wav"
 
@@ -174,7 +174,7 @@ def test_smoothing_is_the_two_sided_kernel():
 def test_a_blip_is_smoothed_away():
     rows = np.array([[0.9, 0.1]] * 3 + [[0.4, 0.6]] + [[0.9, 0.1]] * 3)
     windows = [(k, k + 3.0) for k in range(7)]
-    stretch = Stretch(0.0, 9.0, windows, rows)
+    stretch = SpokenStretch(0.0, 9.0, windows, rows)
     labels = [
         [s.label for s in stretch.segments("ab", stretch.smoothed(constant), 0.0)]
         for constant in (0, 1)

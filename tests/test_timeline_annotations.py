@@ -13,7 +13,7 @@ import pytest
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Segment, Speaker, Timeline, Word
 from multimodal_ser.timeline.annotations import tiers, turns
-from multimodal_ser.timeline.writers import write
+from multimodal_ser.timeline.writers import write_files
 
 SHARES = {"anger": 0.8, "neutral": 0.2}
 
@@ -46,9 +46,9 @@ ALONE = replace(
 
 
 def made(timeline, kind, folder):
-    (file,) = write(timeline, Path("ü 1.wav"), folder, [kind])
+    (file,) = write_files(timeline, Path("ü 1.wav"), folder, [kind])
     again = file.read_bytes()
-    write(timeline, Path("ü 1.wav"), folder, [kind])
+    write_files(timeline, Path("ü 1.wav"), folder, [kind])
     assert file.read_bytes() == again  # the same timeline, the same bytes
     return file
 
@@ -115,4 +115,4 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
     for module, kind in (("praatio.textgrid", "textgrid"), ("pympi.Elan", "eaf")):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(SerError, match=r"multimodal-ser\[annotations\]"):
-            write(TALK, Path("x.wav"), tmp_path, [kind])
+            write_files(TALK, Path("x.wav"), tmp_path, [kind])

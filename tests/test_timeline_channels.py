@@ -10,7 +10,7 @@ import soundfile
 
 from made_timeline import RATE, Pitch, recording, silence
 from multimodal_ser.audio import read_blocks
-from multimodal_ser.audio.channels import compare
+from multimodal_ser.audio.channels import compare_channels
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Word, analyze
@@ -23,7 +23,7 @@ ONE = recording(1.0, (4.0, "anger"), 1.0, (3.0, "sadness"), 1.0)
 
 
 def kind(sound, rate=RATE):
-    return compare(read_blocks(sound, sample_rate=rate, mixed=False)).kind
+    return compare_channels(read_blocks(sound, sample_rate=rate, mixed=False)).kind
 
 
 def room(seed):

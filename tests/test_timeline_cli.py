@@ -18,7 +18,7 @@ from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Word, analyze
 from multimodal_ser.timeline.live import microphone
-from multimodal_ser.timeline.words import Recogniser, pieces, shared_out
+from multimodal_ser.timeline.words import Recogniser, shared_out, word_pieces
 from multimodal_ser.timeline.writers import headline
 
 CLIP = Path(__file__).parents[2] / "shared/data/cremad/AudioWAV/1001_DFA_ANG_XX.wav"
@@ -139,12 +139,12 @@ def test_long_speech_is_cut_at_its_quietest():
     sound = rng.standard_normal(70 * RATE).astype("f4")
     sound[25 * RATE : 25 * RATE + 2048] = 0
     sound[50 * RATE : 50 * RATE + 2048] = 0
-    (_, first), (_, second), last = pieces(sound, over=True)
+    (_, first), (_, second), last = word_pieces(sound, over=True)
     assert 0 <= first - 25 * RATE < 2048
     assert 0 <= second - 50 * RATE < 2048
     assert last == (second, len(sound))
-    assert list(pieces(sound, over=False)) == [(0, first), (first, second)]
-    assert list(pieces(sound[: 30 * RATE], over=False)) == []
+    assert list(word_pieces(sound, over=False)) == [(0, first), (first, second)]
+    assert list(word_pieces(sound[: 30 * RATE], over=False)) == []
 
 
 def test_recognising_needs_its_extra(monkeypatch):

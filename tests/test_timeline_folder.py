@@ -16,7 +16,7 @@ from made_timeline import Pitch, recording
 from multimodal_ser.cli import main
 from multimodal_ser.errors import AudioError
 from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, folder, tables
-from multimodal_ser.timeline.folder import JOURNAL, Folder, Recipe
+from multimodal_ser.timeline.folder import JOURNAL, AnalysisRecipe, Folder
 from multimodal_ser.timeline.places import places
 
 SOUND = recording(0.5, (2.0, "anger"), 1.0, (2.0, "sadness"), 0.5)
@@ -85,7 +85,7 @@ def test_two_thousand_of_one_name_are_resumed_to_the_same_bytes(tmp_path, monkey
         return made_timeline(place)
 
     monkeypatch.setattr(folder, "analyze", analysed)
-    recipe = Recipe(Pitch(), {}, ("rttm",))
+    recipe = AnalysisRecipe(Pitch(), {}, ("rttm",))
 
     def run(out):
         made = Folder(out, recipe, places([str(tmp_path / "in")]))
@@ -116,7 +116,7 @@ def test_two_thousand_of_one_name_are_resumed_to_the_same_bytes(tmp_path, monkey
     assert len({row["name"] for row in rows}) == 2_000
     asked.clear()
     assert run(tmp_path / "cut") == 1  # what failed is tried again
-    other = Folder(tmp_path / "cut", Recipe(Pitch(), {}, ("rttm",), "hop"), [])
+    other = Folder(tmp_path / "cut", AnalysisRecipe(Pitch(), {}, ("rttm",), "hop"), [])
     assert other.recipe.name != recipe.name
 
 
@@ -183,7 +183,7 @@ def test_the_summary_shows_text_as_text(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "analyze", lambda place, predictor, **how: made_timeline(place))
     (tmp_path / f"{name}.wav").touch()
     (tmp_path / "b.wav").touch()
-    made = Folder(tmp_path / "out", Recipe(Pitch(), {}, ()), places([str(tmp_path)]))
+    made = Folder(tmp_path / "out", AnalysisRecipe(Pitch(), {}, ()), places([str(tmp_path)]))
     assert len(list(made.run("local", lambda place: _nothing()))) == 2
     files = made.finish()
     page = Path(files[-1]).read_text()

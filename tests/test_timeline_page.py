@@ -13,7 +13,7 @@ from made_sound import written
 from made_timeline import RATE, Pitch, recording
 from multimodal_ser.corpora import read_manifest
 from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, Word, analyze
-from multimodal_ser.timeline.writers import write
+from multimodal_ser.timeline.writers import write_files
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 KEYS = webdriver.Keys
@@ -51,7 +51,7 @@ def browser():
 def page(browser, tmp_path):
     path = written(tmp_path / "a.wav", SOUND)
     timeline = analyze(path, Pitch(), vad="energy", words=words)
-    (file,) = write(timeline, path, tmp_path, ["html"])
+    (file,) = write_files(timeline, path, tmp_path, ["html"])
     browser.get(file.as_uri())
     yield browser, timeline
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
@@ -172,7 +172,7 @@ def long(tmp_path_factory):
     sound = np.tile(0.1 * np.random.default_rng(0).standard_normal(60_000), 60).astype("f4")
     path = written(folder / "x.wav", sound, 1000, subtype="PCM_16")
     timeline = talk(3600.0, 1000)
-    (file,) = write(timeline, path, folder, ["html"])
+    (file,) = write_files(timeline, path, folder, ["html"])
     return file.as_uri(), timeline
 
 

@@ -15,7 +15,14 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Stream, Word, analyze
-from multimodal_ser.timeline.speakers import Known, Turn, by_speaker, named, pyannote, read_rttm
+from multimodal_ser.timeline.speakers import (
+    Known,
+    Turn,
+    diariser_of,
+    pyannote,
+    read_rttm,
+    turns_by_speaker,
+)
 from multimodal_ser.timeline.voices import Voices, cepstral_statistics, clusters
 
 EMODB = Path(__file__).parents[2] / "shared/data/emodb/wav"
@@ -29,11 +36,13 @@ def turns(blocks, count):
 
 
 def test_overlapping_turns_are_cut_apart():
-    found = by_speaker([Turn(0, 100, "a"), Turn(40, 60, "b"), Turn(90, 130, "b"), Turn(5, 5, "c")])
+    found = turns_by_speaker(
+        [Turn(0, 100, "a"), Turn(40, 60, "b"), Turn(90, 130, "b"), Turn(5, 5, "c")]
+    )
     assert [[tuple(part)[:2] for part in parts] for parts in found] == [
         [(0, 40), (60, 90)], [(40, 60), (90, 130)]
     ]  # fmt: skip
-    assert by_speaker([]) == []
+    assert turns_by_speaker([]) == []
 
 
 def test_each_speaker_has_a_lane():
@@ -51,7 +60,7 @@ def test_each_speaker_has_a_lane():
 
 
 def test_known_turns_do_not_depend_on_the_pieces():
-    parts = by_speaker(turns(iter(()), None))[0]
+    parts = turns_by_speaker(turns(iter(()), None))[0]
 
     def heard(size):
         stream = Stream(Pitch(), finder=Known(parts))
@@ -100,13 +109,13 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
 
 
 def test_how_speakers_are_asked_for(tmp_path):
-    assert named("off") == (None, None)
-    found, count = named("3", "energy")
+    assert diariser_of("off") == (None, None)
+    found, count = diariser_of("3", "energy")
     assert (found.vad, count) == ("energy", 3)
-    assert named("auto")[1] is None
+    assert diariser_of("auto")[1] is None
     for wrong in ("two", "0", "whisper:2", "-1"):
         with pytest.raises(SerError, match="allowed: off, auto"):
-            named(wrong)
+            diariser_of(wrong)
 
 
 def test_pyannote_is_an_extra(monkeypatch):
@@ -132,7 +141,7 @@ def test_pyannote_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyannote.audio", SimpleNamespace(Pipeline=Pipeline))
     with pytest.raises(SerError, match="accept its conditions"):
         pyannote("gated")
-    found, count = named("pyannote:2")
+    found, count = diariser_of("pyannote:2")
     blocks = iter([TALK[:RATE], TALK[RATE:]])
     assert found(blocks, count) == [Turn(8_000, 16_000, "SPEAKER_00")]
     assert asked["waveform"].shape == (1, len(TALK))

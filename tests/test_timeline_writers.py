@@ -17,8 +17,8 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.common.palette import colour
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Word, analyze
-from multimodal_ser.timeline.page import assets, html, page_data
-from multimodal_ser.timeline.writers import WRITERS, peaks, table, write
+from multimodal_ser.timeline.page import assets, page_data, timeline_page
+from multimodal_ser.timeline.writers import WRITERS, peaks, table, write_files
 
 SOUND = recording(1.0, (4.0, "anger"), 1.0, (2.0, "sadness"), 1.0)
 EVIL = ["</script><script>alert(1)</script>", "--> 00:00 &amp; <b>", "a\tb\nc", "=1+1", '"q"']
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("timeline")
     path = written(made / "a <b>&c.wav", SOUND)
     timeline = analyze(path, Pitch(), vad="energy", words=words)
-    write(timeline, path, made / "out", list(WRITERS), name="t")
+    write_files(timeline, path, made / "out", list(WRITERS), name="t")
     return made / "out", timeline, path
 
 
@@ -112,7 +112,7 @@ def test_the_page_is_whole_and_asks_for_nothing(folder):
 
 def test_a_recording_that_browsers_do_not_play_is_inside_as_flac(folder, tmp_path):
     path = written(tmp_path / "a.aiff", SOUND)
-    page = html(folder[1], path, peaks(path))
+    page = timeline_page(folder[1], path, peaks(path))
     (audio,) = re.findall(r"data:audio/flac;base64,([A-Za-z0-9+/=]+)<", page)
     np.testing.assert_allclose(read_audio(base64.b64decode(audio)), read_audio(path), atol=1e-4)
 
@@ -120,7 +120,7 @@ def test_a_recording_that_browsers_do_not_play_is_inside_as_flac(folder, tmp_pat
 def test_a_large_recording_stays_outside(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("multimodal_ser.timeline.page.EMBEDDED", 1000)
     path = written(tmp_path / "a <b>.wav", SOUND)
-    page = html(folder[1], path, peaks(path))
+    page = timeline_page(folder[1], path, peaks(path))
     assert 'id="audio">a%20%3Cb%3E.wav</script>' in page
     assert "base64" not in page
     assert "is not inside this page" in page
@@ -129,7 +129,7 @@ def test_a_large_recording_stays_outside(folder, tmp_path, monkeypatch):
 def test_silence_can_be_written_too(tmp_path):
     path = written(tmp_path / "a.wav", silence(3))
     timeline = analyze(path, Pitch(), vad="energy")
-    files = write(timeline, path, tmp_path / "out", list(WRITERS))
+    files = write_files(timeline, path, tmp_path / "out", list(WRITERS))
     assert files[0].name == "a.json"
     assert (tmp_path / "out" / "a.srt").read_text() == ""
     assert (tmp_path / "out" / "a.vtt").read_text() == "WEBVTT\n\n"
@@ -138,7 +138,7 @@ def test_silence_can_be_written_too(tmp_path):
 
 def test_an_unknown_format(folder):
     with pytest.raises(SerError, match="unknown format 'pdf'; choose one of: json, csv"):
-        write(folder[1], folder[2], folder[0], ["json", "pdf"])
+        write_files(folder[1], folder[2], folder[0], ["json", "pdf"])
 
 
 def test_peaks(tmp_path):

@@ -9,7 +9,7 @@ from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.clips import Clips
-from multimodal_ser.training.tune.loop import choose_threshold, predict, tune
+from multimodal_ser.training.tune.loop import choose_threshold, predict_clips, tune
 from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
 
 CLASSES = ("low", "high")
@@ -47,7 +47,7 @@ QUICK = TuneConfig(
 def test_it_learns_what_separates_the_classes():
     fitted = tune(model(), clips(), clips(6, seed=1), QUICK, seed=0)
     unseen = clips(20, seed=2)
-    assert predict(fitted.model, unseen).argmax(1).tolist() == unseen.label.tolist()
+    assert predict_clips(fitted.model, unseen).argmax(1).tolist() == unseen.label.tolist()
     assert [row["epoch"] for row in fitted.history] == [-1, 0, 1, 2]
 
 

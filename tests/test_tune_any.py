@@ -17,7 +17,7 @@ from multimodal_ser.models.fusion import Dims
 from multimodal_ser.training.tune.changes import apply_changes, save_changes
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.encoders import TunedEncoders
-from multimodal_ser.training.tune.loop import predict, tune
+from multimodal_ser.training.tune.loop import predict_clips, tune
 
 QUICK = TuneConfig(
     epochs=2, batch_size=4, learning_rate=1e-3, probe_epochs=2, average=0.5, augment=False,
@@ -87,7 +87,7 @@ def test_every_encoder_learns_and_is_read_again(names, root, tmp_path):
         for name in names
     }
     model = fitted(names, root).model
-    wanted = predict(model, clips(4, 2))
+    wanted = predict_clips(model, clips(4, 2))
     for side, network in model.networks.items():
         learnt = [key for key, p in network.named_parameters() if p.requires_grad]
         assert learnt
@@ -103,7 +103,7 @@ def test_every_encoder_learns_and_is_read_again(names, root, tmp_path):
         assert state.keys() == before[again.info.name].keys()
         assert any(not torch.equal(state[k], v) for k, v in before[again.info.name].items())
         model.encoders[side] = again
-    torch.testing.assert_close(predict(model, clips(4, 2)), wanted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(predict_clips(model, clips(4, 2)), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_gradients_are_those_of_extraction(root):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.homes import HOMES
-from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, log_mel, mel_filters
+from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, log_mel_tensor, mel_filters
 from multimodal_ser.errors import EncoderError
 
 hf = pytest.importorskip("transformers")
@@ -25,7 +25,7 @@ def noise(samples, seed=0):
 
 def our_log_mel(wave, mels=80):
     filters = torch.from_numpy(mel_filters(mels)).float()
-    return log_mel(torch.from_numpy(wave), filters, torch.hann_window(400)).numpy()
+    return log_mel_tensor(torch.from_numpy(wave), filters, torch.hann_window(400)).numpy()
 
 
 @pytest.mark.parametrize("mels", [80, 128])

@@ -71,7 +71,7 @@ def read_audio(
     else:
         _refuse_rate(name, sample_rate)
         with opened(name, source) as sound:
-            mono, rate = decode.read(sound, start, end), sound.rate
+            mono, rate = decode.read_sound(sound, start, end), sound.rate
             _tell(sound, warn)
     if not len(mono):
         after = f" after {start:g} s" if start else ""
@@ -127,7 +127,7 @@ def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> Au
         AudioError: as in `read_audio`, as far as the header shows it.
     """
     with opened(_name(path), path) as sound:
-        return decode.info(sound, count)
+        return decode.info_of(sound, count)
 
 
 def audio_hash(samples: npt.NDArray[Any]) -> str:

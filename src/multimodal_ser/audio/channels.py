@@ -74,7 +74,7 @@ class Channels:
         return np.asarray((near < others - _LEAK) & (near < own - _LEAK))
 
 
-def compare(blocks: Iterable[Samples]) -> Channels:
+def compare_channels(blocks: Iterable[Samples]) -> Channels:
     """Hears a recording through, in memory of one number a channel and 50 ms.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio.sound import Samples, apart, joined, silence, to_mono, to_rate
+from multimodal_ser.audio.sound import Samples, apart, joined_blocks, silence, to_mono, to_rate
 from multimodal_ser.audio.sources import Where, media_kind, peek
 from multimodal_ser.errors import AudioError, to_install
 
@@ -168,7 +168,7 @@ class Container:
             parts = (
                 self._mix(np.asarray(p.to_ndarray().T, np.float32)) for p in plain.resample(frame)
             )
-            yield time, convert(joined((self._nothing, *parts)), False)
+            yield time, convert(joined_blocks((self._nothing, *parts)), False)
         if convert is not None:
             yield None, convert(self._nothing, True)
 

@@ -20,7 +20,7 @@ import soundfile
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.headers import joins
 from multimodal_ser.audio.sndfile import Sndfile
-from multimodal_ser.audio.sound import Samples, joined, to_rate
+from multimodal_ser.audio.sound import Samples, joined_blocks, to_rate
 from multimodal_ser.audio.sources import (
     READABLE,
     Where,
@@ -80,7 +80,7 @@ class Sound(Protocol):
         ...
 
 
-def info(sound: Sound, count: bool) -> AudioInfo:
+def info_of(sound: Sound, count: bool) -> AudioInfo:
     """Rate, channels and length by the header, or by decoding where `count` is wanted."""
     frames = sound.claimed or 0
     if sound.claimed is None and count:
@@ -88,7 +88,7 @@ def info(sound: Sound, count: bool) -> AudioInfo:
     return AudioInfo(sound.rate, sound.channels, frames, frames / sound.rate)
 
 
-def read(sound: Sound, start: float | None, end: float | None) -> Samples:
+def read_sound(sound: Sound, start: float | None, end: float | None) -> Samples:
     """The sound from second `start` to second `end`; AudioError where they lie beyond it."""
     first, last = edges(start, end, sound.rate)
     found: list[Samples] = []
@@ -103,7 +103,7 @@ def read(sound: Sound, start: float | None, end: float | None) -> Samples:
     ):
         held = (first + count) if count else (sound.claimed or 0)
         raise beyond(sound.name, start, end, held / sound.rate)
-    return joined(found)[: None if last is None else last - first]
+    return joined_blocks(found)[: None if last is None else last - first]
 
 
 def edges(start: float | None, end: float | None, rate: int) -> tuple[int, int | None]:

@@ -51,7 +51,7 @@ def apart(channels: int) -> Mix:
     return kept
 
 
-def joined(blocks: Iterable[Samples]) -> Samples:
+def joined_blocks(blocks: Iterable[Samples]) -> Samples:
     """Blocks one after the other, [time] or [time, channels]; [0] where there is none."""
     found = list(blocks)
     return np.concatenate(found) if found else np.zeros(0, np.float32)

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.predict import Vad, weights
+from multimodal_ser.cli.predict import Vad, weights_of
 
 
 @app.command
@@ -39,7 +39,7 @@ def adapt(
     from multimodal_ser.predict.sources import find_recordings
     from multimodal_ser.timeline.adapting import channel_of
 
-    predictor = load(model, device=device, weights=weights(source))
+    predictor = load(model, device=device, weights=weights_of(source))
     predictor.vad = vad
     channel = channel_of(find_recordings(files), predictor, vad)
     say(f"{channel.save(out)}: the channel of {channel.count} recordings or pieces of 3 s, for "

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.predict import Vad, weights, without_channel
+from multimodal_ser.cli.predict import Vad, weights_of, without_channel
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.timeline import Point, Segment, Timeline
-    from multimodal_ser.timeline.folder import Done, Recipe
+    from multimodal_ser.timeline.folder import AnalysisRecipe, Done
     from multimodal_ser.timeline.places import Place
 
 WITHOUT_SOUND = ("json", "csv", "vtt", "srt", "audacity")
@@ -102,9 +102,9 @@ def analyze(
         kept = [name for name in chosen if name in WITHOUT_SOUND] if out else []
         _listen(predictor, settings, seconds, out or Path(), kept)
         return 0
-    from multimodal_ser.timeline.folder import Recipe
+    from multimodal_ser.timeline.folder import AnalysisRecipe
 
-    recipe = Recipe(predictor, {**settings, **lanes}, chosen, told)
+    recipe = AnalysisRecipe(predictor, {**settings, **lanes}, chosen, told)
     with _recordings(files) as found:
         together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
         return _files(found, recipe, out or Path("timelines"), engine, together=together)
@@ -113,9 +113,9 @@ def analyze(
 def _diariser(speakers: str, vad: Vad, device: str) -> tuple[Any, int | None]:
     if speakers == "off":
         return None, None
-    from multimodal_ser.timeline.speakers import named
+    from multimodal_ser.timeline.speakers import diariser_of
 
-    return named(speakers, vad, device)
+    return diariser_of(speakers, vad, device)
 
 
 @contextmanager
@@ -139,14 +139,14 @@ def _recordings(files: Sequence[str]) -> Iterator[list[Place]]:
 def _predictor(model: str, source: Sequence[str], device: str) -> Any:
     from multimodal_ser.predict import load
 
-    predictor = load(model, device=device, weights=weights(source))
+    predictor = load(model, device=device, weights=weights_of(source))
     if "audio" not in predictor.modalities:
         raise SerError(f"{predictor.name} reads words alone; choose a model that hears sound")
     return predictor
 
 
 def _files(
-    found: Sequence[Place], recipe: Recipe, out: Path, engine: str, *, together: bool
+    found: Sequence[Place], recipe: AnalysisRecipe, out: Path, engine: str, *, together: bool
 ) -> int:
     """Analyses recordings one after another; `together` writes index, segments and summary too."""
     from multimodal_ser.timeline.folder import Folder, analyzed, kept
@@ -197,10 +197,10 @@ def _progress(place: Place) -> Iterator[Callable[[float, float | None], None] | 
 
 
 def _show(place: str, timeline: Timeline) -> None:
-    from multimodal_ser.timeline.writers import by_speaker, headline, table
+    from multimodal_ser.timeline.writers import headline, speaker_lines, table
 
     say(f"{place}: {headline(timeline)}")
-    for line in (*timeline.notes, *by_speaker(timeline)):
+    for line in (*timeline.notes, *speaker_lines(timeline)):
         say(f"  {line}")
     if timeline.segments:
         say(table(timeline.segments))
@@ -214,7 +214,7 @@ def _listen(
     """Prints what is heard as it comes; Ctrl-C ends it."""
     from multimodal_ser.timeline import Stream
     from multimodal_ser.timeline.live import microphone
-    from multimodal_ser.timeline.writers import table, write
+    from multimodal_ser.timeline.writers import table, write_files
 
     stream, said = Stream(predictor, **settings), 0
     try:
@@ -230,17 +230,17 @@ def _listen(
     if timeline.segments[said:]:
         say(table(timeline.segments[said:]))
     _show("microphone", timeline)
-    for file in write(timeline, "microphone", out, formats) if formats else ():
+    for file in write_files(timeline, "microphone", out, formats) if formats else ():
         say(f"  wrote {file}")
 
 
 def _heard(item: Point | Segment) -> int:
     """Prints one running estimate or final segment; 1 for the latter."""
     from multimodal_ser.timeline import Segment
-    from multimodal_ser.timeline.writers import shares, table
+    from multimodal_ser.timeline.writers import greatest, table
 
     if isinstance(item, Segment):
         say(table([item]))
         return 1
-    say(f"    … {item.end:.1f} s  {shares(item.probabilities, 3)}")
+    say(f"    … {item.end:.1f} s  {greatest(item.probabilities, 3)}")
     return 0

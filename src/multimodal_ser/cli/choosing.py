@@ -49,11 +49,11 @@ def tune(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     Args:
         name: what to choose for.
     """
-    from multimodal_ser.experiments.choosing import Budget, choose
+    from multimodal_ser.experiments.choosing import TuningBudget, choose
     from multimodal_ser.report import text_table, write_report
 
     material, split = name.load(name.features, name.split, name.folds)
-    budget = Budget(name.trials, name.minutes, name.seeds, name.jobs)
+    budget = TuningBudget(name.trials, name.minutes, name.seeds, name.jobs)
     knobs = name.network, name.schedule
     summary = choose(material, split, name.out, budget, name.model, *knobs)
     say(text_table(summary))

@@ -147,7 +147,7 @@ def manifest(
         tables: audformat: those to read, such as files,emotion.categories.*.gold_standard.
         part: keep only this part of the corpus's official split.
     """
-    from multimodal_ser.corpora import CORPORA, Corpus, summarise, write_manifest
+    from multimodal_ser.corpora import CORPORA, Corpus, summarise_corpus, write_manifest
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.errors import one_of
 
@@ -166,7 +166,7 @@ def manifest(
         if not read.utterances:
             raise SerError(f"{corpus} in {root} has no {part} part; leave out --part")
     chosen = labels or info.labels
-    rows = summarise(read, class_set(chosen) if chosen else None)
+    rows = summarise_corpus(read, class_set(chosen) if chosen else None)
     write_manifest(read.utterances, out)
     for section in dict.fromkeys(row.part for row in rows):
         mine = [row for row in rows if row.part == section]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from multimodal_ser.cli.app import Name, app, say
-from multimodal_ser.cli.predict import weights
+from multimodal_ser.cli.predict import weights_of
 
 
 @app.command
@@ -36,7 +36,7 @@ def export(
     from multimodal_ser.predict.sources import find_recordings
 
     waves = [read_audio(file) for file in find_recordings(compare)] if compare else []
-    predictor = load(model, weights=weights(source))
+    predictor = load(model, weights=weights_of(source))
     made = write(predictor, out, part=part, int8=int8, compare=waves)
     on = f"{made.compared} items"
     say(f"wrote {made.file} ({made.file.stat().st_size / 1e6:.1f} MB), part: {made.part}")

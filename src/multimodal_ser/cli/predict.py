@@ -72,7 +72,7 @@ def predict(
     if threshold is not None and not 0 <= threshold <= 1:
         raise SerError(f"--threshold {threshold:g}; allowed: a confidence from 0 to 1, such as 0.8")
     found = find_recordings(files)
-    predictor = load(model, device=device, weights=weights(source))
+    predictor = load(model, device=device, weights=weights_of(source))
     if threshold is not None:
         predictor.threshold = threshold
     predictor.vad = vad
@@ -142,7 +142,7 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
         )
 
 
-def weights(given: Sequence[str]) -> str | dict[str, str] | None:
+def weights_of(given: Sequence[str]) -> str | dict[str, str] | None:
     """Places of encoders' weights: one for all, or by encoder as ENCODER=PLACE.
 
     >>> weights(["minilm=/models/minilm", "bert=/models/bert"])
@@ -173,7 +173,7 @@ def _check_text(
 def _recogniser(model: str | None, language: str | None) -> Callable[[str, Recording], _Heard]:
     from multimodal_ser.audio import read_audio
     from multimodal_ser.timeline.track import language_of
-    from multimodal_ser.timeline.words import Recogniser, doubted, pieces
+    from multimodal_ser.timeline.words import Recogniser, word_pieces, words_doubt
 
     recognise = Recogniser(model, language=language)
 
@@ -182,9 +182,9 @@ def _recogniser(model: str | None, language: str | None) -> Callable[[str, Recor
             wave = source[0] if isinstance(source, tuple) else read_audio(source)
         except (SerError, OSError):
             return None, None  # predicting reads it again, and says why it cannot
-        parts = [recognise(wave[start:end]) for start, end in pieces(wave, over=True)]
+        parts = [recognise(wave[start:end]) for start, end in word_pieces(wave, over=True)]
         said = [word for part in parts for word in part]
-        if doubt := doubted(said, recognise.multilingual):
+        if doubt := words_doubt(said, recognise.multilingual):
             sys.stderr.write(f"{name}: {doubt}\n")
         return " ".join(word.text for word in said) or None, language_of(said)
 

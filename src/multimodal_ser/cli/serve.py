@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from multimodal_ser.cli.app import app
-from multimodal_ser.cli.predict import weights
+from multimodal_ser.cli.predict import weights_of
 from multimodal_ser.errors import SerError, to_install
 
 
@@ -75,7 +75,7 @@ def serve(
     recogniser = None
     if words or words_model or language:
         recogniser = Recogniser(words_model, language=language, device=device)
-    predictor = load(model, device=device, weights=weights(source))
+    predictor = load(model, device=device, weights=weights_of(source))
     if adapt is not None:
         predictor = predictor.adapted(Channel.read(adapt))
     run(create_app(predictor, settings, words=recogniser), host, port)

@@ -125,7 +125,7 @@ def canvas(
     return figure, axes
 
 
-def write(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
+def write_label(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Writes a label in the house style at data coordinates."""
     with mpl.rc_context(_STYLE):
         ax.text(x, y, text, **{"color": INK, "va": "center", "fontsize": 9, **style})

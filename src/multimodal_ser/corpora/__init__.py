@@ -28,7 +28,7 @@ from multimodal_ser.corpora import (
     table,
 )
 from multimodal_ser.corpora.base import CorpusInfo
-from multimodal_ser.corpora.summary import Row, summarise
+from multimodal_ser.corpora.summary import CorpusRow, summarise_corpus
 from multimodal_ser.corpora.utterance import Corpus, Utterance, read_manifest, write_manifest
 
 __all__ = [
@@ -36,10 +36,10 @@ __all__ = [
     "GENERAL_READERS",
     "Corpus",
     "CorpusInfo",
-    "Row",
+    "CorpusRow",
     "Utterance",
     "read_manifest",
-    "summarise",
+    "summarise_corpus",
     "write_manifest",
 ]
 

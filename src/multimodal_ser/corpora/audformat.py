@@ -51,7 +51,7 @@ def read(
         if name in ATTRIBUTES
         and all(isinstance(scheme.get(end), int | float) for end in ("minimum", "maximum"))
     ]
-    rows = merged(root, header, tables)
+    rows = joined_tables(root, header, tables)
     return of_rows(name or str(header["name"]), root / "db.yaml", rows, columns, notes)
 
 
@@ -69,7 +69,7 @@ def read_header(root: Path) -> dict[str, Any]:
         raise SerError(f"{path}: no header of an audformat database ({error!r})") from error
 
 
-def merged(root: Path, header: Mapping[str, Any], tables: str = "*") -> list[dict[str, Any]]:
+def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> list[dict[str, Any]]:
     """One row for each segment, and for each file that has none, with all that is said of it."""
     patterns = [pattern.strip() for pattern in tables.split(",")]
     chosen = [name for name in header["tables"] if any(fnmatch(name, one) for one in patterns)]

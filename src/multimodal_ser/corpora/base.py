@@ -86,7 +86,7 @@ def traps_of(said: str | None) -> str:
     return " ".join(found[1].split()).replace("``", "`") if found else ""
 
 
-def decode(raw: bytes) -> str:
+def decode_text(raw: bytes) -> str:
     r"""Decodes text that is UTF-8 in some places and Windows-1252 in others.
 
     >>> decode(b"\xc3\xa9lan isn\x92t \xc2\x92")
@@ -99,10 +99,10 @@ def decode(raw: bytes) -> str:
 
 def read_text(path: Path) -> str:
     """Reads a text file whose encoding may be mixed, with plain line ends."""
-    return decode(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+    return decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_rows(path: Path, needed: Iterable[str], index: str = "") -> list[dict[str, str]]:
+def read_csv_rows(path: Path, needed: Iterable[str], index: str = "") -> list[dict[str, str]]:
     """Reads a corpus's own CSV file; cells are stripped, missing ones are empty.
 
     Args:

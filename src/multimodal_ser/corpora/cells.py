@@ -16,7 +16,7 @@ from typing import Any
 
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.spelling import tidy
-from multimodal_ser.corpora.base import decode
+from multimodal_ser.corpora.base import decode_text
 from multimodal_ser.errors import SerError
 
 Understood = Callable[[list[str]], bool]
@@ -95,7 +95,7 @@ def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]
     for mark, name in _MARKS:
         if raw.startswith(mark):
             if name == "utf-8-sig" and not _is(raw, name):
-                return decode(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
+                return decode_text(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
             said = [] if name == "utf-8-sig" else [f"{path.name} was read as {name}"]
             return _decoded(path, raw, name), said
     if _is(raw, "utf-8") and b"\0" not in raw:
@@ -104,7 +104,7 @@ def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]
         name = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
         return _decoded(path, raw, name), [f"{path.name} was read as {name}"]
     if _is_mostly_utf8(raw):
-        return decode(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
+        return decode_text(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
     name = _detected(path, raw)
     return _decoded(path, raw, name), [f"{path.name} was read as {name}; other: --encoding"]
 

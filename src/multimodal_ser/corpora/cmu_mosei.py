@@ -25,7 +25,7 @@ from multimodal_ser.corpora.base import (
     fault,
     files,
     finish,
-    read_rows,
+    read_csv_rows,
     read_text,
     require_folder,
     traps_of,
@@ -79,7 +79,7 @@ def read(root: Path) -> Corpus:
 def _read_raters(tables: list[Path]) -> dict[str, Raters]:
     found: dict[str, Raters] = defaultdict(dict)
     for path in tables:
-        for number, row in enumerate(read_rows(path, _NEEDED), 2):
+        for number, row in enumerate(read_csv_rows(path, _NEEDED), 2):
             where = f"{path}:{number}"
             video = row["Input.VIDEO_ID"].rpartition("/")[2]
             given = {name: row[f"Answer.{name}"] for name in _EMOTIONS}

@@ -24,7 +24,7 @@ from multimodal_ser.corpora.base import (
     fault,
     files,
     finish,
-    read_rows,
+    read_csv_rows,
     require_folder,
     traps_of,
 )
@@ -114,7 +114,9 @@ def _read_raters(root: Path) -> dict[str, Raters]:
     path = _table(root, "finishedResponses.csv")
     found: dict[str, Raters] = defaultdict(dict)
     if path.is_file():
-        for row in read_rows(path, ["localid", "queryType", "clipName", "respEmo", "respLevel"]):
+        for row in read_csv_rows(
+            path, ["localid", "queryType", "clipName", "respEmo", "respLevel"]
+        ):
             if row["queryType"] == _VOICE and row["respEmo"] in _LETTERS:
                 answer: dict[str, Any] = {"emotion": [_LETTERS[row["respEmo"]]]}
                 if row["respLevel"].replace(".", "", 1).isdigit():
@@ -134,7 +136,7 @@ def _read_tallies(root: Path) -> dict[str, dict[str, int]]:
             if row[letter] != "0"
         }
         for number, row in enumerate(
-            read_rows(path, ["fileName", "numResponses", *_LETTERS], index="row"), 2
+            read_csv_rows(path, ["fileName", "numResponses", *_LETTERS], index="row"), 2
         )
         if row["row"].startswith(_VOICE)
     }
@@ -143,7 +145,7 @@ def _read_tallies(root: Path) -> dict[str, dict[str, int]]:
 def _read_votes(root: Path, needed: bool) -> dict[str, dict[str, str]]:
     path = _table(root, "summaryTable.csv")
     if path.is_file():
-        return {row["FileName"]: row for row in read_rows(path, ["FileName", "VoiceVote"])}
+        return {row["FileName"]: row for row in read_csv_rows(path, ["FileName", "VoiceVote"])}
     if needed:
         raise SerError(f"{path}: not there, and votes='voice' needs it; it is in CREMA-D's release")
     return {}
@@ -153,7 +155,7 @@ def _read_people(root: Path) -> dict[str, dict[str, str]]:
     path = root / "VideoDemographics.csv"
     if not path.is_file():
         return {}
-    return {row["ActorID"]: row for row in read_rows(path, ["ActorID", "Age", "Sex"])}
+    return {row["ActorID"]: row for row in read_csv_rows(path, ["ActorID", "Age", "Sex"])}
 
 
 def _utterance(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from multimodal_ser.corpora.audformat import merged, read_header
+from multimodal_ser.corpora.audformat import joined_tables, read_header
 from multimodal_ser.corpora.base import CorpusInfo, require_folder, traps_of
 from multimodal_ser.corpora.emodb import INFO as FIRST
 from multimodal_ser.corpora.rows import of_rows
@@ -41,12 +41,12 @@ def read(root: Path) -> Corpus:
             f"{root}: has no table {_AMBIGUOUS}, so it is no EmoDB 2.0; read an earlier one with: "
             "ser manifest emodb"
         )
-    doubtful = {row["audio"] for row in merged(root, header, _AMBIGUOUS)}
+    doubtful = {row["audio"] for row in joined_tables(root, header, _AMBIGUOUS)}
     rows = [
         {_OURS.get(name, name): cell for name, cell in row.items()}
         | {"id": Path(row["audio"]).stem, "speaker": str(row.get("speaker", "")).zfill(2)}
         | ({"ambiguous": True} if row["audio"] in doubtful else {})
-        for row in merged(root, header, _TABLES)
+        for row in joined_tables(root, header, _TABLES)
     ]
     return of_rows("emodb2", root / "db.yaml", rows)
 

@@ -17,14 +17,14 @@ from multimodal_ser.corpora.base import (
     CorpusInfo,
     fault,
     finish,
-    read_rows,
+    read_csv_rows,
     require_folder,
     traps_of,
 )
 from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.corpora.words import shared
+from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 _SEXES = {"m": "male", "f": "female"}
@@ -43,12 +43,12 @@ def read(root: Path) -> Corpus:
     if not samples.is_file():
         raise SerError(f"no {samples}; give the folder that Emozionalmente was unpacked into")
     users = samples.with_name("users.csv")
-    people = read_rows(users, ["username", "gender", "age"]) if users.is_file() else []
+    people = read_csv_rows(users, ["username", "gender", "age"]) if users.is_file() else []
     told = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
     raters = _read_raters(samples.with_name("evaluations.csv"))
     utterances: list[Utterance] = []
     left_out: list[str] = []
-    for row in read_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
+    for row in read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
         path = root / "audio" / row["file_name"]
         if reason := fault(path):
             left_out.append(f"emozionalmente/{path.stem}: {reason}")
@@ -58,7 +58,7 @@ def read(root: Path) -> Corpus:
             Utterance(
                 id=f"emozionalmente/{path.stem}",
                 corpus="emozionalmente",
-                emotion=shared(row["emotion_expressed"]),
+                emotion=shared_word(row["emotion_expressed"]),
                 audio=str(path),
                 text=row["sentence"] or None,
                 speaker=row["actor"] or None,
@@ -77,10 +77,10 @@ def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
 
 def _read_raters(path: Path) -> dict[str, Raters]:
     found: dict[str, Raters] = defaultdict(dict)
-    rows = read_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
+    rows = read_csv_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
     for number, row in enumerate(rows, 2):  # who it was stands in a column of several names
         who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"
-        found[row["file_name"]][who] = {"emotion": [shared(row["emotion_recognized"])]}
+        found[row["file_name"]][who] = {"emotion": [shared_word(row["emotion_recognized"])]}
     return found
 
 

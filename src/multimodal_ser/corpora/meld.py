@@ -22,7 +22,7 @@ from multimodal_ser.corpora.base import (
     fault,
     files,
     finish,
-    read_rows,
+    read_csv_rows,
     require_folder,
     traps_of,
 )
@@ -108,7 +108,7 @@ def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utteran
     """An utterance for each row of a table, or the line that says why it is none."""
     made: list[Utterance | str] = []
     unused = set(clips)
-    for number, row in enumerate(read_rows(table, _COLUMNS), 1):
+    for number, row in enumerate(read_csv_rows(table, _COLUMNS), 1):
         clip = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
         own_id = f"{split}/{clip}"
         unused.discard(clip)

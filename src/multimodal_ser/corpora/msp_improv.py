@@ -28,7 +28,7 @@ from multimodal_ser.corpora.base import (
 )
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus, Utterance
-from multimodal_ser.corpora.words import shared
+from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 MSP_IMPROV_EMOTIONS = {
@@ -84,8 +84,8 @@ def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], Raters]]:
             turn = head[1], head[2], _values(head.groups()[2:]), {}
         elif turn and (rater := _RATER.match(line.strip())):
             who, word, second, *numbers = rater.groups()
-            answer: dict[str, Any] = {"emotion": [shared(word)], **_values(numbers)}
-            answer["second"] = [shared(one) for one in second.split(",") if one.strip()]
+            answer: dict[str, Any] = {"emotion": [shared_word(word)], **_values(numbers)}
+            answer["second"] = [shared_word(one) for one in second.split(",") if one.strip()]
             turn[3][who.strip()] = answer
     if turn:
         yield turn

@@ -22,7 +22,7 @@ from multimodal_ser.corpora.base import (
     CorpusInfo,
     fault,
     finish,
-    read_rows,
+    read_csv_rows,
     read_text,
     require_folder,
     traps_of,
@@ -30,7 +30,7 @@ from multimodal_ser.corpora.base import (
 from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.corpora.words import shared
+from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 MSP_PODCAST_EMOTIONS = {
@@ -58,7 +58,7 @@ def read(root: Path) -> Corpus:
     utterances: list[Utterance] = []
     left_out: list[str] = []
     raters = _read_raters(table.with_name("labels_detailed.csv"))
-    for number, row in enumerate(read_rows(table, _NEEDED), 2):
+    for number, row in enumerate(read_csv_rows(table, _NEEDED), 2):
         if row["EmoClass"] not in MSP_PODCAST_EMOTIONS:
             raise SerError(
                 f"{table}:{number}: EmoClass {row['EmoClass']!r}; "
@@ -77,7 +77,7 @@ def read(root: Path) -> Corpus:
 def _read_raters(path: Path) -> dict[str, Raters]:
     """Recording → rater → word, further words and values."""
     found: dict[str, Raters] = defaultdict(dict)
-    for number, row in enumerate(read_rows(path, ["FileName"]) if path.is_file() else (), 2):
+    for number, row in enumerate(read_csv_rows(path, ["FileName"]) if path.is_file() else (), 2):
         if detail := _DETAIL.match(row.get("EmoDetail", "")):
             worker, first, second, *numbers = detail.groups()
         else:
@@ -88,8 +88,8 @@ def _read_raters(path: Path) -> dict[str, Raters]:
         if first.startswith("Other"):
             answer = {"emotion": ["other"], "remark": first}
         elif first:
-            answer = {"emotion": [shared(first)]}
-        named = [shared(word.strip().removeprefix("Other-")) for word in second.split(",")]
+            answer = {"emotion": [shared_word(first)]}
+        named = [shared_word(word.strip().removeprefix("Other-")) for word in second.split(",")]
         answer["second"] = [word for word in named if word]
         values = zip(("arousal", "valence", "dominance"), numbers, strict=True)
         found[row["FileName"]][worker] = answer | {

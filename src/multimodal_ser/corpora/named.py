@@ -57,7 +57,7 @@ class Named:
     traps: str = ""
 
 
-def read(name: str, known: Named, root: Path) -> Corpus:
+def read_named(name: str, known: Named, root: Path) -> Corpus:
     """Reads every recording below `root` whose name the corpus's pattern fits.
 
     Args:
@@ -121,14 +121,14 @@ def _person(known: Named, speaker: str | None) -> dict[str, Any]:
     return {"sex": sex, **({"age": int(age)} if age else {})}
 
 
-def info(name: str, known: Named) -> CorpusInfo:
+def info_of_named(name: str, known: Named) -> CorpusInfo:
     """What CORPORA says of a corpus that is read by the names of its files."""
     author, title, year, rest = known.citation
     kind = "article" if "journal" in rest else "inproceedings" if "booktitle" in rest else "misc"
     return CorpusInfo(
         name=name,
         description=known.description,
-        read=partial(read, name, known),
+        read=partial(read_named, name, known),
         licence=known.licence,
         citation=f"@{kind}{{{name}{year},\n  author = {{{author}}},\n  title = {{{title}}},\n"
         f"  year = {{{year}}},\n  {rest}\n}}",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from multimodal_ser.corpora.named import Named, info
-from multimodal_ser.corpora.words import shared
+from multimodal_ser.corpora.named import Named, info_of_named
+from multimodal_ser.corpora.words import shared_word
 
 
 def _words(said: str) -> dict[str, str]:
     """``"a=anger d=disgust sad"`` → code → class, in the words that class sets share."""
     pairs = (pair.split("=") for pair in said.split())
-    return {pair[0]: shared(pair[-1]) for pair in pairs}
+    return {pair[0]: shared_word(pair[-1]) for pair in pairs}
 
 
 _PEOPLE_OF_CAFE = (
@@ -268,4 +268,4 @@ NAMED: dict[str, Named] = {
     ),
 }  # fmt: skip
 
-INFOS = [info(name, known) for name, known in NAMED.items()]
+INFOS = [info_of_named(name, known) for name, known in NAMED.items()]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from multimodal_ser.corpora import huggingface
-from multimodal_ser.corpora.base import CorpusInfo, read_rows, require_folder, traps_of
+from multimodal_ser.corpora.base import CorpusInfo, read_csv_rows, require_folder, traps_of
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
 
@@ -44,7 +44,7 @@ def _own(utterance_id: str) -> str:
 
 def _listed(root: Path) -> Iterator[dict[str, str]]:
     for part in ("train", "test"):
-        for row in read_rows(root / f"{part}.csv", ["path", "emotion"]):
+        for row in read_csv_rows(root / f"{part}.csv", ["path", "emotion"]):
             own = f"{part}/{Path(row['path']).stem}"
             audio = f"{part}/{row['path']}"
             yield {"id": own, "audio": audio, "emotion": row["emotion"], "split": part}

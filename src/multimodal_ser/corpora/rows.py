@@ -25,7 +25,7 @@ from multimodal_ser.corpora.columns import (
 )
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
-from multimodal_ser.corpora.words import shared
+from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 NEEDED = ("audio", "emotion")
@@ -104,9 +104,9 @@ class _Table:
 
     def word(self, own: str) -> str:
         """The word for an emotion, shared or the table's own."""
-        if self.own_words or not own or shared(own) == own:
+        if self.own_words or not own or shared_word(own) == own:
             return own
-        return self.said.setdefault(own, shared(own))
+        return self.said.setdefault(own, shared_word(own))
 
 
 def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:

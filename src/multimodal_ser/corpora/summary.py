@@ -13,7 +13,7 @@ from multimodal_ser.corpora.utterance import Corpus
 _NONE = "(none)"
 
 
-class Row(NamedTuple):
+class CorpusRow(NamedTuple):
     """One count.
 
     Attributes:
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     total: int
 
 
-def summarise(corpus: Corpus, labels: ClassSet | None = None) -> list[Row]:
+def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[CorpusRow]:
     """Counts a corpus per emotion word, class, split and speaker, and what was left out and why.
 
     Args:
@@ -43,24 +43,24 @@ def summarise(corpus: Corpus, labels: ClassSet | None = None) -> list[Row]:
      Row(part='audio', name='no recording', total=1), Row(part='left out', name='empty', total=1)]
     """
     utterances = corpus.utterances
-    rows = [Row("all", "utterances", len(utterances))]
+    rows = [CorpusRow("all", "utterances", len(utterances))]
     rows += _counted("emotion", (row.emotion for row in utterances))
     if labels is not None:
         counts = Counter(labels.class_of(row.corpus, row.emotion) for row in utterances)
-        rows += [Row("class", name, counts[name]) for name in labels.classes]
-        rows += [Row("class", _NONE, counts[None])] if counts[None] else []
+        rows += [CorpusRow("class", name, counts[name]) for name in labels.classes]
+        rows += [CorpusRow("class", _NONE, counts[None])] if counts[None] else []
     if any(row.split for row in utterances):
         rows += _counted("split", (row.split for row in utterances))
     if any(row.speaker for row in utterances):
         rows += _counted("speaker", (row.speaker for row in utterances))
     if silent := sum(row.audio is None for row in utterances):
-        rows.append(Row("audio", "no recording", silent))
+        rows.append(CorpusRow("audio", "no recording", silent))
     left_out = [line for line in corpus.left_out if not line.startswith(NOTE)]
     rows += _counted("left out", (line.partition(": ")[2] or line for line in left_out))
     notes = [line.removeprefix(NOTE) for line in corpus.left_out if line.startswith(NOTE)]
     return rows + _counted("note", notes)
 
 
-def _counted(part: str, names: Iterable[str | None]) -> list[Row]:
+def _counted(part: str, names: Iterable[str | None]) -> list[CorpusRow]:
     counts = Counter(name or _NONE for name in names)
-    return [Row(part, name, counts[name]) for name in sorted(counts)]
+    return [CorpusRow(part, name, counts[name]) for name in sorted(counts)]

@@ -29,7 +29,7 @@ _SHARED = {
 }
 
 
-def shared(word: str) -> str:
+def shared_word(word: str) -> str:
     """The shared word for one that is spelt otherwise; any other word as it is, in small letters.
 
     >>> shared("Angry"), shared("neutral"), shared("Pride")

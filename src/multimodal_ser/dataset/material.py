@@ -14,7 +14,7 @@ from multimodal_ser.audio.fingerprints import same_sounds
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.dataset.examples import Examples, Modality
-from multimodal_ser.dataset.tasks import AttributeSet, Outputs, Told, outside, told
+from multimodal_ser.dataset.tasks import AttributeSet, Outputs, Told, outside, told_of
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
@@ -202,7 +202,7 @@ def _keep(
     kept, says = [], []
     dropped: Counter[str] = Counter()
     for row in rows:
-        said = told(task, row, labels)
+        said = told_of(task, row, labels)
         if isinstance(said, str):
             dropped[said] += 1
         elif not any(row.id in store for store in stores):

@@ -108,7 +108,7 @@ class Told(NamedTuple):
     target: list[float] | None
 
 
-def told(task: str, row: Utterance, outputs: Outputs) -> Told | str:
+def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
     """What an utterance tells in a task, or why it is left out.
 
     Args:
@@ -124,13 +124,13 @@ def told(task: str, row: Utterance, outputs: Outputs) -> Told | str:
         if name is None:
             return f"emotion {row.emotion!r} is not in {outputs.name}"
         return Told(outputs.index(name), None)
-    votes = votes_of(row, outputs)
+    votes = class_votes(row, outputs)
     if not sum(votes):
         return f"no votes for a class of {outputs.name}"
     return Told(NO_CLASS if name is None else outputs.index(name), votes)
 
 
-def votes_of(row: Utterance, classes: ClassSet) -> list[float]:
+def class_votes(row: Utterance, classes: ClassSet) -> list[float]:
     """How many raters chose each class; words that mean none of them do not count.
 
     >>> from multimodal_ser.corpora.labels import class_set

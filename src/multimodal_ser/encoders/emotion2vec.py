@@ -33,8 +33,8 @@ from multimodal_ser.encoders.base import (
 )
 from multimodal_ser.encoders.emotion2vec_files import (
     UNUSED,
-    build,
     convert_weights,
+    network_from,
     read_checkpoint,
 )
 from multimodal_ser.encoders.emotion2vec_net import (
@@ -233,7 +233,7 @@ def load(
     computed = torch_dtype(variant, beside if dtype == "int8" else dtype, device)
     weights = resolve(variant, source, revision)
     tensors, labels = read_checkpoint(variant, weights)
-    network = build(variant, weights.file, tensors)
+    network = network_from(variant, weights.file, tensors)
     _check_variant(variant, weights.file, labels)
     depth = len(network.blocks)
     chosen = chosen_layers(variant, (depth,) if layers is None else layers, depth)

@@ -96,7 +96,7 @@ def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
     return Checkpoint({key: value.float() for key, value in state.items()}, labels)
 
 
-def build(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotion2VecNet:
+def network_from(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotion2VecNet:
     """The network with a checkpoint's tensors, in float32 and evaluation mode.
 
     Args:
@@ -152,7 +152,7 @@ def convert_weights(
         raise EncoderError(one_of("emotion2vec", name, known))
     weights = resolve(name, source, revision)
     tensors, labels = read_checkpoint(name, weights)
-    build(name, weights.file, tensors)
+    network_from(name, weights.file, tensors)
     file = Path(out) / "model.safetensors"
     about = {"format": "pt", "source_sha256": weights.sha256}
     if labels:

@@ -144,7 +144,7 @@ def mixed(qkv: Tensor, heads: int, mask: Tensor) -> Tensor:
     return y.transpose(1, 2).reshape(b, t, -1)
 
 
-class Attend:
+class AlibiAttention:
     """Attention within each recording of a pack, with the bias that all layers share.
 
     Args:
@@ -253,7 +253,7 @@ class Emotion2VecNet(nn.Module):
         x = x + self.positions.packed(x, counts)
         extra = self.extra_tokens[0]
         tokens = [part for frames in x.split_with_sizes(counts) for part in (extra, frames)]
-        attend = Attend([n + len(extra) for n in counts], self.bias(max(counts)), x.is_cuda)
+        attend = AlibiAttention([n + len(extra) for n in counts], self.bias(max(counts)), x.is_cuda)
         outputs = self._through_blocks(torch.cat(tokens), attend, layers)
         sizes = [size for n in counts for size in (len(extra), n)]
         return [torch.cat(output.split_with_sizes(sizes)[1::2]) for output in outputs]
@@ -271,7 +271,9 @@ class Emotion2VecNet(nn.Module):
         x = torch.cat(chunks)
         return torch.cat([x[a : a + n] for a, n in zip(starts, counts, strict=False)])
 
-    def _through_blocks(self, x: Tensor, attend: Attend, layers: Sequence[int]) -> list[Tensor]:
+    def _through_blocks(
+        self, x: Tensor, attend: AlibiAttention, layers: Sequence[int]
+    ) -> list[Tensor]:
         x = self.norm(x)
         outputs: dict[int, Tensor] = {}
         for place, block in enumerate(self.blocks[: max(layers)], start=1):

@@ -31,7 +31,7 @@ def mel_filters(mels: int = N_MELS, n_fft: int = N_FFT) -> np.ndarray:
 
 
 def log_mel(wave: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What `encoders.whisper.log_mel` gives, without torch.
+    """What `encoders.whisper.log_mel_tensor` gives, without torch.
 
     Args:
         wave: 16 kHz, [samples], more than 200.

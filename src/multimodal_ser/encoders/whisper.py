@@ -41,7 +41,7 @@ _LAYERS = {"whisper-base": (2, 3, 4)}  # where other blocks than the last three 
 _GROUP = 16  # windows that are encoded at a time
 
 
-def log_mel(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
+def log_mel_tensor(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
     """Whisper's log-mel spectrogram, without its padding to 30 s.
 
     Args:
@@ -173,7 +173,7 @@ class Whisper:
     def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
         """What the network takes of each waveform of at most 30 s: its log-mel [mels, T]."""
         return [
-            log_mel(torch.from_numpy(item).to(self.device), self.filters, self.window)
+            log_mel_tensor(torch.from_numpy(item).to(self.device), self.filters, self.window)
             for item in checked_waves(self.info.name, items, LEAST_SAMPLES)
         ]
 

@@ -38,7 +38,7 @@ Knobs = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Budget:
+class TuningBudget:
     """How much is tried.
 
     Attributes:
@@ -91,7 +91,7 @@ def choose(
     material: Material,
     split: Split,
     out: Path,
-    budget: Budget,
+    budget: TuningBudget,
     model: str | None = None,
     network: ModelConfig | None = None,
     schedule: TrainConfig | None = None,
@@ -131,7 +131,7 @@ class _Maker:
     model: str
     start: tuple[ModelConfig, TrainConfig]
     out: Path
-    budget: Budget
+    budget: TuningBudget
 
     def best(self, fold: Fold) -> dict[str, Any]:
         """The knobs of a fold whose validation rows were answered best, and how they were found."""

@@ -26,7 +26,7 @@ from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.encoders import TunedEncoders
-from multimodal_ser.training.tune.loop import predict, tune
+from multimodal_ser.training.tune.loop import predict_clips, tune
 from multimodal_ser.training.tune.tuned import Tuned
 
 
@@ -139,6 +139,6 @@ def _ask(
     names = np.asarray(material.labels.classes)
     for part in ("validation", "test"):
         clips = load_clips(material, getattr(item.fold, part), words)
-        probabilities = predict(model, clips).softmax(1).numpy()
+        probabilities = predict_clips(model, clips).softmax(1).numpy()
         labels = names[clips.label.numpy()].tolist()
         yield Predicted(part, clips.ids, [speakers[k] for k in clips.ids], labels, probabilities)

@@ -19,7 +19,7 @@ from multimodal_ser.config.record import Training
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.dataset.tasks import AttributeSet, votes_of
+from multimodal_ser.dataset.tasks import AttributeSet, class_votes
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.encoder import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
@@ -27,10 +27,10 @@ from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble
 from multimodal_ser.runs.folder import MODEL, write_run
 from multimodal_ser.runs.layers import layers_of
-from multimodal_ser.runs.model_file import build, load_model
+from multimodal_ser.runs.model_file import build_model, load_model
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.splits.folds import Fold
-from multimodal_ser.training.alignment import Adaptation
+from multimodal_ser.training.alignment import AlignmentTarget
 from multimodal_ser.training.baselines import BASELINES, fit_baseline
 from multimodal_ser.training.loop import Fitted, fit, predict
 from multimodal_ser.training.losses import learnt_as
@@ -154,7 +154,7 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
         validation.to(bench.device),
         settings.schedule,
         item.config.seed,
-        adaptation=Adaptation(adaptation, target) if target else None,
+        adaptation=AlignmentTarget(adaptation, target) if target else None,
         groups=groups,
     )
 
@@ -179,7 +179,7 @@ def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
     start = bench.out / item.start / MODEL if item.start else None
     values = config.labels.task == "attributes"
     model = (
-        build(config.model, bench.dims, network, values=values)
+        build_model(config.model, bench.dims, network, values=values)
         if start is None
         else (load_model(start))
     )
@@ -232,4 +232,4 @@ def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | No
     if isinstance(material.labels, AttributeSet):
         return examples.target.numpy().astype(np.float64)
     rows = {row.id: row for row in material.utterances}
-    return np.array([votes_of(rows[key], material.labels) for key in examples.ids])
+    return np.array([class_votes(rows[key], material.labels) for key in examples.ids])

@@ -18,7 +18,7 @@ from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.splits.leaks import shared_between
 
 
-def merge(
+def merge_domains(
     domains: Sequence[tuple[Material, Split]], allow: Collection[str] = ()
 ) -> tuple[Material, Split]:
     """Puts corpora together, fold by fold.
@@ -36,10 +36,10 @@ def merge(
         raise SerError("a combined training needs two corpora or more")
     for other in materials[1:]:
         check_comparable(materials[0], other)
-    return merged(materials), _checked_across(merged_split(splits), materials, allow)
+    return merged_material(materials), _checked_across(merged_split(splits), materials, allow)
 
 
-def merged(materials: Sequence[Material]) -> Material:
+def merged_material(materials: Sequence[Material]) -> Material:
     """Several corpora's utterances as one material; tokens are padded to the longest."""
     parts = [one.examples for one in materials]
     ids = tuple(key for part in parts for key in part.ids)

@@ -174,9 +174,9 @@ class Combined(Protocol):
                 that are tested are learnt from in another.
         """
         from multimodal_ser.experiments import plans as planning
-        from multimodal_ser.experiments.merging import merge
+        from multimodal_ser.experiments.merging import merge_domains
 
-        material, split = merge(domains, allow)
+        material, split = merge_domains(domains, allow)
         model = self.model or planning.network_for(material)
         plans = planning.plan(
             *(material, split, (model, "linear"), self.seeds, self.network, self.schedule),

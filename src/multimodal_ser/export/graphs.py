@@ -21,7 +21,7 @@ _LOWEST = -1e9
 
 
 class LogMel(nn.Module):
-    """Padded waveforms → log-mel as `whisper.log_mel`, the Fourier transform as products.
+    """Padded waveforms → log-mel as `whisper.log_mel_tensor`, the Fourier transform as products.
 
     Attributes:
         level: bring each recording's loudest bin to this value, as fine-tuned models want it;

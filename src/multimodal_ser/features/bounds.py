@@ -16,7 +16,7 @@ NUMBERS = 100_000_000  # that it stands for when written out, or 16 a byte where
 
 
 @dataclass
-class Budget:
+class PickleBudget:
     """What one file may still do while it is read.
 
     Attributes:
@@ -52,7 +52,7 @@ class Memo(dict[int, Any]):
         super().__setitem__(place, value)
 
 
-def check_key(key: object) -> None:
+def check_pickle_key(key: object) -> None:
     """Refuses keys that are no text or number: to hash a nest of tuples can take for ever."""
     parts = key if isinstance(key, tuple) else (key,)
     if not all(isinstance(part, str | bytes | int | float | None) for part in parts):

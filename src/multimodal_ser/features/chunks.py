@@ -36,7 +36,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExtractionRecipe:
     """How utterances become tokens.
 
     Attributes:
@@ -71,7 +71,7 @@ class Made:
     seconds: float = 0.0
 
 
-def make_part(recipe: Recipe, rows: Sequence[Utterance]) -> Made:
+def make_part(recipe: ExtractionRecipe, rows: Sequence[Utterance]) -> Made:
     """Makes the tokens of a chunk; few recordings are held at a time, however long they are."""
     made = Made()
     for loaded in load_chunks(rows, recipe.header.modality, _HELD * recipe.batch_seconds):
@@ -79,11 +79,11 @@ def make_part(recipe: Recipe, rows: Sequence[Utterance]) -> Made:
     return made
 
 
-def _encode(recipe: Recipe, loaded: Chunk, made: Made) -> None:
+def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: Made) -> None:
     made.failures |= loaded.failures
     if recipe.header.modality == "audio":
         made.seconds += sum(loaded.seconds.values())
-    for keys in batches(loaded.seconds, recipe.batch_seconds):
+    for keys in batches_by_length(loaded.seconds, recipe.batch_seconds):
         results = encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
         made.truncated += keep_batch(keys, results, recipe.header, made.arrays, made.failures)
     made.hashes |= {key: value for key, value in loaded.hashes.items() if key in made.arrays}
@@ -131,7 +131,7 @@ def _load_audio(row: Utterance, chunk: Chunk) -> None:
     chunk.prints[row.id] = fingerprint(samples)
 
 
-def batches(seconds: Mapping[str, float], budget: float) -> Iterator[list[str]]:
+def batches_by_length(seconds: Mapping[str, float], budget: float) -> Iterator[list[str]]:
     """Ids sorted by length, cut where the longest times their number would pass the budget."""
     batch: list[str] = []
     for key in sorted(seconds, key=lambda key: (seconds[key], key)):

@@ -12,14 +12,14 @@ from multimodal_ser.common.cluster import run_on_ray, run_on_threads
 from multimodal_ser.common.devices import is_gpu
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
-from multimodal_ser.features.chunks import Made, Recipe, make_part
+from multimodal_ser.features.chunks import ExtractionRecipe, Made, make_part
 
 ENGINES = ("local", "ray")
 Numbered = tuple[int, Sequence[Utterance]]
 
 
 def make_parts(
-    recipe: Recipe, chunks: Sequence[Numbered], engine: str, threads: int | None
+    recipe: ExtractionRecipe, chunks: Sequence[Numbered], engine: str, threads: int | None
 ) -> Generator[tuple[int, Made], None, None]:
     """Makes the part of every chunk; the engines give the same bytes.
 
@@ -47,7 +47,7 @@ def device_of(encoder: Encoder) -> str:
     return str(getattr(encoder, "device", "cpu"))
 
 
-def _make(recipe: Recipe, chunk: Numbered) -> tuple[int, Made]:
+def _make(recipe: ExtractionRecipe, chunk: Numbered) -> tuple[int, Made]:
     number, rows = chunk
     return number, make_part(recipe, rows)
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.chunks import Made, Recipe, has_material
+from multimodal_ser.features.chunks import ExtractionRecipe, Made, has_material
 from multimodal_ser.features.content import changed, inputs_of, with_content
 from multimodal_ser.features.context import in_context
 from multimodal_ser.features.engines import ENGINES, make_parts
-from multimodal_ser.features.parts import Parts, digest, merge, work_folder
+from multimodal_ser.features.parts import Parts, digest, merge_parts, work_folder
 from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
 from multimodal_ser.features.precision import computed_in
 from multimodal_ser.features.progress import meter
@@ -121,11 +121,11 @@ def extract(
     if chunks:
         log.info("%s", size_of(header, utterances))
         parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
-        _fill(parts, Recipe(encoder, header, batch_seconds), engine, threads, progress)
+        _fill(parts, ExtractionRecipe(encoder, header, batch_seconds), engine, threads, progress)
         kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
         stores = [*kept, *parts.stores()]
         _check_any_succeeded(parts, stores)
-        done = merge(path, header, stores, utterances)
+        done = merge_parts(path, header, stores, utterances)
     # Last, since whoever reads them compares the two: features of another manifest are refused.
     write_manifest(utterances, path.parent / "manifest.jsonl")
     shutil.rmtree(work_folder(path), ignore_errors=True)
@@ -271,7 +271,9 @@ def _check_any_succeeded(parts: Parts, stores: Sequence[FeatureStore]) -> None:
     raise FeatureError(f"all {len(failures)} utterances failed, so nothing was written: {shown}")
 
 
-def _fill(parts: Parts, recipe: Recipe, engine: str, threads: int | None, progress: bool) -> None:
+def _fill(
+    parts: Parts, recipe: ExtractionRecipe, engine: str, threads: int | None, progress: bool
+) -> None:
     """Makes the parts that are missing, and writes each as it comes."""
     missing, total = parts.missing(), sum(len(rows) for rows in parts.chunks)
     done = total - sum(len(parts.chunks[index]) for index in missing)

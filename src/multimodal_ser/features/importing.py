@@ -18,7 +18,7 @@ from multimodal_ser.features.content import file_hash, inputs_of, with_content
 from multimodal_ser.features.extract import one_corpus
 from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import Array, Modality, Pool, check_pooling, keep_tokens
-from multimodal_ser.features.rows import Rows, read_ids, read_rows
+from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
 
 
@@ -60,7 +60,7 @@ def import_features(
     """Takes a user's own features, one vector or [tokens, dim] matrix per utterance.
 
     Args:
-        source: .npy, .npz, .parquet, .pkl or .pt (see `read_rows`); no pickle is executed.
+        source: .npy, .npz, .parquet, .pkl or .pt (see `read_feature_rows`); no pickle is executed.
         utterances: of one corpus.
         out: the features folder; the file is ``out/<corpus>/<name>.safetensors``.
         name: what the features are called, in place of an encoder.
@@ -89,7 +89,7 @@ def import_features(
     _check_settings(path, modality, tokens, pool, overwrite)
     seen = stated(trained_on)
     utterances = with_content(utterances)
-    table = read_rows(source, modality, key, None if ids else id_format)
+    table = read_feature_rows(source, modality, key, None if ids else id_format)
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
     if labels is not None:
         _check_labels(source, table, utterances, places, labels)

@@ -76,7 +76,7 @@ def work_folder(path: Path) -> Path:
     return path.with_name(f".{path.stem}.parts")
 
 
-def merge(
+def merge_parts(
     path: Path, header: FeatureHeader, stores: Sequence[FeatureStore], order: Sequence[Utterance]
 ) -> FeatureStore:
     """Writes all parts into one feature file, one utterance at a time.

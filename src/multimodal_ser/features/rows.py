@@ -47,7 +47,7 @@ class Rows:
     key: str = ""
 
 
-def read_rows(
+def read_feature_rows(
     path: Path, modality: Modality, key: str | None = None, id_format: str | None = None
 ) -> Rows:
     """Reads the rows of a file by its name's ending.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.features.bounds import Budget, Memo, check_extent, check_key
+from multimodal_ser.features.bounds import Memo, PickleBudget, check_extent, check_pickle_key
 from multimodal_ser.features.pickled import (
     BUILDERS,
     Builder,
@@ -63,7 +63,7 @@ def read_pickle(path: Path) -> Any:
             is damaged.
     """
     data = path.read_bytes()
-    budget = Budget(len(data))
+    budget = PickleBudget(len(data))
     try:
         if data.startswith(b"PK\x03\x04"):
             value = _read_zip(data, budget)
@@ -91,7 +91,7 @@ class _Reader(pickle._Unpickler):
 
     stack: list[Any]
 
-    def __init__(self, file: io.BytesIO, budget: Budget) -> None:
+    def __init__(self, file: io.BytesIO, budget: PickleBudget) -> None:
         super().__init__(file)
         self.memo = Memo()
         self.budget = budget
@@ -138,17 +138,17 @@ class _Reader(pickle._Unpickler):
             raise FeatureError("refused: it sets attributes on something that is no array")
 
     def load_setitem(self) -> None:
-        check_key(self.stack[-2])
+        check_pickle_key(self.stack[-2])
         super().load_setitem()  # type: ignore[misc]
 
     def load_setitems(self) -> None:
         for key in self.stack[::2]:  # since the last mark
-            check_key(key)
+            check_pickle_key(key)
         super().load_setitems()  # type: ignore[misc]
 
     def load_dict(self) -> None:
         for key in self.stack[::2]:
-            check_key(key)
+            check_pickle_key(key)
         super().load_dict()  # type: ignore[misc]
 
     def load_bytearray8(self) -> None:
@@ -172,7 +172,7 @@ class _Dispatch(dict[int, Callable[[Any], None]]):
 class _Counted(_Dispatch):
     """The instructions of one reader, each of which counts."""
 
-    def __init__(self, known: dict[int, Callable[[Any], None]], budget: Budget) -> None:
+    def __init__(self, known: dict[int, Callable[[Any], None]], budget: PickleBudget) -> None:
         super().__init__(known)
         self._budget = budget
 
@@ -196,7 +196,7 @@ _Reader.dispatch = _Dispatch(
 )  # fmt: skip
 
 
-def _read_legacy(data: bytes, budget: Budget) -> Any:
+def _read_legacy(data: bytes, budget: PickleBudget) -> Any:
     """torch.save before 1.6, and each storage in a plain pickle of tensors: five pickles, data."""
     budget.copy(len(data))
     file = io.BytesIO(data)
@@ -215,7 +215,7 @@ def _read_legacy(data: bytes, budget: Budget) -> Any:
 
 class _Legacy(_Reader):
     def __init__(
-        self, file: io.BytesIO, budget: Budget, storages: dict[str, list[Storage]]
+        self, file: io.BytesIO, budget: PickleBudget, storages: dict[str, list[Storage]]
     ) -> None:
         super().__init__(file, budget)
         self._storages = storages
@@ -226,7 +226,7 @@ class _Legacy(_Reader):
         return storage
 
 
-def _read_zip(data: bytes, budget: Budget) -> Any:
+def _read_zip(data: bytes, budget: PickleBudget) -> Any:
     """torch.save since 1.6: a zip of one pickle and one file per storage."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from multimodal_ser.audio.speech import Speech, Vad, canonical, find_speech
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import EncoderError
-from multimodal_ser.predict.backend import Answer, Backend, Wave, joined
+from multimodal_ser.predict.backend import Backend, BatchPrediction, Wave, joined_predictions
 
 BATCH = 16  # recordings
 PADDED = 160 * SAMPLE_RATE  # samples of a batch at most, with its padding: bounds the memory
@@ -31,7 +31,7 @@ class Heard(NamedTuple):
     reason: str | None = None
 
 
-def heard(backend: Backend, wave: Wave, text: str | None, vad: Vad, speech: bool) -> Heard:
+def heard_of(backend: Backend, wave: Wave, text: str | None, vad: Vad, speech: bool) -> Heard:
     """Finds the speech in a recording and prepares the waveform that a backend is given.
 
     Args:
@@ -55,7 +55,7 @@ def asked(
     texts: Sequence[str | None],
     shift: NDArray[np.float32] | None = None,
     batch_size: int = BATCH,
-) -> Answer:
+) -> BatchPrediction:
     """The predictions of a backend for any number of waveforms, in their order.
 
     Raises:
@@ -70,7 +70,7 @@ def asked(
             raise EncoderError(
                 f"{backend.name}: probabilities are not finite; its files are damaged"
             )
-    return joined(answers, np.argsort(order))  # argsort inverts the permutation
+    return joined_predictions(answers, np.argsort(order))  # argsort inverts the permutation
 
 
 def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -14,11 +14,11 @@ from multimodal_ser.errors import SerError
 
 Wave: TypeAlias = NDArray[np.float32]
 Vector: TypeAlias = NDArray[np.float32]
-Weights: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
+WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 PIECES = 4  # windows of long recordings in one batch: a batch of 30 s windows takes much memory
 
 
-class Answer(NamedTuple):
+class BatchPrediction(NamedTuple):
     """The predictions of a model for a batch.
 
     Attributes:
@@ -62,7 +62,7 @@ class Backend(Protocol):
         waves: Sequence[Wave],
         texts: Sequence[str | None],
         shift: Vector | None = None,
-    ) -> Answer:
+    ) -> BatchPrediction:
         """Predicts a batch; an item's result does not depend on the others in the batch.
 
         Args:
@@ -95,8 +95,8 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def by_windows(
-    waves: Sequence[Wave], most: int, step: int, ask: Callable[[Sequence[Wave]], Answer]
-) -> Answer:
+    waves: Sequence[Wave], most: int, step: int, ask: Callable[[Sequence[Wave]], BatchPrediction]
+) -> BatchPrediction:
     """Predicts recordings of any length: the mean over equal windows of at most `most` samples.
 
     Args:
@@ -121,14 +121,16 @@ def by_windows(
     share = np.zeros((len(waves), len(pieces)), np.float32)
     for place, (row, cut) in enumerate(pieces):
         share[row, place] = (cut.stop - cut.start) / len(waves[row])
-    whole = joined(answers)
-    return Answer(*(None if part is None else share @ part for part in whole))  # type: ignore[arg-type]
+    whole = joined_predictions(answers)
+    return BatchPrediction(*(None if part is None else share @ part for part in whole))  # type: ignore[arg-type]
 
 
-def joined(answers: Sequence[Answer], order: NDArray[np.int64] | slice = slice(None)) -> Answer:
+def joined_predictions(
+    answers: Sequence[BatchPrediction], order: NDArray[np.int64] | slice = slice(None)
+) -> BatchPrediction:
     """Several batches as one, with its rows brought into `order`."""
     probabilities, embeddings, vectors = zip(*answers, strict=True)
-    return Answer(
+    return BatchPrediction(
         np.concatenate(probabilities)[order],
         np.concatenate(embeddings)[order],
         None if vectors[0] is None else np.concatenate(vectors)[order],

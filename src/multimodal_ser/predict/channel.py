@@ -75,7 +75,7 @@ def space_of(references: _Vectors) -> str:
     return hashlib.sha256(np.asarray(references, "<f4").tobytes()).hexdigest()[:16]
 
 
-def spread(items: Sequence[_T], most: int) -> list[_T]:
+def evenly_chosen(items: Sequence[_T], most: int) -> list[_T]:
     """At most `most` of the items, spread evenly over them."""
     if len(items) <= most:
         return list(items)

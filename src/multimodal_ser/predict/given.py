@@ -96,7 +96,7 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
     return None
 
 
-def read(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
+def read_recording(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
     """Decodes a recording to mono at 16 kHz; returns the error if it cannot be read.
 
     Args:
@@ -126,7 +126,7 @@ def read(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
     return wave
 
 
-def checked_texts(texts: Sequence[str | None] | None, count: int) -> list[str | None]:
+def given_texts(texts: Sequence[str | None] | None, count: int) -> list[str | None]:
     """The texts as a list with one entry per recording; blank texts become None."""
     if isinstance(texts, str):
         raise SerError(f"one text for {count} recordings; give a list of as many")

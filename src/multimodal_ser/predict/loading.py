@@ -11,7 +11,7 @@ from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.plugins import load_plugins
 from multimodal_ser.errors import SerError, not_installed
-from multimodal_ser.predict.backend import Backend, Weights
+from multimodal_ser.predict.backend import Backend, WeightPaths
 from multimodal_ser.predict.predictor import Predictor
 
 STARTER = "starter"
@@ -24,7 +24,7 @@ _WAYS = (
 
 
 def load(
-    source: str | Path = STARTER, *, device: str = "cpu", weights: Weights = None
+    source: str | Path = STARTER, *, device: str = "cpu", weights: WeightPaths = None
 ) -> Predictor:
     """Loads a model that predicts emotions.
 
@@ -60,7 +60,7 @@ def plus_name(text: str) -> str | None:
     return found[1].replace("_", "-") if found else None
 
 
-def _backend(source: str, device: str, weights: Weights) -> Backend:
+def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
     if source == STARTER:
         return _starter(device)
     if source.startswith("hub:"):
@@ -98,14 +98,14 @@ def _starter(device: str) -> Backend:
     return TunedBackend(file, STARTER, device)
 
 
-def _emotion2vec(name: str, weights: Weights, device: str) -> Backend:
+def _emotion2vec(name: str, weights: WeightPaths, device: str) -> Backend:
     from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
 
     place = weights.get(name) if isinstance(weights, dict) else weights
     return Emotion2VecBackend(name, place, device)  # type: ignore[arg-type]
 
 
-def _file(path: Path, device: str, weights: Weights) -> Backend:
+def _file(path: Path, device: str, weights: WeightPaths) -> Backend:
     """A file of tensors; the file of a run needs the rest of its folder too."""
     from multimodal_ser.predict.of_run import RunBackend
     from multimodal_ser.predict.tuned import TunedBackend
@@ -117,7 +117,7 @@ def _file(path: Path, device: str, weights: Weights) -> Backend:
     )
 
 
-def _folder(path: Path, device: str, weights: Weights) -> Backend:
+def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
     from multimodal_ser.predict.of_run import RunBackend
     from multimodal_ser.predict.tuned import TunedBackend
 

@@ -10,7 +10,7 @@ import numpy as np
 from multimodal_ser.encoders.emotion2vec import load
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import Answer, Vector, Wave
+from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave
 from multimodal_ser.predict.cards import encoder_card
 
 
@@ -40,13 +40,13 @@ class Emotion2VecBackend:
 
     def __call__(
         self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
-    ) -> Answer:
+    ) -> BatchPrediction:
         """Predicts a batch as `Emotion2Vec.classify` does, with one pass for both results."""
         means = self.encoder.means(waves)
         scores = means.astype(np.float64) @ self._weight.T + self._bias
         shares = np.exp(scores - scores.max(1, keepdims=True))
         probabilities = shares / shares.sum(1, keepdims=True)
-        return Answer(probabilities.astype(np.float32), means)
+        return BatchPrediction(probabilities.astype(np.float32), means)
 
     def save(self, folder: Path) -> dict[str, object]:
         """Refuses, because the weights are published by their authors."""

@@ -20,10 +20,10 @@ from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.backend import (
-    Answer,
+    BatchPrediction,
     Vector,
     Wave,
-    Weights,
+    WeightPaths,
     by_windows,
     check_words,
     softmax,
@@ -77,7 +77,7 @@ class FileFacts:
 class OnnxBackend:
     """A whole model (waves, lengths, shift → logits, embedding, vectors), or a head on features."""
 
-    def __init__(self, file: Path, weights: Weights = None, device: str = "cpu") -> None:
+    def __init__(self, file: Path, weights: WeightPaths = None, device: str = "cpu") -> None:
         self.file = file
         self.session = open_session(file)
         self.inputs = [one.name for one in self.session.get_inputs()]
@@ -102,7 +102,7 @@ class OnnxBackend:
         waves: Sequence[Wave],
         texts: Sequence[str | None],
         shift: Vector | None = None,
-    ) -> Answer:
+    ) -> BatchPrediction:
         """Predicts a batch."""
         if self.features is not None:
             check_words(self.name, self.modalities, texts)
@@ -115,9 +115,9 @@ class OnnxBackend:
         # cannot share a batch.
         alone = [self._scores(wave) for wave in waves]
         scores, means = zip(*alone, strict=True)
-        return Answer(np.concatenate(scores), np.concatenate(means))
+        return BatchPrediction(np.concatenate(scores), np.concatenate(means))
 
-    def _ask(self, shift: Vector | None, waves: Sequence[Wave]) -> Answer:
+    def _ask(self, shift: Vector | None, waves: Sequence[Wave]) -> BatchPrediction:
         waves = [lengthened(wave, self.shortest) for wave in waves]
         lengths = np.array([len(wave) for wave in waves], np.int64)
         padded = np.zeros((len(waves), lengths.max()), np.float32)
@@ -126,10 +126,10 @@ class OnnxBackend:
         given = {"waves": padded, "lengths": lengths}
         return self._run(given if shift is None else {**given, "shift": shift})
 
-    def _run(self, inputs: Mapping[str, Any]) -> Answer:
+    def _run(self, inputs: Mapping[str, Any]) -> BatchPrediction:
         wanted = ["logits", "embedding", *(["vectors"] if self.references is not None else [])]
         logits, *rest = self.session.run(wanted, dict(inputs))
-        return Answer(softmax(logits), *rest)
+        return BatchPrediction(softmax(logits), *rest)
 
     def _scores(self, wave: Wave) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         frames, scores = self.session.run(["frames", "scores"], {"waves": wave[None]})

@@ -23,7 +23,7 @@ from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import keep_tokens
 from multimodal_ser.models.fusion import MODALITIES
-from multimodal_ser.predict.backend import Answer, Vector, Wave, Weights, check_words
+from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave, WeightPaths, check_words
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
@@ -84,7 +84,7 @@ class RunBackend:
     references: Vector | None = None
     shares: Vector | None = None
 
-    def __init__(self, folder: Path, weights: Weights = None, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, weights: WeightPaths = None, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
         self.record = read_record(folder / CONFIG)
         self.model = load_model(folder / MODEL).to(device)
@@ -102,7 +102,7 @@ class RunBackend:
 
     def __call__(
         self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
-    ) -> Answer:
+    ) -> BatchPrediction:
         """Predicts a batch.
 
         Raises:
@@ -114,7 +114,7 @@ class RunBackend:
             output = self.model(*(tensor.to(self.device) for tensor in batch))
             said = output.logits.float()
             probabilities: np.ndarray = (said if self.scale else said.softmax(1)).cpu().numpy()
-        return Answer(probabilities, output.embedding.float().cpu().numpy())
+        return BatchPrediction(probabilities, output.embedding.float().cpu().numpy())
 
     @property
     def tuned(self) -> list[Path]:
@@ -136,7 +136,7 @@ def load_features(
     folder: Path,
     described: Mapping[str, FeatureSpec | None],
     modalities: Sequence[str],
-    weights: Weights,
+    weights: WeightPaths,
     device: str,
 ) -> dict[str, Features]:
     """Loads the encoders of the modalities that are read and checks them against the run's record.
@@ -162,7 +162,7 @@ def load_features(
     return found
 
 
-def _encoder(folder: Path, spec: FeatureSpec, weights: Weights, device: str) -> Encoder:
+def _encoder(folder: Path, spec: FeatureSpec, weights: WeightPaths, device: str) -> Encoder:
     name = spec.encoder
     place = weights.get(name) if isinstance(weights, Mapping) else weights
     if not spec.weights:

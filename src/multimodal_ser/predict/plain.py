@@ -11,7 +11,7 @@ import numpy as np
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
-from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows, softmax
+from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave, by_windows, softmax
 from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 
 
@@ -36,13 +36,13 @@ class PlainBackend:
         waves: Sequence[Wave],
         texts: Sequence[str | None],
         shift: Vector | None = None,
-    ) -> Answer:
+    ) -> BatchPrediction:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
 
-        def ask(pieces: Sequence[Wave]) -> Answer:
+        def ask(pieces: Sequence[Wave]) -> BatchPrediction:
             read = np.stack([self.model.pooled(lengthened(one, SHORTEST)) for one in pieces])
             logits, embeddings = self.model.answer(read if shift is None else read - shift)
-            return Answer(softmax(logits), embeddings, read)
+            return BatchPrediction(softmax(logits), embeddings, read)
 
         return by_windows(waves, self.most, 2 * HOP, ask)
 

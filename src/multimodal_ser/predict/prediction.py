@@ -119,7 +119,7 @@ def refuse_attributes(model: object, what: str) -> None:
         )
 
 
-def doubted(probabilities: NDArray[_Float], sure: float) -> NDArray[_Float]:
+def discounted(probabilities: NDArray[_Float], sure: float) -> NDArray[_Float]:
     """Probabilities [..., C] where it is not certain that there is speech at all.
 
     Without speech every class is equally probable, so

@@ -22,11 +22,11 @@ from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.predict import hub
 from multimodal_ser.predict.adaptation import channel_shift
-from multimodal_ser.predict.asking import BATCH, asked, heard
+from multimodal_ser.predict.asking import BATCH, asked, heard_of
 from multimodal_ser.predict.backend import Backend, Wave
-from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, Channel, space_of, spread
-from multimodal_ser.predict.given import Dressed, Recording, as_list, checked_texts, read
-from multimodal_ser.predict.prediction import Prediction, doubted
+from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, Channel, evenly_chosen, space_of
+from multimodal_ser.predict.given import Dressed, Recording, as_list, given_texts, read_recording
+from multimodal_ser.predict.prediction import Prediction, discounted
 from multimodal_ser.predict.several import Predictions
 from multimodal_ser.predict.sources import find_recordings
 
@@ -154,11 +154,11 @@ class Predictor:
         given: Iterable[str | None] = repeat(None)
         if texts is not None:
             sources = list(sources)
-            given = checked_texts(texts, len(sources))
+            given = given_texts(texts, len(sources))
         waiting: list[tuple[Wave | SerError, str | None]] = []
         samples = 0
         for source, text in zip(sources, given, strict=False):
-            wave = read(source, sample_rate)
+            wave = read_recording(source, sample_rate)
             samples += 0 if isinstance(wave, SerError) else len(wave)
             waiting.append((wave, text))
             # Several batches at once, so that recordings of like lengths can share a batch.
@@ -186,10 +186,10 @@ class Predictor:
         Raises:
             SerError: an item is not such a waveform; the message says which.
         """
-        words = checked_texts(texts, len(waves))
+        words = given_texts(texts, len(waves))
         checked = checked_waves(self.name, waves, LEAST_SAMPLES)
         given = [
-            heard(self.backend, wave, text, self.vad, speech)
+            heard_of(self.backend, wave, text, self.vad, speech)
             for wave, text in zip(checked, words, strict=True)
         ]
         spoken = [row for row, item in enumerate(given) if item.reason is None]
@@ -205,7 +205,7 @@ class Predictor:
             found.append(
                 Prediction(
                     self.labels,
-                    doubted(shares, sure) if self.scale is None else shares,
+                    discounted(shares, sure) if self.scale is None else shares,
                     embedding,
                     0.0,
                     len(checked[row]) / SAMPLE_RATE,
@@ -251,7 +251,10 @@ class Predictor:
         if isinstance(channel, str | Path):
             channel = find_recordings([str(channel)])
         if not isinstance(channel, Channel):
-            sounds = [_or_raise(read(source)) for source in spread(channel, ENOUGH_RECORDINGS)]
+            sounds = [
+                _or_raise(read_recording(source))
+                for source in evenly_chosen(channel, ENOUGH_RECORDINGS)
+            ]
             channel = self.channel_of(sounds)
         if channel.space != space_of(self._references()):
             raise SerError(
@@ -270,8 +273,8 @@ class Predictor:
             SerError: the model cannot be adapted.
         """
         references = self._references()
-        checked = checked_waves(self.name, spread(waves, ENOUGH_RECORDINGS), LEAST_SAMPLES)
-        given = [heard(self.backend, wave, None, self.vad, speech) for wave in checked]
+        checked = checked_waves(self.name, evenly_chosen(waves, ENOUGH_RECORDINGS), LEAST_SAMPLES)
+        given = [heard_of(self.backend, wave, None, self.vad, speech) for wave in checked]
         spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
         if not spoken:
             raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")

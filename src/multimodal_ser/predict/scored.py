@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.predict.backend import Weights
+from multimodal_ser.predict.backend import WeightPaths
 from multimodal_ser.predict.given import as_list
 from multimodal_ser.predict.loading import STARTER, load
 from multimodal_ser.predict.prediction import NO_SPEECH, Prediction
@@ -73,7 +73,7 @@ def pipeline(
     model: str | Path = STARTER,
     *,
     device: str = "cpu",
-    weights: Weights = None,
+    weights: WeightPaths = None,
     top_k: int | None = None,
 ) -> Pipeline:
     """Makes what transformers' ``pipeline`` makes, with the models of `load`.

@@ -14,7 +14,7 @@ from torch import Tensor
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP, LONGEST_SAMPLES
-from multimodal_ser.predict.backend import Answer, Vector, Wave, by_windows
+from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave, by_windows
 from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
 
@@ -40,20 +40,20 @@ class TunedBackend:
         waves: Sequence[Wave],
         texts: Sequence[str | None],
         shift: Vector | None = None,
-    ) -> Answer:
+    ) -> BatchPrediction:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
         taken = None if shift is None else torch.from_numpy(shift).to(self.device)
         return by_windows(waves, self.most, 2 * HOP, partial(self._ask, taken))
 
     @torch.inference_mode()
-    def _ask(self, shift: Tensor | None, waves: Sequence[Wave]) -> Answer:
+    def _ask(self, shift: Tensor | None, waves: Sequence[Wave]) -> BatchPrediction:
         waves = [lengthened(wave, self.shortest) for wave in waves]
         mel, lengths = log_mels(waves, self.model.encoder.conv1.in_channels)
         read = self.model.pooled(mel.to(self.device), lengths.to(self.device))
         output = self.model.answer(read if shift is None else read - shift)
         probabilities: np.ndarray = output.logits.float().softmax(1).cpu().numpy()
         embedding = output.embedding.float().cpu().numpy()
-        return Answer(probabilities, embedding, read.float().cpu().numpy())
+        return BatchPrediction(probabilities, embedding, read.float().cpu().numpy())
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model file."""

@@ -141,12 +141,12 @@ def _by_system(runs: Sequence[Run]) -> dict[str, _Cells]:
     variety = naming.Variety.of(runs)
     called: dict[tuple[str, naming.Share | None], dict[str, list[Run]]] = {}
     for run in runs:
-        key = json.dumps(naming.settings(run), sort_keys=True)
+        key = json.dumps(naming.settings_of(run), sort_keys=True)
         name = naming.kind(run, variety), naming.share(run)
         called.setdefault(name, {}).setdefault(key, []).append(run)
     systems: dict[str, _Cells] = {}
     for (kind, share), groups in called.items():
-        alike = [naming.settings(group[0]) for group in groups.values()]
+        alike = [naming.settings_of(group[0]) for group in groups.values()]
         for group, own in zip(groups.values(), alike, strict=True):
             systems[naming.full_name(kind, share, own, alike)] = _cells(group)
     return systems
@@ -251,7 +251,7 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
         names=runs[0].classes,
         task=runs[0].config.labels.task,
         targets=_targets(runs),
-        headline=naming.headline(runs[0].config.labels.task, [name for _, name in keys]),
+        headline=naming.headline_name(runs[0].config.labels.task, [name for _, name in keys]),
     )
 
 
@@ -287,5 +287,5 @@ def _system(
         repeats=repeats,
         runs=tuple(run for row in grid for run in row),
         probabilities=np.stack([np.concatenate([r.probabilities for r in row]) for row in grid]),
-        settings=naming.settings(grid[0][0]),
+        settings=naming.settings_of(grid[0][0]),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from multimodal_ser.evaluation import agreement, metrics, statistics
 from multimodal_ser.report import words
 from multimodal_ser.report.align import Sample
-from multimodal_ser.report.scores import Floats, score_of, shares
+from multimodal_ser.report.scores import Floats, score_of, vote_shares
 from multimodal_ser.report.summary import Score
 
 _TOLD = ("UA", "WA", "macro-F1")
@@ -37,7 +37,8 @@ def human_ceiling(sample: Sample) -> tuple[str, ...]:
         shown = ", ".join(f"{name} {_shown(score)}" for name, score in scores.items())
         told.append(f"against {what} {shown}")
     each = agreement.js_distance(
-        np.eye(votes.shape[1]), shares(others.reshape(-1, votes.shape[1])).reshape(others.shape)
+        np.eye(votes.shape[1]),
+        vote_shares(others.reshape(-1, votes.shape[1])).reshape(others.shape),
     )
     distance = (alone * each).sum(1, keepdims=True)
     sums = statistics.sums_of(distance, kept, int(kept.max()) + 1)[:, None]

@@ -18,7 +18,7 @@ from multimodal_ser.report.scores import (
     cautions_of_table,
     counts,
     effective_clusters,
-    headline,
+    headline_metric,
     how_estimated,
     recalls_of,
     scores_of,
@@ -99,7 +99,7 @@ def summary_of(
     rows = [_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems]
     rows.sort(key=lambda row: (_share_order(row), -next(iter(row.scores.values())).mean))
     config = runs[0].config
-    effective = effective_clusters(next(iter(sums.values())), headline(aligned.sample))
+    effective = effective_clusters(next(iter(sums.values())), headline_metric(aligned.sample))
     return Summary(
         name=name,
         protocol=protocol,

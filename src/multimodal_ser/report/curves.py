@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from multimodal_ser.common.drawing import ACCENT, INK, LINE, MUTED, canvas, legend, write
+from multimodal_ser.common.drawing import ACCENT, INK, LINE, MUTED, canvas, legend, write_label
 from multimodal_ser.common.palette import colour
 from multimodal_ser.report import words
 from multimodal_ser.report.naming import Share
@@ -91,13 +91,13 @@ def adaptation(summary: Summary) -> Figure:
             ends = [100 * score.low, 100 * score.high]
             ax.plot(ends, [place, place], color=INK, linewidth=1.4)
         text = f"{words.percent(score.mean)}  {words.interval(score)}"
-        write(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
+        write_label(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
     for row in (row for row in rows if _is_bar(row)):
         mean = 100 * row.scores["UA"].mean
         ax.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     chance = 100 / len(summary.classes)
     ax.axvline(chance, color=MUTED, linewidth=0.8, linestyle=":")
-    write(ax, chance, len(rows) - 0.3, "chance", color=MUTED, fontsize=8, ha="center")
+    write_label(ax, chance, len(rows) - 0.3, "chance", color=MUTED, fontsize=8, ha="center")
     ax.set_yticks(range(len(rows)), [row.name for row in rows])
     ax.set_xlabel("UA in %")
     ax.spines[["left", "bottom"]].set_visible(False)
@@ -142,7 +142,7 @@ def _by_class(ax: Axes, cloud: Cloud) -> None:
     ax.set_xlabel(f"{cloud.name}, by class: dots source, crosses target")
 
 
-def told(pair: Sequence[Cloud]) -> str:
+def clouds_told(pair: Sequence[Cloud]) -> str:
     """Says in words what the picture shows, for readers who cannot see it."""
     parts = [
         f"{cloud.name}: a linear classifier tells the corpora apart in "

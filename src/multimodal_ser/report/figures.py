@@ -20,7 +20,7 @@ from multimodal_ser.common.drawing import (
     canvas,
     png,
     svg,
-    write,
+    write_label,
 )
 from multimodal_ser.report import words
 from multimodal_ser.report.curves import adaptation, label_shares, learning_curve, projection
@@ -124,7 +124,7 @@ def _rows(ax: Axes, names: Sequence[str], scores: Sequence[Score]) -> None:
     ax.spines[["left", "bottom"]].set_visible(False)
     for place, score in enumerate(scores):
         text = f"{words.percent(score.mean)}  {words.interval(score)}"
-        write(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
+        write_label(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
 
 
 def draw_confusion(summary: Summary) -> Figure:
@@ -141,9 +141,11 @@ def draw_confusion(summary: Summary) -> Figure:
         ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=FILL, alpha=share, lw=0))
         colour = ON_FILL if share > 0.5 else INK if share >= 0.05 else MUTED
         weight = "bold" if true == said else "normal"
-        write(ax, said, true - 0.12, f"{100 * share:.0f}", color=colour, ha="center", weight=weight)
+        write_label(
+            ax, said, true - 0.12, f"{100 * share:.0f}", color=colour, ha="center", weight=weight
+        )
         count = f"{matrix[true, said]:.0f}"
-        write(ax, said, true + 0.24, count, color=colour, ha="center", fontsize=7)
+        write_label(ax, said, true + 0.24, count, color=colour, ha="center", fontsize=7)
     ax.set_xticks(range(size), summary.classes, rotation=35, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(size), summary.classes)
     ax.tick_params(axis="x", labelcolor=INK)
@@ -157,7 +159,7 @@ def draw_reliability(summary: Summary) -> Figure:
     """Draws how often the best model is right against how sure it says it is."""
     figure, (ax,) = canvas(4.6, 4.3)
     ax.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    write(ax, 17, 23, "as sure as right", rotation=45, color=MUTED, fontsize=8, ha="center")
+    write_label(ax, 17, 23, "as sure as right", rotation=45, color=MUTED, fontsize=8, ha="center")
     baseline = summary.baseline
     if baseline is not None and baseline is not summary.best:
         _curve(ax, baseline, MUTED)

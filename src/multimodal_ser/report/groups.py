@@ -20,7 +20,7 @@ from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.scores import (
     counts,
     effective_clusters,
-    headline,
+    headline_metric,
     main_scores,
     score_of,
 )
@@ -129,7 +129,7 @@ def _group(
     sample: Sample,
     utterances: int,
 ) -> Group:
-    metric = headline(sample)
+    metric = headline_metric(sample)
     note = "" if by == "corpus" or name == _UNKNOWN else _unknown(inside, outside, sample)
     if not note and one_seed(system):
         note = "cannot be known from one seed of a network"
@@ -161,7 +161,7 @@ def _unknown(inside: NDArray[np.float64], outside: NDArray[np.float64], sample: 
         if len(sums) < statistics.LEAST_CLUSTERS:
             number = f"{len(sums)} {kind}{'' if len(sums) == 1 else 's'}"
             return f"cannot be known from {number} (at least {statistics.LEAST_CLUSTERS})"
-        effective = effective_clusters(sums, headline(sample))
+        effective = effective_clusters(sums, headline_metric(sample))
         if effective < statistics.LEAST_EFFECTIVE:
             return f"cannot be known from {kind}s who say as much as {effective:.1f} alike"
     return ""

@@ -56,12 +56,12 @@ def markdown_table(summary: Summary) -> str:
 def _rendered(name: str, summary: Summary) -> str:
     """One part's tables; those of an ablation's validation rows follow after an empty line."""
     shown = (summary,) if summary.validation is None else (summary, summary.validation)
-    template = environment(latex=name.endswith(".tex")).get_template(name)
-    return "\n".join(template.render(summary=one, **shared(one)) for one in shown)
+    template = report_templates(latex=name.endswith(".tex")).get_template(name)
+    return "\n".join(template.render(summary=one, **template_values(one)) for one in shown)
 
 
 @cache
-def environment(latex: bool = False) -> Environment:
+def report_templates(latex: bool = False) -> Environment:
     """The templates; those of LaTeX, which is full of braces, write ``<<`` and ``<%`` instead."""
     braces: dict[str, Any] = {
         "variable_start_string": "<<",
@@ -91,7 +91,7 @@ def environment(latex: bool = False) -> Environment:
     return made
 
 
-def shared(summary: Summary) -> dict[str, Any]:
+def template_values(summary: Summary) -> dict[str, Any]:
     """What every template is given beside the summary."""
     main, other = tuple(main_names(summary)), other_scores(summary.task)
     return {

@@ -42,7 +42,7 @@ class Share:
         return f"{self.amount:g} %" if self.unit == "percent" else f"{self.amount:g} per class"
 
 
-def headline(task: str, ids: Sequence[str]) -> str:
+def headline_name(task: str, ids: Sequence[str]) -> str:
     """The score that systems are compared by: the corpus's convention.
 
     >>> headline("classes", ["meld/1"]), headline("classes", ["meld/1", "emodb/1"])
@@ -73,7 +73,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def settings(run: Run) -> dict[str, str]:
+def settings_of(run: Run) -> dict[str, str]:
     """What decides a run's result beside fold, seed and draw, flattened."""
     told = as_json(run.config)
     kept = {key: value for key, value in told.items() if key not in _NOT_A_SETTING}

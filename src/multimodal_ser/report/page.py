@@ -8,8 +8,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from multimodal_ser.report import figures, words
-from multimodal_ser.report.curves import label_shares, told
-from multimodal_ser.report.layout import environment, shared
+from multimodal_ser.report.curves import clouds_told, label_shares
+from multimodal_ser.report.layout import report_templates, template_values
 from multimodal_ser.report.published import original
 from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
@@ -18,16 +18,16 @@ def report_page(summary: Summary, clouds: Sequence[Cloud] = ()) -> str:
     """Writes the page: headline, tables with their notes, pictures, settings."""
     against = summary.baseline if summary.baseline is not summary.best else None
     return (
-        environment()
+        report_templates()
         .get_template("report.html")
         .render(
-            **shared(summary),
+            **template_values(summary),
             summary=summary,
             facts=_facts(summary),
             against=against,
             drawings=_drawings(summary, clouds),
             source=original().source,
-            seen=told(clouds) if clouds else "",
+            seen=clouds_told(clouds) if clouds else "",
             differing=_differing(summary),
         )
     )
@@ -60,7 +60,7 @@ def _drawings(summary: Summary, clouds: Sequence[Cloud]) -> dict[str, Markup]:
     if summary.protocol == "adaptation":
         pictures["adaptation"] = figures.adaptation(summary), "UA by method. " + _told(summary.rows)
     if clouds:
-        pictures["projection"] = figures.projection(clouds), told(clouds)
+        pictures["projection"] = figures.projection(clouds), clouds_told(clouds)
     return {
         # drawn here from escaped text, never taken from a run's files as markup
         name: Markup(figures.svg(figure, alt))  # noqa: S704

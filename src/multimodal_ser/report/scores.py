@@ -42,7 +42,7 @@ def other_scores(task: str) -> tuple[str, ...]:
     )
 
 
-def headline(sample: Sample) -> statistics.Metric:
+def headline_metric(sample: Sample) -> statistics.Metric:
     """The score that systems are compared by."""
     return main_scores(sample.task, sample.names, sample.headline)[sample.headline]
 
@@ -100,7 +100,7 @@ def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
         values = [of(said[known], sample.truth[known]) for said in system.probabilities]
         scores[name] = score(values)
     if sample.targets is not None:
-        votes = replace(sample, targets=shares(sample.targets))
+        votes = replace(sample, targets=vote_shares(sample.targets))
         every = np.ones(len(sample.truth), dtype=bool)
         of_votes = _sums(system, votes, every, agreement.distribution_terms)
         for name, metric in agreement.DISTRIBUTION_SCORES.items():
@@ -108,7 +108,7 @@ def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
     return scores
 
 
-def shares(votes: Floats) -> Floats:
+def vote_shares(votes: Floats) -> Floats:
     """Votes by class [N, C] → their shares."""
     found: Floats = votes / votes.sum(1, keepdims=True)
     return found

@@ -16,7 +16,7 @@ from multimodal_ser.evaluation import statistics
 from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.naming import NO_ADAPTATION, PROBE, TUNED_AS
 from multimodal_ser.report.published import original
-from multimodal_ser.report.scores import effective_clusters, headline, too_few
+from multimodal_ser.report.scores import effective_clusters, headline_metric, too_few
 from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
@@ -162,7 +162,7 @@ def _family(
     for pair in pairs:
         one, other = systems[pair.name], systems[pair.against]
         counts = sums[one.name], sums[other.name]
-        metric = headline(sample)
+        metric = headline_metric(sample)
         if unknown := _unknown(one, other, sample, effective_clusters(counts[0], metric)):
             gap = float(metric(counts[0].sum(0)).mean() - metric(counts[1].sum(0)).mean())
             made[pair] = Versus(*pair, gap, None, None, None, None, unknown)

@@ -74,7 +74,7 @@ def load_model(path: Path) -> nn.Module:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
     config = ModelConfig(**network) if network else ModelConfig()
-    model = build(name, dims, config, state, values=header.get("values", False))
+    model = build_model(name, dims, config, state, values=header.get("values", False))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -82,7 +82,7 @@ def load_model(path: Path) -> nn.Module:
     return model.eval()
 
 
-def build(
+def build_model(
     name: str,
     dims: Dims,
     config: ModelConfig,

@@ -47,10 +47,10 @@ class Arriving:
         return not self.dropped.is_set() and (crawls or now - self.last > _QUIET)
 
 
-class Place:
+class RequestPlace:
     """A request's place inside, which may turn out to be one of the fewer for much work."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Admission) -> None:
         self._gate, self._long, self._left = gate, False, False
 
     def lengthen(self) -> None:
@@ -80,7 +80,7 @@ class Place:
             self._long, self._left = False, True
 
 
-class Gate:
+class Admission:
     """Counts the requests inside; refuses those too many and those that come while stopping.
 
     Attributes:
@@ -125,14 +125,14 @@ class Gate:
             self.arriving.remove(body)
 
     @contextmanager
-    def enter(self) -> Iterator[Place]:
+    def enter(self) -> Iterator[RequestPlace]:
         """Holds a place while a request is answered.
 
         Raises:
             RefusedError: 429 or 503.
         """
         self._check()
-        place = Place(self)
+        place = RequestPlace(self)
         self.inside += 1
         try:
             yield place

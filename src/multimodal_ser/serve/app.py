@@ -19,11 +19,11 @@ from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.given import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, refuse_attributes
 from multimodal_ser.predict.predictor import Predictor
-from multimodal_ser.serve.admission import Gate, Place, check_key
+from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import Doors
-from multimodal_ser.serve.decode import UPLOADABLE, Recording, decode
+from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload, decode_upload
 from multimodal_ser.serve.job_routes import add_jobs
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
@@ -71,7 +71,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 _Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
 _T = TypeVar("_T")
-_Handler: TypeAlias = Callable[[Recording, "str | None", Work], Awaitable[Response]]
+_Handler: TypeAlias = Callable[[DecodedUpload, "str | None", Work], Awaitable[Response]]
 
 
 class Service:
@@ -80,7 +80,7 @@ class Service:
     def __init__(
         self, predictor: Predictor, settings: Settings, words: Words | None = None
     ) -> None:
-        self.settings, self.gate, self.doors = settings, Gate(settings), Doors(settings)
+        self.settings, self.gate, self.doors = settings, Admission(settings), Doors(settings)
         self.predictor, self.words = predictor, words
         self.streams = Streams(settings.max_streams)
         self.metrics = Metrics(self.gate, self.streams)
@@ -109,7 +109,7 @@ class Service:
             )
 
     async def _answer(
-        self, request: Request, upload: Upload, place: Place, work: Work, what: _Handler
+        self, request: Request, upload: Upload, place: RequestPlace, work: Work, what: _Handler
     ) -> Response:
         if len(upload.data) > LONG_BYTES:
             place.lengthen()
@@ -120,11 +120,11 @@ class Service:
         }
         return await what(found, upload.text, work)
 
-    def _decoded(self, data: bytes, place: Place, work: Work) -> Recording:
+    def _decoded(self, data: bytes, place: RequestPlace, work: Work) -> DecodedUpload:
         with self.decoding.turn(work) as pause:
-            return decode(data, self.settings, pause, place.lengthen)
+            return decode_upload(data, self.settings, pause, place.lengthen)
 
-    async def predict(self, recording: Recording, text: str | None, work: Work) -> Response:
+    async def predict(self, recording: DecodedUpload, text: str | None, work: Work) -> Response:
         """One answer for a recording; short ones share a call of the network."""
         wave, warnings = recording
         if len(wave) <= LONGEST * SAMPLE_RATE:
@@ -140,7 +140,7 @@ class Service:
             return found
 
     async def timeline(
-        self, recording: Recording, work: Work, *, window: float, hop: float, **how: bool
+        self, recording: DecodedUpload, work: Work, *, window: float, hop: float, **how: bool
     ) -> Response:
         """Emotions over time.
 
@@ -151,7 +151,13 @@ class Service:
         return await self.off_loop(partial(self._timeline, recording, work, window, hop, **how))
 
     def _timeline(
-        self, recording: Recording, work: Work, window: float, hop: float, words: bool, drawn: bool
+        self,
+        recording: DecodedUpload,
+        work: Work,
+        window: float,
+        hop: float,
+        words: bool,
+        drawn: bool,
     ) -> Response:
         with self.computing.turn(work) as pause:
             heard = pausing(self.words, pause) if words and self.words else None
@@ -258,7 +264,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
                 422, "words=true, but this server recognises none; start it with --words"
             )
 
-        async def over_time(recording: Recording, text: str | None, work: Work) -> Response:
+        async def over_time(recording: DecodedUpload, text: str | None, work: Work) -> Response:
             return await service.timeline(
                 recording, work, window=window, hop=hop, words=words, drawn=peaks
             )

@@ -30,16 +30,16 @@ _RATE = 192_000
 _LONG = 60  # seconds beyond which a recording takes a place for long work
 
 
-class Recording(NamedTuple):
+class DecodedUpload(NamedTuple):
     """What an upload held: samples [time] at 16 kHz, and what its sender should know of it."""
 
     wave: Wave
     warnings: list[str]
 
 
-def decode(
+def decode_upload(
     data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]
-) -> Recording:
+) -> DecodedUpload:
     """Decodes a recording that a stranger sent.
 
     Args:
@@ -86,7 +86,7 @@ def _check_header(data: bytes, settings: Settings) -> None:
 
 def _bounded(
     data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]
-) -> Recording:
+) -> DecodedUpload:
     """Decodes block by block, whatever the header says."""
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0
     blocks: list[Wave] = []
@@ -105,7 +105,7 @@ def _bounded(
                 f"decoding took longer than {settings.decode_seconds:g} s; send a shorter "
                 "recording, or wav or flac",
             )
-    return Recording(np.concatenate(blocks), warnings)
+    return DecodedUpload(np.concatenate(blocks), warnings)
 
 
 def _too_long(seconds: float, settings: Settings) -> RefusedError:

@@ -12,7 +12,7 @@ from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
-from multimodal_ser.timeline.speakers import named
+from multimodal_ser.timeline.speakers import diariser_of
 from multimodal_ser.timeline.writers import checked_formats
 
 _BODY: dict[str, Any] = {
@@ -46,7 +46,7 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
             raise RefusedError(422, f"speakers={speakers[:40]!r}; allowed: off, auto, their number")
         try:
             chosen = checked_formats(formats) or ["json"]
-            diariser, count = named(speakers)
+            diariser, count = diariser_of(speakers)
         except SerError as error:
             raise RefusedError(422, str(error)) from None
         how = {

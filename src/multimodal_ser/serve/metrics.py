@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from multimodal_ser.serve.admission import Gate
+from multimodal_ser.serve.admission import Admission
 from multimodal_ser.serve.refusals import RefusedError
 
 _BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -20,7 +20,7 @@ class Metrics:
         heard: seconds of sound.
     """
 
-    def __init__(self, gate: Gate, streams: Streams) -> None:
+    def __init__(self, gate: Admission, streams: Streams) -> None:
         self.registry = all_ = CollectorRegistry()
         self._requests = Counter(
             "ser_requests", "Requests answered", ["method", "route", "status"], registry=all_

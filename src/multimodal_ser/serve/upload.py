@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from multimodal_ser.serve.admission import Arriving, Gate
+from multimodal_ser.serve.admission import Admission, Arriving
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 
@@ -31,7 +31,7 @@ class Upload:
     text: str | None
 
 
-async def read_upload(request: Request, gate: Gate, text: str | None) -> Upload:
+async def read_upload(request: Request, gate: Admission, text: str | None) -> Upload:
     """Reads the body of a request, counting while it arrives.
 
     Args:
@@ -74,7 +74,9 @@ async def _in_time(
         dropped.cancel()
 
 
-async def _parsed(request: Request, gate: Gate, arriving: Arriving, text: str | None) -> Upload:
+async def _parsed(
+    request: Request, gate: Admission, arriving: Arriving, text: str | None
+) -> Upload:
     settings = gate.settings
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -87,7 +89,7 @@ async def _parsed(request: Request, gate: Gate, arriving: Arriving, text: str | 
 
 
 async def _limited(
-    request: Request, gate: Gate, arriving: Arriving, most: int
+    request: Request, gate: Admission, arriving: Arriving, most: int
 ) -> AsyncGenerator[bytes, None]:
     settings = gate.settings
     stated = request.headers.get("content-length", "")

@@ -9,7 +9,7 @@ from multimodal_ser.audio.speech import Samples, Vad
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
-from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, spread
+from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, evenly_chosen
 from multimodal_ser.timeline.analysis import analyze
 from multimodal_ser.timeline.listening import Listener
 from multimodal_ser.timeline.stream import WINDOW
@@ -33,7 +33,7 @@ def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
         SerError: the model cannot be adapted.
     """
     if len(sources) >= LEAST_RECORDINGS:
-        firsts = (_first(source) for source in spread(sources, ENOUGH_RECORDINGS))
+        firsts = (_first(source) for source in evenly_chosen(sources, ENOUGH_RECORDINGS))
         return predictor.channel_of([wave for wave in firsts if wave is not None])
     heard = Listener()
     for source in sources:
@@ -71,7 +71,7 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
         return {}
     found: dict[Recording, Recording] = {}
     samples = 0
-    for source in spread(sources, ENOUGH_RECORDINGS):
+    for source in evenly_chosen(sources, ENOUGH_RECORDINGS):
         try:
             blocks = read_blocks(source)  # type: ignore[arg-type]
             first = next(blocks)

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 from multimodal_ser.audio.speech import Vad
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict import Predictor, Recording
-from multimodal_ser.timeline.lanes import Lane, Opened, chosen_lanes, opened
+from multimodal_ser.timeline.lanes import Lane, Opened, chosen_lanes, open_recording
 from multimodal_ser.timeline.listening import Listener, without_channels
-from multimodal_ser.timeline.speakers import Diariser, Known, by_speaker
+from multimodal_ser.timeline.speakers import Diariser, Known, turns_by_speaker
 from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
 from multimodal_ser.timeline.track import (
     Model,
@@ -25,7 +25,7 @@ from multimodal_ser.timeline.track import (
 )
 from multimodal_ser.timeline.words import Words
 
-Progress: TypeAlias = Callable[[float, float | None], None]
+Progressed: TypeAlias = Callable[[float, float | None], None]
 _Timed = TypeVar("_Timed", Segment, Point, Word)
 
 
@@ -43,7 +43,7 @@ def analyze(
     speakers: Diariser | None = None,
     count: int | None = None,
     adapt: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: Progressed | None = None,
 ) -> Timeline:
     """Predicts the emotions of a recording of any length over time, in bounded memory.
 
@@ -73,7 +73,7 @@ def analyze(
     Raises:
         SerError: the recording cannot be read, or a setting is out of its range.
     """
-    recording, lanes, notes = chosen_lanes(opened(source), channels, names)
+    recording, lanes, notes = chosen_lanes(open_recording(source), channels, names)
     said: tuple[Word, ...] | None = None
     if speakers is not None and len(lanes) == 1:
         if words is not None:
@@ -96,7 +96,7 @@ def _told_apart(
 ) -> list[Lane]:
     """A lane for each speaker of one; the one as it is where nobody speaks."""
     sound = (sounds[0] for sounds in recording.blocks([lane]))
-    parts = by_speaker(speakers(sound, count))
+    parts = turns_by_speaker(speakers(sound, count))
     called = [*names, *(f"speaker {number + 1}" for number in range(len(names), len(parts)))]
     return [Lane(called[k], lane.channel, turns) for k, turns in enumerate(parts)] or [lane]
 
@@ -128,7 +128,7 @@ def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
 
 
 def _fed(
-    recording: Opened, lanes: Sequence[Lane], streams: Sequence[Stream], tell: Progress | None
+    recording: Opened, lanes: Sequence[Lane], streams: Sequence[Stream], tell: Progressed | None
 ) -> list[Timeline]:
     """Plays the recording to a stream for each lane."""
     whole = recording.duration if tell else None

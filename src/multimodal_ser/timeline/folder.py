@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from multimodal_ser.common.cluster import run_on_ray
 from multimodal_ser.common.files import parse_json, readable_json, written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.timeline.analysis import Progress, analyze
-from multimodal_ser.timeline.overview import Overview, html
+from multimodal_ser.timeline.analysis import Progressed, analyze
+from multimodal_ser.timeline.overview import Overview, summary_page
 from multimodal_ser.timeline.places import Place
 from multimodal_ser.timeline.tables import SEGMENTS, index_row, segment_rows, writer_of
 from multimodal_ser.timeline.track import Timeline
@@ -29,7 +29,7 @@ JOURNAL, INDEX, SUMMARY = ".analyzed.jsonl", "index.csv", "summary.html"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class AnalysisRecipe:
     """What every recording goes through.
 
     Attributes:
@@ -64,7 +64,7 @@ class Done(NamedTuple):
     reason: str = ""
 
 
-def analyzed(recipe: Recipe, place: Place, on_progress: Progress | None = None) -> Done:
+def analyzed(recipe: AnalysisRecipe, place: Place, on_progress: Progressed | None = None) -> Done:
     """Analyses one recording and makes its files; what is wrong with it is told, not raised."""
     try:
         found = analyze(
@@ -92,7 +92,7 @@ class Folder:
         found: the recordings, in the order of the tables.
     """
 
-    def __init__(self, out: Path, recipe: Recipe, found: Sequence[Place]) -> None:
+    def __init__(self, out: Path, recipe: AnalysisRecipe, found: Sequence[Place]) -> None:
         self.out, self.recipe, self.found = out, recipe, found
         self._journal, self._recipe_name = out / JOURNAL, recipe.name
         self._done: dict[str, int] = {}  # where the line of a source begins
@@ -144,7 +144,7 @@ class Folder:
         summary = self.out / SUMMARY
         pages = "html" in self.recipe.formats
         with written_aside(summary) as partial:
-            partial.write_text(html(overview, pages), encoding="utf-8")
+            partial.write_text(summary_page(overview, pages), encoding="utf-8")
         return [index, segments, summary]
 
     def _keep(self, done: Done) -> Done:

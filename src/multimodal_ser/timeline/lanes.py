@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, audio_info, read_blocks
-from multimodal_ser.audio.channels import LEVEL_FRAME, compare
+from multimodal_ser.audio.channels import LEVEL_FRAME, compare_channels
 from multimodal_ser.audio.speech import Samples
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.errors import SerError
@@ -78,7 +78,7 @@ class Opened:
             ]
 
 
-def opened(source: Recording) -> Opened:
+def open_recording(source: Recording) -> Opened:
     """The recording; a file object is read once, into bytes."""
     if pair := with_rate(source):
         return Opened(pair[0], pair[1])
@@ -93,7 +93,7 @@ def chosen_lanes(
     """Which channels are heard, and how.
 
     Args:
-        recording: from `opened`.
+        recording: from `open_recording`.
         channels: ``mix`` for the mean of all; ``each``; numbers, from 0; or ``auto``, which hears
             each where they have different speakers, and else the mix.
         names: of the channels that are heard, in order.
@@ -109,7 +109,7 @@ def chosen_lanes(
     if channels == "mix" or count == 1:
         return recording, [Lane()], []
     parts = read_blocks(recording.sound, sample_rate=recording.rate, mixed=False)
-    found = compare(parts)
+    found = compare_channels(parts)
     told = [found.told] if found.told else []
     if channels == "auto":
         if found.kind == "silent":

@@ -12,7 +12,7 @@ import numpy as np
 
 from multimodal_ser.common.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN
-from multimodal_ser.timeline.page import environment
+from multimodal_ser.timeline.page import page_templates
 from multimodal_ser.timeline.tables import mostly, seconds_of
 from multimodal_ser.timeline.track import clock
 
@@ -87,7 +87,7 @@ class Overview:
         return sorted(off, key=lambda pair: (-pair[0], pair[1]["source"]))[:_SHOWN]
 
 
-def html(overview: Overview, pages: bool) -> str:
+def summary_page(overview: Overview, pages: bool) -> str:
     """Writes the page.
 
     Args:
@@ -96,7 +96,7 @@ def html(overview: Overview, pages: bool) -> str:
     """
     moments = [(key.split("\0")[0], s) for _, key, s in sorted(overview.strongest, reverse=True)]
     kept = {row["source"]: row["page"] for row in overview.rows} if pages else {}
-    return environment().get_template("summary.html").render(
+    return page_templates().get_template("summary.html").render(
         all=overview, clock=clock, moments=moments, pages=kept, most=_MOST,
         colours={name: (colour(name), colour(name, dark=True)) for name in overview.labels},
     )  # fmt: skip

@@ -36,7 +36,7 @@ PLAYABLE = {  # by the name's ending: what browsers play
 }
 
 
-def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
+def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
     """Writes the page.
 
     Sound of at most 10 MB is inside it; other recordings play from beside the page, or once the
@@ -50,7 +50,7 @@ def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
     css, js = assets()
     audio, missing = _audio(source)
     return (
-        environment()
+        page_templates()
         .get_template("page.html")
         .render(
             name=called(timeline, source),
@@ -70,7 +70,7 @@ def html(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
     )
 
 
-def environment() -> Environment:
+def page_templates() -> Environment:
     """The templates of this package; whatever is put into them is text."""
     return Environment(
         loader=PackageLoader("multimodal_ser.timeline", "templates"),

@@ -96,7 +96,7 @@ def read_rttm(file: str | Path) -> Diariser:
     return lambda blocks, count: turns
 
 
-def by_speaker(turns: Iterable[Turn]) -> list[tuple[Found, ...]]:
+def turns_by_speaker(turns: Iterable[Turn]) -> list[tuple[Found, ...]]:
     """The turns of each speaker, in the order in which they first speak.
 
     No two of them overlap: while several speak, it is the turn of the one who began last.
@@ -160,7 +160,7 @@ class Known:
         return ended
 
 
-def named(
+def diariser_of(
     speakers: str, vad: Vad = "auto", device: str = "cpu"
 ) -> tuple[Diariser | None, int | None]:
     """What ``off``, ``auto``, a number, ``pyannote``, ``pyannote:2`` or an .rttm file mean.

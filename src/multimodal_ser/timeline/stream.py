@@ -21,7 +21,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.predict.prediction import refuse_attributes
 from multimodal_ser.timeline.stretch import OpenStretch, points
 from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall
-from multimodal_ser.timeline.words import Words, doubted, heard, pieces, shared_out
+from multimodal_ser.timeline.words import Words, shared_out, word_pieces, words_doubt, words_of
 
 WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
 SHORTEST, LONGEST = 0.5, 30.0  # seconds of a window
@@ -139,7 +139,7 @@ class Stream:
             adapted=None if self._model.channel is None else self._model.channel.count,
             threshold=self._model.threshold,
             distance=fmean(self._distances) if self._distances else None,
-            doubt=doubted(self._spoken, getattr(self._words, "multilingual", True)),
+            doubt=words_doubt(self._spoken, getattr(self._words, "multilingual", True)),
         )
 
     def _advance(self, ended: list[Found]) -> list[Point | Segment]:
@@ -221,8 +221,8 @@ class Stream:
         if self._words is None:
             return []
         sound, begin, found = self._cut(first.heard, end), first.heard, []
-        for start, stop in pieces(sound, over=over):
-            found += heard(self._words, sound[start:stop], begin + start)
+        for start, stop in word_pieces(sound, over=over):
+            found += words_of(self._words, sound[start:stop], begin + start)
             first.heard = begin + stop
         return found
 

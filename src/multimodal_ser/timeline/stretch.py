@@ -10,12 +10,12 @@ from itertools import groupby
 import numpy as np
 
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.prediction import UNCERTAIN, doubted
-from multimodal_ser.timeline.track import Array, Point, Segment, Word, named
+from multimodal_ser.predict.prediction import UNCERTAIN, discounted
+from multimodal_ser.timeline.track import Array, Point, Segment, Word, by_class
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SpokenStretch:
     """A whole stretch of speech with what was predicted in it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Stretch:
             start, end = float(bounds[first]), float(bounds[last + 1])
             spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
             text = None if self.words is None else " ".join(spoken)
-            yield Segment(start, end, label, float(mean.max()), named(labels, mean), text)
+            yield Segment(start, end, label, float(mean.max()), by_class(labels, mean), text)
 
     def bounds(self) -> Array:
         """Where the time of each window begins, and the end; seconds [windows + 1]."""
@@ -94,10 +94,10 @@ def _running(probabilities: Array, centres: Array, constant: float) -> Array:
     return sums
 
 
-def points(stretch: Stretch, labels: Sequence[str], smoothed: Array) -> Iterator[Point]:
+def points(stretch: SpokenStretch, labels: Sequence[str], smoothed: Array) -> Iterator[Point]:
     """The stretch's part of the track."""
     for (start, end), row in zip(stretch.windows, smoothed, strict=True):
-        yield Point(start, end, named(labels, row))
+        yield Point(start, end, by_class(labels, row))
 
 
 def _centres(windows: Sequence[tuple[float, float]]) -> Array:
@@ -173,14 +173,14 @@ class OpenStretch:
             sums += math.exp(-step / self._smoothing) * self._sums
         self.rows.append(row)
         self._sums = sums
-        return Point(start / SAMPLE_RATE, end / SAMPLE_RATE, named(labels, sums[:-1] / sums[-1]))
+        return Point(start / SAMPLE_RATE, end / SAMPLE_RATE, by_class(labels, sums[:-1] / sums[-1]))
 
-    def whole(self, end: int, with_words: bool) -> Stretch:
+    def whole(self, end: int, with_words: bool) -> SpokenStretch:
         """The stretch in seconds, once it is over and all its windows have their row."""
-        return Stretch(
+        return SpokenStretch(
             start=self.start / SAMPLE_RATE,
             end=end / SAMPLE_RATE,
             windows=[(first / SAMPLE_RATE, last / SAMPLE_RATE) for first, last in self.windows],
-            probabilities=doubted(np.array(self.rows), self.sure),
+            probabilities=discounted(np.array(self.rows), self.sure),
             words=tuple(self.words) if with_words else None,
         )

@@ -213,10 +213,10 @@ def overall(labels: Sequence[str], segments: Sequence[Segment]) -> dict[str, flo
         return {}
     weights = [segment.end - segment.start for segment in segments]
     rows = [[segment.probabilities[name] for name in labels] for segment in segments]
-    return named(labels, np.average(rows, axis=0, weights=weights))
+    return by_class(labels, np.average(rows, axis=0, weights=weights))
 
 
-def named(labels: Sequence[str], row: Array) -> dict[str, float]:
+def by_class(labels: Sequence[str], row: Array) -> dict[str, float]:
     """Probabilities [C] by class."""
     return dict(zip(labels, map(float, row), strict=True))
 

@@ -103,7 +103,7 @@ def _recogniser(source: str | Path | None, language: str | None, device: str) ->
     return Recogniser(source, language=language, device=device)
 
 
-def pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
+def word_pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
     """Cuts speech into pieces that whisper takes; the rest waits while it is not `over`.
 
     Args:
@@ -124,14 +124,14 @@ def pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
         yield start, len(sound)
 
 
-def heard(words: Words, sound: Samples, at: int) -> list[Word]:
+def words_of(words: Words, sound: Samples, at: int) -> list[Word]:
     """Recognises a piece that begins at sample `at` of the recording."""
     shift = at / SAMPLE_RATE
     found = words(np.ascontiguousarray(sound))
     return [replace(w, start=w.start + shift, end=w.end + shift) for w in found]
 
 
-def doubted(words: Sequence[Word], multilingual: bool) -> str | None:
+def words_doubt(words: Sequence[Word], multilingual: bool) -> str | None:
     """Why words are not to be trusted; None where nothing speaks against them.
 
     Whisper's models of English alone hear English in every language, but are less sure of it.

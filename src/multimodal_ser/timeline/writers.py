@@ -26,7 +26,7 @@ from multimodal_ser.timeline.track import Segment, Timeline, called, clock
 PEAKS = (800, 6000)  # least and most places of the drawn waveform; else ten a second
 
 
-def write(
+def write_files(
     timeline: Timeline,
     source: str | Path,
     folder: str | Path,
@@ -181,9 +181,9 @@ def _as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
 
 def as_html(timeline: Timeline, source: Path) -> str:
     """A page that plays the recording, see `page`."""
-    from multimodal_ser.timeline.page import html
+    from multimodal_ser.timeline.page import timeline_page
 
-    return html(timeline, source, peaks(source))
+    return timeline_page(timeline, source, peaks(source))
 
 
 WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
@@ -218,7 +218,7 @@ def table(segments: Iterable[Segment]) -> str:
 def headline(timeline: Timeline) -> str:
     """Length, speech and the overall probabilities, in a line."""
     spoken = sum(end - start for start, end in timeline.speech)
-    said = shares(timeline.overall, 3) if timeline.overall else "no speech found"
+    said = greatest(timeline.overall, 3) if timeline.overall else "no speech found"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
@@ -227,17 +227,17 @@ def headline(timeline: Timeline) -> str:
     )
 
 
-def by_speaker(timeline: Timeline) -> list[str]:
+def speaker_lines(timeline: Timeline) -> list[str]:
     """Who speaks, for how long, and how, a line each."""
     return [
         f"{one.name}: speech {clock(one.seconds)}"
-        + (f"; {shares(one.overall, 3)}" if one.overall else "")
+        + (f"; {greatest(one.overall, 3)}" if one.overall else "")
         + ("" if one.adapted is None else f"; adapted to {one.adapted} pieces")
         for one in timeline.speakers
     ]
 
 
-def shares(probabilities: dict[str, float], count: int) -> str:
+def greatest(probabilities: dict[str, float], count: int) -> str:
     """The greatest probabilities.
 
     >>> shares({"anger": 0.2, "fear": 0.7, "neutral": 0.1}, 2)

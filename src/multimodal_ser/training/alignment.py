@@ -17,7 +17,7 @@ from multimodal_ser.models.layers import Output, Standardize, masked_mean
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class AlignmentTarget:
     """The unlabelled target that a network is aligned with while it is trained, and how."""
 
     config: AdaptConfig
@@ -39,7 +39,7 @@ class Alignment:
     def __init__(
         self,
         model: Ensemble,
-        adaptation: Adaptation,
+        adaptation: AlignmentTarget,
         train: Examples | Unlabelled,
         batch_size: int,
         seed: int,

@@ -23,7 +23,7 @@ from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.models.adapters import PACE
 from multimodal_ser.models.fusion import Ensemble
-from multimodal_ser.training.alignment import Adaptation, Alignment
+from multimodal_ser.training.alignment import Alignment, AlignmentTarget
 from multimodal_ser.training.losses import LOSSES, Loss
 from multimodal_ser.training.schedule import BestEpoch, WeightAverage, log_prior, rate
 
@@ -56,7 +56,7 @@ def fit(
     config: TrainConfig,
     seed: int,
     *,
-    adaptation: Adaptation | None = None,
+    adaptation: AlignmentTarget | None = None,
     groups: Tensor | None = None,
 ) -> Fitted:
     """Fits a network in place and keeps the epoch with the lowest validation loss.
@@ -161,7 +161,7 @@ class _Training:
         train: Examples,
         config: TrainConfig,
         seed: int,
-        adaptation: Adaptation | None,
+        adaptation: AlignmentTarget | None,
         groups: Tensor | None,
     ) -> None:
         torch.manual_seed(seed)  # dropout draws from the global generator

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from multimodal_ser.audio.speech.finder import Gate, Samples, Scores
-from multimodal_ser.audio.speech.network import SpeechNetwork
+from multimodal_ser.audio.speech.network import VadNetwork
 from multimodal_ser.errors import SerError, one_of
 
 Vad: TypeAlias = Literal["auto", "silero", "energy", "none"]
@@ -32,7 +32,7 @@ class SileroGate:
     _LOUD, _LOWEST = 0.12**2, 1e-9  # mean squares
 
     def __init__(self) -> None:
-        self._network = SpeechNetwork()
+        self._network = VadNetwork()
         self._frames: Samples = np.zeros((0, 512), np.float32)  # that wait for their score
         self._power: Scores = np.zeros(0)  # of these and of those before them
         self._means: Scores = np.zeros(0)

@@ -24,7 +24,7 @@ _SIZE, _HOP = 256, 128  # samples of a spectrum, and from one to the next
 _WIDTH = 128  # of the recurrent state
 
 
-class SpeechNetwork:
+class VadNetwork:
     """Hears several recordings at once, each piece by piece; its state goes on between calls."""
 
     def __init__(self, count: int = 1) -> None:

@@ -112,9 +112,9 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     (0.75, 0.1, 2)
     """
     values = checked_sums(sums)
-    share = weights(values, metric)
+    share = cluster_weights(values, metric)
     value = metric(values.sum(-4)).mean(-1)
-    variance = spread(value, left_out(values, metric), share)
+    variance = cr2_variance(value, left_out(values, metric), share)
     independent = _independent(values, metric)
     effective = 1 / (share**2).sum(-1)
     expected, df = moments(share, _between(variance, independent, effective))
@@ -145,7 +145,7 @@ def left_out(values: Floats, metric: Metric) -> Floats:
     return without
 
 
-def spread(value: Floats, left_out: Floats, share: Floats) -> Floats:
+def cr2_variance(value: Floats, left_out: Floats, share: Floats) -> Floats:
     """The CR2 variance from the scores without each cluster, [..., S] → [...]."""
     errors = (1 - share) * (value[..., None] - left_out)
     # Residuals of a mean sum to zero; those of other scores do so only to first order.
@@ -154,7 +154,7 @@ def spread(value: Floats, left_out: Floats, share: Floats) -> Floats:
     return variance
 
 
-def weights(sums: Floats, metric: Metric) -> Floats:
+def cluster_weights(sums: Floats, metric: Metric) -> Floats:
     """How much each cluster contributes to a score, [..., S]; the weights sum to 1.
 
     A weight is how far the score moves between all of the cluster's predictions being right and

@@ -20,13 +20,13 @@ from multimodal_ser.evaluation.statistics.clusters import (
     Floats,
     Metric,
     checked_sums,
+    cluster_weights,
+    cr2_variance,
     degrees_of_freedom,
     estimate,
     gradient,
     left_out,
     smoothed,
-    spread,
-    weights,
 )
 from multimodal_ser.evaluation.statistics.means import OfMeans
 
@@ -169,9 +169,9 @@ def compare_apart(
 
 
 def _over_clusters(one: Floats, other: Floats, metric: Metric, difference: Floats) -> _Part:
-    share = (weights(one, metric) + weights(other, metric)) / 2
+    share = (cluster_weights(one, metric) + cluster_weights(other, metric)) / 2
     df = degrees_of_freedom(share)
-    variance = spread(difference, left_out(one, metric) - left_out(other, metric), share)
+    variance = cr2_variance(difference, left_out(one, metric) - left_out(other, metric), share)
     floor = chdtri(df, 1 - RARE) / df * _moved(one, other, metric)
     return _Part(np.maximum(variance, floor), df)
 

@@ -86,7 +86,7 @@ class Clips:
 Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple[Any, ...]]
 
 
-def batches(
+def clip_batches(
     clips: Clips, config: TuneConfig, seed: int, epoch: int, collate: Collate
 ) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
     """One epoch's batches, of like lengths; the next is made while the present one is used.

@@ -25,7 +25,7 @@ from multimodal_ser.evaluation import metrics
 from multimodal_ser.models.layers import Output, inverse
 from multimodal_ser.training.loop import Fitted, likeliest_temperature
 from multimodal_ser.training.schedule import EarlyStopping, WeightAverage, class_weights, rate
-from multimodal_ser.training.tune.clips import Clips, batches, mels_of
+from multimodal_ser.training.tune.clips import Clips, clip_batches, mels_of
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.progress import Progress
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
@@ -83,7 +83,7 @@ def tune(
         model.train()
         torch.manual_seed(seed * 1_000 + epoch)
         losses, step = [], epoch * per_epoch
-        made = batches(train, config, seed, epoch, partial(_collated, model, train))
+        made = clip_batches(train, config, seed, epoch, partial(_collated, model, train))
         for place, (given, label) in enumerate(made, 1):
             with _products(device, config.precision):
                 logits = _asked(model, given).float()
@@ -111,7 +111,7 @@ def tune(
             break
     model.load_state_dict(stopping.state, strict=False)  # what is frozen is not kept twice
     model.about["epoch"] = stopping.kept
-    logits = predict(model, validation)
+    logits = predict_clips(model, validation)
     model.temperature.fill_(likeliest_temperature(logits, validation.label))
     return Fitted(model.eval(), history)
 
@@ -213,7 +213,7 @@ def _products(device: torch.device, precision: str) -> torch.autocast:
 
 
 @torch.inference_mode()
-def predict(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
+def predict_clips(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
     """Logits [N, C], in the clips' order."""
     model.eval()
     order = sorted(range(len(clips)), key=lambda row: len(clips.waves[row]))
@@ -229,7 +229,7 @@ def predict(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
 
 def evaluate(model: Tuned | TunedEncoders, clips: Clips) -> dict[str, float]:
     """UA and cross-entropy on the validation part."""
-    logits = predict(model, clips)
+    logits = predict_clips(model, clips)
     matrix = metrics.confusion(clips.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])
     loss = float(F.cross_entropy(logits, clips.label))
     return {"validation_ua": float(metrics.ua(matrix)), "validation_loss": loss}

@@ -24,7 +24,7 @@ from multimodal_ser.encoders.mel import (
     N_FFT,
     mel_filters,
 )
-from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel
+from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel_tensor
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import Output, unit_power
 from multimodal_ser.training.tune.plain import LAYERS, LOUDEST, NEAREST, SHORTEST
@@ -168,7 +168,7 @@ def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tens
             f"a recording of {wrong[0]} samples; allowed: {LEAST_SAMPLES} to {LONGEST_SAMPLES} "
             "(25 ms to 30 s at 16 kHz); cut it into windows"
         )
-    items = [log_mel(torch.from_numpy(wave), filters, window) for wave in waves]
+    items = [log_mel_tensor(torch.from_numpy(wave), filters, window) for wave in waves]
     items = [item - item.max() + LOUDEST for item in items]
     lengths = torch.tensor([item.shape[1] for item in items])
     batch = torch.zeros(len(items), mels, int(lengths.max()))
