@@ -120,7 +120,7 @@ def test_missing_and_odd_keys_are_named(tmp_path):
         with pytest.raises(EncoderError, match=f"does not hold a whole emotion2vec.*{message}"):
             load_encoder(PLUS, saved(fewer, tmp_path))
     for odd in ("norm.weight", "blocks.0.attn.gate", f"{made.AUDIO}alibi_bias"):
-        with pytest.raises(EncoderError, match=rf"has no place for \({odd}\)|{odd.split('.')[-1]}"):
+        with pytest.raises(EncoderError, match=rf"does not have \({odd}\)|{odd.split('.')[-1]}"):
             load_encoder(PLUS, saved({**state, odd: torch.ones(3)}, tmp_path))
     wrong = {**state, "blocks.0.norm1.bias": torch.zeros(7)}
     with pytest.raises(EncoderError, match="does not hold a whole emotion2vec"):

@@ -1,9 +1,9 @@
-"""audio and text → frames: every encoder by name, loaded when it is asked for.
+"""audio and text → frames: the registry of encoders, each loaded when it is needed.
 
-Importing this imports neither torch nor transformers. Whatever transformers has of speech and text
-encoders needs no name: a folder or a hub id is enough. To add another kind: one module with
-``load(source, device, **options) -> Encoder``, its weights' homes in `homes.HOMES`, what it was
-trained on in ``exposure.json``, and one line in ENCODERS.
+Importing this imports neither torch nor transformers. Speech and text encoders of transformers need
+no entry: a folder or a hub id is enough. Another kind of encoder needs a module with
+``load(source, device, **options) -> Encoder``, the places of its weights in `homes.HOMES`, what it
+was trained on in ``exposure.json``, and one line in ENCODERS.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ __all__ = [
     "load_encoder",
     "load_for",
 ]
-_ANY = ("layers", "revision", "dtype")  # what every encoder of transformers takes
+_ANY = ("layers", "revision", "dtype")  # options of every encoder of transformers
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What is known of an encoder before it is loaded.
+    """What is known about an encoder before it is loaded.
 
     Attributes:
         modality: ``audio`` or ``text``.
-        load: ``load(source, device, **options)`` gives the encoder.
-        hub: the hub id to pass as source; None where there is nothing to fetch.
-        options: names of the further options that `load` takes.
+        load: ``load(source, device, **options)`` returns the encoder.
+        hub: the hub id to give as source; None if there is nothing to fetch.
+        options: names of the further options of `load`.
         exposure: corpus name → what the training saw of it; ``*`` is every corpus not named.
-        about: one line for people.
+        about: a description in one line.
     """
 
     modality: Literal["audio", "text"]
@@ -64,6 +64,7 @@ def _spec(
     **fixed: str,
 ) -> EncoderSpec:
     def load(source: str | Path | None = None, device: str = "cpu", **given: Any) -> Encoder:
+        # Imported here, so that listing the encoders imports no torch.
         loader = import_module(f"{__name__}.{module}").load
         encoder: Encoder = loader(source, device, **fixed, **given)
         return encoder
@@ -150,19 +151,19 @@ ENCODERS: dict[str, EncoderSpec] = {
 
 
 class Described(Protocol):
-    """What features say of the encoder that made them."""
+    """What a feature file says about the encoder that made it."""
 
     @property
     def encoder(self) -> str:
-        """Its name."""
+        """The name of the encoder."""
 
     @property
     def layers(self) -> str:
-        """Which of its layers, as ``2,3,4``."""
+        """The layers that were taken, such as ``2,3,4``."""
 
 
 def file_name(name: str) -> str:
-    """What features of an encoder are called: its name here, or what its hub id or folder makes.
+    """The name of an encoder's feature files: its key in ENCODERS, or derived from id or folder.
 
     >>> file_name("bert"), file_name("microsoft/wavlm-large"), file_name("facebook/wav2vec2-base")
     ('bert', 'microsoft--wavlm-large', 'wav2vec2')
@@ -172,6 +173,7 @@ def file_name(name: str) -> str:
     if not Path(name).is_dir():
         known = next((key for key, spec in ENCODERS.items() if spec.hub == name), None)
         return known or name.replace("/", "--")
+    # A folder may not pass for an encoder of this registry, whose exposure is known.
     own = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).resolve().name).strip("-._") or "encoder"
     return f"my-{own}" if own in ENCODERS else own
 
@@ -182,14 +184,15 @@ def load_encoder(
     """Loads an encoder by its name, its folder or its hub id.
 
     Args:
-        name: key in ENCODERS; or a folder or hub id of any speech or text encoder that
-            transformers reads; or, with `source`, what to call such a one.
+        name: key in ENCODERS; or the folder or hub id of any speech or text encoder of
+            transformers; or, with `source`, the name to give to such an encoder.
         source: local folder, hub id, or None for the installed offline package.
         device: where torch computes, such as ``"cpu"`` or ``"cuda"``.
-        options: what the encoder's spec lists, such as ``layers=(2, 3, 4)`` or ``revision="main"``.
+        options: those that the encoder's spec lists, such as ``layers=(2, 3, 4)`` or
+            ``revision="main"``.
 
     Raises:
-        EncoderError: the name or an option is unknown, or the weights cannot be had.
+        EncoderError: the name or an option is unknown, or the weights are missing.
         SerError: there is no such device here.
     """
     if name not in ENCODERS and source is None:
@@ -207,15 +210,15 @@ def load_encoder(
 
 
 def load_for(described: Described, source: str | Path | None, device: str) -> Encoder:
-    """Loads the encoder that made features, with their layers.
+    """Loads the encoder that made a feature file, with the same layers.
 
     Args:
-        described: what the feature file says of it.
+        described: what the feature file says about the encoder.
         source: where its weights are; None for the installed offline package.
         device: where torch computes.
 
     Raises:
-        EncoderError: the weights cannot be had.
+        EncoderError: the weights are missing.
     """
     name = described.encoder
     takes = name not in ENCODERS or "layers" in ENCODERS[name].options
@@ -224,7 +227,7 @@ def load_for(described: Described, source: str | Path | None, device: str) -> En
 
 
 def _place(name: str) -> str:
-    """A name that is a folder or a hub id."""
+    """Returns a name that is a folder or a hub id; others raise EncoderError."""
     from multimodal_ser.encoders.weights import HUB_ID
 
     if Path(name).is_dir() or HUB_ID.fullmatch(name):
@@ -236,7 +239,7 @@ def _place(name: str) -> str:
 
 
 def _load_any(name: str, source: str, device: str, **options: Any) -> Encoder:
-    """An encoder of transformers by what its configuration says that it is."""
+    """Loads an encoder of transformers according to the architecture in its configuration."""
     from multimodal_ser.encoders import pretrained, weights
 
     folder = weights.folder_of(name, source, options.get("revision"))

@@ -1,4 +1,4 @@
-"""The contract of every encoder, and what each declares about its training data."""
+"""The interface of every encoder, and what each declares about its training data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # listing encoders imports no torch
 
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")  # what networks can compute in
 
-# Called between two passes of a network over one long recording: a server then lets others compute.
+# Called between two passes of a network over one long recording: a server lets other requests take
+# their turn there. A context variable reaches the network without an argument in every signature.
 between_passes: ContextVar[Callable[[], None]] = ContextVar("between_passes", default=lambda: None)
 
 Saw = Literal["labels", "unlabelled", "no", "unknown"]
@@ -25,11 +26,11 @@ Saw = Literal["labels", "unlabelled", "no", "unknown"]
 
 @dataclass(frozen=True)
 class Exposure:
-    """What an encoder's training saw of one corpus, and who says so.
+    """What an encoder's training saw of one corpus, and the source of that claim.
 
     Attributes:
-        saw: ``labels`` (emotions too), ``unlabelled`` (sound or words only), ``no``, ``unknown``.
-        source: where that claim comes from, in words that a reader can follow up.
+        saw: ``labels`` (with emotions), ``unlabelled`` (sound or words only), ``no``, ``unknown``.
+        source: where the claim comes from, so that a reader can check it.
     """
 
     saw: Saw
@@ -41,20 +42,20 @@ UNDECLARED = Exposure("unknown", "nothing is declared")
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What features remember of the encoder that made them.
+    """The description of an encoder that feature files store.
 
     Attributes:
-        name: key in ENCODERS, or what a hub id or folder makes of it, see `file_name`.
+        name: key in ENCODERS, or a name derived from hub id or folder, see `file_name`.
         modality: ``audio`` (16 kHz mono float32 waveforms in) or ``text`` (sentences in).
         dim: width of a frame or token.
-        rate: frames a second; 0 for text, and where a recording gives one frame.
+        rate: frames per second; 0 for text, and for encoders with one frame per recording.
         weights: sha256 of the weights file, hexadecimal.
-        layers: which layers stand side by side, such as ``"2,3,4"``.
+        layers: the layers that are concatenated, such as ``"2,3,4"``.
         exposure: corpus name → what the training saw of it; ``*`` is every corpus that is not
-            named, and without it they are unknown.
-        emotion_labels: whether the training saw emotion labels, of whatever corpus: ``labels``,
-            ``no`` or ``unknown``.
-        pool: how one vector is made of all frames: their ``mean``, or the ``first`` ([CLS]).
+            named. Without ``*`` it is unknown for those.
+        emotion_labels: whether the training saw emotion labels of any corpus: ``labels``, ``no``
+            or ``unknown``.
+        pool: how all frames become one vector: their ``mean``, or the ``first`` ([CLS]).
     """
 
     name: str
@@ -74,20 +75,20 @@ class Encoder(Protocol):
     info: EncoderInfo
 
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
-        """Encodes a batch; each result equals that of encoding its item alone."""
+        """Encodes a batch; an item's result does not depend on the others in the batch."""
         ...
 
 
 def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.ndarray]:
-    """The batch as float32 waveforms that an encoder can take.
+    """Checks a batch and returns it as float32 waveforms.
 
     Args:
         name: the encoder, for messages.
         items: arrays [samples] of finite floats at 16 kHz.
-        least: samples that the encoder needs.
+        least: smallest number of samples that the encoder accepts.
 
     Raises:
-        EncoderError: an item is no such array; the message says which.
+        EncoderError: an item is not such an array; the message says which.
     """
     waves = []
     for place, item in enumerate(items):
@@ -109,31 +110,31 @@ def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.nda
 
 
 class InContext(str):
-    """An utterance's words between what was said before and after them.
+    """The words of an utterance between the words that were said before and after it.
 
     Attributes:
-        own: where the utterance's own words begin and end in it.
+        own: positions in the string where the utterance's own words begin and end.
     """
 
     own: tuple[int, int]
 
     def __new__(cls, before: str, words: str, after: str) -> InContext:
-        """Joins the three."""
+        """Joins the three parts."""
         made = super().__new__(cls, before + words + after)
         made.own = len(before), len(before) + len(words)
         return made
 
     def __reduce__(self) -> tuple[type[InContext], tuple[str, str, str]]:
-        """What a copy in another process is made of."""
+        """Pickles the parts: a plain string's pickle would lose `own` in another process."""
         start, end = self.own
         return InContext, (self[:start], self[start:end], self[end:])
 
 
 def checked_texts(name: str, items: Sequence[object]) -> list[str]:
-    """The batch as sentences.
+    """Checks a batch of sentences and returns it as a list.
 
     Raises:
-        EncoderError: an item is no string; the message says which.
+        EncoderError: an item is not a string; the message says which.
     """
     for place, item in enumerate(items):
         if not isinstance(item, str):
@@ -147,17 +148,17 @@ def checked_texts(name: str, items: Sequence[object]) -> list[str]:
 def windows(samples: int, most: int, step: int) -> list[slice]:
     """Cuts a long recording into the fewest windows that fit, all about equally long.
 
-    Equal windows leave no short rest at the end, which would be encoded without context.
+    With equal windows there is no short rest at the end that would be encoded without context.
 
     Args:
         samples: length of the recording.
         most: length of the longest allowed window; a multiple of `step`.
-        step: every window but the last is a multiple of it, so that frames follow on.
+        step: every window but the last is a multiple of it, so that their frames are contiguous.
 
     >>> windows(70, most=40, step=10)
     [slice(0, 40, None), slice(40, 70, None)]
     """
-    count = -(-samples // most)
+    count = -(-samples // most)  # -(-a // b) is a / b rounded up, in whole numbers
     edges = [-(-samples * i // (count * step)) * step for i in range(count)] + [samples]
     return [slice(start, end) for start, end in pairwise(edges)]
 
@@ -167,10 +168,10 @@ class Piece:
     """A recording, or one window of it.
 
     Attributes:
-        item: its place in the batch.
-        start: first of the recording's frames that this piece gives.
-        cut: the rows of the input (samples, or filter banks) that pass the network.
-        keep: frames of the piece that are given; the others lend context.
+        item: index of the recording in the batch.
+        start: index of the first frame of the recording that this piece provides.
+        cut: the rows of the input (samples, or filter banks) that go through the network.
+        keep: the frames of the piece that are used; the others are context.
     """
 
     item: int
@@ -182,14 +183,14 @@ class Piece:
 def pieces(
     lengths: Sequence[int], whole: int, context: int, stride: int, field: int
 ) -> list[Piece]:
-    """Recordings, the long ones in equal windows that overlap so that each frame has context.
+    """Cuts long recordings into equal windows that overlap, so that each frame has context.
 
     Args:
-        lengths: rows of the input that each recording has.
-        whole: frames that pass the network at once.
-        context: frames at either inner end of a window that are given by its neighbour.
-        stride: rows of the input from one frame to the next.
-        field: rows of the input that a frame stands for.
+        lengths: number of input rows (samples, or filter banks) of each recording.
+        whole: largest number of frames that go through the network at once.
+        context: number of frames at either inner end of a window that its neighbour provides.
+        stride: input rows from one frame to the next.
+        field: input rows that one frame depends on.
 
     >>> [(piece.start, piece.cut) for piece in pieces([3, 8], 6, 1, stride=1, field=1)]
     [(0, slice(0, 3, None)), (0, slice(0, 5, None)), (4, slice(3, 8, None))]
@@ -200,7 +201,7 @@ def pieces(
         cores = [slice(0, count)] if count <= whole else windows(count, whole - 2 * context, 1)
         for core in cores:
             first, last = max(0, core.start - context), min(count, core.stop + context)
-            # Rows after the last frame make none, but count in a norm over the whole recording.
+            # Rows after the last frame make no frame, but a norm over the whole recording sees them
             stop = length if last == count else (last - 1) * stride + field
             keep = slice(core.start - first, core.stop - first)
             found.append(Piece(item, core.start, slice(first * stride, stop), keep))
@@ -210,16 +211,16 @@ def pieces(
 def chosen_layers(
     name: str, layers: Sequence[int] | Literal["all"], depth: int, first: int = 1
 ) -> tuple[int, ...]:
-    """The layers to take, checked: whole numbers, each once, 1 (first block) to `depth`.
+    """Checks the layers to take: numbers from 1 (the first block) to `depth`, each once.
 
     Args:
         name: the encoder, for messages.
-        layers: those asked for, or ``all``.
-        depth: blocks of the network.
-        first: 0 where what enters the first block can be taken too.
+        layers: the layers, or ``all``.
+        depth: number of blocks of the network.
+        first: 0 if the input of the first block can be taken as layer 0.
 
     Raises:
-        EncoderError: no layer, a repeated one, or one that the network lacks.
+        EncoderError: no layer is given, one is repeated, or the network lacks one.
     """
     allowed = range(first, depth + 1)
     wanted = tuple(allowed if layers == "all" else layers)
@@ -232,10 +233,10 @@ def chosen_layers(
 
 
 def torch_dtype(name: str, dtype: str, device: str) -> torch.dtype:
-    """What a network computes in.
+    """The number type that a network computes in.
 
     Raises:
-        EncoderError: an unknown type, or float16 on a CPU, where it is neither fast nor exact.
+        EncoderError: the type is unknown, or float16 on a CPU, where it is slow and inexact.
     """
     import torch
 
@@ -248,7 +249,7 @@ def torch_dtype(name: str, dtype: str, device: str) -> torch.dtype:
 
 
 def check_finite(name: str, rows: torch.Tensor, dtype: torch.dtype) -> None:
-    """Raises EncoderError where frames overflowed, or the weights are damaged."""
+    """Raises EncoderError if frames overflowed or the weights are damaged."""
     if not bool(rows.isfinite().all()):
         raise EncoderError(
             f"{name}: frames are not finite in {str(dtype).split('.')[-1]}; the weights are "

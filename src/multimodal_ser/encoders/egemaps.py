@@ -1,7 +1,7 @@
 """audio → one frame: the 88 functionals of eGeMAPS v02 (Eyben et al., 2016), by openSMILE.
 
-openSMILE's licence (audEERING) allows research, education and private use; commercial use needs
-one of its own. It is therefore an extra, and nothing else here depends on it.
+openSMILE's licence (audEERING) allows research, education and private use; commercial use needs a
+licence of its own. It is therefore an extra, and nothing else in this project depends on it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LEAST = 960  # samples: one of openSMILE's 60 ms frames; below that it gives Na
 
 
 class Egemaps:
-    """eGeMAPS as an encoder that gives one frame for a recording."""
+    """eGeMAPS with the interface of `Encoder`: one frame for each recording."""
 
     def __init__(self, smile: Any, info: EncoderInfo) -> None:
         self.smile, self.info = smile, info
@@ -37,11 +37,11 @@ class Egemaps:
 
 
 def load(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
-    """Loads openSMILE; there are no weights, so their hash is that of version and feature set.
+    """Loads openSMILE. It has no weights; their hash is that of its version and feature set.
 
     Args:
         source: must be None.
-        device: openSMILE computes on the CPU whatever is given.
+        device: ignored; openSMILE computes on the CPU.
 
     Raises:
         EncoderError: opensmile is not installed, or a source was given.

@@ -1,11 +1,11 @@
 """audio → frames: emotion2vec and emotion2vec+ (Ma et al., 2023, arXiv:2312.15185).
 
-A frame stands for 400 samples and comes every 320 (20 ms), 49 in the first second; the mean over
-frames is the vector of an utterance. Every recording is normalised whole. Those beyond 40 s pass
-the network in windows of at most 40 s, of which 5 s at either inner end only lend context: there
-attention sees no further, and frames differ from those of one pass, by at most 0.7 % on 120 s of
-speech with random weights (docs/emotion2vec.md). `emotion2vec_net` is the network,
-`emotion2vec_files` reads the weights.
+A frame depends on 400 samples, and there is one every 320 samples (20 ms), 49 in the first second.
+The mean over frames is the vector of an utterance. Every recording is normalised as a whole.
+Recordings longer than 40 s go through the network in windows of at most 40 s, of which 5 s at
+either inner end serve only as context. Attention sees no further than a window, so frames differ
+from those of a single pass, by at most 0.7 % on 120 s of speech with random weights
+(docs/emotion2vec.md). `emotion2vec_net` is the network, `emotion2vec_files` reads the weights.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from multimodal_ser.errors import EncoderError, one_of
 __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load"]
 
 BASE = "emotion2vec-base"
-WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames that pass at once; those of them that lend context
-PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples that share a batch
+WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames per pass at most; frames of context at an inner end
+PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples per batch at most
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -65,13 +65,13 @@ def frame_times(frames: int) -> np.ndarray:
 
 
 class Emotion2Vec:
-    """emotion2vec as an encoder of waveforms.
+    """emotion2vec with the interface of `Encoder`: waveforms → frames.
 
     Attributes:
-        info: what features remember of it.
+        info: the description that feature files store.
         computes: the number format of its products, such as ``int8 beside bfloat16``.
-        labels: the head's classes in order, ``unuse…`` ones included; None without a head.
-        whole: frames that pass the network at once; longer recordings pass in windows.
+        labels: classes of the head in order, including ``unuse…``; None without a head.
+        whole: largest number of frames in one pass; longer recordings are cut into windows.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Emotion2Vec:
         self.computes = str(dtype).removeprefix("torch.")
 
     def in_int8(self) -> None:
-        """Computes the blocks' products in 8 bits from now on; the convolutions stay as they are.
+        """Quantises the products of the transformer blocks to 8 bits, but not the convolutions.
 
         Raises:
-            EncoderError: not on a CPU.
+            EncoderError: the encoder is not on a CPU.
         """
         if self.device.type != "cpu":
             raise EncoderError(f"{self.info.name}: int8 is for CPUs; on a GPU take bfloat16")
@@ -108,31 +108,31 @@ class Emotion2Vec:
         return found
 
     def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
-        """What the network takes of each waveform: its samples, normalised."""
+        """The network's input for each waveform: its normalised samples."""
         waves = checked_waves(self.info.name, items, FIELD)
         return [_normalised(wave, *_scale(wave)) for wave in waves]
 
     def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Frames [T, dim] of each input, with gradients where the network learns."""
+        """Frames [T, dim] of each input, with gradients if the network is being fine-tuned."""
         rows = torch.cat(self.network(inputs, self.layers), dim=-1)
         return list(rows.split_with_sizes([frame_count(len(x)) for x in inputs]))
 
     def means(self, items: Sequence[np.ndarray]) -> np.ndarray:
         """Utterance vectors of shape [items, dim], float32: the mean over frames.
 
-        Frames are summed window by window, so that long recordings need no room for all.
+        Frames are summed window by window, so that a long recording's frames are never all kept.
         """
         means = self._means(checked_waves(self.info.name, items, FIELD), self.layers)
         return means.float().numpy()
 
     def classify(self, items: Sequence[np.ndarray]) -> list[dict[str, float]]:
-        """Class probabilities by the model's own head, one dict of label → probability an item.
+        """Class probabilities from the model's own head: a dict label → probability for each item.
 
-        The head sees the mean over frames. Classes named ``unuse…`` were not trained: they are
+        The head reads the mean over frames. Classes named ``unuse…`` were never trained; they are
         left out, and the others sum to 1.
 
         Raises:
-            EncoderError: the checkpoint has no head, or an item is no usable waveform.
+            EncoderError: the checkpoint has no head, or an item is not a usable waveform.
         """
         head = self.network.head
         if head is None or self.labels is None:
@@ -156,7 +156,8 @@ class Emotion2Vec:
     def _encoded(
         self, waves: list[np.ndarray], layers: Sequence[int]
     ) -> Iterator[tuple[Piece, Tensor]]:
-        """Every piece of every recording with its frames [frames, layers × dim], float32."""
+        """Yields every piece of every recording with its frames [frames, layers × dim], float32."""
+        # Mean and deviation are those of the whole recording, not of a window.
         scales = [_scale(wave) for wave in waves]
         found = pieces([len(wave) for wave in waves], self.whole, CONTEXT, STRIDE, FIELD)
         packs = _packs(found, PACK.get(self.device.type, PACK["cpu"]))
@@ -175,10 +176,11 @@ class Emotion2Vec:
 
 
 def _scale(wave: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation over a whole recording, the latter with layer norm's epsilon."""
+    """Mean and standard deviation of a whole recording, with the epsilon of layer norm in it."""
+    # Blocks of a million samples: a double precision copy of an hour would take 460 MB.
     mean, step = float(wave.mean(dtype=np.float64)), 1 << 20
     blocks = (wave[i : i + step].astype(np.float64) - mean for i in range(0, len(wave), step))
-    # no dot product: numpy's threads would then wait busily, on the processors that torch needs
+    # Not a dot product: the threads of numpy's BLAS would then spin on the cores that torch needs.
     squares = sum(float(np.square(block).sum()) for block in blocks)
     return mean, float(np.sqrt(squares / len(wave) + 1e-5))
 
@@ -188,7 +190,7 @@ def _normalised(samples: np.ndarray, mean: float, deviation: float) -> Tensor:
 
 
 def _packs(found: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
-    """Pieces in order of length, so many as `most` samples hold, but at least one, at a time."""
+    """Pieces sorted by length, in packs of at most `most` samples but at least one piece."""
     pack: list[Piece] = []
     samples = 0
     for piece in sorted(found, key=lambda p: p.cut.stop - p.cut.start):
@@ -216,11 +218,11 @@ def load(
     Args:
         source: local folder (ModelScope's too) or hub id; no package carries its weights.
         device: where torch computes.
-        layers: blocks from 1 on that stand side by side; None is the last.
+        layers: blocks, counted from 1, whose outputs are concatenated; None for the last.
         revision: branch, tag or commit on the hub.
-        dtype: what it computes in: ``float32``, ``bfloat16``, on a GPU ``float16``, or on a CPU
-            ``int8``: the blocks' products in 8 bits, the rest in bfloat16 where the processor
-            multiplies it itself and in float32 elsewhere.
+        dtype: the number type: ``float32``, ``bfloat16``, on a GPU ``float16``, or on a CPU
+            ``int8``: products of the blocks in 8 bits, the rest in bfloat16 if the processor has
+            instructions for it and in float32 otherwise.
         variant: ``emotion2vec-base``, ``-plus-seed``, ``-plus-base`` or ``-plus-large``.
 
     Raises:
@@ -246,7 +248,7 @@ def load(
 
 
 def _check_variant(variant: str, file: Path, labels: tuple[str, ...] | None) -> None:
-    """What it was trained on goes by the variant, so another one's weights must not pass for it."""
+    """Refuses the weights of another variant: what the training saw is declared by variant."""
     if (labels is None) != (variant == BASE):
         found = "a head for classes" if labels else "no head for classes"
         raise EncoderError(

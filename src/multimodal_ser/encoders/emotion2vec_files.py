@@ -1,9 +1,9 @@
-"""emotion2vec's checkpoints → tensors by our names, sizes and labels; and to safetensors.
+"""Checkpoints of emotion2vec → tensors under our names, sizes and labels; and to safetensors.
 
-``model.pt`` as FunASR, the hub and ModelScope have it goes through torch's weights-only reader,
-which admits tensors and plain containers and runs no code; a file with anything else in it is
-refused. Keys of the training alone (decoder, moving average, losses) are left out by name; any
-other key that the network has no place for is an error.
+``model.pt``, as published by FunASR, the hub and ModelScope, is read by torch's weights-only
+reader, which admits tensors and plain containers and runs no code; a file with anything else in it
+is refused. Entries that only training needs (decoder, moving average, losses) are left out by name;
+any other unknown entry is an error.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ _UNREADABLE = (
 
 
 class Checkpoint(NamedTuple):
-    """What a folder holds.
+    """The content of a checkpoint.
 
     Attributes:
-        tensors: needed tensors by the checkpoint's own keys, float32.
-        labels: the head's classes in order, None without a head; ``unuse…`` are not trained.
+        tensors: the tensors that are needed, by the checkpoint's own keys, float32.
+        labels: classes of the head in order, None without a head; ``unuse…`` were not trained.
     """
 
     tensors: dict[str, Tensor]
@@ -77,18 +77,19 @@ def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
         weights: what `resolve` found.
 
     Raises:
-        EncoderError: the file is damaged, holds code, or keys that the network has no place for.
+        EncoderError: the file is damaged, or holds code or unknown entries.
     """
     if weights.file.suffix == ".safetensors":
         state, labels = _from_safetensors(name, weights.file)
     else:
         state, labels = _from_pickle(name, weights.file), None
+    # torch's DistributedDataParallel puts "module." in front of every name.
     state = {re.sub(r"^module\.", "", key): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not _TRAINING.search(key)}
     odd = sorted(key for key, value in state.items() if not _fits(key, value))
     if odd:
         raise EncoderError(
-            f"{name}: {weights.file} holds {len(odd)} entries that emotion2vec has no place for "
+            f"{name}: {weights.file} holds {len(odd)} entries that emotion2vec does not have "
             f"({_some(odd)}); it is another network or of an unknown version"
         )
     classes = len(state["proj.bias"]) if "proj.bias" in state else 0
@@ -97,7 +98,7 @@ def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
 
 
 def network_from(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotion2VecNet:
-    """The network with a checkpoint's tensors, in float32 and evaluation mode.
+    """Builds the network with the tensors of a checkpoint, in float32 and evaluation mode.
 
     Args:
         name: the encoder, for messages.
@@ -105,12 +106,14 @@ def network_from(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotio
         tensors: by the checkpoint's keys.
 
     Raises:
-        EncoderError: tensors are missing, or of shapes that do not belong together.
+        EncoderError: tensors are missing, or their shapes do not fit together.
     """
     state = {_renamed(key): value for key, value in tensors.items()}
     first = len({key.split(".")[1] for key in state if key.startswith("first.")})
     state = {_numbered(key, first): value for key, value in state.items()}
     try:
+        # On the meta device the network has no memory of its own, and `assign` then puts the
+        # tensors in place: large weights are never in memory twice.
         with torch.device("meta"):
             network = Emotion2VecNet(_sizes(state))
         missing = sorted(network.state_dict().keys() - state.keys())
@@ -131,7 +134,7 @@ def convert_weights(
     name: str = "emotion2vec-plus-large",
     revision: str | None = None,
 ) -> Path:
-    """Writes a checkpoint as ``model.safetensors``: the network's tensors and labels alone.
+    """Writes a checkpoint as ``model.safetensors`` with only the network's tensors and labels.
 
     Args:
         source: folder or hub id with ``model.pt``.
@@ -140,10 +143,10 @@ def convert_weights(
         revision: branch, tag or commit on the hub.
 
     Returns:
-        The file; its folder is a source to load from.
+        The file; its folder can be given as a source.
 
     Raises:
-        EncoderError: the source cannot be read, or is no whole emotion2vec.
+        EncoderError: the source cannot be read, or is not a complete emotion2vec.
     """
     from safetensors.torch import save
 
@@ -180,8 +183,9 @@ def _from_safetensors(name: str, file: Path) -> tuple[dict[str, Any], tuple[str,
 def _from_pickle(name: str, file: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles of unusual make, read or refused anyway
-            # Only zip archives can be mapped: what is left out below is then never read.
+            # torch warns of unusual pickles, which are then read or refused all the same.
+            warnings.simplefilter("ignore")
+            # A zip archive can be memory-mapped: tensors that are left out below are never read.
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
     except pickle.UnpicklingError as error:
         raise EncoderError(
@@ -217,7 +221,7 @@ def _some(keys: list[str]) -> str:
 
 
 def _renamed(key: str) -> str:
-    if match := _POSITION.match(key):  # counted from 1: the first module there only transposes
+    if match := _POSITION.match(key):  # numbered from 1: module 0 there only transposes
         return f"positions.convs.{int(match[1]) - 1}.{key[match.end() :]}"
     for pattern, replacement in _NAMES:
         key = re.sub(pattern, replacement, key)
@@ -225,7 +229,7 @@ def _renamed(key: str) -> str:
 
 
 def _numbered(key: str, first: int) -> str:
-    """Blocks of the context encoder and the later ones are one row of blocks."""
+    """Numbers the blocks of the context encoder and the later ones as one sequence of blocks."""
     if key.startswith("first."):
         return "blocks." + key.removeprefix("first.")
     if key.startswith("blocks."):
@@ -235,11 +239,11 @@ def _numbered(key: str, first: int) -> str:
 
 
 def _sizes(state: Mapping[str, Tensor]) -> Sizes:
-    """Sizes by the shapes of the tensors.
+    """Derives the sizes of the network from the shapes of its tensors.
 
     Raises:
         KeyError: a tensor is missing.
-        ValueError: shapes are none of emotion2vec's.
+        ValueError: the shapes are not those of an emotion2vec.
     """
     kernels = tuple(state[f"convs.{i}.weight"].shape[-1] for i in range(len(KERNELS)))
     dim, part, reach = state["positions.convs.0.weight"].shape
@@ -264,7 +268,7 @@ def _sizes(state: Mapping[str, Tensor]) -> Sizes:
 
 
 def _arranged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convolutions over rows want [out, kernel × in]; the scale has one number a head."""
+    """Reshapes convolutions to [out, kernel × in] for rows, and the scale to one per head."""
     arranged = dict(state)
     for i in range(len(KERNELS)):
         arranged[f"convs.{i}.weight"] = state[f"convs.{i}.weight"].transpose(1, 2).flatten(1)
@@ -275,7 +279,7 @@ def _arranged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _labels(
     name: str, folder: Path, classes: int, stored: tuple[str, ...] | None
 ) -> tuple[str, ...] | None:
-    """The head's classes: those in the file, those of ``tokens.txt``, or the usual nine."""
+    """Classes of the head: from the file, from ``tokens.txt`` beside it, or the usual nine."""
     if not classes:
         return None
     if stored is None and (folder / _TOKENS).is_file():

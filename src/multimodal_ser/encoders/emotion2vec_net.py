@@ -1,8 +1,8 @@
-"""Waveforms → frames: the network of emotion2vec (Ma et al., 2023, arXiv:2312.15185), alone.
+"""Waveforms → frames: the network of emotion2vec (Ma et al., 2023, arXiv:2312.15185).
 
-A batch is packed, not padded: recordings lie one behind the other on one time axis, so every
-convolution, norm and matrix product sees real frames only, and no mask is needed. Frames are rows
-[time, channels] throughout, where a convolution is a plain matrix product.
+A batch is packed, not padded: its recordings follow one another on a single time axis, so that
+convolutions, norms and matrix products work on real frames only and need no mask. Frames are rows
+[time, channels] throughout, and a convolution is a plain matrix product.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
-STRIDE, FIELD = 320, 400  # samples from one frame to the next, and under one frame
-CHUNK = 100  # frames that pass the convolutions at a time: what lies between fits the caches
+# Samples from one frame to the next, the product of STRIDES; and samples that a frame depends on.
+STRIDE, FIELD = 320, 400
+CHUNK = 100  # frames per pass of the convolutions: their intermediate results fit the CPU's caches
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a checkpoint's tensors say of the network.
+    """Sizes of the network, as the tensors of a checkpoint show them.
 
     Attributes:
         dim: width of a frame.
-        heads: attention heads.
-        depth: transformer blocks, those of the context encoder first.
-        hidden: width inside a block's MLP.
+        heads: number of attention heads.
+        depth: number of transformer blocks, those of the context encoder first.
+        hidden: width of the hidden layer of a block's MLP.
         channels: of the seven convolutions.
-        extra: tokens in front of every recording.
-        positions: grouped convolutions that stand for positions.
+        extra: learnt tokens in front of every recording.
+        positions: number of grouped convolutions that encode relative positions.
         reach: their kernel, in frames.
-        groups: their groups.
+        groups: their number of groups.
         classes: outputs of the head; 0 without one.
     """
 
@@ -50,7 +51,7 @@ class Sizes:
 
 
 def frame_count(samples: int) -> int:
-    """Frames that so many samples give.
+    """Number of frames of a recording with so many samples.
 
     >>> frame_count(400), frame_count(16_000)
     (1, 49)
@@ -59,7 +60,10 @@ def frame_count(samples: int) -> int:
 
 
 def alibi_slopes(heads: int) -> Tensor:
-    """Slope of each head's bias (Press et al., 2022), shape [heads].
+    """Slope of the bias of each head (ALiBi; Press et al., 2022), shape [heads].
+
+    A geometric series for a power of two; for other numbers of heads, the authors' code fills up
+    with every other slope of the next power of two.
 
     >>> alibi_slopes(4).tolist()
     [0.25, 0.0625, 0.015625, 0.00390625]
@@ -73,7 +77,8 @@ def alibi_slopes(heads: int) -> Tensor:
 class Conv(nn.Module):
     """A convolution without bias over rows [batch, time, channels], layer norm and GELU.
 
-    The weight is [out, kernel × in]: a frame's input lies in one piece, so nothing is copied.
+    The weight is [out, kernel × in]: with rows [time, channels] the input of a frame is contiguous
+    in memory, so that nothing is copied for the matrix product.
     """
 
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int) -> None:
@@ -86,18 +91,19 @@ class Conv(nn.Module):
         """Maps [batch, time, in] to [batch, (time - kernel) // stride + 1, out]."""
         b, t, c = x.shape
         s, n = self.stride, (t - self.kernel) // self.stride + 1
-        if c == 1:
+        if c == 1:  # the waveform: overlapping windows as a view
             y = F.linear(x[..., 0].unfold(1, self.kernel, s), self.weight)
         else:
+            # Non-overlapping groups of `stride` rows, a plain reshape …
             y = F.linear(x[:, : n * s].reshape(b * n, s * c), self.weight[:, : s * c])
-            if self.kernel > s:  # one row more than the stride
+            if self.kernel > s:  # … plus the one row by which the kernel exceeds the stride
                 rest = x[:, s::s][:, :n].reshape(b * n, c)
                 y = torch.addmm(y, rest, self.weight[:, s * c :].t())
         return F.gelu(self.norm(y.view(b, n, -1)))
 
 
 class Positions(nn.Module):
-    """Relative positions: grouped convolutions, each with a norm without scale, and GELU."""
+    """Relative positions: grouped convolutions, each with GELU and a layer norm without scale."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -109,6 +115,8 @@ class Positions(nn.Module):
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         """Maps [batch, time, dim] to the same shape; rows where `real` [time, 1] is 0 stay 0."""
+        # Set to zero after every convolution: its bias and norm would make a gap non-zero, and the
+        # next convolution would carry that into the recordings.
         for conv in self.convs:
             y = conv(x.transpose(1, 2)).transpose(1, 2)
             x = F.gelu(F.layer_norm(y, y.shape[-1:]))
@@ -117,9 +125,10 @@ class Positions(nn.Module):
         return x
 
     def packed(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        """Maps rows [frames, dim] of recordings with so many frames each.
+        """Maps rows [frames, dim] of recordings with `counts` frames each.
 
-        As many zero rows as a kernel reaches keep neighbours apart.
+        Gaps of zeros, as wide as a kernel reaches, separate neighbouring recordings; they act as
+        the zero padding that a recording has when it is encoded alone.
         """
         if len(counts) == 1:
             y: Tensor = self(x[None], None)[0]
@@ -137,7 +146,7 @@ class Positions(nn.Module):
 
 
 def mixed(qkv: Tensor, heads: int, mask: Tensor) -> Tensor:
-    """Attention over [batch, tokens, 3 × dim] with a mask to add, to [batch, tokens, dim]."""
+    """Attention with an additive mask: [batch, tokens, 3 × dim] → [batch, tokens, dim]."""
     b, t, _ = qkv.shape
     q, k, v = qkv.view(b, t, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # (b, h, t, d)
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -148,15 +157,16 @@ class AlibiAttention:
     """Attention within each recording of a pack, with the bias that all layers share.
 
     Args:
-        counts: tokens of each recording, the extra ones included.
-        bias: shape [heads, tokens, tokens] for the longest one; shorter ones take its corner.
-        padded: one call for a batch of unequal lengths, with a mask of its own for each; else one
-            call for each length, without any copy. The former suits GPUs, the latter CPUs.
+        counts: tokens of each recording, including the extra ones.
+        bias: shape [heads, tokens, tokens] for the longest recording; shorter ones use its corner,
+            since ALiBi depends only on distances.
+        padded: True pads recordings of unequal lengths and makes one call, which suits GPUs; False
+            makes one call for each length without copying, which suits CPUs.
     """
 
     def __init__(self, counts: Sequence[int], bias: Tensor, padded: bool = False) -> None:
         self.heads, self.bias = len(bias), bias
-        self.runs = [(n, len(list(same))) for n, same in groupby(counts)]
+        self.runs = [(n, len(list(same))) for n, same in groupby(counts)]  # (tokens, recordings)
         self.padded = padded and len(self.runs) > 1
         if self.padded:
             lengths = torch.tensor(counts, device=bias.device)
@@ -179,7 +189,7 @@ class AlibiAttention:
 
 
 class _Block(nn.Module):
-    """One post-norm transformer block over rows [tokens, dim]."""
+    """One transformer block over rows [tokens, dim], with layer norms after the residual sums."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -191,14 +201,14 @@ class _Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """Mixes the rows of each recording, then changes each row by itself."""
+        """Attention within each recording, then the MLP on each row."""
         x = self.norm1(x + self.out(attend(self.qkv(x))))
         y: Tensor = self.norm2(x + self.down(F.gelu(self.up(x))))
         return y
 
 
 class Emotion2VecNet(nn.Module):
-    """The whole network: convolutions, positions, extra tokens, blocks, and the head if any."""
+    """The whole network: convolutions, positions, extra tokens, blocks, and possibly a head."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -218,7 +228,7 @@ class Emotion2VecNet(nn.Module):
         self.head = nn.Linear(sizes.dim, sizes.classes) if sizes.classes else None
 
     def features(self, waves: Tensor) -> Tensor:
-        """Maps waves [batch, samples] to frames [batch, frames, dim], each by its 400 samples."""
+        """Maps waves [batch, samples] to frames [batch, frames, dim]; each sees 400 samples."""
         x = waves[..., None]
         for conv in self.convs:
             x = conv(x)
@@ -226,16 +236,17 @@ class Emotion2VecNet(nn.Module):
         return y
 
     def bias(self, frames: int) -> Tensor:
-        """ALiBi, −slope · scale · distance, of shape [heads, tokens, tokens].
+        """ALiBi: −slope · scale · distance, of shape [heads, tokens, tokens].
 
-        The scale is learnt and never below 0; to and from the extra tokens the bias is 0.
+        The scale is learnt and clamped at 0; to and from the extra tokens the bias is 0.
         """
         scale = self.alibi_scale.float().clamp(min=0)
         place = torch.arange(frames, device=scale.device, dtype=torch.float32)
         steep = alibi_slopes(self.sizes.heads).to(scale.device) * scale
         extra = self.sizes.extra
         distance = F.pad((place[:, None] - place).abs(), (extra, 0, extra, 0))
-        bias = distance * -steep[:, None, None]  # heads × time × time, so made once
+        # [heads, tokens, tokens] is large, so that it is made once and shared by all blocks.
+        bias = distance * -steep[:, None, None]
         return bias.to(self.feature_proj.weight.dtype)
 
     def forward(self, waves: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
@@ -243,7 +254,7 @@ class Emotion2VecNet(nn.Module):
 
         Args:
             waves: normalised recordings, each [samples] with at least 400 of them.
-            layers: blocks to give, from 1 on.
+            layers: blocks to return, counted from 1.
 
         Returns:
             One tensor [frames of all recordings, dim] for each of `layers`.
@@ -255,11 +266,12 @@ class Emotion2VecNet(nn.Module):
         tokens = [part for frames in x.split_with_sizes(counts) for part in (extra, frames)]
         attend = AlibiAttention([n + len(extra) for n in counts], self.bias(max(counts)), x.is_cuda)
         outputs = self._through_blocks(torch.cat(tokens), attend, layers)
+        # The extra tokens are dropped again: every other piece is a recording's frames.
         sizes = [size for n in counts for size in (len(extra), n)]
         return [torch.cat(output.split_with_sizes(sizes)[1::2]) for output in outputs]
 
     def _packed_features(self, waves: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
-        """Every recording starts a whole number of frames into the pack: its frames are its own."""
+        """Convolutions over the pack. Recordings start at whole strides, so no frame sees two."""
         starts = _starts([-(-len(wave) // STRIDE) for wave in waves])
         pack = waves[0].new_zeros(starts[-1] * STRIDE + FIELD - STRIDE)
         for start, wave in zip(starts, waves, strict=False):
@@ -284,7 +296,7 @@ class Emotion2VecNet(nn.Module):
 
 
 def _starts(lengths: Sequence[int]) -> list[int]:
-    """Where pieces of such lengths start when they lie one behind the other, and where all end."""
+    """The starts of consecutive pieces of these lengths, and the end of the last one."""
     starts = [0]
     for length in lengths:
         starts.append(starts[-1] + length)

@@ -1,7 +1,7 @@
-"""emotion2vec → ONNX: waveforms in, frames and class scores out, any batch and any length.
+"""emotion2vec → ONNX: waveforms in, frames and class scores out, for any batch and any length.
 
-Needs the extra ``onnx``. The input's normalisation is part of the file. All recordings of a batch
-have the same length; export holds no windows, so long recordings are for the caller to cut.
+Needs the extra ``onnx``. The normalisation of the input is part of the file. All recordings of a
+batch must have the same length. The file cuts no windows; the caller has to cut long recordings.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         raise EncoderError(f"ONNX export needs an extra: {to_install('onnx')}")
     if encoder.device.type != "cpu" or encoder.computes != "float32":
-        raise EncoderError("ONNX export is from float32 on the CPU: load the encoder so")
+        raise EncoderError("ONNX export needs the encoder in float32 on the CPU: load it so")
     model = _Exported(encoder.network, encoder.labels).eval()
     shapes = {"waves": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}}
     with torch.no_grad(), _quiet():
@@ -94,7 +94,7 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's own warnings are about torch's insides, not about this network."""
+    """Silences the exporter's warnings, which are about torch's internals, not this network."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

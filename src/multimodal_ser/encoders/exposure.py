@@ -1,11 +1,11 @@
-"""What each encoder's training saw of each corpus, claim by claim with its source.
+"""Contamination: what the training of each encoder saw of each corpus, each claim with its source.
 
-``exposure.json`` holds the claims. They are about the weights that an encoder's authors publish:
-those of a known hash, or from the authors' own page on the hub. Of all other weights, whatever the
+``exposure.json`` holds the claims. They are about the published weights of an encoder: those with
+a known hash, or from the authors' own page on the hub. About all other weights, whatever their
 folder is called, nothing is known: they may have been trained further, on any corpus and labels.
 
-``no`` means: the authors list what they trained on, and the corpus is not in it. Lists of web
-text or sound that nobody can look through are ``unknown``.
+``no`` means that the authors list their training data and the corpus is not in it. If that data is
+text or sound of the web that nobody can look through, the claim is ``unknown``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import EncoderError, FeatureError
 
 DECLARED_CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
-HOLDS = {"emodb2": "emodb"}  # what saw the second saw most of the first
+HOLDS = {"emodb2": "emodb"}  # the first contains the second: what saw this saw most of that
 TUNED_ON = "tuned_on.json"
 FILE = Path(__file__).with_name("exposure.json")
 
@@ -34,7 +34,7 @@ class Seen:
 
     Attributes:
         corpora: corpus name → what it saw of it; ``*`` is every corpus that is not named.
-        emotion_labels: whether it saw emotion labels, of whatever corpus.
+        emotion_labels: whether it saw emotion labels of any corpus.
     """
 
     corpora: Mapping[str, Exposure] = field(default_factory=dict)
@@ -43,12 +43,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Claims:
-    """What is known of one encoder's published weights.
+    """What is known about the published weights of one encoder.
 
     Attributes:
-        name: key in ENCODERS; empty where the encoder has none.
-        hub: its page; empty where nothing is published.
-        sha256: hashes of weights files that are known to be these.
+        name: key in ENCODERS; empty if the encoder has none.
+        hub: its page on the hub; empty if it has none.
+        sha256: hashes of its published weights files.
         seen: what their training saw.
     """
 
@@ -72,7 +72,7 @@ def claims() -> tuple[Claims, ...]:
 
 
 def published(name: str) -> Seen:
-    """What the published weights of a named encoder saw; nothing is known of other names."""
+    """What the published weights of an encoder saw; for unknown names, nothing is declared."""
     return next((one.seen for one in claims() if name and one.name == name), Seen())
 
 
@@ -80,20 +80,23 @@ def seen_by(name: str, weights: Weights) -> Seen:
     """What the training of these weights saw.
 
     Args:
-        name: key in ENCODERS, or what the encoder is called.
+        name: key in ENCODERS, or another name of the encoder.
         weights: what `resolve` found.
     """
+    # By hash or hub page, never by the name that a folder is given under.
     for one in claims():
         if weights.sha256 in one.sha256 or (one.hub and weights.hub == one.hub):
             return one.seen
     known = published(name)
     tuned = _tuned_on(weights.folder / TUNED_ON)
     where = (
-        f"the weights {weights.sha256[:12]} are none that are known here: a local folder or "
-        "another page of the hub"
+        f"the weights {weights.sha256[:12]} are unknown: from a local folder or another page of "
+        "the hub"
     )
 
-    def doubted(claim: Exposure) -> Exposure:  # never cleaner than by its name
+    # Weights that go by a published name are believed to have seen at least the same labels; a
+    # claim that they did not see a corpus is not believed.
+    def doubted(claim: Exposure) -> Exposure:
         return Exposure(
             "labels" if claim.saw == "labels" else "unknown",
             f"{where}; the published {name}: {_SAYS[claim.saw]} ({claim.source})",
@@ -118,16 +121,16 @@ def info_of(
     rate: float,
     pool: Literal["mean", "first"] = "mean",
 ) -> EncoderInfo:
-    """What an encoder of these weights says of itself.
+    """The description of an encoder with these weights.
 
     Args:
-        name: key in ENCODERS, or what the encoder is called.
+        name: key in ENCODERS, or another name of the encoder.
         modality: what it reads.
         weights: what `resolve` found.
-        layers: those that stand side by side.
+        layers: the layers that are concatenated.
         width: of one layer.
-        rate: frames a second; 0 for words.
-        pool: what one vector of an item is.
+        rate: frames per second; 0 for text.
+        pool: how all frames become one vector.
     """
     seen = seen_by(name, weights)
     return EncoderInfo(
@@ -144,11 +147,11 @@ def info_of(
 
 
 def write_tuned_on(folder: Path, corpora: Sequence[str], labels: str) -> None:
-    """Notes beside weights on which corpora's emotions they were fine-tuned.
+    """Records beside weights on which corpora they were fine-tuned with emotion labels.
 
     Args:
         folder: of the weights.
-        corpora: their names.
+        corpora: names of the corpora.
         labels: the class set.
     """
     text = json.dumps({"corpora": list(corpora), "labels": labels}, indent=1)
@@ -156,7 +159,7 @@ def write_tuned_on(folder: Path, corpora: Sequence[str], labels: str) -> None:
 
 
 def _tuned_on(file: Path) -> dict[str, Exposure]:
-    """What `write_tuned_on` noted: it makes weights less clean, never cleaner."""
+    """Reads what `write_tuned_on` wrote; it can only add contamination, never remove it."""
     if not file.is_file():
         return {}
     try:
@@ -168,19 +171,19 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
 
 
 def claim_about(corpus: str, exposure: Mapping[str, Exposure]) -> Exposure | None:
-    """What is claimed of a corpus: by its name, by that of one that it holds, or of all others."""
+    """The claim about a corpus: by its name, by one that it contains (HOLDS), or by ``*``."""
     return exposure.get(corpus) or exposure.get(HOLDS.get(corpus, "")) or exposure.get("*")
 
 
 def stated(items: Sequence[str]) -> Seen:
-    """What a user says that a training saw.
+    """What a training saw according to the user.
 
     Args:
         items: ``CORPUS=SAW`` each, ``*=SAW`` for every other corpus, and ``emotions=no`` or
-            ``emotions=labels`` for emotion labels of whatever corpus.
+            ``emotions=labels`` for emotion labels of any corpus.
 
     Raises:
-        FeatureError: an item is of another form.
+        FeatureError: an item has another form.
 
     >>> stated(["meld=labels"]).emotion_labels.saw
     'labels'
@@ -201,17 +204,17 @@ def stated(items: Sequence[str]) -> Seen:
 
 
 def with_stated(info: EncoderInfo, items: Sequence[str]) -> EncoderInfo:
-    """An encoder's information with what its user says of its training, where nobody else does.
+    """Adds what the user states about an encoder's training, if nothing else is known.
 
     Raises:
-        EncoderError: it is known already what its training saw.
+        EncoderError: it is already known what its training saw.
     """
     if not items:
         return info
     said = stated(items)
     if info.emotion_labels.saw != "unknown":
         raise EncoderError(
-            f"--trained-on: what {info.name} saw is known already "
+            f"--trained-on: it is already known what the training of {info.name} saw "
             f"({info.emotion_labels.source}); leave --trained-on out"
         )
     corpora = {**info.exposure, **said.corpora}
@@ -230,8 +233,8 @@ def refuse_emotion_trained(name: str, claim: Exposure) -> None:
     remedy = (
         "take another encoder"
         if claim.saw == "labels"
-        else "take its weights from their authors' page on the hub, or, if you know it, say so "
-        "when extracting with --trained-on emotions=no"
+        else "take its weights from their authors' page on the hub, or, if you know that none were "
+        "used, extract with --trained-on emotions=no"
     )
     raise EncoderError(
         f"{name} {what} ({claim.source}), which --forbid-emotion-trained refuses; {remedy}"

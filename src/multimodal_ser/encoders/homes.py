@@ -1,4 +1,4 @@
-"""Where each encoder's weights come from: its page on the hub, its files, its offline package."""
+"""Where the weights of each encoder come from: its hub page, its files, its offline package."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ class Home:
     """Where the weights of one encoder can come from.
 
     Attributes:
-        hub: the hub id to recommend; empty where any will do.
-        revision: the commit of that page that is taken where none is asked for.
-        files: names in a folder or on the hub that may be the weights; the first that is there.
+        hub: the hub id to recommend; empty if any is fine.
+        revision: the commit of that page that is used by default.
+        files: possible names of the weights file, in a folder or on the hub; the first one found
+            is used.
         beside: further files that are fetched from the hub.
-        offline: the package that carries them, if there is one.
-        kind: transformers' name of the architecture, where it is read by transformers.
+        offline: the package that contains the weights, if there is one.
+        kind: transformers' name of the architecture, for encoders that transformers reads.
     """
 
     hub: str = ""
@@ -37,7 +38,8 @@ class Home:
     kind: str | None = None
 
 
-ANY = Home()  # of whatever transformers reads
+ANY = Home()  # for any encoder that transformers can read
+# Commits are pinned, so that a page that changes later cannot change results.
 HOMES = {
     "whisper-tiny": Home(
         hub="openai/whisper-tiny.en",

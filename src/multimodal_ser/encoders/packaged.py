@@ -1,4 +1,4 @@
-"""Weights inside an installed package → the folder that holds them, put together where cut."""
+"""Weights inside installed packages → the folder that holds them, with split files joined."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from multimodal_ser.errors import EncoderError
 
-WEIGHTS = "model.bin"  # what cut pieces are put together as
+WEIGHTS = "model.bin"  # name of a file that is joined from its parts
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Offline:
         folder: the folder inside the package.
         sha256: of its weights file, hexadecimal.
         extra: the extra of this project that installs it.
-        parts: where the weights file is cut over packages: its pieces in order, each as
-            ``package/folder/file``; they are put together once, in the user's cache.
+        parts: if the weights file is split over packages, its parts in order, each as
+            ``package/folder/file``; they are joined once, in the user's cache.
     """
 
     package: str
@@ -37,27 +37,27 @@ class Offline:
 
 
 def package_folder(package: str) -> Path | None:
-    """Where an installed package lies; None where it is not installed. Nothing is imported."""
+    """The folder of an installed package, None if it is not installed; imports nothing."""
     spec = find_spec(package)
     places = (spec and spec.submodule_search_locations) or ()
     return next(map(Path, places), None)
 
 
 def cache_folder() -> Path:
-    """Where this user's caches of this project lie: XDG_CACHE_HOME, or ``~/.cache``."""
+    """The cache folder of this project, in XDG_CACHE_HOME or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multimodal-ser"
 
 
 def assembled(name: str, offline: Offline, beside: Path) -> Path:
-    """The folder with the whole weights file, and the files that lie beside its last piece.
+    """The folder with the joined weights file and the files that belong to it.
 
-    It is written aside and renamed, once; a folder that is there is taken as it is, and its
-    weights' hash is the caller's to check.
+    It is written under another name and renamed, once. An existing folder is used as it is; the
+    caller checks the hash of its weights.
 
     Args:
         name: the encoder, for messages.
-        offline: packages that are installed, with the pieces.
-        beside: the folder whose other files belong to the weights.
+        offline: installed packages with the parts.
+        beside: the folder whose other files belong to the weights, such as the tokenizer.
 
     Raises:
         EncoderError: the cache cannot be written.

@@ -1,4 +1,4 @@
-"""A folder as the hub lays it out → transformers' network, whole: no layer is left at random."""
+"""A folder with the hub's layout → a complete network of transformers, no layer left random."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ TEXT = (
 )  # fmt: skip
 WHISPER = "whisper"
 
-# Heads for a task come after the encoder. Of position_ids, older versions saved the numbers.
+# Parameters that a checkpoint may have in excess: heads for a task, which come after the encoder,
+# and position_ids, which older versions of transformers saved although they are only 0, 1, 2, …
 _HEADS = re.compile(
     r"^(lm_head|classifier|projector|quantizer|project_q|project_hid|final_proj|label_embs_concat"
     r"|layer_weights|tdnn|objective|cls|qa_outputs|pre_classifier|vocab_\w+|head|decoder"
     r"|discriminator_predictions|generator_\w+|lm_predictions|mask_predictions)\b|position_ids$"
 )
-# Only training draws masks, and a pooler comes after the tokens: neither is ever used here.
+# Parameters that may be missing, since they are never used here: the embedding of masked frames,
+# which only training uses, and a pooler, which comes after the tokens.
 _UNUSED = re.compile(r"(^|\.)(masked_spec_embed|pooler\.(dense\.)?\w+)$")
 
 
@@ -37,7 +39,7 @@ def kind_of(name: str, folder: Path) -> Any:
     """The architecture that a folder's ``config.json`` names.
 
     Raises:
-        EncoderError: there is none, or it cannot be read.
+        EncoderError: the file is missing or cannot be read.
     """
     file = folder / "config.json"
     if not file.is_file():
@@ -49,12 +51,12 @@ def kind_of(name: str, folder: Path) -> Any:
 
 
 def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
-    """Loads a network of transformers by its own `AutoModel`.
+    """Loads a network with transformers' `AutoModel` and checks that no parameter is missing.
 
     Args:
         name: the encoder, for messages.
         weights: what `resolve` found.
-        allowed: architectures that can serve.
+        allowed: the architectures that are supported.
 
     Returns:
         The model in float32, in evaluation mode, without gradients.
@@ -70,6 +72,8 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
             f"{name}: {weights.folder / 'config.json'} says model_type {kind!r}; allowed: "
             f"{', '.join(map(repr, (wanted,) if wanted else allowed))}; {ways(name)}"
         )
+    # transformers initialises missing parameters at random and only logs it: features of such a
+    # network would look plausible and be worthless. Every difference is therefore an error.
     model, report = _loaded(name, weights)
     missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
     if missing:
@@ -103,7 +107,7 @@ def _loaded(name: str, weights: Weights) -> tuple[Any, Any]:
                 local_files_only=True,
                 use_safetensors="safetensors" in weights.file.name,
                 weights_only=True,
-                ignore_mismatched_sizes=True,  # so that they are named below
+                ignore_mismatched_sizes=True,  # reported by `pretrained` with their names
                 output_loading_info=True,
             )
     except UnpicklingError as error:
@@ -125,7 +129,7 @@ def _some(keys: list[str]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bar and no report of heads that are left out, for as long as this lasts."""
+    """Turns off transformers' progress bars and its reports about heads that are left out."""
     import transformers
 
     logging: Any = transformers.utils.logging

@@ -1,10 +1,10 @@
-"""audio → frames: any speech encoder of transformers, 50 frames a second.
+"""audio → frames: any speech encoder of transformers, 50 frames per second.
 
-wav2vec 2.0, XLS-R and MMS, HuBERT, WavLM, data2vec-audio, UniSpeech and w2v-BERT 2.0, by the folder
-that the hub has of them. Padding must not change a result. Where the network would let it in (a
+wav2vec 2.0, XLS-R and MMS, HuBERT, WavLM, data2vec-audio, UniSpeech and w2v-BERT 2.0, from a folder
+with the hub's layout. Padding must not change a result. If a network would let it through (by a
 norm over the whole time axis, or a convolution that sees beyond the end), only recordings of the
-same length share a batch. Recordings beyond 30 s are prepared whole, and pass in windows of at most
-30 s, of which 5 s at either inner end only lend context.
+same length share a batch. Recordings longer than 30 s are normalised as a whole, and go through
+the network in windows of at most 30 s, of which 5 s at either inner end serve only as context.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ log = logging.getLogger(__name__)
 
 
 class SpeechNetwork(nn.Module):
-    """A network of transformers whose every layer can be had, and that knows what it can batch.
+    """A speech network of transformers that returns every layer and knows what it can batch.
 
     Attributes:
-        model: transformers' network.
+        model: the network of transformers.
         pads: whether inputs of unequal lengths may share a batch.
-        stride: rows of an input from one frame to the next.
-        field: rows of an input that a frame stands for.
+        stride: input rows (samples, or filter banks) from one frame to the next.
+        field: input rows that one frame depends on.
         blocks: the transformer's blocks, in order.
         width: of a layer.
     """
@@ -58,10 +58,11 @@ class SpeechNetwork(nn.Module):
         super().__init__()
         config = model.config
         self.model, self.width = model, config.hidden_size
-        # Training would hide stretches by numpy's own generator, and skip blocks whose output is
-        # asked for.
+        # In training mode the model would mask stretches with numpy's global generator and skip
+        # whole blocks, although their outputs are needed.
         config.apply_spec_augment, config.layerdrop = False, 0.0
-        self.prepared = config.model_type == "wav2vec2-bert"  # by filter banks, not by itself
+        self.prepared = config.model_type == "wav2vec2-bert"  # reads filter banks, not samples
+        # A group norm in the feature extractor averages over time, and so over padding.
         norm = getattr(config, "feat_extract_norm", "layer")
         self.pads = (
             config.model_type in _MASKED
@@ -71,6 +72,8 @@ class SpeechNetwork(nn.Module):
         kernels, strides = (
             ((1,), (1,)) if self.prepared else (config.conv_kernel, config.conv_stride)
         )
+        # From the last convolution back to the first: f input rows of a layer with kernel k and
+        # stride s need (f − 1) s + k rows of the layer below.
         self.stride, self.field = int(np.prod(strides)), 1
         for kernel, stride in zip(kernels[::-1], strides[::-1], strict=True):
             self.field = (self.field - 1) * stride + kernel
@@ -82,15 +85,15 @@ class SpeechNetwork(nn.Module):
         return found
 
     def frames(self, rows: int) -> int:
-        """Frames that an input of so many rows gives."""
+        """Number of frames of an input with so many rows."""
         return (rows - self.field) // self.stride + 1
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Encodes inputs [rows] or [rows, banks] together.
 
         Returns:
-            What enters the first block, and what every block gives, each [B, T, width]; and the
-            real frames of each input [B]. Frames beyond them are undefined.
+            The input of the first block and the output of every block, each [B, T, width]; and the
+            number of real frames of each input [B]. Frames beyond it are undefined.
         """
         lengths = torch.tensor([len(x) for x in inputs], device=inputs[0].device)
         if not self.pads and len(set(lengths.tolist())) > 1:
@@ -101,17 +104,19 @@ class SpeechNetwork(nn.Module):
             steps = torch.arange(batch.shape[1], device=batch.device)
             mask = (steps < lengths[:, None]).long()
         if mask is not None and self.model.config.model_type == "wavlm":
-            # Its position bias is a float mask and its padding a boolean one; torch takes both.
+            # WavLM's position bias is a float mask and its padding mask a boolean one. torch
+            # accepts the two together but warns at every call.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
         found = self.model(batch, attention_mask=mask, output_hidden_states=True)
         states = list(found.hidden_states)
         if not getattr(self.model.config, "add_adapter", False):
-            states[-1] = found.last_hidden_state  # with the final norm, in every version
+            # Some versions of transformers leave the final norm out of the last hidden state.
+            states[-1] = found.last_hidden_state
         return states, (lengths - self.field) // self.stride + 1
 
 
 class PretrainedSpeech:
-    """A speech encoder of transformers as an encoder of waveforms."""
+    """A speech encoder of transformers with the interface of `Encoder`: waveforms → frames."""
 
     def __init__(
         self,
@@ -125,7 +130,7 @@ class PretrainedSpeech:
         self.network = network.to(device=device, dtype=dtype)
         self.extractor, self.info, self.layers = extractor, info, tuple(layers)
         self.device, self.dtype, self.whole = device, dtype, WHOLE
-        # A filter bank takes 400 samples, and a frame two of them, 160 apart.
+        # A filter bank needs 400 samples, and a frame two filter banks, 160 samples apart.
         self.least = 560 if network.prepared else network.field
 
     @torch.inference_mode()
@@ -147,7 +152,7 @@ class PretrainedSpeech:
         return found
 
     def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Frames [T, dim] of each input, with gradients where the network learns."""
+        """Frames [T, dim] of each input, with gradients if the network is being fine-tuned."""
         network = self.network
         lengths = {len(x) for x in inputs}
         together = network.pads or len(lengths) == 1
@@ -159,7 +164,7 @@ class PretrainedSpeech:
         return found
 
     def inputs(self, items: Sequence[object]) -> list[Tensor]:
-        """What the network takes of each waveform: normalised samples, or filter banks."""
+        """The network's input for each waveform: normalised samples, or filter banks."""
         waves = checked_waves(self.info.name, items, self.least)
         return [self._prepared(wave) for wave in waves]
 
@@ -169,11 +174,11 @@ class PretrainedSpeech:
             values: Tensor = made["input_values"][0]
             return values
         banks: Tensor = made["input_features"][0]
-        # An odd last bank is padded to a pair, and masked.
+        # The extractor pads an odd last bank to a pair; the mask shows what is real.
         return banks[made["attention_mask"][0].bool()]
 
     def _groups(self, inputs: Sequence[Tensor]) -> Iterator[list[Piece]]:
-        """Pieces that may share a batch."""
+        """Groups of pieces that may share a batch: of any length, or of equal lengths only."""
         network = self.network
         found = pieces([len(x) for x in inputs], self.whole, CONTEXT, network.stride, network.field)
 
@@ -201,11 +206,11 @@ def load(
     Args:
         source: local folder or hub id; no package carries weights.
         device: where torch computes.
-        layers: blocks from 1 on, or 0 for what enters the first, that stand side by side; ``all``;
-            None is the last.
+        layers: blocks, counted from 1, whose outputs are concatenated, 0 being the input of the
+            first block; ``all``; None for the last.
         revision: branch, tag or commit on the hub.
-        dtype: what it computes in: ``float32``, ``bfloat16``, or on a GPU ``float16``.
-        known_as: key in ENCODERS, or what the encoder is called.
+        dtype: the number type: ``float32``, ``bfloat16``, or on a GPU ``float16``.
+        known_as: key in ENCODERS, or another name of the encoder.
 
     Raises:
         EncoderError: the weights are missing, damaged or of an unknown architecture, or a layer or
@@ -223,9 +228,10 @@ def load(
 
 
 def _extractor(name: str, weights: Weights, banks: bool) -> Any:
-    """How the network wants its input: whether samples are normalised stands in a file of its own.
+    """Loads the feature extractor, whose own file says whether samples are normalised.
 
-    WavLM base takes samples as they are, WavLM large normalised ones.
+    It cannot be derived from the architecture: WavLM base takes samples unchanged, WavLM large
+    normalised ones.
     """
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
@@ -233,8 +239,8 @@ def _extractor(name: str, weights: Weights, banks: bool) -> Any:
     file = weights.folder / "preprocessor_config.json"
     if not file.is_file():
         log.warning(
-            "%s: %s has no preprocessor_config.json, so its input is prepared as is usual for such "
-            "networks (normalised over the recording); copy the file from the hub",
+            "%s: %s has no preprocessor_config.json, so its input is normalised over the "
+            "recording, as is usual for such networks; copy the file from the hub",
             name, weights.folder,
         )  # fmt: skip
         return kind()
@@ -244,6 +250,6 @@ def _extractor(name: str, weights: Weights, banks: bool) -> Any:
         raise EncoderError(f"{name}: {file} cannot be read ({error}); fetch it again") from error
     if extractor.sampling_rate != SAMPLE_RATE:
         raise EncoderError(
-            f"{name}: {file} asks for sound at {extractor.sampling_rate} Hz; allowed: {SAMPLE_RATE}"
+            f"{name}: {file} needs sound at {extractor.sampling_rate} Hz; allowed: {SAMPLE_RATE}"
         )
     return extractor

@@ -1,8 +1,8 @@
-"""text → tokens: any text encoder of transformers, one frame a word piece.
+"""text → tokens: any text encoder of transformers, one frame per word piece.
 
-BERT, RoBERTa, DeBERTa, ModernBERT, multilingual E5 and their like, by the folder that the hub has
-of them. Frames are the word pieces with the pieces that mark a sentence's ends; padding is left
-out. The empty string is those marks alone. Sentences beyond 512 pieces are cut there.
+BERT, RoBERTa, DeBERTa, ModernBERT, multilingual E5 and the like, from a folder with the hub's
+layout. Frames are the word pieces and the special tokens at both ends of a sentence, without
+padding; the empty string gives only the special tokens. Sentences are cut after 512 pieces.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from multimodal_ser.errors import EncoderError
 
 MAX_TOKENS = 512
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
-_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")  # positions begin after the padding's id
+_AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")  # number positions from the padding id + 1
 
 
 class TextNetwork(nn.Module):
-    """A network of transformers whose every layer can be had."""
+    """A text network of transformers that returns every layer."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -43,6 +43,7 @@ class TextNetwork(nn.Module):
     @property
     def blocks(self) -> nn.ModuleList:
         """The transformer's blocks, in order."""
+        # Architectures name them encoder.layer, encoder.layers, transformer.layer or layers.
         holders = (getattr(self.model, name, None) for name in ("encoder", "transformer"))
         for holder in (*holders, self.model):
             for name in ("layer", "layers"):
@@ -52,21 +53,22 @@ class TextNetwork(nn.Module):
 
     @property
     def most(self) -> int:
-        """Word pieces that a sentence may have."""
+        """Largest number of word pieces in a sentence."""
         positions: int = getattr(self.model.config, "max_position_embeddings", MAX_TOKENS)
         if self.model.config.model_type in _AFTER_PADDING:
             positions -= self.model.embeddings.padding_idx + 1
         return min(MAX_TOKENS, positions)
 
     def forward(self, **tokens: Tensor) -> list[Tensor]:
-        """What enters the first block, and what every block gives, each [B, T, width]."""
+        """The input of the first block and the output of every block, each [B, T, width]."""
         states = self.model(**tokens, output_hidden_states=True)
         return [*states.hidden_states[:-1], states.last_hidden_state]
 
     def chosen(self, layers: Sequence[int], **tokens: Tensor) -> Tensor:
-        """Layers side by side, [B, T, layers · width].
+        """Concatenated layers, [B, T, layers · width].
 
-        For the last alone transformers installs no hooks, which could not be sent to a cluster.
+        For the last layer alone hidden states are not requested: transformers installs hooks for
+        them, which cannot be pickled and sent to a cluster.
         """
         if tuple(layers) == (len(self.blocks),):
             last: Tensor = self.model(**tokens).last_hidden_state
@@ -76,10 +78,10 @@ class TextNetwork(nn.Module):
 
 
 class PretrainedText:
-    """A text encoder of transformers as an encoder of sentences.
+    """A text encoder of transformers with the interface of `Encoder`: sentences → frames.
 
     Attributes:
-        in_context: of `InContext` words it gives the frames of the own ones alone.
+        in_context: True: of `InContext` words it returns only the frames of the utterance's own.
     """
 
     in_context = True
@@ -116,21 +118,23 @@ class PretrainedText:
         return [frames.numpy().copy() for frames in found]
 
     def _own(self, text: str, frames: Tensor) -> Tensor:
-        """Of words in context the frames of the own ones, which have attended to the others."""
+        """Keeps the frames of the utterance's own words, which have attended to their context."""
         if not isinstance(text, InContext):
             return frames
         if not self.tokenizer.is_fast:
             raise EncoderError(
-                f"{self.info.name}: its tokenizer does not say where a word piece stands, which "
+                f"{self.info.name}: its tokenizer does not tell where a word piece is, which "
                 "--context needs; take an encoder with a tokenizer.json"
             )
         spans = self._pieces([text], return_offsets_mapping=True)["offset_mapping"][0]
         first, last = (place + len(self.prefix) for place in text.own)
+        # Special tokens have an empty span, a == b, and are no words. An utterance without words
+        # of its own keeps the first token.
         own = torch.tensor([first <= a < b <= last for a, b in spans])
         return frames[own] if own.any() else frames[:1]
 
     def inputs(self, items: Sequence[object]) -> list[Tensor]:
-        """What the network takes of each sentence: the numbers of its word pieces."""
+        """The network's input for each sentence: the ids of its word pieces."""
         texts = checked_texts(self.info.name, items)
         if not texts:
             return []
@@ -139,7 +143,7 @@ class PretrainedText:
         return [ids[mask.bool()] for ids, mask in rows]
 
     def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Tokens [T, dim] of each input, with gradients where the network learns."""
+        """Tokens [T, dim] of each input, with gradients if the network is being fine-tuned."""
         pad = self.tokenizer.pad_token_id
         ids = nn.utils.rnn.pad_sequence(list(inputs), batch_first=True, padding_value=pad)
         lengths = torch.tensor([len(x) for x in inputs], device=ids.device)
@@ -148,12 +152,12 @@ class PretrainedText:
         return [row[:length] for row, length in zip(joined, lengths.tolist(), strict=True)]
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Word pieces of sentences, padded on the right, as the network takes them."""
+        """Word pieces of sentences, padded on the right: the network's input."""
         tokens = self._pieces(texts, padding="longest", return_tensors="pt")
         return dict(tokens.to(self.device))
 
     def _pieces(self, texts: Sequence[str], **how: Any) -> Any:
-        """Word pieces; of a context that is too long what was said first is cut."""
+        """Word pieces; of a context that is too long, the earliest words are cut off."""
         cut = "left" if any(isinstance(text, InContext) for text in texts) else "right"
         self.tokenizer.truncation_side = cut
         given = [self.prefix + text for text in texts]
@@ -176,13 +180,13 @@ def load(
     Args:
         source: local folder, hub id, or None for the installed offline package.
         device: where torch computes.
-        layers: blocks from 1 on, or 0 for what enters the first, that stand side by side; ``all``;
-            None is the last.
+        layers: blocks, counted from 1, whose outputs are concatenated, 0 being the input of the
+            first block; ``all``; None for the last.
         revision: branch, tag or commit on the hub.
-        dtype: what it computes in: ``float32``, ``bfloat16``, or on a GPU ``float16``.
-        known_as: key in ENCODERS, or what the encoder is called.
-        pool: what one vector of a sentence is: the mean over all tokens, or the first.
-        prefix: what the network was trained to find before each sentence.
+        dtype: the number type: ``float32``, ``bfloat16``, or on a GPU ``float16``.
+        known_as: key in ENCODERS, or another name of the encoder.
+        pool: how a sentence becomes one vector: the mean over all tokens, or the first.
+        prefix: text before each sentence that the network was trained with, as E5's "query: ".
 
     Raises:
         EncoderError: weights or tokenizer are missing, damaged or of an unknown architecture, or a

@@ -1,8 +1,8 @@
-"""Where an encoder's weights are: a local folder, the hub, or an installed offline package.
+"""Finds the weights of an encoder: in a local folder, on the hub, or in an installed package.
 
-No network is touched unless a hub id is asked for, and no pickle is ever executed: safetensors go
-first, CTranslate2's plain format serves for Whisper, and ``pytorch_model.bin`` and emotion2vec's
-``model.pt`` pass torch's weights-only reader, which admits tensors alone.
+The network is not used unless a hub id is given, and no pickle is ever executed: safetensors are
+preferred, Whisper can also be in CTranslate2's plain format, and ``pytorch_model.bin`` and
+emotion2vec's ``model.pt`` are read by torch's weights-only reader, which admits only tensors.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from multimodal_ser.encoders.packaged import assembled, package_folder
 from multimodal_ser.errors import EncoderError, to_install
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_INDEX = ".index.json"  # lists the files that large weights are cut into
+_INDEX = ".index.json"  # lists the files that large weights are split into
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that are there.
+    """Weights that were found.
 
     Attributes:
-        folder: holds the weights file, and its configuration.
+        folder: the folder with the weights file and its configuration.
         file: the weights file, or the index of several.
-        sha256: of that file (of the index and then all its files), hexadecimal.
-        hub: the hub id whose owner put them there; empty for a folder and for a pull request,
+        sha256: of that file (or of the index and then all its files), hexadecimal.
+        hub: the hub id that they come from; empty for a folder, and for a pull request on the hub,
             which may hold anybody's weights.
     """
 
@@ -41,22 +41,22 @@ class Weights:
 
 
 def home_of(name: str) -> Home:
-    """Where the weights of an encoder can come from, whether it has a name here or not."""
+    """Where the weights of an encoder can come from, whether it is in HOMES or not."""
     return HOMES.get(name, ANY)
 
 
 def resolve(name: str, source: str | Path | None, revision: str | None = None) -> Weights:
-    """Finds an encoder's weights and takes their hash.
+    """Finds the weights of an encoder and computes their hash.
 
     Args:
-        name: key in HOMES, or what any other encoder is called.
+        name: key in HOMES, or the name of any other encoder.
         source: a folder, a hub id such as ``openai/whisper-tiny.en`` (an existing folder of that
-            name goes first), or None for the installed offline package.
-        revision: branch, tag or commit on the hub; None is the one that is pinned for the
-            encoder's own page, and ``main`` of others.
+            name takes precedence), or None for the installed offline package.
+        revision: branch, tag or commit on the hub; by default the pinned one for the encoder's own
+            page, and ``main`` for others.
 
     Raises:
-        EncoderError: nothing is there, it was altered, or the hub cannot be reached.
+        EncoderError: there are no weights, they were altered, or the hub cannot be reached.
     """
     if source is None:
         return _packaged(name)
@@ -66,10 +66,10 @@ def resolve(name: str, source: str | Path | None, revision: str | None = None) -
 
 
 def folder_of(name: str, source: str | Path, revision: str | None = None) -> Path:
-    """The folder that a source means; what is on the hub is fetched.
+    """The folder that a source stands for; a hub id is downloaded.
 
     Raises:
-        EncoderError: there is none, or the hub cannot be reached.
+        EncoderError: the source is neither, or the hub cannot be reached.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -82,7 +82,7 @@ def folder_of(name: str, source: str | Path, revision: str | None = None) -> Pat
 
 
 def ways(name: str) -> str:
-    """Says where an encoder's weights can come from."""
+    """A sentence about where the weights of an encoder can come from, for messages."""
     home = home_of(name)
     known = [
         f"a local folder with {' or '.join(home.files)}",
@@ -129,7 +129,7 @@ def _in_folder(name: str, folder: Path) -> Weights:
 
 
 def _downloaded(name: str, hub_id: str, revision: str | None) -> Path:
-    """Fetches a page's files; its pickles only where it has no safetensors."""
+    """Downloads the files of a hub page; pickles only if it has no safetensors."""
     home = home_of(name)
     safe = [file for file in home.files if "safetensors" in file]
     other = [file for file in home.files if file not in safe]
@@ -159,7 +159,7 @@ def _fetched(name: str, hub_id: str, revision: str | None, files: Sequence[str])
 
 
 def _listed(name: str, index: Path) -> list[str]:
-    """The files that an index lists, which lie beside it."""
+    """The files that an index lists; they must be in the same folder."""
     try:
         files = sorted(set(parse_json(index.read_text("utf-8"))["weight_map"].values()))
         if not files or any(Path(file).name != file for file in files):

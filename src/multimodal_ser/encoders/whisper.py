@@ -1,8 +1,8 @@
 """audio → frames: Whisper's encoder of any size (Radford et al., 2022), 50 frames a second.
 
-Recordings are not padded to 30 s: a batch is masked instead, so the cost is that of the sound.
-Longer recordings are encoded in windows of at most 30 s, the length of the network's positions.
-`whisper_files` reads the weights.
+Unlike in Whisper itself, recordings are not padded to 30 s. Attention is masked instead, so that
+the cost depends on the length of the sound. Longer recordings are encoded in windows of at most
+30 s, the length of the network's positions. `whisper_files` reads the weights.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.encoders.whisper_files import read_encoder
 from multimodal_ser.errors import EncoderError
 
-WHISPER_SIZES = {  # width, blocks → the name that weights of this shape go by
+WHISPER_SIZES = {  # (width, blocks) → the name of the encoder of this size
     (384, 4): "whisper-tiny",
     (512, 6): "whisper-base",
     (768, 12): "whisper-small",
     (1024, 24): "whisper-medium",
     (1280, 32): "whisper-large",
 }
-_LAYERS = {"whisper-base": (2, 3, 4)}  # where other blocks than the last three are better
-_GROUP = 16  # windows that are encoded at a time
+# Where other blocks than the last three are better: whisper-base's last blocks generalise worse to
+# other corpora (docs/design.md).
+_LAYERS = {"whisper-base": (2, 3, 4)}
+_GROUP = 16  # windows per batch
 
 
 def log_mel_tensor(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
@@ -50,9 +52,10 @@ def log_mel_tensor(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
         window: Hann window of shape [400].
 
     Returns:
-        Shape [mels, samples // 160]; the loudest bin's log10 power and 8 below it, mapped by
+        Shape [mels, samples // 160]: log10 power, at most 8 below the loudest bin, mapped by
         (x + 4) / 4.
     """
+    # The last frame is dropped and the constants are Whisper's own: its weights expect them.
     spectrum = torch.stft(wave, N_FFT, HOP, window=window, return_complex=True)[:, :-1]
     power = (filters.T @ spectrum.abs().square()).clamp(min=1e-10).log10()
     return (torch.maximum(power, power.max() - 8.0) + 4.0) / 4.0
@@ -72,18 +75,18 @@ class _Block(nn.Module):
         self.down = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Mixes frames where `mask`, as [batch, heads, query, key], is True."""
+        """Lets frames attend where `mask`, broadcast to [batch, heads, query, key], is True."""
         b, t, d = x.shape
-        split = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, -1)
+        split = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, -1)  # (b, t, 3, h, d/h)
         q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each (b, h, t, d/h)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (b, h, t, d/h)
         x = x + self.out(attended.transpose(1, 2).reshape(b, t, d))
         changed: Tensor = x + self.down(F.gelu(self.up(self.norm2(x))))
         return changed
 
 
 class WhisperEncoder(nn.Module):
-    """The network alone: log-mel of shape [batch, 80, frames] to a list of layer outputs."""
+    """The network: log-mel of shape [batch, mels, frames] → the outputs of all layers."""
 
     def __init__(
         self,
@@ -101,7 +104,10 @@ class WhisperEncoder(nn.Module):
         self.norm: nn.Module = nn.LayerNorm(dim)
 
     def cut(self, depth: int) -> WhisperEncoder:
-        """Keeps the first `depth` blocks alone, in place; the last norm goes with the others."""
+        """Keeps only the first `depth` blocks, in place.
+
+        The final layer norm belongs to the last block of the whole network and is removed with it.
+        """
         if depth < len(self.blocks):
             self.blocks, self.norm = self.blocks[:depth], nn.Identity()
         return self
@@ -114,17 +120,19 @@ class WhisperEncoder(nn.Module):
             lengths: mel frames of each item, shape [batch].
 
         Returns:
-            The output of every block, each [batch, (frames + 1) // 2, dim]; that of the network's
-            last block has the final layer norm. Steps beyond (length + 1) // 2 are undefined.
+            The output of every block, each [batch, (frames + 1) // 2, dim]; the final layer norm is
+            applied to the last. Steps beyond (length + 1) // 2 of an item are undefined.
         """
         steps = torch.arange(mel.shape[-1], device=mel.device)
-        x = F.gelu(self.conv1(mel))
-        # The bias fills the padding; a single item would see the convolution's zeros here.
+        x = F.gelu(self.conv1(mel))  # (b, d, frames)
+        # The bias of conv1 made the padding non-zero. An item alone would have conv2's zero padding
+        # here, so it is set to zero again: results must not depend on the batch.
         x = x * (steps < lengths[:, None])[:, None]
         x = F.gelu(self.conv2(x)).transpose(1, 2)  # (b, t, d)
         x = x + self.positions[: x.shape[1]]
         real = steps[: x.shape[1]] < ((lengths + 1) // 2)[:, None]
-        mask = None if bool(real.all()) else real[:, None, None]
+        # Without a mask torch can take its faster attention kernels.
+        mask = None if bool(real.all()) else real[:, None, None]  # (b, 1, 1, keys)
         outputs = []
         for block in self.blocks:
             x = block(x, mask)
@@ -134,7 +142,7 @@ class WhisperEncoder(nn.Module):
 
 
 class Whisper:
-    """Whisper's encoder as an encoder of waveforms."""
+    """Whisper's encoder with the interface of `Encoder`: waveforms → frames."""
 
     def __init__(
         self, network: WhisperEncoder, info: EncoderInfo, layers: Sequence[int], device: str
@@ -144,13 +152,14 @@ class Whisper:
         self.mels = network.conv1.in_channels
         self.filters = torch.from_numpy(mel_filters(self.mels)).float().to(device)
         self.window = torch.hann_window(N_FFT, device=device)
-        self.most = len(network.positions) * 2 * HOP
+        self.most = len(network.positions) * 2 * HOP  # samples: conv2 halves the mel frames
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes 16 kHz waveforms into arrays [frames, dim]."""
         waves = checked_waves(self.info.name, items, LEAST_SAMPLES)
         cuts = [(i, cut) for i, wave in enumerate(waves) for cut in self._cuts(len(wave))]
+        # Windows of like lengths share a batch, so that little of it is padding.
         order = sorted(cuts, key=lambda item: item[1].stop - item[1].start)
         frames: dict[tuple[int, int], np.ndarray] = {}
         for start in range(0, len(order), _GROUP):
@@ -171,14 +180,14 @@ class Whisper:
         return [frames.cpu().numpy() for frames in self.states(self.inputs(pieces))]
 
     def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
-        """What the network takes of each waveform of at most 30 s: its log-mel [mels, T]."""
+        """The network's input for each waveform of at most 30 s: its log-mel [mels, T]."""
         return [
             log_mel_tensor(torch.from_numpy(item).to(self.device), self.filters, self.window)
             for item in checked_waves(self.info.name, items, LEAST_SAMPLES)
         ]
 
     def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Frames [T, dim] of each input, with gradients where the network learns."""
+        """Frames [T, dim] of each input, with gradients if the network is being fine-tuned."""
         lengths = torch.tensor([mel.shape[1] for mel in inputs], device=self.device)
         batch = torch.zeros(len(inputs), self.mels, int(lengths.max()), device=self.device)
         for row, mel in zip(batch, inputs, strict=True):
@@ -202,8 +211,8 @@ def load(
     Args:
         source: local folder, hub id, or None for the installed offline package.
         device: where torch computes.
-        layers: blocks from 1 on that stand side by side; None is the last three, and 2, 3, 4 of
-            whisper-base, whose last blocks carry over worse to other corpora.
+        layers: blocks, counted from 1, whose outputs are concatenated; None for the last three, or
+            2, 3 and 4 of whisper-base, whose last blocks generalise worse to other corpora.
         revision: branch, tag or commit on the hub.
         known_as: the size, as ENCODERS names it.
 

@@ -1,8 +1,8 @@
-"""Whisper's weights → the encoder's tensors by our names: safetensors and CTranslate2 files.
+"""Whisper's weights → tensors of the encoder under our names, from safetensors or CTranslate2.
 
-CTranslate2 writes: version u32, specification (u16 length, zero-terminated), revision u32, count
-u32, then for each tensor its name, rank u8, dimensions u32, type u8, bytes u32 and data, little
-endian. Only the encoder's tensors are read; every size is checked before it is believed.
+The layout of a CTranslate2 file, little endian: version u32, specification (u16 length,
+zero-terminated), revision u32, count u32, then for each tensor its name, rank u8, dimensions u32,
+type u8, bytes u32 and data. Only the encoder's tensors are read, and every size is checked first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import EncoderError
 
 _DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
-_MOST_TENSORS, _MOST_RANK = 100_000, 4
+_MOST_TENSORS, _MOST_RANK = 100_000, 4  # a damaged header must not claim any more
 
 _CTRANSLATE2 = (
     (r"layer_(\d+)/self_attention/layer_norm/", r"blocks.\1.norm1."),
@@ -97,7 +97,7 @@ def _from_safetensors(file: Path) -> tuple[dict[str, Tensor], int]:
 
 
 def _stack(state: dict[str, Tensor], prefix: str) -> None:
-    """Query, key and value of a block become one matrix; the key has no bias in Whisper."""
+    """Stacks query, key and value of a block in one matrix; Whisper's key has no bias."""
     state.setdefault(f"{prefix}k_proj.bias", torch.zeros_like(state[f"{prefix}q_proj.bias"]))
     for kind in ("weight", "bias"):
         parts = [state.pop(f"{prefix}{part}_proj.{kind}") for part in "qkv"]
@@ -113,7 +113,7 @@ def _from_ctranslate2(file: Path) -> tuple[dict[str, Tensor], int]:
 
 
 def _tensors(stream: BinaryIO, size: int) -> Iterator[tuple[str, Tensor]]:
-    """The encoder's tensors of a CTranslate2 file of `size` bytes."""
+    """Yields the encoder's tensors of a CTranslate2 file of `size` bytes."""
     _take(stream, "<I")
     specification = _string(stream)
     if specification != "WhisperSpec":
@@ -137,6 +137,7 @@ def _tensors(stream: BinaryIO, size: int) -> Iterator[tuple[str, Tensor]]:
 
 
 def _tensor(name: str, shape: tuple[int, ...], code: int, data: bytes) -> Tensor:
+    # Integers occur as single numbers such as num_heads; a whole matrix of them is quantised.
     if code not in _DTYPES or (code in (1, 2, 3) and shape not in ((), (1,))):
         raise ValueError(f"{name!r} has type {code}; allowed: float32 and float16")
     dtype = np.dtype(_DTYPES[code])
