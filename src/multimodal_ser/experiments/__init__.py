@@ -1,4 +1,4 @@
-"""Material + split + models → run folders: the experiments, each a list of runs.
+"""Material + split + models → run folders: experiments, each a list of runs.
 
-A protocol (`protocols`) plans an experiment (`plans`), and `running.make` makes its runs.
+A protocol (`protocols`, `transfer`) plans the runs (`plans`), and `running.make` makes them.
 """

@@ -1,7 +1,7 @@
-"""Plans + finished runs → the runs of other content are set aside, and said.
+"""Plans + finished runs → runs of outdated data are moved aside, with a warning.
 
-One table shows one state of the data. A run of the same corpora whose labels, split or features
-held other content is moved to ``set-aside`` in the experiment's folder; it comes back, without
+One table shows one state of the data. Runs of the same corpora whose labels, split or features had
+other content are moved to ``set-aside`` in the experiment's folder. They are moved back, without
 being made again, when the same command meets the old content.
 """
 
@@ -23,20 +23,21 @@ log = logging.getLogger(__name__)
 
 
 def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
-    """Moves finished runs of other content out of the way, and those of this content back.
+    """Moves finished runs of other content aside, and those of the present content back.
 
     Args:
         out: the experiment's folder.
-        configs: of the runs that the experiment has now.
+        configs: configurations of the runs that the experiment consists of now.
 
     Returns:
-        Where the runs that were moved away are now.
+        The new places of the runs that were moved aside.
     """
     aside = out / SET_ASIDE
     for config in configs:
         if is_complete(aside / config.folder) and not is_complete(out / config.folder):
             (aside / config.folder).rename(out / config.folder)
     wanted = {config.folder for config in configs}
+    # A dict instead of a set keeps the order, so that the same reasons are reported every time.
     present = list({_Content.of(config): None for config in configs})
     cells = {_cell(config) for config in configs}
     moved, why = [], set()
@@ -51,24 +52,25 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
     if moved:
         log.warning(
             "%d runs in %s were made with other %s; they are set aside in %s, and the table shows "
-            "the present ones only",
+            "only the present ones",
             *(len(moved), out, ", ".join(sorted(why)), aside),
         )
     return moved
 
 
 def _differs(path: Path, present: Sequence[_Content], cells: Collection[str]) -> set[str]:
-    """Why a finished run cannot stand in one table with the present ones; empty where it can."""
+    """Why a finished run must not be in one table with the present ones; empty if it may be."""
     try:
         config = read_record(path).config
     except SerError:
         return {"versions of this project"}
     reasons = _Content.of(config).differs_from(present)
+    # Equal content but another folder name: the declared contamination (the marks) has changed.
     return reasons or ({"marks"} if _cell(config) in cells else set())
 
 
 def _cell(config: RunConfig) -> str:
-    """What two runs of one table cannot both be: model, settings, features, fold and seed."""
+    """Identifies a run within a table, by model, settings, features, fold and seed."""
     told = as_json(config)
     kept = ("model", "seed", "fold", "corpora", "features", "train", "protocol")
     source = config.source.corpora if config.source else None
@@ -77,14 +79,19 @@ def _cell(config: RunConfig) -> str:
 
 @dataclass(frozen=True)
 class _Content:
-    """What data a run was made with: corpora, and ((what, with which options), its content)."""
+    """The data that a run was made with.
+
+    Attributes:
+        corpora: names of its corpora and of its source's.
+        parts: ((kind of data, options it was made with), hash of its content).
+    """
 
     corpora: str
     parts: frozenset[tuple[tuple[str, str], str]]
 
     @classmethod
     def of(cls, config: RunConfig) -> _Content:
-        """Reads a run's config; other options, such as pooled tokens, are no other content."""
+        """Reads a run's config; other options, such as pooled tokens, are not other content."""
         source = config.source
         found: dict[tuple[str, str], Any] = {
             ("labels", ""): [config.labels.classes, config.labels.hash],
@@ -95,7 +102,7 @@ class _Content:
         for whose, features in (("", config.features), ("source ", source and source.features)):
             for modality, described in (features or {}).items():
                 if described:
-                    # what differs in width, version or content alone is the same choice of options
+                    # Features that differ only in width, version or content have the same options.
                     options = replace(described, weights="", content="", dim=0, version=0)
                     made = [described.weights, described.content]
                     found[f"{whose}{modality} features", json.dumps(as_json(options))] = made
@@ -103,7 +110,10 @@ class _Content:
         return cls(corpora, frozenset((key, json.dumps(value)) for key, value in found.items()))
 
     def differs_from(self, present: Sequence[_Content]) -> set[str]:
-        """What differs from the nearest one of the same corpora; empty where they go together."""
+        """What differs from the most similar content of the same corpora; empty if nothing does.
+
+        Runs of other corpora are never set aside: they are another experiment in the same folder.
+        """
         found = []
         for one in present:
             if one.corpora == self.corpora:

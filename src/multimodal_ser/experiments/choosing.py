@@ -1,8 +1,8 @@
-"""material + split + budget → knobs chosen by Optuna, fold by fold, on validation parts alone.
+"""material + split + budget → hyper-parameters chosen by Optuna on each fold's validation part.
 
-Nested: a fold's knobs are chosen by its own validation part, which shares no row with its test
-part, and are then tested once. What the chosen knobs score in validation is the best of many and
-says nothing; the test rows do.
+The search is nested: the hyper-parameters of a fold are chosen on its own validation part, which
+shares no row with its test part, and are then tested once. Their validation score is the best of
+many and therefore too good; only the test rows show how good they are.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ Knobs = dict[str, Any]
 
 @dataclass(frozen=True)
 class TuningBudget:
-    """How much is tried.
+    """The budget of a search.
 
     Attributes:
-        trials: settings a fold; the recommended ones are the first of them.
-        minutes: after which no further setting is begun; None for no limit.
-        seeds: of the networks that are tested, with the chosen knobs and the recommended ones.
-        jobs: processes that make runs side by side; one a processor where None.
+        trials: settings per fold; the first of them is the recommended one.
+        minutes: time after which no further setting is begun; None for no limit.
+        seeds: number of seeds of the networks that are tested, chosen and recommended.
+        jobs: number of processes; None for one per processor.
+        began: when the budget began to be spent, in seconds of a monotonic clock.
     """
 
     trials: int = 20
@@ -56,12 +57,14 @@ class TuningBudget:
 
     @property
     def spent(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time limit has passed."""
         return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
 
 
 def drawn(trial: optuna.Trial) -> Knobs:
-    """One setting of the knobs that `ser train --help` tells of."""
+    """Draws one setting of the hyper-parameters that `ser train --help` explains."""
+    # Ranges around the recommended values. Learning rate and weight decay act by their magnitude,
+    # so they are drawn on a logarithmic scale.
     return {
         "network.hidden_dim": trial.suggest_categorical("network.hidden_dim", [32, 64, 96, 192]),
         "network.num_layers": trial.suggest_int("network.num_layers", 0, 2),
@@ -79,7 +82,7 @@ def drawn(trial: optuna.Trial) -> Knobs:
 def with_knobs(
     network: ModelConfig, schedule: TrainConfig, knobs: Mapping[str, Any]
 ) -> tuple[ModelConfig, TrainConfig]:
-    """The two configs with some of their fields set."""
+    """The two configurations with some of their fields replaced."""
     parts = {"network": network, "schedule": schedule}
     for name, value in knobs.items():
         part, _, key = name.partition(".")
@@ -96,21 +99,21 @@ def choose(
     network: ModelConfig | None = None,
     schedule: TrainConfig | None = None,
 ) -> Summary:
-    """Chooses a network's knobs in every fold, and tests them beside the recommended ones.
+    """Chooses hyper-parameters in every fold and tests them beside the recommended ones.
 
-    Runs that are there already are not made again: the same call goes on where it stopped.
+    Finished runs are not made again, so rerunning the same call resumes an interrupted search.
 
     Args:
         material: the corpus.
         split: its folds.
-        out: where runs go; ``chosen.json`` there says what was chosen.
+        out: folder for the runs; ``chosen.json`` there records what was chosen.
         budget: how much is tried.
-        model: a network; where None, the one that the features allow.
-        network: knobs that the first setting has, and those that are not tried keep.
-        schedule: the same of the training.
+        model: a network; None for the one that the features allow.
+        network: settings of the first trial, and of everything that is not searched.
+        schedule: the same for the training.
 
     Raises:
-        SerError: Optuna is missing, or no such network.
+        SerError: Optuna is missing, or there is no such network.
     """
     name = model or network_for(material)
     check_network(name, material)
@@ -134,12 +137,14 @@ class _Maker:
     budget: TuningBudget
 
     def best(self, fold: Fold) -> dict[str, Any]:
-        """The knobs of a fold whose validation rows were answered best, and how they were found."""
+        """The hyper-parameters with the lowest validation loss of a fold, and their search."""
         try:
             import optuna
         except ModuleNotFoundError as error:
             raise SerError(f"ser tune needs an extra: {to_install('tune')}") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # The sampler is seeded and the trials run one by one: a rerun draws the same settings and
+        # finds their runs finished, which is how an interrupted search resumes.
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
         recommended = self._loss(fold, {})
         while len(study.trials) + 1 < self.budget.trials and not self.budget.spent:
@@ -160,7 +165,7 @@ class _Maker:
         }
 
     def tested(self, chosen: Mapping[str, Mapping[str, Any]]) -> list[Run]:
-        """The runs of all folds: the chosen knobs under their own name, recommended, linear."""
+        """The runs of all folds: with chosen settings, with recommended ones, and linear."""
         places = {"recommended": {}, CHOSEN: chosen}
         runs: list[Run] = []
         for kind, knobs in places.items():
@@ -178,7 +183,7 @@ class _Maker:
         return runs
 
     def _named(self, run: Run) -> Run:
-        """The same run under one name for all folds, whose knobs are not the same."""
+        """The same run under one name for all folds, although each fold has settings of its own."""
         train = replace(run.config.train, network=self.start[0], schedule=self.start[1])
         config = replace(run.config, model=f"{self.model}, {CHOSEN}", train=train)
         return replace(run, record=replace(run.record, config=config))
@@ -189,11 +194,11 @@ class _Maker:
         return [item for item in made if item.fold.name == fold.name]
 
     def _loss(self, fold: Fold, knobs: Mapping[str, Any]) -> float:
-        """Mean of -log p(true class) over the fold's validation rows alone."""
+        """Mean of -log p(true class) over the fold's validation rows; test rows are not read."""
         folder = self.out / "trials" / fold.name
         (made,) = self._plans(fold, knobs, 1)
         run_all([made], self.material, folder, jobs=1)
         runs = read_runs(folder, "validation")
         run = next(one for one in runs if one.folder.name == made.config.folder)
         right = run.probabilities[np.arange(len(run.truth)), run.truth]
-        return float(-np.log(np.maximum(right, 1e-9)).mean())
+        return float(-np.log(np.maximum(right, 1e-9)).mean())  # a file may have rounded p to 0

@@ -1,6 +1,6 @@
-"""Recordings + fold → a run whose encoder was fine-tuned with its head, beside those on features.
+"""Recordings + fold → a run whose encoder is fine-tuned together with its head.
 
-It has the same training, validation and test parts as the other models of its table.
+It has the same training, validation and test parts as the models on features in its table.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> P
 
     Args:
         item: a plan of the model ``tuned``.
-        material: whose recordings and words they are, and whose features name the encoders.
+        material: the corpus with its recordings and words; its features name the encoders.
         out: the experiment's folder.
         device: where torch computes.
     """
     config = item.config.train.tune or TuneConfig()
     model = _begin(item, material, config, device).to(device)
+    # Named after the run, whose name is a hash of everything that decides its result: a checkpoint
+    # of other settings is never resumed.
     checkpoint = out / f".{item.config.folder}.checkpoint"
     words = config.modality == "text"
     fold = item.fold
@@ -69,7 +71,7 @@ def _examples(material: Material, keys: Sequence[str]) -> Examples:
 
 
 def _dims(material: Material, modalities: Sequence[str]) -> Dims:
-    """Sizes of a head that reads these modalities."""
+    """Input sizes of a head that reads these modalities."""
     text, audio = (
         getattr(material.examples, modality).dim if modality in modalities else 0
         for modality in ("text", "audio")
@@ -79,7 +81,7 @@ def _dims(material: Material, modalities: Sequence[str]) -> Dims:
 
 
 def load_clips(material: Material, keys: Sequence[str], words: bool = False) -> Clips:
-    """Decodes the recordings of these ids into memory; or takes their words alone."""
+    """Decodes the recordings of these ids into memory, or takes only their words."""
     rows = [material.examples.places[key] for key in keys]
     utterances = [material.utterances[row] for row in rows]
     label = material.examples.label[torch.tensor(rows)]
@@ -93,13 +95,17 @@ def load_clips(material: Material, keys: Sequence[str], words: bool = False) -> 
 def _begin(
     item: Plan, material: Material, config: TuneConfig, device: str
 ) -> Tuned | TunedEncoders:
-    """The model before it learns; Whisper tuned as a whole is one file that needs no other."""
+    """Makes the model before training.
+
+    Whisper that is fine-tuned as a whole becomes a single file (`Tuned`). Other encoders keep their
+    weights, and the run stores what changed (`TunedEncoders`).
+    """
     modalities = MODALITIES if config.modality == "both" else (config.modality,)
     places = {"audio": config.source, "text": config.text_source}
     encoders = {
         modality: _encoder(material, modality, places[modality], device) for modality in modalities
     }
-    torch.manual_seed(item.config.seed)
+    torch.manual_seed(item.config.seed)  # before the head draws its initial weights
     said = {modality: {"encoder": one.info.name, "weights": one.info.weights} for modality, one in
             encoders.items()}  # fmt: skip
     first = next(iter(encoders.values()))
@@ -116,17 +122,17 @@ def _begin(
 
 
 def _encoder(material: Material, modality: str, source: str | None, device: str) -> Any:
-    """The encoder that made a modality's features.
+    """Loads the encoder that made the features of a modality.
 
     Raises:
-        SerError: it cannot be tuned, or the weights are other ones.
+        SerError: its weights are not those of the features.
     """
     spec = material.features[modality]
     assert spec is not None  # noqa: S101 - `check_tunable` refuses to plan without
     encoder = load_for(spec, source, device)
     if encoder.info.weights != spec.weights:
         raise SerError(
-            f"the features are of weights {spec.weights[:12]}, those found are "
+            f"the features were made with weights {spec.weights[:12]}, but those found are "
             f"{encoder.info.weights[:12]}; extract again, or give the same weights"
         )
     return encoder

@@ -1,8 +1,9 @@
-"""a run + its test rows → which modality, which moments and which features its answers rest on.
+"""a run + its test rows → the modalities, moments and features that its predictions depend on.
 
-Everything is measured by taking something away and looking at what the true class loses, in nats:
-the mean of log p(true class) before, minus after. Whether such a measure tells of the network at
-all is checked by the same on a network whose weights were shuffled (Adebayo et al., 2018).
+An input is removed or replaced, and what the true class loses is measured in nats: the mean of
+log p(true class) before, minus after. To check that such a measure depends on what the network has
+learnt, it is repeated with a network whose weights were shuffled (Adebayo et al., 2018, "Sanity
+Checks for Saliency Maps").
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.runs.predictions import read_predictions
 from multimodal_ser.training.loop import predict
 
-MOMENTS = 5  # equal parts of an utterance
+MOMENTS = 5  # equal parts of an utterance that are hidden one by one
 _PARTS = 16  # runs of neighbouring features, where they are too many to be told one by one
 _ONE_BY_ONE = 128  # features up to which each is told by itself
 _Losses = dict[str, float]
@@ -36,16 +37,17 @@ _Losses = dict[str, float]
 
 @dataclass(frozen=True)
 class Explanation:
-    """What answers rest on, each part's loss in nats of log p(true class).
+    """What the predictions of a run depend on; losses are in nats of log p(true class).
 
     Attributes:
-        utterances: over how many it is a mean.
-        modalities: modality → loss where it is hidden, and where it is another utterance's.
-        moments: modality → losses where a fifth of the utterance is hidden, first to last; empty
-            for pooled features.
-        features: modality → feature or run of neighbouring features → loss where it is another
-            utterance's (permutation importance; Breiman, 2001), the largest first.
-        likeness: correlation of all these with those of the shuffled network.
+        utterances: number of utterances that the losses are means over.
+        modalities: modality → loss if it is hidden, and if it is taken from another utterance.
+        moments: modality → losses if a fifth of the utterance is hidden, from the first to the
+            last; empty for pooled features.
+        features: modality → feature, or range of features → loss if it is taken from another
+            utterance (permutation importance; Breiman, 2001), the largest first.
+        likeness: correlation of all these losses with those of the shuffled network; near 0 if the
+            losses depend on what the network has learnt.
     """
 
     utterances: int
@@ -62,7 +64,7 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
         folder: the run.
         features: the corpus's features that it was trained on.
         labels: its class set.
-        seed: of what is drawn at random.
+        seed: of the random permutations.
 
     Raises:
         SerError: the run has no model over features, or these are not its features.
@@ -99,8 +101,9 @@ Measured = tuple[dict[str, _Losses], dict[str, list[float]], dict[str, _Losses]]
 
 def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
     """The losses of `Explanation`: by modality, by moment, by feature."""
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(examples.ids)))
-    truth = examples.label[:, None]
+    # One permutation for all measures: "another utterance" is the same one everywhere.
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(examples.ids)))  # [N]
+    truth = examples.label[:, None]  # [N, 1]
 
     def said(given: Examples) -> float:
         return float(predict(model, given).log_softmax(1).gather(1, truth).mean())
@@ -131,12 +134,13 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
 
 
 def _hidden(modality: Modality, where: Tensor) -> Modality:
-    """The same without some tokens: masked, and zero as padding is."""
+    """The modality without the tokens at `where` [N, T]: masked, and zero like padding."""
     return Modality(modality.tokens * ~where[..., None], modality.mask & ~where)
 
 
 def _moment(mask: Tensor, part: int) -> Tensor:
-    """Which tokens [N, T] lie in a fifth of their utterance."""
+    """Mask [N, T] of the tokens in one of the MOMENTS parts of their utterance."""
+    # cumsum − 1 numbers the real tokens from 0, whatever the padding.
     place = (mask.cumsum(1) - 1) * MOMENTS // mask.sum(1, keepdim=True).clamp(min=1)
     return mask & (place == part)
 
@@ -148,7 +152,8 @@ def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], fl
     for first in range(0, modality.dim, width):
         columns = slice(first, min(first + width, modality.dim))
         tokens = modality.tokens.clone()
-        # another utterance's mean: as many tokens stay, and how they vary within it
+        # Only the mean over the utterance is exchanged. Its number of tokens, and how they vary
+        # around the mean, stay those of the utterance itself.
         moved = (means[order] - means)[:, None, columns] * modality.mask[..., None]
         tokens[..., columns] += moved
         name = f"{columns.start}" if width == 1 else f"{columns.start}-{columns.stop - 1}"
@@ -157,7 +162,11 @@ def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], fl
 
 
 def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy whose matrices hold their own numbers in another order."""
+    """A copy of the model in which the entries of every matrix are permuted.
+
+    The distribution of the weights stays, so that outputs stay in a usual range; what was learnt is
+    lost. Input statistics are kept.
+    """
     made = deepcopy(model)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -169,7 +178,7 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def _likeness(own: Measured, other: Measured) -> float:
-    """The correlation of two maps; 0 where one of them is flat."""
+    """The correlation of two sets of losses; 0 if one of them is constant."""
     first, second = (_flat(one) for one in (own, other))
     if len(first) < 2 or not first.std() or not second.std():
         return 0.0

@@ -1,4 +1,4 @@
-"""A plan → its run folder: what is fitted, on what, and what it predicts."""
+"""A plan → its run folder: fits the model and predicts validation and test parts."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from multimodal_ser.training.stacking import STACKED, fit_stacked
 
 @dataclass(frozen=True)
 class Bench:
-    """What runs are made from, and where.
+    """The data that runs are made from, and the place where they are written.
 
     Attributes:
-        material: the corpus; the target, where there is a source.
-        source: what plans with a source's fold learn from.
+        material: the corpus; the target, if there is a source.
+        source: the corpus that plans with a `source_fold` learn from.
         out: the experiment's folder.
         device: where the networks are trained; the baselines are fitted on the CPU.
     """
@@ -65,7 +65,11 @@ class Bench:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Computes on one thread inside, and as before outside."""
+    """Computes on one thread inside the context, and as before after it.
+
+    Sums in another order give other last digits: with one thread a run's result does not depend on
+    the number of cores, or of runs side by side.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -77,14 +81,14 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def make_run(bench: Bench, item: Plan) -> Path:
-    """Fits one run, then predicts its fold's validation and test parts.
+    """Fits one run, then predicts the validation and test parts of its fold.
 
-    A run learns from its fold's training part and chooses by its validation part. Where its plan
-    has a source's fold, it learns and chooses there instead, and of the target's training part
-    it is given the tokens without their labels.
+    A run learns from the training part of its fold and selects by the validation part. If its plan
+    has a `source_fold`, it learns and selects there instead, and is given the target's training
+    part without labels.
 
     Args:
-        bench: what it is made from, and where.
+        bench: the data, and where the run is written.
         item: the run.
 
     Returns:
@@ -93,7 +97,7 @@ def make_run(bench: Bench, item: Plan) -> Path:
     Raises:
         SerError: the device has too little memory.
     """
-    load_plugins()  # this may be a new process
+    load_plugins()  # this may be a new process, whose registries lack what plug-ins add
     if item.config.model == TUNED:
         return run_tuned(item, bench.material, bench.out, bench.device)
     try:
@@ -126,6 +130,8 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
         return fit_regressor(item.config.model, bench.dims, *parts, settings.schedule)
     if item.config.model in BASELINES:
         fitted = fit_baseline(item.config.model, bench.dims, *parts, settings.schedule)
+        # A baseline's adaptation is to standardise the target by its own statistics: the weights
+        # were learnt on a source standardised by its own, too.
         if adapts and ADAPTERS[adaptation.method].standardizes:
             own = _take(bench.material, item.fold.train).unlabelled()
             fitted.model.pooled.fit(own)  # type: ignore[union-attr, operator]
@@ -160,7 +166,7 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
 
 
 def _learnt(bench: Bench, item: Plan) -> tuple[Material, Fold]:
-    """What a run learns from: the source where it adapts, else the corpus itself."""
+    """The data that a run learns from: the source if it adapts, else the corpus itself."""
     if item.source_fold is not None and bench.source is not None:
         return bench.source, item.source_fold
     return bench.material, item.fold
@@ -173,7 +179,7 @@ def _corpus_of_each(material: Material, keys: Sequence[str]) -> Tensor:
 
 
 def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
-    """A fresh network, or another run's."""
+    """Makes an untrained network, or loads the network of the run that this one starts from."""
     config = item.config
     torch.manual_seed(config.seed)
     start = bench.out / item.start / MODEL if item.start else None
@@ -189,10 +195,10 @@ def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
 
 
 def freeze_body(model: Ensemble) -> None:
-    """Lets nothing but the members' classifiers learn.
+    """Freezes everything except the classifiers of the members.
 
     Raises:
-        SerError: the members have no part of that name.
+        SerError: a member has no module named ``classify``.
     """
     model.requires_grad_(False)
     for member in model.members:
@@ -211,7 +217,8 @@ def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Predicted:
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = material.labels.classes
     logits, said = predict(fitted.model, examples).clone(), fitted.validation
-    # what a refitted model says of rows that it has learnt would flatter it
+    # A refitted model has learnt from the validation rows; its own predictions for them would be
+    # too good. Those of the model before the refit are reported instead.
     if part == "validation" and said is not None and _learnt(bench, item)[0] is material:
         learnt = learnt_as(examples, item.config.train.schedule.loss or "cross-entropy")
         logits[[examples.places[key] for key in learnt.ids]] = said
@@ -226,7 +233,7 @@ def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Predicted:
 
 
 def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | None:
-    """What the predictions file says of the truth beside a class: votes, or values on 0 … 1."""
+    """The truth that the predictions file has besides the class: votes, or values in 0 … 1."""
     if examples.target is None:
         return None
     if isinstance(material.labels, AttributeSet):

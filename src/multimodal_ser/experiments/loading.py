@@ -1,4 +1,4 @@
-"""Feature files + class set + split → material and folds, and what to say of them."""
+"""Feature files + class set + split → material and folds, and a log of what they hold."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def load_domain(
         features: folder of one corpus's features.
         labels: class set, or attributes.
         split: scheme, split file or folder.
-        folds: of the schemes by group.
-        allow: overlaps to accept.
-        audio: which audio features.
-        text: which text features.
+        folds: number of folds, for schemes by group.
+        allow: overlaps between parts to accept.
+        audio: name of the audio features.
+        text: name of the text features.
         tokens: ``tokens`` as they are, or ``pooled``: the mean of each modality.
-        forbid_emotion_trained: refuse features whose encoder saw emotion labels.
-        task: what is told of an utterance, see `tasks`.
-        scale: of attributes, where the corpus does not tell.
+        forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
+        task: what is predicted for an utterance, see `tasks`.
+        scale: of attributes, if the corpus does not define it.
 
     Raises:
-        SerError: whatever does not fit, with the remedy.
+        SerError: features, labels and split do not fit together; the message has the remedy.
     """
     if tokens not in TOKEN_CHOICES:
         raise SerError(one_of("kind of tokens", tokens, TOKEN_CHOICES))
@@ -75,7 +75,7 @@ def load_domain(
 
 
 def say_what(material: Material, split: Split) -> None:
-    """Logs what a material holds, what was left out of it, and what leaks in its split."""
+    """Logs what a material holds, what was left out of it, and the leaks of its split."""
     names = material.labels.classes
     ids, label = material.examples.ids, material.examples.label.tolist()
     log.info("%d utterances: %s", len(ids), _held(material))
@@ -94,7 +94,7 @@ def say_what(material: Material, split: Split) -> None:
 
 
 def _held(material: Material) -> str:
-    """How many utterances each class has, or how large each attribute is."""
+    """How many utterances each class has, or mean and deviation of each attribute."""
     examples, names = material.examples, material.labels.classes
     if isinstance(material.labels, AttributeSet) and examples.target is not None:
         low, high = material.labels.scale

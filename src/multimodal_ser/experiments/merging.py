@@ -1,4 +1,4 @@
-"""Several corpora and their splits → one material and one split, for a training on all of them."""
+"""Several corpora and their splits → one material and one split, to train on all of them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from multimodal_ser.splits.leaks import shared_between
 def merge_domains(
     domains: Sequence[tuple[Material, Split]], allow: Collection[str] = ()
 ) -> tuple[Material, Split]:
-    """Puts corpora together, fold by fold.
+    """Merges corpora fold by fold.
 
     Args:
         domains: two or more corpora with the same number of folds.
-        allow: ``recording`` accepts that one corpus holds copies of another's.
+        allow: ``recording`` accepts that one corpus contains copies of another's recordings.
 
     Raises:
-        SerError: other class orders, features or numbers of folds; or recordings of one corpus
-            that are tested are learnt from in another.
+        SerError: class orders, features or numbers of folds differ; or recordings that are tested
+            in one corpus are learnt from in another.
     """
     materials, splits = zip(*domains, strict=True)
     if len(materials) < 2:
@@ -40,7 +40,7 @@ def merge_domains(
 
 
 def merged_material(materials: Sequence[Material]) -> Material:
-    """Several corpora's utterances as one material; tokens are padded to the longest."""
+    """The utterances of several corpora as one material; tokens are padded to the longest."""
     parts = [one.examples for one in materials]
     ids = tuple(key for part in parts for key in part.ids)
     if len(set(ids)) != len(ids):
@@ -68,7 +68,11 @@ def merged_material(materials: Sequence[Material]) -> Material:
 
 
 def _checked_across(split: Split, materials: Sequence[Material], allow: Collection[str]) -> Split:
-    """The same split, with what its test parts share with other corpora's training."""
+    """Adds to a split the leaks between its test parts and the training of other corpora.
+
+    Each corpus's own split has checked the corpus against itself; copies across corpora are only
+    visible here.
+    """
     sounds, found = sounds_of(*materials), []
     for fold in split.folds:
         tested, learnt = set(fold.test), {*fold.train, *fold.validation}
@@ -90,14 +94,14 @@ def _checked_across(split: Split, materials: Sequence[Material], allow: Collecti
         ]
         if "recording" not in allow:
             raise SplitError(
-                f"{leaks[0]}, such as {copies[0]!r}; take corpora that share none, or accept it "
-                "and have every result say so: --allow recording"
+                f"{leaks[0]}, such as {copies[0]!r}; take corpora that share none, or accept it, "
+                "which every result will say: --allow recording"
             )
     return replace(split, leaks=(*split.leaks, *leaks), notes=(*split.notes, *notes))
 
 
 def _all_features(materials: Sequence[Material], modality: str) -> FeatureSpec | None:
-    """The first corpus's description, with the content of every corpus's own features."""
+    """The first corpus's specification, with the content hashes of every corpus's features."""
     first = materials[0].features[modality]
     if first is None:
         return None
@@ -119,7 +123,7 @@ def merged_split(splits: Sequence[Split]) -> Split:
     counts = [len(split.folds) for split in splits]
     if len(set(counts)) != 1:
         raise SerError(
-            f"the corpora have {counts} folds; ask for the same number of each, such as --folds 5"
+            f"the corpora have {counts} folds; give the same number for each, such as --folds 5"
         )
     folds = []
     for group in zip(*(split.folds for split in splits), strict=True):

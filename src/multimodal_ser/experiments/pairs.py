@@ -1,4 +1,4 @@
-"""Source + target → that they may meet in one experiment, or an error that shows both; its runs."""
+"""Source + target → a check that they can be in one experiment, and the plans of its runs."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.splits.folds import Few, Fold, Split, few_fold
 from multimodal_ser.splits.leaks import shared_between
 
-_SAME = ("encoder", "weights", "layers", "tokens", "dim")  # of two corpora's features
-# Imported ones name no weights; their files happen to have some entry and some number of tokens.
+# Fields in which the features of two corpora must agree, for a model of one to read the other.
+_SAME = ("encoder", "weights", "layers", "tokens", "dim")
+# Imported features have no weights, and entries and token counts only by chance.
 SAME_IMPORTED = ("encoder", "dim")
 
 
 def check_comparable(first: Material, second: Material) -> None:
-    """Raises where a model of one material would misread the other.
+    """Raises an error if a model of one material would misread the other.
 
     Raises:
-        LabelError: the classes stand in another order.
-        FeatureError: features of another encoder, weights, layers, tokens or width.
+        LabelError: the classes are in another order.
+        FeatureError: encoder, weights, layers, tokens or width of the features differ.
     """
     check_same_order(first.labels, second.labels)
     for modality in MODALITIES:
@@ -56,8 +57,8 @@ def check_comparable(first: Material, second: Material) -> None:
         if differing:
             raise FeatureError(
                 f"{modality} features differ: {_named(first)} has {_chosen(mine, differing)}, "
-                f"{_named(second)} has {_chosen(other, differing)}; extract both alike, or where "
-                "only the tokens differ, take their means: --tokens pooled"
+                f"{_named(second)} has {_chosen(other, differing)}; extract both alike, or if only "
+                "the tokens differ, use their means: --tokens pooled"
             )
 
 
@@ -73,8 +74,8 @@ def _chosen(features: FeatureSpec, keys: list[str]) -> str:
 class Pair:
     """A source that a model learns from, and a target that it is tested on.
 
-    Of the source's split the first fold is used, its test part unread. Raises as
-    `check_comparable`, and SplitError where the two share recordings or copies of them.
+    Of the source's split only the first fold is used, without its test part. Raises the errors of
+    `check_comparable`, and SplitError if the two share recordings or copies of them.
     """
 
     source: Material
@@ -87,14 +88,14 @@ class Pair:
         copies, _ = self._shared
         if copies:
             raise SplitError(
-                f"{len(copies)} recordings that the target is tested on are also in the source's "
-                f"training or validation part, as they are or as copies, such as {copies[0]!r}; "
-                "take two different corpora"
+                f"{len(copies)} recordings of the target's test parts are also in the source's "
+                f"training or validation part, unchanged or as altered copies, such as "
+                f"{copies[0]!r}; take two different corpora"
             )
 
     @cached_property
     def _shared(self) -> tuple[list[str], list[str]]:
-        """Recordings of the target that the source has too, and what is said of their speakers."""
+        """Recordings that source and target share, and notes about shared speakers."""
         learnt = {*self.source_fold.train, *self.source_fold.validation}
         tested = {key for fold in self.target_split.folds for key in fold.test}
         return shared_between(
@@ -110,13 +111,13 @@ class Pair:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What must stand beside numbers: the target's marks, the source's, its leaks."""
+        """Marks to show beside results: those of the target and the source, leaks and notes."""
         leaks = [f"source {_named(self.source)}: {leak}" for leak in self.source_split.leaks]
         said = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
         return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *said]))
 
     def starts(self, asked: Transfer, model: str) -> dict[int, Plan]:
-        """Seed → the run that makes the source's model; once a seed, whatever is made of it."""
+        """Seed → the run that trains the source's model, shared by all runs that start from it."""
         check_network(model, self.source)
         first = replace(self.source_split, folds=(self.source_fold,))
         settings = asked.seeds, asked.network, asked.schedule
@@ -133,15 +134,15 @@ class Pair:
         few: Few | None = None,
         **how: Any,
     ) -> list[Plan]:
-        """Lists a system's runs: seeds × folds of the target.
+        """Lists the runs of a system: seeds × folds of the target.
 
         Args:
-            asked: seeds and knobs.
-            protocol: its name.
+            asked: seeds and settings.
+            protocol: name of the protocol.
             model: key in MODELS or BASELINES.
-            starts: the source's models by seed, where systems begin with them; without, they learn
+            starts: the source's models by seed, if the systems start from them; without, they learn
                 from the source's fold.
-            few: of the target's training part that is given, where it is not all.
+            few: which part of the target's training part is given, if not all of it.
             how: `parts` or `adaptation` of the run's `Training`.
         """
         folds = self.target_split.folds
@@ -173,7 +174,7 @@ class Pair:
         return {key: names[place] for key, place in zip(examples.ids, labels, strict=True)}
 
     def _described(self, run: str | None) -> SourceSpec:
-        """What a run on the target says of its source, and of the run that it begins with."""
+        """What a run on the target records about its source, and the run that it starts from."""
         split = self.source_split
         return SourceSpec(
             corpora=corpora(self.source),
@@ -193,7 +194,7 @@ class Pair:
         *,
         adapts: bool = False,
     ) -> Experiment:
-        """The runs as an experiment, whose source models, if any, are made first."""
+        """The runs as an experiment; models of the source are made first, if there are any."""
         domains = {
             "source": (self.source, self.source_split),
             "target": (self.target, self.target_split),
@@ -210,7 +211,7 @@ class Pair:
 
 
 def check_network(model: str, *materials: Material) -> None:
-    """Raises SerError unless `model` is a network whose modalities these materials have."""
+    """Raises SerError unless `model` is a network and these materials have its modalities."""
     if model not in MODELS:
         raise SerError(one_of("network", model, MODELS))
     for material in materials:

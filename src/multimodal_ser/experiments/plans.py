@@ -1,4 +1,4 @@
-"""Material + split + settings → Plan: one run to make, and all that decides its result."""
+"""Material + split + settings → Plan: one run to make, with everything that decides its result."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from multimodal_ser.training.regressors import REGRESSORS
 from multimodal_ser.training.stacking import STACKED
 
 log = logging.getLogger(__name__)
-FIXED = "egemaps"  # the encoder that has no weights to learn
-FUSION = "cross_attention"  # the network of both modalities, where none is named
-TUNED = "tuned"  # the model that is an encoder, fine-tuned with its head
+FIXED = "egemaps"  # an encoder without weights, which cannot be fine-tuned
+FUSION = "cross_attention"  # the default network for both modalities
+TUNED = "tuned"  # the name of a model that is an encoder fine-tuned with its head
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Plan:
     """One run to make.
 
     Attributes:
-        config: all that decides its result.
-        fold: what it is validated and tested on, and learns from unless there is a source.
-        source_fold: the source's fold that it learns from instead, where it adapts.
-        start: folder name of the run whose model it begins with.
+        config: everything that decides its result.
+        fold: the fold that it is validated and tested on, and learns from unless it adapts.
+        source_fold: the source's fold that it learns from instead, if it adapts.
+        start: folder name of the run whose model it starts from.
     """
 
     config: RunConfig
@@ -47,7 +47,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stage:
-    """Runs on one material; the stages of an experiment are made one after the other."""
+    """Runs on one material; the stages of an experiment are made one after another."""
 
     plans: tuple[Plan, ...]
     material: Material
@@ -56,13 +56,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A protocol's runs, before any is made.
+    """The runs of a protocol, before any is made.
 
     Attributes:
         protocol: its name.
-        arguments: what it was asked for, for `experiment.json`.
+        arguments: its settings, for `experiment.json`.
         stages: its runs.
-        splits: name of the file → the split that is written there.
+        splits: file name → the split that is written there.
     """
 
     protocol: str
@@ -92,18 +92,20 @@ def plan(
     protocol: str = "in-domain",
     tune: TuneConfig | None = None,
 ) -> list[Plan]:
-    """Lists a corpus's runs on itself: models × folds × seeds.
+    """Lists the runs of a corpus on itself: models × folds × seeds.
 
-    The baselines draw nothing at random, so they run once a fold. Where an encoder is tuned, it
-    is one more model.
+    The baselines have no randomness, so they run once per fold. An encoder that is fine-tuned is
+    one more model.
 
     Raises:
-        SerError: an unknown model, or one whose modality has no features, or an encoder that cannot
-            be tuned, or a loss of another task.
+        SerError: a model is unknown or its modality has no features, an encoder cannot be
+            fine-tuned, or a loss is of another task.
     """
     for name in models:
         check_model(name, material)
     asked = loss_for(material.task, schedule.loss)
+    # The default loss of classes is recorded as None, whether it was named or not: both are the
+    # same run, and the names of runs from before there was a choice stay valid.
     usual = material.task == "classes" and asked == loss_for("classes", None)
     schedule = replace(schedule, loss=None if usual else asked)
     settings = {name: training(name, network, schedule, material.task) for name in models}
@@ -124,10 +126,10 @@ def plan(
 
 
 def systems_for(task: str, models: Sequence[str], material: Material) -> tuple[str, ...]:
-    """The models with those of the task in place of the ones that only tell classes.
+    """The models, with those that can only predict classes replaced by ones for the task.
 
-    For attributes ``linear`` and ``svm`` are ridge and support vector regression; for attributes
-    and distributions ``stacked`` is the network that reads all modalities.
+    For attributes, ``linear`` and ``svm`` become ridge and support vector regression. For
+    attributes and distributions, ``stacked`` becomes the network that reads all modalities.
     """
     if task == "classes":
         return tuple(models)
@@ -138,16 +140,16 @@ def systems_for(task: str, models: Sequence[str], material: Material) -> tuple[s
 
 
 def is_baseline(model: str) -> bool:
-    """Whether a model is one that has no network and draws nothing at random."""
+    """Whether a model is a baseline: without a network and without randomness."""
     return model in BASELINES or model in REGRESSORS
 
 
 def training(
     model: str, network: ModelConfig, schedule: TrainConfig, task: str = "classes"
 ) -> Training:
-    """The hyper-parameters that decide a model's result; a baseline has no network.
+    """The hyper-parameters that decide the result of a model; a baseline has no network.
 
-    A baseline has a loss of its own, but of votes it can learn one class alone.
+    A baseline has a fixed loss. It cannot learn shares of votes, so it learns one class of them.
     """
     if not is_baseline(model):
         return Training(schedule, network)
@@ -158,12 +160,12 @@ def training(
 
 
 def seeds_of(model: str, seeds: int) -> range:
-    """The seeds of a model: one where nothing is drawn at random."""
+    """The seeds of a model: a single one for models without randomness."""
     return range(1 if is_baseline(model) else seeds)
 
 
 def balanced(item: Plan) -> Plan:
-    """The same run with every corpus drawn from equally often; baselines know no such thing."""
+    """The same run with every corpus drawn equally often; baselines are left as they are."""
     if item.config.model in BASELINES:
         return item
     train = replace(item.config.train, balanced=True)
@@ -173,7 +175,7 @@ def balanced(item: Plan) -> Plan:
 def run_config(
     material: Material, split: Split, model: str, fold: Fold, train: Training
 ) -> RunConfig:
-    """What a run in one corpus is; protocols change what is theirs."""
+    """The configuration of a run within one corpus; protocols replace the fields that differ."""
     labels = material.labels
     return RunConfig(
         model=model,
@@ -209,7 +211,10 @@ def corpora(material: Material) -> tuple[str, ...]:
 
 
 def labels_hash(material: Material) -> str:
-    """Which utterance has which class and speaker: corrected ones must not meet older runs."""
+    """A hash of the class and speaker of every utterance.
+
+    It makes runs with corrected labels or speakers differ from older ones, which are set aside.
+    """
     speakers = [row.speaker for row in material.utterances]
     examples = material.examples
     told: list[object] = examples.label.tolist()
@@ -220,7 +225,7 @@ def labels_hash(material: Material) -> str:
 
 
 def check_tunable(material: Material, tune: TuneConfig) -> None:
-    """Raises SerError unless the features come of encoders that can be fine-tuned."""
+    """Raises SerError unless the features were made by encoders that can be fine-tuned."""
     modalities = ("text", "audio") if tune.modality == "both" else (tune.modality,)
     for modality in modalities:
         spec = material.features[modality]
@@ -228,7 +233,7 @@ def check_tunable(material: Material, tune: TuneConfig) -> None:
             raise SerError(
                 f"--tune-encoder fine-tunes {', '.join(WHISPER_SIZES.values())}, emotion2vec and "
                 f"every encoder of transformers, without a context; these features are of "
-                f"{spec.encoder if spec else f'no {modality} encoder'}: extract with "
+                f"{spec.encoder if spec else f'no {modality} encoder'}; extract with "
                 f"--{modality} ENCODER"
             )
 
@@ -239,7 +244,7 @@ def models_for(material: Material) -> list[str]:
 
 
 def network_for(material: Material) -> str:
-    """The fusion network, or the network of the only modality that has features, which is said."""
+    """The fusion network; with features of one modality only, that modality's network (logged)."""
     missing = lacking(FUSION, material)
     if not missing:
         return FUSION
@@ -249,20 +254,23 @@ def network_for(material: Material) -> str:
 
 
 def known_models(task: str = "classes") -> tuple[str, ...]:
-    """Every model that can be trained on features for a task."""
+    """All models that can be trained on features for a task."""
     if task == "attributes":
         return (*MODELS, *REGRESSORS)
     return (*MODELS, STACKED, *BASELINES) if task == "classes" else (*MODELS, *BASELINES)
 
 
 def lacking(name: str, material: Material) -> list[str]:
-    """The modalities that a model needs and that have no features; most read what there is."""
+    """The modalities that a model needs but that have no features.
+
+    Only networks need particular modalities; the other models read whatever there is.
+    """
     wanted = MODELS[name].modalities if name in MODELS else ()
     return [modality for modality in wanted if material.features[modality] is None]
 
 
 def check_model(name: str, material: Material) -> None:
-    """Raises SerError for an unknown model, and for one whose modality has no features."""
+    """Raises SerError for an unknown model, or one whose modality has no features."""
     known = known_models(material.task)
     if name not in known:
         raise SerError(one_of("model", name, known))

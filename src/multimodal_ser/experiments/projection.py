@@ -1,7 +1,7 @@
 """run folders + features → two dimensions: source and target before and after adaptation.
 
-t-SNE of a network's embeddings shows neighbourhoods, not distances: beside each picture stands how
-well a linear classifier tells the corpora apart in the embedding itself.
+t-SNE of a network's embeddings shows neighbourhoods, not distances. Each picture therefore comes
+with a number: how well a linear classifier tells the corpora apart in the embedding itself.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from multimodal_ser.runs.folder import MODEL, Run, read_runs
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.training.alignment import recoloured
 
-MOST_ROWS = 800  # of each corpus: more points hide each other, and t-SNE takes long
+MOST_ROWS = 800  # of each corpus: more points cover each other, and t-SNE takes long
 
 
 def clouds_of(
     experiment: Path, summary: Summary, features: tuple[Path, Path]
 ) -> tuple[Cloud, Cloud]:
-    """Embeds both corpora of an experiment by its best network with an adaptation, and without.
+    """Embeds both corpora with an experiment's best adapted network, and with the unadapted one.
 
     Args:
         experiment: the folder that holds the run folders.
@@ -42,21 +42,21 @@ def clouds_of(
         features: folders of the source's and the target's features.
 
     Raises:
-        SerError: there is no pair of such networks, or features that do not fit them.
+        SerError: there is no pair of such networks, or the features do not fit them.
     """
     systems = {system.name: system for system in align(read_runs(experiment)).systems}
     return clouds([systems[row.name] for row in summary.rows], features)
 
 
 def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Cloud, Cloud]:
-    """Embeds both corpora by the network without adaptation and by the best with one.
+    """Embeds both corpora with the network without adaptation and with the best adapted one.
 
     Args:
         systems: of the table, the best first.
         features: folders of the source's and the target's features.
 
     Raises:
-        SerError: there is no pair of such networks, or features that do not fit them.
+        SerError: there is no pair of such networks, or the features do not fit them.
     """
     networks = [one for one in systems if not one.baseline]
     adapted = [one for one in networks if method(one.runs[0]) != NO_ADAPTATION]
@@ -75,7 +75,9 @@ def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
     run = system.runs[0]
     (source, of_source), (target, of_target) = (_read(run, folder) for folder in features)
     model = load_model(run.folder / MODEL)
-    embedded = [_embed(model, target)]  # the file has the target's statistics
+    # The order matters: a saved model standardises by the target's statistics, so the target is
+    # embedded before those of the source replace them.
+    embedded = [_embed(model, target)]
     _standardize_source(model, run, source, target)
     embedded.insert(0, _embed(model, source))
     is_target = np.repeat([False, True], [len(rows) for rows in embedded])
@@ -90,7 +92,7 @@ def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
 
 
 def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
-    """A corpus as a run read it, and its utterances' class names [N]."""
+    """A corpus as the run reads it, and the class names of its utterances [N]."""
     described = run.config.features
     audio, text = (one.encoder if (one := described[m]) else "none" for m in MODALITIES)
     material = load_material(folder, class_set(run.config.labels.name), audio, text)
@@ -100,7 +102,7 @@ def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
 
 
 def _standardize_source(model: nn.Module, run: Run, source: Examples, target: Examples) -> None:
-    """Gives a model the source's input statistics, as they were while it learnt."""
+    """Gives a model the input statistics of the source that it had during training."""
     if not (_own_statistics(run) and isinstance(model, Ensemble)):
         return
     of_target = copy.deepcopy(model.standardize)
@@ -110,7 +112,7 @@ def _standardize_source(model: nn.Module, run: Run, source: Examples, target: Ex
 
 
 def _chosen(examples: Examples) -> NDArray[np.int64]:
-    """Rows to show, at most MOST_ROWS."""
+    """The rows that are shown: all, or a random MOST_ROWS of them."""
     return np.sort(np.random.default_rng(0).permutation(len(examples))[:MOST_ROWS])
 
 
@@ -129,9 +131,9 @@ def _own_statistics(run: Run) -> bool:
 
 
 def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lays embeddings [N, H] out in two dimensions, [N, 2]: at most 50 of PCA's, then t-SNE.
+    """Lays out embeddings [N, H] in two dimensions [N, 2]: PCA to at most 50, then t-SNE.
 
-    Few rows (under 30) are shown by PCA alone. The same rows give the same picture.
+    Fewer than 30 rows are shown by PCA alone. The same rows give the same picture.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -141,6 +143,7 @@ def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     reduced: NDArray[np.float64] = PCA(parts, random_state=0).fit_transform(rows)
     if few:
         return reduced
+    # Perplexity is about the number of neighbours of a point; 30 is scikit-learn's default.
     layout = TSNE(perplexity=min(30, len(rows) // 4), init="pca", random_state=0)
     return np.asarray(layout.fit_transform(reduced), dtype=np.float64)
 
@@ -148,8 +151,8 @@ def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 def told_apart(rows: NDArray[np.float64], target: NDArray[np.bool_]) -> float:
     """Balanced accuracy of a linear classifier that tells the corpora apart, five-fold.
 
-    It is what the proxy A-distance is made of (Ben-David et al. 2007, "Analysis of
-    representations for domain adaptation"): 0.5 where an embedding hides the corpus.
+    The proxy A-distance is computed from it (Ben-David et al. 2007, "Analysis of Representations
+    for Domain Adaptation"). It is 0.5 if the embedding does not show the corpus.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score

@@ -1,7 +1,7 @@
-"""The protocols: what each is asked with, and which runs it plans. One class is one protocol.
+"""The protocols: their options, and the runs that they plan. One class is one protocol.
 
-`ser experiment NAME` reads these classes for its options, so this module imports nothing heavy:
-what plans the runs is imported when a protocol plans.
+`ser experiment NAME` derives its options from these classes, so this module imports nothing heavy;
+the code that plans runs is imported in the `plan` methods.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 Tokens = Literal["tokens", "pooled"]
 TOKEN_CHOICES: tuple[Tokens, ...] = ("tokens", "pooled")
-MOST_REPEATS = 1000  # seeds, or draws of the few: more is a slip of the finger
+MOST_REPEATS = 1000  # seeds or few-shot draws: a larger number is a typing error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What every protocol is asked with.
+    """The options that all protocols have.
 
     Attributes:
-        seeds: of the networks; baselines draw nothing at random and run once.
-        network: the network's knobs.
-        schedule: the training's knobs.
+        seeds: number of seeds of the networks; baselines have no randomness and run once.
+        network: settings of the network.
+        schedule: settings of the training.
     """
 
     seeds: int = 5
@@ -45,26 +45,26 @@ class Protocol:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `experiment.json` says that was asked for."""
+        """The options as they are written to `experiment.json`."""
         kept = [name for one in type(self).__mro__ for name in _knobs(one)]
         return {name: value for name, value in asdict(self).items() if name in kept}
 
 
 def _knobs(one: type) -> Sequence[str]:
-    """The fields that a protocol declares itself, not what a command line adds to it."""
+    """The fields that a protocol declares itself, without those that the command line adds."""
     own = one.__module__.startswith("multimodal_ser.experiments.")
     return list(vars(one).get("__annotations__", ())) if own else ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class InDomain(Protocol):
-    """A corpus on itself: models, folds and seeds.
+    """Training and test within one corpus: models × folds × seeds.
 
     Attributes:
-        models: which ones; `ser list` names them. Where not given, stacked, the network that the
+        models: names of models, which `ser list` shows. By default stacked, the network that the
             features allow, and the baselines.
         tune_encoder: fine-tune the audio encoder with a head of its own, as one more model.
-        tune: the fine-tuning's knobs.
+        tune: settings of the fine-tuning.
     """
 
     models: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class InDomain(Protocol):
     tune: TuneConfig = field(default_factory=TuneConfig)
 
     def systems(self, material: Material) -> tuple[str, ...]:
-        """The models that stand in the table, each once."""
+        """The models of the table, each once."""
         from multimodal_ser.experiments.plans import network_for
 
         usual = () if self.models else ("stacked", network_for(material), "linear", "svm")
@@ -82,8 +82,8 @@ class InDomain(Protocol):
         """Plans models × folds × seeds.
 
         Raises:
-            SerError: an unknown model, or one whose modality has no features, or an encoder that
-                cannot be tuned.
+            SerError: a model is unknown or its modality has no features, or an encoder cannot be
+                fine-tuned.
         """
         from multimodal_ser.experiments.plans import (
             Experiment,
@@ -104,20 +104,20 @@ class InDomain(Protocol):
 class Ablation(Protocol):
     """All models on the same folds and seeds, with tokens and with pooled vectors.
 
-    Models whose modality has no features are left out. The baselines read pooled features in any
-    case and run once.
+    Models whose modality has no features are left out. The baselines always read pooled features,
+    so they run once.
 
     Attributes:
-        tokens: which inputs: as they are, their means, or both.
+        tokens: which inputs: ``tokens`` as they are, ``pooled`` to their means, or both.
     """
 
     tokens: tuple[Tokens, ...] = TOKEN_CHOICES
 
     def plan(self, material: Material, split: Split) -> Experiment:
-        """Plans all models' runs with the same folds, seeds and hyper-parameters.
+        """Plans the runs of all models with the same folds, seeds and hyper-parameters.
 
         Raises:
-            SerError: an unknown kind of tokens, or none.
+            SerError: a kind of tokens is unknown, or none is given.
         """
         from multimodal_ser.dataset.material import pooled
         from multimodal_ser.experiments import plans as planning
@@ -136,7 +136,8 @@ class Ablation(Protocol):
             mine = pooled(material) if kind == "pooled" else material
             fresh = []
             for item in planning.plan(mine, split, models, *settings, protocol="ablation"):
-                # baselines pool what they are given, and one token is its own mean: no second run
+                # Baselines pool their inputs themselves, and where an utterance has one token,
+                # "tokens" and "pooled" are the same run: neither is planned twice.
                 own = (item.config.model, item.fold.name)
                 key = own if item.config.model in BASELINES else item.config.folder
                 fresh += [] if key in seen else [item]
@@ -148,14 +149,14 @@ class Ablation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Combined(Protocol):
-    """Several corpora in one training, each drawn from equally often, and tested one by one.
+    """One training on several corpora, each drawn equally often, and tested on each of them.
 
-    Fold k takes every corpus's k-th fold. The predictions hold every corpus's rows, whose ids
-    begin with the corpus; logistic regression on all rows stands beside.
+    Fold k consists of the k-th fold of every corpus. The predictions hold the rows of all corpora,
+    whose ids begin with the corpus. Logistic regression on all rows is in the same table.
 
     Attributes:
-        model: a network that `ser list` shows; where not given, cross_attention over sound and
-            words, or audio or text, where the features are of one alone.
+        model: a network that `ser list` shows; by default cross_attention for sound and words, or
+            audio or text if there are features of one modality only.
     """
 
     model: str | None = None
@@ -167,11 +168,11 @@ class Combined(Protocol):
 
         Args:
             domains: the corpora and their splits.
-            allow: ``recording`` accepts that one corpus holds copies of another's.
+            allow: ``recording`` accepts that one corpus contains copies of another's recordings.
 
         Raises:
-            SerError: other class orders, features or numbers of folds; or recordings of one corpus
-                that are tested are learnt from in another.
+            SerError: class orders, features or numbers of folds differ; or recordings that are
+                tested in one corpus are learnt from in another.
         """
         from multimodal_ser.experiments import plans as planning
         from multimodal_ser.experiments.merging import merge_domains

@@ -1,6 +1,6 @@
 """Plans → run folders, several at a time.
 
-A run that is complete is not made again: rerun the same command to resume.
+A complete run is not made again: rerun the same command to resume an interrupted experiment.
 """
 
 from __future__ import annotations
@@ -44,16 +44,17 @@ def make(
     Args:
         experiment: what to make.
         out: its folder; `experiment.json` is written there first.
-        jobs: processes that make runs side by side, see `run_all`.
-        engine: where they run, see `run_all`.
+        jobs: number of processes, see `run_all`.
+        engine: where the processes run, see `run_all`.
         device: where torch trains, see `run_all`.
-        command: the command that asked for it, for the report.
+        command: the command line of the experiment, for the report.
 
     Returns:
-        The protocol's run folders; models that they only start from lie beside them.
+        The run folders of the protocol; models that they start from are in the same place.
 
     Raises:
-        SerError: the folder holds another protocol's runs, or there is no such device or engine.
+        SerError: the folder holds the runs of another protocol, or there is no such device or
+            engine.
     """
     check_device(device)
     _write_description(experiment, out, command)
@@ -85,8 +86,8 @@ def _write_description(experiment: Experiment, out: Path, command: str | None) -
     other = read_description(out).get("protocol", experiment.protocol)
     if other != experiment.protocol:
         raise SerError(
-            f"{out} holds the runs of {other!r}, and one table cannot show them beside those "
-            f"of {experiment.protocol!r}; give another --out"
+            f"{out} holds the runs of {other!r}, which cannot be in one table with those of "
+            f"{experiment.protocol!r}; give another --out"
         )
     out.mkdir(parents=True, exist_ok=True)
     described = {"protocol": experiment.protocol, "arguments": dict(experiment.arguments)}
@@ -109,25 +110,25 @@ def run_all(
 ) -> list[Path]:
     """Makes every run that is not complete yet.
 
-    On the CPU a run computes on one thread, so its result does not depend on how many are made at a
-    time.
+    On the CPU a run computes on one thread, so its result does not depend on how many runs are made
+    at the same time.
 
     Args:
         plans: from `plan` or an experiment.
-        material: what they were planned from; the target, where there is a source.
+        material: the corpus that they were planned from; the target, if there is a source.
         out: the experiment's folder.
-        source: what plans with a source fold learn from.
-        jobs: processes that make runs side by side; None for one a processor, and for one on a
-            GPU.
-        engine: ``local`` for processes of this machine, ``ray`` for a Ray cluster whose nodes
-            see the experiment's folder under the same path; how many runs are made there at a
-            time is the cluster's, not of `jobs`.
+        source: the corpus that plans with a source fold learn from.
+        jobs: number of processes that make runs side by side; by default one per processor, or a
+            single one on a GPU.
+        engine: ``local`` for processes of this machine; ``ray`` for a Ray cluster whose nodes have
+            the experiment's folder under the same path, where the cluster and not `jobs` decides
+            how many runs are made at a time.
         device: where torch trains the networks, such as ``cpu`` or ``cuda``; the baselines are
             fitted on the CPU.
-        on_run: called with each run's folder, also when it was complete already.
+        on_run: called with the folder of each run, also if it was already complete.
 
     Returns:
-        The run folders, in the plans' order.
+        The run folders, in the order of the plans.
     """
     out.mkdir(parents=True, exist_ok=True)
     folders = [out / item.config.folder for item in plans]
@@ -150,13 +151,14 @@ def _made(todo: Sequence[Plan], bench: Bench, jobs: int) -> Iterator[Path]:
     if min(jobs, len(todo)) <= 1:
         yield from (make_run(bench, item) for item in todo)
         return
-    # torch's reducer shares the features between the processes instead of copying them
+    # torch's multiprocessing shares tensors between processes instead of copying them. Processes
+    # are spawned, since a forked copy of a process with threads (OpenMP, CUDA) can deadlock.
     context = torch.multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(todo)), context, _work_on, (bench,)) as pool:
         yield from pool.map(_make_in_worker, todo)
 
 
-_worker: dict[str, Bench] = {}  # what a worker process works on
+_worker: dict[str, Bench] = {}  # set once per worker process, so that each plan travels alone
 
 
 def _work_on(bench: Bench) -> None:
@@ -165,7 +167,7 @@ def _work_on(bench: Bench) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, and nobody would take up what they compute."""
+    """Ends a worker whose parent was killed: nobody else would stop it or use its results."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

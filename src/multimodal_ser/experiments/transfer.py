@@ -20,17 +20,17 @@ TUNABLE: tuple[_Part, ...] = ("all", "head")
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(Protocol):
-    """From a source to a target.
+    """Options of the protocols that go from a source corpus to a target corpus.
 
     Attributes:
-        model: a network that `ser list` shows; where not given, cross_attention over sound and
-            words, or audio or text, where the features are of one alone.
+        model: a network that `ser list` shows; by default cross_attention for sound and words, or
+            audio or text if there are features of one modality only.
     """
 
     model: str | None = None
 
     def network_of(self, target: Material) -> str:
-        """The network's name: what was asked for, or else what the target's features allow."""
+        """The name of the network: the given one, or the one that the target's features allow."""
         from multimodal_ser.experiments.plans import network_for
 
         return self.model or network_for(target)
@@ -38,15 +38,15 @@ class Transfer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation(Transfer):
-    """A source with labels, a target without.
+    """Unsupervised domain adaptation: a source with labels, a target without.
 
-    The source's first fold is learnt from and picks the epoch; of the target's training part only
-    the features are used. Logistic regression on the source stands beside, with and without the
-    target's statistics.
+    Models learn from the source's first fold, whose validation part chooses the epoch; of the
+    target's training part only the features are used. Logistic regression on the source, with and
+    without the target's statistics, is in the same table.
 
     Attributes:
-        methods: those that `ser list` shows; all where not given.
-        weight: of every alignment; each method's own where not given.
+        methods: methods that `ser list` shows; by default all.
+        weight: of every alignment loss; by default each method's own.
         standardize: standardise each corpus by itself before aligning.
     """
 
@@ -57,10 +57,10 @@ class Adaptation(Transfer):
     def plan(
         self, source: Material, source_split: Split, target: Material, target_split: Split
     ) -> Experiment:
-        """Plans to learn on the source's first fold and to test on all folds of the target.
+        """Plans to learn from the source's first fold and to test on all folds of the target.
 
         Raises:
-            SerError: other class orders or features, an unknown method or model.
+            SerError: class orders or features differ, or a method or model is unknown.
         """
         from multimodal_ser.experiments.pairs import Pair, check_network
         from multimodal_ser.models.adapters import ADAPTERS
@@ -73,6 +73,7 @@ class Adaptation(Transfer):
             if name not in ADAPTERS:
                 raise SerError(one_of("adaptation", name, ADAPTERS))
         systems = [(model, name) for name in methods]
+        # A baseline has no embedding to align: only methods without a loss apply to it.
         systems += [("linear", name) for name in methods if not ADAPTERS[name].aligns]
         plans = [
             plan
@@ -82,7 +83,10 @@ class Adaptation(Transfer):
         return pair.experiment("adaptation", self.arguments | {"model": model}, plans, adapts=True)
 
     def _of(self, method: str) -> Any:
-        """The settings as they act: what a method does not use reads as not used."""
+        """The settings of a method, with unused ones at fixed values.
+
+        Otherwise runs that differ only in a setting without effect would have different names.
+        """
         from multimodal_ser.config.settings import AdaptConfig
         from multimodal_ser.models.adapters import ADAPTERS
 
@@ -94,14 +98,15 @@ class Adaptation(Transfer):
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Transfer):
-    """A source's model, trained further on the target; the same network from scratch beside it.
+    """Fine-tunes a source's model on the target, and trains the same network from scratch.
 
-    In the same table: the source's model as it is (``none``), and logistic regression on the
-    target. A source model is made once a seed, on the source's first fold, and lies beside the
-    runs. The target's inputs are standardised by what the model learns from there.
+    The same table has the source's model as it is (``none``), and logistic regression on the
+    target. The source's model is trained once per seed, on the source's first fold, and is kept
+    beside the runs. Inputs are standardised by the target's training part.
 
     Attributes:
-        parts: all of the network, or its head: the classifier after the last attention.
+        parts: what is trained: all of the network, or its head (the classifier after the last
+            attention).
     """
 
     parts: tuple[_Part, ...] = TUNABLE
@@ -109,10 +114,10 @@ class Finetune(Transfer):
     def plan(
         self, source: Material, source_split: Split, target: Material, target_split: Split
     ) -> Experiment:
-        """Plans to train the source's models further on every fold of the target.
+        """Plans to fine-tune the source's models on every fold of the target.
 
         Raises:
-            SerError: other class orders or features, an unknown part or model.
+            SerError: class orders or features differ, or a part or model is unknown.
         """
         from multimodal_ser.experiments.pairs import Pair
 
@@ -132,16 +137,16 @@ class Finetune(Transfer):
 
 @dataclass(frozen=True, kw_only=True)
 class Fewshot(Transfer):
-    """A source's model, trained further on a few utterances of the target.
+    """Few-shot learning: fine-tunes a source's model on a few labelled utterances of the target.
 
-    Beside it the same network from scratch and logistic regression, on the same few. A fifth of
-    the few validates: the target's validation part is not touched.
+    The same network from scratch and logistic regression learn from the same few utterances. A
+    fifth of the few is used for validation; the target's own validation part is not used.
 
     Attributes:
-        percentages: of every class of the target's training part.
-        shots: utterances of every class instead.
-        draws: how often the few are drawn.
-        parts: all of the network, or its head.
+        percentages: percentages of every class of the target's training part.
+        shots: numbers of utterances of every class, instead of percentages.
+        draws: how often the few are drawn at random.
+        parts: what is trained: all of the network, or its head.
     """
 
     percentages: tuple[float, ...] = (10, 20, 50, 100)
@@ -151,7 +156,7 @@ class Fewshot(Transfer):
 
     @property
     def few(self) -> list[Few]:
-        """Which few are drawn: every amount as often as `draws` says."""
+        """The random draws: `draws` of every amount."""
         from multimodal_ser.splits.folds import Few
 
         unit, amounts = ("shots", self.shots) if self.shots else ("percent", self.percentages)
@@ -160,11 +165,11 @@ class Fewshot(Transfer):
     def plan(
         self, source: Material, source_split: Split, target: Material, target_split: Split
     ) -> Experiment:
-        """Plans to train the source's models further on a few of every fold of the target.
+        """Plans to fine-tune the source's models on few utterances of every fold of the target.
 
         Raises:
-            SerError: other class orders or features, an unknown part or model, or too few
-                utterances of a class.
+            SerError: class orders or features differ, a part or model is unknown, or a class has
+                too few utterances.
         """
         from multimodal_ser.experiments.pairs import Pair
 
