@@ -55,7 +55,7 @@ def test_turns_follow_their_numbers_whatever_the_order_of_the_manifest():
 
 
 def test_turns_of_iemocap_follow_their_times(tmp_path):
-    rows = iemocap.read(make_iemocap(tmp_path).root).utterances
+    rows = iemocap.read_iemocap(make_iemocap(tmp_path).root).utterances
     turns = [row for row in rows if row.dialogue == rows[0].dialogue]
     turns.sort(key=lambda row: row.extra["dialogue_start"])
     found = {row.id: row.text for row in in_context(rows, 1)}
@@ -65,7 +65,7 @@ def test_turns_of_iemocap_follow_their_times(tmp_path):
 
 
 def test_a_dialogue_ends_where_another_begins(tmp_path):
-    rows = meld.read(make_meld(tmp_path).root).utterances
+    rows = meld.read_meld(make_meld(tmp_path).root).utterances
     for row, shown in zip(rows, in_context(rows, 50), strict=True):
         same = [one for one in rows if one.dialogue == row.dialogue]
         assert shown.text.count(": ") == 1 + same.index(row)

@@ -113,7 +113,7 @@ def test_rows_in_the_order_of_an_unsorted_table_are_paired_rightly(tmp_path):
         soundfile.write(tmp_path / name, np.full(1600, 0.01), 16_000)
     lines = ["audio,emotion,speaker", *(",".join(row) for row in rows)]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    write_manifest(table.read(tmp_path / "t.csv", "my").utterances, tmp_path / "m.jsonl")
+    write_manifest(table.read_table(tmp_path / "t.csv", "my").utterances, tmp_path / "m.jsonl")
     utterances = read_manifest(tmp_path / "m.jsonl")
     assert [Path(row.audio).name for row in utterances] == [name for name, _, _ in rows]
     mean = [1.0 if emotion == "anger" else -1.0 for _, emotion, _ in rows]

@@ -46,7 +46,7 @@ def made_iemocap(tmp_path_factory):
     """IEMOCAP's tree, read by its reader; features show the attributes noisily."""
     root = tmp_path_factory.mktemp("iemocap")
     make_iemocap(root / "IEMOCAP", values=varied)
-    rows = iemocap.read(root / "IEMOCAP").utterances
+    rows = iemocap.read_iemocap(root / "IEMOCAP").utterances
     folder = root / "features" / "iemocap"
     write_manifest(rows, folder / "manifest.jsonl")
     draw = np.random.default_rng(0)

@@ -32,7 +32,7 @@ Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
 OVER = 2.0  # beyond full scale, codecs and resamplers overshoot; more is another scale
 Warn: TypeAlias = Callable[[str], None]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _MAX_CHANNELS = 64
 _BLOCK_SECONDS = 30
 
@@ -43,7 +43,7 @@ def read_audio(
     sample_rate: int | None = None,
     start: float | None = None,
     end: float | None = None,
-    warn: Warn = log.warning,
+    warn: Warn = _log.warning,
 ) -> Samples:
     """Reads a recording, or a part of it, as mono float32 at 16 kHz.
 
@@ -84,7 +84,7 @@ def read_blocks(
     source: Source,
     *,
     sample_rate: int | None = None,
-    warn: Warn = log.warning,
+    warn: Warn = _log.warning,
     mixed: bool = True,
 ) -> Iterator[Samples]:
     """Reads a recording of any length as float32 at 16 kHz, about half a minute at a time.
@@ -127,7 +127,7 @@ def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> Au
         AudioError: as in `read_audio`, as far as the header shows it.
     """
     with opened(_name(path), path) as sound:
-        return decode.info_of(sound, count)
+        return decode.header_of(sound, count)
 
 
 def audio_hash(samples: npt.NDArray[Any]) -> str:

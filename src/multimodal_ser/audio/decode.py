@@ -80,7 +80,7 @@ class Sound(Protocol):
         ...
 
 
-def info_of(sound: Sound, count: bool) -> AudioInfo:
+def header_of(sound: Sound, count: bool) -> AudioInfo:
     """Rate, channels and length by the header, or by decoding where `count` is wanted."""
     frames = sound.claimed or 0
     if sound.claimed is None and count:

@@ -11,8 +11,8 @@ from multimodal_ser.cli.app import app, say
 from multimodal_ser.cli.predict import Vad, weights_of
 
 
-@app.command
-def adapt(
+@app.command(name="adapt")
+def adapt_command(
     files: Annotated[tuple[str, ...], tyro.conf.Positional],
     /,
     out: Path,

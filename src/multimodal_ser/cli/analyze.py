@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 WITHOUT_SOUND = ("json", "csv", "vtt", "srt", "audacity")
 
 
-@app.command
-def analyze(
+@app.command(name="analyze")
+def analyze_command(
     files: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     /,
     model: str = "starter",

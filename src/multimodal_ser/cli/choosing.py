@@ -39,8 +39,8 @@ class Tune(OneCorpus):
     schedule: TrainConfig = field(default_factory=TrainConfig)
 
 
-@app.command
-def tune(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
+@app.command(name="tune")
+def tune_command(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     """Chooses a network's knobs by Optuna, fold by fold, on validation parts alone, and tests them.
 
     The table has the chosen knobs beside the recommended ones, over the same folds and seeds. Rerun
@@ -61,8 +61,8 @@ def tune(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     say(f"what was chosen: {name.out / 'chosen.json'}")
 
 
-@app.command
-def explain(
+@app.command(name="explain")
+def explain_command(
     run: File,
     /,
     features: Path,

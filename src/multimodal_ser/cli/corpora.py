@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @app.command(name="list")
-def list_all(corpus: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+def list_all_command(corpus: Annotated[str | None, tyro.conf.Positional] = None) -> None:
     """Lists what there is of everything that can be chosen, plug-ins included.
 
     Args:
@@ -112,8 +112,8 @@ def _told(registry: Mapping[str, object]) -> dict[str, str]:
     return {name: text.split("\n")[0].removeprefix("Returns ") for name, text in said.items()}
 
 
-@app.command
-def manifest(
+@app.command(name="manifest")
+def manifest_command(
     corpus: Name,
     /,
     root: Path,
@@ -178,8 +178,8 @@ def manifest(
     say(f"wrote {out}; licence of the corpus: {info.licence}")
 
 
-@app.command
-def check(manifest: File, /, shortest: float = 0.1) -> int:
+@app.command(name="check")
+def check_command(manifest: File, /, shortest: float = 0.1) -> int:
     """Opens every recording of a manifest and lists what is wrong with it.
 
     Args:
@@ -200,8 +200,8 @@ def check(manifest: File, /, shortest: float = 0.1) -> int:
     return 1 if findings else 0
 
 
-@app.command
-def split(
+@app.command(name="split")
+def split_command(
     manifest: File,
     /,
     labels: str,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.experiment import Train, train
+from multimodal_ser.cli.experiment import Train, train_command
 
 
-@app.command
-def demo(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> None:
+@app.command(name="demo")
+def demo_command(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> None:
     """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
 
     Args:
@@ -22,7 +22,7 @@ def demo(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> N
     from multimodal_ser.report import report
 
     shipped = Path(str(files("multimodal_ser") / "demo"))
-    train(Train(features=shipped, labels="emodb7", out=out, seeds=seeds))
+    train_command(Train(features=shipped, labels="emodb7", out=out, seeds=seeds))
     page = report(out)
     say(f"report: {page}")
     if open_page:

@@ -260,8 +260,8 @@ Command = (
 )
 
 
-@app.command
-def experiment(name: Annotated[Command, tyro.conf.arg(name="")]) -> None:
+@app.command(name="experiment")
+def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None:
     """Makes an experiment's runs and prints its table.
 
     Complete runs are kept: rerun the same command to resume.
@@ -299,8 +299,8 @@ def _table(out: Path) -> str:
     return text_table(summarise(out))
 
 
-@app.command
-def train(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
+@app.command(name="train")
+def train_command(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
     """Trains models on every fold with every seed, the baselines beside them, and prints the table.
 
     It is `ser experiment in-domain` with the recommended model. Complete runs are kept: rerun the

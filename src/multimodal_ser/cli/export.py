@@ -9,8 +9,8 @@ from multimodal_ser.cli.app import Name, app, say
 from multimodal_ser.cli.predict import weights_of
 
 
-@app.command
-def export(
+@app.command(name="export")
+def export_command(
     model: Name,
     /,
     out: Path,

@@ -30,8 +30,8 @@ def _limit_caches() -> None:
         set_option(-3, 1 << 16)  # -3 is M_MMAP_THRESHOLD in malloc.h
 
 
-@app.command
-def extract(
+@app.command(name="extract")
+def extract_command(
     manifest: tuple[Path, ...],
     out: Path,
     audio: str | None = None,
@@ -183,7 +183,7 @@ def _show_extracted(result: ExtractionResult) -> int:
 
 
 @app.command(name="convert-weights")
-def convert_weights(
+def convert_weights_command(
     source: Name,
     /,
     out: Path,
@@ -204,7 +204,7 @@ def convert_weights(
 
 
 @app.command(name="merge-encoder")
-def merge_encoder(
+def merge_encoder_command(
     run: Name, /, out: Path, modality: Literal["audio", "text"] = "audio", source: str | None = None
 ) -> None:
     """Writes a run's fine-tuned encoder as a folder of the hub's layout, its update merged in.
@@ -236,7 +236,7 @@ def merge_encoder(
 
 
 @app.command(name="import-features")
-def import_features(
+def import_features_command(
     source: File,
     /,
     manifest: Path,

@@ -24,8 +24,8 @@ _Heard: TypeAlias = "tuple[str | None, str | None]"  # the words, and their lang
 _BATCH = 64  # files that are decoded and answered at a time
 
 
-@app.command
-def predict(
+@app.command(name="predict")
+def predict_command(
     files: Annotated[tuple[str, ...], tyro.conf.Positional],
     /,
     model: str = "starter",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from multimodal_ser.report.summary import Cloud
 
 
-@app.command
-def report(
+@app.command(name="report")
+def report_command(
     experiment: File,
     /,
     out: Path | None = None,
@@ -45,8 +45,8 @@ def report(
     say(f"page: {page}")
 
 
-@app.command
-def compare(
+@app.command(name="compare")
+def compare_command(
     experiments: Annotated[tuple[Path, ...], tyro.conf.Positional],
     /,
     out: Path | None = None,
@@ -72,8 +72,8 @@ def compare(
         say(f"page: {write_report(summary, out)}")
 
 
-@app.command
-def results(
+@app.command(name="results")
+def results_command(
     runs: tuple[Path, ...] = (),
     tables: Path | None = None,
     out: Path = Path("results.md"),

@@ -10,8 +10,8 @@ from multimodal_ser.cli.predict import weights_of
 from multimodal_ser.errors import SerError, to_install
 
 
-@app.command
-def serve(
+@app.command(name="serve")
+def serve_command(
     model: str = "starter",
     host: str = "127.0.0.1",
     port: int = 8000,

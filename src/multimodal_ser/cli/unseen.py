@@ -10,8 +10,8 @@ from typing import Any
 from multimodal_ser.cli.app import app, command_line, say
 
 
-@app.command
-def unseen(
+@app.command(name="unseen")
+def unseen_command(
     features: tuple[Path, ...],
     learn: tuple[str, ...],
     labels: str = "common6",

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from multimodal_ser.errors import SerError, to_install
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -104,7 +104,7 @@ def run_on_ray(
     answers: Any = _Answers(sys.stdout)
     with redirect_stdout(answers), _connected(ray):
         if gpus > ray.cluster_resources().get("GPU", 0):
-            log.warning("every item needs %d GPU and Ray has none (yet): waiting for one", gpus)
+            _log.warning("every item needs %d GPU and Ray has none (yet): waiting for one", gpus)
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=retries)(_on_worker)
         held = [ray.put(shared)]  # in a list, Ray hands over the reference and not a copy
         waiting = iter(items)

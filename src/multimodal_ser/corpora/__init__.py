@@ -6,29 +6,27 @@
 
 from __future__ import annotations
 
-from multimodal_ser.corpora import (
-    audformat,
-    cmu_mosei,
-    cremad,
-    emobox,
-    emodb,
-    emodb2,
-    emozionalmente,
-    folders,
-    huggingface,
-    iemocap,
-    kaldi,
-    lhotse,
-    meld,
-    msp_improv,
-    msp_podcast,
-    named_corpora,
-    ravdess,
-    resd,
-    table,
-)
+from multimodal_ser.corpora.audformat import AUDFORMAT
 from multimodal_ser.corpora.base import CorpusInfo
+from multimodal_ser.corpora.cmu_mosei import CMU_MOSEI
+from multimodal_ser.corpora.cremad import CREMAD
+from multimodal_ser.corpora.emobox import EMOBOX
+from multimodal_ser.corpora.emodb import EMODB
+from multimodal_ser.corpora.emodb2 import EMODB2
+from multimodal_ser.corpora.emozionalmente import EMOZIONALMENTE
+from multimodal_ser.corpora.folders import FOLDERS
+from multimodal_ser.corpora.huggingface import HUGGINGFACE
+from multimodal_ser.corpora.iemocap import IEMOCAP
+from multimodal_ser.corpora.kaldi import KALDI
+from multimodal_ser.corpora.lhotse import LHOTSE
+from multimodal_ser.corpora.meld import MELD
+from multimodal_ser.corpora.msp_improv import MSP_IMPROV
+from multimodal_ser.corpora.msp_podcast import MSP_PODCAST
+from multimodal_ser.corpora.named_corpora import INFOS
+from multimodal_ser.corpora.ravdess import RAVDESS
+from multimodal_ser.corpora.resd import RESD
 from multimodal_ser.corpora.summary import CorpusRow, summarise_corpus
+from multimodal_ser.corpora.table import TABLE
 from multimodal_ser.corpora.utterance import Corpus, Utterance, read_manifest, write_manifest
 
 __all__ = [
@@ -43,16 +41,16 @@ __all__ = [
     "write_manifest",
 ]
 
-_OWN = (table, folders, audformat, huggingface, kaldi, lhotse, emobox)
-_FILES = (iemocap, cremad, meld, emodb, ravdess, msp_podcast, msp_improv, cmu_mosei)
-GENERAL_READERS = tuple(one.INFO.name for one in _OWN)
+_GENERAL = (TABLE, FOLDERS, AUDFORMAT, HUGGINGFACE, KALDI, LHOTSE, EMOBOX)
+GENERAL_READERS = tuple(info.name for info in _GENERAL)
 """The readers of anybody's data, whose classes, licence and citation are their owner's."""
 
 CORPORA: dict[str, CorpusInfo] = {
     info.name: info
     for info in (
-        *(one.INFO for one in (*_FILES, emozionalmente, resd, emodb2)),
-        *named_corpora.INFOS,
-        *(one.INFO for one in _OWN),
+        *(IEMOCAP, CREMAD, MELD, EMODB, RAVDESS, MSP_PODCAST, MSP_IMPROV, CMU_MOSEI),
+        *(EMOZIONALMENTE, RESD, EMODB2),
+        *INFOS,
+        *_GENERAL,
     )
 }

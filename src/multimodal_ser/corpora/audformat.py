@@ -28,7 +28,7 @@ _TIME = re.compile(r"(\d+) days? (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _OURS = {"gender": "sex"}
 
 
-def read(
+def read_audformat(
     root: Path, name: str | None = None, *, tables: str = "*", columns: Sequence[str] = ()
 ) -> Corpus:
     """Reads the database.
@@ -167,10 +167,10 @@ def _seconds(cell: Any) -> Any:
     return 86400 * days + 3600 * hours + 60 * minutes + seconds
 
 
-INFO = CorpusInfo(
+AUDFORMAT = CorpusInfo(
     name="audformat",
     description="a database in audEERING's audformat",
-    read=read,
+    read=read_audformat,
     licence="that of the database, in its db.yaml",
     citation="",
     url="https://audeering.github.io/audformat/",

@@ -45,7 +45,7 @@ _PARTS = {
 }
 
 
-def read(root: Path) -> Corpus:
+def read_cmu_mosei(root: Path) -> Corpus:
     """Reads the folder that holds ``Raw``, or ``Raw`` itself.
 
     Raises:
@@ -140,10 +140,10 @@ def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) ->
     )
 
 
-INFO = CorpusInfo(
+CMU_MOSEI = CorpusInfo(
     name="cmu-mosei",
     description="monologues in English from YouTube, 6 emotions by intensity, 23,000 utterances",
-    read=read,
+    read=read_cmu_mosei,
     licence="for research; the videos are their makers'",
     citation="""@inproceedings{zadeh2018mosei,
   author    = {Zadeh, Amir and Liang, Paul Pu and Poria, Soujanya and Cambria, Erik and

@@ -57,7 +57,7 @@ _VOICE = "1"  # of queryType; row numbers of tabulatedVotes.csv begin with the s
 _VOTE_COLUMNS = {"VoiceVote": "voice", "FaceVote": "face", "MultiModalVote": "multimodal"}
 
 
-def read(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended") -> Corpus:
+def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended") -> Corpus:
     """Reads the corpus.
 
     Args:
@@ -220,10 +220,10 @@ def _absent(table: dict[str, dict[str, str]], recordings: list[Path], folder: st
     return [f"cremad/{own_id}: in summaryTable.csv, no file in {folder}" for own_id in absent]
 
 
-INFO = CorpusInfo(
+CREMAD = CorpusInfo(
     name="cremad",
     description="12 sentences in English by 91 actors in 6 emotions, 7,442 clips with votes",
-    read=read,
+    read=read_cremad,
     licence="ODbL 1.0, its contents DbCL 1.0",
     citation="""@article{cao2014cremad,
   author  = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and

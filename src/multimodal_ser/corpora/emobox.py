@@ -28,7 +28,7 @@ OURS = {  # the benchmark's name → ours
 _SPEAKER = re.compile(r"(\S+) \S+ (\S+) ")
 
 
-def read(root: Path) -> Corpus:
+def read_emobox(root: Path) -> Corpus:
     """Reads one dataset.
 
     Args:
@@ -86,10 +86,10 @@ def utterance_id(dataset: str, key: str) -> str:
     return key.removeprefix(f"{dataset}-")
 
 
-INFO = CorpusInfo(
+EMOBOX = CorpusInfo(
     name="emobox",
     description="a dataset of the EmoBox benchmark, by its JSON lines",
-    read=read,
+    read=read_emobox,
     licence="that of each corpus; the lists are EmoBox's",
     citation="""@inproceedings{ma2024emobox,
   author    = {Ma, Ziyang and Chen, Mingjie and Zhang, Hezhao and Zheng, Zhisheng and others},

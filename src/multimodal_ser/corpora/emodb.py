@@ -57,7 +57,7 @@ _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z]?)")
 _RATES = re.compile(r"\d+\s+(\w+)\.wav\s+(\d+(?:,\d+)?)\s+(\d+(?:,\d+)?)\s*")
 
 
-def read(root: Path) -> Corpus:
+def read_emodb(root: Path) -> Corpus:
     """Reads the folder that holds ``wav``, or ``wav`` itself.
 
     Raises:
@@ -111,10 +111,10 @@ def _utterance(path: Path, name: re.Match[str], rates: dict[str, float]) -> Utte
     )
 
 
-INFO = CorpusInfo(
+EMODB = CorpusInfo(
     name="emodb",
     description="10 sentences in German by 10 actors in 7 emotions, 535 recordings",
-    read=read,
+    read=read_emodb,
     licence="CC0-1.0",
     citation="""@inproceedings{burkhardt2005emodb,
   author    = {Burkhardt, Felix and Paeschke, Astrid and Rolfes, Miriam and

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from multimodal_ser.corpora.audformat import joined_tables, read_header
 from multimodal_ser.corpora.base import CorpusInfo, require_folder, traps_of
-from multimodal_ser.corpora.emodb import INFO as FIRST
+from multimodal_ser.corpora.emodb import EMODB
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
@@ -28,7 +28,7 @@ _OURS = {
 }
 
 
-def read(root: Path) -> Corpus:
+def read_emodb2(root: Path) -> Corpus:
     """Reads the folder of ``db.yaml``.
 
     Raises:
@@ -51,12 +51,12 @@ def read(root: Path) -> Corpus:
     return of_rows("emodb2", root / "db.yaml", rows)
 
 
-INFO = CorpusInfo(
+EMODB2 = CorpusInfo(
     name="emodb2",
     description="EmoDB with 281 more recordings, which are ambiguous: 10 actors in 7 emotions, 816",
-    read=read,
+    read=read_emodb2,
     licence="CC0-1.0",
-    citation=FIRST.citation,
+    citation=EMODB.citation,
     url="https://github.com/audeering/emodb",
     labels="anger,boredom,disgust,fear,happiness,neutral,sadness",
     speakers=10,

@@ -30,7 +30,7 @@ from multimodal_ser.errors import SerError
 _SEXES = {"m": "male", "f": "female"}
 
 
-def read(root: Path) -> Corpus:
+def read_emozionalmente(root: Path) -> Corpus:
     """Reads the folder that holds ``metadata`` and ``audio``.
 
     Raises:
@@ -84,10 +84,10 @@ def _read_raters(path: Path) -> dict[str, Raters]:
     return found
 
 
-INFO = CorpusInfo(
+EMOZIONALMENTE = CorpusInfo(
     name="emozionalmente",
     description="18 sentences in Italian by 431 amateurs, 7 emotions, 6,902 recordings with votes",
-    read=read,
+    read=read_emozionalmente,
     licence="CC BY 4.0",
     citation="""@misc{catania2023emozionalmente,
   author = {Catania, Fabio and Garzotto, Franca},

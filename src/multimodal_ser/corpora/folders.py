@@ -19,7 +19,7 @@ from multimodal_ser.corpora.words import known
 from multimodal_ser.errors import SerError
 
 
-def read(root: Path, name: str | None = None, *, speaker: str | None = None) -> Corpus:
+def read_folders(root: Path, name: str | None = None, *, speaker: str | None = None) -> Corpus:
     r"""Reads every recording below the folder.
 
     Args:
@@ -66,10 +66,10 @@ def _emotion(above: Sequence[str]) -> str:
     return next((folder for folder in reversed(above) if known(folder)), above[-1])
 
 
-INFO = CorpusInfo(
+FOLDERS = CorpusInfo(
     name="folders",
     description="recordings of one's own, in a folder for each emotion",
-    read=read,
+    read=read_folders,
     licence="that of the recordings",
     citation="",
     url="",

@@ -26,7 +26,7 @@ _WORD = re.compile(r"[A-Za-z]+")
 _MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
 
 
-def read(
+def read_huggingface(
     root: Path,
     name: str | None = None,
     *,
@@ -119,10 +119,10 @@ def _kept(sound: bytes, path: Path) -> str:
     return str(path.absolute())
 
 
-INFO = CorpusInfo(
+HUGGINGFACE = CorpusInfo(
     name="huggingface",
     description="a Hugging Face data set with a column of sound, in a folder",
-    read=read,
+    read=read_huggingface,
     licence="that of the data set",
     citation="",
     url="https://huggingface.co/docs/datasets/audio_dataset",

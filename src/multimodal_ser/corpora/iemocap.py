@@ -42,7 +42,7 @@ _WORDS_OF_RATERS = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis
 _WORDS = re.compile(r"(Ses\d\d[FM]_\w+)\s*(?:\[[\d.\s-]*\])?\s*:?\s*(.*?)\s*$")
 
 
-def read(root: Path) -> Corpus:
+def read_iemocap(root: Path) -> Corpus:
     """Reads the release folder, or the one that holds ``IEMOCAP_full_release``.
 
     Raises:
@@ -158,10 +158,10 @@ def _add(
     )
 
 
-INFO = CorpusInfo(
+IEMOCAP = CorpusInfo(
     name="iemocap",
     description="acted dialogues in English, 10 speakers in 5 sessions, 10,039 utterances",
-    read=read,
+    read=read_iemocap,
     licence="for research, on request to USC SAIL; not to be passed on",
     citation="""@article{busso2008iemocap,
   author  = {Busso, Carlos and Bulut, Murtaza and Lee, Chi-Chun and Kazemzadeh, Abe and

@@ -21,7 +21,7 @@ from multimodal_ser.errors import SerError
 _EMOTIONS = ("utt2emo", "utt2emotion", "utt2label")
 
 
-def read(root: Path, name: str | None = None) -> Corpus:
+def read_kaldi(root: Path, name: str | None = None) -> Corpus:
     """Reads a data folder, or all that lie in one.
 
     Args:
@@ -88,10 +88,10 @@ def find(folder: Path, path: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-INFO = CorpusInfo(
+KALDI = CorpusInfo(
     name="kaldi",
     description="a Kaldi data folder with utt2emo",
-    read=read,
+    read=read_kaldi,
     licence="that of the recordings",
     citation="",
     url="https://kaldi-asr.org/doc/data_prep.html",

@@ -32,7 +32,7 @@ _NEEDED = {
 _TIMES = 6  # decimals of a second
 
 
-def read(root: Path, name: str | None = None) -> Corpus:
+def read_lhotse(root: Path, name: str | None = None) -> Corpus:
     """Reads all manifests of a folder.
 
     Args:
@@ -102,10 +102,10 @@ def _row(
     }
 
 
-INFO = CorpusInfo(
+LHOTSE = CorpusInfo(
     name="lhotse",
     description="lhotse's manifests, with an emotion at each supervision",
-    read=read,
+    read=read_lhotse,
     licence="that of the recordings",
     citation="",
     url="https://lhotse.readthedocs.io/en/latest/corpus.html",

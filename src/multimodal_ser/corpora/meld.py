@@ -47,7 +47,7 @@ _STAMP = re.compile(r"(\d+):(\d+):(\d+(?:[.,]\d+)?)")
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
 
-def read(root: Path) -> Corpus:
+def read_meld(root: Path) -> Corpus:
     """Reads whichever splits are there.
 
     Raises:
@@ -170,10 +170,10 @@ def _doubtful(split: str, rows: list[Utterance | str]) -> list[str]:
     ]
 
 
-INFO = CorpusInfo(
+MELD = CorpusInfo(
     name="meld",
     description="dialogues of the series Friends in English, 13,708 utterances with their words",
-    read=read,
+    read=read_meld,
     licence="GPL-3.0 (tables and code); the clips are parts of a television series",
     citation="""@inproceedings{poria2019meld,
   author    = {Poria, Soujanya and Hazarika, Devamanyu and Majumder, Navonil and Naik, Gautam and

@@ -42,7 +42,7 @@ _NAME = re.compile(r"S(\d\d)([AHSN])-([FM])(\d\d)-([PRST])-(.+)")
 _VALUES = (*ATTRIBUTES, "naturalness")
 
 
-def read(root: Path) -> Corpus:
+def read_msp_improv(root: Path) -> Corpus:
     """Reads the folder that holds ``Evalution.txt`` and the sessions.
 
     Raises:
@@ -122,10 +122,10 @@ def _utterance(
     )
 
 
-INFO = CorpusInfo(
+MSP_IMPROV = CorpusInfo(
     name="msp-improv",
     description="improvised scenes in English by 12 actors in 6 sessions, 8,438 turns",
-    read=read,
+    read=read_msp_improv,
     licence="for research, on request to the MSP lab",
     citation="""@article{busso2017mspimprov,
   author  = {Busso, Carlos and Parthasarathy, Srinivas and Burmania, Alec and AbdelWahab, Mohammed

@@ -43,7 +43,7 @@ _ATTRIBUTES = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
 _NEEDED = ("FileName", "EmoClass", "SpkrID", "Split_Set")
 
 
-def read(root: Path) -> Corpus:
+def read_msp_podcast(root: Path) -> Corpus:
     """Reads the folder that holds ``Labels`` and ``Audios``.
 
     Raises:
@@ -123,10 +123,10 @@ def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters
     )
 
 
-INFO = CorpusInfo(
+MSP_PODCAST = CorpusInfo(
     name="msp-podcast",
     description="speech from podcasts in English, 8 classes and 3 attributes, over 100,000 turns",
-    read=read,
+    read=read_msp_podcast,
     licence="on request, academic or commercial",
     citation="""@article{lotfian2019building,
   author  = {Lotfian, Reza and Busso, Carlos},

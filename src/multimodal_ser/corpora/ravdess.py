@@ -41,7 +41,7 @@ INTENSITIES = {"01": "normal", "02": "strong"}
 _NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
 
 
-def read(root: Path) -> Corpus:
+def read_ravdess(root: Path) -> Corpus:
     """Reads all folders ``Actor_*`` in `root`, or `root` itself if it is one.
 
     Raises:
@@ -93,10 +93,10 @@ def _utterance(path: Path) -> Utterance:
     )
 
 
-INFO = CorpusInfo(
+RAVDESS = CorpusInfo(
     name="ravdess",
     description="2 statements in English by 24 actors in 8 emotions, 1,440 recordings of speech",
-    read=read,
+    read=read_ravdess,
     licence="CC BY-NC-SA 4.0",
     citation="""@article{livingstone2018ravdess,
   author  = {Livingstone, Steven R. and Russo, Frank A.},

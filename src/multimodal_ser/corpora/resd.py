@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from multimodal_ser.corpora import huggingface
 from multimodal_ser.corpora.base import CorpusInfo, read_csv_rows, require_folder, traps_of
+from multimodal_ser.corpora.huggingface import read_huggingface
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
 
 
-def read(root: Path, audio_dir: str = "recordings") -> Corpus:
+def read_resd(root: Path, audio_dir: str = "recordings") -> Corpus:
     """Reads the folder.
 
     Args:
@@ -32,7 +32,7 @@ def read(root: Path, audio_dir: str = "recordings") -> Corpus:
     if (root / "train.csv").is_file():
         read = of_rows("resd", root / "train.csv", _listed(root))
     else:
-        read = huggingface.read(root, "resd", audio_dir=audio_dir)
+        read = read_huggingface(root, "resd", audio_dir=audio_dir)
     # 32_happiness_enthusiasm_h_120: dialogue 32, its two emotions, the one meant, the turn
     rows = [replace(row, dialogue=_own(row.id).rsplit("_", 2)[0]) for row in read.utterances]
     return Corpus(rows, read.left_out)
@@ -50,10 +50,10 @@ def _listed(root: Path) -> Iterator[dict[str, str]]:
             yield {"id": own, "audio": audio, "emotion": row["emotion"], "split": part}
 
 
-INFO = CorpusInfo(
+RESD = CorpusInfo(
     name="resd",
     description="improvised dialogues in Russian by 20 actors in 7 emotions, 1,396 recordings",
-    read=read,
+    read=read_resd,
     licence="MIT",
     citation="""@misc{amentes2022resd,
   author = {Amentes, Artem and Lubenets, Ilya and Davidchuk, Nikita},

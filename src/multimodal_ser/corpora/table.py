@@ -20,7 +20,7 @@ from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
 
 
-def read(
+def read_table(
     root: Path,
     name: str | None = None,
     *,
@@ -57,10 +57,10 @@ def _once(columns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
-INFO = CorpusInfo(
+TABLE = CorpusInfo(
     name="table",
     description="a CSV, TSV or JSONL file of one's own with the columns audio and emotion",
-    read=read,
+    read=read_table,
     licence="that of the recordings it lists",
     citation="",
     url="",

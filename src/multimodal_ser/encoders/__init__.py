@@ -31,6 +31,13 @@ __all__ = [
     "load_encoder",
     "load_for",
 ]
+_LOADERS = {  # module → its function, imported when called: listing encoders imports no torch
+    "egemaps": "load_egemaps",
+    "emotion2vec": "load_emotion2vec",
+    "pretrained_speech": "load_speech_encoder",
+    "pretrained_text": "load_text_encoder",
+    "whisper": "load_whisper",
+}
 _ANY = ("layers", "revision", "dtype")  # options of every encoder of transformers
 
 
@@ -64,15 +71,18 @@ def _spec(
     **fixed: str,
 ) -> EncoderSpec:
     def load(source: str | Path | None = None, device: str = "cpu", **given: Any) -> Encoder:
-        # Imported here, so that listing the encoders imports no torch.
-        loader = import_module(f"{__name__}.{module}").load
-        encoder: Encoder = loader(source, device, **fixed, **given)
-        return encoder
+        return _loaded(module, source, device, **fixed, **given)
 
     home = HOMES.get(name)
     return EncoderSpec(
         modality, load, home.hub if home else None, options, published(name).corpora, about
     )
+
+
+def _loaded(module: str, source: str | Path | None, device: str, **options: Any) -> Encoder:
+    load = getattr(import_module(f"{__name__}.{module}"), _LOADERS[module])
+    encoder: Encoder = load(source, device, **options)
+    return encoder
 
 
 def _pretrained(
@@ -257,6 +267,4 @@ def _load_any(name: str, source: str, device: str, **options: Any) -> Encoder:
         )
     if module == "whisper" and options.pop("dtype", "float32") != "float32":
         raise EncoderError(f"{name}: Whisper's encoder computes in float32 alone")
-    loader = import_module(f"{__name__}.{module}").load
-    encoder: Encoder = loader(source, device, known_as=name, **options)
-    return encoder
+    return _loaded(module, source, device, known_as=name, **options)

@@ -36,7 +36,7 @@ class Egemaps:
         ]
 
 
-def load(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
+def load_egemaps(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
     """Loads openSMILE. It has no weights; their hash is that of its version and feature set.
 
     Args:

@@ -48,7 +48,7 @@ from multimodal_ser.encoders.int8 import with_int8
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import EncoderError, one_of
 
-__all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load"]
+__all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load_emotion2vec"]
 
 BASE = "emotion2vec-base"
 WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames per pass at most; frames of context at an inner end
@@ -204,7 +204,7 @@ def _packs(found: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
         yield pack
 
 
-def load(
+def load_emotion2vec(
     source: str | Path | None = None,
     device: str = "cpu",
     layers: Sequence[int] | Literal["all"] | None = None,

@@ -39,7 +39,7 @@ from multimodal_ser.errors import EncoderError
 WHOLE, CONTEXT = 30 * 50, 5 * 50  # frames that pass at once; those of them that lend context
 _GROUP = 16  # windows that are encoded at a time
 _MASKED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")  # whose mask shuts padding out
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class SpeechNetwork(nn.Module):
@@ -192,7 +192,7 @@ class PretrainedSpeech:
                 yield group[start : start + _GROUP]
 
 
-def load(
+def load_speech_encoder(
     source: str | Path | None = None,
     device: str = "cpu",
     layers: Sequence[int] | Literal["all"] | None = None,
@@ -238,7 +238,7 @@ def _extractor(name: str, weights: Weights, banks: bool) -> Any:
     kind: Any = SeamlessM4TFeatureExtractor if banks else Wav2Vec2FeatureExtractor
     file = weights.folder / "preprocessor_config.json"
     if not file.is_file():
-        log.warning(
+        _log.warning(
             "%s: %s has no preprocessor_config.json, so its input is normalised over the "
             "recording, as is usual for such networks; copy the file from the hub",
             name, weights.folder,

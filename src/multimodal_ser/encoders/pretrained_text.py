@@ -164,7 +164,7 @@ class PretrainedText:
         return self.tokenizer(given, truncation=True, max_length=self.most, **how)
 
 
-def load(
+def load_text_encoder(
     source: str | Path | None = None,
     device: str = "cpu",
     layers: Sequence[int] | Literal["all"] | None = None,

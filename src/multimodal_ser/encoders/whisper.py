@@ -198,7 +198,7 @@ class Whisper:
         return [frames[:count] for frames, count in zip(joined, steps, strict=True)]
 
 
-def load(
+def load_whisper(
     source: str | Path | None = None,
     device: str = "cpu",
     layers: Sequence[int] | Literal["all"] | None = None,

@@ -19,7 +19,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import SET_ASIDE, config_files, is_complete
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
@@ -50,7 +50,7 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
             moved.append(folder.replace(aside / folder.name))
             why |= reasons
     if moved:
-        log.warning(
+        _log.warning(
             "%d runs in %s were made with other %s; they are set aside in %s, and the table shows "
             "only the present ones",
             *(len(moved), out, ", ".join(sorted(why)), aside),

@@ -33,7 +33,7 @@ from multimodal_ser.splits.folds import Fold, Split
 if TYPE_CHECKING:
     import optuna
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 Knobs = dict[str, Any]
 
 
@@ -153,7 +153,7 @@ class _Maker:
         best = study.best_trial if study.trials else None
         better = best is not None and best.value is not None and best.value < recommended
         loss = best.value if best is not None and better else recommended
-        log.info(
+        _log.info(
             "fold %s: %d settings; validation loss %.4f, recommended %.4f",
             *(fold.name, len(study.trials) + 1, loss, recommended),
         )

@@ -24,7 +24,7 @@ from multimodal_ser.splits import make_split
 from multimodal_ser.splits.cautions import cautions, cautions_of_folds
 from multimodal_ser.splits.folds import Split
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def load_domain(
@@ -78,19 +78,19 @@ def say_what(material: Material, split: Split) -> None:
     """Logs what a material holds, what was left out of it, and the leaks of its split."""
     names = material.labels.classes
     ids, label = material.examples.ids, material.examples.label.tolist()
-    log.info("%d utterances: %s", len(ids), _held(material))
+    _log.info("%d utterances: %s", len(ids), _held(material))
     for reason, count in material.dropped.items():
-        log.info("left out: %d, %s", count, reason)
+        _log.info("left out: %d, %s", count, reason)
     for leak in split.leaks:
-        log.warning("LEAK: %s", leak)
+        _log.warning("LEAK: %s", leak)
     class_of = {key: names[place] for key, place in zip(ids, label, strict=True) if place >= 0}
     warned = list(split.notes)
     if not isinstance(material.labels, AttributeSet):
         warned += cautions(material.utterances, lambda row: class_of.get(row.id))
         warned += cautions_of_folds(split.folds, class_of, names)
     for note in warned:
-        log.warning("%s", note)
-    log.info("%d folds, split %s", len(split.folds), split.name)
+        _log.warning("%s", note)
+    _log.info("%d folds, split %s", len(split.folds), split.name)
 
 
 def _held(material: Material) -> str:

@@ -22,7 +22,7 @@ from multimodal_ser.training.losses import LOSSES, loss_for
 from multimodal_ser.training.regressors import REGRESSORS
 from multimodal_ser.training.stacking import STACKED
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 FIXED = "egemaps"  # an encoder without weights, which cannot be fine-tuned
 FUSION = "cross_attention"  # the default network for both modalities
 TUNED = "tuned"  # the name of a model that is an encoder fine-tuned with its head
@@ -249,7 +249,7 @@ def network_for(material: Material) -> str:
     if not missing:
         return FUSION
     chosen = next(modality for modality in ("audio", "text") if modality not in missing)
-    log.info("there are no %s features, so the network is %r (--model)", missing[0], chosen)
+    _log.info("there are no %s features, so the network is %r (--model)", missing[0], chosen)
     return chosen
 
 

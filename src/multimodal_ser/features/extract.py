@@ -34,7 +34,7 @@ from multimodal_ser.features.store import (
     feature_path,
 )
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _SETTINGS = (
     "corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype",
@@ -119,7 +119,7 @@ def extract(
     done = None if overwrite or not path.exists() else _finished(path, header)
     chunks = _to_do(spoken, done, header, chunk, retry_failed)
     if chunks:
-        log.info("%s", size_of(header, utterances))
+        _log.info("%s", size_of(header, utterances))
         parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
         _fill(parts, ExtractionRecipe(encoder, header, batch_seconds), engine, threads, progress)
         kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
@@ -250,7 +250,7 @@ def _to_do(
     if other:
         what = "recordings" if header.modality == "audio" else "sentences"
         since = "have changed since" if done.header.inputs else "were not noted when"
-        log.warning(
+        _log.warning(
             "%s: %d of %d %s %s it was made; encoding them again",
             *(done.path, len(other), len(utterances), what, since),
         )
@@ -278,7 +278,7 @@ def _fill(
     missing, total = parts.missing(), sum(len(rows) for rows in parts.chunks)
     done = total - sum(len(parts.chunks[index]) for index in missing)
     if done:
-        log.info("resuming: %d of %d utterances are done", done, total)
+        _log.info("resuming: %d of %d utterances are done", done, total)
     if not missing:
         return
     header = recipe.header

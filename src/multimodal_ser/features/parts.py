@@ -16,7 +16,7 @@ from multimodal_ser.errors import FeatureError
 from multimodal_ser.features.pool import Array
 from multimodal_ser.features.store import FeatureHeader, FeatureStore, write_store
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def digest(value: object) -> str:
@@ -37,7 +37,7 @@ class Parts:
         self.chunks = chunks
         note = self.folder / "settings"
         if self.folder.exists() and not (note.exists() and note.read_text() == fingerprint):
-            log.info("discarding %s: parts made with other settings or utterances", self.folder)
+            _log.info("discarding %s: parts made with other settings or utterances", self.folder)
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not note.exists():
@@ -66,7 +66,7 @@ class Parts:
         try:
             FeatureStore.open(self._path(index))
         except FeatureError as error:
-            log.info("making a part again: %s", error)
+            _log.info("making a part again: %s", error)
             return False
         return True
 

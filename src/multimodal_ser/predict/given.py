@@ -16,7 +16,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, SerError
 from multimodal_ser.predict.backend import Wave
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Recording: TypeAlias = "Source | tuple[NDArray[Any], int]"
 Dressed: TypeAlias = "Recording | Mapping[str, Any]"  # as `datasets` and transformers have it too
@@ -119,7 +119,7 @@ def read_recording(source: Dressed, sample_rate: int | None = None) -> Wave | Se
         return AudioError(f"{name}: cannot be read ({error})")
     seconds = len(wave) / SAMPLE_RATE
     if seconds > LONG_SECONDS:
-        log.warning(
+        _log.warning(
             "%s: one prediction for %.0f s; `ser analyze` shows the emotions over time",
             source if isinstance(source, str | Path) else "a recording", seconds,
         )  # fmt: skip

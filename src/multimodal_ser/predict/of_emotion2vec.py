@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multimodal_ser.encoders.emotion2vec import load
+from multimodal_ser.encoders.emotion2vec import load_emotion2vec
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave
@@ -25,7 +25,7 @@ class Emotion2VecBackend:
 
     def __init__(self, name: str, weights: str | Path | None, device: str = "cpu") -> None:
         self.name = name
-        self.encoder = load(weights, device, variant=name)
+        self.encoder = load_emotion2vec(weights, device, variant=name)
         labels = self.encoder.labels or ()
         self._used = [n for n, label in enumerate(labels) if not label.startswith(UNUSED)]
         self.labels = tuple(labels[n] for n in self._used)
@@ -33,7 +33,7 @@ class Emotion2VecBackend:
         # The published head has rows for classes that were never trained; without them the
         # probabilities of the others sum to one.
         head = self.encoder.network.head
-        assert head is not None  # noqa: S101 - `load` refuses plus weights without a head
+        assert head is not None  # noqa: S101 - `load_emotion2vec` refuses plus weights without a head
         self._weight, self._bias = (
             part.detach().double().cpu().numpy()[self._used] for part in (head.weight, head.bias)
         )

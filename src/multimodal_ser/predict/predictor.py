@@ -30,7 +30,7 @@ from multimodal_ser.predict.prediction import Prediction, discounted
 from multimodal_ser.predict.several import Predictions
 from multimodal_ser.predict.sources import find_recordings
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _SURE = 0.5  # recordings less certain to be speech are not used to estimate a channel
 DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 MB as float32
@@ -129,7 +129,7 @@ class Predictor:
         )
         for number, answer in enumerate(found, 1):
             if isinstance(answer, SerError):
-                log.warning("recording %d of %d: %s", number, len(found), answer)
+                _log.warning("recording %d of %d: %s", number, len(found), answer)
         return found
 
     def stream(

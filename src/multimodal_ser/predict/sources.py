@@ -11,7 +11,7 @@ from multimodal_ser.errors import SerError
 
 STDIN = "-"
 _SHOWN = 10
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 ENDINGS = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd",
     ".w64", ".rf64", ".caf", ".voc", ".sph", ".gsm", ".amr", ".awb", ".aac", ".ac3", ".eac3",
@@ -64,7 +64,7 @@ def _tell_passed_over(folder: Path, files: Sequence[Path]) -> None:
     if files:
         names = ", ".join(str(file.relative_to(folder)) for file in files[:_SHOWN])
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
-        log.warning(
+        _log.warning(
             "%s: skipped, their endings are not those of recordings: %s%s", folder, names, more
         )
 

@@ -24,7 +24,7 @@ from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.layout import markdown_table
 from multimodal_ser.report.summary import Summary
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _DIGITS = 9  # enough that no rounded cell of a table changes
 
 
@@ -127,7 +127,7 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
             manifests = [_manifest(runs, name) for name in table.manifests]
             kept[table.experiment] = as_record(summarise(folder, manifests=manifests))
         elif table.experiment in records:
-            log.info("%s: no runs given; its numbers of before stay", table.experiment)
+            _log.info("%s: no runs given; its numbers of before stay", table.experiment)
             kept[table.experiment] = records[table.experiment]
         else:
             raise SerError(

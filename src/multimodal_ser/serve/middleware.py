@@ -13,7 +13,7 @@ from multimodal_ser.serve.metrics import Metrics
 from multimodal_ser.serve.origins import check_origin
 from multimodal_ser.serve.refusals import RefusedError, body
 
-log = logging.getLogger("multimodal_ser.serve")
+_log = logging.getLogger("multimodal_ser.serve")
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -106,7 +106,7 @@ class Around:
             "ms": round(1000 * seconds, 1),
             **measured,
         }
-        log.log(logging.ERROR if status >= 500 and status != 503 else logging.INFO, "request",
+        _log.log(logging.ERROR if status >= 500 and status != 503 else logging.INFO, "request",
                 extra={"fields": fields})  # fmt: skip
 
 

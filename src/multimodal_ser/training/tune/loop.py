@@ -31,7 +31,7 @@ from multimodal_ser.training.tune.progress import Progress
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
 
 _EVALUATION_BATCH = 32
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def tune(
@@ -78,7 +78,7 @@ def tune(
     if not history:
         history.append({"epoch": -1, **evaluate(averaged, validation)})
         stopping.stops_after(-1, history[-1]["validation_ua"], averaged)
-        log.info("the head alone: validation UA %.3f", history[-1]["validation_ua"])
+        _log.info("the head alone: validation UA %.3f", history[-1]["validation_ua"])
     for epoch in range(len(history) - 1, config.epochs):
         model.train()
         torch.manual_seed(seed * 1_000 + epoch)
@@ -103,7 +103,7 @@ def tune(
             on_step(step, total)
         row = {"epoch": epoch, "train_loss": float(np.mean(losses))}
         history.append({**row, **evaluate(averaged, validation)})
-        log.info("epoch %d: validation UA %.3f", epoch, history[-1]["validation_ua"])
+        _log.info("epoch %d: validation UA %.3f", epoch, history[-1]["validation_ua"])
         stop = stopping.stops_after(epoch, history[-1]["validation_ua"], average.model)
         if checkpoint:
             state.save(checkpoint, history)
