@@ -6,9 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from multimodal_ser.predict import Prediction
+
 RATE = 16_000
 LABELS = ("anger", "neutral", "sadness")
 HERTZ = {"anger": 900.0, "neutral": 400.0, "sadness": 150.0}
+FELT = {"anger": (0.9, 0.1), "sadness": (0.2, 0.3), "neutral": (0.4, 0.8)}  # arousal, valence
 
 
 def syllables(seconds, emotion="neutral", level=0.2):
@@ -54,3 +57,17 @@ class Pitch:
         hertz = np.fft.rfftfreq(len(wave), 1 / RATE)
         near = [power[np.abs(hertz - HERTZ[name]) < 40].sum() for name in LABELS]
         return np.asarray(near / np.sum(near), np.float32)
+
+
+class Felt(Pitch):
+    """Arousal and valence by pitch, on a scale from 1 to 5."""
+
+    name, labels, scale, threshold, card = "felt", ("arousal", "valence"), (1.0, 5.0), 0.0, "# felt"
+
+    def heard(self, wave):
+        shares = super().heard(wave)
+        return np.asarray(shares @ np.array([FELT[name] for name in HERTZ]), np.float32)
+
+    def waves(self, waves, texts=None, *, speech=False):
+        more = np.zeros(2, "f4"), 0.0, 1.0, 0.0
+        return [Prediction(self.labels, self.heard(w), *more, scale=self.scale) for w in waves]

@@ -15,6 +15,7 @@ from made_encoders import tiny
 from made_models import CLASSES, WORDS, made_run, made_tuned, noise
 from multimodal_ser import load
 from multimodal_ser.cli import main
+from multimodal_ser.config.record import ClassNames
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.baselines import BASELINES
 
@@ -147,6 +148,17 @@ def test_a_run_of_sound_in_one_file(weights, tmp_path):
     made = export(model, tmp_path / "run.onnx", compare=WAVES)
     assert (made.part, made.compared) == ("whole", len(WAVES))
     agree(model, load(made.file))  # float16 tokens may round to a neighbour
+
+
+def test_a_model_of_attributes(weights, tmp_path):
+    names = ClassNames("arousal,valence", ("arousal", "valence"), "", "attributes", (1.0, 5.0))
+    both = ("text", "audio")
+    folder = made_run(tmp_path / "run", weights["root"], both, "concat", labels=names)
+    model = load(folder, weights=weights)
+    again = load(export(model, tmp_path / "run.onnx").file, weights=weights)
+    agree(model, again, [WORDS, None, "so", None])
+    (found,) = again.waves(WAVES[:1])
+    assert (found.scale, [*found.attributes]) == ((1.0, 5.0), ["arousal", "valence"])
 
 
 @pytest.mark.parametrize("kind", ["cross_attention", "text", *BASELINES])

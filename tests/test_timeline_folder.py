@@ -130,7 +130,7 @@ def _nothing():
 def test_all_segments_stand_in_one_table(tmp_path, monkeypatch, parquet):
     if parquet:
         pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra 'parquet'")
-    monkeypatch.setattr(tables, "PARQUET", parquet)
+    monkeypatch.setattr(tables, "_PARQUET", parquet)
     rows = [{"source": "a/x.wav", "name": "a/x", "reason": "",
              "timeline": made_timeline("x").as_dict()}]  # fmt: skip
     with tables.writer_of(tmp_path / "x", Pitch.labels) as add:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from made_sound import written
-from made_timeline import RATE, Pitch, recording
+from made_timeline import FELT, RATE, Felt, Pitch, recording
 from multimodal_ser.corpora import read_manifest
 from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, Word, analyze
 from multimodal_ser.timeline.writers import write_files
@@ -266,3 +266,34 @@ def test_it_is_printed_without_its_controls(hour):
     assert not any(find(browser, css)[0].is_displayed() for css in hidden)
     assert find(browser, ".list .item")[0].is_displayed()
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_page_draws_the_plane_and_a_line_an_attribute(browser, tmp_path):
+    path = written(tmp_path / "a.wav", SOUND)
+    timeline = analyze(path, Felt(), vad="energy", smoothing=0)
+    (file,) = write_files(timeline, path, tmp_path, ["html"])
+    browser.get(file.as_uri())
+    assert [one.text for one in find(browser, ".list .name")] == [
+        "active negative",
+        "passive negative",
+        "passive positive",
+    ]
+    lines = [line.get_attribute("d") for line in find(browser, ".curves path")]
+    assert [line.count("M") for line in lines] == [3, 3]
+    assert [one.text for one in find(browser, ".plot .scale")] == ["5", "3"]
+    assert len(find(browser, ".plane .cloud")) == len(timeline.track)
+
+    def spot(seconds):
+        run(browser, f"timeline.seek({seconds})")
+        (dot,) = find(browser, ".plane .spot")
+        return (float(dot.get_attribute("cx")) - 4) / 92, (96 - float(dot.get_attribute("cy"))) / 92
+
+    for seconds, (arousal, valence) in zip((3, 8, 12.5), FELT.values(), strict=True):
+        assert spot(seconds) == pytest.approx((valence, arousal), abs=0.03)
+    (plane,) = find(browser, ".plane")
+    assert "now arousal 2.6, valence 4.2" in plane.get_attribute("aria-label")
+    assert [one.text.split()[-1] for one in find(browser, ".meter")] == ["2.6", "4.2"]
+    assert not find(browser, ".fix, .least")  # there is no class to put right, and no confidence
+    assert len(find(browser, ".chip")) == 4
+    assert run(browser, "document.documentElement.scrollWidth <= innerWidth")
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []

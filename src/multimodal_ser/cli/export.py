@@ -40,9 +40,12 @@ def export_command(
     made = write(predictor, out, part=part, int8=int8, compare=waves)
     on = f"{made.compared} items"
     say(f"wrote {made.file} ({made.file.stat().st_size / 1e6:.1f} MB), part: {made.part}")
-    say(f"probabilities differ from torch's by {made.difference:.1e} at most, over {on}")
-    if made.int8_difference is not None and made.int8_changed is not None:
-        say(
-            f"in 8 bits by {made.int8_difference:.1e} at most; the most probable class changed "
-            f"for {made.int8_changed:.1%} of {on}"
+    what = "probabilities" if predictor.scale is None else "attributes on 0 to 1"
+    say(f"{what} differ from torch's by {made.difference:.1e} at most, over {on}")
+    if made.int8_difference is not None:
+        changed = (
+            ""
+            if made.int8_changed is None
+            else (f"; the most probable class changed for {made.int8_changed:.1%} of {on}")
         )
+        say(f"in 8 bits by {made.int8_difference:.1e} at most{changed}")

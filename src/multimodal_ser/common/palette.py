@@ -41,7 +41,7 @@ DARK: dict[str, str] = {
     "other": "#98a2ae",
     "uncertain": "#8b93a0",
 }
-SAME: dict[str, str] = {  # other words for the same emotion
+SAME: dict[str, str] = {  # other words for the same emotion; attributes, and where they lie
     "angry": "anger",
     "happy": "happiness",
     "joy": "happiness",
@@ -53,6 +53,19 @@ SAME: dict[str, str] = {  # other words for the same emotion
     "frustrated": "frustration",
     "bored": "boredom",
     "unknown": "uncertain",
+    "active negative": "anger",
+    "active positive": "happiness",
+    "passive negative": "sadness",
+    "passive positive": "calm",
+    "active": "excitement",
+    "passive": "calm",
+    "negative": "sadness",
+    "positive": "happiness",
+    "dominant": "excitement",
+    "submissive": "calm",
+    "arousal": "anger",
+    "valence": "sadness",
+    "dominance": "frustration",
 }
 
 

@@ -39,9 +39,11 @@ class Exported:
         file: the ONNX file.
         part: ``whole`` takes waveforms, ``head`` takes features.
         compared: how many items were compared.
-        difference: the largest between probabilities of torch and of the float32 file.
+        difference: the largest between probabilities of torch and of the float32 file, or
+            between attributes on 0 … 1.
         int8_difference: the same for the file in 8 bits; None where it is not.
-        int8_changed: share of the items whose most probable class the 8 bits changed.
+        int8_changed: share of the items whose most probable class the 8 bits changed; None of
+            attributes.
     """
 
     file: Path
@@ -91,7 +93,7 @@ def export(
         result = Exported(out, graph.part if graph else "whole", len(wanted), difference)
         if int8:
             _quantise(file)
-            result = _measured_int8(result, wanted, ask(file))
+            result = _measured_int8(result, wanted, ask(file), predictor.scale is None)
         for made in folder.iterdir():
             with written_aside(out.parent / made.name) as partial:
                 shutil.copyfile(made, partial)
@@ -181,13 +183,14 @@ def _comparison(
         return _probabilities(predictor, waves), ask
     inputs = _random_tokens(graph)
     with torch.inference_mode():
-        wanted: NDArray[np.float32] = graph.module(*inputs.values()).logits.softmax(1).numpy()
+        logits: NDArray[np.float32] = graph.module(*inputs.values()).logits.numpy()
 
     def ask_head(file: Path) -> NDArray[np.float32]:
         named = {name: tensor.numpy() for name, tensor in inputs.items()}
-        return softmax(open_session(file).run(["logits"], named)[0])
+        found: NDArray[np.float32] = open_session(file).run(["logits"], named)[0]
+        return found if graph.facts.scale else softmax(found)
 
-    return wanted, ask_head
+    return logits if graph.facts.scale else softmax(logits), ask_head
 
 
 def _probabilities(predictor: Predictor, waves: Sequence[Wave]) -> NDArray[np.float32]:
@@ -237,9 +240,9 @@ def _without_inner_shapes(file: Path, plain: Path) -> None:
 
 
 def _measured_int8(
-    result: Exported, wanted: NDArray[np.float32], given: NDArray[np.float32]
+    result: Exported, wanted: NDArray[np.float32], given: NDArray[np.float32], classes: bool
 ) -> Exported:
-    changed = float((wanted.argmax(1) != given.argmax(1)).mean())
+    changed = float((wanted.argmax(1) != given.argmax(1)).mean()) if classes else None
     largest = float(np.abs(given - wanted).max())
     return replace(result, int8_difference=largest, int8_changed=changed)
 

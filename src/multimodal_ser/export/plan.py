@@ -20,7 +20,6 @@ from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
 from multimodal_ser.predict.plain import PlainBackend
-from multimodal_ser.predict.prediction import refuse_attributes
 from multimodal_ser.predict.tuned import TunedBackend
 
 Part: TypeAlias = Literal["whole", "head"]
@@ -73,7 +72,6 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
     Raises:
         SerError: this kind of model has no such part, or is not on the CPU.
     """
-    refuse_attributes(predictor, "an ONNX file")
     backend = predictor.backend
     if isinstance(backend, PlainBackend):
         backend = TunedBackend(backend.file, backend.name)
@@ -89,6 +87,7 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
         threshold=repr(predictor.threshold),
         sides=",".join(predictor.modalities),
         card=predictor.card,
+        scale="" if predictor.scale is None else ",".join(map(repr, predictor.scale)),
     )
     if isinstance(backend, TunedBackend):
         return _of_tuned(backend, part, vars(facts))

@@ -56,6 +56,8 @@ class FileFacts:
         width: V.
         shares: assumed frequencies of the classes, separated by commas; empty for those of the
             training.
+        scale: for attributes, the values that are 0 and 1 in its output ``logits``, separated by a
+            comma; empty for classes.
     """
 
     labels: str
@@ -72,6 +74,7 @@ class FileFacts:
     references: str = ""
     width: str = "0"
     shares: str = ""
+    scale: str = ""
 
 
 class OnnxBackend:
@@ -90,6 +93,8 @@ class OnnxBackend:
         self.shortest, self.references = int(facts.shortest), _references(facts)
         shares = [float(share) for share in facts.shares.split(",") if share]
         self.shares = np.array(shares, np.float32) if shares else None
+        low, _, high = facts.scale.partition(",")
+        self.scale = (float(low), float(high)) if facts.scale else None
         self.features = None
         if facts.features:
             from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
@@ -129,7 +134,7 @@ class OnnxBackend:
     def _run(self, inputs: Mapping[str, Any]) -> BatchPrediction:
         wanted = ["logits", "embedding", *(["vectors"] if self.references is not None else [])]
         logits, *rest = self.session.run(wanted, dict(inputs))
-        return BatchPrediction(softmax(logits), *rest)
+        return BatchPrediction(softmax(logits) if self.scale is None else logits, *rest)
 
     def _scores(self, wave: Wave) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         frames, scores = self.session.run(["frames", "scores"], {"waves": wave[None]})

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.errors import SerError
-
 UNCERTAIN = "uncertain"
 NO_SPEECH = "no speech"
 _OF_CLASSES = ("label", "confidence", "probabilities", "threshold")
+# the halves of each scale, as FEELTRACE calls them (Cowie et al., 2000)
+_HALVES = {
+    "arousal": ("passive", "active"),
+    "valence": ("negative", "positive"),
+    "dominance": ("submissive", "dominant"),
+}
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 
@@ -58,9 +64,7 @@ class Prediction:
         """Values of attributes such as arousal, on their scale; empty for classes or no speech."""
         if self.scale is None or self.reason is not None:
             return {}
-        low, high = self.scale
-        values = (low + (high - low) * float(one) for one in self.probabilities)
-        return dict(zip(self.labels, values, strict=True))
+        return on_scale(dict(zip(self.labels, self.probabilities, strict=True)), self.scale)
 
     def __repr__(self) -> str:
         return f"<{self.label} {self.confidence:.2f}, {self.start:.1f}–{self.end:.1f} s>"
@@ -110,13 +114,39 @@ class Prediction:
         return {"attributes": values, "scale": list(self.scale), **rest}
 
 
-def refuse_attributes(model: object, what: str) -> None:
-    """Raises SerError for a model of attributes, where `what` can show only classes."""
-    if getattr(model, "scale", None) is not None:
-        raise SerError(
-            f"{getattr(model, 'name', 'the model')} predicts attributes, and {what} shows classes; "
-            "give a run of `ser train` without --task attributes, or use it with `ser predict`"
-        )
+def on_scale(values: Mapping[str, float], scale: tuple[float, float]) -> dict[str, float]:
+    """Attributes on 0 … 1 → on their own scale.
+
+    >>> on_scale({"arousal": 0.5}, (1, 5))
+    {'arousal': 3.0}
+    """
+    low, high = scale
+    return {name: low + (high - low) * float(value) for name, value in values.items()}
+
+
+def regions(attributes: Sequence[str]) -> tuple[str, ...]:
+    """The words for where attributes lie: the quadrants of arousal and valence, or two halves.
+
+    >>> regions(("arousal", "valence"))
+    ('passive negative', 'passive positive', 'active negative', 'active positive')
+    """
+    return tuple(map(" ".join, product(*(_HALVES[name] for name in _plane(attributes)))))
+
+
+def region(attributes: Sequence[str], values: NDArray[_Float]) -> str:
+    """Where attributes [C] on 0 … 1 lie, which says on which side of the scale's middle they are.
+
+    >>> region(("arousal", "valence", "dominance"), np.array([0.7, 0.2, 0.5]))
+    'active negative'
+    """
+    sides = (
+        _HALVES[name][int(values[attributes.index(name)] >= 0.5)] for name in _plane(attributes)
+    )
+    return " ".join(sides)
+
+
+def _plane(attributes: Sequence[str]) -> Sequence[str]:
+    return [name for name in ("arousal", "valence") if name in attributes] or attributes
 
 
 def discounted(probabilities: NDArray[_Float], sure: float) -> NDArray[_Float]:

@@ -43,7 +43,8 @@ class Pipeline:
 
         Returns:
             ``[{"label", "score"}]``, the most probable first; a list of such lists for several. A
-            recording without speech has ``no speech`` alone, with the score 1.0.
+            recording without speech has ``no speech`` alone, with the score 1.0. The scores of
+            attributes are their values, on their own scale and in the model's order.
 
         Raises:
             SerError: a recording cannot be read.
@@ -62,6 +63,9 @@ def _scores(answer: Prediction | SerError, most: int | None) -> _Scores:
         raise answer
     if answer.label == NO_SPEECH:
         return [{"label": NO_SPEECH, "score": 1.0}]
+    if answer.scale is not None:
+        rows = answer.attributes.items()
+        return [{"label": name, "score": value} for name, value in rows][:most]
     order = answer.probabilities.argsort(kind="stable")[::-1][:most]
     return [
         {"label": answer.labels[row], "score": float(answer.probabilities[row])} for row in order

@@ -24,17 +24,20 @@ class Predictions(list[Prediction | SerError]):
         return f"[{', '.join([*shown, *more])}]"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks: label, confidence and the probability of every class."""
-        labels = next((one.labels for one in self if isinstance(one, Prediction)), ())
-        head = ["", "label", "confidence", *labels]
-        rows = [_row(number, item, len(labels)) for number, item in enumerate(self)]
+        """A table for notebooks: label, confidence, and probabilities of classes or attributes."""
+        first = next((one for one in self if isinstance(one, Prediction)), None)
+        labels = () if first is None else first.labels
+        told = ["label"] if first is not None and first.scale else ["label", "confidence"]
+        head = ["", *told, *labels]
+        rows = [_row(number, item, len(head)) for number, item in enumerate(self)]
         cells = "".join(f'<th style="{_STYLE}">{escape(word)}</th>' for word in head)
         return f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row per recording and a column ``p_…`` for each class.
 
-        Rows of recordings that could not be predicted have only an ``error``.
+        Attributes have columns of their own names. Rows of recordings that could not be predicted
+        have only an ``error``.
 
         Raises:
             SerError: pandas is not installed.
@@ -50,11 +53,15 @@ def _shortly(item: Prediction | SerError) -> str:
     return f"SerError({str(item)!r})" if isinstance(item, SerError) else repr(item)
 
 
-def _row(number: int, item: Prediction | SerError, classes: int) -> str:
+def _row(number: int, item: Prediction | SerError, columns: int) -> str:
     if isinstance(item, SerError):
-        return f'<tr><td>{number}</td><td colspan="{classes + 2}">{escape(str(item))}</td></tr>'
-    words = [str(number), item.label, f"{item.confidence:.2f}"]
-    words += [f"{share:.2f}" for share in item.probabilities]
+        return f'<tr><td>{number}</td><td colspan="{columns - 1}">{escape(str(item))}</td></tr>'
+    if item.scale is None:
+        words = [item.label, *(f"{one:.2f}" for one in (item.confidence, *item.probabilities))]
+    else:
+        values = item.attributes  # none without speech
+        words = [item.label, *(f"{values[n]:.2f}" if values else "" for n in item.labels)]
+    words = [str(number), *words]
     cells = "".join(f'<td style="{_STYLE}">{escape(word)}</td>' for word in words)
     return f"<tr>{cells}</tr>"
 
@@ -63,5 +70,7 @@ def _record(item: Prediction | SerError) -> dict[str, Any]:
     if isinstance(item, SerError):
         return {"error": str(item)}
     said = item.as_dict()
+    if item.scale is not None:
+        return {**said, **said.pop("attributes"), "error": None}
     shares = said.pop("probabilities")
     return {**said, **{f"p_{name}": share for name, share in shares.items()}, "error": None}

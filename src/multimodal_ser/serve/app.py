@@ -17,7 +17,7 @@ from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.given import LONG_SECONDS as LONGEST
-from multimodal_ser.predict.prediction import Prediction, refuse_attributes
+from multimodal_ser.predict.prediction import Prediction, regions
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
 from multimodal_ser.serve.batching import Batcher
@@ -177,10 +177,12 @@ class Service:
 
     def model(self) -> dict[str, Any]:
         """What the page and callers must know of the model."""
-        shown = (*self.predictor.labels, "uncertain")
+        labels, scale = self.predictor.labels, getattr(self.predictor, "scale", None)
+        shown = (*labels, *(regions(labels) if scale else ()), "uncertain")
         return {
             "name": self.predictor.name,
-            "labels": list(self.predictor.labels),
+            "labels": list(labels),
+            "scale": scale,
             "threshold": self.predictor.threshold,
             "adapted": self.predictor.channel and self.predictor.channel.count,
             "colours": {
@@ -210,7 +212,6 @@ def create_app(
     Returns:
         An ASGI application; its `state.service` holds what the routes share.
     """
-    refuse_attributes(predictor, "the server")
     service = Service(predictor, settings or Settings(), words)
 
     @asynccontextmanager

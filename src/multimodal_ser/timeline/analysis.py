@@ -177,7 +177,8 @@ def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:
 
 def _speaker(lane: Lane, found: Timeline) -> Speaker:
     seconds = sum(end - start for start, end in found.speech)
-    return Speaker(str(lane.name), lane.channel, seconds, found.overall, found.adapted)
+    name = str(lane.name)
+    return Speaker(name, lane.channel, seconds, found.overall, found.adapted, found.scale)
 
 
 def _by_time(lanes: Sequence[Lane], parts: Sequence[Iterable[_Timed]]) -> tuple[_Timed, ...]:

@@ -44,6 +44,8 @@ def _apart(items: list[Segment] | list[Word], duration: float) -> list[tuple[flo
         end = round(min(item.end, duration), 3)
         if end - start >= _LEAST:
             text = item.text if isinstance(item, Word) else item.label
+            if isinstance(item, Segment) and item.scale is not None:
+                text = item.said
             made.append((start, end, _CONTROL.sub("", text)))
     return made
 
@@ -92,7 +94,8 @@ def as_label_studio(timeline: Timeline, source: Path) -> str:
         where = {"start": round(s.start, 3), "end": round(s.end, 3)}
         value = {**where, "channel": channels.get(s.speaker or "", 0), "labels": [s.label]}
         meta = {"meta": {"speaker": [s.speaker]}} if s.speaker else {}
-        found.append({**region, "value": value, "score": round(s.confidence, 4), **meta})
+        sure = {"score": round(s.confidence, 4)} if s.scale is None else {}
+        found.append({**region, "value": value, **sure, **meta})
     answer = {"model_version": timeline.model, "result": found}
     task = {"data": {"audio": called(timeline, source)}, "predictions": [answer]}
     return json.dumps([task], ensure_ascii=False, indent=1) + "\n"

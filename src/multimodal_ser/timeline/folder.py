@@ -123,7 +123,8 @@ class Folder:
     def finish(self) -> list[Path]:
         """Writes index, segments and summary over all that is done; returns the files."""
         labels = tuple(self.recipe.predictor.labels)
-        overview = Overview(labels)
+        scale = getattr(self.recipe.predictor, "scale", None)
+        overview = Overview(labels, scale)
         index, segments = self.out / INDEX, self.out / SEGMENTS
         with (
             written_aside(index) as first,
@@ -131,13 +132,13 @@ class Folder:
             written_aside(self._journal) as third,
             first.open("w", encoding="utf-8", newline="") as table,
             third.open("w", encoding="utf-8") as journal,
-            writer_of(second, labels) as add,
+            writer_of(second, labels, scale) as add,
         ):
             rows = csv.writer(table, lineterminator="\n")
-            rows.writerow(index_row(None, labels))
+            rows.writerow(index_row(None, labels, scale))
             for row in self._rows():
-                rows.writerow(index_row(row, labels))
-                add(segment_rows(row, labels))
+                rows.writerow(index_row(row, labels, scale))
+                add(segment_rows(row, labels, scale))
                 overview.add(row)
                 if not row["reason"]:
                     journal.write(readable_json(row) + "\n")

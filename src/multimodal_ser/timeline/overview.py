@@ -11,10 +11,10 @@ from urllib.parse import quote
 import numpy as np
 
 from multimodal_ser.common.palette import colour
-from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.predict.prediction import UNCERTAIN, regions
 from multimodal_ser.timeline.page import page_templates
 from multimodal_ser.timeline.tables import mostly, seconds_of
-from multimodal_ser.timeline.track import clock
+from multimodal_ser.timeline.track import Scale, attributes_told, clock
 
 _PARTS = 10  # of a recording, in which the trend counts
 _SHOWN = 10  # outliers, strongest moments, reasons
@@ -25,11 +25,13 @@ class Overview:
     """Adds up recordings one by one, in memory that does not grow with them.
 
     Args:
-        labels: the model's classes.
+        labels: the model's classes, or attributes.
+        scale: of attributes the values that are 0 and 1; None where classes are told.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        self.labels = [*labels, UNCERTAIN]
+    def __init__(self, labels: Sequence[str], scale: Scale = None) -> None:
+        self.labels = [*labels, UNCERTAIN] if scale is None else list(regions(labels))
+        self.scale = scale
         self.count, self.duration, self.spoken = 0, 0.0, 0.0
         self.seconds: dict[str, float] = defaultdict(float)
         self.speakers: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -71,12 +73,20 @@ class Overview:
         if s["speaker"] is not None:
             self.speakers[s["speaker"]][label] += seconds
         if label not in (UNCERTAIN, "neutral"):
-            heapq.heappush(
-                self.strongest,
-                (s["confidence"] * min(seconds, 10.0), f"{source}\0{s['start']:012.3f}", dict(s)),
-            )
+            said, force = self._said(s)
+            where, told = f"{source}\0{s['start']:012.3f}", {**s, "said": said}
+            heapq.heappush(self.strongest, (force * min(seconds, 10.0), where, told))
             if len(self.strongest) > _SHOWN:
                 heapq.heappop(self.strongest)
+
+    def _said(self, s: Mapping[str, Any]) -> tuple[str, float]:
+        """A segment in words, and how sure, or how far from the scale's middle, it is; 0 to 1."""
+        if self.scale is None:
+            return f"{s['label']} {100 * s['confidence']:.0f} %", s["confidence"]
+        low, high = self.scale
+        unit = {name: (value - low) / (high - low) for name, value in s["attributes"].items()}
+        far = max(abs(2 * value - 1) for value in unit.values())
+        return f"{s['label']} ({attributes_told(unit, self.scale)})", far
 
     def outliers(self) -> list[tuple[float, dict[str, Any]]]:
         """The recordings whose shares are farthest from all others' together, from 0 to 1."""

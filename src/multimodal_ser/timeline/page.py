@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from multimodal_ser.audio import read_blocks
 from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.predict.prediction import UNCERTAIN, regions
 from multimodal_ser.timeline.track import Timeline, called, clock
 
 EMBEDDED = 10_000_000  # bytes of sound that a page may hold
@@ -84,6 +84,7 @@ def page_templates() -> Environment:
 def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
     """What the page's script is given: the timeline, the waveform, and each label's colours."""
     labels = [*timeline.labels, UNCERTAIN]
+    labels += [] if timeline.scale is None else regions(timeline.labels)
     return {
         **timeline.as_dict(),
         "peaks": rounded(peaks),

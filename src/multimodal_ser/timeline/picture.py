@@ -1,4 +1,4 @@
-"""Timeline → a picture of waveform, segments and probabilities over time."""
+"""Timeline → a picture of waveform, segments and probabilities, or attributes, over time."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
             hatch="////" if unsure and wide else None,
         )  # fmt: skip
         letters = (s.end - s.start) / timeline.duration / LETTER - 1
-        if letters >= 3:
-            _word(ax, s, s.label if letters >= len(s.label) else s.label[:3], unsure)
+        short = " ".join(word[:3] for word in s.label.split())
+        if letters >= len(short):
+            _word(ax, s, s.label if letters >= len(s.label) else short, unsure)
     ax.set_ylim(-0.5, 0.5)
     _bare(ax)
     if lane is not None:
@@ -107,6 +108,9 @@ def _curves(ax: Axes, timeline: Timeline) -> None:
             name = "_" + name
     ax.set_ylim(0, 1)
     ax.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    if timeline.scale is not None:
+        low, high = timeline.scale
+        ax.set_yticks([0, 0.5, 1], [f"{one:g}" for one in (low, (low + high) / 2, high)])
     ax.grid(axis="y", color=LINE, linewidth=0.6)
     ax.set_xticks(*ticks(timeline.duration))
     if runs:

@@ -18,9 +18,8 @@ from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.prediction import refuse_attributes
 from multimodal_ser.timeline.stretch import OpenStretch, points
-from multimodal_ser.timeline.track import Model, Point, Segment, Timeline, Word, overall
+from multimodal_ser.timeline.track import Model, Point, Scale, Segment, Timeline, Word, overall
 from multimodal_ser.timeline.words import Words, shared_out, word_pieces, words_doubt, words_of
 
 WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
@@ -82,11 +81,11 @@ class Stream:
         Raises:
             SerError: a setting is out of its range, or silero-vad is missing.
         """
-        refuse_attributes(predictor, "a timeline")
         _check("window", window, SHORTEST, LONGEST)
         _check("hop", hop, LEAST_HOP, window)
         _check("smoothing", smoothing, 0, 60)
         self._model, self._words, self._smoothing = predictor, words, smoothing
+        self._scale: Scale = getattr(predictor, "scale", None)
         self._size, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
         self._finder: Finder = finder or SpeechFinder(make_gate(vad))
         self._sound: Samples = np.zeros(0, np.float32)
@@ -140,6 +139,7 @@ class Stream:
             threshold=self._model.threshold,
             distance=fmean(self._distances) if self._distances else None,
             doubt=words_doubt(self._spoken, getattr(self._words, "multilingual", True)),
+            scale=self._scale,
         )
 
     def _advance(self, ended: list[Found]) -> list[Point | Segment]:
@@ -167,7 +167,8 @@ class Stream:
         """The open stretch, where there is one; it is then no longer held as open."""
         stretch, self._open = self._open, None
         lead = min(CONTEXT, start - self._ended)
-        return stretch or OpenStretch(start, self._size, self._hop, self._smoothing, lead)
+        settings = self._size, self._hop, self._smoothing, lead, self._scale
+        return stretch or OpenStretch(start, *settings)
 
     def _predict(self, stretches: Sequence[OpenStretch]) -> list[Point]:
         """Predicts the windows that have no probabilities yet, in batches over all stretches."""

@@ -10,8 +10,8 @@ from itertools import groupby
 import numpy as np
 
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.prediction import UNCERTAIN, discounted
-from multimodal_ser.timeline.track import Array, Point, Segment, Word, by_class
+from multimodal_ser.predict.prediction import UNCERTAIN, discounted, region
+from multimodal_ser.timeline.track import Array, Point, Scale, Segment, Word, by_class
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class SpokenStretch:
         windows: (start, end) of each window, seconds.
         probabilities: of each window, [windows, C].
         words: spoken in it; None where words were not recognised.
+        scale: of attributes, whose values on 0 … 1 stand for probabilities; None of classes.
     """
 
     start: float
@@ -31,6 +32,7 @@ class SpokenStretch:
     windows: Sequence[tuple[float, float]]
     probabilities: Array
     words: tuple[Word, ...] | None = None
+    scale: Scale = None
 
     def smoothed(self, constant: float) -> Array:
         """Probabilities [windows, C] smoothed over time, see `smooth`."""
@@ -39,12 +41,14 @@ class SpokenStretch:
     def segments(
         self, labels: Sequence[str], smoothed: Array, threshold: float
     ) -> Iterator[Segment]:
-        """Merges neighbouring windows of one label.
+        """Merges neighbouring windows of one label, or of one region of the attributes.
 
         A window stands for the time that is nearer to its middle than to any other's.
         """
         bounds = self.bounds()
         said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in smoothed]
+        if self.scale is not None:
+            said = [region(labels, row) for row in smoothed]
         for label, group in groupby(range(len(said)), key=lambda place: said[place]):
             places = list(group)
             first, last = places[0], places[-1]
@@ -53,7 +57,9 @@ class SpokenStretch:
             start, end = float(bounds[first]), float(bounds[last + 1])
             spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
             text = None if self.words is None else " ".join(spoken)
-            yield Segment(start, end, label, float(mean.max()), by_class(labels, mean), text)
+            sure = float(mean.max()) if self.scale is None else 0.0
+            values = by_class(labels, mean)
+            yield Segment(start, end, label, sure, values, text, scale=self.scale)
 
     def bounds(self) -> Array:
         """Where the time of each window begins, and the end; seconds [windows + 1]."""
@@ -97,7 +103,7 @@ def _running(probabilities: Array, centres: Array, constant: float) -> Array:
 def points(stretch: SpokenStretch, labels: Sequence[str], smoothed: Array) -> Iterator[Point]:
     """The stretch's part of the track."""
     for (start, end), row in zip(stretch.windows, smoothed, strict=True):
-        yield Point(start, end, by_class(labels, row))
+        yield Point(start, end, by_class(labels, row), scale=stretch.scale)
 
 
 def _centres(windows: Sequence[tuple[float, float]]) -> Array:
@@ -119,13 +125,15 @@ class OpenStretch:
         sure: how certain it is that this is speech, from 0 to 1, once it is over.
     """
 
-    def __init__(self, start: int, size: int, hop: int, smoothing: float, lead: int = 0) -> None:
+    def __init__(
+        self, start: int, size: int, hop: int, smoothing: float, lead: int = 0, scale: Scale = None
+    ) -> None:
         self.start = self.heard = start
         self.lead, self.tail, self.sure = lead, 0, 1.0
         self.windows: list[tuple[int, int]] = []
         self.rows: list[Array] = []
         self.words: list[Word] = []
-        self._size, self._hop, self._smoothing = size, hop, smoothing
+        self._size, self._hop, self._smoothing, self._scale = size, hop, smoothing, scale
         self._sums: Array = np.zeros(0)  # over the past, the weights' sum last
 
     @property
@@ -173,14 +181,17 @@ class OpenStretch:
             sums += math.exp(-step / self._smoothing) * self._sums
         self.rows.append(row)
         self._sums = sums
-        return Point(start / SAMPLE_RATE, end / SAMPLE_RATE, by_class(labels, sums[:-1] / sums[-1]))
+        values = by_class(labels, sums[:-1] / sums[-1])
+        return Point(start / SAMPLE_RATE, end / SAMPLE_RATE, values, scale=self._scale)
 
     def whole(self, end: int, with_words: bool) -> SpokenStretch:
         """The stretch in seconds, once it is over and all its windows have their row."""
+        said = np.array(self.rows)
         return SpokenStretch(
             start=self.start / SAMPLE_RATE,
             end=end / SAMPLE_RATE,
             windows=[(first / SAMPLE_RATE, last / SAMPLE_RATE) for first, last in self.windows],
-            probabilities=discounted(np.array(self.rows), self.sure),
+            probabilities=discounted(said, self.sure) if self._scale is None else said,
             words=tuple(self.words) if with_words else None,
+            scale=self._scale,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.timeline.track import Scale
 
 _Row: TypeAlias = Mapping[str, Any]
 _PARQUET = find_spec("pyarrow") is not None  # the extra ``parquet``
@@ -18,11 +19,16 @@ SEGMENTS = "segments.parquet" if _PARQUET else "segments.csv"
 _GROUP = 20_000  # rows that are held at a time
 
 
-def index_row(row: _Row | None, labels: Sequence[str]) -> list[Any]:
+def columns_of(labels: Sequence[str], scale: Scale) -> dict[str, str]:
+    """Class or attribute → its column: ``p_…`` of a probability, else as it is called."""
+    return {name: f"p_{name}" if scale is None else name for name in labels}
+
+
+def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> list[Any]:
     """A recording's line of the index; without one, the names of its columns."""
     if row is None:
         columns = ["source", "name", "status", "reason", "duration", "speech", "speakers"]
-        return [*columns, "mostly", *(f"p_{name}" for name in labels), "segments", "notes"]
+        return [*columns, "mostly", *columns_of(labels, scale).values(), "segments", "notes"]
     if row["reason"]:
         empty = [""] * (5 + len(labels))
         return [row["source"], row["name"], "failed", row["reason"], *empty, ""]
@@ -51,15 +57,17 @@ def mostly(segments: Sequence[_Row]) -> str | None:
     return max(sure, key=lambda name: sure[name], default=None)
 
 
-def segment_rows(row: _Row, labels: Sequence[str]) -> list[dict[str, Any]]:
+def segment_rows(row: _Row, labels: Sequence[str], scale: Scale = None) -> list[dict[str, Any]]:
     """A recording's segments, each with the recording's name."""
     if row["reason"]:
         return []
     return [
         {
             "source": row["source"], "start": s["start"], "end": s["end"],
-            "speaker": s["speaker"], "label": s["label"], "confidence": s["confidence"],
-            **{f"p_{name}": s["probabilities"][name] for name in labels}, "text": s["text"],
+            "speaker": s["speaker"], "label": s["label"], "confidence": s.get("confidence"),
+            **{column: s["probabilities" if scale is None else "attributes"][name]
+               for name, column in columns_of(labels, scale).items()},
+            "text": s["text"],
         }
         for s in row["timeline"]["segments"]
     ]  # fmt: skip
@@ -67,10 +75,10 @@ def segment_rows(row: _Row, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 @contextmanager
 def writer_of(
-    file: Path, labels: Sequence[str]
+    file: Path, labels: Sequence[str], scale: Scale = None
 ) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
     """Gives a function that adds rows to a new file of segments: Parquet, without pyarrow CSV."""
-    numbers = ["start", "end", "confidence", *(f"p_{name}" for name in labels)]
+    numbers = ["start", "end", "confidence", *columns_of(labels, scale).values()]
     columns = ["source", "start", "end", "speaker", "label", "confidence", *numbers[3:], "text"]
     if not _PARQUET:
         with file.open("w", encoding="utf-8", newline="") as text:

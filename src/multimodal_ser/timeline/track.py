@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.predict import Channel
+from multimodal_ser.predict.prediction import UNCERTAIN, on_scale, regions
 
 Array: TypeAlias = NDArray[np.float64]
+Scale: TypeAlias = tuple[float, float] | None
 
 
 class Model(Protocol):
-    """What of a `Predictor` is used for a timeline."""
+    """What of a `Predictor` is used for a timeline; one of attributes has a `scale` too."""
 
     name: str
     labels: tuple[str, ...]
@@ -60,33 +62,37 @@ class Point:
     Attributes:
         start: seconds where the window begins.
         end: seconds where it ends.
-        probabilities: by class, smoothed over the stretch of speech.
+        probabilities: by class, smoothed over the stretch of speech; of attributes their values
+            on 0 … 1.
         speaker: whose speech it is; None where speakers are not told apart.
+        scale: of attributes the values that are 0 and 1; None where classes are told.
     """
 
     start: float
     end: float
     probabilities: dict[str, float]
     speaker: str | None = None
+    scale: Scale = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        shares = _rounded(self.probabilities)
-        return {**_times(self), "probabilities": shares, "speaker": self.speaker}
+        return {**_times(self), **_values(self), "speaker": self.speaker}
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of one emotion within one stretch of speech.
+    """A run of one emotion, or of one region of the attributes, within one stretch of speech.
 
     Attributes:
         start: seconds.
         end: seconds.
-        label: a class, or ``uncertain`` where no class reaches the model's threshold.
-        confidence: the most probable class's probability.
-        probabilities: by class, the mean over the segment.
+        label: a class, or ``uncertain`` where no class reaches the model's threshold; of
+            attributes on which side of the scale's middle they are, such as ``active negative``.
+        confidence: the most probable class's probability; 0 of attributes, which have none.
+        probabilities: by class, the mean over the segment; of attributes their values on 0 … 1.
         text: the words spoken in it; None where words were not recognised.
         speaker: who speaks; None where speakers are not told apart.
+        scale: of attributes the values that are 0 and 1; None where classes are told.
     """
 
     start: float
@@ -96,17 +102,21 @@ class Segment:
     probabilities: dict[str, float]
     text: str | None = None
     speaker: str | None = None
+    scale: Scale = None
+
+    @property
+    def said(self) -> str:
+        """The label with how probable it is, or with the attributes on their scale."""
+        if self.scale is not None:
+            return f"{self.label} ({attributes_told(self.probabilities, self.scale)})"
+        share = f" {100 * self.confidence:.0f} %"
+        return self.label + (share if self.label != UNCERTAIN else "")
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {
-            **_times(self),
-            "speaker": self.speaker,
-            "label": self.label,
-            "confidence": round(self.confidence, 4),
-            "probabilities": _rounded(self.probabilities),
-            "text": self.text,
-        }
+        sure = {"confidence": round(self.confidence, 4)} if self.scale is None else {}
+        told = {"speaker": self.speaker, "label": self.label, **sure, **_values(self)}
+        return {**_times(self), **told, "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,7 @@ class Speaker:
         overall: by class, the mean over their speech, weighted by duration.
         adapted: from how many pieces of their speech their voice and channel are known, which were
             taken out; None where they were not.
+        scale: as a segment's.
     """
 
     name: str
@@ -127,11 +138,13 @@ class Speaker:
     seconds: float
     overall: dict[str, float]
     adapted: int | None = None
+    scale: Scale = None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         told = {"name": self.name, "channel": self.channel, "seconds": round(self.seconds, 3)}
-        return {**told, "overall": _rounded(self.overall), "adapted": self.adapted}
+        overall = _rounded(self.overall, self.scale)
+        return {**told, "overall": overall, "adapted": self.adapted}
 
 
 @dataclass(frozen=True)
@@ -140,11 +153,12 @@ class Timeline:
 
     Attributes:
         duration: of the recording, seconds.
-        labels: class names in the model's order.
+        labels: class names in the model's order, or attributes.
         segments: in order of time; silence has none.
         track: every window, in order of time.
         speech: (start, end) of the stretches of speech, seconds.
-        overall: by class, the mean over the speech, weighted by duration; empty without speech.
+        overall: by class, the mean over the speech, weighted by duration; empty without speech. Of
+            attributes their values on 0 … 1.
         model: the model's name.
         words: with their times, where words were recognised.
         adapted: from how many pieces or recordings the channel is known that was taken out; None
@@ -157,6 +171,7 @@ class Timeline:
             told apart.
         notes: what a user should know of the recording, such as how its channels were taken.
         source: what the recording is called; None where it has no name.
+        scale: as a segment's.
     """
 
     duration: float
@@ -174,6 +189,7 @@ class Timeline:
     speakers: tuple[Speaker, ...] = ()
     notes: tuple[str, ...] = ()
     source: str | None = None
+    scale: Scale = None
 
     @property
     def language(self) -> str | None:
@@ -181,12 +197,19 @@ class Timeline:
         return language_of(self.words)
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON; times to the millisecond, probabilities to four places."""
+        """Ready for JSON; times to the millisecond, probabilities to four places.
+
+        Attributes are on their own scale, which is told with the labels that segments may have.
+        """
+        of_attributes = {}
+        if self.scale is not None:
+            of_attributes = {"scale": list(self.scale), "regions": list(regions(self.labels))}
         return {
             "duration": round(self.duration, 3),
             "model": self.model,
             "labels": list(self.labels),
-            "overall": _rounded(self.overall),
+            **of_attributes,
+            "overall": _rounded(self.overall, self.scale),
             "speech": [[round(start, 3), round(end, 3)] for start, end in self.speech],
             "segments": [segment.as_dict() for segment in self.segments],
             "track": [point.as_dict() for point in self.track],
@@ -225,8 +248,23 @@ def _times(item: Word | Point | Segment) -> dict[str, Any]:
     return {"start": round(item.start, 3), "end": round(item.end, 3)}
 
 
-def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in probabilities.items()}
+def _rounded(probabilities: dict[str, float], scale: Scale = None) -> dict[str, float]:
+    shown = probabilities if scale is None else on_scale(probabilities, scale)
+    return {name: round(value, 4) for name, value in shown.items()}
+
+
+def _values(item: Point | Segment) -> dict[str, dict[str, float]]:
+    name = "probabilities" if item.scale is None else "attributes"
+    return {name: _rounded(item.probabilities, item.scale)}
+
+
+def attributes_told(values: Mapping[str, float], scale: tuple[float, float]) -> str:
+    """Attributes from 0 to 1 in words, on their own scale.
+
+    >>> attributes_told({"arousal": 0.5, "valence": 0.25}, (1, 5))
+    'arousal 3.0, valence 2.0'
+    """
+    return ", ".join(f"{name} {value:.1f}" for name, value in on_scale(values, scale).items())
 
 
 def clock(seconds: float) -> str:

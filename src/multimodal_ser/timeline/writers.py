@@ -19,9 +19,16 @@ from multimodal_ser.common.files import written_aside
 from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.predict.prediction import on_scale
 from multimodal_ser.timeline.annotations import as_eaf, as_label_studio, as_rttm, as_textgrid
-from multimodal_ser.timeline.track import Segment, Timeline, called, clock
+from multimodal_ser.timeline.track import (
+    Scale,
+    Segment,
+    Timeline,
+    attributes_told,
+    called,
+    clock,
+)
 
 PEAKS = (800, 6000)  # least and most places of the drawn waveform; else ten a second
 
@@ -115,23 +122,16 @@ def _as_json(timeline: Timeline, source: Path) -> str:
 
 
 def _as_csv(timeline: Timeline, source: Path) -> str:
-    """A row a segment; a column a class."""
+    """A row a segment; a column a class, or an attribute on its own scale."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["start", "end", "speaker", "label", "confidence", *timeline.labels, "text"])
+    sure = ["confidence"] if timeline.scale is None else []
+    rows.writerow(["start", "end", "speaker", "label", *sure, *timeline.labels, "text"])
     for s in timeline.segments:
-        shares = [f"{s.probabilities[name]:.4f}" for name in timeline.labels]
-        rows.writerow(
-            [
-                f"{s.start:.3f}",
-                f"{s.end:.3f}",
-                s.speaker,
-                s.label,
-                f"{s.confidence:.4f}",
-                *shares,
-                s.text,
-            ]
-        )
+        values = s.probabilities if s.scale is None else on_scale(s.probabilities, s.scale)
+        numbers = [*([s.confidence] if sure else []), *(values[name] for name in timeline.labels)]
+        times = [f"{s.start:.3f}", f"{s.end:.3f}"]
+        rows.writerow([*times, s.speaker, s.label, *(f"{one:.4f}" for one in numbers), s.text])
     return file.getvalue()
 
 
@@ -144,7 +144,7 @@ def _as_vtt(timeline: Timeline, source: Path) -> str:
     )
     cues = (
         f"{number}\n{_stamp(s.start, '.')} --> {_stamp(s.end, '.')}\n"
-        f"{_voice(s)}<c.{_class(s.label)}>{_cue(_told(s))}</c>{_words(s, _cue)}\n"
+        f"{_voice(s)}<c.{_class(s.label)}>{_cue(s.said)}</c>{_words(s, _cue)}\n"
         for number, s in enumerate(timeline.segments, 1)
     )
     return "WEBVTT\n\n" + styles + "\n".join(cues)
@@ -154,7 +154,7 @@ def _as_srt(timeline: Timeline, source: Path) -> str:
     """SubRip subtitles, coloured as most players understand it."""
     cues = (
         f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n"
-        f'<font color="{colour(s.label, dark=True)}">{_srt(_who(s) + _told(s))}</font>'
+        f'<font color="{colour(s.label, dark=True)}">{_srt(_who(s) + s.said)}</font>'
         f"{_words(s, _srt)}\n"
         for number, s in enumerate(timeline.segments, 1)
     )
@@ -163,9 +163,7 @@ def _as_srt(timeline: Timeline, source: Path) -> str:
 
 def _as_audacity(timeline: Timeline, source: Path) -> str:
     """Audacity's label track: start, end and label, separated by tabs."""
-    told = (
-        ": ".join([_who(s) + _told(s), *([s.text] if s.text else [])]) for s in timeline.segments
-    )
+    told = (": ".join([_who(s) + s.said, *([s.text] if s.text else [])]) for s in timeline.segments)
     return "".join(
         f"{s.start:.6f}\t{s.end:.6f}\t{_line(words)}\n"
         for s, words in zip(timeline.segments, told, strict=True)
@@ -173,7 +171,7 @@ def _as_audacity(timeline: Timeline, source: Path) -> str:
 
 
 def _as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
-    """A picture, ``png`` or ``svg``: waveform, segments, probabilities over time."""
+    """A picture, ``png`` or ``svg``: waveform, segments, probabilities or attributes over time."""
     from multimodal_ser.timeline.picture import draw
 
     return draw(timeline, peaks(source), called(timeline, source), kind)
@@ -203,22 +201,26 @@ WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
 
 
 def table(segments: Iterable[Segment]) -> str:
-    """The segments as lines of text: times, label, confidence, words.
+    """The segments as lines of text: times, label, confidence or attributes, words.
 
     >>> print(table([Segment(0.0, 61.5, "anger", 0.75, {}, "so what")]))
       0:00.0 –   1:01.5  anger          75 %  so what
     """
     return "\n".join(
-        f"{_minutes(s.start)} – {_minutes(s.end)}  {_who(s)}{s.label:12} "
-        f"{100 * s.confidence:4.0f} %  {_line(s.text or '')}".rstrip()
+        f"{_minutes(s.start)} – {_minutes(s.end)}  {_who(s)}{_sure(s)}  "
+        f"{_line(s.text or '')}".rstrip()
         for s in segments
     )
 
 
+def _sure(s: Segment) -> str:
+    return f"{s.label:12} {100 * s.confidence:4.0f} %" if s.scale is None else s.said
+
+
 def headline(timeline: Timeline) -> str:
-    """Length, speech and the overall probabilities, in a line."""
+    """Length, speech and the overall probabilities or attributes, in a line."""
     spoken = sum(end - start for start, end in timeline.speech)
-    said = greatest(timeline.overall, 3) if timeline.overall else "no speech found"
+    said = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
@@ -231,18 +233,20 @@ def speaker_lines(timeline: Timeline) -> list[str]:
     """Who speaks, for how long, and how, a line each."""
     return [
         f"{one.name}: speech {clock(one.seconds)}"
-        + (f"; {greatest(one.overall, 3)}" if one.overall else "")
+        + (f"; {greatest(one.overall, 3, one.scale)}" if one.overall else "")
         + ("" if one.adapted is None else f"; adapted to {one.adapted} pieces")
         for one in timeline.speakers
     ]
 
 
-def greatest(probabilities: dict[str, float], count: int) -> str:
-    """The greatest probabilities.
+def greatest(probabilities: dict[str, float], count: int, scale: Scale = None) -> str:
+    """The greatest probabilities, or all attributes where there is a scale.
 
-    >>> shares({"anger": 0.2, "fear": 0.7, "neutral": 0.1}, 2)
+    >>> greatest({"anger": 0.2, "fear": 0.7, "neutral": 0.1}, 2)
     'fear 70 %, anger 20 %'
     """
+    if scale is not None:
+        return f"{attributes_told(probabilities, scale)} (of {scale[0]:g} to {scale[1]:g})"
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked[:count])
 
@@ -256,12 +260,6 @@ def _stamp(seconds: float, point: str) -> str:
     """Hours, minutes, seconds and milliseconds."""
     whole, milli = divmod(round(seconds * 1000), 1000)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{point}{milli:03d}"
-
-
-def _told(segment: Segment) -> str:
-    if segment.label == UNCERTAIN:
-        return UNCERTAIN
-    return f"{segment.label} {100 * segment.confidence:.0f} %"
 
 
 def _who(segment: Segment) -> str:

@@ -1,7 +1,7 @@
 "use strict";
 /* Elements, and the drawings of a timeline: waveform, probabilities over time, shares by minute. */
 function serElement(tag, attributes = {}, ...children) {
-  const drawn = ["svg", "path", "line", "rect"].includes(tag);
+  const drawn = ["svg", "path", "line", "rect", "circle", "text"].includes(tag);
   const element = drawn
     ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -25,6 +25,22 @@ function serClock(seconds, tenths = false) {
   const rest = (total % 60).toFixed(tenths ? 1 : 0).padStart(tenths ? 4 : 2, "0");
   return (hours ? hours + ":" + String(minutes).padStart(2, "0") : minutes) + ":" + rest;
 }
+/* The words that a segment may be called by; those of attributes are regions of their plane. */
+const serLabels = (data) => data.regions || [...data.labels, "uncertain"];
+/* Probabilities, or attributes brought from their own scale to 0 … 1. */
+function serShares(data, told) {
+  if (!data.scale) return told.probabilities;
+  const [low, high] = data.scale;
+  return Object.fromEntries(data.labels.map((name) => [name, (told.attributes[name] - low) / (high - low)]));
+}
+/* What stands for a share: percent, or an attribute on its own scale. */
+function serWorth(data, share) {
+  const [low, high] = data.scale || [];
+  return data.scale ? (low + (high - low) * share).toFixed(1) : Math.round(100 * share) + " %";
+}
+const serValues = (data, values) => data.labels.map((name) => `${name} ${values[name].toFixed(1)}`).join(", ");
+/* A label in few letters: the first three of each word. */
+const serShort = (label) => label.split(" ").map((one) => one.slice(0, 3)).join(" ");
 /* Who speaks: a name for each lane, or one null where speakers are not told apart. */
 function serLanes(data) {
   const names = (data.speakers || []).map((one) => one.name);
@@ -66,7 +82,7 @@ function serRuns(data, who) {
     for (const point of data.track.filter((one) => (one.speaker ?? null) === name)) {
       const middle = (point.start + point.end) / 2;
       while (place < turns.length - 1 && middle > turns[place].end) place += 1;
-      if (turns.length) turns[place].points.push([middle, point.probabilities]);
+      if (turns.length) turns[place].points.push([middle, serShares(data, point)]);
     }
     found.push(...turns.filter((turn) => turn.points.length));
   }
@@ -97,7 +113,8 @@ function serCurves(data, tinted) {
   const dashes = ["", "7 4", "2 4", "9 3 2 3"], lines = {};
   const curves = serElement("svg", { class: "curves", viewBox: "0 0 1000 100",
     preserveAspectRatio: "none", role: "img",
-    "aria-label": "Probability of each emotion over time; the list below has the numbers" });
+    "aria-label": (data.scale ? "Each attribute" : "Probability of each emotion") +
+      " over time; the list below has the numbers" });
   for (const y of [2, 50, 98])
     curves.append(serElement("line", { class: "grid", x1: 0, x2: 1000, y1: y, y2: y }));
   const x = (seconds) => ((1000 * seconds) / Math.max(data.duration, 1e-3)).toFixed(2);
@@ -117,6 +134,33 @@ function serCurves(data, tinted) {
     }
   }
   return { curves, lines, draw };
+}
+/* Valence across, arousal upwards: all points as a cloud, their mean as a ring, and now a dot. */
+function serPlane(data) {
+  const make = serElement, x = (shares) => 4 + 92 * shares.valence, y = (shares) => 96 - 92 * shares.arousal;
+  if (!data.scale || !["arousal", "valence"].every((name) => data.labels.includes(name))) return null;
+  const element = make("svg", { class: "plane", viewBox: "0 0 100 100", role: "img" });
+  element.append(make("rect", { class: "grid", x: 4, y: 4, width: 92, height: 92 }),
+    make("path", { class: "grid", d: "M50 4V96M4 50H96" }),
+    make("text", { x: 51, y: 9 }, "active"), make("text", { x: 51, y: 94 }, "passive"),
+    make("text", { x: 5, y: 48.5 }, "negative"),
+    make("text", { x: 95, y: 48.5, "text-anchor": "end" }, "positive"));
+  const mean = serShares(data, { attributes: data.overall }), dot = make("circle", { class: "spot", r: 2.6 });
+  for (const point of data.track.filter((_, k) => k % Math.ceil(data.track.length / 2000) === 0)) {
+    const shares = serShares(data, point);
+    element.append(make("circle", { class: "cloud", r: 0.9, cx: x(shares).toFixed(2), cy: y(shares).toFixed(2) }));
+  }
+  element.append(make("circle", { class: "mean", r: 3.4, cx: x(mean), cy: y(mean) }), dot);
+  return { element, show(point) {
+    dot.style.display = point ? "" : "none";
+    const now = point ? `now ${serValues(data, point.attributes)}; ` : "";
+    element.setAttribute("aria-label",
+      `Valence from left to right and arousal upwards: ${now}in the mean ${serValues(data, data.overall)}`);
+    if (!point) return;
+    const shares = serShares(data, point);
+    dot.setAttribute("cx", x(shares).toFixed(2));
+    dot.setAttribute("cy", y(shares).toFixed(2));
+  } };
 }
 /* The shares of the labels in each minute; of short recordings none. */
 function serTrend(data, labels, tinted, seek) {
@@ -156,19 +200,23 @@ function serOverall(data, tinted, swatch) {
     }
     return made;
   }
-  const shares = ranked(data.overall);
-  if (!shares.length) return [];
-  const list = make("ul", { class: "shares", "aria-label": "Mean probability over all speech" });
+  const shares = data.scale ? data.labels.map((name) => [name, data.overall[name]]) : ranked(data.overall);
+  if (!Object.keys(data.overall).length) return [];
+  const list = make("ul", { class: "shares",
+    "aria-label": `Mean ${data.scale ? "of each attribute" : "probability"} over all speech` });
   for (const [label, share] of shares)
-    list.append(make("li", {}, swatch(label), label, make("b", { class: "num" }, percent(share))));
+    list.append(make("li", {}, swatch(label), label,
+      make("b", { class: "num" }, data.scale ? share.toFixed(1) : percent(share))));
+  if (data.scale) list.append(make("li", {}, `of ${data.scale[0]} to ${data.scale[1]}`));
   const people = make("ul", { class: "people", "aria-label": "Speakers" });
   for (const one of data.speakers || []) {
     const [first] = ranked(one.overall);
-    const most = first ? `, most ${first[0]} ${percent(first[1])}` : "";
+    let most = first ? `, most ${first[0]} ${percent(first[1])}` : "";
+    if (data.scale && first) most = `, ${serValues(data, one.overall)}`;
     people.append(make("li", {}, make("b", {}, one.name), ` ${serClock(one.seconds)} of speech${most}`,
-      bar(ranked(one.overall))));
+      ...(data.scale ? [] : [bar(ranked(one.overall))])));
   }
-  return [bar(shares), list, ...(people.children.length ? [people] : [])];
+  return [...(data.scale ? [] : [bar(shares)]), list, ...(people.children.length ? [people] : [])];
 }
 /* One tab stop for many buttons: arrows, Home and End move inside. */
 function serRoving(box, all) {

@@ -1,10 +1,10 @@
 "use strict";
 /* The list of segments: found by emotion, confidence, speaker and words; corrected; saved.
-   serListing(data, tools): tools has tinted, swatch, named, spoken, seek, changed(visible).
+   serListing(data, tools): tools has tinted, swatch, amount, named, spoken, seek, changed(visible).
    Returns { element, controls, items, visible, strongest, words, asJSON, asManifest }. */
 function serListing(data, tools) {
   const make = serElement, { tinted, swatch, seek } = tools;
-  const labels = [...data.labels, "uncertain"], lanes = serLanes(data);
+  const labels = serLabels(data), lanes = serLanes(data);
   const told = new Set(), items = [], fixes = [], words = [];
   const visible = new Set(data.segments.keys());
   const wanted = { labels: new Set(labels), least: 0, who: "", words: "" };
@@ -13,7 +13,7 @@ function serListing(data, tools) {
   function row(s, k) {
     const button = make("button", { class: "item", type: "button", onclick: () => seek(s.start) });
     const fix = make("button", { class: "fix", type: "button", onclick: () => choose(k) }, "Correct");
-    const item = make("li", {}, button, fix);
+    const item = make("li", {}, button, ...(data.scale ? [] : [fix])); // a class is put right, not a number
     items.push(item);
     fixes.push(fix);
     fill(k);
@@ -28,7 +28,7 @@ function serListing(data, tools) {
     button.replaceChildren(
       make("span", { class: "at num" }, `${serClock(s.start, true)} – ${serClock(s.end, true)}`), ...who,
       make("span", { class: "name" }, swatch(s.label), s.label, ...was),
-      make("span", { class: "num" }, s.label === "uncertain" || s.was ? "–" : tools.percent(s.confidence)));
+      make("span", { class: "num" }, s.label === "uncertain" || s.was ? "–" : tools.amount(s)));
     fixes[k].setAttribute("aria-label", `Correct ${tools.named(s)}`);
     tinted(items[k], s.label);
   }
@@ -110,7 +110,7 @@ function serListing(data, tools) {
 
   /* Finding */
   function passes(s) {
-    const sure = s.label === "uncertain" || s.was || s.confidence >= wanted.least;
+    const sure = data.scale || s.label === "uncertain" || s.was || s.confidence >= wanted.least;
     return sure && wanted.labels.has(s.label) && (!wanted.who || s.speaker === wanted.who) &&
       (!wanted.words || (s.text || "").toLowerCase().includes(wanted.words));
   }
@@ -125,7 +125,9 @@ function serListing(data, tools) {
     tools.changed(visible, wanted.who);
   }
   function strongest(most = 8) {
-    const force = (s) => s.confidence * Math.min(s.end - s.start, 10);
+    const strength = (s) => (data.scale // how far from the middle
+      ? Math.max(...Object.values(serShares(data, s)).map((v) => Math.abs(2 * v - 1))) : s.confidence);
+    const force = (s) => strength(s) * Math.min(s.end - s.start, 10);
     return [...visible].filter((k) => !["uncertain", "neutral"].includes(data.segments[k].label))
       .sort((a, b) => force(data.segments[b]) - force(data.segments[a])).slice(0, most);
   }
@@ -159,10 +161,11 @@ function serListing(data, tools) {
     onclick: () => download(`${stem}.corrected.jsonl`, asManifest()) }, "Save corrections");
   const print = make("button", { class: "tool", type: "button", onclick: () => window.print() }, "Print");
   const controls = make("div", { class: "filters", role: "group", "aria-label": "Find segments" },
-    ...chips, make("label", { class: "least" }, "Confidence ", least, sure), who, search);
+    ...chips, ...(data.scale ? [] : [make("label", { class: "least" }, "Confidence ", least, sure)]), who, search);
   const element = make("ol", { class: "list", "aria-label": "Segments" });
   element.append(...data.segments.map(row));
-  const head = make("div", { class: "listhead" }, make("h2", {}, "Segments"), count, save, manifest, print);
+  const head = make("div", { class: "listhead" }, make("h2", {}, "Segments"), count, save,
+    ...(data.scale ? [] : [manifest]), print);
   return { element, head, controls, items, visible, strongest, words, filter, recall, search, asJSON,
     asManifest, correct };
 }

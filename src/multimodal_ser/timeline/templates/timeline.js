@@ -4,7 +4,6 @@
    Returns { audio, seek, destroy, asJSON, asManifest, correct }. Text is only ever set as text. */
 function serTimeline(root, data, audioSource) {
   const duration = Math.max(data.duration, 1e-3), lanes = serLanes(data);
-  const percent = (share) => Math.round(100 * share) + " %";
   const place = (seconds) => (100 * seconds) / duration + "%";
   const audio = new Audio();
   let now = 0, zoom = 1, lane = "", current = new Set(), timer = 0, quiet = true, spot = 0, word = null;
@@ -14,7 +13,8 @@ function serTimeline(root, data, audioSource) {
   const swatch = (label) =>
     tinted(make("span", { class: label === "uncertain" ? "swatch unsure" : "swatch" }), label);
   const tinted = (element, label) => serTinted(element, data.colours[label]);
-  const spoken = (s) => (s.label === "uncertain" ? "uncertain" : `${s.label} ${percent(s.confidence)}`);
+  const amount = (s) => (data.scale ? serValues(data, s.attributes) : serWorth(data, s.confidence));
+  const spoken = (s) => s.label + (s.label === "uncertain" ? "" : (data.scale ? ", " : " ") + amount(s));
   const named = (s) => `${s.speaker ? s.speaker + ": " : ""}${spoken(s)}, ${clock(s.start, true)} to ` +
     clock(s.end, true);
   const at = (seconds) => data.segments.flatMap((s, k) => (seconds >= s.start && seconds < s.end ? [k] : []));
@@ -93,7 +93,8 @@ function serTimeline(root, data, audioSource) {
     onpointermove: (event) => { if (event.buttons) glide(event); } });
   const buttons = [], meters = {};
   const { curves, lines, draw } = serCurves(data, tinted);
-  const scales = ["100 %", "50 %"].map((t) => make("span", { class: "scale", "aria-hidden": "true" }, t));
+  const marks = data.scale ? [data.scale[1], (data.scale[0] + data.scale[1]) / 2] : ["100 %", "50 %"];
+  const scales = marks.map((t) => make("span", { class: "scale", "aria-hidden": "true" }, t));
   const ruler = make("div", { class: "ruler num", "aria-hidden": "true" });
 
   function strips() {
@@ -155,8 +156,8 @@ function serTimeline(root, data, audioSource) {
   }
   function titled(pixels) {
     data.segments.forEach((s, k) => {
-      const room = (s.end - s.start) * pixels - 10;
-      buttons[k].textContent = room > 7.5 * s.label.length ? s.label : room > 24 ? s.label.slice(0, 3) : "";
+      const room = (s.end - s.start) * pixels - 10, short = serShort(s.label);
+      buttons[k].textContent = [s.label, short].find((word) => room > (word === short ? 8 : 7.5) * word.length) || "";
     });
   }
   function centre() {
@@ -165,11 +166,11 @@ function serTimeline(root, data, audioSource) {
       scroll.scrollLeft = x - 0.2 * scroll.clientWidth;
   }
   /* What is heard at this moment, the strongest moments, and the list */
-  const said = make("p", { class: "said" });
+  const said = make("p", { class: "said" }), plane = serPlane(data);
   const strong = make("ol", { class: "strong", "aria-label": "Strongest moments" });
   function nowBox() {
     const box = make("section", { class: "nowbox", "aria-label": "At this moment" },
-      make("h2", {}, "At this moment"), said);
+      make("h2", {}, "At this moment"), said, ...(plane ? [plane.element] : []));
     for (const label of data.labels) {
       const fill = make("b"), share = make("span", { class: "num" });
       const meter = tinted(make("button", { class: "meter", type: "button", "aria-pressed": "true",
@@ -186,7 +187,7 @@ function serTimeline(root, data, audioSource) {
     box.append(make("h2", {}, "Strongest moments"), strong);
     return box;
   }
-  const listing = serListing(data, { tinted, swatch, percent, named, seek, relabelled: coloured,
+  const listing = serListing(data, { tinted, swatch, amount, named, seek, relabelled: coloured,
     changed(kept, who) {
       visible = kept;
       buttons.forEach((button, k) => button.classList.toggle("off", !kept.has(k)));
@@ -221,11 +222,13 @@ function serTimeline(root, data, audioSource) {
     const told = places.map((k) => data.segments[k]);
     seeker.setAttribute("aria-valuetext", `${clock(now)}, ${told.map(spoken).join(", ") || "no speech"}`);
     for (const label of data.labels) {
-      const share = point ? point.probabilities[label] : 0;
+      const share = point ? serShares(data, point)[label] : 0;
       meters[label].fill.style.width = 100 * share + "%";
-      meters[label].share.textContent = point ? percent(share) : "–";
+      meters[label].share.textContent = point ? serWorth(data, share) : "–";
     }
-    said.textContent = told.map((s) => (s.speaker ? `${s.speaker}: ` : "") + spoken(s)).join(", ") || "no speech";
+    if (plane) plane.show(point);
+    const brief = (s) => (s.speaker ? `${s.speaker}: ` : "") + (data.scale ? s.label : spoken(s));
+    said.textContent = told.map(brief).join(", ") || "no speech";
     const span = listing.words.find(([one]) => now >= one.start && now < one.end);
     if (word !== span) {
       if (word) word[1].classList.remove("now");
@@ -256,7 +259,7 @@ function serTimeline(root, data, audioSource) {
   tracks.append(wave, ...strip, make("div", { class: "plot" }, curves, ...scales), ruler, head);
   scroll.append(tracks);
   whole.append(serWaveform(data, tinted), frame, spotted);
-  const trend = serTrend(data, [...data.labels, "uncertain"], tinted, seek);
+  const trend = serTrend(data, serLabels(data), tinted, seek);
   const card = make("div", { class: "card" },
     make("div", { class: "bar" }, play, time, seeker, tools), note);
   if (data.segments.length) {
