@@ -80,6 +80,58 @@ def test_words_where_they_are_asked_for():
     assert ask("GET", "/v1/models").json()["words"] is False
 
 
+def conversation():
+    """Two who speak in turn, each on a channel."""
+    one, other = melody(200), melody(600)
+    quiet = 1e-3 * np.random.default_rng(1).standard_normal(max(len(one), len(other)))
+    left, right = np.concatenate([one, quiet]), np.concatenate([quiet, other])
+    size = min(len(left), len(right))
+    return np.stack([left[:size], right[:size]], 1).astype("f4")
+
+
+def test_channels_and_their_speakers():
+    how = {"content": encoded(conversation()), "headers": WAV_TYPE}
+    for channels in ("", "&channels=each", "&channels=0,1"):
+        told = ask("POST", f"/v1/analyze?names=agent,customer{channels}", **how).json()
+        assert [(one["name"], one["channel"]) for one in told["speakers"]] == [
+            ("agent", 0), ("customer", 1)
+        ]  # fmt: skip
+        labels = [(one["speaker"], one["label"]) for one in told["segments"]]
+        assert [labels[0], labels[-1]] == [("agent", "disgust"), ("customer", "happiness")]
+    mixed = ask("POST", "/v1/analyze?channels=mix", **how).json()
+    assert mixed["speakers"] == []
+    assert {one["speaker"] for one in mixed["segments"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("channels=2", "the recording has 2, numbered from 0"),
+        ("channels=left", "allowed: mix, each, auto"),
+        ("speakers=pyannote", "allowed: off, auto, their number"),
+        ("speakers=/etc/passwd.rttm", "allowed: off, auto, their number"),
+        ("speakers=0", "allowed: off, auto"),
+        ("channels=each&hop=0.1", "take a hop of"),
+    ],
+)
+def test_refuses_channels_and_speakers_as_the_command_does(asked, words):
+    small = Settings(max_heard=40)
+    answer = ask(
+        "POST", f"/v1/analyze?{asked}", small, content=encoded(conversation()), headers=WAV_TYPE
+    )
+    refusal(answer, 422, "unreadable", words)
+
+
+def test_many_channels_of_long_recordings_are_not_kept_apart():
+    sound = np.repeat(melody(200)[:, None], 4, 1)
+    how = {"content": encoded(sound), "headers": WAV_TYPE}
+    limits = Settings(max_seconds=len(sound) / 16_000)
+    refused = ask("POST", "/v1/analyze", limits, **how)
+    refusal(refused, 413, "too_large", "4 channels", "channels=mix")
+    assert ask("POST", "/v1/analyze?channels=mix", limits, **how).status_code == 200
+    assert ask("POST", "/v1/predict", limits, **how).status_code == 200
+
+
 def test_models_limits_card_and_health():
     told = ask("GET", "/v1/models").json()
     (model,) = told["models"]
@@ -112,6 +164,10 @@ def test_openapi_names_routes_and_bodies():
     paths = ask("GET", "/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/predict", "/v1/analyze", "/v1/models", "/metrics", "/health"}
     assert "multipart/form-data" in paths["/v1/predict"]["post"]["requestBody"]["content"]
+    asked = {one["name"] for one in paths["/v1/analyze"]["post"]["parameters"]}
+    assert asked == {
+        "window", "hop", "words", "peaks", "channels", "speakers", "names", "adapt"
+    }  # fmt: skip
     assert {"413", "415", "422", "429", "503"} <= set(paths["/v1/analyze"]["post"]["responses"])
 
 

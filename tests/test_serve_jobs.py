@@ -106,6 +106,30 @@ def test_a_job_that_ended_with_its_server_is_lost(tmp_path):
     assert not (tmp_path / done).exists()
 
 
+def test_what_was_still_arriving_is_lost_too(tmp_path):
+    left = tmp_path / "half"
+    left.mkdir()
+    (left / STATE).write_text(json.dumps({"id": "half", "status": "arriving"}))
+    (left / "sound").write_bytes(WAV)
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        assert http.get("/v1/jobs/half").json()["status"] == "lost"
+    assert not (left / "sound").exists()
+
+
+def test_room_on_disk_is_shared_by_all_jobs(tmp_path):
+    room = 1.5 * len(WAV) / 1e6
+    with (
+        served(tmp_path, 0.3, jobs_disk_mb=room) as here,
+        httpx.Client(base_url=here, timeout=20) as http,
+    ):
+        first = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
+        refused = http.post("/v1/jobs", content=WAV, headers=TYPE)
+        assert refused.status_code == 429
+        assert "room on disk" in refused.json()["error"]["message"]
+        over(http, first, "done")  # its sound is gone
+        assert http.post("/v1/jobs", content=WAV, headers=TYPE).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("address", "body", "kind", "status", "words"),
     [

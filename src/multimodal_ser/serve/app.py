@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from fastapi import FastAPI, Query, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 
 from multimodal_ser.common.palette import colour
@@ -20,10 +20,11 @@ from multimodal_ser.predict.given import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, regions
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
+from multimodal_ser.serve.answers import ERRORS, add_answers
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import Doors
-from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload, decode_upload
+from multimodal_ser.serve.decode import DecodedUpload, decode_upload
 from multimodal_ser.serve.job_routes import add_jobs
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
@@ -33,7 +34,7 @@ from multimodal_ser.serve.middleware import Around
 from multimodal_ser.serve.pages import add_page
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
 from multimodal_ser.serve.settings import Settings
-from multimodal_ser.serve.turns import Patient, Turns, Work, pausing
+from multimodal_ser.serve.turns import Patient, Turns, Work, patiently, pausing
 from multimodal_ser.serve.upload import Upload, read_upload
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.page import rounded
@@ -41,35 +42,6 @@ from multimodal_ser.timeline.words import Words
 from multimodal_ser.timeline.writers import peaks as peaks_of
 
 VERSION = version("multimodal-ser")
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "text": {"type": "string"},
-                    },
-                }
-            },
-            **dict.fromkeys(("audio/wav", "audio/flac", "audio/ogg", "audio/mpeg"), _BINARY),
-        },
-    }
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "API key missing or wrong"},
-    413: {"description": "Recording too large or too long"},
-    415: {"description": f"Not a recording that is read here: {UPLOADABLE}"},
-    422: {"description": "Recording damaged, or a parameter out of range"},
-    429: {"description": "Too many requests inside; Retry-After says when to come again"},
-    503: {"description": "The server is stopping"},
-    504: {"description": "The answer took longer than is allowed"},
-}
-_Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
 _T = TypeVar("_T")
 _Handler: TypeAlias = Callable[[DecodedUpload, "str | None", Work], Awaitable[Response]]
 
@@ -93,36 +65,40 @@ class Service:
         self.card_html = card_html(predictor.card)
         self.jobs = None if settings.jobs is None else Jobs(settings.jobs, self)
 
-    async def answer(self, request: Request, text: str | None, what: _Handler) -> Response:
+    async def answer(
+        self, request: Request, text: str | None, what: _Handler, *, mixed: bool = True
+    ) -> Response:
         """Reads what a request brought, and answers in time, unless the client has gone.
 
         Args:
             request: whose body holds the recording.
             text: words from the address.
             what: recording, words and work → the answer.
+            mixed: whether it hears the mean of all channels, and not each.
         """
         upload = await read_upload(request, self.gate, text)
         with self.gate.enter() as place:
             work = Work(self.settings.deadline_seconds)
             return await unless_gone(
-                request, work, self._answer(request, upload, place, work, what)
+                request, work, self._answer(request, upload, place, work, what, mixed)
             )
 
     async def _answer(
-        self, request: Request, upload: Upload, place: RequestPlace, work: Work, what: _Handler
-    ) -> Response:
+        self, request: Request, upload: Upload, place: RequestPlace, work: Work, what: _Handler,
+        mixed: bool,
+    ) -> Response:  # fmt: skip
         if len(upload.data) > LONG_BYTES:
             place.lengthen()
-        found = await self.off_loop(self._decoded, upload.data, place, work)
+        found = await self.off_loop(self._decoded, upload.data, place, work, mixed)
         request.state.measured = {
             "bytes": len(upload.data),
             "seconds": round(len(found.wave) / SAMPLE_RATE, 2),
         }
         return await what(found, upload.text, work)
 
-    def _decoded(self, data: bytes, place: RequestPlace, work: Work) -> DecodedUpload:
+    def _decoded(self, data: bytes, place: RequestPlace, work: Work, mixed: bool) -> DecodedUpload:
         with self.decoding.turn(work) as pause:
-            return decode_upload(data, self.settings, pause, place.lengthen)
+            return decode_upload(data, self.settings, pause, place.lengthen, mixed)
 
     async def predict(self, recording: DecodedUpload, text: str | None, work: Work) -> Response:
         """One answer for a recording; short ones share a call of the network."""
@@ -140,35 +116,37 @@ class Service:
             return found
 
     async def timeline(
-        self, recording: DecodedUpload, work: Work, *, window: float, hop: float, **how: bool
+        self, recording: DecodedUpload, work: Work, *, words: bool, drawn: bool, **how: Any
     ) -> Response:
         """Emotions over time.
+
+        Args:
+            recording: what was sent.
+            work: its computing.
+            words: whether they are recognised.
+            drawn: whether the waveform's peaks are told too.
+            how: settings of `analyze`.
 
         Raises:
             RefusedError: 422 where the windows hold more sound than is allowed.
         """
-        check_work(len(recording.wave) / SAMPLE_RATE, window, hop, self.settings)
-        return await self.off_loop(partial(self._timeline, recording, work, window, hop, **how))
+        each = how["channels"] == "each" and recording.wave.ndim == 2
+        lanes = recording.wave.shape[1] if each else len(how["channels"].split(","))
+        seconds = lanes * len(recording.wave) / SAMPLE_RATE
+        check_work(seconds, how["window"], how["hop"], self.settings)
+        return await self.off_loop(self._timeline, recording, work, words, drawn, how)
 
     def _timeline(
-        self,
-        recording: DecodedUpload,
-        work: Work,
-        window: float,
-        hop: float,
-        words: bool,
-        drawn: bool,
+        self, recording: DecodedUpload, work: Work, words: bool, drawn: bool, how: dict[str, Any]
     ) -> Response:
+        sound = (recording.wave, SAMPLE_RATE)
         with self.computing.turn(work) as pause:
             heard = pausing(self.words, pause) if words and self.words else None
             model = Patient(self.predictor, pause)
-            found = analyze(
-                (recording.wave, SAMPLE_RATE), model, window=window, hop=hop, words=heard,
-                on_progress=pause,
-            )  # fmt: skip
+            found = analyze(sound, model, words=heard, on_progress=pause, **patiently(how, pause))
             told = {**found.as_dict(), "warnings": recording.warnings}
             if drawn:
-                told["peaks"] = rounded(peaks_of(recording.wave, SAMPLE_RATE))
+                told["peaks"] = rounded(peaks_of(*sound))
             return JSONResponse(told)  # made here, and not where all wait for it
 
     async def off_loop(self, work: Callable[..., _T], *given: Any) -> _T:
@@ -229,7 +207,7 @@ def create_app(
     app.state.service = service
     app.add_middleware(Around, metrics=service.metrics, hosts=service.settings.hosts)
     add_handlers(app)
-    _add_answers(app, service)
+    add_answers(app, service)
     _add_information(app, service)
     if service.jobs is not None:
         add_jobs(app, service.jobs, service.settings)
@@ -237,44 +215,8 @@ def create_app(
     return app
 
 
-def _add_answers(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/predict", openapi_extra=_BODY, responses=_ERRORS, tags=["emotions"])
-    async def predict(request: Request, text: _Text = None) -> Response:
-        """One answer for a short recording: probabilities by emotion."""
-        check_key(request, service.settings)
-        return await service.answer(request, text, service.predict)
-
-    @app.post("/v1/analyze", openapi_extra=_BODY, responses=_ERRORS, tags=["emotions"])
-    async def timeline(
-        request: Request,
-        window: Annotated[float, Query(ge=0.5, le=30, description="Seconds heard at once.")] = 3.0,
-        hop: Annotated[float, Query(ge=0.1, le=30, description="Seconds between answers.")] = 1.0,
-        words: Annotated[
-            bool, Query(description="Recognise the words; for servers started with --words.")
-        ] = False,
-        peaks: Annotated[bool, Query(description="Add the waveform's peaks, 0 to 1.")] = False,
-    ) -> Response:
-        """Emotions over time, for a recording of any length that the server allows."""
-        check_key(request, service.settings)
-        if hop > window:
-            raise RefusedError(
-                422, f"hop={hop:g} is longer than window={window:g}; allowed: up to it"
-            )
-        if words and service.words is None:
-            raise RefusedError(
-                422, "words=true, but this server recognises none; start it with --words"
-            )
-
-        async def over_time(recording: DecodedUpload, text: str | None, work: Work) -> Response:
-            return await service.timeline(
-                recording, work, window=window, hop=hop, words=words, drawn=peaks
-            )
-
-        return await service.answer(request, None, over_time)
-
-
 def _add_information(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models", responses={401: _ERRORS[401]}, tags=["server"])
+    @app.get("/v1/models", responses={401: ERRORS[401]}, tags=["server"])
     async def models(request: Request) -> dict[str, Any]:
         """The model that answers here, its card, and what this server allows."""
         check_key(request, service.settings)
@@ -290,7 +232,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
             },
         }
 
-    @app.get("/metrics", responses={401: _ERRORS[401]}, tags=["server"])
+    @app.get("/metrics", responses={401: ERRORS[401]}, tags=["server"])
     async def metrics(request: Request) -> Response:
         """What the server does, as Prometheus reads it."""
         check_key(request, service.settings)
@@ -300,7 +242,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
     async def stream(socket: WebSocket) -> None:
         await live(socket, service)
 
-    @app.get("/health", tags=["server"], responses={503: _ERRORS[503]})
+    @app.get("/health", tags=["server"], responses={503: ERRORS[503]})
     async def health() -> dict[str, Any]:
         """Whether the server takes requests; never asks for a key."""
         if service.gate.stopping:

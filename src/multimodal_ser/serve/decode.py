@@ -25,20 +25,26 @@ UPLOADABLE = (
     "m4a, mov, webm, mkv, avi, wma, wmv, ts, flv, aac, ac3, amr or gsm"
 )
 _CHANNELS = 8
+_APART = 2  # times the longest recording that all channels that are kept apart may last
 _RATE = 192_000
 
 _LONG = 60  # seconds beyond which a recording takes a place for long work
 
 
 class DecodedUpload(NamedTuple):
-    """What an upload held: samples [time] at 16 kHz, and what its sender should know of it."""
+    """What an upload held: samples at 16 kHz, and what its sender should know of it.
+
+    Attributes:
+        wave: [time], or [time, channels] of several that are kept apart.
+        warnings: a line each.
+    """
 
     wave: Wave
     warnings: list[str]
 
 
 def decode_upload(
-    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]
+    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None], mixed: bool = True
 ) -> DecodedUpload:
     """Decodes a recording that a stranger sent.
 
@@ -47,6 +53,7 @@ def decode_upload(
         settings: limits on length and time.
         pause: the turn in which this is called; given away after every block.
         lengthen: called where the recording turns out to be long.
+        mixed: whether the channels are mixed; else they are kept apart.
 
     Raises:
         RefusedError: 413 too long, 415 not a known format, 422 damaged or too slow to decode.
@@ -54,7 +61,7 @@ def decode_upload(
     _check_kind(data)
     try:
         _check_header(data, settings)
-        return _bounded(data, settings, pause, lengthen)
+        return _bounded(data, settings, pause, lengthen, mixed)
     except AudioError as error:
         raise RefusedError(422, _told(str(error))) from None
 
@@ -85,17 +92,24 @@ def _check_header(data: bytes, settings: Settings) -> None:
 
 
 def _bounded(
-    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None]
+    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None], mixed: bool
 ) -> DecodedUpload:
     """Decodes block by block, whatever the header says."""
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0
     blocks: list[Wave] = []
     warnings: list[str] = []
-    for block in read_blocks(data, warn=lambda line: warnings.append(_told(line))):
-        blocks.append(block)
+    for block in read_blocks(data, warn=lambda line: warnings.append(_told(line)), mixed=mixed):
+        blocks.append(block[:, 0] if block.ndim == 2 and block.shape[1] == 1 else block)
         count += len(block)
         if count > most + 1:  # resampling may round up
             raise _too_long(count / SAMPLE_RATE, settings)
+        width = 1 if block.ndim == 1 else block.shape[1]
+        if width * count > _APART * (most + 1):
+            raise RefusedError(
+                413,
+                f"{width} channels of {count / SAMPLE_RATE:.0f} s or more are too much to hear "
+                f"each; allowed: {_APART * settings.max_seconds:g} s together; send channels=mix",
+            )
         if count > _LONG * SAMPLE_RATE:
             lengthen()
         pause()

@@ -9,10 +9,10 @@ from fastapi.responses import FileResponse
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
+from multimodal_ser.serve.answers import Adapt, Channels, Names, Speakers, lanes
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
-from multimodal_ser.timeline.speakers import diariser_of
 from multimodal_ser.timeline.writers import checked_formats
 
 _BODY: dict[str, Any] = {
@@ -22,10 +22,6 @@ _BODY: dict[str, Any] = {
     }
 }
 _Formats = Annotated[str, Query(description="A comma list of the formats of `ser analyze`.")]
-_Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
-_Speakers = Annotated[str, Query(description="off, auto, or their number.")]
-_Names = Annotated[str, Query(description="Of channels or speakers, a comma list.")]
-_Adapt = Annotated[bool, Query(description="Take out what speech has in common.")]
 
 
 def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
@@ -35,24 +31,18 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
     async def submit(
         request: Request,
         formats: _Formats = "json",
-        channels: _Channels = "auto",
-        speakers: _Speakers = "off",
-        names: _Names = "",
-        adapt: _Adapt = True,
+        channels: Channels = "auto",
+        speakers: Speakers = "off",
+        names: Names = "",
+        adapt: Adapt = True,
     ) -> dict[str, Any]:
         """Takes a long recording as the body; analysed when its turn comes."""
         check_key(request, settings)
-        if not (speakers in ("off", "auto") or speakers.isdecimal()):
-            raise RefusedError(422, f"speakers={speakers[:40]!r}; allowed: off, auto, their number")
+        how = lanes(channels, speakers, names, adapt)
         try:
             chosen = checked_formats(formats) or ["json"]
-            diariser, count = diariser_of(speakers)
         except SerError as error:
             raise RefusedError(422, str(error)) from None
-        how = {
-            "channels": channels, "adapt": adapt, "speakers": diariser, "count": count,
-            "names": [name.strip() for name in names.split(",") if name.strip()],
-        }  # fmt: skip
         return jobs.told(await jobs.submit(request, how, chosen))
 
     @app.get("/v1/jobs/{job}", tags=["jobs"])

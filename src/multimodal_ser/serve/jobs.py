@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.refusals import RefusedError
-from multimodal_ser.serve.turns import Patient, Work
+from multimodal_ser.serve.turns import Patient, Work, patiently
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.writers import made
 
@@ -73,6 +73,7 @@ class Jobs:
         self.jobs: dict[str, Job] = {}
         self._asked: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
         self._work: dict[str, Work] = {}
+        self._held: dict[str, int] = {}  # bytes on disk, by job
         self._task: asyncio.Task[None] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,7 @@ class Jobs:
         limits, size = self._service.settings, 0
         most = int(limits.job_mb * 1e6)
         self._place(job).mkdir()
-        held = sum(one.stat().st_size for one in self.folder.rglob("*") if one.is_file())
+        self._save(job)  # so that one whose server ends before it is here is found again
         stream = request.stream()
         with (self._place(job) / SOUND).open("wb") as file:
             while True:
@@ -175,9 +176,10 @@ class Jobs:
                 if chunk is None:
                     break
                 size += len(chunk)
+                self._held[job.id] = size
                 if size > most:
                     raise RefusedError(413, f"the recording is larger than {limits.job_mb:g} MB")
-                if held + size > limits.jobs_disk_mb * 1e6:
+                if sum(self._held.values()) > limits.jobs_disk_mb * 1e6:
                     raise RefusedError(429, "jobs fill the room on disk that they may; try later")
                 file.write(chunk)
         if not size:
@@ -220,7 +222,8 @@ class Jobs:
                 pause()
 
             predictor = self._service.predictor
-            found = analyze(sound, Patient(predictor, pause), on_progress=heard, **how)
+            model, how = Patient(predictor, pause), patiently(how, pause)
+            found = analyze(sound, model, on_progress=heard, **how)
             files = {}
             for kind, (ending, content) in zip(formats, made(found, sound, formats), strict=True):
                 files[kind] = f"timeline{ending}"
@@ -233,6 +236,10 @@ class Jobs:
         self._asked.pop(job.id, None)
         (self._place(job) / SOUND).unlink(missing_ok=True)
         self._save(job)
+        self._measure(job)
+
+    def _measure(self, job: Job) -> None:
+        self._held[job.id] = sum(file.stat().st_size for file in self._place(job).iterdir())
 
     def _place(self, job: Job) -> Path:
         return self.folder / job.id
@@ -243,6 +250,7 @@ class Jobs:
 
     def _remove(self, job: Job) -> None:
         self.jobs.pop(job.id, None)
+        self._held.pop(job.id, None)
         with suppress(FileNotFoundError):
             shutil.rmtree(self._place(job))
 
@@ -256,6 +264,7 @@ class Jobs:
                 self.jobs[job.id] = job
                 if job.status in OPEN:
                     self._over(job, "lost", "the server ended before the job did; send it again")
+                self._measure(job)
         self._forget_old()
 
     def _forget_old(self) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from multimodal_ser.audio.speech import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import between_passes
 from multimodal_ser.predict.backend import Wave
 from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.timeline.speakers import Diariser, Turn
 from multimodal_ser.timeline.track import Word
 from multimodal_ser.timeline.words import Words
 
@@ -180,6 +181,21 @@ def pausing(words: Words, pause: Pause) -> Words:
 
     heard.multilingual = getattr(words, "multilingual", True)  # type: ignore[attr-defined]
     return heard
+
+
+def patiently(how: Mapping[str, Any], pause: Pause) -> dict[str, Any]:
+    """Settings of `analyze` that tell speakers apart with a pause before each block of sound."""
+    diariser = how.get("speakers")
+
+    def apart(blocks: Iterator[Samples], count: int | None) -> Iterable[Turn]:
+        def paused() -> Iterator[Samples]:
+            for block in blocks:
+                pause()
+                yield block
+
+        return cast(Diariser, diariser)(paused(), count)
+
+    return {**how, "speakers": diariser and apart}
 
 
 def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:

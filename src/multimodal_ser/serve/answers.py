@@ -1,0 +1,113 @@
+"""The addresses that answer with emotions: one answer, or a timeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+
+from multimodal_ser.errors import SerError
+from multimodal_ser.serve.admission import check_key
+from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload
+from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.serve.turns import Work
+from multimodal_ser.timeline.speakers import diariser_of
+
+if TYPE_CHECKING:
+    from multimodal_ser.serve.app import Service
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "text": {"type": "string"},
+                    },
+                }
+            },
+            **dict.fromkeys(("audio/wav", "audio/flac", "audio/ogg", "audio/mpeg"), _BINARY),
+        },
+    }
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "API key missing or wrong"},
+    413: {"description": "DecodedUpload too large or too long"},
+    415: {"description": f"Not a recording that is read here: {UPLOADABLE}"},
+    422: {"description": "DecodedUpload damaged, or a parameter out of range"},
+    429: {"description": "Too many requests inside; Retry-After says when to come again"},
+    503: {"description": "The server is stopping"},
+    504: {"description": "The answer took longer than is allowed"},
+}
+_Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
+Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
+Speakers = Annotated[
+    str, Query(description="Tell speakers on one channel apart: off, auto, or their number.")
+]
+Names = Annotated[str, Query(description="Of channels or speakers, a comma list.")]
+Adapt = Annotated[bool, Query(description="Take out what speech has in common.")]
+
+
+def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, Any]:
+    """What `analyze` is told of channels and speakers, as the command is.
+
+    Raises:
+        RefusedError: 422; files of this machine and hubs are not a client's to name.
+    """
+    if not (speakers in ("off", "auto") or speakers.isdecimal()):
+        raise RefusedError(422, f"speakers={speakers[:40]!r}; allowed: off, auto, their number")
+    try:
+        diariser, count = diariser_of(speakers)
+    except SerError as error:
+        raise RefusedError(422, str(error)) from None
+    given = [name.strip() for name in names.split(",") if name.strip()]
+    return {
+        "channels": channels, "names": given, "adapt": adapt, "speakers": diariser, "count": count,
+    }  # fmt: skip
+
+
+def add_answers(app: FastAPI, service: Service) -> None:
+    """Adds them."""
+
+    @app.post("/v1/predict", openapi_extra=_BODY, responses=ERRORS, tags=["emotions"])
+    async def predict(request: Request, text: _Text = None) -> Response:
+        """One answer for a short recording: probabilities by emotion."""
+        check_key(request, service.settings)
+        return await service.answer(request, text, service.predict)
+
+    @app.post("/v1/analyze", openapi_extra=_BODY, responses=ERRORS, tags=["emotions"])
+    async def timeline(
+        request: Request,
+        window: Annotated[float, Query(ge=0.5, le=30, description="Seconds heard at once.")] = 3.0,
+        hop: Annotated[float, Query(ge=0.1, le=30, description="Seconds between answers.")] = 1.0,
+        words: Annotated[
+            bool, Query(description="Recognise the words; for servers started with --words.")
+        ] = False,
+        peaks: Annotated[bool, Query(description="Add the waveform's peaks, 0 to 1.")] = False,
+        channels: Channels = "auto",
+        speakers: Speakers = "off",
+        names: Names = "",
+        adapt: Adapt = False,
+    ) -> Response:
+        """Emotions over time, for a recording of any length that the server allows."""
+        check_key(request, service.settings)
+        if hop > window:
+            raise RefusedError(
+                422, f"hop={hop:g} is longer than window={window:g}; allowed: up to it"
+            )
+        if words and service.words is None:
+            raise RefusedError(
+                422, "words=true, but this server recognises none; start it with --words"
+            )
+
+        how = {"window": window, "hop": hop, **lanes(channels, speakers, names, adapt)}
+
+        async def over_time(recording: DecodedUpload, text: str | None, work: Work) -> Response:
+            return await service.timeline(recording, work, words=words, drawn=peaks, **how)
+
+        return await service.answer(request, None, over_time, mixed=channels == "mix")
