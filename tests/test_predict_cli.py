@@ -17,6 +17,7 @@ from multimodal_ser import load
 from multimodal_ser.cli import main
 from multimodal_ser.cli.predict import weights_of
 from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.predict import lots
 from multimodal_ser.predict.sources import find_recordings
 from multimodal_ser.timeline import Word
 
@@ -102,6 +103,64 @@ def test_failures_are_listed_and_the_rest_is_kept(capsys, sounds, model):
     assert [Path(json.loads(line)["file"]).name for line in out.splitlines()] == ["a.wav"]
     assert f"failed: {sounds / 'notes.txt'}: is text, not audio" in err
     assert "2 of 3 recordings failed" in err
+
+
+class KilledError(BaseException):
+    pass
+
+
+def test_a_run_that_was_ended_is_resumed_to_the_same_bytes(capsys, tmp_path, model, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for n in range(7):
+        written(tmp_path / f"in/{n}.wav", noise(0.3 + 0.05 * n, n))
+    monkeypatch.setattr("multimodal_ser.predict.lots.LOT", 2)
+    real, asked = lots.answered, []
+
+    def answered(given, lot):
+        asked.append(lot.number)
+        if len(asked) == stops:
+            raise KilledError
+        return real(given, lot)
+
+    monkeypatch.setattr(lots, "answered", answered)
+
+    def run(name):
+        asked.clear()
+        args = (tmp_path / "in", "--model", model, "--format", "csv", "--out", tmp_path / name)
+        return predicted(capsys, *args)[0], list(asked)
+
+    stops = None
+    assert run("whole.csv") == (0, [0, 1, 2, 3])
+    whole = (tmp_path / "whole.csv").read_bytes()
+    assert len(whole.splitlines()) == 8
+    stops = 3
+    with pytest.raises(KilledError):
+        run("cut.csv")
+    assert not (tmp_path / "cut.csv").exists()
+    journal = tmp_path / ".cut.csv.answered.jsonl"
+    journal.write_bytes(journal.read_bytes() + b'{"key": "a')  # killed while it wrote
+    stops = None
+    assert run("cut.csv") == (0, [2, 3])
+    assert (tmp_path / "cut.csv").read_bytes() == whole
+    assert not journal.exists()
+    (tmp_path / "in/3.wav").write_text("no sound")
+    assert run("cut.csv") == (1, [0, 1, 2, 3])
+    assert run("cut.csv") == (1, [1])  # what failed is tried again
+    written(tmp_path / "in/3.wav", noise(0.45, 3))
+    assert run("cut.csv") == (0, [1])
+    assert (tmp_path / "cut.csv").read_bytes() == whole
+
+
+def test_answers_are_kept_exactly(sounds, model):
+    given = [sounds / "a.wav", sounds / "none.wav"]
+    asked = lots.Asked(load(model))
+    fresh = lots.answered(asked, lots.Lot(0, ["a", "b"], given, [None, None])).answers
+    journal = lots.Journal(sounds / "journal", asked)
+    assert len(list(journal.run(lots.lots([str(one) for one in given], (), {}), "local"))) == 1
+    kept = list(journal.answers())
+    assert [str(one) for one in kept] == [str(one) for one in fresh]
+    assert kept[0].as_dict() == fresh[0].as_dict()
+    assert (kept[0].probabilities == fresh[0].probabilities).all()
 
 
 def test_standard_input(capsys, sounds, model, monkeypatch):

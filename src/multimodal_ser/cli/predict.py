@@ -17,11 +17,11 @@ from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording
+    from multimodal_ser.predict.lots import Asked, Lot
 
 Vad = Literal["auto", "silero", "energy", "none"]
 Format = Literal["table", "json", "jsonl", "csv"]
-_Heard: TypeAlias = "tuple[str | None, str | None]"  # the words, and their language
-_BATCH = 64  # files that are decoded and answered at a time
+Advance: TypeAlias = Callable[[int, float], None]
 
 
 @app.command(name="predict")
@@ -40,12 +40,14 @@ def predict_command(
     adapt: str = "auto",
     vad: Vad = "auto",
     device: str = "cpu",
+    engine: Literal["local", "ray"] = "local",
 ) -> int:
     """Predicts the emotion of recordings: label, and probabilities of all classes.
 
     A recording without speech is labelled `no speech`, with the reason. Recordings that cannot be
-    read are listed at the end, the others are kept, and the exit code is then 1. For recordings
-    with several emotions, see `ser analyze`.
+    read are listed at the end, the others are kept, and the exit code is then 1. With --out, rerun
+    to resume: what was answered is kept beside it until all is. For recordings with several
+    emotions, see `ser analyze`.
 
     Args:
         files: recordings, folders, wildcards, or - for standard input.
@@ -64,8 +66,10 @@ def predict_command(
             line, microphone and room; off answers each by itself; or a file of `ser adapt`.
         vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
         device: where torch computes, such as cpu or cuda.
+        engine: local, or ray for a cluster (docs/cluster.md).
     """
     from multimodal_ser.predict import load
+    from multimodal_ser.predict.lots import Asked, lots
     from multimodal_ser.predict.sources import STDIN, find_recordings
     from multimodal_ser.predict.writing import FORMATS
 
@@ -81,20 +85,32 @@ def predict_command(
     known = _known(predictor, adapt, [name for name in found if name != STDIN])
     sources = [known.get(name, name) for name in found if name != STDIN]
     predictor = without_channel(predictor, adapt, sources)
-    heard = _recogniser(words_model, language) if words else None
+    asked = Asked(predictor, told=repr((vad, words, words_model, language, device)))
+    if words:
+        from multimodal_ser.timeline.words import Recogniser, Whole
+
+        asked = replace(asked, words=Whole(Recogniser(words_model, language=language)))
     failures: list[str] = []
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
-    rows = _kept(found, _answers(predictor, found, text, heard, known), failures, show=show)
-    with _output(out) as file:
-        FORMATS[format](rows, predictor.labels, file)
+    with _journal(out, engine) as journal, _meter(len(found), show) as advance:
+        answers = _answers(asked, lots(found, text, known), engine, journal, advance)
+        with _output(out) as file:
+            FORMATS[format](_kept(found, answers, failures), predictor.labels, file)
+        if journal and not failures:
+            journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
+    return _failed(failures, len(found))
+
+
+def _failed(failures: Sequence[str], total: int) -> int:
+    """Says what failed; 1 where anything did."""
     for line in failures[:MOST_SHOWN]:
         sys.stderr.write(f"failed: {line}\n")
     if len(failures) > MOST_SHOWN:
         sys.stderr.write(f"… and {len(failures) - MOST_SHOWN} more\n")
     if failures:
-        sys.stderr.write(f"{len(failures)} of {len(found)} recordings failed\n")
+        sys.stderr.write(f"{len(failures)} of {total} recordings failed\n")
     return 1 if failures else 0
 
 
@@ -170,72 +186,53 @@ def _check_text(
         raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
 
 
-def _recogniser(model: str | None, language: str | None) -> Callable[[str, Recording], _Heard]:
-    from multimodal_ser.audio import read_audio
-    from multimodal_ser.timeline.track import language_of
-    from multimodal_ser.timeline.words import Recogniser, word_pieces, words_doubt
-
-    recognise = Recogniser(model, language=language)
-
-    def heard(name: str, source: Recording) -> _Heard:
-        try:
-            wave = source[0] if isinstance(source, tuple) else read_audio(source)
-        except (SerError, OSError):
-            return None, None  # predicting reads it again, and says why it cannot
-        parts = [recognise(wave[start:end]) for start, end in word_pieces(wave, over=True)]
-        said = [word for part in parts for word in part]
-        if doubt := words_doubt(said, recognise.multilingual):
-            sys.stderr.write(f"{name}: {doubt}\n")
-        return " ".join(word.text for word in said) or None, language_of(said)
-
-    return heard
-
-
 def _answers(
-    predictor: Predictor,
-    found: Sequence[str],
-    text: Sequence[str],
-    heard: Callable[[str, Recording], _Heard] | None,
-    known: dict[Recording, Recording],
+    asked: Asked, given: Iterator[Lot], engine: str, journal: Path | None, advance: Advance
 ) -> Iterator[Prediction | SerError]:
-    from multimodal_ser.predict.sources import STDIN
+    """Every answer in order; with a journal, once all are there."""
+    from multimodal_ser.predict.lots import Journal, answered
 
-    given: Sequence[str | None] = text or [None] * len(found)
-    for start in range(0, len(found), _BATCH):
-        part = found[start : start + _BATCH]
-        sources: list[Recording] = [
-            sys.stdin.buffer.read() if name == STDIN else known.pop(name, name) for name in part
-        ]
-        if heard is None:
-            yield from predictor.stream(sources, given[start : start + _BATCH])
-            continue
-        texts, languages = zip(*map(heard, part, sources), strict=True)
-        for answer, language in zip(predictor.stream(sources, texts), languages, strict=True):
-            if not isinstance(answer, SerError):
-                answer = replace(answer, language=language)
-            yield answer
+    kept = Journal(journal, asked) if journal else None
+    for one in kept.run(given, engine) if kept else (answered(asked, lot) for lot in given):
+        for line in one.notes:
+            sys.stderr.write(f"{line}\n")
+        good = [answer for answer in one.answers if not isinstance(answer, SerError)]
+        advance(len(one.answers), sum(answer.end - answer.start for answer in good))
+        if kept is None:
+            yield from one.answers
+    if kept is not None:
+        yield from kept.answers()
+
+
+@contextmanager
+def _journal(out: Path | None, engine: str) -> Iterator[Path | None]:
+    """Where answers are kept until all are there: beside the file that is written."""
+    from multimodal_ser.common.files import scratch_folder
+
+    if out is not None and (out.is_file() or not out.exists()):
+        yield out.with_name(f".{out.name}.answered.jsonl")
+    elif engine == "ray":
+        with scratch_folder() as folder:
+            yield folder / "answered.jsonl"
+    else:
+        yield None
 
 
 def _kept(
     found: Sequence[str],
     answers: Iterator[Prediction | SerError],
     failures: list[str],
-    *,
-    show: bool,
 ) -> Iterator[tuple[str, Prediction]]:
     """The predictions with their files' names; errors go into `failures`."""
-    with _meter(len(found), show) as advance:
-        for name, answer in zip(found, answers, strict=True):
-            if isinstance(answer, SerError):
-                failures.append(f"{name}: {str(answer).removeprefix(f'{Path(name).name}: ')}")
-                advance(1, 0)
-                continue
-            advance(1, answer.end - answer.start)
+    for name, answer in zip(found, answers, strict=True):
+        if isinstance(answer, SerError):
+            failures.append(f"{name}: {str(answer).removeprefix(f'{Path(name).name}: ')}")
+        else:
             yield name, answer
 
 
 @contextmanager
-def _meter(total: int, show: bool) -> Iterator[Callable[[int, float], None]]:
+def _meter(total: int, show: bool) -> Iterator[Advance]:
     """A progress bar's way of counting; without a bar its slow import is spared."""
     if not show:
         yield lambda count, seconds: None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
@@ -76,7 +76,7 @@ def run_on_threads(
 def run_on_ray(
     work: Callable[[Shared, Item], Result],
     shared: Shared,
-    items: Sequence[Item],
+    items: Iterable[Item],
     *,
     retries: int = 3,
     gpus: int = 0,

@@ -24,7 +24,7 @@ from multimodal_ser.serve.answers import ERRORS, add_answers
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import Doors
-from multimodal_ser.serve.decode import DecodedUpload, decode_upload
+from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload, decode_upload
 from multimodal_ser.serve.job_routes import add_jobs
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone

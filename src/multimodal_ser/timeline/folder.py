@@ -7,17 +7,16 @@ where it stopped. Memory does not grow with the recordings: at the end the journ
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_ser.common.cluster import run_on_ray
 from multimodal_ser.common.files import parse_json, readable_json, written_aside
 from multimodal_ser.errors import SerError
+from multimodal_ser.predict.lots import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
 from multimodal_ser.timeline.overview import Overview, summary_page
 from multimodal_ser.timeline.places import Place
@@ -47,12 +46,7 @@ class AnalysisRecipe:
     @property
     def name(self) -> str:
         """Other settings, formats, models or versions have another one."""
-        model, channel = self.predictor, self.predictor.channel
-        parts = (
-            version("multimodal-ser"), self.told, list(self.formats), model.name, model.labels,
-            model.threshold, getattr(model, "card", ""), channel and channel.shift.tobytes(),
-        )  # fmt: skip
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        return identity(self.predictor, self.told, list(self.formats))
 
 
 class Done(NamedTuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.speech import FRAME, Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.homes import HOMES
@@ -16,8 +17,10 @@ from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of, to_install
+from multimodal_ser.predict.given import Recording
+from multimodal_ser.predict.lots import Heard
 from multimodal_ser.timeline.stretch import OpenStretch
-from multimodal_ser.timeline.track import Word
+from multimodal_ser.timeline.track import Word, language_of
 
 _EARLIEST = 20 * SAMPLE_RATE  # longer speech is cut at the quietest place after so many
 _SHORTEST = SAMPLE_RATE // 10
@@ -101,6 +104,24 @@ class Recogniser:
 
 def _recogniser(source: str | Path | None, language: str | None, device: str) -> Recogniser:
     return Recogniser(source, language=language, device=device)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Recognises the words of whole recordings, for `predict.lots`."""
+
+    recognise: Recogniser
+
+    def __call__(self, source: Recording) -> Heard:
+        """The words; none where it cannot be read, which predicting says."""
+        try:
+            wave = source[0] if isinstance(source, tuple) else read_audio(source)
+        except (SerError, OSError):
+            return Heard()
+        parts = [self.recognise(wave[start:end]) for start, end in word_pieces(wave, over=True)]
+        said = [word for part in parts for word in part]
+        text = " ".join(word.text for word in said) or None
+        return Heard(text, language_of(said), words_doubt(said, self.recognise.multilingual))
 
 
 def word_pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:

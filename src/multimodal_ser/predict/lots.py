@@ -1,0 +1,225 @@
+"""Very many recordings → predictions in their order: lot by lot, kept as they come, and resumed.
+
+A lot that was answered stands in a journal, a line each, so memory does not grow with the
+recordings and a run that was ended goes on where it stopped. Lots are the same whatever was done
+before, since what a batch holds changes the last bits of its answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from multimodal_ser.common.cluster import run_on_ray
+from multimodal_ser.common.files import parse_json, readable_json
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.given import Recording
+from multimodal_ser.predict.prediction import Prediction
+from multimodal_ser.predict.predictor import Predictor
+from multimodal_ser.predict.sources import STDIN
+
+Answer: TypeAlias = "Prediction | SerError"
+LOT = 64  # recordings that are decoded and answered at a time
+
+
+class Heard(NamedTuple):
+    """What a recording says.
+
+    Attributes:
+        text: None where nothing was recognised.
+        language: of the words.
+        doubt: why they are not to be trusted; None where nothing speaks against them.
+    """
+
+    text: str | None = None
+    language: str | None = None
+    doubt: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every lot goes through.
+
+    Attributes:
+        predictor: what `load` returns.
+        words: recognises them; None where they are given, or none are wanted.
+        told: the settings that the predictor does not show, for the journal.
+    """
+
+    predictor: Predictor
+    words: Callable[[Recording], Heard] | None = None
+    told: str = ""
+
+
+class Lot(NamedTuple):
+    """Some recordings: by name, what they are read from, and their words where those are given."""
+
+    number: int
+    names: Sequence[str]
+    sources: Sequence[Recording]
+    texts: Sequence[str | None]
+
+
+class Answered(NamedTuple):
+    """The answers of a lot, without their embeddings, and what its user should know."""
+
+    number: int
+    answers: list[Answer]
+    notes: list[str]
+
+
+def identity(predictor: Any, *told: object) -> str:
+    """What answers with these settings; other models, channels or versions have another one."""
+    channel = predictor.channel
+    parts = (
+        version("multimodal-ser"), *told, predictor.name, predictor.labels, predictor.threshold,
+        getattr(predictor, "card", ""), channel and channel.shift.tobytes(),
+    )  # fmt: skip
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def lots(
+    found: Sequence[str], texts: Sequence[str], known: Mapping[Recording, Recording]
+) -> Iterator[Lot]:
+    """Cuts recordings into lots.
+
+    Args:
+        found: their names.
+        texts: the words of each, or none.
+        known: what is decoded already, by name.
+    """
+    for first in range(0, len(found), LOT):
+        names = found[first : first + LOT]
+        sources = [
+            sys.stdin.buffer.read() if name == STDIN else known.get(name, name) for name in names
+        ]
+        yield Lot(first // LOT, names, sources, texts[first : first + LOT] or [None] * len(names))
+
+
+def answered(asked: Asked, lot: Lot) -> Answered:
+    """Answers a lot; what is wrong with a recording is told, not raised."""
+    said = [Heard(text) for text in lot.texts]
+    if asked.words is not None:
+        said = [asked.words(source) for source in lot.sources]
+    pairs = zip(asked.predictor.stream(lot.sources, [one.text for one in said]), said, strict=True)
+    nothing = np.zeros(0, np.float32)
+    answers: list[Answer] = [
+        one if isinstance(one, SerError) else replace(one, embedding=nothing, language=w.language)
+        for one, w in pairs
+    ]
+    notes = [f"{name}: {w.doubt}" for name, w in zip(lot.names, said, strict=True) if w.doubt]
+    return Answered(lot.number, answers, notes)
+
+
+class Journal:
+    """What is answered, and where it stands in a file.
+
+    Args:
+        file: a line for each lot that is answered.
+        asked: what every lot goes through.
+    """
+
+    def __init__(self, file: Path, asked: Asked) -> None:
+        self.file, self._asked = file, asked
+        self._name = identity(asked.predictor, asked.told)
+        self._there: dict[str, int] = {}  # where the line of a key begins
+        self._lines: dict[int, int] = {}  # where the line of a lot begins
+        if file.is_file():
+            self._read()
+
+    def run(self, given: Iterator[Lot], engine: str) -> Iterator[Answered]:
+        """Answers the lots that are not, and keeps each as it comes.
+
+        Args:
+            given: all lots, in order.
+            engine: ``local`` or ``ray``.
+
+        Yields:
+            What is new, as it comes.
+        """
+        waiting = (lot for lot in given if not self._kept(lot))
+        keys: dict[int, str] = {}
+
+        def remembered() -> Iterator[Lot]:
+            for lot in waiting:
+                keys[lot.number] = self._key(lot)
+                yield lot
+
+        every = remembered()
+        done = (
+            run_on_ray(answered, self._asked, every)
+            if engine == "ray"
+            else (answered(self._asked, lot) for lot in every)
+        )
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        for one in done:
+            self._keep(one, keys.pop(one.number))
+            yield one
+
+    def answers(self) -> Iterator[Answer]:
+        """All that is answered, in the order of the recordings."""
+        if not self._lines:
+            return
+        with self.file.open("rb") as file:
+            for number in sorted(self._lines):
+                file.seek(self._lines[number])
+                for told in parse_json(file.readline())["answers"]:
+                    yield _answer(told, tuple(self._asked.predictor.labels))
+
+    def _kept(self, lot: Lot) -> bool:
+        place = self._there.get(self._key(lot))
+        if place is not None and STDIN not in lot.names:
+            self._lines[lot.number] = place
+        return lot.number in self._lines
+
+    def _keep(self, one: Answered, key: str) -> None:
+        failed = any(isinstance(answer, SerError) for answer in one.answers)
+        line = {"key": "" if failed else key, "answers": [_plain(answer) for answer in one.answers]}
+        with self.file.open("ab") as file:
+            self._lines[one.number] = file.tell()
+            file.write(readable_json(line).encode() + b"\n")
+
+    def _key(self, lot: Lot) -> str:
+        """Another one where a recording, or what is asked, has changed."""
+        about = [Path(name).stat() if Path(name).is_file() else None for name in lot.names]
+        sizes = [one and (one.st_size, one.st_mtime_ns) for one in about]
+        parts = (self._name, lot.number, list(lot.names), sizes, list(lot.texts))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def _read(self) -> None:
+        """Finds what is answered, and drops the line that a killed process left unfinished."""
+        whole = 0
+        with self.file.open("r+b") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    self._there[parse_json(line)["key"]] = whole
+                except (ValueError, KeyError, TypeError):
+                    break
+                whole += len(line)
+            file.truncate(whole)
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    """For JSON, exactly: a float32 becomes the same one again."""
+    if isinstance(answer, SerError):
+        return {"error": str(answer)}
+    told = {one.name: getattr(answer, one.name) for one in fields(answer)}
+    del told["labels"], told["embedding"]
+    return {**told, "probabilities": answer.probabilities.tolist()}
+
+
+def _answer(told: dict[str, Any], labels: tuple[str, ...]) -> Answer:
+    if "error" in told:
+        return SerError(told["error"])
+    told["probabilities"] = np.array(told["probabilities"], np.float32)
+    told["scale"] = told["scale"] and tuple(told["scale"])
+    return Prediction(labels, embedding=np.zeros(0, np.float32), **told)
