@@ -1,8 +1,9 @@
-"""What of an encoder learns: all of it, its last blocks, or a low-rank update; and its file.
+"""Which part of an encoder is trained: all of it, its last blocks, or a low-rank update; its file.
 
-A low-rank update (Hu et al., 2021) leaves a weight as it is and learns ``up @ down`` beside it, of
-a few ranks. It stands in the place of the weight itself, as a parametrisation of torch's. So it
-reaches networks that read ``linear.weight`` without calling the layer too, as WavLM's attention.
+A low-rank update (LoRA; Hu et al., 2021) leaves a weight unchanged and adds ``up @ down``, a
+product of low rank, to it. It is a parametrisation of the weight itself, not a layer around it. So
+it also works for networks that read ``linear.weight`` without calling the layer, such as WavLM's
+attention.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
 from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.errors import SerError
 
-SCALE = 2.0  # of an update, as is usual: alpha is twice the rank
+SCALE = 2.0  # of the update: the usual choice, alpha = 2 · rank
 
 
 class LowRank(nn.Module):
-    """A weight [out, in] → the weight with its update; nothing changes before it has learnt."""
+    """A weight [out, in] → the weight plus its low-rank update, which is zero before training."""
 
     def __init__(self, rows: int, columns: int, rank: int) -> None:
         super().__init__()
         self.down = nn.Parameter(torch.empty(rank, columns))
+        # One factor is zero and the other random, as in the paper: the network begins unchanged,
+        # and the zero factor still gets a gradient.
         self.up = nn.Parameter(torch.zeros(rows, rank))
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
@@ -43,14 +46,14 @@ class LowRank(nn.Module):
 
 
 def let_learn(network: Any, config: TuneConfig) -> None:
-    """Marks what of an encoder's network learns, by ``requires_grad``.
+    """Sets ``requires_grad`` for the parts of an encoder that are trained.
 
     Args:
         network: with its `blocks` in order.
-        config: ``method`` and what belongs to it.
+        config: ``method`` and its settings.
 
     Raises:
-        SerError: more blocks are asked for than there are.
+        SerError: there are not as many blocks as are to be trained.
     """
     blocks = list(network.blocks)
     last = config.blocks if config.method == "last" else len(blocks) - config.frozen_blocks
@@ -68,14 +71,16 @@ def let_learn(network: Any, config: TuneConfig) -> None:
                 _add_low_rank(block, config.rank)
     waves = getattr(getattr(network, "model", None), "feature_extractor", None)
     if waves is not None and not any(p.requires_grad for p in waves.parameters()):
-        waves._requires_grad = False  # transformers would keep its activations for nothing
+        # Otherwise transformers makes the waveform require a gradient, and the frozen convolutions
+        # would keep their activations for nothing.
+        waves._requires_grad = False
     if config.checkpointing:
         for block in blocks:
             block.forward = _Again(block.forward)
 
 
 class _Again:
-    """A block's forward pass whose activations are computed again in the backward pass."""
+    """A block's forward pass that recomputes activations in the backward pass (checkpointing)."""
 
     def __init__(self, forward: Any) -> None:
         self.inner = forward
@@ -87,7 +92,7 @@ class _Again:
 
 
 def _linears(module: nn.Module) -> Iterator[nn.Linear]:
-    """The linear layers of attention and feed-forward."""
+    """All linear layers: those of attention and feed-forward."""
     for one in module.modules():
         if isinstance(one, nn.Linear):
             yield one
@@ -102,8 +107,9 @@ def _add_low_rank(block: nn.Module, rank: int) -> None:
 
 
 def rates(network: Any, config: TuneConfig) -> list[dict[str, Any]]:
-    """AdamW's groups of an encoder: each block below the last learns `layer_decay` times slower."""
+    """Groups for AdamW: a block learns `layer_decay` times as fast as the block after it."""
     blocks = list(network.blocks)
+    # Parameters outside of the blocks (convolutions, embeddings) have depth 0: the lowest rate.
     depth = {id(p): n for n, block in enumerate(blocks, 1) for p in block.parameters()}
     groups: dict[int, list[nn.Parameter]] = {}
     for parameter in network.parameters():
@@ -116,7 +122,7 @@ def rates(network: Any, config: TuneConfig) -> list[dict[str, Any]]:
 
 
 def save_changes(network: Any, config: TuneConfig, about: Mapping[str, Any], path: Path) -> None:
-    """Writes what an encoder has learnt: a few MB where the update is of low rank."""
+    """Writes the trained parameters of an encoder: a few MB for a low-rank update."""
     header = {**about, "method": config.method, "rank": config.rank, "blocks": len(network.blocks)}
     learnt = {k: p for k, p in network.named_parameters() if p.requires_grad}
     learning = [n for n, block in enumerate(network.blocks) if _learns(block)]
@@ -131,15 +137,15 @@ def _learns(block: nn.Module) -> bool:
 
 
 def write_merged(encoder: Any, changes: Path, out: Path) -> Path:
-    """Writes an encoder of transformers with what it has learnt, as a folder of the hub's layout.
+    """Writes an encoder of transformers with its changes merged, as a folder with the hub's layout.
 
     Args:
-        encoder: as it was before, of the weights that it was tuned from.
-        changes: what `save_changes` wrote.
-        out: folder to write; it is a source like any other, and notes what it was tuned on.
+        encoder: with the weights that it had before it was fine-tuned.
+        changes: the file that `save_changes` wrote.
+        out: folder to write; it can be given as a source, and records what it was fine-tuned on.
 
     Raises:
-        SerError: it is no encoder of transformers, or the changes are another's.
+        SerError: it is not an encoder of transformers, or the changes are of another one.
     """
     if not isinstance(encoder, PretrainedSpeech | PretrainedText):
         raise SerError(
@@ -156,13 +162,13 @@ def write_merged(encoder: Any, changes: Path, out: Path) -> Path:
 
 
 def apply_changes(network: Any, path: Path) -> dict[str, Any]:
-    """Gives an encoder what `save_changes` wrote; a low-rank update is merged into its weights.
+    """Applies the changes that `save_changes` wrote; a low-rank update is merged into the weights.
 
     Returns:
-        What the file says of itself.
+        The header of the file.
 
     Raises:
-        SerError: it is no such file, or of another network.
+        SerError: the file is of another kind, or of another network.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -170,6 +176,9 @@ def apply_changes(network: Any, path: Path) -> dict[str, Any]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         blocks = list(network.blocks)
         if header["method"] == "low-rank":
+            # The same parametrisations as in training must exist before their parameters can be
+            # filled.
+
             for block in blocks[header["first"] :]:
                 _add_low_rank(block, header["rank"])
         own = dict(network.named_parameters())

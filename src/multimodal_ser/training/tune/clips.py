@@ -1,4 +1,4 @@
-"""recordings → Clips in memory → batches of log-mel, of like lengths, augmented in training."""
+"""recordings → Clips in memory → batches of log-mel of similar lengths, augmented in training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.tuned import log_mels
 
-MEGABATCH = 20  # batches that are sorted by length together
+# So many batches are sorted by length together: little padding, yet batches stay random.
+MEGABATCH = 20
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,16 @@ class Clips:
     def decode(
         cls, rows: Sequence[Utterance], label: Tensor, hashes: Mapping[str, str] | None = None
     ) -> Clips:
-        """Decodes recordings; one that cannot be read is an error.
+        """Decodes recordings; any that cannot be read is an error.
 
         Args:
             rows: the utterances.
             label: their class ids [N].
-            hashes: id → `audio_hash` of what is expected there, as features remember it.
+            hashes: id → `audio_hash` of the recording that its features were made from.
 
         Raises:
-            SerError: an utterance names no recording, it cannot be read, or it is not the one that
-                features were made of.
+            SerError: an utterance has no recording, it cannot be read, or it is not the one that
+                the features were made from.
         """
         waves = []
         for row in rows:
@@ -60,19 +61,21 @@ class Clips:
                     f"{row.audio} has changed since the features of {row.id} were made; extract "
                     "them again, so that every model of a table learns from the same recordings"
                 )
+            # 16 bits: half the memory of float32, and as exact as the files of most corpora.
             waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
         return cls(tuple(row.id for row in rows), waves, label, [row.text or "" for row in rows])
 
     @classmethod
     def words(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
-        """The words alone; no recording is read."""
-        nothing = [np.zeros(len(row.text or ""), np.int16) for row in rows]  # sorts by length
+        """Only the words; no recording is read."""
+        # Stand-ins as long as the texts: batches are formed by the length of `waves`.
+        nothing = [np.zeros(len(row.text or ""), np.int16) for row in rows]
         return cls(tuple(row.id for row in rows), nothing, label, [row.text or "" for row in rows])
 
     def items(
         self, rows: Sequence[int], draw: np.random.Generator | None = None
     ) -> dict[str, list[Any]]:
-        """Waveforms and words of rows; with a generator waveforms are changed, and cut to 30 s."""
+        """Waveforms and words of rows; with `draw`, waveforms are augmented and cut to 30 s."""
         waves = [self.wave(row) for row in rows]
         if draw is not None:
             waves = [augmented(wave, draw)[:LONGEST_SAMPLES] for wave in waves]
@@ -89,14 +92,14 @@ Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple
 def clip_batches(
     clips: Clips, config: TuneConfig, seed: int, epoch: int, collate: Collate
 ) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
-    """One epoch's batches, of like lengths; the next is made while the present one is used.
+    """The batches of one epoch, of similar lengths; the next is prepared while one is used.
 
     Args:
-        clips: what is learnt from.
+        clips: the training part.
         config: the schedule.
-        seed: of the order, and of what is changed.
-        epoch: which one.
-        collate: rows, and a generator where they are to be changed → what a model takes.
+        seed: of the order and of the augmentation.
+        epoch: number of the epoch.
+        collate: rows, and a generator if they are augmented → the model's input.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(clips))
@@ -105,9 +108,12 @@ def clip_batches(
     for start in range(0, len(order), mega):
         part = sorted(order[start : start + mega], key=lambda row: len(clips.waves[row]))
         rows += [np.asarray(part[k : k + size]) for k in range(0, len(part), size)]
+    # Batches were formed from short to long; they are used in random order.
     rng.shuffle(rows)
 
     def make(place: int) -> tuple[tuple[Any, ...], Tensor]:
+        # A generator for each batch: what a batch draws does not depend on thread timing or on
+        # resuming.
         draw = np.random.default_rng([seed, epoch, place]) if config.augment else None
         return collate(rows[place].tolist(), draw), clips.label[rows[place]]
 
@@ -116,7 +122,7 @@ def clip_batches(
 
 
 def mels_of(clips: Clips, rows: Sequence[int], draw: np.random.Generator | None) -> Any:
-    """Log-mels and lengths of rows, changed where there is a generator."""
+    """Log-mels and lengths of rows, augmented if there is a generator."""
     waves = [clips.wave(row) for row in rows]
     if draw is None:
         return log_mels(waves)
@@ -125,10 +131,11 @@ def mels_of(clips: Clips, rows: Sequence[int], draw: np.random.Generator | None)
 
 
 def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
-    """SpecAugment (Park et al., 2019): hides two bands and two stretches of each item."""
+    """SpecAugment (Park et al., 2019): masks two bands and two time spans of each item."""
     for item, length in zip(mel, lengths.tolist(), strict=True):
         rest = item[:, :length].mean()
         for _ in range(2):
+            # A band of up to 10 of the 80 mel bins, and up to a tenth of the time.
             start, width = rng.integers(0, 70), rng.integers(0, 11)
             item[start : start + width, :length] = rest
             width = rng.integers(0, max(2, length // 10))

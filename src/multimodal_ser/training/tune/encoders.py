@@ -1,7 +1,7 @@
-"""Encoders of sound, words or both, with a network over their tokens: what is fine-tuned together.
+"""Encoders of sound, words or both, fine-tuned together with a network over their tokens.
 
-The network is one of MODELS, as it is trained on features; the tokens are those of a feature file,
-made by an encoder that learns. So a tuned model is asked in the way that a run on features is.
+The network is one of MODELS, as it is trained on features; the tokens are made as for a feature
+file. A fine-tuned model is therefore used for predictions in the same way as a run on features.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class TunedEncoders(nn.Module):
     """Encoders and their head.
 
     Attributes:
-        encoders: by modality; their networks are this module's too.
+        encoders: by modality; their networks are registered in this module.
         features: how frames become tokens, by modality.
         kind: key in MODELS.
-        network: the head's knobs.
+        network: settings of the head.
         head: the network over tokens.
-        classes: class names in their order.
-        about: what its files say beside the weights.
+        classes: class names in order.
+        about: further facts for its files.
     """
 
     def __init__(
@@ -55,17 +55,18 @@ class TunedEncoders(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """Of the head."""
+        """The temperature of the head."""
         return self.head.temperature
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that the model is on."""
         return self.head.temperature.device
 
     def begin(self, train: Examples, validation: Examples, config: TuneConfig, seed: int) -> None:
-        """Fits the head to the features of the encoders as they are."""
-        from multimodal_ser.training.loop import fit  # what only predicts does without
+        """Fits the head to the features of the untouched encoders."""
+        # Imported here: predicting with this module needs no training loop.
+        from multimodal_ser.training.loop import fit
 
         torch.manual_seed(seed)
         if config.probe_epochs:
@@ -83,10 +84,11 @@ class TunedEncoders(nn.Module):
             fit(self.head, train.to(device), validation.to(device), schedule, seed)
         else:
             self.head.fit_inputs(train.to(str(self.device)))
+        # The temperature belongs to the head before fine-tuning; it is set anew at the end.
         self.head.temperature.fill_(1.0)
 
     def groups(self, config: TuneConfig) -> list[dict[str, Any]]:
-        """Marks what learns; AdamW's groups, the head at `head_rate` times the encoders' rate."""
+        """Freezes what is not trained and returns groups for AdamW, the head with its own rate."""
         found = []
         for network in self.networks.values():
             let_learn(network, config)
@@ -95,15 +97,16 @@ class TunedEncoders(nn.Module):
         return [*found, head]
 
     def inputs(self, items: Mapping[str, Sequence[Any]]) -> dict[str, list[Tensor]]:
-        """Waveforms and words, by modality → what the encoders' networks take."""
+        """Waveforms and words, by modality → the inputs of the encoders' networks."""
         return {name: one.inputs(items[name]) for name, one in self.encoders.items()}
 
     def forward(self, inputs: Mapping[str, list[Tensor]]) -> Output:
-        """What `inputs` gives → logits [B, C], embedding [B, H]; gradients reach the encoders."""
+        """Result of `inputs` → logits [B, C], embedding [B, H]; gradients reach the encoders."""
         batch = []
         rows = len(next(iter(inputs.values())))
         for name in MODALITIES:
             if name not in self.encoders:
+                # A modality without an encoder has no tokens and no width.
                 batch += [torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool)]
                 continue
             given = [x.to(self.device) for x in inputs[name]]
@@ -117,7 +120,7 @@ class TunedEncoders(nn.Module):
 
     @torch.inference_mode()
     def answer(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
-        """Logits [B, C] by the steps of extraction, so that predicting gives the same."""
+        """Logits [B, C] by the same steps as extraction, so that `ser predict` gives the same."""
         rows = len(next(iter(items.values())))
         modalities = [
             self._modality(name, items[name]) if name in self.encoders else Modality.absent(rows)
@@ -137,18 +140,20 @@ class TunedEncoders(nn.Module):
         for frames in self.encoders[name](items):
             modality: Any = name
             kept = keep_tokens(frames, modality, how.pooled_from or how.tokens, how.pool)
+            # Rounded to the precision of the feature file.
             kept = kept.astype(how.dtype).astype("float32")
             rows.append(kept.mean(0, keepdims=True) if how.pooled_from else kept)
         return Modality.stack(rows)
 
 
 def _kept(frames: Tensor, modality: str, how: FeatureSpec) -> Tensor:
-    """As `features.pool.keep_tokens`, with gradients: [T, D] → [at most `tokens`, D]."""
+    """Like `features.pool.keep_tokens`, but differentiable: [T, D] → [at most `tokens`, D]."""
     most = how.pooled_from or how.tokens
     if (most == 1 and how.pool == "first") or (most > 1 and modality == "text"):
         kept = frames[:most]
     else:
         count = min(len(frames), most)
+        # Frames are divided into `count` nearly equal spans, and each span becomes its mean.
         edges = torch.arange(count + 1, device=frames.device) * len(frames) // count
         sizes = edges.diff()
         place = torch.arange(count, device=frames.device).repeat_interleave(sizes)

@@ -1,6 +1,6 @@
-"""Clips + an encoder's weights → a fitted model: the visible loop of fine-tuning.
+"""Clips + the weights of an encoder → a fitted model: the training loop of fine-tuning.
 
-Nothing of a test part is reachable here, as in `loop.fit`.
+As in `training.loop.fit`, the functions here are given no test part.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.progress import Progress
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
 
-_EVALUATION_BATCH = 32
+_EVALUATION_BATCH = 32  # recordings
 _log = logging.getLogger(__name__)
 
 
@@ -45,24 +45,26 @@ def tune(
     checkpoint: Path | None = None,
     on_step: Callable[[int, int], None] = lambda step, total: None,
 ) -> Fitted:
-    """Fine-tunes encoder and head, and keeps the epoch that the validation part picks.
+    """Fine-tunes encoder and head, and keeps the epoch that the validation part chooses.
 
     Args:
-        model: encoder with its pretrained weights and a fresh head; trained in place, the head
-            alone first.
-        train: what it learns from.
-        validation: what picks the epoch (`loop.EarlyStopping`), the head alone (-1) among
-            them, and sets the temperature.
+        model: encoder with its pretrained weights and a new head; trained in place, the head by
+            itself first.
+        train: the training part.
+        validation: chooses the epoch (`schedule.EarlyStopping`), where -1 is the head alone, and
+            sets the temperature.
         config: the schedule.
         seed: of data order, augmentation and dropout.
-        features: of both parts by the encoders as they are, which the head of `TunedEncoders`
-            learns from first.
-        checkpoint: file to write after each epoch, and to go on from where it is there.
-        on_step: called with the number of steps taken, and of all.
+        features: of both parts, made by the untouched encoders; the head of `TunedEncoders` learns
+            from them first.
+        checkpoint: file that is written after each epoch, and resumed from if it exists.
+        on_step: called with the number of steps taken and their total.
     """
     device = model.temperature.device
     weights = class_weights(train.label, len(model.classes), config.class_weights).to(device)
     if checkpoint is None or not checkpoint.exists():
+        # A random head would first send large, meaningless gradients into the encoder (Kumar et
+        # al., 2022, "Fine-Tuning can Distort Pretrained Features"), so it is fitted alone before.
         _begin(model, train, config, weights, seed, features)
     groups = _groups(model, train, config)
     optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
@@ -71,6 +73,7 @@ def tune(
     total = config.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
     average = WeightAverage(model, config.average)
+    # The moving average is what is evaluated and kept; the model itself only learns.
     averaged: Tuned | TunedEncoders = average.model  # type: ignore[assignment]
     stopping = EarlyStopping(config.patience, len(validation))
     state = Progress(model, optimizer, average, stopping, schedule, _frozen(model))
@@ -81,10 +84,13 @@ def tune(
         _log.info("the head alone: validation UA %.3f", history[-1]["validation_ua"])
     for epoch in range(len(history) - 1, config.epochs):
         model.train()
+        # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
+        # without interruption.
         torch.manual_seed(seed * 1_000 + epoch)
         losses, step = [], epoch * per_epoch
         made = clip_batches(train, config, seed, epoch, partial(_collated, model, train))
         for place, (given, label) in enumerate(made, 1):
+            # The loss is computed in float32, whatever the products are computed in.
             with _products(device, config.precision):
                 logits = _asked(model, given).float()
             loss = F.cross_entropy(
@@ -92,6 +98,8 @@ def tune(
             )
             (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
+            # Gradients of several batches make one step; the last batches of an epoch make one,
+            # too.
             if place % config.accumulate and place < count:
                 continue
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -109,7 +117,8 @@ def tune(
             state.save(checkpoint, history)
         if stop:
             break
-    model.load_state_dict(stopping.state, strict=False)  # what is frozen is not kept twice
+    # Not strict: frozen weights are not part of the kept state.
+    model.load_state_dict(stopping.state, strict=False)
     model.about["epoch"] = stopping.kept
     logits = predict_clips(model, validation)
     model.temperature.fill_(likeliest_temperature(logits, validation.label))
@@ -133,7 +142,7 @@ def _begin(
 
 
 def _groups(model: Tuned | TunedEncoders, train: Clips, config: TuneConfig) -> list[dict[str, Any]]:
-    """What learns, as AdamW's groups."""
+    """The parameters that are trained, as groups for AdamW."""
     if isinstance(model, TunedEncoders):
         model.head.hide.rows = len(train)
         return model.groups(config)
@@ -142,7 +151,7 @@ def _groups(model: Tuned | TunedEncoders, train: Clips, config: TuneConfig) -> l
 
 
 def _frozen(model: Tuned | TunedEncoders) -> frozenset[str]:
-    """Weights of encoders that do not learn, which are loaded again where a training goes on."""
+    """Names of frozen encoder weights, which a resumed training loads from their source."""
     if isinstance(model, Tuned):
         return frozenset()
     return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
@@ -167,11 +176,13 @@ def _asked(model: Tuned | TunedEncoders, given: Any) -> Tensor:
 
 
 def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed: int) -> None:
-    """Fits the head to the encoder as it is, on vectors that are computed once."""
+    """Fits the head to the untouched encoder, on vectors that are computed once."""
     vectors = torch.cat(list(_pooled(model, train)))
     model.mean.copy_(vectors.mean(0))
     model.scale.copy_(inverse(vectors.std(0), model.mean))
     label = train.label.to(vectors.device)
+    # The encoder is not touched here, so that a step costs little and the rate can be ten times
+    # higher.
     head = [*model.head.parameters(), *model.out.parameters()]
     optimizer = torch.optim.AdamW(head, 10 * config.learning_rate, weight_decay=config.weight_decay)
     torch.manual_seed(seed)
@@ -200,7 +211,7 @@ def _pooled(model: Tuned, clips: Clips) -> Iterator[Tensor]:
 
 
 def _freeze(model: Tuned, blocks: int) -> None:
-    """Freezes the first blocks, and with them the convolutions; the positions are fixed anyway."""
+    """Freezes the first blocks and the convolutions; the positions are always fixed."""
     model.encoder.positions.requires_grad_(False)
     if blocks:
         still = list(model.encoder.blocks)[:blocks]
@@ -214,8 +225,9 @@ def _products(device: torch.device, precision: str) -> torch.autocast:
 
 @torch.inference_mode()
 def predict_clips(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
-    """Logits [N, C], in the clips' order."""
+    """Logits [N, C], in the order of the clips."""
     model.eval()
+    # Recordings of like lengths share a batch, so that little of it is padding.
     order = sorted(range(len(clips)), key=lambda row: len(clips.waves[row]))
     logits = torch.zeros(len(clips), len(model.classes))
     for start in range(0, len(order), _EVALUATION_BATCH):
@@ -238,7 +250,7 @@ def evaluate(model: Tuned | TunedEncoders, clips: Clips) -> dict[str, float]:
 def choose_threshold(
     probabilities: NDArray[np.float32], label: NDArray[Any], wanted: float
 ) -> float:
-    """The least confidence above which answers are right in at least a share `wanted`.
+    """The lowest confidence above which a share `wanted` of the predictions is right.
 
     Args:
         probabilities: calibrated, [N, C].
@@ -246,7 +258,7 @@ def choose_threshold(
         wanted: such as 0.8.
 
     Returns:
-        0 where all answers together are right so often; the highest confidence seen where no
+        0 if all predictions together reach the share; the highest confidence that occurs if no
         threshold reaches it.
 
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])
@@ -255,6 +267,7 @@ def choose_threshold(
     """
     confidence = probabilities.max(1)
     order = np.argsort(-confidence, kind="stable")
+    # Accuracy of the k most confident predictions, for every k.
     right = np.cumsum((probabilities.argmax(1) == label)[order]) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(right >= wanted)
     if len(enough) and enough[-1] == len(order) - 1:

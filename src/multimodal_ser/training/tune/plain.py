@@ -1,6 +1,6 @@
-"""a linear probe's file → vectors and answers in numpy: what `tuned.Tuned` gives, without torch.
+"""The file of a linear probe → vectors and predictions in numpy, as `tuned.Tuned` computes them.
 
-The starter model needs no more: torch takes seconds to import and hundreds of megabytes.
+The starter model runs on it, since torch takes seconds to import and hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.mel import log_mel, mel_filters
 from multimodal_ser.errors import SerError
 
-LAYERS = 3  # the encoder's last layers, side by side
-SHORTEST = 25_600  # samples, 1.6 s: shorter canonical recordings are repeated
-NEAREST = 0.5  # distance; a nearer one makes no surer
-LOUDEST = 1.3  # of the log-mel of speech that peaks near 0.5
-_NORM = 1e-5  # added to variances, as torch's layer norm does
+LAYERS = 3  # the last layers of the encoder, which are concatenated
+# Samples, 1.6 s: shorter canonical recordings are repeated, since a frozen encoder's first
+# positions give other frames and single words would look like another corpus (docs/design.md).
+SHORTEST = 25_600
+NEAREST = 0.5  # smallest distance that logits are divided by: bounds the confidence
+LOUDEST = 1.3  # level of the loudest bin, in Whisper's log-mel of speech that peaks near 0.5
+_NORM = 1e-5  # the epsilon of torch's layer norm
 Floats = NDArray[np.float32]
 
 
@@ -29,18 +31,18 @@ class PlainProbe:
 
     Attributes:
         classes: class names in order.
-        card: what a user must know, in Markdown.
-        threshold: the confidence below which it does not commit itself.
-        references: where its vectors lay in training, of each class, [C, V].
-        shares: how frequent its classes are taken to be, [C].
-        steps: frames of 20 ms that it takes at most.
+        card: the model card, in Markdown.
+        threshold: confidence below which a prediction is ``uncertain``.
+        references: mean vector of each class in training, [C, V].
+        shares: assumed frequencies of the classes, [C].
+        steps: largest number of frames of 20 ms.
     """
 
     def __init__(self, file: Path) -> None:
         """Reads what `tuned.save_tuned` wrote of a linear probe.
 
         Raises:
-            SerError: not such a file.
+            SerError: the file is not of that kind.
         """
         try:
             with safe_open(file, "np") as opened:
@@ -55,13 +57,14 @@ class PlainProbe:
             self.filters = mel_filters(state["encoder.conv1.weight"].shape[1]).astype(np.float32)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise SerError(f"{file}: not a linear probe of this project ({error!r})") from error
+        # Transposed once, to a layout that numpy's matrix products read without a copy.
         self._state = {key: np.ascontiguousarray(_turned(value)) for key, value in state.items()}
 
     def pooled(self, wave: Floats) -> Floats:
-        """What a channel shifts and the head reads, of a waveform [samples] of up to 30 s: [V]."""
-        mel = log_mel(wave, self.filters)
+        """The input of the head, [V], for a waveform [samples] of up to 30 s."""
+        mel = log_mel(wave, self.filters)  # [T, mels]
         x = gelu(self._convolved("encoder.conv1", mel - mel.max() + np.float32(LOUDEST), 1))
-        x = gelu(self._convolved("encoder.conv2", x, 2))
+        x = gelu(self._convolved("encoder.conv2", x, 2))  # [T / 2, D]
         x = x + self._state["encoder.positions"].T[: len(x)]
         means = []
         for block in range(self.depth):
@@ -75,6 +78,7 @@ class PlainProbe:
         """Vectors [N, V] → logits [N, C] and embeddings [N, H]."""
         embeddings = self._linear("span", vectors)
         distance = np.maximum(np.square(vectors).mean(1), NEAREST)
+        # Divided by the distance from the training data, see `probe.Probe.logits`.
         sure = self._state["temperature"] / distance[:, None]
         return self._linear("out", embeddings) * sure + np.log(self.shares), embeddings
 
@@ -84,6 +88,7 @@ class PlainProbe:
     def _convolved(self, name: str, x: Floats, stride: int) -> Floats:
         """A convolution over time of three taps, padded by one: [T, D] → [T / stride, E]."""
         wide = np.pad(x, ((1, 1), (0, 0)))
+        # The three taps side by side [T, 3 · D]: the convolution becomes one matrix product.
         cuts = [wide[tap : tap + len(x) : stride] for tap in range(3)]
         return self._linear(name, np.concatenate(cuts, 1))
 
@@ -97,7 +102,8 @@ class PlainProbe:
         steps, dim = x.shape
         split = self._linear(f"{name}qkv", self._normed(f"{name}norm1", x))
         q, k, v = split.reshape(steps, 3, self.heads, -1).transpose(1, 2, 0, 3)  # each [H, T, D/H]
-        scores = q @ k.transpose(0, 2, 1) / np.float32(np.sqrt(dim // self.heads))
+        scores = q @ k.transpose(0, 2, 1) / np.float32(np.sqrt(dim // self.heads))  # [H, T, T]
+        # Minus the maximum, so that exp cannot overflow.
         scores = np.exp(scores - scores.max(2, keepdims=True))
         heard = (scores / scores.sum(2, keepdims=True)) @ v
         x = x + self._linear(f"{name}out", heard.transpose(1, 0, 2).reshape(steps, dim))
@@ -106,7 +112,7 @@ class PlainProbe:
 
 
 def _turned(value: Floats) -> Floats:
-    """A weight of torch's, [E, D] or of a convolution [E, D, taps], as `x @ weight` takes it."""
+    """A weight of torch, [E, D] or [E, D, taps] of a convolution, as the W of `x @ W`."""
     return (
         value.transpose(*range(value.ndim - 1, 0, -1), 0).reshape(-1, len(value))
         if value.ndim > 1
@@ -115,13 +121,14 @@ def _turned(value: Floats) -> Floats:
 
 
 def gelu(x: Floats) -> Floats:
-    """X · Φ(x), by the error function of Abramowitz & Stegun (1964), 7.1.26: within 2e-7.
+    """X · Φ(x), with the error function of Abramowitz & Stegun (1964), 7.1.26; error below 2e-7.
 
     >>> [round(float(y), 3) for y in gelu(np.array([-1.0, 0.0, 1.0], np.float32))]
     [-0.159, 0.0, 0.841]
     """
     z = np.abs(x) * np.float32(0.5**0.5)
     t = 1 / (1 + np.float32(0.3275911) * z)
+    # The polynomial of 7.1.26 in t, by Horner's rule.
     series = np.float32(1.061405429) * t
     for number in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = (series + np.float32(number)) * t

@@ -1,9 +1,10 @@
-"""Vectors of several corpora → a linear probe that leans on what the corpora have in common.
+"""Vectors of several corpora → a linear probe of what the corpora have in common.
 
-Logistic regression on the axes of a linear discriminant analysis (Fisher, 1936; shrunk after
-Friedman, 1989). Each corpus is centred by itself, so that what separates corpora is not learnt as
-what separates classes. The directions in which corpora differ, and in which changed copies of a
-recording scatter, count as noise, and a weight in a noisy direction costs the regression more.
+Logistic regression on the axes of a linear discriminant analysis (Fisher, 1936; regularised after
+Friedman, 1989). Each corpus is centred by itself, so that differences between corpora are not
+learnt as differences between classes. Directions in which corpora differ, or in which altered
+copies of a recording differ from it, count as noise: a weight in a noisy direction costs the
+regression more.
 """
 
 from __future__ import annotations
@@ -28,18 +29,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """What a probe is fitted with.
+    """The settings of a probe.
 
     Attributes:
-        layers: the encoder's layers, from 1 on, whose means stand side by side.
-        axes: principal axes that are kept; the others hold too little to be told from noise.
+        layers: layers of the encoder, counted from 1, whose means are concatenated.
+        axes: number of principal axes that are kept; the others hold too little to be told from
+            noise.
         shrinkage: share of the mean variance that is added in every direction.
-        channel: how much the differences between corpora count as noise.
-        weight: a corpus weighs by this power of its number of recordings: 0 makes all alike, at 1
-            a small one is hardly heard.
-        trust: inverse of what the regression's weights cost, for recordings that weigh 1 together.
-        odds: how frequent each class is taken to be where the probe is used, in any unit; empty for
-            all alike.
+        channel: weight of the differences between corpora in the noise.
+        weight: a corpus counts by its number of recordings to this power: 0 gives all corpora the
+            same weight; with 1 a small one hardly counts.
+        trust: inverse of the penalty on the regression's weights (C), where the recordings together
+            weigh 1.
+        odds: assumed relative frequencies of the classes where the probe is used; empty for equal
+            ones.
     """
 
     layers: tuple[int, ...] = (2, 3, 4)
@@ -53,18 +56,18 @@ class ProbeConfig:
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear probe, and how far a recording lies from what it learnt.
+    """A linear probe, which also measures how far a recording is from its training data.
 
     Attributes:
-        white: from layer means to axes on which the noise is alike in all directions, and what was
-            learnt from has a mean square of 1, [A, D].
-        middle: of these axes, [A].
+        white: from layer means to axes, [A, D]: the noise is equal in all directions there, and the
+            training data has a mean square of 1.
+        middle: offset of these axes, [A].
         span: from these axes to the embedding, [H, A].
-        origin: of the embedding, [H].
+        origin: offset of the embedding, [H].
         weight: from the embedding to the logits, [C, H].
         bias: of the logits, [C].
-        references: where each class lies on the axes, [C, A]: the nearest is the answer.
-        shares: how frequent each class is taken to be, [C], 1 together.
+        references: centre of each class on the axes, [C, A]; the nearest is the prediction.
+        shares: assumed frequencies of the classes, [C], which sum to 1.
     """
 
     white: Floats
@@ -77,7 +80,7 @@ class Probe:
     shares: Floats
 
     def vectors(self, means: NDArray[np.floating]) -> Floats:
-        """Layer means side by side, [N, D] → vectors on the axes, [N, A]; a channel shifts them."""
+        """Concatenated layer means [N, D] → vectors on the axes [N, A], which a channel shifts."""
         return np.asarray(means @ self.white.T + self.middle)
 
     def embed(self, vectors: NDArray[np.floating]) -> Floats:
@@ -85,15 +88,16 @@ class Probe:
         return np.asarray(vectors @ self.span.T + self.origin)
 
     def distance(self, vectors: NDArray[np.floating]) -> Floats:
-        """How far vectors [N, A] lie from what was learnt: their mean square, 1 being usual."""
+        """Distance of vectors [N, A] from the training data: their mean square, 1 in training."""
         return np.asarray(np.square(vectors).mean(1))
 
     def logits(self, vectors: NDArray[np.floating], temperature: float = 1.0) -> Floats:
         """Vectors [N, A] → logits [N, C].
 
-        What speaks for a class is divided by the distance: a recording unlike those learnt from
-        scatters as much more about its class, as is seen on all the axes. It is weighed with how
-        frequent the classes are (Bayes).
+        The evidence is divided by the distance. A recording that is unlike the training data
+        scatters more on all axes, and so, to the same extent, on those that tell its class. The log
+        frequencies of the classes are added afterwards (Bayes' rule), so they count the more, the
+        less sure the evidence.
         """
         raw = self.embed(vectors) @ self.weight.T + self.bias
         sure = temperature / np.maximum(self.distance(vectors), NEAREST)
@@ -101,14 +105,15 @@ class Probe:
 
 
 def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
-    """Fits a probe; nothing is drawn at random.
+    """Fits a probe, without randomness.
 
-    Each kind of changed copies of a corpus is a part of its own beside the recordings as they are:
-    what a change moves all of them by is then noise too, and the regression sees it.
+    Each kind of altered copies of a corpus is a part of its own, beside the unchanged recordings.
+    What an alteration does to all of them then counts as noise, and the regression also learns from
+    the copies.
 
     Args:
-        data: of one corpus or several, with all changed copies that are to be learnt from.
-        config: the knobs.
+        data: of one or several corpora, with all altered copies that are to be learnt from.
+        config: the settings.
         classes: number of classes; every part needs recordings of each.
 
     Raises:
@@ -121,8 +126,11 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     means = side_by_side(data, config.layers)
     parts = [_Part.of(means, data, _rows(data, name), classes) for name in names]
     share = _shares(data, names, config.weight)
+    # Every corpus has the same weight in the common centre, however large it is.
     middle = np.mean([part.middle for part in parts if part.whole], axis=0)
     white = _axes(parts, share, middle, config, classes)
+    # Copies are centred on the unchanged recordings of their corpus, not on their own mean: how an
+    # alteration shifts them must stay visible to the regression.
     own = {name: part.middle for (name, _), part in zip(names, parts, strict=True) if part.whole}
     heard = [
         (part.x + part.middle - own[name]) @ white.T
@@ -131,6 +139,8 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     weights, bias = _regression(heard, [part.label for part in parts], share, config.trust)
     centres = _mixed(share, [part.class_means(classes) for part in parts]) @ white.T
     references = _references(weights, bias, centres)
+    # The logits differ only within the C − 1 dimensions that the class weights span; the embedding
+    # is their coordinates, with the mean reference as its origin.
     origin, span = references.mean(0), np.linalg.svd(weights)[2][: classes - 1]
     return Probe(
         white=white,
@@ -147,28 +157,35 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
 def _axes(
     parts: Sequence[_Part], share: Floats, middle: Floats, config: ProbeConfig, classes: int
 ) -> Floats:
-    """From layer means to axes on which the noise is alike in all directions, [A, D]."""
+    """The projection [A, D] to axes on which the noise is equal in all directions."""
+    # Standardised features first: principal axes would otherwise be those of the largest features.
     scale = 1 / (np.sqrt(_mixed(share, [part.x.var(0) for part in parts])) + 1e-6)
     covariance = _mixed(share, [np.cov((part.x * scale).T) for part in parts])
     axes = scale[:, None] * np.linalg.eigh(covariance)[1][:, -config.axes :]
+    # Noise: scatter within classes, differences between corpora, and an equal amount everywhere.
     noise = _mixed(share, [np.cov((part.residual(classes) @ axes).T) for part in parts])
     level = float(np.diag(noise).mean())
     apart = np.stack([part.middle - middle for part in parts]) @ axes
     noise = noise + config.channel * apart.T @ apart / len(parts)
+    # Dividing by the root of the noise's eigenvalues makes it the same in all directions.
     power, turned = np.linalg.eigh(noise + config.shrinkage * level * np.eye(len(noise)))
     white = (axes @ (turned / np.sqrt(power))).T
     usual = [np.square((part.x + part.middle - middle) @ white.T).mean() for part in parts]
-    # in the 16 bits of a model's file: rounding later would move what the middle has to cancel
+    # Rounded to the 16 bits of a model's file here, before the offset is computed from it: rounding
+    # it later would shift what the offset has to cancel.
     kept = white / np.sqrt(float(_mixed(share, usual)))
     return np.asarray(kept.astype(np.float16), np.float64)
 
 
 def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
-    """The points [C, A] of which the nearest one is the regression's answer.
+    """The points [C, A] for which the nearest one is the regression's prediction.
 
-    They lie in the directions of its weights, as far from each other as the classes' means are.
-    Minus half the squared way to each is, but for the scale and what all have in common, its logit.
+    They are in the directions of its weights, as far from each other as the means of the classes.
+    Minus half the squared distance to a point is the logit of its class, up to the scale and to
+    what all classes have in common.
     """
+    # −½ ‖x − r‖² = x·r − ½ ‖r‖² − ½ ‖x‖². With r = scale · w plus a common offset, x·r is the
+    # scaled logit, and the offset is solved for such that −½ ‖r‖² gives the biases.
     apart = (centres - centres.mean(0)) @ weights.T
     scale = float(np.trace(apart) / np.square(weights).sum())
     wanted = bias + scale * np.square(weights).sum(1) / 2
@@ -179,14 +196,15 @@ def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
 def _regression(
     heard: Sequence[Floats], label: Sequence[NDArray[np.int64]], share: Floats, trust: float
 ) -> tuple[Floats, Floats]:
-    """Weights [C, A], alike for all classes together, and bias [C]; parts weigh by their share."""
+    """Weights [C, A] and biases [C], with mean 0 over the classes; parts count by their share."""
     weight = np.concatenate(
         [np.full(len(x), s / len(x)) for x, s in zip(heard, share, strict=True)]
     )
     found = LogisticRegression(C=trust, max_iter=200, tol=1e-5)
     found.fit(np.concatenate(heard), np.concatenate(label), weight)
     weights, bias = found.coef_, found.intercept_
-    if len(weights) == 1:  # of two classes scikit-learn tells the second one's alone
+    # For two classes scikit-learn keeps only the weights of the second.
+    if len(weights) == 1:
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     return weights - weights.mean(0), bias - bias.mean()
 
@@ -196,7 +214,7 @@ def _rows(data: Vectors, name: tuple[str, str]) -> NDArray[np.bool_]:
 
 
 def _shares(data: Vectors, names: Sequence[tuple[str, str]], power: float) -> Floats:
-    """How much each part weighs: its share of its corpus, times the corpus's weight."""
+    """The weight of each part: its share of its corpus, times the weight of the corpus."""
     found = []
     for corpus, change in names:
         whole = ((data.corpus == corpus) & (data.change == "none")).sum()
@@ -206,7 +224,7 @@ def _shares(data: Vectors, names: Sequence[tuple[str, str]], power: float) -> Fl
 
 
 def side_by_side(data: Vectors, layers: Sequence[int]) -> Floats:
-    """The means of some layers, [N, layers · dim] in double precision."""
+    """The concatenated means of some layers, [N, layers · dim] in double precision."""
     chosen = data.mean[:, [layer - 1 for layer in layers]].astype(np.float64)
     return chosen.reshape(len(chosen), -1)
 
@@ -216,7 +234,7 @@ class _Part:
     """One part: rows centred on the mean of its class means, and that mean.
 
     Attributes:
-        whole: whether they are recordings as they are.
+        whole: whether they are the unchanged recordings.
     """
 
     x: Floats
@@ -259,7 +277,7 @@ def model_of(
         encoder: cut after the last of them.
         classes: class names in the probe's order.
         temperature: factor of the logits.
-        threshold: the confidence below which the model does not commit itself.
+        threshold: confidence below which a prediction is ``uncertain``.
         about: what else its file says.
     """
     model = Tuned(encoder, classes, len(probe.origin), about=about, axes=len(probe.middle))

@@ -1,4 +1,4 @@
-"""A fine-tuning between two epochs ↔ one safetensors file, so that an interrupted one goes on."""
+"""The state of a fine-tuning between two epochs ↔ one safetensors file, to resume from."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from multimodal_ser.training.schedule import EarlyStopping, WeightAverage
 
 @dataclass(frozen=True)
 class Progress:
-    """All that a training needs to go on after an epoch, as one safetensors file.
+    """Everything that a training needs to be resumed after an epoch, as one safetensors file.
 
     Attributes:
-        model: what learns.
-        optimizer: of it.
-        average: of its weights.
+        model: the model that is trained.
+        optimizer: its optimiser.
+        average: the moving average of its weights.
         stopping: keeps the best epoch.
         schedule: of the learning rate.
         frozen: names of weights that stay as they were loaded, and are not written.
@@ -54,13 +54,13 @@ class Progress:
             "best": [self.stopping.best, self.stopping.best_epoch, self.stopping.kept],
             "schedule": self.schedule.last_epoch,
         }
-        # equal storages are refused, and what `best` holds may be what `average` holds
+        # safetensors refuses tensors that share memory, as those of `best` and `average` may.
         apart = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
         with written_aside(path) as partial:
             partial.write_bytes(save(apart, {"progress": json.dumps(facts)}))
 
     def load(self, path: Path) -> list[dict[str, Any]]:
-        """Takes up where `save` was called; returns the history."""
+        """Restores the state that `save` wrote; returns the history."""
         with safe_open(path, "pt") as file:
             facts = parse_json((file.metadata() or {})["progress"])
         tensors = load_file(path)
@@ -75,9 +75,12 @@ class Progress:
         self.average.steps = facts["steps"]
         self.stopping.state = under("best")
         self.stopping.best, self.stopping.best_epoch, self.stopping.kept = facts["best"]
+        # An optimiser's state is keyed by parameter objects, which are new ones here: by position
+        # instead.
         for place, parameter in enumerate(self._parameters()):
             self.optimizer.state[parameter] = under(f"optimizer.{place}")
         self.schedule.last_epoch = facts["schedule"]
+        # The rate is set by hand: the scheduler only sets it at its next step.
         for group, first in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = first * self.schedule.lr_lambdas[0](facts["schedule"])
         history: list[dict[str, Any]] = facts["history"]

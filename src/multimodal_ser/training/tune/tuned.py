@@ -34,10 +34,10 @@ class Tuned(nn.Module):
     """An encoder and its head: log-mel in, logits out.
 
     Attributes:
-        classes: class names in their order.
-        card: what a user must know of the model, in Markdown.
-        about: what else its file says, such as the encoder's name, and the epoch that was kept
-            (-1: the head alone was fitted, and the encoder is as it was).
+        classes: class names in order.
+        card: the model card, in Markdown.
+        about: further facts in its file, such as the name of the encoder and the epoch that was
+            kept (-1: only the head was fitted, and the encoder is unchanged).
     """
 
     temperature: Tensor
@@ -60,14 +60,14 @@ class Tuned(nn.Module):
         """Makes a model whose head is not fitted yet.
 
         Args:
-            encoder: with the blocks that are read and those before them.
-            classes: class names in their order.
+            encoder: cut after the last block that is read.
+            classes: class names in order.
             hidden_dim: width of the embedding.
-            dropout: while the head learns; none in a linear one.
-            card: what a user must know.
-            about: what else its file says.
-            axes: of a linear probe of the means alone, for canonical waveforms, see
-                `tune.probe.Probe`; 0 for a head that is fine-tuned with the encoder.
+            dropout: of the head during training; a linear head has none.
+            card: the model card.
+            about: further facts for its file.
+            axes: for a linear probe of layer means, which reads canonical waveforms, its number of
+                axes (see `tune.probe.Probe`); 0 for a head that is fine-tuned with the encoder.
         """
         super().__init__()
         self.classes, self.card, self.about = tuple(classes), card, about or {}
@@ -95,7 +95,7 @@ class Tuned(nn.Module):
 
     @property
     def threshold(self) -> float:
-        """The confidence below which the model does not commit itself."""
+        """Confidence below which a prediction is ``uncertain``."""
         return float(self.least_confidence)
 
     def forward(self, mel: Tensor, lengths: Tensor) -> Output:
@@ -103,44 +103,48 @@ class Tuned(nn.Module):
         return self.answer(self.pooled(mel, lengths))
 
     def pooled(self, mel: Tensor, lengths: Tensor) -> Tensor:
-        """What a channel shifts and the head reads, [B, V].
+        """The input of the head, which is also what a channel shifts, [B, V].
 
-        Of a fine-tuned model, statistics pooling (Snyder et al., 2018): mean and deviation over
-        the real frames of the last layers, V = 2 · layers · dim. Of a linear probe, the means on
+        For a fine-tuned model, statistics pooling (Snyder et al., 2018): mean and deviation over
+        the real frames of the last layers, V = 2 · layers · dim. For a linear probe, the means on
         its axes, V = A.
         """
         frames = torch.cat(self.encoder(mel, lengths)[-LAYERS:], 2)
+        # The encoder's second convolution halves the number of mel frames, rounding up.
         steps = torch.arange(frames.shape[1], device=frames.device)
-        mask = (steps < ((lengths + 1) // 2)[:, None]).to(frames.dtype)[..., None]
+        mask = (steps < ((lengths + 1) // 2)[:, None]).to(frames.dtype)[..., None]  # [B, T, 1]
         count = mask.sum(1)
         mean = (frames * mask).sum(1) / count
         if self.linear:
             projected: Tensor = self.head(mean)
             return projected
         variance = ((frames - mean[:, None]).square() * mask).sum(1) / count
+        # The epsilon keeps the root's gradient finite where nothing varies.
         return torch.cat([mean, (variance + 1e-5).sqrt()], 1)
 
     def answer(self, pooled: Tensor) -> Output:
-        """What the head says of what it reads, [B, V].
+        """The head: its input [B, V] → logits and embedding.
 
-        A fine-tuned head reads vectors standardised as those of the untouched encoder were. A few
-        of Whisper's features are hundreds of times larger than the rest, which a layer norm alone
-        would leave so.
+        A fine-tuned head reads vectors that are standardised by the statistics of the untouched
+        encoder. A few of Whisper's features are hundreds of times larger than the rest, and a layer
+        norm alone would leave them so.
         """
         if self.linear:
             embedding = self.span(pooled)
+            # Logits are divided by the distance of the recording from the training data, see
+            # `Probe.logits`.
             sure = self.temperature / self.distance(pooled).clamp(min=NEAREST)[:, None]
             return Output(self.out(embedding) * sure + self.shares.log(), embedding)
         embedding = self.head(unit_power((pooled - self.mean) * self.scale))
         return Output(self.out(embedding) * self.temperature, embedding)
 
     def distance(self, pooled: Tensor) -> Tensor:
-        """How far what a probe reads, [B, V], lies from what it learnt: 1 is usual there, [B]."""
+        """Distance of a probe's inputs [B, V] from its training data: [B], 1 in training."""
         return pooled.square().mean(1)
 
     @property
     def references(self) -> Tensor:
-        """Where what the head reads lay in training, [N, V]: of each class, or of all together.
+        """Mean inputs of the head in training, [N, V]: of each class, or over all classes.
 
         `predict.adaptation.channel_shift` compares the recordings of a channel with it.
         """
@@ -148,19 +152,20 @@ class Tuned(nn.Module):
 
     @property
     def shortest(self) -> int:
-        """Samples to which shorter recordings are to be lengthened, see `speech.lengthened`."""
+        """Samples up to which shorter recordings are repeated, see `speech.lengthened`."""
         return SHORTEST if self.linear else 0
 
 
 def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tensor, Tensor]:
     """Waveforms [samples] at 16 kHz → padded log-mel [B, mels, T] and its lengths [B].
 
-    Each recording is levelled to the same loudest bin: how far the speaker sat from the
-    microphone changes nothing.
+    The loudest bin of every recording is set to the same level, so that the distance between
+    speaker and microphone changes nothing.
 
     Raises:
         SerError: a recording shorter than one spectrum (25 ms) or longer than 30 s.
     """
+    # Levelling is a subtraction, since log-mel is logarithmic.
     filters = torch.from_numpy(mel_filters(mels)).float()
     window = torch.hann_window(N_FFT)
     if wrong := [len(wave) for wave in waves if not LEAST_SAMPLES <= len(wave) <= LONGEST_SAMPLES]:
@@ -178,7 +183,7 @@ def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tens
 
 
 def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
-    """Writes encoder and head as one safetensors file, the encoder in half precision where asked.
+    """Writes encoder and head as one safetensors file, matrices in half precision if `half`.
 
     The header holds classes, sizes, card and `about`.
     """
@@ -199,10 +204,10 @@ def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
 
 
 def load_tuned(path: Path) -> Tuned:
-    """Reads what `save_tuned` wrote, ready to answer in float32.
+    """Reads what `save_tuned` wrote, as a float32 model that is ready to predict.
 
     Raises:
-        SerError: not such a file.
+        SerError: the file is not of that kind.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -212,6 +217,7 @@ def load_tuned(path: Path) -> Tuned:
         names = [key.split(".") for key in state if key.startswith("encoder.blocks.")]
         steps = len(state["encoder.positions"])
         encoder = WhisperEncoder(dim, header["heads"], len({n[2] for n in names}), mels, steps)
+        # An encoder that was cut before its last block has no final norm.
         if "encoder.norm.weight" not in state:
             encoder.norm = nn.Identity()
         model = Tuned(

@@ -1,4 +1,4 @@
-"""recordings → Vectors: what a frozen encoder's layers say on average, clean and changed."""
+"""recordings → Vectors: means of a frozen encoder's layers, with and without alterations."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ _CHANGES: dict[str, Callable[[Wave, np.random.Generator, float], Wave]] = {
     ),
     "line": lambda wave, draw, rebuild: over_the_line(wave, draw),
 }
-_BATCH = 16
-_HELD = 480  # recordings that are sorted by length together
+_BATCH = 16  # recordings
+_HELD = 480  # recordings that are in memory and sorted by length together
 
 
 def layer_means(network: WhisperEncoder, waves: Sequence[Wave]) -> Tensor:
-    """The mean over the frames of every layer, [N, layers, dim], for canonical waveforms."""
+    """The means over time of every layer, [N, layers, dim], for canonical waveforms."""
     device = network.positions.device
     mel, lengths = log_mels(waves)
     outputs = network(mel.to(device), lengths.to(device))
+    # The encoder's second convolution halves the number of mel frames, rounding up.
     steps = torch.arange(outputs[0].shape[1], device=device)
     mask = (steps < ((lengths + 1) // 2).to(device)[:, None]).float()[..., None]
     return torch.stack([(x.float() * mask).sum(1) / mask.sum(1) for x in outputs], 1).cpu()
@@ -53,14 +54,14 @@ def vectors(
     rebuild: float = 0.0,
     precision: str = "float32",
 ) -> Tensor:
-    """Layer means [N, layers, dim] of recordings as they are, or changed.
+    """Layer means [N, layers, dim] of recordings, unchanged or altered.
 
     Args:
-        network: the encoder, as deep as its layers are wanted.
-        rows: their recordings are read, changed and brought to their canonical form.
+        network: the encoder, cut after the last layer that is wanted.
+        rows: their recordings are read, altered and brought to their canonical form.
         change: key in CHANGES.
-        rebuild: the share that ``any`` rebuilds from spectrograms.
-        precision: of products, float32 or bfloat16.
+        rebuild: share of recordings that ``any`` rebuilds from spectrograms.
+        precision: of the products, float32 or bfloat16.
     """
     found: Tensor | None = None
     for start in range(0, len(rows), _HELD):
@@ -79,7 +80,7 @@ def vectors(
 
 
 def _heard(row: Utterance, change: str, rebuild: float) -> Wave:
-    """Each recording draws its own changes, whatever stands beside it."""
+    """Reads and alters a recording; its random alterations depend only on its id."""
     if row.audio is None:
         raise SerError(f"{row.id} names no recording, so nothing can be learnt from it")
     wave = read_audio(Path(row.audio), start=row.start, end=row.end)
@@ -96,14 +97,14 @@ def _of_like_length(waves: dict[int, Wave]) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Layer means with all that a probe learns from.
+    """Layer means with everything that a probe learns from.
 
     Attributes:
         mean: [N, layers, dim] float32.
         label: class ids [N].
         corpus: names [N].
         speaker: names [N], unique over corpora.
-        change: how each was changed, keys in CHANGES, [N].
+        change: how each recording was altered, keys in CHANGES, [N].
     """
 
     mean: NDArray[np.float32]
@@ -116,12 +117,12 @@ class Vectors:
         return len(self.label)
 
     def where(self, keep: NDArray[np.bool_]) -> Vectors:
-        """Those rows that are kept."""
+        """The rows where `keep` is True."""
         return Vectors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
     @staticmethod
     def joined(parts: Sequence[Vectors]) -> Vectors:
-        """Parts one after the other."""
+        """Concatenates parts."""
         names = Vectors.__dataclass_fields__
         return Vectors(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
@@ -136,7 +137,7 @@ def kept_vectors(
     rebuild: float = 0.0,
     precision: str = "float32",
 ) -> Vectors:
-    """Reads vectors from a file that an earlier call with the same file wrote, or makes them."""
+    """Reads the vectors from a file that an earlier call wrote, or computes and writes them."""
     if not file.is_file():
         made = vectors(network, rows, change=change, rebuild=rebuild, precision=precision)
         file.parent.mkdir(parents=True, exist_ok=True)
