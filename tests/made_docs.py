@@ -38,7 +38,7 @@ PAGES = (
     "docs/conversations.md", "docs/interfaces.md", "docs/corpora.md",
     "docs/models.md", "docs/emotion2vec.md", "docs/cluster.md", "docs/original.md",
     "docs/performance.md", "docs/recipes.md", "docs/statistics.md", "docs/tasks.md",
-    "CONTRIBUTING.md",
+    "docs/nkululeko.md", "CONTRIBUTING.md",
 )  # fmt: skip
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.M | re.S)
 PROGRAMS = (

@@ -34,6 +34,7 @@ NOT_RUN = {
     r"ser .*--speakers pyannote": "its weights are on the hub, behind a licence",
     r"curl ": "asks a server that serves until it is stopped: tests/test_serve*.py",
     r"python benchmarks/": "takes minutes and real corpora: tests/test_benchmarks.py",
+    r"python -m nkululeko": "another program, with heavy requirements of its own",
     r"python scripts/": "takes minutes: measures the sources",
     r"python metadata/": "the original's lines: tests/test_paper.py",
 }
