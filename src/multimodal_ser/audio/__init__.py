@@ -23,7 +23,8 @@ import soxr
 
 from multimodal_ser.audio import decode
 from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
-from multimodal_ser.audio.sound import Samples, to_mono, to_rate
+from multimodal_ser.audio.sound import to_mono, to_rate
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 

@@ -13,22 +13,22 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import mel_filters
 
-Wave = NDArray[np.float32]
 PEAK = 0.5  # of what leaves `augmented`
 REBUILT = {"n_fft": 1_024, "hop": 256, "mels": 128, "rounds": 16}
 
 
 def augmented(
-    wave: Wave,
+    wave: Samples,
     rng: np.random.Generator,
     *,
     codecs: bool = False,
     rebuild: float = 0.0,
     silence: float = 0.0,
-) -> Wave:
+) -> Samples:
     """Changes a recording [samples] at random, in the order in which sound meets the changes.
 
     Each change is made to some recordings only, so that clean ones remain. Loudness needs none:
@@ -66,7 +66,7 @@ def augmented(
     return np.ascontiguousarray(wave, np.float32)
 
 
-def over_the_line(wave: Wave, rng: np.random.Generator) -> Wave:
+def over_the_line(wave: Samples, rng: np.random.Generator) -> Samples:
     """A telephone line, now and then with noise on it, or through a codec."""
     wave = telephone(wave)
     if rng.random() < 0.5:
@@ -76,20 +76,20 @@ def over_the_line(wave: Wave, rng: np.random.Generator) -> Wave:
     return wave
 
 
-def cropped(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
+def cropped(wave: Samples, seconds: float, rng: np.random.Generator) -> Samples:
     """A piece of so many seconds; all of it where it is no longer."""
     size = int(seconds * SAMPLE_RATE)
     start = int(rng.integers(0, max(1, len(wave) - size + 1)))
     return wave[start : start + size]
 
 
-def speed(wave: Wave, factor: float) -> Wave:
+def speed(wave: Samples, factor: float) -> Samples:
     """Plays faster (factor > 1) or slower, which moves pitch and formants too."""
-    changed: Wave = soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
+    changed: Samples = soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
     return changed
 
 
-def reverberated(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
+def reverberated(wave: Samples, seconds: float, rng: np.random.Generator) -> Samples:
     """A room: exponentially decaying noise after the direct sound (Polack's model).
 
     Args:
@@ -107,7 +107,7 @@ def reverberated(wave: Wave, seconds: float, rng: np.random.Generator) -> Wave:
     return mixed[: len(wave)].astype(np.float32)
 
 
-def equalised(wave: Wave, rng: np.random.Generator, deviation: float = 6.0) -> Wave:
+def equalised(wave: Samples, rng: np.random.Generator, deviation: float = 6.0) -> Samples:
     """Another microphone: a smooth random gain over seven octaves, and a tilt.
 
     Args:
@@ -122,13 +122,13 @@ def equalised(wave: Wave, rng: np.random.Generator, deviation: float = 6.0) -> W
     return np.fft.irfft(spectrum * 10 ** (gain / 20), len(wave)).astype(np.float32)
 
 
-def compressed(wave: Wave, power: float) -> Wave:
+def compressed(wave: Samples, power: float) -> Samples:
     """Lessens the differences of loudness, sample by sample: 1 changes nothing, 0.5 much."""
     peak = max(float(np.abs(wave).max()), 1e-9)
     return np.asarray(np.sign(wave) * np.abs(wave / peak) ** power * peak, np.float32)
 
 
-def with_silence(wave: Wave, rng: np.random.Generator, most: float = 2.0) -> Wave:
+def with_silence(wave: Samples, rng: np.random.Generator, most: float = 2.0) -> Samples:
     """Silence of up to `most` seconds before and after, digital or with a faint noise."""
     before, after = (rng.uniform(0, most, 2) * SAMPLE_RATE * (rng.random(2) < 0.6)).astype(int)
     wide = np.pad(wave, (before, after))
@@ -138,7 +138,7 @@ def with_silence(wave: Wave, rng: np.random.Generator, most: float = 2.0) -> Wav
     return np.asarray(wide, np.float32)
 
 
-def band_limited(wave: Wave, low: float, high: float) -> Wave:
+def band_limited(wave: Samples, low: float, high: float) -> Samples:
     """Keeps the band from `low` to `high` hertz, as a telephone line does."""
     spectrum = np.fft.rfft(wave)
     hertz = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
@@ -146,7 +146,7 @@ def band_limited(wave: Wave, low: float, high: float) -> Wave:
     return np.fft.irfft(spectrum, len(wave)).astype(np.float32)
 
 
-def noisy(wave: Wave, snr: float, rng: np.random.Generator) -> Wave:
+def noisy(wave: Samples, snr: float, rng: np.random.Generator) -> Samples:
     """Adds noise, white to pink to brown, at a signal-to-noise ratio in decibels.
 
     A silent recording stays silent.
@@ -158,13 +158,13 @@ def noisy(wave: Wave, snr: float, rng: np.random.Generator) -> Wave:
     return np.asarray(wave + noise * scale, np.float32)
 
 
-def telephone(wave: Wave) -> Wave:
+def telephone(wave: Samples) -> Samples:
     """A line of 8 kHz: 300 to 3,400 Hz."""
     narrow = soxr.resample(band_limited(wave, 300, 3_400), SAMPLE_RATE, 8_000)
     return np.asarray(soxr.resample(narrow, 8_000, SAMPLE_RATE), np.float32)
 
 
-def coded(wave: Wave, kind: str, bits: int) -> Wave:
+def coded(wave: Samples, kind: str, bits: int) -> Samples:
     """Through a lossy codec and back.
 
     Args:
@@ -195,7 +195,7 @@ def coded(wave: Wave, kind: str, bits: int) -> Wave:
     return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
 
 
-def rebuilt(wave: Wave, rng: np.random.Generator) -> Wave:
+def rebuilt(wave: Samples, rng: np.random.Generator) -> Samples:
     """Speech whose phase was lost: log-mel in 8 bits, and back by fast Griffin-Lim (2013).
 
     So sounds rebuilt CREMA-D; where some of every corpus does, it marks no corpus's classes.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from multimodal_ser.audio.sound import CANCELLED, Samples
+from multimodal_ser.audio.sound import CANCELLED
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 
 _Kind: TypeAlias = Literal["one", "silent", "identical", "cancelling", "speakers", "scene"]

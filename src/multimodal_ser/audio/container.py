@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio.sound import Samples, apart, joined_blocks, silence, to_mono, to_rate
+from multimodal_ser.audio.sound import apart, joined_blocks, silence, to_mono, to_rate
 from multimodal_ser.audio.sources import Where, media_kind, peek
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError, to_install
 
 # The readers that FFmpeg may choose from: none that follows a playlist to other files.

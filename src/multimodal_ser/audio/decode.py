@@ -20,7 +20,7 @@ import soundfile
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.headers import joins
 from multimodal_ser.audio.sndfile import Sndfile
-from multimodal_ser.audio.sound import Samples, joined_blocks, to_rate
+from multimodal_ser.audio.sound import joined_blocks, to_rate
 from multimodal_ser.audio.sources import (
     READABLE,
     Where,
@@ -30,6 +30,7 @@ from multimodal_ser.audio.sources import (
     peek,
     refuse_text,
 )
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
 
 RATES = range(1_000, 1_000_001)

@@ -15,8 +15,9 @@ import soundfile
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.headers import flac_total, unfinished_wav
 from multimodal_ser.audio.mp3 import mp3_length
-from multimodal_ser.audio.sound import Mix, Samples, apart, to_mono
+from multimodal_ser.audio.sound import Mix, apart, to_mono
 from multimodal_ser.audio.sources import Patched, Where, ends_within_ogg_page, peek
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
 
 _BLOCK = 1 << 14  # frames decoded at a time: where one is damaged, they are lost

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
-Samples: TypeAlias = npt.NDArray[np.float32]
+from multimodal_ser.common.arrays import Samples
+
 Mix: TypeAlias = Callable[[Samples], Samples]  # [time, channels] to what goes on of it
 
 _BLOCK = 1 << 18  # samples of silence at a time

@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.predict import Vad, weights_of
+from multimodal_ser.cli.predict import weights_of
+from multimodal_ser.config.settings import Vad
 
 
 @app.command(name="adapt")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.predict import Vad, weights_of, without_channel
+from multimodal_ser.cli.predict import weights_of, without_channel
+from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, app
 from multimodal_ser.common.files import written_aside
+from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording
     from multimodal_ser.predict.lots import Asked, Lot
 
-Vad = Literal["auto", "silero", "energy", "none"]
 Format = Literal["table", "json", "jsonl", "csv"]
 Advance: TypeAlias = Callable[[int, float], None]
 

@@ -12,6 +12,7 @@ from typing import Literal
 from multimodal_ser.errors import SerError
 
 TASKS = ("classes", "distributions", "attributes")  # what a model may be asked to tell
+Vad = Literal["auto", "silero", "energy", "none"]
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside: what the speech encoders were trained on
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from multimodal_ser.errors import FeatureError
 
+MODALITIES = ("text", "audio")
 Modalities: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # text, its mask, audio, its mask
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,6 @@ from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import changed
 from multimodal_ser.features.context import context_told, in_context
 
-MODALITIES = ("audio", "text")
 _SAYS = {
     "labels": "saw it with emotion labels: not a clean test",
     "unlabelled": "saw it without labels",
@@ -94,7 +94,7 @@ def load_material(
     found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
     stores = {
         modality: _choose(folder, modality, name, found)
-        for modality, name in zip(MODALITIES, (audio, text), strict=True)
+        for modality, name in (("audio", audio), ("text", text))
     }
     present = [store for store in stores.values() if store is not None]
     if not present:
@@ -150,7 +150,7 @@ def pooled(material: Material) -> Material:
     A modality that has one token already stays as it is.
     """
     examples = material.examples
-    modalities = {name: getattr(examples, name) for name in MODALITIES}
+    modalities: dict[str, Any] = {"audio": examples.audio, "text": examples.text}
     features = dict(material.features)
     for name, modality in modalities.items():
         described = features[name]

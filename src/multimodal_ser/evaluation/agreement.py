@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.statistics import OfMeans
 
-Floats = NDArray[np.float64]
 _EACH = 6  # terms of one attribute: 1, t, p, t², p², t·p
 _LEAST = 1e-7  # the smallest probability that predictions.csv can hold, with its seven decimals
 

@@ -14,13 +14,13 @@ import torch
 
 from multimodal_ser.common.devices import CPU
 from multimodal_ser.config.settings import TuneConfig
-from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.examples import MODALITIES, Examples
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.encoders import load_for
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Plan, corpora
-from multimodal_ser.models.fusion import MODALITIES, Dims
+from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import write_run
 from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.predictions import Predicted

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multimodal_ser.corpora.labels import ClassSet
-from multimodal_ser.dataset.examples import Examples, Modality
-from multimodal_ser.dataset.material import MODALITIES, Material, load_material, pooled
+from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
+from multimodal_ser.dataset.material import Material, load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS
@@ -90,7 +90,7 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
 
 
 def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) -> None:
-    for modality in MODALITIES:
+    for modality in material.features:
         mine, theirs = wanted.get(modality), material.features[modality]
         if getattr(mine, "content", None) != getattr(theirs, "content", None):
             raise SerError(f"{folder}: was trained on other {modality} features; give them")
@@ -117,8 +117,7 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
     modalities: dict[str, _Losses] = {}
     moments: dict[str, list[float]] = {}
     features: dict[str, _Losses] = {}
-    for modality in MODALITIES:
-        given: Modality = getattr(examples, modality)
+    for modality, given in (("audio", examples.audio), ("text", examples.text)):
         if not given.dim or modality not in getattr(model, "modalities", MODALITIES):
             continue
         modalities[modality] = {

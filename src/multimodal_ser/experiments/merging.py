@@ -10,7 +10,7 @@ import torch
 
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.dataset.examples import Modality
-from multimodal_ser.dataset.material import MODALITIES, Material, sounds_of
+from multimodal_ser.dataset.material import Material, sounds_of
 from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.experiments.plans import corpora
@@ -59,7 +59,7 @@ def merged_material(materials: Sequence[Material]) -> Material:
         materials[0],
         utterances=[row for one in materials for row in one.utterances],
         examples=examples,
-        features={modality: _all_features(materials, modality) for modality in MODALITIES},
+        features={name: _all_features(materials, name) for name in materials[0].features},
         hashes={key: value for one in materials for key, value in one.hashes.items()},
         marks=tuple(dict.fromkeys(mark for one in materials for mark in one.marks)),
         dropped=dropped,

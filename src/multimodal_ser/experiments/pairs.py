@@ -9,7 +9,7 @@ from typing import Any
 
 from multimodal_ser.config.record import FeatureSpec, FewSpec, SourceSpec, SplitSpec
 from multimodal_ser.corpora.labels import check_same_order
-from multimodal_ser.dataset.material import MODALITIES, Material, sounds_of
+from multimodal_ser.dataset.material import Material, sounds_of
 from multimodal_ser.errors import FeatureError, SerError, SplitError, one_of
 from multimodal_ser.experiments.plans import (
     Experiment,
@@ -42,7 +42,7 @@ def check_comparable(first: Material, second: Material) -> None:
         FeatureError: encoder, weights, layers, tokens or width of the features differ.
     """
     check_same_order(first.labels, second.labels)
-    for modality in MODALITIES:
+    for modality in first.features:
         mine, other = first.features[modality], second.features[modality]
         if (mine is None) != (other is None):
             has, lacks = (first, second) if other is None else (second, first)

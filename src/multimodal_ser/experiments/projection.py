@@ -17,7 +17,7 @@ from torch import nn
 
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.examples import Examples
-from multimodal_ser.dataset.material import MODALITIES, load_material, pooled
+from multimodal_ser.dataset.material import load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Ensemble
@@ -94,7 +94,7 @@ def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
 def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
     """A corpus as the run reads it, and the class names of its utterances [N]."""
     described = run.config.features
-    audio, text = (one.encoder if (one := described[m]) else "none" for m in MODALITIES)
+    audio, text = (one.encoder if (one := described[m]) else "none" for m in ("audio", "text"))
     material = load_material(folder, class_set(run.config.labels.name), audio, text)
     if any(one and one.pooled_from for one in described.values()):
         material = pooled(material)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
@@ -22,7 +23,7 @@ from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.asking import asked
-from multimodal_ser.predict.backend import Wave, softmax
+from multimodal_ser.predict.backend import softmax
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
 from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session
 from multimodal_ser.predict.runtime import onnxruntime
@@ -60,7 +61,7 @@ def export(
     *,
     part: Part | None = None,
     int8: bool = False,
-    compare: Sequence[Wave] = (),
+    compare: Sequence[Samples] = (),
 ) -> Exported:
     """Writes a model as ONNX and compares its answers with torch.
 
@@ -100,7 +101,7 @@ def export(
     return result
 
 
-def made_up_sound() -> list[Wave]:
+def made_up_sound() -> list[Samples]:
     """Hums whose pitch and loudness change, with noise, of 0.4 to 6 s: for comparisons."""
     draw = np.random.default_rng(0)
     sounds = []
@@ -172,7 +173,7 @@ def _describe(file: Path, facts: FileFacts) -> None:
 
 
 def _comparison(
-    predictor: Predictor, graph: Graph | None, waves: Sequence[Wave]
+    predictor: Predictor, graph: Graph | None, waves: Sequence[Samples]
 ) -> tuple[NDArray[np.float32], Callable[[Path], NDArray[np.float32]]]:
     """Torch's probabilities [N, C], and how a file is asked for its own."""
     if graph is None or graph.part == "whole":
@@ -193,7 +194,7 @@ def _comparison(
     return logits if graph.facts.scale else softmax(logits), ask_head
 
 
-def _probabilities(predictor: Predictor, waves: Sequence[Wave]) -> NDArray[np.float32]:
+def _probabilities(predictor: Predictor, waves: Sequence[Samples]) -> NDArray[np.float32]:
     """Of the network itself: made-up sound holds no speech."""
     return asked(predictor.backend, waves, [None] * len(waves)).probabilities
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from multimodal_ser.audio import audio_hash, read_audio
 from multimodal_ser.audio.fingerprints import fingerprint
+from multimodal_ser.common.arrays import Array
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError, SerError
-from multimodal_ser.features.pool import Array, Modality, keep_tokens
+from multimodal_ser.features.pool import ModalityName, keep_tokens
 from multimodal_ser.features.store import STORED_DTYPES, FeatureHeader, check_array
 
 _CHARACTERS_A_SECOND = 15  # of speech; puts sentences and recordings on one scale
@@ -90,12 +91,12 @@ def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: Made) -> None:
     made.prints |= {key: value for key, value in loaded.prints.items() if key in made.arrays}
 
 
-def has_material(row: Utterance, modality: Modality) -> bool:
+def has_material(row: Utterance, modality: ModalityName) -> bool:
     """Whether an utterance has words (for text) or a recording (for audio)."""
     return bool((row.text or "").strip()) if modality == "text" else row.audio is not None
 
 
-def load_chunks(rows: Sequence[Utterance], modality: Modality, most: float) -> Iterator[Chunk]:
+def load_chunks(rows: Sequence[Utterance], modality: ModalityName, most: float) -> Iterator[Chunk]:
     """Decodes rows, about `most` seconds at a time; what cannot be decoded is a failure."""
     chunk = Chunk()
     for row in rows:

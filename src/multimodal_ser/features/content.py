@@ -14,7 +14,7 @@ from pathlib import Path
 
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.features.parts import digest
-from multimodal_ser.features.pool import Modality
+from multimodal_ser.features.pool import ModalityName
 
 ABSENT = "absent"  # stands for the content of a recording that is not there
 _DIGITS = 16  # hexadecimal; 64 bits tell a corpus's recordings apart
@@ -44,20 +44,20 @@ def file_hash(path: str | Path) -> str:
     return found.hexdigest()[:_DIGITS]
 
 
-def input_of(row: Utterance, modality: Modality) -> str:
+def input_of(row: Utterance, modality: ModalityName) -> str:
     """A hash of what is encoded of one utterance: its stretch of sound, or its words."""
     what = [row.text] if modality == "text" else [row.content, row.start, row.end]
     return digest(what)[:_DIGITS]
 
 
-def inputs_of(utterances: Iterable[Utterance], modality: Modality) -> dict[str, str]:
+def inputs_of(utterances: Iterable[Utterance], modality: ModalityName) -> dict[str, str]:
     """Id → `input_of`, in the order of the ids."""
     found = {row.id: input_of(row, modality) for row in utterances}
     return {key: found[key] for key in sorted(found)}
 
 
 def changed(
-    known: Mapping[str, str], utterances: Iterable[Utterance], modality: Modality
+    known: Mapping[str, str], utterances: Iterable[Utterance], modality: ModalityName
 ) -> set[str]:
     """The ids whose content is not the one that features were made of.
 

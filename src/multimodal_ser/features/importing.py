@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Array
 from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet, class_set
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.exposure import stated
@@ -17,7 +18,7 @@ from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.content import file_hash, inputs_of, with_content
 from multimodal_ser.features.extract import one_corpus
 from multimodal_ser.features.parts import digest
-from multimodal_ser.features.pool import Array, Modality, Pool, check_pooling, keep_tokens
+from multimodal_ser.features.pool import ModalityName, Pool, check_pooling, keep_tokens
 from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
 
@@ -44,7 +45,7 @@ def import_features(
     utterances: Sequence[Utterance],
     out: Path,
     name: str,
-    modality: Modality,
+    modality: ModalityName,
     *,
     key: str | None = None,
     ids: Path | None = None,
@@ -116,8 +117,8 @@ def _check_settings(
 ) -> None:
     if path.exists() and not overwrite:
         raise FeatureError(f"{path} exists; choose another --name, or replace it with --overwrite")
-    if modality not in get_args(Modality):
-        raise FeatureError(one_of("modality", modality, get_args(Modality)))
+    if modality not in get_args(ModalityName):
+        raise FeatureError(one_of("modality", modality, get_args(ModalityName)))
     check_pooling(1 if tokens is None else tokens, pool)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.features.pool import Array
 from multimodal_ser.features.store import FeatureHeader, FeatureStore, write_store
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Array
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.features.pool import Array
 
 _T = TypeVar("_T")
 _CORES = ("numpy.core", "numpy._core")  # before and since numpy 2

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from multimodal_ser.common.arrays import Array
 from multimodal_ser.errors import FeatureError, one_of
 
-Array: TypeAlias = npt.NDArray[Any]
-Modality: TypeAlias = Literal["audio", "text"]
+ModalityName: TypeAlias = Literal["audio", "text"]
 Pool: TypeAlias = Literal["mean", "first"]
 
 POOLS = ("mean", "first")
-KEPT_TOKENS: dict[Modality, int] = {"audio": 32, "text": 64}  # what is kept unless asked otherwise
+KEPT_TOKENS: dict[ModalityName, int] = {
+    "audio": 32,
+    "text": 64,
+}  # what is kept unless asked otherwise
 
 
 def pool_frames(frames: Array, tokens: int) -> Array:
@@ -36,7 +38,7 @@ def pool_frames(frames: Array, tokens: int) -> Array:
     return (sums / np.diff(edges)[:, None]).astype(np.float32)
 
 
-def keep_tokens(frames: Array, modality: Modality, tokens: int, pool: Pool) -> Array:
+def keep_tokens(frames: Array, modality: ModalityName, tokens: int, pool: Pool) -> Array:
     """Brings what an encoder gives for one utterance down to at most `tokens` rows.
 
     Frames of sound are averaged over equal spans; words stay as they are and the last ones are

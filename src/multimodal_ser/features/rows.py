@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.spelling import tidy
 from multimodal_ser.corpora.cells import read_cells, read_words
 from multimodal_ser.corpora.parquet import pyarrow_for
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.pool import Array, Modality
+from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.unpickle import read_pickle
 
 _ID_KEYS = ("id", "ids", "utterance_id")
 _LABEL_KEYS = ("label", "labels")
-_GUESSES: dict[Modality, tuple[str, ...]] = {
+_GUESSES: dict[ModalityName, tuple[str, ...]] = {
     "audio": ("audio_embed", "audio_features", "audio_embedding", "audio"),
     "text": ("text_embed", "text_features", "text_embedding", "text"),
 }
@@ -48,7 +49,7 @@ class Rows:
 
 
 def read_feature_rows(
-    path: Path, modality: Modality, key: str | None = None, id_format: str | None = None
+    path: Path, modality: ModalityName, key: str | None = None, id_format: str | None = None
 ) -> Rows:
     """Reads the rows of a file by its name's ending.
 
@@ -125,11 +126,11 @@ def _json_ids(path: Path, text: str) -> list[str]:
     return [tidy(str(item)) for item in ids]
 
 
-def _read_npy(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+def _read_npy(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
     return Rows(_load_numpy(path, lambda loaded: _as_array(path, loaded)))
 
 
-def _read_npz(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
     arrays: dict[str, Array] = _load_numpy(path, dict)
     ids = next((arrays[name] for name in _ID_KEYS if name in arrays), None)
     numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
@@ -165,7 +166,9 @@ def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
         ) from error
 
 
-def _read_parquet(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+def _read_parquet(
+    path: Path, modality: ModalityName, key: str | None, id_format: str | None
+) -> Rows:
     pyarrow = pyarrow_for(path, FeatureError)
     try:
         table = pyarrow.parquet.read_table(path)
@@ -191,7 +194,9 @@ def _is_number(kind: Any, pyarrow: Any) -> bool:
     return bool(pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind))
 
 
-def _read_pickle(path: Path, modality: Modality, key: str | None, id_format: str | None) -> Rows:
+def _read_pickle(
+    path: Path, modality: ModalityName, key: str | None, id_format: str | None
+) -> Rows:
     content = read_pickle(path)
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         shared = [name for name in content[0] if all(name in row for row in content)]
@@ -211,7 +216,7 @@ def _read_pickle(path: Path, modality: Modality, key: str | None, id_format: str
 
 
 def _from_columns(
-    path: Path, columns: Mapping[str, Any], key: str | None, modality: Modality
+    path: Path, columns: Mapping[str, Any], key: str | None, modality: ModalityName
 ) -> Rows:
     names = [str(name) for name in columns if name not in (*_ID_KEYS, *_LABEL_KEYS)]
     key = _choose(path, names, key, modality)
@@ -232,7 +237,7 @@ def _integers(path: Path, labels: Sequence[Any]) -> list[int]:
         raise FeatureError(f"{path.name}: its labels are no integers ({error})") from error
 
 
-def _choose(path: Path, names: Sequence[str], key: str | None, modality: Modality) -> str:
+def _choose(path: Path, names: Sequence[str], key: str | None, modality: ModalityName) -> str:
     """The entry asked for, the only one there is, or the one that is usually called so."""
     guesses = [name for name in _GUESSES[modality] if name in names] or list(names)
     if key is None and (len(names) == 1 or guesses != list(names)):
@@ -242,7 +247,7 @@ def _choose(path: Path, names: Sequence[str], key: str | None, modality: Modalit
     return key
 
 
-READERS: dict[str, Callable[[Path, Modality, str | None, str | None], Rows]] = {
+READERS: dict[str, Callable[[Path, ModalityName, str | None, str | None], Rows]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".parquet": _read_parquet,

@@ -19,10 +19,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.files import parse_json, removed_at_end, written_aside
 from multimodal_ser.encoders.base import UNDECLARED, Exposure
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.pool import Array, Modality, Pool
+from multimodal_ser.features.pool import ModalityName, Pool
 
 FORMAT = 1
 STORED_DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}
@@ -66,7 +67,7 @@ class FeatureHeader:
 
     corpus: str
     encoder: str
-    modality: Modality
+    modality: ModalityName
     dim: int
     rate: float
     weights: str

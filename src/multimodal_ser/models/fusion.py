@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal_ser.config.settings import ModelConfig
-from multimodal_ser.dataset.examples import Examples, Unlabelled
+from multimodal_ser.dataset.examples import MODALITIES, Examples, Unlabelled
 from multimodal_ser.models.layers import (
     Attend,
     AttentivePool,
@@ -26,8 +26,6 @@ from multimodal_ser.models.layers import (
     Standardize,
     masked_mean,
 )
-
-MODALITIES = ("text", "audio")
 
 
 class Dims(NamedTuple):

@@ -13,13 +13,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Floats
+
 _CLIPS = 25.0  # number of recordings with which half of _MOST is removed
 _MOST = 0.9  # share of the shift that is removed with very many recordings
 _SOFT = 1.0  # log-odds that the mean squared distance of a class from the centre stands for
 _ROUNDS = 50  # iterations of `_balance`
 _RAREST = 1e-3  # added to predicted frequencies: bounds the correction of a class never predicted
-
-Floats = NDArray[np.float64]
 
 
 def channel_shift(

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio.speech import Speech, Vad, canonical, find_speech
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.audio.speech import Speech, canonical, find_speech
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.errors import EncoderError
-from multimodal_ser.predict.backend import Backend, BatchPrediction, Wave, joined_predictions
+from multimodal_ser.predict.backend import Backend, BatchPrediction, joined_predictions
 
 BATCH = 16  # recordings
 PADDED = 160 * SAMPLE_RATE  # samples of a batch at most, with its padding: bounds the memory
@@ -26,12 +27,12 @@ class Heard(NamedTuple):
         reason: why there is no speech, in which case the backend is not called; else None.
     """
 
-    wave: Wave
+    wave: Samples
     sure: float = 1.0
     reason: str | None = None
 
 
-def heard_of(backend: Backend, wave: Wave, text: str | None, vad: Vad, speech: bool) -> Heard:
+def heard_of(backend: Backend, wave: Samples, text: str | None, vad: Vad, speech: bool) -> Heard:
     """Finds the speech in a recording and prepares the waveform that a backend is given.
 
     Args:
@@ -51,7 +52,7 @@ def heard_of(backend: Backend, wave: Wave, text: str | None, vad: Vad, speech: b
 
 def asked(
     backend: Backend,
-    waves: Sequence[Wave],
+    waves: Sequence[Samples],
     texts: Sequence[str | None],
     shift: NDArray[np.float32] | None = None,
     batch_size: int = BATCH,

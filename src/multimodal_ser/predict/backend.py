@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.encoders.base import between_passes, windows
 from multimodal_ser.errors import SerError
 
-Wave: TypeAlias = NDArray[np.float32]
 Vector: TypeAlias = NDArray[np.float32]
 WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 PIECES = 4  # windows of long recordings in one batch: a batch of 30 s windows takes much memory
@@ -59,7 +59,7 @@ class Backend(Protocol):
 
     def __call__(
         self,
-        waves: Sequence[Wave],
+        waves: Sequence[Samples],
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> BatchPrediction:
@@ -95,7 +95,10 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def by_windows(
-    waves: Sequence[Wave], most: int, step: int, ask: Callable[[Sequence[Wave]], BatchPrediction]
+    waves: Sequence[Samples],
+    most: int,
+    step: int,
+    ask: Callable[[Sequence[Samples]], BatchPrediction],
 ) -> BatchPrediction:
     """Predicts recordings of any length: the mean over equal windows of at most `most` samples.
 

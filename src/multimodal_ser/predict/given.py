@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, read_audio
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, SerError
-from multimodal_ser.predict.backend import Wave
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
     return None
 
 
-def read_recording(source: Dressed, sample_rate: int | None = None) -> Wave | SerError:
+def read_recording(source: Dressed, sample_rate: int | None = None) -> Samples | SerError:
     """Decodes a recording to mono at 16 kHz; returns the error if it cannot be read.
 
     Args:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.encoders.emotion2vec import load_emotion2vec
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave
+from multimodal_ser.predict.backend import BatchPrediction, Vector
 from multimodal_ser.predict.cards import encoder_card
 
 
@@ -39,7 +40,7 @@ class Emotion2VecBackend:
         )
 
     def __call__(
-        self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
+        self, waves: Sequence[Samples], texts: Sequence[str | None], shift: Vector | None = None
     ) -> BatchPrediction:
         """Predicts a batch as `Emotion2Vec.classify` does, with one pass for both results."""
         means = self.encoder.means(waves)

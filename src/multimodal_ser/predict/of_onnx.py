@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.audio.speech import lengthened
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.backend import (
     BatchPrediction,
     Vector,
-    Wave,
     WeightPaths,
     by_windows,
     check_words,
@@ -104,7 +104,7 @@ class OnnxBackend:
 
     def __call__(
         self,
-        waves: Sequence[Wave],
+        waves: Sequence[Samples],
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> BatchPrediction:
@@ -122,7 +122,7 @@ class OnnxBackend:
         scores, means = zip(*alone, strict=True)
         return BatchPrediction(np.concatenate(scores), np.concatenate(means))
 
-    def _ask(self, shift: Vector | None, waves: Sequence[Wave]) -> BatchPrediction:
+    def _ask(self, shift: Vector | None, waves: Sequence[Samples]) -> BatchPrediction:
         waves = [lengthened(wave, self.shortest) for wave in waves]
         lengths = np.array([len(wave) for wave in waves], np.int64)
         padded = np.zeros((len(waves), lengths.max()), np.float32)
@@ -136,7 +136,7 @@ class OnnxBackend:
         logits, *rest = self.session.run(wanted, dict(inputs))
         return BatchPrediction(softmax(logits) if self.scale is None else logits, *rest)
 
-    def _scores(self, wave: Wave) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _scores(self, wave: Samples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         frames, scores = self.session.run(["frames", "scores"], {"waves": wave[None]})
         return scores, frames.mean(1)
 

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.record import FeatureSpec, SavedAs, as_json
+from multimodal_ser.dataset.examples import MODALITIES
 from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import keep_tokens
-from multimodal_ser.models.fusion import MODALITIES
-from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave, WeightPaths, check_words
+from multimodal_ser.predict.backend import BatchPrediction, Vector, WeightPaths, check_words
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
@@ -101,7 +102,7 @@ class RunBackend:
         self.card = card.read_text("utf-8") if card.is_file() else run_card(folder, self.record)
 
     def __call__(
-        self, waves: Sequence[Wave], texts: Sequence[str | None], shift: Vector | None = None
+        self, waves: Sequence[Samples], texts: Sequence[str | None], shift: Vector | None = None
     ) -> BatchPrediction:
         """Predicts a batch.
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from multimodal_ser.audio.speech import lengthened
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
-from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave, by_windows, softmax
+from multimodal_ser.predict.backend import BatchPrediction, Vector, by_windows, softmax
 from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 
 
@@ -33,13 +34,13 @@ class PlainBackend:
 
     def __call__(
         self,
-        waves: Sequence[Wave],
+        waves: Sequence[Samples],
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> BatchPrediction:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
 
-        def ask(pieces: Sequence[Wave]) -> BatchPrediction:
+        def ask(pieces: Sequence[Samples]) -> BatchPrediction:
             read = np.stack([self.model.pooled(lengthened(one, SHORTEST)) for one in pieces])
             logits, embeddings = self.model.answer(read if shift is None else read - shift)
             return BatchPrediction(softmax(logits), embeddings, read)

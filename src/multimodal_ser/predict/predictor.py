@@ -15,15 +15,15 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio.speech import Vad
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.predict import hub
 from multimodal_ser.predict.adaptation import channel_shift
 from multimodal_ser.predict.asking import BATCH, asked, heard_of
-from multimodal_ser.predict.backend import Backend, Wave
+from multimodal_ser.predict.backend import Backend
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, Channel, evenly_chosen, space_of
 from multimodal_ser.predict.given import Dressed, Recording, as_list, given_texts, read_recording
 from multimodal_ser.predict.prediction import Prediction, discounted
@@ -155,7 +155,7 @@ class Predictor:
         if texts is not None:
             sources = list(sources)
             given = given_texts(texts, len(sources))
-        waiting: list[tuple[Wave | SerError, str | None]] = []
+        waiting: list[tuple[Samples | SerError, str | None]] = []
         samples = 0
         for source, text in zip(sources, given, strict=False):
             wave = read_recording(source, sample_rate)
@@ -169,7 +169,7 @@ class Predictor:
 
     def waves(
         self,
-        waves: Sequence[Wave],
+        waves: Sequence[Samples],
         texts: Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
@@ -265,7 +265,7 @@ class Predictor:
         made.channel = channel
         return made
 
-    def channel_of(self, waves: Sequence[Wave], *, speech: bool = False) -> Channel:
+    def channel_of(self, waves: Sequence[Samples], *, speech: bool = False) -> Channel:
         """Estimates the channel of waveforms [samples]; of more than 128 it uses 128.
 
         Raises:
@@ -312,7 +312,7 @@ class Predictor:
         return self.backend.references
 
     def _asked(
-        self, waves: Sequence[Wave], texts: Sequence[str | None], batch_size: int
+        self, waves: Sequence[Samples], texts: Sequence[str | None], batch_size: int
     ) -> Iterable[tuple[NDArray[np.float32], NDArray[np.float32], float | None]]:
         """Probabilities [C], embedding [D] and distance of each."""
         if not waves:
@@ -328,7 +328,7 @@ class Predictor:
         return zip(answer.probabilities, answer.embeddings, far, strict=True)
 
     def _answers(
-        self, items: Sequence[tuple[Wave | SerError, str | None]], batch_size: int
+        self, items: Sequence[tuple[Samples | SerError, str | None]], batch_size: int
     ) -> Iterator[Prediction | SerError]:
         usable = [(wave, text) for wave, text in items if not isinstance(wave, SerError)]
         answers = iter(self._each(usable, batch_size))
@@ -336,7 +336,7 @@ class Predictor:
             yield wave if isinstance(wave, SerError) else next(answers)
 
     def _each(
-        self, items: Sequence[tuple[Wave, str | None]], batch_size: int
+        self, items: Sequence[tuple[Samples, str | None]], batch_size: int
     ) -> list[Prediction | SerError]:
         """Predicts a batch, and item by item if that fails, so that only the faulty ones fail."""
         try:

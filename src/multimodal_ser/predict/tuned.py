@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from multimodal_ser.audio.speech import lengthened
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP, LONGEST_SAMPLES
-from multimodal_ser.predict.backend import BatchPrediction, Vector, Wave, by_windows
+from multimodal_ser.predict.backend import BatchPrediction, Vector, by_windows
 from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
 
@@ -37,7 +38,7 @@ class TunedBackend:
 
     def __call__(
         self,
-        waves: Sequence[Wave],
+        waves: Sequence[Samples],
         texts: Sequence[str | None],
         shift: Vector | None = None,
     ) -> BatchPrediction:
@@ -46,7 +47,7 @@ class TunedBackend:
         return by_windows(waves, self.most, 2 * HOP, partial(self._ask, taken))
 
     @torch.inference_mode()
-    def _ask(self, shift: Tensor | None, waves: Sequence[Wave]) -> BatchPrediction:
+    def _ask(self, shift: Tensor | None, waves: Sequence[Samples]) -> BatchPrediction:
         waves = [lengthened(wave, self.shortest) for wave in waves]
         mel, lengths = log_mels(waves, self.model.encoder.conv1.in_channels)
         read = self.model.pooled(mel.to(self.device), lengths.to(self.device))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.evaluation import agreement, metrics, statistics
 from multimodal_ser.report import words
 from multimodal_ser.report.align import Sample
-from multimodal_ser.report.scores import Floats, score_of, vote_shares
+from multimodal_ser.report.scores import score_of, vote_shares
 from multimodal_ser.report.summary import Score
 
 _TOLD = ("UA", "WA", "macro-F1")

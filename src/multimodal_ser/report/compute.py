@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.report.align import Sample, System, align
 from multimodal_ser.report.ceiling import human_ceiling
 from multimodal_ser.report.groups import group_scores
 from multimodal_ser.report.scores import (
-    Floats,
     cautions_of_table,
     counts,
     effective_clusters,

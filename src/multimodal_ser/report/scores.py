@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.evaluation import agreement, metrics, statistics
 from multimodal_ser.report.align import Aligned, Sample, System
 from multimodal_ser.report.naming import PROBE
 from multimodal_ser.report.summary import Row, Score, Summary
 
-Floats = NDArray[np.float64]
 UNEQUAL = 0.75  # effective clusters over clusters, under which a caution says so
 _LEVEL = 0.05  # of the tests
 

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, TypeVar
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.backend import Wave
 from multimodal_ser.predict.given import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, regions
 from multimodal_ser.predict.predictor import Predictor
@@ -110,7 +110,7 @@ class Service:
         about = {"model": self.predictor.name, "duration": round(len(wave) / SAMPLE_RATE, 3)}
         return JSONResponse({**about, **found.as_dict(), "warnings": warnings})
 
-    def _alone(self, wave: Wave, text: str | None, work: Work) -> Prediction:
+    def _alone(self, wave: Samples, text: str | None, work: Work) -> Prediction:
         with self.computing.turn(work) as pause:
             found: Prediction = Patient(self.predictor, pause).waves([wave], [text])[0]
             return found

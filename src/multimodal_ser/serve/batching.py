@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from multimodal_ser.predict.backend import Wave
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.predict.prediction import Prediction
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.turns import AT_ONCE, Turns, Work
@@ -19,7 +19,7 @@ from multimodal_ser.serve.turns import AT_ONCE, Turns, Work
 
 @dataclass(eq=False)
 class _Item:
-    wave: Wave
+    wave: Samples
     text: str | None
     answer: asyncio.Future[Prediction]
 
@@ -40,7 +40,7 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "ser-network")
 
-    async def __call__(self, wave: Wave, text: str | None = None) -> Prediction:
+    async def __call__(self, wave: Samples, text: str | None = None) -> Prediction:
         """The prediction of one waveform [time].
 
         Raises:

@@ -13,9 +13,9 @@ import numpy as np
 
 from multimodal_ser.audio import audio_info, read_blocks
 from multimodal_ser.audio.sources import media_kind
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
-from multimodal_ser.predict.backend import Wave
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.serve.turns import Pause
@@ -39,7 +39,7 @@ class DecodedUpload(NamedTuple):
         warnings: a line each.
     """
 
-    wave: Wave
+    wave: Samples
     warnings: list[str]
 
 
@@ -96,7 +96,7 @@ def _bounded(
 ) -> DecodedUpload:
     """Decodes block by block, whatever the header says."""
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0
-    blocks: list[Wave] = []
+    blocks: list[Samples] = []
     warnings: list[str] = []
     for block in read_blocks(data, warn=lambda line: warnings.append(_told(line)), mixed=mixed):
         blocks.append(block[:, 0] if block.ndim == 2 and block.shape[1] == 1 else block)

@@ -13,7 +13,8 @@ import numpy as np
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from multimodal_ser.audio.sound import Samples, to_mono, to_rate
+from multimodal_ser.audio.sound import to_mono, to_rate
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError

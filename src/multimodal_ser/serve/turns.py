@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, cast
 
-from multimodal_ser.audio.speech import Samples
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import between_passes
-from multimodal_ser.predict.backend import Wave
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.timeline.speakers import Diariser, Turn
 from multimodal_ser.timeline.track import Word
@@ -152,7 +151,7 @@ class Patient:
 
     def waves(
         self,
-        waves: Sequence[Wave],
+        waves: Sequence[Samples],
         texts: Sequence[str | None] | None = None,
         /,
         *,

@@ -1,6 +1,6 @@
 """A recording of any length, or sound that is still coming → the emotions in it over time."""
 
-from multimodal_ser.audio.speech import Vad
+from multimodal_ser.config.settings import Vad
 from multimodal_ser.timeline.analysis import analyze
 from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
 from multimodal_ser.timeline.track import Point, Segment, Speaker, Timeline, Word

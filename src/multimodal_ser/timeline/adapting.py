@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from multimodal_ser.audio import read_blocks
-from multimodal_ser.audio.speech import Samples, Vad
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, evenly_chosen

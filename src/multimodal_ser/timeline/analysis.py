@@ -7,8 +7,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any, TypeAlias, TypeVar, cast
 
-from multimodal_ser.audio.speech import Vad
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.predict import Predictor, Recording
 from multimodal_ser.timeline.lanes import Lane, Opened, chosen_lanes, open_recording
 from multimodal_ser.timeline.listening import Listener, without_channels

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, audio_info, read_blocks
 from multimodal_ser.audio.channels import LEVEL_FRAME, compare_channels
-from multimodal_ser.audio.speech import Samples
 from multimodal_ser.audio.speech import Stretch as Found
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Recording
 from multimodal_ser.predict.given import with_rate

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio.speech import Samples
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.predict import Channel, Predictor
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
 

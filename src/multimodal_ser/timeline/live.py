@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from multimodal_ser.audio.speech import Samples
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, to_install
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from multimodal_ser.audio.speech import CONTEXT, Samples, Vad
+from multimodal_ser.audio.speech import CONTEXT
 from multimodal_ser.audio.speech import Stretch as Found
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.errors import SerError, to_install
 
 

@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from multimodal_ser.audio import check_scale
-from multimodal_ser.audio.speech import CONTEXT, Samples, SpeechFinder, Vad, make_gate
+from multimodal_ser.audio.speech import CONTEXT, SpeechFinder, make_gate
 from multimodal_ser.audio.speech import Stretch as Found
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline.stretch import OpenStretch, points

@@ -9,9 +9,10 @@ from itertools import groupby
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import UNCERTAIN, discounted, region
-from multimodal_ser.timeline.track import Array, Point, Scale, Segment, Word, by_class
+from multimodal_ser.timeline.track import Point, Scale, Segment, Word, by_class
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class SpokenStretch:
     start: float
     end: float
     windows: Sequence[tuple[float, float]]
-    probabilities: Array
+    probabilities: Floats
     words: tuple[Word, ...] | None = None
     scale: Scale = None
 
-    def smoothed(self, constant: float) -> Array:
+    def smoothed(self, constant: float) -> Floats:
         """Probabilities [windows, C] smoothed over time, see `smooth`."""
         return smooth(self.probabilities, _centres(self.windows), constant)
 
     def segments(
-        self, labels: Sequence[str], smoothed: Array, threshold: float
+        self, labels: Sequence[str], smoothed: Floats, threshold: float
     ) -> Iterator[Segment]:
         """Merges neighbouring windows of one label, or of one region of the attributes.
 
@@ -61,13 +62,13 @@ class SpokenStretch:
             values = by_class(labels, mean)
             yield Segment(start, end, label, sure, values, text, scale=self.scale)
 
-    def bounds(self) -> Array:
+    def bounds(self) -> Floats:
         """Where the time of each window begins, and the end; seconds [windows + 1]."""
         centres = _centres(self.windows)
         return np.array([self.start, *(centres[1:] + centres[:-1]) / 2, self.end])
 
 
-def smooth(probabilities: Array, centres: Array, constant: float) -> Array:
+def smooth(probabilities: Floats, centres: Floats, constant: float) -> Floats:
     """Smooths over time with the kernel exp(-|Δt| / constant), forwards and backwards.
 
     It is a weighted mean, so calibrated probabilities stay as cautious as they are; multiplying
@@ -90,7 +91,7 @@ def smooth(probabilities: Array, centres: Array, constant: float) -> Array:
     return np.asarray(total[:, :-1] / total[:, -1:])
 
 
-def _running(probabilities: Array, centres: Array, constant: float) -> Array:
+def _running(probabilities: Floats, centres: Floats, constant: float) -> Floats:
     """Weighted sums over the past, and in the last column the sums of the weights."""
     steps = np.diff(centres, prepend=centres[:1])
     kept = np.exp(-steps / constant) if constant > 0 else np.zeros(len(steps))
@@ -100,13 +101,13 @@ def _running(probabilities: Array, centres: Array, constant: float) -> Array:
     return sums
 
 
-def points(stretch: SpokenStretch, labels: Sequence[str], smoothed: Array) -> Iterator[Point]:
+def points(stretch: SpokenStretch, labels: Sequence[str], smoothed: Floats) -> Iterator[Point]:
     """The stretch's part of the track."""
     for (start, end), row in zip(stretch.windows, smoothed, strict=True):
         yield Point(start, end, by_class(labels, row), scale=stretch.scale)
 
 
-def _centres(windows: Sequence[tuple[float, float]]) -> Array:
+def _centres(windows: Sequence[tuple[float, float]]) -> Floats:
     return np.array([(start + end) / 2 for start, end in windows])
 
 
@@ -131,10 +132,10 @@ class OpenStretch:
         self.start = self.heard = start
         self.lead, self.tail, self.sure = lead, 0, 1.0
         self.windows: list[tuple[int, int]] = []
-        self.rows: list[Array] = []
+        self.rows: list[Floats] = []
         self.words: list[Word] = []
         self._size, self._hop, self._smoothing, self._scale = size, hop, smoothing, scale
-        self._sums: Array = np.zeros(0)  # over the past, the weights' sum last
+        self._sums: Floats = np.zeros(0)  # over the past, the weights' sum last
 
     @property
     def needed(self) -> int:
@@ -171,7 +172,7 @@ class OpenStretch:
             return
         self.tail = tail
 
-    def estimate(self, labels: Sequence[str], row: Array) -> Point:
+    def estimate(self, labels: Sequence[str], row: Floats) -> Point:
         """Takes the next window's probabilities; returns them smoothed over the past alone."""
         start, end = self.windows[len(self.rows)]
         sums = np.append(row, 1.0)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.predict import Channel
 from multimodal_ser.predict.prediction import UNCERTAIN, on_scale, regions
 
-Array: TypeAlias = NDArray[np.float64]
 Scale: TypeAlias = tuple[float, float] | None
 
 
@@ -239,7 +238,7 @@ def overall(labels: Sequence[str], segments: Sequence[Segment]) -> dict[str, flo
     return by_class(labels, np.average(rows, axis=0, weights=weights))
 
 
-def by_class(labels: Sequence[str], row: Array) -> dict[str, float]:
+def by_class(labels: Sequence[str], row: Floats) -> dict[str, float]:
     """Probabilities [C] by class."""
     return dict(zip(labels, map(float, row), strict=True))
 

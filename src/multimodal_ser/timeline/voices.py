@@ -23,8 +23,8 @@ from scipy.fft import dct
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
-from multimodal_ser.audio.speech import Samples, Vad
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
 from multimodal_ser.predict import Channel
 from multimodal_ser.timeline.speakers import Turn

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.audio.speech import FRAME, Samples
+from multimodal_ser.audio.speech import FRAME
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES

@@ -22,8 +22,8 @@ from sklearn.svm import SVC
 from torch import Tensor, nn
 
 from multimodal_ser.config.settings import TrainConfig
-from multimodal_ser.dataset.examples import Examples, Unlabelled
-from multimodal_ser.models.fusion import MODALITIES, Dims
+from multimodal_ser.dataset.examples import MODALITIES, Examples, Unlabelled
+from multimodal_ser.models.fusion import Dims
 from multimodal_ser.models.layers import Output, inverse, masked_mean
 from multimodal_ser.training.loop import Fitted, calibrate, predict, ua_of
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
-from multimodal_ser.dataset.examples import Examples
-from multimodal_ser.models.fusion import MODALITIES, MODELS, Dims, Ensemble
+from multimodal_ser.dataset.examples import MODALITIES, Examples
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.baselines import BASELINES, Linear, Setting, Svm, fit_baseline
 from multimodal_ser.training.loop import Fitted, fit, predict, ua_of

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multimodal_ser.audio.speech.finder import CONTEXT, FRAME, Samples, SpeechFinder, Stretch
-from multimodal_ser.audio.speech.gates import SileroGate, Vad, WeakGate, make_gate
+from multimodal_ser.audio.speech.finder import CONTEXT, FRAME, SpeechFinder, Stretch
+from multimodal_ser.audio.speech.gates import SileroGate, WeakGate, make_gate
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import between_passes
 
 LEVEL = 0.05  # root mean square of the canonical waveform's speech

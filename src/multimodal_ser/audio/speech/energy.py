@@ -7,7 +7,8 @@ import math
 import numpy as np
 from scipy.ndimage import minimum_filter1d
 
-from multimodal_ser.audio.speech.finder import LEAST_FRAMES, Samples, Scores
+from multimodal_ser.audio.speech.finder import LEAST_FRAMES
+from multimodal_ser.common.arrays import Floats, Samples
 
 
 class EnergyGate:
@@ -25,16 +26,16 @@ class EnergyGate:
     _SILENT, _LOWEST, _FLOORS = -80.0, -65.0, (-75.0, -35.0)  # dB
 
     def __init__(self) -> None:
-        self._power: Scores = np.zeros(0)  # of frames that are still needed
+        self._power: Floats = np.zeros(0)  # of frames that are still needed
         self._kept = 0  # of these, how many have had their score
 
-    def push(self, frames: Samples) -> Scores:
+    def push(self, frames: Samples) -> Floats:
         """See `Gate`; the scores come one second late."""
         power = frames.astype(np.float64).var(axis=1)
         self._power = np.concatenate([self._power, power])
         return self._scores(len(self._power) - self._AFTER - self._MEAN)
 
-    def finish(self) -> Scores:
+    def finish(self) -> Floats:
         """See `Gate`."""
         return self._scores(len(self._power))
 
@@ -42,7 +43,7 @@ class EnergyGate:
         """See `Gate`: what is loud may be anything, and nothing tells."""
         return 1.0
 
-    def _scores(self, stop: int) -> Scores:
+    def _scores(self, stop: int) -> Floats:
         if stop <= self._kept:
             return np.zeros(0)
         level = 10 * np.log10(np.maximum(self._power, 1e-12))
@@ -53,7 +54,7 @@ class EnergyGate:
         self._power, self._kept = self._power[drop:], stop - drop
         return scores
 
-    def _floor(self) -> Scores:
+    def _floor(self) -> Floats:
         """The noise floor at every frame that is held, in dB."""
         heard = np.where(self._power > 10 ** (self._SILENT / 10), self._power, np.nan)
         wide = np.pad(heard, self._MEAN, constant_values=np.nan)

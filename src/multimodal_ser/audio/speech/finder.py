@@ -1,4 +1,4 @@
-"""Scores of 16 kHz sound, frame by frame → stretches of speech.
+"""Floats of 16 kHz sound, frame by frame → stretches of speech.
 
 A gate scores every frame of 32 ms; two thresholds, a hangover and a least length make stretches of
 the scores. All gates look at most one second ahead and cut their frames from the recording's
@@ -7,13 +7,11 @@ beginning on, so the pieces' sizes change nothing.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Samples: TypeAlias = NDArray[np.float32]
-Scores: TypeAlias = NDArray[np.float64]
+from multimodal_ser.common.arrays import Floats, Samples
 
 FRAME = 512  # samples, 32 ms: what silero-vad was trained on
 LEAST_FRAMES = 8  # frames of speech that make a stretch, 0.256 s: clicks and coughs are shorter
@@ -35,11 +33,11 @@ class Gate(Protocol):
     stay: float
     least: int
 
-    def push(self, frames: Samples) -> Scores:
+    def push(self, frames: Samples) -> Floats:
         """Frames [n, 512] → the scores that are known now, those of the oldest frames first."""
         ...
 
-    def finish(self) -> Scores:
+    def finish(self) -> Floats:
         """The scores that are still owed."""
         ...
 
@@ -68,7 +66,7 @@ class Stretch(NamedTuple):
 
 
 class SpeechFinder:
-    """Scores → stretches, as early as they are certain."""
+    """Floats → stretches, as early as they are certain."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -110,7 +108,7 @@ class SpeechFinder:
         ended += self._follow(self._gate.finish())
         return [*ended, *self._close()]
 
-    def _follow(self, scores: Scores) -> list[Stretch]:
+    def _follow(self, scores: Floats) -> list[Stretch]:
         ended: list[Stretch] = []
         for score in scores.tolist():
             if score >= (self._gate.enter if self._first is None else self._gate.stay):

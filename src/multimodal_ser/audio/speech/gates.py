@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import numpy as np
 
-from multimodal_ser.audio.speech.finder import Gate, Samples, Scores
+from multimodal_ser.audio.speech.finder import Gate
 from multimodal_ser.audio.speech.network import VadNetwork
+from multimodal_ser.common.arrays import Floats, Samples
+from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError, one_of
 
-Vad: TypeAlias = Literal["auto", "silero", "energy", "none"]
 AUTO = "silero"
 
 
@@ -34,10 +35,10 @@ class SileroGate:
     def __init__(self) -> None:
         self._network = VadNetwork()
         self._frames: Samples = np.zeros((0, 512), np.float32)  # that wait for their score
-        self._power: Scores = np.zeros(0)  # of these and of those before them
-        self._means: Scores = np.zeros(0)
+        self._power: Floats = np.zeros(0)  # of these and of those before them
+        self._means: Floats = np.zeros(0)
 
-    def push(self, frames: Samples) -> Scores:
+    def push(self, frames: Samples) -> Floats:
         """See `Gate`; the scores come one second late."""
         self._frames = np.concatenate([self._frames, frames])
         given = frames.astype(np.float64)
@@ -45,7 +46,7 @@ class SileroGate:
         self._means = np.concatenate([self._means, given.mean(axis=1)])
         return self._scores(max(0, len(self._frames) - self._AFTER - self._MEAN))
 
-    def finish(self) -> Scores:
+    def finish(self) -> Floats:
         """See `Gate`."""
         return self._scores(len(self._frames))
 
@@ -55,8 +56,8 @@ class SileroGate:
         sure = min(1.0, max(0.0, sure)) * min(1.0, frames / self._ENOUGH)
         return round(sure, 2)  # products of other sizes give other last bits
 
-    def _scores(self, count: int) -> Scores:
-        """Scores the oldest `count` of the frames that wait."""
+    def _scores(self, count: int) -> Floats:
+        """Floats the oldest `count` of the frames that wait."""
         if not count:
             return np.zeros(0)
         first = len(self._power) - len(self._frames)
@@ -68,7 +69,7 @@ class SileroGate:
         self._power, self._means = self._power[drop:], self._means[drop:]
         return np.asarray(scores, np.float64)
 
-    def _level(self, first: int, count: int) -> tuple[Scores, Scores]:
+    def _level(self, first: int, count: int) -> tuple[Floats, Floats]:
         """By how much to multiply each frame, and the offset that it has."""
         size = 2 * self._MEAN + 1
         wide = np.pad(self._power, self._MEAN)
@@ -96,11 +97,11 @@ class OpenGate:
 
     enter, stay, least = 0.0, 0.0, 1
 
-    def push(self, frames: Samples) -> Scores:
+    def push(self, frames: Samples) -> Floats:
         """See `Gate`; the scores come at once."""
         return np.zeros(len(frames))
 
-    def finish(self) -> Scores:
+    def finish(self) -> Floats:
         """See `Gate`."""
         return np.zeros(0)
 

@@ -16,7 +16,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from multimodal_ser.audio.speech.finder import FRAME, Samples
+from multimodal_ser.audio.speech.finder import FRAME
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
 
 _BEFORE = 64  # samples that it hears before a frame

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import chdtri, expit, logit, stdtrit
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.statistics.means import OfMeans
 
-Floats = NDArray[np.float64]
 Metric = Callable[[ArrayLike], Floats]
 
 LEAST_CLUSTERS = 3  # with two, intervals are 60 to 85 points wide and no p value is below 0.5

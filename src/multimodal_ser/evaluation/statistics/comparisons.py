@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri, stdtr, stdtrit
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.statistics.clusters import (
     RARE,
-    Floats,
     Metric,
     checked_sums,
     cluster_weights,

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
-Floats = NDArray[np.float64]
+from multimodal_ser.common.arrays import Floats
+
 # Step of numerical derivatives. Terms are of the order of 1, and for central differences the cube
 # root of the machine epsilon, 6e-6, balances truncation and rounding.
 _STEP = 1e-5

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.dataset.examples import Examples, Modality
+from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
 from multimodal_ser.features.pool import keep_tokens
-from multimodal_ser.models.fusion import MODALITIES, MODELS, Dims, Ensemble
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.changes import let_learn, rates
 

@@ -23,7 +23,7 @@ SHORTEST = 25_600
 NEAREST = 0.5  # smallest distance that logits are divided by: bounds the confidence
 LOUDEST = 1.3  # level of the loudest bin, in Whisper's log-mel of speech that peaks near 0.5
 _NORM = 1e-5  # the epsilon of torch's layer norm
-Floats = NDArray[np.float32]
+_Singles = NDArray[np.float32]
 
 
 class PlainProbe:
@@ -60,7 +60,7 @@ class PlainProbe:
         # Transposed once, to a layout that numpy's matrix products read without a copy.
         self._state = {key: np.ascontiguousarray(_turned(value)) for key, value in state.items()}
 
-    def pooled(self, wave: Floats) -> Floats:
+    def pooled(self, wave: _Singles) -> _Singles:
         """The input of the head, [V], for a waveform [samples] of up to 30 s."""
         mel = log_mel(wave, self.filters)  # [T, mels]
         x = gelu(self._convolved("encoder.conv1", mel - mel.max() + np.float32(LOUDEST), 1))
@@ -74,7 +74,7 @@ class PlainProbe:
             means[-1] = self._normed("encoder.norm", x).mean(0)
         return self._linear("head", np.concatenate(means[-LAYERS:]))
 
-    def answer(self, vectors: Floats) -> tuple[Floats, Floats]:
+    def answer(self, vectors: _Singles) -> tuple[_Singles, _Singles]:
         """Vectors [N, V] → logits [N, C] and embeddings [N, H]."""
         embeddings = self._linear("span", vectors)
         distance = np.maximum(np.square(vectors).mean(1), NEAREST)
@@ -82,22 +82,22 @@ class PlainProbe:
         sure = self._state["temperature"] / distance[:, None]
         return self._linear("out", embeddings) * sure + np.log(self.shares), embeddings
 
-    def _linear(self, name: str, x: Floats) -> Floats:
+    def _linear(self, name: str, x: _Singles) -> _Singles:
         return np.asarray(x @ self._state[f"{name}.weight"] + self._state[f"{name}.bias"])
 
-    def _convolved(self, name: str, x: Floats, stride: int) -> Floats:
+    def _convolved(self, name: str, x: _Singles, stride: int) -> _Singles:
         """A convolution over time of three taps, padded by one: [T, D] → [T / stride, E]."""
         wide = np.pad(x, ((1, 1), (0, 0)))
         # The three taps side by side [T, 3 · D]: the convolution becomes one matrix product.
         cuts = [wide[tap : tap + len(x) : stride] for tap in range(3)]
         return self._linear(name, np.concatenate(cuts, 1))
 
-    def _normed(self, name: str, x: Floats) -> Floats:
+    def _normed(self, name: str, x: _Singles) -> _Singles:
         apart = x - x.mean(1, keepdims=True)
         unit = apart / np.sqrt(np.square(apart).mean(1, keepdims=True) + np.float32(_NORM))
         return np.asarray(unit * self._state[f"{name}.weight"] + self._state[f"{name}.bias"])
 
-    def _block(self, name: str, x: Floats) -> Floats:
+    def _block(self, name: str, x: _Singles) -> _Singles:
         """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper.Block`."""
         steps, dim = x.shape
         split = self._linear(f"{name}qkv", self._normed(f"{name}norm1", x))
@@ -111,7 +111,7 @@ class PlainProbe:
         return np.asarray(x + self._linear(f"{name}down", wide))
 
 
-def _turned(value: Floats) -> Floats:
+def _turned(value: _Singles) -> _Singles:
     """A weight of torch, [E, D] or [E, D, taps] of a convolution, as the W of `x @ W`."""
     return (
         value.transpose(*range(value.ndim - 1, 0, -1), 0).reshape(-1, len(value))
@@ -120,7 +120,7 @@ def _turned(value: Floats) -> Floats:
     )
 
 
-def gelu(x: Floats) -> Floats:
+def gelu(x: _Singles) -> _Singles:
     """X · Φ(x), with the error function of Abramowitz & Stegun (1964), 7.1.26; error below 2e-7.
 
     >>> [round(float(y), 3) for y in gelu(np.array([-1.0, 0.0, 1.0], np.float32))]

@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.plain import NEAREST
 from multimodal_ser.training.tune.tuned import Tuned
 from multimodal_ser.training.tune.vectors import Vectors
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

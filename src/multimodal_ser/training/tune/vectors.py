@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.audio.augment import Wave, augmented, over_the_line
+from multimodal_ser.audio.augment import augmented, over_the_line
 from multimodal_ser.audio.speech import canonical, lengthened
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.whisper import WhisperEncoder
@@ -23,7 +24,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.plain import SHORTEST
 from multimodal_ser.training.tune.tuned import log_mels
 
-_CHANGES: dict[str, Callable[[Wave, np.random.Generator, float], Wave]] = {
+_CHANGES: dict[str, Callable[[Samples, np.random.Generator, float], Samples]] = {
     "none": lambda wave, draw, rebuild: wave,
     "any": lambda wave, draw, rebuild: augmented(
         wave, draw, codecs=True, rebuild=rebuild, silence=0.5
@@ -34,7 +35,7 @@ _BATCH = 16  # recordings
 _HELD = 480  # recordings that are in memory and sorted by length together
 
 
-def layer_means(network: WhisperEncoder, waves: Sequence[Wave]) -> Tensor:
+def layer_means(network: WhisperEncoder, waves: Sequence[Samples]) -> Tensor:
     """The means over time of every layer, [N, layers, dim], for canonical waveforms."""
     device = network.positions.device
     mel, lengths = log_mels(waves)
@@ -79,7 +80,7 @@ def vectors(
     return found
 
 
-def _heard(row: Utterance, change: str, rebuild: float) -> Wave:
+def _heard(row: Utterance, change: str, rebuild: float) -> Samples:
     """Reads and alters a recording; its random alterations depend only on its id."""
     if row.audio is None:
         raise SerError(f"{row.id} names no recording, so nothing can be learnt from it")
@@ -89,7 +90,7 @@ def _heard(row: Utterance, change: str, rebuild: float) -> Wave:
     return lengthened(canonical(wave), SHORTEST)[:LONGEST_SAMPLES]
 
 
-def _of_like_length(waves: dict[int, Wave]) -> Iterator[list[int]]:
+def _of_like_length(waves: dict[int, Samples]) -> Iterator[list[int]]:
     order = sorted(waves, key=lambda place: len(waves[place]))
     for start in range(0, len(order), _BATCH):
         yield order[start : start + _BATCH]
