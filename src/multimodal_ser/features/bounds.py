@@ -1,4 +1,4 @@
-"""How much a pickle may hold: few bytes can refer to themselves until they fill any memory."""
+"""Limits for pickles: a few bytes can refer to themselves until they fill any memory."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from multimodal_ser.errors import FeatureError
 from multimodal_ser.features.pickled import PickledArray, Tensor, brief
 
 DEPTH = 64  # lists within lists
-STEPS = 30_000_000  # instructions: each can make an object; a million rows of lists have fewer
-MEMO = 10_000_000  # objects that a pickle may refer to again
-NUMBERS = 100_000_000  # that it stands for when written out, or 16 a byte where those are more
+STEPS = 30_000_000  # instructions; each can make an object, and a million rows of lists need fewer
+MEMO = 10_000_000  # objects that a pickle can refer to again
+NUMBERS = 100_000_000  # in the content when written out, or 16 per byte of the file if more
 
 
 @dataclass
 class PickleBudget:
-    """What one file may still do while it is read.
+    """The remaining budget of one file while it is read.
 
     Attributes:
         size: of the file in bytes.
-        steps: instructions.
-        copies: bytes that were made of others, such as of text in the oldest layout; each is
-            there once, and a tensor's within a pickle is copied twice.
+        steps: remaining instructions.
+        copies: bytes that were made from others, such as from text in the oldest layout. Each byte
+            of the file occurs once, and those of a tensor within a pickle are copied twice.
     """
 
     size: int
@@ -37,14 +37,14 @@ class PickleBudget:
             raise _too_much(f"it has more than {STEPS:,} instructions")
 
     def copy(self, size: int) -> None:
-        """Counts bytes that are made of others."""
+        """Counts bytes that are made from others."""
         self.copies += size
         if self.copies > 4 * self.size + 1_000:
             raise _too_much("it makes more bytes of itself than it has")
 
 
 class Memo(dict[int, Any]):
-    """The objects that a pickle may refer to again."""
+    """The objects that a pickle can refer to again, limited in number."""
 
     def __setitem__(self, place: int, value: Any) -> None:
         if len(self) >= MEMO:
@@ -53,29 +53,31 @@ class Memo(dict[int, Any]):
 
 
 def check_pickle_key(key: object) -> None:
-    """Refuses keys that are no text or number: to hash a nest of tuples can take for ever."""
+    """Refuses keys other than text and numbers: hashing nested tuples can take forever."""
     parts = key if isinstance(key, tuple) else (key,)
     if not all(isinstance(part, str | bytes | int | float | None) for part in parts):
         raise FeatureError(f"refused: a key is {brief(key)}; allowed: text and numbers")
 
 
 def check_extent(value: Any, size: int) -> None:
-    """Refuses what is nested too deeply, or stands for too much when it is written out.
+    """Refuses content that is nested too deeply, or too large when it is written out.
 
     Args:
-        value: what a reader made, which may hold one object many times.
+        value: the result of a reader, which may contain one object many times.
         size: of the file in bytes.
     """
     most, known = max(NUMBERS, 16 * size), dict[int, tuple[int, int]]()
 
     def weigh(item: Any, above: int) -> tuple[int, int]:
-        """Numbers within, and how deep they lie."""
+        """The count of numbers within an item, and their depth."""
         if isinstance(item, str | bytes):
             return 1 + len(item) // 8, 0
         if isinstance(item, int | float | None):
             return 1, 0
+        # Each object is visited once, however often it occurs; its count is added every time. This
+        # finds "billion laughs" files without writing them out.
         if id(item) not in known:
-            known[id(item)] = 0, 0  # an object inside itself ends here
+            known[id(item)] = 0, 0  # ends the recursion for an object that contains itself
             known[id(item)] = total(item, above)
         return known[id(item)]
 

@@ -1,7 +1,7 @@
-"""One chunk of a manifest: decoded, put into batches by length, encoded, brought down to tokens.
+"""One chunk of a manifest: decoded, batched by length, encoded, and reduced to tokens.
 
-An utterance that fails anywhere on this way is left out with its reason, and the rest goes on.
-What a chunk gives depends on nothing but the recipe and its utterances, wherever it is made.
+An utterance that fails at any step is left out with its reason, and the rest continues. The result
+of a chunk depends only on the recipe and its utterances, not on where it is made.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import ModalityName, keep_tokens
 from multimodal_ser.features.store import STORED_DTYPES, FeatureHeader, check_array
 
-_CHARACTERS_A_SECOND = 15  # of speech; puts sentences and recordings on one scale
-_HELD = 16  # batches' worth of decoded sound that are sorted by length together
+_CHARACTERS_A_SECOND = 15  # of speech: puts the lengths of texts and recordings on one scale
+_HELD = 16  # batches' worth of decoded sound that are in memory and sorted by length together
 _ENCODER_FAULTS = (SerError, RuntimeError, ValueError)  # RuntimeError: torch, on inputs too short
 
 
@@ -41,9 +41,9 @@ class ExtractionRecipe:
     """How utterances become tokens.
 
     Attributes:
-        encoder: what turns them into frames.
+        encoder: makes frames of the utterances.
         header: of the feature file, with its settings.
-        batch_seconds: length of a batch with its padding.
+        batch_seconds: length of a batch including its padding, in seconds.
     """
 
     encoder: Encoder
@@ -53,13 +53,13 @@ class ExtractionRecipe:
 
 @dataclass
 class Made:
-    """What a chunk gave.
+    """The result of a chunk.
 
     Attributes:
-        arrays: id → tokens of shape [at most `tokens`, dim], as the file stores them.
-        failures: id → why it has none.
+        arrays: id → tokens of shape [at most `tokens`, dim], as they are stored.
+        failures: id → reason why it has no tokens.
         hashes: id → sha256 of the decoded samples.
-        prints: id → `fingerprint` of the decoded samples.
+        prints: id → `fingerprint` of the decoded samples, which copies share.
         truncated: utterances whose last words were cut.
         seconds: of sound; 0 for text.
     """
@@ -73,7 +73,7 @@ class Made:
 
 
 def make_part(recipe: ExtractionRecipe, rows: Sequence[Utterance]) -> Made:
-    """Makes the tokens of a chunk; few recordings are held at a time, however long they are."""
+    """Makes the tokens of a chunk; only few recordings are in memory at a time."""
     made = Made()
     for loaded in load_chunks(rows, recipe.header.modality, _HELD * recipe.batch_seconds):
         _encode(recipe, loaded, made)
@@ -97,7 +97,7 @@ def has_material(row: Utterance, modality: ModalityName) -> bool:
 
 
 def load_chunks(rows: Sequence[Utterance], modality: ModalityName, most: float) -> Iterator[Chunk]:
-    """Decodes rows, about `most` seconds at a time; what cannot be decoded is a failure."""
+    """Decodes rows, about `most` seconds at a time; a row that cannot be decoded is a failure."""
     chunk = Chunk()
     for row in rows:
         if modality == "text":
@@ -133,8 +133,9 @@ def _load_audio(row: Utterance, chunk: Chunk) -> None:
 
 
 def batches_by_length(seconds: Mapping[str, float], budget: float) -> Iterator[list[str]]:
-    """Ids sorted by length, cut where the longest times their number would pass the budget."""
+    """Ids sorted by length, in batches whose longest item times their size is within the budget."""
     batch: list[str] = []
+    # The id breaks ties, so that the same utterances always meet in the same batches.
     for key in sorted(seconds, key=lambda key: (seconds[key], key)):
         if batch and seconds[key] * (len(batch) + 1) > budget:
             yield batch
@@ -145,7 +146,7 @@ def batches_by_length(seconds: Mapping[str, float], budget: float) -> Iterator[l
 
 
 def encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:
-    """Frames of each item, or why it has none; where a batch fails, only the culprit does."""
+    """Frames of each item or a reason why it has none; items of a failed batch are tried alone."""
     try:
         frames = encoder(items)
     except _ENCODER_FAULTS as error:
@@ -167,7 +168,7 @@ def keep_batch(
     arrays: dict[str, Array],
     failures: dict[str, str],
 ) -> int:
-    """Puts kept tokens into `arrays` and reasons into `failures`; returns how many were cut."""
+    """Stores tokens in `arrays` and reasons in `failures`; returns how many texts were cut."""
     truncated = 0
     for key, frames in zip(keys, results, strict=True):
         if isinstance(frames, str):
@@ -179,7 +180,7 @@ def keep_batch(
             failures[key] = str(error)
             continue
         tokens = keep_tokens(frames, header.modality, header.tokens, header.pool)
-        check_array(key, tokens, header)  # too large for float16: the setting's fault
+        check_array(key, tokens, header)  # not caught: values beyond float16 mean a wrong setting
         arrays[key] = tokens.astype(STORED_DTYPES[header.dtype][1])
         truncated += header.modality == "text" and 1 < header.tokens < len(frames)
     return int(truncated)

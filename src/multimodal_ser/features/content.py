@@ -1,7 +1,7 @@
-"""manifest → what is encoded of each utterance, as a hash: of the recording's bytes, or the words.
+"""manifest → a hash of the content of each utterance: of its recording's bytes, or of its words.
 
-Features belong to this content, whatever the files are called and wherever they lie. Recordings are
-read anew each time: sizes and times can stay while a file's samples change.
+Features belong to this content, whatever the files are called and wherever they are. Recordings are
+read anew each time, since a file's samples can change while its size and time stay the same.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import ModalityName
 
-ABSENT = "absent"  # stands for the content of a recording that is not there
-_DIGITS = 16  # hexadecimal; 64 bits tell a corpus's recordings apart
-_BLOCK = 1 << 20
-_READERS = 4  # files read at a time; hashing lets the interpreter's lock go
+ABSENT = "absent"  # in place of the hash of a missing recording
+_DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
+_BLOCK = 1 << 20  # bytes read at a time
+_READERS = 4  # threads that read files; hashing releases the interpreter's lock
 
 
 def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """The same utterances, each with the hash of its recording's bytes as `content`."""
+    """The utterances, each with the hash of its recording's bytes as `content`."""
     paths = sorted({row.audio for row in utterances if row.audio is not None})
     with ThreadPoolExecutor(_READERS) as pool:
         hashes = dict(zip(paths, pool.map(file_hash, paths), strict=True))
@@ -33,7 +33,7 @@ def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 
 def file_hash(path: str | Path) -> str:
-    """First 16 digits of the sha256 of a file's bytes; `ABSENT` where it cannot be read."""
+    """The first 16 digits of the sha256 of a file's bytes; `ABSENT` if it cannot be read."""
     found = hashlib.sha256()
     try:
         with Path(path).open("rb") as file:
@@ -45,7 +45,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def input_of(row: Utterance, modality: ModalityName) -> str:
-    """A hash of what is encoded of one utterance: its stretch of sound, or its words."""
+    """A hash of what is encoded of an utterance: its section of the recording, or its words."""
     what = [row.text] if modality == "text" else [row.content, row.start, row.end]
     return digest(what)[:_DIGITS]
 
@@ -59,11 +59,11 @@ def inputs_of(utterances: Iterable[Utterance], modality: ModalityName) -> dict[s
 def changed(
     known: Mapping[str, str], utterances: Iterable[Utterance], modality: ModalityName
 ) -> set[str]:
-    """The ids whose content is not the one that features were made of.
+    """The ids of utterances whose content is not the one that features were made from.
 
     Args:
-        known: id → `input_of`, as a feature file remembers it.
-        utterances: with their `content`.
+        known: id → `input_of`, as stored in the feature file.
+        utterances: with their present `content`.
         modality: of the features.
     """
     return {row.id for row in utterances if known.get(row.id) != input_of(row, modality)}

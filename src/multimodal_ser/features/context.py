@@ -1,7 +1,7 @@
-"""utterances → the same, with what was said around them in their dialogue in view of the encoder.
+"""utterances → the same, with the words of their dialogue around them for the encoder to read.
 
-Who speaks is a letter: A is who says the utterance itself, the others follow in the order in which
-one meets them going back. So a model learns who answers whom, and no names.
+Speakers are letters: A is the speaker of the utterance itself, the others follow in the order in
+which they appear when going back. So a model learns who answers whom, but no names.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from multimodal_ser.errors import FeatureError
 
 
 def in_context(rows: Sequence[Utterance], before: int, after: int = 0) -> list[Utterance]:
-    """The utterances in their order, their words with those of the dialogue around them.
+    """The utterances in their order, with the words of the dialogue around their own words.
 
     Args:
-        rows: of one corpus; utterances without words are nobody's context.
-        before: utterances of the same dialogue before each, at most.
-        after: utterances after each; what is told of an utterance then waits for them.
+        rows: utterances of one corpus; those without words are not part of any context.
+        before: largest number of utterances of the same dialogue before each.
+        after: largest number of utterances after each; predictions then have to wait for them.
 
     Raises:
-        FeatureError: no utterance has a dialogue, or a negative number is asked for.
+        FeatureError: no utterance has a dialogue, or a number is negative.
 
     >>> said = [("Ann", "Hi!"), ("Bob", "Hello."), ("Ann", "So?")]
     >>> rows = [
@@ -57,7 +57,7 @@ def in_context(rows: Sequence[Utterance], before: int, after: int = 0) -> list[U
 
 
 def context_told(before: int, after: int) -> list[str]:
-    """What stands beside a number that rests on more than the utterance itself.
+    """The note to show beside results that depend on more than the utterance itself.
 
     >>> context_told(3, 0)
     ['the words of up to 3 utterances before are read too']
@@ -68,7 +68,7 @@ def context_told(before: int, after: int) -> list[str]:
 
 
 def _order(row: Utterance) -> tuple[float, list[tuple[int, str]]]:
-    """When a turn begins, where that is known, and the numbers in its id."""
+    """Sort key of a turn: its start time if it is known, then its id with numbers as numbers."""
     start = row.extra.get("dialogue_start", row.start)
     parts = re.findall(r"\d+|\D+", row.id)
     return start or 0.0, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -1,4 +1,4 @@
-"""chunks of a manifest → parts: side by side on this machine's threads, or on a Ray cluster."""
+"""chunks of a manifest → parts, in parallel on threads of this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Numbered = tuple[int, Sequence[Utterance]]
 def make_parts(
     recipe: ExtractionRecipe, chunks: Sequence[Numbered], engine: str, threads: int | None
 ) -> Generator[tuple[int, Made], None, None]:
-    """Makes the part of every chunk; the engines give the same bytes.
+    """Makes the part of every chunk; all engines give the same bytes.
 
     Args:
         recipe: encoder and settings.
         chunks: number and utterances of each.
         engine: one of ENGINES.
-        threads: chunks at a time on this machine; None is torch's own number of threads.
+        threads: number of chunks at a time on this machine; None for torch's number of threads.
 
     Yields:
-        Number and what was made, in order of completion.
+        The number of each chunk and its part, in order of completion.
     """
     on_gpu = is_gpu(device_of(recipe.encoder))
     if engine == "ray":
@@ -43,7 +43,7 @@ def make_parts(
 
 
 def device_of(encoder: Encoder) -> str:
-    """Where an encoder computes, such as ``cpu`` or ``cuda:0``."""
+    """The device of an encoder, such as ``cpu`` or ``cuda:0``."""
     return str(getattr(encoder, "device", "cpu"))
 
 
@@ -59,15 +59,15 @@ def _default_threads() -> int:
 
 
 class _Stopped(Exception):  # noqa: N818 - an end, no error
-    """No more results are wanted."""
+    """Raised in threads when no more results are wanted."""
 
 
 class _Guarded:
-    """An encoder that several threads share: they can be stopped between two batches.
+    """An encoder that several threads share, and that can be stopped between two batches.
 
-    The first batch is encoded alone, since tokenizers settle how they pad and cut in their first
-    call and fail if another comes in between. A GPU is given one batch at a time throughout, while
-    the other threads decode.
+    The first batch is encoded alone: tokenizers set up padding and truncation in their first call
+    and fail if another call comes in between. A GPU always gets one batch at a time, while the
+    other threads decode.
     """
 
     def __init__(self, encoder: Encoder, on_gpu: bool, stop: Event) -> None:

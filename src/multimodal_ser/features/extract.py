@@ -1,9 +1,8 @@
 """manifest.jsonl → audio → encoders → features/<corpus>/<encoder>.safetensors, resumable.
 
-The manifest's order is cut into chunks of fixed size; each chunk becomes a part file that is
-complete or absent, and the parts are merged at the end. What a killed run left is finished by
-the next call, to the same bytes: batches never cross a chunk, so the same utterances meet in
-the same batches.
+The manifest is cut into chunks of fixed size. Each chunk becomes a part file that is complete or
+absent, and the parts are merged at the end. After an interruption the next call resumes and gives
+the same bytes: batches never cross chunks, so the same utterances are always in the same batches.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """What an extraction left.
+    """The result of an extraction.
 
     Attributes:
         path: the feature file.
         done: utterances with features.
-        failures: id → reason, for those without.
+        failures: id → reason, for utterances without features.
         truncated: utterances whose last words were cut.
-        repeated: utterances that hold the very sound of an earlier one.
+        repeated: utterances with exactly the same sound as an earlier one.
     """
 
     path: Path
@@ -80,24 +79,24 @@ def extract(
 ) -> ExtractionResult:
     """Encodes all utterances of a corpus into one feature file, with their manifest beside it.
 
-    A finished file made with the same settings from the same recordings (or words) is kept as it
-    is; its failures are tried again only with `retry_failed`. Where the content of some has changed
-    under the same ids, their chunks are encoded again, and that is said. Utterances that fail are
+    A finished file that was made with the same settings from the same recordings (or words) is kept
+    as it is; its failures are only tried again with `retry_failed`. If some recordings have changed
+    under the same ids, their chunks are encoded again, and this is logged. Utterances that fail are
     listed, and the rest is kept.
 
     Args:
         utterances: of one corpus.
-        encoder: what turns them into frames.
+        encoder: makes frames of the utterances.
         out: the features folder; the file is ``out/<corpus>/<encoder>.safetensors``.
-        tokens: rows kept per utterance at most; None is 32 for audio, 64 for text; 1 is the
+        tokens: largest number of rows per utterance; None for 32 (audio) or 64 (text); 1 is the
             pooled vector.
         dtype: ``float16`` or ``float32``, as stored.
-        pool: what the pooled vector is, ``mean`` or ``first``; None is what the encoder says.
+        pool: how the pooled vector is made, ``mean`` or ``first``; None for the encoder's own way.
         chunk: utterances per part file.
-        batch_seconds: length of a batch with its padding, in seconds of sound (15 characters of
-            text count as one).
+        batch_seconds: length of a batch including its padding, in seconds of sound (15 characters
+            of text count as one).
         overwrite: replace a finished file, whatever its settings.
-        retry_failed: try the failures of a finished file again.
+        retry_failed: encode the failures of a finished file again.
         progress: show a progress bar where standard error is a terminal.
         engine: ``local``, or ``ray`` for a cluster (see docs/cluster.md); both give the same bytes.
         threads: chunks that the local engine makes at a time; None is torch's number of threads.

@@ -1,4 +1,4 @@
-"""a user's own feature rows → features/<corpus>/<name>.safetensors, matched by utterance id."""
+"""feature rows of one's own → features/<corpus>/<name>.safetensors, matched by utterance id."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from multimodal_ser.features.store import FeatureHeader, feature_path, write_sto
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import left.
+    """The result of an import.
 
     Attributes:
         path: the feature file.
@@ -58,26 +58,26 @@ def import_features(
     trained_on: Sequence[str] = (),
     overwrite: bool = False,
 ) -> ImportResult:
-    """Takes a user's own features, one vector or [tokens, dim] matrix per utterance.
+    """Imports features of one's own: one vector or [tokens, dim] matrix per utterance.
 
     Args:
         source: .npy, .npz, .parquet, .pkl or .pt (see `read_feature_rows`); no pickle is executed.
         utterances: of one corpus.
         out: the features folder; the file is ``out/<corpus>/<name>.safetensors``.
-        name: what the features are called, in place of an encoder.
+        name: name of the features, in place of an encoder.
         modality: ``audio`` or ``text``.
-        key: which array, column or dict entry; None guesses where that is safe.
-        ids: a file with one id per row, where the source has none (see `read_ids`). Ids may
-            leave out the corpus in front.
-        id_format: how the columns of `ids` (or of a .parquet source) make an id.
+        key: which array, column or dict entry; None guesses if there is no doubt.
+        ids: a file with one id per row, if the source has none (see `read_ids`). Ids may leave
+            out the corpus in front.
+        id_format: how an id is made from the columns of `ids` (or of a .parquet source).
         rows: ``ids`` matches by id; ``manifest`` takes row i for the i-th utterance, which needs
             equal counts.
-        labels: the order of classes behind the integer labels in a pickle. They are only checked
-            against the manifest; without it they are ignored.
-        tokens: rows kept per utterance at most; None keeps all.
-        pool: what one token is, ``mean`` or ``first``.
+        labels: the order of classes that the integer labels in a pickle stand for. They are only
+            checked against the manifest; without `labels` they are ignored.
+        tokens: largest number of rows per utterance; None keeps all.
+        pool: how a single token is made, ``mean`` or ``first``.
         dtype: ``float16`` or ``float32``, as stored.
-        trained_on: what the features' extractor saw, as ``corpus=labels``, ``=unlabelled``,
+        trained_on: what the training of the extractor saw, as ``corpus=labels``, ``=unlabelled``,
             ``=no`` or ``=unknown``; corpora not named are unknown.
         overwrite: replace a finished file.
 
@@ -130,7 +130,7 @@ def _match(
     id_format: str | None,
     rows: str,
 ) -> tuple[dict[str, int], list[str]]:
-    """Places of the manifest's ids among the rows, in the manifest's order; ids left over."""
+    """Row of each of the manifest's ids, in its order; and the ids that it does not have."""
     if rows not in ("ids", "manifest"):
         raise FeatureError(one_of("rows", rows, ["ids", "manifest"]))
     if rows == "manifest":
@@ -187,7 +187,10 @@ def _check_labels(
     places: dict[str, int],
     order: Sequence[str],
 ) -> None:
-    """Compares a pickle's integers, read in the order given, with the manifest's emotions."""
+    """Compares the integer labels of a pickle, in the given order, with the manifest's emotions.
+
+    This finds the defect of the original's files: a class order that differs between corpora.
+    """
     if table.labels is None or len(table.labels) != len(table.values):
         raise FeatureError(f"{source.name}: has no label for each row; leave out the class order")
     classes = _class_set_for(utterances[0].corpus, order)
@@ -205,7 +208,7 @@ def _check_labels(
 
 
 def _class_set_for(corpus: str, order: Sequence[str]) -> ClassSet:
-    """What the corpus's own words mean in these classes, whatever their order."""
+    """The class set that maps the corpus's own words to these classes, whatever their order."""
     for known in CLASS_SETS.values():
         if corpus in known.words and sorted(known.classes) == sorted(order):
             return known

@@ -1,4 +1,4 @@
-"""The hidden folder of a running extraction: one finished file per chunk, kept over a kill."""
+"""The hidden folder of a running extraction: one file per finished chunk, which survives a kill."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ _log = logging.getLogger(__name__)
 
 
 def digest(value: object) -> str:
-    """The sha256 of a value that JSON can hold."""
+    """The sha256 of a value as JSON."""
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
 
 
 class Parts:
-    """Parts of one feature file, each written aside and renamed, so complete or absent.
+    """The parts of one feature file, each written aside and renamed, so complete or absent.
 
     Attributes:
         folder: ``.<encoder>.parts`` beside the feature file.
-        chunks: the utterances of each part, in the manifest's order.
+        chunks: the utterances of each part, in the order of the manifest.
     """
 
     def __init__(self, path: Path, chunks: Sequence[Sequence[Utterance]], fingerprint: str) -> None:
         self.folder = work_folder(path)
         self.chunks = chunks
+        # Parts of other settings, or of another order of utterances, must not be mixed with new
+        # ones.
         note = self.folder / "settings"
         if self.folder.exists() and not (note.exists() and note.read_text() == fingerprint):
             _log.info("discarding %s: parts made with other settings or utterances", self.folder)
@@ -50,7 +52,7 @@ class Parts:
         write_store(self._path(index), header, ordered)
 
     def missing(self) -> list[int]:
-        """Places of the parts that are absent or damaged, in order."""
+        """Indices of the parts that are missing or damaged, in order."""
         return [index for index in range(len(self.chunks)) if not self._complete(index)]
 
     def stores(self) -> list[FeatureStore]:
@@ -72,7 +74,7 @@ class Parts:
 
 
 def work_folder(path: Path) -> Path:
-    """The folder where the parts of a feature file stand while it is made."""
+    """The folder of the parts of a feature file while it is being made."""
     return path.with_name(f".{path.stem}.parts")
 
 
@@ -83,10 +85,11 @@ def merge_parts(
 
     Args:
         path: of the finished file.
-        header: the settings all parts share.
-        stores: where to find each utterance; a later one overrules an earlier one.
+        header: the settings that all parts share.
+        stores: the parts; a later one takes precedence over an earlier one.
         order: the utterances in the manifest's order.
     """
+    # A later failure removes an earlier success: its features were of other content.
     having: dict[str, FeatureStore] = {}
     failures: dict[str, str] = {}
     for store in stores:

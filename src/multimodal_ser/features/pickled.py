@@ -1,6 +1,6 @@
-"""The values that a pickle may hold: what stands for them while it is read, and their arrays.
+"""The values that a pickle may hold: placeholders while it is read, and the arrays they become.
 
-Sizes, offsets and lengths in a pickle are claims: all are checked against the bytes that are
+Sizes, offsets and lengths in a pickle are only claims: all are checked against the bytes that are
 there before numpy sees them.
 """
 
@@ -18,7 +18,7 @@ from multimodal_ser.common.arrays import Array
 from multimodal_ser.errors import FeatureError
 
 _T = TypeVar("_T")
-_CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
+_CORES = ("numpy.core", "numpy._core")  # names of the module before and since numpy 2
 _STORAGES = {
     "HalfStorage": "<f2", "FloatStorage": "<f4", "DoubleStorage": "<f8", "BFloat16Storage": "bf16",
     "ByteStorage": "|u1", "CharStorage": "|i1", "ShortStorage": "<i2", "IntStorage": "<i4",
@@ -29,13 +29,13 @@ _NUMBERS = {f"{kind}{size}" for kind in "biuf" for size in (1, 2, 4, 8)} - {"b2"
 
 @dataclass
 class DType:
-    """A numpy dtype as pickled: its code, such as ``f4``, and its byte order."""
+    """A numpy dtype as it is pickled: its code, such as ``f4``, and its byte order."""
 
     code: str
     order: str = "|"
 
     def numpy(self) -> np.dtype[Any]:
-        """Returns the dtype; numbers, truth values and text only."""
+        """Returns the dtype; only numbers, truth values and text are allowed."""
         is_text = self.code[:1] in ("U", "S") and self.code[1:].isdecimal()
         if self.code not in _NUMBERS and not is_text:
             kind = brief(self.code)
@@ -45,7 +45,7 @@ class DType:
 
 @dataclass
 class PickledArray:
-    """A numpy array or scalar as pickled; `data` is bytes, or a list where objects are held."""
+    """A numpy array or scalar as it is pickled; `data` is bytes, or a list for object arrays."""
 
     dtype: DType | None = None
     shape: tuple[int, ...] = ()
@@ -55,7 +55,7 @@ class PickledArray:
 
 @dataclass
 class Storage:
-    """What tensors are laid over; `data` follows later in a file than its tensors."""
+    """The memory of tensors; its `data` comes later in a file than the tensors."""
 
     code: str
     key: str
@@ -75,34 +75,34 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Builder:
-    """Stands for a name that a pickle may ask for; only REDUCE calls `make`."""
+    """A placeholder for a name that a pickle may ask for; only REDUCE calls `make`."""
 
     make: Callable[..., Any]
 
 
 def brief(value: object) -> str:
-    """Few characters of a value, however large it is when written out."""
+    """A few characters of a value, however large it is when written out."""
     short = reprlib.Repr()
     short.maxlevel = 2
     return short.repr(value)[:80]
 
 
 def expect(value: Any, kind: type[_T]) -> _T:
-    """Returns the value, or raises TypeError where it is of another kind."""
+    """Returns the value, or raises TypeError if it is of another kind."""
     if not isinstance(value, kind):
         raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
     return value
 
 
 def whole(value: Any) -> int:
-    """Returns a size, or raises ValueError where it is none."""
+    """Returns a size, or raises ValueError if it is not one."""
     if not isinstance(value, int) or not 0 <= value < 1 << 63:
         raise ValueError(f"{brief(value)} where a size belongs")
     return value
 
 
 def sizes(values: Any) -> tuple[int, ...]:
-    """Returns a shape, or raises ValueError or TypeError where it is none."""
+    """Returns a shape, or raises ValueError or TypeError if it is not one."""
     if len(expect(values, tuple)) > 64:
         raise ValueError(f"{len(values)} dimensions")
     return tuple(whole(value) for value in values)
@@ -138,10 +138,11 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    """Checks that every element lies within the storage before anything is laid over it."""
+    """Makes a view after checking that every one of its elements is within the storage."""
     tensor = Tensor(expect(storage, Storage), whole(offset), sizes(size), sizes(stride))
     if len(tensor.size) != len(tensor.stride) or math.prod(tensor.size) > tensor.storage.count:
         raise ValueError(f"a tensor of size {size} in a storage of {tensor.storage.count}")
+    # The element with the largest index: strides are not negative, see `whole`.
     last = sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
     if math.prod(tensor.size) and tensor.offset + last >= tensor.storage.count:
         raise ValueError(f"a tensor reaches beyond its storage of {tensor.storage.count}")
@@ -173,11 +174,11 @@ BUILDERS = {
 
 
 def plain(value: Any, seen: dict[int, Any]) -> Any:
-    """Replaces what the builders made by numpy arrays; each object once, so sharing stays."""
+    """Replaces placeholders by numpy arrays, each once, so that shared objects stay shared."""
     if isinstance(value, str | bytes | int | float | None):
         return value
     if id(value) not in seen:
-        seen[id(value)] = None  # a list inside itself ends here
+        seen[id(value)] = None  # ends the recursion for a list that contains itself
         seen[id(value)] = _convert(value, seen)
     return seen[id(value)]
 
@@ -209,7 +210,8 @@ def _lay_out(tensor: Tensor) -> Array:
     data = expect(storage.data, bytes)
     if len(data) != storage.count * itemsize(storage.code):
         raise ValueError(f"{len(data)} bytes for a storage of {storage.count}")
-    short = storage.code == "bf16"  # the upper half of a float32
+    # numpy has no bfloat16: its 16 bits are the upper half of a float32, so a shift converts it.
+    short = storage.code == "bf16"
     flat: Array = np.frombuffer(data, "<u2" if short else storage.code)
     steps = [step * flat.itemsize for step in tensor.stride]
     part = np.lib.stride_tricks.as_strided(

@@ -1,4 +1,4 @@
-"""frames [T, D] → tokens [at most `tokens`, D]: what a feature file keeps of an utterance."""
+"""frames [T, D] → tokens [at most `tokens`, D], which a feature file stores of an utterance."""
 
 from __future__ import annotations
 
@@ -24,32 +24,35 @@ def pool_frames(frames: Array, tokens: int) -> Array:
 
     Args:
         frames: array of shape [T, D] with T ≥ 1.
-        tokens: how many spans at most; 1 gives the mean of all frames.
+        tokens: largest number of spans; 1 gives the mean of all frames.
 
     Returns:
-        Float32 array of shape [min(T, tokens), D]; up to `tokens` frames stay as they are.
+        Float32 array of shape [min(T, tokens), D]; with at most `tokens` frames, the frames
+        themselves.
 
     >>> pool_frames(np.array([[1.0], [3.0], [5.0], [9.0]]), 2).tolist()
     [[2.0], [7.0]]
     """
     count = min(len(frames), tokens)
+    # Whole-number edges: spans differ by one frame at most, and none is empty. Sums are in double
+    # precision, so that long recordings lose nothing.
     edges = np.arange(count + 1) * len(frames) // count
     sums = np.add.reduceat(frames, edges[:-1], axis=0, dtype=np.float64)
     return (sums / np.diff(edges)[:, None]).astype(np.float32)
 
 
 def keep_tokens(frames: Array, modality: ModalityName, tokens: int, pool: Pool) -> Array:
-    """Brings what an encoder gives for one utterance down to at most `tokens` rows.
+    """Reduces the frames of an utterance to at most `tokens` rows.
 
-    Frames of sound are averaged over equal spans; words stay as they are and the last ones are
-    cut. One token is the pooled vector that the original used: the mean, or the first row
-    ([CLS]) for encoders that are read so.
+    Frames of sound are averaged over equal spans; word pieces stay as they are, and the last ones
+    are cut off. A single token is the pooled vector that the original used: the mean, or the first
+    row ([CLS]) for encoders with such a token.
 
     Args:
         frames: array of shape [T, D] with T ≥ 1.
         modality: ``audio`` or ``text``.
-        tokens: how many rows at most, 1 or more.
-        pool: ``mean`` or ``first``; matters for one token only.
+        tokens: largest number of rows, 1 or more.
+        pool: ``mean`` or ``first``; only used for a single token.
 
     Returns:
         Float32 array of shape [min(T, tokens), D].

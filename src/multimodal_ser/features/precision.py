@@ -1,4 +1,4 @@
-"""Which number format an encoder computes in where nobody asked for one."""
+"""The default number format that an encoder computes in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from multimodal_ser.encoders.base import Encoder
 
 
 def default_dtype(encoder: str, device: str) -> str | None:
-    """What an encoder should compute in; None leaves it to the encoder.
+    """The default number format of an encoder; None leaves it to the encoder.
 
-    bfloat16 where the CPU has it natively, for the encoders whose bfloat16 is tested to agree with
+    bfloat16 if the CPU has instructions for it, for encoders whose bfloat16 is tested to agree with
     float32 (emotion2vec: cosine of frames ≥ 0.9999).
     """
     takes = encoder.startswith("emotion2vec")

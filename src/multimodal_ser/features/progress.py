@@ -1,4 +1,4 @@
-"""The progress bar of the long loops: how far, how fast, how long still."""
+"""The progress bar of long loops: how much is done, how fast, and the time that remains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Meter:
-    """Counts utterances and seconds of sound; shows them where there is a bar."""
+    """Counts utterances and seconds of sound, and shows them if there is a progress bar."""
 
     def __init__(self, bar: Progress | None, label: str, total: int, done: int) -> None:
         self._bar = bar
@@ -20,7 +20,7 @@ class Meter:
             self._task = bar.add_task(label, total=total, completed=done, rate="")
 
     def advance(self, count: int, seconds: float) -> None:
-        """Adds utterances that are done, and the seconds of sound in them (0 for text)."""
+        """Adds finished utterances, and the seconds of sound in them (0 for text)."""
         if self._bar is None:
             return
         self._count += count
@@ -34,7 +34,7 @@ class Meter:
 
 @contextmanager
 def meter(label: str, total: int, done: int, show: bool) -> Iterator[Meter]:
-    """Opens a progress bar on standard error; none where that is no terminal, or not `show`."""
+    """Opens a progress bar on standard error, if that is a terminal and `show` is true."""
     console = Console(stderr=True)
     if not (show and console.is_terminal):
         yield Meter(None, label, total, done)

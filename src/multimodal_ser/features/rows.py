@@ -1,6 +1,6 @@
-"""a user's own .npy, .npz, .parquet, .pkl or .pt file → rows: one vector or matrix each.
+"""a .npy, .npz, .parquet, .pkl or .pt file of one's own → rows: a vector or matrix each.
 
-numpy is always told not to unpickle, and pickles go through `unpickle.py`, which runs nothing.
+numpy is never allowed to unpickle, and pickles are read by `unpickle.py`, which runs nothing.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ _GUESSES: dict[ModalityName, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """What a feature file of the user's own holds.
+    """The content of a file of features of one's own.
 
     Attributes:
         values: one per row: a vector [dim] or a matrix [tokens, dim].
-        ids: one per row; None where the file has none.
-        labels: one integer per row, where the file has some; never used as labels.
-        key: which array, column or dict entry the values are; empty where there is only one.
+        ids: one per row; None if the file has none.
+        labels: one integer per row, if the file has some; they are only checked, never used as
+            labels.
+        key: which array, column or dict entry the values are; empty if there is only one.
     """
 
     values: Sequence[Any] | Array
@@ -51,17 +52,17 @@ class Rows:
 def read_feature_rows(
     path: Path, modality: ModalityName, key: str | None = None, id_format: str | None = None
 ) -> Rows:
-    """Reads the rows of a file by its name's ending.
+    """Reads the rows of a file according to the ending of its name.
 
     Args:
         path: .npy, .npz, .parquet, .pkl, .pickle, .pt or .pth.
-        modality: says which entry is guessed where several could be meant.
+        modality: decides which entry is guessed if there are several.
         key: array (.npz), column (.parquet) or dict entry (.pkl) to read; None guesses.
-        id_format: how the columns of a .parquet file make an id, such as ``"my/{name}"``.
+        id_format: how an id is made from the columns of a .parquet file, such as ``"my/{name}"``.
 
     Raises:
-        FeatureError: no such file, an unknown ending, a damaged file, pickled objects, or an
-            entry that is not there; the message lists those that are.
+        FeatureError: the file is missing or damaged, has an unknown ending or pickled objects, or
+            lacks the entry; the message lists those that it has.
     """
     if not path.is_file():
         raise FeatureError(f"no file at {path}; give a file of features: {', '.join(READERS)}")
@@ -76,15 +77,15 @@ def read_feature_rows(
 
 
 def read_ids(path: Path, id_format: str | None = None) -> list[str]:
-    """Reads a list of ids that stands beside the features, one per row.
+    """Reads a list of ids that belongs to the rows of features, one per row.
 
     Args:
-        path: .txt (one a line), .json (a list) or .csv / .tsv with a header.
-        id_format: how a table's columns make an id, such as
+        path: .txt (one per line), .json (a list) or .csv / .tsv with a header.
+        id_format: how an id is made from the columns of a table, such as
             ``"meld/dev/dia{Dialogue_ID}_utt{Utterance_ID}"``; None reads the column ``id``.
 
     Raises:
-        FeatureError: no such file, another ending, no list, or a column that is not there.
+        FeatureError: the file is missing, has another ending, is not a list, or lacks a column.
     """
     if not path.is_file():
         raise FeatureError(f"no ids at {path}; give a .txt, .csv, .tsv or .json file")
@@ -238,7 +239,7 @@ def _integers(path: Path, labels: Sequence[Any]) -> list[int]:
 
 
 def _choose(path: Path, names: Sequence[str], key: str | None, modality: ModalityName) -> str:
-    """The entry asked for, the only one there is, or the one that is usually called so."""
+    """The given entry, the only one, or the one that usually has such a name."""
     guesses = [name for name in _GUESSES[modality] if name in names] or list(names)
     if key is None and (len(names) == 1 or guesses != list(names)):
         return guesses[0]

@@ -1,8 +1,8 @@
 """features/<corpus>/<encoder>.safetensors: one tensor [tokens, dim] per utterance, and a header.
 
-The layout is that of safetensors (length of the JSON, the JSON, raw data), written by hand so
-that a corpus never has to fit into memory; the safetensors library reads the files too (it stops
-at headers of 100 MB, which half a million recordings have).
+The layout is that of safetensors (length of the JSON, the JSON, raw data). It is written by this
+module so that a corpus never has to fit into memory. The safetensors library reads the files too,
+except for headers above 100 MB, which half a million recordings have.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import ModalityName, Pool
 
 FORMAT = 1
-STORED_DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}
+STORED_DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}  # safetensors', numpy's
 _KEY = "multimodal_ser"
 _LARGEST_FLOAT16 = 65504.0
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -35,33 +35,33 @@ _AGAIN = "make it again with --overwrite"
 
 @dataclass(frozen=True)
 class FeatureHeader:
-    """What a feature file remembers of how it was made.
+    """What a feature file records about how it was made.
 
     Attributes:
         corpus: whose utterances these are.
         encoder: key in ENCODERS, or the name that imported features were given.
         modality: ``audio`` or ``text``.
         dim: width of a token.
-        rate: frames a second before averaging; 0 for text and imported features.
-        weights: sha256 of the encoder's weights; empty for imported features, whose extractor is
-            known by name alone.
-        layers: which layers stand side by side; for imported features the key in their file.
-        tokens: the most tokens an utterance may have; 1 is one pooled vector.
-        pool: what one token is: the ``mean`` of all, or the ``first`` ([CLS]).
+        rate: frames per second before averaging; 0 for text and imported features.
+        weights: sha256 of the encoder's weights; empty for imported features, of whose extractor
+            only the name is known.
+        layers: the layers that are concatenated; for imported features the key in their file.
+        tokens: largest number of tokens of an utterance; 1 is one pooled vector.
+        pool: how a single token is made: the ``mean`` of all, or the ``first`` ([CLS]).
         dtype: ``float16`` or ``float32``, as stored.
-        source: sha256 of `inputs`; for imported features of their file's bytes too.
-        inputs: id → hash of the stretch of sound or the words that were encoded (or that stood in
-            the manifest of an import); empty in files from before it was noted.
+        source: sha256 of `inputs`; for imported features also of the bytes of their file.
+        inputs: id → hash of the section of sound or the words that were encoded (for an import, of
+            those in its manifest); empty in files of older versions.
         exposure: corpus name → what the encoder's training saw of it; ``*`` is every corpus that is
             not named.
-        emotion_labels: whether the encoder's training saw emotion labels, of whatever corpus.
+        emotion_labels: whether the encoder's training saw emotion labels of any corpus.
         truncated: utterances with more words than `tokens`, whose last words were cut.
-        failures: id → why it has no features.
+        failures: id → reason why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
         prints: id → `fingerprint` of the decoded samples, which copies share.
-        compute_dtype: what the encoder computed in; files from before it was noted: float32.
-        context: utterances before in the dialogue that the encoder of words had in view.
-        context_after: utterances after.
+        compute_dtype: number type that the encoder computed in; files of older versions: float32.
+        context: number of preceding utterances of the dialogue that the text encoder has read.
+        context_after: number of following utterances.
         version: of this header's format.
     """
 
@@ -90,10 +90,10 @@ class FeatureHeader:
 
 
 def feature_path(out: Path, corpus: str, encoder: str) -> Path:
-    """Where a corpus's features of one encoder stand: ``out/<corpus>/<encoder>.safetensors``.
+    """The feature file of a corpus and an encoder: ``out/<corpus>/<encoder>.safetensors``.
 
     Raises:
-        FeatureError: a name that cannot be a file name everywhere.
+        FeatureError: a name cannot be a file name on all systems.
 
     >>> feature_path(Path("features"), "emodb", "minilm").as_posix()
     'features/emodb/minilm.safetensors'
@@ -108,28 +108,31 @@ def feature_path(out: Path, corpus: str, encoder: str) -> Path:
 
 
 def write_store(path: Path, header: FeatureHeader, items: Iterable[tuple[str, Array]]) -> None:
-    """Writes a feature file: data aside as it comes, then header and data, then the rename.
+    """Writes a feature file, complete or not at all.
 
-    The same header and items give the same bytes. One item at a time is held in memory.
+    The same header and items give the same bytes. Only one item is in memory at a time.
 
     Args:
-        path: where the finished file goes.
-        header: what to remember with it.
+        path: the finished file.
+        header: how it was made.
         items: utterance id and array of shape [tokens, dim], each id once.
 
     Raises:
-        FeatureError: an array of another shape, with NaN or infinite values, or with values
-            that `header.dtype` cannot hold; an id that occurs twice.
+        FeatureError: an array has another shape, NaN or infinite values, or values that
+            `header.dtype` cannot hold; or an id occurs twice.
     """
     if header.dtype not in STORED_DTYPES:
         raise FeatureError(one_of("dtype", header.dtype, STORED_DTYPES))
     data = path.with_name(f".{path.name}.data")
+    # The header comes first in the file but is only known at the end: the data goes to a file of
+    # its own and is copied behind the header.
     with written_aside(path) as partial, removed_at_end(data):
         with data.open("wb") as file:
             tensors = _write_data(file, header, items)
         meta = {_KEY: json.dumps(asdict(header), ensure_ascii=False)}
         with partial.open("wb") as file, data.open("rb") as raw:
             text = json.dumps({"__metadata__": meta, **tensors}).encode()
+            # safetensors aligns the data to eight bytes by spaces after the JSON.
             text += b" " * (-len(text) % 8)
             file.write(len(text).to_bytes(8, "little") + text)
             shutil.copyfileobj(raw, file, 1 << 20)
@@ -170,12 +173,12 @@ def check_array(key: str, array: Array, header: FeatureHeader) -> None:
 
 
 class FeatureStore:
-    """Reads a feature file; arrays are read from disk when they are asked for.
+    """Reads a feature file; arrays are read from disk when they are needed.
 
     Attributes:
         path: the file.
         header: how it was made.
-        ids: utterances that have features, in the manifest's order.
+        ids: utterances that have features, in the order of the manifest.
     """
 
     def __init__(self, path: Path, header: FeatureHeader, places: Mapping[str, Any], data: int):
@@ -187,10 +190,10 @@ class FeatureStore:
 
     @classmethod
     def open(cls, path: Path) -> FeatureStore:
-        """Opens a feature file and checks that it is whole.
+        """Opens a feature file and checks that it is complete.
 
         Raises:
-            FeatureError: no such file, no feature file, one of a later format, or damaged.
+            FeatureError: the file is missing, of another kind, of a later format, or damaged.
         """
         if not path.is_file():
             raise FeatureError(
@@ -199,6 +202,7 @@ class FeatureStore:
         size = path.stat().st_size
         with path.open("rb") as file:
             length, first = int.from_bytes(file.read(8), "little"), file.read(1)
+            # The length is checked before anything of that size is read.
             whole = first == b"{" and 0 < length <= size - 8
             text = first + file.read(length - 1) if whole else b""
         if not text:
@@ -223,13 +227,13 @@ class FeatureStore:
         return key in self._places
 
     def __getitem__(self, key: str) -> Array:
-        """Reads one utterance's features.
+        """Reads the features of one utterance.
 
         Returns:
             Float32 array of shape [tokens, dim].
 
         Raises:
-            FeatureError: an id without features, with the reason where it is known.
+            FeatureError: the id has no features; the message has the reason if it is known.
         """
         if key not in self._places:
             reason = self.header.failures.get(key, "it was not in the manifest they were made from")
@@ -246,7 +250,7 @@ class FeatureStore:
         encoder: str | None = None,
         weights: str | None = None,
     ) -> None:
-        """Raises FeatureError, showing both, where the file differs from what is asked for."""
+        """Raises FeatureError with both values if the file differs from the given settings."""
         wanted = {"tokens": tokens, "encoder": encoder, "weights": weights}
         given = {key: value for key, value in wanted.items() if value is not None}
         if different := differences(self.header, given):
@@ -257,7 +261,7 @@ class FeatureStore:
 
 
 def differences(header: FeatureHeader, wanted: Mapping[str, object]) -> str:
-    """Says which settings of a file are not the wanted ones; empty where all agree."""
+    """Describes which settings of a file are not the wanted ones; empty if all agree."""
     return ", ".join(
         f"{key} is {getattr(header, key)!r}, asked for {value!r}"
         for key, value in wanted.items()
@@ -277,6 +281,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
         if version == FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
             labels = Exposure(**values.pop("emotion_labels", asdict(UNDECLARED)))
+            # Fields that files of older versions do not have.
             before = {"compute_dtype": "float32", "context": 0, "context_after": 0}
             values = {"inputs": {}, "prints": {}} | before | values
             known = {item.name for item in fields(FeatureHeader)} - {"exposure", "emotion_labels"}
@@ -292,7 +297,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
 
 
 def _check_places(path: Path, places: dict[str, Any], header: FeatureHeader, size: int) -> None:
-    """Every tensor follows the last, has the header's type and width, and the data is all there."""
+    """Checks that tensors are contiguous, complete, and of the header's type and width."""
     end = 0
     try:
         code, dtype = STORED_DTYPES[header.dtype]

@@ -1,9 +1,9 @@
 """the original's .pkl and .pt files → plain arrays, lists and dicts, without running anything.
 
-A pickle is a program. This reader interprets its instructions itself: those that can call
-something are replaced, and the names that a pickle may ask for are not looked up but stand for
-builders written here. Nothing is imported and nothing of torch or numpy is called on a pickle's
-behalf, so what cannot be read is refused before it could do anything.
+A pickle is a program. This reader interprets its instructions itself. Instructions that can call
+something are replaced, and the names that a pickle may ask for are not looked up but mapped to
+builders written here. Nothing is imported and nothing of torch or numpy is called on behalf of a
+pickle, so that whatever cannot be read is refused before it could do anything.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _DAMAGE = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
     RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
-_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began before 1.6
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of torch's files before 1.6
+# Instructions that only build plain values; all others are refused or replaced below.
 _OPCODES = (
     "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE",
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
@@ -59,7 +60,7 @@ def read_pickle(path: Path) -> Any:
         Dicts, lists, tuples, strings and numbers as they are; tensors and arrays as numpy arrays.
 
     Raises:
-        FeatureError: the pickle asks for anything else, which is named and has not run; or it
+        FeatureError: the pickle asks for anything else, which is named and was not run; or it
             is damaged.
     """
     data = path.read_bytes()
@@ -83,10 +84,10 @@ def read_pickle(path: Path) -> Any:
 
 
 class _Reader(pickle._Unpickler):
-    """The standard library's own interpreter, less every instruction that could run something.
+    """The standard library's own interpreter, without any instruction that could run something.
 
-    The one written in Python is used because its instructions can be taken away, and because a
-    forged memo index makes the one in C reserve gigabytes.
+    The one written in Python is used because its instructions can be removed, and because a forged
+    memo index makes the one written in C reserve gigabytes.
     """
 
     stack: list[Any]
@@ -134,7 +135,7 @@ class _Reader(pickle._Unpickler):
             _, shape, dtype, fortran, target.data = state
             target.shape, target.dtype = sizes(shape), expect(dtype, DType)
             target.order = "F" if fortran else "C"
-        elif not isinstance(target, dict):  # a dict's state is torch's bookkeeping
+        elif not isinstance(target, dict):  # the state of a dict is bookkeeping of torch
             raise FeatureError("refused: it sets attributes on something that is no array")
 
     def load_setitem(self) -> None:
@@ -142,6 +143,7 @@ class _Reader(pickle._Unpickler):
         super().load_setitem()  # type: ignore[misc]
 
     def load_setitems(self) -> None:
+        # Since the last mark the stack holds keys and values in turn.
         for key in self.stack[::2]:  # since the last mark
             check_pickle_key(key)
         super().load_setitems()  # type: ignore[misc]
@@ -170,7 +172,7 @@ class _Dispatch(dict[int, Callable[[Any], None]]):
 
 
 class _Counted(_Dispatch):
-    """The instructions of one reader, each of which counts."""
+    """The instructions of one reader; each use is counted against the budget."""
 
     def __init__(self, known: dict[int, Callable[[Any], None]], budget: PickleBudget) -> None:
         super().__init__(known)
@@ -197,7 +199,7 @@ _Reader.dispatch = _Dispatch(
 
 
 def _read_legacy(data: bytes, budget: PickleBudget) -> Any:
-    """torch.save before 1.6, and each storage in a plain pickle of tensors: five pickles, data."""
+    """torch.save before 1.6, and storages in a plain pickle of tensors: five pickles, then data."""
     budget.copy(len(data))
     file = io.BytesIO(data)
     storages: dict[str, list[Storage]] = {}
