@@ -1,11 +1,11 @@
 """Any source → float32 at 16 kHz, mono or channel by channel: files, bytes and arrays.
 
 libsndfile reads wav, flac, mp3, ogg and AIFF; `av` (extra ``video``) reads mp4, mkv, avi and
-whatever else FFmpeg reads. What is inside decides, not the name's ending.
-Second 5 of the result is second 5 of the file as a player shows it: where a video has no sound
-yet, the result is silent. Files are read to their end, whatever their headers claim; where both
-differ, a warning says so. What cannot be read is an `AudioError` whose message starts with the
-file's name.
+everything else that FFmpeg reads. The content decides, not the ending of the name.
+Second 5 of the result is second 5 of the file as a player plays it: while a video has no sound yet,
+the result is silent. Files are read to their end, whatever their headers claim; if the two differ,
+a warning says so. A file that cannot be read raises an `AudioError` whose message starts with its
+name.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from multimodal_ser.errors import AudioError
 
 Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
 
-OVER = 2.0  # beyond full scale, codecs and resamplers overshoot; more is another scale
+OVER = 2.0  # codecs and resamplers overshoot full scale by less; more means another scale
 Warn: TypeAlias = Callable[[str], None]
 
 _log = logging.getLogger(__name__)
-_MAX_CHANNELS = 64
+_MAX_CHANNELS = 64  # an array that seems to have more is probably transposed
 _BLOCK_SECONDS = 30
 
 
@@ -52,17 +52,17 @@ def read_audio(
         source: path, bytes, binary file object, or an array or tensor [samples], [samples,
             channels] or [1, samples]. Integer arrays (8, 16, 32 bits) are scaled to ±1; floats
             are kept as they are and refused beyond ±2, which is another scale.
-        sample_rate: rate of an array in Hz; needed for arrays, not allowed for the rest, whose
-            header states it.
+        sample_rate: rate of an array in Hz; required for arrays, and not allowed for other sources,
+            whose header states it.
         start: where to begin, in seconds; None is the beginning.
         end: where to stop, in seconds; None is the end. It may lie up to half a second beyond.
-        warn: called with what a user should know, such as a header that claims another length.
+        warn: called with warnings for the user, such as a header that claims another length.
 
     Returns:
         Samples of shape [time], the mean of all channels.
 
     Raises:
-        AudioError: the source is missing, is no audio, is empty or not finite, or `start` and
+        AudioError: the source is missing, is not audio, is empty or not finite, or `start` and
             `end` do not lie within it.
     """
     name = _name(source)
@@ -90,16 +90,16 @@ def read_blocks(
 ) -> Iterator[Samples]:
     """Reads a recording of any length as float32 at 16 kHz, about half a minute at a time.
 
-    The blocks one after the other are what `read_audio` returns, in bounded memory.
+    Concatenated, the blocks are what `read_audio` returns; memory use is bounded.
 
     Args:
         source: as for `read_audio`.
         sample_rate: as for `read_audio`.
         warn: as for `read_audio`; called after the last block.
-        mixed: whether channels are mixed; else they are kept apart.
+        mixed: whether channels are mixed to mono; otherwise they are kept.
 
     Yields:
-        Samples of shape [time], or [time, channels] of channels apart, never empty.
+        Samples of shape [time], or [time, channels] if channels are kept; never empty.
 
     Raises:
         AudioError: as `read_audio`, as soon as a block shows it.
@@ -122,7 +122,7 @@ def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> Au
 
     Args:
         path: path, bytes or binary file object.
-        count: decode where the header does not state the length; it is 0 otherwise.
+        count: decode the file if the header does not state the length; otherwise it is 0.
 
     Raises:
         AudioError: as in `read_audio`, as far as the header shows it.
@@ -162,10 +162,10 @@ def _tell(sound: Sound, warn: Warn) -> None:
 
 
 def check_scale(name: str, samples: npt.NDArray[Any]) -> None:
-    """Refuses sound that is not of full scale ±1: the one rule for files, arrays and streams.
+    """Refuses sound whose full scale is not ±1; one rule for files, arrays and streams.
 
     Args:
-        name: whose it is, for the message.
+        name: of the source, for the message.
         samples: floats of any shape.
 
     Raises:
@@ -194,7 +194,7 @@ def _cut_array(
     start: float | None, end: float | None, mixed: bool = True,
 ) -> tuple[Samples, int]:  # fmt: skip
     if rate is None:
-        raise AudioError(f"{name}: an array does not know its rate; pass sample_rate= in Hz")
+        raise AudioError(f"{name}: an array has no sample rate; pass sample_rate= in Hz")
     array = _as_array(name, source)
     _check_rate(name, rate)
     first, last = span(name, start, end, int(rate), len(array))
@@ -235,6 +235,8 @@ def _scaled(name: str, array: npt.NDArray[Any]) -> Samples:
             f"{name}: has dtype {array.dtype}; allowed: floats and integers of 8, 16 or 32 bits "
             "(wider ones do not say what full scale is)"
         )
+    # Unsigned integers are centred: 8-bit sound is silent at 128. Double precision keeps all 32
+    # bits.
     full = 2.0 ** (bits - 1)
     centred = array.astype(np.float64) - (full if kind == "u" else 0.0)
     return (centred / full).astype(np.float32)
@@ -264,7 +266,7 @@ def _resample(name: str, mono: Samples, rate: int) -> Samples:
 
 
 def _resampled(name: str, blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
-    """The resampler keeps its state between blocks: the same samples as in one piece."""
+    """Resamples block by block with state in between: the result is that of one piece."""
     _check_rate(name, rate)
     convert, read, given = None, 0, 0
     for block in blocks:
@@ -285,7 +287,7 @@ def _resampled(name: str, blocks: Iterable[Samples], rate: int) -> Iterator[Samp
 
 
 def _joined_blocks(parts: Iterable[Samples]) -> Iterator[Samples]:
-    """Codecs give crumbs of some milliseconds; these become blocks worth a batch."""
+    """Joins the codec's frames of some milliseconds into blocks of about half a minute."""
     held: list[Samples] = []
     count = 0
     for part in parts:

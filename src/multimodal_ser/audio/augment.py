@@ -1,6 +1,6 @@
-"""waveforms → the same speech as other rooms, lines, microphones and files would carry it.
+"""waveforms → the same speech through other rooms, telephone lines, microphones and codecs.
 
-Used in training. Each change is drawn from a generator, so that a seed gives the same training.
+Used in training. All alterations are drawn from a generator, so a seed gives the same training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import mel_filters
 
-PEAK = 0.5  # of what leaves `augmented`
+PEAK = 0.5  # peak of the result of `augmented`
+# Spectrogram settings of `rebuilt`, close to those that CREMA-D's audio was rebuilt from.
 REBUILT = {"n_fft": 1_024, "hop": 256, "mels": 128, "rounds": 16}
 
 
@@ -29,17 +30,17 @@ def augmented(
     rebuild: float = 0.0,
     silence: float = 0.0,
 ) -> Samples:
-    """Changes a recording [samples] at random, in the order in which sound meets the changes.
+    """Alters a recording [samples] at random, in the order in which sound meets the alterations.
 
-    Each change is made to some recordings only, so that clean ones remain. Loudness needs none:
-    what hears the recording levels it.
+    Each alteration is applied to some recordings only, so that clean ones remain. Loudness is not
+    altered, since whatever reads the recording normalises it.
 
     Args:
         wave: [samples] at 16 kHz.
-        rng: draws the changes.
-        codecs: some recordings become MP3 or Opus and are read again (extra ``video``).
-        rebuild: the share that is rebuilt from a spectrogram, see `rebuilt`.
-        silence: the share that gets silence before and after, see `with_silence`.
+        rng: draws the alterations.
+        codecs: encode some recordings as MP3 or Opus and decode them again (extra ``video``).
+        rebuild: share of recordings that are rebuilt from a spectrogram, see `rebuilt`.
+        silence: share that gets silence before and after, see `with_silence`.
     """
     if rng.random() < 0.3:
         wave = cropped(wave, rng.uniform(0.8, 2.0), rng)
@@ -67,7 +68,7 @@ def augmented(
 
 
 def over_the_line(wave: Samples, rng: np.random.Generator) -> Samples:
-    """A telephone line, now and then with noise on it, or through a codec."""
+    """A telephone line, sometimes with noise or a codec."""
     wave = telephone(wave)
     if rng.random() < 0.5:
         wave = noisy(wave, rng.uniform(15, 40), rng)
@@ -77,14 +78,14 @@ def over_the_line(wave: Samples, rng: np.random.Generator) -> Samples:
 
 
 def cropped(wave: Samples, seconds: float, rng: np.random.Generator) -> Samples:
-    """A piece of so many seconds; all of it where it is no longer."""
+    """A random piece of this length in seconds; the whole recording if it is shorter."""
     size = int(seconds * SAMPLE_RATE)
     start = int(rng.integers(0, max(1, len(wave) - size + 1)))
     return wave[start : start + size]
 
 
 def speed(wave: Samples, factor: float) -> Samples:
-    """Plays faster (factor > 1) or slower, which moves pitch and formants too."""
+    """Plays faster (factor > 1) or slower, which also shifts pitch and formants."""
     changed: Samples = soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
     return changed
 
@@ -94,12 +95,13 @@ def reverberated(wave: Samples, seconds: float, rng: np.random.Generator) -> Sam
 
     Args:
         wave: [samples].
-        seconds: until the room's answer has fallen by 60 dB.
+        seconds: reverberation time, until the response has decayed by 60 dB.
         rng: draws the room.
     """
     tail = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    # 10^(−3 t / T) is −60 dB at t = T.
     room = rng.standard_normal(len(tail)) * 10 ** (-3 * tail / seconds)
-    room[: SAMPLE_RATE // 200] = 0  # the first 5 ms hold the direct sound alone
+    room[: SAMPLE_RATE // 200] = 0  # nothing but the direct sound in the first 5 ms
     room *= rng.uniform(0.2, 0.9) / max(float(np.linalg.norm(room)), 1e-9)
     room[0] = 1
     size = len(wave) + len(room) - 1
@@ -108,7 +110,7 @@ def reverberated(wave: Samples, seconds: float, rng: np.random.Generator) -> Sam
 
 
 def equalised(wave: Samples, rng: np.random.Generator, deviation: float = 6.0) -> Samples:
-    """Another microphone: a smooth random gain over seven octaves, and a tilt.
+    """Another microphone: a smooth random gain over seven octaves, and a spectral tilt.
 
     Args:
         wave: [samples].
@@ -116,6 +118,7 @@ def equalised(wave: Samples, rng: np.random.Generator, deviation: float = 6.0) -
         deviation: of the gain at six places from 60 Hz to 8 kHz, in dB.
     """
     spectrum = np.fft.rfft(wave)
+    # Octaves relative to 1 kHz, clamped at 60 Hz.
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE), 60) / 1_000)
     gain = np.interp(octaves, np.linspace(-4, 3, 6), rng.normal(0, deviation, 6))
     gain += rng.uniform(-3, 3) * octaves
@@ -123,7 +126,7 @@ def equalised(wave: Samples, rng: np.random.Generator, deviation: float = 6.0) -
 
 
 def compressed(wave: Samples, power: float) -> Samples:
-    """Lessens the differences of loudness, sample by sample: 1 changes nothing, 0.5 much."""
+    """Compresses loudness sample by sample: a power of 1 changes nothing, 0.5 much."""
     peak = max(float(np.abs(wave).max()), 1e-9)
     return np.asarray(np.sign(wave) * np.abs(wave / peak) ** power * peak, np.float32)
 
@@ -147,11 +150,12 @@ def band_limited(wave: Samples, low: float, high: float) -> Samples:
 
 
 def noisy(wave: Samples, snr: float, rng: np.random.Generator) -> Samples:
-    """Adds noise, white to pink to brown, at a signal-to-noise ratio in decibels.
+    """Adds noise, from white over pink to brown, at a signal-to-noise ratio in decibels.
 
     A silent recording stays silent.
     """
     spectrum = np.fft.rfft(rng.standard_normal(len(wave)))
+    # Amplitude over frequency^a: a = 0 is white, 0.5 pink, 1 brown noise.
     spectrum /= np.maximum(1, np.arange(len(spectrum))) ** rng.uniform(0, 1)
     noise = np.fft.irfft(spectrum, len(wave))
     scale = _level(wave) / max(_level(noise), 1e-9) * 10 ** (-snr / 20)
@@ -165,12 +169,12 @@ def telephone(wave: Samples) -> Samples:
 
 
 def coded(wave: Samples, kind: str, bits: int) -> Samples:
-    """Through a lossy codec and back.
+    """Encodes with a lossy codec and decodes again.
 
     Args:
         wave: [samples] from -1 to 1.
         kind: ``mp3`` or ``opus``.
-        bits: a second.
+        bits: bit rate, per second.
 
     Raises:
         ImportError: the extra ``video`` is not installed.
@@ -196,9 +200,10 @@ def coded(wave: Samples, kind: str, bits: int) -> Samples:
 
 
 def rebuilt(wave: Samples, rng: np.random.Generator) -> Samples:
-    """Speech whose phase was lost: log-mel in 8 bits, and back by fast Griffin-Lim (2013).
+    """Speech without its original phase: log-mel in 8 bits, inverted by fast Griffin-Lim (2013).
 
-    So sounds rebuilt CREMA-D; where some of every corpus does, it marks no corpus's classes.
+    Rebuilt CREMA-D sounds like this. If some recordings of every corpus do, the sound of rebuilding
+    does not mark a corpus and its classes.
     """
     n_fft, hop = REBUILT["n_fft"], REBUILT["hop"]
     if len(wave) <= n_fft:
@@ -207,11 +212,14 @@ def rebuilt(wave: Samples, rng: np.random.Generator) -> Samples:
     bank = torch.from_numpy(filters).float()
     given = torch.stft(torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True)
     mel = 10 * (bank.T @ given.abs().square()).clamp(min=1e-10).log10()
+    # 80 dB below the maximum in 255 steps: what an 8-bit image of a spectrogram keeps.
     mel = (((mel - mel.max()).clamp(min=-80) / 80 * 255).round() / 255 * 80) / 10
+    # The pseudoinverse of the filter bank gives the least-squares magnitudes.
     inverse = torch.from_numpy(np.linalg.pinv(filters.T)).float()
     size = (inverse @ 10**mel).clamp(min=0).sqrt()
     phase = torch.from_numpy(rng.uniform(0, 2 * np.pi, size.shape)).float()
     spectrum, before = torch.polar(size, phase), torch.zeros_like(given)
+    # Griffin-Lim: project onto consistent spectrograms (istft, stft), then restore the magnitudes.
     for _ in range(REBUILT["rounds"]):
         sound = torch.istft(spectrum, n_fft, hop, window=window, length=len(wave))
         again = torch.stft(sound, n_fft, hop, window=window, return_complex=True)

@@ -1,4 +1,4 @@
-"""The channels of a recording → what they hold: one scene, the same sound, or a speaker each."""
+"""The channels of a recording → what they contain: one scene, equal sound, or one speaker each."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _NEAR = 7  # frames: between two syllables, a channel is as loud as they are
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """What the channels of a recording have to do with each other.
+    """How the channels of a recording relate to each other.
 
     Attributes:
         kind: ``one`` channel; all but one ``silent``; ``identical``; ``cancelling``; ``speakers``,
             where each has speech of its own; or ``scene``, where all hear the same.
-        heard: numbers of the channels that are not silent, from 0.
-        count: of all channels.
+        heard: numbers of the channels that are not silent, counted from 0.
+        count: number of all channels.
         levels: dB of full scale, every 50 ms, [frames, channels].
     """
 
@@ -47,7 +47,7 @@ class Channels:
 
     @property
     def told(self) -> str | None:
-        """What a user should know; None of one channel."""
+        """A note for the user; None for a single channel."""
         silent = [number for number in range(self.count) if number not in self.heard]
         quiet = f"; silent: {_listed(silent)}" if silent and self.heard else ""
         said = {
@@ -63,6 +63,8 @@ class Channels:
     def leaks(self) -> NDArray[np.bool_]:
         """Where a channel has no more than what leaks into it from another, [frames, channels]."""
         around = ((_NEAR // 2, _NEAR - 1 - _NEAR // 2), (0, 0))
+        # The loudest frame within seven: between two syllables a channel counts as loud as they
+        # are.
         near = sliding_window_view(np.pad(self.levels, around, "edge"), _NEAR, 0).max(2)
         others = np.stack(
             [np.delete(near, number, axis=1).max(1) for number in range(self.count)], 1
@@ -76,7 +78,7 @@ class Channels:
 
 
 def compare_channels(blocks: Iterable[Samples]) -> Channels:
-    """Hears a recording through, in memory of one number a channel and 50 ms.
+    """Compares the channels of a recording, keeping one number per channel and 50 ms in memory.
 
     Args:
         blocks: [time, channels] at 16 kHz, see `read_blocks`.
@@ -88,6 +90,8 @@ def compare_channels(blocks: Iterable[Samples]) -> Channels:
         whole = len(sound) // LEVEL_FRAME * LEVEL_FRAME
         frames, rest = sound[:whole].reshape(-1, LEVEL_FRAME, sound.shape[1]), sound[whole:]
         levels.append(_decibels(np.square(frames).mean(1)))
+        # Products of all pairs of channels, [C, C]: they suffice to tell equal and cancelling
+        # channels.
         power = sound[:whole].T @ sound[:whole] + (0 if power is None else power)
     if rest is not None and len(rest):
         levels.append(_decibels(np.square(rest).mean(0, keepdims=True)))
@@ -98,7 +102,7 @@ def compare_channels(blocks: Iterable[Samples]) -> Channels:
 
 
 def _told(power: NDArray[np.float64], levels: _Levels) -> Channels:
-    """By the sums of products of two channels [C, C] and the levels [frames, C]."""
+    """Classifies channels by their products, summed over time [C, C], and levels [frames, C]."""
     count = len(power)
     loud = np.percentile(levels, 95, axis=0)
     heard = tuple(np.flatnonzero(loud > max(FLOOR, loud.max() - _SILENT)).tolist())
@@ -108,8 +112,10 @@ def _told(power: NDArray[np.float64], levels: _Levels) -> Channels:
         kind = "one"
     elif len(heard) <= 1:
         kind = "silent" if heard else "identical"
+    # Power of the difference of two channels: Σ (a − b)² = Σ a² + Σ b² − 2 Σ ab.
     elif (own[0] + own - 2 * power[0] <= _IDENTICAL * (own[0] + own)).all():
         kind = "identical"
+    # The sum over all pairs is the power of the sum of all channels, as `to_mono` mixes them.
     elif power.sum() < CANCELLED * own.sum():  # as `to_mono` has it
         kind = "cancelling"
     elif _speakers(levels[:, heard]):
@@ -118,7 +124,7 @@ def _told(power: NDArray[np.float64], levels: _Levels) -> Channels:
 
 
 def _speakers(levels: _Levels) -> bool:
-    """Whether one channel is far louder than the others most of the time, and each in its turn."""
+    """Whether mostly one channel is far louder than the others, and each of them in its turn."""
     ordered = np.sort(levels, axis=1)
     top, margin = ordered[:, -1], ordered[:, -1] - ordered[:, -2]
     active = np.asarray(top > max(FLOOR, float(np.percentile(top, 95)) - RANGE))

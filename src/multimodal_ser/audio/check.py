@@ -1,6 +1,6 @@
 """manifest → check: opens every recording and lists what is wrong with it.
 
-A bad file never ends the check: it becomes a `Finding`, and the next file is opened.
+A bad file never stops the check: it becomes a `Finding`, and the next file is opened.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ PROBLEMS = {
 }
 
 _FAULTS = {NO_FILE: "missing", EMPTY: "empty"}
-_DURATION_SECONDS, _DURATION_SHARE = 1.0, 0.25  # a cut at video frames and pauses stay below both
-_FULL_SCALE = 0.999  # a decoder's and a resampler's rounding stay below full scale
+# Tolerances, in seconds and as a share: cuts at video frames and pauses differ by less.
+_DURATION_SECONDS, _DURATION_SHARE = 1.0, 0.25
+_FULL_SCALE = 0.999  # decoders and resamplers round slightly below full scale
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with one recording.
+    """A problem of one recording.
 
     Attributes:
-        id: the utterance's id; the corpus's name where all its recordings have a low rate.
+        id: the utterance's id; the corpus's name if all its recordings have a low rate.
         problem: a key of PROBLEMS.
         detail: what was found, in words.
     """
@@ -57,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What opening one recording gave; hash and print are empty where nothing is compared."""
+    """The result of opening a recording; hash and print are empty if nothing is compared."""
 
     findings: list[Finding] = field(default_factory=list)
     rate: int | None = None
@@ -75,20 +76,20 @@ def check(
 ) -> list[Finding]:
     """Opens every recording of a manifest.
 
-    Utterances without a recording (words alone) are passed over.
+    Utterances without a recording (only words) are skipped.
 
     Args:
-        utterances: what `read_manifest` or a corpus's reader gave.
-        shortest: seconds below which an utterance is too short.
+        utterances: from `read_manifest` or a corpus's reader.
+        shortest: length in seconds below which an utterance is too short.
         silence: peak in dB of full scale below which it is silent.
         clipped: share of samples at full scale above which it is clipped.
-        workers: how many recordings are opened at a time; the result does not depend on it.
+        workers: number of recordings opened at a time; it does not change the result.
 
     Returns:
         Findings in the order of the utterances, then duplicates, copies and sample rates.
 
     Raises:
-        SerError: a limit that makes no sense.
+        SerError: a limit is out of range.
     """
     if not (shortest >= 0 and silence <= 0 and 0 <= clipped <= 1 and workers >= 1):
         raise SerError(
@@ -119,7 +120,7 @@ def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _H
         return _Heard([Finding(row.id, "unreadable", str(error))], rate)
     findings = [Finding(row.id, "length", note) for note in told]
     findings += _judge(row.id, samples, shortest, silence, clipped) + _duration(row, samples)
-    # All silences of one length are alike, and no sign of a recording that stands twice.
+    # All silent recordings of one length are equal, which does not make them duplicates.
     silent = any(finding.problem == "silent" for finding in findings)
     if silent:
         return _Heard(findings, rate)
@@ -157,7 +158,7 @@ def _duplicates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
 
 
 def _duration(row: Utterance, samples: npt.NDArray[np.float32]) -> list[Finding]:
-    """Compares a whole recording with the length that the corpus's table states."""
+    """Compares the length of a whole recording with the one in the corpus's table."""
     stated = row.extra.get("duration")
     if not isinstance(stated, int | float) or row.start is not None or row.end is not None:
         return []
@@ -178,7 +179,7 @@ def _copies(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
 
 
 def _rates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
-    """Compares each recording's stored rate with the commonest one of its corpus."""
+    """Compares the stored rate of each recording with the most common one of its corpus."""
     rates: dict[str, Counter[int]] = {}
     for row, one in zip(opened, heard, strict=True):
         if one.rate is not None:

@@ -1,7 +1,8 @@
-"""What FFmpeg reads (extra ``video``) → mono float32 blocks at the times that the file gives them.
+"""Files that FFmpeg reads (extra ``video``) → mono float32 blocks at the times they state.
 
-A player shows a video's sound when its packets' times say so: sound that begins late, and packets
-that are missing, are silence here. So a second of the result is that second of the video.
+A player plays the sound of a video when the times of its packets say so. Sound that begins late,
+and packets that are missing, are therefore silence here: each second of the result is that second
+of the video.
 
 Only `decode` uses this.
 """
@@ -20,7 +21,7 @@ from multimodal_ser.audio.sources import Where, media_kind, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError, to_install
 
-# The readers that FFmpeg may choose from: none that follows a playlist to other files.
+# The readers that FFmpeg may choose from. None of them follows a playlist to other files or URLs.
 _READERS = (
     "mov,matroska,avi,asf,flv,mpegts,mpeg,aac,ac3,eac3,amr,amrnb,amrwb,gsm,ogg,mp3,wav,w64,aiff,"
     "au,caf,flac,wv,ape,tta,mpc,mpc8,tak,rm,dts,dtshd,loas,nut,mxf,wtv,voc,nistsphere,ircam,qcp,"
@@ -28,20 +29,21 @@ _READERS = (
     "kvag,iff,avr,truehd,mlp,shn,osq,qoa,bonk,amv,ivf,3dostr,psxstr,vqf,ac4,lc3"
 )
 _TIMED = {"mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi"}
-_BEGINS = {"avi"}  # these say when a track begins; their later times are counted, not stored
-_FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks begin anywhere
-_EDITED = {"mov", "matroska"}  # these say what an encoder's delay is
-_STATED = {"mov", "matroska", "asf", "nut"}  # their durations are no guesses
-_DELAY = 0.1  # seconds by which an encoder's delay may move the first sound or picture
-_CUT = 60.0  # a file whose first packet comes later is a piece of a longer one
-_JITTER = 0.01  # seconds by which times are rounded
-_LONGEST = 3600.0  # seconds without a packet; beyond that the clock has jumped
-_BACK = 0.5  # seconds in all that overlapping packets lose; beyond that the times are wrong
-_AHEAD = 2.0  # seconds that decoders need before their sound is right
+# How containers treat time. Timed ones (above) have time stamps that can be used.
+_BEGINS = {"avi"}  # only the start of a track is stored; later times are counted from it
+_FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks may begin at any time
+_EDITED = {"mov", "matroska"}  # these state the delay of an encoder
+_STATED = {"mov", "matroska", "asf", "nut"}  # their durations are stored, not estimated
+_DELAY = 0.1  # seconds: the delay of an encoder shifts the first sound or picture by less
+_CUT = 60.0  # seconds: a file whose first packet is later was cut out of a longer one
+_JITTER = 0.01  # seconds: rounding of times
+_LONGEST = 3600.0  # seconds without a packet; a longer gap means that the clock has jumped
+_BACK = 0.5  # seconds in all that overlapping packets may lose; beyond that the times are wrong
+_AHEAD = 2.0  # seconds that are decoded before a seek's target: decoders need a start-up
 
 
 class Container:
-    """The first sound track that FFmpeg can decode."""
+    """A file with the first sound track in it that FFmpeg can decode."""
 
     def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
         try:
@@ -57,7 +59,7 @@ class Container:
             self._open()
             first = next(iter(self._frames()), None)
         except BaseException:
-            self.close()  # nobody else can: the caller gets no object
+            self.close()  # the caller gets no object that it could close
             raise
         rate = first.sample_rate if first is not None else self.stream.rate
         self.rate: int = rate or 16_000
@@ -73,7 +75,7 @@ class Container:
         self._files.close()
 
     def blocks(self, first: int = 0) -> Iterator[Samples]:
-        """The sound from sample `first` on, a frame of the codec at a time."""
+        """The sound from sample `first` on, one frame of the codec at a time."""
         self._open()
         self.damaged, self.jumps, self.reached = 0, 0, 0.0
         self.spare = round(_BACK * self.rate)
@@ -89,6 +91,7 @@ class Container:
         where = self.where
         raw = self._files.enter_context(where.open("rb")) if isinstance(where, Path) else where
         raw.seek(0)
+        # FFmpeg may not open anything else: media files can refer to other files and to URLs.
         limits = {"format_whitelist": _READERS, "protocol_whitelist": "none"}
         self.file: Any = self._files.enter_context(
             self.av.open(raw, options=limits, metadata_errors="ignore")
@@ -104,7 +107,7 @@ class Container:
             )
 
     def _origin(self) -> float | None:
-        """The time in the file that is the recording's second 0; None where it has no clock."""
+        """The file's time at second 0 of the recording; None for files without a clock."""
         if self.format not in _TIMED:
             return None
         begins = (self.file.start_time or 0) / 1e6
@@ -114,11 +117,12 @@ class Container:
         if not pictures or (begins == 0 and self.format in _EDITED):
             return begins
         first = float(pictures[0].start_time * pictures[0].time_base)
-        # An encoder's delay, or a picture that really comes later? The middle is off by half.
+        # Either the encoder's delay or a picture that really comes later: it cannot be told, and
+        # the middle is at most half of it off.
         return (begins + first) / 2 if 0 <= first - begins <= _DELAY else begins
 
     def _sought(self, first: int) -> int | None:
-        """Goes near sample `first` where that is quick; None where reading begins at 0 instead."""
+        """Seeks close to `first` if that is fast: None if it did, and 0 if reading starts at 0."""
         begin = first / self.rate - _AHEAD
         if self.origin is None or self.format not in _STATED or begin <= 0:
             return 0
@@ -131,7 +135,7 @@ class Container:
         return None
 
     def _frames(self) -> Iterator[Any]:
-        """Decodes to the end; what is damaged is counted and left out."""
+        """Decodes to the end; damaged packets are counted and skipped."""
         packets = self.file.demux()
         while True:
             try:
@@ -152,11 +156,12 @@ class Container:
                 self.damaged += 1
 
     def _timed(self) -> Iterator[tuple[float | None, Samples]]:
-        """Frames as blocks at the track's rate, each with its time in the file, seconds."""
+        """Blocks at the track's rate, each with its time in the file in seconds."""
         kind: Any = None
         plain: Any = None
         convert: Any = None
         for frame in self._frames():
+            # A track may change its format on the way; resamplers are made anew then.
             if kind != (frame.format.name, frame.layout.name, frame.sample_rate):
                 kind = frame.format.name, frame.layout.name, frame.sample_rate
                 plain = self.av.AudioResampler(format="fltp")
@@ -165,7 +170,8 @@ class Container:
                 width = self._nothing.shape[1] if self._nothing.ndim > 1 else 1
                 convert = to_rate(frame.sample_rate, self.rate, width)
             time = frame.time
-            frame.pts = None  # times are minded here, not by the resampler
+            # this class places the sound; the resampler would insert silence of its own
+            frame.pts = None
             parts = (
                 self._mix(np.asarray(p.to_ndarray().T, np.float32)) for p in plain.resample(frame)
             )
@@ -176,11 +182,11 @@ class Container:
     def _placed(
         self, blocks: Iterable[tuple[float | None, Samples]], start: int | None
     ) -> Iterator[tuple[int, Samples]]:
-        """Blocks where their times put them, and each one's place in samples.
+        """Places blocks at their times: yields each with its position in samples.
 
         Args:
-            blocks: times in the file and samples.
-            start: where the first block is expected; None where its time alone says it.
+            blocks: with their times in the file.
+            start: expected position of the first block; None if only its time tells it.
         """
         at, begun = start, False
         for (time, block), following in _with_next(blocks):
@@ -204,9 +210,9 @@ class Container:
     def _moved(
         self, off: int, at: int, block: Samples, following: float | None, begun: bool
     ) -> int:
-        """By how many samples a block is late (or, below 0, early), if it really is.
+        """By how many samples a block really is late (or early, if negative).
 
-        A single odd time is a codec's rounding: the following one must be off as well.
+        A single odd time is only rounding by the codec: the following time must differ as well.
         """
         small = _JITTER * self.rate
         if begun and following is not None:
@@ -215,9 +221,12 @@ class Container:
                 return 0
         if begun and abs(off) <= small:
             return 0
+        # The first block of sound without pictures is late by the encoder's delay: second 0 is
+        # there.
         if not begun and 0 < off <= _DELAY * self.rate and not self.file.streams.video:
             self.origin = (self.origin or 0.0) + off / self.rate  # an encoder's delay
             return 0
+        # The clock has jumped: the sound is continued without a gap, and the origin moves along.
         if off > _LONGEST * self.rate or off < -self.spare:
             self.origin = (self.origin or 0.0) + off / self.rate
             self.jumps += 1

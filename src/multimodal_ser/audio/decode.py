@@ -1,9 +1,9 @@
-"""The bytes of a file → float32 blocks at the file's own rate, through libsndfile or FFmpeg.
+"""The bytes of a file → float32 blocks at the file's own rate, by libsndfile or FFmpeg.
 
-libsndfile reads what it can, FFmpeg (extra ``video``) the rest. A header's word on the length is
-compared with what is there, never believed: files are read to their end.
+libsndfile reads what it can, FFmpeg (extra ``video``) the rest. The length in a header is compared
+with what is there but never trusted: files are read to their end.
 
-Only `audio` uses this; it adds arrays, the checks of the samples and the way to 16 kHz.
+Only `audio` uses this; it adds arrays, the checks of samples and the conversion to 16 kHz.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from multimodal_ser.audio.sources import (
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
 
-RATES = range(1_000, 1_000_001)
-_BLOCK = 1 << 18  # frames decoded at a time: a header's word is never trusted with memory
-_PAST_END = 0.5  # seconds that `end` may lie beyond the recording: annotations are rounded
+RATES = range(1_000, 1_000_001)  # Hz: anything else is a damaged header or a mistake
+_BLOCK = 1 << 18  # frames per call: no memory is reserved by what a header claims
+_PAST_END = 0.5  # seconds that `end` may be beyond the recording, since annotations are rounded
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a recording's header says.
+    """What the header of a recording says.
 
     Attributes:
-        sample_rate: frames a second as stored, Hz.
+        sample_rate: as stored, in Hz.
         channels: number of channels as stored.
-        frames: samples per channel by the header; counted, or 0, where it does not say.
+        frames: samples per channel by the header; counted, or 0, if it does not say.
         duration: seconds.
     """
 
@@ -62,8 +62,8 @@ class Sound(Protocol):
         name: for messages.
         rate: Hz.
         channels: as stored.
-        claimed: samples per channel by its header; None where it does not say.
-        notes: what a user should know of it; complete once it was read to its end.
+        claimed: samples per channel by its header; None if it does not say.
+        notes: warnings for the user; complete once the recording was read to its end.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Sound(Protocol):
 
 
 def header_of(sound: Sound, count: bool) -> AudioInfo:
-    """Rate, channels and length by the header, or by decoding where `count` is wanted."""
+    """Rate, channels and length from the header, or the length by decoding if `count`."""
     frames = sound.claimed or 0
     if sound.claimed is None and count:
         frames = sum(len(block) for block in sound.blocks())
@@ -90,7 +90,7 @@ def header_of(sound: Sound, count: bool) -> AudioInfo:
 
 
 def read_sound(sound: Sound, start: float | None, end: float | None) -> Samples:
-    """The sound from second `start` to second `end`; AudioError where they lie beyond it."""
+    """The sound from second `start` to second `end`; AudioError if they are beyond it."""
     first, last = edges(start, end, sound.rate)
     found: list[Samples] = []
     count = 0
@@ -108,7 +108,7 @@ def read_sound(sound: Sound, start: float | None, end: float | None) -> Samples:
 
 
 def edges(start: float | None, end: float | None, rate: int) -> tuple[int, int | None]:
-    """First sample of a part, and its last one + 1, or None where it goes on to the end."""
+    """The first sample of a part and the one after its last; None for the end of the recording."""
     last = None if end is None or math.isinf(end) else round(end * rate)
     return round((start or 0.0) * rate), last
 
@@ -116,7 +116,7 @@ def edges(start: float | None, end: float | None, rate: int) -> tuple[int, int |
 def span(
     name: str, start: float | None, end: float | None, rate: int, frames: int
 ) -> tuple[int, int]:
-    """First sample of a part and last + 1, of an array of `frames`."""
+    """The first sample of a part and the one after its last, in an array of `frames`."""
     first, last = edges(start, end, rate)
     if (first and first >= frames) or (last and last > frames + _PAST_END * rate):
         raise beyond(name, start, end, frames / rate)
@@ -124,7 +124,7 @@ def span(
 
 
 def beyond(name: str, start: float | None, end: float | None, held: float) -> AudioError:
-    """The error of a part that does not exist."""
+    """The error for a part that does not exist."""
     return AudioError(
         f"{name}: start={start}, end={end} s lie beyond its {held:.3f} s; "
         "correct the times or the path"
@@ -133,12 +133,12 @@ def beyond(name: str, start: float | None, end: float | None, held: float) -> Au
 
 @contextmanager
 def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
-    """Opens a recording, whatever is in it; what libraries raise becomes an AudioError.
+    """Opens a recording of any format; errors of the libraries become an AudioError.
 
     Args:
         name: for messages.
         source: path, bytes or binary file object.
-        mixed: whether its blocks are mono, [time]; else [time, channels].
+        mixed: whether its blocks are mixed to mono, [time]; otherwise [time, channels].
     """
     try:
         where = located(name, source)
@@ -152,7 +152,8 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
         finally:
             sound.close()
     except _library_errors() as error:
-        # soundfile puts the path before what libsndfile says; only the latter is news.
+        # soundfile puts the path before libsndfile's message, but the message here begins with it
+        # anyway.
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise AudioError(
             f"{name}: cannot be read as audio ({reason or type(error).__name__}); the file is "
@@ -161,7 +162,7 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
 
 
 def _single(name: str, where: Where, mixed: bool) -> Sound:
-    """One recording: by libsndfile where that can, else by FFmpeg."""
+    """Opens one recording with libsndfile if possible, otherwise with FFmpeg."""
     if media_kind(peek(where, 0)):
         return Container(name, where, mixed)
     try:
@@ -170,7 +171,8 @@ def _single(name: str, where: Where, mixed: bool) -> Sound:
         try:
             return Container(name, where, mixed)
         except _failures():
-            raise error from None  # libsndfile's reason: FFmpeg's are about guesses
+            # libsndfile's reason; FFmpeg's are about its guesses of the format
+            raise error from None
     if not sound.stops_early:
         return sound
     sound.close()
@@ -179,7 +181,7 @@ def _single(name: str, where: Where, mixed: bool) -> Sound:
 
 def _library_errors() -> tuple[type[BaseException], ...]:
     plain = (RuntimeError, ValueError, TypeError, OSError, EOFError, soundfile.SoundFileError)
-    av = sys.modules.get("av")  # absent as long as no container was opened
+    av = sys.modules.get("av")  # not imported unless a container was opened
     return (*plain, av.FFmpegError) if av else plain
 
 
@@ -188,7 +190,7 @@ def _failures() -> tuple[type[BaseException], ...]:
 
 
 class _Chain:
-    """Recordings that stand one after another in a file, such as an Ogg file made by `cat`."""
+    """Several recordings in sequence in one file, such as an Ogg file made by `cat`."""
 
     def __init__(
         self, name: str, where: Where, mixed: bool, parts: Sequence[tuple[int, int]]
@@ -200,7 +202,7 @@ class _Chain:
         self.notes = [f"holds {len(parts)} recordings one after another; all are read"]
 
     def close(self) -> None:
-        """Each recording is closed once it is read."""
+        """Nothing to do: each recording is closed after it is read."""
 
     @contextmanager
     def _opened(self, number: int) -> Iterator[Sound]:
@@ -211,7 +213,7 @@ class _Chain:
             sound.close()
 
     def blocks(self, first: int = 0) -> Iterator[Samples]:
-        """The sound of all recordings from sample `first` on, at the first one's rate."""
+        """The sound of all recordings from sample `first` on, at the rate of the first one."""
         at = 0
         for number in range(len(self.parts)):
             for block in self._one(number):

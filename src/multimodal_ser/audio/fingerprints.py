@@ -1,10 +1,10 @@
 """decoded sound → a fingerprint; fingerprints → which recordings are copies of each other.
 
-A copy that is louder, cut shorter, resampled or went through a lossy codec has other samples, but
-its spectrum changes in time in the same way. Each frame becomes 32 bits: whether the difference of
-two neighbouring bands grew since the last frame (Haitsma and Kalker, 2002). Two recordings in which
-18 of a frame's bits agree are laid over each other there, and are copies if most bits agree along
-the overlap.
+A copy that is louder, trimmed, resampled or went through a lossy codec has other samples, but its
+spectrum changes over time in the same way. Each frame becomes 32 bits: whether the difference of
+two neighbouring bands grew since the last frame (Haitsma & Kalker, 2002, "A Highly Robust Audio
+Fingerprinting System"). Where two recordings agree in 18 bits of a frame they are aligned, and they
+are copies if most bits agree along the overlap.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from numpy.typing import NDArray
 
 Codes = NDArray[np.uint32]
 
-RATE = 8_000  # Hz; what telephony leaves of a recording
+RATE = 8_000  # Hz: the band that telephony leaves of a recording
 HOP = 256  # samples: 32 ms
 _WINDOW = 1024  # samples: 128 ms
-_BANDS = 33
+_BANDS = 33  # one more than bits: each bit compares two neighbouring bands
 _LOW, _HIGH = 250.0, 3400.0  # Hz
-_FLOOR = 1e-4  # of the loudest frame's power: what is 40 dB below it is no speech
-_LONGEST = 60  # seconds that are looked at
-_KEY_BITS = (18, 26)  # how many bits have to agree in one frame: more in a larger corpus
-_CROWD = 60  # frames; a key that more of them have tells nothing
-_NEAR = 16  # frames on both sides that are looked at first
-_NEAR_DIFFERING = 0.36
-_AT_ONCE = 200_000  # places that are compared at a time
-_LEAST = 20  # frames of an overlap: 0.64 s
-_SHARE = 0.5  # of the shorter recording's frames that overlap
+_FLOOR = 1e-4  # of the loudest frame's power: frames 40 dB below it are not compared
+_LONGEST = 60  # seconds of a recording that are used
+_KEY_BITS = (18, 26)  # bits that must agree in one frame to compare further; more in large corpora
+_CROWD = 60  # frames: a key that more frames share says nothing
+_NEAR = 16  # frames on either side that are compared first
+_NEAR_DIFFERING = 0.36  # share of differing bits; looser than for the whole overlap
+_AT_ONCE = 200_000  # pairs of frames that are compared at a time, which bounds the memory
+_LEAST = 20  # frames of an overlap at least, 0.64 s
+_SHARE = 0.5  # of the shorter recording's frames that must overlap
 # Share of bits; chance is 0.5. Copies of EmoDB's recordings (louder, trimmed, mp3, Opus, 8 kHz,
 # noise) differ in 0.23 at most, two takes of a sentence by one actor in 0.39 at least.
 MOST_DIFFERING = 0.3
-_BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)
+_BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)  # set bits
 
 
 def fingerprint(samples: NDArray[np.float32]) -> str:
-    """The fingerprint of 16 kHz samples, as text; empty for what is too short or too even.
+    """The fingerprint of 16 kHz samples, as text; empty if they are too short or too uniform.
 
-    What is the same all the time, such as a tone, is like itself at any place: it tells nothing.
+    A constant sound, such as a tone, resembles itself at any offset and identifies nothing.
     """
     codes = _codes(samples)
     if np.count_nonzero(codes) < _LEAST or _is_even(codes):
@@ -49,7 +49,7 @@ def fingerprint(samples: NDArray[np.float32]) -> str:
 
 
 def _halved(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Half the rate, as scipy.signal.resample_poly does it: here scipy may not be installed."""
+    """Half the rate, by the filter of scipy.signal.resample_poly; scipy may be missing."""
     half = np.arange(-20, 21)
     low_pass = np.sinc(half / 2) * np.kaiser(41, 5.0)
     low_pass = (low_pass / low_pass.sum()).astype(np.float32)
@@ -66,21 +66,23 @@ def _codes(samples: NDArray[np.float32]) -> Codes:
     edges = np.geomspace(_LOW, _HIGH, _BANDS + 1) * _WINDOW / RATE
     bands = np.add.reduceat(power, np.round(edges).astype(int), axis=1)[:, :_BANDS]
     slope = np.diff(bands, axis=1)
+    # Signs only: gain and equalisation change the energies but hardly ever these differences.
     bits = np.diff(slope, axis=0) > 0
     codes = np.packbits(bits, axis=1).view(">u4")[:, 0].astype(np.uint32)
     loud = bands.sum(1)
     heard = loud[1:] > _FLOOR * loud.max()
-    return np.where(heard, np.maximum(codes, 1), 0).astype(np.uint32)  # 0 is what is not heard
+    return np.where(heard, np.maximum(codes, 1), 0).astype(np.uint32)  # 0 marks quiet frames
 
 
 def _is_even(codes: Codes) -> bool:
+    # Compares frames whose windows do not overlap any more.
     step = _WINDOW // HOP + 1
     heard = (codes[step:] > 0) & (codes[:-step] > 0)
     return not heard.any() or _differing(codes[step:], codes[:-step], heard) < MOST_DIFFERING
 
 
 def _differing(one: Codes, other: Codes, heard: NDArray[np.bool_]) -> float:
-    """The share of bits that differ, in frames that both have."""
+    """The share of bits that differ, over the frames where `heard` is true."""
     return float(_bits(one ^ other)[heard].mean()) / 32
 
 
@@ -90,11 +92,11 @@ def _bits(codes: Codes) -> NDArray[np.uint8]:
 
 
 def same_sounds(hashes: Mapping[str, str], prints: Mapping[str, str]) -> dict[str, str]:
-    """Id → what its recording sounds like: equal for identical samples and for copies.
+    """Id → a name of its sound, which is equal for identical samples and for copies.
 
     Args:
         hashes: id → `audio_hash` of the samples.
-        prints: id → `fingerprint`; may lack some, or be empty.
+        prints: id → `fingerprint`; ids may be missing, and fingerprints empty.
     """
     sounds = dict(hashes)
     for one, other in copies(prints):
@@ -105,7 +107,7 @@ def same_sounds(hashes: Mapping[str, str], prints: Mapping[str, str]) -> dict[st
 
 
 def copies(prints: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Pairs of ids, in their order, whose fingerprints are those of one recording."""
+    """Pairs of ids, sorted, whose fingerprints are those of the same recording."""
     keys = [key for key, text in prints.items() if text]
     codes = [_decoded(prints[key]) for key in keys]
     if len(codes) < 2:
@@ -126,8 +128,8 @@ def _overlap_differs(one: Codes, other: Codes, lag: int) -> bool:
     """Whether two recordings differ where they overlap, or overlap too little.
 
     Args:
-        one: the codes of a recording.
-        other: those of another, whose first frame lies `lag` frames after the first of `one`.
+        one: codes of a recording.
+        other: codes of another, whose first frame is `lag` frames after the first of `one`.
         lag: in frames; may be negative.
     """
     mine, theirs = one[max(lag, 0) :], other[max(-lag, 0) :]
@@ -141,7 +143,9 @@ def _overlap_differs(one: Codes, other: Codes, lag: int) -> bool:
 
 
 def _places(codes: list[Codes]) -> Iterator[tuple[int, int, int]]:
-    """First, second and lag of pairs that agree in the frames around a common key."""
+    """Yields (first, second, lag) of recordings that agree in the frames around a common key."""
+    # All codes in one array with gaps of zeros, so that a neighbourhood never reaches into the next
+    # recording.
     gap = np.zeros(_NEAR, np.uint32)
     flat = np.concatenate([gap, *(part for one in codes for part in (one, gap))])
     lengths = np.array([len(one) for one in codes])
@@ -170,9 +174,11 @@ def _places(codes: list[Codes]) -> Iterator[tuple[int, int, int]]:
 
 
 def _agreeing(flat: Codes, at: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
-    """Pairs of places in `at` whose frames share a key, some at a time."""
+    """Yields pairs of positions in `at` whose frames share a key, in blocks."""
     heard = np.flatnonzero(flat[at])
+    # Longer keys in larger corpora: otherwise unrelated frames would share keys by chance.
     bits = int(np.clip(np.log2(max(len(heard), 4) / 4), *_KEY_BITS))
+    # Three parts of the code as keys: one of them is likely to survive errors in the other bits.
     for low in (0, (32 - bits) // 2, 32 - bits):
         key = (flat[at[heard]] >> low) & ((1 << bits) - 1)
         order = np.argsort(key, kind="stable")
@@ -181,6 +187,8 @@ def _agreeing(flat: Codes, at: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.i
         size = np.diff(np.concatenate([[0], bounds, [len(key)]]))
         crowded = np.repeat(size > _CROWD, size)
         rows, key = rows[~crowded], key[~crowded]
+        # After sorting, frames with equal keys are adjacent: comparing at every distance gives all
+        # pairs.
         for step in range(1, _CROWD):
             same = np.flatnonzero(key[step:] == key[:-step])
             if not len(same):

@@ -1,7 +1,7 @@
-"""What headers say of lengths, where decoders believe them: joined files, crashed recorders.
+"""Lengths in headers that decoders would believe: of joined files and of crashed recorders.
 
-`cat a.ogg b.ogg` is a legal Ogg file, and other formats are joined in the same way. Decoders stop
-at the length that the first header states. Only `decode` uses this.
+`cat a.ogg b.ogg` makes a legal Ogg file, and other formats can be joined in the same way. Decoders
+stop at the length that the first header states. Only `decode` uses this.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Literal
 from multimodal_ser.audio.mp3 import View
 from multimodal_ser.audio.sources import Where, content
 
-_OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # the flag of a stream's first page
-_FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # the block of 34 bytes that comes first
+_OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
+_FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # followed by STREAMINFO, 34 bytes
 
 
 def joins(where: Where, head: bytes) -> list[tuple[int, int]]:
-    """The (first, last) bytes of each recording of a file that holds several, one after another.
+    """The (first, last) bytes of each recording in a file that holds one or several in sequence.
 
     Args:
         where: the file.
@@ -39,7 +39,7 @@ def joins(where: Where, head: bytes) -> list[tuple[int, int]]:
 
 
 def _ogg_starts(view: View) -> Iterator[int]:
-    """Streams that sound at the same time begin side by side; a new recording begins after data."""
+    """Starts of recordings: simultaneous streams begin on adjacent pages, new ones after data."""
     follows = 0
     for match in _OGG_BEGINS.finditer(view):
         start = match.start()
@@ -50,7 +50,7 @@ def _ogg_starts(view: View) -> Iterator[int]:
 
 
 def _starts(view: View, head: bytes) -> list[int]:
-    """Where recordings begin in formats whose parts state their own length."""
+    """Starts of recordings in formats whose parts state their own length."""
     found = [walk for magic, walk in _WALKS.items() if head[magic[0] :].startswith(magic[1])]
     return list(found[0](view)) if found else [0]
 
@@ -64,6 +64,7 @@ def _riff_starts(view: View) -> Iterator[int]:
     while bytes(view[at : at + 4]) == kind and at + 12 <= len(view):
         yield at
         length = _number(view, at + 4, order="little" if kind == b"RIFF" else "big")
+        # Chunks of RIFF and AIFF are padded to an even length.
         at += 8 + length + length % 2
 
 
@@ -73,7 +74,7 @@ def _mp4_starts(view: View) -> Iterator[int]:
         length = _number(view, at)
         if bytes(view[at + 4 : at + 8]) == b"ftyp":
             yield at
-        if length == 1:  # a larger number follows
+        if length == 1:  # the size is in the following 64 bits
             length = _number(view, at + 8, 8)
         if length < 8:  # 0: up to the end of the file
             return
@@ -96,7 +97,7 @@ def _caf_starts(view: View) -> Iterator[int]:
         if bytes(view[at : at + 4]) == b"caff":
             yield at
             at += 8
-        else:  # a size of -1 is one that reaches to the end
+        else:  # a size of -1 means up to the end
             at += 12 + _number(view, at + 4, 8)
 
 
@@ -110,14 +111,15 @@ def _au_starts(view: View) -> Iterator[int]:
 def _wavpack_starts(view: View) -> Iterator[int]:
     at = 0
     while bytes(view[at : at + 4]) == b"wvpk":
-        first = _number(view, at + 16, order="little") == 0  # of its samples
-        if first and _number(view, at + 24, order="little") >> 11 & 1:  # of its channels
+        first = _number(view, at + 16, order="little") == 0  # index of the block's first sample
+        # flag: first of its channels
+        if first and _number(view, at + 24, order="little") >> 11 & 1:
             yield at
         at = _after_tag(view, at + 8 + _number(view, at + 4, order="little"))
 
 
 def _after_tag(view: View, at: int) -> int:
-    """Behind an APE tag, with which these formats end."""
+    """The position behind an APE tag, if there is one at `at`."""
     if bytes(view[at : at + 8]) != b"APETAGEX":
         return at
     return at + 32 + _number(view, at + 12, order="little")
@@ -128,6 +130,7 @@ def _tta_starts(view: View) -> Iterator[int]:
     while bytes(view[at : at + 4]) == b"TTA1":
         yield at
         rate, samples = (_number(view, at + place, order="little") for place in (10, 14))
+        # A TTA frame lasts 256 / 245 s; a table of frame sizes and a checksum follow the header.
         frames = -(-samples * 245 // (256 * rate)) if rate else 0
         table = at + 22
         sizes = (_number(view, table + 4 * n, order="little") for n in range(frames))
@@ -150,13 +153,13 @@ _WALKS: dict[tuple[int, bytes], Callable[[View], Iterator[int]]] = {
 
 
 def unfinished_wav(where: Where) -> tuple[int, int] | None:
-    """Where the header of a WAV file states no sound although some follows, and how much.
+    """Finds a WAV header that states no sound although some follows, and how much follows.
 
-    Recorders that crash leave 0 where the size of the sound belongs. A chunk of 0 bytes that
-    another chunk follows is no such case: the file is empty.
+    Recorders that crash leave 0 in place of the size of the sound. A chunk of 0 bytes that is
+    followed by another chunk is different: such a file is empty.
 
     Returns:
-        The place of the size, and the bytes that follow it; None for all other files.
+        The position of the size and the number of bytes after it; None for all other files.
     """
     with content(where) as view:
         at = 12
@@ -178,5 +181,5 @@ def _is_chunk(head: bytes, rest: int) -> bool:
 
 
 def flac_total(head: bytes) -> int:
-    """Samples per channel that a FLAC header states; 0 where it states none."""
+    """Samples per channel by a FLAC header (36 bits of STREAMINFO); 0 if it states none."""
     return int.from_bytes(head[21:26], "big") & ((1 << 36) - 1) if len(head) >= 26 else 0

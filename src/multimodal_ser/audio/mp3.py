@@ -1,7 +1,7 @@
-"""The frames of an mp3 file: what it states of its length, and what would end a decoder too early.
+"""The frames of an mp3 file: the length that it states, and what would end a decoder too early.
 
-Recordings that were joined, tags between them and frames of another rate make libsndfile stop
-where the first recording ends. Only `sndfile` uses this.
+Joined recordings, tags between them and frames of another rate make libsndfile stop where the first
+recording ends. Only `sndfile` uses this.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _KBITS = {
     (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-_RATES = (44_100, 48_000, 32_000)  # of MPEG 1; halved for MPEG 2, and again for 2.5
-_SLOWER = {3: 1, 2: 2, 0: 4}  # by the version's bits
-_SYNC = re.compile(rb"\xff[\xe2-\xff]")
-_NEAR = 1 << 17  # bytes in which a first frame is looked for
-_ID3 = 10  # bytes of its header
+_RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it for MPEG 2, a quarter for 2.5
+_SLOWER = {3: 1, 2: 2, 0: 4}  # divisor of the rate, by the two version bits of a header
+_SYNC = re.compile(rb"\xff[\xe2-\xff]")  # eleven bits that are 1 begin a frame
+_NEAR = 1 << 17  # bytes within which the first frame must begin
+_ID3 = 10  # bytes of an ID3v2 header
 
 
 class Frame(NamedTuple):
-    """One frame: where it begins, its bytes, and what must not change: layer, rate, channels."""
+    """One frame: its position, size in bytes, and its layer, rate and channels."""
 
     at: int
     size: int
@@ -42,7 +42,7 @@ class Frame(NamedTuple):
 def mp3_length(where: Where) -> tuple[bool, bool]:
     """Whether an mp3 file states its length, and whether a decoder may stop before its end.
 
-    The length stands in the first frame, with the tag Xing, Info or VBRI.
+    The length is in the first frame, in a tag Xing, Info or VBRI.
     """
     with content(where) as view:
         frames = _frames(view)
@@ -58,7 +58,7 @@ def mp3_length(where: Where) -> tuple[bool, bool]:
 
 
 def _frames(view: View) -> Iterator[Frame]:
-    """All frames, and none in what is no mp3; two that follow each other make a beginning."""
+    """All frames of an mp3, where two consecutive ones make a beginning; none of another file."""
     at = _after_tags(view, 0)
     last = min(len(view), at + _NEAR)
     while (found := _begins(view, at, last)) is not None:
@@ -73,6 +73,8 @@ def _frames(view: View) -> Iterator[Frame]:
 
 def _after_tags(view: View, at: int) -> int:
     while bytes(view[at : at + 3]) == b"ID3":
+        # ID3 sizes are "synchsafe": seven bits in each byte, so that no byte looks like the start
+        # of a frame.
         size = view[at + 6 : at + 10]
         at += _ID3 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(size))
     return at
@@ -88,16 +90,19 @@ def _begins(view: View, first: int, last: int) -> Frame | None:
 
 
 def _frame(view: View, at: int) -> Frame | None:
-    """The frame whose header stands at a place; None where there is none."""
+    """The frame whose header is at a position; None if there is none."""
     head = int.from_bytes(view[at : at + 4], "big")
     if at + 4 > len(view) or head >> 21 != 0x7FF:
         return None
+    # The bits of a header, ISO/IEC 11172-3, 2.4.1.3.
     version, layer, rate = head >> 19 & 3, 4 - (head >> 17 & 3), head >> 10 & 3
     bits, padding = head >> 12 & 15, head >> 9 & 1
     if version == 1 or layer == 4 or rate == 3 or bits in (0, 15):
         return None
     hertz = _RATES[rate] // _SLOWER[version]
     per_second = 1000 * _KBITS[version == 3, layer][bits]
+    # Layer 1 has 384 samples per frame in slots of 4 bytes; layer 2 and MPEG 1's layer 3 have 1,152
+    # samples, MPEG 2's layer 3 has 576: samples / 8 bits · bit rate / sample rate.
     if layer == 1:
         size = 4 * (12 * per_second // hertz + padding)
     else:
@@ -106,7 +111,7 @@ def _frame(view: View, at: int) -> Frame | None:
 
 
 def _stated_frames(frame: bytes) -> int | None:
-    """The frames that follow by the first one's tag; 0 where it does not say, None without one."""
+    """The number of following frames by the tag; 0 if it does not say, None without a tag."""
     if not (tag := re.search(rb"Xing|Info|VBRI", frame)):
         return None
     text = frame[tag.start() :]

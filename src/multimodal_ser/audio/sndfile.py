@@ -1,4 +1,4 @@
-"""What libsndfile reads → mono float32 blocks, to the file's end whatever its header claims.
+"""Files that libsndfile reads → mono float32 blocks, to their end whatever their headers claim.
 
 Only `decode` uses this.
 """
@@ -20,11 +20,11 @@ from multimodal_ser.audio.sources import Patched, Where, ends_within_ogg_page, p
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
 
-_BLOCK = 1 << 14  # frames decoded at a time: where one is damaged, they are lost
+_BLOCK = 1 << 14  # frames per call: if one of them is damaged, all are lost
 
 
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
-    """soundfile seeks after every read to where the header says, which fails if that is wrong."""
+    """A file without soundfile's seek after every read, which fails if a header is wrong."""
 
     def seekable(self) -> bool:
         return False
@@ -37,7 +37,7 @@ class Sndfile:
     """A file that libsndfile reads.
 
     Attributes:
-        stops_early: whether libsndfile would stop before the end of an mp3.
+        stops_early: whether libsndfile would stop before the end of this mp3 file.
     """
 
     def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
@@ -51,7 +51,7 @@ class Sndfile:
         self._check_header(where)
         mp3 = self.file.format == "MP3"
         known, self.stops_early = mp3_length(where) if mp3 else (True, False)
-        # without a tag, libsndfile guesses an mp3's length from its first bit rate
+        # Without a tag libsndfile guesses the length of an mp3 file from its first bit rate.
         stated = self.file.frames if self.file.frames < 1 << 62 and known else None
         self.claimed: int | None = total or stated
 
@@ -62,9 +62,10 @@ class Sndfile:
             self._raw.close()
 
     def _source(self, where: Where, flac: int) -> Any:
-        """The file, without the lengths by which libsndfile would stop too early.
+        """The file without the lengths at which libsndfile would stop too early.
 
-        Names that are no ASCII are opened here: soundfile cannot take all that systems have.
+        Files with names outside ASCII are opened here, since soundfile cannot open them on all
+        systems.
         """
         patches: dict[int, bytes] = {}
         head = peek(where, 0, 26)
@@ -82,7 +83,7 @@ class Sndfile:
         return Patched(self._raw, patches) if patches else self._raw
 
     def _check_header(self, where: Where) -> None:
-        """A size beyond the end is quietly corrected by libsndfile; its log tells."""
+        """Notes a size beyond the end, which libsndfile corrects silently but writes to its log."""
         log = self.file.extra_info
         for claimed, held in re.findall(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", log):
             # Writers to a pipe cannot know the size: they leave 0 or the greatest number.
@@ -115,7 +116,7 @@ class Sndfile:
             self._cut_short(at, self.claimed, "samples")
 
     def _rest(self, at: int, error: Exception) -> Iterator[Samples]:
-        """What follows a place where libsndfile gives up; FFmpeg leaves out what is damaged."""
+        """The sound after a place where libsndfile gives up; FFmpeg skips what is damaged."""
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         self.notes.append(f"is truncated or damaged ({reason}); what can be decoded is read")
         begin = at
@@ -132,8 +133,8 @@ class Sndfile:
             self._cut_short(at, self.claimed, "samples")
 
     def _sought(self, first: int) -> int:
-        """Where the file then stands: at `first`, or at its beginning."""
+        """Seeks to `first` if that is possible; returns the new position, otherwise 0."""
         if self.claimed is None or first > self.claimed or not self.file.can_seek():
             return 0
-        # Also to 0: some decoders then differ in the last bit.
+        # Also for 0: after a seek some decoders differ in the last bit, and all reads must agree.
         return int(self.file.seek(first))

@@ -1,4 +1,4 @@
-"""Blocks of samples: channels mixed or kept apart, silence, another rate."""
+"""Blocks of samples: mixing or keeping channels, silence, and resampling."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from multimodal_ser.common.arrays import Samples
 
 Mix: TypeAlias = Callable[[Samples], Samples]  # [time, channels] to what goes on of it
 
-_BLOCK = 1 << 18  # samples of silence at a time
-CANCELLED = 0.05  # of the power that channels without anything in common would leave
+_BLOCK = 1 << 18  # samples per block of silence
+CANCELLED = 0.05  # share of the power of uncorrelated channels, below which channels cancel
 
 
 def to_mono(samples: Samples) -> Samples:
     """The mean of all channels: [time] or [time, channels] to [time].
 
-    Channels that cancel, such as those of a line whose one wire is turned, are not mixed to
-    silence: one of them is taken, the first that is about as loud as any.
+    Channels that cancel each other, such as those of a line with one wire reversed, would be mixed
+    to silence. Then one channel is used: the first that is about as loud as the loudest.
     """
     if samples.ndim == 1:
         return samples
@@ -29,16 +29,16 @@ def to_mono(samples: Samples) -> Samples:
     with np.errstate(invalid="ignore", over="ignore"):  # inf and NaN are refused by name later
         mono = np.asarray(samples.mean(axis=1, dtype=np.float32))
         powers = np.square(samples, dtype=np.float32).mean(axis=0)
-        # channels that have nothing in common leave a share of 1 / channels
+        # Mixing uncorrelated channels leaves 1 / channels of their mean power.
         cancels = np.square(mono).mean() * samples.shape[1] < CANCELLED * powers.mean()
     return samples[:, int((powers >= powers.max() / 2).argmax())] if cancels else mono
 
 
 def apart(channels: int) -> Mix:
-    """Keeps so many channels as they are, [time, channels].
+    """A function that keeps this number of channels, [time, channels].
 
     Raises:
-        ValueError: when called, where a block has another number of channels.
+        ValueError: raised by the function if a block has another number of channels.
     """
 
     def kept(samples: Samples) -> Samples:
@@ -52,19 +52,19 @@ def apart(channels: int) -> Mix:
 
 
 def joined_blocks(blocks: Iterable[Samples]) -> Samples:
-    """Blocks one after the other, [time] or [time, channels]; [0] where there is none."""
+    """Concatenates blocks, [time] or [time, channels]; [0] if there are none."""
     found = list(blocks)
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
 def silence(count: int, like: Samples) -> Iterator[Samples]:
-    """So many zeros, in blocks of as many channels as `like`; none where `count` is below 1."""
+    """`count` zeros in blocks, with as many channels as `like`; none if `count` is below 1."""
     for start in range(0, count, _BLOCK):
         yield np.zeros((min(_BLOCK, count - start), *like.shape[1:]), np.float32)
 
 
 def to_rate(rate: int, wanted: int, channels: int = 1) -> Callable[[Samples, bool], Samples]:
-    """A function of a block at `rate`, and whether it is the last, to what is ready at `wanted`."""
+    """A function: block at `rate`, whether it is the last → samples ready at `wanted`."""
     if rate == wanted:
         return lambda block, last: block
     stream = soxr.ResampleStream(rate, wanted, channels, dtype="float32", quality="HQ")

@@ -1,4 +1,4 @@
-"""A path, bytes or file object → the place a decoder reads, and what its first bytes say it is.
+"""A path, bytes or file object → what a decoder reads, and its format by its first bytes.
 
 Only `decode` and `container` use this.
 """
@@ -16,13 +16,14 @@ from multimodal_ser.errors import AudioError
 
 Where: TypeAlias = "Path | io.BytesIO"
 
-_OGG_PAGE = 27 + 255 + 255 * 255  # the longest, in bytes
+_OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the longest page: header, segment table, segments
 _LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' all that FFmpeg reads, such as "
     "mp4, m4a, mov, mkv, webm, avi, ts, flv, wma, wmv, aac, ac3, amr, gsm"
 )
-# What FFmpeg alone reads, by its first bytes. The names serve messages: FFmpeg looks by itself.
+# Formats that only FFmpeg reads, by their first bytes. The names are for messages; FFmpeg itself
+# recognises the formats on its own.
 _MEDIA: dict[str, Callable[[bytes], bool]] = {
     "an MP4, M4A or QuickTime file": lambda head: head[4:8]
     in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof"),
@@ -49,7 +50,7 @@ _MEDIA: dict[str, Callable[[bytes], bool]] = {
 
 
 def located(name: str, source: object) -> Where:
-    """An absolute path that is a file, or the bytes: no other scheme can reach a decoder."""
+    """An absolute path of a file, or the bytes: no URL or other scheme can reach a decoder."""
     if isinstance(source, str | Path):
         path = Path(source).absolute()
         _require_file(name, path)
@@ -80,7 +81,7 @@ def _require_file(name: str, path: Path) -> None:
 
 @contextmanager
 def content(where: Where) -> Iterator[memoryview | mmap.mmap]:
-    """All bytes, to look at without a copy."""
+    """A view of all bytes, without a copy."""
     if isinstance(where, io.BytesIO):
         with where.getbuffer() as view:
             yield view
@@ -90,7 +91,7 @@ def content(where: Where) -> Iterator[memoryview | mmap.mmap]:
 
 
 def peek(where: Where, offset: int, size: int = 4096) -> bytes:
-    """`size` bytes from `offset` on, which counts from the end where it is negative."""
+    """`size` bytes from `offset` on; a negative offset counts from the end."""
     with content(where) as view:
         first = max(0, offset + len(view) if offset < 0 else offset)
         return bytes(view[first : first + size])
@@ -104,6 +105,7 @@ def part(where: Where, first: int, last: int) -> io.BytesIO:
 
 def ends_within_ogg_page(where: Where) -> bool:
     """Whether an Ogg file stops in the middle of a page."""
+    # A page states its length in a table of segments; the last page must be as long as it states.
     tail = peek(where, -_OGG_PAGE, _OGG_PAGE)
     page = tail[tail.rfind(b"OggS") :]
     header = 27 + (page[26] if len(page) > 26 else 1)
@@ -111,7 +113,7 @@ def ends_within_ogg_page(where: Where) -> bool:
 
 
 def media_kind(head: bytes) -> str | None:
-    """What FFmpeg alone reads, in words; None where libsndfile is to try first."""
+    """The name of a format that only FFmpeg reads; None if libsndfile should try first."""
     return next((name for name, fits in _MEDIA.items() if fits(head)), None)
 
 
@@ -126,21 +128,21 @@ def refuse_text(name: str, head: bytes) -> None:
 
 
 class Patched:
-    """A binary file some of whose bytes read as others; nothing is copied or written."""
+    """A binary file in which some bytes read as others; nothing is copied or written."""
 
     def __init__(self, file: BinaryIO, bytes_at: Mapping[int, bytes]) -> None:
         self.file, self.bytes_at = file, bytes_at
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of a file."""
+        """As `file.seek`."""
         return self.file.seek(offset, whence)
 
     def tell(self) -> int:
-        """As of a file."""
+        """As `file.tell`."""
         return self.file.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """As of a file, with the other bytes."""
+        """As `file.read`, with the patched bytes."""
         start = self.file.tell()
         data = bytearray(self.file.read(size))
         for at, wanted in self.bytes_at.items():

@@ -1,4 +1,4 @@
-"""16 kHz sound → where speech is in it → the waveform that models hear."""
+"""16 kHz sound → the speech in it → the canonical waveform that models read."""
 
 from multimodal_ser.audio.speech.canonical import Speech, canonical, find_speech, lengthened
 from multimodal_ser.audio.speech.finder import CONTEXT, FRAME, SpeechFinder, Stretch

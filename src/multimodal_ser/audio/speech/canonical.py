@@ -1,7 +1,7 @@
-"""Waveform → where speech is in it → the canonical waveform: speech alone, at one level.
+"""Waveform → the speech in it → the canonical waveform: only speech, at one level.
 
-What a recording has before, between and after its speech, and how far away the speaker sat, changes
-next to nothing in what a model then hears.
+What a recording has before, between and after its speech, and the distance of the speaker from the
+microphone, change next to nothing in a model's input.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import between_passes
 
 LEVEL = 0.05  # root mean square of the canonical waveform's speech
-JOINT = 160  # samples over which two stretches are faded into each other, 10 ms
-_ACTIVE = 0.01  # share of the loud frames' power above which a frame counts as speech: -20 dB
-_FAINT = 10**-4.5  # share of the speech's power below which both ends are cut: -45 dB
-_PIECE = 1 << 20  # samples, a minute, that are looked through at a time
+JOINT = 160  # samples, 10 ms, over which two stretches are cross-faded
+_ACTIVE = 0.01  # -20 dB: frames above this share of the loud frames' power count as speech
+_FAINT = 10**-4.5  # -45 dB: both ends are cut where they are below this share of speech's power
+_PIECE = 1 << 20  # samples, about a minute, that are searched at a time
 _SILENT = 1e-9  # mean square, -90 dB: one step of 16 bits
 
 SILENT = "the recording is silent"
@@ -29,11 +29,11 @@ WORDLESS = "there is sound, but no speech was found in it"
 
 
 class Speech(NamedTuple):
-    """Where speech is in a recording.
+    """The speech in a recording.
 
     Attributes:
-        stretches: in order.
-        reason: why there is none; None where there is.
+        stretches: stretches of speech, in order.
+        reason: why there is none; None if there is speech.
     """
 
     stretches: tuple[Stretch, ...]
@@ -50,13 +50,15 @@ def find_speech(wave: Samples, vad: Vad = "auto") -> Speech:
 
     Args:
         wave: mono float32 [samples] at 16 kHz.
-        vad: ``auto`` and ``silero`` for the network, ``energy`` for the level against the noise
-            floor, ``none`` where all is speech.
+        vad: ``auto`` and ``silero`` for the network, ``energy`` for the level above the noise
+            floor, ``none`` to take everything as speech.
 
     Raises:
         SerError: the name is unknown, or silero-vad is not installed.
     """
     gate = make_gate(vad)
+    # If the network finds nothing with its own thresholds, lower ones find possible speech, whose
+    # certainty is then 0.
     for one in (gate, WeakGate()) if isinstance(gate, SileroGate) else (gate,):
         finder = SpeechFinder(one)
         found: list[Stretch] = []
@@ -72,13 +74,14 @@ def find_speech(wave: Samples, vad: Vad = "auto") -> Speech:
 def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samples:
     """The canonical form of a recording: its stretches of speech, with short pauses, at one level.
 
-    Each stretch is kept with up to 96 ms on both sides. What lies farther from speech is left out,
-    and so is what is 45 dB below the speech at both ends, so that added silence changes nothing.
+    Each stretch is kept with up to 96 ms on both sides. Everything further from speech is removed,
+    and so are both ends where they are 45 dB below the speech, so that added silence changes
+    nothing.
 
     Args:
         wave: mono float32 [samples] at 16 kHz.
-        stretches: from `find_speech`; empty where all is speech, None to find them here (all is
-            speech then, where none are found).
+        stretches: from `find_speech`; empty if everything is speech; None to find them here, where
+            a recording without any is taken as speech.
 
     Returns:
         Float32 [samples] whose speech has a root mean square of 0.05; silence stays silence.
@@ -86,8 +89,10 @@ def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samp
     if stretches is None:
         stretches = find_speech(wave).stretches
     kept = _joined([wave[start:end] for start, end in _with_edges(stretches, len(wave))] or [wave])
+    # A constant offset would count as loudness.
     kept = kept - kept.mean(dtype=np.float64)
     power = _powers(kept)
+    # Relative to a high quantile instead of the maximum: a click does not decide the level.
     loud = power[power > _ACTIVE * np.quantile(power, 0.95, method="higher")]
     if not len(loud) or loud.mean() < 1e-14:
         return np.asarray(kept, np.float32)
@@ -98,16 +103,16 @@ def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samp
 
 
 def lengthened(wave: Samples, least: int) -> Samples:
-    """A recording [samples] that is said again and again until it lasts `least` samples.
+    """A recording [samples], repeated until it lasts `least` samples.
 
-    A frozen encoder answers otherwise at its first positions than later, so single words would
-    seem unlike the sentences that the head learnt from.
+    A frozen encoder gives other frames at its first positions than later, so single words would
+    seem unlike the sentences that the head was trained on.
     """
     return np.tile(wave, -(-least // max(1, len(wave)))) if len(wave) < least else wave
 
 
 def _with_edges(stretches: Sequence[Stretch], samples: int) -> list[tuple[int, int]]:
-    """The stretches with what is kept beside them; those that then meet become one."""
+    """The stretches with their margins; stretches that then touch become one."""
     found: list[tuple[int, int]] = []
     for start, end, _ in stretches:
         start, end = max(0, start - CONTEXT), min(samples, end + CONTEXT)
@@ -118,7 +123,7 @@ def _with_edges(stretches: Sequence[Stretch], samples: int) -> list[tuple[int, i
 
 
 def _joined(parts: Sequence[Samples]) -> Samples:
-    """Parts one after the other, each faded into the next so that the cut does not click."""
+    """Concatenates parts with cross-fades, so that the cuts do not click."""
     whole = parts[0]
     rise = np.linspace(0, 1, JOINT, dtype=np.float32)
     for part in parts[1:]:
@@ -128,7 +133,7 @@ def _joined(parts: Sequence[Samples]) -> Samples:
 
 
 def _powers(wave: Samples, frame: int = FRAME) -> np.ndarray:
-    """Mean squares about the mean of frames; of the whole where it is shorter."""
+    """The variance of each frame; of the whole waveform if it is shorter than a frame."""
     whole = len(wave) // frame * frame
     frames = wave[:whole].reshape(-1, frame) if whole else wave[None]
     return np.asarray(frames.var(axis=1, dtype=np.float64))

@@ -1,8 +1,8 @@
-"""Floats of 16 kHz sound, frame by frame → stretches of speech.
+"""Scores of 16 kHz sound, frame by frame → stretches of speech.
 
-A gate scores every frame of 32 ms; two thresholds, a hangover and a least length make stretches of
-the scores. All gates look at most one second ahead and cut their frames from the recording's
-beginning on, so the pieces' sizes change nothing.
+A gate scores every frame of 32 ms; two thresholds, a hangover and a minimum length make stretches
+of the scores. All gates look ahead at most one second, and frames are counted from the start of the
+recording, so the sizes of the pieces that are pushed change nothing.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import numpy as np
 
 from multimodal_ser.common.arrays import Floats, Samples
 
-FRAME = 512  # samples, 32 ms: what silero-vad was trained on
-LEAST_FRAMES = 8  # frames of speech that make a stretch, 0.256 s: clicks and coughs are shorter
+FRAME = 512  # samples, 32 ms: the frame that silero-vad was trained with
+LEAST_FRAMES = 8  # frames of speech in a stretch at least, 0.256 s: clicks and coughs are shorter
 HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
-PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends lie below the gate
-CONTEXT = 3 * FRAME  # samples beside a stretch that a model hears with it, 96 ms more
+PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends are below the gate
+CONTEXT = 3 * FRAME  # samples beside a stretch that are kept for a model, another 96 ms
 
 
 class Gate(Protocol):
-    """Sound → one score a frame, with the thresholds that the scores are for.
+    """Sound → one score per frame, with the thresholds for these scores.
 
     Attributes:
-        enter: the score from which a frame begins speech.
-        stay: the score from which a frame goes on with it.
-        least: frames of speech that make a stretch.
+        enter: score from which on a frame begins speech.
+        stay: score from which on a frame continues speech.
+        least: smallest number of frames of speech in a stretch.
     """
 
     enter: float
@@ -34,19 +34,19 @@ class Gate(Protocol):
     least: int
 
     def push(self, frames: Samples) -> Floats:
-        """Frames [n, 512] → the scores that are known now, those of the oldest frames first."""
+        """Frames [n, 512] → the scores that are known by now, oldest frames first."""
         ...
 
     def finish(self) -> Floats:
-        """The scores that are still owed."""
+        """The scores of the remaining frames."""
         ...
 
     def certainty(self, frames: int, mean: float) -> float:
         """How certain it is that a stretch is speech, from 0 to 1.
 
         Args:
-            frames: that it has at or above `stay`.
-            mean: score of these.
+            frames: number of its frames at or above `stay`.
+            mean: mean score of these frames.
         """
         ...
 
@@ -66,13 +66,13 @@ class Stretch(NamedTuple):
 
 
 class SpeechFinder:
-    """Floats → stretches, as early as they are certain."""
+    """Scores → stretches, each as soon as it is certain."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._rest: Samples = np.zeros(0, np.float32)
         self._samples = 0
-        self._frame = 0  # the next one to be scored
+        self._frame = 0  # index of the next frame to be scored
         self._first: int | None = None
         self._last = self._count = self._barrier = 0
         self._sum = 0.0  # of the scores that are counted
@@ -85,7 +85,7 @@ class SpeechFinder:
 
     @property
     def current(self) -> tuple[int, int] | None:
-        """The stretch that is under way: its beginning, and how far it certainly reaches."""
+        """The stretch that has begun but not ended: its start, and how far it certainly reaches."""
         if self._first is None or self._count < self._gate.least:
             return None
         return self.undecided, (self._last + 1) * FRAME

@@ -1,4 +1,4 @@
-"""The ways of telling speech from other sound, by name."""
+"""Speech detectors by name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ AUTO = "silero"
 
 
 class SileroGate:
-    """Silero's probability that a frame holds speech, of sound brought to one level.
+    """Silero's probability that a frame contains speech, for sound at one level.
 
-    The network misses half of what is 30 dB too quiet for it. So a frame is raised or lowered by
-    what the loudest fifth of a second from 10 s before to 1 s after it needs. Below -90 dB of full
-    scale, one step of 16 bits, nothing is raised further.
+    The network misses half of the speech that is 30 dB too quiet for it. So each frame is scaled
+    such that the loudest fifth of a second from 10 s before to 1 s after it has a fixed level.
+    Nothing below
+    -90 dB of full scale, one step of 16 bits, is raised further.
 
-    Melodies and bells pass the thresholds too, but not by much: nineteen in twenty stretches of
-    speech have a mean above 0.8, most of other sound one near 0.6 or fewer than eight frames.
+    Melodies and bells pass the thresholds too, but only just: nineteen of twenty stretches of
+    speech have a mean score above 0.8, most other sound one near 0.6 or fewer than eight frames.
     """
 
     enter, stay, least = 0.5, 0.35, 4  # silero's own thresholds; words are as short as 0.13 s
@@ -34,7 +35,7 @@ class SileroGate:
 
     def __init__(self) -> None:
         self._network = VadNetwork()
-        self._frames: Samples = np.zeros((0, 512), np.float32)  # that wait for their score
+        self._frames: Samples = np.zeros((0, 512), np.float32)  # waiting for their score
         self._power: Floats = np.zeros(0)  # of these and of those before them
         self._means: Floats = np.zeros(0)
 
@@ -54,10 +55,10 @@ class SileroGate:
         """See `Gate`."""
         sure = (mean - self._DOUBTFUL) / (self._CERTAIN - self._DOUBTFUL)
         sure = min(1.0, max(0.0, sure)) * min(1.0, frames / self._ENOUGH)
-        return round(sure, 2)  # products of other sizes give other last bits
+        return round(sure, 2)  # matrix products of other sizes have other last bits
 
     def _scores(self, count: int) -> Floats:
-        """Floats the oldest `count` of the frames that wait."""
+        """Scores the oldest `count` of the waiting frames."""
         if not count:
             return np.zeros(0)
         first = len(self._power) - len(self._frames)
@@ -70,7 +71,7 @@ class SileroGate:
         return np.asarray(scores, np.float64)
 
     def _level(self, first: int, count: int) -> tuple[Floats, Floats]:
-        """By how much to multiply each frame, and the offset that it has."""
+        """The gain for each frame, and its constant offset."""
         size = 2 * self._MEAN + 1
         wide = np.pad(self._power, self._MEAN)
         mean = np.lib.stride_tricks.sliding_window_view(wide, size).mean(axis=1)
@@ -83,17 +84,17 @@ class SileroGate:
 
 
 class WeakGate(SileroGate):
-    """What may be speech where nothing certainly is: a whisper, a word by telephone."""
+    """Lower thresholds, for recordings without certain speech: a whisper, a word by telephone."""
 
     enter, stay, least = 0.25, 0.2, 6
 
     def certainty(self, frames: int, mean: float) -> float:
-        """See `Gate`: too little to tell an emotion by."""
+        """See `Gate`: always 0, since it is too little to predict an emotion from."""
         return 0.0
 
 
 class OpenGate:
-    """Everything is speech."""
+    """Takes everything as speech."""
 
     enter, stay, least = 0.0, 0.0, 1
 
@@ -111,7 +112,7 @@ class OpenGate:
 
 
 def make_gate(vad: Vad = "auto") -> Gate:
-    """The gate by its name; ``auto`` is silero.
+    """Makes a gate by its name; ``auto`` is silero.
 
     Raises:
         SerError: the name is unknown, or silero-vad is not installed.
@@ -125,6 +126,7 @@ def make_gate(vad: Vad = "auto") -> Gate:
 
 
 def _energy() -> Gate:
-    from multimodal_ser.audio.speech.energy import EnergyGate  # scipy, which few need
+    # Imported here: it needs scipy, which an installation without training lacks.
+    from multimodal_ser.audio.speech.energy import EnergyGate
 
     return EnergyGate()

@@ -1,8 +1,8 @@
-"""16 kHz sound → the probability of speech, 31.25 times a second: silero-vad's network.
+"""16 kHz sound → the probability of speech, 31.25 times per second: silero-vad's network in numpy.
 
-The package `silero-vad` (MIT; Silero Team, 2024) brings the weights. It is not imported: doing so
-sets torch to one thread. Numpy is fast enough for a network of 0.3 M parameters, and whoever
-predicts needs no torch for it.
+The package `silero-vad` (MIT; Silero Team, 2024) brings the weights. It is not imported, because
+importing it sets torch to one thread. Numpy is fast enough for a network of 0.3 M parameters, and
+predicting then needs no torch.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from multimodal_ser.audio.speech.finder import FRAME
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
 
-_BEFORE = 64  # samples that it hears before a frame
-_SIZE, _HOP = 256, 128  # samples of a spectrum, and from one to the next
+_BEFORE = 64  # samples before a frame that are part of its input
+_SIZE, _HOP = 256, 128  # samples of a spectrum, and from one spectrum to the next
 _WIDTH = 128  # of the recurrent state
 
 
 class VadNetwork:
-    """Hears several recordings at once, each piece by piece; its state goes on between calls."""
+    """Scores several recordings at once, piece by piece; its state is kept between calls."""
 
     def __init__(self, count: int = 1) -> None:
-        """Begins `count` recordings."""
+        """Starts `count` recordings."""
         self._tail = np.zeros((count, _BEFORE), np.float32)
         self._hidden = np.zeros((count, _WIDTH), np.float32)
         self._cell = np.zeros((count, _WIDTH), np.float32)
@@ -55,9 +55,10 @@ class VadNetwork:
         return ends
 
     def _step(self, x: Samples, hidden: Samples) -> Samples:
-        """One step of the LSTM; gates stand in the order input, forget, output, cell."""
+        """One step of the LSTM; the gates are in the order input, forget, output, cell."""
         gates = x + self._hidden @ hidden
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2, and the halving is in the weights: one tanh for all
+        # sigmoid(x) = (1 + tanh(x / 2)) / 2, where the halving is in the weights: one tanh for all
+        # gates.
         gates = np.tanh(gates)
         enter, keep, leave = np.split(0.5 + 0.5 * gates[:, : 3 * _WIDTH], 3, axis=1)
         self._cell = np.asarray(keep * self._cell + enter * gates[:, 3 * _WIDTH :], np.float32)
@@ -66,12 +67,13 @@ class VadNetwork:
 
 
 def _features(sound: Samples) -> Samples:
-    """Frames with what is before them [N, 576] → what the LSTM reads, [N, 128]."""
+    """Frames with the samples before them [N, 576] → the input of the LSTM [N, 128]."""
     weights = _weights()
     mirrored = np.concatenate([sound, sound[:, -2 : -_BEFORE - 2 : -1]], 1)
     cuts = np.stack([mirrored[:, at : at + _SIZE] for at in range(0, 512, _HOP)], 1)
     waves = cuts @ weights["stft"]
     half = waves.shape[2] // 2
+    # The STFT is a matrix of cosines and sines; the magnitude joins the two halves.
     x = np.sqrt(waves[..., :half] ** 2 + waves[..., half:] ** 2)
     for number, stride in ((1, 1), (2, 2), (3, 2), (4, 1)):
         x = _convolved(x, weights[f"conv{number}"], weights[f"bias{number}"], stride)
@@ -81,7 +83,7 @@ def _features(sound: Samples) -> Samples:
 def _convolved(x: Samples, kernel: Samples, bias: Samples, stride: int) -> Samples:
     """X [N, T, D], kernel [3 · D, E] → relu of the convolution, padded by one: [N, T / stride, E].
 
-    What only meets the padding is left out where a single step is left.
+    With a single step only the middle tap meets data, so the taps on the padding are skipped.
     """
     count, steps, dim = x.shape
     if steps == 1:
@@ -94,7 +96,7 @@ def _convolved(x: Samples, kernel: Samples, bias: Samples, stride: int) -> Sampl
 
 @cache
 def _weights() -> dict[str, Any]:
-    """The network's tensors in the order of numpy's products."""
+    """The tensors of the network, transposed for numpy's products; read once."""
     file = weights_file()
     try:
         given = load_file(file)
@@ -103,7 +105,8 @@ def _weights() -> dict[str, Any]:
             kernel = given[f"conv{number}.weight"]  # [E, D, 3]
             found[f"conv{number}"] = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
             found[f"bias{number}"] = given[f"conv{number}.bias"]
-        # torch has the gates as input, forget, cell, output; three of them are halved for tanh
+        # torch's order of gates is input, forget, cell, output; three of them are halved for the
+        # tanh.
         order = np.concatenate([np.r_[:256], np.r_[384:512], np.r_[256:384]])
         half = np.repeat(np.array([0.5, 1.0], np.float32), (3 * _WIDTH, _WIDTH))
         found["input"] = given["lstm_cell.weight_ih"][order].T * half
