@@ -117,7 +117,7 @@ def test_a_channel_is_taken_out_saved_and_read(model, file, tmp_path):
     import torch
 
     with torch.inference_mode():
-        logits = model.backend.model.answer(
+        logits = model.backend.model.predict_from(
             torch.from_numpy(answer.vectors - adapted.channel.shift)
         ).logits
     np.testing.assert_allclose(logits.softmax(1)[0], other.probabilities, atol=1e-5)

@@ -114,15 +114,15 @@ def test_a_run_that_was_ended_is_resumed_to_the_same_bytes(capsys, tmp_path, mod
     for n in range(7):
         written(tmp_path / f"in/{n}.wav", noise(0.3 + 0.05 * n, n))
     monkeypatch.setattr("multimodal_ser.predict.lots.LOT", 2)
-    real, asked = lots.answered, []
+    real, asked = lots.predict_lot, []
 
-    def answered(given, lot):
+    def predict_lot(given, lot):
         asked.append(lot.number)
         if len(asked) == stops:
             raise KilledError
         return real(given, lot)
 
-    monkeypatch.setattr(lots, "answered", answered)
+    monkeypatch.setattr(lots, "predict_lot", predict_lot)
 
     def run(name):
         asked.clear()
@@ -154,10 +154,10 @@ def test_a_run_that_was_ended_is_resumed_to_the_same_bytes(capsys, tmp_path, mod
 def test_answers_are_kept_exactly(sounds, model):
     given = [sounds / "a.wav", sounds / "none.wav"]
     asked = lots.Asked(load(model))
-    fresh = lots.answered(asked, lots.Lot(0, ["a", "b"], given, [None, None])).answers
+    fresh = lots.predict_lot(asked, lots.Lot(0, ["a", "b"], given, [None, None])).outcomes
     journal = lots.Journal(sounds / "journal", asked)
     assert len(list(journal.run(lots.lots([str(one) for one in given], (), {}), "local"))) == 1
-    kept = list(journal.answers())
+    kept = list(journal.outcomes())
     assert [str(one) for one in kept] == [str(one) for one in fresh]
     assert kept[0].as_dict() == fresh[0].as_dict()
     assert (kept[0].probabilities == fresh[0].probabilities).all()

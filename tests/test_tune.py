@@ -173,11 +173,11 @@ def test_a_linear_probe_answers_alike_when_it_is_read_again(tmp_path):
     pooled = read.pooled(*batch)
     assert pooled.shape == (2, 3)
     torch.testing.assert_close(read.references, made.centres, rtol=1e-2, atol=1e-2)
-    far = made.answer(10 * pooled)
+    far = made.predict_from(10 * pooled)
     assert (made.distance(10 * pooled) > 50 * made.distance(pooled)).all()
     assert torch.isfinite(far.logits).all()
     torch.testing.assert_close(read(*batch).logits, made(*batch).logits, rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(read.answer(pooled).logits, read(*batch).logits)
+    torch.testing.assert_close(read.predict_from(pooled).logits, read(*batch).logits)
     assert (read.shortest, model().shortest) == (25_600, 0)
 
 

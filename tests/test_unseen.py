@@ -193,7 +193,7 @@ def test_the_model_says_what_the_probe_says():
     model = model_of(probe, encoder, ("low", "high"), 0.5)
     with torch.inference_mode():
         read = model.pooled(*log_mels(waves))
-        said = model.answer(read)
+        said = model.predict_from(read)
     vectors = probe.vectors(side_by_side(data, (1, 2)))
     np.testing.assert_allclose(read.numpy(), vectors, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(

@@ -94,9 +94,9 @@ def predict_command(
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
     with _journal(out, engine) as journal, _meter(len(found), show) as advance:
-        answers = _answers(asked, lots(found, text, known), engine, journal, advance)
+        outcomes = _outcomes(asked, lots(found, text, known), engine, journal, advance)
         with _output(out) as file:
-            FORMATS[format](_kept(found, answers, failures), predictor.labels, file)
+            FORMATS[format](_kept(found, outcomes, failures), predictor.labels, file)
         if journal and not failures:
             journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
@@ -186,22 +186,22 @@ def _check_text(
         raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
 
 
-def _answers(
+def _outcomes(
     asked: Asked, given: Iterator[Lot], engine: str, journal: Path | None, advance: Advance
 ) -> Iterator[Prediction | SerError]:
     """Every answer in order; with a journal, once all are there."""
-    from multimodal_ser.predict.lots import Journal, answered
+    from multimodal_ser.predict.lots import Journal, predict_lot
 
     kept = Journal(journal, asked) if journal else None
-    for one in kept.run(given, engine) if kept else (answered(asked, lot) for lot in given):
+    for one in kept.run(given, engine) if kept else (predict_lot(asked, lot) for lot in given):
         for line in one.notes:
             sys.stderr.write(f"{line}\n")
-        good = [answer for answer in one.answers if not isinstance(answer, SerError)]
-        advance(len(one.answers), sum(answer.end - answer.start for answer in good))
+        good = [outcome for outcome in one.outcomes if not isinstance(outcome, SerError)]
+        advance(len(one.outcomes), sum(outcome.end - outcome.start for outcome in good))
         if kept is None:
-            yield from one.answers
+            yield from one.outcomes
     if kept is not None:
-        yield from kept.answers()
+        yield from kept.outcomes()
 
 
 @contextmanager
@@ -220,15 +220,15 @@ def _journal(out: Path | None, engine: str) -> Iterator[Path | None]:
 
 def _kept(
     found: Sequence[str],
-    answers: Iterator[Prediction | SerError],
+    outcomes: Iterator[Prediction | SerError],
     failures: list[str],
 ) -> Iterator[tuple[str, Prediction]]:
     """The predictions with their files' names; errors go into `failures`."""
-    for name, answer in zip(found, answers, strict=True):
-        if isinstance(answer, SerError):
-            failures.append(f"{name}: {str(answer).removeprefix(f'{Path(name).name}: ')}")
+    for name, outcome in zip(found, outcomes, strict=True):
+        if isinstance(outcome, SerError):
+            failures.append(f"{name}: {str(outcome).removeprefix(f'{Path(name).name}: ')}")
         else:
-            yield name, answer
+            yield name, outcome
 
 
 @contextmanager

@@ -102,13 +102,13 @@ def make_run(bench: Bench, item: Plan) -> Path:
         return run_tuned(item, bench.material, bench.out, bench.device)
     try:
         fitted = _fit(bench, item, item.config.train)
-        answers = [_ask(fitted, bench, item, part) for part in ("validation", "test")]
+        predictions = [_ask(fitted, bench, item, part) for part in ("validation", "test")]
     except torch.OutOfMemoryError as error:
         raise SerError(
             f"{bench.device} has too little memory for {item.config.folder} ({error}); take a "
             "smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
         ) from error
-    return write_run(bench.out, item.config, bench.dims, fitted, answers)
+    return write_run(bench.out, item.config, bench.dims, fitted, predictions)
 
 
 def _take(material: Material, keys: Sequence[str], device: str = CPU) -> Examples:

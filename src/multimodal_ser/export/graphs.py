@@ -109,7 +109,7 @@ class WholeTuned(nn.Module):
         The vectors are what the head reads before `shift` is taken away.
         """
         vectors = self.model.pooled(*self.log_mel(waves, lengths))
-        output = self.model.answer(vectors - shift)
+        output = self.model.predict_from(vectors - shift)
         return output.logits, output.embedding, vectors
 
 

@@ -66,7 +66,7 @@ def channel_shift(
         # Minus half the squared distance to a centre is a class's logit, up to what all classes
         # have in common. Softened predictions for the centres themselves have uneven frequencies
         # without any shift, so that these are the baseline for the expected ones.
-        own = _mean_answer(unit * (centres @ centres.T - size))
+        own = _mean_prediction(unit * (centres @ centres.T - size))
         wanted = expected * own / (expected @ own)
         # The change of the logits that balances the classes, translated into a shift of vectors.
         way = -back @ _balance(unit * (apart @ centres.T - size), wanted) / unit
@@ -77,10 +77,10 @@ def _balance(logits: Floats, shares: NDArray[np.floating]) -> Floats:
     """What to add to logits [N, C] to give the mean prediction these shares: [C], with mean 0."""
     added = np.zeros(logits.shape[1])
     for _ in range(_ROUNDS):
-        added += np.log(shares) - np.log(_mean_answer(logits + added) + _RAREST)
+        added += np.log(shares) - np.log(_mean_prediction(logits + added) + _RAREST)
     return np.asarray(added - added.mean())
 
 
-def _mean_answer(logits: Floats) -> Floats:
-    answers = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray((answers / answers.sum(1, keepdims=True)).mean(0))
+def _mean_prediction(logits: Floats) -> Floats:
+    predictions = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray((predictions / predictions.sum(1, keepdims=True)).mean(0))

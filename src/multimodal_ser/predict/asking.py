@@ -63,15 +63,17 @@ def asked(
         EncoderError: its probabilities are not finite.
     """
     order: list[int] = []
-    answers = []
+    predictions = []
     for rows in _packs([len(wave) for wave in waves], batch_size):
         order += rows
-        answers.append(backend([waves[row] for row in rows], [texts[row] for row in rows], shift))
-        if not np.isfinite(answers[-1].probabilities).all():
+        predictions.append(
+            backend([waves[row] for row in rows], [texts[row] for row in rows], shift)
+        )
+        if not np.isfinite(predictions[-1].probabilities).all():
             raise EncoderError(
                 f"{backend.name}: probabilities are not finite; its files are damaged"
             )
-    return joined_predictions(answers, np.argsort(order))  # argsort inverts the permutation
+    return joined_predictions(predictions, np.argsort(order))  # argsort inverts the permutation
 
 
 def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -113,26 +113,26 @@ def by_windows(
     ]
     pieces.sort(key=lambda piece: piece[1].stop - piece[1].start)  # like lengths: little padding
     size = max(len(waves), PIECES)
-    answers = []
+    predictions = []
     for start in range(0, len(pieces), size):
         if start:
             between_passes.get()()  # a server lets other requests take their turn here
-        answers.append(ask([waves[row][cut] for row, cut in pieces[start : start + size]]))
+        predictions.append(ask([waves[row][cut] for row, cut in pieces[start : start + size]]))
     if len(pieces) == len(waves) and [row for row, _ in pieces] == list(range(len(waves))):
-        return answers[0]
+        return predictions[0]
     # [recordings, windows]: a window counts by its share of its recording's length
     share = np.zeros((len(waves), len(pieces)), np.float32)
     for place, (row, cut) in enumerate(pieces):
         share[row, place] = (cut.stop - cut.start) / len(waves[row])
-    whole = joined_predictions(answers)
+    whole = joined_predictions(predictions)
     return BatchPrediction(*(None if part is None else share @ part for part in whole))  # type: ignore[arg-type]
 
 
 def joined_predictions(
-    answers: Sequence[BatchPrediction], order: NDArray[np.int64] | slice = slice(None)
+    predictions: Sequence[BatchPrediction], order: NDArray[np.int64] | slice = slice(None)
 ) -> BatchPrediction:
     """Several batches as one, with its rows brought into `order`."""
-    probabilities, embeddings, vectors = zip(*answers, strict=True)
+    probabilities, embeddings, vectors = zip(*predictions, strict=True)
     return BatchPrediction(
         np.concatenate(probabilities)[order],
         np.concatenate(embeddings)[order],

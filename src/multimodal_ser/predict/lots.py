@@ -25,7 +25,7 @@ from multimodal_ser.predict.prediction import Prediction
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.predict.sources import STDIN
 
-Answer: TypeAlias = "Prediction | SerError"
+Outcome: TypeAlias = "Prediction | SerError"
 LOT = 64  # recordings that are decoded and answered at a time
 
 
@@ -67,11 +67,11 @@ class Lot(NamedTuple):
     texts: Sequence[str | None]
 
 
-class Answered(NamedTuple):
+class DoneLot(NamedTuple):
     """The answers of a lot, without their embeddings, and what its user should know."""
 
     number: int
-    answers: list[Answer]
+    outcomes: list[Outcome]
     notes: list[str]
 
 
@@ -103,19 +103,19 @@ def lots(
         yield Lot(first // LOT, names, sources, texts[first : first + LOT] or [None] * len(names))
 
 
-def answered(asked: Asked, lot: Lot) -> Answered:
+def predict_lot(asked: Asked, lot: Lot) -> DoneLot:
     """Answers a lot; what is wrong with a recording is told, not raised."""
     said = [Heard(text) for text in lot.texts]
     if asked.words is not None:
         said = [asked.words(source) for source in lot.sources]
     pairs = zip(asked.predictor.stream(lot.sources, [one.text for one in said]), said, strict=True)
     nothing = np.zeros(0, np.float32)
-    answers: list[Answer] = [
+    outcomes: list[Outcome] = [
         one if isinstance(one, SerError) else replace(one, embedding=nothing, language=w.language)
         for one, w in pairs
     ]
     notes = [f"{name}: {w.doubt}" for name, w in zip(lot.names, said, strict=True) if w.doubt]
-    return Answered(lot.number, answers, notes)
+    return DoneLot(lot.number, outcomes, notes)
 
 
 class Journal:
@@ -134,7 +134,7 @@ class Journal:
         if file.is_file():
             self._read()
 
-    def run(self, given: Iterator[Lot], engine: str) -> Iterator[Answered]:
+    def run(self, given: Iterator[Lot], engine: str) -> Iterator[DoneLot]:
         """Answers the lots that are not, and keeps each as it comes.
 
         Args:
@@ -154,16 +154,16 @@ class Journal:
 
         every = remembered()
         done = (
-            run_on_ray(answered, self._asked, every)
+            run_on_ray(predict_lot, self._asked, every)
             if engine == "ray"
-            else (answered(self._asked, lot) for lot in every)
+            else (predict_lot(self._asked, lot) for lot in every)
         )
         self.file.parent.mkdir(parents=True, exist_ok=True)
         for one in done:
             self._keep(one, keys.pop(one.number))
             yield one
 
-    def answers(self) -> Iterator[Answer]:
+    def outcomes(self) -> Iterator[Outcome]:
         """All that is answered, in the order of the recordings."""
         if not self._lines:
             return
@@ -171,7 +171,7 @@ class Journal:
             for number in sorted(self._lines):
                 file.seek(self._lines[number])
                 for told in parse_json(file.readline())["answers"]:
-                    yield _answer(told, tuple(self._asked.predictor.labels))
+                    yield _outcome(told, tuple(self._asked.predictor.labels))
 
     def _kept(self, lot: Lot) -> bool:
         place = self._there.get(self._key(lot))
@@ -179,9 +179,12 @@ class Journal:
             self._lines[lot.number] = place
         return lot.number in self._lines
 
-    def _keep(self, one: Answered, key: str) -> None:
-        failed = any(isinstance(answer, SerError) for answer in one.answers)
-        line = {"key": "" if failed else key, "answers": [_plain(answer) for answer in one.answers]}
+    def _keep(self, one: DoneLot, key: str) -> None:
+        failed = any(isinstance(outcome, SerError) for outcome in one.outcomes)
+        line = {
+            "key": "" if failed else key,
+            "answers": [_plain(outcome) for outcome in one.outcomes],
+        }
         with self.file.open("ab") as file:
             self._lines[one.number] = file.tell()
             file.write(readable_json(line).encode() + b"\n")
@@ -208,16 +211,16 @@ class Journal:
             file.truncate(whole)
 
 
-def _plain(answer: Answer) -> dict[str, Any]:
+def _plain(outcome: Outcome) -> dict[str, Any]:
     """For JSON, exactly: a float32 becomes the same one again."""
-    if isinstance(answer, SerError):
-        return {"error": str(answer)}
-    told = {one.name: getattr(answer, one.name) for one in fields(answer)}
+    if isinstance(outcome, SerError):
+        return {"error": str(outcome)}
+    told = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
     del told["labels"], told["embedding"]
-    return {**told, "probabilities": answer.probabilities.tolist()}
+    return {**told, "probabilities": outcome.probabilities.tolist()}
 
 
-def _answer(told: dict[str, Any], labels: tuple[str, ...]) -> Answer:
+def _outcome(told: dict[str, Any], labels: tuple[str, ...]) -> Outcome:
     if "error" in told:
         return SerError(told["error"])
     told["probabilities"] = np.array(told["probabilities"], np.float32)

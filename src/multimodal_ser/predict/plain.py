@@ -42,7 +42,7 @@ class PlainBackend:
 
         def ask(pieces: Sequence[Samples]) -> BatchPrediction:
             read = np.stack([self.model.pooled(lengthened(one, SHORTEST)) for one in pieces])
-            logits, embeddings = self.model.answer(read if shift is None else read - shift)
+            logits, embeddings = self.model.predict_from(read if shift is None else read - shift)
             return BatchPrediction(softmax(logits), embeddings, read)
 
         return by_windows(waves, self.most, 2 * HOP, ask)

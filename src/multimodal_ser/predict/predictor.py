@@ -127,9 +127,9 @@ class Predictor:
         found = Predictions(
             self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate)
         )
-        for number, answer in enumerate(found, 1):
-            if isinstance(answer, SerError):
-                _log.warning("recording %d of %d: %s", number, len(found), answer)
+        for number, prediction in enumerate(found, 1):
+            if isinstance(prediction, SerError):
+                _log.warning("recording %d of %d: %s", number, len(found), prediction)
         return found
 
     def stream(
@@ -163,9 +163,9 @@ class Predictor:
             waiting.append((wave, text))
             # Several batches at once, so that recordings of like lengths can share a batch.
             if len(waiting) >= 4 * batch_size or samples > DECODED:
-                yield from self._answers(waiting, batch_size)
+                yield from self._predictions(waiting, batch_size)
                 waiting, samples = [], 0
-        yield from self._answers(waiting, batch_size)
+        yield from self._predictions(waiting, batch_size)
 
     def waves(
         self,
@@ -193,10 +193,10 @@ class Predictor:
             for wave, text in zip(checked, words, strict=True)
         ]
         spoken = [row for row, item in enumerate(given) if item.reason is None]
-        answer = self._asked(
+        prediction = self._asked(
             [given[row].wave for row in spoken], [words[row] for row in spoken], batch_size
         )
-        said = dict(zip(spoken, answer, strict=True))
+        said = dict(zip(spoken, prediction, strict=True))
         nothing = np.ones(len(self.labels), np.float32), np.zeros(0, np.float32), None
         found = []
         for row, item in enumerate(given):
@@ -278,9 +278,9 @@ class Predictor:
         spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
         if not spoken:
             raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
-        answer = asked(self.backend, spoken, [None] * len(spoken))
-        assert answer.vectors is not None  # noqa: S101 - a model with references has them
-        shift = channel_shift(answer.vectors, references, self.backend.shares)
+        prediction = asked(self.backend, spoken, [None] * len(spoken))
+        assert prediction.vectors is not None  # noqa: S101 - a model with references has them
+        shift = channel_shift(prediction.vectors, references, self.backend.shares)
         return Channel(shift, len(spoken), space_of(references), self.name)
 
     def save(self, folder: str | Path) -> Path:
@@ -318,22 +318,22 @@ class Predictor:
         if not waves:
             return ()
         shift = None if self.channel is None else self.channel.shift
-        answer = asked(self.backend, waves, texts, shift, batch_size)
+        prediction = asked(self.backend, waves, texts, shift, batch_size)
         far: Sequence[float | None] = [None] * len(waves)
         # A linear probe's vectors are scaled to a mean square of 1 over its training data, so that
         # their mean square is a distance (`Probe.distance`).
-        if self.backend.canonical and answer.vectors is not None:
-            moved = answer.vectors if shift is None else answer.vectors - shift
+        if self.backend.canonical and prediction.vectors is not None:
+            moved = prediction.vectors if shift is None else prediction.vectors - shift
             far = np.square(moved).mean(1).tolist()
-        return zip(answer.probabilities, answer.embeddings, far, strict=True)
+        return zip(prediction.probabilities, prediction.embeddings, far, strict=True)
 
-    def _answers(
+    def _predictions(
         self, items: Sequence[tuple[Samples | SerError, str | None]], batch_size: int
     ) -> Iterator[Prediction | SerError]:
         usable = [(wave, text) for wave, text in items if not isinstance(wave, SerError)]
-        answers = iter(self._each(usable, batch_size))
+        predictions = iter(self._each(usable, batch_size))
         for wave, _ in items:
-            yield wave if isinstance(wave, SerError) else next(answers)
+            yield wave if isinstance(wave, SerError) else next(predictions)
 
     def _each(
         self, items: Sequence[tuple[Samples, str | None]], batch_size: int
@@ -348,7 +348,7 @@ class Predictor:
             return [self._each([item], 1)[0] for item in items]
 
 
-def _or_raise(answer: _T | SerError) -> _T:
-    if isinstance(answer, SerError):
-        raise answer
-    return answer
+def _or_raise(prediction: _T | SerError) -> _T:
+    if isinstance(prediction, SerError):
+        raise prediction
+    return prediction

@@ -51,24 +51,25 @@ class Pipeline:
         """
         most = self.top_k if top_k is None else top_k
         several: Iterable[Any] | None = as_list(inputs)
-        answers = self.predictor.stream(
+        predictions = self.predictor.stream(
             [inputs] if several is None else several, batch_size=batch_size
         )
-        found = [_scores(answer, most) for answer in answers]
+        found = [_scores(prediction, most) for prediction in predictions]
         return found[0] if several is None else found
 
 
-def _scores(answer: Prediction | SerError, most: int | None) -> _Scores:
-    if isinstance(answer, SerError):
-        raise answer
-    if answer.label == NO_SPEECH:
+def _scores(prediction: Prediction | SerError, most: int | None) -> _Scores:
+    if isinstance(prediction, SerError):
+        raise prediction
+    if prediction.label == NO_SPEECH:
         return [{"label": NO_SPEECH, "score": 1.0}]
-    if answer.scale is not None:
-        rows = answer.attributes.items()
+    if prediction.scale is not None:
+        rows = prediction.attributes.items()
         return [{"label": name, "score": value} for name, value in rows][:most]
-    order = answer.probabilities.argsort(kind="stable")[::-1][:most]
+    order = prediction.probabilities.argsort(kind="stable")[::-1][:most]
     return [
-        {"label": answer.labels[row], "score": float(answer.probabilities[row])} for row in order
+        {"label": prediction.labels[row], "score": float(prediction.probabilities[row])}
+        for row in order
     ]
 
 

@@ -51,7 +51,7 @@ class TunedBackend:
         waves = [lengthened(wave, self.shortest) for wave in waves]
         mel, lengths = log_mels(waves, self.model.encoder.conv1.in_channels)
         read = self.model.pooled(mel.to(self.device), lengths.to(self.device))
-        output = self.model.answer(read if shift is None else read - shift)
+        output = self.model.predict_from(read if shift is None else read - shift)
         probabilities: np.ndarray = output.logits.float().softmax(1).cpu().numpy()
         embedding = output.embedding.float().cpu().numpy()
         return BatchPrediction(probabilities, embedding, read.float().cpu().numpy())

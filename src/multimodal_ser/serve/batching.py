@@ -21,7 +21,7 @@ from multimodal_ser.serve.turns import AT_ONCE, Turns, Work
 class _Item:
     wave: Samples
     text: str | None
-    answer: asyncio.Future[Prediction]
+    outcome: asyncio.Future[Prediction]
 
 
 class Batcher:
@@ -50,7 +50,7 @@ class Batcher:
         self._waiting.append(item)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain())
-        return await item.answer
+        return await item.outcome
 
     def close(self) -> None:
         """Ends the thread."""
@@ -62,20 +62,20 @@ class Batcher:
             await asyncio.sleep(self.wait)
         while self._waiting:
             batch = self._next()
-            answers = await loop.run_in_executor(self._thread, self._in_turn, batch)
-            for item, answer in zip(batch, answers, strict=True):
-                if item.answer.done():
+            outcomes = await loop.run_in_executor(self._thread, self._in_turn, batch)
+            for item, outcome in zip(batch, outcomes, strict=True):
+                if item.outcome.done():
                     continue
-                if isinstance(answer, Exception):
-                    item.answer.set_exception(answer)
+                if isinstance(outcome, Exception):
+                    item.outcome.set_exception(outcome)
                 else:
-                    item.answer.set_result(answer)
+                    item.outcome.set_result(outcome)
 
     def _next(self) -> list[_Item]:
         """The next batch, of as much sound as passes in one turn; without those who have left."""
         batch: list[_Item] = []
         samples = 0
-        waiting = [item for item in self._waiting if not item.answer.done()]
+        waiting = [item for item in self._waiting if not item.outcome.done()]
         for item in waiting[: self.most]:
             samples += len(item.wave)
             if batch and samples > AT_ONCE:
@@ -86,9 +86,9 @@ class Batcher:
 
     def _in_turn(self, batch: Sequence[_Item]) -> list[Prediction | Exception]:
         with self.turns.turn(Work(math.inf)):
-            return self._answers(batch)
+            return self._outcomes(batch)
 
-    def _answers(self, batch: Sequence[_Item]) -> list[Prediction | Exception]:
+    def _outcomes(self, batch: Sequence[_Item]) -> list[Prediction | Exception]:
         if not batch:
             return []
         try:
@@ -97,4 +97,4 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - raised again in the request that it belongs to
             if len(batch) == 1:
                 return [error]
-            return [self._answers([item])[0] for item in batch]
+            return [self._outcomes([item])[0] for item in batch]

@@ -1,6 +1,5 @@
 """counts per speaker → confidence intervals of scores, and tests of their differences."""
 
-from multimodal_ser.evaluation.statistics.answers import McNemar, holm, mcnemar
 from multimodal_ser.evaluation.statistics.clusters import (
     LEAST_CLUSTERS,
     LEAST_EFFECTIVE,
@@ -20,6 +19,7 @@ from multimodal_ser.evaluation.statistics.comparisons import (
     smallest_p,
 )
 from multimodal_ser.evaluation.statistics.means import OfMeans, sums_of
+from multimodal_ser.evaluation.statistics.p_values import McNemar, holm, mcnemar
 
 __all__ = [
     "LEAST_CLUSTERS",

@@ -119,7 +119,7 @@ class TunedEncoders(nn.Module):
         return output
 
     @torch.inference_mode()
-    def answer(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
+    def predict_from(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
         """Logits [B, C] by the same steps as extraction, so that `ser predict` gives the same."""
         rows = len(next(iter(items.values())))
         modalities = [

@@ -190,7 +190,7 @@ def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed:
     for _ in range(config.probe_epochs):
         for rows in torch.split(torch.randperm(len(label)), config.batch_size):
             loss = F.cross_entropy(
-                model.answer(vectors[rows]).logits,
+                model.predict_from(vectors[rows]).logits,
                 label[rows],
                 weights,
                 label_smoothing=config.label_smoothing,
@@ -233,7 +233,7 @@ def predict_clips(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
     for start in range(0, len(order), _EVALUATION_BATCH):
         rows = order[start : start + _EVALUATION_BATCH]
         if isinstance(model, TunedEncoders):
-            logits[rows] = model.answer(clips.items(rows))
+            logits[rows] = model.predict_from(clips.items(rows))
         else:
             logits[rows] = _asked(model, _collated(model, clips, rows, None)).cpu()
     return logits

@@ -74,7 +74,7 @@ class PlainProbe:
             means[-1] = self._normed("encoder.norm", x).mean(0)
         return self._linear("head", np.concatenate(means[-LAYERS:]))
 
-    def answer(self, vectors: _Singles) -> tuple[_Singles, _Singles]:
+    def predict_from(self, vectors: _Singles) -> tuple[_Singles, _Singles]:
         """Vectors [N, V] → logits [N, C] and embeddings [N, H]."""
         embeddings = self._linear("span", vectors)
         distance = np.maximum(np.square(vectors).mean(1), NEAREST)

@@ -100,7 +100,7 @@ class Tuned(nn.Module):
 
     def forward(self, mel: Tensor, lengths: Tensor) -> Output:
         """Log-mel [B, mels, T] and its lengths [B] → logits [B, C], embedding [B, H]."""
-        return self.answer(self.pooled(mel, lengths))
+        return self.predict_from(self.pooled(mel, lengths))
 
     def pooled(self, mel: Tensor, lengths: Tensor) -> Tensor:
         """The input of the head, which is also what a channel shifts, [B, V].
@@ -122,7 +122,7 @@ class Tuned(nn.Module):
         # The epsilon keeps the root's gradient finite where nothing varies.
         return torch.cat([mean, (variance + 1e-5).sqrt()], 1)
 
-    def answer(self, pooled: Tensor) -> Output:
+    def predict_from(self, pooled: Tensor) -> Output:
         """The head: its input [B, V] → logits and embedding.
 
         A fine-tuned head reads vectors that are standardised by the statistics of the untouched
