@@ -1,1 +1,1 @@
-"""Every knob, and what decides a run's result."""
+"""All settings, and the record of everything that decides the result of a run."""

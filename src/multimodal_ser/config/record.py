@@ -1,6 +1,6 @@
-"""What decides a run's result, and what is kept beside it: the typed tree behind config.json.
+"""What decides the result of a run, and what is kept beside it: the typed form of config.json.
 
-`as_json` writes it and `runs.config_file` reads it; nobody else knows the file's layout.
+`as_json` writes it and `runs.config_file` reads it; no other module knows the layout of the file.
 """
 
 from __future__ import annotations
@@ -14,23 +14,26 @@ from typing import Any, Literal, TypeAlias
 
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
 
-LAYOUT = 2  # of a run's model and record; a run of another is not complete, but made again
-_OF_BASELINES = ("class_weights", "refit", "loss")  # what they read of a schedule
-_NO_LOSS = ("loss", None)  # the task's own: left out, so that hashes of runs from before it stay
-_LEFT_OUT = {"left out where it is the default": True}  # so that hashes of runs without it stay
+LAYOUT = 2  # generation of models and records; runs of another generation are made again
+_OF_BASELINES = ("class_weights", "refit", "loss")  # the fields of a schedule that baselines use
+# The task's default loss is left out of the file, so that hashes of older runs stay the same.
+_NO_LOSS = ("loss", None)
+# Marks fields that are left out at their default, so that hashes of runs from before they existed
+# stay.
+_LEFT_OUT = {"left out where it is the default": True}
 LayerWeights: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """What a run's model tells.
+    """The outputs of a run's model.
 
     Attributes:
-        name: of the class set, or the attributes with commas.
+        name: of the class set, or the attributes separated by commas.
         classes: the classes in order, or the attributes.
-        hash: of who has which of them.
+        hash: of which utterance has which of them.
         task: one of `config.TASKS`.
-        scale: of attributes: the corpus's values that are 0 and 1 here.
+        scale: for attributes, the corpus's values that correspond to 0 and 1.
     """
 
     name: str
@@ -42,21 +45,21 @@ class ClassNames:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What the feature file of one modality says of itself.
+    """The specification of the features of one modality, from their file.
 
     Attributes:
         encoder: key in ENCODERS, or the name of imported features.
         weights: sha256 of the encoder's weights; empty for imported features.
-        layers: which layers stand side by side.
-        tokens: the most tokens an utterance may have.
-        pool: what one token is.
+        layers: the layers that are concatenated.
+        tokens: largest number of tokens of an utterance.
+        pool: how a single token is made.
         dim: width of a token.
         dtype: as stored.
         version: of the feature file's format.
-        content: hash of the tokens; several corpora's: corpus → hash.
-        pooled_from: tokens in the file, where their mean is taken.
-        context: utterances before in the dialogue that the encoder of words had in view.
-        context_after: utterances after.
+        content: hash of the tokens; for several corpora, corpus → hash.
+        pooled_from: number of tokens in the file, if their mean is used.
+        context: number of preceding utterances of the dialogue that the text encoder has read.
+        context_after: number of following utterances.
     """
 
     encoder: str
@@ -75,7 +78,7 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Name and hash of a split, how many folds it has or which one was used, and its leaks."""
+    """Name and hash of a split, its number of folds or the fold that was used, and its leaks."""
 
     name: str
     hash: str
@@ -86,15 +89,15 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What was learnt from first, where other corpora are tested.
+    """The source that was learnt from first, if other corpora are tested.
 
     Attributes:
         corpora: their names.
-        split: whose first fold was used.
-        labels: hash of who has which class.
+        split: the split whose first fold was used.
+        labels: hash of which utterance has which class.
         features: by modality.
-        marks: sentences that stand beside every number.
-        run: folder name of the run that the model begins with.
+        marks: sentences that every result shows.
+        run: folder name of the run that the model starts from.
     """
 
     corpora: tuple[str, ...]
@@ -107,13 +110,13 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class FewSpec:
-    """Which few labelled utterances of the target were given, and how many they were.
+    """The few labelled utterances of the target that were given (few-shot).
 
     Attributes:
         unit: ``percent`` of every class, or ``shots``: utterances of every class.
-        amount: how many of them.
-        draw: number of the draw.
-        count: utterances, training and validation part together.
+        amount: the percentage, or the number.
+        draw: number of the random draw.
+        count: number of utterances, training and validation part together.
     """
 
     unit: str
@@ -124,16 +127,16 @@ class FewSpec:
 
 @dataclass(frozen=True)
 class Training:
-    """The hyper-parameters that decide a run's result.
+    """The hyper-parameters that decide the result of a run.
 
     Attributes:
-        schedule: of a network; baselines read two of its knobs.
+        schedule: of a network; baselines use three of its fields.
         network: None for baselines and fine-tuned encoders.
         tune: of a fine-tuned encoder.
-        adaptation: to a target without labels.
-        parts: what of a source's model was trained further.
-        few: how much of the target's labels was given.
-        balanced: whether every corpus is drawn from equally often.
+        adaptation: to a target corpus without labels.
+        parts: which part of a source's model was fine-tuned.
+        few: how many labels of the target were given.
+        balanced: whether every corpus is drawn equally often.
     """
 
     schedule: TrainConfig = field(default_factory=TrainConfig)
@@ -146,27 +149,27 @@ class Training:
 
     @property
     def of_baseline(self) -> bool:
-        """Whether they are of a baseline, which has no network and draws nothing at random."""
+        """Whether they are those of a baseline, which has no network and no randomness."""
         return self.network is None and self.tune is None
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run's result, and what stands beside its numbers.
+    """Everything that decides the result of a run, and the sentences beside its numbers.
 
     Attributes:
         model: its name.
         seed: of initialisation, data order and dropout.
         fold: the fold's name.
         labels: the class set.
-        corpora: whose utterances these are.
-        features: by modality, None where there are none.
-        split: which one.
-        marks: sentences that stand beside every number, such as contamination.
+        corpora: the corpora of its utterances.
+        features: by modality; None for a modality without features.
+        split: the split.
+        marks: sentences that every result shows, such as contamination.
         train: the hyper-parameters.
-        protocol: the kind of experiment; ``source`` for a model that others only begin with.
-        source: the corpora that were learnt from first, where the tested ones are others.
-        layout: which generation of models it was made with.
+        protocol: the kind of experiment; ``source`` for a model that other runs only start from.
+        source: the corpora that were learnt from first, if other corpora are tested.
+        layout: the generation of models that it was made with.
     """
 
     model: str
@@ -185,6 +188,7 @@ class RunConfig:
     @property
     def hash(self) -> str:
         """First 8 hexadecimal digits of the sha256 of everything above."""
+        # Sorted keys: the hash must not depend on the order of fields in the source code.
         text = json.dumps(as_json(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -195,7 +199,7 @@ class RunConfig:
         return "-".join([self.model, *self._variant(), fold, f"seed{self.seed}", self.hash])
 
     def _variant(self) -> Iterator[str]:
-        """What sets a run apart from others of its model, for people who list a folder."""
+        """Parts of the folder name that tell runs of one model apart, for people who list it."""
         if self.protocol == "source":
             yield "source"
         if self.train.adaptation:
@@ -208,7 +212,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class SavedAs:
-    """A saved predictor's name, the least confidence of a label, and its classes."""
+    """Name, confidence threshold and classes of a saved predictor."""
 
     name: str
     threshold: float
@@ -221,10 +225,10 @@ class Record:
     """A whole config.json.
 
     Attributes:
-        config: what decides the run's result.
-        parameters: of the model.
+        config: what decides the result of the run.
+        parameters: number of parameters of the model.
         versions: of the software that made it.
-        predictor: what it was saved as, where it was.
+        predictor: how it was saved, if it was.
         layer_weights: modality → layer of its encoder → the weight that the model learnt for it.
     """
 
@@ -236,7 +240,7 @@ class Record:
 
 
 def as_json(value: Any) -> Any:
-    """Turns a record, or any part of one, into what its file holds."""
+    """Turns a record, or any part of one, into the JSON of its file."""
     if isinstance(value, Record):
         rest: dict[str, Any] = {
             "parameters": value.parameters,
@@ -257,7 +261,10 @@ def as_json(value: Any) -> Any:
 
 
 def _training_as_json(train: Training) -> dict[str, Any]:
-    """One level for the schedule, whose knobs came first; what a run has not is left out."""
+    """The fields of the schedule on the same level as the rest, since they came first.
+
+    Parts that a run does not have are left out, so that hashes of older runs stay the same.
+    """
     if train.tune is not None:
         return asdict(train.tune)
     found = {key: one for key, one in asdict(train.schedule).items() if (key, one) != _NO_LOSS}

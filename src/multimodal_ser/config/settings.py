@@ -1,6 +1,6 @@
-"""every knob of a run, as frozen dataclasses: what commands show and run folders store.
+"""All settings of a run as frozen dataclasses; commands show them and run folders store them.
 
-Defaults are the setting that we recommend.
+The defaults are the recommended settings (docs/recipes.md).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Literal
 
 from multimodal_ser.errors import SerError
 
-TASKS = ("classes", "distributions", "attributes")  # what a model may be asked to tell
+TASKS = ("classes", "distributions", "attributes")  # what a model can be trained to predict
 Vad = Literal["auto", "silero", "energy", "none"]
-SAMPLE_RATE = 16_000  # Hz, of every waveform inside: what the speech encoders were trained on
+SAMPLE_RATE = 16_000  # Hz, of every waveform inside the package: the rate of speech encoders
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,21 @@ class ModelConfig:
     """A fusion network.
 
     Attributes:
-        members: small networks that are trained side by side and answer with their mean.
+        members: number of small networks that are trained side by side; the prediction is their
+            mean.
         hidden_dim: width of both modalities after projection.
-        num_layers: blocks of (bidirectional cross-)attention.
+        num_layers: number of attention blocks (bidirectional cross-attention for both modalities).
         num_heads: attention heads; divides `hidden_dim`.
         dropout: share of activations dropped inside the network.
-        input_dropout: share of input features hidden from a training item, in all its tokens,
-            where there are many more features than utterances; the more utterances there are for
-            each feature, the fewer are hidden (`layers.Hide.share`).
-        modality_dropout: chance that one of two modalities of an item is hidden, so that the
-            model also answers when the words (or the sound) are missing.
-        linear_path: add a linear layer from the pooled inputs to the logits, so that the network
+        input_dropout: largest share of input features that are hidden from a training utterance, in
+            all its tokens. It is reached with many more features than utterances; the more
+            utterances there are per feature, the fewer are hidden (`layers.Hide.share`).
+        modality_dropout: probability that one of the two modalities of a training utterance is
+            hidden, so that the model also works without the words (or the sound).
+        linear_path: add a linear layer from the pooled inputs to the logits. The network then
             begins as a linear probe and learns only what the probe misses.
-        layer_sum: where features hold several layers of an encoder side by side, learn one weight
-            a layer and read their weighted sum (SUPERB; Yang et al., 2021).
+        layer_sum: if the features hold several layers of an encoder, learn one weight per layer and
+            read their weighted sum (SUPERB; Yang et al., 2021).
     """
 
     members: int = 2
@@ -63,22 +64,22 @@ class TrainConfig:
     """How a network is fitted.
 
     Attributes:
-        epochs: passes over the training part at most.
+        epochs: largest number of passes over the training part.
         patience: epochs without a lower validation loss before stopping.
-        batch_size: utterances a step.
+        batch_size: utterances per step.
         learning_rate: AdamW's peak rate, after a warm-up over a tenth of the steps and before a
             cosine decay.
         weight_decay: AdamW's decoupled decay.
-        label_smoothing: share of probability spread over the other classes.
-        class_weights: weight the loss by inverse class frequency; a class that is missing from
-            the training part weighs nothing.
-        average: decay a step of the running average of the weights, which is what is evaluated
-            and kept; 0 keeps the last step's weights.
-        least_steps: steps to take at least: a small training part is passed over more often than
-            `epochs`, with as much more patience.
-        refit: once the validation part has picked the epoch (of a baseline: the setting), train
+        label_smoothing: share of the probability that is spread over all classes.
+        class_weights: weight the loss by inverse class frequency; a class that is missing from the
+            training part has weight 0.
+        average: decay per step of the moving average of the weights, which is what is evaluated and
+            kept; 0 keeps the weights of the last step.
+        least_steps: smallest number of steps: a small training part is passed over more often than
+            `epochs` says, and the patience grows in proportion.
+        refit: after the validation part has chosen the epoch (for a baseline: the setting), train
             again on training and validation part together, for as many epochs.
-        loss: key in `losses.LOSSES`; the task's own where not given (docs/tasks.md).
+        loss: key in `losses.LOSSES`; by default the task's own (docs/tasks.md).
     """
 
     epochs: int = 5
@@ -107,34 +108,34 @@ class TuneConfig:
     Attributes:
         epochs: passes over the training part at most.
         patience: epochs without a better validation UA before stopping.
-        batch_size: recordings a step.
+        batch_size: recordings per batch.
         learning_rate: AdamW's peak rate.
-        probe_epochs: passes before, of the head alone over the untouched encoder's vectors, at
-            ten times the rate: a head that begins from nothing would first spoil the encoder
-            (Kumar et al., 2022).
+        probe_epochs: epochs of training the head alone before, on vectors of the untouched encoder,
+            at ten times the rate: a random head would first damage the encoder (Kumar et al.,
+            2022).
         weight_decay: AdamW's decoupled decay.
         label_smoothing: share of probability spread over the other classes.
         class_weights: weight the loss by inverse class frequency.
-        average: decay a step of the running average of the weights.
+        average: decay per step of the moving average of the weights.
         hidden_dim: width of the head, and of the embedding.
         dropout: share of the head's activations dropped.
-        frozen_blocks: of the encoder's first blocks, how many (and the convolutions) stay as
-            they are; 0 tunes everything.
-        method: what of the encoder learns: the ``whole`` of it, its ``last`` blocks, or a
-            ``low-rank`` update of attention and feed-forward.
-        blocks: how many of the last blocks learn with ``last``.
+        frozen_blocks: number of the encoder's first blocks that are frozen, together with the
+            convolutions; 0 tunes everything.
+        method: what is trained: the ``whole`` encoder, its ``last`` blocks, or a ``low-rank``
+            update of attention and feed-forward layers (LoRA).
+        blocks: number of last blocks that are trained with ``last``.
         rank: of a low-rank update.
-        modality: which encoder learns: of ``audio``, of ``text``, or of ``both`` together with
+        modality: which encoder is trained: of ``audio``, of ``text``, or ``both`` together with
             cross-attention over frames and tokens.
-        head_rate: the head's learning rate, in times the encoder's.
-        layer_decay: the learning rate of a block, in times that of the block after it.
-        accumulate: batches whose gradients make one step.
-        checkpointing: compute activations again in the backward pass, which saves memory and
-            costs a third more time.
-        augment: change loudness, speed, band, noise and room of the training recordings.
-        precision: of the products: float32, or bfloat16 where the processor has it.
-        source: where the encoder's weights are; the installed offline package where not given.
-        text_source: the same for the words' encoder.
+        head_rate: learning rate of the head, in multiples of the encoder's.
+        layer_decay: learning rate of a block, in multiples of that of the block after it.
+        accumulate: number of batches whose gradients make one step.
+        checkpointing: recompute activations in the backward pass, which saves memory and takes
+            about a third more time.
+        augment: alter speed, frequency band, noise and room of the training recordings.
+        precision: number type of the products: float32, or bfloat16 if the processor has it.
+        source: where the encoder's weights are; by default the installed offline package.
+        text_source: the same for the text encoder.
     """
 
     epochs: int = 4
@@ -173,14 +174,14 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """How a network is drawn towards a corpus whose labels it never sees.
+    """How a network is adapted to a target corpus without labels.
 
     Attributes:
         method: key in ADAPTERS.
-        weight: of the adapter's loss beside the classification's; None for the method's own.
-        standardize: standardise each corpus's inputs by its own statistics before `dann`, `mmd`
-            or `coral` align what is left, `coral` by giving the source the target's covariance
-            too; `none` never does and `standardize` does nothing else.
+        weight: of the alignment loss beside the classification loss; None for the method's default.
+        standardize: standardise the inputs of each corpus by its own statistics before `dann`,
+            `mmd` or `coral` align what remains (`coral` also gives the source the target's
+            covariance). `none` never does, and `standardize` does nothing else.
     """
 
     method: str = "none"

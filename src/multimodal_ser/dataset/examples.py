@@ -1,6 +1,6 @@
 """features + labels → Examples in memory → Batch: text [B,T,Dt], audio [B,A,Da], masks, label [B].
 
-Masks are True where a token is real. A modality that is absent has no tokens and no width.
+Masks are True where a token is real. A modality that is absent has no tokens and a width of 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Modalities: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # text, its mask,
 
 
 class Batch(NamedTuple):
-    """What a model's forward takes, and the truth: labels [batch], or what stands in `target`."""
+    """The inputs of a model's `forward`, and the truth: labels [batch], or `Examples.target`."""
 
     text: Tensor
     text_mask: Tensor
@@ -32,23 +32,23 @@ class Batch(NamedTuple):
     truth: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
+        """The same batch on a device."""
         return Batch(*(part.to(device) for part in self))
 
 
 @dataclass(frozen=True)
 class Modality:
-    """One modality of N utterances: tokens [N, T, D] in the store's precision, mask [N, T]."""
+    """One modality of N utterances: tokens [N, T, D] and mask [N, T]."""
 
     tokens: Tensor
     mask: Tensor
 
     @classmethod
     def stack(cls, arrays: Sequence[np.ndarray | None]) -> Modality:
-        """Pads arrays [T_i, D] to the longest; None is a missing modality, all masked.
+        """Pads arrays [T_i, D] to the longest; None stands for a missing modality, which is masked.
 
         Raises:
-            FeatureError: widths differ, or there is no array at all.
+            FeatureError: the widths differ, or there is no array at all.
         """
         widths = {array.shape[1] for array in arrays if array is not None}
         if len(widths) != 1:
@@ -64,10 +64,11 @@ class Modality:
 
     @classmethod
     def joined(cls, parts: Sequence[Modality]) -> Modality:
-        """Several corpora's rows one after the other, padded to the longest."""
+        """The rows of several parts, concatenated and padded to the longest."""
         longest = max(part.mask.shape[1] for part in parts)
         padded = [(part, longest - part.mask.shape[1]) for part in parts]
         return cls(
+            # pads axis T
             torch.cat([F.pad(part.tokens, (0, 0, 0, more)) for part, more in padded]),
             torch.cat([F.pad(part.mask, (0, more)) for part, more in padded]),
         )
@@ -83,15 +84,19 @@ class Modality:
         return self.tokens.shape[2]
 
     def pooled(self) -> np.ndarray:
-        """Mean over real tokens, float32 [N, D]; zeros for a missing item."""
+        """Mean over real tokens, float32 [N, D]; zeros for an utterance without any."""
         count = self.mask.sum(1, keepdim=True).clamp(min=1)
+        # Padding is zero, so a plain sum over all tokens is the sum over the real ones.
         pooled: np.ndarray = (self.tokens.float().sum(1) / count).numpy()
         return pooled
 
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """N utterances without their labels: all that an adaptation may know of its target."""
+    """N utterances without labels: everything that an adaptation may know about its target.
+
+    The type is what prevents target labels from being read: there are none in it.
+    """
 
     text: Modality
     audio: Modality
@@ -100,7 +105,7 @@ class Unlabelled:
         return len(self.text.mask)
 
     def stream(self, size: int, generator: torch.Generator) -> Iterator[Modalities]:
-        """Batches without end; every row once before any comes again."""
+        """Yields batches without end; every row comes once before any comes again."""
         waiting = torch.empty(0, dtype=torch.long)
         while True:
             while len(waiting) < size:
@@ -110,7 +115,7 @@ class Unlabelled:
 
 
 def modalities(text: Modality, audio: Modality, index: Tensor) -> Modalities:
-    """What a model's forward takes, by row numbers [B], in float32."""
+    """The inputs of a model's `forward` for the rows `index` [B], in float32."""
     return (
         text.tokens[index].float(),
         text.mask[index],
@@ -121,15 +126,15 @@ def modalities(text: Modality, audio: Modality, index: Tensor) -> Modalities:
 
 @dataclass(frozen=True)
 class Examples:
-    """N utterances ready for a model: both modalities and the truth.
+    """N utterances as a model needs them: both modalities and the truth.
 
     Attributes:
         ids: of the utterances.
         text: one modality.
         audio: the other.
-        label: class ids [N]; -1 where an utterance has none.
-        target: shares of the raters' votes, or attributes on 0 … 1, float32 [N, C]; None where
-            classes are the task.
+        label: class ids [N]; -1 for an utterance without a class.
+        target: shares of the raters' votes, or attributes on 0 … 1, float32 [N, C]; None if classes
+            are the task.
     """
 
     ids: tuple[str, ...]
@@ -143,7 +148,7 @@ class Examples:
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
-        """Several parts' rows one after the other, modalities padded to the longest."""
+        """The rows of several parts, concatenated; modalities are padded to the longest."""
         return cls(
             tuple(key for part in parts for key in part.ids),
             Modality.joined([part.text for part in parts]),
@@ -154,7 +159,7 @@ class Examples:
 
     @property
     def truth(self) -> Tensor:
-        """What is learnt: the target [N, C] where there is one, else the labels [N]."""
+        """What a model learns: the target [N, C] if there is one, else the labels [N]."""
         return self.label if self.target is None else self.target
 
     @cached_property
@@ -171,7 +176,7 @@ class Examples:
         return Examples(ids, text, audio, self.label[index], target)
 
     def to(self, device: str) -> Examples:
-        """The same with both modalities on a device; labels stay where scores are counted."""
+        """The same with both modalities on a device; labels stay on the CPU."""
         text, audio = (
             Modality(modality.tokens.to(device), modality.mask.to(device))
             for modality in (self.text, self.audio)
@@ -179,7 +184,7 @@ class Examples:
         return replace(self, text=text, audio=audio)
 
     def batch(self, index: Tensor) -> Batch:
-        """One batch by row numbers [B], in float32."""
+        """The batch of the rows `index` [B], in float32."""
         return Batch(*modalities(self.text, self.audio, index), self.truth[index])
 
     def unlabelled(self) -> Unlabelled:
@@ -187,22 +192,24 @@ class Examples:
         return Unlabelled(self.text, self.audio)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """All rows in their order."""
+        """All rows in their order, in batches."""
         return map(self.batch, torch.split(torch.arange(len(self)), size))
 
     def order(self, generator: torch.Generator, groups: Tensor | None = None) -> Tensor:
-        """An epoch's rows [N], shuffled.
+        """The rows of an epoch [N], shuffled.
 
-        With groups [N], as many rows in all, but equally many of every group: large groups are
-        drawn from without replacement, small ones again and again.
+        With groups [N] there are as many rows in all, but equally many of every group: large groups
+        are sampled without replacement, small ones are repeated.
         """
         order = torch.randperm(len(self), generator=generator)
         return order if groups is None else _balanced(order, groups)
 
 
 def _balanced(order: Tensor, groups: Tensor) -> Tensor:
-    """Deals the groups' rows out in turn, each group's in the order given and then again."""
+    """Takes rows from the groups in turn, each in the given order, repeating small groups."""
     rows = [order[groups[order] == name] for name in torch.unique(groups)]
     each = math.ceil(len(order) / len(rows))
     dealt = [mine.repeat(math.ceil(each / len(mine)))[:each] for mine in rows]
+    # [each, groups] flattened: neighbouring rows are of different groups, so every batch is
+    # balanced.
     return torch.stack(dealt, 1).flatten()[: len(order)]

@@ -1,4 +1,4 @@
-"""features/ + class set → Material: utterances, tokens in memory, and what to say of them."""
+"""features/ + class set → Material: utterances, their tokens in memory, and notes about them."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class Material:
-    """All that an experiment needs of its data.
+    """Everything that an experiment needs of its data.
 
     Attributes:
-        utterances: those with a class and features, in the examples' order.
+        utterances: those with a class and features, in the order of the examples.
         examples: their tokens and class ids.
         labels: the class set, or the attributes.
-        features: ``audio`` and ``text``: what the feature files say of themselves, or None.
+        features: for ``audio`` and ``text``, the specification in the feature file, or None.
         hashes: id → hash of the decoded sound.
         prints: id → fingerprint of the decoded sound, which copies of a recording share.
-        marks: sentences to stand beside every number.
-        dropped: reason → how many utterances are not among them.
-        emotion_labels: features → whether what made them saw emotion labels, of whatever corpus.
-        task: what is told of an utterance, see `tasks`.
+        marks: sentences that every result made from the data shows, such as contamination.
+        dropped: reason → number of utterances that were left out.
+        emotion_labels: features → whether the training of their encoder saw emotion labels of any
+            corpus.
+        task: what is predicted for an utterance, see `tasks`.
     """
 
     utterances: list[Utterance]
@@ -60,7 +61,7 @@ class Material:
 
 
 def sounds_of(*materials: Material) -> dict[str, str]:
-    """Id → what the recording sounds like, over several corpora; copies are equal."""
+    """Id → a name of its sound, over several corpora; equal for copies of a recording."""
     hashes = {key: value for one in materials for key, value in one.hashes.items()}
     return same_sounds(hashes, {k: v for one in materials for k, v in one.prints.items()})
 
@@ -74,22 +75,22 @@ def load_material(
     complete: bool = True,
     task: str = "classes",
 ) -> Material:
-    """Reads one corpus's features and labels.
+    """Reads the features and labels of one corpus.
 
     Args:
-        folder: what `ser extract` wrote: a corpus's folder, or one that holds a single corpus.
-        labels: which emotions count, and their order; or which attributes.
-        audio: name of the audio features; needed where there are several, ``"none"`` for none.
+        folder: written by `ser extract`: the folder of a corpus, or one that holds a single corpus.
+        labels: the classes in their order, or the attributes.
+        audio: name of the audio features; needed if there are several, ``"none"`` for none.
         text: the same for text.
-        complete: whether the corpus must have every class; one that is only asked about need not.
+        complete: whether the corpus must have every class; one that is only tested need not.
         task: one of `config.TASKS`.
 
     Raises:
-        FeatureError: no features, or several to choose from.
+        FeatureError: there are no features, or several to choose from.
         LabelError: the class set does not fit the corpus.
     """
     folder = corpus_folder(folder)
-    # By id, so that a result does not depend on the order of the lines.
+    # Sorted by id, so that results do not depend on the order of lines in the manifest.
     rows = sorted(read_manifest(folder / "manifest.jsonl"), key=lambda row: row.id)
     found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
     stores = {
@@ -137,7 +138,7 @@ def load_material(
 
 
 def _targets(says: Sequence[Told], task: str) -> torch.Tensor | None:
-    """Shares of votes or values [N, C]; none where classes are the task."""
+    """Shares of votes or values [N, C]; None if classes are the task."""
     if task == "classes":
         return None
     target = torch.tensor([one.target for one in says])
@@ -145,9 +146,9 @@ def _targets(says: Sequence[Told], task: str) -> torch.Tensor | None:
 
 
 def pooled(material: Material) -> Material:
-    """The same material with one token a modality: the mean of an utterance's tokens.
+    """The material with one token per modality: the mean of an utterance's tokens.
 
-    A modality that has one token already stays as it is.
+    A modality that already has one token stays as it is.
     """
     examples = material.examples
     modalities: dict[str, Any] = {"audio": examples.audio, "text": examples.text}
@@ -162,7 +163,7 @@ def pooled(material: Material) -> Material:
 
 
 def corpus_folder(folder: Path) -> Path:
-    """The folder itself, or that of the single corpus in it.
+    """The folder itself, or that of the only corpus in it.
 
     Raises:
         FeatureError: it holds no features, or those of several corpora.
@@ -198,7 +199,7 @@ def _choose(
 def _keep(
     rows: Sequence[Utterance], labels: Outputs, stores: Sequence[FeatureStore], task: str
 ) -> tuple[list[Utterance], list[Told], Counter[str]]:
-    """Utterances that tell what the task asks, with features of at least one modality."""
+    """Utterances with a label for the task and with features of at least one modality."""
     kept, says = [], []
     dropped: Counter[str] = Counter()
     for row in rows:
@@ -214,13 +215,15 @@ def _keep(
 
 
 def _modality(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Modality, str, list[str]]:
-    """The tokens of these ids, a hash of them and of what they were made of, and repeated ones."""
+    """The tokens of these ids, a hash of them and their inputs, and ids with repeated features."""
     if store is None:
         return Modality.absent(len(ids)), "", []
     present, content, seen, same = {}, hashlib.sha256(), set(), []
     for key in ids:
         if key in store:
             present[key] = store[key]
+            # The hash covers id, hash of the encoded content, shape and tokens, so that runs on
+            # changed features get another name.
             made_of = store.header.inputs.get(key)
             content.update(f"{key}\0{made_of}\0{present[key].shape}".encode())
             tokens = present[key].tobytes()
@@ -231,16 +234,17 @@ def _modality(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Modality,
 
 
 def _check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
-    """Raises FeatureError where features and manifest are of other recordings or words.
+    """Raises FeatureError if features and manifest are of different recordings or words.
 
-    A manifest may have been exchanged under the same ids; its labels are then not those of what the
-    features were made of.
+    A manifest may have been replaced under the same ids; its labels would then belong to other
+    content than the features.
     """
     made_of = store.header.inputs
-    if not made_of:  # from before it was noted
+    if not made_of:  # written by a version that did not record it
         return
     modality = store.header.modality
     around = store.header.context, store.header.context_after
+    # Text features with context are made from the words of several utterances.
     given = in_context(rows, *around) if any(around) else rows
     known = [row for row in given if row.id in store and (modality == "text" or row.content)]
     if other := sorted(changed(made_of, known, modality)):
@@ -268,7 +272,7 @@ def _describe(store: FeatureStore, content: str) -> FeatureSpec:
 
 
 def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[str, ...]:
-    """What a reader must know of the data beside any number made from it."""
+    """Sentences that a reader must see beside any result made from the data."""
     marks = []
     for store in stores:
         marks += context_told(store.header.context, store.header.context_after)

@@ -1,7 +1,8 @@
-"""Utterance → what a model is asked to tell of it: a class, votes over classes, or attributes.
+"""Utterance → what a model has to predict for it: a class, votes over classes, or attributes.
 
-The task decides which utterances count, what a model learns from and what its columns mean. A
-class set has classes as columns, an attribute set has attributes, mapped from the corpus's own
+The task decides which utterances count, what a model learns from and what its outputs mean. For a
+class set the outputs are classes; for an attribute set they are attributes, mapped from the
+corpus's
 scale to 0 … 1.
 """
 
@@ -17,17 +18,17 @@ from multimodal_ser.corpora.labels import ClassSet, class_set
 from multimodal_ser.corpora.utterance import ATTRIBUTES, Utterance
 from multimodal_ser.errors import LabelError, one_of
 
-NO_CLASS = -1  # the class id of an utterance whose raters do not agree on a class of the set
+NO_CLASS = -1  # class id of an utterance whose raters agree on no class of the set
 
 
 @dataclass(frozen=True)
 class AttributeSet:
-    """Attributes in their order, and the scale that is mapped to 0 … 1.
+    """Attributes in their order, and their scale, which is mapped to 0 … 1.
 
     Attributes:
         name: the attributes, with commas.
-        classes: the attributes: a model's columns, as classes are.
-        scale: the least and the greatest value of the corpus's own scale.
+        classes: the attributes, which are a model's outputs as classes are.
+        scale: the lowest and the highest value of the corpus's own scale.
     """
 
     name: str
@@ -35,7 +36,7 @@ class AttributeSet:
     scale: tuple[float, float]
 
     def mapped(self, row: Utterance) -> list[float]:
-        """An utterance's values on 0 … 1, in order."""
+        """The values of an utterance on 0 … 1, in order."""
         low, high = self.scale
         return [(row.attributes[name] - low) / (high - low) for name in self.classes]
 
@@ -44,16 +45,16 @@ Outputs = ClassSet | AttributeSet
 
 
 def check_task(task: str) -> None:
-    """Raises LabelError for a task that does not exist."""
+    """Raises LabelError for an unknown task."""
     if task not in TASKS:
         raise LabelError(one_of("task", task, TASKS))
 
 
 def attribute_set(names: str, scale: tuple[float, float]) -> AttributeSet:
-    """Reads a comma list of attributes.
+    """Reads a comma-separated list of attributes.
 
     Raises:
-        LabelError: an unknown attribute, one that is named twice, or no scale.
+        LabelError: an attribute is unknown or named twice, or the scale is not a range.
 
     >>> attribute_set("arousal,valence", (1, 5)).classes
     ('arousal', 'valence')
@@ -77,7 +78,7 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
     """The scale of the corpora's attributes.
 
     Raises:
-        LabelError: a corpus whose scale is not known, or corpora of several scales.
+        LabelError: the scale of a corpus is not known, or corpora have different scales.
     """
     names = sorted({row.corpus for row in rows})
     scales = {name: CORPORA[name].attribute_scale if name in CORPORA else None for name in names}
@@ -92,7 +93,7 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
 
 
 def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
-    """A sentence where attributes lie outside of the scale that they are said to have."""
+    """A warning if attributes are outside of the scale that they are said to have."""
     if not isinstance(outputs, AttributeSet):
         return []
     count = sum(not all(0 <= value <= 1 for value in row) for row in values)
@@ -102,19 +103,19 @@ def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
 
 
 class Told(NamedTuple):
-    """What an utterance says of itself in a task: a class id, and votes or values by column."""
+    """The label of an utterance in a task: a class id, and votes or values by column."""
 
     label: int
     target: list[float] | None
 
 
 def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
-    """What an utterance tells in a task, or why it is left out.
+    """The label of an utterance in a task, or the reason why it is left out.
 
     Args:
         task: one of TASKS.
         row: the utterance.
-        outputs: the columns.
+        outputs: classes or attributes.
     """
     if isinstance(outputs, AttributeSet):
         lacking = [name for name in outputs.classes if name not in row.attributes]
@@ -131,7 +132,7 @@ def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
 
 
 def class_votes(row: Utterance, classes: ClassSet) -> list[float]:
-    """How many raters chose each class; words that mean none of them do not count.
+    """How many raters chose each class; votes for other words do not count.
 
     >>> from multimodal_ser.corpora.labels import class_set
     >>> row = Utterance("mine/1", "mine", "joy", votes={"joy": 2, "anger": 1, "xxx": 4})
@@ -148,16 +149,16 @@ def class_votes(row: Utterance, classes: ClassSet) -> list[float]:
 def outputs_of(
     task: str, labels: str, rows: Sequence[Utterance], scale: tuple[float, float] | None = None
 ) -> Outputs:
-    """The columns of a task over a corpus.
+    """The outputs of a task for a corpus.
 
     Args:
         task: one of TASKS.
-        labels: a class set, or a comma list of attributes.
-        rows: the corpus's utterances, which tell the scale.
-        scale: of the attributes, where the corpus does not tell.
+        labels: a class set, or a comma-separated list of attributes.
+        rows: the corpus's utterances, whose corpora define the scale.
+        scale: of the attributes, if the corpus does not define it.
 
     Raises:
-        LabelError: an unknown task, class set or attribute, or no scale.
+        LabelError: the task, class set or an attribute is unknown, or there is no scale.
     """
     check_task(task)
     if task == "attributes":

@@ -1,4 +1,4 @@
-"""config.json of a run → its record; a file that says anything else is refused."""
+"""config.json of a run → its record; a file with anything else in it is refused."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _VARIOUS = "made by another version of this project: delete its folder and run t
 
 
 def read_record(path: Path) -> Record:
-    """Reads a run's config.json.
+    """Reads the config.json of a run.
 
     Raises:
-        SerError: it is missing, damaged, of another version, or of something else.
+        SerError: the file is missing, damaged, of another version, or of another kind.
     """
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
@@ -32,10 +32,10 @@ def read_record(path: Path) -> Record:
 
 
 def record_of(found: object) -> Record:
-    """The record that a file's JSON holds.
+    """The record in the JSON of a file.
 
     Raises:
-        ValueError: it is not that of a run; the message says what it lacks or has too much.
+        ValueError: it is not one of a run; the message says which fields are missing or unknown.
     """
     if not isinstance(found, Mapping):
         raise ValueError("it is no JSON object")
@@ -49,10 +49,10 @@ def record_of(found: object) -> Record:
 
 
 def features_of(found: object) -> dict[str, FeatureSpec | None]:
-    """The description of features by modality that an exported file holds.
+    """The specification of features by modality that an exported file contains.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     try:
         return _CONVERTER.structure(found, dict[str, FeatureSpec | None])
@@ -68,6 +68,7 @@ def _said(error: BaseException, kind: type | None) -> str:
 
 def _structure_training(found: Mapping[str, Any], _: object) -> Training:
     rest = dict(found)
+    # Only TuneConfig has this field: the record of a fine-tuned encoder is stored without a level.
     if "probe_epochs" in rest:
         return Training(tune=_CONVERTER.structure(rest, TuneConfig))
     few = rest.pop("few", None)
@@ -87,7 +88,7 @@ def _structure_training(found: Mapping[str, Any], _: object) -> Training:
 
 
 def _strictly(*kinds: type) -> Any:
-    """A hook that takes a value of these types as it is, where cattrs would convert others."""
+    """A hook that accepts values of these types only; cattrs would convert others silently."""
 
     def take(value: object, _: object) -> Any:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

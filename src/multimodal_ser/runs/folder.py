@@ -1,7 +1,7 @@
 """One fitted model and its predictions ↔ a run folder, which is complete or absent.
 
-A folder is written aside and renamed. Its name holds a hash of its config, so a run that is there
-already need not be made again. Scores are always derived from the predictions.
+A folder is written under another name and renamed. Its name has a hash of its config, so a run that
+exists need not be made again. Scores are always derived from the predictions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensors"
 RUN_FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
 SCORED = ("test", "validation")
-SET_ASIDE = "set-aside"  # the folder, beside the runs, of those made with other content
+SET_ASIDE = "set-aside"  # folder beside the runs, for runs that were made with other content
 
 Repeat = tuple[int, int]  # seed and draw
 
@@ -42,13 +42,14 @@ class Run:
     """One complete run folder, its rows sorted by utterance id.
 
     Attributes:
-        folder: where it lies.
+        folder: the run folder.
         record: its `config.json`.
         ids: utterance ids of the part that was read, [N].
-        speakers: who speaks, unique over corpora; empty where unknown, [N].
-        truth: class ids, [N]; -1 where an utterance has none.
-        probabilities: [N, C]; of attributes their values.
-        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
+        speakers: of the utterances, unique over corpora; empty if unknown, [N].
+        truth: class ids, [N]; -1 for an utterance without one.
+        probabilities: [N, C]; for attributes, their values.
+        targets: votes by class, or true values of attributes, [N, C]; None if classes are
+            predicted.
     """
 
     folder: Path
@@ -61,28 +62,28 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """What decided its result."""
+        """Everything that decided its result."""
         return self.record.config
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """The name of the model."""
         return self.config.model
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; a class's id is its place."""
+        """Class names; the id of a class is its index."""
         return self.config.labels.classes
 
     @property
     def repeat(self) -> Repeat:
-        """The seed and the draw of the few; draw 0 where nothing was drawn."""
+        """The seed, and the number of the few-shot draw (0 without one)."""
         few = self.config.train.few
         return self.config.seed, few.draw if few else 0
 
     @property
     def source(self) -> tuple[str, ...]:
-        """The corpora that a model comes from; empty where it is the tested ones."""
+        """The source corpora of the model; empty if it learns from the tested corpora."""
         return tuple(sorted(self.config.source.corpora)) if self.config.source else ()
 
 
@@ -94,16 +95,17 @@ def is_complete(folder: Path) -> bool:
 def write_run(
     experiment: Path, config: RunConfig, dims: Dims, fitted: Fitted, parts: Sequence[Predicted]
 ) -> Path:
-    """Writes a run folder aside and renames it.
+    """Writes a run folder, complete or not at all.
 
     Args:
         experiment: the folder that holds the runs.
-        config: what was run.
+        config: of the run.
         dims: of the model's inputs.
         fitted: the model and its history.
         parts: predictions of the validation and the test part.
     """
-    from multimodal_ser.runs.layers import learnt_layers  # torch, which reading does without
+    # Imported here: these need torch, and reading runs does not.
+    from multimodal_ser.runs.layers import learnt_layers
     from multimodal_ser.runs.model_file import save_model
 
     folder = experiment / config.folder
@@ -127,7 +129,7 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[str, float]]:
-    """A copy for people who look into the folder; reports work from the predictions."""
+    """Scores for people who look into the folder; reports compute theirs from the predictions."""
     scores: dict[str, dict[str, float]] = {}
     for one in parts:
         if labels.task == "attributes" and one.targets is not None:
@@ -145,15 +147,15 @@ def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[st
 def read_runs(experiment: Path, part: str = "test") -> list[Run]:
     """Reads every complete run of an experiment, in the order of folder names.
 
-    A folder whose name starts with a dot, or that has no `config.json`, is not a finished run;
-    models that others only start from (protocol ``source``) are no result.
+    Folders whose name starts with a dot, or without a `config.json`, are not finished runs. Models
+    that others only start from (protocol ``source``) are not results.
 
     Args:
         experiment: the folder that holds the run folders.
         part: which rows to read, ``test`` or ``validation``.
 
     Raises:
-        SerError: no such folder, no complete run, or a damaged file (named).
+        SerError: there is no such folder or no complete run, or a file is damaged (it is named).
     """
     if part not in SCORED:
         raise SerError(one_of("part", part, SCORED))
@@ -174,16 +176,16 @@ def read_runs(experiment: Path, part: str = "test") -> list[Run]:
 
 
 def config_files(experiment: Path) -> list[Path]:
-    """The config.json of every finished run of an experiment, by folder name."""
+    """The config.json of every finished run of an experiment, sorted by folder name."""
     found = sorted(experiment.glob(f"*/{CONFIG}"))
     return [path for path in found if not path.parent.name.startswith(".")]
 
 
 def read_description(experiment: Path) -> dict[str, object]:
-    """An experiment's `experiment.json`: protocol, arguments and command; empty where it has none.
+    """The `experiment.json` of an experiment: protocol, arguments, command; empty if it has none.
 
     Raises:
-        SerError: it is damaged.
+        SerError: the file is damaged.
     """
     path = experiment / "experiment.json"
     if not path.is_file():

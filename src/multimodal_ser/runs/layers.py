@@ -1,4 +1,4 @@
-"""What a model with a learnt sum of layers weighs each layer of its encoder."""
+"""The weights of an encoder's layers in models with a learnt sum of layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multimodal_ser.runs.folder import CONFIG
 
 
 def layers_of(described: FeatureSpec | None) -> tuple[str, ...]:
-    """The layers of an encoder that stand side by side in features; none of imported ones."""
+    """The layers of an encoder that features consist of; empty for imported features."""
     return tuple(described.layers.split(",")) if described and described.weights else ()
 
 
@@ -30,7 +30,7 @@ def learnt_layers(model: nn.Module, features: Mapping[str, FeatureSpec | None]) 
 
 
 def layer_lines(runs: Sequence[Path]) -> list[str]:
-    """What runs weigh each layer, as means over those with a learnt sum; a line a modality."""
+    """Mean weights of the layers over runs with a learnt sum, as one line per modality."""
     found: dict[str, dict[str, list[float]]] = {}
     for folder in runs:
         for modality, weights in read_record(folder / CONFIG).layer_weights.items():

@@ -1,4 +1,4 @@
-"""A fitted model ↔ model.safetensors, whose header holds all that loading needs."""
+"""A fitted model ↔ model.safetensors, whose header has everything that loading needs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from multimodal_ser.training.tune.tuned import Tuned, save_tuned
 
 
 def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:
-    """Writes a model's tensors with all that loading needs in the file's header.
+    """Writes the tensors of a model, and everything that loading needs into the file's header.
 
-    A fine-tuned encoder is a file of `tune.save_tuned`, which predictors read as they do the
+    A fine-tuned encoder is written by `tune.save_tuned`; predictors read it like the starter model.
     starter model.
     """
     if isinstance(model, Tuned):
@@ -47,7 +47,8 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
         "network": asdict(network) if network else None,
         "features": as_json(config.features),
     }
-    # one entry: the library writes several in no fixed order, and equal runs should be equal bytes
+    # One metadata entry: the library writes several in no fixed order, and equal runs should be
+    # equal byte by byte.
     if getattr(model, "values", False):
         header["values"] = True
     tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
@@ -55,15 +56,15 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
 
 
 def changes_of(folder: Path, modality: str) -> Path:
-    """Where a run keeps what an encoder of its has learnt; there is no such file without."""
+    """The file with the changes of a run's fine-tuned encoder; it only exists if there are any."""
     return folder / f"encoder-{modality}.safetensors"
 
 
 def load_model(path: Path) -> nn.Module:
-    """Reads a run's model over features, ready to answer; `tune.load_tuned` reads encoders.
+    """Reads a run's model over features, ready to predict; `tune.load_tuned` reads encoders.
 
     Raises:
-        SerError: not a model file of this project.
+        SerError: the file is not a model of this project.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -90,9 +91,9 @@ def build_model(
     *,
     values: bool = False,
 ) -> Ensemble | Linear | Svm | Stacked | Ridge | Svr:
-    """A model by name, freshly initialised; a fitted svm's or stack's size stands in its state.
+    """Makes an untrained model by name; the sizes of a fitted svm or stack come from its state.
 
-    A network with `values` tells attributes.
+    A network with `values` predicts attributes.
     """
     if name in REGRESSORS:
         supports = state["dual"].shape[1] if name == "svr" and state else 0

@@ -1,4 +1,4 @@
-"""predictions.csv of a run: one row an utterance, with its true class and all probabilities."""
+"""predictions.csv of a run: one row per utterance, with its true class and all probabilities."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _COLUMNS = ("id", "part", "speaker", "label")
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model predicts for one part of a fold.
+    """The predictions of a model for one part of a fold.
 
     Attributes:
         part: ``validation`` or ``test``.
         ids: utterance ids.
-        speakers: who speaks; empty where unknown.
-        labels: true class names; empty where an utterance has none.
-        probabilities: float array [N, C]; of attributes their values.
-        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
+        speakers: of the utterances; empty if unknown.
+        labels: true class names; empty for an utterance without one.
+        probabilities: float array [N, C]; for attributes, their values.
+        targets: votes by class, or true values of attributes, [N, C]; None if classes are
+            predicted.
     """
 
     part: str
@@ -43,10 +44,11 @@ class PredictionRows(NamedTuple):
 
     Attributes:
         ids: utterance ids, [N].
-        speakers: who speaks, unique over corpora; empty where unknown, [N].
-        truth: class ids, [N]; -1 where an utterance has none.
-        probabilities: [N, C]; of attributes their values.
-        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
+        speakers: of the utterances, unique over corpora; empty if unknown, [N].
+        truth: class ids, [N]; -1 for an utterance without one.
+        probabilities: [N, C]; for attributes, their values.
+        targets: votes by class, or true values of attributes, [N, C]; None if classes are
+            predicted.
     """
 
     ids: tuple[str, ...]
@@ -57,7 +59,7 @@ class PredictionRows(NamedTuple):
 
 
 def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predicted]) -> None:
-    """Writes the rows of all parts, probabilities to seven digits."""
+    """Writes the rows of all parts, with seven decimals."""
     parts = list(parts)
     told = any(one.targets is not None for one in parts)
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -79,9 +81,9 @@ def read_predictions(
 
     Args:
         path: the file.
-        classes: the columns' names in their order.
+        classes: names of the columns, in order.
         part: ``validation`` or ``test``.
-        task: one of `config.TASKS`, which says what the columns mean.
+        task: one of `config.TASKS`; it decides what the columns mean.
 
     Raises:
         SerError: the file is missing or damaged, or its classes are not these in this order.
@@ -144,12 +146,12 @@ def _check_header(path: Path, header: Sequence[str], classes: Sequence[str]) -> 
 
 
 def _speaker(row: Mapping[str, str]) -> str:
-    """Two corpora may both have a speaker "03"; one corpus may spell one speaker in two ways."""
+    """The speaker of a row, distinguished by corpus and with spellings of one name unified."""
     return f"{corpus_of(row['id'])}/{alike(row['speaker'])}" if row["speaker"] else ""
 
 
 def corpus_of(key: str) -> str:
-    """The corpus that an utterance's id begins with; empty where it names none.
+    """The corpus at the beginning of an utterance's id; empty if there is none.
 
     >>> corpus_of("emodb/03a01Fa"), corpus_of("03a01Fa")
     ('emodb', '')
@@ -182,6 +184,7 @@ def _numbers(
 def _check_distributions(
     path: Path, rows: Sequence[Mapping[str, str]], values: NDArray[np.float64]
 ) -> None:
+    # A tolerance of 0.01 in the sum: files written by hand or by other programs are rounded.
     good = np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-2)
     if not good.all():
         place = int(np.argmin(good))

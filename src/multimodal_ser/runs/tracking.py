@@ -1,6 +1,6 @@
-"""run folders → TensorBoard's or MLflow's: settings, every epoch, scores. Nothing is sent unasked.
+"""run folders → TensorBoard or MLflow: settings, every epoch, scores. Only on request.
 
-What is written stands in the run folders already; these are views of it, and can be made again.
+Everything that is written is in the run folders already; these are views of them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.runs.folder import CONFIG, PREDICTIONS
 
-_LONGEST = 500  # characters of a setting's value, as MLflow takes them
+_LONGEST = 500  # characters of a value: the limit of MLflow
 
 
 def track(kind: str, folders: Sequence[Path], out: Path) -> str:
-    """Writes runs for a viewer; those that are there already are left as they are.
+    """Writes runs for a viewer; runs that it already has are left unchanged.
 
     Args:
         kind: ``tensorboard`` or ``mlflow``.
@@ -40,7 +40,7 @@ def track(kind: str, folders: Sequence[Path], out: Path) -> str:
 
 
 def _tensorboard(folders: Sequence[Path], out: Path) -> str:
-    import tensorboard  # noqa: F401 - torch's own message names no remedy
+    import tensorboard  # noqa: F401 - its absence is reported here; torch's message has no remedy
     from torch.utils.tensorboard import SummaryWriter
 
     to = out / "tensorboard"
@@ -81,7 +81,7 @@ TRACKERS: dict[str, Callable[[Sequence[Path], Path], str]] = {
 
 
 def _settings(folder: Path) -> dict[str, str]:
-    """A run's config, its levels joined by dots."""
+    """The config of a run, with its levels joined by dots."""
     return dict(_flat("", parse_json((folder / CONFIG).read_text("utf-8"))))
 
 
@@ -94,7 +94,7 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _numbers(folder: Path) -> Iterator[tuple[str, float, int]]:
-    """Name, value and epoch of what a run measured: each epoch's, then the scores of its parts."""
+    """Name, value and epoch of every number of a run: per epoch, then the scores of its parts."""
     epochs = 0
     for line in (folder / "history.jsonl").read_text("utf-8").splitlines():
         row = parse_json(line)

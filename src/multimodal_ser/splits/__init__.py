@@ -1,8 +1,8 @@
 """utterances → folds of ids, each with a training, a validation and a test part.
 
-Every split is checked: a speaker, session, dialogue or recording that stands both in a fold's
-test part and in what the model learns from is an error, unless that overlap is asked for by
-name; then the split carries it, and so does every result made with it.
+Every split is checked. A speaker, session, dialogue or recording that is both in a fold's test part
+and in what the model learns from is an error, unless that overlap is allowed by name; then the
+split records it, and every result made with the split says so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from multimodal_ser.splits.leaks import OVERLAPS, check_folds
 
 @dataclass(frozen=True)
 class Scheme:
-    """A way to split, and the overlaps that its name already admits to."""
+    """A way to split, and the overlaps that its name already implies.
+
+    Attributes:
+        make: utterances, number of folds → folds.
+        about: a description in one line.
+        admits: overlaps that need no --allow, since the name says them.
+    """
 
     make: Callable[[Sequence[Utterance], int | None], list[Fold]]
     about: str
@@ -42,17 +48,17 @@ def make_split(
     """Builds a split and checks it.
 
     Args:
-        utterances: what to split; only those that a class set keeps.
+        utterances: those that have a class; nothing else is split.
         scheme: key in SCHEMES, a split file written by `write_split`, or a folder of the EmoBox
             benchmark's JSONL folds.
-        folds: number of folds for the schemes by group; None leaves one group out at a time.
-        allow: overlaps to accept, of OVERLAPS.
-        sounds: id → what the recording sounds like, see `fingerprints.same_sounds`; equal ones are
-            copies of each other.
+        folds: number of folds for the schemes by group; None makes one fold per group.
+        allow: overlaps to accept, from OVERLAPS.
+        sounds: id → a name of its sound, see `fingerprints.same_sounds`; recordings with equal
+            names are copies of each other.
 
     Raises:
-        SplitError: an unknown scheme, too few groups, an id in two parts, or an overlap that was
-            not asked for.
+        SplitError: the scheme is unknown, there are too few groups, an id is in two parts, or there
+            is an overlap that was not allowed.
     """
     utterances = sorted(utterances, key=lambda row: row.id)  # whatever the order on disk
     allowed, notes = set(allow), []
@@ -78,7 +84,7 @@ def make_split(
 
 
 def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fold]]:
-    """The scheme that keeps a speaker, session or dialogue within one part."""
+    """The scheme that keeps every speaker, session or dialogue within one part."""
 
     def make(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
         members = _members(utterances, group)
@@ -99,10 +105,11 @@ def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fol
 
 
 def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]]:
-    """Group → ids; speakers and dialogues are named within their corpus.
+    """Group → ids; speakers and dialogues are distinguished by corpus.
 
-    Names that differ in case, accents, spaces or zeros alone stay on one side.
+    Spellings of a name that differ only in case, accents, spaces or zeros count as one group.
     """
+    # Two corpora may both have a speaker "03", who are different people.
     several = len({row.corpus for row in utterances}) > 1
     members, spellings = defaultdict(list), defaultdict(set)
     for row in utterances:
@@ -121,7 +128,10 @@ def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]
 
 
 def _balanced(members: Mapping[str, list[str]], folds: int, group: str) -> list[list[str]]:
-    """Largest group first into the smallest fold: independent of any order on disk."""
+    """Distributes groups over folds: the largest group first, into the smallest fold.
+
+    The result does not depend on the order of files on disk; ties are broken by name.
+    """
     if not 2 <= folds <= len(members):
         raise SplitError(
             f"{folds} folds by {group} were asked for; there are {len(members)} {group}s, so "
@@ -143,7 +153,8 @@ def _fold(
     members: Mapping[str, list[str]],
     utterances: Sequence[Utterance],
 ) -> Fold:
-    """Tests one bin; the groups after it validate, until they are a tenth of the rest."""
+    """Tests one bin; following groups are for validation until they are a tenth of the rest."""
+    # Starting after the tested bin, so that every group is in the validation part of some fold.
     order = [group for k in range(1, len(bins)) for group in bins[(tested + k) % len(bins)]]
     if len(order) < 2:
         raise SplitError(
@@ -152,6 +163,7 @@ def _fold(
     wanted = VALIDATION_SHARE * sum(len(members[group]) for group in order)
     part = dict.fromkeys((key for group in bins[tested] for key in members[group]), "test")
     held = 0
+    # The last group always remains for training.
     for group in order[:-1]:
         if held < wanted:
             part.update(dict.fromkeys(members[group], "validation"))
@@ -164,7 +176,7 @@ def _fold(
 
 
 def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
-    """The corpus's own parts; where it has no dev, whole groups are held out of train."""
+    """The corpus's own parts; if it has no dev part, whole groups are held out of train."""
     parts = {
         name: _ids(utterances, lambda row: row.split, name) for name in ("train", "dev", "test")
     }
@@ -189,6 +201,8 @@ def _iemocap_original(utterances: Sequence[Utterance], folds: int | None) -> lis
 
 def _shuffled(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
     """80 / 10 / 10 % of the files, shuffled, as the original did with CREMA-D."""
+    # Sorted before shuffling, so that the split does not depend on the order of files on disk, as
+    # the original's did.
     keys = sorted(row.id for row in utterances)
     random.Random(42).shuffle(keys)  # noqa: S311 - a split, not a secret
     first, second = round(0.8 * len(keys)), round(0.9 * len(keys))

@@ -1,4 +1,4 @@
-"""utterances, folds → what would deceive further on: rare classes, speakers of one class."""
+"""utterances, folds → warnings of misleading data: rare classes, speakers with a single class."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PARTS = ("train", "validation", "test")
 def cautions(
     utterances: Sequence[Utterance], class_of: Callable[[Utterance], str | None] | None = None
 ) -> list[str]:
-    """Sentences about labels and names that are allowed, but rarely meant.
+    """Warnings about labels and names that are allowed but rarely intended.
 
     Args:
         utterances: of a manifest.
-        class_of: an utterance's class; None takes the corpus's own word.
+        class_of: the class of an utterance; None for the corpus's own word.
     """
     named = class_of or (lambda row: row.emotion)
     said = []
@@ -43,7 +43,7 @@ def cautions(
 
 
 def _says_nothing(kind: str, name: str) -> bool:
-    """Whether several people may hide behind a name; of emotions, only what programs write."""
+    """Whether a name may stand for several people, or is a program's word for "missing"."""
     return is_missing(name) or (kind in GROUPS and name.casefold() in UNSURE)
 
 
@@ -53,7 +53,7 @@ def _of_one_class(
     named: Callable[[Utterance], str | None],
     classes: int,
 ) -> list[str]:
-    """Speakers whose voice alone tells the class."""
+    """A warning about speakers with only one class, which their voice alone would tell."""
     found: dict[str, set[str | None]] = defaultdict(set)
     written: dict[str, str] = {}
     for row in rows:
@@ -73,12 +73,12 @@ def _of_one_class(
 def cautions_of_folds(
     folds: Iterable[Fold], class_of: dict[str, str], classes: Sequence[str]
 ) -> list[str]:
-    """A sentence for each part of a fold that lacks classes, and one for all parts of a kind.
+    """A warning for every class that is missing from a part, counted over the folds.
 
     Args:
         folds: of one split.
-        class_of: id → class; an utterance that has none is not in it.
-        classes: the class set's.
+        class_of: id → class; utterances without a class are not in it.
+        classes: of the class set.
     """
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fold in folds:

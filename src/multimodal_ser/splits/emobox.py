@@ -1,4 +1,4 @@
-"""EmoBox's JSONL folds → Folds, as the benchmark lists them (Ma et al., 2024)."""
+"""The JSONL folds of the EmoBox benchmark (Ma et al., 2024) → Folds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from multimodal_ser.splits.folds import VALIDATION_SHARE, Fold
 
 
 def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> tuple[list[Fold], str]:
-    """Folds as ``<folder>/fold_K/<corpus>_{train,valid,test}_fold_K.jsonl`` list them.
+    """Reads folds from ``<folder>/fold_K/<corpus>_{train,valid,test}_fold_K.jsonl``.
 
     Returns:
-        The folds, and a sentence where rows that the benchmark lists are not among the utterances
-        (else nothing): a result on what is left is not the benchmark's.
+        The folds, and a note if rows of the benchmark are missing from the utterances (otherwise
+        empty): a result on the others is not one of the benchmark.
     """
     known = {row.id: row for row in utterances}
     folds, listed = [], set()
@@ -56,11 +56,15 @@ def _emobox_ids(part: Path, side: str) -> list[str]:
 
 
 def _emobox_id(dataset: str, key: str, wav: Path) -> str:
-    """The benchmark's keys differ from those of our own readers; the files' names do not."""
+    """The id of one of the benchmark's rows.
+
+    Its keys differ from the ids of this project's readers, so the file name is used instead.
+    """
     if dataset not in BUILT_IN_CORPORA:  # read from the benchmark's own lists
         return f"{OURS.get(dataset, dataset)}/{utterance_id(dataset, key)}"
     meld = {"train_splits": "train/", "dev_splits_complete": "dev/"}
     part = meld.get(wav.parent.name, "test/") if dataset == "meld" else ""
+    # CREMA-D spells this one file without its second X; the reader of CREMA-D repairs it.
     stem = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}.get(wav.stem, wav.stem)
     return f"{dataset}/{part}{stem}"
 
@@ -68,10 +72,10 @@ def _emobox_id(dataset: str, key: str, wav: Path) -> str:
 def hold_out(
     utterances: Sequence[Utterance], share: float = VALIDATION_SHARE, seed: int = 0
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Takes whole speakers (or dialogues, or sessions) out of a training part for validation.
+    """Holds out whole speakers (or sessions, or dialogues) of a training part for validation.
 
     Returns:
-        The ids that stay, and at least `share` of them all that are held out.
+        The ids that stay, and the held-out ids, which are at least `share` of all.
     """
     group = next((g for g in GROUPS if all(getattr(row, g) for row in utterances)), "id")
     names = sorted({str(getattr(row, group)) for row in utterances})

@@ -1,4 +1,4 @@
-"""Fold, Split and split files: ids of each part, with a hash and what leaks; a fold's few."""
+"""Fold, Split and split files: the ids of each part, a hash, and leaks; few-shot folds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pathlib import Path
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.errors import SplitError, one_of
 
-VALIDATION_SHARE = 0.1  # of what a fold does not test on, where a scheme has no own validation
-FEW_VALIDATION_SHARE = 0.2  # of the few, class by class
+# Share of a fold's utterances outside its test part, for schemes without a validation part.
+VALIDATION_SHARE = 0.1
+FEW_VALIDATION_SHARE = 0.2  # share of few-shot utterances, class by class
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Ids of one fold's parts; no id stands in two of them."""
+    """The ids of the parts of one fold; no id is in two of them."""
 
     name: str
     train: tuple[str, ...]
@@ -34,8 +35,8 @@ class Split:
     Attributes:
         name: the scheme with its options, such as ``speaker-5``.
         folds: in order.
-        leaks: one sentence for each overlap that was found and allowed.
-        notes: sentences on what else a reader of results should know of it.
+        leaks: a sentence for each overlap that was found and allowed.
+        notes: other sentences that a reader of results should know.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Split:
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Writes a split with its hash as JSON, aside first and then renamed."""
+    """Writes a split with its hash as JSON, complete or not at all."""
     with written_aside(path) as partial:
         partial.write_text(json.dumps({**asdict(split), "hash": split.hash}, indent=1))
 
@@ -60,7 +61,7 @@ def read_split(path: Path) -> Split:
     """Reads a split file and checks its hash.
 
     Raises:
-        SplitError: not a split file, or its ids are not those that its hash was made of.
+        SplitError: it is not a split file, or its ids do not match its hash.
     """
     try:
         row = parse_json(path.read_text())
@@ -84,12 +85,12 @@ def read_split(path: Path) -> Split:
 
 @dataclass(frozen=True)
 class Few:
-    """Which few of a fold's training part a model is given.
+    """Which few utterances of a fold's training part are given (few-shot).
 
     Attributes:
         unit: ``percent`` of every class, or ``shots``: utterances of every class.
-        amount: how many of them.
-        draw: number of the draw; the same draw's smaller amounts lie within its larger ones.
+        amount: the percentage, or the number.
+        draw: number of the random draw; smaller amounts of a draw are subsets of its larger ones.
     """
 
     unit: str
@@ -108,7 +109,9 @@ class Few:
             )
 
     def of(self, keys: Sequence[str], name: str) -> list[str]:
-        """Draws among a class's ids."""
+        """Draws from the ids of a class."""
+        # A shuffle of the whole class, seeded by draw and class: smaller amounts are its
+        # beginnings.
         drawn = random.Random(f"{self.draw}/{name}").sample(sorted(keys), len(keys))  # noqa: S311
         if self.unit == "percent":
             return drawn[: max(1, round(len(keys) * self.amount / 100))]
@@ -121,18 +124,18 @@ class Few:
 
 
 def few_fold(fold: Fold, classes: Mapping[str, str], few: Few) -> Fold:
-    """A fold of which only a few training ids are known; its test part is the same.
+    """A fold with few training ids and the same test part.
 
-    A fifth of every class's few (one at least, where there are two) validates: the fold's own
-    validation part is not used, since whoever has few labels has no more for that.
+    A fifth of every class's few utterances (at least one, if there are two) is used for validation.
+    The fold's own validation part is not used: with few labels, there would not be one.
 
     Args:
         fold: the whole fold.
         classes: id → class name.
-        few: how many, and which draw.
+        few: the amount and the draw.
 
     Raises:
-        SplitError: too few of a class, or nothing is left to validate on.
+        SplitError: a class has too few utterances, or nothing is left for validation.
     """
     of_class = defaultdict(list)
     for key in fold.train:

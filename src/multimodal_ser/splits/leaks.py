@@ -1,4 +1,4 @@
-"""folds → what stands on two sides of them: an error, unless it is accepted by name, or a note."""
+"""folds → what their parts share: an error, unless it is allowed by name, or a note."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import Fold
 
 OVERLAPS = (*GROUPS, "recording", "fold")
-_VALIDATED = ("speaker", "recording")  # said where training and validation share them
+_VALIDATED = ("speaker", "recording")  # noted if training and validation part share them
 
 
 def check_folds(
@@ -20,21 +20,21 @@ def check_folds(
     allowed: Collection[str],
     sounds: Mapping[str, str],
 ) -> tuple[list[str], list[str]]:
-    """Looks for what a fold's test part shares with what a model learns from.
+    """Looks for overlaps between the test part of a fold and its training and validation parts.
 
     Args:
         folds: of one split.
-        utterances: those that the ids name.
-        allowed: overlaps to accept, of OVERLAPS.
-        sounds: id → what the recording sounds like; equal ones are copies of each other.
+        utterances: those with these ids.
+        allowed: overlaps to accept, from OVERLAPS.
+        sounds: id → a name of its sound; recordings with equal names are copies of each other.
 
     Returns:
-        A sentence for each overlap that was accepted, and one for each thing that a reader should
-        know without its being a leak.
+        A sentence for each overlap that was allowed, and notes on what a reader should know
+        although it is not a leak.
 
     Raises:
-        SplitError: ids that are unknown, stand twice in a fold or are missing from a part; or an
-            overlap that was not accepted.
+        SplitError: an id is unknown, occurs twice in a fold or a part is empty; or an overlap was
+            not allowed.
     """
     known = {row.id: row for row in utterances}
     for fold in folds:
@@ -131,16 +131,17 @@ def _check_parts(fold: Fold, known: Mapping[str, Utterance]) -> None:
 def shared_between(
     learnt: Sequence[Utterance], tested: Sequence[Utterance], sounds: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """What the tested utterances of one corpus share with the learnt ones of another.
+    """Finds what tested utterances of one corpus share with learnt ones of another.
 
     Args:
-        learnt: what a model learns from, or chooses its epoch by.
-        tested: what it is tested on.
-        sounds: id → what the recording sounds like; equal ones are copies of each other.
+        learnt: utterances that a model learns from, or that choose its epoch.
+        tested: utterances that it is tested on.
+        sounds: id → a name of its sound; recordings with equal names are copies of each other.
 
     Returns:
-        The tested ids that are learnt from, as they are or as copies, and a sentence on speakers
-        of one name: whether they are one person, only who knows the corpora can say.
+        The tested ids that are also learnt from, unchanged or as copies; and a note on speakers
+        with equal names, since only somebody who knows the corpora can say whether they are one
+        person.
     """
     known = {row.id for row in learnt} | {sounds.get(row.id, row.id) for row in learnt}
     copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id)} & known)
