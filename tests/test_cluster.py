@@ -155,15 +155,15 @@ def test_an_error_on_ray_is_the_works_own(cluster):
     assert type(caught.value) is FeatureError
 
 
-def test_what_rays_threads_print_is_no_answer(cluster, capsys):
+def test_what_rays_threads_print_is_no_result(cluster, capsys):
     for _ in run_on_ray(times, 2, [1]):
         noisy = threading.Thread(target=print, args=["noise"], name="ray_listen_error_messages")
         noisy.start()
         noisy.join()
-        print("answer")
+        print("result")
     said = capsys.readouterr()
-    assert (said.out, "noise" in said.err) == ("answer\n", True)
-    assert type(sys.stdout).__name__ != "_Answers"
+    assert (said.out, "noise" in said.err) == ("result\n", True)
+    assert type(sys.stdout).__name__ != "_OwnOutput"
 
 
 def test_an_item_that_kills_every_worker_is_named_after_its_retries(cluster, tmp_path):

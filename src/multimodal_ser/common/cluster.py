@@ -101,8 +101,8 @@ def run_on_ray(
             again. What the work raises is raised as it is.
     """
     ray = _ray()
-    answers: Any = _Answers(sys.stdout)
-    with redirect_stdout(answers), _connected(ray):
+    own: Any = _OwnOutput(sys.stdout)
+    with redirect_stdout(own), _connected(ray):
         if gpus > ray.cluster_resources().get("GPU", 0):
             _log.warning("every item needs %d GPU and Ray has none (yet): waiting for one", gpus)
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=retries)(_on_worker)
@@ -125,16 +125,21 @@ def run_on_ray(
                 ray.cancel(reference, force=True)
 
 
-class _Answers:
-    """Standard output, less what Ray's own threads print there: that goes to standard error."""
+class _OwnOutput:
+    """Standard output for the program's own lines: those of Ray's threads go to standard error.
+
+    Ray prints the errors of its node manager to the driver's standard output, in a thread called
+    ``ray_listen_error_messages`` (`print_to_stdstream` in ``ray/_private/worker.py``). No setting
+    turns this off; between the lines of a result it would damage what reads them.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        of_ray = current_thread().name.startswith("ray_")
-        written: int = (sys.stderr if of_ray else self._stream).write(text)
-        return written
+        by_ray = current_thread().name.startswith("ray_")
+        stream = sys.stderr if by_ray else self._stream
+        return int(stream.write(text))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
