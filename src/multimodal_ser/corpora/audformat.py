@@ -172,7 +172,5 @@ AUDFORMAT = CorpusInfo(
     description="a database in audEERING's audformat",
     read=read_audformat,
     licence="that of the database, in its db.yaml",
-    citation="",
     url="https://audeering.github.io/audformat/",
-    labels=None,
 )

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ class CorpusInfo:
     description: str
     read: Callable[..., Corpus]
     licence: str
-    citation: str
-    url: str
-    labels: str | None
+    citation: str = ""
+    url: str = ""
+    labels: str | None = None
     attribute_scale: tuple[float, float] | None = None
     speakers: int | None = None
     parts: str = ""
@@ -74,6 +75,18 @@ class CorpusInfo:
         names = re.split(r"\s+and\s+", author[1])
         more = " and others" if len(names) > 1 else ""
         return f"{names[0].split(',')[0]}{more}, {year[1]}"
+
+
+@cache
+def _citations() -> dict[str, str]:
+    """Key → entry of ``citations.bib``."""
+    text = (Path(__file__).parent / "citations.bib").read_text("utf-8")
+    return {one.split("{", 1)[1].split(",", 1)[0]: one for one in text.strip().split("\n\n")}
+
+
+def cite(key: str) -> str:
+    """The BibTeX entry of ``citations.bib`` with a key."""
+    return _citations()[key]
 
 
 def traps_of(said: str | None) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 from multimodal_ser.corpora.base import (
     NOTE,
     CorpusInfo,
+    cite,
     fault,
     files,
     finish,
@@ -145,16 +146,7 @@ CMU_MOSEI = CorpusInfo(
     description="monologues in English from YouTube, 6 emotions by intensity, 23,000 utterances",
     read=read_cmu_mosei,
     licence="for research; the videos are their makers'",
-    citation="""@inproceedings{zadeh2018mosei,
-  author    = {Zadeh, Amir and Liang, Paul Pu and Poria, Soujanya and Cambria, Erik and
-               Morency, Louis-Philippe},
-  title     = {Multimodal language analysis in the wild: {CMU-MOSEI} dataset and interpretable
-               dynamic fusion graph},
-  booktitle = {Proceedings of ACL},
-  pages     = {2236--2246},
-  year      = {2018},
-  doi       = {10.18653/v1/P18-1208}
-}""",
+    citation=cite("zadeh2018mosei"),
     url="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
     labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
     parts="train, dev, test, by the lists of its SDK",

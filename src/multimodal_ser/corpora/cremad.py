@@ -21,6 +21,7 @@ from typing import Any
 from multimodal_ser.corpora.base import (
     SOUND,
     CorpusInfo,
+    cite,
     fault,
     files,
     finish,
@@ -225,17 +226,7 @@ CREMAD = CorpusInfo(
     description="12 sentences in English by 91 actors in 6 emotions, 7,442 clips with votes",
     read=read_cremad,
     licence="ODbL 1.0, its contents DbCL 1.0",
-    citation="""@article{cao2014cremad,
-  author  = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and
-             Nenkova, Ani and Verma, Ragini},
-  title   = {{CREMA-D}: Crowd-Sourced Emotional Multimodal Actors Dataset},
-  journal = {IEEE Transactions on Affective Computing},
-  volume  = {5},
-  number  = {4},
-  pages   = {377--390},
-  year    = {2014},
-  doi     = {10.1109/TAFFC.2014.2336244}
-}""",
+    citation=cite("cao2014cremad"),
     url="https://github.com/CheyneyComputerScience/CREMA-D",
     labels="cremad6",
     speakers=91,

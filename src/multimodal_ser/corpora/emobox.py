@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.corpora.base import CorpusInfo, json_of, read_text, require_folder, traps_of
+from multimodal_ser.corpora.base import (
+    CorpusInfo,
+    cite,
+    json_of,
+    read_text,
+    require_folder,
+    traps_of,
+)
 from multimodal_ser.corpora.kaldi import find
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.rows import of_rows
@@ -91,14 +98,7 @@ EMOBOX = CorpusInfo(
     description="a dataset of the EmoBox benchmark, by its JSON lines",
     read=read_emobox,
     licence="that of each corpus; the lists are EmoBox's",
-    citation="""@inproceedings{ma2024emobox,
-  author    = {Ma, Ziyang and Chen, Mingjie and Zhang, Hezhao and Zheng, Zhisheng and others},
-  title     = {{EmoBox}: multilingual multi-corpus speech emotion recognition toolkit and
-               benchmark},
-  booktitle = {Proceedings of Interspeech},
-  year      = {2024}
-}""",
+    citation=cite("ma2024emobox"),
     url="https://github.com/emo-box/EmoBox",
-    labels=None,
     traps=traps_of(__doc__),
 )

@@ -15,6 +15,7 @@ from typing import Any
 
 from multimodal_ser.corpora.base import (
     CorpusInfo,
+    cite,
     fault,
     finish,
     read_csv_rows,
@@ -89,13 +90,7 @@ EMOZIONALMENTE = CorpusInfo(
     description="18 sentences in Italian by 431 amateurs, 7 emotions, 6,902 recordings with votes",
     read=read_emozionalmente,
     licence="CC BY 4.0",
-    citation="""@misc{catania2023emozionalmente,
-  author = {Catania, Fabio and Garzotto, Franca},
-  title  = {Speech emotion recognition in {Italian} using {Wav2Vec} 2.0 and the novel crowdsourced
-            emotional speech corpus {Emozionalmente}},
-  year   = {2023},
-  doi    = {10.5281/zenodo.6569824}
-}""",
+    citation=cite("catania2023emozionalmente"),
     url="https://doi.org/10.5281/zenodo.6569824",
     labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
     speakers=431,

@@ -71,7 +71,4 @@ FOLDERS = CorpusInfo(
     description="recordings of one's own, in a folder for each emotion",
     read=read_folders,
     licence="that of the recordings",
-    citation="",
-    url="",
-    labels=None,
 )

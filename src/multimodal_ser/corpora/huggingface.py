@@ -124,7 +124,5 @@ HUGGINGFACE = CorpusInfo(
     description="a Hugging Face data set with a column of sound, in a folder",
     read=read_huggingface,
     licence="that of the data set",
-    citation="",
     url="https://huggingface.co/docs/datasets/audio_dataset",
-    labels=None,
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 from multimodal_ser.corpora.base import (
     NOTE,
     CorpusInfo,
+    cite,
     fault,
     files,
     finish,
@@ -163,18 +164,7 @@ IEMOCAP = CorpusInfo(
     description="acted dialogues in English, 10 speakers in 5 sessions, 10,039 utterances",
     read=read_iemocap,
     licence="for research, on request to USC SAIL; not to be passed on",
-    citation="""@article{busso2008iemocap,
-  author  = {Busso, Carlos and Bulut, Murtaza and Lee, Chi-Chun and Kazemzadeh, Abe and
-             Mower, Emily and Kim, Samuel and Chang, Jeannette N. and Lee, Sungbok and
-             Narayanan, Shrikanth S.},
-  title   = {{IEMOCAP}: interactive emotional dyadic motion capture database},
-  journal = {Language Resources and Evaluation},
-  volume  = {42},
-  number  = {4},
-  pages   = {335--359},
-  year    = {2008},
-  doi     = {10.1007/s10579-008-9076-6}
-}""",
+    citation=cite("busso2008iemocap"),
     url="https://sail.usc.edu/iemocap/",
     labels="iemocap4",
     attribute_scale=(1.0, 5.0),

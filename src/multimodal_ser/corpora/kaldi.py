@@ -93,8 +93,6 @@ KALDI = CorpusInfo(
     description="a Kaldi data folder with utt2emo",
     read=read_kaldi,
     licence="that of the recordings",
-    citation="",
     url="https://kaldi-asr.org/doc/data_prep.html",
-    labels=None,
     traps=traps_of(__doc__),
 )

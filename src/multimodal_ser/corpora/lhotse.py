@@ -107,8 +107,6 @@ LHOTSE = CorpusInfo(
     description="lhotse's manifests, with an emotion at each supervision",
     read=read_lhotse,
     licence="that of the recordings",
-    citation="",
     url="https://lhotse.readthedocs.io/en/latest/corpus.html",
-    labels=None,
     traps=traps_of(__doc__),
 )

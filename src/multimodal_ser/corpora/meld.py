@@ -19,6 +19,7 @@ from multimodal_ser.corpora.base import (
     SOUND,
     VIDEO,
     CorpusInfo,
+    cite,
     fault,
     files,
     finish,
@@ -175,16 +176,7 @@ MELD = CorpusInfo(
     description="dialogues of the series Friends in English, 13,708 utterances with their words",
     read=read_meld,
     licence="GPL-3.0 (tables and code); the clips are parts of a television series",
-    citation="""@inproceedings{poria2019meld,
-  author    = {Poria, Soujanya and Hazarika, Devamanyu and Majumder, Navonil and Naik, Gautam and
-               Cambria, Erik and Mihalcea, Rada},
-  title     = {{MELD}: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations},
-  booktitle = {Proceedings of the 57th Annual Meeting of the Association for Computational
-               Linguistics},
-  pages     = {527--536},
-  year      = {2019},
-  doi       = {10.18653/v1/P19-1050}
-}""",
+    citation=cite("poria2019meld"),
     url="https://affective-meld.github.io/",
     labels="meld7",
     parts="train, dev, test",

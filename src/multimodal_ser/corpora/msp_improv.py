@@ -19,6 +19,7 @@ from typing import Any
 
 from multimodal_ser.corpora.base import (
     CorpusInfo,
+    cite,
     fault,
     finish,
     is_hidden,
@@ -127,17 +128,7 @@ MSP_IMPROV = CorpusInfo(
     description="improvised scenes in English by 12 actors in 6 sessions, 8,438 turns",
     read=read_msp_improv,
     licence="for research, on request to the MSP lab",
-    citation="""@article{busso2017mspimprov,
-  author  = {Busso, Carlos and Parthasarathy, Srinivas and Burmania, Alec and AbdelWahab, Mohammed
-             and Sadoughi, Najmeh and Mower Provost, Emily},
-  title   = {{MSP-IMPROV}: an acted corpus of dyadic interactions to study emotion perception},
-  journal = {IEEE Transactions on Affective Computing},
-  volume  = {8},
-  number  = {1},
-  pages   = {67--80},
-  year    = {2017},
-  doi     = {10.1109/TAFFC.2016.2515617}
-}""",
+    citation=cite("busso2017mspimprov"),
     url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Improv.html",
     labels="anger,happiness,neutral,sadness",
     attribute_scale=(1.0, 5.0),

@@ -20,6 +20,7 @@ from typing import Any
 
 from multimodal_ser.corpora.base import (
     CorpusInfo,
+    cite,
     fault,
     finish,
     read_csv_rows,
@@ -128,17 +129,7 @@ MSP_PODCAST = CorpusInfo(
     description="speech from podcasts in English, 8 classes and 3 attributes, over 100,000 turns",
     read=read_msp_podcast,
     licence="on request, academic or commercial",
-    citation="""@article{lotfian2019building,
-  author  = {Lotfian, Reza and Busso, Carlos},
-  title   = {Building naturalistic emotionally balanced speech corpus by retrieving emotional
-             speech from existing podcast recordings},
-  journal = {IEEE Transactions on Affective Computing},
-  volume  = {10},
-  number  = {4},
-  pages   = {471--483},
-  year    = {2019},
-  doi     = {10.1109/TAFFC.2017.2736999}
-}""",
+    citation=cite("lotfian2019building"),
     url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
     labels="anger,sadness,happiness,surprise,fear,disgust,contempt,neutral",
     attribute_scale=(1.0, 7.0),

@@ -14,7 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import SOUND, CorpusInfo, fault, finish, is_hidden, require_folder
+from multimodal_ser.corpora.base import (
+    SOUND,
+    CorpusInfo,
+    cite,
+    fault,
+    finish,
+    is_hidden,
+    require_folder,
+)
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
 _SUFFIXES = (*SOUND, ".aiff", ".aif", ".m4a")
@@ -32,7 +40,7 @@ class Named:
         words: code of an emotion, in lower case → class.
         description: one line.
         licence: under which terms its owners give it.
-        citation: BibTeX fields after author, title and year, which come first.
+        citation: its key in ``citations.bib``.
         url: where to ask for it.
         people: a speaker, or how the speaker's name begins → ``sex`` or ``sex:age``.
         texts: sentence → what is said.
@@ -47,7 +55,7 @@ class Named:
     words: Mapping[str, str]
     description: str
     licence: str
-    citation: tuple[str, str, str, str]
+    citation: str
     url: str
     people: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -123,15 +131,12 @@ def _person(known: Named, speaker: str | None) -> dict[str, Any]:
 
 def info_of_named(name: str, known: Named) -> CorpusInfo:
     """What CORPORA says of a corpus that is read by the names of its files."""
-    author, title, year, rest = known.citation
-    kind = "article" if "journal" in rest else "inproceedings" if "booktitle" in rest else "misc"
     return CorpusInfo(
         name=name,
         description=known.description,
         read=partial(read_named, name, known),
         licence=known.licence,
-        citation=f"@{kind}{{{name}{year},\n  author = {{{author}}},\n  title = {{{title}}},\n"
-        f"  year = {{{year}}},\n  {rest}\n}}",
+        citation=cite(known.citation),
         url=known.url,
         labels=",".join(sorted(set(known.words.values()))),
         speakers=known.speakers,

@@ -24,8 +24,7 @@ NAMED: dict[str, Named] = {
         _words("a=anger d=disgust f=fear h=happiness n=neutral sa=sadness su=surprise"),
         "English, 4 men in 7 emotions, 480 recordings",
         "research only, on request",
-        ("Haq, Sanaul and Jackson, Philip J. B.", "Speaker-dependent audio-visual emotion "
-         "recognition", "2009", "booktitle = {Proceedings of AVSP}"),
+        "savee2009",
         "http://kahlan.eps.surrey.ac.uk/savee/",
         people=dict.fromkeys(("DC", "JE", "JK", "KL"), "male"),
         speakers=4,
@@ -38,8 +37,7 @@ NAMED: dict[str, Named] = {
         _words("angry disgust fear happy neutral ps=surprise sad"),
         "English, 2 women say 200 words in 7 emotions, 2,800 recordings",
         "CC BY-NC-ND 4.0",
-        ("Pichora-Fuller, M. Kathleen and Dupuis, Kate", "Toronto emotional speech set (TESS)",
-         "2020", "doi = {10.5683/SP2/E8H2MF}"),
+        "tess2020",
         "https://doi.org/10.5683/SP2/E8H2MF",
         people={"OAF": "female:64", "YAF": "female:26"},
         same={"OA": "OAF"},  # one file of the release, OA_bite_neutral.wav, is named so
@@ -53,9 +51,7 @@ NAMED: dict[str, Named] = {
         _words("dis=disgust gio=happiness neu=neutral pau=fear rab=anger sor=surprise tri=sadness"),
         "Italian, 6 actors say 14 sentences in 7 emotions, 588 recordings",
         "research only",
-        ("Costantini, Giovanni and Iaderola, Iacopo and Paoloni, Andrea and Todisco, Massimiliano",
-         "{EMOVO} Corpus: an {Italian} emotional speech database", "2014",
-         "booktitle = {Proceedings of LREC}, pages = {3501--3504}"),
+        "emovo2014",
         "http://voice.fub.it/activities/corpora/emovo/index.html",
         people={"f": "female", "m": "male"},
         speakers=6,
@@ -68,9 +64,7 @@ NAMED: dict[str, Named] = {
         _words("angry happy neutral sad surprise"),
         "Mandarin (0001-0010) and English (0011-0020), 20 speakers in 5 emotions",
         "research only, on request",
-        ("Zhou, Kun and Sisman, Berrak and Liu, Rui and Li, Haizhou", "Emotional voice conversion: "
-         "theory, databases and {ESD}", "2022", "journal = {Speech Communication}, volume = {137}, "
-         "pages = {1--18}, doi = {10.1016/j.specom.2021.11.006}"),
+        "esd2022",
         "https://hltsingapore.github.io/ESD/",
         speakers=20,
         parts="train, dev (evaluation), test, where folders say so",
@@ -83,9 +77,7 @@ NAMED: dict[str, Named] = {
         _words("c=anger d=disgust j=happiness n=neutral p=fear s=surprise t=sadness"),
         "Canadian French, 12 actors say 6 sentences in 7 emotions, 936 recordings",
         "CC BY-NC-SA 4.0",
-        ("Gournay, Philippe and Lahaie, Olivier and Lefebvre, Roch", "A {Canadian} {French} "
-         "emotional speech dataset", "2018", "booktitle = {Proceedings of ACM MMSys}, "
-         "pages = {399--402}, doi = {10.1145/3204949.3208121}"),
+        "cafe2018",
         "https://doi.org/10.5281/zenodo.1219621",
         people={f"{n:02}": person for n, person in enumerate(_PEOPLE_OF_CAFE.split(), 1)},
         texts={
@@ -103,9 +95,7 @@ NAMED: dict[str, Named] = {
         _words("amused anger angry disgust disgusted neutral sleepy sleepiness"),
         "English, 4 speakers read CMU Arctic's sentences in 5 styles, some 7,000 recordings",
         "its own, see its page",
-        ("Adigwe, Adaeze and Tits, No{\\'e} and El Haddad, Kevin and Ostadabbas, Sarah and Dutoit, "
-         "Thierry", "The emotional voices database: towards controlling the emotion dimension in "
-         "voice generation systems", "2018", "journal = {arXiv:1806.09514}"),
+        "emov-db2018",
         "https://openslr.org/115/",
         people={"bea": "female", "jenie": "female", "josh": "male", "sam": "male"},
         speakers=4,
@@ -119,9 +109,7 @@ NAMED: dict[str, Named] = {
                "encouraging"),
         "New Zealand English, 4 speakers in 5 primary and 5 secondary emotions, 2,400 recordings",
         "CC0-1.0",
-        ("James, Jesin and Tian, Li and Watson, Catherine", "An open source emotional speech "
-         "corpus for human robot interaction applications", "2018", "booktitle = {Proceedings of "
-         "Interspeech}, pages = {2768--2772}, doi = {10.21437/Interspeech.2018-1349}"),
+        "jl-corpus2018",
         "https://github.com/tli725/JL-Corpus",
         people={"female": "female", "male": "male"},
         speakers=4,
@@ -133,9 +121,7 @@ NAMED: dict[str, Named] = {
         _words("angry disgust fear happy neutral sad surprise"),
         "Bangla, 20 actors say 10 sentences in 7 emotions, 7,000 recordings",
         "CC BY 4.0",
-        ("Sultana, Sadia and Rahman, M. Shahidur and Selim, M. Reza and Iqbal, M. Zafar", "{SUST} "
-         "{Bangla} emotional speech corpus ({SUBESCO})", "2021", "journal = {PLOS ONE}, "
-         "volume = {16}, number = {4}, pages = {e0250173}, doi = {10.1371/journal.pone.0250173}"),
+        "subesco2021",
         "https://doi.org/10.5281/zenodo.4526477",
         people={"F": "female", "M": "male"},
         speakers=20,
@@ -147,9 +133,7 @@ NAMED: dict[str, Named] = {
         _words("a=anger f=fear h=happiness n=neutral s=sadness w=surprise"),
         "Persian, 87 speakers of radio plays in 6 emotions, 3,000 recordings",
         "research only",
-        ("Mohamad Nezami, Omid and Jamshid Lou, Paria and Karami, Mansoureh", "{ShEMO}: a "
-         "large-scale validated database for {Persian} speech emotion detection", "2019", "journal "
-         "= {Language Resources and Evaluation}, volume = {53}, doi = {10.1007/s10579-018-9427-x}"),
+        "shemo2019",
         "https://github.com/pariajm/sharif-emotional-speech-database",
         people={"F": "female", "M": "male"},
         speakers=87,
@@ -161,10 +145,7 @@ NAMED: dict[str, Named] = {
         _words("a=anger d=disgust f=fear h=happiness s=sadness"),
         "Greek, 6 actors in 5 emotions, some 600 recordings",
         "research only",
-        ("Vryzas, Nikolaos and Kotsakis, Rigas and Liatsou, Aikaterini and Dimoulas, "
-         "Charalampos and Kalliris, George", "Speech emotion recognition for performance "
-         "interaction", "2018", "journal = {Journal of the Audio Engineering Society}, "
-         "volume = {66}, number = {6}, pages = {457--467}, doi = {10.17743/jaes.2018.0036}"),
+        "aesdd2018",
         "http://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition/",
         speakers=6,
         traps="no neutral; a name that ends in b is a second take",
@@ -175,10 +156,7 @@ NAMED: dict[str, Named] = {
         _words("anger disgust fear happiness neutral sadness"),
         "Mexican Spanish, 864 single words by women, men and children, who are not told apart",
         "CC BY 4.0",
-        ("Duville, Mathilde M. and Alonso-Valerdi, Luz M. and Ibarra-Zarate, David I.", "The "
-         "{Mexican} emotional speech database ({MESD}): elaboration and assessment based on "
-         "machine learning", "2021", "booktitle = {Proceedings of EMBC}, "
-         "doi = {10.1109/EMBC46164.2021.9629934}"),
+        "mesd2021",
         "https://doi.org/10.17632/cy34mh68j9",
         traps="speakers are not told apart, so that no split by speaker can be made",
     ),
@@ -188,9 +166,7 @@ NAMED: dict[str, Named] = {
         _words("a=anger h=happiness n=neutral s=sadness"),
         "Urdu, 38 speakers of talk shows in 4 emotions, 400 recordings",
         "its own, see its page",
-        ("Latif, Siddique and Qayyum, Adnan and Usman, Muhammad and Qadir, Junaid", "Cross lingual "
-         "speech emotion recognition: {Urdu} vs. {Western} languages", "2018", "booktitle = "
-         "{Proceedings of FIT}, doi = {10.1109/FIT.2018.00023}"),
+        "urdu2018",
         "https://github.com/siddiquelatif/URDU-Dataset",
         people={"SF": "female", "SM": "male"},
         speakers=38,
@@ -203,10 +179,7 @@ NAMED: dict[str, Named] = {
         _words("n=neutral f=fear h=happiness s=sadness a=anger"),
         "Amharic, 65 speakers in 5 emotions, 2,474 recordings",
         "its own, see its page",
-        ("Retta, Ephrem A. and Almekhlafi, Eiad and Sutcliffe, Richard and others", "A new "
-         "{Amharic} speech emotion dataset and classification benchmark", "2023", "journal = {ACM "
-         "Transactions on Asian and Low-Resource Language Information Processing}, "
-         "doi = {10.1145/3529759}"),
+        "ased2023",
         "https://github.com/Ethio2021/ASED_V1",
         speakers=65,
         traps="all say sentences of one list of 27",
@@ -217,8 +190,7 @@ NAMED: dict[str, Named] = {
         _words("anger fear happiness neutral sadness surprise surprised"),
         "Polish, 9 actors in 6 emotions, 4,481 recordings",
         "CC BY-NC-SA 4.0",
-        ("Christop, Iwona", "{nEMO}: dataset of emotional speech in {Polish}", "2024",
-         "booktitle = {Proceedings of LREC-COLING}"),
+        "nemo2024",
         "https://huggingface.co/datasets/amu-cai/nEMO",
         speakers=9,
         traps="all say the same 90 sentences",
@@ -229,8 +201,7 @@ NAMED: dict[str, Named] = {
         _words("angry calm happy sad"),
         "Turkish, 6 speakers say single words in 4 emotions (calm, not neutral), 1,735 recordings",
         "CC BY-NC-ND 4.0",
-        ("Canpolat, Salih Firat and Ormano{\\u g}lu, Zuhal and Zeyrek, Deniz", "{Turkish} emotion "
-         "voice database ({TurEV-DB})", "2020", "booktitle = {Proceedings of SLTU-CCURL}"),
+        "turev-db2020",
         "https://github.com/Xeonen/TurEV-DB",
         speakers=6,
         traps="calm is not neutral; single words",
@@ -243,10 +214,7 @@ NAMED: dict[str, Named] = {
                "08=surprise 09=excitement 10=pleasure 11=pain 12=disappointment 13=other"),
         "speech and cries in several languages from films and the web, 13 classes, over 12,000",
         "its own, see its page",
-        ("Tientcheu Touko Landry, Dejoli and He, Qianhua and Yan, Haikang and Li, Yanxiong",
-         "{ASVP-ESD}: a dataset and its benchmark for emotion recognition using both speech and "
-         "non-speech utterances", "2020", "journal = {Global Scientific Journals}, "
-         "doi = {10.5281/zenodo.7132783}"),
+        "asvp-esd2020",
         "https://doi.org/10.5281/zenodo.7132783",
         traps="channel 02 are cries, laughter and breath without words; a number of a speaker is "
         "that of a folder, and whether one person has several is not known",
@@ -258,9 +226,7 @@ NAMED: dict[str, Named] = {
         _words("angry contempt disgusted fear happy neutral sad surprised"),
         "English, the sound of MEAD: 48 actors in 8 emotions at 3 strengths",
         "research only",
-        ("Wang, Kaisiyuan and Wu, Qianyi and Song, Linsen and others", "{MEAD}: a large-scale "
-         "audio-visual dataset for emotional talking-face generation", "2020", "booktitle = "
-         "{Proceedings of ECCV}, doi = {10.1007/978-3-030-58589-1\\_42}"),
+        "mead2020",
         "https://wywu.github.io/projects/MEAD/MEAD.html",
         people={"M": "male", "W": "female"},
         speakers=48,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from multimodal_ser.corpora.base import CorpusInfo, read_csv_rows, require_folder, traps_of
+from multimodal_ser.corpora.base import CorpusInfo, cite, read_csv_rows, require_folder, traps_of
 from multimodal_ser.corpora.huggingface import read_huggingface
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
@@ -55,12 +55,7 @@ RESD = CorpusInfo(
     description="improvised dialogues in Russian by 20 actors in 7 emotions, 1,396 recordings",
     read=read_resd,
     licence="MIT",
-    citation="""@misc{amentes2022resd,
-  author = {Amentes, Artem and Lubenets, Ilya and Davidchuk, Nikita},
-  title  = {Russian Emotional Speech Dialogs ({RESD})},
-  year   = {2022},
-  doi    = {10.57967/hf/1273}
-}""",
+    citation=cite("amentes2022resd"),
     url="https://huggingface.co/datasets/Aniemore/resd",
     labels="anger,disgust,enthusiasm,fear,happiness,neutral,sadness",
     speakers=20,

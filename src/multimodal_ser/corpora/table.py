@@ -62,7 +62,4 @@ TABLE = CorpusInfo(
     description="a CSV, TSV or JSONL file of one's own with the columns audio and emotion",
     read=read_table,
     licence="that of the recordings it lists",
-    citation="",
-    url="",
-    labels=None,
 )
