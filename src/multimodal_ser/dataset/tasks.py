@@ -136,7 +136,7 @@ def class_votes(row: Utterance, classes: ClassSet) -> list[float]:
 
     >>> from multimodal_ser.corpora.labels import class_set
     >>> row = Utterance("mine/1", "mine", "joy", votes={"joy": 2, "anger": 1, "xxx": 4})
-    >>> votes_of(row, class_set("anger,joy"))
+    >>> class_votes(row, class_set("anger,joy"))
     [1.0, 2.0]
     """
     counts = dict.fromkeys(classes.classes, 0.0)

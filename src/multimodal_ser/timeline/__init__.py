@@ -1,4 +1,4 @@
-"""A recording of any length, or sound that is still coming → the emotions in it over time."""
+"""A recording of any length, or live sound → the emotions in it over time."""
 
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.timeline.analysis import analyze

@@ -1,4 +1,4 @@
-"""Recordings without labels → the channel that they have in common, and a predictor without it."""
+"""Recordings without labels → the channel they have in common, and a predictor without it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from multimodal_ser.timeline.analysis import analyze
 from multimodal_ser.timeline.listening import Listener
 from multimodal_ser.timeline.stream import WINDOW
 
-_HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept for what comes next
+_HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept to be predicted next
 
 
 def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Channel:
     """The channel that recordings of any length have in common.
 
-    Of ten recordings or more, the first half minute of each counts once, and of more than 128 an
-    even choice is taken; fewer are cut into pieces of 3 s of speech, of which 128 are drawn.
+    With ten recordings or more, the first half minute of each counts once, and of more than 128 an
+    even choice is used. Fewer recordings are cut into pieces of 3 s of speech, of which up to 128
+    are drawn.
 
     Args:
-        sources: paths, bytes or (array, rate in Hz); those that cannot be read are passed over.
-        predictor: of a model that can be adapted.
+        sources: paths, bytes or (array, rate in Hz); those that cannot be read are skipped.
+        predictor: with a model that can be adapted.
         vad: how speech is found.
 
     Raises:
-        NoSpeechError: nothing in them is speech.
+        NoSpeechError: none of them has speech.
         SerError: the model cannot be adapted.
     """
     if len(sources) >= LEAST_RECORDINGS:
@@ -47,9 +48,10 @@ def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
 
 
 def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Predictor:
-    """The predictor without the recordings' channel; as it is where they show too little of it.
+    """The predictor adapted to the recordings' channel, or unchanged if they show too little of it.
 
-    Less than ten recordings, or pieces of 3 s of long ones, are too few, and some models cannot be
+    Fewer than ten recordings, or ten pieces of 3 s of long ones, are too few, and some models
+    cannot be
     adapted at all.
     """
     if not predictor.adaptable:
@@ -62,10 +64,10 @@ def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
 
 
 def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
-    """Those that a channel is told from and that are asked about again, as (array, rate in Hz).
+    """Recordings that are used for the channel and then predicted, decoded as (array, rate in Hz).
 
-    Recordings of more than about half a minute are left out, and so is what would take more than
-    20 minutes of sound in memory.
+    They are decoded once for both. Recordings longer than about half a minute are left out, and so
+    is everything beyond 20 minutes of sound in memory.
     """
     if len(sources) < LEAST_RECORDINGS:
         return {}
@@ -84,7 +86,7 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
 
 
 def _first(source: Recording) -> Samples | None:
-    """About the first half minute; None where it cannot be read."""
+    """About the first half minute; None if the recording cannot be read."""
     sound, rate = source if isinstance(source, tuple) else (source, None)
     try:
         return next(read_blocks(sound, sample_rate=rate))

@@ -1,4 +1,4 @@
-"""A recording of any length → its lanes → the emotions of each over time → one Timeline."""
+"""A recording of any length → its lanes → the emotions of each over time → a Timeline."""
 
 from __future__ import annotations
 
@@ -48,23 +48,25 @@ def analyze(
 
     Args:
         source: path, bytes, binary file object, or (array, rate in Hz).
-        predictor: what `load` returns.
-        window: seconds that are predicted at a time, 0.5 to 30; shorter speech goes whole.
+        predictor: from `load`.
+        window: length of a window that is predicted, in seconds, 0.5 to 30; shorter speech is one
+            window.
         hop: seconds from one window to the next, 0.1 to a window.
-        smoothing: seconds, the time constant of the smoothing; 0 for none.
-        vad: ``auto`` and ``silero`` for the network, ``energy`` for the level against the noise
-            floor, ``none`` where all is speech.
+        smoothing: time constant of the smoothing, in seconds; 0 for none.
+        vad: ``auto`` and ``silero`` for the network, ``energy`` for the level above the noise
+            floor, ``none`` to take everything as speech.
         words: sound → words, such as a `Recogniser`; None leaves words out.
-        channels: ``mix`` for the mean of all; ``each`` or numbers such as ``0,1``, one lane each on
-            one clock; ``auto`` hears each where they clearly have different speakers, else the mix.
-        names: of the channels that are heard, in order, or of the speakers, in the order in which
+        channels: ``mix`` for the mean of all; ``each``, or numbers such as ``0,1``, for one lane
+            per channel on a common clock; ``auto`` for one lane per channel if they clearly have
+            different speakers, and the mix otherwise.
+        names: of the channels that are used, in order, or of the speakers in the order in which
             they first speak, such as ``("agent", "customer")``.
-        speakers: tells speakers apart where they are not on channels of their own, such as
-            `Voices`, `pyannote` or `read_rttm`; None does not.
-        count: how many speak, where that is known.
-        adapt: take out what the speech of each lane has in common that is no emotion; needs a model
-            that can be adapted and half a minute of speech, and is left out otherwise.
-        on_progress: called with the seconds that are done, and with all where they are known.
+        speakers: a diariser for speakers who are not on channels of their own, such as `Voices`,
+            `pyannote` or `read_rttm`; None for none.
+        count: number of speakers, if it is known.
+        adapt: remove the channel of each lane. It needs a model that can be adapted and half a
+            minute of speech; otherwise nothing is removed.
+        on_progress: called with the seconds that are done, and the total if it is known.
 
     Returns:
         The timeline; a recording without speech has an empty one.
@@ -76,6 +78,8 @@ def analyze(
     said: tuple[Word, ...] | None = None
     if speakers is not None and len(lanes) == 1:
         if words is not None:
+            # Words are recognised in the whole sound, not turn by turn: Whisper needs the context
+            # of sentences.
             said, words = _words(recording, lanes, words, vad), None
         lanes = _told_apart(recording, lanes[0], speakers, count, names)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
@@ -93,7 +97,7 @@ def analyze(
 def _told_apart(
     recording: Opened, lane: Lane, speakers: Diariser, count: int | None, names: Sequence[str]
 ) -> list[Lane]:
-    """A lane for each speaker of one; the one as it is where nobody speaks."""
+    """Divides a lane into one for each speaker; unchanged if nobody speaks."""
     sound = (sounds[0] for sounds in recording.blocks([lane]))
     parts = turns_by_speaker(speakers(sound, count))
     called = [*names, *(f"speaker {number + 1}" for number in range(len(names), len(parts)))]
@@ -105,17 +109,18 @@ def _finder(lane: Lane) -> Known | None:
 
 
 def _words(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> tuple[Word, ...]:
-    """The words of all, heard in one piece: what lies between two turns belongs to another."""
+    """The words of all speakers, recognised in the undivided sound."""
     stream = Stream(Listener(), window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, words=words)
     return _fed(recording, lanes, [stream], None)[0].words
 
 
 def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
-    """Gives each word to the nearest segment, and so to its speaker."""
+    """Assigns each word to the nearest segment, and so to its speaker."""
     texts: list[list[str]] = [[] for _ in found.segments]
     told = []
     for word in words if found.segments else ():
         middle = (word.start + word.end) / 2
+        # Distance to a segment; negative inside, and most negative near its middle.
         off = [max(s.start - middle, middle - s.end) for s in found.segments]
         place = off.index(min(off))
         texts[place].append(word.text)
@@ -129,7 +134,7 @@ def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
 def _fed(
     recording: Opened, lanes: Sequence[Lane], streams: Sequence[Stream], tell: Progressed | None
 ) -> list[Timeline]:
-    """Plays the recording to a stream for each lane."""
+    """Feeds the sound of each lane to its stream; returns their timelines."""
     whole = recording.duration if tell else None
     done = 0
     for sounds in recording.blocks(lanes):
@@ -142,7 +147,7 @@ def _fed(
 
 
 def _heard(recording: Opened, lanes: Sequence[Lane], vad: Vad) -> list[Listener]:
-    """A part of the speech of each lane, in pieces of 3 s."""
+    """A random part of the speech of each lane, in pieces of 3 s."""
     listeners = [Listener() for _ in lanes]
     settings: dict[str, Any] = {"window": WINDOW, "hop": WINDOW, "smoothing": 0, "vad": vad}
     streams = [
@@ -154,7 +159,7 @@ def _heard(recording: Opened, lanes: Sequence[Lane], vad: Vad) -> list[Listener]
 
 
 def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:
-    """One timeline of all lanes, in order of time; with a single lane without a name, that one."""
+    """One timeline of all lanes, sorted by time; a single lane without a name stays as it is."""
     if len(found) == 1 and lanes[0].name is None:
         return found[0]
     segments = _by_time(lanes, [one.segments for one in found])

@@ -1,4 +1,4 @@
-"""Timeline → what annotation tools open: Praat, ELAN, Label Studio; and RTTM, who speaks when."""
+"""Timeline → files for annotation tools (Praat, ELAN, Label Studio), and RTTM of speaker turns."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from multimodal_ser.common.files import scratch_folder
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.timeline.track import Segment, Timeline, Word, called
 
-ANYBODY = "speech"  # who speaks where speakers are not told apart
-_CONTROL = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not in XML
-_LEAST = 0.001  # seconds: what is shorter has no place in milliseconds
-_DATE = "1970-01-01T00:00:00+00:00"  # so that the same timeline makes the same bytes
+ANYBODY = "speech"  # name of the speaker if speakers are not distinguished
+_CONTROL = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # illegal in XML
+_LEAST = 0.001  # seconds: these formats have milliseconds, and no empty intervals
+_DATE = "1970-01-01T00:00:00+00:00"  # fixed: the same timeline gives the same bytes
 
 
 def tiers(timeline: Timeline) -> Iterator[tuple[str, list[tuple[float, float, str]]]]:
-    """A tier of emotions for each speaker, and one of their words where there are any.
+    """A tier of emotions for each speaker, and one of words if there are any.
 
     Yields:
-        Its name, and its intervals (start, end, text) in order, of which none overlaps another.
+        The name of a tier, and its intervals (start, end, text), in order and without overlaps.
     """
     names: list[str | None] = [one.name for one in timeline.speakers]
     for name in names or [None]:
@@ -37,7 +37,7 @@ def tiers(timeline: Timeline) -> Iterator[tuple[str, list[tuple[float, float, st
 
 
 def _apart(items: list[Segment] | list[Word], duration: float) -> list[tuple[float, float, str]]:
-    """In milliseconds as seconds, one after the other, within the recording."""
+    """Intervals rounded to milliseconds, without overlaps, within the recording."""
     made: list[tuple[float, float, str]] = []
     for item in items:
         start = round(max(item.start, made[-1][1] if made else 0.0), 3)
@@ -84,8 +84,8 @@ def as_eaf(timeline: Timeline, source: Path) -> bytes:
 def as_label_studio(timeline: Timeline, source: Path) -> str:
     """A task of Label Studio with our answers as its predictions.
 
-    Its labelling interface has an `Audio` named audio and `Labels` named emotion; the file is named
-    by `data.audio`, which Label Studio must be able to reach.
+    Its labelling interface needs an `Audio` named audio and `Labels` named emotion; the file is
+    named in `data.audio`, where Label Studio must be able to reach it.
     """
     channels = {one.name: one.channel or 0 for one in timeline.speakers}
     found = []
@@ -102,7 +102,7 @@ def as_label_studio(timeline: Timeline, source: Path) -> str:
 
 
 def as_rttm(timeline: Timeline, source: Path) -> str:
-    """NIST's rich transcription time marks: a line for each turn of a speaker."""
+    """NIST's Rich Transcription Time Marks: one line per turn of a speaker."""
     name = "_".join(called(timeline, source).split()) or "recording"
     channels = {one.name: (one.channel or 0) + 1 for one in timeline.speakers}
     return "".join(
@@ -114,7 +114,7 @@ def as_rttm(timeline: Timeline, source: Path) -> str:
 
 
 def turns(timeline: Timeline) -> list[tuple[float, float, str]]:
-    """Who speaks from when to when: segments that follow one another without a pause are one."""
+    """Speaker turns (start, end, name): adjacent segments without a pause are one turn."""
     made: list[tuple[float, float, str]] = []
     last: dict[str, int] = {}
     for s in timeline.segments:

@@ -1,7 +1,7 @@
-"""Many recordings → the files of each, in their own tree, and index, segments and summary over all.
+"""Many recordings → the files of each, in the same folder tree, and tables over all of them.
 
-What is done stands in a journal beside the files, a line each, so that a run that was ended goes on
-where it stopped. Memory does not grow with the recordings: at the end the journal is read again.
+What is done is recorded in a journal, one line per recording, so that rerunning resumes an
+interrupted run. Memory does not grow with the recordings: at the end the journal is read again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ JOURNAL, INDEX, SUMMARY = ".analyzed.jsonl", "index.csv", "summary.html"
 
 @dataclass(frozen=True)
 class AnalysisRecipe:
-    """What every recording goes through.
+    """How every recording is analysed.
 
     Attributes:
-        predictor: what `load` returns.
+        predictor: from `load`.
         settings: of `analyze`.
-        formats: of `writers.WRITERS`.
-        told: what the settings are, for the journal: those that are no plain values by name.
+        formats: keys of `writers.WRITERS`.
+        told: the settings in words for the journal, where those without plain values are named.
     """
 
     predictor: Any
@@ -45,12 +45,12 @@ class AnalysisRecipe:
 
     @property
     def name(self) -> str:
-        """Other settings, formats, models or versions have another one."""
+        """Identifies the recipe: it differs for other settings, formats, models or versions."""
         return identity(self.predictor, self.told, list(self.formats))
 
 
 class Done(NamedTuple):
-    """What came of a recording: a timeline and the content of its files by ending, or a reason."""
+    """The result of a recording: a timeline and the content of its files by ending, or a reason."""
 
     place: Place
     timeline: Timeline | None
@@ -59,7 +59,7 @@ class Done(NamedTuple):
 
 
 def analyzed(recipe: AnalysisRecipe, place: Place, on_progress: Progressed | None = None) -> Done:
-    """Analyses one recording and makes its files; what is wrong with it is told, not raised."""
+    """Analyses one recording and makes its files; a failure is returned with its reason."""
     try:
         found = analyze(
             place.path, recipe.predictor, on_progress=on_progress, **dict(recipe.settings)
@@ -78,32 +78,32 @@ def kept(done: Done, out: Path) -> None:
 
 
 class Folder:
-    """A folder of timelines, which knows what is done.
+    """A folder of timelines that records what is done.
 
     Args:
         out: where to write.
-        recipe: what every recording goes through.
+        recipe: how every recording is analysed.
         found: the recordings, in the order of the tables.
     """
 
     def __init__(self, out: Path, recipe: AnalysisRecipe, found: Sequence[Place]) -> None:
         self.out, self.recipe, self.found = out, recipe, found
         self._journal, self._recipe_name = out / JOURNAL, recipe.name
-        self._done: dict[str, int] = {}  # where the line of a source begins
+        self._done: dict[str, int] = {}  # source → position of its line in the journal
         self.failures: dict[str, str] = {}
         self._read()
 
     @property
     def waiting(self) -> list[Place]:
-        """The recordings that are not done yet."""
+        """The recordings that are not analysed yet."""
         return [place for place in self.found if place.source not in self._done]
 
     def run(self, engine: str, tell: Callable[[Place], Any]) -> Iterator[Done]:
-        """Analyses what is not done, and keeps each as it comes.
+        """Analyses the remaining recordings and stores each result at once.
 
         Args:
             engine: ``local`` or ``ray``.
-            tell: gives a context of progress for a recording, for the local engine.
+            tell: returns a progress context for a recording, for the local engine.
         """
         if engine == "ray":
             for done in run_on_ray(analyzed, self.recipe, self.waiting):
@@ -115,7 +115,7 @@ class Folder:
             yield self._keep(done)
 
     def finish(self) -> list[Path]:
-        """Writes index, segments and summary over all that is done; returns the files."""
+        """Writes index, segments and summary of everything that is done; returns the files."""
         labels = tuple(self.recipe.predictor.labels)
         scale = getattr(self.recipe.predictor, "scale", None)
         overview = Overview(labels, scale)
@@ -152,13 +152,14 @@ class Folder:
             "reason": "", "timeline": {**done.timeline.as_dict(), "track": [], "words": []},
         }  # fmt: skip
         self.out.mkdir(parents=True, exist_ok=True)
+        # Files first, journal second: a line in the journal means that the files are complete.
         with self._journal.open("ab") as file:
             self._done[done.place.source] = file.tell()
             file.write(readable_json(told).encode() + b"\n")
         return done
 
     def _read(self) -> None:
-        """Finds what is done, and drops the line that a killed process left unfinished."""
+        """Reads the journal, and cuts off a last line that a killed process left incomplete."""
         if not self._journal.is_file():
             return
         wanted: dict[Any, Place] = {place.source: place for place in self.found}
@@ -179,7 +180,7 @@ class Folder:
         return all((self.out / (place.name + ending)).is_file() for ending in endings)
 
     def _key(self, place: Place) -> str:
-        """A recording that has changed has another one."""
+        """Identifies the recipe and the file's state: it differs if the recording has changed."""
         file = Path(place.path)
         if not file.is_file():
             return ""
@@ -199,7 +200,7 @@ class Folder:
 
 
 def _told(line: bytes, what: str) -> Any:
-    """What a line of the journal says; None where it is none."""
+    """A value of a line of the journal; None if the line is damaged."""
     try:
         return parse_json(line)[what]
     except (ValueError, KeyError, TypeError):

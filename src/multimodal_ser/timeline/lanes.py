@@ -1,4 +1,4 @@
-"""A recording's channels → lanes: who is heard on which of them, and the sound of each."""
+"""The channels of a recording → lanes: one speaker, channel or mix each, and its sound."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CHOICES = "mix, each, auto, or numbers such as 0,1"
 
 @dataclass(frozen=True)
 class Lane:
-    """What is heard as one: a channel, a speaker, or everything.
+    """Sound that is analysed as one: a channel, a speaker, or everything.
 
     Attributes:
-        name: whose it is; None where that is not told apart.
-        channel: its number, from 0; None for the mix of all.
-        turns: where its speech is; None where that is to be found.
+        name: of its speaker; None if speakers are not distinguished.
+        channel: its number, counted from 0; None for the mix of all.
+        turns: stretches of its speech; None if they are to be found.
     """
 
     name: str | None = None
@@ -36,12 +36,12 @@ class Lane:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A recording that can be read again and again.
+    """A recording that can be read several times.
 
     Attributes:
-        sound: what `read_blocks` takes.
+        sound: a source for `read_blocks`.
         rate: of an array, in Hz.
-        leaks: where a channel holds nothing of its own, see `Channels.leaks`.
+        leaks: where a channel has nothing of its own, see `Channels.leaks`.
     """
 
     sound: Source
@@ -50,7 +50,7 @@ class Opened:
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """The number of channels."""
         if self.rate is None:
             return audio_info(self.sound, count=False).channels  # type: ignore[arg-type]
         shape = np.shape(self.sound)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ class Opened:
 
     @property
     def duration(self) -> float | None:
-        """Seconds, where they are known."""
+        """The length in seconds, if it is known."""
         if self.rate is None:
             return audio_info(self.sound).duration  # type: ignore[arg-type]
         return len(self.sound) / self.rate if self.rate > 0 else None  # type: ignore[arg-type]
@@ -69,6 +69,8 @@ class Opened:
         at = 0
         for block in read_blocks(self.sound, sample_rate=self.rate, mixed=mixed):
             if not mixed and self.leaks is not None:
+                # Leaks are known per frame of 50 ms; samples in them are set to zero, so that the
+                # voice of one channel is not predicted on another.
                 places = np.arange(at, at + len(block)) // LEVEL_FRAME
                 block = np.where(self.leaks[places.clip(max=len(self.leaks) - 1)], 0, block)
             at += len(block)
@@ -79,27 +81,27 @@ class Opened:
 
 
 def open_recording(source: Recording) -> Opened:
-    """The recording; a file object is read once, into bytes."""
+    """Opens a recording; a file object is read into memory, since it is read several times."""
     if pair := with_rate(source):
         return Opened(pair[0], pair[1])
     if hasattr(source, "__array__"):
-        raise SerError("an array does not know its rate; give (array, rate in Hz)")
+        raise SerError("an array has no sample rate; give (array, rate in Hz)")
     return Opened(source.read() if hasattr(source, "read") else source, None)  # type: ignore[arg-type,union-attr]
 
 
 def chosen_lanes(
     recording: Opened, channels: str, names: Sequence[str]
 ) -> tuple[Opened, list[Lane], list[str]]:
-    """Which channels are heard, and how.
+    """Chooses the channels that are analysed.
 
     Args:
         recording: from `open_recording`.
-        channels: ``mix`` for the mean of all; ``each``; numbers, from 0; or ``auto``, which hears
-            each where they have different speakers, and else the mix.
-        names: of the channels that are heard, in order.
+        channels: ``mix`` for the mean of all; ``each``; numbers, counted from 0; or ``auto``: each,
+            if they have different speakers, and the mix otherwise.
+        names: of the channels that are used, in order.
 
     Returns:
-        The recording, without what leaks from channel to channel; the lanes; what to tell.
+        The recording, without leaks from channel to channel; its lanes; notes for the user.
 
     Raises:
         SerError: there is no such channel.
@@ -130,7 +132,7 @@ def _named(numbers: Sequence[int], names: Sequence[str]) -> list[Lane]:
 
 
 def _numbers(channels: str, count: int) -> tuple[int, ...]:
-    """The channels that are asked for; all for ``each`` and ``auto``."""
+    """The numbers of the wanted channels; all for ``each`` and ``auto``."""
     if channels in ("mix", "each", "auto"):
         return tuple(range(count))
     parts = [part.strip() for part in channels.split(",")]

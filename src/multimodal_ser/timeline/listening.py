@@ -1,4 +1,4 @@
-"""The speech of each lane, drawn evenly → a predictor without what that speech has in common."""
+"""A random sample of the speech of each lane → a predictor adapted to its channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
 
 
 class Listener:
-    """Stands in for a model, and keeps a part of what it is asked about, drawn evenly."""
+    """Takes the place of a model and keeps an even random sample of the waveforms it is given."""
 
     name, threshold = "listener", 0.0
     labels: tuple[str, ...] = ("speech",)
@@ -26,9 +26,11 @@ class Listener:
         self._heard = 0
 
     def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
-        """Keeps each waveform with the same chance (reservoir sampling, Vitter 1985)."""
+        """Keeps each waveform with equal probability (reservoir sampling; Vitter, 1985)."""
         for wave in waves:
             self._heard += 1
+            # The n-th waveform replaces a kept one with probability k / n: then all n are kept with
+            # k / n.
             if len(self.kept) < ENOUGH_RECORDINGS:
                 self.kept.append(wave.copy())
             elif (place := int(self._draw.integers(self._heard))) < ENOUGH_RECORDINGS:
@@ -37,9 +39,10 @@ class Listener:
 
 
 def without_channels(predictor: Predictor, heard: Sequence[Listener]) -> list[Predictor]:
-    """For each lane the predictor without its channel, which is also its speaker's voice.
+    """For each lane, the predictor adapted to its channel, which includes its speaker's voice.
 
-    A lane of too little speech takes what all of them have in common; where that is too little as
+    A lane with too little speech uses the channel of all lanes together. If that is too little as
+    well,
     well, or the model cannot be adapted, the predictor stays as it is.
     """
     if not predictor.adaptable:

@@ -12,21 +12,22 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, to_install
 
-PIECE = 0.1  # seconds
+PIECE = 0.1  # seconds per piece
 
 
 def microphone(device: str | int | None = None, seconds: float | None = None) -> Iterator[Samples]:
-    """Listens, and yields mono float32 [time] at 16 kHz as it comes.
+    """Records from a microphone and yields mono float32 [time] at 16 kHz.
 
     Args:
-        device: number or part of the name of an input; the system's own where not given.
-        seconds: when to stop; None listens until the reader stops asking.
+        device: number or part of the name of an input; None for the system's default.
+        seconds: when to stop; None continues until the caller stops reading.
 
     Raises:
         SerError: the extra is not installed, or there is no such microphone.
     """
     sounddevice = _library()
     try:
+        # At the device's own rate, which every driver supports, and resampled here.
         rate = round(sounddevice.query_devices(device, "input")["default_samplerate"])
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         size, heard = max(1, round(PIECE * rate)), 0

@@ -1,4 +1,4 @@
-"""Rows of many recordings → one page over all of them: who, how long, which emotions, outliers."""
+"""Rows of many recordings → one page about all: speakers, durations, emotions and outliers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from multimodal_ser.timeline.page import page_templates
 from multimodal_ser.timeline.tables import mostly, seconds_of
 from multimodal_ser.timeline.track import Scale, attributes_told, clock
 
-_PARTS = 10  # of a recording, in which the trend counts
-_SHOWN = 10  # outliers, strongest moments, reasons
-_MOST = 1_000  # recordings in the page's table; the index has all
+_PARTS = 10  # equal parts of a recording, over which the trend is shown
+_SHOWN = 10  # of outliers, strongest moments and reasons
+_MOST = 1_000  # recordings in the page's table; the index has all of them
 
 
 class Overview:
-    """Adds up recordings one by one, in memory that does not grow with them.
+    """Sums over recordings, in memory that does not grow with their number.
 
     Args:
         labels: the model's classes, or attributes.
-        scale: of attributes the values that are 0 and 1; None where classes are told.
+        scale: for attributes, the values that 0 and 1 stand for; None for classes.
     """
 
     def __init__(self, labels: Sequence[str], scale: Scale = None) -> None:
@@ -42,7 +42,7 @@ class Overview:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Takes a row of the journal."""
+        """Adds a row of the journal."""
         if row["reason"]:
             self.failed += 1
             if len(self.failures) < _SHOWN:
@@ -75,12 +75,14 @@ class Overview:
         if label not in (UNCERTAIN, "neutral"):
             said, force = self._said(s)
             where, told = f"{source}\0{s['start']:012.3f}", {**s, "said": said}
+            # A heap of the ten strongest moments: the weakest is dropped as soon as there are
+            # eleven.
             heapq.heappush(self.strongest, (force * min(seconds, 10.0), where, told))
             if len(self.strongest) > _SHOWN:
                 heapq.heappop(self.strongest)
 
     def _said(self, s: Mapping[str, Any]) -> tuple[str, float]:
-        """A segment in words, and how sure, or how far from the scale's middle, it is; 0 to 1."""
+        """A segment in words, and its strength 0 to 1: confidence, or distance from the middle."""
         if self.scale is None:
             return f"{s['label']} {100 * s['confidence']:.0f} %", s["confidence"]
         low, high = self.scale
@@ -89,7 +91,7 @@ class Overview:
         return f"{s['label']} ({attributes_told(unit, self.scale)})", far
 
     def outliers(self) -> list[tuple[float, dict[str, Any]]]:
-        """The recordings whose shares are farthest from all others' together, from 0 to 1."""
+        """The recordings whose shares of emotions differ most from the mean, from 0 to 1."""
         total = max(sum(self.seconds.values()), 1e-9)
         mean = np.array([self.seconds.get(name, 0) / total for name in self.labels])
         off = [(float(np.abs(np.array(row["shares"]) - mean).sum() / 2), row)

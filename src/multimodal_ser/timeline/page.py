@@ -1,4 +1,4 @@
-"""Timeline → one HTML page that plays the recording and needs nothing outside itself."""
+"""Timeline → a self-contained HTML page that plays the recording."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import UNCERTAIN, regions
 from multimodal_ser.timeline.track import Timeline, called, clock
 
-EMBEDDED = 10_000_000  # bytes of sound that a page may hold
-PLAYABLE = {  # by the name's ending: what browsers play
+EMBEDDED = 10_000_000  # bytes of sound that a page contains at most
+PLAYABLE = {  # formats that browsers play, by the ending of the name
     ".wav": "audio/wav",
     ".mp3": "audio/mpeg",
     ".flac": "audio/flac",
@@ -39,13 +39,13 @@ PLAYABLE = {  # by the name's ending: what browsers play
 def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
     """Writes the page.
 
-    Sound of at most 10 MB is inside it; other recordings play from beside the page, or once the
-    reader opens them there.
+    Sound of at most 10 MB is inside it; larger recordings are played from the page's folder, or
+    once the reader opens them in the page.
 
     Args:
         timeline: from `analyze`.
         source: the recording.
-        peaks: of the recording, from 0 to 1.
+        peaks: peaks of the recording, from 0 to 1.
     """
     css, js = assets()
     audio, missing = _audio(source)
@@ -71,7 +71,7 @@ def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) 
 
 
 def page_templates() -> Environment:
-    """The templates of this package; whatever is put into them is text."""
+    """The templates of this package; every value in them is escaped."""
     return Environment(
         loader=PackageLoader("multimodal_ser.timeline", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -82,7 +82,7 @@ def page_templates() -> Environment:
 
 
 def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
-    """What the page's script is given: the timeline, the waveform, and each label's colours."""
+    """The data for the page's script: the timeline, the waveform, and the colours of the labels."""
     labels = [*timeline.labels, UNCERTAIN]
     labels += [] if timeline.scale is None else regions(timeline.labels)
     return {
@@ -93,7 +93,7 @@ def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def rounded(peaks: NDArray[np.float32]) -> list[float]:
-    """Three places are enough to draw."""
+    """Peaks with three decimals, which are enough for drawing."""
     return [round(float(peak), 3) for peak in peaks]
 
 
@@ -108,7 +108,7 @@ def assets() -> tuple[str, str]:
 
 
 def _audio(source: Path) -> tuple[str, str]:
-    """An address for the player, and what to say where that does not play."""
+    """An address for the player, and a message if it does not play."""
     size, kind = source.stat().st_size, PLAYABLE.get(source.suffix.lower())
     if kind is None and size <= 2 * EMBEDDED:
         sound, kind = _as_flac(source), "audio/flac"
@@ -123,7 +123,7 @@ def _audio(source: Path) -> tuple[str, str]:
 
 
 def _as_flac(source: Path) -> bytes:
-    """16 kHz mono, for formats that browsers do not play."""
+    """The recording as FLAC, 16 kHz mono, for formats that browsers do not play."""
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as sound:
         for block in read_blocks(source):

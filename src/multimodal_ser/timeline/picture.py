@@ -1,4 +1,4 @@
-"""Timeline → a picture of waveform, segments and probabilities, or attributes, over time."""
+"""Timeline → a picture of waveform, segments and probabilities (or attributes) over time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.annotations import ANYBODY, turns
 from multimodal_ser.timeline.track import Segment, Timeline, clock
 
-LETTER = 0.0075  # of the width: what a letter takes
-SEEN, SPANS = 300.0, 150  # seconds up to which single turns are drawn; else means of so many spans
+LETTER = 0.0075  # width of a letter, as a share of the picture's width
+SEEN, SPANS = 300.0, 150  # longer recordings (seconds) are drawn as means over so many spans
 
 
 def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = "png") -> bytes:
@@ -61,7 +61,7 @@ def _waveform(ax: Axes, timeline: Timeline, peaks: NDArray[np.float32]) -> None:
 
 
 def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
-    """A speaker's segments; what is certain lies above, and keeps a width that can be seen."""
+    """The segments of a speaker; certain ones are drawn on top, with a visible minimum width."""
     least = timeline.duration / 1500
     mine = [s for s in timeline.segments if s.speaker == lane]
     for s in sorted(mine, key=lambda s: s.label != UNCERTAIN):
@@ -73,6 +73,7 @@ def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
             edgecolor=LINE if unsure else PAPER, linewidth=0.8 if wide else 0,
             hatch="////" if unsure and wide else None,
         )  # fmt: skip
+        # A label is only written if it fits, in full or as three letters of each word.
         letters = (s.end - s.start) / timeline.duration / LETTER - 1
         short = " ".join(word[:3] for word in s.label.split())
         if letters >= len(short):
@@ -123,7 +124,7 @@ def _curves(ax: Axes, timeline: Timeline) -> None:
 
 
 def ticks(duration: float) -> tuple[list[float], list[str]]:
-    """Places of at most nine ticks, seconds, and what stands there: never the same twice.
+    """Positions of at most nine ticks in seconds, and their labels, which are all different.
 
     >>> ticks(2.0)[1], ticks(3700)[1][-1]
     (['0:00.0', '0:00.5', '0:01.0', '0:01.5', '0:02.0'], '1:00:00')
@@ -139,7 +140,7 @@ def ticks(duration: float) -> tuple[list[float], list[str]]:
 def _runs(timeline: Timeline) -> Iterator[tuple[list[float], list[dict[str, float]]]]:
     """Times and probabilities of each turn of each speaker: no curve crosses a silence.
 
-    Of long recordings, whose turns are too short to be seen, means over equal spans instead.
+    In long recordings turns are too short to be seen; there, means over equal spans are drawn.
     """
     if timeline.duration > SEEN:
         yield from _means(timeline, timeline.duration / SPANS)

@@ -1,4 +1,4 @@
-"""What the user named → recordings, each with its relative name and a place to write to."""
+"""Names from the user → recordings, each with a relative name and a name for its files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 from multimodal_ser.predict.sources import STDIN, find_recordings
 
-KEPT = {"index", "summary", "segments"}  # what a folder's own files are called
+KEPT = {"index", "summary", "segments"}  # names of the folder's own files
 
 
 class Place(NamedTuple):
     """A recording.
 
     Attributes:
-        path: where it is read.
-        source: its name relative to what was given, with slashes.
-        name: of the files that are written, relative to the folder of all and without endings.
+        path: where it is read from.
+        source: its name relative to the given folders, with slashes.
+        name: of its files, relative to the output folder and without ending.
     """
 
     path: str
@@ -29,13 +29,14 @@ class Place(NamedTuple):
 
 
 def places(given: Sequence[str]) -> list[Place]:
-    """The recordings behind files, folders and wildcards; their tree is kept, no name comes twice.
+    """The recordings in files, folders and wildcards; their tree is kept and names are unique.
 
-    A recording is called by its stem where nothing else in its folder could be called so, and else
+    The files of a recording are named by its stem if that is unique in its folder, and by its whole
+    name otherwise.
     by its whole name.
 
     Raises:
-        SerError: nothing is there.
+        SerError: there are no recordings.
     """
     found = find_recordings(given)
     root = _root([_above(name) for name in given if name != STDIN])
@@ -43,6 +44,8 @@ def places(given: Sequence[str]) -> list[Place]:
     stems: dict[str, Counter[str]] = defaultdict(Counter)
     for source in sources.values():
         pure = PurePosixPath(source)
+        # Case-folded, since "A.wav" and "a.wav" are one file on some systems. A name without an
+        # ending can also clash with a stem.
         stems[str(pure.parent)].update({pure.stem.casefold(), pure.name.casefold()})
     return [Place(path, source, _name(source, stems)) for path, source in sources.items()]
 
@@ -56,7 +59,7 @@ def _name(source: str, stems: dict[str, Counter[str]]) -> str:
 
 
 def _above(name: str) -> str:
-    """The folder whose tree is kept: what is given, or lies above the first wildcard or a file."""
+    """The folder whose tree is kept: the given one, or that above a file or the first wildcard."""
     path = Path(name)
     if glob.has_magic(name) and not path.exists():
         fixed = []
@@ -76,7 +79,7 @@ def _root(folders: Sequence[str]) -> str:
 
 
 def _relative(path: str, root: str) -> str:
-    """With slashes, and without a way out of the folder that is written to."""
+    """A relative path with slashes that cannot lead out of the output folder."""
     if path == STDIN:
         return "stdin"
     whole = Path(os.path.abspath(path))  # noqa: PTH100 - links keep the names that the user gave

@@ -1,4 +1,4 @@
-"""Sound → who speaks when: by voices, by pyannote.audio, or by what another program found."""
+"""Sound → speaker turns (diarisation): by voices, by pyannote.audio, or from an RTTM file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from multimodal_ser.errors import SerError, to_install
 
 
 class Turn(NamedTuple):
-    """A stretch of one speaker's speech; they may overlap those of others.
+    """A stretch of speech of one speaker; turns of different speakers may overlap.
 
     Attributes:
         start: its first sample at 16 kHz.
         end: its last sample + 1.
-        speaker: a name or number that is the same in all turns of one speaker.
+        speaker: a name or number, equal in all turns of one speaker.
         sure: how certain it is that this is speech, from 0 to 1.
     """
 
@@ -35,7 +35,7 @@ class Turn(NamedTuple):
 
 
 Diariser: TypeAlias = Callable[[Iterator[Samples], "int | None"], Iterable[Turn]]
-"""Mono blocks [time] at 16 kHz, and how many speak where that is known → turns, in any order."""
+"""Mono blocks [time] at 16 kHz, and the number of speakers if known → turns, in any order."""
 
 
 def pyannote(
@@ -46,11 +46,11 @@ def pyannote(
 
     Args:
         model: hub id or folder of a pipeline.
-        token: of the hub, where it asks for one.
+        token: for the hub, if the model needs one.
         device: where torch computes.
 
     Raises:
-        SerError: the extra is not installed, or the pipeline cannot be had.
+        SerError: the extra is not installed, or the pipeline cannot be loaded.
     """
     import torch
 
@@ -76,10 +76,10 @@ def pyannote(
 
 
 def read_rttm(file: str | Path) -> Diariser:
-    """Who speaks when as another program wrote it: NIST's rich transcription time marks.
+    """Reads the turns that another program wrote as NIST's Rich Transcription Time Marks.
 
     Raises:
-        SerError: it cannot be read, or is of several recordings.
+        SerError: the file cannot be read, or is about several recordings.
     """
     turns, names = [], set()
     try:
@@ -98,11 +98,13 @@ def read_rttm(file: str | Path) -> Diariser:
 
 
 def turns_by_speaker(turns: Iterable[Turn]) -> list[tuple[Found, ...]]:
-    """The turns of each speaker, in the order in which they first speak.
+    """The turns of each speaker, sorted by who speaks first.
 
-    No two of them overlap: while several speak, it is the turn of the one who began last.
+    The result has no overlaps: while several speak, it is the turn of the one who began last.
     """
     ordered = sorted((turn for turn in turns if turn.end > turn.start), key=lambda turn: turn[:2])
+    # Between two consecutive edges the set of speakers does not change: each such piece is decided
+    # once.
     edges = sorted({edge for turn in ordered for edge in turn[:2]})
     found: dict[str | int, list[Found]] = {}
     going: list[Turn] = []
@@ -124,7 +126,7 @@ def turns_by_speaker(turns: Iterable[Turn]) -> list[tuple[Found, ...]]:
 
 
 class Known:
-    """Finds speech where it is known to be: what a `Stream` asks instead of a `SpeechFinder`."""
+    """Reports known stretches of speech to a `Stream`, in place of a `SpeechFinder`."""
 
     def __init__(self, turns: Sequence[Found]) -> None:
         self._turns = list(turns)
@@ -137,18 +139,18 @@ class Known:
 
     @property
     def current(self) -> tuple[int, int] | None:
-        """The turn that is under way: its beginning, and how far it is heard."""
+        """The turn that has begun but not ended: its start, and how far it has been pushed."""
         if not self._turns or self._turns[0].start >= self._at:
             return None
         return self._turns[0].start, min(self._turns[0].end, self._at)
 
     def push(self, samples: Samples) -> list[Found]:
-        """Takes samples [time]; returns the turns that end, once their context is heard as well."""
+        """Takes samples [time]; returns the ended turns, once their context is there too."""
         self._at += len(samples)
         return self._ended(self._at - CONTEXT)
 
     def finish(self) -> list[Found]:
-        """Ends the recording; what was said to lie beyond it is cut."""
+        """Ends the recording; turns beyond its end are cut off."""
         cut = [turn for turn in self._turns if turn.start < self._at]
         self._turns = [turn._replace(end=min(turn.end, self._at)) for turn in cut]
         return self._ended(self._at)
@@ -164,10 +166,10 @@ class Known:
 def diariser_of(
     speakers: str, vad: Vad = "auto", device: str = "cpu"
 ) -> tuple[Diariser | None, int | None]:
-    """What ``off``, ``auto``, a number, ``pyannote``, ``pyannote:2`` or an .rttm file mean.
+    """The diariser for ``off``, ``auto``, a number, ``pyannote``, ``pyannote:2`` or an .rttm file.
 
     Raises:
-        SerError: none of these.
+        SerError: it is none of these.
     """
     if speakers == "off":
         return None, None

@@ -1,7 +1,8 @@
 """Sound, piece by piece → running estimates and segments → Timeline.
 
-`analyze` feeds a `Stream` from a file, so both give the same: times are equal, and probabilities
-differ by what the network's batches do to the last bits (below 1e-5 in float32).
+`analyze` feeds a `Stream` from a file, so both give the same results: times are equal, and
+probabilities differ only in the last bits, by the sizes of the network's batches (below 1e-5 in
+float32).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from multimodal_ser.timeline.track import Model, Point, Scale, Segment, Timeline
 from multimodal_ser.timeline.words import Words, shared_out, word_pieces, words_doubt, words_of
 
 WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
-SHORTEST, LONGEST = 0.5, 30.0  # seconds of a window
+SHORTEST, LONGEST = 0.5, 30.0  # seconds: range of a window, up to what Whisper takes
 LEAST_HOP = 0.1  # seconds
-_AT_ONCE = 64  # windows given to the predictor together
+_AT_ONCE = 64  # windows per call of the predictor
 
 
 class Finder(Protocol):
-    """Where speech is, as sound comes: a `SpeechFinder`, or what is known before."""
+    """Finds speech while sound arrives: a `SpeechFinder`, or `Known` turns."""
 
     @property
     def undecided(self) -> int:
@@ -39,7 +40,7 @@ class Finder(Protocol):
 
     @property
     def current(self) -> tuple[int, int] | None:
-        """The stretch that is under way: its beginning, and how far it certainly reaches."""
+        """The stretch that has begun but not ended: its start, and how far it certainly reaches."""
         ...
 
     def push(self, samples: Samples) -> list[Found]:
@@ -52,9 +53,9 @@ class Finder(Protocol):
 
 
 class Stream:
-    """Takes sound in pieces of any size, and gives what is known so far.
+    """Takes sound in pieces of any size and returns what is known so far.
 
-    Memory does not grow with the sound: only what is not yet predicted is kept.
+    Memory does not grow with the sound: only sound that is not yet predicted is kept.
     """
 
     def __init__(
@@ -71,13 +72,14 @@ class Stream:
         """Prepares an empty stream.
 
         Args:
-            predictor: what `load` returns.
-            window: seconds that are predicted at a time, 0.5 to 30; shorter speech goes whole.
+            predictor: from `load`.
+            window: length of a window that is predicted, in seconds, 0.5 to 30; shorter speech is
+                one window.
             hop: seconds from one window to the next, 0.1 to a window.
-            smoothing: seconds, the time constant of the smoothing; 0 for none.
-            vad: ``auto``, ``silero``, ``energy``, or ``none`` where all is speech.
+            smoothing: time constant of the smoothing, in seconds; 0 for none.
+            vad: ``auto``, ``silero``, ``energy``, or ``none`` to take everything as speech.
             words: sound → words, such as a `Recogniser`; None leaves words out.
-            finder: finds the speech instead of `vad`.
+            finder: finds the speech, in place of `vad`.
 
         Raises:
             SerError: a setting is out of its range, or silero-vad is missing.
@@ -90,15 +92,16 @@ class Stream:
         self._size, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
         self._finder: Finder = finder or SpeechFinder(make_gate(vad))
         self._sound: Samples = np.zeros(0, np.float32)
-        self._at = 0  # the place of the first sample that is held
+        self._at = 0  # position in the recording of the first sample in memory
         self._open: OpenStretch | None = None
-        self._waiting: list[tuple[OpenStretch, int]] = []  # over, but for their words
+        # ended, but their words are not recognised yet
+        self._waiting: list[tuple[OpenStretch, int]] = []
         self._segments: list[Segment] = []
         self._track: list[Point] = []
         self._speech: list[tuple[float, float]] = []
         self._spoken: list[Word] = []
         self._distances: list[float] = []
-        self._ended = 0  # the place where the last stretch of speech ended
+        self._ended = 0  # position where the last stretch of speech ended
         self._finished = False
 
     def push(self, chunk: Samples) -> list[Point | Segment]:
@@ -108,12 +111,12 @@ class Stream:
             chunk: mono float32 [time] at 16 kHz, of any length.
 
         Returns:
-            A point for every window of speech that was heard, smoothed over the past alone; then
-            the final segments of every stretch of speech that ended; where words are recognised, of
-            several stretches together, once they fill half a minute.
+            A point for every new window of speech, smoothed over the past only; then the final
+            segments of every stretch of speech that ended. If words are recognised, segments come
+            for several stretches together, once they fill half a minute.
 
         Raises:
-            SerError: the chunk is no such sound, or the stream is finished.
+            SerError: the chunk is not such sound, or the stream is finished.
         """
         if self._finished:
             raise SerError("the stream is finished; make another Stream for another recording")
@@ -156,6 +159,8 @@ class Stream:
             self._open = self._stretch(current[0])
             self._open.grow(current[1])
             stretches.append(self._open)
+        # Windows of ended and open stretches are predicted together, in full batches, before any is
+        # closed.
         new: list[Point | Segment] = [*self._predict(stretches)]
         for stretch, end in closing:
             new += self._settle(stretch, end)
@@ -165,14 +170,14 @@ class Stream:
         return new
 
     def _stretch(self, start: int) -> OpenStretch:
-        """The open stretch, where there is one; it is then no longer held as open."""
+        """Takes the open stretch, if there is one, or begins a new one."""
         stretch, self._open = self._open, None
         lead = min(CONTEXT, start - self._ended)
         settings = self._size, self._hop, self._smoothing, lead, self._scale
         return stretch or OpenStretch(start, *settings)
 
     def _predict(self, stretches: Sequence[OpenStretch]) -> list[Point]:
-        """Predicts the windows that have no probabilities yet, in batches over all stretches."""
+        """Predicts the windows without probabilities, in batches over all stretches."""
         jobs = [(stretch, window) for stretch in stretches for window in _waiting(stretch)]
         found = []
         for first in range(0, len(jobs), _AT_ONCE):
@@ -198,7 +203,7 @@ class Stream:
         return found
 
     def _settle(self, stretch: OpenStretch, end: int) -> list[Segment]:
-        """Closes a stretch; where words are wanted, together with others as whisper hears 30 s."""
+        """Closes a stretch; for words, several are collected first, up to Whisper's 30 s."""
         if self._words is None:
             return self._close(stretch, end)
         new = []
@@ -208,7 +213,7 @@ class Stream:
         return new
 
     def _tell(self) -> list[Segment]:
-        """Recognises the words of the stretches that wait for it, and closes them."""
+        """Recognises the words of the waiting stretches and closes them."""
         if not self._waiting:
             return []
         stretches, ends = zip(*self._waiting, strict=True)
@@ -219,7 +224,7 @@ class Stream:
         return [s for pair in zip(stretches, ends, strict=True) for s in self._close(*pair)]
 
     def _heard(self, first: OpenStretch, end: int, *, over: bool) -> list[Word]:
-        """The words from where `first` is not recognised yet."""
+        """The words between the recognised part of `first` and `end`."""
         if self._words is None:
             return []
         sound, begin, found = self._cut(first.heard, end), first.heard, []
@@ -232,7 +237,7 @@ class Stream:
         return self._sound[start - self._at : end - self._at]
 
     def _forget(self) -> None:
-        """Drops the sound that nothing will ask for."""
+        """Drops the sound that is not needed any more."""
         first = max(self._ended, self._finder.undecided - CONTEXT)
         if self._open:
             first = self._open.needed

@@ -1,4 +1,4 @@
-"""A stretch of speech → its windows, what they say, smoothed, and its segments."""
+"""A stretch of speech → its windows, their smoothed probabilities, and its segments."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from multimodal_ser.timeline.track import Point, Scale, Segment, Word, by_class
 
 @dataclass(frozen=True)
 class SpokenStretch:
-    """A whole stretch of speech with what was predicted in it.
+    """A complete stretch of speech with its predictions.
 
     Attributes:
         start: seconds.
         end: seconds.
         windows: (start, end) of each window, seconds.
         probabilities: of each window, [windows, C].
-        words: spoken in it; None where words were not recognised.
-        scale: of attributes, whose values on 0 … 1 stand for probabilities; None of classes.
+        words: spoken in it; None if words were not recognised.
+        scale: for attributes, whose values on 0 … 1 take the place of probabilities; None for
+            classes.
     """
 
     start: float
@@ -44,7 +45,7 @@ class SpokenStretch:
     ) -> Iterator[Segment]:
         """Merges neighbouring windows of one label, or of one region of the attributes.
 
-        A window stands for the time that is nearer to its middle than to any other's.
+        A window represents the time that is nearer to its middle than to that of any other window.
         """
         bounds = self.bounds()
         said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in smoothed]
@@ -63,7 +64,7 @@ class SpokenStretch:
             yield Segment(start, end, label, sure, values, text, scale=self.scale)
 
     def bounds(self) -> Floats:
-        """Where the time of each window begins, and the end; seconds [windows + 1]."""
+        """Borders of the time that each window represents, in seconds [windows + 1]."""
         centres = _centres(self.windows)
         return np.array([self.start, *(centres[1:] + centres[:-1]) / 2, self.end])
 
@@ -71,28 +72,29 @@ class SpokenStretch:
 def smooth(probabilities: Floats, centres: Floats, constant: float) -> Floats:
     """Smooths over time with the kernel exp(-|Δt| / constant), forwards and backwards.
 
-    It is a weighted mean, so calibrated probabilities stay as cautious as they are; multiplying
-    the evidence of windows that overlap, as a hidden Markov model does, would overstate it.
+    It is a weighted mean, so calibrated probabilities stay as cautious as they are. Multiplying the
+    evidence of overlapping windows, as a hidden Markov model does, would overstate it.
 
     Args:
         probabilities: [windows, C].
-        centres: the windows' middles in seconds, increasing, [windows].
-        constant: seconds; 0 smooths nothing.
+        centres: middles of the windows in seconds, increasing, [windows].
+        constant: time constant in seconds; 0 for no smoothing.
 
     >>> smooth(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 1.0]), 1.0).round(2)
     array([[0.73, 0.27],
            [0.27, 0.73]])
     """
+    # An exponential kernel is two recursive sums, one in each direction: linear in the windows.
     ahead, behind = _running(probabilities, centres, constant), probabilities[::-1]
     after = _running(behind, -centres[::-1], constant)[::-1]
     total = ahead + after
-    total[:, :-1] -= probabilities  # both ways count the window itself
+    total[:, :-1] -= probabilities  # both sums contain the window itself
     total[:, -1] -= 1
     return np.asarray(total[:, :-1] / total[:, -1:])
 
 
 def _running(probabilities: Floats, centres: Floats, constant: float) -> Floats:
-    """Weighted sums over the past, and in the last column the sums of the weights."""
+    """Weighted sums over the past [windows, C + 1]; the last column has the sums of the weights."""
     steps = np.diff(centres, prepend=centres[:1])
     kept = np.exp(-steps / constant) if constant > 0 else np.zeros(len(steps))
     sums = np.column_stack([probabilities, np.ones(len(probabilities))])
@@ -102,7 +104,7 @@ def _running(probabilities: Floats, centres: Floats, constant: float) -> Floats:
 
 
 def points(stretch: SpokenStretch, labels: Sequence[str], smoothed: Floats) -> Iterator[Point]:
-    """The stretch's part of the track."""
+    """The points of a stretch for the track."""
     for (start, end), row in zip(stretch.windows, smoothed, strict=True):
         yield Point(start, end, by_class(labels, row), scale=stretch.scale)
 
@@ -112,18 +114,18 @@ def _centres(windows: Sequence[tuple[float, float]]) -> Floats:
 
 
 class OpenStretch:
-    """Grows until its end is known; all places are samples from the recording's beginning.
+    """A stretch that grows until its end is known; positions are samples of the recording.
 
     Attributes:
-        start: where it begins.
-        lead: samples before it that its first window hears too: recordings that a model learnt
-            from begin and end with a pause, and speech that is cut tightly is another sound.
-        tail: the same after it, for a last window that reaches its end.
+        start: its first sample.
+        lead: samples before it that are added to its first window. The training recordings begin
+            and end with a pause, so tightly cut speech would be unlike them.
+        tail: the same after it, for the last window.
         windows: (start, end) of the windows so far.
-        rows: the probabilities [C] of the first of them.
+        rows: probabilities [C] of those that are predicted.
         words: recognised so far.
-        heard: up to where words are recognised.
-        sure: how certain it is that this is speech, from 0 to 1, once it is over.
+        heard: position up to which words are recognised.
+        sure: certainty that this is speech, from 0 to 1, once it has ended.
     """
 
     def __init__(
@@ -139,11 +141,11 @@ class OpenStretch:
 
     @property
     def needed(self) -> int:
-        """The first sample that a window to come may have."""
+        """The first sample that a future window may need."""
         return self.windows[-1][0] if self.rows else self.start - self.lead
 
     def heard_by(self, window: tuple[int, int]) -> tuple[int, int]:
-        """What the model hears for a window: the first and the last have more than they cover."""
+        """The sound for a window: the first and the last window include lead and tail."""
         first, last = window == self.windows[0], window == self.windows[-1]
         return window[0] - first * self.lead, window[1] + last * self.tail
 
@@ -155,13 +157,13 @@ class OpenStretch:
             place += self._hop
 
     def end(self, end: int, tail: int = 0) -> None:
-        """Adds the last windows: the whole where it is short, else one that covers the rest.
+        """Adds the last windows: one for all of a short stretch, else one that covers the rest.
 
-        A rest of less than half a hop is left to the window before.
+        A rest shorter than half a hop is left to the window before.
 
         Args:
             end: where the stretch ends.
-            tail: samples after it that are there to be heard.
+            tail: available samples after it.
         """
         self.grow(end)
         if not self.windows:
@@ -173,7 +175,7 @@ class OpenStretch:
         self.tail = tail
 
     def estimate(self, labels: Sequence[str], row: Floats) -> Point:
-        """Takes the next window's probabilities; returns them smoothed over the past alone."""
+        """Stores the probabilities of the next window; returns them smoothed over the past only."""
         start, end = self.windows[len(self.rows)]
         sums = np.append(row, 1.0)
         if self.rows and self._smoothing > 0:
@@ -186,7 +188,7 @@ class OpenStretch:
         return Point(start / SAMPLE_RATE, end / SAMPLE_RATE, values, scale=self._scale)
 
     def whole(self, end: int, with_words: bool) -> SpokenStretch:
-        """The stretch in seconds, once it is over and all its windows have their row."""
+        """The stretch in seconds, once it has ended and all its windows are predicted."""
         said = np.array(self.rows)
         return SpokenStretch(
             start=self.start / SAMPLE_RATE,

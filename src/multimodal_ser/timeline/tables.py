@@ -1,4 +1,4 @@
-"""Rows of many recordings → one table of recordings, and one of all their segments."""
+"""Rows of many recordings → a table of recordings and a table of all their segments."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from multimodal_ser.timeline.track import Scale
 _Row: TypeAlias = Mapping[str, Any]
 _PARQUET = find_spec("pyarrow") is not None  # the extra ``parquet``
 SEGMENTS = "segments.parquet" if _PARQUET else "segments.csv"
-_GROUP = 20_000  # rows that are held at a time
+_GROUP = 20_000  # rows in memory before they are written
 
 
 def columns_of(labels: Sequence[str], scale: Scale) -> dict[str, str]:
-    """Class or attribute → its column: ``p_…`` of a probability, else as it is called."""
+    """Class or attribute → the name of its column: ``p_…`` for probabilities."""
     return {name: f"p_{name}" if scale is None else name for name in labels}
 
 
 def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> list[Any]:
-    """A recording's line of the index; without one, the names of its columns."""
+    """The line of a recording in the index; without a row, the names of the columns."""
     if row is None:
         columns = ["source", "name", "status", "reason", "duration", "speech", "speakers"]
         return [*columns, "mostly", *columns_of(labels, scale).values(), "segments", "notes"]
@@ -43,7 +43,7 @@ def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> l
 
 
 def seconds_of(segments: Sequence[_Row]) -> dict[str, float]:
-    """For how long each label is heard."""
+    """Label → seconds."""
     found: dict[str, float] = defaultdict(float)
     for s in segments:
         found[s["label"]] += s["end"] - s["start"]
@@ -51,14 +51,14 @@ def seconds_of(segments: Sequence[_Row]) -> dict[str, float]:
 
 
 def mostly(segments: Sequence[_Row]) -> str | None:
-    """The emotion that is heard longest; ``uncertain`` without any other, None without speech."""
+    """The label with most seconds; ``uncertain`` only if there is no other, None without speech."""
     found = seconds_of(segments)
     sure = {name: seconds for name, seconds in found.items() if name != UNCERTAIN} or found
     return max(sure, key=lambda name: sure[name], default=None)
 
 
 def segment_rows(row: _Row, labels: Sequence[str], scale: Scale = None) -> list[dict[str, Any]]:
-    """A recording's segments, each with the recording's name."""
+    """The segments of a recording, each with the recording's name."""
     if row["reason"]:
         return []
     return [
@@ -77,7 +77,7 @@ def segment_rows(row: _Row, labels: Sequence[str], scale: Scale = None) -> list[
 def writer_of(
     file: Path, labels: Sequence[str], scale: Scale = None
 ) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
-    """Gives a function that adds rows to a new file of segments: Parquet, without pyarrow CSV."""
+    """Yields a function that adds rows to a file of segments: Parquet, or CSV without pyarrow."""
     numbers = ["start", "end", "confidence", *columns_of(labels, scale).values()]
     columns = ["source", "start", "end", "speaker", "label", "confidence", *numbers[3:], "text"]
     if not _PARQUET:

@@ -1,4 +1,4 @@
-"""Segments, points and words → Timeline: what is known of a recording over time."""
+"""Segments, points and words → Timeline: the emotions of a recording over time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scale: TypeAlias = tuple[float, float] | None
 
 
 class Model(Protocol):
-    """What of a `Predictor` is used for a timeline; one of attributes has a `scale` too."""
+    """The parts of a `Predictor` that a timeline needs; one of attributes also has a `scale`."""
 
     name: str
     labels: tuple[str, ...]
@@ -26,7 +26,7 @@ class Model(Protocol):
     channel: Channel | None
 
     def waves(self, waves: Sequence[Any], /, *, speech: bool = False) -> Sequence[Any]:
-        """Waveforms, all of them speech where it says so → objects with `probabilities` [C]."""
+        """Waveforms, known to be speech if `speech` → objects with `probabilities` [C]."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Word:
     Attributes:
         start: seconds.
         end: seconds.
-        text: as spoken, without blanks around it.
-        language: such as ``de``; None where the recogniser does not say.
-        probability: that the recogniser gives it.
-        speaker: who says it; None where speakers are not told apart.
+        text: without spaces around it.
+        language: such as ``de``; None if the recogniser does not report it.
+        probability: according to the recogniser.
+        speaker: None if speakers are not distinguished.
     """
 
     start: float
@@ -50,21 +50,21 @@ class Word:
     speaker: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """A dict for JSON."""
         return {**_times(self), "text": self.text, "speaker": self.speaker}
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one window says: a point of the curve over time.
+    """The prediction of one window: a point of the curve over time.
 
     Attributes:
-        start: seconds where the window begins.
-        end: seconds where it ends.
-        probabilities: by class, smoothed over the stretch of speech; of attributes their values
+        start: of the window, in seconds.
+        end: of the window, in seconds.
+        probabilities: by class, smoothed over the stretch of speech; for attributes, their values
             on 0 … 1.
-        speaker: whose speech it is; None where speakers are not told apart.
-        scale: of attributes the values that are 0 and 1; None where classes are told.
+        speaker: None if speakers are not distinguished.
+        scale: for attributes, the values that 0 and 1 stand for; None for classes.
     """
 
     start: float
@@ -85,13 +85,13 @@ class Segment:
     Attributes:
         start: seconds.
         end: seconds.
-        label: a class, or ``uncertain`` where no class reaches the model's threshold; of
-            attributes on which side of the scale's middle they are, such as ``active negative``.
-        confidence: the most probable class's probability; 0 of attributes, which have none.
-        probabilities: by class, the mean over the segment; of attributes their values on 0 … 1.
-        text: the words spoken in it; None where words were not recognised.
-        speaker: who speaks; None where speakers are not told apart.
-        scale: of attributes the values that are 0 and 1; None where classes are told.
+        label: a class, or ``uncertain`` if no class reaches the model's threshold; for attributes,
+            on which side of the scale's middle they are, such as ``active negative``.
+        confidence: probability of the most probable class; 0 for attributes, which have none.
+        probabilities: by class, the mean over the segment; for attributes, their values on 0 … 1.
+        text: the words in it; None if words were not recognised.
+        speaker: None if speakers are not distinguished.
+        scale: for attributes, the values that 0 and 1 stand for; None for classes.
     """
 
     start: float
@@ -105,7 +105,7 @@ class Segment:
 
     @property
     def said(self) -> str:
-        """The label with how probable it is, or with the attributes on their scale."""
+        """The label with its probability, or with the attributes on their scale."""
         if self.scale is not None:
             return f"{self.label} ({attributes_told(self.probabilities, self.scale)})"
         share = f" {100 * self.confidence:.0f} %"
@@ -120,16 +120,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Speaker:
-    """One of those who speak in a recording.
+    """A speaker of a recording.
 
     Attributes:
         name: as given, or ``channel 0``, ``speaker 1``.
-        channel: the number of their channel, from 0; None where all are on one.
+        channel: number of the channel, counted from 0; None if all speakers are on one.
         seconds: of their speech.
         overall: by class, the mean over their speech, weighted by duration.
-        adapted: from how many pieces of their speech their voice and channel are known, which were
-            taken out; None where they were not.
-        scale: as a segment's.
+        adapted: number of pieces of their speech from which their voice and channel were estimated
+            and removed; None if they were not.
+        scale: as in `Segment`.
     """
 
     name: str
@@ -154,23 +154,23 @@ class Timeline:
         duration: of the recording, seconds.
         labels: class names in the model's order, or attributes.
         segments: in order of time; silence has none.
-        track: every window, in order of time.
+        track: all windows, in order of time.
         speech: (start, end) of the stretches of speech, seconds.
-        overall: by class, the mean over the speech, weighted by duration; empty without speech. Of
-            attributes their values on 0 … 1.
-        model: the model's name.
-        words: with their times, where words were recognised.
-        adapted: from how many pieces or recordings the channel is known that was taken out; None
-            where none was.
-        threshold: the confidence below which a segment is ``uncertain``.
-        distance: how far the speech is from what the model learnt from, as a `Prediction`'s, in the
-            mean; None where the model does not tell.
-        doubt: why the words are not to be trusted; None where nothing speaks against them.
-        speakers: in the order of their channels, or of their first words; empty where they are not
-            told apart.
-        notes: what a user should know of the recording, such as how its channels were taken.
-        source: what the recording is called; None where it has no name.
-        scale: as a segment's.
+        overall: by class, the mean over the speech, weighted by duration; empty without speech. For
+            attributes, their values on 0 … 1.
+        model: name of the model.
+        words: with their times, if words were recognised.
+        adapted: number of pieces or recordings from which the channel was estimated that was
+            removed; None if none was.
+        threshold: confidence below which a segment is ``uncertain``.
+        distance: mean distance of the speech from the model's training data, as in `Prediction`;
+            None if the model does not measure it.
+        doubt: why the words may be wrong; None without a reason for doubt.
+        speakers: in the order of their channels, or of their first words; empty if they are not
+            distinguished.
+        notes: notes for the user about the recording, such as how its channels were used.
+        source: name of the recording; None if it has none.
+        scale: as in `Segment`.
     """
 
     duration: float
@@ -192,7 +192,7 @@ class Timeline:
 
     @property
     def language(self) -> str | None:
-        """In which most words were recognised, such as ``de``; None where that is not known."""
+        """The language of most recognised words, such as ``de``; None if it is not known."""
         return language_of(self.words)
 
     def as_dict(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class Timeline:
 
 
 def language_of(words: Sequence[Word]) -> str | None:
-    """In which most words were recognised; None where their recogniser does not say."""
+    """The language of most words; None if their recogniser does not report it."""
     counts = Counter(word.language for word in words if word.language is not None)
     return counts.most_common(1)[0][0] if counts else None
 
@@ -267,7 +267,7 @@ def attributes_told(values: Mapping[str, float], scale: tuple[float, float]) -> 
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds; hours where there are any.
+    """Minutes and seconds, with hours if there are any.
 
     >>> clock(75.4), clock(3675)
     ('1:15', '1:01:15')
@@ -279,6 +279,6 @@ def clock(seconds: float) -> str:
 
 
 def called(timeline: Timeline, source: Path) -> str:
-    """A recording's name; bytes in it that are no UTF-8 are shown as question marks."""
+    """The name of a recording; bytes that are not UTF-8 are shown as question marks."""
     name = source.name if timeline.source is None else timeline.source
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,9 +1,9 @@
-"""Speech → vectors of voices → turns of speakers: the diarisation that needs no hub.
+"""Speech → vectors of voices → turns of speakers: a diarisation that needs no hub.
 
-A voice is what the cepstra of its loud frames are like over two seconds, seen along the directions
-in which speakers differ most and one speaker, whatever the emotion, least (linear discriminant
-analysis). `scripts/train_voices.py` finds these directions; windows are clustered, and a Viterbi
-path makes turns of them.
+A voice is described by the statistics of the cepstra of its loud frames over two seconds, projected
+to directions in which speakers differ most and one speaker, whatever the emotion, differs least
+(linear discriminant analysis). `scripts/train_voices.py` finds these directions. Windows are
+clustered, and a Viterbi path makes turns of them.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from multimodal_ser.timeline.speakers import Turn
 from multimodal_ser.timeline.stream import Stream
 
 WINDOW, STEP = 2.0, 0.5  # seconds
-CEPSTRA, JOINT = 40, 24  # cepstral coefficients, and those whose covariances count
-_LOUD = 3.0  # log10 of power below the loudest frame of a window: quieter ones are no voice
-_LEAST = 20  # loud frames of a window that is heard at all
-_MOST = 3_000  # windows that are clustered; others go to the nearest cluster
-FEWEST, NEAR = 12, 0.03  # windows of a third speaker at least; silhouettes that are alike
-MANY, ALONE = 8, 0.25  # most speakers that are told apart; silhouette of two of them at least
-SURE, STAY = 15.0, 4.0  # weight of a window's cosine, and what a change of speaker costs
-_AROUND = 0.6  # seconds around a change in which the quietest moment is taken for it
+CEPSTRA, JOINT = 40, 24  # cepstral coefficients; how many of them enter the covariances
+_LOUD = 3.0  # log10 of power, 30 dB: frames further below a window's loudest are not used
+_LEAST = 20  # loud frames of a usable window
+_MOST = 3_000  # windows that are clustered (quadratic cost); others join the nearest cluster
+FEWEST, NEAR = 12, 0.03  # windows of a third speaker at least; difference of equal silhouettes
+MANY, ALONE = 8, 0.25  # largest number of speakers; lowest silhouette of two speakers
+SURE, STAY = 15.0, 4.0  # weight of a window's cosine; cost of a change of speaker (Viterbi)
+_AROUND = 0.6  # seconds around a change within which its quietest moment is used
 _ENERGY = SAMPLE_RATE // 50
 
 _Vectors = NDArray[np.float32]
 
 
 def cepstral_statistics(wave: Samples) -> _Vectors | None:
-    """What the cepstra of a window are like: mean, deviation, covariances, change, percentiles.
+    """Statistics of the cepstra of a window: mean, deviation, covariances, change, percentiles.
 
-    The level of the window plays no part.
+    They do not depend on the level of the window.
 
     Args:
         wave: [time] at 16 kHz.
 
     Returns:
-        [524]; None where less than `LEAST` frames are loud.
+        [524]; None if fewer than `_LEAST` frames are loud.
     """
     if len(wave) < N_FFT:
         return None
@@ -66,6 +66,7 @@ def cepstral_statistics(wave: Samples) -> _Vectors | None:
     mine = loud > loud.max() - _LOUD
     if mine.sum() < _LEAST:
         return None
+    # Coefficient 0 is the level, and is left out.
     every = dct(mel, norm="ortho", axis=1)[:, 1 : CEPSTRA + 1]
     kept = every[mine]
     joint = np.cov(kept[:, :JOINT].T)[np.triu_indices(JOINT)]
@@ -81,14 +82,13 @@ def _filters() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Voices:
-    """Tells speakers apart by their voices; a `Diariser`.
+    """Distinguishes speakers by their voices; a `Diariser`.
 
     Args:
         vad: how speech is found.
-        alone: how clear the difference of voices must be for more than one speaker, as a
-            silhouette from 0 to 1, where their number is not known.
-        weights: ``mean`` and ``scale`` [524] and ``axes`` [524, A]; the package's own where not
-            given.
+        alone: lowest silhouette (0 to 1) of two clusters that count as two speakers, if the number
+            of speakers is not known.
+        weights: ``mean`` and ``scale`` [524] and ``axes`` [524, A]; by default the package's own.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Voices:
         self._weights = load(stored.read_bytes()) if weights is None else weights
 
     def __call__(self, blocks: Iterator[Samples], count: int | None = None) -> list[Turn]:
-        """Hears a recording through; see `Diariser`."""
+        """Finds the turns of a recording; see `Diariser`."""
         heard, quiet = _Heard(), list[Samples]()
         stream = Stream(heard, window=WINDOW, hop=STEP, smoothing=0, vad=self.vad)
         for block in blocks:
@@ -120,7 +120,10 @@ class Voices:
         return _turns(spans, labels[nearest], timeline.speech, np.concatenate(quiet))
 
     def vectors(self, statistics: _Vectors) -> _Vectors:
-        """Statistics [N, 524] → unit vectors [N, A] about their mean."""
+        """Statistics [N, 524] → unit vectors [N, A], centred on the recording's mean.
+
+        Centring removes what all speakers of a recording have in common, such as its channel.
+        """
         weights = self._weights
         seen = ((statistics - weights["mean"]) * weights["scale"]) @ weights["axes"]
         seen = seen - seen.mean(0) if len(seen) > 1 else seen
@@ -128,13 +131,13 @@ class Voices:
 
 
 def clusters(vectors: _Vectors, count: int | None, alone: float = ALONE) -> NDArray[np.int64]:
-    """Which window is whose [N], by agglomerative clustering (Ward's).
+    """The speaker of each window [N], by agglomerative clustering with Ward's criterion.
 
     Args:
         vectors: of unit length [N, A].
-        count: of speakers; None for the least number, up to `MANY`, whose clusters are about as
-            clear as any by their silhouette (Rousseeuw, 1987).
-        alone: silhouette of two clusters below which they are one speaker.
+        count: number of speakers; None for the smallest one, up to `MANY`, whose silhouette
+            (Rousseeuw, 1987) is about the best.
+        alone: silhouette below which two clusters are one speaker.
     """
     one = np.zeros(len(vectors), np.int64)
     if count == 1 or len(vectors) <= max(count or 2, 2):
@@ -159,7 +162,7 @@ def clusters(vectors: _Vectors, count: int | None, alone: float = ALONE) -> NDAr
 
 
 def _smoothed(vectors: _Vectors, centres: NDArray[np.float64]) -> _Vectors:
-    """Each with its neighbours in time, which mostly are the same speaker's, to unit length."""
+    """Sums of each vector and its neighbours in time, mostly of one speaker, at unit length."""
     padded = np.pad(vectors, ((1, 1), (0, 0)))
     near = (np.diff(centres) <= 1.01 * STEP)[:, None]
     before = np.concatenate([np.zeros((1, 1), bool), near])
@@ -174,8 +177,10 @@ def _centre(vectors: _Vectors) -> _Vectors:
 
 
 def _path(vectors: _Vectors, labels: NDArray[np.int64], rounds: int = 3) -> NDArray[np.int64]:
-    """The most probable sequence of speakers [N], changes being rare (Viterbi), a few times."""
+    """The best sequence of speakers [N] with a cost for changes (Viterbi), iterated."""
     for _ in range(rounds):
+        # As in k-means: centres from the labels, then labels from the centres, with the cost of
+        # changes.
         names = np.unique(labels)
         centres = np.array([_centre(vectors[labels == name]) for name in names])
         score = SURE * vectors @ centres.T
@@ -195,7 +200,7 @@ def _turns(
     spans: Sequence[tuple[float, float]], labels: NDArray[np.int64],
     speech: Sequence[tuple[float, float]], energies: Samples,
 ) -> list[Turn]:  # fmt: skip
-    """Windows of stretches of speech → turns; a change lies at the quietest moment between two."""
+    """Labelled windows → turns; a change is placed at the quietest moment between two windows."""
     centres = np.array([(start + end) / 2 for start, end in spans])
     made: list[Turn] = []
     for start, end in speech:
@@ -223,13 +228,13 @@ def _turn(start: float, end: float, who: int | np.int64) -> Turn:
 
 
 def _energies(block: Samples) -> Samples:
-    """The power of each 20 ms."""
+    """The power of every 20 ms."""
     whole = np.pad(block, (0, -len(block) % _ENERGY))
     return np.asarray(np.square(whole.reshape(-1, _ENERGY)).mean(1))
 
 
 class _Heard:
-    """Stands in for a model, and keeps the statistics of what it is asked about, in order."""
+    """Takes the place of a model and keeps the statistics of the waveforms it is given."""
 
     name, threshold = "voices", 0.0
     labels: tuple[str, ...] = ("speech",)

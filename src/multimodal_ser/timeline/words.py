@@ -1,4 +1,4 @@
-"""Sound of speech → words with their times, by faster-whisper (extra ``asr``)."""
+"""Speech → words with their times, by faster-whisper (extra ``asr``)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from multimodal_ser.predict.lots import Heard
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word, language_of
 
-_EARLIEST = 20 * SAMPLE_RATE  # longer speech is cut at the quietest place after so many
-_SHORTEST = SAMPLE_RATE // 10
-_GAP = 0.05  # seconds between words that follow one another
-_FEWEST = 5  # words by which a language can be doubted
-_SURE = 0.7  # mean probability of words below which it is
+# speech beyond 30 s is cut at the quietest place after so many samples
+_EARLIEST = 20 * SAMPLE_RATE
+_SHORTEST = SAMPLE_RATE // 10  # shorter sound has no words
+_GAP = 0.05  # seconds between adjacent words of a sentence at most
+_FEWEST = 5  # words that are needed to doubt the language
+_SURE = 0.7  # mean probability of words below which the language is doubted
 _OTHERS = "for other languages take a model of many, such as --words-model base"
 
 Words: TypeAlias = Callable[[Samples], Sequence[Word]]
 
 
 class Recogniser:
-    """Whisper; without a source the English whisper-tiny of the installed extra ``offline``.
+    """Whisper; without a source, the English whisper-tiny of the installed extra ``offline``.
 
     Attributes:
-        multilingual: whether it knows other languages than English.
+        multilingual: whether it knows languages other than English.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Recogniser:
             source: folder in CTranslate2's layout, a size such as ``small``, or a hub id; the
                 size ``base``, of many languages, is taken from the extra ``offline-base`` where
                 that is installed.
-            language: such as ``de``; None lets a model of many languages decide.
+            language: such as ``de``; None lets a multilingual model detect it.
             device: ``cpu`` or ``cuda``.
 
         Raises:
@@ -75,7 +76,7 @@ class Recogniser:
         self._given = source, language, device
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process, it loads its network there."""
+        """Pickles the arguments: another process loads the network again."""
         return _recogniser, self._given
 
     def __call__(self, samples: Samples) -> list[Word]:
@@ -114,7 +115,7 @@ class Whole:
     recognise: Recogniser
 
     def __call__(self, source: Recording) -> Heard:
-        """The words; none where it cannot be read, which predicting says."""
+        """The words; none if the recording cannot be read, which predicting reports."""
         try:
             wave = source[0] if isinstance(source, tuple) else read_audio(source)
         except (SerError, OSError):
@@ -126,7 +127,7 @@ class Whole:
 
 
 def word_pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
-    """Cuts speech into pieces that whisper takes; the rest waits while it is not `over`.
+    """Cuts speech into pieces of at most 30 s; the rest waits until the speech is `over`.
 
     Args:
         sound: [time] from the first sample that is not yet cut.
@@ -138,6 +139,7 @@ def word_pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
     start = 0
     while len(sound) - start > LONGEST_SAMPLES:
         rest = sound[start + _EARLIEST : start + LONGEST_SAMPLES]
+        # The quietest frame between 20 and 30 s, most likely a pause.
         frames = rest[: len(rest) // FRAME * FRAME].reshape(-1, FRAME)
         end = start + _EARLIEST + int(frames.var(axis=1).argmin()) * FRAME + FRAME // 2
         yield start, end
@@ -147,16 +149,17 @@ def word_pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
 
 
 def words_of(words: Words, sound: Samples, at: int) -> list[Word]:
-    """Recognises a piece that begins at sample `at` of the recording."""
+    """Recognises a piece that starts at sample `at` of the recording."""
     shift = at / SAMPLE_RATE
     found = words(np.ascontiguousarray(sound))
     return [replace(w, start=w.start + shift, end=w.end + shift) for w in found]
 
 
 def words_doubt(words: Sequence[Word], multilingual: bool) -> str | None:
-    """Why words are not to be trusted; None where nothing speaks against them.
+    """Why words may be wrong; None without a reason for doubt.
 
-    Whisper's models of English alone hear English in every language, but are less sure of it.
+    English-only models of Whisper recognise English words in every language, but with lower
+    confidence.
     """
     if multilingual or len(words) < _FEWEST:
         return None
@@ -170,10 +173,10 @@ def words_doubt(words: Sequence[Word], multilingual: bool) -> str | None:
 def shared_out(
     words: Sequence[Word], stretches: Sequence[tuple[OpenStretch, int]]
 ) -> Iterator[tuple[int, Word]]:
-    """Gives each word to the nearest stretch, and cuts its times to it: whisper's are rough.
+    """Assigns each word to the nearest stretch and limits its rough times to it.
 
-    It tends to place a sentence's last word in the pause behind it: one that follows its neighbour
-    without a gap stays with it.
+    Whisper tends to place the last word of a sentence in the pause after it: a word that follows
+    its neighbour without a gap stays with it.
     """
     edges = [(stretch.start / SAMPLE_RATE, end / SAMPLE_RATE) for stretch, end in stretches]
     before: tuple[int, Word] | None = None
@@ -190,12 +193,12 @@ def shared_out(
 
 
 def _goes_on(before: Word, word: Word) -> bool:
-    """Whether a word follows another in the same sentence, without a gap."""
+    """Whether a word continues the sentence of another without a gap."""
     return not before.text.endswith((".", "?", "!")) and word.start - before.end < _GAP
 
 
 def _place(source: str | Path | None) -> str:
-    """What faster-whisper opens: an installed package's folder where one has the size."""
+    """The source for faster-whisper: the folder of an installed package, if one has this size."""
     name = f"whisper-{source or 'tiny'}"
     offline = HOMES[name].offline if name in HOMES else None
     if offline and (source is None or package_folder(offline.package)):

@@ -1,4 +1,4 @@
-"""Timeline → files: tables, subtitles, labels, annotations, a picture, a page."""
+"""Timeline → files: tables, subtitles, labels, annotations, pictures and pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from multimodal_ser.timeline.track import (
     clock,
 )
 
-PEAKS = (800, 6000)  # least and most places of the drawn waveform; else ten a second
+PEAKS = (800, 6000)  # smallest and largest number of points of a drawn waveform; else ten a second
 
 
 def write_files(
@@ -41,14 +41,14 @@ def write_files(
     *,
     name: str | None = None,
 ) -> list[Path]:
-    """Writes a recording's timeline in several formats.
+    """Writes the timeline of a recording in several formats.
 
     Args:
         timeline: from `analyze`.
         source: the recording, whose sound the picture and the page show.
-        folder: where to; made where it is not there.
-        formats: of `WRITERS`.
-        name: of the files without their endings; the recording's where not given.
+        folder: output folder; created if it does not exist.
+        formats: keys of `WRITERS`.
+        name: of the files without ending; by default the recording's.
 
     Returns:
         The files, in the formats' order.
@@ -67,7 +67,7 @@ def write_files(
 
 
 def made(timeline: Timeline, source: Path, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """The content of a recording's files, each with its name's ending."""
+    """Yields the ending and the content of each file of a recording."""
     for kind in formats:
         ending, make = WRITERS[kind]
         content = make(timeline, source)
@@ -75,7 +75,7 @@ def made(timeline: Timeline, source: Path, formats: Sequence[str]) -> Iterator[t
 
 
 def checked_formats(given: str | Sequence[str]) -> list[str]:
-    """Names of formats, each once; a string is a comma list, and ``none`` is no format.
+    """Names of formats, each once, from a list or a comma-separated string; ``none`` for none.
 
     Raises:
         SerError: a format is unknown.
@@ -93,14 +93,14 @@ def checked_formats(given: str | Sequence[str]) -> list[str]:
 
 
 def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
-    """The greatest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
+    """The largest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
 
     Args:
         source: path, bytes or binary file object, or an array.
         rate: of an array, in Hz.
 
     Returns:
-        [800 to 6000], ten a second; fewer where the recording has fewer spans of 20 ms.
+        [800 to 6000], ten per second; fewer if the recording has fewer spans of 20 ms.
     """
     span = SAMPLE_RATE // 50
     rest, found = np.zeros(0, np.float32), []
@@ -116,13 +116,13 @@ def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
 
 
 def _as_json(timeline: Timeline, source: Path) -> str:
-    """All that is known, with the recording's name."""
+    """Everything that is known, with the recording's name, as JSON."""
     told = {"source": called(timeline, source), **timeline.as_dict()}
     return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
 
 
 def _as_csv(timeline: Timeline, source: Path) -> str:
-    """A row a segment; a column a class, or an attribute on its own scale."""
+    """One row per segment, with a column for each class or attribute."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     sure = ["confidence"] if timeline.scale is None else []
@@ -151,7 +151,7 @@ def _as_vtt(timeline: Timeline, source: Path) -> str:
 
 
 def _as_srt(timeline: Timeline, source: Path) -> str:
-    """SubRip subtitles, coloured as most players understand it."""
+    """SubRip subtitles, with colours in the form that most players understand."""
     cues = (
         f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n"
         f'<font color="{colour(s.label, dark=True)}">{_srt(_who(s) + s.said)}</font>'
@@ -218,7 +218,7 @@ def _sure(s: Segment) -> str:
 
 
 def headline(timeline: Timeline) -> str:
-    """Length, speech and the overall probabilities or attributes, in a line."""
+    """Length, speech and the overall probabilities or attributes, in one line."""
     spoken = sum(end - start for start, end in timeline.speech)
     said = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
@@ -230,7 +230,7 @@ def headline(timeline: Timeline) -> str:
 
 
 def speaker_lines(timeline: Timeline) -> list[str]:
-    """Who speaks, for how long, and how, a line each."""
+    """One line per speaker: name, seconds of speech, and overall probabilities or attributes."""
     return [
         f"{one.name}: speech {clock(one.seconds)}"
         + (f"; {greatest(one.overall, 3, one.scale)}" if one.overall else "")
@@ -240,7 +240,7 @@ def speaker_lines(timeline: Timeline) -> list[str]:
 
 
 def greatest(probabilities: dict[str, float], count: int, scale: Scale = None) -> str:
-    """The greatest probabilities, or all attributes where there is a scale.
+    """The highest probabilities, or all attributes if there is a scale.
 
     >>> greatest({"anger": 0.2, "fear": 0.7, "neutral": 0.1}, 2)
     'fear 70 %, anger 20 %'
@@ -280,7 +280,7 @@ def _class(label: str) -> str:
 
 
 def _line(text: str) -> str:
-    """One line: what would begin another cue or row becomes a blank."""
+    """The text on one line: line breaks, which would begin another cue or row, become spaces."""
     return " ".join(text.split())
 
 
@@ -289,5 +289,5 @@ def _cue(text: str) -> str:
 
 
 def _srt(text: str) -> str:
-    """SubRip knows no escapes: what would open a tag, or end a cue's times, looks alike only."""
+    """Text for SubRip, which has no escapes: angle brackets are replaced by similar characters."""
     return _line(text).replace("<", "‹").replace(">", "›")
