@@ -161,7 +161,7 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
 def weights_of(given: Sequence[str]) -> str | dict[str, str] | None:
     """Places of encoders' weights: one for all, or by encoder as ENCODER=PLACE.
 
-    >>> weights(["minilm=/models/minilm", "bert=/models/bert"])
+    >>> weights_of(["minilm=/models/minilm", "bert=/models/bert"])
     {'minilm': '/models/minilm', 'bert': '/models/bert'}
     """
     named = [item.partition("=") for item in given]

@@ -102,7 +102,7 @@ def traps_of(said: str | None) -> str:
 def decode_text(raw: bytes) -> str:
     r"""Decodes text that is UTF-8 in some places and Windows-1252 in others.
 
-    >>> decode(b"\xc3\xa9lan isn\x92t \xc2\x92")
+    >>> decode_text(b"\xc3\xa9lan isn\x92t \xc2\x92")
     'élan isn’t ’'
     """
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as spreadsheets save text

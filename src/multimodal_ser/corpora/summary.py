@@ -37,10 +37,12 @@ def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[Cor
             words that it leaves out stand under ``(none)``.
 
     >>> from multimodal_ser.corpora.utterance import Utterance
-    >>> summarise(Corpus([Utterance("t/a", "t", "joy", speaker="p")], ["t/b: empty"]))[1:]
+    >>> summarise_corpus(Corpus([Utterance("t/a", "t", "joy", speaker="p")], ["t/b: empty"]))[1:]
     ... # doctest: +NORMALIZE_WHITESPACE
-    [Row(part='emotion', name='joy', total=1), Row(part='speaker', name='p', total=1),
-     Row(part='audio', name='no recording', total=1), Row(part='left out', name='empty', total=1)]
+    [CorpusRow(part='emotion', name='joy', total=1),
+     CorpusRow(part='speaker', name='p', total=1),
+     CorpusRow(part='audio', name='no recording', total=1),
+     CorpusRow(part='left out', name='empty', total=1)]
     """
     utterances = corpus.utterances
     rows = [CorpusRow("all", "utterances", len(utterances))]

@@ -32,7 +32,7 @@ _SHARED = {
 def shared_word(word: str) -> str:
     """The shared word for one that is spelt otherwise; any other word as it is, in small letters.
 
-    >>> shared("Angry"), shared("neutral"), shared("Pride")
+    >>> shared_word("Angry"), shared_word("neutral"), shared_word("Pride")
     ('anger', 'neutral', 'pride')
     """
     small = word.strip().casefold()

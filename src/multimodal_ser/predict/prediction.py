@@ -155,7 +155,7 @@ def discounted(probabilities: NDArray[_Float], sure: float) -> NDArray[_Float]:
     Without speech every class is equally probable, so
     P(class) = P(speech) P(class | speech) + P(no speech) / C.
 
-    >>> doubted(np.array([0.8, 0.2]), 0.5)
+    >>> discounted(np.array([0.8, 0.2]), 0.5)
     array([0.65, 0.35])
     """
     return np.asarray(probabilities * sure + (1 - sure) / probabilities.shape[-1])

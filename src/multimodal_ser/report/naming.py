@@ -45,7 +45,7 @@ class Share:
 def headline_name(task: str, ids: Sequence[str]) -> str:
     """The score that systems are compared by: the corpus's convention.
 
-    >>> headline("classes", ["meld/1"]), headline("classes", ["meld/1", "emodb/1"])
+    >>> headline_name("classes", ["meld/1"]), headline_name("classes", ["meld/1", "emodb/1"])
     ('WF1', 'UA')
     """
     if task == "attributes":

@@ -161,7 +161,8 @@ def cluster_weights(sums: Floats, metric: Metric) -> Floats:
     all being wrong: for WA its share of the utterances, for UA its share of each class, averaged.
 
     >>> accuracy = lambda m: np.trace(m, axis1=-2, axis2=-1) / np.sum(m, axis=(-2, -1))
-    >>> weights(np.array([[[[8, 2], [1, 9]]], [[[3, 2], [2, 3]]]]), accuracy).round(2).tolist()
+    >>> sums = np.array([[[[8, 2], [1, 9]]], [[[3, 2], [2, 3]]]])
+    >>> cluster_weights(sums, accuracy).round(2).tolist()
     [0.67, 0.33]
     """
     if isinstance(metric, OfMeans):
