@@ -219,6 +219,27 @@ def test_a_split_file_comes_back_as_it_was(tmp_path):
     assert [item.name for item in (tmp_path / "new").iterdir()] == ["split.json"]
 
 
+def test_a_list_of_speakers_is_a_split(tmp_path):
+    rows, path = made_rows(24, speakers=6), tmp_path / "published.json"
+    lists = {"train": ["s0", "s1", "S2"], "dev": ["s3"], "test": ["s4", "s05"]}  # spelt otherwise
+    path.write_text(json.dumps(lists))
+    (fold,) = make_split(rows, str(path)).folds
+    speaker = {row.id: row.speaker for row in rows}
+    found = [{speaker[key] for key in getattr(fold, part)} for part in PARTS]
+    assert (fold.name, found) == ("published", [{"s0", "s1", "s2"}, {"s3"}, {"s4", "s5"}])
+    path.write_text(json.dumps({"train": ["s0", "s1", "s2"], "test": ["s3"]}))  # no dev, three left
+    (fold,) = make_split(rows, str(path)).folds
+    assert {speaker[key] for key in fold.test} == {"s3"}
+    assert fold.validation
+    assert len({*fold.train, *fold.validation}) == 12
+    path.write_text(json.dumps(lists | {"test": ["1001"]}))
+    with pytest.raises(SplitError, match=r"none of its test speakers, such as '1001'.*like s0, s1"):
+        make_split(rows, str(path))
+    path.write_text(json.dumps(lists | {"dev": "s3"}))
+    with pytest.raises(SplitError, match="dev is not a list of speakers"):
+        make_split(rows, str(path))
+
+
 def test_an_altered_split_file_is_refused(tmp_path):
     path = tmp_path / "split.json"
     write_split(make_split(made_rows(), "speaker"), path)

@@ -215,8 +215,8 @@ def split_command(
     Args:
         manifest: from `ser manifest`.
         labels: class set; utterances outside it are left out.
-        scheme: a split that `ser list` shows, such as speaker, or a folder of the EmoBox
-            benchmark's folds.
+        scheme: a split that `ser list` shows, such as speaker, a JSON file that lists the speakers
+            of train, dev and test, or a folder of the EmoBox benchmark's folds.
         out: the file to write.
         folds: number of folds; one group is left out at a time where not given.
         allow: overlaps to accept: speaker, session, dialogue, recording, fold.

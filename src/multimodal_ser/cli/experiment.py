@@ -89,8 +89,8 @@ class OneCorpus(Making):
 
     Attributes:
         features: folder of one corpus's features.
-        split: one that `ser list` shows, such as speaker, a split file, or a folder of EmoBox
-            folds.
+        split: one that `ser list` shows, such as speaker, a split file, a JSON file that lists the
+            speakers of train, dev and test, or a folder of EmoBox folds.
         folds: number of folds; one group is left out at a time where not given.
     """
 

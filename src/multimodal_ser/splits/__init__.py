@@ -18,7 +18,13 @@ from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError, one_of
 from multimodal_ser.splits.emobox import emobox_folds, hold_out
-from multimodal_ser.splits.folds import VALIDATION_SHARE, Fold, Split, read_split
+from multimodal_ser.splits.folds import (
+    VALIDATION_SHARE,
+    Fold,
+    Split,
+    listed_speakers,
+    read_split,
+)
 from multimodal_ser.splits.leaks import OVERLAPS, check_folds
 
 
@@ -49,8 +55,9 @@ def make_split(
 
     Args:
         utterances: those that have a class; nothing else is split.
-        scheme: key in SCHEMES, a split file written by `write_split`, or a folder of the EmoBox
-            benchmark's JSONL folds.
+        scheme: key in SCHEMES, a split file written by `write_split`, a JSON file that lists the
+            speakers of each part (``train``, ``dev``, ``test``) as audEERING publishes them, or a
+            folder of the EmoBox benchmark's JSONL folds.
         folds: number of folds for the schemes by group; None makes one fold per group.
         allow: overlaps to accept, from OVERLAPS.
         sounds: id → a name of its sound, see `fingerprints.same_sounds`; recordings with equal
@@ -75,8 +82,11 @@ def make_split(
             name, notes = f"part of {name}", [absent]
         allowed |= set(OVERLAPS)
     elif Path(scheme).is_file():
-        split = read_split(Path(scheme))
-        made, name, notes = list(split.folds), split.name, list(split.notes)
+        if speakers := listed_speakers(Path(scheme)):
+            made, name = [_by_list(utterances, speakers, scheme)], Path(scheme).stem
+        else:
+            split = read_split(Path(scheme))
+            made, name, notes = list(split.folds), split.name, list(split.notes)
     else:
         raise SplitError(one_of("split", scheme, SCHEMES) + "; or give a split file or folder")
     leaks, more = check_folds(made, utterances, allowed, sounds or {})
@@ -173,6 +183,27 @@ def _fold(
         for side in ("train", "validation", "test")
     }
     return Fold(name, **sides)
+
+
+def _by_list(
+    utterances: Sequence[Utterance], speakers: Mapping[str, Sequence[str]], path: str
+) -> Fold:
+    """One fold of speakers that a file lists part by part; others stay out of it."""
+    part = {alike(name): side for side, names in speakers.items() for name in names}
+    rows = defaultdict(list)
+    for row in utterances:
+        if row.speaker is not None and (side := part.get(alike(row.speaker))):
+            rows[side].append(row)
+    if empty := [side for side in speakers if not rows[side]]:
+        heard = sorted({str(row.speaker) for row in utterances})[:3]
+        raise SplitError(
+            f"{path}: none of its {empty[0]} speakers, such as {speakers[empty[0]][0]!r}, speaks "
+            f"here; the speakers of these utterances are called like {', '.join(heard)}"
+        )
+    ids = {side: tuple(row.id for row in found) for side, found in rows.items()}
+    if "dev" not in ids:
+        ids["train"], ids["dev"] = hold_out(rows["train"])
+    return Fold(Path(path).stem, ids["train"], ids["dev"], ids["test"])
 
 
 def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:

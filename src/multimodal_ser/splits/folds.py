@@ -83,6 +83,23 @@ def read_split(path: Path) -> Split:
     return split
 
 
+def listed_speakers(path: Path) -> dict[str, list[str]] | None:
+    """The speakers of each part that a JSON file lists: ``train``, ``dev`` (or not) and ``test``.
+
+    Returns:
+        Part → speakers; None where the file is of another kind, such as a split file.
+    """
+    try:
+        row = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not {"train", "test"} <= row.keys() <= {"train", "dev", "test"}:
+        return None
+    if wrong := [part for part, names in row.items() if not isinstance(names, list) or not names]:
+        raise SplitError(f"{path}: {wrong[0]} is not a list of speakers")
+    return {part: [str(name) for name in names] for part, names in row.items()}
+
+
 @dataclass(frozen=True)
 class Few:
     """Which few utterances of a fold's training part are given (few-shot).
