@@ -1,4 +1,4 @@
-"""recordings over HTTP → predictions and timelines: a server and its one page (extra ``serve``)."""
+"""recordings over HTTP → predictions and timelines: a server with one page (extra ``serve``)."""
 
 from multimodal_ser.serve.app import create_app
 from multimodal_ser.serve.run import run, serving

@@ -1,4 +1,4 @@
-"""Who may come in: the API key, the places, and whether the server is stopping."""
+"""Which requests are admitted: the API key, the limits, and whether the server is stopping."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from starlette.requests import HTTPConnection
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 
-# A sender is slow who sent nothing for so many seconds, or after so many less than so many bytes/s.
+# A sender is slow if nothing came for _QUIET seconds, or if after _GRACE seconds the mean rate is
+# below _RATE bytes per second.
 _QUIET, _GRACE, _RATE = 0.3, 2.0, 8_000
-_AGAIN = {"Retry-After": "1", "Connection": "close"}
+_AGAIN = {"Retry-After": "1", "Connection": "close"}  # headers of a refusal for lack of places
 
 
 class Arriving:
-    """A body on its way in.
+    """The body of a request while it arrives.
 
     Attributes:
-        size: bytes that have come.
-        dropped: set when its place is given to another.
+        size: bytes that have arrived.
+        dropped: set when its place is given to another request.
     """
 
     def __init__(self) -> None:
@@ -37,18 +38,18 @@ class Arriving:
         self.last = time.monotonic()
 
     def rate(self) -> float:
-        """Bytes a second so far."""
+        """Mean bytes per second so far."""
         return self.size / (time.monotonic() - self.began + 1e-3)
 
     def slow(self) -> bool:
-        """Whether others may have its place."""
+        """Whether its place may be given to another request."""
         now = time.monotonic()
         crawls = now - self.began > _GRACE and self.rate() < _RATE
         return not self.dropped.is_set() and (crawls or now - self.last > _QUIET)
 
 
 class RequestPlace:
-    """A request's place inside, which may turn out to be one of the fewer for much work."""
+    """The place of an admitted request, which may have to become one of the fewer for long work."""
 
     def __init__(self, gate: Admission) -> None:
         self._gate, self._long, self._left = gate, False, False
@@ -60,6 +61,7 @@ class RequestPlace:
             RefusedError: 429.
         """
         gate, most = self._gate, self._gate.settings.max_long
+        # Decoding threads call this as soon as a recording turns out to be long.
         with gate.lock:  # threads come here
             if self._long or self._left:
                 return
@@ -74,20 +76,20 @@ class RequestPlace:
             self._long = True
 
     def leave(self) -> None:
-        """Gives the place for long work back, where it was taken."""
+        """Returns the place for long work, if it was taken."""
         with self._gate.lock:
             self._gate.long -= self._long
             self._long, self._left = False, True
 
 
 class Admission:
-    """Counts the requests inside; refuses those too many and those that come while stopping.
+    """Counts admitted requests; refuses those beyond the limits and those that come while stopping.
 
     Attributes:
         inside: requests at work or waiting for it.
-        long: those of them with much to hear.
-        arriving: requests whose body is on its way.
-        stopping: set when the server has been told to stop.
+        long: those of them with long recordings.
+        arriving: bodies that are arriving.
+        stopping: set when the server is told to stop.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -99,12 +101,12 @@ class Admission:
 
     @property
     def requests(self) -> int:
-        """All that are arriving or inside."""
+        """The number of requests that arrive or are admitted."""
         return len(self.arriving) + self.inside
 
     @asynccontextmanager
     async def arrive(self) -> AsyncIterator[Arriving]:
-        """Holds a place while a body arrives; where all are taken, the slowest sender loses his.
+        """Holds a place while a body arrives; if all are taken, the slowest sender loses its place.
 
         Raises:
             RefusedError: 429 or 503.
@@ -112,7 +114,7 @@ class Admission:
         self._check()
         full = len(self.arriving) >= self.settings.max_uploads
         if full and not any(body.slow() for body in self.arriving):
-            # They came at once: a moment later it shows which of them send nothing.
+            # All came at the same time: after a short wait it shows which of them send nothing.
             await asyncio.sleep(_QUIET)
             self._check()
         if len(self.arriving) >= self.settings.max_uploads:
@@ -166,7 +168,7 @@ class Admission:
         min(slow, key=Arriving.rate).dropped.set()
 
     def check_room(self) -> None:
-        """Keeps the bodies that are on their way from filling the memory.
+        """Limits the memory that arriving bodies take together.
 
         Raises:
             RefusedError: 429.

@@ -1,4 +1,4 @@
-"""The addresses that answer with emotions: one answer, or a timeline."""
+"""The routes for emotions: one prediction, or a timeline."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ Adapt = Annotated[bool, Query(description="Take out what speech has in common.")
 
 
 def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, Any]:
-    """What `analyze` is told of channels and speakers, as the command is.
+    """The settings of `analyze` for channels and speakers, with the same words as in the command.
 
     Raises:
-        RefusedError: 422; files of this machine and hubs are not a client's to name.
+        RefusedError: 422; clients must not name files of this machine or hubs.
     """
     if not (speakers in ("off", "auto") or speakers.isdecimal()):
         raise RefusedError(422, f"speakers={speakers[:40]!r}; allowed: off, auto, their number")
@@ -72,7 +72,7 @@ def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, An
 
 
 def add_answers(app: FastAPI, service: Service) -> None:
-    """Adds them."""
+    """Adds the routes to the application."""
 
     @app.post("/v1/predict", openapi_extra=_BODY, responses=ERRORS, tags=["emotions"])
     async def predict(request: Request, text: _Text = None) -> Response:

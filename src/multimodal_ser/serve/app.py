@@ -1,4 +1,4 @@
-"""The application: routes over one predictor, and the page."""
+"""The application: routes for one predictor, and the page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _Handler: TypeAlias = Callable[[DecodedUpload, "str | None", Work], Awaitable[Re
 
 
 class Service:
-    """What the routes share: predictor, limits, threads, connections."""
+    """What all routes share: predictor, limits, threads and connections."""
 
     def __init__(
         self, predictor: Predictor, settings: Settings, words: Words | None = None
@@ -60,7 +60,8 @@ class Service:
         most = settings.max_batch if settings.batching else 1
         wait = settings.batch_wait_ms / 1000
         self.batcher = Batcher(self.predictor, self.computing, most, wait)
-        # a thread for every request inside: turns, not threads, bound what is computed at a time
+        # One thread for every admitted request: `Turns`, not the number of threads, bounds what is
+        # computed at the same time.
         self.threads = ThreadPoolExecutor(settings.max_requests, "ser-work")
         self.card_html = card_html(predictor.card)
         self.jobs = None if settings.jobs is None else Jobs(settings.jobs, self)
@@ -68,13 +69,13 @@ class Service:
     async def answer(
         self, request: Request, text: str | None, what: _Handler, *, mixed: bool = True
     ) -> Response:
-        """Reads what a request brought, and answers in time, unless the client has gone.
+        """Reads the body of a request and responds within the time limit, if the client stays.
 
         Args:
-            request: whose body holds the recording.
-            text: words from the address.
-            what: recording, words and work → the answer.
-            mixed: whether it hears the mean of all channels, and not each.
+            request: the request; its body holds the recording.
+            text: words from the query string.
+            what: recording, words and work → the response.
+            mixed: whether channels are mixed to mono.
         """
         upload = await read_upload(request, self.gate, text)
         with self.gate.enter() as place:
@@ -101,7 +102,7 @@ class Service:
             return decode_upload(data, self.settings, pause, place.lengthen, mixed)
 
     async def predict(self, recording: DecodedUpload, text: str | None, work: Work) -> Response:
-        """One answer for a recording; short ones share a call of the network."""
+        """Predicts a recording; short recordings of several requests share a batch."""
         wave, warnings = recording
         if len(wave) <= LONGEST * SAMPLE_RATE:
             found = await self.batcher(wave, text)
@@ -121,14 +122,14 @@ class Service:
         """Emotions over time.
 
         Args:
-            recording: what was sent.
-            work: its computing.
-            words: whether they are recognised.
-            drawn: whether the waveform's peaks are told too.
+            recording: the decoded upload.
+            work: the computing of the request.
+            words: whether words are recognised.
+            drawn: whether the peaks of the waveform are included.
             how: settings of `analyze`.
 
         Raises:
-            RefusedError: 422 where the windows hold more sound than is allowed.
+            RefusedError: 422 if the windows hold more sound than is allowed.
         """
         each = how["channels"] == "each" and recording.wave.ndim == 2
         lanes = recording.wave.shape[1] if each else len(how["channels"].split(","))
@@ -147,14 +148,14 @@ class Service:
             told = {**found.as_dict(), "warnings": recording.warnings}
             if drawn:
                 told["peaks"] = rounded(peaks_of(*sound))
-            return JSONResponse(told)  # made here, and not where all wait for it
+            return JSONResponse(told)  # serialised in this thread, not in the event loop
 
     async def off_loop(self, work: Callable[..., _T], *given: Any) -> _T:
-        """Runs something in a thread."""
+        """Runs a function in a thread, so that the event loop stays free."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *given))
 
     def model(self) -> dict[str, Any]:
-        """What the page and callers must know of the model."""
+        """The description of the model for the page and for clients."""
         labels, scale = self.predictor.labels, getattr(self.predictor, "scale", None)
         shown = (*labels, *(regions(labels) if scale else ()), "uncertain")
         return {
@@ -171,7 +172,7 @@ class Service:
         }
 
     def close(self) -> None:
-        """Ends the threads when what runs is done."""
+        """Ends the threads after their current work."""
         self.threads.shutdown(wait=True)
         self.batcher.close()
 
@@ -179,11 +180,11 @@ class Service:
 def create_app(
     predictor: Predictor, settings: Settings | None = None, *, words: Words | None = None
 ) -> FastAPI:
-    """Makes the application that answers for one model.
+    """Makes the ASGI application for one model.
 
     Args:
         predictor: from `multimodal_ser.predict.load`.
-        settings: limits; the defaults where not given.
+        settings: limits; None for the defaults.
         words: recognises the words of timelines that ask for them, such as
             `multimodal_ser.timeline.Recogniser`.
 

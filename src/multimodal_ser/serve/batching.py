@@ -1,6 +1,7 @@
 """concurrent predictions of short recordings → one call of the network.
 
-While a batch is at work the next one gathers by itself; only the first of an idle server waits.
+While a batch is computed the next one gathers by itself; only the first request to an idle server
+waits for others.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ class _Item:
 
 
 class Batcher:
-    """Gathers waveforms that come at about the same time.
+    """Gathers waveforms that arrive at about the same time into batches.
 
     Args:
-        predictor: answers lists of waveforms.
-        turns: who may use it.
-        most: recordings in one call at most; 1 switches gathering off.
-        wait: seconds that the first one waits for others.
+        predictor: predicts lists of waveforms.
+        turns: decide who may compute.
+        most: largest number of recordings in a batch; 1 disables gathering.
+        wait: seconds that the first request waits for others.
     """
 
     def __init__(self, predictor: Predictor, turns: Turns, most: int, wait: float) -> None:
@@ -44,7 +45,7 @@ class Batcher:
         """The prediction of one waveform [time].
 
         Raises:
-            SerError: this waveform cannot be answered; its neighbours are.
+            SerError: this waveform cannot be predicted; the others of its batch are.
         """
         item = _Item(wave, text, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
@@ -72,7 +73,7 @@ class Batcher:
                     item.outcome.set_result(outcome)
 
     def _next(self) -> list[_Item]:
-        """The next batch, of as much sound as passes in one turn; without those who have left."""
+        """The next batch, of at most one turn's sound; items whose client has gone are dropped."""
         batch: list[_Item] = []
         samples = 0
         waiting = [item for item in self._waiting if not item.outcome.done()]
@@ -97,4 +98,6 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - raised again in the request that it belongs to
             if len(batch) == 1:
                 return [error]
+            # A faulty waveform must not fail the requests of others: the batch is repeated one by
+            # one.
             return [self._outcomes([item])[0] for item in batch]

@@ -1,4 +1,4 @@
-"""a model card in Markdown → HTML for the page: no raw HTML, no pictures, no scripts."""
+"""A model card in Markdown → HTML for the page, without raw HTML, images or scripts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 
 def card_html(card: str) -> str:
-    """Renders a card; whatever markup it holds is shown as text.
+    """Renders a card; HTML in it is shown as text.
 
     >>> card_html("# Hi <b>you</b>").strip()
     '<h1>Hi &lt;b&gt;you&lt;/b&gt;</h1>'

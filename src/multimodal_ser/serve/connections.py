@@ -1,4 +1,4 @@
-"""Sockets → requests: how many may be open, and how long a client may take for its part."""
+"""Sockets → requests: the number of open connections, and the time that clients may take."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from multimodal_ser.serve.middleware import HEADERS
 from multimodal_ser.serve.refusals import refusal
 from multimodal_ser.serve.settings import Settings
 
-BACKLOG = 64  # connections that asyncio accepts before it looks at those it has
+BACKLOG = 64  # connections that asyncio accepts before it handles those it has
 
 
 class Doors:
-    """All open connections; who has been idle longest makes room for the next.
+    """All open connections; the one that has been idle longest makes room for a new one.
 
     Attributes:
-        open: in the order in which they began to wait.
+        open: connections in the order in which they became idle.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,17 +34,17 @@ class Doors:
         self.open: dict[Guarded, None] = {}
 
     def admit(self, new: Guarded) -> None:
-        """Takes a connection in, or refuses it where every other is at work."""
+        """Admits a connection, or refuses it if all others are at work."""
         peer = new.peer
         if sum(one.peer == peer for one in self.open) >= self.settings.max_per_client:
-            self._close_idle(peer)  # where none is idle, it counts among all
+            self._close_idle(peer)  # if none of the client's is idle, the limit for all applies
         if len(self.open) >= self.most and not self._close_idle(None):
             new.refuse(503, f"{len(self.open)} connections are open; try again in a second")
             return
         self.open[new] = None
 
     def leave(self, old: Guarded) -> None:
-        """Forgets a connection that has ended."""
+        """Removes a connection that has ended."""
         self.open.pop(old, None)
 
     def _close_idle(self, peer: str | None) -> bool:
@@ -57,11 +57,11 @@ class Doors:
 
 
 class Guarded(H11Protocol):
-    """uvicorn's protocol, with limits that it does not have.
+    """uvicorn's protocol with additional time limits.
 
-    A request's header must come within `header_seconds` of the connection's beginning or of its
-    first byte, and an answer must be taken within the same time; a body has its own time in
-    `read_upload`.
+    The header of a request must arrive within `header_seconds` of the connection's start or of its
+    first byte, and a client must read its response within the same time; a body has a time limit of
+    its own in `read_upload`.
     """
 
     def __init__(
@@ -74,25 +74,25 @@ class Guarded(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is at work: no whole header yet, or a client that does not read."""
+        """Whether nothing is computed: the header is incomplete, or the client does not read."""
         at_work = self.cycle is not None and not self.cycle.response_complete
         return not at_work or self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins to wait for a header."""
+        """Starts waiting for a header."""
         super().connection_made(transport)
         self.peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._wait()
         self.doors.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Makes room."""
+        """Frees the place of the connection."""
         self._stop_waiting()
         self.doors.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Looks whether the header is whole."""
+        """Stops waiting once the header is complete."""
         super().data_received(data)
         if not self.idle or self.transport.get_protocol() is not self:  # a stream has its own
             self._stop_waiting()
@@ -100,13 +100,13 @@ class Guarded(H11Protocol):
             self._wait()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hands a stream over to its own protocol, which pings; `Streams` counts them."""
+        """Hands a WebSocket over to its own protocol, which sends pings; `Streams` counts them."""
         self._stop_waiting()
         self.doors.leave(self)
         super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
-        """Does not wait for the rest of a body that nobody wants."""
+        """Limits the time for the rest of a body whose response is already sent."""
         super().on_response_complete()
         if self in self.doors.open:  # idle from now on: behind those that have been so longer
             self.doors.open[self] = self.doors.open.pop(self)
@@ -114,24 +114,24 @@ class Guarded(H11Protocol):
             self._wait()
 
     def pause_writing(self) -> None:
-        """Begins to wait for a client that does not take its answer."""
+        """Starts waiting for a client that does not read its response."""
         super().pause_writing()
         self._wait()
 
     def resume_writing(self) -> None:
-        """Goes on."""
+        """Stops waiting: the client reads again."""
         super().resume_writing()
         self._stop_waiting()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP, in the shape of every error."""
+        """Refuses malformed HTTP, with the same JSON as all errors."""
         self.refuse(400, msg)
 
     def refuse(self, status: int, message: str) -> None:
-        """Answers without asking the application, and closes the connection."""
+        """Sends an error without calling the application, and closes the connection."""
         begun = self.cycle is not None and self.cycle.response_started
         if begun and not self.cycle.response_complete:
-            self.transport.abort()  # one answer would stand in the midst of another
+            self.transport.abort()  # an error would end up in the middle of the response
             return
         content = json.dumps(refusal(status, message)).encode()
         head = {**HEADERS, "Content-Type": "application/json", "Connection": "close",

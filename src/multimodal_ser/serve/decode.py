@@ -1,6 +1,7 @@
-"""the bytes of an upload → mono float32 at 16 kHz, with bounded time and memory.
+"""The bytes of an upload → mono float32 at 16 kHz, with bounded time and memory.
 
-What the commands read is read here, in blocks, so that no header's word on the length is needed.
+The same formats as in the commands are read, in blocks, so that the length in a header is not
+needed.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ UPLOADABLE = (
     "wav, flac, ogg (Vorbis, Opus), mp3 or AIFF; where the server has the extra 'video' also mp4, "
     "m4a, mov, webm, mkv, avi, wma, wmv, ts, flv, aac, ac3, amr or gsm"
 )
-_CHANNELS = 8
-_APART = 2  # times the longest recording that all channels that are kept apart may last
-_RATE = 192_000
+_CHANNELS = 8  # largest number of channels
+_APART = 2  # length of all separate channels together, in multiples of the longest recording
+_RATE = 192_000  # Hz: the highest rate that is accepted
 
-_LONG = 60  # seconds beyond which a recording takes a place for long work
+_LONG = 60  # seconds from which on a recording needs a place for long work
 
 
 class DecodedUpload(NamedTuple):
-    """What an upload held: samples at 16 kHz, and what its sender should know of it.
+    """The content of an upload: samples at 16 kHz, and warnings for the sender.
 
     Attributes:
-        wave: [time], or [time, channels] of several that are kept apart.
-        warnings: a line each.
+        wave: [time], or [time, channels] if channels are kept.
+        warnings: one line each.
     """
 
     wave: Samples
@@ -46,17 +47,18 @@ class DecodedUpload(NamedTuple):
 def decode_upload(
     data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None], mixed: bool = True
 ) -> DecodedUpload:
-    """Decodes a recording that a stranger sent.
+    """Decodes a recording from an untrusted sender.
 
     Args:
         data: the file's bytes.
         settings: limits on length and time.
-        pause: the turn in which this is called; given away after every block.
-        lengthen: called where the recording turns out to be long.
-        mixed: whether the channels are mixed; else they are kept apart.
+        pause: the turn in which this is called; it is released after every block.
+        lengthen: called if the recording turns out to be long.
+        mixed: whether the channels are mixed; otherwise they are kept.
 
     Raises:
-        RefusedError: 413 too long, 415 not a known format, 422 damaged or too slow to decode.
+        RefusedError: 413 if too long, 415 for an unknown format, 422 if damaged or too slow to
+            decode.
     """
     _check_kind(data)
     try:
@@ -94,7 +96,7 @@ def _check_header(data: bytes, settings: Settings) -> None:
 def _bounded(
     data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None], mixed: bool
 ) -> DecodedUpload:
-    """Decodes block by block, whatever the header says."""
+    """Decodes block by block and checks the limits after each, whatever the header says."""
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0
     blocks: list[Samples] = []
     warnings: list[str] = []
@@ -131,7 +133,7 @@ def _too_long(seconds: float, settings: Settings) -> RefusedError:
 
 
 def _told(message: str) -> str:
-    """The library's message without its name for bytes and formats that are not taken here."""
+    """An error message without ``<bytes>`` and without formats that uploads cannot have."""
     return re.sub(
         r"Allowed: wav.*", f"Allowed: {UPLOADABLE}", message.replace("<bytes>", "recording")
     )

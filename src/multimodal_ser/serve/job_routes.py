@@ -1,4 +1,4 @@
-"""The addresses of jobs."""
+"""The routes for jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Formats = Annotated[str, Query(description="A comma list of the formats of `ser
 
 
 def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
-    """Adds them."""
+    """Adds the routes to the application."""
 
     @app.post("/v1/jobs", status_code=202, openapi_extra=_BODY, tags=["jobs"])
     async def submit(

@@ -1,7 +1,8 @@
-"""Long recordings, one after another, beside the server's other work: submitted, watched, fetched.
+"""Jobs: long recordings that are submitted, analysed one after another, and fetched later.
 
-A job is a folder of its own under `Settings.jobs`: its state, its sound until it is over, and its
-files. One that was not over when the server ended is lost, and says so when the server is back.
+A job is a folder of its own under `Settings.jobs`, with its state, its sound until it has ended,
+and its files. A job that had not ended when the server stopped is lost, and reports so after a
+restart.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 STATE, SOUND = "job.json", "sound"
 OPEN = ("arriving", "queued", "running")
-_QUIET = 30.0  # seconds between two pieces of a body
+_QUIET = 30.0  # seconds between two pieces of a body at most
 
 
 @dataclass
@@ -41,12 +42,12 @@ class Job:
     """One recording to be analysed.
 
     Attributes:
-        id: that its sender alone knows.
+        id: a random name that only its sender knows.
         status: one of `OPEN`; then ``done``, ``failed``, ``cancelled`` or ``lost``.
-        progress: share of the recording that is heard.
+        progress: share of the recording that is analysed.
         error: why it failed.
-        files: what is ready, by format.
-        over: when it ended, seconds since 1970.
+        files: format → name of the file that is ready.
+        over: when it ended, in seconds since 1970.
     """
 
     id: str
@@ -83,11 +84,11 @@ class Jobs:
 
     @property
     def waiting(self) -> list[str]:
-        """Those that are not begun, in order."""
+        """The jobs that have not begun, in order."""
         return [job.id for job in self.jobs.values() if job.status == "queued"]
 
     async def submit(self, request: Request, how: Mapping[str, Any], formats: list[str]) -> Job:
-        """Takes a recording from the body of a request onto the disk.
+        """Stores the recording in the body of a request on disk.
 
         Raises:
             RefusedError: 413, 415, 422, 429 or 503.
@@ -106,7 +107,7 @@ class Jobs:
                 415, "send the recording itself as body, with a Content-Type such as audio/wav"
             )
         job = Job(secrets.token_urlsafe(16))
-        self.jobs[job.id] = job  # counts from now on
+        self.jobs[job.id] = job  # counts against the limit from now on, while it arrives
         try:
             await self._received(request, job)
         except BaseException:
@@ -130,13 +131,13 @@ class Jobs:
         return self.jobs[name]
 
     def told(self, job: Job) -> dict[str, Any]:
-        """What its sender may know."""
+        """The state of a job for its sender."""
         kept = {key: value for key, value in asdict(job).items() if key != "over"}
         ahead = self.waiting.index(job.id) if job.status == "queued" else 0
         return {**kept, "files": sorted(job.files), "ahead": ahead}
 
     def file(self, job: Job, kind: str) -> Path:
-        """A file that is ready.
+        """A finished file of a job.
 
         Raises:
             RefusedError: 404 or 422.
@@ -148,7 +149,7 @@ class Jobs:
         return self._place(job) / job.files[kind]
 
     def cancel(self, job: Job) -> None:
-        """Ends a job, or forgets one that is over."""
+        """Cancels a job, or removes one that has ended."""
         if job.status == "running":
             self._work[job.id].unwanted = True
         elif job.status == "queued":
@@ -157,7 +158,7 @@ class Jobs:
             self._remove(job)
 
     def close(self) -> None:
-        """Stops what runs; whoever asks for it later hears that it is lost."""
+        """Stops the running job, which will be reported as lost."""
         for work in self._work.values():
             work.unwanted = True
 
@@ -165,7 +166,7 @@ class Jobs:
         limits, size = self._service.settings, 0
         most = int(limits.job_mb * 1e6)
         self._place(job).mkdir()
-        self._save(job)  # so that one whose server ends before it is here is found again
+        self._save(job)  # first, so that a job that is interrupted while it arrives is found again
         stream = request.stream()
         with (self._place(job) / SOUND).open("wb") as file:
             while True:
@@ -186,7 +187,7 @@ class Jobs:
             raise RefusedError(422, "the recording is empty (0 bytes)")
 
     async def _run(self) -> None:
-        """Does the jobs one after another until none waits."""
+        """Runs the jobs one after another until none is waiting."""
         while waiting := self.waiting:
             job = self.jobs[waiting[0]]
             how, formats = self._asked.pop(job.id)
@@ -255,7 +256,7 @@ class Jobs:
             shutil.rmtree(self._place(job))
 
     def _recall(self) -> None:
-        """Finds the jobs of before."""
+        """Loads the jobs of an earlier server from the folder."""
         for state in sorted(self.folder.glob(f"*/{STATE}")):
             with suppress(ValueError, TypeError, KeyError):
                 job = Job(**parse_json(state.read_text("utf-8")))

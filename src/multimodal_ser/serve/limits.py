@@ -1,4 +1,4 @@
-"""What one request may cost, and when its work ends: before it begins, in time, with its client."""
+"""The cost of a request: what is refused before work begins, and when work is stopped."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.serve.turns import Work, late
 
-LONG_BYTES = 2_000_000  # an upload that takes a place for long work before its length is known
+LONG_BYTES = 2_000_000  # larger uploads need a place for long work, before their length is known
 
 
 def check_work(seconds: float, window: float, hop: float, settings: Settings) -> None:
-    """Refuses a timeline whose windows hold more sound than is allowed, before it begins.
+    """Refuses a timeline whose windows have more sound together than is allowed, before it begins.
 
     Raises:
         RefusedError: 422.
     """
     window = min(window, seconds)
+    # Overlapping windows are predicted once each: a small hop multiplies the work.
     heard = window * (1 + max(0.0, seconds - window) / hop)
     most = settings.most_heard
     if heard <= most:
         return
+    # The hop with which the same window would be allowed, rounded up.
     wider = -(-window * (seconds - window) // max(most - window, 1e-9))
     raise RefusedError(
         422,
@@ -40,11 +42,11 @@ def check_work(seconds: float, window: float, hop: float, settings: Settings) ->
 async def unless_gone(
     request: Request, work: Work, answer: Coroutine[Any, Any, Response]
 ) -> Response:
-    """Waits for an answer; stops the work when the time is over or the client has gone.
+    """Waits for a response; stops the work when the time is over or the client has gone.
 
     Raises:
         RefusedError: 504.
-        ClientDisconnect: nobody waits any more.
+        ClientDisconnect: the client has gone.
     """
     answering, gone = asyncio.create_task(answer), asyncio.create_task(_gone(request))
     try:
@@ -65,6 +67,6 @@ async def unless_gone(
 
 
 async def _gone(request: Request) -> None:
-    """Ends when the client closes the connection; its body has been read before."""
+    """Returns when the client closes the connection; its body was read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

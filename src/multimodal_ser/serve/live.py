@@ -1,4 +1,4 @@
-"""Sound that is still coming, over a WebSocket → running estimates, segments, and the timeline."""
+"""Live sound over a WebSocket → running estimates, segments, and finally the timeline."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CLOSED = {401: 1008, 422: 1003, 429: 1013, 503: 1012, 408: 1001, 413: 1009}
 
 @dataclass(frozen=True)
 class Sent:
-    """How a client sends its sound."""
+    """The format in which a client sends its sound."""
 
     rate: int
     kind: str
@@ -65,7 +65,7 @@ class Sent:
         """The sound of a message, mono [time] at its own rate.
 
         Raises:
-            RefusedError: 422, half a sample.
+            RefusedError: 422 if the message ends within a sample.
         """
         if len(data) % (np.dtype(KINDS[self.kind]).itemsize * self.channels):
             raise RefusedError(422, f"a message of {len(data)} bytes ends within a sample")
@@ -75,13 +75,13 @@ class Sent:
 
 
 async def live(socket: WebSocket, service: Service) -> None:
-    """Answers one client from its first message to its last; see docs/conversations.md."""
+    """Serves one client from its first message to its last; see docs/conversations.md."""
     try:
         with service.streams.enter(service.gate.stopping):
             await socket.accept()
             await _answer(socket, service)
     except RefusedError as error:
-        with suppress(RuntimeError, WebSocketDisconnect):  # it has gone, or was never let in
+        with suppress(RuntimeError, WebSocketDisconnect):  # gone, or never accepted
             if socket.application_state.name == "CONNECTED":
                 await _send(socket, {"type": "error", **refusal(error.status, str(error))})
             await socket.close(CLOSED.get(error.status, 1011))
@@ -95,7 +95,7 @@ async def _answer(socket: WebSocket, service: Service) -> None:
     told = _json(first)
     if isinstance(told, dict) and isinstance(told.get("key"), str):
         socket.scope["headers"].append((b"x-api-key", told["key"].encode("latin-1", "replace")))
-        socket.__dict__.pop("_headers", None)  # starlette keeps those that it has read
+        socket.__dict__.pop("_headers", None)  # starlette caches the headers that it has parsed
     check_key(socket, limits)
     sent, work = Sent.read(told), Work(math.inf)
     try:
@@ -106,6 +106,7 @@ async def _answer(socket: WebSocket, service: Service) -> None:
     await _send(socket, {"type": "ready", "model": service.predictor.name,
                          "labels": list(service.predictor.labels)})  # fmt: skip
 
+    # Browsers cannot set headers of a WebSocket, so the key may come in the first message.
     def push(sound: Samples, last: bool) -> list[Point | Segment]:
         with service.computing.turn(work):
             try:

@@ -1,4 +1,4 @@
-"""Log records → JSON lines, as many as a disk can take."""
+"""Log records → JSON lines, limited in number."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class JsonFormatter(logging.Formatter):
-    """Log records as one JSON object a line."""
+    """Formats log records as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Writes time, level, logger and message; the fields of a request where it is one."""
+        """Writes time, level, logger and message, and the fields of a request if it is one."""
         line: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",
@@ -28,10 +28,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class Limited(logging.Filter):
-    """Lets so many records of one kind pass in so many seconds, and counts the others.
+    """Lets `most` records of a kind pass per `seconds`, and counts the others.
 
-    The next record of the kind that passes says how many did not. A kind is logger, level, message
-    and, of a request, its route and status; answers with an emotion may be ten times as many.
+    The next record that passes reports how many were suppressed. A kind is logger, level, message
+    and, for a request, its route and status. Successful requests may be ten times as many.
     """
 
     def __init__(self, most: int = 20, seconds: float = 10.0) -> None:
@@ -51,7 +51,8 @@ class Limited(logging.Filter):
                 record.fields = {**fields, "suppressed": count - most}
             began, count = record.created, 0
         self._kinds[kind] = began, count + 1
-        if len(self._kinds) > _MOST_KINDS:  # messages that differ every time
+        # messages that differ every time must not fill the memory
+        if len(self._kinds) > _MOST_KINDS:
             self._kinds.clear()
         return count < most
 

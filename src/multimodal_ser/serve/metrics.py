@@ -1,4 +1,4 @@
-"""What a server does, counted for Prometheus."""
+"""Counters of the server for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from multimodal_ser.serve.admission import Admission
 from multimodal_ser.serve.refusals import RefusedError
 
-_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)  # seconds, of the histogram
 
 
 class Metrics:
-    """Counters of one server; names of routes alone, nothing that a client sent.
+    """Counters of one server; labels are names of routes only, never anything that a client sent.
 
     Attributes:
         heard: seconds of sound.
@@ -38,12 +38,12 @@ class Metrics:
             Gauge(name, about, registry=all_).set_function(now)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts an answer."""
+        """Counts a response."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All counters in Prometheus's text format."""
         return generate_latest(self.registry)
 
 
@@ -51,7 +51,7 @@ class Streams:
     """Counts open streams.
 
     Args:
-        most: that may be open at a time.
+        most: largest number of open streams.
     """
 
     def __init__(self, most: int) -> None:
@@ -59,7 +59,7 @@ class Streams:
 
     @contextmanager
     def enter(self, stopping: bool) -> Iterator[None]:
-        """Holds a place.
+        """Holds a place for a stream.
 
         Raises:
             RefusedError: 429 or 503.

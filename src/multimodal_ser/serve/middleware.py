@@ -1,4 +1,4 @@
-"""Around every request: only this server's own pages, headers that keep them so, and a log line."""
+"""Around every request: a check of its origin, security headers, and a log line."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ HEADERS = {
 
 
 class Around:
-    """Adds the headers and logs method, route, status and time: no names, no words, no addresses.
+    """Adds headers and logs method, route, status and time, but no names, words or addresses.
 
-    A path that no route has is logged as ``unmatched``: it may be anything.
+    A path without a route is logged as ``unmatched``, since it may contain anything.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Sequence[str] = ()) -> None:
         self.app, self.metrics, self.hosts = app, metrics, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
+        """Handles a request of the ASGI protocol."""
         if scope["type"] == "websocket":
             await self._stream(scope, receive, send)
             return
@@ -81,7 +81,7 @@ class Around:
             self._log(scope, status or 500, time.perf_counter() - began)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A stream: the same guards, and two lines in the log."""
+        """Handles a WebSocket: the same checks, and a line in the log."""
         began = time.perf_counter()
         try:
             check_origin(scope, self.hosts)

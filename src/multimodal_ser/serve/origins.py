@@ -1,4 +1,4 @@
-"""Which pages a browser may ask from: this server's own, by a name that is its own."""
+"""Which web pages may send requests: those of this server, under a name of its own."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_origin(scope: Scope, hosts: Sequence[str]) -> None:
-    """Refuses what a page of elsewhere sends through a visitor's browser.
+    """Refuses requests that a page from elsewhere sends through a visitor's browser.
 
-    A foreign name in Host is how such a page reaches a server on this machine under its own name
-    (DNS rebinding); an address in figures, localhost and the machine's name cannot be made to point
-    elsewhere. A foreign Origin is a page that posts across sites.
+    With a foreign name in Host, such a page can reach a server on this machine under the page's own
+    name (DNS rebinding). IP addresses, localhost and the machine's name cannot be redirected in
+    this way. A foreign Origin means a page that posts across sites.
 
     Args:
         scope: of the request.
-        hosts: further names that the server is reached by.
+        hosts: further names of the server.
 
     Raises:
         RefusedError: 421 for a foreign host, 403 for a foreign origin.
@@ -67,7 +67,7 @@ def _is_own(name: str, own: set[str]) -> bool:
 def _split(address: str) -> SplitResult | None:
     try:
         parts = urlsplit(address)
-        _ = parts.port  # which raises where it is no number
+        _ = parts.port  # raises ValueError if it is not a number
         return parts if parts.hostname else None
     except ValueError:
         return None

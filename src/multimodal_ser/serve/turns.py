@@ -1,4 +1,4 @@
-"""Who computes next: one step of one request at a time, so short ones flow beside long ones."""
+"""Scheduling: one step of one request at a time, so that short requests pass long ones."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from multimodal_ser.timeline.speakers import Diariser, Turn
 from multimodal_ser.timeline.track import Word
 from multimodal_ser.timeline.words import Words
 
-AT_ONCE = 60 * SAMPLE_RATE  # samples that pass the network in one turn: about a second of a CPU
-_LOOK = 0.25  # seconds between two looks whether a waiting request is still wanted
+AT_ONCE = 60 * SAMPLE_RATE  # samples per turn of the network: about a second on a CPU
+_LOOK = 0.25  # seconds between checks whether a waiting request is still wanted
 
 
 class Work:
-    """The computing that one request asks for.
+    """The computing of one request.
 
     Attributes:
-        spent: seconds that it has had.
-        unwanted: set when nobody waits for it any more.
+        spent: seconds of computing that it has had.
+        unwanted: set when nobody waits for the result any more.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -35,10 +35,10 @@ class Work:
         self.spent, self.unwanted = 0.0, False
 
     def check(self) -> None:
-        """Stops what nobody waits for.
+        """Stops work whose result nobody waits for.
 
         Raises:
-            RefusedError: 499 where the client has gone, 504 where the time is over.
+            RefusedError: 499 if the client has gone, 504 if the time is over.
         """
         if self.unwanted:
             raise RefusedError(499, "the client closed the connection")
@@ -47,7 +47,7 @@ class Work:
 
 
 def late(limit: float) -> RefusedError:
-    """The refusal of a request whose time is over."""
+    """The error for a request whose time is over."""
     return RefusedError(
         504,
         f"the request took longer than {limit:g} s, which is the most that is allowed; send a "
@@ -57,10 +57,10 @@ def late(limit: float) -> RefusedError:
 
 
 class Turns:
-    """Gives turns: first to whoever came first, counting what each has had as if it came so later.
+    """Grants turns in order of arrival, where the time a request has already had counts as delay.
 
-    A request of many steps therefore steps back behind new ones after each, and still advances
-    while they come without end.
+    A request of many steps therefore steps back behind newer ones after each step, but still
+    advances if new ones keep coming.
     """
 
     def __init__(self, places: int = 1) -> None:
@@ -71,7 +71,7 @@ class Turns:
 
     @contextmanager
     def turn(self, work: Work) -> Iterator[Pause]:
-        """Waits for a turn and holds it; what it yields lets others have theirs in between.
+        """Waits for a turn and holds it; yields a `Pause` that lets others compute in between.
 
         Raises:
             RefusedError: see `Work.check`.
@@ -107,14 +107,14 @@ class Turns:
 
 
 class Pause:
-    """A turn that is held; calling it gives it away and waits for the next."""
+    """A held turn; calling it releases the turn and waits for the next one."""
 
     def __init__(self, turns: Turns, work: Work) -> None:
         self._turns, self._work = turns, work
         self._began: float | None = None
 
     def __call__(self, *_: object) -> None:
-        """Lets others have a turn.
+        """Lets others have a turn in between.
 
         Raises:
             RefusedError: see `Work.check`.
@@ -133,7 +133,7 @@ class Pause:
         self._began = time.monotonic()
 
     def end(self) -> None:
-        """Gives the turn away, where it is held."""
+        """Releases the turn, if it is held."""
         if self._began is not None:
             self._work.spent += time.monotonic() - self._began
             self._began = None
@@ -141,7 +141,7 @@ class Pause:
 
 
 class Patient:
-    """A predictor that pauses between the calls of its network, and is otherwise as it was."""
+    """A predictor that pauses between calls of its network and otherwise behaves the same."""
 
     def __init__(self, predictor: Any, pause: Pause) -> None:
         self._predictor, self._pause = predictor, pause
@@ -157,7 +157,7 @@ class Patient:
         *,
         speech: bool = False,
     ) -> list[Any]:
-        """As `Predictor.waves`, about a minute of sound at a time."""
+        """Like `Predictor.waves`, with about a minute of sound at a time."""
         answers: list[Any] = []
         token = between_passes.set(self._pause)
         try:
@@ -172,7 +172,7 @@ class Patient:
 
 
 def pausing(words: Words, pause: Pause) -> Words:
-    """Recognises words with a pause before each piece of sound."""
+    """A recogniser that pauses before each piece of sound."""
 
     def heard(samples: Samples) -> Sequence[Word]:
         pause()
@@ -183,7 +183,7 @@ def pausing(words: Words, pause: Pause) -> Words:
 
 
 def patiently(how: Mapping[str, Any], pause: Pause) -> dict[str, Any]:
-    """Settings of `analyze` that tell speakers apart with a pause before each block of sound."""
+    """Settings of `analyze` whose diariser pauses before each block of sound."""
     diariser = how.get("speakers")
 
     def apart(blocks: Iterator[Samples], count: int | None) -> Iterable[Turn]:
@@ -198,7 +198,7 @@ def patiently(how: Mapping[str, Any], pause: Pause) -> dict[str, Any]:
 
 
 def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(first, last) of neighbours that fill a turn, one at least.
+    """Yields (first, last) of consecutive items that fill a turn, at least one.
 
     >>> list(_parts([AT_ONCE // 2, AT_ONCE // 2, 1, 2 * AT_ONCE, 1]))
     [(0, 2), (2, 3), (3, 4), (4, 5)]

@@ -1,4 +1,4 @@
-"""request → the recording's bytes and words: in memory only, and never more than is allowed."""
+"""Request → the bytes and words of the recording, in memory only and within the limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 
 _RAW = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/mp4")
-_FRAMING = 16_384  # bytes that a multipart body may have around its file
+_FRAMING = 16_384  # bytes that a multipart body may have besides its file
 _ALLOWED = (
     "allowed: multipart/form-data with the field `file` (and, if wanted, `text`), or the "
     "recording itself as body with a Content-Type such as audio/wav"
@@ -25,19 +25,19 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Upload:
-    """What a request brought: a recording as bytes, and its words if they came along."""
+    """The content of a request: the bytes of a recording, and its words if given."""
 
     data: bytes
     text: str | None
 
 
 async def read_upload(request: Request, gate: Admission, text: str | None) -> Upload:
-    """Reads the body of a request, counting while it arrives.
+    """Reads the body of a request and checks the limits while it arrives.
 
     Args:
-        request: whose body it is.
-        gate: the limits, and the places of those that arrive.
-        text: words from the address, for bodies that are the recording itself.
+        request: the request.
+        gate: the limits, and the places for arriving bodies.
+        text: words from the query string, for bodies that are the recording itself.
 
     Raises:
         RefusedError: 408, 413, 415, 422, 429 or 503.
@@ -118,7 +118,8 @@ async def _form(
     parser = MultiPartParser(
         request.headers, stream, max_files=1, max_fields=4, max_part_size=4 * settings.max_text + 64
     )
-    parser.spool_max_size = settings.max_bytes + _FRAMING  # all that the stream may give: no file
+    # The limit of the stream, so that the parser never writes an upload to a temporary file.
+    parser.spool_max_size = settings.max_bytes + _FRAMING
     try:
         form = await parser.parse()
     except (MultiPartException, FormParserError, ValueError, LookupError, TypeError) as error:
