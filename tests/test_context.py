@@ -16,7 +16,7 @@ from multimodal_ser.corpora import iemocap, meld
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.dataset.material import load_material
-from multimodal_ser.encoders import ENCODERS
+from multimodal_ser.encoders import ENCODERS, load_encoder, load_for
 from multimodal_ser.encoders.base import InContext
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.features import FeatureStore, extract
@@ -138,6 +138,28 @@ def test_other_words_before_an_utterance_are_other_content(minilm, tmp_path):
     again = extract(other, minilm, tmp_path, context=(1, 0), progress=False)
     assert again.path == made.path
     load_material(tmp_path / "mine", class_set("anger,joy"))
+
+
+def test_a_prefix_stands_before_each_text_and_in_the_feature_file(minilm, tmp_path, capsys):
+    asking = load_encoder("minilm", prefix="query: ")
+    for given, wanted in zip(asking(WORDS), minilm([f"query: {w}" for w in WORDS]), strict=True):
+        np.testing.assert_allclose(given, wanted, atol=1e-5)
+    write_manifest(dialogue(), tmp_path / "m.jsonl")
+    given = ["extract", "--manifest", str(tmp_path / "m.jsonl"), "--text", "minilm", "--out"]
+    given.append(str(tmp_path / "features"))
+    half = ["--text-prefix", "query: ", "--text-dtype", "bfloat16"]
+    assert main([*given, *half]) == 0
+    store = FeatureStore.open(tmp_path / "features" / "mine" / "minilm.safetensors")
+    assert (store.header.prefix, store.header.compute_dtype) == ("query: ", "bfloat16")
+    wanted = asking([WORDS[0]])[0]
+    own = store[store.ids[0]]
+    assert own.shape == wanted.shape
+    assert 0 < np.abs(own - wanted).max() < 0.1
+    assert load_for(store.header, None, "cpu").prefix == "query: "
+    assert main(given) == 1
+    assert "prefix is 'query: ', asked for ''" in capsys.readouterr().err
+    material = load_material(tmp_path / "features", class_set("anger,joy"), "none", "minilm")
+    assert material.features["text"].prefix == "query: "
 
 
 def test_what_cannot_be_read_in_context_is_said(minilm, tmp_path, capsys):

@@ -47,6 +47,8 @@ def extract_command(
     dtype: Literal["float16", "float32"] = "float16",
     device: str = "cpu",
     audio_dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
+    text_dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    text_prefix: str | None = None,
     trained_on: tuple[str, ...] = (),
     forbid_emotion_trained: bool = False,
     overwrite: bool = False,
@@ -81,6 +83,8 @@ def extract_command(
         device: where torch computes, such as cpu or cuda.
         audio_dtype: what the audio encoder computes in; where not given, float32, but bfloat16 for
             emotion2vec on CPUs that have it in hardware. int8 is for emotion2vec on a CPU.
+        text_dtype: the same for the words: float32 where not given; float16 is for GPUs.
+        text_prefix: put before each text, as "query: " for E5, which was trained with it.
         trained_on: what an encoder saw of which nothing is known here: meld=labels, emodb=no;
             emotions=no says that no emotion labels were used.
         forbid_emotion_trained: refuse an encoder that saw emotion labels, or of which nothing is
@@ -109,9 +113,11 @@ def extract_command(
     for modality, (name, source, tokens) in modalities.items():
         if name is None:
             continue
-        asked = audio_dtype or default_dtype(name, device) if modality == "audio" else None
+        words = modality == "text"
+        asked = text_dtype if words else audio_dtype or default_dtype(name, device)
         chosen = _layers(layers) if modality == "audio" or audio is None else None
-        given = {"layers": chosen, "dtype": asked, "revision": revision}
+        given = {"layers": chosen, "dtype": asked, "revision": revision,
+                 "prefix": text_prefix if words else None}  # fmt: skip
         options = {key: value for key, value in given.items() if value is not None}
         encoder = _encoder_of(modality, name, source, device, options)
         encoder.info = with_stated(encoder.info, trained_on)
@@ -128,7 +134,7 @@ def extract_command(
                 retry_failed=retry_failed,
                 engine=engine,
                 threads=threads,
-                context=(context, context_after) if modality == "text" else (0, 0),
+                context=(context, context_after) if words else (0, 0),
             )
             failed += _show_extracted(result)
     return 1 if failed else 0

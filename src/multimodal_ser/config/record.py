@@ -60,6 +60,7 @@ class FeatureSpec:
         pooled_from: number of tokens in the file, if their mean is used.
         context: number of preceding utterances of the dialogue that the text encoder has read.
         context_after: number of following utterances.
+        prefix: text before each sentence.
     """
 
     encoder: str
@@ -74,6 +75,7 @@ class FeatureSpec:
     pooled_from: int | None = field(default=None, metadata=_LEFT_OUT)
     context: int = field(default=0, metadata=_LEFT_OUT)
     context_after: int = field(default=0, metadata=_LEFT_OUT)
+    prefix: str = field(default="", metadata=_LEFT_OUT)
 
 
 @dataclass(frozen=True)

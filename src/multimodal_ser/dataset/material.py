@@ -267,6 +267,7 @@ def _describe(store: FeatureStore, content: str) -> FeatureSpec:
     keys = (
         "encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version", "context",
         "context_after",
+        "prefix",
     )  # fmt: skip
     return FeatureSpec(**{key: getattr(header, key) for key in keys}, content=content)
 

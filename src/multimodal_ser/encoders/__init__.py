@@ -39,6 +39,7 @@ _LOADERS = {  # module → its function, imported when called: listing encoders 
     "whisper": "load_whisper",
 }
 _ANY = ("layers", "revision", "dtype")  # options of every encoder of transformers
+_OF_WORDS = (*_ANY, "prefix")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def _pretrained(
     name: str, modality: Literal["audio", "text"], about: str, **fixed: str
 ) -> EncoderSpec:
     module = {"audio": "pretrained_speech", "text": "pretrained_text"}[modality]
-    return _spec(name, module, modality, about, *_ANY, known_as=name, **fixed)
+    options = _OF_WORDS if modality == "text" else _ANY
+    return _spec(name, module, modality, about, *options, known_as=name, **fixed)
 
 
 def _whisper(name: str, about: str) -> EncoderSpec:
@@ -171,6 +173,10 @@ class Described(Protocol):
     def layers(self) -> str:
         """The layers that were taken, such as ``2,3,4``."""
 
+    @property
+    def prefix(self) -> str:
+        """The text before each sentence; empty for sound."""
+
 
 def file_name(name: str) -> str:
     """The name of an encoder's feature files: its key in ENCODERS, or derived from id or folder.
@@ -208,7 +214,7 @@ def load_encoder(
     if name not in ENCODERS and source is None:
         source, name = _place(name), file_name(name)
     spec = ENCODERS.get(name)
-    allowed = spec.options if spec else _ANY
+    allowed = spec.options if spec else _OF_WORDS
     for option in options:
         if option not in allowed:
             raise EncoderError(
@@ -220,7 +226,7 @@ def load_encoder(
 
 
 def load_for(described: Described, source: str | Path | None, device: str) -> Encoder:
-    """Loads the encoder that made a feature file, with the same layers.
+    """Loads the encoder that made a feature file, with the same layers and prefix.
 
     Args:
         described: what the feature file says about the encoder.
@@ -233,7 +239,10 @@ def load_for(described: Described, source: str | Path | None, device: str) -> En
     name = described.encoder
     takes = name not in ENCODERS or "layers" in ENCODERS[name].options
     layers = tuple(int(layer) for layer in described.layers.split(",")) if takes else ()
-    return load_encoder(name, source, device=device, **({"layers": layers} if takes else {}))
+    options: dict[str, Any] = {"layers": layers} if takes else {}
+    if described.prefix:
+        options["prefix"] = described.prefix
+    return load_encoder(name, source, device=device, **options)
 
 
 def _place(name: str) -> str:
@@ -265,6 +274,8 @@ def _load_any(name: str, source: str, device: str, **options: Any) -> Encoder:
         raise EncoderError(
             f"{name}: {folder / 'config.json'} says " + one_of("model_type", kind, known)
         )
+    if module != "pretrained_text" and "prefix" in options:
+        raise EncoderError(f"{name}: a prefix is for encoders of words; this one is of sound")
     if module == "whisper" and options.pop("dtype", "float32") != "float32":
         raise EncoderError(f"{name}: Whisper's encoder computes in float32 alone")
     return _loaded(module, source, device, known_as=name, **options)

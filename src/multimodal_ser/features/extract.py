@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 _SETTINGS = (
     "corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype",
-    "compute_dtype",
+    "compute_dtype", "prefix",
 )  # fmt: skip
 
 
@@ -205,6 +205,7 @@ def _header(
         weights=info.weights, layers=info.layers, tokens=tokens, pool=pool, dtype=dtype,
         exposure=dict(info.exposure), emotion_labels=info.emotion_labels, source=digest(inputs),
         inputs=inputs, compute_dtype=computed_in(encoder),
+        prefix=getattr(encoder, "prefix", ""),
     )  # fmt: skip
 
 

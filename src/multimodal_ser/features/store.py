@@ -62,6 +62,7 @@ class FeatureHeader:
         compute_dtype: number type that the encoder computed in; files of older versions: float32.
         context: number of preceding utterances of the dialogue that the text encoder has read.
         context_after: number of following utterances.
+        prefix: text before each sentence, such as E5's "query: ".
         version: of this header's format.
     """
 
@@ -86,6 +87,7 @@ class FeatureHeader:
     compute_dtype: str = "float32"
     context: int = 0
     context_after: int = 0
+    prefix: str = ""
     version: int = FORMAT
 
 
@@ -282,7 +284,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
             labels = Exposure(**values.pop("emotion_labels", asdict(UNDECLARED)))
             # Fields that files of older versions do not have.
-            before = {"compute_dtype": "float32", "context": 0, "context_after": 0}
+            before = {"compute_dtype": "float32", "context": 0, "context_after": 0, "prefix": ""}
             values = {"inputs": {}, "prints": {}} | before | values
             known = {item.name for item in fields(FeatureHeader)} - {"exposure", "emotion_labels"}
             return FeatureHeader(
