@@ -18,13 +18,14 @@ from multimodal_ser.config.record import (
     Training,
     as_json,
 )
-from multimodal_ser.config.settings import ModelConfig
+from multimodal_ser.config.settings import ModelConfig, TuneConfig
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import RUN_FILES
-from multimodal_ser.runs.model_file import build_model, save_model
+from multimodal_ser.runs.model_file import build_model, changes_of, save_model
 from multimodal_ser.training.baselines import Svm
+from multimodal_ser.training.tune.changes import let_learn, save_changes
 from multimodal_ser.training.tune.tuned import Tuned, save_tuned
 
 CLASSES = ("anger", "joy", "neutral")
@@ -54,13 +55,19 @@ def made_run(
     model="audio",
     tokens=4,
     labels=ClassNames("made3", CLASSES),  # noqa: B008 - it cannot change
+    sound="whisper-tiny",
+    tuned=False,
 ) -> Path:
     """A run folder of an untrained model on tiny encoders' features."""
     described = {"text": None, "audio": None}
     dims = {"text": 0, "audio": 0}
     for modality in modalities:
-        name = {"audio": "whisper-tiny", "text": "bert"}[modality]
-        info = load_encoder(name, tiny(name, weights)).info
+        name = {"audio": sound, "text": "bert"}[modality]
+        encoder = load_encoder(name, tiny(name, weights))
+        info = encoder.info
+        if tuned:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_moved(encoder.network, changes_of(folder, modality))
         dims[modality] = info.dim
         described[modality] = FeatureSpec(
             name, info.weights, info.layers, tokens, dim=info.dim, dtype="float16"
@@ -79,13 +86,23 @@ def made_run(
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in RUN_FILES:
         (folder / name).touch()
     (folder / "metrics.json").write_text(json.dumps({"test": {"UA": 0.5}}))
     (folder / "config.json").write_text(json.dumps(as_json(Record(config))))
     save_model(made, folder / "model.safetensors", config, shape)
     return folder
+
+
+def save_moved(network, file: Path) -> None:
+    """What a fine-tuning of all weights would have kept of an encoder."""
+    config = TuneConfig(method="whole")
+    let_learn(network, config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    save_changes(network, config, {}, file)
 
 
 def made_svm(shape: Dims) -> Svm:

@@ -51,7 +51,7 @@ def test_without_a_head(tmp_path):
 def test_refusals(tmp_path, monkeypatch):
     folder = made.folder(tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(EncoderError, match=r"multimodal-ser\[onnx\]"):
+    with pytest.raises(EncoderError, match=r"pip install .*\[onnx\]"):
         export_onnx(load_encoder(PLUS, folder), tmp_path / "model.onnx")
     monkeypatch.undo()
     session(tmp_path)

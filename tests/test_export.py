@@ -150,6 +150,27 @@ def test_a_run_of_sound_in_one_file(weights, tmp_path):
     agree(model, load(made.file))  # float16 tokens may round to a neighbour
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sound", ["wav2vec2", "emotion2vec-base"])
+def test_a_fine_tuned_encoder_that_is_not_whisper_in_one_file(sound, tmp_path):
+    root = tmp_path / "weights"
+    weights = {sound: tiny(sound, root)}
+    model = load(made_run(tmp_path / "tuned", root, sound=sound, tuned=True), weights=weights)
+    plain = load(made_run(tmp_path / "plain", root, sound=sound), weights=weights)
+    assert model.backend.tuned
+    made = export(model, tmp_path / "run.onnx")
+    assert (made.part, made.difference < 1e-4) == ("whole", True)
+    again = load(made.file)  # without the weights of the encoder
+    agree(model, again)
+    off = [
+        a.probabilities - b.probabilities
+        for a, b in zip(*(one.waves(WAVES) for one in (plain, again)), strict=True)
+    ]
+    assert np.abs(off).max() > 1e-3  # the tuned encoder it is
+    with pytest.raises(SerError, match="asked with the untuned one"):
+        export(model, tmp_path / "head.onnx", part="head")
+
+
 def test_a_model_of_attributes(weights, tmp_path):
     names = ClassNames("arousal,valence", ("arousal", "valence"), "", "attributes", (1.0, 5.0))
     both = ("text", "audio")
@@ -165,7 +186,7 @@ def test_a_model_of_attributes(weights, tmp_path):
 def test_a_head_on_features(kind, weights, tmp_path):
     modalities = ("text",) if kind == "text" else ("text", "audio")
     model = load(made_run(tmp_path / "run", weights["root"], modalities, kind), weights=weights)
-    with pytest.raises(SerError, match="Take --part head"):
+    with pytest.raises(SerError, match="with --part head"):
         export(model, tmp_path / "whole.onnx", part="whole")
     made = export(model, tmp_path / "head.onnx")
     assert made.part == "head"
@@ -209,7 +230,7 @@ def test_a_file_that_differs_is_not_kept(tuned, ready, tmp_path, monkeypatch):
 
 def test_without_the_extra(tuned, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
-    with pytest.raises(SerError, match=r"multimodal-ser\[onnx\]"):
+    with pytest.raises(SerError, match=r"pip install .*\[onnx\]"):
         export(tuned, tmp_path / "made.onnx")
 
 

@@ -106,7 +106,7 @@ def test_parquet_with_lists_matrices_and_numeric_columns(tmp_path):
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(FeatureError, match=r"multimodal-ser\[parquet\]"):
+    with pytest.raises(FeatureError, match=r"pip install .*\[parquet\]"):
         imported(tmp_path, tmp_path / "a.parquet")
 
 

@@ -114,5 +114,5 @@ def test_intervals_never_overlap():
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     for module, kind in (("praatio.textgrid", "textgrid"), ("pympi.Elan", "eaf")):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(SerError, match=r"multimodal-ser\[annotations\]"):
+        with pytest.raises(SerError, match=r"pip install .*\[annotations\]"):
             write_files(TALK, Path("x.wav"), tmp_path, [kind])

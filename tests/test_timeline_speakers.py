@@ -120,7 +120,7 @@ def test_how_speakers_are_asked_for(tmp_path):
 
 def test_pyannote_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyannote.audio", None)
-    with pytest.raises(SerError, match=r"multimodal-ser\[pyannote\]"):
+    with pytest.raises(SerError, match=r"pip install .*\[pyannote\]"):
         pyannote()
     asked = {}
 

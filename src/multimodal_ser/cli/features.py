@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,20 +11,6 @@ from multimodal_ser.errors import SerError, one_of
 if TYPE_CHECKING:
     from multimodal_ser.encoders import Encoder
     from multimodal_ser.features import ExtractionResult, ImportResult
-
-
-def _limit_caches() -> None:
-    """Keeps memory from growing with the number of different batch shapes.
-
-    oneDNN compiles its kernels for every shape of batch and caches 1,024 of them; every recording
-    has another length, so the cache is cut to 16. glibc raises its threshold for giving memory
-    back to the system up to 32 MiB as large blocks are freed (mallopt(3), M_MMAP_THRESHOLD), and
-    every thread then keeps such blocks; a fixed threshold of 64 KiB stops that.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if set_option is not None:
-        set_option(-3, 1 << 16)  # -3 is M_MMAP_THRESHOLD in malloc.h
 
 
 @app.command(name="extract")
@@ -94,6 +77,7 @@ def extract_command(
         engine: local, or ray for a cluster (docs/cluster.md); the features are the same.
         threads: processors that the local engine uses; those that torch would use if not given.
     """
+    from multimodal_ser.common.devices import limit_caches
     from multimodal_ser.corpora import read_manifest
     from multimodal_ser.encoders.exposure import refuse_emotion_trained, with_stated
     from multimodal_ser.features import extract as extract_features
@@ -103,7 +87,7 @@ def extract_command(
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")
     if revision and audio and text:
         raise SerError("--revision is of one encoder; extract --audio and --text one by one")
-    _limit_caches()
+    limit_caches()
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
     modalities = {

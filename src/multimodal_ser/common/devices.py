@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from pathlib import Path
 
 from multimodal_ser.errors import SerError
@@ -49,3 +52,17 @@ def is_gpu(name: str) -> bool:
 def native_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this machine's CPU multiplies bfloat16 matrices itself; known on Linux only."""
     return cpuinfo.is_file() and not _BFLOAT16.isdisjoint(cpuinfo.read_text().split())
+
+
+def limit_caches() -> None:
+    """Keeps memory from growing with the number of different batch shapes.
+
+    oneDNN compiles its kernels for every shape of batch and caches 1,024 of them; every recording
+    has another length, so the cache is cut to 16. glibc raises its threshold for giving memory
+    back to the system up to 32 MiB as large blocks are freed (mallopt(3), M_MMAP_THRESHOLD), and
+    every thread then keeps such blocks; a fixed threshold of 64 KiB stops that.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option is not None:
+        set_option(-3, 1 << 16)  # -3 is M_MMAP_THRESHOLD in malloc.h

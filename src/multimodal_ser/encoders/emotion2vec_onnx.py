@@ -22,14 +22,37 @@ from multimodal_ser.encoders.emotion2vec_net import Emotion2VecNet, mixed
 from multimodal_ser.errors import EncoderError, to_install
 
 
+class EqualLengths(nn.Module):
+    """Normalisation and network for recordings of equal lengths, which need no packing."""
+
+    def __init__(self, network: Emotion2VecNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, waves: Tensor) -> list[Tensor]:
+        """Maps waves [batch, samples] to every block's output, each [batch, frames, dim]."""
+        net = self.network
+        centred = waves - waves.mean(1, keepdim=True)
+        x = net.features(centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt())
+        x = x + net.positions(x, None)
+        bias = net.bias(x.shape[1])[None]
+        extra = net.extra_tokens
+        x = net.norm(torch.cat([extra.expand(x.shape[0], -1, -1), x], dim=1))
+        outputs = []
+        for block in net.blocks:
+            x = block(x, lambda qkv: mixed(qkv, net.sizes.heads, bias))
+            outputs.append(x[:, net.sizes.extra :])
+        return outputs
+
+
 class _Exported(nn.Module):
-    """Normalisation, network and head for recordings of equal lengths."""
+    """Network and head for recordings of equal lengths."""
 
     used: Tensor
 
     def __init__(self, network: Emotion2VecNet, labels: tuple[str, ...] | None) -> None:
         super().__init__()
-        self.network = network
+        self.outputs, self.head = EqualLengths(network), network.head
         trained = [not label.startswith(UNUSED) for label in labels or ()]
         self.register_buffer("used", torch.tensor(trained).nonzero().flatten())
 
@@ -38,19 +61,10 @@ class _Exported(nn.Module):
 
         Scores [batch, classes] sum to 1 over the trained classes, in the order of the labels.
         """
-        net = self.network
-        centred = waves - waves.mean(1, keepdim=True)
-        x = net.features(centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt())
-        x = x + net.positions(x, None)
-        bias = net.bias(x.shape[1])[None]
-        extra = net.extra_tokens
-        x = net.norm(torch.cat([extra.expand(x.shape[0], -1, -1), x], dim=1))
-        for block in net.blocks:
-            x = block(x, lambda qkv: mixed(qkv, net.sizes.heads, bias))
-        frames = x[:, net.sizes.extra :]
-        if net.head is None:
+        frames = self.outputs(waves)[-1]
+        if self.head is None:
             return (frames,)
-        return frames, net.head(frames.mean(1))[:, self.used].softmax(-1)
+        return frames, self.head(frames.mean(1))[:, self.used].softmax(-1)
 
 
 def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:

@@ -61,7 +61,8 @@ class SpeechNetwork(nn.Module):
         # In training mode the model would mask stretches with numpy's global generator and skip
         # whole blocks, although their outputs are needed.
         config.apply_spec_augment, config.layerdrop = False, 0.0
-        self.prepared = config.model_type == "wav2vec2-bert"  # reads filter banks, not samples
+        self.kind: str = config.model_type
+        self.prepared = self.kind == "wav2vec2-bert"  # reads filter banks, not samples
         # A group norm in the feature extractor averages over time, and so over padding.
         norm = getattr(config, "feat_extract_norm", "layer")
         self.pads = (
@@ -107,12 +108,16 @@ class SpeechNetwork(nn.Module):
             # WavLM's position bias is a float mask and its padding mask a boolean one. torch
             # accepts the two together but warns at every call.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+        return self.states(batch, mask), (lengths - self.field) // self.stride + 1
+
+    def states(self, batch: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Padded inputs [B, rows, …] and their mask [B, rows] → the layers, each [B, T, width]."""
         found = self.model(batch, attention_mask=mask, output_hidden_states=True)
         states = list(found.hidden_states)
         if not getattr(self.model.config, "add_adapter", False):
             # Some versions of transformers leave the final norm out of the last hidden state.
             states[-1] = found.last_hidden_state
-        return states, (lengths - self.field) // self.stride + 1
+        return states
 
 
 class PretrainedSpeech:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,8 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.encoders.emotion2vec import Emotion2Vec
+from multimodal_ser.encoders.emotion2vec_net import FIELD, STRIDE
+from multimodal_ser.encoders.emotion2vec_onnx import EqualLengths
 from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
-from multimodal_ser.encoders.whisper import WhisperEncoder
+from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
+from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.training.tune.plain import LOUDEST
 from multimodal_ser.training.tune.tuned import Tuned
@@ -113,33 +116,70 @@ class WholeTuned(nn.Module):
         return output.logits, output.embedding, vectors
 
 
+class WhisperFrames(nn.Module):
+    """Whisper's encoder with its layers, from waveforms on."""
+
+    def __init__(self, encoder: Whisper) -> None:
+        super().__init__()
+        self.log_mel = LogMel(encoder.network.conv1.in_channels, None)
+        self.network, self.layers = Masked(encoder.network), encoder.layers
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves [B, S], lengths [B] → frames [B, T, D], number of real ones [B]."""
+        mel, frames = self.log_mel(waves, lengths)
+        outputs = self.network(mel, frames)
+        return torch.cat([outputs[layer - 1] for layer in self.layers], 2), (frames + 1) // 2
+
+
+class SpeechFrames(nn.Module):
+    """An encoder of transformers that reads samples; all lengths must be equal."""
+
+    def __init__(self, encoder: PretrainedSpeech) -> None:
+        super().__init__()
+        self.network, self.layers = copy.deepcopy(encoder.network), encoder.layers
+        self.normalises = bool(encoder.extractor.do_normalize)
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves [B, S], lengths [B] → frames [B, T, D], number of real ones [B]."""
+        if self.normalises:  # as Wav2Vec2FeatureExtractor does it
+            waves = waves - waves.mean(1, keepdim=True)
+            waves = waves / (waves.square().mean(1, keepdim=True) + 1e-7).sqrt()
+        states, network = self.network.states(waves), self.network
+        joined = torch.cat([states[layer] for layer in self.layers], 2)
+        return joined, (lengths - network.field) // network.stride + 1
+
+
+class Emotion2VecFrames(nn.Module):
+    """emotion2vec with its layers; all lengths must be equal."""
+
+    def __init__(self, encoder: Emotion2Vec) -> None:
+        super().__init__()
+        self.outputs, self.layers = EqualLengths(copy.deepcopy(encoder.network)), encoder.layers
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves [B, S], lengths [B] → frames [B, T, D], number of real ones [B]."""
+        outputs = self.outputs(waves)
+        joined = torch.cat([outputs[layer - 1] for layer in self.layers], 2)
+        return joined, (lengths - FIELD) // STRIDE + 1
+
+
 class WholeRun(nn.Module):
-    """A run that reads sound by Whisper's encoder, from waveforms to logits.
+    """A run that reads sound alone, from waveforms to logits.
 
     Attributes:
-        described: what its audio features said of themselves.
+        frames: waves [B, S], lengths [B] → frames [B, T, D], number of real ones [B].
     """
 
-    def __init__(
-        self,
-        encoder: WhisperEncoder,
-        layers: Sequence[int],
-        described: FeatureSpec,
-        head: OneModality,
-    ) -> None:
+    def __init__(self, frames: nn.Module, described: FeatureSpec, head: OneModality) -> None:
         super().__init__()
-        self.log_mel = LogMel(encoder.conv1.in_channels, None)
-        self.encoder, self.layers = Masked(encoder), tuple(layers)
+        self.frames, self.head = frames, head
         self.tokens = described.pooled_from or described.tokens
         self.pooled, self.rounds = bool(described.pooled_from), described.dtype == "float16"
-        self.head = head
 
     def forward(self, waves: Tensor, lengths: Tensor) -> Output:
         """Waves [B, S], lengths [B] → logits [B, C], embedding [B, H]."""
-        mel, frames = self.log_mel(waves, lengths)
-        outputs = self.encoder(mel, frames)
-        joined = torch.cat([outputs[layer - 1] for layer in self.layers], 2)
-        share = token_shares(joined.shape[1], (frames + 1) // 2, self.tokens)
+        joined, steps = self.frames(waves, lengths)
+        share = token_shares(joined.shape[1], steps, self.tokens)
         tokens = share @ joined
         if self.rounds:
             tokens = tokens.half().float()  # as the feature file had stored them

@@ -12,10 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from multimodal_ser.config.record import as_json
+from multimodal_ser.encoders import Encoder
+from multimodal_ser.encoders.emotion2vec import Emotion2Vec
+from multimodal_ser.encoders.emotion2vec_net import STRIDE
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
+from multimodal_ser.encoders.pretrained import WAVES
+from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
-from multimodal_ser.export.graphs import BothModalities, OneModality, WholeRun, WholeTuned
+from multimodal_ser.export.graphs import (
+    BothModalities,
+    Emotion2VecFrames,
+    OneModality,
+    SpeechFrames,
+    WhisperFrames,
+    WholeRun,
+    WholeTuned,
+)
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
 from multimodal_ser.predict.of_run import RunBackend
@@ -23,6 +36,13 @@ from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.tuned import TunedBackend
 
 Part: TypeAlias = Literal["whole", "head"]
+_EXPORTED = tuple(kind for kind in WAVES if kind != "wav2vec2-conformer")
+_MOST_BYTES = 2_000_000_000  # protobuf, and so one ONNX file, ends at 2 GiB
+_WHOLE = (
+    "one file from waveforms on can be had of sound alone, by Whisper, emotion2vec or "
+    f"{', '.join(_EXPORTED)}, of less than 2 GB; of others, whose encoder was not fine-tuned, with "
+    "--part head the network on features"
+)
 
 
 @dataclass(frozen=True)
@@ -116,27 +136,39 @@ def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -
 def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
     temperature = repr(float(getattr(backend.model, "temperature", 1.0)))
     facts = facts | {"temperature": temperature}
-    encoder = backend.features["audio"].encoder
-    can = backend.modalities == ("audio",) and isinstance(encoder, Whisper)
-    if part == "whole" and not can:
-        raise SerError(
-            f"{backend.name} reads {' and '.join(backend.modalities)} with encoders that are not "
-            "exported; allowed in one file: sound by whisper-tiny. Take --part head"
-        )
-    if part != "head" and isinstance(encoder, Whisper) and can:
+    whole = None
+    if backend.modalities == ("audio",) and part != "head":
+        whole = _frames(backend.features["audio"].encoder)
+    if whole is not None:
+        frames, longest, alone = whole
         head = OneModality(backend.model, "audio", backend.features["text"].dim)
-        described = backend.features["audio"].described
-        module = WholeRun(encoder.network, encoder.layers, described, head)
-        described_file = FileFacts(**facts | {"longest": str(encoder.most)})
-        return Graph("whole", module, _sound(), described_file)
+        module = WholeRun(frames, backend.features["audio"].described, head)
+        facts |= {"longest": str(longest), "alone": "1" if alone else ""}
+        return Graph("whole", module, _sound(equal=alone), FileFacts(**facts))
+    if part == "whole":
+        raise SerError(f"{backend.name} reads {' and '.join(backend.modalities)}; {_WHOLE}")
     if backend.tuned:
         raise SerError(
             f"{backend.name}: its encoder was fine-tuned, and a head alone would be asked with the "
-            "untuned one; whole models are exported of Whisper alone: keep the run folder, which "
-            "predicts and serves as it is"
+            f"untuned one; {_WHOLE}. The run folder predicts and serves as it is"
         )
     spec = json.dumps(as_json(backend.record.config.features))
     return Graph("head", _head(backend), _tokens(backend), FileFacts(**facts | {"features": spec}))
+
+
+def _frames(encoder: Encoder | None) -> tuple[nn.Module, int, bool] | None:
+    """Waves → frames as a graph, the most samples, and whether lengths in a batch must be equal."""
+    if isinstance(encoder, Whisper):
+        return WhisperFrames(encoder), encoder.most, False
+    if isinstance(encoder, Emotion2Vec):
+        made: nn.Module = Emotion2VecFrames(encoder)
+        longest = encoder.whole * STRIDE
+    elif isinstance(encoder, PretrainedSpeech) and encoder.network.kind in _EXPORTED:
+        made, longest = SpeechFrames(encoder), encoder.whole * encoder.network.stride
+    else:
+        return None
+    size = sum(p.numel() * p.element_size() for p in made.parameters())
+    return (made, longest, True) if size < _MOST_BYTES else None
 
 
 def _head(backend: RunBackend) -> nn.Module:
@@ -147,8 +179,8 @@ def _head(backend: RunBackend) -> nn.Module:
     return OneModality(backend.model, modality, backend.features[other].dim)
 
 
-def _sound() -> dict[str, Tensor]:
-    lengths = torch.tensor([16_000, 9_999, 12_345])
+def _sound(equal: bool = False) -> dict[str, Tensor]:
+    lengths = torch.tensor([16_000] * 3 if equal else [16_000, 9_999, 12_345])
     return {"waves": 0.1 * torch.randn(3, 16_000), "lengths": lengths}
 
 

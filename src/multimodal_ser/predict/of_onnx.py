@@ -26,6 +26,7 @@ from multimodal_ser.predict.backend import (
     WeightPaths,
     by_windows,
     check_words,
+    joined_predictions,
     softmax,
 )
 from multimodal_ser.predict.runtime import onnxruntime
@@ -45,6 +46,7 @@ class FileFacts:
         temperature: the factor that its logits have been multiplied by.
         sample_rate: of its input waveforms, in Hz; mono, float32, -1 to 1.
         longest: largest number of samples in a waveform.
+        alone: ``1`` if the waveforms of a batch must have one length, since it masks no padding.
         sides: the modalities that it reads, separated by commas.
         features: for a head, JSON that says for ``text`` and ``audio`` how its inputs are made;
             empty for a whole model.
@@ -66,6 +68,7 @@ class FileFacts:
     temperature: str = "1"
     sample_rate: str = "16000"
     longest: str = "480000"
+    alone: str = ""
     sides: str = "audio"
     features: str = ""
     card: str = ""
@@ -89,7 +92,7 @@ class OnnxBackend:
         self.name, self.card = facts.name or file.stem, facts.card
         self.threshold, self.most = float(facts.threshold), int(facts.longest)
         self.modalities = tuple(facts.sides.split(","))
-        self.canonical = facts.canonical == "1"
+        self.canonical, self.alone = facts.canonical == "1", facts.alone == "1"
         self.shortest, self.references = int(facts.shortest), _references(facts)
         shares = [float(share) for share in facts.shares.split(",") if share]
         self.shares = np.array(shares, np.float32) if shares else None
@@ -115,7 +118,11 @@ class OnnxBackend:
             named = dict(zip(HEAD_INPUTS, (tensor.numpy() for tensor in batch), strict=True))
             return self._run({key: value for key, value in named.items() if key in self.inputs})
         if "lengths" in self.inputs:
-            return by_windows(waves, self.most, STEP, partial(self._ask, shift))
+            ask = partial(self._ask, shift)
+            if not self.alone:
+                return by_windows(waves, self.most, STEP, ask)
+            # Nothing masks padding, so that waveforms of different lengths cannot share a batch.
+            return joined_predictions([by_windows([w], self.most, STEP, ask) for w in waves])
         # An emotion2vec graph has no mask for padding, so that waveforms of different lengths
         # cannot share a batch.
         alone = [self._scores(wave) for wave in waves]
