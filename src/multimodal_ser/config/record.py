@@ -197,6 +197,7 @@ class RunConfig:
     @property
     def folder(self) -> str:
         """Name of the run's folder."""
+        # Fold names contain "=" and spaces, which not all file systems and shells take well.
         fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold).strip("-")
         return "-".join([self.model, *self._variant(), fold, f"seed{self.seed}", self.hash])
 

@@ -207,6 +207,7 @@ class Examples:
 
 def _balanced(order: Tensor, groups: Tensor) -> Tensor:
     """Takes rows from the groups in turn, each in the given order, repeating small groups."""
+    # The shuffled order is kept within each group.
     rows = [order[groups[order] == name] for name in torch.unique(groups)]
     each = math.ceil(len(order) / len(rows))
     dealt = [mine.repeat(math.ceil(each / len(mine)))[:each] for mine in rows]

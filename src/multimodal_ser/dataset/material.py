@@ -105,6 +105,7 @@ def load_material(
     if task == "classes" and not isinstance(labels, AttributeSet) and complete:
         for corpus in sorted({row.corpus for row in rows}):
             labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
+    # Everything that is left out is counted with its reason and shown: nothing disappears silently.
     kept, says, dropped = _keep(rows, labels, present, task)
     classes = {one.label for one in says}
     if len(kept) < 2 or (task == "classes" and len(classes) < 2):
@@ -228,6 +229,8 @@ def _modality(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Modality,
             content.update(f"{key}\0{made_of}\0{present[key].shape}".encode())
             tokens = present[key].tobytes()
             content.update(tokens)
+            # Identical features of two utterances are a sign of a copied recording or a broken
+            # extractor.
             same += [key] if (own := hash(tokens)) in seen else []
             seen.add(own)
     return Modality.stack([present.get(key) for key in ids]), content.hexdigest()[:16], same

@@ -105,6 +105,7 @@ def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.nda
             )
         if not np.isfinite(wave).all():
             raise EncoderError(f"{name}: item {place} holds NaN or infinite samples")
+        # A contiguous copy: slices and other types would be copied by torch at every use.
         waves.append(np.ascontiguousarray(wave, dtype=np.float32))
     return waves
 
@@ -159,6 +160,7 @@ def windows(samples: int, most: int, step: int) -> list[slice]:
     [slice(0, 40, None), slice(40, 70, None)]
     """
     count = -(-samples // most)  # -(-a // b) is a / b rounded up, in whole numbers
+    # Edges are rounded up to multiples of `step`, so that every window starts at a whole frame.
     edges = [-(-samples * i // (count * step)) * step for i in range(count)] + [samples]
     return [slice(start, end) for start, end in pairwise(edges)]
 
@@ -200,6 +202,7 @@ def pieces(
         count = (length - field) // stride + 1
         cores = [slice(0, count)] if count <= whole else windows(count, whole - 2 * context, 1)
         for core in cores:
+            # The first and the last window have no neighbour on one side, and no context there.
             first, last = max(0, core.start - context), min(count, core.stop + context)
             # Rows after the last frame make no frame, but a norm over the whole recording sees them
             stop = length if last == count else (last - 1) * stride + field

@@ -57,6 +57,7 @@ def load_egemaps(source: str | Path | None = None, device: str = "cpu") -> Egema
         ) from error
     features = opensmile.FeatureSet.eGeMAPSv02
     smile = opensmile.Smile(features, opensmile.FeatureLevel.Functionals)
+    # Another version may compute other values: features of it must count as other features.
     named = f"opensmile {opensmile.__version__} {features.value} functionals"
     info = EncoderInfo(
         name=_NAME,

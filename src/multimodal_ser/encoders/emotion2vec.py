@@ -142,6 +142,7 @@ class Emotion2Vec:
             )
         waves = checked_waves(self.info.name, items, FIELD)
         means = self._means(waves, (len(self.network.blocks),))
+        # Softmax in double precision on the CPU, so that probabilities do not depend on the device.
         weight, bias = head.weight.double().cpu(), head.bias.double().cpu()
         used = [i for i, label in enumerate(self.labels) if not label.startswith(UNUSED)]
         rows = (means @ weight.T + bias)[:, used].softmax(-1).tolist()
@@ -150,6 +151,7 @@ class Emotion2Vec:
     def _means(self, waves: list[np.ndarray], layers: Sequence[int]) -> Tensor:
         sums = torch.zeros(len(waves), len(layers) * self.network.sizes.dim, dtype=torch.float64)
         for piece, frames in self._encoded(waves, layers):
+            # Double precision: a million frames in float32 would lose digits of the mean.
             sums[piece.item] += frames.sum(0, dtype=torch.float64).cpu()
         return sums / torch.tensor([[frame_count(len(wave))] for wave in waves]).view(-1, 1)
 
@@ -232,6 +234,7 @@ def load_emotion2vec(
     if dtype not in (*COMPUTE_DTYPES, "int8"):
         raise EncoderError(f"{variant}: {one_of('dtype', dtype, (*COMPUTE_DTYPES, 'int8'))}")
     beside = "bfloat16" if native_bfloat16() else "float32"
+    # bfloat16 without instructions for it is emulated and slower than float32.
     computed = torch_dtype(variant, beside if dtype == "int8" else dtype, device)
     weights = resolve(variant, source, revision)
     tensors, labels = read_checkpoint(variant, weights)

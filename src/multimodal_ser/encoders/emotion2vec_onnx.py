@@ -33,6 +33,7 @@ class EqualLengths(nn.Module):
         """Maps waves [batch, samples] to every block's output, each [batch, frames, dim]."""
         net = self.network
         centred = waves - waves.mean(1, keepdim=True)
+        # The layer norm over the whole waveform that the encoder applies outside of the network.
         x = net.features(centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt())
         x = x + net.positions(x, None)
         bias = net.bias(x.shape[1])[None]
@@ -53,6 +54,7 @@ class _Exported(nn.Module):
     def __init__(self, network: Emotion2VecNet, labels: tuple[str, ...] | None) -> None:
         super().__init__()
         self.outputs, self.head = EqualLengths(network), network.head
+        # Rows of the head that were never trained are left out of the exported scores.
         trained = [not label.startswith(UNUSED) for label in labels or ()]
         self.register_buffer("used", torch.tensor(trained).nonzero().flatten())
 

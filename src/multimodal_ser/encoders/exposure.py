@@ -64,6 +64,7 @@ def claims() -> tuple[Claims, ...]:
 
     def of(entry: Mapping[str, Any]) -> Claims:
         corpora = {name: Exposure(**claim) for name, claim in entry["corpora"].items()}
+        # Corpora that an entry does not name get its claim about all others, explicitly.
         corpora = {**dict.fromkeys(DECLARED_CORPORA, corpora["*"]), **corpora}
         seen = Seen(corpora, Exposure(**entry["emotion_labels"]))
         return Claims(entry["name"], entry["hub"], tuple(entry["sha256"]), seen)
@@ -104,6 +105,7 @@ def seen_by(name: str, weights: Weights) -> Seen:
 
     corpora = {corpus: doubted(claim) for corpus, claim in known.corpora.items()}
     if not corpora:
+        # Even of an unknown encoder each corpus is listed, so that every result shows the mark.
         corpora = dict.fromkeys(("*", *DECLARED_CORPORA), Exposure("unknown", where))
     labels = doubted(known.emotion_labels)
     for claim in tuned.values():
@@ -198,6 +200,7 @@ def stated(items: Sequence[str]) -> Seen:
                 "emotion labels were used"
             )
         found[corpus] = Exposure(cast(Saw, saw), "stated by the user (--trained-on)")
+    # Labels of any corpus are emotion labels; a statement to the contrary does not count.
     any_labels = next((claim for claim in found.values() if claim.saw == "labels"), UNDECLARED)
     labels = found.pop("emotions", any_labels)
     return Seen(found, any_labels if any_labels.saw == "labels" else labels)

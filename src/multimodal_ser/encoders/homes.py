@@ -41,6 +41,7 @@ class Home:
 ANY = Home()  # for any encoder that transformers can read
 # Commits are pinned, so that a page that changes later cannot change results.
 HOMES = {
+    # Offline packages are pinned by version and hash: an altered file is refused.
     "whisper-tiny": Home(
         hub="openai/whisper-tiny.en",
         revision="87c7102498dcde7456f24cfd30239ca606ed9063",

@@ -47,6 +47,7 @@ class Int8Linear(nn.Module):
 
 def _quantised(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [N, D] → int8 [N, D], and the scale of each row [N, 1], float32."""
+    # Symmetric quantisation: the largest magnitude of a row becomes 127, and 0 stays 0.
     largest = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
     scale = largest.float().clamp(min=_SMALLEST) / 127
     return (rows / scale).round_().to(torch.int8), scale

@@ -68,6 +68,7 @@ def assembled(name: str, offline: Offline, beside: Path) -> Path:
     pieces = [_piece(part) for part in offline.parts]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, so that the rename stays within one file system and is atomic.
         with tempfile.TemporaryDirectory(dir=target.parent) as made:
             whole = Path(made) / "whole"
             whole.mkdir()

@@ -81,6 +81,7 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
             f"{name}: {weights.file} lacks {len(missing)} parameters ({_some(missing)}); "
             f"{ways(name)}"
         )
+    # Unknown parameters mean another architecture, whose known ones would not fit either.
     if strange := sorted(key for key in report["unexpected_keys"] if not _HEADS.search(key)):
         raise EncoderError(
             f"{name}: {weights.file} has {len(strange)} parameters that the network lacks "

@@ -61,6 +61,7 @@ def resolve(name: str, source: str | Path | None, revision: str | None = None) -
     if source is None:
         return _packaged(name)
     found = _in_folder(name, folder_of(name, source, revision))
+    # Anybody can open a pull request (refs/pr/…) on a hub page: it is not the owner's.
     theirs = not Path(source).is_dir() and not (revision or "").startswith("refs/pr/")
     return replace(found, hub=str(source) if theirs else "")
 
@@ -133,6 +134,7 @@ def _downloaded(name: str, hub_id: str, revision: str | None) -> Path:
     home = home_of(name)
     safe = [file for file in home.files if "safetensors" in file]
     other = [file for file in home.files if file not in safe]
+    # Safetensors first; a pickle is only fetched if the page has nothing else.
     for files in filter(None, (safe, other)):
         folder = _fetched(name, hub_id, revision, [*files, *home.beside])
         if index := next((file for file in files if (folder / file).is_file()), None):
@@ -175,6 +177,7 @@ def _sha256(name: str, file: Path) -> str:
     for path in (file, *(file.parent / part for part in beside)):
         try:
             with path.open("rb") as stream:
+                # In blocks of a megabyte: large weights need not fit into memory.
                 while block := stream.read(1 << 20):
                     digest.update(block)
         except OSError as error:

@@ -99,6 +99,8 @@ class WhisperEncoder(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv1d(mels, dim, 3, padding=1)
         self.conv2 = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
+        # Whisper's positions are fixed sinusoids, stored in its weights; fine-tuning leaves them
+        # alone.
         self.positions = nn.Parameter(torch.zeros(steps, dim), requires_grad=False)
         self.blocks = nn.ModuleList(_Block(dim, heads) for _ in range(depth))
         self.norm: nn.Module = nn.LayerNorm(dim)
@@ -168,6 +170,7 @@ class Whisper:
             group = order[start : start + _GROUP]
             encoded = self._encode([waves[i][cut] for i, cut in group])
             frames |= zip([(i, cut.start) for i, cut in group], encoded, strict=True)
+        # Back in the order of the recordings, with the windows of each in order.
         joined: list[list[np.ndarray]] = [[] for _ in waves]
         for i, cut in cuts:
             joined[i].append(frames[i, cut.start])
@@ -193,6 +196,7 @@ class Whisper:
         for row, mel in zip(batch, inputs, strict=True):
             row[:, : mel.shape[1]] = mel
         outputs = self.network(batch, lengths)
+        # [B, T, layers · D]
         joined = torch.cat([outputs[layer - 1] for layer in self.layers], dim=-1)
         steps = ((lengths + 1) // 2).tolist()
         return [frames[:count] for frames, count in zip(joined, steps, strict=True)]
@@ -225,6 +229,7 @@ def load_whisper(
     state, heads = read_encoder(name, weights.file)
     network = _network(name, weights.file, state, heads)
     depth, dim = len(network.blocks), network.positions.shape[1]
+    # The declared contamination goes by the name, so weights of another size must not pass for it.
     found = WHISPER_SIZES.get((dim, depth), name)
     if name in WHISPER_SIZES.values() and found != name:
         raise EncoderError(

@@ -159,8 +159,9 @@ def distribution_terms(votes: ArrayLike, predicted: ArrayLike) -> Floats:
     """
     q, p = _paired(votes, predicted)
     classes = q.shape[1]
-    second = np.sort(p, axis=1)[:, -2:-1]
+    second = np.sort(p, axis=1)[:, -2:-1]  # [N, 1], the second highest
     most = q == q.max(1, keepdims=True)  # several classes where votes tie
+    # At least the second highest: a tie between the second and the third counts as a hit.
     hit = (most & (p >= second)).any(1)
     wanted, given = q > 1 / classes, p > 1 / classes
     one_each = np.stack([js_distance(q, p), _relative(q, np.maximum(p, _LEAST)), hit], axis=1)
@@ -171,6 +172,7 @@ def distribution_terms(votes: ArrayLike, predicted: ArrayLike) -> Floats:
 
 
 def _multi_f1(means: Floats) -> Floats:
+    # Means instead of counts: the number of utterances cancels in F1.
     true, false, missed = np.split(means[..., 3:], 3, axis=-1)
     below = 2 * true + false + missed
     scores = np.divide(2 * true, below, out=np.zeros_like(true), where=below > 0)

@@ -67,6 +67,7 @@ def grouped_confusion(
     >>> grouped_confusion([0, 1], [1, 1], [0, 1], classes=2, groups_total=2).tolist()
     [[[0, 1], [0, 0]], [[0, 0], [0, 1]]]
     """
+    # Ids are checked before they become indices: a negative one would silently count elsewhere.
     rows, columns, planes = _ids(truth, classes), _ids(predicted, classes), _ids(groups, None)
     if not rows.shape == columns.shape == planes.shape:
         raise SerError(
@@ -103,6 +104,7 @@ def _divide(above: NDArray[Any], below: _Floats, otherwise: float) -> _Floats:
 def _sums(matrix: ArrayLike) -> tuple[_Floats, _Floats, _Floats]:
     counts = np.asarray(matrix, dtype=np.float64)
     rows, columns = (np.einsum(f"...ij->...{axis}", counts) for axis in "ij")
+    # Hits [..., C], support of the truth [..., C], and number of predictions [..., C].
     return np.diagonal(counts, axis1=-2, axis2=-1), rows, columns
 
 
@@ -301,6 +303,7 @@ def ece(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> float:
     curve = reliability(probabilities, truth, bins)
     if not curve.count.sum():
         return float("nan")
+    # Empty bins are nan and weigh nothing.
     gaps = np.nan_to_num(np.abs(curve.accuracy - curve.confidence))
     return float((gaps * curve.count).sum() / curve.count.sum())
 

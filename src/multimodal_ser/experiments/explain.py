@@ -170,6 +170,8 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in [*made.named_parameters(), *made.named_buffers()]:
+            # Matrices only: biases and norms are small, and the standardisation must keep its
+            # meaning.
             if value.is_floating_point() and value.ndim > 1 and "standard" not in name:
                 flat = value.flatten()
                 value.copy_(flat[torch.randperm(len(flat), generator=draw)].view_as(value))

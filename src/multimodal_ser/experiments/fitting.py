@@ -220,6 +220,8 @@ def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Predicted:
     # A refitted model has learnt from the validation rows; its own predictions for them would be
     # too good. Those of the model before the refit are reported instead.
     if part == "validation" and said is not None and _learnt(bench, item)[0] is material:
+        # The rows that the loss learns from, which can be fewer: utterances without a class are
+        # left out.
         learnt = learnt_as(examples, item.config.train.schedule.loss or "cross-entropy")
         logits[[examples.places[key] for key in learnt.ids]] = said
     return Predicted(

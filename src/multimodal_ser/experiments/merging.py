@@ -105,6 +105,7 @@ def _all_features(materials: Sequence[Material], modality: str) -> FeatureSpec |
     first = materials[0].features[modality]
     if first is None:
         return None
+    # Every corpus's content enters the hash: changed features of any of them make another run.
     contents = {", ".join(corpora(one)): _content(one, modality) for one in materials}
     return replace(first, content=contents)
 

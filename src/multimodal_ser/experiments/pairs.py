@@ -52,6 +52,7 @@ def check_comparable(first: Material, second: Material) -> None:
             )
         if mine is None or other is None:
             continue
+        # Both imported: only name and width can be compared.
         same = _SAME if mine.weights or other.weights else SAME_IMPORTED
         differing = [key for key in same if getattr(mine, key) != getattr(other, key)]
         if differing:

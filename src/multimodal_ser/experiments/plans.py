@@ -133,6 +133,7 @@ def systems_for(task: str, models: Sequence[str], material: Material) -> tuple[s
     """
     if task == "classes":
         return tuple(models)
+    # The stack's log-probability pool and scikit-learn's classifiers are for classes only.
     instead = {STACKED: network_for(material)}
     if task == "attributes":
         instead |= {"linear": "ridge", "svm": "svr"}
@@ -220,6 +221,7 @@ def labels_hash(material: Material) -> str:
     told: list[object] = examples.label.tolist()
     if examples.target is not None:
         told = [list(pair) for pair in zip(told, examples.target.tolist(), strict=True)]
+    # In the order of the ids, which `load_material` has sorted.
     rows = zip(examples.ids, told, speakers, strict=True)
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
 

@@ -46,6 +46,7 @@ class Protocol:
     @property
     def arguments(self) -> dict[str, Any]:
         """The options as they are written to `experiment.json`."""
+        # Fields of the command line (paths, engine, jobs) do not belong to the protocol.
         kept = [name for one in type(self).__mro__ for name in _knobs(one)]
         return {name: value for name, value in asdict(self).items() if name in kept}
 

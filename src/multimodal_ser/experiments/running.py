@@ -132,6 +132,7 @@ def run_all(
     """
     out.mkdir(parents=True, exist_ok=True)
     folders = [out / item.config.folder for item in plans]
+    # Complete folders are results: rerunning the command makes only what is missing.
     todo = [item for item, folder in zip(plans, folders, strict=True) if not is_complete(folder)]
     for folder in filter(is_complete, folders):
         on_run(folder)
@@ -148,6 +149,7 @@ def run_all(
 
 
 def _made(todo: Sequence[Plan], bench: Bench, jobs: int) -> Iterator[Path]:
+    # A single job stays in this process: no start of a worker, and errors keep their traceback.
     if min(jobs, len(todo)) <= 1:
         yield from (make_run(bench, item) for item in todo)
         return

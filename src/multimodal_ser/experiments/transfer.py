@@ -92,6 +92,7 @@ class Adaptation(Transfer):
 
         kind = ADAPTERS[method]
         weight = kind.weight if self.weight is None else self.weight
+        # What the method really does, not what was asked: this is part of the run's hash.
         own = kind.standardizes or (kind.aligns and self.standardize)
         return AdaptConfig(method, weight if kind.aligns else 0.0, own)
 

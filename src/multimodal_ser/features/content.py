@@ -25,6 +25,7 @@ _READERS = 4  # threads that read files; hashing releases the interpreter's lock
 def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:
     """The utterances, each with the hash of its recording's bytes as `content`."""
     paths = sorted({row.audio for row in utterances if row.audio is not None})
+    # Sorted paths and a map: the order of results does not depend on the threads.
     with ThreadPoolExecutor(_READERS) as pool:
         hashes = dict(zip(paths, pool.map(file_hash, paths), strict=True))
     return [

@@ -130,6 +130,7 @@ def extract(
     shutil.rmtree(work_folder(path), ignore_errors=True)
     assert done is not None  # noqa: S101 - a file that is not finished always has chunks to do
     first: dict[str, str] = {}
+    # Equal decoded samples: the same recording under two ids, which a split must keep together.
     repeated = [k for k, value in done.audio_hashes.items() if first.setdefault(value, k) != k]
     return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
 

@@ -144,6 +144,7 @@ def _match(
         )
     _check_count(source, len(table.values), ids.name if ids else "its ids", len(found))
     corpus, known = utterances[0].corpus, {row.id for row in utterances}
+    # Ids in users' files often lack the corpus that this project puts in front.
     full = [key if key in known else f"{corpus}/{key}" for key in found]
     if repeated := [key for key, count in Counter(full).items() if count > 1]:
         raise FeatureError(f"{source.name}: ids must be unique, but these repeat: {repeated[:5]}")

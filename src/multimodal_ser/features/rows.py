@@ -147,6 +147,7 @@ def _as_array(path: Path, loaded: Any) -> Array:
 
 def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
     try:
+        # Never pickles: an object array in a .npy file could run any code.
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:

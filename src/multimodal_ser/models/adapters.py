@@ -64,6 +64,7 @@ def recolouring(source: Tensor, target: Tensor) -> Tensor:
 
     if min(len(source), len(target)) < ROWS * source.shape[1]:
         return torch.eye(source.shape[1]).to(source)
+    # In double precision: powers of small eigenvalues lose digits.
     mine, other = (torch.from_numpy(ledoit_wolf(x.cpu().double())[0]) for x in (source, target))
     # The identity is added before inverting, as in the paper: it bounds the eigenvalues from below.
     unit = torch.eye(len(mine), dtype=torch.float64)
@@ -74,8 +75,10 @@ def recolouring(source: Tensor, target: Tensor) -> Tensor:
     seen = to_white @ directions
     # The variances themselves, without the added identity, along these directions [D] each.
     before, after = ((seen * (matrix @ seen)).sum(0) for matrix in (mine, other))
+    # The logarithm treats a ratio and its inverse alike.
     foreign = ratios.log().abs() > math.log(FOREIGN)
     factors = torch.where(foreign, (after / before.clamp(min=1e-12)).sqrt(), 1.0)
+    # Into the white axes, scaled along the chosen directions only, and back.
     whole: Tensor = to_white @ (directions * factors) @ directions.T @ back
     return whole.to(source)
 
@@ -103,7 +106,7 @@ def mmd(source: Tensor, target: Tensor, bandwidths: Tensor | None = None) -> Ten
         pairs = max(1, len(both) * (len(both) - 1))
         mean = distance.detach().sum() / pairs
         bandwidths = mean.clamp(min=1e-12) * both.new_tensor(BANDWIDTHS)
-    kernel = torch.exp(-distance[..., None] / bandwidths).mean(-1)
+    kernel = torch.exp(-distance[..., None] / bandwidths).mean(-1)  # [N + M, N + M]
     n = len(source)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
 
@@ -189,6 +192,7 @@ class Dann(Adapter):
         """Embeddings source [N, D], target [M, D], progress from 0 to 1 → loss []."""
         # Only the gradient to the network is scaled by the ramp; the classifier learns at once.
         strength = ramp(progress)
+        # [N] and [M] logits of "this is the target".
         source, target = (
             self.domain(reverse_gradient(x, strength))[:, 0] for x in (source, target)
         )

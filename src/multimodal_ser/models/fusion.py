@@ -71,7 +71,10 @@ class Fusion(nn.Module):
         self.project = nn.ModuleDict(
             {
                 name: nn.Sequential(
-                    nn.Linear(width, config.hidden_dim), nn.LayerNorm(config.hidden_dim)
+                    # Encoders have widths from 88 to thousands; both modalities are projected to
+                    # the same width.
+                    nn.Linear(width, config.hidden_dim),
+                    nn.LayerNorm(config.hidden_dim),
                 )
                 for name, width in widths.items()
             }
@@ -176,6 +179,8 @@ class Ensemble(nn.Module):
 
     def __init__(self, kind: Kind, dims: Dims, config: ModelConfig, values: bool = False) -> None:
         super().__init__()
+        # A buffer, so that it is saved with the weights and moves to the device, but is not
+        # trained.
         self.register_buffer("temperature", torch.tensor(1.0))
         self.classes = dims.classes
         self.values = values
@@ -189,6 +194,7 @@ class Ensemble(nn.Module):
         # The members read the sum of the layers, which is as wide as one layer.
         summed = {name: sizes[name] // layers[name] for name in self.sums}
         dims = dims._replace(**summed)
+        # Hiding a modality needs two of them: a network of one would be left with nothing.
         both = len(self.modalities) == 2
         self.hide = Hide(config.input_dropout, config.modality_dropout if both else 0.0)
         self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
@@ -222,6 +228,7 @@ class Ensemble(nn.Module):
             audio = self._summed("audio", own["audio"](audio, audio_mask))
         batch = (text, text_mask, audio, audio_mask)
         said = [member(*self.hide(*batch)) for member in self.members]
+        # [members, B, C] and [members, B, H]
         return Output(*(torch.stack(parts) for parts in zip(*said, strict=True)))
 
     def _summed(self, name: str, tokens: Tensor) -> Tensor:

@@ -43,9 +43,10 @@ class Standardize(nn.Module):
         """Computes the statistics of the real tokens of x [N, T, D], mask [N, T]."""
         if not mask.any():
             return
-        means = masked_mean(x, mask)
+        means = masked_mean(x, mask)  # [N, D]
         # Deviations within utterances need all rows; the mean over utterances must leave out
         # those without a token, whose masked mean is zero instead of an observation.
+        # One variance for all tokens together, not per utterance: many utterances have few tokens.
         within = ((x - means[:, None]) * mask[..., None]).square().sum((0, 1)) / mask.sum()
         means = means[mask.any(1)]
         self.mean.copy_(means.mean(0))
@@ -101,8 +102,8 @@ def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over real tokens: x [B, T, D], mask [B, T] → [B, D]; zeros where no token is real."""
-    weight = mask.to(x.dtype)[..., None]
-    return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
+    weight = mask.to(x.dtype)[..., None]  # [B, T, 1]
+    return (x * weight).sum(1) / weight.sum(1).clamp(min=1)  # at least 1: no division by zero
 
 
 def unit_power(x: Tensor) -> Tensor:
@@ -149,6 +150,8 @@ class Hide(nn.Module):
             # A single draw decides for both modalities, so that they are never hidden together.
             draw = torch.rand(len(text), 1, device=text.device)
             has_text, has_audio = (mask.any(1, keepdim=True) for mask in (text_mask, audio_mask))
+            # Below modality / 2 the text is hidden, above 1 − modality / 2 the audio; the only
+            # modality of an utterance stays.
             text_mask = text_mask & ((draw >= self.modality / 2) | ~has_audio)
             audio_mask = audio_mask & ((draw < 1 - self.modality / 2) | ~has_text)
             text, audio = text * text_mask[..., None], audio * audio_mask[..., None]
@@ -176,6 +179,8 @@ class Attend(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
         """Queries x [B, Q, H], keys [B, K, H], key_mask [B, K] → [B, Q, H]."""
+        # Norms are applied before attention and feed-forward, and the residual path stays free of
+        # them: such networks train stably without a long warm-up (Xiong et al., 2020).
         keys = self.norm_key(keys)
         # torch's mask is the other way round: True where a key must be ignored
         attended, _ = self.attention(
@@ -200,6 +205,7 @@ class AttentivePool(nn.Module):
         """Tokens x [B, T, H], mask [B, T] → [B, H]."""
         # Finite instead of -inf: where no token is real, a softmax over -inf alone would be nan.
         score: Tensor = self.score(x)[..., 0].masked_fill(~mask, -1e4)
+        # [B, H]; the mask makes it 0 without tokens
         return ((score.softmax(1) * mask)[..., None] * x).sum(1)
 
 
@@ -213,6 +219,7 @@ class Classifier(nn.Module):
         super().__init__()
         dim = config.hidden_dim
         self.mlp = nn.Sequential(
+            # Vectors of different modalities have different scales; the norm makes them comparable.
             nn.LayerNorm(modalities * dim),
             nn.Dropout(config.dropout),
             nn.Linear(modalities * dim, dim),

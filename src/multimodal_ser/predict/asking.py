@@ -80,6 +80,8 @@ def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     """Rows sorted by length in batches of `most`, or fewer if padded they would exceed PADDED."""
     pack: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        # Sorted by length, the present recording is the longest: its length times their number is
+        # what the padded batch takes.
         if pack and (len(pack) >= most or lengths[row] * (len(pack) + 1) > PADDED):
             yield pack
             pack = []

@@ -90,6 +90,7 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
     """(array, rate in Hz) if `source` is such a pair, in either order; else None."""
     if not (isinstance(source, tuple) and len(source) == 2):
         return None
+    # (array, rate) of soundfile and (rate, array) of SciPy: the number is the rate.
     for array, rate in (source, source[::-1]):
         if hasattr(array, "__array__") and np.ndim(rate) == 0 and isinstance(rate, Real):
             return array, rate

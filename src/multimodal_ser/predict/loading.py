@@ -110,6 +110,7 @@ def _file(path: Path, device: str, weights: WeightPaths) -> Backend:
     from multimodal_ser.predict.of_run import RunBackend
     from multimodal_ser.predict.tuned import TunedBackend
 
+    # The file of a run is not complete: its encoders are named in config.json beside it.
     if path.name == MODEL and _kind(path.parent) == "run":
         return RunBackend(path.parent, weights, device)
     return TunedBackend(
@@ -128,6 +129,7 @@ def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
         return _named(TunedBackend(path / MODEL, path.absolute().name, device), path)
     if plus := plus_name(str(path.absolute())):
         return _emotion2vec(plus, path, device)
+    # A folder of runs is a common mistake: the message lists the runs to choose from.
     if runs := sorted(one.parent.name for one in path.glob(f"*/{MODEL}")):
         more = f" and {len(runs) - _MOST_NAMED} more" if len(runs) > _MOST_NAMED else ""
         raise SerError(

@@ -192,6 +192,7 @@ class Predictor:
             heard_of(self.backend, wave, text, self.vad, speech)
             for wave, text in zip(checked, words, strict=True)
         ]
+        # The network only gets recordings with speech; the others are uniform, with their reason.
         spoken = [row for row, item in enumerate(given) if item.reason is None]
         prediction = self._asked(
             [given[row].wave for row in spoken], [words[row] for row in spoken], batch_size
@@ -261,6 +262,7 @@ class Predictor:
                 f"the channel was estimated with {channel.model}, and {self.name} is another "
                 "model; make it again with: ser adapt RECORDINGS --model MODEL --out FILE"
             )
+        # A shallow copy: both predictors share the network, and only the channel differs.
         made = copy(self)
         made.channel = channel
         return made

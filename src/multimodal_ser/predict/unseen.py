@@ -126,6 +126,7 @@ def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
         own = [row[np.arange(len(row)), one.label] for one, row in zip(heard, logs, strict=True)]
         return float(np.mean([-part.mean() for part in own]))
 
+    # The temperature first, since the threshold is a confidence after calibration.
     temperature = float(min(TEMPERATURES, key=loss))
     shares = [softmax(one.logits(temperature), axis=1) for one in heard]
 

@@ -35,6 +35,7 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
         return
     name, network = config.model, config.train.network
     if isinstance(model, TunedEncoders):
+        # Encoders keep their published weights; only what changed is stored with the run.
         for modality, encoder in model.networks.items():
             saw = {"tuned on": list(config.corpora), "labels": config.labels.name}
             how = config.train.tune or TuneConfig()

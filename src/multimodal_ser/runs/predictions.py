@@ -67,6 +67,7 @@ def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predic
         names = [f"{kind}_{name}" for kind in ("tp" if told else "p") for name in classes]
         writer.writerow([*_COLUMNS, *names])
         for one in parts:
+            # No columns for the truth in a task of classes: the label says it.
             true = np.zeros((len(one.ids), 0)) if one.targets is None else one.targets
             columns = (one.ids, one.speakers, one.labels, true, one.probabilities)
             for key, speaker, label, target, row in zip(*columns, strict=True):

@@ -36,6 +36,7 @@ class Doors:
     def admit(self, new: Guarded) -> None:
         """Admits a connection, or refuses it if all others are at work."""
         peer = new.peer
+        # One client cannot take all connections: beyond its share its own idle ones are closed.
         if sum(one.peer == peer for one in self.open) >= self.settings.max_per_client:
             self._close_idle(peer)  # if none of the client's is idle, the limit for all applies
         if len(self.open) >= self.most and not self._close_idle(None):

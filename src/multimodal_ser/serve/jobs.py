@@ -191,6 +191,7 @@ class Jobs:
         while waiting := self.waiting:
             job = self.jobs[waiting[0]]
             how, formats = self._asked.pop(job.id)
+            # Without a deadline: nobody waits for the response of a job.
             self._work[job.id] = work = Work(math.inf)
             job.status = "running"
             self._save(job)
@@ -204,6 +205,7 @@ class Jobs:
                     self._over(job, "cancelled" if error.status == 499 else "failed", str(error))
             except (SerError, OSError) as error:
                 self._over(job, "failed", str(error).replace(str(self._place(job)), ""))
+            # Recorded for the sender, then raised, so that the log has the traceback.
             except Exception:
                 self._over(job, "failed", "the server failed; its log says why")
                 raise

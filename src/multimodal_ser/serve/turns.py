@@ -86,6 +86,8 @@ class Turns:
     def take(self, work: Work) -> None:
         """Waits for a turn."""
         with self._changed:
+            # Time already spent counts as a later arrival; the number breaks ties in order of
+            # arrival.
             ticket = (time.monotonic() + work.spent, next(self._numbers))
             heapq.heappush(self._queue, ticket)
             try:

@@ -161,6 +161,7 @@ def few_fold(fold: Fold, classes: Mapping[str, str], few: Few) -> Fold:
     validation: list[str] = []
     for name in sorted(of_class):
         drawn = few.of(of_class[name], name)
+        # A class with one utterance trains: it would be missing from the classifier otherwise.
         held = 0 if len(drawn) < 2 else max(1, round(len(drawn) * FEW_VALIDATION_SHARE))
         validation += drawn[:held]
         train += drawn[held:]

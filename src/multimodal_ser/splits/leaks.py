@@ -42,6 +42,8 @@ def check_folds(
     leaks, notes = [], []
     for kind in (*GROUPS, "recording"):
         value = _values(kind, known, sounds)
+        # Training and validation together: a model is selected by the validation part, so that test
+        # utterances must be foreign to both.
         tested = [
             _values_of(fold.test, value) & _values_of((*fold.train, *fold.validation), value)
             for fold in folds
@@ -78,6 +80,7 @@ def _values(
 
     def value(key: str) -> str | None:
         name = getattr(known[key], kind)
+        # By corpus: equal names of two corpora are different people, unless somebody knows better.
         return None if name is None else f"{known[key].corpus}/{alike(name)}"
 
     return value

@@ -151,6 +151,8 @@ class Stream:
         for start, end, sure in ended:
             stretch = self._stretch(start)
             stretch.sure = sure
+            # At most CONTEXT after the end, or what has arrived: a live stream cannot wait for
+            # more.
             stretch.end(end, min(CONTEXT, self._at + len(self._sound) - end))
             closing.append((stretch, end))
             self._ended = end

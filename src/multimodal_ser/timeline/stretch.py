@@ -55,6 +55,8 @@ class SpokenStretch:
             places = list(group)
             first, last = places[0], places[-1]
             part = slice(first, last + 1)
+            # Weighted by the time that each window represents: windows at the ends represent more
+            # or less.
             mean = np.average(smoothed[part], axis=0, weights=np.diff(bounds)[part])
             start, end = float(bounds[first]), float(bounds[last + 1])
             spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
@@ -96,6 +98,7 @@ def smooth(probabilities: Floats, centres: Floats, constant: float) -> Floats:
 def _running(probabilities: Floats, centres: Floats, constant: float) -> Floats:
     """Weighted sums over the past [windows, C + 1]; the last column has the sums of the weights."""
     steps = np.diff(centres, prepend=centres[:1])
+    # The decay from one window to the next: steps may differ at the end of a stretch.
     kept = np.exp(-steps / constant) if constant > 0 else np.zeros(len(steps))
     sums = np.column_stack([probabilities, np.ones(len(probabilities))])
     for place in range(1, len(sums)):
@@ -181,6 +184,7 @@ class OpenStretch:
         if self.rows and self._smoothing > 0:
             before = self.windows[len(self.rows) - 1]
             step = (start + end - sum(before)) / 2 / SAMPLE_RATE
+            # A recursive sum over the past, so that a live estimate needs no future.
             sums += math.exp(-step / self._smoothing) * self._sums
         self.rows.append(row)
         self._sums = sums

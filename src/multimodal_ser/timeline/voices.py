@@ -69,6 +69,7 @@ def cepstral_statistics(wave: Samples) -> _Vectors | None:
     # Coefficient 0 is the level, and is left out.
     every = dct(mel, norm="ortho", axis=1)[:, 1 : CEPSTRA + 1]
     kept = every[mine]
+    # Covariances of a window describe a voice beyond its mean spectrum; the upper half suffices.
     joint = np.cov(kept[:, :JOINT].T)[np.triu_indices(JOINT)]
     change = np.diff(every[:, :JOINT], axis=0).std(0)
     spread = np.percentile(kept, [10, 50, 90], axis=0).ravel()
@@ -157,6 +158,7 @@ def clusters(vectors: _Vectors, count: int | None, alone: float = ALONE) -> NDAr
         if clear[count] < alone:
             return one
     labels = made[count]
+    # Unit-length centres: the nearest one by cosine, also for windows that were not clustered.
     centres = np.array([_centre(drawn[labels == k]) for k in np.unique(labels)])
     return np.asarray((vectors @ centres.T).argmax(1))
 
@@ -186,6 +188,8 @@ def _path(vectors: _Vectors, labels: NDArray[np.int64], rounds: int = 3) -> NDAr
         score = SURE * vectors @ centres.T
         best, back = score[0], np.zeros(score.shape, int)
         for k in range(1, len(score)):
+            # A change costs the same whoever speaks next: the best other speaker is the only
+            # candidate.
             change = best.max() - STAY
             back[k] = np.where(best >= change, np.arange(len(names)), best.argmax())
             best = np.maximum(best, change) + score[k]

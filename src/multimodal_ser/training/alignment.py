@@ -62,6 +62,7 @@ class Alignment:
         # The width of an embedding is the network's own business: one batch shows it.
         with torch.no_grad():
             width = aligned(self.target()).shape[2]
+        # One adapter per member, since each member has an embedding space of its own.
         self.adapters = nn.ModuleList(kind(width) for _ in model.members).to(self.device)
 
     def target(self) -> Output:
@@ -79,6 +80,7 @@ class Alignment:
         if not self.aligns or source.logits.shape[1] < 2:  # one row has no covariance
             return source.logits.new_zeros(())
         pairs = zip(self.adapters, aligned(source), aligned(self.target()), strict=True)
+        # [B, D + C] of the source and of the target for each member.
         losses = [adapter(mine, other, progress) for adapter, mine, other in pairs]
         return self.weight * torch.stack(losses).sum()
 

@@ -81,6 +81,7 @@ class Pooled(nn.Module):
         batch = {"text": (text, text_mask), "audio": (audio, audio_mask)}
         given = [batch[name] for name in self.modalities]
         means = torch.cat([masked_mean(x, mask) for x, mask in given], 1)
+        # 1 where the utterance has the modality: a missing one becomes 0 after standardising, too.
         has = torch.cat([mask.any(1, keepdim=True).expand(-1, x.shape[2]) for x, mask in given], 1)
         return (means - self.mean) * self.scale * has
 
@@ -107,6 +108,7 @@ class Linear(nn.Module):
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
         self.out.weight.zero_()
         self.out.bias.fill_(_NEVER)
+        # Rows of classes that were not in the training stay 0, with a bias that excludes them.
         self.out.weight[fitted.classes_] = torch.from_numpy(weight).float()
         self.out.bias[fitted.classes_] = torch.from_numpy(bias).float()
 
@@ -160,14 +162,16 @@ class Svm(nn.Module):
     def forward(self, *batch: Tensor) -> Output:
         """Text, its mask, audio, its mask → logits [B, C] and the pooled input [B, D]."""
         x = self.pooled(*batch)
+        # [B, pairs]
         decision = rbf(x, self.vectors, self.gamma) @ self.dual.T + self.intercept  # [B, pairs]
         # Products with one-hot vectors instead of index_add, for which ONNX has no operator.
         first, second = (
             F.one_hot(side, self.classes).to(x.dtype) for side in (self.first, self.second)
         )
-        won = (decision > 0).to(x.dtype)
+        won = (decision > 0).to(x.dtype)  # [B, pairs]
         votes = won @ first + (1 - won) @ second
         confidence = decision @ (first - second)
+        # scikit-learn's squashing, x / (3 (|x| + 1)), lies within ±1/3.
         scores = votes + confidence / (3 * (confidence.abs() + 1))
         unseen = (first + second).sum(0) == 0  # classes in no pair: the training part lacked them
         return Output((scores * self.temperature).masked_fill(unseen, _NEVER), x)
@@ -233,6 +237,7 @@ def fit_baseline(
     kind = partial(BASELINES[name], dims, modalities)
     weight = "balanced" if config.class_weights else None
     grid = settings or [Setting(*pair[::-1]) for pair in product(GAMMAS[name], STRENGTHS[name])]
+    # Compared as (UA, −loss): the loss only decides between settings of equal UA.
     history, best = [], (-1.0, 0.0)
     for setting, candidate in _candidates(kind, train, weight, grid):
         if isinstance(candidate, Svm):
@@ -246,6 +251,7 @@ def fit_baseline(
     if config.refit:
         both = Examples.joined([train, validation])
         ((_, again),) = _candidates(kind, both, weight, [chosen])
+        # The refitted machine has seen the validation part, which can no longer calibrate it.
         if isinstance(model, Svm) and isinstance(again, Svm):
             again.temperature = model.temperature
         model = again
@@ -275,10 +281,13 @@ def _candidates(
             logistic = LogisticRegression(C=setting.strength, max_iter=2000, class_weight=weight)
             model.take(logistic.fit(x.numpy(), label))
         else:
+            # Relative to the width, so that one grid serves 88 and 1,536 features.
             gamma = (setting.gamma or 1.0) / max(1, x.shape[1])
             machine = SVC(C=setting.strength, gamma=gamma, class_weight=weight, cache_size=1000)
             if not given:
                 kernel = x.numpy()
+            # C alone changes between settings of one gamma: the kernel is computed once for each
+            # gamma.
             elif known != gamma:
                 known, kernel = gamma, distances.mul(-gamma).exp_().numpy()
             machine.set_params(kernel="precomputed" if given else "rbf")

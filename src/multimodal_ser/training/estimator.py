@@ -69,6 +69,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: an unknown model, fewer than two classes, or other shapes.
         """
+        # scikit-learn's own checks and messages, as its estimator tests require.
         x, y = validate_data(self, X, y, dtype=np.float32, multi_output=True)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -114,6 +115,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return list(range(len(label))), list(range(len(label)))
         else:
             splitter = StratifiedShuffleSplit(1, test_size=share, random_state=self.seed)
+        # One random split: groups stay whole if there are any, classes keep their shares otherwise.
         rows, held = next(splitter.split(label[:, None], label, groups))
         return rows.tolist(), held.tolist()
 

@@ -82,6 +82,7 @@ def fit(
     # The loss that chooses the epoch is at the corpus's own class frequencies, see `log_prior`.
     prior = log_prior(_weights(model, train, config, own))
     training = _Training(model, train, config, seed, adaptation, own)
+    # A small training part makes more epochs to reach `least_steps`; its patience grows alike.
     patience = math.ceil(config.patience * epochs_of(config, len(train)) / config.epochs)
     # The source's validation part cannot choose the epoch of an alignment: a feature that tells
     # classes apart in the source only raises its score, so that it would choose an epoch from
@@ -188,6 +189,7 @@ class _Training:
         adapters = [*self.target.adapters.parameters()] if self.target else []
         learnt: list[dict[str, Any]] = [
             {"params": own},
+            # A group of their own: adapters learn at another rate and are not clipped.
             {"params": adapters, "lr": PACE * config.learning_rate},
         ]
         optimizer = torch.optim.AdamW(  # fused: one kernel per step, not several per parameter
@@ -199,9 +201,10 @@ class _Training:
             losses = []
             model.train()
             order = train.order(self.order, self.groups)
+            # Groups or not, an epoch has as many rows as the training part.
             for step, rows in enumerate(torch.split(order, config.batch_size)):
                 batch = train.batch(rows).to(device)
-                each = model.each(*batch[:4])
+                each = model.each(*batch[:4])  # [members, B, C]
                 loss = loss_of(each.logits, batch.truth, weights, config.label_smoothing)
                 if self.target:
                     loss = loss + self.target.loss(each, (epoch + step / steps) / epochs)
@@ -252,6 +255,7 @@ def predict(model: nn.Module, examples: Examples) -> Tensor:
 
 def ua_of(logits: Tensor, examples: Examples) -> float:
     """UA of logits [N, C] over those examples that have a class."""
+    # Utterances without a class (-1) are learnt from in tasks of votes, but have no recall.
     known = examples.label >= 0
     label, said = examples.label[known].numpy(), logits.argmax(1)[known].numpy()
     matrix = metrics.confusion(label, said, logits.shape[1])

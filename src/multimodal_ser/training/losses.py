@@ -74,6 +74,7 @@ def balanced_softmax(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: 
 
 def kl(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
     """Kullback–Leibler divergence from the shares of votes, without class weights or smoothing."""
+    # Sum over members and classes, mean over the batch.
     return F.kl_div(logits.log_softmax(2), truth.expand_as(logits), reduction="sum") / len(truth)
 
 
@@ -83,8 +84,9 @@ def one_minus_ccc(values: Tensor, truth: Tensor, weights: Tensor, smoothing: flo
     The CCC is Lin's (1989): 2 cov / (var + var + (difference of the means)²). As a loss it is the
     common choice for attributes, since it is the score itself.
     """
-    t = truth.expand_as(values)
-    gap = values.mean(1) - t.mean(1)
+    t = truth.expand_as(values)  # [M, B, C]
+    gap = values.mean(1) - t.mean(1)  # [M, C]
+    # The covariance over the batch [M, C].
     both = ((values - values.mean(1, keepdim=True)) * (t - t.mean(1, keepdim=True))).mean(1)
     spread = values.var(1, correction=0) + t.var(1, correction=0)
     # 1e-8: a batch in which nothing varies has no CCC, and must not give nan
@@ -162,6 +164,7 @@ def learnt_as(examples: Examples, name: str) -> Examples:
         return examples
     label = examples.label
     if learns == "majority":
+        # A single class with the most votes is a label; a tie is none (-1).
         most = examples.target == examples.target.max(1, keepdim=True).values
         label = torch.where(most.sum(1) == 1, most.long().argmax(1), -1)
     hard = replace(examples, label=label, target=None)

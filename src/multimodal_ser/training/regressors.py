@@ -82,6 +82,8 @@ class Svr(nn.Module):
         gamma = setting["gamma"] / max(1, x.shape[1])
         machine = SVR(C=setting["strength"], gamma=gamma, epsilon=_EPSILON, cache_size=1000)
         dual, intercept = np.zeros((target.shape[1], len(x))), np.zeros(target.shape[1])
+        # scikit-learn's SVR predicts one value: one machine per attribute, over the same support
+        # vectors.
         for place, values in enumerate(target.T):
             fitted = machine.fit(x, values)
             dual[place, fitted.support_] = fitted.dual_coef_[0]

@@ -47,6 +47,7 @@ def class_weights(
     present = counts > 0
     if not weighted:
         return present.float()
+    # Mean 1 over the classes keeps the scale of the loss, and so the meaning of the learning rate.
     inverse = torch.where(present, 1 / counts.clamp(min=1), 0.0)
     return inverse / inverse[present].mean()
 
@@ -90,6 +91,7 @@ class BestEpoch:
         # `not self.state`: the first epoch is kept even if its loss is nan.
         if loss < self.best or not self.state or not self.chooses:
             self.best, self.epoch = loss, epoch
+            # A copy: the tensors of the state dict go on changing with the training.
             self.state = copy.deepcopy(model.state_dict())
         return epoch - self.epoch >= self.patience
 

@@ -72,12 +72,14 @@ def experts_of(dims: Dims) -> dict[str, tuple[str, tuple[str, ...]]]:
     ['audio', 'linear_audio', 'svm_audio']
     """
     present = _present(dims)
+    # All modalities together first: the first expert gives the embedding.
     groups = [present, *((name,) for name in present if len(present) > 1)]
     experts = {}
     for group in groups:
         network = group[0] if len(group) == 1 else "cross_attention"
         experts[network] = (network, group)
         for kind in BASELINES:
+            # Names such as svm_text_audio are part of saved models.
             experts["_".join((kind, *group))] = (kind, group)
     return experts
 
@@ -131,6 +133,7 @@ def fit_stacked(
         else:
             torch.manual_seed(seed)  # an expert's initial weights do not depend on those before it
             member = Ensemble(MODELS[kind], dims, network).to(device)
+            # Only networks are trained on the device; scikit-learn's models are fitted on the CPU.
             mine, other = train.to(device), validation.to(device)
             fitted[name] = fit(member, mine, other, schedule, seed, groups=groups)
             fitted[name].model.to("cpu")
@@ -182,6 +185,8 @@ def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, taught: Tensor) ->
     # An expert's zero probability would exclude a class by itself: log p is at least -12, 6e-6.
     given, labels = logs.double().clamp(min=-12), labels.to(logs.device)
     start = prior.double()
+    # L-BFGS: few parameters, a convex loss, and no learning rate to choose. Clamping inside the
+    # loss keeps weights at zero or above.
     free = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
 

@@ -116,6 +116,7 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     value = metric(values.sum(-4)).mean(-1)
     variance = cr2_variance(value, left_out(values, metric), share)
     independent = _independent(values, metric)
+    # Kish's (1965) effective sample size: S for equal weights, and fewer for unequal ones.
     effective = 1 / (share**2).sum(-1)
     expected, df = moments(share, _between(variance, independent, effective))
     # If utterances were independent, df · variance / independent would follow χ²(df).
@@ -147,6 +148,7 @@ def left_out(values: Floats, metric: Metric) -> Floats:
 
 def cr2_variance(value: Floats, left_out: Floats, share: Floats) -> Floats:
     """The CR2 variance from the scores without each cluster, [..., S] → [...]."""
+    # The factor turns the change by leaving out a cluster into the residual of that cluster.
     errors = (1 - share) * (value[..., None] - left_out)
     # Residuals of a mean sum to zero; those of other scores do so only to first order.
     errors = errors - share * errors.sum(-1, keepdims=True)
@@ -207,6 +209,8 @@ def moments(share: Floats, between: Floats) -> tuple[Floats, Floats]:
     """
     w, f = share, between[..., None]
     with np.errstate(divide="ignore", invalid="ignore"):
+        # Mixture of the two extremes: differences between clusters only, and independent
+        # utterances.
         a = f * w**2 / (w**2).sum(-1, keepdims=True) + (1 - f) * w
         c = 1 / (1 - w)
         own = a - 2 * w * a + w**2  # C_gg
@@ -222,6 +226,7 @@ def moments(share: Floats, between: Floats) -> tuple[Floats, Floats]:
 def smoothed(values: Floats) -> Floats:
     """Counts of all clusters, averaged over seeds, plus one prediction per class, spread evenly."""
     total = values.sum(-4).mean(-3)
+    # Only classes that occur: a class that is absent from the test part must stay absent.
     smooth: Floats = total + (total.sum(-1, keepdims=True) > 0) / total.shape[-1]
     return smooth
 
@@ -264,6 +269,7 @@ def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple
     values = checked_sums(sums)
     found = estimate(values, metric)
     known = found.effective >= LEAST_EFFECTIVE
+    # nan degrees of freedom make nan ends: the interval cannot be known.
     quantile = stdtrit(np.where(known, found.df, np.nan), (1 + level) / 2)
     reach = quantile * np.sqrt(found.variance)
     if isinstance(metric, OfMeans):

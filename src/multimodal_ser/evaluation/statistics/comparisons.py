@@ -234,6 +234,7 @@ def _t_test(
     total = np.sum([part.variance for part in parts], axis=0)
     below = np.sum([part.variance**2 / part.df for part in parts], axis=0)
     varies = total > 0
+    # Satterthwaite: (Σ v)² / Σ (v² / df). Without any variance the test is not made (p = 1).
     df = np.divide(total**2, below, out=np.ones_like(total), where=varies)
     error = np.sqrt(total)
     t = np.divide(np.abs(difference), error, out=np.zeros_like(total), where=varies)
@@ -269,7 +270,9 @@ def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floa
     half, total = (first - second) / 2, (first + second).sum(-3) / 2
     seen = np.abs(_gap(total, half.sum(-3), metric))
     clusters = first.shape[-3]
+    # [S, everything else]: one matrix product applies many sign flips at once.
     flat = np.moveaxis(half, -3, 0).reshape(clusters, -1)
+    # A fixed seed: the same comparison gives the same p value every time.
     signs = _signs(clusters, seed)
     block = max(1, _AT_ONCE // max(flat.shape[1], clusters))
     as_large = np.zeros(seen.shape)

@@ -93,6 +93,7 @@ class OfMeans:
         centre = np.clip(value, low + _EDGE, high - _EDGE)
         # The half width on the stretched scale is the one given times the derivative (delta method)
         place, reach = stretched(centre), half * slope(centre)
+        # Clipping near an end of the range must not move the interval past the score itself.
         return np.minimum(back(place - reach), value), np.maximum(back(place + reach), value)
 
 
@@ -112,6 +113,7 @@ def sums_of(terms: ArrayLike, groups: ArrayLike, groups_total: int) -> Floats:
     """
     given, own = np.asarray(terms, dtype=np.float64), np.asarray(groups)
     rows = np.concatenate([np.ones((len(given), 1)), given], axis=1)
+    # Sorted by group and cut: one matrix product per group instead of one per utterance.
     order = np.argsort(own, kind="stable")
     parts = np.split(rows[order], np.searchsorted(own[order], np.arange(1, groups_total)))
     return np.stack([part.T @ part for part in parts])
