@@ -40,7 +40,7 @@ class EncoderError(SerError):
     """An encoder's weights are missing, altered, or not what its code expects."""
 
 
-TRAINING = ("torch", "transformers", "scipy", "sklearn", "threadpoolctl")
+_TRAINING = ("torch", "transformers", "scipy", "sklearn", "threadpoolctl")
 
 
 def not_installed(error: ModuleNotFoundError) -> SerError | None:
@@ -50,7 +50,7 @@ def not_installed(error: ModuleNotFoundError) -> SerError | None:
     "this needs torch, which is not installed: pip install ... '...[train]'"
     """
     name = (error.name or "").split(".")[0]
-    if name not in TRAINING:
+    if name not in _TRAINING:
         return None
     return SerError(f"this needs {name}, which is not installed: {to_install('train')}")
 

@@ -17,9 +17,9 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import mel_filters
 
-PEAK = 0.5  # peak of the result of `augmented`
+_PEAK = 0.5  # peak of the result of `augmented`
 # Spectrogram settings of `rebuilt`, close to those that CREMA-D's audio was rebuilt from.
-REBUILT = {"n_fft": 1_024, "hop": 256, "mels": 128, "rounds": 16}
+_REBUILT = {"n_fft": 1_024, "hop": 256, "mels": 128, "rounds": 16}
 
 
 def augmented(
@@ -60,7 +60,7 @@ def augmented(
         wave = noisy(wave, rng.uniform(8, 40), rng)
     if rng.random() < 0.3:
         wave = band_limited(wave, rng.uniform(30, 350), rng.uniform(3_000, 7_500))
-    wave = wave * np.float32(PEAK / max(float(np.abs(wave).max()), 1e-9))
+    wave = wave * np.float32(_PEAK / max(float(np.abs(wave).max()), 1e-9))
     if codecs and rng.random() < 0.15:
         kind, bits = (("mp3", 32), ("mp3", 24), ("opus", 24), ("opus", 16))[rng.integers(4)]
         wave = coded(wave, kind, bits * 1_000)
@@ -73,7 +73,9 @@ def over_the_line(wave: Samples, rng: np.random.Generator) -> Samples:
     if rng.random() < 0.5:
         wave = noisy(wave, rng.uniform(15, 40), rng)
     if rng.random() < 0.3:
-        wave = coded(wave * np.float32(PEAK / max(float(np.abs(wave).max()), 1e-9)), "opus", 16_000)
+        wave = coded(
+            wave * np.float32(_PEAK / max(float(np.abs(wave).max()), 1e-9)), "opus", 16_000
+        )
     return wave
 
 
@@ -205,10 +207,10 @@ def rebuilt(wave: Samples, rng: np.random.Generator) -> Samples:
     Rebuilt CREMA-D sounds like this. If some recordings of every corpus do, the sound of rebuilding
     does not mark a corpus and its classes.
     """
-    n_fft, hop = REBUILT["n_fft"], REBUILT["hop"]
+    n_fft, hop = _REBUILT["n_fft"], _REBUILT["hop"]
     if len(wave) <= n_fft:
         return wave
-    window, filters = torch.hann_window(n_fft), mel_filters(REBUILT["mels"], n_fft)
+    window, filters = torch.hann_window(n_fft), mel_filters(_REBUILT["mels"], n_fft)
     bank = torch.from_numpy(filters).float()
     given = torch.stft(torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True)
     mel = 10 * (bank.T @ given.abs().square()).clamp(min=1e-10).log10()
@@ -220,7 +222,7 @@ def rebuilt(wave: Samples, rng: np.random.Generator) -> Samples:
     phase = torch.from_numpy(rng.uniform(0, 2 * np.pi, size.shape)).float()
     spectrum, before = torch.polar(size, phase), torch.zeros_like(given)
     # Griffin-Lim: project onto consistent spectrograms (istft, stft), then restore the magnitudes.
-    for _ in range(REBUILT["rounds"]):
+    for _ in range(_REBUILT["rounds"]):
         sound = torch.istft(spectrum, n_fft, hop, window=window, length=len(wave))
         again = torch.stft(sound, n_fft, hop, window=window, return_complex=True)
         faster = again - 0.4975 * before  # momentum 0.99 (Perraudin et al., 2013)

@@ -91,7 +91,7 @@ def header_of(sound: Sound, count: bool) -> AudioInfo:
 
 def read_sound(sound: Sound, start: float | None, end: float | None) -> Samples:
     """The sound from second `start` to second `end`; AudioError if they are beyond it."""
-    first, last = edges(start, end, sound.rate)
+    first, last = _edges(start, end, sound.rate)
     found: list[Samples] = []
     count = 0
     for block in sound.blocks(first):
@@ -103,11 +103,11 @@ def read_sound(sound: Sound, start: float | None, end: float | None) -> Samples:
         last is not None and first + count < last - _PAST_END * sound.rate
     ):
         held = (first + count) if count else (sound.claimed or 0)
-        raise beyond(sound.name, start, end, held / sound.rate)
+        raise _beyond(sound.name, start, end, held / sound.rate)
     return joined_blocks(found)[: None if last is None else last - first]
 
 
-def edges(start: float | None, end: float | None, rate: int) -> tuple[int, int | None]:
+def _edges(start: float | None, end: float | None, rate: int) -> tuple[int, int | None]:
     """The first sample of a part and the one after its last; None for the end of the recording."""
     last = None if end is None or math.isinf(end) else round(end * rate)
     return round((start or 0.0) * rate), last
@@ -117,13 +117,13 @@ def span(
     name: str, start: float | None, end: float | None, rate: int, frames: int
 ) -> tuple[int, int]:
     """The first sample of a part and the one after its last, in an array of `frames`."""
-    first, last = edges(start, end, rate)
+    first, last = _edges(start, end, rate)
     if (first and first >= frames) or (last and last > frames + _PAST_END * rate):
-        raise beyond(name, start, end, frames / rate)
+        raise _beyond(name, start, end, frames / rate)
     return first, frames if last is None else min(last, frames)
 
 
-def beyond(name: str, start: float | None, end: float | None, held: float) -> AudioError:
+def _beyond(name: str, start: float | None, end: float | None, held: float) -> AudioError:
     """The error for a part that does not exist."""
     return AudioError(
         f"{name}: start={start}, end={end} s lie beyond its {held:.3f} s; "

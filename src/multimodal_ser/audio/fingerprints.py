@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-Codes = NDArray[np.uint32]
+_Codes = NDArray[np.uint32]
 
-RATE = 8_000  # Hz: the band that telephony leaves of a recording
-HOP = 256  # samples: 32 ms
+_RATE = 8_000  # Hz: the band that telephony leaves of a recording
+_HOP = 256  # samples: 32 ms
 _WINDOW = 1024  # samples: 128 ms
 _BANDS = 33  # one more than bits: each bit compares two neighbouring bands
 _LOW, _HIGH = 250.0, 3400.0  # Hz
@@ -33,7 +33,7 @@ _LEAST = 20  # frames of an overlap at least, 0.64 s
 _SHARE = 0.5  # of the shorter recording's frames that must overlap
 # Share of bits; chance is 0.5. Copies of EmoDB's recordings (louder, trimmed, mp3, Opus, 8 kHz,
 # noise) differ in 0.23 at most, two takes of a sentence by one actor in 0.39 at least.
-MOST_DIFFERING = 0.3
+_MOST_DIFFERING = 0.3
 _BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)  # set bits
 
 
@@ -56,14 +56,14 @@ def _halved(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.convolve(samples, low_pass)[20:-20:2] if len(samples) else samples
 
 
-def _codes(samples: NDArray[np.float32]) -> Codes:
-    low = _halved(samples[: _LONGEST * 2 * RATE])
-    if len(low) < _WINDOW + HOP:
+def _codes(samples: NDArray[np.float32]) -> _Codes:
+    low = _halved(samples[: _LONGEST * 2 * _RATE])
+    if len(low) < _WINDOW + _HOP:
         return np.zeros(0, np.uint32)
-    frames = np.lib.stride_tricks.sliding_window_view(low, _WINDOW)[::HOP]
+    frames = np.lib.stride_tricks.sliding_window_view(low, _WINDOW)[::_HOP]
     window = np.hanning(_WINDOW).astype(np.float32)
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
-    edges = np.geomspace(_LOW, _HIGH, _BANDS + 1) * _WINDOW / RATE
+    edges = np.geomspace(_LOW, _HIGH, _BANDS + 1) * _WINDOW / _RATE
     bands = np.add.reduceat(power, np.round(edges).astype(int), axis=1)[:, :_BANDS]
     slope = np.diff(bands, axis=1)
     # Signs only: gain and equalisation change the energies but hardly ever these differences.
@@ -74,19 +74,19 @@ def _codes(samples: NDArray[np.float32]) -> Codes:
     return np.where(heard, np.maximum(codes, 1), 0).astype(np.uint32)  # 0 marks quiet frames
 
 
-def _is_even(codes: Codes) -> bool:
+def _is_even(codes: _Codes) -> bool:
     # Compares frames whose windows do not overlap any more.
-    step = _WINDOW // HOP + 1
+    step = _WINDOW // _HOP + 1
     heard = (codes[step:] > 0) & (codes[:-step] > 0)
-    return not heard.any() or _differing(codes[step:], codes[:-step], heard) < MOST_DIFFERING
+    return not heard.any() or _differing(codes[step:], codes[:-step], heard) < _MOST_DIFFERING
 
 
-def _differing(one: Codes, other: Codes, heard: NDArray[np.bool_]) -> float:
+def _differing(one: _Codes, other: _Codes, heard: NDArray[np.bool_]) -> float:
     """The share of bits that differ, over the frames where `heard` is true."""
     return float(_bits(one ^ other)[heard].mean()) / 32
 
 
-def _bits(codes: Codes) -> NDArray[np.uint8]:
+def _bits(codes: _Codes) -> NDArray[np.uint8]:
     counts: NDArray[np.uint8] = _BITS[codes & 0xFFFF] + _BITS[codes >> 16]
     return counts
 
@@ -120,11 +120,11 @@ def copies(prints: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def _decoded(text: str) -> Codes:
+def _decoded(text: str) -> _Codes:
     return np.frombuffer(base64.b85decode(text), "<u4").astype(np.uint32)
 
 
-def _overlap_differs(one: Codes, other: Codes, lag: int) -> bool:
+def _overlap_differs(one: _Codes, other: _Codes, lag: int) -> bool:
     """Whether two recordings differ where they overlap, or overlap too little.
 
     Args:
@@ -139,10 +139,10 @@ def _overlap_differs(one: Codes, other: Codes, lag: int) -> bool:
     shorter = min(np.count_nonzero(one), np.count_nonzero(other))
     if heard.sum() < max(_LEAST, _SHARE * shorter):
         return True
-    return _differing(mine, theirs, heard) > MOST_DIFFERING
+    return _differing(mine, theirs, heard) > _MOST_DIFFERING
 
 
-def _places(codes: list[Codes]) -> Iterator[tuple[int, int, int]]:
+def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
     """Yields (first, second, lag) of recordings that agree in the frames around a common key."""
     # All codes in one array with gaps of zeros, so that a neighbourhood never reaches into the next
     # recording.
@@ -173,7 +173,7 @@ def _places(codes: list[Codes]) -> Iterator[tuple[int, int, int]]:
                 yield first, second, lag
 
 
-def _agreeing(flat: Codes, at: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+def _agreeing(flat: _Codes, at: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
     """Yields pairs of positions in `at` whose frames share a key, in blocks."""
     heard = np.flatnonzero(flat[at])
     # Longer keys in larger corpora: otherwise unrelated frames would share keys by chance.

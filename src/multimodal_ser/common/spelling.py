@@ -7,7 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-MISSING = frozenset(
+_MISSING = frozenset(
     (
         "nan",
         "<na>",
@@ -64,7 +64,7 @@ def is_missing(text: str) -> bool:
     >>> [is_missing(text) for text in ("NaN", "<NA>", "None", "Nan Goldin", "")]
     [True, True, True, False, True]
     """
-    return not text or text.casefold() in MISSING or text in _AS_WRITTEN
+    return not text or text.casefold() in _MISSING or text in _AS_WRITTEN
 
 
 def alike(name: str) -> str:
@@ -89,10 +89,10 @@ def _plain(letter: str) -> str:
     return str(unicodedata.decimal(letter, letter))
 
 
-def nearly_equal(names: Iterable[str | None]) -> list[list[str]]:
+def _nearly_equal(names: Iterable[str | None]) -> list[list[str]]:
     """Groups of names that differ in case, accents, gaps or zeros alone.
 
-    >>> nearly_equal(["anna", "Anna", "ben", None])
+    >>> _nearly_equal(["anna", "Anna", "ben", None])
     [['Anna', 'anna']]
     """
     groups: dict[str, set[str]] = defaultdict(set)
@@ -111,5 +111,5 @@ def said_of_spellings(kind: str, names: Iterable[str | None]) -> list[str]:
     return [
         f"the {kind}s {', '.join(map(repr, group[:-1]))} and {group[-1]!r} differ in case, "
         "accents, spaces or zeros alone"
-        for group in nearly_equal(names)
+        for group in _nearly_equal(names)
     ]

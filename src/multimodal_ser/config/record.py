@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
 
-LAYOUT = 2  # generation of models and records; runs of another generation are made again
+_LAYOUT = 2  # generation of models and records; runs of another generation are made again
 _OF_BASELINES = ("class_weights", "refit", "loss")  # the fields of a schedule that baselines use
 # The task's default loss is left out of the file, so that hashes of older runs stay the same.
 _NO_LOSS = ("loss", None)
@@ -185,7 +185,7 @@ class RunConfig:
     train: Training = field(default_factory=Training)
     protocol: str = "in-domain"
     source: SourceSpec | None = None
-    layout: int = LAYOUT
+    layout: int = _LAYOUT
 
     @property
     def hash(self) -> str:

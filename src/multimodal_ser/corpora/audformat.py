@@ -23,7 +23,7 @@ from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
 from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus
 from multimodal_ser.errors import SerError
 
-Key = tuple[str, float | None, float | None]  # file, start and end in seconds
+_Key = tuple[str, float | None, float | None]  # file, start and end in seconds
 _TIME = re.compile(r"(\d+) days? (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _OURS = {"gender": "sex"}
 
@@ -77,8 +77,8 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
         raise SerError(
             f"{root}: no table is called {tables!r}; it has: {', '.join(header['tables'])}"
         )
-    told: dict[Key, dict[str, Any]] = {}
-    source: dict[tuple[Key, str], str] = {}
+    told: dict[_Key, dict[str, Any]] = {}
+    source: dict[tuple[_Key, str], str] = {}
     for name in chosen:
         part = _part(header, name)
         for line in _lines(root, name):
@@ -100,7 +100,7 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
 
 
 def _rows(
-    root: Path, header: Mapping[str, Any], told: Mapping[Key, dict[str, Any]]
+    root: Path, header: Mapping[str, Any], told: Mapping[_Key, dict[str, Any]]
 ) -> list[dict[str, Any]]:
     cut = {file for file, start, _ in told if start is not None}
     labels = _labels(root, header)
@@ -153,7 +153,7 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
     )
 
 
-def _key(line: dict[str, Any]) -> Key:
+def _key(line: dict[str, Any]) -> _Key:
     """Takes file and times out of a row; an end that is not known is the file's."""
     start, end = (_seconds(line.pop(name, None)) or None for name in ("start", "end"))
     return str(line.pop("file")), start or (0.0 if end else None), end

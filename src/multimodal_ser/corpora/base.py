@@ -21,7 +21,7 @@ VIDEO = (".mp4",)
 NOTE = "note: "  # begins a line of `left_out` about something that is kept
 NO_FILE = "no such file"
 EMPTY = "empty file (0 bytes)"
-GIT_LFS = "a Git LFS pointer, not sound: run `git lfs pull` in the corpus folder"
+_GIT_LFS = "a Git LFS pointer, not sound: run `git lfs pull` in the corpus folder"
 
 _POINTER_SIZE = 1024  # the specification's upper bound for a pointer file
 _POINTER_START = b"version https://git-lfs"
@@ -177,7 +177,7 @@ def fault(path: Path) -> str | None:
     if size < _POINTER_SIZE:
         with path.open("rb") as file:
             if file.read(len(_POINTER_START)) == _POINTER_START:
-                return GIT_LFS
+                return _GIT_LFS
     return None
 
 
@@ -199,7 +199,7 @@ def finish(
     """
     if not utterances:
         reason = "; ".join(left_out[:3]) or "nothing in it looks like it"
-        if pointers := sum(line.endswith(GIT_LFS) for line in left_out):
+        if pointers := sum(line.endswith(_GIT_LFS) for line in left_out):
             reason = f"all {pointers} recordings are Git LFS pointers: run `git lfs pull`"
         raise SerError(f"no {corpus} recordings in {root}: {reason}")
     _refuse_twins(utterances)

@@ -19,7 +19,7 @@ from multimodal_ser.common.spelling import tidy
 from multimodal_ser.corpora.base import decode_text
 from multimodal_ser.errors import SerError
 
-Understood = Callable[[list[str]], bool]
+_Understood = Callable[[list[str]], bool]
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 _BY_NAME = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _MARKS = (  # utf-32 first: its mark begins with that of utf-16
@@ -49,7 +49,7 @@ class Cells:
     notes: list[str] = field(default_factory=list)
 
 
-def read_cells(path: Path, encoding: str | None, fits: Understood) -> Cells:
+def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
     """Reads the rows of a .csv, .tsv, .txt or .jsonl file that hold anything.
 
     Args:
@@ -158,7 +158,7 @@ def _detected(path: Path, raw: bytes) -> str:
     )
 
 
-def _separator(text: str, usual: str, fits: Understood) -> tuple[str, str, int]:
+def _separator(text: str, usual: str, fits: _Understood) -> tuple[str, str, int]:
     """The separator, the text without a first line that only names it, and how many were taken."""
     first, _, rest = text.partition("\n")
     if first.lower().startswith("sep=") and first[4:5] in _BY_NAME:

@@ -48,7 +48,7 @@ CREMAD_SENTENCES = {
     "TSI": "The surface is slick",
     "WSI": "We'll stop in a couple of minutes",
 }
-VOTES = ("intended", "voice")
+_VOTES = ("intended", "voice")
 
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)")
 _LETTERS = {"A": "ANG", "D": "DIS", "F": "FEA", "H": "HAP", "N": "NEU", "S": "SAD"}
@@ -72,8 +72,8 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
         SerError: folder, recordings or (for ``voice``) the table of votes are missing.
     """
     root = require_folder(Path(root), "CREMA-D")
-    if votes not in VOTES:
-        raise SerError(one_of("kind of votes", votes, VOTES))
+    if votes not in _VOTES:
+        raise SerError(one_of("kind of votes", votes, _VOTES))
     recordings = _find(root, audio_dir)
     table = _read_votes(root, needed=votes == "voice")
     raters = _read_raters(root)

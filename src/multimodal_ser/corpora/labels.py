@@ -12,7 +12,7 @@ from typing import Protocol
 
 from multimodal_ser.errors import LabelError, one_of
 
-IEMOCAP_6 = {
+_IEMOCAP_6 = {
     "hap": "happiness",
     "sad": "sadness",
     "neu": "neutral",
@@ -20,19 +20,19 @@ IEMOCAP_6 = {
     "exc": "excitement",
     "fru": "frustration",
 }
-IEMOCAP_4_HAP = {"ang": "anger", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
-IEMOCAP_4 = {**IEMOCAP_4_HAP, "exc": "happiness"}
-CREMAD_4 = {"ANG": "anger", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness"}
-CREMAD_6 = {**CREMAD_4, "DIS": "disgust", "FEA": "fear"}
-MELD_4 = {"anger": "anger", "joy": "happiness", "neutral": "neutral", "sadness": "sadness"}
+_IEMOCAP_4_HAP = {"ang": "anger", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
+_IEMOCAP_4 = {**_IEMOCAP_4_HAP, "exc": "happiness"}
+_CREMAD_4 = {"ANG": "anger", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness"}
+_CREMAD_6 = {**_CREMAD_4, "DIS": "disgust", "FEA": "fear"}
+_MELD_4 = {"anger": "anger", "joy": "happiness", "neutral": "neutral", "sadness": "sadness"}
 MELD_7 = {
     word: word for word in ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 }
-EMODB_4 = {"W": "anger", "F": "happiness", "N": "neutral", "T": "sadness"}
-EMODB_7 = {**EMODB_4, "L": "boredom", "E": "disgust", "A": "fear"}
-RAVDESS_4 = {"angry": "anger", "happy": "happiness", "neutral": "neutral", "sad": "sadness"}
-RAVDESS_8 = {
-    **RAVDESS_4,
+_EMODB_4 = {"W": "anger", "F": "happiness", "N": "neutral", "T": "sadness"}
+_EMODB_7 = {**_EMODB_4, "L": "boredom", "E": "disgust", "A": "fear"}
+_RAVDESS_4 = {"angry": "anger", "happy": "happiness", "neutral": "neutral", "sad": "sadness"}
+_RAVDESS_8 = {
+    **_RAVDESS_4,
     "calm": "calm",
     "fearful": "fear",
     "disgust": "disgust",
@@ -112,39 +112,41 @@ _FOUR = "anger happiness neutral sadness"  # the original's order for IEMOCAP, C
 
 CLASS_SETS: dict[str, ClassSet] = dict(
     [
-        _class_set("iemocap4", _FOUR, iemocap=IEMOCAP_4),
-        _class_set("iemocap4-hap", _FOUR, iemocap=IEMOCAP_4_HAP),
+        _class_set("iemocap4", _FOUR, iemocap=_IEMOCAP_4),
+        _class_set("iemocap4-hap", _FOUR, iemocap=_IEMOCAP_4_HAP),
         _class_set(
             "iemocap6",
             "happiness sadness neutral anger excitement frustration",
-            iemocap=IEMOCAP_6,
+            iemocap=_IEMOCAP_6,
         ),
-        _class_set("cremad4", _FOUR, cremad=CREMAD_4),
-        _class_set("cremad6", "anger disgust fear happiness neutral sadness", cremad=CREMAD_6),
-        _class_set("meld4", _FOUR, meld=MELD_4),
+        _class_set("cremad4", _FOUR, cremad=_CREMAD_4),
+        _class_set("cremad6", "anger disgust fear happiness neutral sadness", cremad=_CREMAD_6),
+        _class_set("meld4", _FOUR, meld=_MELD_4),
         _class_set("meld7", "anger disgust fear joy neutral sadness surprise", meld=MELD_7),
-        _class_set("emodb7", "anger boredom disgust fear happiness neutral sadness", emodb=EMODB_7),
+        _class_set(
+            "emodb7", "anger boredom disgust fear happiness neutral sadness", emodb=_EMODB_7
+        ),
         _class_set(
             "ravdess8",
             "neutral calm happiness sadness anger fear disgust surprise",
-            ravdess=RAVDESS_8,
+            ravdess=_RAVDESS_8,
         ),
         _class_set(
             "common4",
             _FOUR,
-            iemocap=IEMOCAP_4,
-            cremad=CREMAD_4,
-            meld=MELD_4,
-            emodb=EMODB_4,
-            ravdess=RAVDESS_4,
+            iemocap=_IEMOCAP_4,
+            cremad=_CREMAD_4,
+            meld=_MELD_4,
+            emodb=_EMODB_4,
+            ravdess=_RAVDESS_4,
         ),
         _class_set(
             "common6",
             "anger disgust fear happiness neutral sadness",
-            cremad=CREMAD_6,
-            emodb={word: name for word, name in EMODB_7.items() if name != "boredom"},
+            cremad=_CREMAD_6,
+            emodb={word: name for word, name in _EMODB_7.items() if name != "boredom"},
             ravdess={
-                word: name for word, name in RAVDESS_8.items() if name not in ("calm", "surprise")
+                word: name for word, name in _RAVDESS_8.items() if name not in ("calm", "surprise")
             },
         ),
     ]

@@ -31,12 +31,12 @@ from multimodal_ser.corpora.labels import MELD_7
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
-CLIP_FOLDERS = {
+_CLIP_FOLDERS = {
     "train": "train_splits",
     "dev": "dev_splits_complete",
     "test": "output_repeated_splits_test",
 }
-KNOWN_BROKEN = {
+_KNOWN_BROKEN = {
     "train/dia125_utt3",
     "dev/dia110_utt7",
     "test/dia38_utt4",
@@ -55,7 +55,7 @@ def read_meld(root: Path) -> Corpus:
         SerError: no table of a split, or no utterance.
     """
     root = require_folder(Path(root), "MELD")
-    tables = {split: path for split in CLIP_FOLDERS if (path := _table(root, split))}
+    tables = {split: path for split in _CLIP_FOLDERS if (path := _table(root, split))}
     if not tables:
         raise SerError(
             f"{root}: holds none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv; "
@@ -67,7 +67,7 @@ def read_meld(root: Path) -> Corpus:
         clips = _clips(root, split, left_out)
         if not clips:
             left_out.append(
-                f"{NOTE}no clips in {CLIP_FOLDERS[split]}, the words of {split} are kept alone"
+                f"{NOTE}no clips in {_CLIP_FOLDERS[split]}, the words of {split} are kept alone"
             )
         rows = _read_split(table, split, clips)
         utterances += [row for row in rows if isinstance(row, Utterance)]
@@ -83,7 +83,7 @@ def _table(root: Path, split: str) -> Path | None:
 
 def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
     """A split's clips by their names; what else lies beside them is noted in `left_out`."""
-    for folder in (root / CLIP_FOLDERS[split], root / split / CLIP_FOLDERS[split]):
+    for folder in (root / _CLIP_FOLDERS[split], root / split / _CLIP_FOLDERS[split]):
         found = files(folder, VIDEO + SOUND)
         clips: dict[str, Path] = {}
         for path in (path for path in found if _CLIP.fullmatch(path.stem)):
@@ -118,7 +118,7 @@ def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utteran
         elif row["Emotion"] not in MELD_7:
             made.append(f"meld/{own_id}: emotion {row['Emotion']!r} is none of MELD's seven")
         elif clips and (reason := _missing(clips, clip)):
-            known = ", as known of some releases" if own_id in KNOWN_BROKEN else ""
+            known = ", as known of some releases" if own_id in _KNOWN_BROKEN else ""
             made.append(f"meld/{own_id}: {reason}{known}")
         else:
             made.append(_utterance(row, split, own_id, clips.get(clip)))
@@ -166,7 +166,7 @@ def _doubtful(split: str, rows: list[Utterance | str]) -> list[str]:
     kept = {row.id for row in rows if isinstance(row, Utterance) and row.audio is not None}
     return [
         f"{NOTE}meld/{own_id} is broken in some releases; `ser check` opens it"
-        for own_id in sorted(KNOWN_BROKEN)
+        for own_id in sorted(_KNOWN_BROKEN)
         if own_id.startswith(f"{split}/") and f"meld/{own_id}" in kept
     ]
 

@@ -18,7 +18,7 @@ def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:
     Args:
         answers: what each rater said, such as the values of `Raters`.
 
-    >>> class_votes([{"emotion": ["neu"]}, {"emotion": ["neu", "ang"]}, {"arousal": 3.0}])
+    >>> votes_of([{"emotion": ["neu"]}, {"emotion": ["neu", "ang"]}, {"arousal": 3.0}])
     {'neu': 1.5, 'ang': 0.5}
     """
     votes: dict[str, float] = defaultdict(float)

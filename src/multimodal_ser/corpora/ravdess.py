@@ -36,8 +36,8 @@ RAVDESS_EMOTIONS = {
     "07": "disgust",
     "08": "surprised",
 }
-RAVDESS_STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
-INTENSITIES = {"01": "normal", "02": "strong"}
+_RAVDESS_STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+_INTENSITIES = {"01": "normal", "02": "strong"}
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
 
@@ -80,7 +80,7 @@ def _utterance(path: Path) -> Utterance:
     _, _, emotion, intensity, statement, repetition, actor = path.stem.split("-")
     extra: dict[str, Any] = {
         "sex": "male" if int(actor) % 2 else "female",
-        "intensity": INTENSITIES[intensity],
+        "intensity": _INTENSITIES[intensity],
         "repetition": int(repetition),
     }
     return Utterance(
@@ -88,7 +88,7 @@ def _utterance(path: Path) -> Utterance:
         corpus="ravdess",
         emotion=RAVDESS_EMOTIONS[emotion],
         audio=str(path),
-        text=RAVDESS_STATEMENTS[statement],
+        text=_RAVDESS_STATEMENTS[statement],
         speaker=actor,
         extra=extra,
     )

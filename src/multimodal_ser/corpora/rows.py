@@ -29,7 +29,7 @@ from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 NEEDED = ("audio", "emotion")
-OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
+_OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
 _WORDS = ("text", "speaker", "session", "dialogue", "split")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -114,7 +114,7 @@ def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:
     if missing:
         raise SerError(
             f"{where}: has the columns {list(columns)}: {missing} missing; needed: "
-            f"{', '.join(NEEDED)}; optional: {', '.join(OPTIONAL)}; others are kept in extra; say "
+            f"{', '.join(NEEDED)}; optional: {', '.join(_OPTIONAL)}; others are kept in extra; say "
             f"which column it is with --columns {missing[0]}=NAME"
         )
 

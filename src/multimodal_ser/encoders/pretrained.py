@@ -12,11 +12,11 @@ from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.weights import Weights, home_of, ways
 from multimodal_ser.errors import EncoderError
 
-WAVES = (
+_WAVES = (
     "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat",
     "wav2vec2-conformer",
 )  # fmt: skip
-SPEECH = (*WAVES, "wav2vec2-bert")
+SPEECH = (*_WAVES, "wav2vec2-bert")
 TEXT = (
     "bert", "roberta", "xlm-roberta", "deberta", "deberta-v2", "modernbert", "electra",
     "distilbert", "mpnet",

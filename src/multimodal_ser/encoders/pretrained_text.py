@@ -28,7 +28,7 @@ from multimodal_ser.encoders.pretrained import TEXT, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
 
-MAX_TOKENS = 512
+_MAX_TOKENS = 512
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
 _AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")  # number positions from the padding id + 1
 
@@ -54,10 +54,10 @@ class TextNetwork(nn.Module):
     @property
     def most(self) -> int:
         """Largest number of word pieces in a sentence."""
-        positions: int = getattr(self.model.config, "max_position_embeddings", MAX_TOKENS)
+        positions: int = getattr(self.model.config, "max_position_embeddings", _MAX_TOKENS)
         if self.model.config.model_type in _AFTER_PADDING:
             positions -= self.model.embeddings.padding_idx + 1
-        return min(MAX_TOKENS, positions)
+        return min(_MAX_TOKENS, positions)
 
     def forward(self, **tokens: Tensor) -> list[Tensor]:
         """The input of the first block and the output of every block, each [B, T, width]."""

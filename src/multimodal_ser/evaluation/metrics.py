@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from multimodal_ser.errors import SerError
 
 _Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+_Ints = NDArray[np.int64]
 
 
-def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Ints:
+def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> _Ints:
     """Counts how often each class (row) was predicted as each class (column).
 
     Args:
@@ -42,13 +42,13 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Ints:
     """
     truth = np.asarray(truth)
     groups = np.zeros(truth.shape, dtype=np.int64)
-    counts: Ints = grouped_confusion(truth, predicted, groups, classes=classes, groups_total=1)[0]
+    counts: _Ints = grouped_confusion(truth, predicted, groups, classes=classes, groups_total=1)[0]
     return counts
 
 
 def grouped_confusion(
     truth: ArrayLike, predicted: ArrayLike, groups: ArrayLike, *, classes: int, groups_total: int
-) -> Ints:
+) -> _Ints:
     """Counts one confusion matrix per group, such as per speaker.
 
     Args:
@@ -80,7 +80,7 @@ def grouped_confusion(
     return counts.astype(np.int64).reshape(groups_total, classes, classes)
 
 
-def _ids(values: ArrayLike, classes: int | None) -> Ints:
+def _ids(values: ArrayLike, classes: int | None) -> _Ints:
     ids = np.asarray(values)
     if ids.size == 0:
         return ids.astype(np.int64)
@@ -243,7 +243,7 @@ class Reliability:
 
     confidence: _Floats
     accuracy: _Floats
-    count: Ints
+    count: _Ints
 
 
 def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> Reliability:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import optuna
 
 _log = logging.getLogger(__name__)
-Knobs = dict[str, Any]
+_Knobs = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TuningBudget:
         return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
 
 
-def drawn(trial: optuna.Trial) -> Knobs:
+def _drawn(trial: optuna.Trial) -> _Knobs:
     """Draws one setting of the hyper-parameters that `ser train --help` explains."""
     # Ranges around the recommended values. Learning rate and weight decay act by their magnitude,
     # so they are drawn on a logarithmic scale.
@@ -149,7 +149,7 @@ class _Maker:
         recommended = self._loss(fold, {})
         while len(study.trials) + 1 < self.budget.trials and not self.budget.spent:
             trial = study.ask()
-            study.tell(trial, self._loss(fold, drawn(trial)))
+            study.tell(trial, self._loss(fold, _drawn(trial)))
         best = study.best_trial if study.trials else None
         better = best is not None and best.value is not None and best.value < recommended
         loss = best.value if best is not None and better else recommended

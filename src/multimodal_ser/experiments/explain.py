@@ -96,10 +96,10 @@ def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) 
             raise SerError(f"{folder}: was trained on other {modality} features; give them")
 
 
-Measured = tuple[dict[str, _Losses], dict[str, list[float]], dict[str, _Losses]]
+_Measured = tuple[dict[str, _Losses], dict[str, list[float]], dict[str, _Losses]]
 
 
-def measured(model: nn.Module, examples: Examples, seed: int = 0) -> Measured:
+def measured(model: nn.Module, examples: Examples, seed: int = 0) -> _Measured:
     """The losses of `Explanation`: by modality, by moment, by feature."""
     # One permutation for all measures: "another utterance" is the same one everywhere.
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(examples.ids)))  # [N]
@@ -178,7 +178,7 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
     return made
 
 
-def _likeness(own: Measured, other: Measured) -> float:
+def _likeness(own: _Measured, other: _Measured) -> float:
     """The correlation of two sets of losses; 0 if one of them is constant."""
     first, second = (_flat(one) for one in (own, other))
     if len(first) < 2 or not first.std() or not second.std():
@@ -186,7 +186,7 @@ def _likeness(own: Measured, other: Measured) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def _flat(found: Measured) -> NDArray[np.float64]:
+def _flat(found: _Measured) -> NDArray[np.float64]:
     modalities, moments, features = found
     parts = [
         loss for modality in sorted(modalities) for _, loss in sorted(modalities[modality].items())

@@ -152,7 +152,7 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
     if settings.parts == "none":
         return Fitted(model, [])
     if settings.parts == "head":
-        freeze_body(model)
+        _freeze_body(model)
     target = _take(bench.material, item.fold.train, bench.device).unlabelled() if adapts else None
     return fit(
         model,
@@ -194,7 +194,7 @@ def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
     return model.to(bench.device)
 
 
-def freeze_body(model: Ensemble) -> None:
+def _freeze_body(model: Ensemble) -> None:
     """Freezes everything except the classifiers of the members.
 
     Raises:

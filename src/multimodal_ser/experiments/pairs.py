@@ -31,7 +31,7 @@ from multimodal_ser.splits.leaks import shared_between
 # Fields in which the features of two corpora must agree, for a model of one to read the other.
 _SAME = ("encoder", "weights", "layers", "tokens", "dim")
 # Imported features have no weights, and entries and token counts only by chance.
-SAME_IMPORTED = ("encoder", "dim")
+_SAME_IMPORTED = ("encoder", "dim")
 
 
 def check_comparable(first: Material, second: Material) -> None:
@@ -53,7 +53,7 @@ def check_comparable(first: Material, second: Material) -> None:
         if mine is None or other is None:
             continue
         # Both imported: only name and width can be compared.
-        same = _SAME if mine.weights or other.weights else SAME_IMPORTED
+        same = _SAME if mine.weights or other.weights else _SAME_IMPORTED
         differing = [key for key in same if getattr(mine, key) != getattr(other, key)]
         if differing:
             raise FeatureError(

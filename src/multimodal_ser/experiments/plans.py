@@ -23,8 +23,8 @@ from multimodal_ser.training.regressors import REGRESSORS
 from multimodal_ser.training.stacking import STACKED
 
 _log = logging.getLogger(__name__)
-FIXED = "egemaps"  # an encoder without weights, which cannot be fine-tuned
-FUSION = "cross_attention"  # the default network for both modalities
+_FIXED = "egemaps"  # an encoder without weights, which cannot be fine-tuned
+_FUSION = "cross_attention"  # the default network for both modalities
 TUNED = "tuned"  # the name of a model that is an encoder fine-tuned with its head
 
 
@@ -112,7 +112,7 @@ def plan(
     if tune is not None:
         if material.task != "classes":
             raise SerError("--tune-encoder fine-tunes for classes alone; leave --task out")
-        check_tunable(material, tune)
+        _check_tunable(material, tune)
         settings[TUNED] = Training(tune=tune)
     return [
         Plan(
@@ -140,7 +140,7 @@ def systems_for(task: str, models: Sequence[str], material: Material) -> tuple[s
     return tuple(dict.fromkeys(instead.get(name, name) for name in models))
 
 
-def is_baseline(model: str) -> bool:
+def _is_baseline(model: str) -> bool:
     """Whether a model is a baseline: without a network and without randomness."""
     return model in BASELINES or model in REGRESSORS
 
@@ -152,7 +152,7 @@ def training(
 
     A baseline has a fixed loss. It cannot learn shares of votes, so it learns one class of them.
     """
-    if not is_baseline(model):
+    if not _is_baseline(model):
         return Training(schedule, network)
     loss = None
     if task == "distributions" and schedule.loss is not None:
@@ -162,7 +162,7 @@ def training(
 
 def seeds_of(model: str, seeds: int) -> range:
     """The seeds of a model: a single one for models without randomness."""
-    return range(1 if is_baseline(model) else seeds)
+    return range(1 if _is_baseline(model) else seeds)
 
 
 def balanced(item: Plan) -> Plan:
@@ -226,12 +226,12 @@ def labels_hash(material: Material) -> str:
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
 
 
-def check_tunable(material: Material, tune: TuneConfig) -> None:
+def _check_tunable(material: Material, tune: TuneConfig) -> None:
     """Raises SerError unless the features were made by encoders that can be fine-tuned."""
     modalities = ("text", "audio") if tune.modality == "both" else (tune.modality,)
     for modality in modalities:
         spec = material.features[modality]
-        if spec is None or not spec.weights or spec.encoder == FIXED or spec.context:
+        if spec is None or not spec.weights or spec.encoder == _FIXED or spec.context:
             raise SerError(
                 f"--tune-encoder fine-tunes {', '.join(WHISPER_SIZES.values())}, emotion2vec and "
                 f"every encoder of transformers, without a context; these features are of "
@@ -242,14 +242,14 @@ def check_tunable(material: Material, tune: TuneConfig) -> None:
 
 def models_for(material: Material) -> list[str]:
     """The models whose modalities have features, networks first."""
-    return [name for name in known_models(material.task) if not lacking(name, material)]
+    return [name for name in known_models(material.task) if not _lacking(name, material)]
 
 
 def network_for(material: Material) -> str:
     """The fusion network; with features of one modality only, that modality's network (logged)."""
-    missing = lacking(FUSION, material)
+    missing = _lacking(_FUSION, material)
     if not missing:
-        return FUSION
+        return _FUSION
     chosen = next(modality for modality in ("audio", "text") if modality not in missing)
     _log.info("there are no %s features, so the network is %r (--model)", missing[0], chosen)
     return chosen
@@ -262,7 +262,7 @@ def known_models(task: str = "classes") -> tuple[str, ...]:
     return (*MODELS, STACKED, *BASELINES) if task == "classes" else (*MODELS, *BASELINES)
 
 
-def lacking(name: str, material: Material) -> list[str]:
+def _lacking(name: str, material: Material) -> list[str]:
     """The modalities that a model needs but that have no features.
 
     Only networks need particular modalities; the other models read whatever there is.
@@ -276,7 +276,7 @@ def check_model(name: str, material: Material) -> None:
     known = known_models(material.task)
     if name not in known:
         raise SerError(one_of("model", name, known))
-    for modality in lacking(name, material):
+    for modality in _lacking(name, material):
         raise SerError(
             f"model {name!r} needs {modality} features and there are none; extract them with "
             f"ser extract --{modality} ENCODER, or choose another model: {', '.join(MODELS)}"

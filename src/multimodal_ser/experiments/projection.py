@@ -28,7 +28,7 @@ from multimodal_ser.runs.folder import MODEL, Run, read_runs
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.training.alignment import recoloured
 
-MOST_ROWS = 800  # of each corpus: more points cover each other, and t-SNE takes long
+_MOST_ROWS = 800  # of each corpus: more points cover each other, and t-SNE takes long
 
 
 def clouds_of(
@@ -113,7 +113,7 @@ def _standardize_source(model: nn.Module, run: Run, source: Examples, target: Ex
 
 def _chosen(examples: Examples) -> NDArray[np.int64]:
     """The rows that are shown: all, or a random MOST_ROWS of them."""
-    return np.sort(np.random.default_rng(0).permutation(len(examples))[:MOST_ROWS])
+    return np.sort(np.random.default_rng(0).permutation(len(examples))[:_MOST_ROWS])
 
 
 def _embed(model: nn.Module, examples: Examples) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Tokens = Literal["tokens", "pooled"]
 TOKEN_CHOICES: tuple[Tokens, ...] = ("tokens", "pooled")
-MOST_REPEATS = 1000  # seeds or few-shot draws: a larger number is a typing error
+_MOST_REPEATS = 1000  # seeds or few-shot draws: a larger number is a typing error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class Protocol:
     def __post_init__(self) -> None:
         for name in ("seeds", "draws"):
             count = getattr(self, name, 1)
-            if not 1 <= count <= MOST_REPEATS:
-                raise SerError(f"{name} is a whole number from 1 to {MOST_REPEATS}, not {count}")
+            if not 1 <= count <= _MOST_REPEATS:
+                raise SerError(f"{name} is a whole number from 1 to {_MOST_REPEATS}, not {count}")
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multimodal_ser.splits.folds import Few, Split
 
 _Part = Literal["all", "head"]
-TUNABLE: tuple[_Part, ...] = ("all", "head")
+_TUNABLE: tuple[_Part, ...] = ("all", "head")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Finetune(Transfer):
             attention).
     """
 
-    parts: tuple[_Part, ...] = TUNABLE
+    parts: tuple[_Part, ...] = _TUNABLE
 
     def plan(
         self, source: Material, source_split: Split, target: Material, target_split: Split
@@ -191,5 +191,5 @@ class Fewshot(Transfer):
 
 def _check_parts(parts: Sequence[str]) -> None:
     for name in parts:
-        if name not in TUNABLE:
-            raise SerError(one_of("part to tune", name, TUNABLE))
+        if name not in _TUNABLE:
+            raise SerError(one_of("part to tune", name, _TUNABLE))

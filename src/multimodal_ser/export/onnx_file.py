@@ -84,7 +84,7 @@ def export(
     with scratch_folder() as folder:  # not beside `out`, where a killed process would leave it
         file = folder / out.name
         graph = _write(predictor, file, part)
-        wanted, ask = _comparison(predictor, graph, list(compare) or made_up_sound())
+        wanted, ask = _comparison(predictor, graph, list(compare) or _made_up_sound())
         difference = float(np.abs(ask(file) - wanted).max())
         if not difference <= _ALLOWED:
             raise SerError(
@@ -101,7 +101,7 @@ def export(
     return result
 
 
-def made_up_sound() -> list[Samples]:
+def _made_up_sound() -> list[Samples]:
     """Hums whose pitch and loudness change, with noise, of 0.4 to 6 s: for comparisons."""
     draw = np.random.default_rng(0)
     sounds = []

@@ -16,7 +16,7 @@ from multimodal_ser.encoders import Encoder
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import STRIDE
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
-from multimodal_ser.encoders.pretrained import WAVES
+from multimodal_ser.encoders.pretrained import _WAVES
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
@@ -36,7 +36,7 @@ from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.tuned import TunedBackend
 
 Part: TypeAlias = Literal["whole", "head"]
-_EXPORTED = tuple(kind for kind in WAVES if kind != "wav2vec2-conformer")
+_EXPORTED = tuple(kind for kind in _WAVES if kind != "wav2vec2-conformer")
 _MOST_BYTES = 2_000_000_000  # protobuf, and so one ONNX file, ends at 2 GiB
 _WHOLE = (
     "one file from waveforms on can be had of sound alone, by Whisper, emotion2vec or "

@@ -85,8 +85,8 @@ def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: Made) -> None:
     if recipe.header.modality == "audio":
         made.seconds += sum(loaded.seconds.values())
     for keys in batches_by_length(loaded.seconds, recipe.batch_seconds):
-        results = encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
-        made.truncated += keep_batch(keys, results, recipe.header, made.arrays, made.failures)
+        results = _encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
+        made.truncated += _keep_batch(keys, results, recipe.header, made.arrays, made.failures)
     made.hashes |= {key: value for key, value in loaded.hashes.items() if key in made.arrays}
     made.prints |= {key: value for key, value in loaded.prints.items() if key in made.arrays}
 
@@ -145,14 +145,14 @@ def batches_by_length(seconds: Mapping[str, float], budget: float) -> Iterator[l
         yield batch
 
 
-def encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:
+def _encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:
     """Frames of each item or a reason why it has none; items of a failed batch are tried alone."""
     try:
         frames = encoder(items)
     except _ENCODER_FAULTS as error:
         if len(items) == 1:
             return [str(error) or type(error).__name__]
-        return [encode_batch(encoder, [item])[0] for item in items]
+        return [_encode_batch(encoder, [item])[0] for item in items]
     if len(frames) != len(items):
         raise FeatureError(
             f"{encoder.info.name!r} gave {len(frames)} results for {len(items)} items; an encoder "
@@ -161,7 +161,7 @@ def encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:
     return list(frames)
 
 
-def keep_batch(
+def _keep_batch(
     keys: list[str],
     results: list[Array | str],
     header: FeatureHeader,

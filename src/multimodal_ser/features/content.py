@@ -16,7 +16,7 @@ from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import ModalityName
 
-ABSENT = "absent"  # in place of the hash of a missing recording
+_ABSENT = "absent"  # in place of the hash of a missing recording
 _DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
 _BLOCK = 1 << 20  # bytes read at a time
 _READERS = 4  # threads that read files; hashing releases the interpreter's lock
@@ -34,26 +34,26 @@ def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 
 def file_hash(path: str | Path) -> str:
-    """The first 16 digits of the sha256 of a file's bytes; `ABSENT` if it cannot be read."""
+    """The first 16 digits of the sha256 of a file's bytes; `_ABSENT` if it cannot be read."""
     found = hashlib.sha256()
     try:
         with Path(path).open("rb") as file:
             while block := file.read(_BLOCK):
                 found.update(block)
     except OSError:
-        return ABSENT
+        return _ABSENT
     return found.hexdigest()[:_DIGITS]
 
 
-def input_of(row: Utterance, modality: ModalityName) -> str:
+def _input_of(row: Utterance, modality: ModalityName) -> str:
     """A hash of what is encoded of an utterance: its section of the recording, or its words."""
     what = [row.text] if modality == "text" else [row.content, row.start, row.end]
     return digest(what)[:_DIGITS]
 
 
 def inputs_of(utterances: Iterable[Utterance], modality: ModalityName) -> dict[str, str]:
-    """Id → `input_of`, in the order of the ids."""
-    found = {row.id: input_of(row, modality) for row in utterances}
+    """Id → `_input_of`, in the order of the ids."""
+    found = {row.id: _input_of(row, modality) for row in utterances}
     return {key: found[key] for key in sorted(found)}
 
 
@@ -63,8 +63,8 @@ def changed(
     """The ids of utterances whose content is not the one that features were made from.
 
     Args:
-        known: id → `input_of`, as stored in the feature file.
+        known: id → `_input_of`, as stored in the feature file.
         utterances: with their present `content`.
         modality: of the features.
     """
-    return {row.id for row in utterances if known.get(row.id) != input_of(row, modality)}
+    return {row.id for row in utterances if known.get(row.id) != _input_of(row, modality)}

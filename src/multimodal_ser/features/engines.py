@@ -15,11 +15,11 @@ from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.features.chunks import ExtractionRecipe, Made, make_part
 
 ENGINES = ("local", "ray")
-Numbered = tuple[int, Sequence[Utterance]]
+_Numbered = tuple[int, Sequence[Utterance]]
 
 
 def make_parts(
-    recipe: ExtractionRecipe, chunks: Sequence[Numbered], engine: str, threads: int | None
+    recipe: ExtractionRecipe, chunks: Sequence[_Numbered], engine: str, threads: int | None
 ) -> Generator[tuple[int, Made], None, None]:
     """Makes the part of every chunk; all engines give the same bytes.
 
@@ -32,7 +32,7 @@ def make_parts(
     Yields:
         The number of each chunk and its part, in order of completion.
     """
-    on_gpu = is_gpu(device_of(recipe.encoder))
+    on_gpu = is_gpu(_device_of(recipe.encoder))
     if engine == "ray":
         yield from run_on_ray(_make, recipe, chunks, gpus=int(on_gpu))
         return
@@ -42,12 +42,12 @@ def make_parts(
     yield from run_on_threads(_make, guarded, chunks, threads=threads, stop=stop)
 
 
-def device_of(encoder: Encoder) -> str:
+def _device_of(encoder: Encoder) -> str:
     """The device of an encoder, such as ``cpu`` or ``cuda:0``."""
     return str(getattr(encoder, "device", "cpu"))
 
 
-def _make(recipe: ExtractionRecipe, chunk: Numbered) -> tuple[int, Made]:
+def _make(recipe: ExtractionRecipe, chunk: _Numbered) -> tuple[int, Made]:
     number, rows = chunk
     return number, make_part(recipe, rows)
 

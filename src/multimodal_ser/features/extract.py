@@ -118,7 +118,7 @@ def extract(
     done = None if overwrite or not path.exists() else _finished(path, header)
     chunks = _to_do(spoken, done, header, chunk, retry_failed)
     if chunks:
-        _log.info("%s", size_of(header, utterances))
+        _log.info("%s", _size_of(header, utterances))
         parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
         _fill(parts, ExtractionRecipe(encoder, header, batch_seconds), engine, threads, progress)
         kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
@@ -151,7 +151,7 @@ def _in_context(
     return in_context(utterances, before, after)
 
 
-def size_of(header: FeatureHeader, utterances: Sequence[Utterance]) -> str:
+def _size_of(header: FeatureHeader, utterances: Sequence[Utterance]) -> str:
     """Says how large a feature file will be at most, and how large with one layer."""
     rows = sum(has_material(row, header.modality) for row in utterances)
     width = {"float16": 2, "float32": 4}.get(header.dtype, 4)

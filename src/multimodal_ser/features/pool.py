@@ -12,7 +12,7 @@ from multimodal_ser.errors import FeatureError, one_of
 ModalityName: TypeAlias = Literal["audio", "text"]
 Pool: TypeAlias = Literal["mean", "first"]
 
-POOLS = ("mean", "first")
+_POOLS = ("mean", "first")
 KEPT_TOKENS: dict[ModalityName, int] = {
     "audio": 32,
     "text": 64,
@@ -73,5 +73,5 @@ def check_pooling(tokens: int, pool: str) -> None:
         raise FeatureError(
             f"tokens={tokens} a modality; allowed: 1 (one pooled vector) or more, such as 32"
         )
-    if pool not in POOLS:
-        raise FeatureError(one_of("pool", pool, POOLS))
+    if pool not in _POOLS:
+        raise FeatureError(one_of("pool", pool, _POOLS))

@@ -65,10 +65,10 @@ def read_feature_rows(
             lacks the entry; the message lists those that it has.
     """
     if not path.is_file():
-        raise FeatureError(f"no file at {path}; give a file of features: {', '.join(READERS)}")
-    if path.suffix.lower() not in READERS:
-        raise FeatureError(one_of(f"ending of {path.name}:", path.suffix, READERS))
-    rows = READERS[path.suffix.lower()](path, modality, key, id_format)
+        raise FeatureError(f"no file at {path}; give a file of features: {', '.join(_READERS)}")
+    if path.suffix.lower() not in _READERS:
+        raise FeatureError(one_of(f"ending of {path.name}:", path.suffix, _READERS))
+    rows = _READERS[path.suffix.lower()](path, modality, key, id_format)
     if not isinstance(rows.values, list | tuple | np.ndarray) or (
         isinstance(rows.values, np.ndarray) and not rows.values.ndim
     ):
@@ -99,13 +99,13 @@ def read_ids(path: Path, id_format: str | None = None) -> list[str]:
         return [tidy(line) for line in read_words(path)[0].split("\n") if line.strip()]
     named = {name for _, name, _, _ in Formatter().parse(id_format or "{id}") if name}
     table = read_cells(path, None, lambda columns: named <= {*columns})
-    return [tidy(format_id(path, row, id_format)) for _, row in table.rows]
+    return [tidy(_format_id(path, row, id_format)) for _, row in table.rows]
 
 
-def format_id(path: Path, row: Mapping[str, Any], id_format: str | None) -> str:
+def _format_id(path: Path, row: Mapping[str, Any], id_format: str | None) -> str:
     """Makes an id from the columns of one row.
 
-    >>> format_id(Path("a.csv"), {"Dialogue_ID": "3", "Utterance_ID": "1"}, "dia{Dialogue_ID}")
+    >>> _format_id(Path("a.csv"), {"Dialogue_ID": "3", "Utterance_ID": "1"}, "dia{Dialogue_ID}")
     'dia3'
     """
     try:
@@ -180,7 +180,7 @@ def _read_parquet(
     named = {name for _, name, _, _ in Formatter().parse(id_format or "{id}")}
     used = [name for name in kinds if name in named]
     plain = table.select(used).to_pylist() if used else []
-    ids = [format_id(path, row, id_format) for row in plain] if used else None
+    ids = [_format_id(path, row, id_format) for row in plain] if used else None
     lists = [name for name, kind in kinds.items() if pyarrow.types.is_nested(kind)]
     if lists or key:
         key = _choose(path, lists, key, modality)
@@ -249,7 +249,7 @@ def _choose(path: Path, names: Sequence[str], key: str | None, modality: Modalit
     return key
 
 
-READERS: dict[str, Callable[[Path, ModalityName, str | None, str | None], Rows]] = {
+_READERS: dict[str, Callable[[Path, ModalityName, str | None, str | None], Rows]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".parquet": _read_parquet,

@@ -25,7 +25,7 @@ from multimodal_ser.encoders.base import UNDECLARED, Exposure
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import ModalityName, Pool
 
-FORMAT = 1
+_FORMAT = 1
 STORED_DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}  # safetensors', numpy's
 _KEY = "multimodal_ser"
 _LARGEST_FLOAT16 = 65504.0
@@ -88,7 +88,7 @@ class FeatureHeader:
     context: int = 0
     context_after: int = 0
     prefix: str = ""
-    version: int = FORMAT
+    version: int = _FORMAT
 
 
 def feature_path(out: Path, corpus: str, encoder: str) -> Path:
@@ -280,7 +280,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
     try:
         values = parse_json(meta[_KEY])
         version = values["version"]
-        if version == FORMAT:
+        if version == _FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
             labels = Exposure(**values.pop("emotion_labels", asdict(UNDECLARED)))
             # Fields that files of older versions do not have.
@@ -293,7 +293,7 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FeatureError(f"{path}: its header is damaged ({error}); {_AGAIN}") from error
     raise FeatureError(
-        f"{path}: is of format {version}, this version reads format {FORMAT}; extract again, or "
+        f"{path}: is of format {version}, this version reads format {_FORMAT}; extract again, or "
         "install the version of multimodal-ser that wrote it"
     )
 

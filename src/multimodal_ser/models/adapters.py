@@ -17,8 +17,8 @@ from torch import Tensor, nn
 PACE = 5
 # Rows per feature from which on a covariance is estimated well enough to recolour by it: with
 # EmoDB's 339 rows of 88 or 1,152 features recolouring did harm.
-ROWS = 5
-FOREIGN = 5.0  # ratio of two corpora's variances from which on a direction is recoloured
+_ROWS = 5
+_FOREIGN = 5.0  # ratio of two corpora's variances from which on a direction is recoloured
 # Widths of the kernels in times the mean squared distance: a family around it, as in DAN.
 BANDWIDTHS = tuple(2.0**power for power in range(-3, 4))
 
@@ -31,11 +31,11 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
     >>> float(coral(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [0.0]])))
     1.0
     """
-    difference = covariance(source) - covariance(target)
+    difference = _covariance(source) - _covariance(target)
     return difference.square().sum() / (4 * source.shape[1] ** 2)
 
 
-def covariance(x: Tensor) -> Tensor:
+def _covariance(x: Tensor) -> Tensor:
     """Unbiased covariance [D, D] of x [N, D], where N is at least 2."""
     centred = x - x.mean(0)
     return centred.T @ centred / (len(x) - 1)
@@ -62,7 +62,7 @@ def recolouring(source: Tensor, target: Tensor) -> Tensor:
     # Imported here because predicting imports this module and needs no scikit-learn.
     from sklearn.covariance import ledoit_wolf
 
-    if min(len(source), len(target)) < ROWS * source.shape[1]:
+    if min(len(source), len(target)) < _ROWS * source.shape[1]:
         return torch.eye(source.shape[1]).to(source)
     # In double precision: powers of small eigenvalues lose digits.
     mine, other = (torch.from_numpy(ledoit_wolf(x.cpu().double())[0]) for x in (source, target))
@@ -76,7 +76,7 @@ def recolouring(source: Tensor, target: Tensor) -> Tensor:
     # The variances themselves, without the added identity, along these directions [D] each.
     before, after = ((seen * (matrix @ seen)).sum(0) for matrix in (mine, other))
     # The logarithm treats a ratio and its inverse alike.
-    foreign = ratios.log().abs() > math.log(FOREIGN)
+    foreign = ratios.log().abs() > math.log(_FOREIGN)
     factors = torch.where(foreign, (after / before.clamp(min=1e-12)).sqrt(), 1.0)
     # Into the white axes, scaled along the chosen directions only, and back.
     whole: Tensor = to_white @ (directions * factors) @ directions.T @ back
@@ -99,7 +99,7 @@ def mmd(source: Tensor, target: Tensor, bandwidths: Tensor | None = None) -> Ten
     0.0
     """
     both = torch.cat([source, target])
-    distance = squared_distances(both)
+    distance = _squared_distances(both)
     if bandwidths is None:
         # Detached: a bandwidth is a scale to measure by, and must not be learnt. The distances of
         # rows to themselves are zero and do not count as pairs.
@@ -111,7 +111,7 @@ def mmd(source: Tensor, target: Tensor, bandwidths: Tensor | None = None) -> Ten
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
 
 
-def squared_distances(x: Tensor) -> Tensor:
+def _squared_distances(x: Tensor) -> Tensor:
     """‖x_i − x_j‖² [N, N] of x [N, D].
 
     `torch.cdist` takes a square root, which has no derivative where two rows are equal.

@@ -29,7 +29,7 @@ Outcome: TypeAlias = "Prediction | SerError"
 LOT = 64  # recordings that are decoded and answered at a time
 
 
-class Heard(NamedTuple):
+class Recognised(NamedTuple):
     """What a recording says.
 
     Attributes:
@@ -54,7 +54,7 @@ class Asked:
     """
 
     predictor: Predictor
-    words: Callable[[Recording], Heard] | None = None
+    words: Callable[[Recording], Recognised] | None = None
     told: str = ""
 
 
@@ -105,7 +105,7 @@ def lots(
 
 def predict_lot(asked: Asked, lot: Lot) -> DoneLot:
     """Answers a lot; what is wrong with a recording is told, not raised."""
-    said = [Heard(text) for text in lot.texts]
+    said = [Recognised(text) for text in lot.texts]
     if asked.words is not None:
         said = [asked.words(source) for source in lot.sources]
     pairs = zip(asked.predictor.stream(lot.sources, [one.text for one in said]), said, strict=True)

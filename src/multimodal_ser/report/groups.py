@@ -28,20 +28,20 @@ from multimodal_ser.report.summary import Group, Score
 from multimodal_ser.report.versus import one_seed
 from multimodal_ser.runs.predictions import corpus_of
 
-AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
+_AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
 _UNKNOWN = "unknown"
 
 
-def age_band(age: float) -> str:
+def _age_band(age: float) -> str:
     """Names the band of an age in years.
 
-    >>> age_band(25), age_band(44), age_band(74)
+    >>> _age_band(25), _age_band(44), _age_band(74)
     ('under 30', '30 to 44', '60 and over')
     """
-    low, high = next(band for band in AGE_BANDS if age < band[1] + 1)
-    if low == AGE_BANDS[0][0]:
+    low, high = next(band for band in _AGE_BANDS if age < band[1] + 1)
+    if low == _AGE_BANDS[0][0]:
         return f"under {high + 1}"
-    return f"{low} and over" if high == AGE_BANDS[-1][1] else f"{low} to {high}"
+    return f"{low} and over" if high == _AGE_BANDS[-1][1] else f"{low} to {high}"
 
 
 def group_scores(
@@ -89,7 +89,7 @@ def _people(
     extra = [rows[name].extra if name in rows else {} for name in ids]
     groupings = {
         "sex": np.array([str(one.get("sex") or _UNKNOWN) for one in extra]),
-        "age": np.array([age_band(one["age"]) if one.get("age") else _UNKNOWN for one in extra]),
+        "age": np.array([_age_band(one["age"]) if one.get("age") else _UNKNOWN for one in extra]),
     }
     known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
     if not known:

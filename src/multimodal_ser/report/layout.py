@@ -83,8 +83,8 @@ def report_templates(latex: bool = False) -> Environment:
     made.filters |= {
         "grid": grid,
         "pipes": pipes,
-        "md": markdown_escaped,
-        "tex": latex_escaped,
+        "md": _markdown_escaped,
+        "tex": _latex_escaped,
         "latex_cells": latex_cells,
         "capital": lambda name: name[:1].upper() + name[1:],
     }
@@ -100,9 +100,9 @@ def template_values(summary: Summary) -> dict[str, Any]:
         "score_names": main,
         "other_names": other,
         "main": [ScoreCells.of(row, summary) for row in summary.rows],
-        "groups": [group_cells(group) for group in words.shown_groups(summary)],
+        "groups": [_group_cells(group) for group in words.shown_groups(summary)],
         "group_head": ("group", "model", "utterances", "speakers", *main[:2], "against all others"),
-        "published": [(table, published_grid(table, summary)) for table in tables_for(summary)],
+        "published": [(table, _published_grid(table, summary)) for table in tables_for(summary)],
     }
 
 
@@ -164,10 +164,10 @@ class ScoreCells:
             place = len(self.lead)
             means[place] = rf"\textbf{{{means[place]}}}"
         marks = rf"\tnote{{{','.join(self.notes)}}}" if self.notes else ""
-        return [[latex_escaped(self.name) + marks, *means], intervals]
+        return [[_latex_escaped(self.name) + marks, *means], intervals]
 
 
-def group_cells(group: Group) -> list[str]:
+def _group_cells(group: Group) -> list[str]:
     """A group's cells, in the order of the table's head."""
     scores = list(group.scores.values())[:2]
     return [
@@ -180,7 +180,7 @@ def group_cells(group: Group) -> list[str]:
     ]
 
 
-def published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
+def _published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
     """Head and rows of one of the original's tables, ours beside where it is the same task."""
     names = ("UA", "WA", "WF1")
     lines = [[MARK, *names, f"ours: {summary.name}", "our UA"]]
@@ -207,28 +207,28 @@ def grid(cells: Sequence[Sequence[str]]) -> str:
 
 def pipes(cells: Sequence[Sequence[str]]) -> str:
     """Writes cells as a table of Markdown's."""
-    lines = ["| " + " | ".join(map(markdown_escaped, row)) + " |" for row in cells]
+    lines = ["| " + " | ".join(map(_markdown_escaped, row)) + " |" for row in cells]
     return "\n".join([lines[0], "|---|" + "---:|" * (len(cells[0]) - 1), *lines[1:]])
 
 
 def latex_cells(row: Sequence[str]) -> list[str]:
     """Escapes a row's cells for LaTeX."""
-    return [latex_escaped(cell) for cell in row]
+    return [_latex_escaped(cell) for cell in row]
 
 
-def latex_escaped(text: str) -> str:
+def _latex_escaped(text: str) -> str:
     r"""Escapes text for LaTeX.
 
-    >>> print(latex_escaped("cross_attention 91 % ± 2"))
+    >>> print(_latex_escaped("cross_attention 91 % ± 2"))
     cross\_attention 91 \% $\pm$ 2
     """
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
-def markdown_escaped(text: str) -> str:
+def _markdown_escaped(text: str) -> str:
     r"""Escapes what Markdown would take for its own, but for the asterisks of bold numbers.
 
-    >>> print(markdown_escaped("cross_attention <a|b>"))
+    >>> print(_markdown_escaped("cross_attention <a|b>"))
     cross\_attention \<a\|b\>
     """
     return "".join("\\" + sign if sign in "_<>|`" else sign for sign in text)

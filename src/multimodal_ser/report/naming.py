@@ -12,7 +12,7 @@ from multimodal_ser.runs.folder import Run
 from multimodal_ser.runs.predictions import corpus_of
 
 # What the field compares systems by on a corpus; UA on the others.
-CONVENTIONS = {"meld": "WF1", "msp-podcast": "macro-F1"}
+_CONVENTIONS = {"meld": "WF1", "msp-podcast": "macro-F1"}
 PROBE = "linear"  # the linear probe, which stands in every table
 NO_ADAPTATION = "none"
 TUNED_AS = {
@@ -51,19 +51,19 @@ def headline_name(task: str, ids: Sequence[str]) -> str:
     if task == "attributes":
         return "CCC"
     corpora = {corpus_of(name) for name in ids}
-    return CONVENTIONS.get(corpora.pop(), "UA") if len(corpora) == 1 else "UA"
+    return _CONVENTIONS.get(corpora.pop(), "UA") if len(corpora) == 1 else "UA"
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Turns nested settings into one level with dotted names, values as text.
 
-    >>> flatten({"train": {"lr": 0.001, "layers": [2, 3]}, "text": None})
+    >>> _flatten({"train": {"lr": 0.001, "layers": [2, 3]}, "text": None})
     {'train.lr': '0.001', 'train.layers': '[2, 3]', 'text': 'none'}
     """
     flat: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
+            flat |= _flatten(value, f"{prefix}{key}.")
         elif isinstance(value, str):
             flat[prefix + key] = value
         elif isinstance(value, list) and all(isinstance(one, str) for one in value):
@@ -81,7 +81,7 @@ def settings_of(run: Run) -> dict[str, str]:
         kept["train"]["few"] = {k: v for k, v in few.items() if k not in _NOT_IN_FEW}
     if run.source:
         kept["source"] = list(run.source)
-    return flatten(kept)
+    return _flatten(kept)
 
 
 def share(run: Run) -> Share | None:

@@ -83,7 +83,7 @@ def _listed(entry: Mapping[str, Any]) -> Listed:
     return Listed(**{**entry, **lists})
 
 
-def found_in(runs: Sequence[Path]) -> Page:
+def _found_in(runs: Sequence[Path]) -> Page:
     """A page of every experiment in folders of runs, by name.
 
     Raises:
@@ -117,7 +117,7 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
     Raises:
         SerError: an experiment of the list has neither runs nor a record from before.
     """
-    page = found_in(runs) if listed is None else read_list(listed)
+    page = _found_in(runs) if listed is None else read_list(listed)
     path = out.with_suffix(".json")
     records = read_records(path) if path.is_file() else {}
     kept = {}

@@ -14,7 +14,7 @@ from multimodal_ser.report.align import Aligned, Sample, System
 from multimodal_ser.report.naming import PROBE
 from multimodal_ser.report.summary import Row, Score, Summary
 
-UNEQUAL = 0.75  # effective clusters over clusters, under which a caution says so
+_UNEQUAL = 0.75  # effective clusters over clusters, under which a caution says so
 _LEVEL = 0.05  # of the tests
 
 
@@ -199,7 +199,7 @@ def _few(sample: Sample, effective: float) -> list[str]:
     number, lines = sample.clusters, []
     if few := too_few(number, effective):
         return [f"{few}: neither intervals nor p values can be known; test on more speakers"]
-    if effective < UNEQUAL * number:
+    if effective < _UNEQUAL * number:
         lines.append(
             f"the {number} speakers say as much as {effective:.1f} would who all spoke alike: some "
             "have far more utterances; intervals and p values count with that"

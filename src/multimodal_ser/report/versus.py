@@ -21,7 +21,7 @@ from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
 CHOSEN = "chosen"  # the setting of a model whose knobs were chosen, see `experiments.choosing`
-BEST = "each network against the best baseline"
+_BEST = "each network against the best baseline"
 
 
 class _Pair(NamedTuple):
@@ -38,7 +38,7 @@ def _against_best(rows: Sequence[Row]) -> list[_Pair]:
     if best is None:
         return []
     networks = [row for row in rows if not row.baseline]
-    return [_Pair(BEST, row.name, best.name, "the best baseline, ") for row in networks]
+    return [_Pair(_BEST, row.name, best.name, "the best baseline, ") for row in networks]
 
 
 def _against_each(rows: Sequence[Row]) -> list[_Pair]:

@@ -41,10 +41,10 @@ def with_sd(score: Score) -> str:
     return f"{percent(score.mean)} ± {sd}"
 
 
-def bounds(low: float | None, high: float | None, signed: bool = False) -> str:
+def _bounds(low: float | None, high: float | None, signed: bool = False) -> str:
     """Writes an interval; empty where none could be estimated.
 
-    >>> bounds(0.9, 0.951), bounds(-0.01, 0.02, signed=True), bounds(None, None)
+    >>> _bounds(0.9, 0.951), _bounds(-0.01, 0.02, signed=True), _bounds(None, None)
     ('[90.0, 95.1]', '[−1.0, +2.0]', '')
     """
     if low is None or high is None:
@@ -60,12 +60,12 @@ def interval(score: Score) -> str:
     """
     if math.isnan(score.mean):
         return ""
-    return bounds(score.low, score.high) or f"[{UNKNOWN}]"
+    return _bounds(score.low, score.high) or f"[{UNKNOWN}]"
 
 
 def ends_of(score: Score) -> str:
     """Writes a score's interval; empty where it has none."""
-    return "" if math.isnan(score.mean) else bounds(score.low, score.high)
+    return "" if math.isnan(score.mean) else _bounds(score.low, score.high)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -77,10 +77,10 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def p_value(p: float) -> str:
+def _p_value(p: float) -> str:
     """Writes a p value.
 
-    >>> p_value(0.0312), p_value(0.0002)
+    >>> _p_value(0.0312), _p_value(0.0002)
     ('p = 0.031', 'p < 0.001')
     """
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -125,10 +125,10 @@ def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
             f"{versus.name} is {points} {side} {other}; whether that is chance {UNKNOWN}: "
             f"{versus.unknown}."
         )
-    ends = bounds(versus.low, versus.high, signed=True)
-    proof = p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
+    ends = _bounds(versus.low, versus.high, signed=True)
+    proof = _p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
     if versus.mcnemar is not None:
-        proof += f"; right answers: McNemar {p_value(versus.mcnemar)}"
+        proof += f"; right answers: McNemar {_p_value(versus.mcnemar)}"
     if versus.wins:
         return f"{versus.name} beats {_aside(other)} by {points} {ends} ({proof})."
     if versus.loses:
@@ -151,12 +151,12 @@ def verdicts(summary: Summary, family: str | None = None) -> list[str]:
         own = [versus for versus in summary.versus if versus.family == name]
         known = [versus for versus in own if versus.p is not None]
         if len(known) > 1:
-            lines.append(tally(known))
+            lines.append(_tally(known))
         lines += [verdict(versus, len(known), summary.headline) for versus in own]
     return lines
 
 
-def tally(family: Sequence[Versus]) -> str:
+def _tally(family: Sequence[Versus]) -> str:
     """Says how many comparisons of a family are won, and names the winners or the beaten."""
     first = family[0]
     one_side = len({versus.name for versus in family}) == 1
@@ -194,8 +194,8 @@ def group_line(group: Group) -> str:
     if group.difference is None or group.p is None:
         return ""
     low, high = group.difference.low, group.difference.high
-    gap = f"{percent(group.difference.mean, signed=True)} {bounds(low, high, signed=True)}"
-    return f"{gap} {p_value(group.p)}"
+    gap = f"{percent(group.difference.mean, signed=True)} {_bounds(low, high, signed=True)}"
+    return f"{gap} {_p_value(group.p)}"
 
 
 def shown_groups(summary: Summary) -> list[Group]:

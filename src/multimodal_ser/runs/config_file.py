@@ -26,12 +26,12 @@ def read_record(path: Path) -> Record:
     """
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
-        return record_of(found)
+        return _record_of(found)
     except (OSError, ValueError) as error:
         raise SerError(f"{path}: is not the config.json of a run ({error}); {_VARIOUS}") from error
 
 
-def record_of(found: object) -> Record:
+def _record_of(found: object) -> Record:
     """The record in the JSON of a file.
 
     Raises:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from multimodal_ser.models.fusion import Dims
     from multimodal_ser.training.loop import Fitted
 
-VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
+_VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensors"
 RUN_FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
-SCORED = ("test", "validation")
+_SCORED = ("test", "validation")
 SET_ASIDE = "set-aside"  # folder beside the runs, for runs that were made with other content
 
 Repeat = tuple[int, int]  # seed and draw
@@ -110,7 +110,7 @@ def write_run(
 
     folder = experiment / config.folder
     parameters = sum(p.numel() for p in fitted.model.parameters())
-    versions = {name: version(name) for name in VERSIONED}
+    versions = {name: version(name) for name in _VERSIONED}
     layers = learnt_layers(fitted.model, config.features)
     record = Record(config, parameters, versions, layer_weights=layers)
     rows = "".join(json.dumps(row) + "\n" for row in fitted.history)
@@ -157,8 +157,8 @@ def read_runs(experiment: Path, part: str = "test") -> list[Run]:
     Raises:
         SerError: there is no such folder or no complete run, or a file is damaged (it is named).
     """
-    if part not in SCORED:
-        raise SerError(one_of("part", part, SCORED))
+    if part not in _SCORED:
+        raise SerError(one_of("part", part, _SCORED))
     if not experiment.is_dir():
         raise SerError(f"{experiment}: no such folder; give the --out folder of `ser train`")
     records = {path.parent: read_record(path) for path in config_files(experiment)}

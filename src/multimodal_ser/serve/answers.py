@@ -45,7 +45,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     504: {"description": "The answer took longer than is allowed"},
 }
 _Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
-Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
+_Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
 Speakers = Annotated[
     str, Query(description="Tell speakers on one channel apart: off, auto, or their number.")
 ]
@@ -89,7 +89,7 @@ def add_answers(app: FastAPI, service: Service) -> None:
             bool, Query(description="Recognise the words; for servers started with --words.")
         ] = False,
         peaks: Annotated[bool, Query(description="Add the waveform's peaks, 0 to 1.")] = False,
-        channels: Channels = "auto",
+        channels: _Channels = "auto",
         speakers: Speakers = "off",
         names: Names = "",
         adapt: Adapt = False,

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
-from multimodal_ser.serve.answers import Adapt, Channels, Names, Speakers, lanes
+from multimodal_ser.serve.answers import Adapt, Names, Speakers, _Channels, lanes
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
@@ -31,7 +31,7 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
     async def submit(
         request: Request,
         formats: _Formats = "json",
-        channels: Channels = "auto",
+        channels: _Channels = "auto",
         speakers: Speakers = "off",
         names: Names = "",
         adapt: Adapt = True,

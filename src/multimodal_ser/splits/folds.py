@@ -15,7 +15,7 @@ from multimodal_ser.errors import SplitError, one_of
 
 # Share of a fold's utterances outside its test part, for schemes without a validation part.
 VALIDATION_SHARE = 0.1
-FEW_VALIDATION_SHARE = 0.2  # share of few-shot utterances, class by class
+_FEW_VALIDATION_SHARE = 0.2  # share of few-shot utterances, class by class
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def few_fold(fold: Fold, classes: Mapping[str, str], few: Few) -> Fold:
     for name in sorted(of_class):
         drawn = few.of(of_class[name], name)
         # A class with one utterance trains: it would be missing from the classifier otherwise.
-        held = 0 if len(drawn) < 2 else max(1, round(len(drawn) * FEW_VALIDATION_SHARE))
+        held = 0 if len(drawn) < 2 else max(1, round(len(drawn) * _FEW_VALIDATION_SHARE))
         validation += drawn[:held]
         train += drawn[held:]
     if not validation:

@@ -19,7 +19,7 @@ from multimodal_ser.encoders.packaged import package_folder
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of, to_install
 from multimodal_ser.predict.given import Recording
-from multimodal_ser.predict.lots import Heard
+from multimodal_ser.predict.lots import Recognised
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word, language_of
 
@@ -114,16 +114,16 @@ class Whole:
 
     recognise: Recogniser
 
-    def __call__(self, source: Recording) -> Heard:
+    def __call__(self, source: Recording) -> Recognised:
         """The words; none if the recording cannot be read, which predicting reports."""
         try:
             wave = source[0] if isinstance(source, tuple) else read_audio(source)
         except (SerError, OSError):
-            return Heard()
+            return Recognised()
         parts = [self.recognise(wave[start:end]) for start, end in word_pieces(wave, over=True)]
         said = [word for part in parts for word in part]
         text = " ".join(word.text for word in said) or None
-        return Heard(text, language_of(said), words_doubt(said, self.recognise.multilingual))
+        return Recognised(text, language_of(said), words_doubt(said, self.recognise.multilingual))
 
 
 def word_pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:

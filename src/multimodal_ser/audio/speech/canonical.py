@@ -18,7 +18,7 @@ from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import between_passes
 
 LEVEL = 0.05  # root mean square of the canonical waveform's speech
-JOINT = 160  # samples, 10 ms, over which two stretches are cross-faded
+_JOINT = 160  # samples, 10 ms, over which two stretches are cross-faded
 _ACTIVE = 0.01  # -20 dB: frames above this share of the loud frames' power count as speech
 _FAINT = 10**-4.5  # -45 dB: both ends are cut where they are below this share of speech's power
 _PIECE = 1 << 20  # samples, about a minute, that are searched at a time
@@ -96,9 +96,9 @@ def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samp
     loud = power[power > _ACTIVE * np.quantile(power, 0.95, method="higher")]
     if not len(loud) or loud.mean() < 1e-14:
         return np.asarray(kept, np.float32)
-    heard = np.flatnonzero(_powers(kept, JOINT) > _FAINT * loud.mean())
-    last = len(kept) if heard[-1] == len(kept) // JOINT - 1 else (heard[-1] + 1) * JOINT
-    kept = kept[heard[0] * JOINT : last]
+    heard = np.flatnonzero(_powers(kept, _JOINT) > _FAINT * loud.mean())
+    last = len(kept) if heard[-1] == len(kept) // _JOINT - 1 else (heard[-1] + 1) * _JOINT
+    kept = kept[heard[0] * _JOINT : last]
     return np.asarray(kept * (LEVEL / np.sqrt(loud.mean())), np.float32)
 
 
@@ -125,10 +125,10 @@ def _with_edges(stretches: Sequence[Stretch], samples: int) -> list[tuple[int, i
 def _joined(parts: Sequence[Samples]) -> Samples:
     """Concatenates parts with cross-fades, so that the cuts do not click."""
     whole = parts[0]
-    rise = np.linspace(0, 1, JOINT, dtype=np.float32)
+    rise = np.linspace(0, 1, _JOINT, dtype=np.float32)
     for part in parts[1:]:
-        fade = whole[-JOINT:] * (1 - rise) + part[:JOINT] * rise
-        whole = np.concatenate([whole[:-JOINT], fade, part[JOINT:]])
+        fade = whole[-_JOINT:] * (1 - rise) + part[:_JOINT] * rise
+        whole = np.concatenate([whole[:-_JOINT], fade, part[_JOINT:]])
     return whole
 
 

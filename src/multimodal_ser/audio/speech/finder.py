@@ -15,8 +15,8 @@ from multimodal_ser.common.arrays import Floats, Samples
 
 FRAME = 512  # samples, 32 ms: the frame that silero-vad was trained with
 LEAST_FRAMES = 8  # frames of speech in a stretch at least, 0.256 s: clicks and coughs are shorter
-HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
-PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends are below the gate
+_HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
+_PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends are below the gate
 CONTEXT = 3 * FRAME  # samples beside a stretch that are kept for a model, another 96 ms
 
 
@@ -81,7 +81,7 @@ class SpeechFinder:
     def undecided(self) -> int:
         """The sample before which no speech can begin any more."""
         first = self._frame if self._first is None else self._first
-        return max(self._barrier, first * FRAME - PAD)
+        return max(self._barrier, first * FRAME - _PAD)
 
     @property
     def current(self) -> tuple[int, int] | None:
@@ -117,7 +117,7 @@ class SpeechFinder:
                 self._last = self._frame
                 self._count += 1
                 self._sum += score
-            elif self._first is not None and self._frame - self._last >= HANGOVER:
+            elif self._first is not None and self._frame - self._last >= _HANGOVER:
                 ended += self._close()
             self._frame += 1
         return ended
@@ -127,7 +127,7 @@ class SpeechFinder:
         self._first = None
         if stretch is None:
             return []
-        end = min(stretch[1] + PAD, self._samples)
+        end = min(stretch[1] + _PAD, self._samples)
         self._barrier = end
         sure = self._gate.certainty(self._count, self._sum / self._count)
         return [Stretch(stretch[0], end, sure)]
