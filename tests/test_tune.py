@@ -9,7 +9,7 @@ from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.clips import Clips
-from multimodal_ser.training.tune.loop import choose_threshold, predict_clips, tune
+from multimodal_ser.training.tune.loop import predict_clips, tune
 from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
 
 CLASSES = ("low", "high")
@@ -142,20 +142,6 @@ def test_another_file_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(SerError, match="not a fine-tuned model"):
         load_tuned(tmp_path / "x.safetensors")
-
-
-def test_the_threshold_keeps_what_was_asked():
-    rng = np.random.default_rng(0)
-    confident = rng.uniform(0.5, 1, 2_000)
-    right = rng.random(2_000) < confident
-    probabilities = np.stack([confident, 1 - confident], 1)
-    label = np.where(right, 0, 1)
-    threshold = choose_threshold(probabilities, label, 0.9)
-    accepted = confident >= threshold
-    assert right[accepted].mean() >= 0.9
-    assert right[confident >= threshold - 0.02].mean() < 0.9
-    assert choose_threshold(probabilities, label, 0.5) == 0
-    assert choose_threshold(probabilities, 1 - label * 0, 0.99) == confident.max()
 
 
 def probe() -> Tuned:

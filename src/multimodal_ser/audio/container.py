@@ -191,7 +191,8 @@ class Container:
         at, begun = start, False
         for (time, block), following in _with_next(blocks):
             off = 0
-            if self.origin is not None and time is not None and self._says_when(begun):
+            told = not (begun and self.format in _BEGINS)  # else time stamps are made up
+            if self.origin is not None and time is not None and told:
                 if at is None:
                     at = max(0, round((time - self.origin) * self.rate))
                 off = round((time - self.origin) * self.rate) - at
@@ -203,9 +204,6 @@ class Container:
             block = block[max(0, -off) :]
             yield at, block
             at, begun = at + len(block), True
-
-    def _says_when(self, begun: bool) -> bool:
-        return not (begun and self.format in _BEGINS)
 
     def _moved(
         self, off: int, at: int, block: Samples, following: float | None, begun: bool

@@ -109,7 +109,8 @@ def same_sounds(hashes: Mapping[str, str], prints: Mapping[str, str]) -> dict[st
 def copies(prints: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pairs of ids, sorted, whose fingerprints are those of the same recording."""
     keys = [key for key, text in prints.items() if text]
-    codes = [_decoded(prints[key]) for key in keys]
+    raw = (base64.b85decode(prints[key]) for key in keys)
+    codes = [np.frombuffer(one, "<u4").astype(np.uint32) for one in raw]
     if len(codes) < 2:
         return []
     found = set()
@@ -118,10 +119,6 @@ def copies(prints: Mapping[str, str]) -> list[tuple[str, str]]:
         if pair not in found and not _overlap_differs(codes[first], codes[second], lag):
             found.add(pair)
     return sorted(found)
-
-
-def _decoded(text: str) -> _Codes:
-    return np.frombuffer(base64.b85decode(text), "<u4").astype(np.uint32)
 
 
 def _overlap_differs(one: _Codes, other: _Codes, lag: int) -> bool:

@@ -9,7 +9,6 @@ person cannot be told from one of a day.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal_ser.corpora.base import SOUND, VIDEO, CorpusInfo, is_hidden, require_folder
@@ -48,7 +47,7 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
             rows.append(
                 {
                     "audio": path.relative_to(root).as_posix(),
-                    "emotion": _emotion(above),
+                    "emotion": next((one for one in above[::-1] if known(one)), above[-1]),
                     "split": part
                     if part in (*SPLITS, *PART_SPELLINGS) and len(above) > 1
                     else None,
@@ -60,10 +59,6 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
     asked = "nobody is named as speaker; if paths tell who speaks: --speaker 'Actor_(\\d+)'"
     notes = [] if pattern else [asked]
     return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)
-
-
-def _emotion(above: Sequence[str]) -> str:
-    return next((folder for folder in reversed(above) if known(folder)), above[-1])
 
 
 FOLDERS = CorpusInfo(

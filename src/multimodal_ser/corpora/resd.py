@@ -34,12 +34,11 @@ def read_resd(root: Path, audio_dir: str = "recordings") -> Corpus:
     else:
         read = read_huggingface(root, "resd", audio_dir=audio_dir)
     # 32_happiness_enthusiasm_h_120: dialogue 32, its two emotions, the one meant, the turn
-    rows = [replace(row, dialogue=_own(row.id).rsplit("_", 2)[0]) for row in read.utterances]
+    rows = [
+        replace(row, dialogue=PurePosixPath(row.id).name.rsplit("_", 2)[0])
+        for row in read.utterances
+    ]
     return Corpus(rows, read.left_out)
-
-
-def _own(utterance_id: str) -> str:
-    return PurePosixPath(utterance_id).name
 
 
 def _listed(root: Path) -> Iterator[dict[str, str]]:

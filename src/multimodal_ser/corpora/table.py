@@ -49,12 +49,9 @@ def read_table(
 def _fits(columns: Sequence[str]) -> bool:
     """Whether these columns are a table's, however it says which is which."""
     return len(columns) > 1 and (
-        bool({*NEEDED} & {*columns}) or bool({*NEEDED} & {*understood("", _once(columns)).column})
+        bool({*NEEDED} & {*columns})
+        or bool({*NEEDED} & {*understood("", [*dict.fromkeys(columns)]).column})
     )
-
-
-def _once(columns: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(columns))
 
 
 TABLE = CorpusInfo(

@@ -160,7 +160,11 @@ class Whisper:
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes 16 kHz waveforms into arrays [frames, dim]."""
         waves = checked_waves(self.info.name, items, LEAST_SAMPLES)
-        cuts = [(i, cut) for i, wave in enumerate(waves) for cut in self._cuts(len(wave))]
+        cuts = [
+            (i, cut)
+            for i, wave in enumerate(waves)
+            for cut in windows(len(wave), self.most, 2 * HOP)
+        ]
         # Windows of like lengths share a batch, so that little of it is padding.
         order = sorted(cuts, key=lambda item: item[1].stop - item[1].start)
         frames: dict[tuple[int, int], np.ndarray] = {}
@@ -168,19 +172,14 @@ class Whisper:
             if start:
                 between_passes.get()()
             group = order[start : start + _GROUP]
-            encoded = self._encode([waves[i][cut] for i, cut in group])
-            frames |= zip([(i, cut.start) for i, cut in group], encoded, strict=True)
+            encoded = self.states(self.inputs([waves[i][cut] for i, cut in group]))
+            for (i, cut), states in zip(group, encoded, strict=True):
+                frames[i, cut.start] = states.cpu().numpy()
         # Back in the order of the recordings, with the windows of each in order.
         joined: list[list[np.ndarray]] = [[] for _ in waves]
         for i, cut in cuts:
             joined[i].append(frames[i, cut.start])
         return [np.concatenate(parts) for parts in joined]
-
-    def _cuts(self, samples: int) -> list[slice]:
-        return windows(samples, self.most, 2 * HOP)
-
-    def _encode(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
-        return [frames.cpu().numpy() for frames in self.states(self.inputs(pieces))]
 
     def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
         """The network's input for each waveform of at most 30 s: its log-mel [mels, T]."""

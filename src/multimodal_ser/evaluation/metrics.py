@@ -167,24 +167,6 @@ def wa(matrix: ArrayLike) -> _Floats:
     return _divide(_total(hits), _total(support), np.nan)
 
 
-def f1_scores(matrix: ArrayLike) -> _Floats:
-    """Returns each class's F1; NaN for a class in neither truth nor prediction.
-
-    ``F1_c = 2 n_cc / (n_c. + n_.c)``.
-
-    Args:
-        matrix: confusion counts, [..., C, C].
-
-    Returns:
-        F1 in class order, [..., C].
-
-    >>> f1_scores([[2, 2, 0], [0, 2, 0], [0, 0, 0]]).round(3).tolist()
-    [0.667, 0.667, nan]
-    """
-    hits, support, chosen = _sums(matrix)
-    return _divide(2 * hits, support + chosen, np.nan)
-
-
 def wf1(matrix: ArrayLike) -> _Floats:
     """Returns the mean F1 weighted by each class's support in the truth.
 

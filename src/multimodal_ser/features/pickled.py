@@ -113,10 +113,6 @@ def itemsize(code: str) -> int:
     return 2 if code == "bf16" else np.dtype(code).itemsize
 
 
-def _reconstruct(*_: Any) -> PickledArray:
-    return PickledArray()
-
-
 def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> PickledArray:
     return PickledArray(expect(dtype, DType), sizes(shape), "F" if order == "F" else "C", data)
 
@@ -160,14 +156,14 @@ BUILDERS = {
     "__builtin__.bytes": Builder(lambda: b""),
     "builtins.bytearray": Builder(lambda data=b"", *_: bytes(expect(data, bytes))),
     "__builtin__.bytearray": Builder(lambda data=b"", *_: _encode(data, "latin1")),
-    "numpy.ndarray": Builder(_reconstruct),
+    "numpy.ndarray": Builder(lambda *_: PickledArray()),
     "numpy.dtype": Builder(lambda code, *_: DType(expect(code, str))),
     "torch._utils._rebuild_tensor_v2": Builder(_tensor),
     "torch._utils._rebuild_parameter": Builder(lambda data, *_: expect(data, Tensor)),
     "torch.Size": Builder(lambda values: sizes(tuple(values[:65]))),
     **{f"torch.{name}": _storage(code) for name, code in _STORAGES.items()},
     **{f"torch.storage.{name}": _storage(code) for name, code in _STORAGES.items()},
-    **{f"{core}.multiarray._reconstruct": Builder(_reconstruct) for core in _CORES},
+    **{f"{core}.multiarray._reconstruct": Builder(lambda *_: PickledArray()) for core in _CORES},
     **{f"{core}.multiarray.scalar": Builder(_scalar) for core in _CORES},
     **{f"{core}.numeric._frombuffer": Builder(_frombuffer) for core in _CORES},
 }  # fmt: skip

@@ -186,14 +186,11 @@ def _read_parquet(
         key = _choose(path, lists, key, modality)
         return Rows(table.column(key).to_pylist(), ids, key=key)
     rest = [name for name in kinds if name not in (*used, *_LABEL_KEYS)]
-    numbers = [name for name in rest if _is_number(kinds[name], pyarrow)]
+    types = pyarrow.types
+    numbers = [n for n in rest if types.is_floating(kinds[n]) or types.is_integer(kinds[n])]
     if not numbers:
         raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(kinds)}")
     return Rows(np.stack([table.column(name).to_numpy() for name in numbers], axis=1), ids)
-
-
-def _is_number(kind: Any, pyarrow: Any) -> bool:
-    return bool(pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind))
 
 
 def _read_pickle(

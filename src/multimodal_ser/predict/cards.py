@@ -46,12 +46,11 @@ def _scores(folder: Path) -> Iterable[str]:
     if not file.is_file():
         return []
     parts = parse_json(file.read_text("utf-8"))
-    rows = [f"- {part}: {_row(scores)}" for part, scores in parts.items()]
+    rows = [
+        f"- {part}: {', '.join(f'{name} {value:.3f}' for name, value in scores.items())}"
+        for part, scores in parts.items()
+    ]
     return ["", "## Scores of this one run", "", *rows]
-
-
-def _row(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 
 def encoder_card(name: str, labels: Iterable[str], exposure: Mapping[str, Exposure]) -> str:

@@ -219,14 +219,10 @@ def from_record(record: Mapping[str, Any]) -> Summary:
         ) from error
 
 
-def _number(value: float | None, _: object) -> float:
-    return math.nan if value is None else value
-
-
 def _converter() -> Converter:
     """JSON has no NaN: null is one, but where a number may be None."""
     made = Converter(forbid_extra_keys=True)
-    made.register_structure_hook(float, _number)
+    made.register_structure_hook(float, lambda value, _: math.nan if value is None else value)
     made.register_structure_hook(float | None, lambda value, _: value)
     made.register_structure_hook_func(
         lambda kind: str(get_origin(kind)) == str(np.ndarray),

@@ -97,10 +97,6 @@ def _transfer(rows: Sequence[Row]) -> list[_Pair]:
     return pairs
 
 
-def _against_others(rows: Sequence[Row]) -> list[_Pair]:
-    return [_Pair("the best against each other", rows[0].name, row.name, "") for row in rows[1:]]
-
-
 def _chosen(rows: Sequence[Row]) -> list[_Pair]:
     """The chosen knobs against the recommended ones, and both against the best baseline."""
     chosen = [row for row in rows if row.model.endswith(CHOSEN)]
@@ -123,7 +119,9 @@ PAIRS: dict[str, Callable[[Sequence[Row]], list[_Pair]]] = {
     "adaptation": _adaptation,
     "finetune": _transfer,
     "fewshot": _transfer,
-    COMPARED: _against_others,
+    COMPARED: lambda rows: [
+        _Pair("the best against each other", rows[0].name, row.name, "") for row in rows[1:]
+    ],
     "tune": _chosen,
 }
 

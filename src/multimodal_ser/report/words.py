@@ -130,7 +130,8 @@ def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
     if versus.mcnemar is not None:
         proof += f"; right answers: McNemar {_p_value(versus.mcnemar)}"
     if versus.wins:
-        return f"{versus.name} beats {_aside(other)} by {points} {ends} ({proof})."
+        aside = f"{other}," if other.startswith("the best") else other
+        return f"{versus.name} beats {aside} by {points} {ends} ({proof})."
     if versus.loses:
         return f"{versus.name} does not beat {other}: it is {points} worse {ends} ({proof})."
     return (
@@ -138,10 +139,6 @@ def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
         f"{percent(versus.difference, signed=True)} {headline} points {ends} may be chance "
         f"({proof})."
     )
-
-
-def _aside(other: str) -> str:
-    return f"{other}," if other.startswith("the best") else other
 
 
 def verdicts(summary: Summary, family: str | None = None) -> list[str]:

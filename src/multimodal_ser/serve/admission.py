@@ -192,14 +192,11 @@ def check_key(request: HTTPConnection, settings: Settings) -> None:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     given = bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     # Headers are Latin-1 in starlette; the key may be any text.
-    if not hmac.compare_digest(given.strip().encode("latin-1", "replace"), _bytes(settings)):
+    key = (settings.api_key or "").strip().encode()
+    if not hmac.compare_digest(given.strip().encode("latin-1", "replace"), key):
         raise RefusedError(
             401,
             "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or "
             "`X-API-Key: KEY`",
             {"WWW-Authenticate": "Bearer"},
         )
-
-
-def _bytes(settings: Settings) -> bytes:
-    return (settings.api_key or "").strip().encode()

@@ -125,15 +125,13 @@ def save_changes(network: Any, config: TuneConfig, about: Mapping[str, Any], pat
     """Writes the trained parameters of an encoder: a few MB for a low-rank update."""
     header = {**about, "method": config.method, "rank": config.rank, "blocks": len(network.blocks)}
     learnt = {k: p for k, p in network.named_parameters() if p.requires_grad}
-    learning = [n for n, block in enumerate(network.blocks) if _learns(block)]
-    header["first"] = min(learning, default=0)
+    learning = (
+        n for n, b in enumerate(network.blocks) if any(p.requires_grad for p in b.parameters())
+    )
+    header["first"] = next(learning, 0)
     tensors = {key: value.detach().cpu().contiguous() for key, value in learnt.items()}
     with written_aside(path) as partial:
         partial.write_bytes(save(tensors, {"changes": json.dumps(header)}))
-
-
-def _learns(block: nn.Module) -> bool:
-    return any(p.requires_grad for p in block.parameters())
 
 
 def write_merged(encoder: Any, changes: Path, out: Path) -> Path:

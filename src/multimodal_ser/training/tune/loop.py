@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multimodal_ser.config.settings import TuneConfig
@@ -245,31 +244,3 @@ def evaluate(model: Tuned | TunedEncoders, clips: Clips) -> dict[str, float]:
     matrix = metrics.confusion(clips.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])
     loss = float(F.cross_entropy(logits, clips.label))
     return {"validation_ua": float(metrics.ua(matrix)), "validation_loss": loss}
-
-
-def choose_threshold(
-    probabilities: NDArray[np.float32], label: NDArray[Any], wanted: float
-) -> float:
-    """The lowest confidence above which a share `wanted` of the predictions is right.
-
-    Args:
-        probabilities: calibrated, [N, C].
-        label: class ids [N].
-        wanted: such as 0.8.
-
-    Returns:
-        0 if all predictions together reach the share; the highest confidence that occurs if no
-        threshold reaches it.
-
-    >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])
-    >>> choose_threshold(p, np.array([0, 0, 1, 0]), 0.9)
-    0.8
-    """
-    confidence = probabilities.max(1)
-    order = np.argsort(-confidence, kind="stable")
-    # Accuracy of the k most confident predictions, for every k.
-    right = np.cumsum((probabilities.argmax(1) == label)[order]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(right >= wanted)
-    if len(enough) and enough[-1] == len(order) - 1:
-        return 0.0
-    return float(confidence[order[enough[-1] if len(enough) else 0]])
