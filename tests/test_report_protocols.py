@@ -170,7 +170,7 @@ def test_an_ablation_has_a_second_table_over_the_validation_rows(tmp_path):
     ]
     for text in (text_table(summary), latex_table(summary)):
         assert "1 validation utterance" in text
-        assert "their scores flatter" in text
+        assert "their scores are too high" in text
     parts = {row["part"] for row in csv.DictReader(io.StringIO(csv_table(summary)))}
     assert parts == {"test", "validation"}
     html = report(tmp_path).read_text(encoding="utf-8")

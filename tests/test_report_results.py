@@ -108,7 +108,7 @@ def test_numbers_outlive_their_runs(runs, tables, tmp_path):
 def test_a_damaged_list_is_named(tmp_path, text):
     path = tmp_path / "list.json"
     path.write_text(text)
-    with pytest.raises(SerError, match=r"list\.json: no list of tables"):
+    with pytest.raises(SerError, match=r"list\.json: not a list of tables"):
         read_list(path)
 
 

@@ -1,6 +1,6 @@
-"""runs/<experiment>/ → table, figures, one page: what was found and how far it can be believed.
+"""Turns runs/<experiment>/ into a table, figures and one page: the results and their uncertainty.
 
-The numbers are worked out once, in `summarise`; every format shows the same ones, with leaks and
+`summarise` computes every number once, and all formats show the same ones, with leaks and
 contamination directly beneath the table.
 """
 
@@ -56,10 +56,11 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
         clouds: embeddings before and after adaptation, to be drawn.
 
     Returns:
-        The path of `report.html`; beside it lie the tables as text, CSV and LaTeX and the
-        pictures as PNG. What an experiment has nothing of (groups, comparisons) has no file.
+        The path of `report.html`. In the same folder are the tables as text, CSV and LaTeX and
+        the pictures as PNG. No file is written for what the experiment does not have
+        (groups, comparisons).
     """
-    # drawing takes long to import, and a text table on the terminal does without
+    # importing matplotlib takes long, and a text table on the terminal does not need it
     from multimodal_ser.report import figures, page
 
     made: dict[str, str | bytes] = {name: write(summary) for name, write in TABLES.items()}
@@ -67,6 +68,7 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
         made[f"{name}.png"] = figures.png(figure, figures.title(summary, name))
     made["report.html"] = page.report_page(summary, clouds)
     for name, content in made.items():
+        # an experiment without groups or comparisons yields empty texts: no file for those
         if content:
             with written_aside(out / name) as partial:
                 partial.write_bytes(content if isinstance(content, bytes) else content.encode())

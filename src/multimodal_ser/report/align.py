@@ -1,7 +1,7 @@
-"""Runs → systems that were tested on the very same utterances, and what is missing for more.
+"""Groups runs into systems that were tested on exactly the same utterances.
 
-Scores may be set side by side only where folds and utterances agree. Whatever has to be left
-out for that is said in words.
+Scores can be compared only where the folds and utterances are the same. Whatever is left out for
+that reason is listed in sentences.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Cells = dict[tuple[str, Repeat], Run]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The rows that every system of a table is scored on; all folds together.
+    """The test rows that every system of a table is scored on, over all folds.
 
     Attributes:
         keys: fold and utterance id of each row, [N].
@@ -32,7 +32,7 @@ class Sample:
         by: what a cluster is, ``speaker`` or ``utterance``.
         names: of the classes, or of the attributes.
         task: one of `config.TASKS`.
-        targets: votes by class, or true values of attributes, [N, C]; None where classes are told.
+        targets: votes per class, or true values of attributes, [N, C]; None for plain classes.
         headline: the score that systems are compared by.
     """
 
@@ -49,16 +49,16 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """One model with one setting, on the table's sample.
+    """One model with one configuration, evaluated on the table's sample.
 
     Attributes:
-        name: what a reader would call it; where several are called so, with what differs.
+        name: the name shown to readers; where several systems share it, with what differs.
         model: the model's name alone.
         kind: the name without the share of the target's labels.
-        share: how much of the target's labels it was given, where that was varied.
-        repeats: its seeds and draws that are complete, K.
-        runs: the runs that stand behind it.
-        probabilities: [K, N, C]; of attributes their values.
+        share: how much of the target corpus's labels it was trained on, where that was varied.
+        repeats: its complete seeds and draws, K.
+        runs: the runs it consists of.
+        probabilities: [K, N, C]; for attributes, the predicted values.
         settings: its configuration, flattened.
     """
 
@@ -73,13 +73,13 @@ class System:
 
     @property
     def baseline(self) -> bool:
-        """Whether it is one."""
+        """Whether the system is a baseline."""
         return self.runs[0].config.train.of_baseline
 
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """Systems over one sample, the folds behind them, and sentences on what is missing."""
+    """Systems over one sample, the folds they cover, and sentences on what is missing."""
 
     systems: tuple[System, ...]
     sample: Sample
@@ -88,7 +88,7 @@ class Aligned:
 
 
 def align(runs: Sequence[Run]) -> Aligned:
-    """Puts runs into systems over the folds and utterances that they share.
+    """Groups runs into systems over the folds and utterances that all of them have.
 
     Raises:
         SerError: the runs disagree on classes, split or test rows, or no fold is common to all.
@@ -97,6 +97,8 @@ def align(runs: Sequence[Run]) -> Aligned:
     cells = _by_system(runs)
     folds = _common_folds(cells)
     missing = _missing_folds(cells, folds, runs[0].config.split.folds)
+    # systems that were trained on different amounts of labels may have been run with different
+    # seeds; what is missing is judged among systems that got the same amount
     planned = _planned(cells.values())
     systems, sample = [], None
     for name, runs_of in cells.items():
@@ -105,6 +107,8 @@ def align(runs: Sequence[Run]) -> Aligned:
         missing += _missing_repeats(name, runs_of, folds, repeats, complete)
         if not complete:
             continue
+        # every system is checked against the first one's rows in `_system`, so any of them can
+        # define the sample
         sample = sample or _sample([runs_of[fold, complete[0]] for fold in folds], folds)
         systems.append(_system(name, runs_of, folds, complete, sample, naming.Variety.of(runs)))
     if sample is None:
@@ -137,8 +141,9 @@ def _check_alike(runs: Sequence[Run]) -> None:
 
 
 def _by_system(runs: Sequence[Run]) -> dict[str, _Cells]:
-    """Groups runs that differ in nothing but fold, seed and draw, under a name for readers."""
+    """Groups runs that differ only in fold, seed and draw, under a name for readers."""
     variety = naming.Variety.of(runs)
+    # two steps: equal short names first, then a suffix for the settings that tell equals apart
     called: dict[tuple[str, naming.Share | None], dict[str, list[Run]]] = {}
     for run in runs:
         key = json.dumps(naming.settings_of(run), sort_keys=True)
@@ -153,6 +158,8 @@ def _by_system(runs: Sequence[Run]) -> dict[str, _Cells]:
 
 
 def _cells(runs: Sequence[Run]) -> _Cells:
+    # two runs in one cell would both be "the" result of that fold and seed; picking one silently
+    # would hide that their configurations differ
     cells: _Cells = {}
     for run in runs:
         cell = run.config.fold, run.repeat
@@ -195,7 +202,7 @@ def _missing_folds(
 
 
 def _planned(systems: Iterable[_Cells]) -> dict[naming.Share | None, list[Repeat]]:
-    """Which seeds and draws occur, among systems that were given the same share."""
+    """Returns the seeds and draws that occur among systems trained on the same share of labels."""
     found: dict[naming.Share | None, set[Repeat]] = {}
     for cells in systems:
         for (_, repeat), run in cells.items():
@@ -217,6 +224,7 @@ def _missing_repeats(
         lines.append(f"{name}, {which}, lacks {_listed('fold', lacking)}: {which} left out")
     if not complete:
         lines.append(f"{name} has no complete seed and is left out of the table")
+    # baselines are deterministic: one seed is all they need, so fewer seeds are not reported
     elif len(complete) < len(planned) and not next(iter(cells.values())).config.train.of_baseline:
         has = ", ".join(str(seed) for seed, _ in complete)
         if any(draw for _, draw in planned):
@@ -238,6 +246,8 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
     keys = [(fold, name) for fold, run in zip(folds, runs, strict=True) for name in run.ids]
+    # the cluster is the unit that the bootstrap and the jackknife leave out; without speakers each
+    # utterance counts as its own cluster, and the report warns that intervals are too narrow
     speakers = [speaker for run in runs for speaker in run.speakers]
     known = all(speakers)
     names = speakers if known else [name for _, name in keys]
@@ -268,10 +278,13 @@ def _system(
     sample: Sample,
     variety: naming.Variety,
 ) -> System:
+    # one row per repeat, folds side by side: concatenating a row gives predictions for the whole
+    # sample
     grid = [[cells[fold, repeat] for fold in folds] for repeat in repeats]
     for row in grid:
         keys = tuple((fold, i) for fold, run in zip(folds, row, strict=True) for i in run.ids)
         truth = np.concatenate([run.truth for run in row])
+        # equal ids are not enough: labels may have been read from another version of the corpus
         targets = _targets(row)
         same = targets is None or np.array_equal(targets, sample.targets)  # type: ignore[arg-type]
         if keys != sample.keys or not np.array_equal(truth, sample.truth) or not same:

@@ -1,4 +1,4 @@
-"""Runs → Summary: scores, intervals, comparisons, and the sentences that belong beside them."""
+"""Computes a report's summary from runs: scores, intervals, comparisons and their caveats."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
     """Reads an experiment's runs and works out every number of its report.
 
     For one model and seed (and draw of the few) the rows of all folds are scored as one sample;
-    mean and standard deviation are over seeds and draws, intervals over speakers. An ablation's
-    summary of the test rows holds that of the validation rows too.
+    mean and standard deviation are over seeds and draws, intervals over speakers. The summary of
+    an ablation's test rows also contains the summary of its validation rows.
 
     Args:
         experiment: the folder that holds the run folders.
@@ -42,10 +42,12 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         manifests: of the tested corpora, for scores by sex and age.
 
     Raises:
-        SerError: a damaged run, or runs that cannot stand in one table.
+        SerError: a run is damaged, or the runs cannot be shown in one table.
     """
     runs = read_runs(experiment, part)
     summary = summary_of(runs, _protocol(runs), experiment.resolve().name, part, manifests)
+    # an ablation picks design choices, which must be judged on validation rows; its report shows
+    # both tables so that choosing on the test rows is visible
     ablation = summary.protocol == "ablation" and part == "test"
     return replace(
         summary,
@@ -56,14 +58,15 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
 
 
 def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -> Summary:
-    """One summary of several experiments over the same split: the best system against each other.
+    """Summarises several experiments over the same split: the best system against each other.
 
-    A run that several experiments have counts once. Models of one name that differ are called by
-    their experiment too.
+    A run that several experiments contain counts once. Different models with the same name get
+    their experiment's name appended.
 
     Raises:
-        SerError: other classes, splits or test rows, or a damaged run.
+        SerError: the experiments differ in classes, split or test rows, or a run is damaged.
     """
+    # a run folder's name ends in the hash of its configuration: equal names are the same run
     read = {place: read_runs(place, "test") for place in experiments}
     runs = {run.folder.name: run for found in read.values() for run in found}
     own = {place: {(run.model, run.folder.name) for run in found} for place, found in read.items()}
@@ -84,11 +87,11 @@ def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -
 def summary_of(
     runs: Sequence[Run], protocol: str, name: str, part: str, manifests: Sequence[Path] = ()
 ) -> Summary:
-    """Works out every number about runs that stand in one table.
+    """Computes every number about the runs of one table.
 
     Args:
         runs: read with `read_runs`.
-        protocol: decides who is compared with whom, see `versus.PAIRS`.
+        protocol: decides which systems are compared, see `versus.PAIRS`.
         name: of the table.
         part: which rows the runs hold.
         manifests: of the tested corpora, for scores by sex and age.
@@ -97,6 +100,7 @@ def summary_of(
     notes = _notes(aligned.systems)
     sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}
     rows = [_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems]
+    # the first score is the headline's: within one share of labels, the best system comes first
     rows.sort(key=lambda row: (_share_order(row), -next(iter(row.scores.values())).mean))
     config = runs[0].config
     effective = effective_clusters(next(iter(sums.values())), headline_metric(aligned.sample))
@@ -138,7 +142,7 @@ def _command(experiment: Path) -> str | None:
 
 
 def _set_aside(experiment: Path) -> list[str]:
-    """One sentence where runs of other content were set aside, which no table counts."""
+    """Returns one sentence if outdated runs were set aside, which no table counts."""
     if count := len(config_files(experiment / SET_ASIDE)):
         return [
             f"{count} runs made with other labels, features or splits are set aside in "
@@ -148,18 +152,20 @@ def _set_aside(experiment: Path) -> list[str]:
 
 
 def _share_order(row: Row) -> tuple[str, float]:
-    """Rows that were given fewer labels stand first."""
+    """Sorts rows with fewer labels first."""
     return ("", 0.0) if row.share is None else (row.share.unit, row.share.amount)
 
 
 def _tested(run: Run) -> tuple[str, ...]:
-    """The corpora of the test rows, whatever else the models were trained on."""
+    """Returns the corpora of the test rows, whatever the models were trained on."""
     found = {corpus_of(name) for name in run.ids}
+    # ids without a corpus prefix come from manifests made by hand: there the configuration has to
+    # say it
     return run.config.corpora if "" in found else tuple(sorted(found))
 
 
 def _protocol(runs: Sequence[Run]) -> str:
-    """The kind of experiment; baselines may have been made as a plain in-domain one."""
+    """Returns the kind of experiment; baselines may have been trained as a plain in-domain one."""
     found = {run.config.protocol for run in runs}
     if len(found - {"in-domain"}) > 1:
         raise SerError(
@@ -189,6 +195,7 @@ def _row(
         seeds=tuple(sorted({seed for seed, _ in system.repeats})),
         draws=tuple(sorted({draw for _, draw in system.repeats})),
         scores=scores_of(system, sample, sums),
+        # sums over clusters, then the mean over repeats: expected counts of one training run
         recalls=recalls_of(sums) if classes else (),
         confusion=sums.sum(0).mean(0) if classes else np.zeros((0, 0)),
         reliability=metrics.reliability(
@@ -201,7 +208,7 @@ def _row(
 
 
 def _notes(systems: Sequence[System]) -> list[tuple[Note, frozenset[str]]]:
-    """Letters each distinct leak and mark, leaks first, with the systems it concerns."""
+    """Assigns a letter to each distinct leak and mark, leaks first, with its systems."""
     found: dict[tuple[str, bool], set[str]] = {}
     for leak in (True, False):
         for system in systems:
@@ -222,13 +229,13 @@ def _leaks(run: Run) -> list[str]:
 
 
 def _marks(run: Run) -> list[str]:
-    """What else must stand beside a run's numbers; a source's leaks stand with the leaks."""
+    """Returns the other warnings about a run's numbers; a source's leaks are among the leaks."""
     leaks = _leaks(run)
     return [text for text in run.config.marks if text not in leaks]
 
 
 def letter(place: int) -> str:
-    """Names notes a … z, aa, ab ….
+    """Names notes a … z, aa, ab …, counting like the columns of a spreadsheet.
 
     >>> letter(0), letter(27)
     ('a', 'ab')

@@ -1,4 +1,4 @@
-"""Summary → figures of transfer: the few-shot learning curve, adaptations, embeddings."""
+"""Draws the figures of transfer: the few-shot learning curve, adaptations, embeddings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ _LINES = (  # colour and line style of the curves, in order; baselines are grey
 
 
 def label_shares(summary: Summary) -> list[Share]:
-    """How much of the target's labels was given, ascending."""
+    """Returns the shares of the target's labels that systems were trained on, ascending."""
     found = {row.share for row in summary.rows if row.share is not None}
     return sorted(found, key=lambda share: (share.unit, share.amount))
 
 
 def learning_curve(summary: Summary) -> Figure:
-    """Draws each system's UA over the share of the target's labels, with its intervals."""
+    """Draws each system's UA over the share of the target's labels, with intervals."""
     figure, (ax,) = canvas(8.6, 4.2)
+    # evenly spaced positions, not a linear axis: shares such as 1, 5, 10 and 100 % would crowd at
+    # the left
     places = {share: place for place, share in enumerate(label_shares(summary))}
     kinds = list(dict.fromkeys(row.kind for row in summary.rows if row.share is not None))
     grey = {row.kind for row in summary.rows if row.baseline}
@@ -40,6 +42,7 @@ def learning_curve(summary: Summary) -> Figure:
         rows = [row for row in summary.rows if row.kind == kind and row.share is not None]
         rows.sort(key=lambda row: places[row.share] if row.share else 0)
         shade, style = (MUTED, "--") if kind in grey else _LINES[number % len(_LINES)]
+        # shifted sideways so that the intervals of systems with similar scores stay visible
         shift = 0.05 * (number - (len(kinds) - 1) / 2)
         x = [places[row.share] + shift for row in rows if row.share]
         _curve(ax, x, [row.scores["UA"] for row in rows], kind, shade, style)
@@ -65,7 +68,7 @@ def _curve(
 
 
 def _published(ax: Axes, summary: Summary, places: dict[Share, int]) -> None:
-    """Marks the original's numbers where it is the same task."""
+    """Marks the original's published numbers where the task is the same."""
     points = [
         (places[Share(row.percent, "percent")], 100 * row.scores["UA"])
         for table in tables_for(summary)
@@ -80,7 +83,7 @@ def _published(ax: Axes, summary: Summary, places: dict[Share, int]) -> None:
 
 
 def adaptation(summary: Summary) -> Figure:
-    """Draws every method's UA as a bar with its interval; lines at none and standardize."""
+    """Draws each method's UA with its interval, and lines at the methods it has to beat."""
     rows = sorted(summary.rows, key=lambda row: row.scores["UA"].mean)
     figure, (ax,) = canvas(8.6, 1.0 + 0.4 * len(rows))
     for place, row in enumerate(rows):
@@ -93,8 +96,10 @@ def adaptation(summary: Summary) -> Figure:
         text = f"{words.percent(score.mean)}  {words.interval(score)}"
         write_label(ax, 1.02, place, text, transform=ax.get_yaxis_transform(), color=MUTED)
     for row in (row for row in rows if _is_bar(row)):
+        # the line lets a reader see at once which methods are better than no adaptation
         mean = 100 * row.scores["UA"].mean
         ax.axvline(mean, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    # UA of a classifier that always predicts one class: recall 1 for it, 0 for all others
     chance = 100 / len(summary.classes)
     ax.axvline(chance, color=MUTED, linewidth=0.8, linestyle=":")
     write_label(ax, chance, len(rows) - 0.3, "chance", color=MUTED, fontsize=8, ha="center")
@@ -105,12 +110,12 @@ def adaptation(summary: Summary) -> Figure:
 
 
 def _is_bar(row: Row) -> bool:
-    """Whether a row is what adaptations have to beat."""
+    """Whether a row is a reference that adaptations have to beat."""
     return row.kind.split(", ")[0] in ("none", "standardize") and not row.baseline
 
 
 def projection(pair: Sequence[Cloud]) -> Figure:
-    """Draws embeddings before and after: above by corpus, beneath by class."""
+    """Draws embeddings before and after adaptation: by corpus in the upper row, by class below."""
     figure, axes = canvas(9.6, 9.6, columns=2, rows=2)
     for column, cloud in enumerate(pair):
         _by_corpus(axes[column], cloud)

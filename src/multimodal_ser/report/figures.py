@@ -1,4 +1,4 @@
-"""Summary → figures: models side by side, recalls, confusion, reliability."""
+"""Draws a report's figures: comparison of models, recalls, confusion matrix, reliability."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def alone(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, Figure]:
-    """The pictures that are written to files of their own, by name."""
+    """Returns the figures that are written to files of their own, by name."""
     found: dict[str, Figure] = {}
     if summary.task != "attributes":
         found |= {"confusion": draw_confusion(summary), "reliability": draw_reliability(summary)}
@@ -56,7 +56,7 @@ def alone(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, Figure]:
 
 
 def title(summary: Summary, name: str = "confusion") -> str:
-    """Says what a picture that stands alone shows, and which leaks its numbers have."""
+    """Returns a title for a figure outside the report: what it shows, and its numbers' leaks."""
     best = [summary.best.name] if name in ("confusion", "reliability") else []
     where = " + ".join(summary.corpora) or summary.name
     if summary.source:
@@ -64,6 +64,7 @@ def title(summary: Summary, name: str = "confusion") -> str:
     lines = [" · ".join([*best, where, summary.split])]
     if name in ("learning_curve", "adaptation"):
         lines.append(words.whiskers(summary))
+    # a figure gets copied into slides without its report; the leaks must travel with it
     lines += [line for note in summary.notes if note.leak for line in wrap(words.noted(note), 60)]
     return "\n".join(lines)
 
@@ -115,9 +116,12 @@ def _whisker(ax: Axes, score: Score, place: int, colour: str) -> None:
 def _rows(ax: Axes, names: Sequence[str], scores: Sequence[Score]) -> None:
     """Names the rows on the left and writes their numbers on the right."""
     ax.set_yticks(range(len(names)), names)
+    # the upper end is the smaller number: the first row of the table is drawn at the top
     ax.set_ylim(len(names) - 0.4, -0.6)
     ends = [end for s in scores for end in (s.low, s.high, *s.values) if end is not None]
     known = [100 * end for end in ends if not np.isnan(end)] or [0.0, 100.0]
+    # the intervals decide the range of the axis, for UA of good systems differs by a few points
+    # only; never beyond 102 %, for shares end at 100
     margin = max(1.0, 0.04 * (max(known) - min(known)))
     ax.set_xlim(max(min(known) - margin, min(-2, *known)), min(max(known) + margin, 102))
     ax.grid(axis="x", color=LINE, linewidth=0.6)
@@ -128,9 +132,10 @@ def _rows(ax: Axes, names: Sequence[str], scores: Sequence[Score]) -> None:
 
 
 def draw_confusion(summary: Summary) -> Figure:
-    """Draws the best model's confusion matrix: % of each true class, counts beneath."""
+    """Draws the best model's confusion matrix: % of each true class, and counts below."""
     matrix = summary.best.confusion
     support = matrix.sum(1, keepdims=True)
+    # a class without test utterances has support 0: its row stays 0 instead of NaN
     shares = np.divide(matrix, support, out=np.zeros_like(matrix), where=support > 0)
     size = len(summary.classes)
     figure, (ax,) = canvas(1.5 + 0.68 * size, 1.1 + 0.62 * size)
@@ -139,6 +144,7 @@ def draw_confusion(summary: Summary) -> Figure:
         corner = (said - 0.48, true - 0.48)
         ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor="none", edgecolor=LINE, lw=0.5))
         ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=FILL, alpha=share, lw=0))
+        # dark text on light fill and light text on dark fill; small shares recede
         colour = ON_FILL if share > 0.5 else INK if share >= 0.05 else MUTED
         weight = "bold" if true == said else "normal"
         write_label(
@@ -156,7 +162,10 @@ def draw_confusion(summary: Summary) -> Figure:
 
 
 def draw_reliability(summary: Summary) -> Figure:
-    """Draws how often the best model is right against how sure it says it is."""
+    """Draws the best model's reliability diagram: accuracy against confidence.
+
+    Source: Guo et al. (2017), "On calibration of modern neural networks", ICML.
+    """
     figure, (ax,) = canvas(4.6, 4.3)
     ax.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     write_label(ax, 17, 23, "as sure as right", rotation=45, color=MUTED, fontsize=8, ha="center")
@@ -174,8 +183,10 @@ def draw_reliability(summary: Summary) -> Figure:
 
 def _curve(ax: Axes, row: Row, colour: str) -> None:
     curve = row.reliability
+    # bins without predictions have no accuracy
     held = curve.count > 0
     x, y = 100 * curve.confidence[held], 100 * curve.accuracy[held]
     share = curve.count[held] / curve.count.sum()
     ax.plot(x, y, color=colour, linewidth=1.2, alpha=0.6)
+    # the area of a dot shows how many predictions fall into its bin
     ax.scatter(x, y, s=12 + 300 * share, color=colour, alpha=0.85, linewidths=0)

@@ -1,7 +1,7 @@
-"""manifests + systems → scores of groups of speakers (sex, age), and of corpora tested together.
+"""Scores groups of speakers (sex, age), and corpora that were tested together.
 
-A group's interval is over its own speakers. Its difference from all others is not paired, for no
-speaker stands on both sides.
+A group's interval is over its own speakers. Its difference from all others is not paired, because
+no speaker belongs to both sides.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def _age_band(age: float) -> str:
     >>> _age_band(25), _age_band(44), _age_band(74)
     ('under 30', '30 to 44', '60 and over')
     """
+    # up to the next band's start, so that 29.5 years belong to the band that ends at 29
     low, high = next(band for band in _AGE_BANDS if age < band[1] + 1)
     if low == _AGE_BANDS[0][0]:
         return f"under {high + 1}"
@@ -47,15 +48,16 @@ def _age_band(age: float) -> str:
 def group_scores(
     systems: Sequence[System], sample: Sample, manifests: Sequence[Path]
 ) -> tuple[Group, ...]:
-    """Scores every system on every group that corpora and manifests tell of.
+    """Scores every system on every group that the corpora and manifests define.
 
     Args:
         systems: of the table.
         sample: what they were tested on.
-        manifests: whose ``extra`` holds ``sex`` and ``age``; none: only corpora are told apart.
+        manifests: with ``sex`` and ``age`` in their ``extra``; without manifests, only the corpora
+            are compared.
 
     Raises:
-        SerError: the manifests hold none of the test utterances, or neither sex nor age.
+        SerError: the manifests contain none of the test utterances, or neither sex nor age.
     """
     found = []
     for by, names in _groupings(sample, manifests).items():
@@ -65,7 +67,7 @@ def group_scores(
 
 
 def _groupings(sample: Sample, manifests: Sequence[Path]) -> dict[str, NDArray[np.str_]]:
-    """What the groups are → each row's group, [N]."""
+    """Returns each row's group, [N], by the kind of grouping."""
     ids = [name for _, name in sample.keys]
     groupings = {}
     corpora = np.array([corpus_of(name) for name in ids])
@@ -94,8 +96,8 @@ def _people(
     known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
     if not known:
         raise SerError(
-            f"{named}: tells neither sex nor age of the test speakers; CREMA-D, EmoDB and RAVDESS "
-            "do, and a table does with columns sex and age"
+            f"{named}: has neither sex nor age of the test speakers; CREMA-D, EmoDB and RAVDESS "
+            "have them, and so does a table with the columns sex and age"
         )
     return known
 
@@ -106,7 +108,9 @@ def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]
     for name in order:
         inside, outside = (counts(system, sample, rows) for rows in (names == name, names != name))
         found.append(_group(system, by, name, inside, outside, sample, int((names == name).sum())))
-    if len(found) == 2:  # the other group's difference is the same one, turned round
+    # of two groups, the second one's difference is the first one's with the opposite sign: testing
+    # it again would only make Holm's correction stricter
+    if len(found) == 2:
         found[1] = replace(found[1], difference=None, p=None)
     tested = [place for place, one in enumerate(found) if one.p is not None]
     corrected = statistics.holm([found[place].p or 0.0 for place in tested])
@@ -116,7 +120,8 @@ def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]
 
 
 def _place(name: str) -> tuple[bool, bool, str]:
-    """Ages ascending, what is unknown last."""
+    """Sorts ages in ascending order and unknown values last."""
+    # the names sort as text ("30 to 44" before "45 to 59"); "under 30" has to be put before them
     return name == _UNKNOWN, not name.startswith("under"), name
 
 
@@ -131,6 +136,7 @@ def _group(
 ) -> Group:
     metric = headline_metric(sample)
     note = "" if by == "corpus" or name == _UNKNOWN else _unknown(inside, outside, sample)
+    # without a second seed, the spread of training is unknown and would be taken for zero
     if not note and one_seed(system):
         note = "cannot be known from one seed of a network"
     difference, p = None, None
@@ -154,7 +160,7 @@ def _group(
 
 
 def _unknown(inside: NDArray[np.float64], outside: NDArray[np.float64], sample: Sample) -> str:
-    """Why it cannot be known whether a group differs from the others; empty where it can."""
+    """Says why a group's difference from the others cannot be tested; empty if it can."""
     if sample.by == "utterance":
         return "cannot be known: the speakers are not known"
     for sums, kind in ((inside, "speaker"), (outside, "other speaker")):
@@ -163,5 +169,5 @@ def _unknown(inside: NDArray[np.float64], outside: NDArray[np.float64], sample: 
             return f"cannot be known from {number} (at least {statistics.LEAST_CLUSTERS})"
         effective = effective_clusters(sums, headline_metric(sample))
         if effective < statistics.LEAST_EFFECTIVE:
-            return f"cannot be known from {kind}s who say as much as {effective:.1f} alike"
+            return f"cannot be known from {kind}s who weigh like {effective:.1f} of equal size"
     return ""

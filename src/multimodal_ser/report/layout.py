@@ -1,4 +1,4 @@
-"""Summary → the tables as text, LaTeX and Markdown: Jinja templates over the same cells."""
+"""Lays the tables out as text, LaTeX and Markdown: Jinja templates over the same cells."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LATEX = {
 
 
 def text_table(summary: Summary) -> str:
-    """Lays the tables out for a terminal, with everything beneath them that qualifies them."""
+    """Lays the tables out for a terminal, with all caveats below them."""
     return _rendered("table.txt", summary)
 
 
@@ -49,12 +49,12 @@ def latex_table(summary: Summary) -> str:
 
 
 def markdown_table(summary: Summary) -> str:
-    """Writes the tables of docs/results.md, with all that qualifies them beneath."""
+    """Writes the tables of docs/results.md, with all caveats below them."""
     return _rendered("table.md", summary)
 
 
 def _rendered(name: str, summary: Summary) -> str:
-    """One part's tables; those of an ablation's validation rows follow after an empty line."""
+    """Renders one part's tables; an ablation's validation tables follow after an empty line."""
     shown = (summary,) if summary.validation is None else (summary, summary.validation)
     template = report_templates(latex=name.endswith(".tex")).get_template(name)
     return "\n".join(template.render(summary=one, **template_values(one)) for one in shown)
@@ -62,7 +62,7 @@ def _rendered(name: str, summary: Summary) -> str:
 
 @cache
 def report_templates(latex: bool = False) -> Environment:
-    """The templates; those of LaTeX, which is full of braces, write ``<<`` and ``<%`` instead."""
+    """Returns the templates; LaTeX is full of braces, so its templates write ``<<`` and ``<%``."""
     braces: dict[str, Any] = {
         "variable_start_string": "<<",
         "variable_end_string": ">>",
@@ -74,6 +74,7 @@ def report_templates(latex: bool = False) -> Environment:
     made = Environment(
         loader=PackageLoader("multimodal_ser.report", "templates"),
         autoescape=select_autoescape(("html",)),
+        # a misspelt name in a template must fail; Jinja's default prints nothing
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -92,7 +93,7 @@ def report_templates(latex: bool = False) -> Environment:
 
 
 def template_values(summary: Summary) -> dict[str, Any]:
-    """What every template is given beside the summary."""
+    """Returns the values that every template gets in addition to the summary."""
     main, other = tuple(main_names(summary)), other_scores(summary.task)
     return {
         "words": words,
@@ -115,7 +116,7 @@ class ScoreCells:
         notes: letters of its notes.
         lead: parameters and seeds.
         means: of every score, with the spread over seeds.
-        intervals: of every score, empty where there can be none.
+        intervals: of every score, empty if it cannot have one.
         best: whether no other system has a higher mean of the first score.
     """
 
@@ -128,7 +129,7 @@ class ScoreCells:
 
     @classmethod
     def of(cls, row: Row, summary: Summary) -> ScoreCells:
-        """Words a row's numbers."""
+        """Formats a row's numbers."""
         main, other = main_names(summary), other_scores(summary.task)
         parameters = "–" if row.parameters is None else f"{row.parameters:,}"
         return cls(
@@ -143,13 +144,13 @@ class ScoreCells:
 
     @property
     def lines(self) -> list[list[str]]:
-        """Two lines of a table: the means, and the intervals beneath."""
+        """Returns two lines of a table: the means, and the intervals below them."""
         marked = f"{self.name} ({', '.join(self.notes)})" if self.notes else self.name
         return [[marked, *self.lead, *self.means], ["", "", "", *self.intervals]]
 
     @property
     def line(self) -> list[str]:
-        """One line of a table: intervals beside their means, the best system's first mean bold."""
+        """Returns one line of a table: means with intervals, the best first mean in bold."""
         first, *rest = self.lines[0][3:]
         means = [f"**{first}**" if self.best else first, *rest]
         pairs = zip(means, self.intervals, strict=True)
@@ -158,7 +159,7 @@ class ScoreCells:
 
     @property
     def latex_lines(self) -> list[list[str]]:
-        """The two lines as LaTeX, the best system's first mean bold."""
+        """Returns the two lines as LaTeX, the best system's first mean in bold."""
         (_, *means), intervals = map(latex_cells, self.lines)
         if self.best:
             place = len(self.lead)
@@ -168,7 +169,7 @@ class ScoreCells:
 
 
 def _group_cells(group: Group) -> list[str]:
-    """A group's cells, in the order of the table's head."""
+    """Returns a group's cells in the order of the table's head."""
     scores = list(group.scores.values())[:2]
     return [
         f"{group.by}: {group.name}",
@@ -181,7 +182,7 @@ def _group_cells(group: Group) -> list[str]:
 
 
 def _published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
-    """Head and rows of one of the original's tables, ours beside where it is the same task."""
+    """Returns a published table's head and rows, with our result where the task is the same."""
     names = ("UA", "WA", "WF1")
     lines = [[MARK, *names, f"ours: {summary.name}", "our UA"]]
     for row in table.rows:
@@ -195,7 +196,7 @@ def _published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
 
 
 def grid(cells: Sequence[Sequence[str]]) -> str:
-    """Aligns cells for a terminal, a rule beneath the head and at the end."""
+    """Aligns cells for a terminal, with a rule below the head and at the end."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     lines = []
@@ -206,7 +207,7 @@ def grid(cells: Sequence[Sequence[str]]) -> str:
 
 
 def pipes(cells: Sequence[Sequence[str]]) -> str:
-    """Writes cells as a table of Markdown's."""
+    """Writes cells as a Markdown table."""
     lines = ["| " + " | ".join(map(_markdown_escaped, row)) + " |" for row in cells]
     return "\n".join([lines[0], "|---|" + "---:|" * (len(cells[0]) - 1), *lines[1:]])
 
@@ -226,7 +227,7 @@ def _latex_escaped(text: str) -> str:
 
 
 def _markdown_escaped(text: str) -> str:
-    r"""Escapes what Markdown would take for its own, but for the asterisks of bold numbers.
+    r"""Escapes Markdown's special characters, except the asterisks of bold numbers.
 
     >>> print(_markdown_escaped("cross_attention <a|b>"))
     cross\_attention \<a\|b\>

@@ -1,4 +1,4 @@
-"""Summary → report.html: one page that needs nothing outside itself."""
+"""Writes report.html: one page that loads nothing from outside itself."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _drawings(summary: Summary, clouds: Sequence[Cloud]) -> dict[str, Markup]:
 
 
 def _of_classes(summary: Summary) -> dict[str, tuple[Figure, str]]:
-    """What is drawn of the best model's answers, where they are classes."""
+    """Draws the best model's predictions, if they are classes."""
     best = summary.best
     drawn = {
         "recalls": (
@@ -101,9 +101,10 @@ def _listed(names: Sequence[str], scores: Sequence[Score]) -> str:
 
 
 def _mistaken(summary: Summary) -> str:
-    """Names the most frequent mistake, for readers who cannot see the matrix."""
+    """Names the most frequent confusion, for readers who cannot see the matrix."""
     matrix = summary.best.confusion.copy()
     for place in range(len(matrix)):
+        # the diagonal holds the correct predictions
         matrix[place, place] = 0
     true, said = divmod(int(matrix.argmax()), len(matrix))
     return (
@@ -113,7 +114,7 @@ def _mistaken(summary: Summary) -> str:
 
 
 def _differing(summary: Summary) -> dict[str, list[str]]:
-    """Settings that differ between systems: name → one value per row."""
+    """Returns the settings that differ between systems: name → one value per row."""
     names = sorted({key for row in summary.rows for key in row.settings} - {"model"})
     return {
         name: [row.settings.get(name, "–") for row in summary.rows]

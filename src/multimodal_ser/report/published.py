@@ -1,7 +1,8 @@
-"""The original document's own numbers, to stand beside ours: published, not ours.
+"""The original document's published numbers, shown next to ours and marked as not ours.
 
-They are data, `published.json`, copied from its README and, where a row says so, from its public
-result files. None was measured here, and the doubts that its code raises stand beneath each table.
+The data is in `published.json`, copied from the original's README and, where a row says so, from
+its public result files. None of it was measured here. Doubts about the original's code are shown
+below each table.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Published:
     """One published row.
 
     Attributes:
-        name: what the original calls it.
+        name: the original's name for it.
         scores: shares between 0 and 1, by the names of our scores.
-        ours: the kind of our system that does the same; empty: the best network.
-        percent: of the target's labels; None where that was not varied.
+        ours: the kind of our corresponding system; empty: our best network.
+        percent: of the target's labels; None if that was not varied.
         corpora: it was tested on.
         classes: of the task.
     """
@@ -51,7 +52,7 @@ class PublishedTable:
         part: which rows it scores, ``test`` or ``validation``.
         source: the corpora that models came from.
         rows: its lines.
-        doubts: what a reader has to know before comparing.
+        doubts: caveats that a reader must know before comparing.
     """
 
     title: str
@@ -64,7 +65,7 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class Document:
-    """Where the numbers are from, the model that it proposes, and its tables."""
+    """The numbers' source, the model it proposes, and its tables."""
 
     source: str
     model: str
@@ -79,7 +80,7 @@ def original() -> Document:
 
 
 def tables_for(summary: Summary) -> list[PublishedTable]:
-    """The original's tables to show: its context pages always, the others where they fit."""
+    """Returns the original's tables to show: always for context, otherwise only where they fit."""
     found = [table for table in original().tables if summary.protocol in table.protocols]
     always = summary.protocol in ("ablation", "fewshot")
     return [
@@ -88,7 +89,10 @@ def tables_for(summary: Summary) -> list[PublishedTable]:
 
 
 def fits(row: Published, table: PublishedTable, summary: Summary) -> bool:
-    """Whether a published row is of the same corpora, source and classes as an experiment."""
+    """Whether a published row has the same corpora, source and classes as an experiment.
+
+    The model may differ: this only says that the task is the same.
+    """
     return (
         tuple(sorted(summary.corpora)) == row.corpora
         and summary.source == table.source
@@ -97,7 +101,7 @@ def fits(row: Published, table: PublishedTable, summary: Summary) -> bool:
 
 
 def beside(row: Published, table: PublishedTable, summary: Summary) -> Row | None:
-    """Our row that belongs beside a published one; None where experiment or system differ."""
+    """Returns our counterpart of a published row; None if the experiment or system differs."""
     shown = summary.validation if table.part == "validation" else summary
     if shown is None or not fits(row, table, summary):
         return None

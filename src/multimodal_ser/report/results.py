@@ -1,8 +1,9 @@
-"""list of experiments + their runs → results.md and results.json: a page with nothing typed in.
+"""Writes results.md and results.json from a list of experiments and their runs.
 
-A list, written by hand, says which experiments to show, under which titles, and how they were made.
-The numbers are kept as JSON beside the page, so that it can be written again where the runs are
-not, and tables whose runs are not given stay as they were.
+No number on the page is typed by hand. The list, which is written by hand, says which experiments
+to show, under which titles, and which commands made them. The numbers are kept as JSON beside the
+page, so that the page can be rendered again without the runs; tables whose runs are not given
+keep their numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from multimodal_ser.report.layout import markdown_table
 from multimodal_ser.report.summary import Summary
 
 _log = logging.getLogger(__name__)
-_DIGITS = 9  # enough that no rounded cell of a table changes
+# Tables show at most four digits; nine keep them exact and leave out the noise of the last bits,
+# which differs between machines and would make every rerun a diff.
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Listed:
     Attributes:
         title: its heading.
         experiment: name of the experiment's folder.
-        commands: what made it; where empty, the command that the experiment recorded.
-        note: a sentence beneath the heading.
+        commands: that made it; if empty, the command that the experiment recorded.
+        note: a sentence below the heading.
         manifests: of the tested corpora, for scores by sex and age: file names, looked for in
             the folders of runs.
     """
@@ -61,7 +64,7 @@ def read_list(path: Path) -> Page:
     """Reads the list of tables: JSON with ``title``, ``introduction`` and ``tables``.
 
     Raises:
-        SerError: no such file, no such JSON, or a table without title and experiment.
+        SerError: the file is missing or not such JSON, or a table lacks title or experiment.
     """
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
@@ -69,8 +72,8 @@ def read_list(path: Path) -> Page:
         page = Page(str(found["title"]), str(found.get("introduction", "")), tables)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SerError(
-            f"{path}: no list of tables ({error!r}); it is JSON: title, introduction, and tables "
-            "with title, experiment and, if wished, commands, note, manifests"
+            f"{path}: not a list of tables ({error!r}); give JSON: title, introduction, and tables "
+            "with title, experiment and, optionally, commands, note, manifests"
         ) from error
     names = [table.experiment for table in page.tables]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -84,10 +87,10 @@ def _listed(entry: Mapping[str, Any]) -> Listed:
 
 
 def _found_in(runs: Sequence[Path]) -> Page:
-    """A page of every experiment in folders of runs, by name.
+    """Returns a page with every experiment in folders of runs, by name.
 
     Raises:
-        SerError: there is none.
+        SerError: there is no experiment.
     """
     found = [
         path.parent.relative_to(folder).as_posix() if path.parent != folder else folder.name
@@ -104,7 +107,7 @@ def _found_in(runs: Sequence[Path]) -> Page:
 
 
 def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
-    """Writes the page, and its numbers beside it as JSON.
+    """Writes the page, and its numbers as JSON next to it.
 
     Args:
         runs: folders that hold experiments' folders.
@@ -115,7 +118,7 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
         The page's path.
 
     Raises:
-        SerError: an experiment of the list has neither runs nor a record from before.
+        SerError: an experiment of the list has neither runs nor a record in the existing JSON.
     """
     page = _found_in(runs) if listed is None else read_list(listed)
     path = out.with_suffix(".json")
@@ -127,7 +130,7 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
             manifests = [_manifest(runs, name) for name in table.manifests]
             kept[table.experiment] = as_record(summarise(folder, manifests=manifests))
         elif table.experiment in records:
-            _log.info("%s: no runs given; its numbers of before stay", table.experiment)
+            _log.info("%s: no runs given; keeping its numbers from the last time", table.experiment)
             kept[table.experiment] = records[table.experiment]
         else:
             raise SerError(
@@ -135,6 +138,8 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
                 f"{', '.join(map(str, runs)) or 'any folder'} and no numbers in {path}; give the "
                 "folder that holds it"
             )
+    # `allow_nan=False`: Python would write NaN, which is no JSON; `as_record` has turned it into
+    # null
     text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)
     for file, content in ((path, text + "\n"), (out, render(page, kept))):
         with written_aside(file) as partial:
@@ -143,10 +148,10 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
 
 
 def read_records(path: Path) -> dict[str, Any]:
-    """Reads the numbers beside a page.
+    """Reads the numbers that belong to a page.
 
     Raises:
-        SerError: not JSON.
+        SerError: the file is not such JSON.
     """
     try:
         return dict(parse_json(path.read_text(encoding="utf-8")))
@@ -170,7 +175,7 @@ def _manifest(runs: Sequence[Path], name: str) -> Path:
 
 
 def render(page: Page, records: Mapping[str, Mapping[str, Any]]) -> str:
-    """Writes the page from its list and its numbers alone."""
+    """Renders the page from its list and its numbers alone."""
     parts = [f"# {page.title}", page.introduction]
     for table in page.tables:
         summary = from_record(records[table.experiment])
@@ -185,7 +190,7 @@ def _commands(table: Listed, summary: Summary) -> str:
 
 
 def as_record(value: Any) -> Any:
-    """Turns a summary, or any part of one, into JSON's kinds; numbers keep nine digits.
+    """Turns a summary, or any part of one, into JSON values; numbers keep nine digits.
 
     >>> as_record({"UA": (0.5, float("nan"))})
     {'UA': [0.5, None]}
@@ -204,27 +209,28 @@ def as_record(value: Any) -> Any:
 
 
 def from_record(record: Mapping[str, Any]) -> Summary:
-    """Turns a record back into the summary that it was made from.
+    """Turns a record back into the summary it was made from.
 
     Raises:
-        SerError: something is missing: the record is of another version.
+        SerError: the record does not fit this version of the package.
     """
     try:
         return _CONVERTER.structure(record, Summary)
     except BaseValidationError as error:
         said = "; ".join(transform_error(error))
         raise SerError(
-            f"the record of {record.get('name')!r} does not fit this version ({said}); make it "
-            "again from its runs"
+            f"the record of {record.get('name')!r} does not fit this version ({said}); regenerate "
+            "it from its runs"
         ) from error
 
 
 def _converter() -> Converter:
-    """JSON has no NaN: null is one, but where a number may be None."""
+    """Builds the converter: JSON has no NaN, so null means NaN unless the number may be None."""
     made = Converter(forbid_extra_keys=True)
     made.register_structure_hook(float, lambda value, _: math.nan if value is None else value)
     made.register_structure_hook(float | None, lambda value, _: value)
     made.register_structure_hook_func(
+        # cattrs knows no NumPy arrays; the second type argument of NDArray[X] is the element type
         lambda kind: str(get_origin(kind)) == str(np.ndarray),
         lambda value, kind: np.array(value, dtype=get_args(get_args(kind)[1])[0]),
     )

@@ -1,4 +1,4 @@
-"""Systems → confusion counts per speaker and seed → scores, and how far they can be believed."""
+"""Computes scores with uncertainty from each system's confusion counts per speaker and seed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from multimodal_ser.report.align import Aligned, Sample, System
 from multimodal_ser.report.naming import PROBE
 from multimodal_ser.report.summary import Row, Score, Summary
 
-_UNEQUAL = 0.75  # effective clusters over clusters, under which a caution says so
+# Ratio of effective clusters to clusters; below it, a caution says that speakers are unequal.
+_UNEQUAL = 0.75
 _LEVEL = 0.05  # of the tests
 
 
 def main_scores(
     task: str, names: Sequence[str], headline: str = "UA"
 ) -> Mapping[str, statistics.Metric]:
-    """The scores of `counts`, by name: the first is what systems are compared by."""
+    """Returns the scores of `counts` by name; systems are compared by the first one."""
     if task == "attributes":
         return agreement.attribute_scores(names)
     return {headline: metrics.METRICS[headline], **metrics.METRICS}
 
 
 def main_names(summary: Summary) -> list[str]:
-    """The names of a table's main scores, the headline first."""
+    """Returns the names of a table's main scores, the headline first."""
     return list(main_scores(summary.task, summary.classes, summary.headline))
 
 
 def other_scores(task: str) -> tuple[str, ...]:
-    """The names of the scores beside the main ones, in a table's order."""
+    """Returns the names of the other scores, in a table's order."""
     if task == "attributes":
         return ()
     return (
@@ -43,21 +44,23 @@ def other_scores(task: str) -> tuple[str, ...]:
 
 
 def headline_metric(sample: Sample) -> statistics.Metric:
-    """The score that systems are compared by."""
+    """Returns the metric that systems are compared by."""
     return main_scores(sample.task, sample.names, sample.headline)[sample.headline]
 
 
 def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None) -> Floats:
-    """Counts confusions per cluster and repeat, [S, K, C, C]; of attributes, sums of terms.
+    """Counts confusions per cluster and repeat, [S, K, C, C]; for attributes, sums of terms.
 
     Args:
-        system: whose answers.
+        system: whose predictions to count.
         sample: what it was tested on.
-        rows: which rows to count, [N]; then S is the number of clusters among them.
+        rows: which rows to count, [N]; S is then the number of clusters among them.
     """
     chosen = np.ones(len(sample.truth), dtype=bool) if rows is None else rows
     if sample.task == "attributes":
         return _sums(system, sample, chosen, agreement.attribute_terms)
+    # -1 marks utterances without a class (votes without a majority): they have no correct
+    # prediction
     chosen = chosen & (sample.truth >= 0)
     distinct, groups = np.unique(sample.groups[chosen], return_inverse=True)
     per_repeat = [
@@ -79,7 +82,10 @@ def _sums(
     chosen: NDArray[np.bool_],
     terms: Callable[[ArrayLike, ArrayLike], Floats],
 ) -> Floats:
-    """Sums of the terms of targets and answers, [S, K, 1 + D, 1 + D]."""
+    """Sums the terms of targets and predictions per cluster and repeat, [S, K, 1 + D, 1 + D].
+
+    Scores such as CCC are functions of such sums, so leaving out a cluster is a subtraction.
+    """
     targets = np.zeros((0, 0)) if sample.targets is None else sample.targets[chosen]
     distinct, groups = np.unique(sample.groups[chosen], return_inverse=True)
     per_repeat = [
@@ -90,16 +96,18 @@ def _sums(
 
 
 def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
-    """Every score of a system's row; `sums` are its counts."""
+    """Computes every score of a system's row; `sums` are its counts."""
     main = main_scores(sample.task, sample.names, sample.headline)
     scores = {name: score_of(sums, metric) for name, metric in main.items()}
     if sample.task == "attributes":
         return scores
     known = sample.truth >= 0
     for name, of in metrics.OF_PROBABILITIES.items():
+        # ECE is no function of counts per speaker: it gets no interval
         values = [of(said[known], sample.truth[known]) for said in system.probabilities]
         scores[name] = score(values)
     if sample.targets is not None:
+        # shares, so that an utterance with ten raters counts as much as one with three
         votes = replace(sample, targets=vote_shares(sample.targets))
         every = np.ones(len(sample.truth), dtype=bool)
         of_votes = _sums(system, votes, every, agreement.distribution_terms)
@@ -109,13 +117,15 @@ def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
 
 
 def vote_shares(votes: Floats) -> Floats:
-    """Votes by class [N, C] → their shares."""
+    """Turns votes per class, [N, C], into shares."""
     found: Floats = votes / votes.sum(1, keepdims=True)
     return found
 
 
 def score_of(sums: Floats, metric: statistics.Metric) -> Score:
-    """Scores counts [S, K, C, C], with the interval over the S clusters where there is one."""
+    """Scores counts [S, K, C, C], with an interval over the S clusters if there are enough."""
+    # counts are added over all speakers first and scored once; a mean of scores per speaker would
+    # weigh speakers with few utterances like the others
     per_repeat = metric(sums.sum(0))
     if len(sums) < statistics.LEAST_CLUSTERS:
         return score(per_repeat)
@@ -133,7 +143,7 @@ def recalls_of(sums: Floats) -> tuple[Score, ...]:
 
 
 def score(values: ArrayLike, low: float | None = None, high: float | None = None) -> Score:
-    """Takes mean and standard deviation over repeats; an end that is not a number is None."""
+    """Computes mean and standard deviation over repeats; interval ends that are NaN become None."""
     repeats = np.asarray(values, dtype=np.float64)
     return Score(
         values=tuple(float(value) for value in repeats),
@@ -145,7 +155,7 @@ def score(values: ArrayLike, low: float | None = None, high: float | None = None
 
 
 def how_estimated(by: str) -> tuple[str, ...]:
-    """Says how intervals and p values were made; docs/statistics.md says more."""
+    """Describes how intervals and p values were computed; see docs/statistics.md."""
     return (
         f"Intervals leave out one {by} at a time (cluster jackknife, t with Bell and McCaffrey's "
         "degrees of freedom, on the logit scale).",
@@ -156,7 +166,7 @@ def how_estimated(by: str) -> tuple[str, ...]:
 
 
 def effective_clusters(sums: Floats, metric: statistics.Metric = metrics.ua) -> float:
-    """How many speakers of equal weight in a score would say as much as those of its counts.
+    """Returns how many speakers of equal weight would be as informative as those of the counts.
 
     ``1 / Σ_g w_g²`` with weights that add up to 1 (Kish 1965; Carter, Schnepel & Steigerwald 2017).
     """
@@ -168,10 +178,10 @@ def effective_clusters(sums: Floats, metric: statistics.Metric = metrics.ua) -> 
 def cautions_of_table(
     aligned: Aligned, rows: Sequence[Row], part: str, effective: float
 ) -> list[str]:
-    """Says what a reader has to beware of: few speakers, lacking classes, no linear probe."""
+    """Returns the caveats of a table: few speakers, missing classes, no linear probe."""
     lines = []
     if part == "validation":
-        lines.append("validation rows picked each network's epoch: their scores flatter it")
+        lines.append("validation rows picked each network's epoch, so their scores are too high")
     lines += [*_few(aligned.sample, effective), *_classes(aligned)]
     probe = "ridge" if aligned.sample.task == "attributes" else PROBE
     if not any(row.model == probe for row in rows):
@@ -182,11 +192,11 @@ def cautions_of_table(
 
 
 def too_few(number: int, effective: float) -> str:
-    """Why neither an interval nor a p value can be known; empty where they can."""
+    """Says why neither interval nor p value can be computed; empty if they can."""
     if number < statistics.LEAST_CLUSTERS:
         return f"{('one speaker', 'two speakers')[number - 1]} only"
     if effective < statistics.LEAST_EFFECTIVE:
-        return f"{number} speakers who say as much as {effective:.1f} would who all spoke alike"
+        return f"{number} speakers who weigh like {effective:.1f} of equal size"
     return ""
 
 
@@ -201,8 +211,8 @@ def _few(sample: Sample, effective: float) -> list[str]:
         return [f"{few}: neither intervals nor p values can be known; test on more speakers"]
     if effective < _UNEQUAL * number:
         lines.append(
-            f"the {number} speakers say as much as {effective:.1f} would who all spoke alike: some "
-            "have far more utterances; intervals and p values count with that"
+            f"the {number} speakers weigh like {effective:.1f} of equal size: some have far more "
+            "utterances; intervals and p values take that into account"
         )
     if (least := statistics.smallest_p(number)) > _LEVEL:
         lines.append(
@@ -213,10 +223,11 @@ def _few(sample: Sample, effective: float) -> list[str]:
 
 
 def _classes(aligned: Aligned) -> list[str]:
-    """Classes that are absent, that occur once, or that one speaker alone utters."""
+    """Returns caveats on classes that are absent, occur once, or come from one speaker alone."""
     sample, classes = aligned.sample, aligned.systems[0].runs[0].classes
     if sample.task == "attributes":
         return []
+    # counted by utterance, not by row: with repeated folds an utterance occurs in several rows
     ids = np.array([name for _, name in sample.keys])
     several = sample.by == "speaker" and sample.clusters > 1
     absent, once, alone = [], [], []

@@ -1,4 +1,4 @@
-"""What a report says, as plain records: every number and sentence, before any layout."""
+"""The contents of a report as plain records: every number and sentence, before any layout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Score:
         values: one per seed and draw.
         mean: over seeds and draws; NaN where the score is not defined.
         sd: over seeds and draws (n - 1 in the denominator); None for one.
-        low: lower end of the 95 % interval; None where it cannot be known.
+        low: lower end of the 95 % interval; None if it cannot be estimated.
         high: upper end.
     """
 
@@ -37,18 +37,18 @@ class Row:
     """One system's line in the table.
 
     Attributes:
-        name: the system, with what sets it apart where it stands twice.
+        name: the system, with the settings that distinguish it if its name occurs twice.
         model: the model alone.
-        kind: the system without its share of the target's labels.
-        share: how much of the target's labels it was given, where that was varied.
-        parameters: trained parameters, the most where folds differ; None where unknown.
-        seeds: the seeds behind it.
-        draws: the draws of the few behind it; (0,) where nothing was drawn.
-        scores: UA, WA, WF1, macro-F1 and ECE (ECE, no function of counts, without interval), and
-            where votes are told their distances; of attributes CCC, r and RMSE.
-        recalls: one per class; none of attributes.
+        kind: the system without its share of the target corpus's labels.
+        share: how much of the target's labels it was trained on, where that was varied.
+        parameters: trained parameters, the largest number if folds differ; None if unknown.
+        seeds: the seeds it was trained with.
+        draws: the random draws of the few labelled utterances; (0,) if nothing was drawn.
+        scores: UA, WA, WF1, macro-F1 and ECE (without interval, as it is no function of counts),
+            for votes also their distances; for attributes CCC, r and RMSE.
+        recalls: one per class; empty for attributes.
         confusion: mean counts over seeds, truth × prediction, [C, C].
-        reliability: all seeds together.
+        reliability: over all seeds together.
         notes: the letters of the notes that belong to this row.
         settings: its configuration, flattened.
     """
@@ -68,12 +68,13 @@ class Row:
     settings: Mapping[str, str]
 
     def score(self, name: str) -> Score:
-        """A score by name; one that the record of these numbers does not know is NaN."""
+        """Returns a score by name; NaN for a score that an older record does not contain."""
         return self.scores.get(name, Score((), math.nan, None))
 
     @property
     def baseline(self) -> bool:
         """Whether it is a baseline: it has neither a network nor a fine-tuned encoder."""
+        # runs record only the settings that apply to them, so a baseline has neither of these
         kinds = ("train.network.", "train.probe_epochs")
         return not any(name.startswith(kinds) for name in self.settings)
 
@@ -89,19 +90,19 @@ class Note:
 
 @dataclass(frozen=True)
 class Versus:
-    """One system against another over the same utterances, in the headline's score.
+    """One system compared with another over the same utterances, by the headline's score.
 
     Attributes:
-        family: what is compared with what; p values are corrected (Holm) within it.
+        family: the kind of comparison; p values are corrected (Holm) within it.
         name: the system.
         against: the other.
-        role: what the other is, such as ``the best baseline``; empty where its name says it.
+        role: what the other is, such as ``the best baseline``; empty if its name says it.
         difference: UA of the system minus UA of the other.
         low: lower end of the 95 % interval over speakers and seeds; None where it cannot be known.
         high: upper end.
         p: of the test over speakers and seeds, corrected.
-        mcnemar: McNemar's p value for the answers averaged over seeds, corrected.
-        unknown: why it cannot be known whether the difference is chance; empty where it can.
+        mcnemar: McNemar's p value for the predictions averaged over seeds, corrected.
+        unknown: why the difference cannot be tested; empty if it can.
     """
 
     family: str
@@ -117,12 +118,12 @@ class Versus:
 
     @property
     def wins(self) -> bool:
-        """Whether the system is better by more than chance."""
+        """Whether the system is significantly better: both interval and p value agree."""
         return self.low is not None and self.low > 0 and self.p is not None and self.p < 0.05
 
     @property
     def loses(self) -> bool:
-        """Whether the system is worse by more than chance."""
+        """Whether the system is significantly worse: both interval and p value agree."""
         return self.high is not None and self.high < 0 and self.p is not None and self.p < 0.05
 
 
@@ -134,10 +135,10 @@ class Group:
         by: what the groups are: ``corpus``, ``sex``, ``age``.
         name: of the group.
         system: whose score it is.
-        utterances: how many there are.
-        clusters: of how many speakers.
+        utterances: their number.
+        clusters: the number of their speakers.
         scores: as a row's.
-        difference: UA of this group minus UA of all others; None where it says nothing.
+        difference: UA of this group minus UA of all others; None if it cannot be tested.
         p: of that difference, corrected (Holm) over the groups.
         note: why something is missing; empty otherwise.
     """
@@ -162,8 +163,8 @@ class Cloud:
         points: source rows, then target rows, [N, 2].
         target: which rows are the target's, [N].
         labels: class names, [N].
-        told_apart: balanced accuracy of a linear classifier that tells the corpora apart in the
-            whole embedding, cross-validated; 0.5 is chance.
+        told_apart: balanced accuracy of a linear classifier that predicts the corpus from the whole
+            embedding, cross-validated; 0.5 is chance.
     """
 
     name: str
@@ -175,28 +176,28 @@ class Cloud:
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """Everything a report says.
+    """The whole contents of a report.
 
     Attributes:
         name: of the experiment's folder.
         protocol: the kind of experiment.
-        source: the corpora that the models come from, where not those they are tested on.
-        command: what made the runs, where it is known.
+        source: the corpora the models were trained on, if not those they are tested on.
+        command: that made the runs, if known.
         part: which rows were scored, ``test`` or ``validation``.
         classes: class names in their order.
         labels: the class set's name.
         corpora: the corpora's names.
         split: the split's name.
-        split_hash: and hash.
+        split_hash: the split's hash.
         folds: folds that the table covers.
         utterances: distinct test utterances.
-        clusters: how many there are of what intervals are over.
-        effective: how many clusters of equal weight in UA would say as much.
+        clusters: number of clusters that intervals are over.
+        effective: number of clusters of equal weight in UA that would be as informative.
         by: what a cluster is, ``speaker`` or ``utterance``.
-        method: sentences on how intervals and p values were made.
-        rows: one per system, the best UA first; where shares of labels were varied, those that
-            were given the same side by side.
-        versus: the comparisons that fit the protocol.
+        method: sentences on how intervals and p values were computed.
+        rows: one per system, the best UA first; where shares of labels were varied, grouped by
+            share.
+        versus: the protocol's comparisons.
         groups: scores of groups of utterances: by corpus, sex, age.
         notes: leaks and marks, lettered.
         missing: sentences on runs that are missing.
@@ -204,8 +205,8 @@ class Summary:
         settings: what all systems share, flattened.
         versions: of the software.
         validation: an ablation's second table, over the validation rows.
-        task: what is told, one of `config.TASKS`.
-        ceiling: sentences on how well the listeners agree, where their votes are told.
+        task: what is predicted, one of `config.TASKS`.
+        ceiling: sentences on how well the raters agree, if their votes are used.
         headline: the score that systems are compared by.
     """
 
@@ -240,12 +241,12 @@ class Summary:
 
     @property
     def best(self) -> Row:
-        """The row with the highest score in the headline."""
+        """The row with the highest headline score."""
         return max(self.rows, key=self._headline)
 
     @property
     def baseline(self) -> Row | None:
-        """The best baseline; None where none has been run."""
+        """The best baseline; None if none was run."""
         baselines = (row for row in self.rows if row.baseline)
         return max(baselines, key=self._headline, default=None)
 
@@ -259,10 +260,10 @@ class Summary:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds behind the table."""
+        """All seeds of the table's systems."""
         return tuple(sorted({seed for row in self.rows for seed in row.seeds}))
 
     @property
     def draws(self) -> tuple[int, ...]:
-        """All draws of the few behind the table; (0,) where nothing was drawn."""
+        """All draws of the table's systems; (0,) if nothing was drawn."""
         return tuple(sorted({draw for row in self.rows for draw in row.draws}))

@@ -1,4 +1,4 @@
-"""Summary → the CSV files."""
+"""Writes a report's CSV files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multimodal_ser.report.summary import Group, Row, Score, Summary, Versus
 
 
 def csv_table(summary: Summary) -> str:
-    """Writes one line per system for other programs: shares between 0 and 1, marks as columns."""
+    """Writes one line per system for other programs: shares from 0 to 1, marks as columns."""
     parts = [summary] if summary.validation is None else [summary, summary.validation]
     return _csv([_csv_cells(row, part) for part in parts for row in part.rows])
 
@@ -32,7 +32,7 @@ def groups_csv(summary: Summary) -> str:
 
 
 def published_csv(summary: Summary) -> str:
-    """Writes one line per published row, with ours where it is the same task."""
+    """Writes one line per published row, with our result where the task is the same."""
     tables = tables_for(summary)
     return _csv([line for table in tables for line in _csv_published(table, summary)])
 
@@ -63,6 +63,7 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
     names = *main_names(summary), *other_scores(summary.task)
     for name in names:
         cells |= _csv_score(name, row.score(name))
+    # a row without recalls (attributes) writes no columns; any other number of them must match
     for name, recall in zip(summary.classes, row.recalls, strict=bool(row.recalls)):
         cells |= _csv_score(f"recall_{name}", recall)
     own = [note for note in summary.notes if note.letter in row.notes]
@@ -123,13 +124,14 @@ def _csv_published(table: PublishedTable, summary: Summary) -> list[dict[str, st
 
 def _csv_score(name: str, score: Score) -> dict[str, str]:
     cells = {name: _share(score.mean), f"{name}_sd": _share(score.sd)}
+    # ECE and its like have no interval at all, so they get no columns for one
     if name not in OF_PROBABILITIES:
         cells |= {f"{name}_low": _end(score, score.low), f"{name}_high": _end(score, score.high)}
     return cells
 
 
 def _end(score: Score, end: float | None) -> str:
-    """An end of an interval, or that it cannot be known."""
+    """Writes an end of an interval, or that it is unknown."""
     return words.UNKNOWN if end is None and not math.isnan(score.mean) else _share(end)
 
 

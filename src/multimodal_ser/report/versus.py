@@ -1,7 +1,7 @@
-"""Rows → comparisons: who has to be measured against whom in each kind of experiment.
+"""Decides and computes which systems are compared with which in each kind of experiment.
 
-All are paired over the same utterances; p values are corrected (Holm) within a family. Where
-nothing can be said (too few speakers, a network of one seed), that is said in words.
+All comparisons are paired over the same utterances; p values are corrected (Holm) within a family.
+Where no test is possible (too few speakers, a network with one seed), a sentence says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from multimodal_ser.report.scores import effective_clusters, headline_metric, to
 from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
-CHOSEN = "chosen"  # the setting of a model whose knobs were chosen, see `experiments.choosing`
+CHOSEN = "chosen"  # suffix of a model whose settings were tuned, see `experiments.choosing`
 _BEST = "each network against the best baseline"
 
 
@@ -42,7 +42,7 @@ def _against_best(rows: Sequence[Row]) -> list[_Pair]:
 
 
 def _against_each(rows: Sequence[Row]) -> list[_Pair]:
-    """The best of the original's own model against all others, where there is another network."""
+    """Pairs the best of the original's model with all others, if there is another network."""
     own = original().model
     best = next((row for row in rows if row.model == own), None)
     others = [row for row in rows if row is not best]
@@ -53,7 +53,7 @@ def _against_each(rows: Sequence[Row]) -> list[_Pair]:
 
 
 def _contexts(rows: Sequence[Row]) -> list[_Pair]:
-    """Models that have a dialogue's other utterances in view against those that have not."""
+    """Pairs models that see a dialogue's other utterances with those that do not."""
     context = "features.text.context"
     alone = {row.model: row.name for row in rows if context not in row.settings}
     return [
@@ -68,7 +68,7 @@ def _models(rows: Sequence[Row]) -> list[_Pair]:
 
 
 def _adaptation(rows: Sequence[Row]) -> list[_Pair]:
-    """Each method against no adaptation and against mere standardising, model by model."""
+    """Pairs each method with no adaptation and with mere standardisation, model by model."""
     pairs = []
     networks = [row for row in rows if not row.baseline]
     for bar in (NO_ADAPTATION, "standardize"):
@@ -87,7 +87,7 @@ def _adaptation_of(row: Row) -> str:
 
 
 def _transfer(rows: Sequence[Row]) -> list[_Pair]:
-    """Each fine-tuned model against one from scratch and linear, given the same labels."""
+    """Pairs each fine-tuned model with one from scratch and with linear, given the same labels."""
     pairs = []
     tuned = [row for row in rows if row.settings.get("train.parts") in ("all", "head")]
     for bar in (TUNED_AS["scratch"], PROBE):
@@ -98,7 +98,7 @@ def _transfer(rows: Sequence[Row]) -> list[_Pair]:
 
 
 def _chosen(rows: Sequence[Row]) -> list[_Pair]:
-    """The chosen knobs against the recommended ones, and both against the best baseline."""
+    """Pairs tuned settings with the recommended ones, and both with the best baseline."""
     chosen = [row for row in rows if row.model.endswith(CHOSEN)]
     usual = [row for row in rows if row not in chosen and not row.baseline]
     family = "chosen settings against the recommended"
@@ -145,6 +145,7 @@ def compare_rows(
     pairs = PAIRS.get(protocol, _models)(rows)
     named = {system.name: system for system in systems}
     found: list[Versus] = []
+    # Holm's correction is over one question's comparisons, not over everything in the report
     for family in dict.fromkeys(pair.family for pair in pairs):
         found += _family([pair for pair in pairs if pair.family == family], named, sums, sample)
     return tuple(found)
@@ -165,6 +166,8 @@ def _family(
             gap = float(metric(counts[0].sum(0)).mean() - metric(counts[1].sum(0)).mean())
             made[pair] = Versus(*pair, gap, None, None, None, None, unknown)
             continue
+        # equal few-shot draws gave both systems the same utterances and are paired; equal seeds
+        # mean nothing across two networks and are not, see `statistics.compare`
         repeats = one.repeats, other.repeats
         found = statistics.compare(*counts, metric, repeats=repeats)
         exact = None
@@ -175,7 +178,7 @@ def _family(
 
 
 def _unknown(one: System, other: System, sample: Sample, effective: float) -> str:
-    """Why it cannot be known whether a difference is chance; empty where it can."""
+    """Says why a difference cannot be tested; empty if it can."""
     if sample.by != "speaker":
         return "the speakers are not known, and utterances of one speaker are alike"
     if few := too_few(sample.clusters, effective):
@@ -187,15 +190,15 @@ def _unknown(one: System, other: System, sample: Sample, effective: float) -> st
 
 
 def one_seed(system: System) -> bool:
-    """Whether a network would come out otherwise with another seed, and nobody knows how much.
+    """Whether a network has a single seed, so that its spread over trainings is unknown.
 
-    Draws of the few do not stand for seeds: one network was tuned on all of them.
+    Draws of the few labelled utterances do not replace seeds: all were fine-tuned from one network.
     """
     return not system.baseline and len({seed for seed, _ in system.repeats}) < 2
 
 
 def _corrected(family: Sequence[Versus]) -> list[Versus]:
-    """Holm over the comparisons that could be made."""
+    """Corrects (Holm) the p values of the comparisons that could be tested."""
     known = [place for place, one in enumerate(family) if one.p is not None]
     found = list(family)
     p = statistics.holm([family[place].p or 0.0 for place in known])
@@ -207,6 +210,6 @@ def _corrected(family: Sequence[Versus]) -> list[Versus]:
 
 
 def _right(system: System, sample: Sample) -> np.ndarray:
-    """Whether the answer averaged over seeds and draws is right, [N]."""
+    """Whether the prediction averaged over seeds and draws is correct, [N]."""
     right: np.ndarray = system.probabilities.mean(0).argmax(-1) == sample.truth
     return right

@@ -1,4 +1,4 @@
-"""Summary → sentences and cells: the wording that every format shares."""
+"""Formats a report's sentences and cells: the wording that every format shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def percent(share: float, signed: bool = False) -> str:
-    """Writes a share as percent with one digit; "–" where it is not defined.
+    """Formats a share as percent with one digit; "–" if it is NaN.
 
     >>> percent(0.9123), percent(-0.004, signed=True), percent(float("nan"))
     ('91.2', '−0.4', '–')
@@ -42,7 +42,7 @@ def with_sd(score: Score) -> str:
 
 
 def _bounds(low: float | None, high: float | None, signed: bool = False) -> str:
-    """Writes an interval; empty where none could be estimated.
+    """Formats an interval; empty if it is unknown.
 
     >>> _bounds(0.9, 0.951), _bounds(-0.01, 0.02, signed=True), _bounds(None, None)
     ('[90.0, 95.1]', '[−1.0, +2.0]', '')
@@ -53,7 +53,7 @@ def _bounds(low: float | None, high: float | None, signed: bool = False) -> str:
 
 
 def interval(score: Score) -> str:
-    """Writes a score's interval, or that there is none; empty where there is no score.
+    """Formats a score's interval, or says that it is unknown; empty if the score is NaN.
 
     >>> interval(Score((0.9,), 0.9, None, 0.87, 0.951)), interval(Score((0.9,), 0.9, None))
     ('[87.0, 95.1]', '[cannot be known]')
@@ -64,7 +64,7 @@ def interval(score: Score) -> str:
 
 
 def ends_of(score: Score) -> str:
-    """Writes a score's interval; empty where it has none."""
+    """Formats a score's interval; empty if it has none."""
     return "" if math.isnan(score.mean) else _bounds(score.low, score.high)
 
 
@@ -87,7 +87,7 @@ def _p_value(p: float) -> str:
 
 
 def subject(summary: Summary) -> str:
-    """Says what was tested: corpora, classes, split, utterances."""
+    """Describes what was tested: corpora, classes, split, utterances."""
     corpora = " + ".join(summary.corpora) or summary.name
     what = f"{summary.labels} ({count(len(summary.classes), 'class', 'classes')})"
     if summary.task != "classes":
@@ -104,7 +104,7 @@ def subject(summary: Summary) -> str:
 
 
 def repeats(row: Row) -> str:
-    """Writes how often a system was made anew.
+    """Formats how often a system was trained: seeds, or draws × seeds.
 
     >>> from types import SimpleNamespace as Row
     >>> repeats(Row(seeds=(0, 1), draws=(0,))), repeats(Row(seeds=(0, 1), draws=(0, 1, 2)))
@@ -116,7 +116,7 @@ def repeats(row: Row) -> str:
 
 
 def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
-    """Says in one sentence whether a system beats another, by the score in the headline."""
+    """States in one sentence whether a system beats another, by the headline's score."""
     other = versus.role + versus.against
     points = f"{percent(abs(versus.difference))} {headline} points"
     if versus.p is None:
@@ -142,7 +142,7 @@ def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
 
 
 def verdicts(summary: Summary, family: str | None = None) -> list[str]:
-    """Says of every comparison how it ends, of one family or of all."""
+    """States the result of every comparison of one family, or of all."""
     lines = []
     for name in summary.families if family is None else (family,):
         own = [versus for versus in summary.versus if versus.family == name]
@@ -154,8 +154,9 @@ def verdicts(summary: Summary, family: str | None = None) -> list[str]:
 
 
 def _tally(family: Sequence[Versus]) -> str:
-    """Says how many comparisons of a family are won, and names the winners or the beaten."""
+    """States how many comparisons of a family are won, and by or against whom."""
     first = family[0]
+    # one system against many names the beaten; many against one bar name the winners
     one_side = len({versus.name for versus in family}) == 1
     won = [versus.against if one_side else versus.name for versus in family if versus.wins]
     names = f": {'; '.join(won)}" if won else ""
@@ -164,7 +165,7 @@ def _tally(family: Sequence[Versus]) -> str:
 
 
 def how_to_read(summary: Summary) -> list[str]:
-    """Keeps the spread over seeds and the interval over the sample apart, in words."""
+    """Explains ± (spread over seeds) and [ ] (interval over the sample), which differ."""
     drawn = "draws of the few and seeds" if len(summary.draws) > 1 else "seeds"
     lines = [
         f"± is over {drawn}; [ ] is the 95 % interval over {summary.by}s.",
@@ -178,14 +179,14 @@ def how_to_read(summary: Summary) -> list[str]:
 
 
 def whiskers(summary: Summary) -> str:
-    """Says what the lines through the points of a picture are, or why there are none."""
+    """Explains the interval lines of a figure, or why there are none."""
     if all(row.scores[summary.headline].low is None for row in summary.rows):
         return f"intervals over {summary.by}s {UNKNOWN} from {count(summary.clusters, summary.by)}"
     return f"lines are 95 % intervals over {summary.by}s"
 
 
 def group_line(group: Group) -> str:
-    """Says how a group differs from all others', or why that is not said."""
+    """States how a group differs from all others, or why that is unknown."""
     if group.note:
         return group.note
     if group.difference is None or group.p is None:
@@ -196,7 +197,7 @@ def group_line(group: Group) -> str:
 
 
 def shown_groups(summary: Summary) -> list[Group]:
-    """By corpus every system's, by sex and age the best one's."""
+    """Returns the groups to show: of every system by corpus, of the best one by sex and age."""
     return [one for one in summary.groups if one.by == "corpus" or one.system == summary.best.name]
 
 
@@ -215,12 +216,12 @@ def published_read(table: PublishedTable) -> str:
 
 
 def noted(note: Note) -> str:
-    """Writes a leak or a mark so that nobody takes it for a detail."""
+    """Formats a leak or a mark; a leak is marked so that nobody overlooks it."""
     return f"LEAK: {note.text}" if note.leak else note.text
 
 
 def main_result(summary: Summary) -> str:
-    """Says the main result in one sentence."""
+    """States the main result in one sentence."""
     best = summary.best
     score = best.scores[summary.headline]
     unit = f"% {summary.headline}" if summary.headline != "CCC" else "CCC, times 100,"
