@@ -10,16 +10,86 @@ set that is mostly one emotion shifts less than its mean vector would suggest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.common.arrays import Floats
+from multimodal_ser.common.arrays import Floats, Samples
+from multimodal_ser.config.settings import Vad
+from multimodal_ser.encoders.base import checked_waves
+from multimodal_ser.encoders.mel import LEAST_SAMPLES
+from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.predict.asking import asked, heard_of
+from multimodal_ser.predict.backend import Backend
+from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, Channel, evenly_chosen, space_of
+from multimodal_ser.predict.given import Recording, read_recording
+from multimodal_ser.predict.sources import find_recordings
 
 _CLIPS = 25.0  # number of recordings with which half of _MOST is removed
 _MOST = 0.9  # share of the shift that is removed with very many recordings
 _SOFT = 1.0  # log-odds that the mean squared distance of a class from the centre stands for
 _ROUNDS = 50  # iterations of `_balance`
 _RAREST = 1e-3  # added to predicted frequencies: bounds the correction of a class never predicted
+_SURE = 0.5  # recordings less certain to be speech are not used
+
+
+def channel_for(
+    backend: Backend, recordings: str | Path | Sequence[Recording] | Channel, vad: Vad
+) -> Channel:
+    """The channel that `Predictor.adapted` is given, or that of the recordings it is given.
+
+    Raises:
+        SerError: the channel is another model's, no recording has speech, or one cannot be read.
+    """
+    channel = recordings
+    if isinstance(channel, str | Path):
+        channel = find_recordings([str(channel)])
+    if not isinstance(channel, Channel):
+        sounds: list[Samples] = []
+        for one in evenly_chosen(channel, ENOUGH_RECORDINGS):
+            sound = read_recording(one)
+            if isinstance(sound, SerError):
+                raise sound
+            sounds.append(sound)
+        channel = estimated_channel(backend, sounds, vad)
+    if channel.space != space_of(references_of(backend)):
+        raise SerError(
+            f"the channel was estimated with {channel.model}, and {backend.name} is another "
+            "model; make it again with: ser adapt RECORDINGS --model MODEL --out FILE"
+        )
+    return channel
+
+
+def references_of(backend: Backend) -> NDArray[np.float32]:
+    """The mean inputs of the head in training, [N, V].
+
+    Raises:
+        SerError: the model cannot be adapted.
+    """
+    if backend.references is None:
+        raise SerError(
+            f"{backend.name} cannot be adapted to a channel; allowed: the starter model and other "
+            "fine-tuned ones, and their .onnx files"
+        )
+    return backend.references
+
+
+def estimated_channel(
+    backend: Backend, waves: Sequence[Samples], vad: Vad, *, speech: bool = False
+) -> Channel:
+    """Estimates the channel of waveforms [samples], see `Predictor.channel_of`."""
+    references = references_of(backend)
+    checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), LEAST_SAMPLES)
+    given = [heard_of(backend, wave, None, vad, speech) for wave in checked]
+    spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
+    if not spoken:
+        raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
+    prediction = asked(backend, spoken, [None] * len(spoken))
+    assert prediction.vectors is not None  # noqa: S101 - a model with references has them
+    shift = channel_shift(prediction.vectors, references, backend.shares)
+    return Channel(shift, len(spoken), space_of(references), backend.name)
 
 
 def channel_shift(

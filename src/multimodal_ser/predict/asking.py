@@ -76,6 +76,26 @@ def asked(
     return joined_predictions(predictions, np.argsort(order))  # argsort inverts the permutation
 
 
+def with_distances(
+    backend: Backend,
+    waves: Sequence[Samples],
+    texts: Sequence[str | None],
+    shift: NDArray[np.float32] | None,
+    batch_size: int,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], float | None]]:
+    """Yields of each recording its probabilities [C], embedding [D] and distance, see `asked`."""
+    if not waves:
+        return
+    prediction = asked(backend, waves, texts, shift, batch_size)
+    far: Sequence[float | None] = [None] * len(waves)
+    # A linear probe's vectors are scaled to a mean square of 1 over its training data, so that
+    # their mean square is a distance (`Probe.distance`).
+    if backend.canonical and prediction.vectors is not None:
+        moved = prediction.vectors if shift is None else prediction.vectors - shift
+        far = np.square(moved).mean(1).tolist()
+    yield from zip(prediction.probabilities, prediction.embeddings, far, strict=True)
+
+
 def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     """Rows sorted by length in batches of `most`, or fewer if padded they would exceed PADDED."""
     pack: list[int] = []

@@ -10,29 +10,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from itertools import repeat
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
-from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.errors import SerError
 from multimodal_ser.predict import hub
-from multimodal_ser.predict.adaptation import channel_shift
-from multimodal_ser.predict.asking import BATCH, asked, heard_of
+from multimodal_ser.predict.adaptation import channel_for, estimated_channel
+from multimodal_ser.predict.asking import BATCH, heard_of, with_distances
 from multimodal_ser.predict.backend import Backend
-from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, Channel, evenly_chosen, space_of
+from multimodal_ser.predict.channel import Channel
 from multimodal_ser.predict.given import Dressed, Recording, as_list, given_texts, read_recording
 from multimodal_ser.predict.prediction import Prediction, discounted
 from multimodal_ser.predict.several import Predictions
-from multimodal_ser.predict.sources import find_recordings
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
-_SURE = 0.5  # recordings less certain to be speech are not used to estimate a channel
 DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 MB as float32
 
 
@@ -120,7 +116,10 @@ class Predictor:
                 raise SerError(
                     f"text is {type(text).__name__}; allowed for one recording: a string"
                 )
-            return _or_raise(next(self.stream([source], [text], sample_rate=sample_rate)))  # type: ignore[list-item]
+            one = next(self.stream([source], [text], sample_rate=sample_rate))  # type: ignore[list-item]
+            if isinstance(one, SerError):
+                raise one
+            return one
         if isinstance(text, str):
             count = len(several) if isinstance(several, list) else "several"
             raise SerError(f"one text for {count} recordings; give a list of as many")
@@ -194,10 +193,14 @@ class Predictor:
         ]
         # The network only gets recordings with speech; the others are uniform, with their reason.
         spoken = [row for row, item in enumerate(given) if item.reason is None]
-        prediction = self._asked(
-            [given[row].wave for row in spoken], [words[row] for row in spoken], batch_size
+        predicted = with_distances(
+            self.backend,
+            [given[row].wave for row in spoken],
+            [words[row] for row in spoken],
+            None if self.channel is None else self.channel.shift,
+            batch_size,
         )
-        said = dict(zip(spoken, prediction, strict=True))
+        said = dict(zip(spoken, predicted, strict=True))
         nothing = np.ones(len(self.labels), np.float32), np.zeros(0, np.float32), None
         found = []
         for row, item in enumerate(given):
@@ -248,23 +251,9 @@ class Predictor:
         Raises:
             SerError: the model cannot be adapted, no recording has speech, or one cannot be read.
         """
-        channel = recordings
-        if isinstance(channel, str | Path):
-            channel = find_recordings([str(channel)])
-        if not isinstance(channel, Channel):
-            sounds = [
-                _or_raise(read_recording(source))
-                for source in evenly_chosen(channel, ENOUGH_RECORDINGS)
-            ]
-            channel = self.channel_of(sounds)
-        if channel.space != space_of(self._references()):
-            raise SerError(
-                f"the channel was estimated with {channel.model}, and {self.name} is another "
-                "model; make it again with: ser adapt RECORDINGS --model MODEL --out FILE"
-            )
         # A shallow copy: both predictors share the network, and only the channel differs.
         made = copy(self)
-        made.channel = channel
+        made.channel = channel_for(self.backend, recordings, self.vad)
         return made
 
     def channel_of(self, waves: Sequence[Samples], *, speech: bool = False) -> Channel:
@@ -274,16 +263,7 @@ class Predictor:
             NoSpeechError: none of them has speech.
             SerError: the model cannot be adapted.
         """
-        references = self._references()
-        checked = checked_waves(self.name, evenly_chosen(waves, ENOUGH_RECORDINGS), LEAST_SAMPLES)
-        given = [heard_of(self.backend, wave, None, self.vad, speech) for wave in checked]
-        spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
-        if not spoken:
-            raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
-        prediction = asked(self.backend, spoken, [None] * len(spoken))
-        assert prediction.vectors is not None  # noqa: S101 - a model with references has them
-        shift = channel_shift(prediction.vectors, references, self.backend.shares)
-        return Channel(shift, len(spoken), space_of(references), self.name)
+        return estimated_channel(self.backend, waves, self.vad, speech=speech)
 
     def save(self, folder: str | Path) -> Path:
         """Writes model.safetensors, config.json and the card as README.md; `load` reads them.
@@ -305,30 +285,6 @@ class Predictor:
         """
         return hub.push(self, repo_id, private=private)
 
-    def _references(self) -> NDArray[np.float32]:
-        if self.backend.references is None:
-            raise SerError(
-                f"{self.name} cannot be adapted to a channel; allowed: the starter model and other "
-                "fine-tuned ones, and their .onnx files"
-            )
-        return self.backend.references
-
-    def _asked(
-        self, waves: Sequence[Samples], texts: Sequence[str | None], batch_size: int
-    ) -> Iterable[tuple[NDArray[np.float32], NDArray[np.float32], float | None]]:
-        """Probabilities [C], embedding [D] and distance of each."""
-        if not waves:
-            return ()
-        shift = None if self.channel is None else self.channel.shift
-        prediction = asked(self.backend, waves, texts, shift, batch_size)
-        far: Sequence[float | None] = [None] * len(waves)
-        # A linear probe's vectors are scaled to a mean square of 1 over its training data, so that
-        # their mean square is a distance (`Probe.distance`).
-        if self.backend.canonical and prediction.vectors is not None:
-            moved = prediction.vectors if shift is None else prediction.vectors - shift
-            far = np.square(moved).mean(1).tolist()
-        return zip(prediction.probabilities, prediction.embeddings, far, strict=True)
-
     def _predictions(
         self, items: Sequence[tuple[Samples | SerError, str | None]], batch_size: int
     ) -> Iterator[Prediction | SerError]:
@@ -348,9 +304,3 @@ class Predictor:
             if len(items) == 1:
                 return [error]
             return [self._each([item], 1)[0] for item in items]
-
-
-def _or_raise(prediction: _T | SerError) -> _T:
-    if isinstance(prediction, SerError):
-        raise prediction
-    return prediction
