@@ -10,7 +10,13 @@ from made_features import DIMS, made_examples
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.models.fusion import Dims
-from multimodal_ser.training.baselines import BASELINES, GAMMAS, STRENGTHS, fit_baseline, inputs
+from multimodal_ser.training.baselines import (
+    BASELINES,
+    GAMMAS,
+    STRENGTHS,
+    fit_baseline,
+    pooled_inputs,
+)
 from multimodal_ser.training.loop import predict
 
 SCHEDULE = TrainConfig(refit=False)
@@ -35,9 +41,9 @@ def refit(name, fitted, train):
     if name == "linear":
         own = LogisticRegression(**settings, max_iter=2000)
     else:
-        gamma = best["gamma"] / inputs(fitted.model, train).shape[1]
+        gamma = best["gamma"] / pooled_inputs(fitted.model.pooled, train).shape[1]
         own = SVC(**settings, gamma=gamma, break_ties=True)
-    return own.fit(inputs(fitted.model, train), train.label.numpy())
+    return own.fit(pooled_inputs(fitted.model.pooled, train), train.label.numpy())
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -45,7 +51,7 @@ def refit(name, fitted, train):
 def test_predictions_and_decisions_are_scikit_learns_own(name, classes):
     train, validation, test = made_parts(classes, no_text=(1, 60), no_audio=(2, 61))
     fitted = fit_baseline(name, dims(classes), train, validation, SCHEDULE)
-    own, given = refit(name, fitted, train), inputs(fitted.model, test)
+    own, given = refit(name, fitted, train), pooled_inputs(fitted.model.pooled, test)
     logits = predict(fitted.model, test).numpy()
     decisions = own.decision_function(given)
     if classes == 2:  # scikit-learn tells one number for two classes
@@ -167,9 +173,11 @@ def test_refitted_it_is_scikit_learns_own_on_both_parts_and_the_validation_score
     torch.testing.assert_close(after.validation, predict(before.model, validation))
     both = Examples.joined([train, validation])
     own = refit(name, after, both)
-    given = inputs(after.model, test)
+    given = pooled_inputs(after.model.pooled, test)
     np.testing.assert_array_equal(predict(after.model, test).argmax(1), own.predict(given))
-    of_before = refit(name, before, train).decision_function(inputs(before.model, test))
+    of_before = refit(name, before, train).decision_function(
+        pooled_inputs(before.model.pooled, test)
+    )
     assert not np.allclose(own.decision_function(given), of_before, atol=1e-3)
 
 

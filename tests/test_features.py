@@ -18,6 +18,7 @@ from multimodal_ser.features import (
     pool_frames,
     write_store,
 )
+from multimodal_ser.features.store import differences
 
 DIM = 3
 HEADER = FeatureHeader("made", "fake", "audio", DIM, 100.0, "ab12", "1,2", 4)
@@ -131,9 +132,9 @@ def test_other_safetensors_files_and_later_formats_are_refused(tmp_path):
 def test_a_mismatch_shows_both(tmp_path):
     write_store(tmp_path / "f", HEADER, items())
     store = FeatureStore.open(tmp_path / "f")
-    store.require(tokens=4, encoder="fake", weights="ab12")
-    with pytest.raises(FeatureError, match=r"tokens is 4, asked for 32.*weights is 'ab12'"):
-        store.require(tokens=32, weights="ff")
+    assert not differences(store.header, {"tokens": 4, "encoder": "fake", "weights": "ab12"})
+    said = differences(store.header, {"tokens": 32, "weights": "ff"})
+    assert said == "tokens is 4, asked for 32, weights is 'ab12', asked for 'ff'"
     with pytest.raises(FeatureError, match="manifest"):
         store["made/99"]
 

@@ -65,9 +65,9 @@ class Making:
         self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **told: Any
     ) -> tuple[Material, Split]:
         """A corpus and its split, described on standard error; `told` is the task and its scale."""
-        from multimodal_ser.experiments.loading import load_domain, say_what
+        from multimodal_ser.experiments.loading import load_domain
 
-        material, made = load_domain(
+        return load_domain(
             features,
             self.labels,
             split,
@@ -79,8 +79,6 @@ class Making:
             forbid_emotion_trained=self.forbid_emotion_trained,
             **told,
         )
-        say_what(material, made)
-        return material, made
 
 
 @dataclass(frozen=True, kw_only=True)

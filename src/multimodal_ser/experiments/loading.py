@@ -41,7 +41,9 @@ def load_domain(
     task: str = "classes",
     scale: tuple[float, float] | None = None,
 ) -> tuple[Material, Split]:
-    """Reads a corpus's features and makes its split; see `ser train --help` for the arguments.
+    """Reads a corpus's features, makes its split, and logs what they hold.
+
+    `ser train --help` has the arguments.
 
     Args:
         features: folder of one corpus's features.
@@ -71,10 +73,11 @@ def load_domain(
         material = pooled(material)
     sounds = sounds_of(material)
     made = make_split(material.utterances, split, folds=folds, allow=allow, sounds=sounds)
+    _say_what(material, made)
     return material, made
 
 
-def say_what(material: Material, split: Split) -> None:
+def _say_what(material: Material, split: Split) -> None:
     """Logs what a material holds, what was left out of it, and the leaks of its split."""
     names = material.labels.classes
     ids, label = material.examples.ids, material.examples.label.tolist()

@@ -245,22 +245,6 @@ class FeatureStore:
         values = np.fromfile(self.path, dtype, count, offset=begin)
         return values.astype(np.float32).reshape(place["shape"])
 
-    def require(
-        self,
-        *,
-        tokens: int | None = None,
-        encoder: str | None = None,
-        weights: str | None = None,
-    ) -> None:
-        """Raises FeatureError with both values if the file differs from the given settings."""
-        wanted = {"tokens": tokens, "encoder": encoder, "weights": weights}
-        given = {key: value for key, value in wanted.items() if value is not None}
-        if different := differences(self.header, given):
-            raise FeatureError(
-                f"{self.path}: {different}; extract again with the settings asked for, or ask "
-                "for those of the file"
-            )
-
 
 def differences(header: FeatureHeader, wanted: Mapping[str, object]) -> str:
     """Describes which settings of a file are not the wanted ones; empty if all agree."""

@@ -295,11 +295,6 @@ def _candidates(
         yield setting, model
 
 
-def inputs(model: Linear | Svm, examples: Examples) -> NDArray[np.float32]:
-    """The standardised pooled features [N, D] that scikit-learn is given."""
-    return pooled_inputs(model.pooled, examples)
-
-
 def pooled_inputs(pooled: Pooled, examples: Examples) -> NDArray[np.float32]:
     """The standardised pooled features [N, D] of examples."""
     with torch.inference_mode():
