@@ -14,13 +14,17 @@ from made_features import made_arrays, made_folder, made_rows, write_features
 from multimodal_ser.cli import main
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments.attention import attention_maps
 from multimodal_ser.experiments.choosing import TuningBudget, choose, with_knobs
 from multimodal_ser.experiments.explain import MOMENTS, explain, measured, shuffled
 from multimodal_ser.experiments.protocols import InDomain
 from multimodal_ser.experiments.running import make
-from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.models.fusion import Dims
+from multimodal_ser.models.layers import Attend
+from multimodal_ser.runs.model_file import build_model, load_model
 from multimodal_ser.splits import make_split
 
 NETWORK = ModelConfig(members=1, hidden_dim=8, num_heads=2)
@@ -152,6 +156,38 @@ def test_shuffled_weights_give_another_map(features, runs):
     assert np.allclose(again["audio"]["hidden"], maps[0]["audio"]["hidden"])
 
 
+def test_attention_maps_show_the_moments_that_are_weighed():
+    draw = np.random.default_rng(0)
+    sound = draw.normal(0, 1, (60, 10, 6)).astype("f4")
+    sound[:, :2, 5] += 4  # a mark of the first fifth
+    sides = (Modality.stack([*rows]) for rows in (draw.normal(size=(60, 5, 4)).astype("f4"), sound))
+    examples = Examples(tuple(map(str, range(60))), *sides, torch.arange(60) % 3)
+    torch.manual_seed(0)
+    model = build_model("cross_attention", Dims(4, 6, 3), NETWORK)
+    model.fit_inputs(examples)
+    (network,) = model.members
+    for block in network.modules():
+        if isinstance(block, Attend):
+            torch.nn.init.zeros_(block.attention.in_proj_weight)
+    heard = []
+    network.pool[1].register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    even = attention_maps(model, examples)
+    blocks = range(1, NETWORK.num_layers + 1)
+    assert set(even) == {"text, pooled", "audio, pooled"} | {
+        f"{pair}, block {n}" for pair in ("text to audio", "audio to text") for n in blocks
+    }
+    # Queries and keys are zero: all tokens and the learnt key are weighed alike.
+    attended = even["text to audio, block 1"]
+    np.testing.assert_allclose(attended, np.ones((MOMENTS, MOMENTS + 1)), atol=1e-5)
+    marked = heard[0][:, :2].mean((0, 1)) - heard[0][:, 2:].mean((0, 1))
+    network.pool[1].score.weight.data = 3 * marked[None]
+    told, lost = (attention_maps(one, examples) for one in (model, shuffled(model, 1)))
+    assert told["audio, pooled"][0][0] > 2
+    assert max(told["audio, pooled"][0][1:]) < 1
+    assert abs(lost["audio, pooled"][0][0] - told["audio, pooled"][0][0]) > 0.5
+    np.testing.assert_allclose(np.mean(told["audio, pooled"]), 1, atol=1e-5)
+
+
 def test_the_command_prints_what_was_found(features, runs, tmp_path, capsys):
     folder = next(runs.glob("concat-0-*"))
     code, out, _ = ser(
@@ -160,6 +196,7 @@ def test_the_command_prints_what_was_found(features, runs, tmp_path, capsys):
     assert code == 0
     assert "audio: hidden " in out
     assert "correlation with a network of shuffled weights" in out
+    assert "audio, pooled: " in out
     assert set(json.loads((tmp_path / "e.json").read_text())["modalities"]) == {"audio", "text"}
     with pytest.raises(SerError, match="no run folder"):
         explain(Path(tmp_path), features, class_set("common4"))

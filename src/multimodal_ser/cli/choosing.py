@@ -73,8 +73,8 @@ def explain_command(
     """Tells which modality, which moments and which features a run's answers rest on.
 
     Each is taken away from the run's test rows, and what the true class loses is printed, in nats
-    of log probability. The last line compares with a network whose weights were shuffled: where the
-    two are alike, the numbers tell nothing.
+    of log probability; then how far attention departs from an even one. Both are compared with a
+    network whose weights were shuffled: where the two are alike, the numbers tell nothing.
 
     Args:
         run: a run folder over features.
@@ -110,4 +110,10 @@ def _lines(found: Explanation) -> list[str]:
         best = list(found.features[modality].items())[:_SHOWN]
         lines.append("  features: " + ", ".join(f"{name} {loss:.3f}" for name, loss in best))
     lines.append(f"correlation with a network of shuffled weights: {found.likeness:.2f}")
+    if found.attention:
+        lines.append("attention to each fifth (and the learnt key), where 1 is an even one")
+        for name, rows in found.attention.items():
+            means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+            lines.append(f"  {name}: " + " ".join(f"{mean:.2f}" for mean in means))
+        lines.append(f"its correlation with shuffled weights: {found.attention_likeness:.2f}")
     return lines

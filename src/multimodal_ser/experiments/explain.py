@@ -23,13 +23,13 @@ from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
 from multimodal_ser.dataset.material import Material, load_material, pooled
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments.attention import MOMENTS, Maps, attention_maps, moments_of
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.runs.predictions import read_predictions
 from multimodal_ser.training.loop import predict
 
-MOMENTS = 5  # equal parts of an utterance that are hidden one by one
 _PARTS = 16  # runs of neighbouring features, where they are too many to be told one by one
 _ONE_BY_ONE = 128  # features up to which each is told by itself
 _Losses = dict[str, float]
@@ -48,6 +48,8 @@ class Explanation:
             utterance (permutation importance; Breiman, 2001), the largest first.
         likeness: correlation of all these losses with those of the shuffled network; near 0 if the
             losses depend on what the network has learnt.
+        attention: what `attention_maps` returns; empty without attention over several tokens.
+        attention_likeness: correlation of these maps with those of the shuffled network.
     """
 
     utterances: int
@@ -55,6 +57,8 @@ class Explanation:
     moments: Mapping[str, Sequence[float]]
     features: Mapping[str, Mapping[str, float]]
     likeness: float
+    attention: Maps
+    attention_likeness: float
 
 
 def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Explanation:
@@ -84,9 +88,16 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
     ids = read_predictions(folder / PREDICTIONS, config.labels.classes, "test").ids
     examples = material.examples.take([material.examples.places[key] for key in ids])
     model = load_model(folder / MODEL)
+    other = shuffled(model, seed)
     own = measured(model, examples, seed)
-    other = measured(shuffled(model, seed), examples, seed)
-    return Explanation(len(ids), *own, likeness=_likeness(own, other))
+    maps = attention_maps(model, examples)
+    return Explanation(
+        len(ids),
+        *own,
+        likeness=_likeness(_flat(own), _flat(measured(other, examples, seed))),
+        attention=maps,
+        attention_likeness=_likeness(_numbers(maps), _numbers(attention_maps(other, examples))),
+    )
 
 
 def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) -> None:
@@ -126,7 +137,8 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> _Measured:
         }
         if given.mask.shape[1] > 1:
             moments[modality] = [
-                loss(modality, _hidden(given, _moment(given.mask, part))) for part in range(MOMENTS)
+                loss(modality, _hidden(given, moments_of(given.mask)[..., part]))
+                for part in range(MOMENTS)
             ]
         features[modality] = _by_feature(given, order, partial(loss, modality))
     return modalities, moments, features
@@ -135,13 +147,6 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> _Measured:
 def _hidden(modality: Modality, where: Tensor) -> Modality:
     """The modality without the tokens at `where` [N, T]: masked, and zero like padding."""
     return Modality(modality.tokens * ~where[..., None], modality.mask & ~where)
-
-
-def _moment(mask: Tensor, part: int) -> Tensor:
-    """Mask [N, T] of the tokens in one of the MOMENTS parts of their utterance."""
-    # cumsum − 1 numbers the real tokens from 0, whatever the padding.
-    place = (mask.cumsum(1) - 1) * MOMENTS // mask.sum(1, keepdim=True).clamp(min=1)
-    return mask & (place == part)
 
 
 def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], float]) -> _Losses:
@@ -178,12 +183,15 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
     return made
 
 
-def _likeness(own: _Measured, other: _Measured) -> float:
-    """The correlation of two sets of losses; 0 if one of them is constant."""
-    first, second = (_flat(one) for one in (own, other))
+def _likeness(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """The correlation of two lists of numbers; 0 if one of them is constant."""
     if len(first) < 2 or not first.std() or not second.std():
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
+
+
+def _numbers(maps: Maps) -> NDArray[np.float64]:
+    return np.array([x for name in sorted(maps) for row in maps[name] for x in row], np.float64)
 
 
 def _flat(found: _Measured) -> NDArray[np.float64]:
