@@ -6,14 +6,15 @@
 Prints, for each number of speakers, the diarisation error rate of `Voices` (confusion + missed +
 false speech, over the speech of all speakers, overlaps included), without a collar and with one of
 0.25 s, the number of speakers known or not; and of one channel for each speaker. `--speakers` names
-those that conversations are made of, a line each, such as those that the voices' directions were
-not learnt from. With --emotions, the share of the right speaker's time in which the starter gives
-the right emotion: of the mixed recording, by speaker, and by speaker with the speaker's baseline.
+those that conversations are made of, a line each. With --emotions, the share of each speaker's
+time in which the starter's most probable emotion is the right one, and the mean over speakers: of
+the mixed recording, by speaker, and by speaker with the speaker's baseline.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from multimodal_ser.corpora import read_manifest
 from multimodal_ser.predict import load
 from multimodal_ser.timeline import Timeline, analyze
 from multimodal_ser.timeline.annotations import turns
+from multimodal_ser.timeline.speakers import Diariser
 from multimodal_ser.timeline.voices import Voices
 
 STEP = 0.01  # seconds
@@ -84,15 +86,20 @@ class _Silent:
         return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
 
 
-def told(talk: Conversation, count: int | None) -> list[tuple[float, float, str]]:
+def by_voice(talk: Conversation) -> Diariser:
+    """`Voices`, which hear the conversation once, however often they are asked."""
+    heard = Voices().hear(iter([talk.mono]))
+    return lambda blocks, count: heard.turns(count)
+
+
+def told(talk: Conversation, voices: Diariser, count: int | None) -> list[tuple[float, float, str]]:
     """Who speaks when, by voice."""
-    found = analyze((talk.mono, SAMPLE_RATE), _Silent(), speakers=Voices(), count=count)
-    return turns(found)
+    return turns(analyze((talk.mono, SAMPLE_RATE), _Silent(), speakers=voices, count=count))
 
 
-def right_share(talk: Conversation, found: Timeline) -> float:
-    """Of the time in which one person speaks, the share in which the emotion found is theirs."""
-    right = total = 0
+def right_share(talk: Conversation, found: Timeline) -> dict[str, float]:
+    """Of the time in which one person alone speaks, the share in which their emotion is found."""
+    right, total = Counter[str](), Counter[str]()
     count = round(len(talk.sound) / SAMPLE_RATE / STEP)
     truth = np.full((len(talk.speakers), count), "", object)
     for said in talk.said:
@@ -103,12 +110,11 @@ def right_share(talk: Conversation, found: Timeline) -> float:
         best = max(s.probabilities, key=lambda name: s.probabilities[name])
         guess[_part(s.start, s.end)] = best
     for place in np.flatnonzero(alone & (guess != "")):
-        label = next(word for word in truth[:, place] if word)
-        if label not in found.labels:
-            continue
-        total += 1
-        right += label == guess[place]
-    return right / max(total, 1)
+        who, label = next((k, word) for k, word in enumerate(truth[:, place]) if word)
+        if label in found.labels:
+            total[talk.speakers[who]] += 1
+            right[talk.speakers[who]] += label == guess[place]
+    return {speaker: right[speaker] / total[speaker] for speaker in total}
 
 
 def main() -> None:
@@ -122,14 +128,15 @@ def main() -> None:
     print(f"{len(rows)} recordings of {len({row.speaker for row in rows})} speakers")
     for number in given.of:
         talks = conversations(rows, number, 60 * given.minutes, given.count, seed=number)
-        _report(number, talks)
+        voices = [by_voice(talk) for talk in talks]
+        _report(number, talks, voices)
         if predictor is not None:
-            _emotions(predictor, talks, given.ways)
+            _emotions(predictor, talks, voices, given.ways)
 
 
-def _report(number: int, talks: Sequence[Conversation]) -> None:
+def _report(number: int, talks: Sequence[Conversation], voices: Sequence[Diariser]) -> None:
     for name, count in (("known", number), ("not known", None)):
-        found = [told(talk, count) for talk in talks]
+        found = [told(talk, one, count) for talk, one in zip(talks, voices, strict=True)]
         plain = [error(talk, turns_, 0.0) for talk, turns_ in zip(talks, found, strict=True)]
         wide = [error(talk, turns_, COLLAR) for talk, turns_ in zip(talks, found, strict=True)]
         parts = ", ".join(
@@ -153,22 +160,25 @@ def _report(number: int, talks: Sequence[Conversation]) -> None:
     )
 
 
-def _emotions(predictor: object, talks: Sequence[Conversation], wanted: str) -> None:
-    ways = {
-        "mixed": {}, "mixed, adapted": {"adapt": True}, "by voice": {"speakers": Voices()},
-        "by voice, each speaker's baseline": {"speakers": Voices(), "adapt": True},
-        "by channel": {"channels": "each"},
-        "by channel, each speaker's baseline": {"channels": "each", "adapt": True},
-    }  # fmt: skip
-    for name, how in ways.items():
-        if wanted not in name:
-            continue
+def _emotions(
+    predictor: object, talks: Sequence[Conversation], voices: Sequence[Diariser], wanted: str
+) -> None:
+    ways = ("mixed", "by voice", "by channel", "mixed, adapted",
+            "by voice, each speaker's baseline", "by channel, each speaker's baseline")  # fmt: skip
+    for name in (way for way in ways if wanted in way):
         shares = []
-        for talk in talks:
-            sound = talk.sound if "channel" in name else talk.mono
-            found = analyze((sound, SAMPLE_RATE), predictor, **how)  # type: ignore[arg-type]
+        for talk, by in zip(talks, voices, strict=True):
+            how = {"adapt": "baseline" in name or "adapted" in name}
+            how |= {"speakers": by, "count": len(talk.speakers)} if "voice" in name else {}
+            sound, channels = (talk.sound, "each") if "channel" in name else (talk.mono, "mix")
+            found = analyze((sound, SAMPLE_RATE), predictor, channels=channels, **how)
             shares.append(right_share(talk, found))
-        print(f"  emotion right, {name}: {100 * np.mean(shares):.1f} % of the time", flush=True)
+        parts = ", ".join(
+            f"{speaker} {100 * np.mean([one[speaker] for one in shares if speaker in one]):.0f}"
+            for speaker in sorted({speaker for one in shares for speaker in one})
+        )
+        mean = 100 * np.mean([np.mean(list(one.values())) for one in shares])
+        print(f"  emotion right, {name}: {mean:.1f} % of each speaker's time ({parts})", flush=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -19,7 +19,8 @@ from multimodal_ser.corpora import Utterance
 OVERLAPS, PAUSES, BREAK = 1 / 8, (0.2, 1.2), (0.05, 0.4)  # share, seconds
 TOGETHER = (0.4, 1.2)  # seconds of an overlap
 FLOOR = 10 ** (-60 / 20)
-QUIET = 10 ** (-30 / 20)  # of a clip's peak: what lies below it at its ends is no speech
+FRAME = 320  # samples
+QUIET, NOISE = 30.0, 6.0  # dB below a clip's loudest frame, and above its quietest tenth
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def _begin(said: Said) -> float:
 
 
 def spoken(wave: np.ndarray) -> np.ndarray:
-    """A clip without its quiet ends."""
-    loud = np.abs(wave) > QUIET * np.abs(wave).max()
-    places = np.flatnonzero(np.convolve(loud, np.ones(320), "same") > 16)
-    return wave[places[0] : places[-1] + 1] if len(places) else wave
+    """A clip without its quiet ends, which are no speech: see `QUIET` and `NOISE`."""
+    frames = wave[: len(wave) // FRAME * FRAME].reshape(-1, FRAME)
+    level = 10 * np.log10(np.square(frames, dtype=float).mean(1) + 1e-10)
+    loud = level > max(level.max() - QUIET, np.percentile(level, 10) + NOISE)
+    places = np.flatnonzero(np.convolve(loud, np.ones(3), "same") > 1)
+    return wave[places[0] * FRAME : (places[-1] + 1) * FRAME] if len(places) else wave

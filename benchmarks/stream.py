@@ -4,7 +4,7 @@
 
 Every client sends the recording, repeated, in pieces of 0.1 s as a microphone gives them; a server
 of its own answers on this machine. Prints the delay from the moment at which the last sample that
-an estimate rests on was sent until the estimate is there, and how many were due. Silero needs up to
+an estimate rests on was sent until the estimate is there. Silero needs up to
 a second of what follows to be certain of speech, which is part of the delay. Needs the extra serve
 and websocket-client.
 """
@@ -29,8 +29,8 @@ from multimodal_ser.serve import Settings, create_app, serving
 PIECE = 0.1  # seconds
 
 
-def speak(address: str, sound: np.ndarray, delays: list[float], ends: list[float]) -> None:
-    """One client: sends in real time, and notes when estimates and the end come."""
+def speak(address: str, sound: np.ndarray, delays: list[float], ends: list[tuple]) -> None:
+    """One client: sends in real time; notes when estimates and the end come, and all windows."""
     socket = websocket.create_connection(address, timeout=120)
     socket.send(json.dumps({"rate": SAMPLE_RATE, "format": "f32"}))
     socket.recv()
@@ -42,7 +42,8 @@ def speak(address: str, sound: np.ndarray, delays: list[float], ends: list[float
             if told["type"] == "estimate":
                 delays.append(time.monotonic() - began - told["end"])
             if told["type"] == "timeline":
-                ends.append(time.monotonic() - began - len(sound) / SAMPLE_RATE)
+                late = time.monotonic() - began - len(sound) / SAMPLE_RATE
+                ends.append((late, len(told["track"])))
                 return
 
     ear = threading.Thread(target=listen)
@@ -66,7 +67,7 @@ def main() -> None:
     given = parser.parse_args()
     sound = np.resize(read_audio(given.audio), round(given.seconds * SAMPLE_RATE))
     delays: list[float] = []
-    ends: list[float] = []
+    ends: list[tuple[float, int]] = []
     app = create_app(load(given.model), Settings(max_streams=given.clients))
     with serving(app) as here:
         address = here.replace("http", "ws") + "/v1/stream"
@@ -80,10 +81,12 @@ def main() -> None:
         for client in clients:
             client.join()
     middle, most = np.percentile(delays, [50, 95])
+    late, due = zip(*ends, strict=True)
     print(
-        f"{machine()}; {given.clients} clients, {given.seconds:g} s each: {len(delays)} estimates; "
+        f"{machine()}; {given.clients} clients, {given.seconds:g} s each: {len(delays)} "
+        f"estimates while they spoke, of {sum(due)} windows; "
         f"delay {middle:.2f} s in the middle, {most:.2f} s for 95 %; the timeline "
-        f"{np.percentile(ends, 95):.2f} s after the last sample"
+        f"{np.percentile(late, 95):.2f} s after the last sample"
     )
 
 

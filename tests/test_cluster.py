@@ -20,6 +20,7 @@ import torch
 from made_cluster import (
     Counted,
     Deadly,
+    DeadlyAnswers,
     DeadlyPitch,
     dies,
     fails_on_two,
@@ -30,6 +31,7 @@ from made_cluster import (
 )
 from made_features import made_folder, made_rows
 from made_timeline import RATE, Pitch, recording
+from multimodal_ser.cli import main
 from multimodal_ser.common.cluster import run_on_ray, run_on_threads
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import class_set
@@ -41,6 +43,7 @@ from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.experiments.plans import plan
 from multimodal_ser.experiments.running import run_all
 from multimodal_ser.features import extract
+from multimodal_ser.predict import lots
 from multimodal_ser.splits import make_split
 from multimodal_ser.timeline import Recogniser
 from multimodal_ser.timeline.folder import AnalysisRecipe, Folder
@@ -330,6 +333,30 @@ def test_a_folder_is_analysed_on_ray_to_the_same_bytes(cluster, tmp_path):
     assert (tmp_path / "flag").exists()
     assert written[0] == written[1]
     assert len(written[0]) == 2 * 3 + 4
+
+
+def test_a_folder_is_predicted_on_ray_to_the_same_bytes(cluster, tmp_path, monkeypatch, capsys):
+    """A worker dies on the way, and one recording cannot be read."""
+    (tmp_path / "in").mkdir()
+    for number, emotion in enumerate(("anger", "sadness", "anger", "sadness", "anger")):
+        sound = recording(0.5, (1.0 + 0.1 * number, emotion), 0.5)
+        soundfile.write(tmp_path / f"in/{number}.wav", sound, RATE)
+    (tmp_path / "in/bad.wav").write_text("nothing")
+    monkeypatch.setattr(lots, "LOT", 2)
+    (tmp_path / "flag").touch()
+    for engine in ("local", "ray"):
+        made = DeadlyAnswers(tmp_path / "flag")
+        made.modalities = ("audio",)
+        monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, made=made, **how: made)
+        args = ["predict", str(tmp_path / "in"), "--format", "csv", "--engine", engine]
+        assert main([*args, "--out", str(tmp_path / f"{engine}.csv")]) == 1
+        assert "in/bad.wav: is text, not audio" in capsys.readouterr().err
+        (tmp_path / "flag").unlink(missing_ok=True)
+    assert main(args) == 1  # standard output, in the order of the recordings
+    assert capsys.readouterr().out == (tmp_path / "ray.csv").read_text()
+    assert (tmp_path / "flag").exists()
+    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+    assert len((tmp_path / "ray.csv").read_text().splitlines()) == 6
 
 
 def test_a_recogniser_is_loaded_again_where_it_is_sent(monkeypatch):

@@ -95,6 +95,23 @@ def test_label_studio_gets_regions_of_its_own_shape(tmp_path):
     assert regions[1]["meta"] == {"speaker": ["the customer"]}
 
 
+def test_label_studio_reads_it_back(tmp_path):
+    """Its library requires versions of OpenCV, lxml, NLTK and others that ours need not have."""
+    sdk = pytest.importorskip("label_studio_sdk.label_interface", reason="is not in the extra dev")
+    said = {s.label for s in TALK.segments}
+    labels = "".join(f'<Label value="{label}"/>' for label in sorted(said))
+    ours = sdk.LabelInterface(
+        f'<View><Labels name="emotion" toName="audio">{labels}</Labels>'
+        '<Audio name="audio" value="$audio"/></View>'
+    )
+    (task,) = json.loads(made(TALK, "labelstudio", tmp_path).read_text("utf-8"))
+    assert ours.validate_task({"data": task["data"]})
+    (answer,) = task["predictions"]
+    assert ours.validate_prediction(answer)
+    answer["result"][0]["value"]["labels"] = ["none of these"]
+    assert not ours.validate_prediction(answer)
+
+
 def test_rttm_has_a_line_a_turn(tmp_path):
     lines = [line.split() for line in made(TALK, "rttm", tmp_path).read_text("utf-8").splitlines()]
     assert {len(line) for line in lines} == {10}

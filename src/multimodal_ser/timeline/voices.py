@@ -1,195 +1,179 @@
 """Speech → vectors of voices → turns of speakers: a diarisation that needs no hub.
 
-A voice is described by the statistics of the cepstra of its loud frames over two seconds, projected
-to directions in which speakers differ most and one speaker, whatever the emotion, differs least
-(linear discriminant analysis). `scripts/train_voices.py` finds these directions. Windows are
-clustered, and a Viterbi path makes turns of them.
+`voice_network` gives a vector of the voice in each window of 1.5 s. Windows that are near in time,
+which mostly are one speaker's, are averaged and clustered (Ward's method), and a Viterbi path makes
+turns of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cache
-from importlib.resources import files
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load
-from scipy.fft import dct
-from sklearn.cluster import AgglomerativeClustering
-from sklearn.metrics import silhouette_score
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
 from multimodal_ser.predict import Channel
 from multimodal_ser.timeline.speakers import Turn
 from multimodal_ser.timeline.stream import Stream
+from multimodal_ser.timeline.voice_network import SIZE, voice_vectors, weights_file
 
-WINDOW, STEP = 2.0, 0.5  # seconds
-CEPSTRA, JOINT = 40, 24  # cepstral coefficients; how many of them enter the covariances
-_LOUD = 3.0  # log10 of power, 30 dB: frames further below a window's loudest are not used
-_LEAST = 20  # loud frames of a usable window
+STEP = 0.5  # seconds from one window to the next
+NEAR = 1.0  # seconds between windows that are averaged
 _MOST = 3_000  # windows that are clustered (quadratic cost); others join the nearest cluster
-FEWEST, NEAR = 12, 0.03  # windows of a third speaker at least; difference of equal silhouettes
-MANY, ALONE = 8, 0.25  # largest number of speakers; lowest silhouette of two speakers
-SURE, STAY = 15.0, 4.0  # weight of a window's cosine; cost of a change of speaker (Viterbi)
+SURE, STAY = 25.0, 4.0  # weight of a window's cosine; cost of a change of speaker (Viterbi)
+MANY, FEWEST = 8, 6  # largest number of speakers that is tried; windows of each in the mean
+ALIKE = 0.015  # difference of silhouettes that count as equal
+LATER = 5.0  # seconds between windows that a silhouette compares
+APART = 0.4  # least cosine distance of two speakers' mean vectors
 _AROUND = 0.6  # seconds around a change within which its quietest moment is used
 _ENERGY = SAMPLE_RATE // 50
 
 _Vectors = NDArray[np.float32]
-
-
-def cepstral_statistics(wave: Samples) -> _Vectors | None:
-    """Statistics of the cepstra of a window: mean, deviation, covariances, change, percentiles.
-
-    They do not depend on the level of the window.
-
-    Args:
-        wave: [time] at 16 kHz.
-
-    Returns:
-        [524]; None if fewer than `_LEAST` frames are loud.
-    """
-    if len(wave) < N_FFT:
-        return None
-    filters, window = _filters()
-    spectrum = torch.stft(
-        torch.from_numpy(np.ascontiguousarray(wave)), N_FFT, HOP, window=window, return_complex=True
-    )
-    mel = (filters @ spectrum.abs().square()).clamp(min=1e-10).log10().T.numpy()
-    loud = np.log10((10.0**mel).sum(1))
-    mine = loud > loud.max() - _LOUD
-    if mine.sum() < _LEAST:
-        return None
-    # Coefficient 0 is the level, and is left out.
-    every = dct(mel, norm="ortho", axis=1)[:, 1 : CEPSTRA + 1]
-    kept = every[mine]
-    # Covariances of a window describe a voice beyond its mean spectrum; the upper half suffices.
-    joint = np.cov(kept[:, :JOINT].T)[np.triu_indices(JOINT)]
-    change = np.diff(every[:, :JOINT], axis=0).std(0)
-    spread = np.percentile(kept, [10, 50, 90], axis=0).ravel()
-    parts = [kept.mean(0), kept.std(0), joint, change, spread]
-    return np.concatenate(parts).astype(np.float32)
-
-
-@cache
-def _filters() -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(mel_filters().T).float(), torch.hann_window(N_FFT)
+_Labels = NDArray[np.int64]
 
 
 class Voices:
-    """Distinguishes speakers by their voices; a `Diariser`.
+    """Tells speakers apart by their voices; a `Diariser`.
 
     Args:
         vad: how speech is found.
-        alone: lowest silhouette (0 to 1) of two clusters that count as two speakers, if the number
-            of speakers is not known.
-        weights: ``mean`` and ``scale`` [524] and ``axes`` [524, A]; by default the package's own.
+
+    Raises:
+        SerError: the weights are not installed.
     """
 
-    def __init__(
-        self, vad: Vad = "auto", *, alone: float = ALONE, weights: dict[str, Any] | None = None
-    ) -> None:
-        self.vad, self.alone = vad, alone
-        stored = files("multimodal_ser.timeline") / "voices.safetensors"
-        self._weights = load(stored.read_bytes()) if weights is None else weights
+    def __init__(self, vad: Vad = "auto") -> None:
+        self.vad = vad
+        weights_file()
 
     def __call__(self, blocks: Iterator[Samples], count: int | None = None) -> list[Turn]:
-        """Finds the turns of a recording; see `Diariser`."""
+        """Hears a recording through; see `Diariser`."""
+        return self.hear(blocks).turns(count)
+
+    def hear(self, blocks: Iterator[Samples]) -> Voiced:
+        """Hears a recording, mono blocks [time] at 16 kHz, whatever the number of speakers."""
         heard, quiet = _Heard(), list[Samples]()
-        stream = Stream(heard, window=WINDOW, hop=STEP, smoothing=0, vad=self.vad)
+        stream = Stream(heard, window=SIZE / SAMPLE_RATE, hop=STEP, smoothing=0, vad=self.vad)
         for block in blocks:
             stream.push(block)
             quiet.append(_energies(block))
         timeline = stream.finish()
         spans = [(point.start, point.end) for point in timeline.track]
-        if not spans:
+        return Voiced(spans, heard.vectors, timeline.speech, quiet)
+
+
+class Voiced(NamedTuple):
+    """The voices of a recording.
+
+    Attributes:
+        spans: start and end of each window in seconds.
+        vectors: of their voices, in parts [windows, D].
+        speech: start and end of each stretch of speech in seconds.
+        energies: the power of each 20 ms, in parts.
+    """
+
+    spans: Sequence[tuple[float, float]]
+    vectors: Sequence[_Vectors]
+    speech: Sequence[tuple[float, float]]
+    energies: Sequence[Samples]
+
+    def turns(self, count: int | None = None) -> list[Turn]:
+        """Who speaks when; see `speakers_of`."""
+        if not self.spans:
             return []
-        rows = [k for k, row in enumerate(heard.rows) if row is not None]
-        if not rows:
-            return [_turn(start, end, 0) for start, end in timeline.speech]
-        vectors = self.vectors(np.array([heard.rows[k] for k in rows]))
-        centres = np.array([sum(spans[k]) / 2 for k in rows])
-        found = clusters(_smoothed(vectors, centres), count, self.alone)
-        labels = _path(vectors, found)
-        nearest = np.searchsorted(rows, np.arange(len(spans))).clip(max=len(rows) - 1)
-        return _turns(spans, labels[nearest], timeline.speech, np.concatenate(quiet))
-
-    def vectors(self, statistics: _Vectors) -> _Vectors:
-        """Statistics [N, 524] → unit vectors [N, A], centred on the recording's mean.
-
-        Centring removes what all speakers of a recording have in common, such as its channel.
-        """
-        weights = self._weights
-        seen = ((statistics - weights["mean"]) * weights["scale"]) @ weights["axes"]
-        seen = seen - seen.mean(0) if len(seen) > 1 else seen
-        return np.asarray(seen / np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-9))
+        middles = np.mean(self.spans, axis=1)
+        labels = speakers_of(np.concatenate(self.vectors), middles, count)
+        return _turns(self.spans, labels, self.speech, np.concatenate(self.energies))
 
 
-def clusters(vectors: _Vectors, count: int | None, alone: float = ALONE) -> NDArray[np.int64]:
-    """The speaker of each window [N], by agglomerative clustering with Ward's criterion.
+def speakers_of(vectors: _Vectors, centres: NDArray[np.float64], count: int | None) -> _Labels:
+    """Who speaks in each window [N].
 
     Args:
-        vectors: of unit length [N, A].
-        count: number of speakers; None for the smallest one, up to `MANY`, whose silhouette
-            (Rousseeuw, 1987) is about the best.
-        alone: silhouette below which two clusters are one speaker.
+        vectors: of voices [N, D].
+        centres: middles of the windows in seconds, increasing [N].
+        count: of speakers. Where it is not known, it is the least number, up to `MANY`, that is as
+            clear as any, see `_silhouette`, but for `ALIKE`; and one where the two of two are less
+            than `APART`.
     """
-    one = np.zeros(len(vectors), np.int64)
-    if count == 1 or len(vectors) <= max(count or 2, 2):
-        return one
-    drawn = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), _MOST)).astype(int)]
-    made = {
-        k: AgglomerativeClustering(k, linkage="ward").fit_predict(drawn)
-        for k in ([count] if count else range(2, min(MANY, len(drawn) - 1) + 1))
+    most = count or min(MANY, len(vectors) // FEWEST)
+    if not 2 <= most <= len(vectors):
+        return np.zeros(len(vectors), np.int64)
+    own = _unit(vectors - vectors.mean(0))  # what all have in common tells nobody apart
+    near = _averaged(own, centres)
+    drawn = near[np.linspace(0, len(near) - 1, min(len(near), _MOST)).astype(int)]
+    tree = linkage(drawn, "ward")
+    made = {}
+    for number in [count] if count else range(2, most + 1):
+        labels = fcluster(tree, number, "maxclust")
+        made[number] = _path(own, (near @ _centres(drawn, labels).T).argmax(1))
+    return made[count] if count else _clearest(made, near, _unit(vectors), centres)
+
+
+def _clearest(
+    made: Mapping[int, _Labels], near: _Vectors, vectors: _Vectors, centres: NDArray[np.float64]
+) -> _Labels:
+    """The labels of the likeliest number of speakers."""
+    two = _centres(vectors, made[2])
+    if len(two) < 2 or two[0] @ two[1] > 1 - APART:
+        return np.zeros(len(near), np.int64)
+    part = slice(None, None, -(-len(near) // _MOST))
+    clear = {
+        number: _silhouette(near[part], centres[part], labels[part])
+        for number, labels in made.items()
     }
-    if count is None:
-        clear = {
-            k: silhouette_score(drawn, labels, metric="cosine")
-            for k, labels in made.items()
-            if k == 2 or np.bincount(labels).min() * len(vectors) >= FEWEST * len(drawn)
-        }
-        count = min(k for k in clear if clear[k] >= max(clear.values()) - NEAR)
-        if clear[count] < alone:
-            return one
-    labels = made[count]
-    # Unit-length centres: the nearest one by cosine, also for windows that were not clustered.
-    centres = np.array([_centre(drawn[labels == k]) for k in np.unique(labels)])
-    return np.asarray((vectors @ centres.T).argmax(1))
+    return made[min(number for number in clear if clear[number] >= max(clear.values()) - ALIKE)]
 
 
-def _smoothed(vectors: _Vectors, centres: NDArray[np.float64]) -> _Vectors:
-    """Sums of each vector and its neighbours in time, mostly of one speaker, at unit length."""
-    padded = np.pad(vectors, ((1, 1), (0, 0)))
-    near = (np.diff(centres) <= 1.01 * STEP)[:, None]
-    before = np.concatenate([np.zeros((1, 1), bool), near])
-    after = np.concatenate([near, np.zeros((1, 1), bool)])
-    whole = vectors + np.where(before, padded[:-2], 0) + np.where(after, padded[2:], 0)
-    return np.asarray(whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-9))
+def _silhouette(vectors: _Vectors, centres: NDArray[np.float64], labels: _Labels) -> float:
+    """How clear clusters are, −1 to 1 (Rousseeuw, 1987), by what is said at other times alone.
+
+    Windows that follow one another are alike whoever speaks: with them, every turn would seem to be
+    a speaker of its own.
+    """
+    other = np.abs(centres[:, None] - centres) > LATER
+    mine = labels[:, None] == np.unique(labels)
+    counts = other.astype(np.float32) @ mine
+    far = np.where(counts > 0, (other * (1 - vectors @ vectors.T)) @ mine, np.inf)
+    far = far / np.maximum(counts, 1)
+    inside = far[mine]
+    outside = np.where(mine, np.inf, far).min(1)
+    known = np.isfinite(inside) & np.isfinite(outside)
+    gain = (outside - inside)[known] / np.maximum(np.maximum(outside, inside)[known], 1e-9)
+    return float(gain.sum() / len(labels))
 
 
-def _centre(vectors: _Vectors) -> _Vectors:
-    mean = vectors.mean(0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9))
+def _averaged(vectors: _Vectors, centres: NDArray[np.float64]) -> _Vectors:
+    """Unit vectors, each with those of windows near in time."""
+    first = np.searchsorted(centres, centres - NEAR - 1e-6)
+    last = np.searchsorted(centres, centres + NEAR + 1e-6)
+    sums = np.concatenate([np.zeros((1, vectors.shape[1])), np.cumsum(vectors, 0, dtype=float)])
+    return _unit(sums[last] - sums[first])
 
 
-def _path(vectors: _Vectors, labels: NDArray[np.int64], rounds: int = 3) -> NDArray[np.int64]:
-    """The best sequence of speakers [N] with a cost for changes (Viterbi), iterated."""
+def _centres(vectors: _Vectors, labels: _Labels) -> _Vectors:
+    """The mean direction of each label's vectors [labels, D]."""
+    return _unit(np.array([vectors[labels == name].mean(0) for name in np.unique(labels)]))
+
+
+def _unit(vectors: NDArray[Any]) -> _Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)
+
+
+def _path(vectors: _Vectors, labels: _Labels, rounds: int = 3) -> _Labels:
+    """The most probable sequence of speakers [N], changes being rare (Viterbi), a few times."""
     for _ in range(rounds):
-        # As in k-means: centres from the labels, then labels from the centres, with the cost of
-        # changes.
         names = np.unique(labels)
-        centres = np.array([_centre(vectors[labels == name]) for name in names])
-        score = SURE * vectors @ centres.T
+        score = SURE * vectors @ _centres(vectors, labels).T
         best, back = score[0], np.zeros(score.shape, int)
         for k in range(1, len(score)):
-            # A change costs the same whoever speaks next: the best other speaker is the only
-            # candidate.
             change = best.max() - STAY
             back[k] = np.where(best >= change, np.arange(len(names)), best.argmax())
             best = np.maximum(best, change) + score[k]
@@ -204,7 +188,7 @@ def _turns(
     spans: Sequence[tuple[float, float]], labels: NDArray[np.int64],
     speech: Sequence[tuple[float, float]], energies: Samples,
 ) -> list[Turn]:  # fmt: skip
-    """Labelled windows → turns; a change is placed at the quietest moment between two windows."""
+    """Windows of stretches of speech → turns; a change lies at the quietest moment between two."""
     centres = np.array([(start + end) / 2 for start, end in spans])
     made: list[Turn] = []
     for start, end in speech:
@@ -232,22 +216,24 @@ def _turn(start: float, end: float, who: int | np.int64) -> Turn:
 
 
 def _energies(block: Samples) -> Samples:
-    """The power of every 20 ms."""
+    """The power of each 20 ms."""
     whole = np.pad(block, (0, -len(block) % _ENERGY))
     return np.asarray(np.square(whole.reshape(-1, _ENERGY)).mean(1))
 
 
 class _Heard:
-    """Takes the place of a model and keeps the statistics of the waveforms it is given."""
+    """Stands in for a model, and keeps the vector of each window that it is asked about."""
 
     name, threshold = "voices", 0.0
     labels: tuple[str, ...] = ("speech",)
     channel: Channel | None = None
 
     def __init__(self) -> None:
-        self.rows: list[_Vectors | None] = []
+        self.vectors: list[_Vectors] = []
 
     def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
-        """Keeps the statistics of each waveform."""
-        self.rows += [cepstral_statistics(wave) for wave in waves]
+        """Keeps a vector of each waveform: of its middle, or of all of it again and again."""
+        parts = [wave[max(0, len(wave) - SIZE) // 2 :][:SIZE] for wave in waves]
+        if parts:
+            self.vectors.append(voice_vectors(np.stack([np.resize(part, SIZE) for part in parts])))
         return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]

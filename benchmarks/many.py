@@ -1,0 +1,58 @@
+"""Memory and time of `ser predict` over very many recordings.
+
+    python benchmarks/many.py --audio recording.wav [--counts 1000 10000] [--engine ray]
+
+Makes a folder with so many names of one short recording, in folders of 100, and predicts it with
+`ser predict --format csv --out`. Prints the peak of the command's memory (on Ray, of the process
+that writes: workers have their own), and the time a recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from machine import machine
+
+
+def main() -> None:
+    """Prints a line for each count."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--audio", type=Path, required=True)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--engine", default="local")
+    given = parser.parse_args()
+    print(machine(), flush=True)
+    for count in sorted(given.counts):  # the peak is over all commands so far
+        with tempfile.TemporaryDirectory(dir=given.audio.parent) as name:
+            seconds = predicted(given.audio, Path(name), count, given.engine)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(
+            f"{count} recordings, {given.engine}: at most {peak:.0f} MB, "
+            f"{1000 * seconds / count:.1f} ms each",
+            flush=True,
+        )
+
+
+def predicted(audio: Path, folder: Path, count: int, engine: str) -> float:
+    """Seconds that predicting so many names of a recording takes."""
+    for number in range(count):
+        place = folder / "in" / f"{number // 100:04d}" / f"{number % 100:02d}{audio.suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.hardlink_to(audio)
+    command = [sys.executable, "-m", "multimodal_ser.cli", "predict", folder / "in", "--engine"]
+    began = time.monotonic()
+    subprocess.run([*command, engine, "--format", "csv", "--out", folder / "out.csv"], check=True)
+    rows = sum(1 for _ in (folder / "out.csv").open()) - 1
+    if rows != count:
+        raise SystemExit(f"{rows} rows for {count} recordings")
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()
