@@ -44,7 +44,7 @@ def predicted(audio: Path, folder: Path, count: int, engine: str) -> float:
     for number in range(count):
         place = folder / "in" / f"{number // 100:04d}" / f"{number % 100:02d}{audio.suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.hardlink_to(audio)
+        place.symlink_to(audio.resolve())
     command = [sys.executable, "-m", "multimodal_ser.cli", "predict", folder / "in", "--engine"]
     began = time.monotonic()
     subprocess.run([*command, engine, "--format", "csv", "--out", folder / "out.csv"], check=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,7 +15,7 @@ from made_sound import written
 from made_timeline import RATE, Pitch, recording
 from multimodal_ser.audio import read_audio
 from multimodal_ser.cli import main
-from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Stream, Word, analyze
 from multimodal_ser.timeline.speakers import (
     Known,
@@ -126,11 +125,7 @@ def test_how_speakers_are_asked_for(tmp_path):
 
 def test_pyannote_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyannote.audio", None)
-<<<<<<< HEAD
     with pytest.raises(SerError, match=r"pip install .*\[pyannote\]"):
-=======
-    with pytest.raises(SerError, match=re.escape(to_install("pyannote"))):
->>>>>>> da005d8 (Tell speakers apart by CAM++, whose weights come as a package, in place of directions learnt from eighty speakers)
         pyannote()
     asked = {}
 
