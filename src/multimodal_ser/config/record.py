@@ -12,15 +12,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeAlias
 
-from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.config.settings import (
+    LEFT_OUT,
+    AdaptConfig,
+    ModelConfig,
+    TrainConfig,
+    TuneConfig,
+)
 
 _LAYOUT = 2  # generation of models and records; runs of another generation are made again
 _OF_BASELINES = ("class_weights", "refit", "loss")  # the fields of a schedule that baselines use
 # The task's default loss is left out of the file, so that hashes of older runs stay the same.
 _NO_LOSS = ("loss", None)
-# Marks fields that are left out at their default, so that hashes of runs from before they existed
-# stay.
-_LEFT_OUT = {"left out where it is the default": True}
 LayerWeights: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
@@ -39,8 +42,8 @@ class ClassNames:
     name: str
     classes: tuple[str, ...]
     hash: str = ""
-    task: str = field(default="classes", metadata=_LEFT_OUT)
-    scale: tuple[float, float] | None = field(default=None, metadata=_LEFT_OUT)
+    task: str = field(default="classes", metadata=LEFT_OUT)
+    scale: tuple[float, float] | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,10 @@ class FeatureSpec:
     dtype: str = "float32"
     version: int = 1
     content: str | Mapping[str, str] = ""
-    pooled_from: int | None = field(default=None, metadata=_LEFT_OUT)
-    context: int = field(default=0, metadata=_LEFT_OUT)
-    context_after: int = field(default=0, metadata=_LEFT_OUT)
-    prefix: str = field(default="", metadata=_LEFT_OUT)
+    pooled_from: int | None = field(default=None, metadata=LEFT_OUT)
+    context: int = field(default=0, metadata=LEFT_OUT)
+    context_after: int = field(default=0, metadata=LEFT_OUT)
+    prefix: str = field(default="", metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class SplitSpec:
 
     name: str
     hash: str
-    folds: int | None = field(default=None, metadata=_LEFT_OUT)
-    fold: str | None = field(default=None, metadata=_LEFT_OUT)
+    folds: int | None = field(default=None, metadata=LEFT_OUT)
+    fold: str | None = field(default=None, metadata=LEFT_OUT)
     leaks: tuple[str, ...] = ()
 
 
@@ -256,7 +259,7 @@ def as_json(value: Any) -> Any:
         return _training_as_json(value)
     if is_dataclass(value) and not isinstance(value, type):
         shown = {one.name: getattr(value, one.name) for one in fields(value)}
-        plain = {one.name: one.default for one in fields(value) if one.metadata == _LEFT_OUT}
+        plain = {one.name: one.default for one in fields(value) if one.metadata == LEFT_OUT}
         return {k: as_json(v) for k, v in shown.items() if k not in plain or v != plain[k]}
     if isinstance(value, Mapping):
         return {key: as_json(one) for key, one in value.items()}
@@ -275,7 +278,7 @@ def _training_as_json(train: Training) -> dict[str, Any]:
         found = {key: one for key, one in found.items() if key in _OF_BASELINES}
     for name in ("network", "adaptation"):
         if part := getattr(train, name):
-            found[name] = asdict(part)
+            found[name] = as_json(part)
     if train.parts is not None:
         found["parts"] = train.parts
     if few := train.few:

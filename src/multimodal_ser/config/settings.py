@@ -5,7 +5,7 @@ The defaults are the recommended settings (docs/recipes.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal
 
@@ -14,6 +14,9 @@ from multimodal_ser.errors import SerError
 TASKS = ("classes", "distributions", "attributes")  # what a model can be trained to predict
 Vad = Literal["auto", "silero", "energy", "none"]
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the package: the rate of speech encoders
+# Marks fields that are left out at their default, so that hashes of runs from before they existed
+# stay.
+LEFT_OUT = {"left out where it is the default": True}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class ModelConfig:
             begins as a linear probe and learns only what the probe misses.
         layer_sum: if the features hold several layers of an encoder, learn one weight per layer and
             read their weighted sum (SUPERB; Yang et al., 2021).
+        before: number of utterances before each that a network over dialogues reads.
+        after: the same for utterances after each; a prediction then has to wait for them.
     """
 
     members: int = 2
@@ -47,10 +52,12 @@ class ModelConfig:
     modality_dropout: float = 0.1
     linear_path: bool = True
     layer_sum: bool = False
+    before: int = field(default=8, metadata=LEFT_OUT)
+    after: int = field(default=0, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         _check_counts(self, "members", "hidden_dim", "num_heads")
-        _check_counts(self, "num_layers", least=0)
+        _check_counts(self, "num_layers", "before", "after", least=0)
         _check_shares(self, "dropout", "input_dropout", "modality_dropout")
         if self.hidden_dim % self.num_heads:
             raise SerError(

@@ -24,6 +24,7 @@ from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
 from multimodal_ser.dataset.material import Material, load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.attention import MOMENTS, Maps, attention_maps, moments_of
+from multimodal_ser.models.fusion import reads_dialogue
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS
 from multimodal_ser.runs.model_file import load_model
@@ -78,6 +79,8 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
     config = read_record(folder / CONFIG).config
     if config.train.tune is not None:
         raise SerError(f"{folder}: a fine-tuned encoder is not explained; give a run over features")
+    if reads_dialogue(config.model):
+        raise SerError(f"{folder}: a network over dialogues is not explained; give another run")
     names = {
         modality: spec.encoder if spec else "none" for modality, spec in config.features.items()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from multimodal_ser.common.devices import CPU
 from multimodal_ser.common.plugins import load_plugins
-from multimodal_ser.config.record import Training
+from multimodal_ser.config.record import RunConfig, Training
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig
+from multimodal_ser.dataset.dialogue import with_dialogue
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import AttributeSet, class_votes
@@ -24,7 +25,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.encoder import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.models.adapters import ADAPTERS
-from multimodal_ser.models.fusion import Dims, Ensemble
+from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
 from multimodal_ser.runs.folder import MODEL, write_run
 from multimodal_ser.runs.layers import layers_of
 from multimodal_ser.runs.model_file import build_model, load_model
@@ -100,6 +101,8 @@ def make_run(bench: Bench, item: Plan) -> Path:
     load_plugins()  # this may be a new process, whose registries lack what plug-ins add
     if item.config.model == TUNED:
         return run_tuned(item, bench.material, bench.out, bench.device)
+    source = bench.source and as_read(bench.source, item.config)
+    bench = replace(bench, material=as_read(bench.material, item.config), source=source)
     try:
         fitted = _fit(bench, item, item.config.train)
         predictions = [_ask(fitted, bench, item, part) for part in ("validation", "test")]
@@ -109,6 +112,14 @@ def make_run(bench: Bench, item: Plan) -> Path:
             "smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
         ) from error
     return write_run(bench.out, item.config, bench.dims, fitted, predictions)
+
+
+def as_read(material: Material, config: RunConfig) -> Material:
+    """The material with the dialogue around each utterance, if the model of a run reads it."""
+    network = config.train.network
+    if network is None or not reads_dialogue(config.model):
+        return material
+    return with_dialogue(material, network.before, network.after)
 
 
 def _take(material: Material, keys: Sequence[str], device: str = CPU) -> Examples:

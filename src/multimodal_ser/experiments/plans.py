@@ -11,11 +11,13 @@ from typing import Any
 
 from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.dataset.dialogue import check_single_tokens
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import AttributeSet
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.models.fusion import MODELS
+from multimodal_ser.features.context import context_told
+from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.baselines import BASELINES
 from multimodal_ser.training.losses import LOSSES, loss_for
@@ -153,6 +155,8 @@ def training(
     A baseline has a fixed loss. It cannot learn shares of votes, so it learns one class of them.
     """
     if not _is_baseline(model):
+        if not reads_dialogue(model):  # the same run, whatever dialogues are for others
+            network = replace(network, before=ModelConfig.before, after=ModelConfig.after)
         return Training(schedule, network)
     loss = None
     if task == "distributions" and schedule.loss is not None:
@@ -192,9 +196,16 @@ def run_config(
         corpora=corpora(material),
         features=material.features,
         split=SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks),
-        marks=(*material.marks, *split.notes),
+        marks=(*material.marks, *split.notes, *_dialogue_marks(model, train)),
         train=train,
     )
+
+
+def _dialogue_marks(model: str, train: Training) -> list[str]:
+    """The note beside the scores of a model that reads more than the utterance itself."""
+    if train.network is None or not reads_dialogue(model):
+        return []
+    return context_told(train.network.before, train.network.after, "features")
 
 
 def domain_said(material: Material, split: Split) -> dict[str, Any]:
@@ -241,8 +252,9 @@ def _check_tunable(material: Material, tune: TuneConfig) -> None:
 
 
 def models_for(material: Material) -> list[str]:
-    """The models whose modalities have features, networks first."""
-    return [name for name in known_models(material.task) if not _lacking(name, material)]
+    """The models of single utterances whose modalities have features, networks first."""
+    known = [name for name in known_models(material.task) if not reads_dialogue(name)]
+    return [name for name in known if not _lacking(name, material)]
 
 
 def network_for(material: Material) -> str:
@@ -281,3 +293,5 @@ def check_model(name: str, material: Material) -> None:
             f"model {name!r} needs {modality} features and there are none; extract them with "
             f"ser extract --{modality} ENCODER, or choose another model: {', '.join(MODELS)}"
         )
+    if reads_dialogue(name):
+        check_single_tokens(material)

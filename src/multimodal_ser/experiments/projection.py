@@ -19,6 +19,7 @@ from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import load_material, pooled
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments.fitting import as_read
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Ensemble
 from multimodal_ser.report.align import System, align
@@ -98,6 +99,7 @@ def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
     material = load_material(folder, class_set(run.config.labels.name), audio, text)
     if any(one and one.pooled_from for one in described.values()):
         material = pooled(material)
+    material = as_read(material, run.config)
     return material.examples, np.array(material.labels.classes)[material.examples.label.numpy()]
 
 

@@ -38,25 +38,30 @@ def in_context(rows: Sequence[Utterance], before: int, after: int = 0) -> list[U
     """
     if before < 0 or after < 0:
         raise FeatureError(f"a context of {before} and {after} utterances; allowed: 0 or more")
-    dialogues: dict[str, list[Utterance]] = defaultdict(list)
-    for row in rows:
-        if row.dialogue is not None and (row.text or "").strip():
-            dialogues[row.dialogue].append(row)
+    dialogues = turns_of([row for row in rows if (row.text or "").strip()])
     if not dialogues:
         raise FeatureError(
             "--context reads the words of a dialogue, and no utterance has a dialogue and words; "
             "leave it out, or add both to the manifest"
         )
     found = {}
-    for turns in dialogues.values():
-        turns.sort(key=_order)
+    for turns in dialogues:
         for place, row in enumerate(turns):
             around = turns[max(0, place - before) : place], turns[place + 1 : place + 1 + after]
             found[row.id] = replace(row, text=_joined(row, *around))
     return [found.get(row.id, row) for row in rows]
 
 
-def context_told(before: int, after: int) -> list[str]:
+def turns_of(rows: Sequence[Utterance]) -> list[list[Utterance]]:
+    """The utterances of each dialogue, in the order in which they are said."""
+    dialogues: dict[tuple[str, str], list[Utterance]] = defaultdict(list)
+    for row in rows:
+        if row.dialogue is not None:
+            dialogues[row.corpus, row.dialogue].append(row)
+    return [sorted(turns, key=_order) for turns in dialogues.values()]
+
+
+def context_told(before: int, after: int, what: str = "words") -> list[str]:
     """The note to show beside results that depend on more than the utterance itself.
 
     >>> context_told(3, 0)
@@ -64,7 +69,7 @@ def context_told(before: int, after: int) -> list[str]:
     """
     sides = {"before": before, "after": after}
     told = " and ".join(f"up to {n} utterances {side}" for side, n in sides.items() if n)
-    return [f"the words of {told} are read too"] if told else []
+    return [f"the {what} of {told} are read too"] if told else []
 
 
 def _order(row: Utterance) -> tuple[float, list[tuple[int, str]]]:

@@ -8,7 +8,6 @@ of the training part, so that a saved model is complete. docs/models.md shows ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -18,12 +17,14 @@ from multimodal_ser.config.settings import ModelConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Unlabelled
 from multimodal_ser.models.layers import (
     Attend,
+    AttendAround,
     AttentivePool,
     Classifier,
     Hide,
     LayerSum,
     Output,
     Standardize,
+    fit_statistics,
     masked_mean,
 )
 
@@ -64,6 +65,7 @@ class Fusion(nn.Module):
     """
 
     modalities: ClassVar[tuple[str, ...]] = MODALITIES
+    dialogue: ClassVar[bool] = False  # whether a token is an utterance, see `dataset.dialogue`
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__()
@@ -87,7 +89,8 @@ class Fusion(nn.Module):
         tokens, masks = zip(*(batch[name] for name in self.modalities), strict=True)
         hidden = [project(x) for project, x in zip(self.project.values(), tokens, strict=True)]
         # The linear path of the classifier reads what a linear probe reads: the inputs' means.
-        pooled = [masked_mean(x, mask) for x, mask in zip(tokens, masks, strict=True)]
+        own = slice(1 if self.dialogue else None)
+        pooled = [masked_mean(x[:, own], m[:, own]) for x, m in zip(tokens, masks, strict=True)]
         vectors = self.mix(hidden, list(masks))
         output: Output = self.classify(torch.cat(vectors, 1), torch.cat(pooled, 1))
         return output
@@ -156,6 +159,35 @@ class CrossAttention(Concat):
         return super().mix([text, audio], masks)
 
 
+class Dialogue(Fusion):
+    """Each utterance attends to those before it in its dialogue, in each modality by itself.
+
+    The tokens are utterances, see `dataset.dialogue`; the first is the utterance itself.
+    """
+
+    dialogue = True
+
+    def __init__(self, dims: Dims, config: ModelConfig) -> None:
+        super().__init__(dims, config)
+        self.around = nn.ModuleList(AttendAround(config) for _ in self.modalities)
+
+    def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Hidden utterances [B, T, H] of each modality → one vector [B, H] for each modality."""
+        return [around(x, m) for around, x, m in zip(self.around, hidden, masks, strict=True)]
+
+
+class DialogueText(Dialogue):
+    """The words of each utterance attend to those before them in the dialogue."""
+
+    modalities = ("text",)
+
+
+class DialogueAudio(Dialogue):
+    """The sound of each utterance attends to those before it in the dialogue."""
+
+    modalities = ("audio",)
+
+
 class Ensemble(nn.Module):
     """Several small networks of one kind, each trained with its own loss; the prediction is a mean.
 
@@ -185,8 +217,9 @@ class Ensemble(nn.Module):
         self.classes = dims.classes
         self.values = values
         self.modalities = kind.modalities
+        apart = getattr(kind, "dialogue", False)
         self.standardize = nn.ModuleDict(
-            {name: Standardize(getattr(dims, name)) for name in self.modalities}
+            {name: Standardize(getattr(dims, name), apart) for name in self.modalities}
         )
         sizes = dims._asdict()
         layers = {name: sizes[f"{name}_layers"] for name in self.modalities if config.layer_sum}
@@ -222,28 +255,19 @@ class Ensemble(nn.Module):
             standardize: statistics to use instead of the model's own, such as a target corpus's.
         """
         own = self.standardize if standardize is None else standardize
-        if "text" in own:
-            text = self._summed("text", own["text"](text, text_mask))
-        if "audio" in own:
-            audio = self._summed("audio", own["audio"](audio, audio_mask))
-        batch = (text, text_mask, audio, audio_mask)
-        said = [member(*self.hide(*batch)) for member in self.members]
+        given = {"text": (text, text_mask), "audio": (audio, audio_mask)}
+        for name, (tokens, mask) in given.items():
+            if name in own:
+                scaled = own[name](tokens, mask)
+                given[name] = self.sums[name](scaled) if name in self.sums else scaled, mask
+        said = [member(*self.hide(*given["text"], *given["audio"])) for member in self.members]
         # [members, B, C] and [members, B, H]
         return Output(*(torch.stack(parts) for parts in zip(*said, strict=True)))
 
-    def _summed(self, name: str, tokens: Tensor) -> Tensor:
-        if name not in self.sums:
-            return tokens
-        summed: Tensor = self.sums[name](tokens)
-        return summed
-
     def layer_weights(self) -> dict[str, list[float]]:
         """Modality → the learnt weight of each of the encoder's layers in its features."""
-        found = {}
-        for name, layers in self.sums.items():
-            weights: Tensor = layers.weights  # type: ignore[assignment]
-            found[name] = [round(weight, 4) for weight in weights.tolist()]
-        return found
+        weights = {name: layers.weights.tolist() for name, layers in self.sums.items()}  # type: ignore[operator]
+        return {name: [round(one, 4) for one in each] for name, each in weights.items()}
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
@@ -260,17 +284,17 @@ class Ensemble(nn.Module):
         return Output(logs * self.temperature, each.embedding.transpose(0, 1).flatten(1))
 
 
-def fit_statistics(standardize: nn.ModuleDict, examples: Examples | Unlabelled) -> None:
-    """Computes the statistics of every modality in `standardize` from these utterances."""
-    for name, statistics in standardize.items():
-        modality = getattr(examples, name)
-        fit: Callable[[Tensor, Tensor], None] = statistics.fit  # type: ignore[assignment]
-        fit(modality.tokens, modality.mask)
-
-
 MODELS: dict[str, Kind] = {
     "text": Text,
     "audio": Audio,
     "concat": Concat,
     "cross_attention": CrossAttention,
+    "dialogue": Dialogue,
+    "dialogue_text": DialogueText,
+    "dialogue_audio": DialogueAudio,
 }
+
+
+def reads_dialogue(name: str) -> bool:
+    """Whether a model of this name reads the utterances around each, see `dataset.dialogue`."""
+    return bool(getattr(MODELS.get(name), "dialogue", False))

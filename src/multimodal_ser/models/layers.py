@@ -5,6 +5,7 @@ Masks are True where a token is real and False where it is padding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multimodal_ser.config.settings import ModelConfig
+from multimodal_ser.dataset.examples import Examples, Unlabelled
 
 
 class Output(NamedTuple):
@@ -27,14 +29,18 @@ class Standardize(nn.Module):
     The mean of an utterance and the deviations of its tokens from that mean are divided by
     standard deviations of their own, since a mean over many tokens varies far less than a single
     token. The mean of the standardised tokens is therefore a standardised vector too.
+
+    Attributes:
+        apart: whether every token is an utterance of its own, and has no others to differ from.
     """
 
     mean: Tensor
     scale: Tensor
     within_scale: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, apart: bool = False) -> None:
         super().__init__()
+        self.apart = apart
         for name, value in (("mean", 0.0), ("scale", 1.0), ("within_scale", 1.0)):
             self.register_buffer(name, torch.full((dim,), value))
 
@@ -43,6 +49,8 @@ class Standardize(nn.Module):
         """Computes the statistics of the real tokens of x [N, T, D], mask [N, T]."""
         if not mask.any():
             return
+        if self.apart:
+            x, mask = x.flatten(0, 1)[:, None], mask.flatten()[:, None]
         means = masked_mean(x, mask)  # [N, D]
         # Deviations within utterances need all rows; the mean over utterances must leave out
         # those without a token, whose masked mean is zero instead of an observation.
@@ -59,11 +67,21 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Tokens x [B, T, D], mask [B, T] → the same shape, zero where masked."""
+        if self.apart:
+            return self.between(x) * mask[..., None]
         means = masked_mean(x, mask)
         between = self.between(means)
         within = (x - means[:, None]) * self.within_scale
         # Padding went through the shift by the mean: it is set to zero again.
         return (within + between[:, None]) * mask[..., None]
+
+
+def fit_statistics(standardize: nn.ModuleDict, examples: Examples | Unlabelled) -> None:
+    """Computes the statistics of every modality in `standardize` from these utterances."""
+    for name, statistics in standardize.items():
+        modality = getattr(examples, name)
+        fit: Callable[[Tensor, Tensor], None] = statistics.fit  # type: ignore[assignment]
+        fit(modality.tokens, modality.mask)
 
 
 class LayerSum(nn.Module):
@@ -189,6 +207,30 @@ class Attend(nn.Module):
         x = x + self.drop(attended)
         mixed: Tensor = x + self.drop(self.ff(self.norm_ff(x)))
         return mixed
+
+
+class AttendAround(nn.Module):
+    """An utterance attends to those around it in its dialogue: [B, T, H] → [B, H].
+
+    The first token is the utterance itself. The place of every other tells how far away it is and
+    whether the same person speaks, and has a learnt vector.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        places = 1 + 2 * (config.before + config.after)
+        # As large as what it is added to, which has passed a layer norm: a place that is small at
+        # first is found late.
+        self.place = nn.Parameter(torch.randn(places, config.hidden_dim))
+        self.blocks = nn.ModuleList(Attend(config) for _ in range(config.num_layers))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Utterances x [B, T, H], mask [B, T] → the first, knowing the others [B, H]."""
+        place = torch.arange(x.shape[1], device=x.device).clamp(max=len(self.place) - 1)
+        own = masked_mean(x[:, :1], mask[:, :1])[:, None]
+        for attend in self.blocks:
+            own = attend(own, x + self.place[place], mask)
+        return own[:, 0]
 
 
 class AttentivePool(nn.Module):

@@ -21,6 +21,7 @@ from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
 CHOSEN = "chosen"  # suffix of a model whose settings were tuned, see `experiments.choosing`
+_SINGLE = {"dialogue": "cross_attention", "dialogue_text": "text", "dialogue_audio": "audio"}
 _BEST = "each network against the best baseline"
 
 
@@ -56,11 +57,12 @@ def _contexts(rows: Sequence[Row]) -> list[_Pair]:
     """Pairs models that see a dialogue's other utterances with those that do not."""
     context = "features.text.context"
     alone = {row.model: row.name for row in rows if context not in row.settings}
-    return [
-        _Pair("each context against single utterances", row.name, alone[row.model], "")
-        for row in rows
-        if context in row.settings and row.model in alone
-    ]
+    found = []
+    for row in rows:
+        single = _SINGLE.get(row.model, row.model if context in row.settings else "")
+        if single in alone:
+            found.append((row.name, alone[single]))
+    return [_Pair("each context against single utterances", *pair, "") for pair in found]
 
 
 def _models(rows: Sequence[Row]) -> list[_Pair]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -45,7 +44,7 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
         "model": name,
         "classes": list(config.labels.classes),
         "dims": dims._asdict(),
-        "network": asdict(network) if network else None,
+        "network": as_json(network),
         "features": as_json(config.features),
     }
     # One metadata entry: the library writes several in no fixed order, and equal runs should be

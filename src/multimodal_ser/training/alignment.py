@@ -12,8 +12,8 @@ from multimodal_ser.config.settings import AdaptConfig
 from multimodal_ser.dataset.examples import Examples, Unlabelled
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.models.adapters import ADAPTERS, recolouring
-from multimodal_ser.models.fusion import Ensemble, fit_statistics
-from multimodal_ser.models.layers import Output, Standardize, masked_mean
+from multimodal_ser.models.fusion import Ensemble
+from multimodal_ser.models.layers import Output, Standardize, fit_statistics, masked_mean
 
 
 @dataclass(frozen=True)
