@@ -1,6 +1,6 @@
 """Speech emotion recognition from sound and words, whose numbers can be believed.
 
-The names below are loaded when they are first used: importing the package imports no torch.
+The names below are loaded on first use: importing the package does not import torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The error every part raises for what a user gave: what it was, what is allowed, what to do."""
+"""The errors for invalid input; messages say what was given, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from urllib.request import url2pathname
 
 
 class SerError(Exception):
-    """Something the user gave cannot be used; the message says what is allowed and the remedy."""
+    """Invalid input; the message says what is allowed and how to fix it."""
 
 
 class AudioError(SerError):
-    """A recording cannot be decoded or holds nothing usable; the message starts with its name."""
+    """A recording cannot be decoded or has nothing usable; the message starts with its name."""
 
 
 class NoSpeechError(SerError):
-    """Recordings without speech, where something was to be learnt from it."""
+    """Recordings contain no speech, although speech is needed."""
 
 
 class LabelError(SerError):
@@ -33,18 +33,18 @@ class SplitError(SerError):
 
 
 class FeatureError(SerError):
-    """A feature file is missing, damaged, or was made with other settings than asked for."""
+    """A feature file is missing, damaged, or was made with other settings than requested."""
 
 
 class EncoderError(SerError):
-    """An encoder's weights are missing, altered, or not what its code expects."""
+    """An encoder's weights are missing, altered, or do not fit its code."""
 
 
 _TRAINING = ("torch", "transformers", "scipy", "sklearn", "threadpoolctl")
 
 
 def not_installed(error: ModuleNotFoundError) -> SerError | None:
-    """What to install where a package of the extra ``train`` is missing; None for any other.
+    """Returns what to install if a package of the extra ``train`` is missing; None for others.
 
     >>> str(not_installed(ModuleNotFoundError("No module named 'torch'", name="torch")))
     "this needs torch, which is not installed: pip install ... '...[train]'"
@@ -56,7 +56,7 @@ def not_installed(error: ModuleNotFoundError) -> SerError | None:
 
 
 def to_install(extra: str) -> str:
-    """The command that adds an extra to this installation, from where it was installed.
+    """Returns the command that adds an extra to this installation, from where it was installed.
 
     pip notes the clone, archive or repository that a package came from (PEP 610); without such a
     note it came from an index, which has the extras too.
@@ -85,7 +85,7 @@ def _from_clone(clone: Path, extra: str) -> str:
 
 
 def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:
-    """Says which values are allowed where `given` is not one of them.
+    """Builds the message for a value that is not one of the allowed ones.
 
     Args:
         kind: what is being chosen, such as ``"corpus"``.

@@ -1,6 +1,6 @@
-"""The command `ser`: one subcommand = one library function.
+"""The command `ser`: one subcommand per library function.
 
-Nothing heavy is imported until a subcommand runs, so that help answers at once.
+Nothing heavy is imported until a subcommand runs, so that `--help` responds immediately.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import FrameType
 
 import tyro
 
-from multimodal_ser.cli import (  # noqa: F401 - they add their commands
+from multimodal_ser.cli import (  # noqa: F401 - importing them registers their commands
     adapt,
     analyze,
     choosing,
@@ -36,19 +36,24 @@ from multimodal_ser.common.plugins import load_plugins
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs one subcommand; 0 if all went well, 1 or more as `ending.ended` says."""
+    """Runs one subcommand and returns its exit code: 0 on success, else see `ending.ended`."""
+    # results go to standard output and logs to standard error, so that `ser predict … > file` holds
+    # only results
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "transformers", "faster_whisper", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     args = [_named(arg) for arg in (sys.argv[1:] if args is None else args)]
     given.set(tuple(args))
+    # Python allows signal handlers in the main thread only; tests and notebooks may call from
+    # others
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
     return ended(lambda: _run(args), command_line())
 
 
 def _run(args: list[str]) -> int:
-    if args and not {"-h", "--help"} & set(args):  # help imports nothing heavy
+    # plug-ins may import torch: help must not wait for that
+    if args and not {"-h", "--help"} & set(args):
         load_plugins()
     if args == ["--version"]:
         say(f"multimodal-ser {metadata.version('multimodal-ser')}")
@@ -64,13 +69,18 @@ def _run(args: list[str]) -> int:
 
 
 def _named(arg: str) -> str:
-    """A file whose name begins with a dash is that file, as `ser predict *` means it."""
+    """Prefixes ./ to an existing file whose name starts with a dash, as in `ser predict *`.
+
+    Without it, the name would be parsed as an option.
+    """
     dashed = arg.startswith("-") and "." in arg and "=" not in arg
     return f".{os.sep}{arg}" if dashed and os.path.isfile(arg) else arg  # noqa: PTH113
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Ends at once, as the signal does by itself, but leaves no part of a file behind."""
+    """Removes unfinished files, then ends the process as the signal would by default."""
     remove_unfinished()
+    # raising the signal again with the default handler gives the exit status that a parent process
+    # expects of a terminated child
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)

@@ -1,4 +1,4 @@
-"""Subcommand adapt: what recordings have in common that is no emotion, kept for later."""
+"""Subcommand adapt: estimates the channel of recordings and saves it for later use."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def adapt_command(
     vad: Vad = "auto",
     device: str = "cpu",
 ) -> None:
-    """Learns a channel from recordings without labels: a line, a microphone, a room, a speaker.
+    """Estimates a channel from recordings without labels: a line, a microphone, a room, a speaker.
 
-    `ser predict`, `ser analyze` and `ser serve` take it out of recordings with --adapt FILE, so
-    that it is not mistaken for an emotion. The more emotions the recordings mix, the better; half a
-    dozen help, a hundred are enough.
+    `ser predict`, `ser analyze` and `ser serve` remove it from recordings with --adapt FILE, so
+    that it is not mistaken for an emotion. The recordings should mix as many emotions as possible;
+    half a dozen recordings help, a hundred are enough.
 
     Args:
-        files: recordings, folders or wildcards; of less than ten, pieces of 3 s count.
+        files: recordings, folders or wildcards; fewer than ten are cut into pieces of 3 s.
         out: file to write, such as channel.json.
         model: the model that the channel is for, as for `ser predict`.
-        source: where encoders' weights are, as for `ser predict`.
-        vad: how speech is found, as for `ser predict`.
-        device: where torch computes, such as cpu or cuda.
+        source: where the encoders' weights are, as for `ser predict`.
+        vad: how speech is detected, as for `ser predict`.
+        device: device for torch, such as cpu or cuda.
     """
     from multimodal_ser.predict import load
     from multimodal_ser.predict.sources import find_recordings

@@ -48,48 +48,54 @@ def analyze_command(
     device: str = "cpu",
     engine: Literal["local", "ray"] = "local",
 ) -> int:
-    """Finds the emotions of recordings of any length over time, and writes them in many formats.
+    """Predicts the emotions of recordings of any length over time and writes them in many formats.
 
-    Of several recordings, or a folder, the tree is kept, and index.csv, a table of all segments
-    (Parquet with the extra parquet, else CSV) and summary.html stand above it. Rerun to resume:
-    what is done is not done again, unless the recording, the model or an option changed.
-    Recordings that cannot be read are told, the others are kept, and the exit code is then 1.
+    For several recordings, or a folder, the folder tree is kept, and the top folder gets index.csv,
+    a table of all segments (Parquet with the extra parquet, else CSV) and summary.html. Rerun to
+    resume: only recordings are analysed again whose content, model or options changed. Recordings
+    that cannot be read are reported, all others are written, and the exit code is then 1.
 
     Args:
         files: recordings, folders, wildcards, or - for standard input.
         model: as for `ser predict`.
-        out: folder to write to; timelines where not given.
-        formats: of json, csv, vtt, srt, audacity, png, svg, html, labelstudio, rttm, and, with the
-            extra annotations, textgrid (Praat) and eaf (ELAN); none only prints.
-        window: seconds that are predicted at a time; shorter speech goes whole.
+        out: folder to write to; default: timelines.
+        formats: any of json, csv, vtt, srt, audacity, png, svg, html, labelstudio, rttm, and, with
+            the extra annotations, textgrid (Praat) and eaf (ELAN); none only prints.
+        window: seconds per prediction; shorter speech is predicted as a whole.
         hop: seconds from one window to the next.
-        smoothing: seconds, the time constant of the smoothing; 0 for none.
-        vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
-        channels: mix for the mean of all; each, or numbers such as 0,1, for a timeline of each on
-            one clock; auto takes each where they clearly have different speakers, and tells it.
-        names: of these channels, or of the speakers as they begin, such as agent,customer.
-        speakers: tell speakers on one channel apart: auto, their number, pyannote or pyannote:2
-            (extra pyannote), or an .rttm file of another program (docs/conversations.md).
-        adapt: auto takes out what half a minute of speech or more has in common that is no emotion,
-            recording by recording and channel by channel; off does not; or a file of `ser adapt`.
-        words: recognise the words (extra asr; English, with the extra offline, where no other
-            model is given).
-        words_model: a whisper model's folder in CTranslate2's layout, size or hub id.
-        language: of the words, such as de; a model of many languages finds it out where not given.
-        microphone: listen instead (extra live) until Ctrl-C; written only where --out is given.
-        seconds: how long to listen.
-        source: where encoders' weights are, as for `ser predict`.
-        device: where torch computes, such as cpu or cuda.
-        engine: local, or ray for a cluster (docs/cluster.md); the files are the same.
+        smoothing: time constant of the smoothing in seconds; 0 for none.
+        vad: how speech is detected: silero, energy, or none if everything is speech; auto is
+            silero.
+        channels: mix for the mean of all; each, or numbers such as 0,1, for one timeline per
+            channel on a common clock; auto uses each if the channels clearly have different
+            speakers, and says so.
+        names: names of these channels, or of the speakers in order of appearance, such as
+            agent,customer.
+        speakers: separate the speakers on one channel: auto, their number, pyannote or pyannote:2
+            (extra pyannote), or another program's .rttm file (docs/conversations.md).
+        adapt: auto removes the channel effect (line, microphone, room, voice) estimated from half a
+            minute of speech or more, per recording and channel; off does not; or a file of
+            `ser adapt`.
+        words: recognise the words (extra asr; with the extra offline, an English model by default).
+        words_model: a Whisper model: folder in CTranslate2 format, size or hub id.
+        language: language of the words, such as de; by default, a multilingual model detects it.
+        microphone: record from the microphone instead (extra live) until Ctrl-C; files are written
+            only with --out.
+        seconds: how long to record.
+        source: where the encoders' weights are, as for `ser predict`.
+        device: device for torch, such as cpu or cuda.
+        engine: local, or ray for a cluster (docs/cluster.md); both write the same files.
     """
     from multimodal_ser.timeline.writers import checked_formats
 
     chosen = checked_formats(formats)
     if microphone and files:
-        raise SerError("--microphone listens instead of reading files; leave one of them out")
+        raise SerError("--microphone records instead of reading files; leave one of them out")
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     given = tuple(name.strip() for name in names.split(",") if name.strip())
     lanes: dict[str, Any] = {"channels": channels, "names": given, "adapt": adapt == "auto"}
+    # a rerun resumes only where these options are the same; the recogniser itself has no stable
+    # repr, so its options are listed and it is added to `settings` afterwards
     told = repr((settings, channels, names, speakers, adapt, words, words_model, language))
     if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
@@ -97,6 +103,7 @@ def analyze_command(
         settings["words"] = Recogniser(words_model, language=language)
     predictor = _predictor(model, source, device)
     lanes["speakers"], lanes["count"] = _diariser(speakers, vad, device)
+    # with "auto", the channel is estimated per recording while it is analysed, not here
     if microphone or adapt != "auto":
         predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())
     if microphone:
@@ -107,6 +114,8 @@ def analyze_command(
 
     recipe = AnalysisRecipe(predictor, {**settings, **lanes}, chosen, told)
     with _recordings(files) as found:
+        # index and summary belong to a folder's analysis, even if the folder holds a single
+        # recording
         together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
         return _files(found, recipe, out or Path("timelines"), engine, together=together)
 
@@ -121,7 +130,7 @@ def _diariser(speakers: str, vad: Vad, device: str) -> tuple[Any, int | None]:
 
 @contextmanager
 def _recordings(files: Sequence[str]) -> Iterator[list[Place]]:
-    """The recordings; standard input becomes a file for as long as it is needed."""
+    """Yields the recordings; standard input is copied to a file that lasts for the block."""
     from multimodal_ser.common.files import scratch_folder
     from multimodal_ser.predict.sources import STDIN
     from multimodal_ser.timeline.places import places
@@ -142,14 +151,14 @@ def _predictor(model: str, source: Sequence[str], device: str) -> Any:
 
     predictor = load(model, device=device, weights=weights_of(source))
     if "audio" not in predictor.modalities:
-        raise SerError(f"{predictor.name} reads words alone; choose a model that hears sound")
+        raise SerError(f"{predictor.name} reads words alone; choose a model that uses audio")
     return predictor
 
 
 def _files(
     found: Sequence[Place], recipe: AnalysisRecipe, out: Path, engine: str, *, together: bool
 ) -> int:
-    """Analyses recordings one after another; `together` writes index, segments and summary too."""
+    """Analyses recordings one by one; `together` also writes index, segments and summary."""
     from multimodal_ser.timeline.folder import Folder, analyzed, kept
 
     failed = 0
@@ -173,7 +182,7 @@ def _files(
 
 
 def _tell(done: Done, out: Path) -> int:
-    """Shows what came of a recording; 1 where it failed."""
+    """Prints a recording's result; returns 1 if it failed."""
     if done.timeline is None:
         sys.stderr.write(f"failed: {done.place.path}: {done.reason}\n")
         return 1
@@ -185,7 +194,7 @@ def _tell(done: Done, out: Path) -> int:
 
 @contextmanager
 def _progress(place: Place) -> Iterator[Callable[[float, float | None], None] | None]:
-    """A bar on standard error, where that is a terminal."""
+    """Shows a progress bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -193,6 +202,7 @@ def _progress(place: Place) -> Iterator[Callable[[float, float | None], None] | 
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
+        # rich reads square brackets as markup: a file name such as "take[1].wav" has to be escaped
         task = bar.add_task(place.source.replace("[", r"\["), total=None)
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
@@ -212,7 +222,7 @@ def _show(place: str, timeline: Timeline) -> None:
 def _listen(
     predictor: Any, settings: dict[str, Any], seconds: float | None, out: Path, formats: list[str]
 ) -> None:
-    """Prints what is heard as it comes; Ctrl-C ends it."""
+    """Prints results while recording; Ctrl-C ends it."""
     from multimodal_ser.timeline import Stream
     from multimodal_ser.timeline.live import microphone
     from multimodal_ser.timeline.writers import table, write_files
@@ -222,6 +232,7 @@ def _listen(
         sound = microphone(seconds=seconds)
         for number, chunk in enumerate(sound):
             if not number:
+                # after the first chunk: only then does the microphone work, and the user may speak
                 sys.stderr.write("listening; Ctrl-C ends it\n")
             for item in stream.push(chunk):
                 said += _heard(item)
@@ -236,7 +247,7 @@ def _listen(
 
 
 def _heard(item: Point | Segment) -> int:
-    """Prints one running estimate or final segment; 1 for the latter."""
+    """Prints one running estimate or final segment; returns 1 for a segment."""
     from multimodal_ser.timeline import Segment
     from multimodal_ser.timeline.writers import greatest, table
 

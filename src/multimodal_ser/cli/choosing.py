@@ -1,4 +1,4 @@
-"""Subcommands tune and explain: which knobs to take, and what answers rest on."""
+"""Subcommands tune and explain: hyperparameter search, and what predictions are based on."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SHOWN = 5  # features of each modality in the table
 
 @dataclass(frozen=True, kw_only=True)
 class Tune(OneCorpus):
-    """What `ser tune` is asked with.
+    """The options of `ser tune`.
 
     Attributes:
-        model: a network that `ser list` shows; where not given, the one that the features allow.
-        trials: settings a fold; the recommended ones are the first.
-        minutes: after which no further setting is begun.
-        seeds: of the networks that are tested.
-        network: knobs of the first setting; those that are not tried stay so.
-        schedule: the same of the training.
+        model: a network that `ser list` shows; default: the recommended one for the features.
+        trials: settings tried per fold; the recommended ones are tried first.
+        minutes: total time after which no new trial is started.
+        seeds: number of seeds of the networks that are tested.
+        network: network settings of the first trial; those that are not searched keep their value.
+        schedule: the same for the training settings.
     """
 
     model: str | None = None
@@ -41,13 +41,13 @@ class Tune(OneCorpus):
 
 @app.command(name="tune")
 def tune_command(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
-    """Chooses a network's knobs by Optuna, fold by fold, on validation parts alone, and tests them.
+    """Tunes a network's hyperparameters with Optuna, per fold, on validation parts; then tests it.
 
-    The table has the chosen knobs beside the recommended ones, over the same folds and seeds. Rerun
-    the same command to resume. Extra tune.
+    The table shows the tuned settings next to the recommended ones, over the same folds and seeds.
+    Rerun the same command to resume. Needs the extra tune.
 
     Args:
-        name: what to choose for.
+        name: what to tune.
     """
     from multimodal_ser.experiments.choosing import TuningBudget, choose
     from multimodal_ser.report import text_table, write_report
@@ -78,9 +78,9 @@ def explain_command(
 
     Args:
         run: a run folder over features.
-        features: the corpus's features that it was trained on.
-        labels: its class set; the run's own where not given.
-        seed: of the exchange of utterances.
+        features: the features folder that the run was trained on.
+        labels: class set; default: the run's own.
+        seed: of the random permutation of utterances.
         out: file for all numbers, as JSON.
     """
     import json
@@ -109,6 +109,8 @@ def _lines(found: Explanation) -> list[str]:
             lines.append(f"  without a fifth of its tokens, first to last: {shares}")
         best = list(found.features[modality].items())[:_SHOWN]
         lines.append("  features: " + ", ".join(f"{name} {loss:.3f}" for name, loss in best))
+    # Adebayo et al. (2018), "Sanity checks for saliency maps": an explanation that survives random
+    # weights shows the data and not what the model has learned
     lines.append(f"correlation with a network of shuffled weights: {found.likeness:.2f}")
     if found.attention:
         lines.append("attention to each fifth (and the learnt key), where 1 is an even one")

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @app.command(name="list")
 def list_all_command(corpus: Annotated[str | None, tyro.conf.Positional] = None) -> None:
-    """Lists what there is of everything that can be chosen, plug-ins included.
+    """Lists all corpora, class sets, splits, encoders and models, including plug-ins.
 
     Args:
-        corpus: tell all of this one instead: licence, citation, official split and traps.
+        corpus: show everything about this corpus instead: licence, citation, official split, traps.
     """
     if corpus is not None:
         _tell_corpus(corpus)
@@ -49,7 +49,7 @@ def list_all_command(corpus: Annotated[str | None, tyro.conf.Positional] = None)
 
 
 def _trained() -> dict[str, dict[str, str]]:
-    """What training chooses from; where torch is not installed, how to install it."""
+    """Returns the choices of training; without torch, how to install it."""
     try:
         from multimodal_ser.models.adapters import ADAPTERS
         from multimodal_ser.models.fusion import MODELS
@@ -71,7 +71,7 @@ def _trained() -> dict[str, dict[str, str]]:
 
 
 def _who(info: CorpusInfo) -> str:
-    """Speakers, classes and citation in a line."""
+    """Returns speakers, classes and citation in one line."""
     speakers = f"{info.speakers} speakers" if info.speakers else "speakers as it names them"
     return "; ".join(filter(None, [speakers, _classes(info), info.cited]))
 
@@ -107,7 +107,7 @@ def _tell_corpus(name: str) -> None:
 
 
 def _told(registry: Mapping[str, object]) -> dict[str, str]:
-    """Name → the first line of what its code says of itself."""
+    """Returns each entry's name and the first line of its docstring."""
     said = {name: inspect.cleandoc(one.__doc__ or "") for name, one in registry.items()}
     return {name: text.split("\n")[0].removeprefix("Returns ") for name, text in said.items()}
 
@@ -135,16 +135,16 @@ def manifest_command(
             a folder for each emotion.
         root: the corpus's folder; for table, the file.
         out: the manifest to write, such as emodb.jsonl.
-        labels: class set to count by; the corpus's own where not given.
-        audio_dir: CREMA-D: the folder of its recordings (AudioWAV); huggingface and resd: where
-            recordings that lie inside the tables are written (recordings).
-        votes: CREMA-D: take the intended emotion, or what most listeners heard in the voice.
-        name: table and other formats: what the corpus is called (the file's or folder's name).
-        columns: table, audformat, huggingface: start=von for a column of another name, start=none
-            where there is none.
-        encoding: table: of its text, where it cannot be told; such as gb18030 or cp1252.
-        speaker: folders: regular expression whose first group is who speaks, in a path.
-        tables: audformat: those to read, such as files,emotion.categories.*.gold_standard.
+        labels: class set to count by; default: the corpus's own.
+        audio_dir: CREMA-D: the folder of its recordings (AudioWAV); huggingface and resd: where to
+            write recordings that are stored inside the tables (recordings).
+        votes: CREMA-D: use the intended emotion, or the one that most raters chose from the voice.
+        name: table and other formats: name of the corpus (default: of the file or folder).
+        columns: table, audformat, huggingface: start=von if the column start is called von;
+            start=none if there is none.
+        encoding: table: text encoding, if it cannot be detected; such as gb18030 or cp1252.
+        speaker: folders: regular expression whose first group is the speaker in a path.
+        tables: audformat: tables to read, such as files,emotion.categories.*.gold_standard.
         part: keep only this part of the corpus's official split.
     """
     from multimodal_ser.corpora import CORPORA, Corpus, summarise_corpus, write_manifest
@@ -158,6 +158,7 @@ def manifest_command(
              "speaker": speaker, "tables": tables}  # fmt: skip
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     options |= {"columns": columns} if columns else {}
+    # readers of different corpora take different options; their signatures say which
     if strange := sorted(options.keys() - inspect.signature(info.read).parameters.keys()):
         raise SerError(f"--{strange[0].replace('_', '-')} is not an option of {corpus}")
     read = info.read(root, **options)
@@ -184,7 +185,7 @@ def check_command(manifest: File, /, shortest: float = 0.1) -> int:
 
     Args:
         manifest: from `ser manifest`.
-        shortest: seconds below which a recording is reported as too short.
+        shortest: seconds; shorter recordings are reported.
     """
     from multimodal_ser.audio.check import check as check_recordings
     from multimodal_ser.corpora import read_manifest
@@ -218,7 +219,7 @@ def split_command(
         scheme: a split that `ser list` shows, such as speaker, a JSON file that lists the speakers
             of train, dev and test, or a folder of the EmoBox benchmark's folds.
         out: the file to write.
-        folds: number of folds; one group is left out at a time where not given.
+        folds: number of folds; default: leave one group out at a time.
         allow: overlaps to accept: speaker, session, dialogue, recording, fold.
     """
     from multimodal_ser.corpora import read_manifest

@@ -1,4 +1,4 @@
-"""Subcommand demo: the main job on the features that are shipped."""
+"""Subcommand demo: trains and evaluates on the features shipped with the package."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from multimodal_ser.cli.experiment import Train, train_command
 
 @app.command(name="demo")
 def demo_command(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> None:
-    """Trains and evaluates on the features that are shipped: EmoDB, one speaker out at a time.
+    """Trains and evaluates on shipped features: EmoDB, leaving one speaker out at a time.
 
     Args:
-        out: where runs and report go.
-        seeds: of the network.
+        out: folder for runs and report.
+        seeds: number of seeds of the network.
         open_page: show the report in a browser.
     """
     from importlib.resources import files

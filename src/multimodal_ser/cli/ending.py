@@ -1,4 +1,4 @@
-"""How a command ends: what goes wrong becomes one line and an exit code, never a traceback."""
+"""Ends a command: errors become one line and an exit code instead of a traceback."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ def ended(work: Callable[[], int], command: str) -> int:
 
     Args:
         work: does the command's work and returns a code; help and wrong options raise SystemExit.
-        command: what the user typed, for the log of an error that nobody foresaw.
+        command: what the user typed, for the log of an unexpected error.
 
     Returns:
-        What `work` returns; 1 for an error that the user can mend, 2 for one that nobody foresaw,
-        130 after Ctrl-C, 141 where the reader of standard output has gone.
+        What `work` returns; 1 for an error that the user can fix, 2 for an unexpected one,
+        130 after Ctrl-C, 141 if the reader of standard output has gone.
     """
     _ready_streams()
     try:
         try:
             code = work()
         finally:
+            # a full disk or closed pipe often shows only when the buffer is written; here it can
+            # still be reported
             sys.stdout.flush()
     except SerError as error:
         return _told(str(error), MENDABLE)
@@ -49,16 +51,16 @@ def ended(work: Callable[[], int], command: str) -> int:
     except ModuleNotFoundError as error:
         missing = not_installed(error)
         return _told(str(missing), MENDABLE) if missing else _unforeseen(error, command)
-    except Exception as error:  # noqa: BLE001 - it is told, logged and ends the command
+    except Exception as error:  # noqa: BLE001 - it is reported, logged and ends the command
         return _unforeseen(error, command)
     return code
 
 
 def _ready_streams() -> None:
-    r"""Lets a console of any code page take any name, and a closed stream take nothing.
+    r"""Makes output of any name safe on any console, and output to a closed stream harmless.
 
-    Letters that the console lacks are written as \u2026; bytes of names that are no text go
-    back as they came where the console takes UTF-8.
+    Letters that the console's encoding lacks are written as \u2026; bytes of file names that are
+    not valid text are passed through unchanged if the console uses UTF-8.
     """
     logging.raiseExceptions = False  # a log line that cannot be written is no reason to end
     for name in ("stdout", "stderr"):
@@ -77,7 +79,7 @@ def _told(message: str, code: int) -> int:
 
 
 def _of_system(error: OSError, command: str) -> int:
-    """No room, no permission, no such folder: the user can mend these."""
+    """Reports system errors that the user can fix: no space, no permission, no such folder."""
     reason = os.strerror(error.errno) if error.errno else ""
     if error.filename is not None:
         remedy = "give another place" if error.errno != errno.ENOSPC else "make room"
@@ -90,7 +92,7 @@ def _of_system(error: OSError, command: str) -> int:
 
 
 def _discard_output() -> None:
-    """What waits in the buffer would fail again when Python ends."""
+    """Redirects standard output to nowhere; otherwise its buffer would fail again at exit."""
     with suppress(OSError, ValueError, AttributeError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())

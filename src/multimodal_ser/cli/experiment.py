@@ -1,7 +1,7 @@
 """Subcommands train and experiment: plan a protocol's runs, make them, print the table.
 
-The protocols' own options are those of the classes in `experiments.protocols`. Here is what the
-command line adds: where features are read from, and where and how runs are made.
+The protocols' own options are defined by the classes in `experiments.protocols`. This module
+adds what the command line needs: where features are read from, where and how runs are made.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """What every experiment's data and runs need.
+    """The options of every experiment.
 
     Attributes:
         out: the experiment's folder, such as runs/emodb.
-        labels: class set such as emodb7, or your own as a comma list in its order.
-        allow: overlaps to accept, which every result then states.
-        audio: which audio features, where there are several; none for none.
-        text: which text features; none for none.
-        forbid_emotion_trained: refuse features whose encoder saw emotion labels.
-        jobs: processes that make runs side by side; one a processor, or one on a GPU, where not
-            given.
-        engine: local, or ray for a cluster (docs/cluster.md); the results are the same.
-        device: where torch trains the networks, such as cpu or cuda.
-        dry_run: list the names of the runs and make none.
-        log: tensorboard or mlflow, extras of these names: write settings, epochs and scores for
-            their pages too.
+        labels: class set such as emodb7, or your own as a comma-separated list in its order.
+        allow: overlaps between parts to accept; every result then states them.
+        audio: which audio features, if there are several; none to use no audio.
+        text: which text features, if there are several; none to use no text.
+        forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
+        jobs: processes that make runs in parallel; default: one per processor, or one on a GPU.
+        engine: local, or ray for a cluster (docs/cluster.md); both give the same results.
+        device: device for torch, such as cpu or cuda.
+        dry_run: only list the names of the runs.
+        log: tensorboard or mlflow (extras of the same names): also write settings, epochs and
+            scores for these tools.
     """
 
     out: Path
@@ -58,13 +57,16 @@ class Making:
     log: Literal["tensorboard", "mlflow"] | None = None
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
-        """Folder and experiment, one or several."""
+        """Yields each experiment's folder and plan, one or several."""
         raise NotImplementedError
 
     def load(
         self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **told: Any
     ) -> tuple[Material, Split]:
-        """A corpus and its split, described on standard error; `told` is the task and its scale."""
+        """Loads a corpus and its split, and describes them on standard error.
+
+        `told` is the task and the scale of its attributes.
+        """
         from multimodal_ser.experiments.loading import load_domain
 
         return load_domain(
@@ -89,7 +91,7 @@ class OneCorpus(Making):
         features: folder of one corpus's features.
         split: one that `ser list` shows, such as speaker, a split file, a JSON file that lists the
             speakers of train, dev and test, or a folder of EmoBox folds.
-        folds: number of folds; one group is left out at a time where not given.
+        folds: number of folds; default: leave one group out at a time.
     """
 
     features: Path
@@ -99,14 +101,14 @@ class OneCorpus(Making):
 
 @dataclass(frozen=True, kw_only=True)
 class InDomainCommand(OneCorpus, protocols.InDomain):
-    """A corpus on itself: models, folds and seeds.
+    """Trains and tests on one corpus: models, folds and seeds.
 
     Attributes:
-        tokens: the features as they are, or their means.
-        task: what is told of an utterance: its class, the distribution of the raters' votes over
-            classes, or attributes (docs/tasks.md); --labels then names attributes, such as
+        tokens: the features as sequences of tokens, or their means.
+        task: what to predict for an utterance: its class, the distribution of the raters' votes
+            over classes, or attributes (docs/tasks.md); --labels then names attributes, such as
             arousal,valence, and linear and svm are ridge and support vector regression.
-        scale: least and greatest value of the attributes, where the corpus does not tell.
+        scale: smallest and largest value of the attributes, if the corpus does not define them.
     """
 
     tokens: Tokens = "tokens"
@@ -122,25 +124,25 @@ class InDomainCommand(OneCorpus, protocols.InDomain):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(InDomainCommand):
-    """As `ser experiment in-domain`, with the recommended model.
+    """The options of `ser train`: `ser experiment in-domain` with the recommended model.
 
     Attributes:
         models: those that `ser list` shows, or one of your own (docs/models.md); stacked is
             recommended.
-        baselines: they stand in every table; they draw nothing at random and run once.
+        baselines: included in every table; they are deterministic and run once.
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.arg(name="model")] = ("stacked",)
     baselines: tuple[str, ...] = ("linear", "svm")
 
     def systems(self, material: Material) -> tuple[str, ...]:
-        """The models, then the baselines, each once."""
+        """Returns the models, then the baselines, each once."""
         return tuple(dict.fromkeys((*self.models, *self.baselines)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationCommand(OneCorpus, protocols.Ablation):
-    """All models on the same folds and seeds, with tokens and with pooled vectors."""
+    """Compares all models on the same folds and seeds, with tokens and with pooled vectors."""
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """One experiment."""
@@ -149,13 +151,13 @@ class AblationCommand(OneCorpus, protocols.Ablation):
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedCommand(Making, protocols.Combined):
-    """Several corpora in one training, each drawn from equally often.
+    """Trains on several corpora together, sampling each equally often.
 
     Attributes:
         features: folders of the corpora's features.
-        split: one for all, or one a corpus.
+        split: one for all corpora, or one per corpus.
         folds: number of folds, the same for all.
-        tokens: the features as they are, or their means.
+        tokens: the features as sequences of tokens, or their means.
     """
 
     features: tuple[Path, ...]
@@ -169,7 +171,7 @@ class CombinedCommand(Making, protocols.Combined):
         if len(splits) != len(self.features):
             raise SerError(
                 f"{len(self.features)} corpora and {len(splits)} splits; give one split for all, "
-                "or one a corpus"
+                "or one per corpus"
             )
         domains = [
             self.load(path, split, self.folds, self.tokens)
@@ -180,18 +182,18 @@ class CombinedCommand(Making, protocols.Combined):
 
 @dataclass(frozen=True, kw_only=True)
 class Between(Making):
-    """From a source to a target.
+    """Options of experiments that transfer from a source corpus to a target corpus.
 
     Attributes:
-        source: folder of the features to learn from.
-        target: folder of the features to test on.
-        features: in place of source and target, two corpora or more: every pair, both ways,
+        source: features folder of the corpus to train on.
+        target: features folder of the corpus to test on.
+        features: instead of source and target, two corpora or more: every pair, in both directions,
             each in a folder of its own within `out`.
-        source_split: whose first fold is learnt from.
-        target_split: all its folds are tested.
+        source_split: split of the source; models are trained on its first fold.
+        target_split: split of the target; all its folds are tested.
         source_folds: number of folds of the source's split.
         target_folds: number of folds of the target's split.
-        tokens: the features as they are, or their means.
+        tokens: the features as sequences of tokens, or their means.
     """
 
     source: Path | None = None
@@ -204,7 +206,7 @@ class Between(Making):
     tokens: Tokens = "tokens"
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
-        """One experiment a pair."""
+        """Yields one experiment per pair."""
         for out, source, target in self.pairs():
             first = self.load(source, self.source_split, self.source_folds, self.tokens)
             second = self.load(target, self.target_split, self.target_folds, self.tokens)
@@ -213,11 +215,11 @@ class Between(Making):
     def plan(
         self, source: Material, source_split: Split, target: Material, target_split: Split
     ) -> Experiment:
-        """The protocol's runs."""
+        """Plans the protocol's runs."""
         raise NotImplementedError
 
     def pairs(self) -> Iterator[tuple[Path, Path, Path]]:
-        """Folder, source and target."""
+        """Yields each pair's output folder, source and target."""
         given = self.source is not None or self.target is not None
         if given == bool(self.features) or len(self.features) == 1:
             raise SerError(
@@ -235,17 +237,17 @@ class Between(Making):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationCommand(transfer.Adaptation, Between):
-    """A source with labels, a target without."""
+    """Adapts from a source corpus with labels to a target corpus without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneCommand(transfer.Finetune, Between):
-    """A source's model, trained further on the target; the same network from scratch beside it."""
+    """Fine-tunes a source's model on the target; also trains the same network from scratch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewshotCommand(transfer.Fewshot, Between):
-    """A source's model, trained further on a few utterances of the target."""
+    """Fine-tunes a source's model on a few labelled utterances of the target."""
 
 
 Command = (
@@ -262,7 +264,7 @@ Command = (
 def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None:
     """Makes an experiment's runs and prints its table.
 
-    Complete runs are kept: rerun the same command to resume.
+    Complete runs are kept; rerun the same command to resume.
 
     Args:
         name: which protocol.
@@ -272,7 +274,7 @@ def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None
 
 
 def _made(asked: Making) -> Iterator[tuple[Path, str]]:
-    """Makes the runs, experiment by experiment, and gives its folder and its table."""
+    """Makes the runs of each experiment and yields its folder and its table."""
     from multimodal_ser.experiments.running import make
     from multimodal_ser.runs.layers import layer_lines
 
@@ -299,7 +301,7 @@ def _table(out: Path) -> str:
 
 @app.command(name="train")
 def train_command(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
-    """Trains models on every fold with every seed, the baselines beside them, and prints the table.
+    """Trains models on every fold with every seed, and baselines; prints the table.
 
     It is `ser experiment in-domain` with the recommended model. Complete runs are kept: rerun the
     same command to resume.

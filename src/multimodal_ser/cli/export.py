@@ -19,16 +19,18 @@ def export_command(
     compare: tuple[str, ...] = (),
     source: tuple[str, ...] = (),
 ) -> None:
-    """Writes a model as one ONNX file, checked against torch, for `ser predict --model FILE.onnx`.
+    """Writes a model as one ONNX file and checks it against torch.
+
+    `ser predict --model FILE.onnx` runs it without torch.
 
     Args:
         model: what `ser predict --model` takes.
         out: the file to write.
-        part: whole takes waveforms; head takes a run's features. Whole where it can be had, if
-            not given.
-        int8: weights in 8 bits; the difference is measured and printed.
-        compare: recordings, folders or wildcards to compare on; made-up sound where not given.
-        source: where encoders' weights are, folder or hub id; ENCODER=PLACE for several.
+        part: whole takes waveforms; head takes a run's features. Default: whole, if the model
+            allows it.
+        int8: quantise weights to 8 bits; the difference is measured and printed.
+        compare: recordings, folders or wildcards to compare on; default: synthetic sound.
+        source: where the encoders' weights are, folder or hub id; ENCODER=PLACE for several.
     """
     from multimodal_ser.audio import read_audio
     from multimodal_ser.export import export as write

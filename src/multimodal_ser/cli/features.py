@@ -41,41 +41,41 @@ def extract_command(
 ) -> int:
     """Encodes the recordings and words of manifests into feature files.
 
-    Rerun the same command to resume, even after it was killed. Failures are listed, the rest is
-    kept, and the exit code is then 1.
+    Rerun the same command to resume, even after it was killed. Failures are listed, all other
+    features are kept, and the exit code is then 1.
 
     Args:
         manifest: one or more, from `ser manifest`.
-        out: the features folder.
-        audio: encoder of the sound that `ser list` shows, such as whisper-tiny; or the folder or
-            hub id of any other (wav2vec 2.0, HuBERT, WavLM, data2vec, w2v-BERT, Whisper), as
+        out: the features folder to write.
+        audio: an audio encoder that `ser list` shows, such as whisper-tiny; or the folder or
+            hub id of any other (wav2vec 2.0, HuBERT, WavLM, data2vec, w2v-BERT, Whisper), such as
             microsoft/wavlm-large.
-        text: encoder of the words that `ser list` shows, such as minilm; or the folder or hub id of
-            any other (RoBERTa, DeBERTa, ModernBERT, E5), as FacebookAI/roberta-base.
-        audio_source: folder or hub id of its weights; the installed offline package otherwise.
-        text_source: the same for the words.
-        audio_tokens: frames are averaged to at most so many; 1 is the pooled vector.
-        text_tokens: word pieces kept at most; 1 is the pooled vector.
-        context: utterances of the dialogue before each that the text encoder has in view.
-        context_after: utterances after each: its answer then has to wait for them.
-        revision: branch, tag or commit on the hub of the one encoder that is asked for; with both
-            modalities, extract one after the other.
-        layers: layers of the audio encoder (of the text encoder, where it is alone) to put side by
-            side: numbers, or all.
-        dtype: precision in the file.
-        device: where torch computes, such as cpu or cuda.
-        audio_dtype: what the audio encoder computes in; where not given, float32, but bfloat16 for
-            emotion2vec on CPUs that have it in hardware. int8 is for emotion2vec on a CPU.
-        text_dtype: the same for the words: float32 where not given; float16 is for GPUs.
-        text_prefix: put before each text, as "query: " for E5, which was trained with it.
-        trained_on: what an encoder saw of which nothing is known here: meld=labels, emodb=no;
+        text: a text encoder that `ser list` shows, such as minilm; or the folder or hub id of
+            any other (RoBERTa, DeBERTa, ModernBERT, E5), such as FacebookAI/roberta-base.
+        audio_source: folder or hub id of its weights; default: the installed offline package.
+        text_source: the same for text.
+        audio_tokens: frames are averaged to at most this many tokens; 1 is the pooled vector.
+        text_tokens: maximum number of word pieces; 1 is the pooled vector.
+        context: number of preceding utterances of the dialogue that the text encoder sees.
+        context_after: number of following utterances; predictions then have to wait for them.
+        revision: branch, tag or commit on the hub, for a single encoder; extract the modalities one
+            by one to give it.
+        layers: layers to concatenate, of the audio encoder (or of the text encoder if there is no
+            audio): numbers, or all.
+        dtype: precision of the stored features.
+        device: device for torch, such as cpu or cuda.
+        audio_dtype: precision of the audio encoder's computation; default: float32, but bfloat16
+            for emotion2vec on CPUs that support it in hardware. int8 is for emotion2vec on a CPU.
+        text_dtype: the same for text; default: float32; float16 is for GPUs.
+        text_prefix: prepended to each text, such as "query: " for E5, which was trained with it.
+        trained_on: the training data of an encoder that is not known here: meld=labels, emodb=no;
             emotions=no says that no emotion labels were used.
-        forbid_emotion_trained: refuse an encoder that saw emotion labels, or of which nothing is
-            known.
+        forbid_emotion_trained: refuse an encoder that was trained on emotion labels, or whose
+            training data is unknown.
         overwrite: replace features that were made with other settings.
-        retry_failed: try what failed before again.
-        engine: local, or ray for a cluster (docs/cluster.md); the features are the same.
-        threads: processors that the local engine uses; those that torch would use if not given.
+        retry_failed: try utterances again that failed before.
+        engine: local, or ray for a cluster (docs/cluster.md); both give the same features.
+        threads: processors for the local engine; default: as many as torch would use.
     """
     from multimodal_ser.common.devices import limit_caches
     from multimodal_ser.corpora import read_manifest
@@ -141,7 +141,7 @@ def _encoder_of(
     """Loads the encoder of a modality.
 
     Raises:
-        SerError: it is unknown, or one of the other modality.
+        SerError: the encoder is unknown, or belongs to the other modality.
     """
     from multimodal_ser.encoders import ENCODERS, load_encoder
 
@@ -162,8 +162,8 @@ def _show_extracted(result: ExtractionResult) -> int:
         say(f"  the last words of {result.truncated} utterances were cut (--text-tokens)")
     if result.repeated:
         say(
-            f"  {len(result.repeated)} utterances hold the very sound of an earlier one, such as "
-            f"{result.repeated[0]}: are their start and end in the manifest?"
+            f"  {len(result.repeated)} utterances have the same sound as an earlier one, such as "
+            f"{result.repeated[0]}: does the manifest give their start and end?"
         )
     for key, reason in list(result.failures.items())[:MOST_SHOWN]:
         say(f"  {key}: {reason}")
@@ -180,11 +180,11 @@ def convert_weights_command(
     name: str = "emotion2vec-plus-large",
     revision: str | None = None,
 ) -> None:
-    """Writes emotion2vec's model.pt as safetensors, which loads faster and holds no code.
+    """Writes emotion2vec's model.pt as safetensors, which loads faster and contains no code.
 
     Args:
         source: folder or hub id with model.pt.
-        out: folder to write; it is a source for --audio-source.
+        out: folder to write; give it as --audio-source.
         name: which emotion2vec it is.
         revision: branch, tag or commit on the hub.
     """
@@ -199,13 +199,13 @@ def merge_encoder_command(
 ) -> None:
     """Writes a run's fine-tuned encoder as a folder of the hub's layout, its update merged in.
 
-    The folder is a source for --audio-source and --text-source, and notes what it was tuned on.
+    The folder can be given as --audio-source or --text-source; it records what it was tuned on.
 
     Args:
         run: folder of a run of `ser train --tune-encoder`.
         out: folder to write.
         modality: whose encoder.
-        source: folder or hub id of the weights that it was tuned from.
+        source: folder or hub id of the weights it was tuned from.
     """
     from multimodal_ser.encoders import load_for
     from multimodal_ser.runs.config_file import read_record
@@ -218,6 +218,8 @@ def merge_encoder_command(
     if spec is None or not changes.is_file():
         raise SerError(f"{folder} has no {modality} encoder that was fine-tuned ({changes.name})")
     encoder = load_for(spec, source, "cpu")
+    # the stored update is a difference: added to other weights it would give a broken encoder
+    # without any error
     if encoder.info.weights != spec.weights:
         raise SerError(
             f"{run}: it was tuned from weights {spec.weights[:12]}; give them as --source"
@@ -244,23 +246,23 @@ def import_features_command(
     trained_on: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> None:
-    """Takes your own features: .npy, .npz, .parquet, or the original's .pkl, which never runs.
+    """Imports your own features: .npy, .npz, .parquet, or .pkl, whose code is never run.
 
     Args:
         source: the file.
-        manifest: whose utterances these are, from `ser manifest`.
+        manifest: of the features' utterances, from `ser manifest`.
         out: the features folder.
-        name: what the features are called, in place of an encoder.
+        name: name of the features, in place of an encoder's.
         modality: audio or text.
-        key: which array, column or entry of the file.
-        ids: file with one id per row, where the source has none.
-        id_format: how columns of the ids file make an id: meld/dev/dia{Dialogue_ID}_utt{…}
+        key: array, column or entry of the file to read.
+        ids: file with one id per row, if the source has none.
+        id_format: how to build an id from columns of the ids file: meld/dev/dia{Dialogue_ID}_utt{…}
         rows: match rows by ids, or take row i for the manifest's i-th utterance.
         pickle_labels: order of classes behind a pickle's integer labels, to check them.
-        tokens: tokens kept per utterance at most.
-        pool: what one token is.
+        tokens: maximum number of tokens per utterance.
+        pool: how several rows become one vector if tokens is 1.
         dtype: precision in the file.
-        trained_on: what the extractor saw: meld=labels, cremad=unlabelled, emodb=no;
+        trained_on: what the extractor was trained on: meld=labels, cremad=unlabelled, emodb=no;
             emotions=no says that no emotion labels were used.
         overwrite: replace features of that name.
     """

@@ -45,27 +45,29 @@ def predict_command(
     """Predicts the emotion of recordings: label, and probabilities of all classes.
 
     A recording without speech is labelled `no speech`, with the reason. Recordings that cannot be
-    read are listed at the end, the others are kept, and the exit code is then 1. With --out, rerun
-    to resume: what was answered is kept beside it until all is. For recordings with several
-    emotions, see `ser analyze`.
+    read are listed at the end, all others are predicted, and the exit code is then 1. With --out,
+    rerun to resume: finished predictions are kept next to it until all are done. For recordings
+    with several emotions, see `ser analyze`.
 
     Args:
         files: recordings, folders, wildcards, or - for standard input.
         model: starter, emotion2vec-plus-seed, -base or -large, hub:owner/name, a run folder, a
             saved model's folder, a fine-tuned .safetensors file, or an .onnx file of `ser export`.
-        text: the words, one text for each file, for models that read words.
-        words: recognise the words instead (extra asr; English, with the extra offline, where no
-            other model is given).
-        words_model: a whisper model, as for `ser analyze`.
-        language: of the words, such as de; a model of many languages finds it out where not given.
+        text: the words, one text per file, for models that use text.
+        words: recognise the words instead (extra asr; with the extra offline, an English model by
+            default).
+        words_model: a Whisper model, as for `ser analyze`.
+        language: language of the words, such as de; by default, a multilingual model detects it.
         format: a table for people, or json, jsonl, csv.
-        out: file to write; standard output where not given.
-        source: where encoders' weights are, folder or hub id; ENCODER=PLACE for several.
-        threshold: confidence below which the label is `uncertain`; the model's own where not given.
-        adapt: auto takes out what ten recordings or more have in common that is no emotion, such as
-            line, microphone and room; off answers each by itself; or a file of `ser adapt`.
-        vad: how speech is found: silero, energy, or none where all is speech; auto is silero.
-        device: where torch computes, such as cpu or cuda.
+        out: file to write; default: standard output.
+        source: where the encoders' weights are, folder or hub id; ENCODER=PLACE for several.
+        threshold: confidence below which the label is `uncertain`; default: the model's own.
+        adapt: auto removes the channel effect (line, microphone, room) estimated from the
+            recordings, if there are ten or more; off predicts each by itself; or a file of `ser
+            adapt`.
+        vad: how speech is detected: silero, energy, or none if everything is speech; auto is
+            silero.
+        device: device for torch, such as cpu or cuda.
         engine: local, or ray for a cluster (docs/cluster.md).
     """
     from multimodal_ser.predict import load
@@ -82,6 +84,8 @@ def predict_command(
     predictor.vad = vad
     words = words or bool(words_model or language)
     _check_text(predictor, found, text, words)
+    # estimating the channel needs all recordings before the first prediction; those decoded for it
+    # are reused
     known = _known(predictor, adapt, [name for name in found if name != STDIN])
     sources = [known.get(name, name) for name in found if name != STDIN]
     predictor = without_channel(predictor, adapt, sources)
@@ -91,12 +95,15 @@ def predict_command(
 
         asked = replace(asked, words=Whole(Recogniser(words_model, language=language)))
     failures: list[str] = []
+    # JSON lines and CSV appear line by line on the terminal: a progress bar would be drawn between
+    # them
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
     with _journal(out, engine) as journal, _meter(len(found), show) as advance:
         outcomes = _outcomes(asked, lots(found, text, known), engine, journal, advance)
         with _output(out) as file:
             FORMATS[format](_kept(found, outcomes, failures), predictor.labels, file)
+        # after failures the journal stays, so that a rerun only tries the failed recordings again
         if journal and not failures:
             journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
@@ -104,7 +111,7 @@ def predict_command(
 
 
 def _failed(failures: Sequence[str], total: int) -> int:
-    """Says what failed; 1 where anything did."""
+    """Lists failed recordings; returns 1 if there are any."""
     for line in failures[:MOST_SHOWN]:
         sys.stderr.write(f"failed: {line}\n")
     if len(failures) > MOST_SHOWN:
@@ -127,7 +134,7 @@ def _output(out: Path | None) -> Iterator[TextIO]:
 
 
 def _known(predictor: Predictor, adapt: str, names: Sequence[str]) -> dict[Recording, Recording]:
-    """Recordings that are read twice, decoded once."""
+    """Decodes recordings once that are needed twice: for the channel and for the prediction."""
     if adapt != "auto" or not predictor.adaptable:
         return {}
     from multimodal_ser.timeline.adapting import decoded
@@ -136,7 +143,7 @@ def _known(predictor: Predictor, adapt: str, names: Sequence[str]) -> dict[Recor
 
 
 def without_channel(predictor: Predictor, adapt: str, names: Sequence[Recording]) -> Predictor:
-    """The predictor that takes out a channel: of the recordings, of a file, or none."""
+    """Returns the predictor that removes a channel: of the recordings, of a file, or none."""
     if adapt == "off":
         return predictor
     if adapt != "auto":
@@ -149,17 +156,17 @@ def without_channel(predictor: Predictor, adapt: str, names: Sequence[Recording]
 
 
 def tell_channel(predictor: Predictor, adapt: str) -> None:
-    """Says on standard error that a channel was taken out."""
+    """Reports on standard error that a channel was removed."""
     if predictor.channel is not None:
         where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
         sys.stderr.write(
             f"adapted to {where} channel, known from {predictor.channel.count} recordings or "
-            "pieces of 3 s; --adapt off answers without\n"
+            "pieces of 3 s; --adapt off predicts without it\n"
         )
 
 
 def weights_of(given: Sequence[str]) -> str | dict[str, str] | None:
-    """Places of encoders' weights: one for all, or by encoder as ENCODER=PLACE.
+    """Parses where the encoders' weights are: one place for all, or ENCODER=PLACE per encoder.
 
     >>> weights_of(["minilm=/models/minilm", "bert=/models/bert"])
     {'minilm': '/models/minilm', 'bert': '/models/bert'}
@@ -189,7 +196,7 @@ def _check_text(
 def _outcomes(
     asked: Asked, given: Iterator[Lot], engine: str, journal: Path | None, advance: Advance
 ) -> Iterator[Prediction | SerError]:
-    """Every answer in order; with a journal, once all are there."""
+    """Yields every prediction in order; with a journal, only after all are done."""
     from multimodal_ser.predict.lots import Journal, predict_lot
 
     kept = Journal(journal, asked) if journal else None
@@ -206,11 +213,12 @@ def _outcomes(
 
 @contextmanager
 def _journal(out: Path | None, engine: str) -> Iterator[Path | None]:
-    """Where answers are kept until all are there: beside the file that is written."""
+    """Yields the journal of finished predictions: next to the output file, hidden."""
     from multimodal_ser.common.files import scratch_folder
 
     if out is not None and (out.is_file() or not out.exists()):
         yield out.with_name(f".{out.name}.answered.jsonl")
+    # tasks finish in any order; the journal restores the order of the recordings
     elif engine == "ray":
         with scratch_folder() as folder:
             yield folder / "answered.jsonl"
@@ -223,7 +231,7 @@ def _kept(
     outcomes: Iterator[Prediction | SerError],
     failures: list[str],
 ) -> Iterator[tuple[str, Prediction]]:
-    """The predictions with their files' names; errors go into `failures`."""
+    """Yields predictions with their files' names; errors go into `failures`."""
     for name, outcome in zip(found, outcomes, strict=True):
         if isinstance(outcome, SerError):
             failures.append(f"{name}: {str(outcome).removeprefix(f'{Path(name).name}: ')}")
@@ -233,7 +241,7 @@ def _kept(
 
 @contextmanager
 def _meter(total: int, show: bool) -> Iterator[Advance]:
-    """A progress bar's way of counting; without a bar its slow import is spared."""
+    """Yields the function that advances a progress bar; without a bar, its import is skipped."""
     if not show:
         yield lambda count, seconds: None
         return

@@ -1,4 +1,4 @@
-"""Subcommands about what runs have shown: report, compare, results."""
+"""Subcommands about results: report, compare, results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def report_command(
     manifest: tuple[Path, ...] = (),
     features: tuple[Path, Path] | None = None,
 ) -> None:
-    """Writes tables, pictures and one page about an experiment, and prints the table.
+    """Writes tables, figures and one page about an experiment, and prints the table.
 
     Args:
         experiment: a folder of runs, from `ser train` or `ser experiment`.
-        out: where to write; EXPERIMENT/report where not given.
+        out: folder to write to; default: EXPERIMENT/report.
         manifest: manifests of the tested corpora, for scores by sex and age.
-        features: features of the source and of the target, for a picture of the embeddings
+        features: features of the source and of the target, for a figure of the embeddings
             before and after adaptation.
     """
     from multimodal_ser.report import summarise, text_table, write_report
@@ -59,7 +59,7 @@ def compare_command(
 
     Args:
         experiments: two or more folders of runs.
-        out: where to write the page; none where not given.
+        out: folder to write the page to; default: no page is written.
         manifest: manifests of the tested corpora, for scores by sex and age.
     """
     from multimodal_ser.report import summarise_all, text_table, write_report
@@ -78,12 +78,12 @@ def results_command(
     tables: Path | None = None,
     out: Path = Path("results.md"),
 ) -> None:
-    """Writes one page of many experiments, and their numbers beside it as JSON.
+    """Writes one page about many experiments, and their numbers as JSON next to it.
 
     Args:
-        runs: folders that hold experiments' folders; what none of them holds stays as it was.
+        runs: folders that contain experiments' folders; experiments not found keep their numbers.
         tables: which experiments to show: JSON with title, introduction, and tables with title,
-            experiment and, if wished, commands, note, manifests; all in `runs` where not given.
+            experiment and, optionally, commands, note, manifests; default: all in `runs`.
         out: the page to write.
     """
     from multimodal_ser.report.results import write_results

@@ -1,4 +1,4 @@
-"""Subcommand serve: the models over HTTP."""
+"""Subcommand serve: a model over HTTP."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def serve_command(
     batching: bool = True,
     source: tuple[str, ...] = (),
 ) -> None:
-    """Answers over HTTP, with a page at / to drop recordings on; its addresses stand at /docs.
+    """Serves predictions over HTTP, with a page at / to upload recordings; API docs are at /docs.
 
-    Recordings stay in memory for the length of their request and are kept nowhere.
+    Recordings stay in memory for the duration of their request and are not stored.
 
     Args:
         model: as for `ser predict`.
         host: address to listen on; 0.0.0.0 lets other machines in.
         port: port to listen on.
-        device: where torch computes, such as cpu or cuda.
+        device: device for torch, such as cpu or cuda.
         max_mb: largest upload in megabytes.
         max_seconds: longest recording in seconds.
-        concurrency: recordings decoded at a time.
-        deadline: seconds that an answer may take; then 504.
-        host_name: names that callers reach the server by, such as ser.example.org; addresses in
-            figures, localhost and this machine's name need none.
-        api_key_env: environment variable that holds the API key callers must send.
-        words: recognise words in timelines that ask for them (extra asr; English, with the extra
-            offline, where no other model is given).
-        words_model: a whisper model's folder in CTranslate2's layout, size or hub id.
-        language: of the words, such as de; a model of many languages finds it out where not given.
-        adapt: a channel that `ser adapt` learnt, taken out of every recording.
-        jobs: folder for long recordings that are analysed when their turn comes (/v1/jobs).
-        batching: gather concurrent predictions into one call of the network.
-        source: where encoders' weights are, as for `ser predict`.
+        concurrency: recordings decoded at the same time.
+        deadline: seconds that a request may take before it is answered with 504.
+        host_name: names that clients reach the server by, such as ser.example.org; IP addresses,
+            localhost and this machine's name are always allowed.
+        api_key_env: environment variable with the API key that clients must send.
+        words: recognise words in timelines if a request wants them (extra asr; with the extra
+            offline, an English model by default).
+        words_model: a Whisper model: folder in CTranslate2 format, size or hub id.
+        language: language of the words, such as de; by default, a multilingual model detects it.
+        adapt: a channel file of `ser adapt`, removed from every recording.
+        jobs: folder for long recordings that are queued for analysis (/v1/jobs).
+        batching: combine concurrent predictions into one call of the network.
+        source: where the encoders' weights are, as for `ser predict`.
     """
     try:
         from multimodal_ser.serve import Settings, create_app, run

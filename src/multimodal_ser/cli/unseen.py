@@ -1,4 +1,4 @@
-"""Subcommand `ser unseen`: how a probe does on corpora that it never heard."""
+"""Subcommand unseen: how a linear probe does on corpora that it was not trained on."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ def unseen_command(
     sizes: tuple[int, ...] = (10, 50, 200, 500),
     out: Path | None = None,
 ) -> None:
-    """Leaves every corpus out in turn and asks a linear probe of the others about it.
+    """Leaves each corpus out in turn and tests a linear probe trained on the others on it.
 
-    Recording by recording, and with the channel taken out by some of the corpus's recordings
-    without their labels. No label of the corpus that is asked about is used.
+    Tested per recording, and with the channel removed that is estimated from some of the corpus's
+    recordings without their labels. No label of the tested corpus is used for training.
 
     Args:
-        features: folders of the corpora's audio features, two or more; their means are read.
-        learn: names of the corpora that may be learnt from, two or more; the others are for
-            evaluation alone.
-        labels: class set; a corpus that is only asked about may lack classes.
-        audio: which audio features, where there are several.
+        features: folders of the corpora's audio features, two or more; their means are used.
+        learn: names of the corpora that may be trained on, two or more; the others are only tested.
+        labels: class set; a corpus that is only tested may lack classes.
+        audio: which audio features, if there are several.
         axes: principal axes that the probe keeps.
-        shrinkage: share of the mean variance that it adds in every direction.
-        channel: how much the differences between corpora count as noise for it.
-        odds: how frequent each class is taken to be, in the class set's order; alike by default.
-        asked: recordings of these classes alone are asked about, so that corpora compare; all by
-            default. Answers may be of any class.
-        sizes: how many recordings the channel is told from.
+        shrinkage: share of the mean variance that is added in every direction.
+        channel: weight of the differences between corpora as noise.
+        odds: assumed frequency of each class, in the class set's order; default: all equal.
+        asked: test only recordings of these classes, so that corpora compare; default: all.
+            Predictions may be of any class.
+        sizes: numbers of recordings from which the channel is estimated.
         out: file for the results, as JSON.
     """
     from multimodal_ser.common.files import written_aside
@@ -53,6 +52,8 @@ def unseen_command(
     from multimodal_ser.training.tune.vectors import Vectors
 
     named = class_set(labels)
+    # incomplete class sets are fine here: a corpus without "disgust" can still test the other
+    # classes
     materials = [load_material(path, named, audio, "none", complete=False) for path in features]
     data = Vectors.joined([of_material(one) for one in materials])
     config = ProbeConfig((1,), axes, shrinkage, channel, odds=odds)

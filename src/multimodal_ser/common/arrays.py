@@ -1,4 +1,4 @@
-"""Kinds of arrays that many modules name in their signatures."""
+"""Array types that many modules use in their signatures."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
 Samples: TypeAlias = NDArray[np.float32]
-"""A waveform: [time], or [time, channels] where channels are kept."""
+"""A waveform: [time], or [time, channels] if channels are kept."""

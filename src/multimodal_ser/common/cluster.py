@@ -1,7 +1,7 @@
-"""One piece of work over many items: on the threads of this process, or on a Ray cluster.
+"""Applies one function to many items: on the threads of this process, or on a Ray cluster.
 
-Every item is computed on one thread wherever it runs, so that results do not depend on how many
-are computed side by side, nor where.
+Every item is computed on a single thread wherever it runs, so that results do not depend on how
+many are computed in parallel, nor where.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def run_on_threads(
     threads: int,
     stop: Event | None = None,
 ) -> Iterator[Result]:
-    """Does the work on every item, so many at a time in this process.
+    """Applies a function to every item, on several threads of this process.
 
     Args:
-        work: what to do; it is called from several threads at once.
+        work: the function; it is called from several threads at once.
         shared: its first argument.
         items: its second argument, one at a time.
-        threads: how many items at a time; torch computes each on one.
-        stop: is set when no more results are wanted, for work that can end early.
+        threads: number of items at a time; torch computes each on one thread.
+        stop: is set when no more results are needed, for work that can end early.
 
     Yields:
         Results in order of completion; those that are there are yielded before another's error.
@@ -59,17 +59,21 @@ def run_on_threads(
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
         while True:
+            # one item more than threads waits in the queue, so that no thread is idle while the
+            # caller handles a result; never all items, whose results would pile up in memory
             for item in islice(waiting, threads + 1 - len(running)):
                 running.add(pool.submit(work, shared, item))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
+            # False sorts before True: finished results are yielded before an error ends the loop
             for future in sorted(done, key=lambda future: future.exception() is not None):
                 yield future.result()
     finally:
         if stop is not None:
             stop.set()
         pool.shutdown(cancel_futures=True)
+        # torch's thread number belongs to the process, not to the thread: restore it for the caller
         torch.set_num_threads(before)
 
 
@@ -81,17 +85,17 @@ def run_on_ray(
     retries: int = 3,
     gpus: int = 0,
 ) -> Iterator[Result]:
-    """Does the work on every item as a Ray task of one CPU.
+    """Applies a function to every item as Ray tasks with one CPU each.
 
-    A Ray that is initialised, or that RAY_ADDRESS names, is used; else one is started on this
-    machine for as long as this lasts.
+    Uses a Ray that is already initialised, or the one that RAY_ADDRESS names; otherwise starts one
+    on this machine and shuts it down at the end.
 
     Args:
-        work: what to do; a function that the workers can import.
+        work: the function; the workers must be able to import it.
         shared: its first argument, sent to each worker once.
         items: its second argument, one at a time.
-        retries: how often an item is done again whose worker died.
-        gpus: GPUs that an item needs beside its CPU.
+        retries: how often an item is retried after its worker died.
+        gpus: GPUs that an item needs in addition to its CPU.
 
     Yields:
         Results in order of completion; those that are there are yielded before another's error.
@@ -115,12 +119,16 @@ def run_on_ray(
                     running.add(task.remote(work, held, item))
                 if not running:
                     return
+                # the first call waits for any result, the second collects all others that are ready
+                # by then
                 first, _ = ray.wait(list(running))
                 done, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
                 done = list(dict.fromkeys([*first, *done]))
                 running.difference_update(done)
                 yield from _results(ray, done)
         finally:
+            # the caller stopped early or an error ended the loop: don't leave tasks running on the
+            # cluster
             for reference in running:
                 ray.cancel(reference, force=True)
 
@@ -160,7 +168,9 @@ def _connected(ray: Any) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray warns about it
+    # otherwise Ray warns that CUDA_VISIBLE_DEVICES will no longer be overridden for tasks without
+    # GPU
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS") or "local"
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -176,7 +186,7 @@ def _connected(ray: Any) -> Iterator[None]:
 
 
 def _most_at_once(ray: Any) -> int:
-    """Twice what the cluster computes at a time: what waits there makes one that can grow, grow."""
+    """Returns twice the cluster's CPUs; the waiting half makes an autoscaling cluster grow."""
     return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
@@ -199,7 +209,9 @@ def _results(ray: Any, done: Sequence[Any]) -> Iterator[Any]:
         raise failed
 
 
-_shared: dict[str, Any] = {}  # what this worker was sent last, by its reference
+# The shared argument that this worker received last, by its reference. One entry: a model may fill
+# most of the worker's memory.
+_shared: dict[str, Any] = {}
 
 
 def _on_worker(work: Callable[[Any, Any], Any], held: Sequence[Any], item: Any) -> Any:

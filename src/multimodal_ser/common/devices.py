@@ -1,4 +1,4 @@
-"""where torch computes: is it there, and which number formats it multiplies itself."""
+"""Checks torch devices: whether one is available, and which number formats a CPU supports."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's and Arm's words for pro
 
 
 def check_device(name: str) -> str:
-    """Returns the name of a device that torch can compute on here.
+    """Returns the name of a device if torch can compute on it here.
 
     Args:
         name: torch's, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
     Raises:
-        SerError: there is none of that name; the message lists those that are there.
+        SerError: the device is not available; the message lists those that are.
     """
     if name == CPU:
         return name
     import torch
 
     try:
+        # allocating and copying back fails for devices that exist by name only, such as a GPU whose
+        # driver is missing
         torch.empty(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         without = " (this torch is built without CUDA)" if torch.version.cuda is None else ""
@@ -45,12 +47,12 @@ def devices() -> list[str]:
 
 
 def is_gpu(name: str) -> bool:
-    """Whether a device is a GPU of its own memory."""
+    """Whether a device is a GPU with its own memory."""
     return name.startswith("cuda")
 
 
 def native_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this machine's CPU multiplies bfloat16 matrices itself; known on Linux only."""
+    """Whether this machine's CPU has bfloat16 matrix instructions; known on Linux only."""
     return cpuinfo.is_file() and not _BFLOAT16.isdisjoint(cpuinfo.read_text().split())
 
 

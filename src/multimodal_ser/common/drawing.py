@@ -1,6 +1,6 @@
-"""Figure → PNG bytes or inline SVG, in one restrained style.
+"""Renders figures as PNG or inline SVG in one style.
 
-Colours are the page's light theme. In SVG they become its CSS variables, so that the same
+Colours are the page's light theme. In SVG they are replaced by its CSS variables, so that the same
 drawing follows the reader's light or dark setting.
 """
 
@@ -56,6 +56,8 @@ def png(figure: Figure, title: str) -> bytes:
     with mpl.rc_context(_STYLE):
         figure.suptitle(title, fontsize=8.5, color=MUTED)
         FigureCanvasAgg(figure)
+        # no software and date in the file: the same figure must give the same bytes, in tests and
+        # in git
         figure.savefig(file, format="png", dpi=160, facecolor=PAPER, metadata={"Software": None})
     return file.getvalue()
 
@@ -83,12 +85,14 @@ def svg(figure: Figure, description: str) -> str:
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :]
+    # the fixed size is dropped and the viewBox kept: the page decides how wide the drawing is
     box = re.search(r'viewBox="([^"]+)"', drawing)
     opening = (
         f'<svg viewBox="{box[1] if box else "0 0 1 1"}" role="img" '
         f'aria-label="{escape(description, quote=True)}">'
     )
     drawing = opening + drawing[drawing.index(">") + 1 :]
+    # Matplotlib's style rules would apply to every other figure of the page
     drawing = re.sub(r"<style[^>]*>.*?</style>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'<g id="[^"]*">', "<g>", drawing)  # the same in every figure of a page
     drawing = drawing.replace("'DejaVu Sans', sans-serif", "var(--font)")
@@ -107,13 +111,13 @@ def legend(ax: Axes) -> None:
 def canvas(
     width: float, height: float, columns: int = 1, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """Opens an empty figure in the house style, free of pyplot's global state.
+    """Creates an empty figure in the common style, without pyplot's global state.
 
     Args:
         width: in inches.
         height: in inches.
-        columns: axes side by side.
-        rows: of axes; all come in one list, row by row.
+        columns: number of axes in a row.
+        rows: number of rows; all axes are returned in one list, row by row.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -126,6 +130,6 @@ def canvas(
 
 
 def write_label(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Writes a label in the house style at data coordinates."""
+    """Writes a label in the common style at data coordinates."""
     with mpl.rc_context(_STYLE):
         ax.text(x, y, text, **{"color": INK, "va": "center", "fontsize": 9, **style})

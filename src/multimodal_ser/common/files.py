@@ -1,4 +1,4 @@
-"""What is made → its place on disk: aside first, then renamed, so complete or absent; and JSON."""
+"""Writes files and folders so that they are complete or absent, and reads and writes JSON."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ _unfinished: set[Path] = set()
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Gives a place beside `path` to write to, and renames it to `path` when all is written.
+    """Yields a temporary path next to `path`, and renames it to `path` when all is written.
 
-    Readers see the old content or the new, never a part; where writing fails, what stood at
-    `path` stays and the part is removed. A part that a killed process left is replaced by the next,
-    since its name is always the same. A device or a pipe, such as ``/dev/null``, is written as it
-    is: renaming would put a file in its stead.
+    Readers see either the old content or the new, never a part of it; if writing fails, what was at
+    `path` stays and the part is removed. A part left behind by a killed process is replaced the
+    next time, because its name is always the same. A device or a pipe, such as ``/dev/null``, is
+    written
+    directly: renaming would replace it with a file.
 
     Args:
-        path: of the file, or of the folder if the block makes one. Missing folders above it are
-            made; a link is followed.
+        path: the file, or the folder if the block makes one. Missing parent folders are created;
+            symbolic links are followed.
 
     Yields:
-        ``.<name>.partial`` in the same folder, where nothing is yet.
+        ``.<name>.partial`` in the same folder, which does not exist yet.
 
     Raises:
-        SerError: it cannot be written: no room, no permission, or something else stands there.
+        SerError: it cannot be written: no space, no permission, or something else is in its place.
     """
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
         with _told(path, path):
             yield path
         return
+    # a rename onto a link would replace the link itself; the same folder, because a rename is
+    # atomic only within one file system
     real = Path(os.path.realpath(path))
     partial = real.with_name(f".{real.name}.partial")
     with _told(path, real, partial):
@@ -49,16 +52,18 @@ def written_aside(path: Path) -> Iterator[Path]:
         _remove(partial)
         with removed_at_end(partial):
             yield partial
+            # a folder cannot be renamed onto a non-empty one; for a moment there is none, but never
+            # a mixture
             if partial.is_dir() and real.is_dir():
                 shutil.rmtree(real)
             partial.replace(real)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Reads JSON that somebody else may have written.
+    """Parses JSON from an untrusted source.
 
     Raises:
-        ValueError: it is no JSON, or nested so deeply that reading it would overflow the stack.
+        ValueError: it is not JSON, or nested so deeply that parsing overflows the stack.
 
     >>> parse_json("[1]")
     [1]
@@ -71,14 +76,14 @@ def parse_json(text: str | bytes) -> Any:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Gives an empty folder among the system's temporary ones, which is removed at the end."""
+    """Yields an empty folder in the system's temporary directory, removed at the end."""
     folder = Path(mkdtemp(prefix="ser-"))
     with removed_at_end(folder):
         yield folder
 
 
 def remove_unfinished() -> None:
-    """Removes what is being written, for a process that is told to end at once."""
+    """Removes all files being written, for a process that must end immediately."""
     for path in list(_unfinished):
         with suppress(OSError):  # another thread may be removing it
             _remove(path)
@@ -86,7 +91,7 @@ def remove_unfinished() -> None:
 
 @contextmanager
 def removed_at_end(path: Path) -> Iterator[None]:
-    """Removes a file or folder that serves the block alone, where it is still there."""
+    """Removes a file or folder at the end of the block, if it is still there."""
     _unfinished.add(path)
     try:
         yield
@@ -104,7 +109,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _told(path: Path, *places: Path) -> Iterator[None]:
-    """Says what keeps a file from being written; errors about other files pass as they are."""
+    """Turns errors about writing these paths into SerErrors; all other errors pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -124,7 +129,7 @@ def _remedy(code: int | None) -> str:
 
 
 def readable_json(value: object, indent: int | None = None) -> str:
-    """JSON as people read it; names that are no UTF-8 keep their bytes as escapes."""
+    """Writes JSON with readable letters; file names that are not UTF-8 become escapes."""
     told = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
         told.encode()

@@ -1,8 +1,8 @@
-"""labels → colours: one place that says which colour an emotion has, on light and on dark ground.
+"""The colour of every emotion, on light and on dark backgrounds.
 
-The seven common emotions stay apart (OKLab distance 0.08 or more) for normal sight and for
-protanopia, deuteranopia and tritanopia; a test measures it. Colour never stands alone: wherever it
-is used, the word stands beside it.
+The seven common emotions stay distinguishable (OKLab distance of 0.08 or more) with normal vision,
+protanopia, deuteranopia and tritanopia; a test measures it. Colour is never the only cue: the
+emotion's name is always written next to it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ DARK: dict[str, str] = {
     "other": "#98a2ae",
     "uncertain": "#8b93a0",
 }
-SAME: dict[str, str] = {  # other words for the same emotion; attributes, and where they lie
+# Synonyms, and attributes and their poles mapped to the emotion in that region of the
+# arousal-valence plane.
+SAME: dict[str, str] = {
     "angry": "anger",
     "happy": "happiness",
     "joy": "happiness",
@@ -70,11 +72,11 @@ SAME: dict[str, str] = {  # other words for the same emotion; attributes, and wh
 
 
 def colour(label: str, *, dark: bool = False) -> str:
-    """The colour of a class as ``#rrggbb``; a class unknown here always gets the same spare one.
+    """Returns the colour of a class as ``#rrggbb``; unknown classes always get the same spare one.
 
     Args:
         label: a class name, such as ``"anger"`` or ``"angry"``; case does not matter.
-        dark: for dark ground instead of light.
+        dark: for a dark background instead of a light one.
 
     >>> colour("anger"), colour("Angry", dark=True)
     ('#b02a17', '#e0492a')
@@ -83,6 +85,7 @@ def colour(label: str, *, dark: bool = False) -> str:
     word = label.strip().lower()
     word = SAME.get(word, word)
     if word not in table:
+        # CRC-32 and not `hash`, whose value for a text differs from process to process
         spare = ("excitement", "frustration", "boredom", "calm", "contempt")
         word = spare[zlib.crc32(word.encode()) % len(spare)]
     return table[word]

@@ -1,4 +1,4 @@
-"""Modules of other packages that add to the registries: they are found by their entry points.
+"""Loads plug-ins: modules of other packages that add to the registries, by entry points.
 
 A package names such a module in its pyproject.toml,
 

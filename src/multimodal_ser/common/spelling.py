@@ -1,4 +1,4 @@
-"""names as people write them → one spelling: what is a missing value, and which names are alike."""
+"""Compares names as people write them: what is a missing value, and which names are alike."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _TURN = re.compile(r"(?<=[^\W\d_])(?=\d)")  # from letters to digits
 
 
 def tidy(text: str) -> str:
-    r"""One form of Unicode, and no space around it.
+    r"""Normalises Unicode (NFC) and strips surrounding space.
 
     >>> tidy(" Jose\u0301 ") == "Jos\u00e9"
     True
@@ -59,7 +59,7 @@ def tidy(text: str) -> str:
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell says that there is nothing, as programs write it.
+    """Whether a cell is a missing value as programs write it.
 
     >>> [is_missing(text) for text in ("NaN", "<NA>", "None", "Nan Goldin", "")]
     [True, True, True, False, True]
@@ -68,13 +68,15 @@ def is_missing(text: str) -> bool:
 
 
 def alike(name: str) -> str:
-    r"""What stays of a name without case, accents, gaps, leading zeros and what nobody sees.
+    r"""Reduces a name to a form without case, accents, gaps, leading zeros and invisible letters.
 
     >>> [alike(name) for name in ("Anna", "anna ", "\u00c4nna", "spk_03", "spk3", "03", "3.0")]
     ['anna', 'anna', 'anna', 'spk 3', 'spk 3', '3', '3']
     >>> alike("An\u200bna"), alike("\u0663")
     ('anna', '3')
     """
+    # NFKC joins what looks alike (full-width letters, ligatures), then NFD separates accents from
+    # their letters so that they can be removed
     plain = "".join(_plain(letter) for letter in unicodedata.normalize("NFKC", name)).strip()
     plain = _ACCENTS.sub("", unicodedata.normalize("NFD", plain)).casefold()
     whole = _WHOLE.fullmatch(plain)
@@ -83,14 +85,14 @@ def alike(name: str) -> str:
 
 
 def _plain(letter: str) -> str:
-    """Digits of every script as 0 to 9; nothing for letters that are not seen, as U+200B."""
+    """Maps digits of every script to 0-9, and invisible letters such as U+200B to nothing."""
     if unicodedata.category(letter) == "Cf":
         return ""
     return str(unicodedata.decimal(letter, letter))
 
 
 def _nearly_equal(names: Iterable[str | None]) -> list[list[str]]:
-    """Groups of names that differ in case, accents, gaps or zeros alone.
+    """Groups names that differ only in case, accents, gaps or zeros.
 
     >>> _nearly_equal(["anna", "Anna", "ben", None])
     [['Anna', 'anna']]
@@ -103,7 +105,7 @@ def _nearly_equal(names: Iterable[str | None]) -> list[list[str]]:
 
 
 def said_of_spellings(kind: str, names: Iterable[str | None]) -> list[str]:
-    """A sentence for each group of nearly equal names.
+    """Returns a sentence for each group of nearly equal names.
 
     >>> said_of_spellings("speaker", ["anna", "Anna"])
     ["the speakers 'Anna' and 'anna' differ in case, accents, spaces or zeros alone"]

@@ -1,4 +1,4 @@
-"""corpus folder → corpora → manifest.jsonl: one file per corpus, all in CORPORA.
+"""Reads corpora into manifests: one module per corpus, all registered in CORPORA.
 
 >>> CORPORA["emodb"].licence
 'CC0-1.0'
@@ -43,7 +43,7 @@ __all__ = [
 
 _GENERAL = (TABLE, FOLDERS, AUDFORMAT, HUGGINGFACE, KALDI, LHOTSE, EMOBOX)
 GENERAL_READERS = tuple(info.name for info in _GENERAL)
-"""The readers of anybody's data, whose classes, licence and citation are their owner's."""
+"""Readers of users' own data; its classes, licence and citation are the user's."""
 
 CORPORA: dict[str, CorpusInfo] = {
     info.name: info

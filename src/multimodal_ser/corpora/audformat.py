@@ -1,10 +1,11 @@
-"""audformat database → Utterance: ``db.yaml`` with ``db.<table>.csv`` or ``.parquet``.
+"""Reads an audformat database: ``db.yaml`` with ``db.<table>.csv`` or ``.parquet``.
 
-A recording's row is put together from all tables that have it: who speaks is in one, the emotion in
-another. Tables of segments cut them out of their files; what is said of a whole file holds for its
-segments. What a scheme says of its labels (sex and age of a speaker, the words of a sentence) is
-looked up. The part comes from a table's split, or from ``.train.`` and the like in its name.
-audformat's own package would read the ``.pkl`` copies of tables; here none is read.
+A recording's row is joined from all tables that contain it: one has the speaker, another the
+emotion. Tables of segments cut segments out of files; what is known of a whole file also holds for
+its segments. What a scheme says about its labels (sex and age of a speaker, the words of a
+sentence) is looked up. The official part comes from a table's split, or from ``.train.`` and the
+like in its name. audformat's own package may read pickled copies of tables (``.pkl``), which can
+run code; here none is read.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ def read_audformat(
 
     Args:
         root: the folder of ``db.yaml``.
-        name: the corpus's name in ids and results; None takes the database's.
-        tables: which ones to read, such as ``files,emotion.categories.*.gold_standard``.
+        name: the corpus's name in ids and results; None for the database's.
+        tables: names or patterns of the tables to read, such as
+            ``files,emotion.categories.*.gold_standard``.
         columns: ``emotion=style`` for a column of another name.
 
     Raises:
-        SerError: no ``db.yaml``, no such table, or two tables that say different things of one
-            recording in columns of one name.
+        SerError: ``db.yaml`` or a table is missing, or two tables give a recording different
+            values in columns of the same name.
     """
     root = require_folder(Path(root), "an audformat database")
     header = read_header(root)
@@ -56,13 +58,14 @@ def read_audformat(
 
 
 def read_header(root: Path) -> dict[str, Any]:
-    """What ``db.yaml`` says."""
+    """Reads ``db.yaml``."""
     import yaml
 
     path = root / "db.yaml"
     if not path.is_file():
         raise SerError(f"no {path}; give the folder of an audformat database")
     try:
+        # safe_load builds plain values only; yaml.load could run code of the file
         header = dict(yaml.safe_load(read_text(path)))
         return header | {"name": header["name"], "tables": dict(header["tables"])}
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
@@ -70,7 +73,7 @@ def read_header(root: Path) -> dict[str, Any]:
 
 
 def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> list[dict[str, Any]]:
-    """One row for each segment, and for each file that has none, with all that is said of it."""
+    """Joins tables into one row per segment, and per file without segments."""
     patterns = [pattern.strip() for pattern in tables.split(",")]
     chosen = [name for name in header["tables"] if any(fnmatch(name, one) for one in patterns)]
     if not chosen:
@@ -90,6 +93,8 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
             for column, cell in cells.items():
                 before = told.setdefault(key, {}).setdefault(column, cell)
                 first = source.setdefault((key, column), name)
+                # a majority or the last table winning would silently change labels; the user has to
+                # choose
                 if before != cell:
                     raise SerError(
                         f"{root}: of {key[0]} the table {first} says the {column} {before!r} and "
@@ -106,6 +111,7 @@ def _rows(
     labels = _labels(root, header)
     rows = []
     for (file, start, end), cells in told.items():
+        # the file's own row only supplies values for its segments
         if start is None and file in cut:
             continue
         row = {**told.get((file, None, None), {}), **cells}
@@ -121,7 +127,7 @@ def _rows(
 
 
 def _labels(root: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Column → label → what its scheme says of it: another word, or a mapping."""
+    """Returns by column and label what its scheme says: another word, or a mapping of values."""
     schemes, found = header.get("schemes", {}), {}
     for table in header["tables"].values():
         for column, said in (table.get("columns") or {}).items():
@@ -154,13 +160,13 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _key(line: dict[str, Any]) -> _Key:
-    """Takes file and times out of a row; an end that is not known is the file's."""
+    """Removes file and times from a row and returns them; a missing end is the file's end."""
     start, end = (_seconds(line.pop(name, None)) or None for name in ("start", "end"))
     return str(line.pop("file")), start or (0.0 if end else None), end
 
 
 def _seconds(cell: Any) -> Any:
-    """A duration as pandas writes it, in seconds; anything else as it is."""
+    """Converts a duration as pandas writes it to seconds; returns anything else unchanged."""
     if not isinstance(cell, str) or not (found := _TIME.fullmatch(cell)):
         return cell
     days, hours, minutes, seconds = map(float, found.groups())

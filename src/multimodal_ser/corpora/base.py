@@ -1,4 +1,4 @@
-"""corpus folder → corpora: what every reader shares: its description, finding files, odd bytes."""
+"""Shared by all corpus readers: corpus descriptions, finding files, broken encodings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from multimodal_ser.errors import SerError
 
 SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 VIDEO = (".mp4",)
-NOTE = "note: "  # begins a line of `left_out` about something that is kept
+NOTE = "note: "  # starts a line of `left_out` about something that is kept nevertheless
 NO_FILE = "no such file"
 EMPTY = "empty file (0 bytes)"
 _GIT_LFS = "a Git LFS pointer, not sound: run `git lfs pull` in the corpus folder"
@@ -36,21 +36,21 @@ _WINDOWS_1252 = {
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What CORPORA says of a corpus.
+    """The description of a corpus in CORPORA.
 
     Attributes:
         name: the corpus's name in commands, ids and class sets.
         description: one line.
-        read: ``read(root, **options) -> Corpus``; it looks at names and sizes, never at sound.
-        licence: under which terms its owners give it.
-        citation: BibTeX; empty where there is nothing to cite (a table of the user's own).
-        url: where to ask for it.
-        labels: the class set to use unless another is asked for; None for a table.
-        attribute_scale: least and greatest value of its `Utterance.attributes`; None where it has
-            none, or where that differs from table to table.
-        speakers: how many people speak; None where that is not known.
-        parts: its official split, in words; empty where it has none.
-        traps: what is known to mislead: labels, speakers, files.
+        read: ``read(root, **options) -> Corpus``; it looks at names and sizes and decodes no audio.
+        licence: the terms under which it is released.
+        citation: BibTeX; empty if there is nothing to cite (a table of the user's own).
+        url: where to get it.
+        labels: the default class set; None for a table.
+        attribute_scale: smallest and largest value of its `Utterance.attributes`; None if it has
+            none, or if that differs from table to table.
+        speakers: number of speakers; None if unknown.
+        parts: its official split, in words; empty if it has none.
+        traps: known pitfalls of labels, speakers and files.
     """
 
     name: str
@@ -67,7 +67,7 @@ class CorpusInfo:
 
     @property
     def cited(self) -> str:
-        """The citation in short, such as "Busso and others, 2008"."""
+        """The citation in short form, such as "Busso and others, 2008"."""
         author = re.search(r"author\s*=\s*\{+(.*?)\}+,\n", self.citation, re.DOTALL)
         year = re.search(r"year\s*=\s*\{(\d+)", self.citation)
         if author is None or year is None:
@@ -79,18 +79,18 @@ class CorpusInfo:
 
 @cache
 def _citations() -> dict[str, str]:
-    """Key → entry of ``citations.bib``."""
+    """Returns the entries of ``citations.bib`` by key."""
     text = (Path(__file__).parent / "citations.bib").read_text("utf-8")
     return {one.split("{", 1)[1].split(",", 1)[0]: one for one in text.strip().split("\n\n")}
 
 
 def cite(key: str) -> str:
-    """The BibTeX entry of ``citations.bib`` with a key."""
+    """Returns the BibTeX entry with this key in ``citations.bib``."""
     return _citations()[key]
 
 
 def traps_of(said: str | None) -> str:
-    """What a reader's module says of known traps.
+    """Extracts the known traps from a reader module's docstring.
 
     >>> traps_of("Reads it. Known traps: a; b.")
     'a; b.'
@@ -107,6 +107,8 @@ def decode_text(raw: bytes) -> str:
     """
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as spreadsheets save text
         return raw.decode("utf-16", "replace")
+    # surrogateescape keeps each stray byte as U+DC80 to U+DCFF, so that the table can still
+    # translate it
     return raw.decode("utf-8-sig", "surrogateescape").translate(_WINDOWS_1252)
 
 
@@ -141,10 +143,10 @@ def read_csv_rows(path: Path, needed: Iterable[str], index: str = "") -> list[di
 
 
 def json_of(path: Path, text: str | bytes) -> dict[str, Any]:
-    """A JSON object that stands in a file.
+    """Parses a JSON object; the path is for error messages.
 
     Raises:
-        SerError: it is none.
+        SerError: it is not a JSON object.
     """
     try:
         return dict(parse_json(text))
@@ -153,12 +155,12 @@ def json_of(path: Path, text: str | bytes) -> dict[str, Any]:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file is no part of a corpus: macOS's ``._name`` companions and dot files."""
+    """Whether a file does not belong to a corpus: macOS's ``._name`` companions and dot files."""
     return path.name.startswith(".")
 
 
 def files(folder: Path, suffixes: Iterable[str] = SOUND) -> list[Path]:
-    """A folder's files with one of the suffixes, sorted; hidden files are no part of it."""
+    """Returns a folder's files with one of the suffixes, sorted, without hidden files."""
     if not folder.is_dir():
         return []
     allowed = set(suffixes)
@@ -168,7 +170,7 @@ def files(folder: Path, suffixes: Iterable[str] = SOUND) -> list[Path]:
 
 
 def fault(path: Path) -> str | None:
-    """Says why a file cannot be a recording, judged by its size and first bytes; None if it may."""
+    """Says why a file cannot be a recording, by its size and first bytes; None if it may be one."""
     if not path.is_file():
         return NO_FILE
     size = path.stat().st_size
@@ -182,7 +184,7 @@ def fault(path: Path) -> str | None:
 
 
 def require_folder(root: Path, corpus: str) -> Path:
-    """Returns `root`, or raises SerError where it is no folder."""
+    """Returns `root`, or raises SerError if it is not a folder."""
     if not root.is_dir():
         raise SerError(f"no folder {root}; give the folder that {corpus} was unpacked into")
     return root
@@ -191,11 +193,11 @@ def require_folder(root: Path, corpus: str) -> Path:
 def finish(
     corpus: str, root: Path, utterances: list[Utterance], left_out: list[str], *, by_id: bool = True
 ) -> Corpus:
-    """Checks what was read, and sorts it by id; a table's rows keep their order.
+    """Checks the utterances and sorts them by id, except a table's rows, which keep their order.
 
     Raises:
-        SerError: two utterances have one id, such as those of a wav beside a flac; or nothing
-            usable is left, and the message says whether Git LFS pointers are why.
+        SerError: two utterances have the same id, such as a wav and a flac of one recording; or
+            nothing usable is left (the message says if Git LFS pointers are the reason).
     """
     if not utterances:
         reason = "; ".join(left_out[:3]) or "nothing in it looks like it"
@@ -208,6 +210,8 @@ def finish(
 
 
 def _refuse_twins(utterances: Iterable[Utterance]) -> None:
+    # an id that stands for two recordings would put one of them into training and the other into
+    # test
     first: dict[str, Utterance] = {}
     twins = [(first[row.id], row) for row in utterances if first.setdefault(row.id, row) is not row]
     if twins:

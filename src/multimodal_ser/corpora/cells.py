@@ -1,7 +1,7 @@
-"""a table's file → its rows of cells: encoding, separator, quotes; what was taken is said.
+"""Reads a table's file into rows of cells: encoding, separator, quotes.
 
-Nothing is guessed in silence: an encoding that could be another one, in which the same bytes are
-other letters, is asked for.
+Nothing is guessed silently: every assumption becomes a note, and an encoding is asked for if the
+same bytes could be other letters in another encoding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from multimodal_ser.errors import SerError
 _Understood = Callable[[list[str]], bool]
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 _BY_NAME = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_MARKS = (  # utf-32 first: its mark begins with that of utf-16
+# Byte order marks; UTF-32 first, because its mark begins with that of UTF-16.
+_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -31,7 +32,7 @@ _COMMON = (
     "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254",
     "cp1255", "cp1256", "cp1257", "cp874", "koi8_r",
 )  # fmt: skip
-_LONGEST_CELL = 1 << 24  # characters
+_LONGEST_CELL = 1 << 24  # characters; csv's default of 131,072 is too short for embedded JSON
 
 
 @dataclass
@@ -40,8 +41,8 @@ class Cells:
 
     Attributes:
         rows: line number, and cell by column.
-        columns: their names, in order; of all rows where each is an object.
-        notes: how the file was understood, where that was not plain.
+        columns: their names, in order; if rows are JSON objects, the names of all rows.
+        notes: assumptions about the file's format that are not the default.
     """
 
     rows: list[tuple[int, dict[str, Any]]]
@@ -54,8 +55,8 @@ def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
 
     Args:
         path: of the file.
-        encoding: of its text; None finds it out.
-        fits: whether a header's columns are those of a table, which tells its separator.
+        encoding: of its text; None to detect it.
+        fits: whether a header's columns look like those of a table; this decides the separator.
 
     Raises:
         SerError: another ending, bytes that are no text or could be of several encodings, a row
@@ -81,13 +82,13 @@ def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
 
 
 def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]:
-    """Reads a text file of one's own.
+    """Reads a text file of unknown encoding.
 
     Returns:
-        The text, and how it was read where that was not plain.
+        The text, and notes if the encoding is not plain UTF-8.
 
     Raises:
-        SerError: bytes that are no text, or could be of several encodings.
+        SerError: the bytes are not text, or several encodings are possible.
     """
     raw = path.read_bytes()
     if encoding is not None:
@@ -101,6 +102,8 @@ def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]
     if _is(raw, "utf-8") and b"\0" not in raw:
         return raw.decode("utf-8"), []
     if b"\0" in raw:
+        # UTF-16 without a mark: Latin letters have a zero byte, second in little-endian order,
+        # first in big-endian
         name = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
         return _decoded(path, raw, name), [f"{path.name} was read as {name}"]
     if _is_mostly_utf8(raw):
@@ -133,7 +136,7 @@ def _decoded(path: Path, raw: bytes, encoding: str) -> str:
 
 
 def _is_mostly_utf8(raw: bytes) -> bool:
-    """Stray bytes between text whose letters are written in UTF-8."""
+    """Whether most letters beyond ASCII are valid UTF-8, with some stray bytes between."""
     text = raw.decode("utf-8", "surrogateescape")
     stray = sum("\udc80" <= letter <= "\udcff" for letter in text)
     return sum(letter > "\x7f" for letter in text) - stray > stray
@@ -142,10 +145,12 @@ def _is_mostly_utf8(raw: bytes) -> bool:
 def _detected(path: Path, raw: bytes) -> str:
     from charset_normalizer import from_bytes
 
+    # lines in ASCII are the same in all candidate encodings and would only dilute the statistics
     telling = [line for line in raw.split(b"\n") if not line.isascii()]
     found = from_bytes(b"\n".join(telling), cp_isolation=list(_COMMON))
     names = [match.encoding for match in found if _is(raw, match.encoding)]
     texts = {name: raw.decode(name) for name in names}
+    # several encodings may be possible; that is harmless as long as all give the same text
     if names and all(text == texts[names[0]] for text in texts.values()):
         return names[0]
     first = telling[0]
@@ -159,8 +164,9 @@ def _detected(path: Path, raw: bytes) -> str:
 
 
 def _separator(text: str, usual: str, fits: _Understood) -> tuple[str, str, int]:
-    """The separator, the text without a first line that only names it, and how many were taken."""
+    """Returns separator, text without a line such as ``sep=;``, and the number of lines removed."""
     first, _, rest = text.partition("\n")
+    # Excel writes and understands such a first line
     if first.lower().startswith("sep=") and first[4:5] in _BY_NAME:
         return first[4], rest, 1
     header = next((line for line in text.split("\n") if line.strip()), "")
@@ -173,7 +179,7 @@ def _separator(text: str, usual: str, fits: _Understood) -> tuple[str, str, int]
 
 
 def _lines(path: Path, text: str, separator: str, skipped: int) -> list[tuple[int, list[str]]]:
-    """Number of its first line, and the cells of each row that holds anything."""
+    """Returns the first line's number and the cells of each row that is not empty."""
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines, begin = [], 1 + skipped
@@ -181,6 +187,8 @@ def _lines(path: Path, text: str, separator: str, skipped: int) -> list[tuple[in
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 lines.append((begin, cells))
+            # a quoted cell may span lines: the row's first line is where a reader looks for an
+            # error
             begin = reader.line_num + 1 + skipped
     except csv.Error as error:  # a quote that is never closed swallows the rest of the file
         raise SerError(f"{path}:{begin}: {error}; look for an open quote") from error

@@ -50,7 +50,7 @@ def read_cmu_mosei(root: Path) -> Corpus:
     """Reads the folder that holds ``Raw``, or ``Raw`` itself.
 
     Raises:
-        SerError: no such folder, no answers of raters in it, or no recording.
+        SerError: folder, raters' labels or recordings are missing.
     """
     root = require_folder(Path(root), "CMU-MOSEI")
     raw = root / "Raw" if (root / "Raw").is_dir() else root
@@ -84,9 +84,11 @@ def _read_raters(tables: list[Path]) -> dict[str, Raters]:
             where = f"{path}:{number}"
             video = row["Input.VIDEO_ID"].rpartition("/")[2]
             given = {name: row[f"Answer.{name}"] for name in _EMOTIONS}
+            # the crowd-sourcing tables have rows without an answer
             if not video or not any(given.values()):
                 continue
             levels = {name: rating(where, name, cell) for name, cell in given.items() if cell}
+            # a rater's vote is the emotion of highest intensity; several equal ones share the vote
             highest = max(levels.values())
             words = [name for name, level in levels.items() if level == highest > 0]
             answer: dict[str, Any] = {"emotion": words or ["neutral"], **levels}
@@ -97,7 +99,7 @@ def _read_raters(tables: list[Path]) -> dict[str, Raters]:
 
 
 def _read_parts(path: Path) -> dict[str, str]:
-    """Video → part; the lists are read as text, and nothing of the file is run."""
+    """Returns the part of each video; the Python file is parsed, never run."""
     part_of: dict[str, str] = {}
     try:
         for line in ast.parse(read_text(path)).body:
@@ -112,7 +114,7 @@ def _read_parts(path: Path) -> dict[str, str]:
 
 
 def _stretches(folder: Path) -> Iterator[tuple[str, float, float, str]]:
-    """Id, begin and end in seconds, and words."""
+    """Yields id, start and end in seconds, and words."""
     for path in files(folder, [".txt"]):
         for number, line in enumerate(read_text(path).split("\n"), 1):
             if not line.strip():

@@ -1,4 +1,4 @@
-"""the columns of a table → what each means, by the spellings in use; times → seconds."""
+"""Recognises the columns of a table by usual spellings, and converts times to seconds."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ SPELLINGS = {
     "dominance": "",
     "votes": "",
 }  # fmt: skip
-NONE = "none"  # given as a column: there is no such one
+NONE = "none"  # as a column's name: the table has no such column
 _LENGTHS = ("duration", "dur", "length", "len")
 _UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
           "ms": 1e-3, "msec": 1e-3, "millis": 1e-3, "milliseconds": 1e-3}  # fmt: skip
+# Times in these units need a sampling or frame rate that the table may not give.
 _COUNTED = ("sample", "samples", "frame", "frames")
 _WORDS = re.compile(r"[^\W_]+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -50,14 +51,14 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?|[.,]\d+")
 
 @dataclass(frozen=True)
 class Meaning:
-    """Which column is which.
+    """The meaning of a table's columns.
 
     Attributes:
         column: our name → the table's.
         scale: our name → seconds per unit, for times.
-        absent: our names for what the table is said not to have.
-        length: the column with the length of a stretch, where there is one.
-        notes: what was understood by another spelling.
+        absent: our names of columns that the user says the table does not have.
+        length: the column with the length of a segment, if there is one.
+        notes: which columns were recognised by another spelling.
     """
 
     column: Mapping[str, str]
@@ -67,12 +68,12 @@ class Meaning:
     notes: Sequence[str] = field(default_factory=list)
 
     def cell(self, row: Mapping[str, Any], name: str) -> Any:
-        """A row's cell under our name for the column; None where there is none."""
+        """Returns a row's cell by our name of the column; None if there is none."""
         return row.get(self.column[name]) if name in self.column else None
 
 
 def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) -> Meaning:
-    """Says what each column means.
+    """Recognises what each column means.
 
     Args:
         where: the table, for errors.
@@ -80,8 +81,8 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
         given: ``ours=theirs``, or ``ours=none`` for what the table does not have.
 
     Raises:
-        SerError: a column stands twice, two could be the same of ours, times are counted in
-            samples, or what was given is not there.
+        SerError: a column occurs twice, several could have the same meaning, times are counted
+            in samples, or a given column does not exist.
     """
     if twice := sorted(name for name, count in Counter(columns).items() if count > 1):
         raise SerError(f"{where}: has the columns {list(columns)}: {twice} more than once")
@@ -103,7 +104,8 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
             found[ours], scale[ours] = name, _unit(name)[1]
     length = next((name for name in free if _unit(name)[0] in _LENGTHS), None)
     if length and "end" in found and "start" not in found and _unit(found["end"])[0] == "offset":
-        found["start"], scale["start"] = found.pop("end"), scale.pop("end")  # offset and duration
+        # "offset" alone is read as the end; next to a duration it is the start
+        found["start"], scale["start"] = found.pop("end"), scale.pop("end")
     if length:
         scale["length"] = _unit(length)[1]
     notes = [
@@ -145,7 +147,7 @@ def _fitting(where: str, ours: str, spellings: Sequence[str], free: Sequence[str
 
 
 def _unit(column: str) -> tuple[str, float]:
-    """A column's name without case, gaps and unit, and the unit in seconds.
+    """Splits a column's name into a form without case, gaps and unit, and the unit in seconds.
 
     >>> _unit("Start Time (ms)"), _unit("onset_s"), _unit("startMs"), _unit("Emotion")
     (('starttime', 0.001), ('onset', 1.0), ('start', 0.001), ('emotion', 1.0))
@@ -157,10 +159,10 @@ def _unit(column: str) -> tuple[str, float]:
 
 
 def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | None:
-    """A cell as seconds: 1.25, 1,25 (a decimal comma), 00:01.250, 0:00:01,250.
+    """Parses a cell as seconds: 1.25, 1,25 (a decimal comma), 00:01.250, 0:00:01,250.
 
     Raises:
-        SerError: anything else.
+        SerError: the cell is anything else.
 
     >>> seconds("t.csv:2", "start", "0:01:02,5"), seconds("t.csv:2", "start", "1,25")
     (62.5, 1.25)
@@ -187,10 +189,10 @@ def _number(text: str) -> float:
 
 
 def rating(where: str, column: str, cell: Any) -> float:
-    """A cell as a number on whatever scale: -0.5, 3,25 (a decimal comma).
+    """Parses a cell as a number on any scale: -0.5, 3,25 (a decimal comma).
 
     Raises:
-        SerError: anything else.
+        SerError: the cell is anything else.
 
     >>> rating("t.csv:2", "valence", "-0,5")
     -0.5
@@ -209,10 +211,10 @@ def rating(where: str, column: str, cell: Any) -> float:
 
 
 def votes(where: str, column: str, cell: Any) -> dict[str, float]:
-    """A cell as word → raters, of ``anger:3 no agreement:2`` or of an object.
+    """Parses a cell as votes per word: ``anger:3 no agreement:2``, or an object.
 
     Raises:
-        SerError: anything else, or nobody voted.
+        SerError: the cell is anything else, or nobody voted.
 
     >>> votes("t.csv:2", "votes", "anger:3 no agreement:2")
     {'anger': 3.0, 'no agreement': 2.0}
@@ -231,13 +233,13 @@ def votes(where: str, column: str, cell: Any) -> dict[str, float]:
 
 
 def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
-    """Asks about columns that look like times of a stretch and are not understood.
+    """Asks about columns that look like times of segments but were not recognised.
 
     Returns:
-        Sentences about such columns where each row has a recording of its own.
+        Sentences about such columns if each row has its own recording.
 
     Raises:
-        SerError: several rows name one recording, and would all be the whole of it.
+        SerError: several rows name the same recording, so that each would be the whole of it.
     """
     if {"start", "end"} & {*meaning.column, *meaning.absent}:
         return []
@@ -251,6 +253,8 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
     files = Counter(str(meaning.cell(row, "audio")) for _, row in cells.rows)
     shared = sum(count for count in files.values() if count > 1)
     timely = [name for name in values if _TIMELY.search(name.casefold())]
+    # two columns of numbers where the first is smaller in every row may be start and end, whatever
+    # they are called
     pairs = [
         (one, other)
         for one in values
@@ -273,7 +277,7 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
 
 
 def asked_of_speakers(cells: Cells, meaning: Meaning) -> list[str]:
-    """A sentence on columns that may say who speaks, where none is understood to."""
+    """Returns a sentence on columns that may name the speaker, if none was recognised."""
     if "speaker" in {*meaning.column, *meaning.absent}:
         return []
     known = {*meaning.column.values()}

@@ -63,10 +63,10 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
 
     Args:
         root: the folder that holds `audio_dir` and the tables.
-        audio_dir: folder of recordings, wav, flac, ogg or mp3. ``AudioRebuilt`` holds sound
-            rebuilt from spectrograms: each utterance's ``extra["audio"]`` then says so.
-        votes: ``intended`` takes the emotion that the actor was asked for, ``voice`` the one that
-            most listeners heard without seeing the face; ties are left out.
+        audio_dir: folder of recordings, wav, flac, ogg or mp3. ``AudioRebuilt`` contains audio
+            rebuilt from spectrograms; each utterance's ``extra["audio"]`` then says so.
+        votes: ``intended`` uses the emotion that the actor was asked to express, ``voice`` the one
+            that most raters chose without seeing the face; ties are left out.
 
     Raises:
         SerError: folder, recordings or (for ``voice``) the table of votes are missing.
@@ -111,13 +111,15 @@ def _table(root: Path, name: str) -> Path:
 
 
 def _read_raters(root: Path) -> dict[str, Raters]:
-    """Clip → listener → what they heard in the voice, and how strongly from 0 to 100."""
+    """Returns by clip and rater the emotion chosen from the voice, and its strength, 0 to 100."""
     path = _table(root, "finishedResponses.csv")
     found: dict[str, Raters] = defaultdict(dict)
     if path.is_file():
         for row in read_csv_rows(
             path, ["localid", "queryType", "clipName", "respEmo", "respLevel"]
         ):
+            # raters also saw the face, with or without sound; those answers are about another
+            # stimulus
             if row["queryType"] == _VOICE and row["respEmo"] in _LETTERS:
                 answer: dict[str, Any] = {"emotion": [_LETTERS[row["respEmo"]]]}
                 if row["respLevel"].replace(".", "", 1).isdigit():
@@ -162,7 +164,7 @@ def _read_people(root: Path) -> dict[str, dict[str, str]]:
 def _utterance(
     path: Path, table: dict[str, dict[str, str]], people: dict[str, dict[str, str]], votes: str
 ) -> Utterance | str:
-    """The utterance of one file, or why it is none: what follows its name in `left_out`."""
+    """Returns one file's utterance, or the reason why it has none, as text for `left_out`."""
     own_id = _own_id(path)
     name = _NAME.fullmatch(own_id)
     if name is None or name[2] not in CREMAD_SENTENCES:

@@ -28,7 +28,7 @@ from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
 
-OURS = {  # the benchmark's name → ours
+OURS = {  # the benchmark's name → our name
     "asvpesd": "asvp-esd", "emovdb": "emov-db", "jlcorpus": "jl-corpus", "turevdb": "turev-db",
     "msppodcast": "msp-podcast",
 }  # fmt: skip
@@ -42,7 +42,8 @@ def read_emobox(root: Path) -> Corpus:
         root: its folder in EmoBox, ``data/<dataset>``.
 
     Raises:
-        SerError: no such folder or list, a row that is none, or a corpus with words of its own.
+        SerError: folder or list are missing, a row is invalid, or the corpus has a reader of its
+            own.
     """
     root = require_folder(Path(root), "an EmoBox dataset")
     table = root / f"{root.resolve().name}.jsonl"
@@ -61,6 +62,8 @@ def read_emobox(root: Path) -> Corpus:
                 {
                     "id": utterance_id(row["dataset"], row["key"]),
                     "audio": str(find(root, row["wav"])),
+                    # some datasets list several words for one code, of which the first is the main
+                    # one
                     "emotion": labels.get(row["emo"], row["emo"]).split(",")[0],
                     "speaker": spoken.get(row["key"]),
                     "start": row.get("start_time"),
@@ -79,13 +82,13 @@ def read_emobox(root: Path) -> Corpus:
 
 
 def _speakers(path: Path) -> dict[str, str]:
-    """Key of a row → who speaks, from the benchmark's other list."""
+    """Returns the speaker by row key, from the benchmark's other list."""
     lines = read_text(path).split("\n") if path.is_file() else []
     return {found[1]: found[2] for line in lines if (found := _SPEAKER.match(line))}
 
 
 def utterance_id(dataset: str, key: str) -> str:
-    """What follows the corpus's name in the id of a row.
+    """Returns the part of a row's id after the corpus's name.
 
     >>> utterance_id("resd", "resd-31_fear")
     '31_fear'

@@ -39,6 +39,7 @@ EMODB_SENTENCES = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
+# sex and age as in the corpus's documentation
 EMODB_SPEAKERS: dict[str, tuple[str, int]] = {
     "03": ("male", 31),
     "08": ("female", 34),
@@ -77,6 +78,7 @@ def read_emodb(root: Path) -> Corpus:
             left_out.append(f"emodb/{path.stem}: {reason}")
         else:
             utterances.append(_utterance(path, name, rates.get(path.stem, {})))
+    # more recordings under the same name would give scores that look comparable and are not
     if len(utterances) > PUBLISHED:
         left_out.append(
             f"{NOTE}{len(utterances)} recordings, of which the published EmoDB has {PUBLISHED}: "

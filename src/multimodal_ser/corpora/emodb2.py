@@ -44,6 +44,7 @@ def read_emodb2(root: Path) -> Corpus:
     doubtful = {row["audio"] for row in joined_tables(root, header, _AMBIGUOUS)}
     rows = [
         {_OURS.get(name, name): cell for name, cell in row.items()}
+        # YAML reads the speaker 03 as the number 3: zfill restores the name that EmoDB uses
         | {"id": Path(row["audio"]).stem, "speaker": str(row.get("speaker", "")).zfill(2)}
         | ({"ambiguous": True} if row["audio"] in doubtful else {})
         for row in joined_tables(root, header, _TABLES)

@@ -79,7 +79,8 @@ def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
 def _read_raters(path: Path) -> dict[str, Raters]:
     found: dict[str, Raters] = defaultdict(dict)
     rows = read_csv_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
-    for number, row in enumerate(rows, 2):  # who it was stands in a column of several names
+    # releases call the rater's column differently
+    for number, row in enumerate(rows, 2):
         who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"
         found[row["file_name"]][who] = {"emotion": [shared_word(row["emotion_recognized"])]}
     return found

@@ -1,9 +1,9 @@
-"""a folder for each emotion → Utterance: ``angry/*.wav``, or with folders above and below.
+"""Reads recordings sorted into one folder per emotion, such as ``angry/*.wav``.
 
-A recording's emotion is the innermost folder above it that is called as an emotion is, or else the
-folder that it lies in. An outermost folder called ``train``, ``dev`` (``val``, ``validation``) or
-``test`` is the part. Who speaks is read from paths only where a pattern says how: a folder of a
-person cannot be told from one of a day.
+A recording's emotion is the innermost folder above it whose name is an emotion, or else the
+folder that contains it. An outermost folder called ``train``, ``dev`` (``val``, ``validation``) or
+``test`` is the part. Speakers are read from paths only by a pattern that the user gives, because a
+folder per speaker cannot be distinguished from a folder per day.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
 
     Args:
         root: the folder.
-        name: the corpus's name in ids and results; None takes the folder's.
-        speaker: regular expression whose first group is who speaks, in the path below `root`, such
-            as ``Actor_(\d+)``.
+        name: the corpus's name in ids and results; None for the folder's.
+        speaker: regular expression whose first group is the speaker, in the path below `root`,
+            such as ``Actor_(\d+)``.
 
     Raises:
-        SerError: no such folder, no recording in a folder of its own, or a pattern that is none.
+        SerError: no folder, no recording in a folder of its own, or an invalid pattern.
     """
     root = require_folder(Path(root), "recordings sorted by emotion")
     try:
@@ -47,6 +47,8 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
             rows.append(
                 {
                     "audio": path.relative_to(root).as_posix(),
+                    # innermost first: in happy/Actor_01/x.wav the speaker's folder is nearer, but
+                    # is no emotion
                     "emotion": next((one for one in above[::-1] if known(one)), above[-1]),
                     "split": part
                     if part in (*SPLITS, *PART_SPELLINGS) and len(above) > 1

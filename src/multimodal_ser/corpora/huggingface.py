@@ -1,9 +1,9 @@
-"""Hugging Face data set with a column of sound → Utterance: its Parquet or Arrow files in a folder.
+"""Reads a Hugging Face data set with an audio column: its Parquet or Arrow files in a folder.
 
-Read are the ``.parquet`` files of a data set's folder, as the hub has them, or the ``.arrow`` files
-that ``save_to_disk`` writes, with the classes' names of a ClassLabel. The part stands in a file's
-name (``train-00000-of-00001.parquet``) or that of its folder. Sound that lies inside the table is
-written once, as it is, to ``audio_dir``. Nothing is fetched: get the folder with
+Reads the ``.parquet`` files of a data set's folder, as on the hub, or the ``.arrow`` files
+that ``save_to_disk`` writes, with the class names of a ClassLabel. The part is in a file's name
+(``train-00000-of-00001.parquet``) or that of its folder. Audio embedded in the table is written
+once, unchanged, to ``audio_dir``. Nothing is downloaded: get the folder with
 ``huggingface_hub.snapshot_download``.
 """
 
@@ -37,12 +37,12 @@ def read_huggingface(
 
     Args:
         root: the folder, or a ``.parquet`` file.
-        name: the corpus's name in ids and results; None takes the folder's.
-        audio_dir: where sound that lies inside the table is written, below `root` unless absolute.
+        name: the corpus's name in ids and results; None for the folder's.
+        audio_dir: where audio embedded in the table is written, below `root` unless absolute.
         columns: ``emotion=style`` for a column of another name.
 
     Raises:
-        SerError: no such files, pyarrow is missing, or no column of sound or of emotions.
+        SerError: files or pyarrow are missing, or there is no column of audio or emotions.
     """
     root = Path(root)
     folder = root.parent if root.is_file() else root
@@ -58,6 +58,7 @@ def read_huggingface(
 
 
 def _files(root: Path) -> Iterator[Path]:
+    # files that start with "cache-" are results of map and filter, not the data
     found = [*root.rglob("*.parquet"), *root.rglob("*.arrow")]
     return (path for path in found if not path.name.startswith(("cache-", ".")))
 
@@ -68,7 +69,8 @@ def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
         sound = cells.pop(_column_of_sound(path, features, cells)) or {}
         own = str(sound.get("path") or cells.pop("path", None) or f"{path.stem}-{number:06}")
         audio = own
-        if sound.get("bytes"):  # named by its place: two folders may call their files alike
+        # named by its row: two folders may use the same file names
+        if sound.get("bytes"):
             audio = _kept(sound["bytes"], out / (part or "") / f"{path.stem}-{number:06}")
         row = {name: _named(features.get(name, {}), cell) for name, cell in cells.items()}
         row = {name: cell for name, cell in row.items() if isinstance(cell, str | int | float)}
@@ -77,7 +79,7 @@ def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
 
 
 def _part(path: Path) -> str | None:
-    """The part that a file is of: train-00000-of-00001.parquet, or train/0000.parquet."""
+    """Returns the part of a file: train-00000-of-00001.parquet, or train/0000.parquet."""
     words = [_WORD.match(name) for name in (path.name, path.parent.name)]
     return next((word[0] for word in words if word and word[0] in (*SPLITS, *PART_SPELLINGS)), None)
 
@@ -89,7 +91,7 @@ def _features(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _named(feature: Mapping[str, Any], cell: Any) -> Any:
-    """The name of a ClassLabel's class, of which the table has the number; -1 is none."""
+    """Returns the class name behind a ClassLabel's number; None for -1 (no label)."""
     if feature.get("_type") != "ClassLabel" or not isinstance(cell, int):
         return cell
     return dict(enumerate(feature.get("names", ()))).get(cell)
@@ -109,7 +111,7 @@ def _column_of_sound(
 
 
 def _kept(sound: bytes, path: Path) -> str:
-    """Writes a recording unless it is there already; its name ends as its content says."""
+    """Writes a recording unless it exists; the file's ending follows from its content."""
     ending = next((end for start, end in _MAGIC.items() if sound.startswith(start)), ".wav")
     path = path.with_name(path.name + ending)
     if not path.is_file() or path.stat().st_size != len(sound):

@@ -92,6 +92,7 @@ def _rate(raters: Raters, line: re.Match[str]) -> None:
     answer = raters.setdefault(who, {})
     if kind == "C":
         spelt = [word.strip().lower()[:3] for word in said.split(";")]  # Neutral state → neu
+        # comments that raters typed instead of an emotion are dropped here and kept as remarks
         answer["emotion"] = [word for word in spelt if word in _WORDS_OF_RATERS]
     else:
         answer |= {_VALUES[name]: float(value) for name, value in _VALUE.findall(said)}
@@ -101,6 +102,7 @@ def _rate(raters: Raters, line: re.Match[str]) -> None:
 
 def _with_votes(row: Utterance) -> Utterance:
     raters = row.extra.get("raters", {})
+    # only the evaluators E1 … vote; the actors F1 and M1 rated themselves
     votes = votes_of(answer for who, answer in raters.items() if who.startswith("E"))
     return replace(row, votes=votes)
 
@@ -121,6 +123,7 @@ def _read_words(folder: Path) -> dict[str, str]:
     for path in files(folder, [".txt"]):
         for line in read_text(path).split("\n"):
             if match := _WORDS.match(line.strip()):
+                # a few transcripts repeat an utterance; the first one counts
                 words.setdefault(match[1], match[2])
     return words
 

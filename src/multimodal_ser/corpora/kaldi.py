@@ -22,14 +22,14 @@ _EMOTIONS = ("utt2emo", "utt2emotion", "utt2label")
 
 
 def read_kaldi(root: Path, name: str | None = None) -> Corpus:
-    """Reads a data folder, or all that lie in one.
+    """Reads a data folder, or all data folders in it.
 
     Args:
         root: the folder.
-        name: the corpus's name in ids and results; None takes the folder's.
+        name: the corpus's name in ids and results; None for the folder's.
 
     Raises:
-        SerError: no ``wav.scp``, no emotions, or an entry without recording.
+        SerError: ``wav.scp`` or the emotions are missing, or an entry has no recording.
     """
     root = require_folder(Path(root), "a Kaldi data folder")
     folders = [path.parent for path in sorted([*root.glob("wav.scp"), *root.glob("*/wav.scp")])]
@@ -74,7 +74,7 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
 
 
 def _map(path: Path) -> dict[str, str]:
-    """First word of each line → the rest of it; nothing where there is no such file."""
+    """Maps the first word of each line to the rest of it; empty if the file is missing."""
     if not path.is_file():
         return {}
     pairs = (line.strip().partition(" ") for line in read_text(path).expandtabs(1).split("\n"))
@@ -82,7 +82,7 @@ def _map(path: Path) -> dict[str, str]:
 
 
 def find(folder: Path, path: str) -> Path:
-    """A file as its path says, below a folder, or below one of the folders above that."""
+    """Finds a relative path below a folder or any folder above it."""
     folder = folder.absolute()  # the rows' paths must not depend on where they are read from
     places = [folder / path, *(above / path for above in folder.parents)]
     return next((place for place in places if place.is_file()), places[0])

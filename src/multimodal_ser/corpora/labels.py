@@ -1,7 +1,7 @@
-"""each corpus's own words → class: the only place where an emotion becomes a number.
+"""Maps each corpus's own emotion words to classes: the only place where emotions get numbers.
 
-A class's id is its place in its class set's tuple. Nothing outside this module invents an
-integer label, so two corpora can never disagree about what "2" means.
+A class's id is its position in its class set's tuple. Nothing outside this module defines an
+integer label, so two corpora can never disagree about the meaning of a number.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _IEMOCAP_6 = {
     "fru": "frustration",
 }
 _IEMOCAP_4_HAP = {"ang": "anger", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
+# the usual four-class task merges excitement into happiness, which alone has few utterances
 _IEMOCAP_4 = {**_IEMOCAP_4_HAP, "exc": "happiness"}
 _CREMAD_4 = {"ANG": "anger", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness"}
 _CREMAD_6 = {**_CREMAD_4, "DIS": "disgust", "FEA": "fear"}
@@ -42,17 +43,17 @@ _RAVDESS_8 = {
 
 @dataclass(frozen=True)
 class ClassSet:
-    """An ordered tuple of classes and, per corpus, which of its words mean which class.
+    """An ordered tuple of classes and, per corpus, which of its words means which class.
 
-    A corpus that is not built in (a table of the user's own) speaks in the classes' own names.
+    A corpus that is not built in (such as a user's table) uses the class names themselves.
 
     Attributes:
         name: the name that commands, feature files and runs use.
         classes: class names; a class's id is its place here.
-        words: corpus → its own word → class. Words that are absent are left out of the set.
+        words: corpus → its own word → class. Utterances with other words are left out.
 
     Raises:
-        LabelError: a corpus's words do not reach every class, or reach one outside `classes`.
+        LabelError: a corpus's words do not cover every class, or map to an unknown class.
     """
 
     name: str
@@ -76,7 +77,7 @@ class ClassSet:
             )
 
     def class_of(self, corpus: str, word: str) -> str | None:
-        """Returns the class that a corpus's word means, or None where the set leaves it out.
+        """Returns the class of a corpus's word, or None if the set leaves it out.
 
         Raises:
             LabelError: the set has no mapping for this built-in corpus.
@@ -95,11 +96,11 @@ class ClassSet:
         return word if word in self.classes else None
 
     def index(self, name: str) -> int:
-        """Returns a class's id: its place in `classes`."""
+        """Returns a class's id: its position in `classes`."""
         return self.classes.index(name)
 
     def check_covers(self, corpus: str, words: Iterable[str]) -> None:
-        """Raises LabelError where the words that a corpus actually has miss a class of the set."""
+        """Raises LabelError if the words that occur in a corpus do not cover all classes."""
         classes = (self.class_of(corpus, word) for word in words)
         self._check_words(corpus, [name for name in classes if name is not None])
 
@@ -155,10 +156,10 @@ BUILT_IN_CORPORA = frozenset(CLASS_SETS["common4"].words)
 
 
 def class_set(name: str) -> ClassSet:
-    """Finds a class set by name, or makes one from a comma list of classes in their order.
+    """Finds a class set by name, or makes one from a comma-separated list in its order.
 
     Raises:
-        LabelError: an unknown name without a comma.
+        LabelError: the name is unknown and contains no comma.
 
     >>> class_set("joy,anger").classes
     ('joy', 'anger')
@@ -175,19 +176,19 @@ def class_set(name: str) -> ClassSet:
 
 
 class Ordered(Protocol):
-    """What has a name, and classes in an order."""
+    """Anything that has a name and ordered classes."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names."""
+        """The class names."""
 
 
 def check_same_order(first: Ordered, second: Ordered) -> None:
-    """Raises LabelError, showing both orders, unless two class sets number classes alike."""
+    """Raises LabelError, showing both orders, unless two class sets number classes the same."""
     if first.classes != second.classes:
         raise LabelError(
             f"class sets disagree: {first.name!r} is {list(first.classes)}, "

@@ -29,18 +29,18 @@ _NEEDED = {
     "supervisions": {"id", "recording_id", "start", "duration"},
     "cuts": {"id", "start"},
 }
-_TIMES = 6  # decimals of a second
+_TIMES = 6  # decimals of a second: sums of floats such as 0.1 + 0.2 would leave noise in manifests
 
 
 def read_lhotse(root: Path, name: str | None = None) -> Corpus:
     """Reads all manifests of a folder.
 
     Args:
-        root: the folder that they lie in; relative paths are looked for below it and above it.
-        name: the corpus's name in ids and results; None takes the folder's.
+        root: their folder; relative paths are looked for below it and above it.
+        name: the corpus's name in ids and results; None for the folder's.
 
     Raises:
-        SerError: no manifests, or a supervision of a recording that none of them has.
+        SerError: there are no manifests, or a supervision's recording is in none of them.
     """
     root = require_folder(Path(root), "lhotse's manifests")
     recordings = {row["id"]: row for _, row in _objects(root, "recordings")}
@@ -78,7 +78,7 @@ def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]
 def _row(
     root: Path, part: str | None, one: Mapping[str, Any], recordings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A supervision; `recordings` is a cut where it stands in one."""
+    """Returns a supervision's row; `recordings` is a cut if the supervision is part of one."""
     recording = recordings.get(one["recording_id"]) or recordings.get("recording") or {}
     source = recording.get("sources", [{}])[0]
     if source.get("type") != "file":
@@ -89,6 +89,7 @@ def _row(
         )
     custom = one.get("custom") or {}
     start, length = one["start"], one["duration"]
+    # durations are rounded in manifests; a segment that covers the file is stored as the whole file
     whole = start == 0 and abs(length - recording.get("duration", length)) < 0.01
     extra = {key: value for key, value in custom.items() if isinstance(value, str | int | float)}
     return {

@@ -82,12 +82,13 @@ def _table(root: Path, split: str) -> Path | None:
 
 
 def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
-    """A split's clips by their names; what else lies beside them is noted in `left_out`."""
+    """Returns a part's clips by name; other files in the folder are noted in `left_out`."""
     for folder in (root / _CLIP_FOLDERS[split], root / split / _CLIP_FOLDERS[split]):
         found = files(folder, VIDEO + SOUND)
         clips: dict[str, Path] = {}
         for path in (path for path in found if _CLIP.fullmatch(path.stem)):
             other = clips.get(path.stem)
+            # a copy next to a broken clip replaces it; two usable ones are ambiguous
             if other is None or fault(other):
                 clips[path.stem] = path
             elif not fault(path):
@@ -106,7 +107,7 @@ def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
 
 
 def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utterance | str]:
-    """An utterance for each row of a table, or the line that says why it is none."""
+    """Returns an utterance per table row, or the line that says why it has none."""
     made: list[Utterance | str] = []
     unused = set(clips)
     for number, row in enumerate(read_csv_rows(table, _COLUMNS), 1):
@@ -146,6 +147,7 @@ def _utterance(row: dict[str, str], split: str, own_id: str, clip: Path | None) 
         audio=None if clip is None else str(clip),
         text=row["Utterance"] or None,
         speaker=row["Speaker"] or None,
+        # dialogues are numbered anew in every part
         dialogue=f"{split}/dia{row['Dialogue_ID']}",
         split=split,
         extra=extra,
@@ -153,7 +155,7 @@ def _utterance(row: dict[str, str], split: str, own_id: str, clip: Path | None) 
 
 
 def _seconds(stamp: str | None) -> float:
-    """Seconds of a time such as 00:16:16,059; NaN where it is none."""
+    """Converts a time such as 00:16:16,059 to seconds; NaN if it is not one."""
     found = _STAMP.fullmatch(stamp or "")
     if found is None:
         return math.nan
@@ -162,7 +164,7 @@ def _seconds(stamp: str | None) -> float:
 
 
 def _doubtful(split: str, rows: list[Utterance | str]) -> list[str]:
-    """Notes clips that are kept although some releases have them broken."""
+    """Notes clips that are kept although they are broken in some releases."""
     kept = {row.id for row in rows if isinstance(row, Utterance) and row.audio is not None}
     return [
         f"{NOTE}meld/{own_id} is broken in some releases; `ser check` opens it"

@@ -76,7 +76,7 @@ def read_msp_improv(root: Path) -> Corpus:
 
 
 def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], Raters]]:
-    """Name, class, means, and what each rater said."""
+    """Yields name, class, mean attributes and each rater's answer."""
     turn: tuple[str, str, dict[str, float], Raters] | None = None
     for line in text.split("\n"):
         if head := _TURN.match(line.strip()):
@@ -116,6 +116,8 @@ def _utterance(
         audio=str(path),
         speaker=sex + session,
         session=session,
+        # the actors hear each other in improvised turns of a scene: these must stay in one part of
+        # a split; read sentences are grouped separately
         dialogue=f"{session}-{sentence}{target}-{'R' if kind == 'R' else 'I'}",
         attributes={key: value for key, value in values.items() if key in ATTRIBUTES},
         votes=votes_of(raters.values()),

@@ -48,7 +48,7 @@ def read_msp_podcast(root: Path) -> Corpus:
     """Reads the folder that holds ``Labels`` and ``Audios``.
 
     Raises:
-        SerError: no such folder or table, a class or part that is not known, or no recording.
+        SerError: folder, table or recordings are missing, or a class is unknown.
     """
     root = require_folder(Path(root), "MSP-Podcast")
     table = root / "Labels" / "labels_consensus.csv"
@@ -76,7 +76,7 @@ def read_msp_podcast(root: Path) -> Corpus:
 
 
 def _read_raters(path: Path) -> dict[str, Raters]:
-    """Recording → rater → word, further words and values."""
+    """Returns by recording and rater the emotion, further emotions and attributes."""
     found: dict[str, Raters] = defaultdict(dict)
     for number, row in enumerate(read_csv_rows(path, ["FileName"]) if path.is_file() else (), 2):
         if detail := _DETAIL.match(row.get("EmoDetail", "")):
@@ -112,6 +112,7 @@ def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters
         emotion=MSP_PODCAST_EMOTIONS[row["EmoClass"]],
         audio=str(path),
         text=read_text(words).strip() or None if words.is_file() else None,
+        # "Unknown" is no speaker: as a name it would tie unrelated recordings together
         speaker=None if row["SpkrID"].casefold() in ("", "unknown") else row["SpkrID"],
         split=part,
         votes=votes_of(raters.values()),

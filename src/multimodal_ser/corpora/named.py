@@ -1,8 +1,8 @@
-"""Corpora whose file names say everything → Utterance: `named_corpora` has an entry for each.
+"""Reads corpora whose file names contain all labels; `named_corpora` has an entry for each.
 
-Emotions are given in the words that class sets share (``anger``, ``happiness``, …), the corpus's
-own code stays in ``extra``. So ``common4``, ``common6`` and any list of classes fit without a table
-of words. Layouts are those of the corpora's own releases; folders above the files do not matter.
+Emotions are given in the words that class sets share (``anger``, ``happiness``, …); the corpus's
+own code stays in ``extra``. So ``common4``, ``common6`` and any list of classes work without a
+table of words. Layouts are those of the corpora's releases; folders above the files do not matter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SUFFIXES = (*SOUND, ".aiff", ".aif", ".m4a")
 
 @dataclass(frozen=True)
 class Named:
-    r"""How a corpus names its files.
+    r"""The naming scheme of a corpus's files.
 
     Attributes:
         title: the corpus's own name.
@@ -39,15 +39,15 @@ class Named:
             is the official part; all but that together make the id.
         words: code of an emotion, in lower case → class.
         description: one line.
-        licence: under which terms its owners give it.
+        licence: the terms under which it is released.
         citation: its key in ``citations.bib``.
-        url: where to ask for it.
-        people: a speaker, or how the speaker's name begins → ``sex`` or ``sex:age``.
-        texts: sentence → what is said.
+        url: where to get it.
+        people: a speaker, or the start of speakers' names → ``sex`` or ``sex:age``.
+        texts: sentence → its words.
         same: another spelling of a speaker → the speaker.
-        speakers: how many people speak; None where that is not known.
+        speakers: number of speakers; None if unknown.
         parts: the official split, in words.
-        traps: what is known to mislead.
+        traps: known pitfalls.
     """
 
     title: str
@@ -66,11 +66,11 @@ class Named:
 
 
 def read_named(name: str, known: Named, root: Path) -> Corpus:
-    """Reads every recording below `root` whose name the corpus's pattern fits.
+    """Reads every recording below `root` whose name matches the corpus's pattern.
 
     Args:
-        name: the corpus's, in commands and ids.
-        known: how its files are named.
+        name: the corpus's name in commands and ids.
+        known: its naming scheme.
         root: the corpus's folder, or any folder above it.
 
     Raises:
@@ -121,16 +121,17 @@ def _utterance(
 
 
 def _person(known: Named, speaker: str | None) -> dict[str, Any]:
-    """Sex and age of a speaker, where the corpus tells them."""
+    """Returns sex and age of a speaker, if the corpus gives them."""
     fitting = [start for start in known.people if speaker and speaker.startswith(start)]
     if not fitting:
         return {}
+    # the longest match wins: an entry for one speaker goes before one for all that start alike
     sex, _, age = known.people[max(fitting, key=len)].partition(":")
     return {"sex": sex, **({"age": int(age)} if age else {})}
 
 
 def info_of_named(name: str, known: Named) -> CorpusInfo:
-    """What CORPORA says of a corpus that is read by the names of its files."""
+    """Returns the CORPORA entry of a corpus that is read by its file names."""
     return CorpusInfo(
         name=name,
         description=known.description,

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files → rows of cells, by pyarrow (extra ``parquet``)."""
+"""Reads rows of Parquet and Arrow files with pyarrow (extra ``parquet``)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _ROWS = 256  # at a time: their cells may hold whole recordings
 
 
 def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a ``.parquet`` file, or of an ``.arrow`` file in Arrow's stream format.
+    """Yields the rows of a ``.parquet`` file, or of an ``.arrow`` file in Arrow's stream format.
 
-    Durations are told in seconds.
+    Durations are given in seconds.
 
     Raises:
-        SerError: pyarrow is missing, or the file is no such file.
+        SerError: pyarrow is missing, or the file is invalid.
     """
     pyarrow = pyarrow_for(path)
     try:
@@ -31,7 +31,7 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_metadata(path: Path) -> dict[bytes, bytes]:
-    """What the writer of a file noted in its schema."""
+    """Returns the metadata that the writer of a file stored in its schema."""
     pyarrow = pyarrow_for(path)
     try:
         if path.suffix == ".parquet":
@@ -45,7 +45,7 @@ def read_metadata(path: Path) -> dict[bytes, bytes]:
 
 
 def pyarrow_for(path: Path, kind: type[SerError] = SerError) -> Any:
-    """Imports pyarrow, or raises an error of a kind, which says how to install it."""
+    """Imports pyarrow, or raises an error of this kind that says how to install it."""
     try:
         import pyarrow
         import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""what each rater of an utterance said → votes: how many raters chose which word."""
+"""Counts the votes of an utterance's raters: how many chose which emotion."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from statistics import fmean
 from typing import Any
 
 Raters = dict[str, dict[str, Any]]
-"""Rater → ``emotion`` (a list of words), ``second`` (words that were named beside), a level,
-arousal, valence, dominance. It stands as ``raters`` in an utterance's ``extra``."""
+"""Rater → ``emotion`` (a list of words), ``second`` (secondary words), a level,
+arousal, valence, dominance. It is stored as ``raters`` in an utterance's ``extra``."""
 
 
 def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:
-    """Counts a vote for each rater; one who named several words gives each an equal share.
+    """Counts one vote per rater; a rater who chose several words gives each an equal share.
 
     Args:
-        answers: what each rater said, such as the values of `Raters`.
+        answers: each rater's answer, such as the values of `Raters`.
 
     >>> votes_of([{"emotion": ["neu"]}, {"emotion": ["neu", "ang"]}, {"arousal": 3.0}])
     {'neu': 1.5, 'ang': 0.5}
@@ -30,7 +30,7 @@ def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:
 
 
 def means_of(answers: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, float]:
-    """The mean of each number over the raters who gave it, such as arousal.
+    """Returns the mean of each number, such as arousal, over the raters who gave it.
 
     >>> means_of([{"arousal": 3.0}, {"arousal": 4.0}, {"emotion": ["neu"]}], ["arousal", "valence"])
     {'arousal': 3.5}
@@ -41,7 +41,7 @@ def means_of(answers: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict
 
 
 def most_chosen(votes: Mapping[str, float]) -> str | None:
-    """The word that most raters chose; None where several are first, or nobody voted.
+    """Returns the word that most raters chose; None for a tie or without votes.
 
     >>> most_chosen({"joy": 2, "anger": 1}), most_chosen({"joy": 1, "anger": 1})
     ('joy', None)

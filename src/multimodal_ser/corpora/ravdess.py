@@ -55,7 +55,8 @@ def read_ravdess(root: Path) -> Corpus:
     folders = sorted(root.glob("**/Actor_*"), key=lambda path: (len(path.parts), path))
     for path in (path for folder in folders or [root] for path in files(folder, SOUND + VIDEO)):
         reason = _reason(path)
-        # Unpacked twice is common; two files of one recording in one folder, `finish` refuses.
+        # a corpus unpacked twice is common; two files of one recording in a folder are an error
+        # (`finish`)
         if reason is None and folder_of.setdefault(path.stem, path.parent) != path.parent:
             reason = f"a second copy, in {path.parent.relative_to(root)}"
         if reason:
@@ -79,6 +80,7 @@ def _reason(path: Path) -> str | None:
 def _utterance(path: Path) -> Utterance:
     _, _, emotion, intensity, statement, repetition, actor = path.stem.split("-")
     extra: dict[str, Any] = {
+        # the corpus numbers male actors odd and female actors even
         "sex": "male" if int(actor) % 2 else "female",
         "intensity": _INTENSITIES[intensity],
         "repetition": int(repetition),

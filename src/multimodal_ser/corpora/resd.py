@@ -23,10 +23,10 @@ def read_resd(root: Path, audio_dir: str = "recordings") -> Corpus:
 
     Args:
         root: the data set's folder.
-        audio_dir: where sound that lies inside the tables is written, below `root`.
+        audio_dir: where audio embedded in the tables is written, below `root`.
 
     Raises:
-        SerError: no such folder, no such files in it, or pyarrow is missing for Parquet.
+        SerError: the folder or its files are missing, or pyarrow is missing for Parquet.
     """
     root = require_folder(Path(root), "RESD")
     if (root / "train.csv").is_file():

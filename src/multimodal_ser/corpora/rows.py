@@ -1,4 +1,4 @@
-"""rows of cells → Utterance, by what their columns mean: the end of all readers of tables."""
+"""Turns rows of cells into utterances: the last step of all readers of tables."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ PART_SPELLINGS = {"training": "train", "val": "dev", "valid": "dev", "validation
 def of_cells(
     name: str, path: Path, cells: Cells, columns: Sequence[str] = (), *, own_words: bool = False
 ) -> Corpus:
-    """Understands the columns of a table, and reads its rows.
+    """Recognises the columns of a table and reads its rows.
 
     Args:
         name: the corpus's name in ids and results.
-        path: the table's file. Its audio paths are relative to the folder that it stands in.
+        path: the table's file. Its audio paths are relative to the file's folder.
         cells: its rows.
-        columns: ``start=von`` for a column of another name, ``start=none`` where there is no such.
-        own_words: keep the rows' order, and their words for emotions as they are, instead of
-            sorting by id and saying emotions in the words that class sets share.
+        columns: ``start=von`` if the column start is called von, ``start=none`` if there is none.
+        own_words: keep the rows' order and their words for emotions, instead of sorting by id and
+            translating emotions into the words that class sets share.
 
     Raises:
-        SerError: a missing column, a name that is taken, a cell that cannot be read, or an id
-            that occurs twice; the message has the line's number and the column.
+        SerError: a column is missing, the name is taken, a cell cannot be read, or an id occurs
+            twice; the message gives line number and column.
     """
     where = f"{path}:1"
     table = _Table(check_name(name), path, understood(where, cells.columns, columns), own_words)
@@ -79,7 +79,7 @@ def of_rows(
     columns: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Corpus:
-    """`of_cells` of rows that no text file holds; they are numbered from 1."""
+    """Calls `of_cells` for rows that are not from a text file; they are numbered from 1."""
     numbered = [
         (number, {key: cell for key, cell in row.items() if cell is not None})
         for number, row in enumerate(rows, 1)
@@ -90,9 +90,9 @@ def of_rows(
 
 @dataclass
 class _Table:
-    """What all rows of a table share.
+    """The state shared by all rows of a table.
 
-    `missing` counts cells that say so, by column; `said` has the words that were translated.
+    `missing` counts cells with words such as "nan", by column; `said` has the translated words.
     """
 
     name: str
@@ -103,7 +103,7 @@ class _Table:
     said: dict[str, str] = field(default_factory=dict)
 
     def word(self, own: str) -> str:
-        """The word for an emotion, shared or the table's own."""
+        """Returns the word for an emotion, shared or the table's own."""
         if self.own_words or not own or shared_word(own) == own:
             return own
         return self.said.setdefault(own, shared_word(own))
@@ -142,7 +142,7 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
 
 
 def check_name(name: str) -> str:
-    """Returns a name for a corpus of one's own, or raises SerError where it cannot be one."""
+    """Returns a user's corpus name, or raises SerError if it is not allowed."""
     if name in BUILT_IN_CORPORA:
         raise SerError(
             f"a table may not be named {name!r}: that is a built-in corpus with words of its own; "
@@ -191,7 +191,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
 def _rated(
     table: _Table, row: Mapping[str, Any], where: str
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """A row's attributes, and its votes."""
+    """Returns a row's attributes and its votes."""
     meaning = table.meaning
     cells = {name: meaning.cell(row, name) for name in (*ATTRIBUTES, "votes")}
     given = {
@@ -204,6 +204,7 @@ def _rated(
     counted: dict[str, float] = defaultdict(float)
     if cast is not None:
         for own, count in votes(where, meaning.column["votes"], cast).items():
+            # two spellings of one emotion are added up
             counted[table.word(own)] += count
     return attributes, dict(counted)
 
@@ -211,7 +212,7 @@ def _rated(
 def _stretch(
     meaning: Meaning, row: Mapping[str, Any], where: str
 ) -> tuple[float | None, float | None]:
-    """Begin and end of a row's stretch, in seconds."""
+    """Returns start and end of a row's segment, in seconds."""
 
     def of(name: str, column: str | None) -> float | None:
         cell = None if column is None else row.get(column)
@@ -228,7 +229,7 @@ def _stretch(
 
 
 def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool, where: str) -> dict[str, Any]:
-    """The other columns; the length of a whole recording stands as ``duration`` in seconds."""
+    """Returns the other columns; a whole recording's length becomes ``duration`` in seconds."""
     known = {*meaning.column.values()}
     extra = {key: cell for key, cell in row.items() if key not in known and cell not in ("", None)}
     if whole and meaning.length in extra:
@@ -239,7 +240,8 @@ def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool, where: str)
 
 
 def _file(folder: Path, audio: str) -> Path:
-    """The file that a path means: as written, with other slashes, or in the other Unicode form."""
+    """Finds a path's file: as written, with other slashes, or in the other Unicode form."""
+    # tables come from Windows (backslashes) and macOS (file names in decomposed Unicode)
     spellings = [audio, audio.replace("\\", "/")]
     spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
     found = [folder / spelt for spelt in spellings]
@@ -252,7 +254,7 @@ def _id_of(audio: str, start: float | None) -> str:
 
 
 def _word(table: _Table, row: Mapping[str, Any], key: str, where: str) -> str | None:
-    """A cell as text; None where it is empty or says that there is nothing."""
+    """Returns a cell as text; None if it is empty or a word for a missing value."""
     cell = table.meaning.cell(row, key)
     if cell is None or cell == "":
         return None

@@ -1,4 +1,4 @@
-"""Corpus → plain rows: what `ser manifest` shows of it."""
+"""Summarises a corpus as plain rows, which `ser manifest` prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CorpusRow(NamedTuple):
         part: what is counted by: ``all``, ``emotion``, ``class``, ``split``, ``speaker``,
             ``audio``, ``left out`` or ``note`` (about what is kept).
         name: the emotion, class, split, speaker, reason or note.
-        total: how many utterances, or for the last two how many lines.
+        total: number of utterances, or of lines for the last two.
     """
 
     part: str
@@ -29,12 +29,12 @@ class CorpusRow(NamedTuple):
 
 
 def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[CorpusRow]:
-    """Counts a corpus per emotion word, class, split and speaker, and what was left out and why.
+    """Counts a corpus by emotion word, class, split and speaker, and what was left out and why.
 
     Args:
-        corpus: what reading gave.
-        labels: a class set to count by as well; classes without an utterance show 0, and the
-            words that it leaves out stand under ``(none)``.
+        corpus: as a reader returned it.
+        labels: a class set to also count by; classes without utterances are listed with 0, and
+            words that it leaves out under ``(none)``.
 
     >>> from multimodal_ser.corpora.utterance import Utterance
     >>> summarise_corpus(Corpus([Utterance("t/a", "t", "joy", speaker="p")], ["t/b: empty"]))[1:]

@@ -1,10 +1,10 @@
-"""a table of one's own → Utterance: CSV, TSV or JSONL, one utterance a row.
+"""Reads a user's table: CSV, TSV or JSONL, one utterance per row.
 
 Columns: ``audio`` and ``emotion``; where there are such, ``id``, ``text``, ``speaker``,
 ``session``, ``dialogue``, ``start``, ``end`` (seconds), ``split``, ``arousal``, ``valence``,
 ``dominance`` and ``votes`` (``anger:3 neutral:2``, or an object in JSONL), in these or other usual
 spellings (`columns.SPELLINGS`). Other columns go to ``extra``. Emotions are the names of classes,
-such as ``anger``. Whatever was understood by another spelling is said in a note.
+such as ``anger``. Every column recognised by another spelling is reported in a note.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def read_table(
     """Reads a table; its rows keep their order.
 
     Args:
-        root: the table's file. Its audio paths are relative to the folder that it stands in.
-        name: the corpus's name in ids and results; None takes the file's name.
-        columns: ``start=von`` for a column of another name, ``start=none`` where there is no such.
-        encoding: of the text; None finds it out, or asks.
+        root: the table's file. Its audio paths are relative to the file's folder.
+        name: the corpus's name in ids and results; None for the file's name.
+        columns: ``start=von`` if the column start is called von, ``start=none`` if there is none.
+        encoding: of the text; None to detect it (an error if that is ambiguous).
 
     Raises:
-        SerError: no such file, a missing column, a name that is taken, a cell that cannot be
-            read, or an id that occurs twice; the message has the line's number and the column.
+        SerError: the file or a column is missing, the name is taken, a cell cannot be read, or an
+            id occurs twice; the message gives line number and column.
     """
     path = Path(root)
     if not path.is_file():
@@ -47,7 +47,7 @@ def read_table(
 
 
 def _fits(columns: Sequence[str]) -> bool:
-    """Whether these columns are a table's, however it says which is which."""
+    """Whether these columns could be a table's: audio or emotion is among them."""
     return len(columns) > 1 and (
         bool({*NEEDED} & {*columns})
         or bool({*NEEDED} & {*understood("", [*dict.fromkeys(columns)]).column})

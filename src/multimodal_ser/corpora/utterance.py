@@ -1,4 +1,4 @@
-"""corpus folder → Utterance → manifest.jsonl: the record that everything downstream shares."""
+"""The utterance, the record shared by all later steps, and manifests, which store it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from multimodal_ser.errors import SerError
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One stretch of speech by one speaker, with what its corpus says of it.
+    """One segment of speech by one speaker, with its corpus's annotations.
 
     Attributes:
         id: unique over all corpora: ``<corpus>/<the corpus's own id>``.
-        corpus: the corpus's name in CORPORA, or the name that a table was given.
+        corpus: the corpus's name in CORPORA, or the name given to a table.
         emotion: the corpus's own word; `labels.py` maps it to a class.
-        audio: path of the recording, absolute or relative to the manifest; None where there is
-            none.
-        text: the words, without time stamps; None where there are none.
-        speaker: who speaks, unique within the corpus.
+        audio: path of the recording, absolute or relative to the manifest; None if there is none.
+        text: the words, without time stamps; None if there are none.
+        speaker: the speaker's name, unique within the corpus.
         session: recording session (IEMOCAP), kept within one part of a split.
         dialogue: conversation (IEMOCAP, MELD), kept within one part of a split.
-        start: seconds into `audio` where the utterance begins; None for the whole file.
-        end: seconds into `audio` where it ends.
+        start: start of the utterance in `audio`, in seconds; None for the whole file.
+        end: end of the utterance in `audio`, in seconds.
         split: the corpus's official part, ``train``, ``dev`` or ``test``.
-        attributes: ``arousal``, ``valence``, ``dominance`` (those that there are), on the corpus's
-            own scale (`CorpusInfo.attribute_scale`); of several raters their mean.
-        votes: the corpus's own words → how many raters chose them; one who names several words
-            gives each an equal share. Empty where single raters are not known.
-        extra: whatever else the corpus says: each rater's answer, level, sex, age …
-        content: hash of the recording's bytes, which extraction notes in the manifest beside its
-            features; no property of the utterance, so it does not count when two are compared.
+        attributes: ``arousal``, ``valence``, ``dominance``, as far as given, on the corpus's own
+            scale (`CorpusInfo.attribute_scale`); the mean if there are several raters.
+        votes: the corpus's own words → number of raters who chose them; a rater who chose several
+            gives each an equal share. Empty if individual raters are unknown.
+        extra: all other annotations: each rater's answer, level, sex, age …
+        content: hash of the recording's bytes, which extraction stores in the manifest next to
+            its features; it is not compared when two utterances are compared.
     """
 
     id: str
@@ -60,12 +59,11 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What reading a corpus folder gives.
+    """The result of reading a corpus folder.
 
     Attributes:
         utterances: sorted by id.
-        left_out: one line for each thing on disk or in the tables that is no utterance, with
-            its reason.
+        left_out: one line per file or table row that is not an utterance, with the reason.
     """
 
     utterances: list[Utterance]
@@ -82,7 +80,7 @@ _REPEATED = ("corpus", "emotion", *GROUPS, "split")
 
 
 def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
-    """Writes one JSON object a line, audio as absolute paths, aside first and then renamed."""
+    """Writes one JSON object per line, with absolute audio paths; complete or absent."""
     with written_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
         for utterance in utterances:
             row = {
@@ -94,11 +92,11 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
 
 
 def read_manifest(path: Path) -> list[Utterance]:
-    """Reads a manifest; relative audio paths are taken from the manifest's own folder.
+    """Reads a manifest; relative audio paths refer to the manifest's folder.
 
     Raises:
-        SerError: no such file, a line that is no JSON object, an unknown or missing field, or an
-            id that occurs twice; the message has the line number.
+        SerError: the file is missing, a line is not a JSON object, a field is unknown or missing,
+            or an id occurs twice; the message gives the line number.
     """
     if not path.is_file():
         raise SerError(f"no manifest at {path}; make one with: ser manifest CORPUS --out {path}")
@@ -141,14 +139,14 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         raise SerError(f"{where}: {fault}")
     if row.get("audio") is not None:
         row["audio"] = str(folder / row["audio"])  # an absolute path stays as it is
-    # A manifest is held whole, so words that rows share are kept once.
+    # a manifest is kept in memory as a whole, so strings that rows share are interned
     repeated = {key: row[key] for key in _REPEATED if key in row}
     mappings = {key: _kept_once(row[key]) for key in _MAPPINGS if key in row}
     return Utterance(**row | _kept_once(repeated) | mappings)
 
 
 def _fault(row: Mapping[str, Any]) -> str:
-    """What is wrong with a row's values, by field; empty where nothing is."""
+    """Says what is wrong with a row's values; empty if nothing is."""
     for key in (*GROUPS, "id", "corpus", "emotion", "audio", "text", "split", "content"):
         value = row.get(key)
         if value is None and key not in _NEEDED:
@@ -157,6 +155,8 @@ def _fault(row: Mapping[str, Any]) -> str:
             return f'{key} is {value!r}; allowed: text, such as "{value}"'
         if key in _NEEDED and not value.strip():
             return f"{key} is empty; allowed: text"
+        # such names are compared as text: "Anna " and "Anna" would be two speakers, one of them in
+        # training and one in test
         if key in (*GROUPS, "id", "emotion") and value != tidy(value):
             return f"{key} is {value!r}; allowed: no space around it, and Unicode composed (NFC)"
         if "\0" in value:

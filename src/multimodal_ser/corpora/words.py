@@ -1,4 +1,4 @@
-"""words for emotions as corpora spell them → the words that class sets share."""
+"""Maps the spellings of emotion words in corpora to the words that class sets share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHARED = {
 
 
 def shared_word(word: str) -> str:
-    """The shared word for one that is spelt otherwise; any other word as it is, in small letters.
+    """Returns the shared word for a spelling; any other word in lower case.
 
     >>> shared_word("Angry"), shared_word("neutral"), shared_word("Pride")
     ('anger', 'neutral', 'pride')
@@ -40,7 +40,7 @@ def shared_word(word: str) -> str:
 
 
 def known(word: str) -> bool:
-    """Whether a word is one of those for emotions, however it is spelt.
+    """Whether a word is an emotion word, in any spelling.
 
     >>> known("Angry"), known("Actor_01")
     (True, False)
