@@ -52,12 +52,16 @@ def main() -> None:
     print(f"{len(waves)} recordings, {seconds:.1f} s of sound, {given.size} layout")
     with tempfile.TemporaryDirectory() as folder:
         reference = make_weights(given.size, Path(folder))
-        ways = made_ways(given, waves, Path(folder), reference, native)
-        times = interleaved(ways, given.repeats, given.device)
-        report(times, seconds, flops_of(waves, given.size), given)
-        report_agreement(given, waves, Path(folder), native)
+        if given.repeats:
+            ways = made_ways(given, waves, Path(folder), reference, native)
+            times = interleaved(ways, given.repeats, given.device)
+            report(times, seconds, flops_of(waves, given.size), given)
+            report_agreement(given, waves, Path(folder), native)
         if not given.no_memory:
-            report_memory(given, Path(folder), ways)
+            dtypes = ["float32", *other_types(given, native)]
+            ours = [f"ours {dtype}, {how}" for dtype in dtypes for how in ("one by one", "batches")]
+            theirs = ["FunASR float32, one by one"] * (reference is not None)
+            report_memory(given, Path(folder), [*theirs, *ours])
 
 
 def _arguments() -> argparse.Namespace:
@@ -65,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--audio", type=Path, required=True, help="folder of recordings")
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--size", choices=("base", "large"), default="base")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="0 measures the memory alone")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--funasr", help="folder to import FunASR and omegaconf from")
@@ -244,15 +248,11 @@ def report_agreement(
         )
 
 
-def report_memory(
-    given: argparse.Namespace, folder: Path, ways: dict[str, Callable[[], object]]
-) -> None:
+def report_memory(given: argparse.Namespace, folder: Path, ways: list[str]) -> None:
     """Peak resident memory of each way, each in a process of its own."""
     print()
     long = [f"ours float32, {given.minutes} minutes"] * bool(given.minutes)
     for name in [*ways, *long]:
-        if name.startswith("onnx"):
-            continue
         command = [sys.executable, __file__, *_same(given), "--memory", str(folder), name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         print(f"{name:32} {done.stdout.strip().splitlines()[-1]}")
@@ -281,15 +281,16 @@ def _print_peak(given: argparse.Namespace, waves: list[np.ndarray]) -> None:
         print(f"peak on the GPU {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
         return
     run()
-    print(f"peak {peak_mebibytes():.0f} MiB, torch and weights included")
+    peak, held = mebibytes("VmHWM"), mebibytes("VmRSS")
+    print(f"peak {peak:.0f} MiB, {held:.0f} MiB at the end, torch and weights included")
 
 
-def peak_mebibytes() -> float:
-    """Peak resident memory of this process; getrusage would also count its parent's (Linux)."""
+def mebibytes(what: str) -> float:
+    """Resident memory of this process (Linux); getrusage would also count its parent's."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")
-    return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    return int(status.read_text().split(f"{what}:")[1].split()[0]) / 2**10
 
 
 if __name__ == "__main__":
