@@ -355,8 +355,9 @@ def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
             flush=True,
         )
     gaps = 100 * np.array([one.difference for one in versus])
-    error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
-    print(f"\nmean over tasks: {gaps.mean():+.1f} ± {error:.1f} (standard error over tasks)")
+    if len(gaps) > 1:
+        error = gaps.std(ddof=1) / np.sqrt(len(gaps))
+        print(f"\nmean over tasks: {gaps.mean():+.1f} ± {error:.1f} (standard error over tasks)")
     for name, models in rows:
         for modality in ("text", "audio"):
             if f"svm, {modality} alone" in models:
