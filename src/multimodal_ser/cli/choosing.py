@@ -70,11 +70,12 @@ def explain_command(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Tells which modality, which moments and which features a run's answers rest on.
+    """Shows which modality, which moments and which features a run's predictions are based on.
 
-    Each is taken away from the run's test rows, and what the true class loses is printed, in nats
-    of log probability; then how far attention departs from an even one. Both are compared with a
-    network whose weights were shuffled: where the two are alike, the numbers tell nothing.
+    Each one is removed from the run's test rows, and the true class's loss of log probability is
+    printed, in nats; then how far attention departs from uniform. Both are compared with a network
+    whose weights were shuffled: if the two are similar, the numbers say nothing about what was
+    learned.
 
     Args:
         run: a run folder over features.
