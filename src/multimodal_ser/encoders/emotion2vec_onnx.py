@@ -89,7 +89,7 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
         raise EncoderError("ONNX export needs the encoder in float32 on the CPU: load it so")
     model = _Exported(encoder.network, encoder.labels).eval()
     shapes = {"waves": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}}
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet_exporter():
         program = torch.onnx.export(
             model,
             (torch.zeros(2, 8_000),),
@@ -109,14 +109,16 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the exporter's warnings, which are about torch's internals, not this network."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet_exporter() -> Iterator[None]:
+    """Silences the exporters' warnings, which are about their internals, not this network."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "root")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +15,7 @@ from numpy.typing import NDArray
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
+from multimodal_ser.encoders.emotion2vec_onnx import export_onnx, quiet_exporter
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
@@ -134,7 +131,7 @@ def _write(predictor: Predictor, file: Path, part: Part | None) -> Graph | None:
 
 
 def _write_graph(graph: Graph, file: Path) -> None:
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet_exporter():
         program = torch.onnx.export(
             graph.module.eval(),
             tuple(graph.inputs.values()),
@@ -220,7 +217,7 @@ def _quantise(file: Path) -> None:
     plain = file.with_name(f"{file.name}.float32")
     _without_inner_shapes(file, plain)
     file.unlink()
-    with _quiet():
+    with quiet_exporter():
         quantize_dynamic(
             str(plain),
             str(file),
@@ -246,19 +243,3 @@ def _measured_int8(
     changed = float((wanted.argmax(1) != given.argmax(1)).mean()) if classes else None
     largest = float(np.abs(given - wanted).max())
     return replace(result, int8_difference=largest, int8_changed=changed)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporters' own warnings are about their insides, not about this network."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "root")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

