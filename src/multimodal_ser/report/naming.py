@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from multimodal_ser.config.record import as_json
@@ -81,6 +81,8 @@ def settings_of(run: Run) -> dict[str, str]:
         kept["train"]["few"] = {k: v for k, v in few.items() if k not in _NOT_IN_FEW}
     if run.source:
         kept["source"] = list(run.source)
+    if network := run.config.train.network:  # with what the record leaves out at its default
+        kept["train"]["network"] = asdict(network)
     return _flatten(kept)
 
 
