@@ -1,4 +1,4 @@
-"""The networks in the shape that ONNX takes: no loops over items, no choice by values."""
+"""The networks rewritten for ONNX export: no loops over items, no branches on values."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.training.tune.plain import LOUDEST
 from multimodal_ser.training.tune.tuned import Tuned
 
-_LOWEST = -1e9
+_LOWEST = -1e9  # below every log power
 
 
 class LogMel(nn.Module):
-    """Padded waveforms → log-mel as `whisper.log_mel_tensor`, the Fourier transform as products.
+    """Computes log-mel from padded waveforms like `whisper.log_mel_tensor`, the FFT as products.
 
     Attributes:
         level: bring each recording's loudest bin to this value, as fine-tuned models want it;
@@ -37,8 +37,11 @@ class LogMel(nn.Module):
     def __init__(self, mels: int, level: float | None) -> None:
         super().__init__()
         self.level = level
+        # the discrete Fourier transform as a convolution: one filter per cosine and sine of each
+        # frequency, times the Hann window; complex numbers and torch.stft do not export
         time, freq = np.arange(N_FFT), np.arange(N_FFT // 2 + 1)[:, None]
         window = 0.5 - 0.5 * np.cos(2 * np.pi * time / N_FFT)
+        # modulo N_FFT before the multiplication: cosines of large angles lose digits
         angle = 2 * np.pi * (freq * time % N_FFT) / N_FFT
         rows = np.concatenate([np.cos(angle), np.sin(angle)]) * window
         self.register_buffer("basis", torch.from_numpy(rows).float()[:, None])
@@ -47,28 +50,32 @@ class LogMel(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waves [B, S], lengths [B] in samples → log-mel [B, mels, S // 160], lengths in frames."""
         parts = F.conv1d(self._reflected(waves, lengths)[:, None], self.basis, stride=HOP)
+        # Whisper drops the last frame, which is centred at the very end
         cosine, sine = parts[..., :-1].chunk(2, 1)
         power = self.filters.T @ (cosine.square() + sine.square())
         frames = lengths // HOP
         real = (torch.arange(power.shape[2], device=waves.device) < frames[:, None])[:, None]
+        # Whisper's scaling: at most 80 dB (8 in log10) below the loudest bin, then (x + 4) / 4
         power = power.clamp(min=1e-10).log10()
         loudest = power.masked_fill(~real, _LOWEST).amax((1, 2), keepdim=True)
         mel = (torch.maximum(power, loudest - 8.0) + 4.0) / 4.0
         if self.level is not None:
+            # subtracts the scaled value of the loudest bin, so that it ends at `level`
             mel = mel - (loudest + 4.0) / 4.0 + self.level
         return mel * real, frames
 
     def _reflected(self, waves: Tensor, lengths: Tensor) -> Tensor:
-        """Each item mirrored by half a spectrum at its own two ends: [B, S + 400]."""
+        """Reflects each item by half a window at its own two ends: [B, S + 400]."""
         half, last = N_FFT // 2, lengths[:, None] - 1
         place = torch.arange(waves.shape[1] + N_FFT, device=waves.device) - half
         place = place.abs()[None].expand(waves.shape[0], -1)  # len() would fix the batch
+        # every item ends elsewhere in the padded batch, so torch's reflect padding cannot be used
         place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
         return waves.gather(1, place)
 
 
 class Masked(nn.Module):
-    """Whisper's encoder with its mask always there, since a graph cannot leave it out."""
+    """Whisper's encoder with a mask that is always computed, since a graph cannot leave it out."""
 
     positions: Tensor
 
@@ -86,6 +93,7 @@ class Masked(nn.Module):
         x = F.gelu(self.conv2(x)).transpose(1, 2)
         count = x.shape[1]
         x = x + self.positions[:count]
+        # the second convolution has stride 2, so half as many steps are real, rounded up
         mask = (steps[:count] < ((lengths + 1) // 2)[:, None])[:, None, None]
         outputs = []
         for block in self.blocks:
@@ -109,9 +117,10 @@ class WholeTuned(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Waves [B, S], lengths [B], shift [V] → logits [B, C], embedding [B, H], vectors [B, V].
 
-        The vectors are what the head reads before `shift` is taken away.
+        The vectors are the head's input before `shift` (the channel) is subtracted.
         """
         vectors = self.model.pooled(*self.log_mel(waves, lengths))
+        # the channel is an input and not a constant, so that an exported model can still be adapted
         output = self.model.predict_from(vectors - shift)
         return output.logits, output.embedding, vectors
 
@@ -164,7 +173,7 @@ class Emotion2VecFrames(nn.Module):
 
 
 class WholeRun(nn.Module):
-    """A run that reads sound alone, from waveforms to logits.
+    """A run that uses audio alone, from waveforms to logits.
 
     Attributes:
         frames: waves [B, S], lengths [B] → frames [B, T, D], number of real ones [B].
@@ -179,6 +188,7 @@ class WholeRun(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor) -> Output:
         """Waves [B, S], lengths [B] → logits [B, C], embedding [B, H]."""
         joined, steps = self.frames(waves, lengths)
+        # averaging frames into tokens as a matrix product, because `pool_frames` loops over items
         share = token_shares(joined.shape[1], steps, self.tokens)
         tokens = share @ joined
         if self.rounds:
@@ -191,15 +201,17 @@ class WholeRun(nn.Module):
 
 
 def token_shares(frames: int, steps: Tensor, tokens: int) -> Tensor:
-    """`pool_frames` as a matrix: what each frame adds to each token, [B, tokens, frames].
+    """Returns `pool_frames` as a matrix: each frame's share of each token, [B, tokens, frames].
 
     Args:
         frames: of the padded batch.
         steps: real frames of each item [B].
-        tokens: at most.
+        tokens: maximum number of tokens.
     """
     count = steps.clamp(max=tokens)[:, None]
     number = torch.arange(tokens, device=steps.device)
+    # integer division gives the same bounds as `pool_frames`; items with fewer frames than tokens
+    # get one token per frame
     first, last = number * steps[:, None] // count, (number + 1) * steps[:, None] // count
     place = torch.arange(frames, device=steps.device)
     inside = (place >= first[..., None]) & (place < last[..., None])
@@ -216,6 +228,7 @@ class OneModality(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Output:
         """Tokens [B, T, D], mask [B, T] → logits [B, C], embedding [B, H]."""
+        # a missing modality is a single masked token of zeros
         none = tokens.new_zeros(tokens.shape[0], 1, self.other_dim)
         missing = mask.new_zeros(mask.shape[0], 1)
         given, other = (tokens, mask), (none, missing)

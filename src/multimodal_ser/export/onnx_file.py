@@ -1,4 +1,4 @@
-"""A model → ONNX: written, described in its metadata, compared with torch. Extra ``onnx``."""
+"""Writes a model as ONNX, with metadata, and compares it with torch. Extra ``onnx``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _HEAD_ROWS = 64  # random items that a head is compared on
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how far it is from torch.
+    """The result of an export: the file, and its differences from torch.
 
     Attributes:
         file: the ONNX file.
         part: ``whole`` takes waveforms, ``head`` takes features.
-        compared: how many items were compared.
+        compared: number of items compared.
         difference: the largest between probabilities of torch and of the float32 file, or
             between attributes on 0 … 1.
         int8_difference: the same for the file in 8 bits; None where it is not.
@@ -60,29 +60,31 @@ def export(
     int8: bool = False,
     compare: Sequence[Samples] = (),
 ) -> Exported:
-    """Writes a model as ONNX and compares its answers with torch.
+    """Writes a model as ONNX and compares its predictions with torch.
 
     Args:
         predictor: from `load`, on the CPU: a fine-tuned model, a run, or emotion2vec+.
         out: the file.
         part: ``whole``: waves [batch, samples] at 16 kHz and lengths [batch] → logits and
             embedding; ``head``: tokens and masks of a run's features. None is the whole model
-            where it can be had.
-        int8: weights in 8 bits (dynamic quantisation); smaller, and not the same.
-        compare: 16 kHz waveforms to compare on; made-up sound where none are given.
+            if the model allows it.
+        int8: quantise weights to 8 bits (dynamic quantisation): smaller, with small differences.
+        compare: 16 kHz waveforms to compare on; synthetic sound by default.
 
     Raises:
-        SerError: the extra is missing, the model has no such part, or the file's answers differ
-            from torch's by more than 1e-4; nothing is written then.
+        SerError: the extra is missing, the model has no such part, or the file's predictions
+            differ from torch's by more than 1e-4; nothing is written then.
     """
     if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
         raise SerError(f"ONNX export needs an extra: {to_install('onnx')}")
     out = Path(out)
-    with scratch_folder() as folder:  # not beside `out`, where a killed process would leave it
+    # not next to `out`, where a killed process would leave it behind
+    with scratch_folder() as folder:
         file = folder / out.name
         graph = _write(predictor, file, part)
         wanted, ask = _comparison(predictor, graph, list(compare) or _made_up_sound())
         difference = float(np.abs(ask(file) - wanted).max())
+        # "not <=" and not ">": a difference of NaN has to fail as well
         if not difference <= _ALLOWED:
             raise SerError(
                 f"{out}: the file's probabilities differ from torch's by {difference:.2g}, more "
@@ -99,7 +101,7 @@ def export(
 
 
 def _made_up_sound() -> list[Samples]:
-    """Hums whose pitch and loudness change, with noise, of 0.4 to 6 s: for comparisons."""
+    """Synthesises hums of changing pitch and loudness, with noise, of 0.4 to 6 s, to compare on."""
     draw = np.random.default_rng(0)
     sounds = []
     for seconds in (0.4, 0.9, 1.7, 2.5, 3.0, 6.0):
@@ -114,7 +116,7 @@ def _made_up_sound() -> list[Samples]:
 
 
 def _write(predictor: Predictor, file: Path, part: Part | None) -> Graph | None:
-    """Writes the file; None for emotion2vec+, whose export has its own place."""
+    """Writes the file; returns None for emotion2vec+, which has its own export."""
     if not isinstance(predictor.backend, Emotion2VecBackend):
         graph = graph_of(predictor, part)
         _write_graph(graph, file)
@@ -149,7 +151,7 @@ def _write_graph(graph: Graph, file: Path) -> None:
 
 
 def _add_defaults(file: Path, graph: Graph) -> None:
-    """An input that has an initialiser of its name may be left out."""
+    """Makes inputs optional: an input with an initialiser of the same name may be left out."""
     import onnx
 
     if not graph.defaults:
@@ -172,7 +174,7 @@ def _describe(file: Path, facts: FileFacts) -> None:
 def _comparison(
     predictor: Predictor, graph: Graph | None, waves: Sequence[Samples]
 ) -> tuple[NDArray[np.float32], Callable[[Path], NDArray[np.float32]]]:
-    """Torch's probabilities [N, C], and how a file is asked for its own."""
+    """Returns torch's probabilities [N, C], and a function that computes a file's."""
     if graph is None or graph.part == "whole":
 
         def ask(file: Path) -> NDArray[np.float32]:
@@ -192,12 +194,12 @@ def _comparison(
 
 
 def _probabilities(predictor: Predictor, waves: Sequence[Samples]) -> NDArray[np.float32]:
-    """Of the network itself: made-up sound holds no speech."""
+    """Runs the network without looking for speech, which synthetic sound does not contain."""
     return asked(predictor.backend, waves, [None] * len(waves)).probabilities
 
 
 def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:
-    """Other counts than the examples', and items that lack a modality."""
+    """Draws other sizes than the examples', and items that lack a modality."""
     noise = torch.Generator().manual_seed(0)
     found = {}
     for name, example in graph.inputs.items():
@@ -210,8 +212,8 @@ def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:
 
 
 def _quantise(file: Path) -> None:
-    """Products with constant weights in 8 bits; the spectrum and convolutions stay as they are."""
-    onnxruntime()  # first, for its telemetry
+    """Quantises products with constant weights to 8 bits, but neither spectrum nor convolutions."""
+    onnxruntime()  # first: it switches onnxruntime's telemetry off
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     plain = file.with_name(f"{file.name}.float32")
@@ -229,7 +231,7 @@ def _quantise(file: Path) -> None:
 
 
 def _without_inner_shapes(file: Path, plain: Path) -> None:
-    """The quantiser infers them anew, and some versions of it refuse what some exporters noted."""
+    """Removes inner shapes; some quantisers refuse what some exporters noted, and infer them."""
     import onnx
 
     model = onnx.load(str(file), load_external_data=False)

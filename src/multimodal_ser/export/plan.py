@@ -1,4 +1,4 @@
-"""A Predictor's model → the graph to export: its network, example inputs and description."""
+"""Plans an export: a predictor's network, example inputs and the file's description."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _WHOLE = (
 
 @dataclass(frozen=True)
 class Graph:
-    """What is exported.
+    """A network to export.
 
     Attributes:
         part: ``whole`` takes waveforms, ``head`` takes features.
         module: gives logits [B, C] and embedding [B, H].
         inputs: examples by name, in the module's order.
-        facts: what the file says of itself.
-        defaults: inputs that may be left out, with what they then are.
+        facts: the file's description, stored in its metadata.
+        defaults: inputs that may be omitted, with their default values.
     """
 
     part: Part
@@ -70,7 +70,7 @@ class Graph:
 
     @property
     def dynamic(self) -> tuple[dict[int, Any], ...]:
-        """Which sizes may change: the batch, and samples or tokens."""
+        """Which sizes are variable: the batch, and samples or tokens."""
         batch = torch.export.Dim("batch")
         shapes: list[dict[int, Any]] = []
         for name, example in self.inputs.items():
@@ -87,10 +87,10 @@ class Graph:
 
 
 def graph_of(predictor: Predictor, part: Part | None) -> Graph:
-    """The graph of a fine-tuned model or a run.
+    """Returns the graph of a fine-tuned model or a run.
 
     Raises:
-        SerError: this kind of model has no such part, or is not on the CPU.
+        SerError: the model has no such part, or is not on the CPU.
     """
     backend = predictor.backend
     if isinstance(backend, PlainBackend):
@@ -117,6 +117,7 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
 def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
     if part == "head":
         raise SerError(f"{backend.name} is one piece, encoder and head; leave --part out")
+    # `repr` keeps all digits of a float; `str.format` with fixed digits would not round-trip
     temperature = repr(float(backend.model.temperature))
     references = backend.model.references.float()
     more = {
@@ -124,6 +125,7 @@ def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -
         "temperature": temperature,
         "canonical": "1" if backend.canonical else "",
         "shortest": str(backend.shortest),
+        # little-endian on every machine: metadata of an ONNX file is text, read elsewhere
         "references": b64encode(references.numpy().astype("<f4").tobytes()).decode(),
         "width": str(references.shape[1]),
         "shares": "" if backend.shares is None else ",".join(map(repr, backend.shares.tolist())),
@@ -137,6 +139,8 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
     temperature = repr(float(getattr(backend.model, "temperature", 1.0)))
     facts = facts | {"temperature": temperature}
     whole = None
+    # text would need its tokenizer, which is not part of the file: only runs on audio alone can be
+    # one file
     if backend.modalities == ("audio",) and part != "head":
         whole = _frames(backend.features["audio"].encoder)
     if whole is not None:
@@ -157,7 +161,7 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
 
 
 def _frames(encoder: Encoder | None) -> tuple[nn.Module, int, bool] | None:
-    """Waves → frames as a graph, the most samples, and whether lengths in a batch must be equal."""
+    """Returns the encoder as a graph, its maximum of samples, and if lengths must be equal."""
     if isinstance(encoder, Whisper):
         return WhisperFrames(encoder), encoder.most, False
     if isinstance(encoder, Emotion2Vec):
