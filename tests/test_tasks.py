@@ -176,6 +176,8 @@ def test_distributions_stand_beside_majority_training_with_their_distances(distr
     for name in ("UA", "JS", "KL", "top-2", "multi-F1"):
         score = soft.scores[name]
         assert score.low < score.mean < score.high, name
+    tested = {(one.name, one.against) for one in summary.versus if "each loss" in one.family}
+    assert tested == {("audio (loss majority)", "audio (loss kl)")}
     table = text_table(summary)
     assert "votes over common4" in table
     assert "Human ceiling, one rater at a time (96 utterances" in table

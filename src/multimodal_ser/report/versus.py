@@ -21,6 +21,7 @@ from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
 CHOSEN = "chosen"  # suffix of a model whose settings were tuned, see `experiments.choosing`
+_USUAL_LOSSES = (None, "kl", "ccc")  # of classes, which is not recorded, votes and attributes
 _SINGLE = {"dialogue": "cross_attention", "dialogue_text": "text", "dialogue_audio": "audio"}
 _BEST = "each network against the best baseline"
 
@@ -65,8 +66,19 @@ def _contexts(rows: Sequence[Row]) -> list[_Pair]:
     return [_Pair("each context against single utterances", *pair, "") for pair in found]
 
 
+def _losses(rows: Sequence[Row]) -> list[_Pair]:
+    """Pairs networks trained with other losses with those trained with their task's default."""
+    networks = [(row, row.settings.get("train.loss")) for row in rows if not row.baseline]
+    usual = {row.model: row.name for row, loss in networks if loss in _USUAL_LOSSES}
+    return [
+        _Pair("each loss against the usual one", row.name, usual[row.model], "")
+        for row, loss in networks
+        if loss not in _USUAL_LOSSES and row.model in usual
+    ]
+
+
 def _models(rows: Sequence[Row]) -> list[_Pair]:
-    return _against_best(rows) + _against_each(rows) + _contexts(rows)
+    return _against_best(rows) + _against_each(rows) + _contexts(rows) + _losses(rows)
 
 
 def _adaptation(rows: Sequence[Row]) -> list[_Pair]:
