@@ -2,7 +2,7 @@
 
 A package names such a module in its pyproject.toml,
 
-    [project.entry-points."multimodal_ser.common.plugins"]
+    [project.entry-points."multimodal_ser.plugins"]
     mine = "my_package.emotions"
 
 and the module adds what it has: ``MODELS["recurrent"] = Recurrent``, and likewise to CORPORA,
@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 
 from multimodal_ser.errors import SerError
 
-_GROUP = "multimodal_ser.common.plugins"
+_GROUP = "multimodal_ser.plugins"  # other packages name it: it stays, wherever this module moves
 
 
 @cache
