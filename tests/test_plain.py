@@ -86,7 +86,8 @@ print("CODES", *codes)
 """
 
 
-def test_recordings_are_answered_where_torch_is_not_installed(tmp_path):
+def test_recordings_are_answered_where_torch_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what is to be installed is named as seen from there
     written(tmp_path / "a.wav", noise(16_000))
     commands = [
         "predict a.wav --vad none", "analyze a.wav --vad none --out timelines",
@@ -105,7 +106,10 @@ def test_recordings_are_answered_where_torch_is_not_installed(tmp_path):
     assert (tmp_path / "timelines" / "a.html").is_file()
 
 
-def test_corpora_are_listed_read_checked_and_split_where_torch_is_not_installed(tmp_path):
+def test_corpora_are_listed_read_checked_and_split_where_torch_is_not_installed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     for speaker, emotion in itertools.product("abcd", ("anger", "fear", "sadness")):
         folder = tmp_path / "mine" / emotion
         folder.mkdir(parents=True, exist_ok=True)

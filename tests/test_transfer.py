@@ -225,7 +225,7 @@ def test_other_features_are_refused_with_both_shown(pair, change, said):
 
 
 def test_a_corpus_is_no_source_for_itself(pair):
-    with pytest.raises(SplitError, match=r"recordings that the target is tested on.*'first/"):
+    with pytest.raises(SplitError, match=r"recordings of the target's test parts.*'first/"):
         transfer.Adaptation(**MODEL).plan(*pair[:2], *pair[:2])
     source, first, target, second = pair
     learnt, tested = first.folds[0].train[0], second.folds[0].test[0]
