@@ -86,6 +86,14 @@ print("CODES", *codes)
 """
 
 
+def without_torch(folder, commands):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT, *commands],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+    )  # fmt: skip
+
+
 def test_recordings_are_answered_where_torch_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # what is to be installed is named as seen from there
     written(tmp_path / "a.wav", noise(16_000))
@@ -94,11 +102,7 @@ def test_recordings_are_answered_where_torch_is_not_installed(tmp_path, monkeypa
         "adapt a.wav --vad none --out channel.json", "train --features f --labels emodb7 --out r",
         "predict a.wav --device cuda",
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *commands],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
-    )  # fmt: skip
+    done = without_torch(tmp_path, commands)
     assert "CODES 0 0 0 1 1" in done.stdout, done.stderr
     assert (
         done.stderr.count(f"this needs torch, which is not installed: {to_install('train')}\n") == 2
@@ -118,11 +122,7 @@ def test_corpora_are_listed_read_checked_and_split_where_torch_is_not_installed(
         "list", "list emodb", r"manifest folders --root mine --speaker (\w).wav --out m.jsonl",
         "check m.jsonl", "split m.jsonl --labels anger,fear,sadness --scheme speaker --out s.json",
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *commands],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
-    )  # fmt: skip
+    done = without_torch(tmp_path, commands)
     assert "CODES 0 0 0 0 0" in done.stdout, done.stderr
     assert f"this needs torch, which is not installed: {to_install('train')}" in done.stdout
     assert "12 utterances checked, 0 findings" in done.stdout
