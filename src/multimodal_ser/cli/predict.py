@@ -103,7 +103,7 @@ def predict_command(
         outcomes = _outcomes(asked, lots(found, text, known), engine, journal, advance)
         with _output(out) as file:
             FORMATS[format](_kept(found, outcomes, failures), predictor.labels, file)
-        # after failures the journal stays, so that a rerun only tries the failed recordings again
+        # after failures the journal stays, so that a rerun predicts only their lots again
         if journal and not failures:
             journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
