@@ -189,11 +189,19 @@ def _by_list(
     utterances: Sequence[Utterance], speakers: Mapping[str, Sequence[str]], path: str
 ) -> Fold:
     """One fold of speakers that a file lists part by part; others stay out of it."""
-    part = {alike(name): side for side, names in speakers.items() for name in names}
+    part: dict[str, str] = {}
+    for side, names in speakers.items():
+        for name in names:
+            # a speaker in two parts would leak, or silently leave one of them
+            if part.setdefault(alike(name), side) != side:
+                raise SplitError(
+                    f"{path}: the speaker {name!r} is in {part[alike(name)]} and in {side}; keep "
+                    "each speaker in one part"
+                )
     rows = defaultdict(list)
     for row in utterances:
-        if row.speaker is not None and (side := part.get(alike(row.speaker))):
-            rows[side].append(row)
+        if row.speaker is not None and (named := part.get(alike(row.speaker))):
+            rows[named].append(row)
     if empty := [side for side in speakers if not rows[side]]:
         heard = sorted({str(row.speaker) for row in utterances})[:3]
         raise SplitError(

@@ -96,7 +96,9 @@ def listed_speakers(path: Path) -> dict[str, list[str]] | None:
     if not isinstance(row, dict) or not {"train", "test"} <= row.keys() <= {"train", "dev", "test"}:
         return None
     if wrong := [part for part, names in row.items() if not isinstance(names, list) or not names]:
-        raise SplitError(f"{path}: {wrong[0]} is not a list of speakers")
+        raise SplitError(
+            f"{path}: {wrong[0]} is not a list of speakers; allowed: names in [ ], one or more"
+        )
     return {part: [str(name) for name in names] for part, names in row.items()}
 
 
