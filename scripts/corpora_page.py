@@ -1,4 +1,4 @@
-"""CORPORA → docs/corpora.md: writes the page's part below its last heading anew.
+"""Rewrites the last section of docs/corpora.md from CORPORA: one paragraph per corpus.
 
 python scripts/corpora_page.py
 """
@@ -15,22 +15,22 @@ HEADING = "## The corpora one by one\n"
 
 
 def entry(info: CorpusInfo) -> str:
-    """One corpus, as a paragraph of Markdown."""
+    """Returns a corpus's paragraph in Markdown."""
     scale = info.attribute_scale
     facts = [
-        ", ".join(class_set(info.labels or "common4").classes),
+        "classes: " + ", ".join(class_set(info.labels or "common4").classes),
         f"arousal, valence, dominance from {scale[0]:g} to {scale[1]:g}" if scale else "",
         f"{info.speakers} speakers" if info.speakers else "",
         f"official split: {info.parts}" if info.parts else "no official split",
         f"licence: {info.licence}",
         f"[{info.cited}]({info.url})",
     ]
-    said = "; ".join(filter(None, facts))
-    return f"**`{info.name}`**: {info.description}. {said}. *Traps:* {info.traps.rstrip('.')}.\n"
+    summary = "; ".join(filter(None, facts))
+    return f"**`{info.name}`**: {info.description}; {summary}. *Traps:* {info.traps.rstrip('.')}.\n"
 
 
 def page(before: str) -> str:
-    """The whole page: what stands above the heading, and the corpora below it."""
+    """Returns the whole page: the text above the heading is kept, the corpora follow it."""
     infos = [info for name, info in CORPORA.items() if name not in GENERAL_READERS]
     above = before.partition(HEADING)[0]
     return above + HEADING + "\n" + "\n".join(map(entry, infos))

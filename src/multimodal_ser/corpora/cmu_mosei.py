@@ -1,13 +1,13 @@
 """CMU-MOSEI folder → Utterance: people talking to a camera, intensities of six emotions.
 
-Read is the raw release, ``Raw``: each rater's answers in ``Labels/*.csv`` (Input.VIDEO_ID,
+Reads the raw release, ``Raw``: each rater's annotations in ``Labels/*.csv`` (Input.VIDEO_ID,
 Input.CLIP, WorkerId, Answer.anger …, from 0 to 3), ``Transcript/Segmented/Combined/<video>.txt``
-(lines ``video___clip___start___end___words``) and ``Audio/Full/WAV_16000/<video>.wav``, of which an
-utterance is a stretch. The official parts are in ``cmu_mosei_std_folds.py`` of CMU-MultimodalSDK:
-lay it beside ``Raw``. Known traps: several emotions may be there at once, or none: the class is the
-one of the highest mean intensity, ``neutral`` where all are 0, and ``no agreement`` where two are
-highest; most of the videos' speakers are not named, so that one may stand in several videos; some
-begins are negative.
+(lines ``video___clip___start___end___words``) and ``Audio/Full/WAV_16000/<video>.wav``, from which
+each utterance is cut. The official parts are in ``cmu_mosei_std_folds.py`` of CMU-MultimodalSDK;
+put it next to ``Raw``. Known traps: An utterance may have several emotions or none. Its class here
+is the emotion with the highest mean intensity, ``neutral`` if all are 0, and ``no agreement`` if
+two are equally high. Most speakers are not named, so the same person may appear in several videos and
+in several parts of a split. Some start times are negative.
 """
 
 from __future__ import annotations

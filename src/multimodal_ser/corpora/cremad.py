@@ -1,13 +1,14 @@
 """CREMA-D folder → Utterance: 91 actors, 12 sentences, 6 emotions, votes of many listeners.
 
-Read are ``AudioWAV/1001_DFA_ANG_XX.wav`` (actor, sentence, intended emotion, level) and
-``VideoDemographics.csv``; beside them or in ``processedResults``: ``summaryTable.csv`` (the words
-that won), ``finishedResponses.csv`` (what each listener chose, and how strongly from 0 to 100) or
-``tabulatedVotes.csv`` (their counts). Votes are those of who heard the voice alone. Known traps:
-``1040_ITH_SAD_X.wav`` is misspelt (its id here is ``1040_ITH_SAD_XX``, as in the corpus's own
-tables); ``1076_MTI_SAD_XX`` is silent; clones often hold Git LFS pointers in place of sound; votes
-may tie. The authors also doubt 1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX as videos: they
-are kept, for ``ser check`` to judge their sound.
+Reads ``AudioWAV/1001_DFA_ANG_XX.wav`` (actor, sentence, intended emotion, level) and
+``VideoDemographics.csv``; and, in the same folder or in ``processedResults``, ``summaryTable.csv``
+(the most chosen emotion) and ``finishedResponses.csv`` (which emotion each listener chose, and how
+strong it was from 0 to 100) or ``tabulatedVotes.csv`` (how often each was chosen). Votes are those
+of listeners who heard the voice without seeing the face. Known traps: ``1040_ITH_SAD_X.wav`` is
+misspelt; its id here is ``1040_ITH_SAD_XX``, as in the corpus's own tables. ``1076_MTI_SAD_XX`` is
+silent. Clones of the repository often contain Git LFS pointers instead of audio. Votes may tie. The
+authors also doubt the videos of 1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX; these clips
+are kept, and ``ser check`` examines their audio.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """EmoBox's JSON lines → Utterance: any of the 32 corpora as that benchmark lists them.
 
-Read are ``data/<dataset>/<dataset>.jsonl`` (key, wav, emo) with ``label_map.json`` (code → word)
-and ``data.seg.wrd.stm``, which tells who speaks. The recordings lie in ``downloads``, two folders
-above. ``ser split --scheme data/<dataset>`` then takes the benchmark's own folds. Known traps: the
-benchmark's folds share speakers where a corpus has fewer than four, or speakers with unlike counts;
-corpora that have a reader with words of their own (IEMOCAP …) are read by that.
+Reads ``data/<dataset>/<dataset>.jsonl`` (key, wav, emo) with ``label_map.json`` (code → word) and
+``data.seg.wrd.stm``, which gives the speakers. The recordings are in ``downloads``, two folders
+above. ``ser split --scheme data/<dataset>`` uses the benchmark's own folds. Known traps: The
+benchmark's folds share speakers if a corpus has fewer than four speakers, or very different numbers
+of recordings per speaker. Corpora that have a reader of their own here (IEMOCAP …) should be read
+with it.
 """
 
 from __future__ import annotations

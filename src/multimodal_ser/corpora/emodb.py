@@ -1,11 +1,11 @@
 """EmoDB folder → Utterance: the Berlin database, ten actors, ten German sentences.
 
-Read are ``wav/03a01Fa.wav`` or ``.flac`` (speaker, sentence, emotion letter, version) and, where it
-is there, ``erkennung.txt``: how many of 20 listeners recognised the emotion and found it natural,
-in percent. Ages and sexes are from the corpus's documentation. Known traps: ``erkennung.txt`` is
-Latin-1 with no-break spaces and decimal commas, and also lists the recordings that were not
-published; the 281 of these that EmoDB 2.0 adds are read, with a note, as the emotions that were
-intended (``emodb2`` tells them apart); all actors say the same ten sentences.
+Reads ``wav/03a01Fa.wav`` or ``.flac`` (speaker, sentence, emotion letter, version) and, if present,
+``erkennung.txt``: the percentage of 20 listeners who recognised the emotion and who found it
+natural. Ages and sexes are from the corpus's documentation. Known traps: ``erkennung.txt`` is
+Latin-1 with no-break spaces and decimal commas, and also lists recordings that were not published.
+281 of these are in EmoDB 2.0; if they are in the folder, they are read with their intended emotion,
+and a note says so (``emodb2`` marks them as ambiguous). All actors say the same ten sentences.
 """
 
 from __future__ import annotations

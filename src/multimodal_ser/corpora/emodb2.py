@@ -1,11 +1,12 @@
-"""EmoDB 2.0, an audformat database → Utterance: all 816 recordings of EmoDB, with doubtful ones.
+"""EmoDB 2.0, an audformat database → Utterance: all 816 recordings of EmoDB, with ambiguous ones.
 
-Read are ``db.yaml``, the tables ``files``, ``emotion`` and ``emotion.categories.*`` and ``wav/``.
-The published 535 recordings are in it, under the same names; 281 more are those that fewer than 80
-% of 20 listeners recognised (``extra["ambiguous"]``). Known traps: the emotion is the intended one,
-which may be what most listeners did not hear: ``extra["recognised"]`` is their share; ``laryngo/``
-has the signals of the larynx to the same recordings, which are no speech; the database's parts
-``train`` and ``test`` are audEERING's and know the 535 alone; whatever saw EmoDB saw most of it.
+Reads ``db.yaml``, the tables ``files``, ``emotion`` and ``emotion.categories.*``, and ``wav/``. The
+535 recordings published before have the same names here; the other 281 were recognised by fewer
+than 80 % of 20 listeners (``extra["ambiguous"]``). Known traps: The label is the intended emotion,
+which most listeners may not have heard; ``extra["recognised"]`` is the share who did.
+``laryngo/`` has signals of the larynx for the same recordings, which are not speech. The database's
+parts ``train`` and ``test`` were defined by audEERING and cover only the 535. A model trained on
+EmoDB has seen most of EmoDB 2.0.
 """
 
 from __future__ import annotations

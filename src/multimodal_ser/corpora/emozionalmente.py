@@ -1,10 +1,10 @@
 """Emozionalmente folder → Utterance: 18 Italian sentences by 431 people, five votes each.
 
-Read are ``metadata/samples.csv`` (file_name, actor, sentence, emotion_expressed), ``users.csv``
+Reads ``metadata/samples.csv`` (file_name, actor, sentence, emotion_expressed), ``users.csv``
 (username, gender, age, mother_tongue), ``evaluations.csv`` (file_name, emotion_recognized) and
-``audio/``. Known traps: the actors are no actors and recorded themselves, each with a microphone of
-their own; the emotion is the one that was asked for, which listeners recognise in two of three
-recordings.
+``audio/``. Known traps: The speakers are amateurs who recorded themselves, each with their own
+microphone. The label is the emotion that they were asked to express; listeners recognise it in two
+of three recordings.
 """
 
 from __future__ import annotations

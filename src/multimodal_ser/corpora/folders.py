@@ -65,7 +65,7 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
 
 FOLDERS = CorpusInfo(
     name="folders",
-    description="recordings of one's own, in a folder for each emotion",
+    description="your own recordings, in one folder per emotion",
     read=read_folders,
     licence="that of the recordings",
 )

@@ -123,7 +123,7 @@ def _kept(sound: bytes, path: Path) -> str:
 
 HUGGINGFACE = CorpusInfo(
     name="huggingface",
-    description="a Hugging Face data set with a column of sound, in a folder",
+    description="a Hugging Face data set with an audio column, in a folder",
     read=read_huggingface,
     licence="that of the data set",
     url="https://huggingface.co/docs/datasets/audio_dataset",

@@ -1,12 +1,13 @@
 """IEMOCAP folder → Utterance: five sessions of two actors, scripted and improvised dialogues.
 
-Read are ``Session*/dialog/EmoEvaluation/*.txt`` (labels), ``dialog/transcriptions/*.txt`` (words)
-and ``sentences/wav/<dialogue>/<id>.wav`` (one utterance a file). Known traps: transcripts carry
-time stamps; ``._*`` files are no transcripts; the speaker is named by the letter before an id's
-final number, the dialogue's letter only says who wore the motion-capture markers. Below each
-label stand its raters: ``C-E2:`` words (several may be), ``A-E3:`` values; ``C-F1`` and ``C-M1``
-are the actors about themselves, who are kept among the raters and have no vote. ``xxx`` means that
-no word had most votes.
+Reads ``Session*/dialog/EmoEvaluation/*.txt`` (labels), ``dialog/transcriptions/*.txt`` (words) and
+``sentences/wav/<dialogue>/<id>.wav`` (one file per utterance). Known traps: Transcripts begin with
+time stamps, which are removed. Files named ``._*`` are macOS's companions, not transcripts. The
+speaker is given by the letter before the final number of an id; the letter in the dialogue's name
+only says who wore the motion-capture markers. The lines below each label are the single raters:
+``C-E2:`` has the classes that a rater chose (there may be several), ``A-E3:`` the attributes.
+``C-F1`` and ``C-M1`` are the actors' ratings of themselves: they are kept among the raters, but not
+counted as votes. ``xxx`` means that no class had a majority.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Kaldi data folder → Utterance: ``wav.scp``, ``utt2spk``, ``utt2emo`` and what is beside them.
+"""Kaldi data folder → Utterance: ``wav.scp``, ``utt2spk``, ``utt2emo`` and related files.
 
-A folder holds these files itself, or in folders for its parts (``train``, ``dev``, ``test``). Read
-are also ``segments``, ``text`` and ``utt2gender``. The emotion is in ``utt2emo``, ``utt2emotion``
-or ``utt2label``. Relative paths are looked for below the folder and every folder above it, since
-Kaldi means the folder that a recipe was run in. Known trap: an entry of ``wav.scp`` may be a
-command that ends in ``|``; no command is run.
+The folder holds these files directly, or in a folder for each part (``train``, ``dev``, ``test``).
+``segments``, ``text`` and ``utt2gender`` are read too. The emotion is in ``utt2emo``,
+``utt2emotion`` or ``utt2label``. Relative paths are looked up in the folder and in every folder
+above it, because in Kaldi they are relative to the folder in which a recipe was run. Known trap: An
+entry of ``wav.scp`` may be a command that ends in ``|``; no command is run.
 """
 
 from __future__ import annotations

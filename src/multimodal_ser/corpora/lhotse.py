@@ -1,10 +1,10 @@
 """lhotse manifests → Utterance: recordings and supervisions, or cuts, as JSON lines.
 
-Read are ``*recordings*.jsonl`` with ``*supervisions*.jsonl``, or else ``*cuts*.jsonl``, each also
-as ``.jsonl.gz``. A supervision's emotion is its own field or one of its ``custom`` fields; a name
-of a file with ``train``, ``dev`` or ``test`` in it is the part. Known traps: times of a supervision
-are counted from the cut's begin where it stands in a cut; a source may be a command or an address,
-which are not read; several channels of a recording are heard together.
+Reads ``*recordings*.jsonl`` with ``*supervisions*.jsonl``, or otherwise ``*cuts*.jsonl``, each also
+as ``.jsonl.gz``. A supervision's emotion is a field of its own or one of its ``custom`` fields. If
+a file's name contains ``train``, ``dev`` or ``test``, that is the part. Known traps: The times of a
+supervision inside a cut are relative to the start of the cut. A recording's source may be a command
+or an address, which are not read. Several channels of a recording are averaged.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """MSP-IMPROV folder → Utterance: improvised scenes of pairs of actors, four classes.
 
-Read are ``Evalution.txt`` (so it is spelt in the release; ``Evaluation.txt`` too): a line for each
-turn with the winning class and mean activation, valence, dominance and naturalness from 1 to 5, and
-below it a line for each rater; and ``session?/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav``: sentence 01
-with target emotion A, said by F01 of session 01, kind P (R read, T target sentence improvised, S
-the other turns of an improvisation, P talk between scenes). Known traps: the table says
-``UTD-IMPROV`` and ``.avi`` where the recordings are ``MSP-IMPROV`` and ``.wav``; the class is what
-raters heard and saw, not the target; the same rater may stand twice, once copied; the same 20
-sentences are said by all in all emotions.
+Reads ``Evalution.txt`` (the release spells it so; ``Evaluation.txt`` is accepted too): one line per
+turn with the winning class and mean activation, valence, dominance and naturalness from 1 to 5,
+followed by one line per rater; and ``session?/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav``: sentence 01
+with target emotion A, said by F01 of session 01, kind P (R: read; T: target sentence, improvised;
+S: the other turns of an improvisation; P: conversation between scenes). Known traps: The table says
+``UTD-IMPROV`` and ``.avi`` where the recordings are named ``MSP-IMPROV`` and ``.wav``. The class is
+what raters heard and saw, not the target emotion. The same rater may be listed twice for a turn.
+All actors say the same 20 sentences in all emotions.
 """
 
 from __future__ import annotations

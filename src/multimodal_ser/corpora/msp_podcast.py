@@ -1,14 +1,14 @@
 """MSP-Podcast folder → Utterance: speech from podcasts, eight classes and three attributes.
 
-Read are ``Labels/labels_consensus.csv`` (FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID,
-Gender, Split_Set), ``Audios/`` and, where they are there, ``Transcripts/*.txt`` and each rater's
-answer in ``Labels/labels_detailed.csv``, in the columns EmoClass_Major, EmoClass_Second, EmoAct,
-EmoVal and EmoDom or, in some releases, in one column EmoDetail. Known traps: older releases spell
-``labels_concensus.csv``; what a rater wrote after ``Other-`` counts as ``other``; the
-development part is called ``Development`` or, in older releases, ``Validation``; of the test parts
-``Test1`` alone is read, since ``Test2`` was chosen otherwise and ``Test3`` has no labels; a speaker
-may be ``Unknown``; the classes ``O`` (other) and ``X`` (no agreement) belong to no class set.
-Attributes are means over raters from 1 to 7.
+Reads ``Labels/labels_consensus.csv`` (FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender,
+Split_Set), ``Audios/`` and, if present, ``Transcripts/*.txt`` and each rater's annotation in
+``Labels/labels_detailed.csv``, in the columns EmoClass_Major, EmoClass_Second, EmoAct, EmoVal and
+EmoDom or, in some releases, in the single column EmoDetail. Known traps: Older releases call the
+table ``labels_concensus.csv``, and the development part ``Validation`` instead of ``Development``.
+An annotation that begins with ``Other-`` counts as ``other``. Of the test parts only ``Test1`` is
+read, because ``Test2`` was sampled differently and ``Test3`` has no public labels. The speaker of a
+recording may be ``Unknown``. The classes ``O`` (other) and ``X`` (no agreement) belong to no class
+set. Attributes are means over raters, from 1 to 7.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ NAMED: dict[str, Named] = {
         "http://kahlan.eps.surrey.ac.uk/savee/",
         people=dict.fromkeys(("DC", "JE", "JK", "KL"), "male"),
         speakers=4,
-        traps="3 of the 15 sentences of each emotion are common to all, so that words tell "
-        "emotions",
+        traps="Only 3 of the 15 sentences of each emotion are common to all emotions, so a model "
+        "of the words can recognise the emotion from the sentence.",
     ),
     "tess": Named(
         "TESS",
@@ -42,8 +42,8 @@ NAMED: dict[str, Named] = {
         people={"OAF": "female:64", "YAF": "female:26"},
         same={"OA": "OAF"},  # one file of the release, OA_bite_neutral.wav, is named so
         speakers=2,
-        traps="two speakers: the one is tested on what is learnt from the other; two files "
-        "are AIFF inside .wav",
+        traps="There are only two speakers: a split by speaker trains on one and tests on the "
+        "other. Two files named .wav are in AIFF format.",
     ),
     "emovo": Named(
         "EMOVO",
@@ -55,7 +55,7 @@ NAMED: dict[str, Named] = {
         "http://voice.fub.it/activities/corpora/emovo/index.html",
         people={"f": "female", "m": "male"},
         speakers=6,
-        traps="all say the same 14 sentences",
+        traps="All actors say the same 14 sentences.",
     ),
     "esd": Named(
         "ESD",
@@ -67,9 +67,9 @@ NAMED: dict[str, Named] = {
         "esd2022",
         "https://hltsingapore.github.io/ESD/",
         speakers=20,
-        parts="train, dev (evaluation), test, where folders say so",
-        traps="the official parts share speakers; all of a language say the same 350 "
-        "sentences",
+        parts="train, dev (evaluation), test, if the folders are named so",
+        traps="The official parts share speakers. All speakers of a language say the same 350 "
+        "sentences.",
     ),
     "cafe": Named(
         "CaFE",
@@ -87,7 +87,8 @@ NAMED: dict[str, Named] = {
             "6": "Six ours aimants domestiqués",
         },
         speakers=12,
-        traps="all say the same 6 sentences; neutral has one strength, the others two",
+        traps="All actors say the same 6 sentences. Neutral was recorded at one intensity, all "
+        "other emotions at two.",
     ),
     "emov-db": Named(
         "EmoV-DB",
@@ -99,8 +100,8 @@ NAMED: dict[str, Named] = {
         "https://openslr.org/115/",
         people={"bea": "female", "jenie": "female", "josh": "male", "sam": "male"},
         speakers=4,
-        traps="not every speaker has every style; laughter and yawns tell amusement and "
-        "sleepiness",
+        traps="Not every speaker recorded every style. Laughter and yawns give amusement and "
+        "sleepiness away.",
     ),
     "jl-corpus": Named(
         "JL-Corpus",
@@ -113,7 +114,8 @@ NAMED: dict[str, Named] = {
         "https://github.com/tli725/JL-Corpus",
         people={"female": "female", "male": "male"},
         speakers=4,
-        traps="five primary and five secondary emotions: name the classes that are meant",
+        traps="The five primary and five secondary emotions overlap in meaning: choose classes "
+        "with --labels.",
     ),
     "subesco": Named(
         "SUBESCO",
@@ -125,7 +127,7 @@ NAMED: dict[str, Named] = {
         "https://doi.org/10.5281/zenodo.4526477",
         people={"F": "female", "M": "male"},
         speakers=20,
-        traps="all say the same 10 sentences",
+        traps="All actors say the same 10 sentences.",
     ),
     "shemo": Named(
         "ShEMO",
@@ -137,7 +139,7 @@ NAMED: dict[str, Named] = {
         "https://github.com/pariajm/sharif-emotional-speech-database",
         people={"F": "female", "M": "male"},
         speakers=87,
-        traps="fear has 38 recordings",
+        traps="Fear has only 38 recordings.",
     ),
     "aesdd": Named(
         "AESDD",
@@ -148,17 +150,17 @@ NAMED: dict[str, Named] = {
         "aesdd2018",
         "http://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition/",
         speakers=6,
-        traps="no neutral; a name that ends in b is a second take",
+        traps="There is no neutral class. A file name that ends in b is a second take.",
     ),
     "mesd": Named(
         "MESD",
         r"(?P<emotion>[a-z]+)_(?P<voice>[FMC])_(?P<part>[AB])_(?P<sentence>[^/]+)",
         _words("anger disgust fear happiness neutral sadness"),
-        "Mexican Spanish, 864 single words by women, men and children, who are not told apart",
+        "Mexican Spanish, 864 single words by women, men and children without speaker names",
         "CC BY 4.0",
         "mesd2021",
         "https://doi.org/10.17632/cy34mh68j9",
-        traps="speakers are not told apart, so that no split by speaker can be made",
+        traps="Speakers are not given, so no split by speaker can be made.",
     ),
     "urdu": Named(
         "URDU",
@@ -170,7 +172,7 @@ NAMED: dict[str, Named] = {
         "https://github.com/siddiquelatif/URDU-Dataset",
         people={"SF": "female", "SM": "male"},
         speakers=38,
-        traps="some ten recordings a speaker, often of few emotions",
+        traps="Most speakers have about ten recordings, often of only a few emotions.",
     ),
     "ased": Named(
         "ASED",
@@ -182,7 +184,7 @@ NAMED: dict[str, Named] = {
         "ased2023",
         "https://github.com/Ethio2021/ASED_V1",
         speakers=65,
-        traps="all say sentences of one list of 27",
+        traps="All speakers say sentences from the same list of 27.",
     ),
     "nemo": Named(
         "nEMO",
@@ -193,7 +195,7 @@ NAMED: dict[str, Named] = {
         "nemo2024",
         "https://huggingface.co/datasets/amu-cai/nEMO",
         speakers=9,
-        traps="all say the same 90 sentences",
+        traps="All actors say the same 90 sentences.",
     ),
     "turev-db": Named(
         "TurEV-DB",
@@ -204,7 +206,7 @@ NAMED: dict[str, Named] = {
         "turev-db2020",
         "https://github.com/Xeonen/TurEV-DB",
         speakers=6,
-        traps="calm is not neutral; single words",
+        traps="Calm is not the same as neutral. The recordings are single words.",
     ),
     "asvp-esd": Named(
         "ASVP-ESD",
@@ -216,8 +218,8 @@ NAMED: dict[str, Named] = {
         "its own, see its page",
         "asvp-esd2020",
         "https://doi.org/10.5281/zenodo.7132783",
-        traps="channel 02 are cries, laughter and breath without words; a number of a speaker is "
-        "that of a folder, and whether one person has several is not known",
+        traps="Channel 02 contains cries, laughter and breathing without words. Speaker numbers are "
+        "those of folders; one person may have several.",
     ),
     "mead": Named(
         "MEAD",
@@ -230,7 +232,8 @@ NAMED: dict[str, Named] = {
         "https://wywu.github.io/projects/MEAD/MEAD.html",
         people={"M": "male", "W": "female"},
         speakers=48,
-        traps="a number means another sentence in another emotion; neutral has one strength",
+        traps="The same sentence number means different sentences in different emotions. Neutral "
+        "was recorded at one intensity only.",
     ),
 }  # fmt: skip
 

@@ -1,9 +1,9 @@
 """RAVDESS folder → Utterance: 24 actors, two statements in English, eight emotions.
 
-Read are the recordings named ``03-01-01-01-01-01-01.wav`` in the folders ``Actor_01`` … at any
-depth: modality, channel, emotion, intensity, statement, repetition, actor. Only audio-only speech
-(modality 03, channel 01) is used; song and video are left out. Known traps: a few files are
-stereo; some copies of the corpus hold every actor's folder twice; two recordings of Actor_07 are
+Reads the recordings named ``03-01-01-01-01-01-01.wav`` in the folders ``Actor_01`` … at any depth:
+modality, channel, emotion, intensity, statement, repetition, actor. Only audio-only speech
+(modality 03, channel 01) is used; song and video are left out. Known traps: A few files are stereo.
+Some copies of the corpus contain every actor's folder twice. Two recordings of Actor_07 are
 identical (``ser check`` finds them).
 """
 

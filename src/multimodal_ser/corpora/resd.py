@@ -1,9 +1,9 @@
 """RESD folder → Utterance: dialogues in Russian that 20 actors improvised, seven emotions.
 
-Read is the data set's folder as the hub has it (``data/train-*.parquet``, ``data/test-*.parquet``,
+Reads the data set's folder as it is on the hub (``data/train-*.parquet``, ``data/test-*.parquet``,
 with or without words), or ``loop.csv`` and ``test.csv`` (name, path, emotion) with folders
-``train`` and ``test``. Known traps: who speaks is not told; clips of one dialogue may stand in both
-parts (``ser split`` says so); half of the recordings are at 44.1 kHz.
+``train`` and ``test``. Known traps: Speakers are not given. Clips of one dialogue may be in both
+parts (``ser split`` reports this). Half of the recordings have a rate of 44.1 kHz.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _fits(columns: Sequence[str]) -> bool:
 
 TABLE = CorpusInfo(
     name="table",
-    description="a CSV, TSV or JSONL file of one's own with the columns audio and emotion",
+    description="your own CSV, TSV or JSONL file with the columns audio and emotion",
     read=read_table,
     licence="that of the recordings it lists",
 )
