@@ -6,8 +6,8 @@ Input.CLIP, WorkerId, Answer.anger …, from 0 to 3), ``Transcript/Segmented/Com
 each utterance is cut. The official parts are in ``cmu_mosei_std_folds.py`` of CMU-MultimodalSDK;
 put it next to ``Raw``. Known traps: An utterance may have several emotions or none. Its class here
 is the emotion with the highest mean intensity, ``neutral`` if all are 0, and ``no agreement`` if
-two are equally high. Most speakers are not named, so the same person may appear in several videos and
-in several parts of a split. Some start times are negative.
+two are equally high. Most speakers are not named, so the same person may appear in several videos
+and in several parts of a split. Some start times are negative.
 """
 
 from __future__ import annotations

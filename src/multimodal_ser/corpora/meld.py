@@ -3,8 +3,8 @@
 Reads ``train|dev|test_sent_emo.csv`` and the clips of ``train_splits``, ``dev_splits_complete`` and
 ``output_repeated_splits_test``, next to the tables or in folders ``train``, ``dev`` and ``test``
 (as the release unpacks). Known traps: The tables mix Windows-1252 with UTF-8. There are duplicates
-named ``final_videos_test…`` and macOS's ``._*`` files. Some clips are broken or missing in some releases.
-If a part has no clip on disk, its utterances have text only.
+named ``final_videos_test…`` and macOS's ``._*`` files. Some clips are broken or missing in some
+releases. If a part has no clip on disk, its utterances have text only.
 """
 
 from __future__ import annotations

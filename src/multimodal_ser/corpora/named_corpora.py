@@ -218,8 +218,8 @@ NAMED: dict[str, Named] = {
         "its own, see its page",
         "asvp-esd2020",
         "https://doi.org/10.5281/zenodo.7132783",
-        traps="Channel 02 contains cries, laughter and breathing without words. Speaker numbers are "
-        "those of folders; one person may have several.",
+        traps="Channel 02 contains cries, laughter and breathing without words. Speaker numbers "
+        "are those of folders; one person may have several.",
     ),
     "mead": Named(
         "MEAD",
