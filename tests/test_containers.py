@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 
 import numpy as np
 import pytest
 
+from made_media import av
 from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio
 from multimodal_ser.config.settings import SAMPLE_RATE
@@ -81,3 +83,20 @@ def test_containers_need_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(99))
     refused(tmp_path / "a.mp4", to_install("video"))
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_of_several_sound_tracks_the_default_is_read_and_that_is_said(default):
+    file, told = io.BytesIO(), []
+    with av().open(file, "w", format="matroska") as out:
+        tracks = [out.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        tracks[default].disposition = 1
+        for track, hertz in zip(tracks, (440.0, 880.0), strict=True):
+            sound = (tone(1.0, 16_000, hertz) * 32767).astype(np.int16)
+            frame = av().AudioFrame.from_ndarray(sound[None], "s16", "mono")
+            frame.sample_rate = 16_000
+            out.mux([*track.encode(frame), *track.encode(None)])
+    samples = read_audio(file.getvalue(), warn=told.append)
+    assert pitch(samples) == pytest.approx((440, 880)[default], abs=2)
+    (line,) = told
+    assert f"has 2 sound tracks; only track {default + 1} is read" in line

@@ -166,6 +166,8 @@ DS64 = b"ds64" + struct.pack("<IQQQI", 28, 36 + 36 + BYTES, BYTES, BYTES // 2, 0
         (header(0, 0, before=LIST), "states no length"),
         (header(None, BYTES, before=LIST, after=LIST), ""),
         (header(36, BYTES, after=LIST), ""),
+        (header(None, BYTES, after=b"ID3\4" + bytes(9000)), ""),
+        (header(None, BYTES, after=bytes(9000)), ""),
     ],
 )
 def test_wav_headers_that_are_wrong(data, said):
@@ -176,6 +178,31 @@ def test_wav_headers_that_are_wrong(data, said):
     assert len(samples) / SAMPLE_RATE == pytest.approx(ffmpeg_seconds(data)[0], abs=NEAR)
     assert len(told) == bool(said)
     assert said in "".join(told)
+
+
+SIZES = {  # format → name of the sound's chunk, offset, bytes and order of its size
+    "WAV": (b"data", 4, 4, "little"),
+    "AIFF": (b"SSND", 4, 4, "big"),
+    "AU": (b".snd", 8, 4, "big"),
+    "CAF": (b"data", 4, 8, "big"),
+    "RF64": (b"ds64", 16, 8, "little"),
+    "W64": (b"data", 16, 8, "little"),
+}
+
+
+@pytest.mark.parametrize("stated", [0, 24, 20_000])
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_header_that_states_less_sound_than_follows(kind, stated):
+    file = io.BytesIO()
+    soundfile.write(file, tone(2.0), SAMPLE_RATE, "PCM_16", format=kind)
+    data, (chunk, offset, size, order) = bytearray(file.getvalue()), SIZES[kind]
+    at = data.index(chunk) + offset
+    data[at : at + size] = stated.to_bytes(size, order)
+    told = []
+    assert len(read_audio(bytes(data), warn=told.append)) == 2 * SAMPLE_RATE
+    if kind != "W64":  # libsndfile reads it to its end by itself
+        assert ("no length" if stated == 0 else f"only {stated} bytes") in told[0]
+    assert audio_info(bytes(data)).duration == 2.0
 
 
 def test_rf64_and_a_wav_that_is_really_empty():

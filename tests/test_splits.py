@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -227,11 +228,18 @@ def test_a_list_of_speakers_is_a_split(tmp_path):
     speaker = {row.id: row.speaker for row in rows}
     found = [{speaker[key] for key in getattr(fold, part)} for part in PARTS]
     assert (fold.name, found) == ("published", [{"s0", "s1", "s2"}, {"s3"}, {"s4", "s5"}])
+    path.write_text(json.dumps({"Train": ["s0", "s1", "s2"], "validation": ["s3"], "test": ["s4"]}))
+    assert make_split(rows, str(path)).folds[0].validation == fold.validation
     path.write_text(json.dumps({"train": ["s0", "s1", "s2"], "test": ["s3"]}))  # no dev, three left
     (fold,) = make_split(rows, str(path)).folds
     assert {speaker[key] for key in fold.test} == {"s3"}
     assert fold.validation
     assert len({*fold.train, *fold.validation}) == 12
+    (note,) = make_split(rows, str(path)).notes
+    assert re.match(r"8 of 24 .* \(all those of 2 speakers among them\), are in no part", note)
+    path.write_text(json.dumps(lists | {"test": ["s4", "s5", "s6", "s7"]}))
+    (note,) = make_split(rows, str(path)).notes
+    assert note == "2 speakers that published.json lists, such as 's6', do not speak here"
     path.write_text(json.dumps(lists | {"test": ["1001"]}))
     with pytest.raises(SplitError, match=r"none of its test speakers, such as '1001'.*like s0, s1"):
         make_split(rows, str(path))
@@ -241,6 +249,13 @@ def test_a_list_of_speakers_is_a_split(tmp_path):
     path.write_text(json.dumps(lists | {"dev": "s3"}))
     with pytest.raises(SplitError, match="dev is not a list of speakers"):
         make_split(rows, str(path))
+
+
+def test_rows_without_an_official_part_are_told():
+    rows = [replace(row, split=part) for row, part in zip(
+        made_rows(8, speakers=4), ("train", "dev", "test", None) * 2, strict=True)]  # fmt: skip
+    (note,) = make_split(rows, "official", allow=GROUPS).notes[-1:]
+    assert note.startswith("2 of 8 utterances, such as ")
 
 
 def test_an_altered_split_file_is_refused(tmp_path):
@@ -258,7 +273,7 @@ def test_an_altered_split_file_is_refused(tmp_path):
 def test_no_split_file_is_refused(tmp_path, text):
     path = tmp_path / "split.json"
     path.write_text(text)
-    with pytest.raises(SplitError, match=r"split\.json: not a split file.*ser split"):
+    with pytest.raises(SplitError, match=r"split\.json: neither a split file .*ser split"):
         read_split(path)
 
 
@@ -343,3 +358,9 @@ def test_hold_out_keeps_groups_whole(group):
         assert not {names[key] for key in stay} & {names[key] for key in held}
     assert hold_out(random.Random(0).sample(rows, 60))[1] != ()
     assert set(hold_out(random.Random(0).sample(rows, 60))[1]) == set(held)
+
+
+def test_hold_out_takes_spellings_of_one_name_for_one():
+    rows = made_rows(60, speakers=6)
+    spelt = [replace(row, speaker=f" {row.speaker.upper()}") for row in rows[::2]] + rows[1::2]
+    assert {*hold_out(spelt)[1]} == {*hold_out(rows)[1]}

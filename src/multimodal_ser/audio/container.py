@@ -37,13 +37,14 @@ _STATED = {"mov", "matroska", "asf", "nut"}  # their durations are stored, not e
 _DELAY = 0.1  # seconds: the delay of an encoder shifts the first sound or picture by less
 _CUT = 60.0  # seconds: a file whose first packet is later was cut out of a longer one
 _JITTER = 0.01  # seconds: rounding of times
+_DEFAULT = 1  # FFmpeg's flag AV_DISPOSITION_DEFAULT
 _LONGEST = 3600.0  # seconds without a packet; a longer gap means that the clock has jumped
 _BACK = 0.5  # seconds in all that overlapping packets may lose; beyond that the times are wrong
 _AHEAD = 2.0  # seconds that are decoded before a seek's target: decoders need a start-up
 
 
 class Container:
-    """A file with the first sound track in it that FFmpeg can decode."""
+    """A file, and its sound track that players take: the default one, or the first."""
 
     def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
         try:
@@ -66,6 +67,12 @@ class Container:
         self.channels: int = first.layout.nb_channels if first is not None else 1
         self._mix = to_mono if mixed else apart(self.channels)
         self._nothing = self._mix(np.zeros((0, self.channels), np.float32))
+        if (count := len(self.file.streams.audio)) > 1:
+            read = self.file.streams.audio.index(self.stream) + 1
+            self.notes.append(
+                f"has {count} sound tracks; only track {read} is read; save another one as a file "
+                "of its own to read it"
+            )
         self.origin = self._origin()
         whole = (self.file.duration or 0) / 1e6  # microseconds
         self.claimed: int | None = round(whole * self.rate) or None
@@ -98,7 +105,10 @@ class Container:
         )
         self.format = self.file.format.name.split(",")[0]
         tracks = self.file.streams.audio
-        self.stream: Any = next((s for s in tracks if s.codec_context is not None), None)
+        usable = [track for track in tracks if track.codec_context is not None]
+        # players take the track that is marked as default, or the first one
+        marked = [track for track in usable if int(track.disposition) & _DEFAULT]
+        self.stream: Any = next(iter(marked or usable), None)
         if self.stream is None:
             raise AudioError(
                 f"{self.name}: its sound has a codec that FFmpeg cannot decode; convert it to wav"

@@ -154,7 +154,8 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
     except _library_errors() as error:
         # soundfile puts the path before libsndfile's message, but the message here begins with it
         # anyway.
-        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+        reason = str(said).strip().rstrip(".")
         raise AudioError(
             f"{name}: cannot be read as audio ({reason or type(error).__name__}); the file is "
             f"truncated, damaged or of another format. Allowed: {READABLE}"

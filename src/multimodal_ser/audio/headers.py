@@ -10,12 +10,22 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 from multimodal_ser.audio.mp3 import View
 from multimodal_ser.audio.sources import Where, content
 
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
+_Order: TypeAlias = Literal["big", "little"]
+# Where chunks begin, the bytes and order of their sizes, and the name of the one with the sound.
+_CHUNKS: dict[bytes, tuple[int, int, _Order, bytes]] = {
+    b"RIFF": (12, 4, "little", b"data"),
+    b"RF64": (12, 4, "little", b"data"),
+    b"BW64": (12, 4, "little", b"data"),
+    b"FORM": (12, 4, "big", b"SSND"),
+    b"caff": (8, 8, "big", b"data"),
+}
+_TRAILER = 4096  # bytes behind the sound that may be anything
 _FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # followed by STREAMINFO, 34 bytes
 
 
@@ -55,7 +65,7 @@ def _starts(view: View, head: bytes) -> list[int]:
     return list(found[0](view)) if found else [0]
 
 
-def _number(view: View, at: int, size: int = 4, order: Literal["big", "little"] = "big") -> int:
+def _number(view: View, at: int, size: int = 4, order: _Order = "big") -> int:
     return int.from_bytes(view[at : at + size], order)
 
 
@@ -152,32 +162,72 @@ _WALKS: dict[tuple[int, bytes], Callable[[View], Iterator[int]]] = {
 }
 
 
-def unfinished_wav(where: Where) -> tuple[int, int] | None:
-    """Finds a WAV header that states no sound although some follows, and how much follows.
+class Understated(NamedTuple):
+    """A header that states less sound than follows it.
 
-    Recorders that crash leave 0 in place of the size of the sound. A chunk of 0 bytes that is
-    followed by another chunk is different: such a file is empty.
+    Attributes:
+        patch: position of the length, and the bytes that state all that follows.
+        stated: bytes of sound by the header.
+        rest: bytes that follow.
+    """
 
-    Returns:
-        The position of the size and the number of bytes after it; None for all other files.
+    patch: dict[int, bytes]
+    stated: int
+    rest: int
+
+
+def understated(where: Where) -> Understated | None:
+    """Finds a header that states less sound than follows; None for all other files.
+
+    Recorders that crash leave 0 in place of the size of the sound, or the size of a while ago.
+    Sound of the stated size that is followed by another chunk, a tag or padding is whole.
     """
     with content(where) as view:
-        at = 12
-        while at + 8 <= len(view):
-            name, (length,) = bytes(view[at : at + 4]), struct.unpack("<I", view[at + 4 : at + 8])
-            if name != b"data":
-                at += 8 + length + length % 2
-                continue
-            rest = len(view) - at - 8
-            if length == 0 and rest and not _is_chunk(bytes(view[at + 8 : at + 16]), rest):
-                return at + 4, rest
+        found = _sound_size(view)
+        if found is None:
             return None
+        at, size, order, begin = found
+        stated, rest = _number(view, at, size, order), len(view) - begin
+        if stated >= rest or _is_whole(view, begin, stated):
+            return None
+        most = min(rest, (1 << 8 * size) - 2)  # the greatest number means that it is not known
+        return Understated({at: most.to_bytes(size, order)}, stated, rest)
+
+
+def _sound_size(view: View) -> tuple[int, int, _Order, int] | None:
+    """Position, bytes and order of the size of the sound, and where what it counts begins."""
+    if view[:4] == b".snd":
+        return 8, 4, "big", _number(view, 4)
+    if (form := _CHUNKS.get(bytes(view[:4]))) is None:
+        return None
+    at, size, order, sound = form
+    while at + 4 + size <= len(view):
+        name, length = bytes(view[at : at + 4]), _number(view, at + 4, size, order)
+        begin = at + 4 + size
+        if name == sound and length == 0xFFFF_FFFF and view[12:16] == b"ds64":
+            return 28, 8, order, begin  # RF64 has it in a first chunk of 64-bit sizes
+        if name == sound:
+            return at + 4, size, order, begin
+        at = begin + length + (length % 2 if size == 4 else 0)
     return None
 
 
+def _is_whole(view: View, begin: int, stated: int) -> bool:
+    """Whether what follows the stated sound is something else than more of it."""
+    end = begin + stated
+    if stated and (len(view) - end < _TRAILER or not any(view[end : end + _TRAILER])):
+        return True
+    padded = end + stated % 2
+    return any(_is_chunk(bytes(view[at : at + 8]), len(view) - at) for at in (end, padded))
+
+
 def _is_chunk(head: bytes, rest: int) -> bool:
+    if head.startswith((b"TAG", b"ID3", b"APETAGEX")):
+        return True
     printable = head[:4].isascii() and head[:4].decode("ascii").isprintable()
-    return len(head) == 8 and printable and struct.unpack("<I", head[4:])[0] <= rest - 8
+    # the order of RIFF, of AIFF, and CAF's 64 bits, whose upper half is 0
+    sizes = [struct.unpack(order, head[4:])[0] for order in ("<I", ">I")] if len(head) == 8 else []
+    return printable and any(size <= rest - 8 for size in sizes)
 
 
 def flac_total(head: bytes) -> int:

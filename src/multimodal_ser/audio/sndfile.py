@@ -13,7 +13,7 @@ from typing import Any
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.headers import flac_total, unfinished_wav
+from multimodal_ser.audio.headers import flac_total, understated
 from multimodal_ser.audio.mp3 import mp3_length
 from multimodal_ser.audio.sound import Mix, apart, to_mono
 from multimodal_ser.audio.sources import Patched, Where, ends_within_ogg_page, peek
@@ -71,11 +71,12 @@ class Sndfile:
         head = peek(where, 0, 26)
         if flac:  # 0 means unknown: it then reads to the end
             patches = {21: bytes([head[21] & 0xF0]) + bytes(4)}
-        elif head[:4] == b"RIFF" and (found := unfinished_wav(where)):
-            at, rest = found
-            patches = {at: min(rest, 0xFFFF_FFFE).to_bytes(4, "little")}
+        elif found := understated(where):
+            patches = found.patch
+            stated = f"only {found.stated} bytes of sound" if found.stated else "no length"
             self.notes.append(
-                f"its header states no length (did its recorder crash?); all {rest} bytes are read"
+                f"its header states {stated} (did its recorder crash?); all {found.rest} bytes "
+                "are read"
             )
         if not patches and (not isinstance(where, Path) or str(where).isascii()):
             return where

@@ -83,7 +83,8 @@ def make_split(
         allowed |= set(OVERLAPS)
     elif Path(scheme).is_file():
         if speakers := listed_speakers(Path(scheme)):
-            made, name = [_by_list(utterances, speakers, scheme)], Path(scheme).stem
+            (fold, notes), name = _by_list(utterances, speakers, scheme), Path(scheme).stem
+            made = [fold]
         else:
             split = read_split(Path(scheme))
             made, name, notes = list(split.folds), split.name, list(split.notes)
@@ -187,8 +188,8 @@ def _fold(
 
 def _by_list(
     utterances: Sequence[Utterance], speakers: Mapping[str, Sequence[str]], path: str
-) -> Fold:
-    """One fold of speakers that a file lists part by part; others stay out of it."""
+) -> tuple[Fold, list[str]]:
+    """One fold of speakers that a file lists part by part, and a note on those not heard here."""
     part: dict[str, str] = {}
     for side, names in speakers.items():
         for name in names:
@@ -203,15 +204,21 @@ def _by_list(
         if row.speaker is not None and (named := part.get(alike(row.speaker))):
             rows[named].append(row)
     if empty := [side for side in speakers if not rows[side]]:
-        heard = sorted({str(row.speaker) for row in utterances})[:3]
+        called = sorted({str(row.speaker) for row in utterances})[:3]
         raise SplitError(
             f"{path}: none of its {empty[0]} speakers, such as {speakers[empty[0]][0]!r}, speaks "
-            f"here; the speakers of these utterances are called like {', '.join(heard)}"
+            f"here; the speakers of these utterances are called like {', '.join(called)}"
         )
     ids = {side: tuple(row.id for row in found) for side, found in rows.items()}
     if "dev" not in ids:
         ids["train"], ids["dev"] = hold_out(rows["train"])
-    return Fold(Path(path).stem, ids["train"], ids["dev"], ids["test"])
+    heard = {alike(row.speaker) for found in rows.values() for row in found if row.speaker}
+    absent = [name for names in speakers.values() for name in names if alike(name) not in heard]
+    fold = Fold(Path(path).stem, ids["train"], ids["dev"], ids["test"])
+    if not absent:
+        return fold, []
+    listed = f"{len(absent)} speakers that {Path(path).name} lists, such as {absent[0]!r}"
+    return fold, [f"{listed}, do not speak here"]
 
 
 def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:

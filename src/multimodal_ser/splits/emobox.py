@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal_ser.common.files import parse_json
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.emobox import OURS, utterance_id
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
@@ -78,14 +79,17 @@ def hold_out(
         The ids that stay, and the held-out ids, which are at least `share` of all.
     """
     group = next((g for g in GROUPS if all(getattr(row, g) for row in utterances)), "id")
-    names = sorted({str(getattr(row, group)) for row in utterances})
+    spelt: dict[str, str] = {}  # spellings of one name are one group
+    for name in sorted(str(getattr(row, group)) for row in utterances):
+        spelt.setdefault(alike(name), name)
+    group_of = {row.id: spelt[alike(str(getattr(row, group)))] for row in utterances}
+    names = sorted(spelt.values())
     random.Random(seed).shuffle(names)  # noqa: S311 - a split, not a secret
-    counts = Counter(str(getattr(row, group)) for row in utterances)
+    counts = Counter(group_of.values())
     held: set[str] = set()
     for name in names[: max(1, len(names) - 1)]:
         if sum(counts[taken] for taken in held) >= share * len(utterances):
             break
         held.add(name)
-    inside = [row.id for row in utterances if str(getattr(row, group)) not in held]
-    outside = [row.id for row in utterances if str(getattr(row, group)) in held]
-    return tuple(inside), tuple(outside)
+    inside = tuple(row.id for row in utterances if group_of[row.id] not in held)
+    return inside, tuple(row.id for row in utterances if group_of[row.id] in held)

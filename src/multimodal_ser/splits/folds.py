@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.corpora.rows import PART_SPELLINGS
 from multimodal_ser.errors import SplitError, one_of
 
 # Share of a fold's utterances outside its test part, for schemes without a validation part.
@@ -72,9 +73,10 @@ def read_split(path: Path) -> Split:
         split = Split(row["name"], folds, tuple(row["leaks"]), tuple(row.get("notes", ())))
         stated = row["hash"]
     except (ValueError, KeyError, TypeError) as error:
-        raise SplitError(f"{path}: not a split file ({error!r}); write one with: ser split") from (
-            error
-        )
+        raise SplitError(
+            f"{path}: neither a split file ({error!r}) nor lists of speakers for train, dev and "
+            "test; write a split file with: ser split"
+        ) from error
     if split.hash != stated:
         raise SplitError(
             f"{path}: its ids have the hash {split.hash}, it states {stated}: the file was "
@@ -86,6 +88,8 @@ def read_split(path: Path) -> Split:
 def listed_speakers(path: Path) -> dict[str, list[str]] | None:
     """The speakers of each part that a JSON file lists: ``train``, ``dev`` (or not) and ``test``.
 
+    The parts may have other usual names, such as ``validation``.
+
     Returns:
         Part → speakers; None where the file is of another kind, such as a split file.
     """
@@ -93,7 +97,10 @@ def listed_speakers(path: Path) -> dict[str, list[str]] | None:
         row = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    if not isinstance(row, dict) or not {"train", "test"} <= row.keys() <= {"train", "dev", "test"}:
+    if not isinstance(row, dict):
+        return None
+    row = {PART_SPELLINGS.get(part.casefold(), part.casefold()): row[part] for part in row}
+    if not {"train", "test"} <= row.keys() <= {"train", "dev", "test"}:
         return None
     if wrong := [part for part, names in row.items() if not isinstance(names, list) or not names]:
         raise SplitError(

@@ -60,6 +60,7 @@ def check_folds(
             )
             notes += _sentences(place, kind, validated, True)
     leaks += _tested_twice(folds, "fold" in allowed)
+    notes += _left_out(folds, utterances)
     for kind in GROUPS:
         notes += [
             f"{said}: taken for one"
@@ -112,6 +113,19 @@ def _tested_twice(folds: Sequence[Fold], allowed: bool) -> list[str]:
             "have every result say so: --allow fold"
         )
     return [sentence]
+
+
+def _left_out(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[str]:
+    placed = {key for fold in folds for key in (*fold.train, *fold.validation, *fold.test)}
+    out = [row for row in utterances if row.id not in placed]
+    if not out:
+        return []
+    whole = {row.speaker for row in out} - {row.speaker for row in utterances if row.id in placed}
+    speakers = f" (all those of {len(whole)} speakers among them)" if whole - {None} else ""
+    return [
+        f"{len(out)} of {len(utterances)} utterances, such as {out[0].id!r}{speakers}, are in no "
+        "part of the split: they are neither learnt from nor tested"
+    ]
 
 
 def _check_parts(fold: Fold, known: Mapping[str, Utterance]) -> None:
