@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from made_runs import CLASSES, write_experiment
 from multimodal_ser.evaluation import metrics, statistics
-from multimodal_ser.report import csv_table, latex_table, report, summarise, text_table
+from multimodal_ser.report import csv_tables, latex_table, report, summarise, text_table
 
 LEAK = "sentences stand in training & test (12 of 12)"
 MARK = "emodb: encoder whisper_x: unknown whether it saw this corpus <source>"
@@ -131,7 +131,7 @@ def test_seeds_and_sample_are_kept_apart_in_words(experiment):
 
 def test_csv_holds_the_summary_s_numbers(experiment):
     summary = summarise(experiment)
-    rows = list(csv.DictReader(io.StringIO(csv_table(summary))))
+    rows = list(csv.DictReader(io.StringIO(csv_tables(summary)["table.csv"])))
     for row, cells in zip(summary.rows, rows, strict=True):
         assert cells["model"] == row.name
         assert float(cells["UA"]) == pytest.approx(row.scores["UA"].mean, abs=1e-6)

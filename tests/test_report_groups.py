@@ -10,9 +10,8 @@ from made_runs import write_experiment
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics, statistics
-from multimodal_ser.report import latex_table, report, summarise, text_table
+from multimodal_ser.report import csv_tables, latex_table, report, summarise, text_table
 from multimodal_ser.report.align import align
-from multimodal_ser.report.tables import groups_csv
 from multimodal_ser.runs.folder import read_runs
 
 FOLDS, ROWS = 22, 18
@@ -82,7 +81,7 @@ def test_too_few_speakers_are_said_and_have_no_interval(experiment, manifest):
     old = next(one for one in summary.groups if one.name == "60 and over")
     assert old.note == "cannot be known from 2 speakers (at least 3)"
     assert (old.difference, old.p, old.scores["UA"].low) == (None, None, None)
-    for text in (text_table(summary), latex_table(summary), groups_csv(summary)):
+    for text in (text_table(summary), latex_table(summary), csv_tables(summary)["groups.csv"]):
         assert "cannot be known from 2 speakers" in text
     young = next(one for one in summary.groups if one.name == "under 30")
     assert young.note == "cannot be known from 2 other speakers (at least 3)"
@@ -120,7 +119,11 @@ def test_differences_are_corrected_over_the_groups(experiment, tmp_path):
     path = write_people(tmp_path / "ages.jsonl", lambda fold: {"age": ages[fold % 2]})
     two = summarise(experiment, manifests=[path]).groups
     assert sum(one.p is not None for one in two) == 2  # one a system
-    rows = list(csv.DictReader(io.StringIO(groups_csv(summarise(experiment, manifests=[path])))))
+    rows = list(
+        csv.DictReader(
+            io.StringIO(csv_tables(summarise(experiment, manifests=[path]))["groups.csv"])
+        )
+    )
     assert rows[0]["group"] == "under 30"
     assert rows[1]["p_holm"] == ""
 

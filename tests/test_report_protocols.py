@@ -17,10 +17,9 @@ from made_runs import (
 )
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import statistics
-from multimodal_ser.report import csv_table, latex_table, report, summarise, text_table
+from multimodal_ser.report import csv_tables, latex_table, report, summarise, text_table
 from multimodal_ser.report.align import align
 from multimodal_ser.report.published import MARK, original
-from multimodal_ser.report.tables import comparisons_csv, published_csv
 from multimodal_ser.runs.folder import read_runs
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
@@ -77,7 +76,7 @@ def test_comparisons_are_paired_corrected_in_their_family_and_mcnemar_stands_bes
     family = [one for one in summary.versus if one.family.endswith("standardize")]
     plain = [statistics.mcnemar(right(one.name), right("standardize")).p for one in family]
     assert [one.mcnemar for one in family] == pytest.approx(statistics.holm(plain))
-    rows = list(csv.DictReader(io.StringIO(comparisons_csv(summary))))
+    rows = list(csv.DictReader(io.StringIO(csv_tables(summary)["comparisons.csv"])))
     assert len(rows) == len(summary.versus)
     assert float(rows[0]["p_mcnemar_holm"]) == pytest.approx(summary.versus[0].mcnemar, abs=1e-6)
 
@@ -171,7 +170,7 @@ def test_an_ablation_has_a_second_table_over_the_validation_rows(tmp_path):
     for text in (text_table(summary), latex_table(summary)):
         assert "1 validation utterance" in text
         assert "their scores are too high" in text
-    parts = {row["part"] for row in csv.DictReader(io.StringIO(csv_table(summary)))}
+    parts = {row["part"] for row in csv.DictReader(io.StringIO(csv_tables(summary)["table.csv"]))}
     assert parts == {"test", "validation"}
     html = report(tmp_path).read_text(encoding="utf-8")
     assert "The same on the validation rows" in html
@@ -223,7 +222,10 @@ def test_published_numbers_stand_beside_ours_where_the_task_is_the_same(tmp_path
         rows = folder / "predictions.csv"
         rows.write_text(rows.read_text().replace("emodb/", "cremad/"))
     summary = summarise(tmp_path)
-    rows = {row["published"]: row for row in csv.DictReader(io.StringIO(published_csv(summary)))}
+    rows = {
+        row["published"]: row
+        for row in csv.DictReader(io.StringIO(csv_tables(summary)["published.csv"]))
+    }
     ours = next(row for row in summary.rows if row.name == "fine-tuned (all), 20 %")
     line = rows["20 % (782 rows)"]
     assert float(line["published_UA"]) == pytest.approx(0.9079)
@@ -238,9 +240,10 @@ def test_published_numbers_stand_beside_ours_where_the_task_is_the_same(tmp_path
 
 def test_published_numbers_never_stand_beside_another_task(few, adapted):
     assert all(
-        row["ours"] == "" for row in csv.DictReader(io.StringIO(published_csv(summarise(few))))
+        row["ours"] == ""
+        for row in csv.DictReader(io.StringIO(csv_tables(summarise(few))["published.csv"]))
     )
-    assert published_csv(summarise(adapted)) == ""
+    assert csv_tables(summarise(adapted))["published.csv"] == ""
 
 
 def test_published_scores_are_shares_and_every_table_has_doubts():

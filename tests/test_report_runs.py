@@ -7,7 +7,7 @@ import pytest
 
 from made_runs import CLASSES, write_experiment, write_run
 from multimodal_ser.errors import SerError
-from multimodal_ser.report import csv_table, latex_table, report, summarise, text_table
+from multimodal_ser.report import csv_tables, latex_table, report, summarise, text_table
 
 
 def test_missing_runs_are_left_out_and_said(tmp_path):
@@ -20,7 +20,7 @@ def test_missing_runs_are_left_out_and_said(tmp_path):
     assert "audio counts 2 of 3 seeds (0, 2)" in summary.missing
     assert "missing: audio, seed 1" in text_table(summary)
     assert "missing: audio, seed 1" in latex_table(summary)
-    assert "audio, seed 1" in csv_table(summary)
+    assert "audio, seed 1" in csv_tables(summary)["table.csv"]
 
 
 def test_models_are_compared_on_common_folds_only(tmp_path):

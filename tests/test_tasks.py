@@ -24,7 +24,7 @@ from multimodal_ser.errors import LabelError, SerError
 from multimodal_ser.evaluation import agreement
 from multimodal_ser.report import report, summarise, text_table
 from multimodal_ser.report.align import Sample
-from multimodal_ser.report.ceiling import human_ceiling
+from multimodal_ser.report.groups import human_ceiling
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.runs.model_file import load_model

@@ -6,14 +6,20 @@ contamination directly beneath the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import csv
+import io
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal_ser.common.files import written_aside
+from multimodal_ser.evaluation.metrics import OF_PROBABILITIES
+from multimodal_ser.report import words
 from multimodal_ser.report.compute import summarise, summarise_all
-from multimodal_ser.report.layout import latex_table, text_table
+from multimodal_ser.report.layout import latex_table, report_page, text_table
+from multimodal_ser.report.published import PublishedTable, beside, tables_for
+from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Cloud, Group, Note, Row, Score, Summary, Versus
-from multimodal_ser.report.tables import comparisons_csv, csv_table, groups_csv, published_csv
 
 __all__ = [
     "Group",
@@ -22,7 +28,7 @@ __all__ = [
     "Score",
     "Summary",
     "Versus",
-    "csv_table",
+    "csv_tables",
     "latex_table",
     "report",
     "summarise",
@@ -30,15 +36,6 @@ __all__ = [
     "text_table",
     "write_report",
 ]
-
-TABLES: dict[str, Callable[[Summary], str]] = {
-    "table.txt": text_table,
-    "table.csv": csv_table,
-    "table.tex": latex_table,
-    "comparisons.csv": comparisons_csv,
-    "groups.csv": groups_csv,
-    "published.csv": published_csv,
-}
 
 
 def report(experiment: Path, out: Path | None = None, *, manifests: Sequence[Path] = ()) -> Path:
@@ -61,15 +58,138 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
         (groups, comparisons).
     """
     # importing matplotlib takes long, and a text table on the terminal does not need it
-    from multimodal_ser.report import figures, page
+    from multimodal_ser.common.drawing import png, svg
+    from multimodal_ser.report.figures import ALONE, pictures, title
 
-    made: dict[str, str | bytes] = {name: write(summary) for name, write in TABLES.items()}
-    for name, figure in figures.alone(summary, clouds).items():
-        made[f"{name}.png"] = figures.png(figure, figures.title(summary, name))
-    made["report.html"] = page.report_page(summary, clouds)
+    figures = pictures(summary, clouds)
+    drawn = {name: (svg(figure, said), said) for name, (figure, said) in figures.items()}
+    made: dict[str, str | bytes] = {
+        "table.txt": text_table(summary),
+        "table.tex": latex_table(summary),
+        **csv_tables(summary),
+        "report.html": report_page(summary, drawn),
+    }
+    # titled only now: the page's figures have their headings there
+    for name in ALONE:
+        if name in figures:
+            made[f"{name}.png"] = png(figures[name][0], title(summary, name))
     for name, content in made.items():
         # an experiment without groups or comparisons yields empty texts: no file for those
         if content:
             with written_aside(out / name) as partial:
                 partial.write_bytes(content if isinstance(content, bytes) else content.encode())
     return out / "report.html"
+
+
+def csv_tables(summary: Summary) -> dict[str, str]:
+    """Writes the tables for other programs, by file name; a table without lines is empty.
+
+    Shares are from 0 to 1, marks are columns, an ablation's validation rows follow its test rows.
+    """
+    parts = [summary] if summary.validation is None else [summary, summary.validation]
+    tables = {
+        "table.csv": [_csv_cells(row, part) for part in parts for row in part.rows],
+        "comparisons.csv": [_csv_versus(one, part) for part in parts for one in part.versus],
+        "groups.csv": [_csv_group(one) for one in summary.groups],
+        "published.csv": [
+            line for table in tables_for(summary) for line in _csv_published(table, summary)
+        ],
+    }
+    made = {}
+    for name, lines in tables.items():
+        file = io.StringIO()
+        if lines:
+            writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(lines)
+        made[name] = file.getvalue()
+    return made
+
+
+def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
+    cells = {
+        "model": row.name,
+        "part": summary.part,
+        "parameters": "" if row.parameters is None else str(row.parameters),
+        "seeds": " ".join(str(seed) for seed in row.seeds),
+        "draws": " ".join(str(draw) for draw in row.draws),
+        "folds": str(len(summary.folds)),
+        "utterances": str(summary.utterances),
+        "clusters": str(summary.clusters),
+        "effective_clusters": f"{summary.effective:.2f}",
+        "clustered_by": summary.by,
+    }
+    main, other = score_names(summary)
+    for name in (*main, *other):
+        cells |= _csv_score(name, row.score(name))
+    # a row without recalls (attributes) writes no columns; any other number of them must match
+    for name, recall in zip(summary.classes, row.recalls, strict=bool(row.recalls)):
+        cells |= _csv_score(f"recall_{name}", recall)
+    own = [note for note in summary.notes if note.letter in row.notes]
+    cells["leaks"] = "; ".join(note.text for note in own if note.leak)
+    cells["marks"] = "; ".join(note.text for note in own if not note.leak)
+    cells["missing"] = "; ".join(summary.missing)
+    cells["cautions"] = "; ".join(summary.cautions)
+    return cells
+
+
+def _csv_versus(versus: Versus, summary: Summary) -> dict[str, str]:
+    score = summary.headline
+    numbers = {
+        f"{score}_difference_low": versus.low,
+        f"{score}_difference_high": versus.high,
+        "p_holm": versus.p,
+        "p_mcnemar_holm": versus.mcnemar,
+    }
+    return {
+        "part": summary.part,
+        "family": versus.family,
+        "model": versus.name,
+        "against": versus.against,
+        f"{score}_difference": _share(versus.difference),
+        **{key: words.UNKNOWN if versus.unknown else _share(one) for key, one in numbers.items()},
+        "why_unknown": versus.unknown,
+    }
+
+
+def _csv_group(group: Group) -> dict[str, str]:
+    cells = {
+        "by": group.by,
+        "group": group.name,
+        "model": group.system,
+        "utterances": str(group.utterances),
+        "clusters": str(group.clusters),
+    }
+    for name, one in group.scores.items():
+        cells |= _csv_score(name, one)
+    gap, score = group.difference, next(iter(group.scores))
+    cells[f"{score}_difference"] = _share(gap.mean if gap else None)
+    cells[f"{score}_difference_low"] = _share(gap.low if gap else None)
+    cells[f"{score}_difference_high"] = _share(gap.high if gap else None)
+    return cells | {"p_holm": _share(group.p), "note": group.note}
+
+
+def _csv_published(table: PublishedTable, summary: Summary) -> list[dict[str, str]]:
+    lines = []
+    for row in table.rows:
+        own = beside(row, table, summary)
+        cells = {"table": table.title, "part": table.part, "published": row.name}
+        cells |= {f"published_{key}": _share(row.scores.get(key)) for key in ("UA", "WA", "WF1")}
+        cells["ours"] = own.name if own else ""
+        empty = Score((), math.nan, None)
+        lines.append(cells | _csv_score("ours_UA", own.scores["UA"] if own else empty))
+    return lines
+
+
+def _csv_score(name: str, score: Score) -> dict[str, str]:
+    cells = {name: _share(score.mean), f"{name}_sd": _share(score.sd)}
+    # ECE and its like have no interval at all, so they get no columns for one
+    if name not in OF_PROBABILITIES:
+        for end, value in (("low", score.low), ("high", score.high)):
+            unknown = value is None and not math.isnan(score.mean)
+            cells[f"{name}_{end}"] = words.UNKNOWN if unknown else _share(value)
+    return cells
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.6f}"

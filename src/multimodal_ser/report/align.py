@@ -7,7 +7,7 @@ that reason is listed in sentences.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from multimodal_ser.errors import SerError
 from multimodal_ser.report import naming
 from multimodal_ser.runs.folder import Repeat, Run
+from multimodal_ser.runs.predictions import corpus_of
 
 _Cells = dict[tuple[str, Repeat], Run]
 
@@ -34,6 +35,7 @@ class Sample:
         task: one of `config.TASKS`.
         targets: votes per class, or true values of attributes, [N, C]; None for plain classes.
         headline: the score that systems are compared by.
+        corpora: that the utterances' ids name, "" where one names none.
     """
 
     keys: tuple[tuple[str, str], ...]
@@ -45,6 +47,7 @@ class Sample:
     task: str = "classes"
     targets: NDArray[np.float64] | None = None
     headline: str = "UA"
+    corpora: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +98,15 @@ def align(runs: Sequence[Run]) -> Aligned:
     """
     _check_alike(runs)
     cells = _by_system(runs)
-    folds = _common_folds(cells)
-    missing = _missing_folds(cells, folds, runs[0].config.split.folds)
+    folds, missing = _common_folds(cells, runs[0].config.split.folds)
     # systems that were trained on different amounts of labels may have been run with different
     # seeds; what is missing is judged among systems that got the same amount
-    planned = _planned(cells.values())
+    planned: dict[naming.Share | None, set[Repeat]] = {}
+    for run in runs:
+        planned.setdefault(naming.share(run), set()).add(run.repeat)
     systems, sample = [], None
     for name, runs_of in cells.items():
-        repeats = planned[naming.share(next(iter(runs_of.values())))]
+        repeats = sorted(planned[naming.share(next(iter(runs_of.values())))])
         complete = tuple(r for r in repeats if all((fold, r) in runs_of for fold in folds))
         missing += _missing_repeats(name, runs_of, folds, repeats, complete)
         if not complete:
@@ -175,39 +179,28 @@ def _cells(runs: Sequence[Run]) -> _Cells:
     return cells
 
 
-def _common_folds(systems: Mapping[str, _Cells]) -> tuple[str, ...]:
+def _common_folds(
+    systems: Mapping[str, _Cells], planned: int | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """Returns the folds that all systems have, and sentences on those that some lack."""
     folds = {name: {fold for fold, _ in cells} for name, cells in systems.items()}
     common = set.intersection(*folds.values())
     if not common:
         have = "; ".join(f"{name}: {', '.join(sorted(has))}" for name, has in folds.items())
         raise SerError(f"the models have no fold in common ({have}); let `ser train` finish")
-    return tuple(sorted(common))
-
-
-def _missing_folds(
-    systems: Mapping[str, _Cells], common: Sequence[str], planned: int | None
-) -> list[str]:
-    lines = []
-    every = {fold for cells in systems.values() for fold, _ in cells}
-    for name, cells in systems.items():
-        if lacking := sorted(every - {fold for fold, _ in cells}):
-            lines.append(f"{name} has no run of {_listed('fold', lacking)}")
+    every = set.union(*folds.values())
+    lines = [
+        f"{name} has no run of {_listed('fold', sorted(every - has))}"
+        for name, has in folds.items()
+        if has < every
+    ]
     if len(common) < len(every):
         lines.append(
             f"the table covers {len(common)} of {len(every)} folds, those that every model has"
         )
     if planned is not None and len(every) < planned:
         lines.append(f"{len(every)} of the split's {planned} folds have been run")
-    return lines
-
-
-def _planned(systems: Iterable[_Cells]) -> dict[naming.Share | None, list[Repeat]]:
-    """Returns the seeds and draws that occur among systems trained on the same share of labels."""
-    found: dict[naming.Share | None, set[Repeat]] = {}
-    for cells in systems:
-        for (_, repeat), run in cells.items():
-            found.setdefault(naming.share(run), set()).add(repeat)
-    return {share: sorted(repeats) for share, repeats in found.items()}
+    return tuple(sorted(common)), lines
 
 
 def _missing_repeats(
@@ -252,6 +245,7 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
     known = all(speakers)
     names = speakers if known else [name for _, name in keys]
     distinct, groups = np.unique(np.array(names), return_inverse=True)
+    corpora = tuple(sorted({corpus_of(name) for _, name in keys}))
     return Sample(
         keys=tuple(keys),
         truth=np.concatenate([run.truth for run in runs]),
@@ -261,7 +255,8 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
         names=runs[0].classes,
         task=runs[0].config.labels.task,
         targets=_targets(runs),
-        headline=naming.headline_name(runs[0].config.labels.task, [name for _, name in keys]),
+        headline=naming.headline_name(runs[0].config.labels.task, corpora),
+        corpora=corpora,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,7 @@ from multimodal_ser.common.arrays import Floats
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.report.align import Sample, System, align
-from multimodal_ser.report.ceiling import human_ceiling
-from multimodal_ser.report.groups import group_scores
+from multimodal_ser.report.groups import group_scores, human_ceiling
 from multimodal_ser.report.scores import (
     cautions_of_table,
     counts,
@@ -26,7 +25,6 @@ from multimodal_ser.report.scores import (
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import COMPARED, compare_rows
 from multimodal_ser.runs.folder import SET_ASIDE, Run, config_files, read_description, read_runs
-from multimodal_ser.runs.predictions import corpus_of
 
 
 def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = ()) -> Summary:
@@ -45,13 +43,21 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         SerError: a run is damaged, or the runs cannot be shown in one table.
     """
     runs = read_runs(experiment, part)
-    summary = summary_of(runs, _protocol(runs), experiment.resolve().name, part, manifests)
+    # the baselines beside another experiment may have been trained as a plain in-domain one
+    found = sorted({run.config.protocol for run in runs} - {"in-domain"}) or ["in-domain"]
+    if len(found) > 1:
+        raise SerError(
+            f"runs of several kinds of experiment ({', '.join(found)}) lie in {experiment}; one "
+            "report needs one kind: keep them in two folders"
+        )
+    summary = summary_of(runs, found[0], experiment.resolve().name, part, manifests)
+    command = read_description(experiment).get("command")
     # an ablation picks design choices, which must be judged on validation rows; its report shows
     # both tables so that choosing on the test rows is visible
     ablation = summary.protocol == "ablation" and part == "test"
     return replace(
         summary,
-        command=_command(experiment),
+        command=None if command is None else str(command),
         cautions=(*summary.cautions, *_set_aside(experiment)),
         validation=summarise(experiment, "validation") if ablation else None,
     )
@@ -101,7 +107,8 @@ def summary_of(
     sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}
     rows = [_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems]
     # the first score is the headline's: within one share of labels, the best system comes first
-    rows.sort(key=lambda row: (_share_order(row), -next(iter(row.scores.values())).mean))
+    rows.sort(key=lambda row: -next(iter(row.scores.values())).mean)
+    rows.sort(key=lambda row: (row.share.unit, row.share.amount) if row.share else ("", 0.0))
     config = runs[0].config
     effective = effective_clusters(next(iter(sums.values())), headline_metric(aligned.sample))
     return Summary(
@@ -112,7 +119,8 @@ def summary_of(
         part=part,
         classes=runs[0].classes,
         labels=config.labels.name,
-        corpora=_tested(runs[0]),
+        # ids without a corpus's name come from manifests made by hand: there the record says it
+        corpora=config.corpora if "" in aligned.sample.corpora else aligned.sample.corpora,
         split=config.split.name,
         split_hash=config.split.hash,
         folds=aligned.folds,
@@ -127,18 +135,17 @@ def summary_of(
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
         cautions=tuple(cautions_of_table(aligned, rows, part, effective)),
-        settings=_shared([row.settings for row in rows]),
+        settings={
+            name: value
+            for name, value in rows[0].settings.items()
+            if all(row.settings.get(name) == value for row in rows)
+        },
         versions=_versions(runs),
         validation=None,
         task=aligned.sample.task,
         ceiling=human_ceiling(aligned.sample),
         headline=aligned.sample.headline,
     )
-
-
-def _command(experiment: Path) -> str | None:
-    found = read_description(experiment).get("command")
-    return None if found is None else str(found)
 
 
 def _set_aside(experiment: Path) -> list[str]:
@@ -149,30 +156,6 @@ def _set_aside(experiment: Path) -> list[str]:
             f"{SET_ASIDE} and not counted"
         ]
     return []
-
-
-def _share_order(row: Row) -> tuple[str, float]:
-    """Sorts rows with fewer labels first."""
-    return ("", 0.0) if row.share is None else (row.share.unit, row.share.amount)
-
-
-def _tested(run: Run) -> tuple[str, ...]:
-    """Returns the corpora of the test rows, whatever the models were trained on."""
-    found = {corpus_of(name) for name in run.ids}
-    # ids without a corpus prefix come from manifests made by hand: there the configuration has to
-    # say it
-    return run.config.corpora if "" in found else tuple(sorted(found))
-
-
-def _protocol(runs: Sequence[Run]) -> str:
-    """Returns the kind of experiment; baselines may have been trained as a plain in-domain one."""
-    found = {run.config.protocol for run in runs}
-    if len(found - {"in-domain"}) > 1:
-        raise SerError(
-            f"runs of several kinds of experiment ({', '.join(sorted(found))}) lie in "
-            f"{runs[0].folder.parent}; one report needs one kind: keep them in two folders"
-        )
-    return next(iter(sorted(found - {"in-domain"})), "in-domain")
 
 
 def _row(
@@ -213,25 +196,18 @@ def _notes(systems: Sequence[System]) -> list[tuple[Note, frozenset[str]]]:
     for leak in (True, False):
         for system in systems:
             for run in system.runs:
-                for text in _leaks(run) if leak else _marks(run):
+                source = run.config.source
+                named = f"source {'+'.join(run.source)}"
+                of_source = [f"{named}: {text}" for text in source.split.leaks] if source else []
+                leaks = [*run.config.split.leaks, *of_source]
+                for text in leaks if leak else run.config.marks:
+                    if not leak and text in leaks:  # a source's leaks are among its marks, too
+                        continue
                     found.setdefault((text, leak), set()).add(system.name)
     return [
         (Note(letter(place), text, leak), frozenset(names))
         for place, ((text, leak), names) in enumerate(found.items())
     ]
-
-
-def _leaks(run: Run) -> list[str]:
-    source = run.config.source
-    of_source = source.split.leaks if source else ()
-    named = f"source {'+'.join(run.source)}"
-    return [*run.config.split.leaks, *(f"{named}: {text}" for text in of_source)]
-
-
-def _marks(run: Run) -> list[str]:
-    """Returns the other warnings about a run's numbers; a source's leaks are among the leaks."""
-    leaks = _leaks(run)
-    return [text for text in run.config.marks if text not in leaks]
 
 
 def letter(place: int) -> str:
@@ -242,11 +218,6 @@ def letter(place: int) -> str:
     """
     head = letter(place // 26 - 1) if place >= 26 else ""
     return head + chr(ord("a") + place % 26)
-
-
-def _shared(settings: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    first = settings[0]
-    return {k: v for k, v in first.items() if all(other.get(k) == v for other in settings)}
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, str]:

@@ -23,18 +23,12 @@ _LINES = (  # colour and line style of the curves, in order; baselines are grey
 )
 
 
-def label_shares(summary: Summary) -> list[Share]:
-    """Returns the shares of the target's labels that systems were trained on, ascending."""
-    found = {row.share for row in summary.rows if row.share is not None}
-    return sorted(found, key=lambda share: (share.unit, share.amount))
-
-
 def learning_curve(summary: Summary) -> Figure:
     """Draws each system's UA over the share of the target's labels, with intervals."""
     figure, (ax,) = canvas(8.6, 4.2)
     # evenly spaced positions, not a linear axis: shares such as 1, 5, 10 and 100 % would crowd at
     # the left
-    places = {share: place for place, share in enumerate(label_shares(summary))}
+    places = {share: place for place, share in enumerate(summary.shares)}
     kinds = list(dict.fromkeys(row.kind for row in summary.rows if row.share is not None))
     grey = {row.kind for row in summary.rows if row.baseline}
     kinds.sort(key=lambda kind: (kind in grey, kind))

@@ -18,41 +18,55 @@ from multimodal_ser.common.drawing import (
     MUTED,
     ON_FILL,
     canvas,
-    png,
-    svg,
     write_label,
 )
 from multimodal_ser.report import words
-from multimodal_ser.report.curves import adaptation, label_shares, learning_curve, projection
+from multimodal_ser.report.curves import adaptation, clouds_told, learning_curve, projection
 from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
-__all__ = [
-    "adaptation",
-    "alone",
-    "comparison",
-    "draw_confusion",
-    "draw_recalls",
-    "draw_reliability",
-    "learning_curve",
-    "png",
-    "projection",
-    "svg",
-    "title",
-]
+# The figures that are also written to files of their own; the others belong to their page.
+ALONE = ("confusion", "reliability", "learning_curve", "adaptation", "projection")
 
 
-def alone(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, Figure]:
-    """Returns the figures that are written to files of their own, by name."""
-    found: dict[str, Figure] = {}
+def pictures(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, tuple[Figure, str]]:
+    """Draws a report's figures, each with its content in words, for readers who cannot see it."""
+    best, rows = summary.best, summary.rows
+    told = _listed([row.name for row in rows], [next(iter(row.scores.values())) for row in rows])
+    found = {"comparison": (comparison(summary), f"{summary.headline} of each model. {told}")}
     if summary.task != "attributes":
-        found |= {"confusion": draw_confusion(summary), "reliability": draw_reliability(summary)}
-    if len(label_shares(summary)) > 1:
-        found["learning_curve"] = learning_curve(summary)
+        # without the diagonal, which holds the correct predictions
+        matrix = best.confusion * (1 - np.eye(len(best.confusion)))
+        true, said = divmod(int(matrix.argmax()), len(matrix))
+        found["recalls"] = (
+            draw_recalls(summary),
+            f"Recall of {best.name} per class. {_listed(summary.classes, best.recalls)}",
+        )
+        found["confusion"] = (
+            draw_confusion(summary),
+            f"Confusion matrix of {best.name}, in % of each true class. Most frequent mistake: "
+            f"{summary.classes[true]} taken for {summary.classes[said]}, "
+            f"{matrix[true, said]:.0f} times.",
+        )
+        found["reliability"] = (
+            draw_reliability(summary),
+            f"Share of right answers against top probability for {best.name}; expected "
+            f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
+        )
+    if len(summary.shares) > 1:
+        alt = f"UA over the share of the target's labels. {told}"
+        found["learning_curve"] = learning_curve(summary), alt
     if summary.protocol == "adaptation":
-        found["adaptation"] = adaptation(summary)
+        found["adaptation"] = adaptation(summary), f"UA by method. {told}"
     if clouds:
-        found["projection"] = projection(clouds)
+        found["projection"] = projection(clouds), clouds_told(clouds)
     return found
+
+
+def _listed(names: Sequence[str], scores: Sequence[Score]) -> str:
+    return "; ".join(
+        f"{name} {words.percent(score.mean)} {words.interval(score)}".strip()
+        for name, score in zip(names, scores, strict=True)
+    )
 
 
 def title(summary: Summary, name: str = "confusion") -> str:

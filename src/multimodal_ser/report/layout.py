@@ -1,17 +1,18 @@
-"""Lays the tables out as text, LaTeX and Markdown: Jinja templates over the same cells."""
+"""Lays a report out as text, LaTeX, Markdown and a page: Jinja templates over the same cells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from multimodal_ser.report import words
-from multimodal_ser.report.published import MARK, PublishedTable, beside, tables_for
-from multimodal_ser.report.scores import main_names, other_scores
+from multimodal_ser.report.published import MARK, PublishedTable, beside, original, tables_for
+from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Group, Row, Summary
 
 _LATEX = {
@@ -51,6 +52,45 @@ def latex_table(summary: Summary) -> str:
 def markdown_table(summary: Summary) -> str:
     """Writes the tables of docs/results.md, with all caveats below them."""
     return _rendered("table.md", summary)
+
+
+def report_page(summary: Summary, drawn: Mapping[str, tuple[str, str]]) -> str:
+    """Writes report.html, one page that loads nothing from outside itself.
+
+    Args:
+        summary: of the experiment.
+        drawn: each figure as SVG and in words.
+    """
+    best, unit = summary.best, "" if summary.task == "attributes" else " %"
+    facts = [(f"{words.percent(s.mean)}{unit}", name) for name, s in list(best.scores.items())[:3]]
+    facts.append((f"{summary.utterances:,}", f"{summary.part} utterances"))
+    if summary.by == "speaker":
+        facts.append((f"{summary.clusters:,}", "speakers"))
+    seeds = {seed for row in summary.rows for seed in row.seeds}
+    made = {"folds": summary.folds, "draws": summary.draws, "seeds": seeds}
+    if len(summary.draws) < 2:
+        del made["draws"]
+    facts.append((" × ".join(str(len(one)) for one in made.values()), " × ".join(made)))
+    names = sorted({key for row in summary.rows for key in row.settings} - {"model"})
+    return (
+        report_templates()
+        .get_template("report.html")
+        .render(
+            **template_values(summary),
+            summary=summary,
+            facts=facts,
+            against=summary.baseline if summary.baseline is not best else None,
+            # drawn here from escaped text, never taken from a run's files as markup
+            drawings={name: Markup(svg) for name, (svg, _) in drawn.items()},  # noqa: S704
+            source=original().source,
+            seen=drawn.get("projection", ("", ""))[1],
+            differing={
+                name: [row.settings.get(name, "–") for row in summary.rows]
+                for name in names
+                if name not in summary.settings
+            },
+        )
+    )
 
 
 def _rendered(name: str, summary: Summary) -> str:
@@ -94,14 +134,16 @@ def report_templates(latex: bool = False) -> Environment:
 
 def template_values(summary: Summary) -> dict[str, Any]:
     """Returns the values that every template gets in addition to the summary."""
-    main, other = tuple(main_names(summary)), other_scores(summary.task)
+    main, other = score_names(summary)
+    # groups of every system by corpus, of the best one by sex and age
+    groups = [g for g in summary.groups if g.by == "corpus" or g.system == summary.best.name]
     return {
         "words": words,
         "head": ["model", "parameters", "seeds", *main, *other],
         "score_names": main,
         "other_names": other,
         "main": [ScoreCells.of(row, summary) for row in summary.rows],
-        "groups": [_group_cells(group) for group in words.shown_groups(summary)],
+        "groups": [_group_cells(group) for group in groups],
         "group_head": ("group", "model", "utterances", "speakers", *main[:2], "against all others"),
         "published": [(table, _published_grid(table, summary)) for table in tables_for(summary)],
     }
@@ -130,7 +172,7 @@ class ScoreCells:
     @classmethod
     def of(cls, row: Row, summary: Summary) -> ScoreCells:
         """Formats a row's numbers."""
-        main, other = main_names(summary), other_scores(summary.task)
+        main, other = score_names(summary)
         parameters = "–" if row.parameters is None else f"{row.parameters:,}"
         return cls(
             row.name,
@@ -138,7 +180,7 @@ class ScoreCells:
             (parameters, words.repeats(row)),
             tuple(words.with_sd(row.score(name)) for name in (*main, *other)),
             tuple(words.interval(row.score(name)) for name in main)
-            + tuple(words.ends_of(row.score(name)) for name in other),
+            + tuple(words.interval(row.score(name), "") for name in other),
             row is summary.best,
         )
 

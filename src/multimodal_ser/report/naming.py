@@ -9,7 +9,6 @@ from typing import Any
 
 from multimodal_ser.config.record import as_json
 from multimodal_ser.runs.folder import Run
-from multimodal_ser.runs.predictions import corpus_of
 
 # What the field compares systems by on a corpus; UA on the others.
 _CONVENTIONS = {"meld": "WF1", "msp-podcast": "macro-F1"}
@@ -42,16 +41,15 @@ class Share:
         return f"{self.amount:g} %" if self.unit == "percent" else f"{self.amount:g} per class"
 
 
-def headline_name(task: str, ids: Sequence[str]) -> str:
+def headline_name(task: str, corpora: Sequence[str]) -> str:
     """The score that systems are compared by: the corpus's convention.
 
-    >>> headline_name("classes", ["meld/1"]), headline_name("classes", ["meld/1", "emodb/1"])
+    >>> headline_name("classes", ["meld"]), headline_name("classes", ["emodb", "meld"])
     ('WF1', 'UA')
     """
     if task == "attributes":
         return "CCC"
-    corpora = {corpus_of(name) for name in ids}
-    return _CONVENTIONS.get(corpora.pop(), "UA") if len(corpora) == 1 else "UA"
+    return _CONVENTIONS.get(corpora[0], "UA") if len(corpora) == 1 else "UA"
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -117,20 +115,18 @@ class Variety:
 
 def kind(run: Run, variety: Variety) -> str:
     """What a run's system is, without its share of the target's labels."""
-    adapted = None if method(run) == NO_ADAPTATION else method(run)
-    if run.config.train.of_baseline:
-        return _with(run.model, adapted)
+    train, used = run.config.train, method(run)
+    adapted = None if used == NO_ADAPTATION else used
     pooling = ("pooled" if _pooled(run) else "tokens") if variety.pooling else None
     model = run.model if variety.networks else None
-    if run.config.protocol == "adaptation":
-        return _with(method(run), model, pooling)
-    if run.config.train.parts in TUNED_AS:
-        return _with(TUNED_AS[run.config.train.parts], model, pooling)
-    return _with(run.model, adapted, pooling)
-
-
-def _with(name: str, *more: str | None) -> str:
-    return ", ".join([name, *(one for one in more if one)])
+    told: tuple[str | None, ...] = run.model, adapted, pooling
+    if train.of_baseline:
+        told = run.model, adapted
+    elif run.config.protocol == "adaptation":
+        told = used, model, pooling
+    elif train.parts in TUNED_AS:
+        told = TUNED_AS[train.parts], model, pooling
+    return ", ".join(one for one in told if one)
 
 
 def _pooled(run: Run) -> bool:

@@ -28,19 +28,13 @@ def main_scores(
     return {headline: metrics.METRICS[headline], **metrics.METRICS}
 
 
-def main_names(summary: Summary) -> list[str]:
-    """Returns the names of a table's main scores, the headline first."""
-    return list(main_scores(summary.task, summary.classes, summary.headline))
-
-
-def other_scores(task: str) -> tuple[str, ...]:
-    """Returns the names of the other scores, in a table's order."""
-    if task == "attributes":
-        return ()
-    return (
-        *metrics.OF_PROBABILITIES,
-        *(agreement.DISTRIBUTION_SCORES if task != "classes" else ()),
-    )
+def score_names(summary: Summary) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the names of a table's main scores, the headline first, and of its other scores."""
+    main = tuple(main_scores(summary.task, summary.classes, summary.headline))
+    if summary.task == "attributes":
+        return main, ()
+    of_votes = agreement.DISTRIBUTION_SCORES if summary.task != "classes" else ()
+    return main, (*metrics.OF_PROBABILITIES, *of_votes)
 
 
 def headline_metric(sample: Sample) -> statistics.Metric:

@@ -242,16 +242,13 @@ class Summary:
     @property
     def best(self) -> Row:
         """The row with the highest headline score."""
-        return max(self.rows, key=self._headline)
+        return max(self.rows, key=lambda row: row.scores[self.headline].mean)
 
     @property
     def baseline(self) -> Row | None:
         """The best baseline; None if none was run."""
         baselines = (row for row in self.rows if row.baseline)
-        return max(baselines, key=self._headline, default=None)
-
-    def _headline(self, row: Row) -> float:
-        return row.scores[self.headline].mean
+        return max(baselines, key=lambda row: row.scores[self.headline].mean, default=None)
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -259,9 +256,10 @@ class Summary:
         return tuple(dict.fromkeys(one.family for one in self.versus))
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """All seeds of the table's systems."""
-        return tuple(sorted({seed for row in self.rows for seed in row.seeds}))
+    def shares(self) -> list[Share]:
+        """The shares of the target's labels that systems were trained on, ascending."""
+        found = {row.share for row in self.rows if row.share is not None}
+        return sorted(found, key=lambda share: (share.unit, share.amount))
 
     @property
     def draws(self) -> tuple[int, ...]:

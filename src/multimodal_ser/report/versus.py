@@ -183,12 +183,15 @@ def _family(
         # equal few-shot draws gave both systems the same utterances and are paired; equal seeds
         # mean nothing across two networks and are not, see `statistics.compare`
         repeats = one.repeats, other.repeats
-        found = statistics.compare(*counts, metric, repeats=repeats)
-        exact = None
+        tested = statistics.compare(*counts, metric, repeats=repeats)
+        mcnemar = None
         if sample.task != "attributes":
-            exact = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
-        made[pair] = Versus(*pair, found.difference, found.low, found.high, found.p, exact)
-    return _corrected([made[pair] for pair in pairs])
+            mcnemar = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
+        made[pair] = Versus(*pair, tested.difference, tested.low, tested.high, tested.p, mcnemar)
+    found = [made[pair] for pair in pairs]
+    p = statistics.holm([one.p for one in found])
+    exact = statistics.holm([one.mcnemar for one in found])
+    return [replace(one, p=a, mcnemar=b) for one, a, b in zip(found, p, exact, strict=True)]
 
 
 def _unknown(one: System, other: System, sample: Sample, effective: float) -> str:
@@ -209,18 +212,6 @@ def one_seed(system: System) -> bool:
     Draws of the few labelled utterances do not replace seeds: all were fine-tuned from one network.
     """
     return not system.baseline and len({seed for seed, _ in system.repeats}) < 2
-
-
-def _corrected(family: Sequence[Versus]) -> list[Versus]:
-    """Corrects (Holm) the p values of the comparisons that could be tested."""
-    known = [place for place, one in enumerate(family) if one.p is not None]
-    found = list(family)
-    p = statistics.holm([family[place].p or 0.0 for place in known])
-    exact = statistics.holm([family[place].mcnemar or 0.0 for place in known])
-    for place, *both in zip(known, p, exact, strict=True):
-        tested = family[place].mcnemar is not None
-        found[place] = replace(found[place], p=both[0], mcnemar=both[1] if tested else None)
-    return found
 
 
 def _right(system: System, sample: Sample) -> np.ndarray:

@@ -52,20 +52,15 @@ def _bounds(low: float | None, high: float | None, signed: bool = False) -> str:
     return f"[{percent(low, signed)}, {percent(high, signed)}]"
 
 
-def interval(score: Score) -> str:
-    """Formats a score's interval, or says that it is unknown; empty if the score is NaN.
+def interval(score: Score, unknown: str = f"[{UNKNOWN}]") -> str:
+    """Formats a score's interval, or says that it is `unknown`; empty if the score is NaN.
 
     >>> interval(Score((0.9,), 0.9, None, 0.87, 0.951)), interval(Score((0.9,), 0.9, None))
     ('[87.0, 95.1]', '[cannot be known]')
     """
     if math.isnan(score.mean):
         return ""
-    return _bounds(score.low, score.high) or f"[{UNKNOWN}]"
-
-
-def ends_of(score: Score) -> str:
-    """Formats a score's interval; empty if it has none."""
-    return "" if math.isnan(score.mean) else _bounds(score.low, score.high)
+    return _bounds(score.low, score.high) or unknown
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -194,11 +189,6 @@ def group_line(group: Group) -> str:
     low, high = group.difference.low, group.difference.high
     gap = f"{percent(group.difference.mean, signed=True)} {_bounds(low, high, signed=True)}"
     return f"{gap} {_p_value(group.p)}"
-
-
-def shown_groups(summary: Summary) -> list[Group]:
-    """Returns the groups to show: of every system by corpus, of the best one by sex and age."""
-    return [one for one in summary.groups if one.by == "corpus" or one.system == summary.best.name]
 
 
 def groups_read(summary: Summary) -> str:

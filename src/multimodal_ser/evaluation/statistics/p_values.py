@@ -50,24 +50,25 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     """Corrects p values of several comparisons to control the chance of any false positive.
 
     Sorted ascending, ``p'_(i) = max_{j ≤ i} min(1, (m - j + 1) · p_(j))`` (Holm 1979, "A simple
     sequentially rejective multiple test procedure").
 
     Args:
-        p_values: one per comparison.
+        p_values: one per comparison; None where none could be made, which stays None.
 
     Returns:
         Corrected p values in the order given.
 
-    >>> holm([0.01, 0.04, 0.03])
-    (0.03, 0.06, 0.06)
+    >>> holm([0.01, 0.04, None, 0.03])
+    (0.03, 0.06, None, 0.06)
     """
-    corrected = [0.0] * len(p_values)
+    corrected: list[float | None] = [None] * len(p_values)
+    made = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     so_far = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        so_far = max(so_far, min(1.0, (len(p_values) - rank) * p_values[place]))
+    for rank, (p, place) in enumerate(made):
+        so_far = max(so_far, min(1.0, (len(made) - rank) * p))
         corrected[place] = so_far
     return tuple(corrected)
