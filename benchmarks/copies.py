@@ -1,9 +1,9 @@
-"""How many changed copies of recordings the fingerprint finds, and how often it is wrong.
+"""How many changed copies of recordings the acoustic fingerprint finds, and how often it is wrong.
 
     python benchmarks/copies.py --audio EMODB/wav
 
-Of every tenth recording each kind of copy is made; all recordings and the copies of one kind are
-compared with each other. Pairs of recordings that are called copies without being so are false.
+For every tenth recording, one copy of each kind is made. All recordings and the copies of one kind
+are compared with each other. A pair counts as false if it is reported but is not a copy.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Wave = NDArray[np.float32]
 
 
 def through(wave: Wave, rate: int, **how: object) -> Wave:
-    """A recording written at another rate and read again."""
+    """Writes a recording at another sample rate and reads it back."""
     file = io.BytesIO()
     soundfile.write(file, soxr.resample(wave, SAMPLE_RATE, rate), rate, **how)
     return read_audio(file.getvalue())
 
 
 def noisy(wave: Wave) -> Wave:
-    """A recording with white noise 20 dB below it."""
+    """Adds white noise 20 dB below the recording's level."""
     draw = np.random.default_rng(0)
     return (wave + draw.normal(0, 0.1 * wave.std(), len(wave))).astype(np.float32)
 
@@ -59,7 +59,7 @@ CHANGES: dict[str, Callable[[Wave], Wave]] = {
 
 
 def main() -> None:
-    """Prints the cost, the false pairs and what is found of each kind of copy."""
+    """Prints the time taken, the false pairs and how many copies of each kind are found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--audio", type=Path, required=True, help="folder of recordings")
     folder = parser.parse_args().audio

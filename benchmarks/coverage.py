@@ -1,13 +1,13 @@
-"""How often intervals hold the true score, and how often tests call equal systems different.
+"""How often confidence intervals contain the true score, and how often tests are wrong.
 
     python benchmarks/coverage.py [--corpora 1000] [--clusters 2 3 5 10 24 91] [--seeds]
 
-Corpora are made up: speakers whose recalls differ (three strengths), classes that are balanced,
-unbalanced, or unbalanced with speakers who say very different amounts and lack some of them
-(ragged). Two systems are tested on each: equal ones for the test's size, and one that is 5 UA
-points better for its power. Beside the library's methods stands the percentile bootstrap that
-draws speakers. With `--seeds` the better system is a network of three seeds whose scores differ,
-against a baseline.
+Makes up corpora: speakers whose recalls differ (in three strengths); classes that are balanced,
+unbalanced, or unbalanced with speakers who say very different numbers of utterances and lack some
+classes ("ragged"). On each corpus two systems are tested: two equal ones for the size of the test,
+and one that is 5 UA points better for its power. The library's methods are compared with the
+percentile bootstrap that draws speakers. With `--seeds` the better system is a network of three
+seeds with different scores, compared with a baseline.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Found:
-    """What came out for one metric; shares of the corpora, but for the widths."""
+    """Results for one metric: shares of the corpora, except for the widths."""
 
     coverage: float
     width: float
@@ -68,7 +68,7 @@ class Found:
 
 
 def sizes(rng: np.random.Generator, shape: tuple[int, ...], balance: str) -> NDArray[np.int64]:
-    """How many utterances of each class a speaker says, [*shape, C]."""
+    """Draws how many utterances of each class each speaker says, [*shape, C]."""
     if balance == "balanced":
         return np.full((*shape, _CLASSES), UTTERANCES // _CLASSES)
     if balance == "unbalanced":
@@ -81,7 +81,7 @@ def sizes(rng: np.random.Generator, shape: tuple[int, ...], balance: str) -> NDA
 
 
 def _answers(logits: Floats) -> Floats:
-    """Recalls' logits [..., C] → how often each class is taken for each, [..., C, C]."""
+    """Logits of the recalls [..., C] → probability of each prediction by class, [..., C, C]."""
     recall = expit(logits)[..., None]
     wrong = 1.0 - np.eye(_CLASSES)
     wrong *= np.arange(_CLASSES, 0, -1)  # the first classes are the likelier mistakes
@@ -89,13 +89,13 @@ def _answers(logits: Floats) -> Floats:
 
 
 def _speakers(rng: np.random.Generator, shape: tuple[int, ...], sd: float) -> Floats:
-    """What a speaker adds to the recalls' logits, [*shape, C]: half to all classes alike."""
+    """Draws each speaker's effect on the recalls' logits, [*shape, C]; half is common to all."""
     whole, each = rng.normal(size=(*shape, 1)), rng.normal(size=(*shape, _CLASSES))
     return sd * (whole + each) / np.sqrt(2)
 
 
 def true_scores(cell: Cell) -> dict[str, float]:
-    """The scores over very many speakers."""
+    """Computes the true scores, from very many speakers."""
     rng = np.random.default_rng(1)
     counts = sizes(rng, (_PEOPLE,), cell.balance)
     effects = _speakers(rng, (_PEOPLE,), STRENGTHS[cell.strength])
@@ -108,7 +108,7 @@ def two_systems(
 ) -> tuple[Floats, Floats]:
     """Confusion counts of two systems on the same corpora, [R, S, K, C, C] and [R, S, 1, C, C].
 
-    Half of what a speaker does to the recalls, and half of the answers, are common to both systems.
+    Half of the speaker effects and half of the predictions are common to both systems.
     """
     shape, sd = (corpora, cell.clusters), STRENGTHS[cell.strength]
     counts = sizes(rng, shape, cell.balance)
@@ -146,7 +146,7 @@ def _ends(scores: Floats) -> Floats:
 
 
 def by_bootstrap(single: Floats, equal: Pair, unequal: Pair, metric: Metric, true: float) -> Found:
-    """The percentile bootstrap: interval, and a test whose p belongs to its interval."""
+    """Percentile bootstrap: the interval, and the test that corresponds to it."""
     low, high = _ends(resampled(single, metric))
     called = []
     for first, second in (equal, unequal):
@@ -156,7 +156,7 @@ def by_bootstrap(single: Floats, equal: Pair, unequal: Pair, metric: Metric, tru
 
 
 def by_library(single: Floats, equal: Pair, unequal: Pair, metric: Metric, true: float) -> Found:
-    """The library's interval and paired test; NaN where they cannot be known."""
+    """The library's interval and paired test; NaN if they cannot be computed."""
     if single.shape[1] < LEAST_CLUSTERS:
         return Found(*[float("nan")] * 4)
     low, high = interval_ends(single, metric)
@@ -164,7 +164,7 @@ def by_library(single: Floats, equal: Pair, unequal: Pair, metric: Metric, true:
 
 
 def _called(first: Floats, second: Floats, metric: Metric) -> float:
-    """How often a difference is called more than chance."""
+    """Share of the corpora in which the difference is called significant."""
     _, low, high, p = paired(first, second, metric)
     # p is the larger of two: the second is asked for only where the first is small
     small = np.flatnonzero((p < LEVEL) & ((low > 0) | (high < 0)))
@@ -186,7 +186,7 @@ METHODS: dict[str, Callable[..., Found]] = {"library": by_library, "bootstrap": 
 def measure(
     cell: Cell, corpora: int, *, seeds: int = 1, scores: Iterable[str] = tuple(metrics.METRICS)
 ) -> dict[str, dict[str, Found]]:
-    """Makes corpora of one kind; score → method → what came out."""
+    """Makes corpora of one kind; score → method → results."""
     rng = np.random.default_rng([0, cell.clusters, BALANCES.index(cell.balance)])
     true = true_scores(cell)
     equal = two_systems(rng, cell, corpora, 0.0, seeds)

@@ -1,14 +1,15 @@
-"""Diarisation and emotion by speaker on made conversations of real speech.
+"""Diarisation, and emotions by speaker, on artificial conversations made of real speech.
 
     python benchmarks/diarisation.py --manifest nemo.jsonl [--speakers held.txt] [--minutes 10]
         [--of 2 3 4] [--count 2] [--emotions]
 
 Prints, for each number of speakers, the diarisation error rate of `Voices` (confusion + missed +
-false speech, over the speech of all speakers, overlaps included), without a collar and with one of
-0.25 s, the number of speakers known or not; and of one channel for each speaker. `--speakers` names
-those that conversations are made of, a line each. With --emotions, the share of each speaker's
-time in which the starter's most probable emotion is the right one, and the mean over speakers: of
-the mixed recording, by speaker, and by speaker with the speaker's baseline.
+false speech, as a share of the speech of all speakers, overlaps included), with a collar of 0.25 s
+and without, with the number of speakers given and not given; and the same if each speaker has a
+channel. `--speakers` names a file with the speakers to use, one per line. With `--emotions`, prints
+the share of each speaker's time in which the starter's most probable emotion is the right one, and
+the mean over speakers: for the mixed recording, by speaker, and by speaker with a baseline for each
+speaker.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ COLLAR = 0.25  # seconds
 
 
 class Error(NamedTuple):
-    """Shares of the speech of all speakers."""
+    """Parts of the diarisation error, as shares of the speech of all speakers."""
 
     missed: float
     false: float
@@ -49,7 +50,7 @@ class Error(NamedTuple):
 
 
 def error(talk: Conversation, found: Sequence[tuple[float, float, str]], collar: float) -> Error:
-    """What speakers found have to do with those who spoke, each matched with at most one."""
+    """Compares the speakers found with the true ones, each matched with at most one."""
     count = round(len(talk.sound) / SAMPLE_RATE / STEP)
     names = sorted({who for *_, who in found}) or ["nobody"]
     truth, guess = np.zeros((count, len(talk.speakers)), bool), np.zeros((count, len(names)), bool)
@@ -76,7 +77,7 @@ def _part(start: float, end: float) -> slice:
 
 
 class _Silent:
-    """A model that says nothing: turns alone are asked for."""
+    """A model without predictions, since only the turns are needed."""
 
     name, threshold, labels, channel = "none", 0.0, ("speech",), None
 
@@ -87,18 +88,18 @@ class _Silent:
 
 
 def by_voice(talk: Conversation) -> Diariser:
-    """`Voices`, which hear the conversation once, however often they are asked."""
+    """`Voices` whose embeddings are computed once per conversation and then reused."""
     heard = Voices().hear(iter([talk.mono]))
     return lambda blocks, count: heard.turns(count)
 
 
 def told(talk: Conversation, voices: Diariser, count: int | None) -> list[tuple[float, float, str]]:
-    """Who speaks when, by voice."""
+    """Finds who speaks when, by voice."""
     return turns(analyze((talk.mono, SAMPLE_RATE), _Silent(), speakers=voices, count=count))
 
 
 def right_share(talk: Conversation, found: Timeline) -> dict[str, float]:
-    """Of the time in which one person alone speaks, the share in which their emotion is found."""
+    """Share of the time with a single speaker in which the emotion is predicted correctly."""
     right, total = Counter[str](), Counter[str]()
     count = round(len(talk.sound) / SAMPLE_RATE / STEP)
     truth = np.full((len(talk.speakers), count), "", object)
@@ -189,7 +190,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--of", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--count", type=int, default=2, help="conversations of each kind")
     parser.add_argument("--emotions", action="store_true")
-    parser.add_argument("--ways", default="", help="only ways whose name has this, such as channel")
+    parser.add_argument("--ways", default="", help="only rows named so, such as channel")
     return parser.parse_args()
 
 

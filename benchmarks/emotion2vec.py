@@ -1,11 +1,11 @@
-"""emotion2vec beside FunASR's network: same weights, same recordings, one process, interleaved.
+"""emotion2vec compared with FunASR's network: same weights, recordings and process, interleaved.
 
     python benchmarks/emotion2vec.py --audio ../shared/data/emodb/wav [--funasr SITE_PACKAGES]
 
-Weights are random, which changes no timing. FunASR's network alone is timed, without its decoding
-of files: `pip install --no-deps funasr==1.4.16` and `pip install omegaconf` are enough. Every
-repeat times all ways one after the other, so that a busy machine slows them alike; ratios are
-medians of the repeats' ratios.
+Weights are random, which does not change any timing. Only FunASR's network is timed, without its
+decoding of files: `pip install --no-deps funasr==1.4.16` and `pip install omegaconf` are enough.
+Every repeat times all implementations one after the other, so that a busy machine slows all of them
+alike; ratios are medians of the repeats' ratios.
 """
 
 from __future__ import annotations
@@ -74,19 +74,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--funasr", help="folder to import FunASR and omegaconf from")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
-    parser.add_argument("--minutes", type=int, default=0, help="memory for one recording so long")
+    parser.add_argument("--minutes", type=int, default=0, help="memory for a recording this long")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def recordings(folder: Path, count: int) -> list[np.ndarray]:
-    """So many recordings, taken evenly over the folder."""
+    """Reads a number of recordings, spread evenly over the folder."""
     files = sorted(path for path in folder.iterdir() if path.suffix in (".flac", ".wav"))
     return [read_audio(path) for path in files[:: max(1, len(files) // count)][:count]]
 
 
 def make_weights(size: str, folder: Path) -> torch.nn.Module | None:
-    """Writes random weights; FunASR's network with them, or None where it is not installed."""
+    """Writes random weights; returns FunASR's network with them, or None if it is not installed."""
     import funasr_oracle
     import made_emotion2vec
 
@@ -107,7 +107,7 @@ def made_ways(
     reference: torch.nn.Module | None,
     native: bool,
 ) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """Returns what is timed, by name."""
     ours = load_encoder(NAME, folder, device=given.device)
     ways: dict[str, Callable[[], object]] = {}
     if reference is not None:
@@ -125,7 +125,7 @@ def made_ways(
 
 
 def other_types(given: argparse.Namespace, native: bool) -> list[str]:
-    """The number formats that are timed beside float32."""
+    """Returns the number formats that are timed in addition to float32."""
     return ["bfloat16"] * native + (["float16"] if given.device.startswith("cuda") else ["int8"])
 
 
@@ -157,7 +157,7 @@ def onnx_way(
 def interleaved(
     ways: dict[str, Callable[[], object]], repeats: int, device: str
 ) -> dict[str, list[float]]:
-    """Seconds of every way in every repeat, after one round to warm up."""
+    """Returns the seconds of every implementation in every repeat, after one warm-up round."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
@@ -171,7 +171,7 @@ def interleaved(
 
 
 def flops(sizes: Sizes, samples: int) -> float:
-    """Floating-point operations of all products for one recording; a multiply-add counts as 2."""
+    """Counts floating-point operations of all products for one recording; a multiply-add is 2."""
     total, steps, wide = 0.0, samples, 1
     for kernel, stride in zip(KERNELS, STRIDES, strict=True):
         steps = (steps - kernel) // stride + 1
@@ -190,7 +190,7 @@ def flops_of(waves: list[np.ndarray], size: str) -> float:
 
 
 def ceiling(dtype: torch.dtype, device: str, side: int = 2048) -> float:
-    """Operations a second that this machine reaches in one large matrix product."""
+    """Measures the operations per second of one large matrix product on this machine."""
     side = side * 4 if device.startswith("cuda") else side
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch._int_mm if dtype == torch.int8 else torch.matmul
@@ -231,7 +231,7 @@ def report(
 def report_agreement(
     given: argparse.Namespace, waves: list[np.ndarray], folder: Path, native: bool
 ) -> None:
-    """The least cosine of an utterance's mean, and of a frame, with those in float32."""
+    """Prints the smallest cosine similarity to float32 of an utterance's mean, and of a frame."""
 
     def least(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
         pairs = zip(np.concatenate(found), np.concatenate(wanted), strict=True)
@@ -249,7 +249,7 @@ def report_agreement(
 
 
 def report_memory(given: argparse.Namespace, folder: Path, ways: list[str]) -> None:
-    """Peak resident memory of each way, each in a process of its own."""
+    """Prints the peak resident memory of each implementation, each in its own process."""
     print()
     long = [f"ours float32, {given.minutes} minutes"] * bool(given.minutes)
     for name in [*ways, *long]:

@@ -1,17 +1,17 @@
-"""Extraction beside transformers' Whisper one clip at a time, and its memory as a corpus grows.
+"""Extraction compared with transformers' Whisper, and its memory as a corpus grows.
 
     python benchmarks/extraction.py --manifest emodb.jsonl [--sizes 1 4 16] [--rows 1000000]
 
-Time: the recordings of the manifest → features on disk by whisper-tiny here (decoding, resampling,
-encoding, writing; the network is loaded before), and the same weights in transformers' encoder as
-it is used there: decoded one after the other, padded to 30 s, one clip at a time, nothing written.
-Both take the same number of threads, one way after the other in every repeat; the ratio is the
-median of the repeats' ratios. Transformers' takes every --every-th recording, and its time is
-scaled to all.
+Time: from the recordings of the manifest to features on disk with whisper-tiny (decoding,
+resampling, encoding, writing; the network is loaded before), compared with the same weights in
+transformers' encoder as it is normally used: recordings decoded one after the other, padded to
+30 s, encoded one at a time, nothing written. Both use the same number of threads, one after the
+other in every repeat; the ratio is the median of the repeats' ratios. transformers encodes only
+every --every-th recording, and its time is scaled up to all.
 
-Memory: the peak resident memory of `ser extract` in a process of its own, for the corpus, for so
-many of its copies under other ids, and for one recording of so many minutes; and of the
-book-keeping alone, for --rows sentences that an encoder of one number answers.
+Memory: the peak resident memory of `ser extract` in its own process, for the corpus, for several
+copies of it under other ids, and for one recording of several lengths in minutes; and of the
+bookkeeping alone, for --rows sentences and an encoder that returns one number.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class One:
 extract(read_manifest(Path(sys.argv[1])), One(), Path(sys.argv[2]))
 code = 0
 """
-# Its own peak is printed by the process itself: none of its parents' counts.
+# The process prints its own peak, so that its parents' memory does not count.
 PEAK = """
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
 sys.exit(code)
@@ -86,19 +86,19 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--manifest", type=Path, required=True, help="of one corpus")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest of one corpus")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--every", type=int, default=4, help="transformers' share: one in so many")
+    parser.add_argument("--every", type=int, default=4, help="transformers encodes 1 in this many")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1, 4, 16])
     parser.add_argument("--minutes", type=int, nargs="*", default=[1, 4, 16])
-    parser.add_argument("--rows", type=int, default=0, help="of the book-keeping alone")
-    parser.add_argument("--encoder", default="whisper-tiny", help="for the memory")
+    parser.add_argument("--rows", type=int, default=0, help="rows for the bookkeeping alone")
+    parser.add_argument("--encoder", default="whisper-tiny", help="encoder for the memory")
     return parser.parse_args()
 
 
 def report_time(rows: Sequence[Utterance], given: argparse.Namespace, folder: Path) -> None:
-    """Ours and transformers', one after the other."""
+    """Times our extraction and transformers', one after the other."""
     ours = load_encoder("whisper-tiny")
     theirs = transformers_way(ours.network.state_dict())
     some = rows[:: given.every]
@@ -124,7 +124,7 @@ def report_time(rows: Sequence[Utterance], given: argparse.Namespace, folder: Pa
 def transformers_way(
     weights: dict[str, torch.Tensor],
 ) -> Callable[[Sequence[Utterance]], None]:
-    """Transformers' feature extractor and encoder with our weights, as its users call them."""
+    """Returns transformers' feature extractor and encoder with our weights, as normally used."""
     from transformers import WhisperConfig, WhisperFeatureExtractor
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -158,7 +158,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def report_memory(rows: Sequence[Utterance], given: argparse.Namespace, folder: Path) -> None:
-    """Peaks of corpora that hold the same recordings 1, 4 or 16 times."""
+    """Measures peaks for corpora that contain the same recordings 1, 4 or 16 times."""
     first = None
     for size in given.sizes:
         copies = [replace(row, id=f"{row.id}.{copy}") for copy in range(size) for row in rows]
@@ -174,7 +174,7 @@ def report_memory(rows: Sequence[Utterance], given: argparse.Namespace, folder: 
 
 
 def report_lengths(rows: Sequence[Utterance], given: argparse.Namespace, folder: Path) -> None:
-    """Seconds and peaks of one recording that is ever longer: the corpus's, one after the other."""
+    """Measures seconds and peaks for one recording of growing length, joined from the corpus's."""
     wave = np.concatenate([read_audio(str(row.audio)) for row in rows])
     for minutes in given.minutes:
         audio, manifest = folder / f"{minutes}.wav", folder / f"minutes-{minutes}.jsonl"
@@ -190,14 +190,14 @@ def report_lengths(rows: Sequence[Utterance], given: argparse.Namespace, folder:
 
 
 def report_rows(given: argparse.Namespace, folder: Path) -> None:
-    """The peak of what extraction holds for every utterance, whatever it encodes."""
+    """Measures the peak memory of what extraction holds per utterance, without any encoder."""
     if not given.rows:
         return
     named = (f"rows/Ses01F_impro{number:08d}_F000" for number in range(given.rows))
     rows = (Utterance(key, "rows", "neutral", text="it is eleven", speaker="01F") for key in named)
     write_manifest(rows, folder / "rows.jsonl")
     peak = peak_of(ROWS, str(folder / "rows.jsonl"), str(folder / "rows"))
-    print(f"| peak memory of the book-keeping of {given.rows} sentences | {peak:.0f} MiB | |")
+    print(f"| peak memory of the bookkeeping of {given.rows} sentences | {peak:.0f} MiB | |")
 
 
 def options(manifest: Path, out: Path, given: argparse.Namespace) -> list[str]:
@@ -208,7 +208,7 @@ def options(manifest: Path, out: Path, given: argparse.Namespace) -> list[str]:
 
 
 def peak_of(work: str, *arguments: str) -> float:
-    """The peak of one process in MiB."""
+    """Runs a process; returns its peak memory in MiB."""
     command = [sys.executable, "-c", work + PEAK, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
     return int(done.stderr.split()[-1]) / 2**10

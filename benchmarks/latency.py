@@ -1,10 +1,10 @@
-"""Delay of one recording, warm and cold: as loaded (the starter: numpy) beside ONNX, interleaved.
+"""Delay of one recording, warm and cold: the model as loaded compared with ONNX, interleaved.
 
     python benchmarks/latency.py --audio recording.wav [--model starter] [--threads 2]
 
 Warm: one recording of --seconds, cut or repeated, from waveform to probabilities, in one process;
-every repeat times all ways one after the other, so that a busy machine slows them alike. Cold: the
-command `ser predict FILE` from start to end in processes of their own, and where its time goes.
+every repeat times all models one after the other, so that a busy machine slows all of them alike.
+Cold: the command `ser predict FILE` from start to end in its own process, and where the time goes.
 The ONNX files are exported from the model into a temporary folder. Needs the extra onnx.
 """
 
@@ -65,15 +65,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--audio", type=Path, required=True, help="a recording of speech")
     parser.add_argument("--model", default="starter")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length that is answered warm")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of the recording")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=200, help="warm answers of each way")
-    parser.add_argument("--cold", type=int, default=7, help="commands of each way")
+    parser.add_argument("--repeats", type=int, default=200, help="warm predictions of each model")
+    parser.add_argument("--cold", type=int, default=7, help="cold commands of each model")
     return parser.parse_args()
 
 
 def _models(name: str, folder: Path) -> dict[str, str]:
-    """What is compared, by name: what `load` takes."""
+    """Returns what is compared: name → argument of `load`."""
     predictor = load(name)
     plain = export(predictor, folder / "float32.onnx", part="whole").file
     small = export(predictor, folder / "int8.onnx", part="whole", int8=True).file
@@ -83,7 +83,7 @@ def _models(name: str, folder: Path) -> dict[str, str]:
 def _warm(
     models: dict[str, str], wave: np.ndarray, given: argparse.Namespace
 ) -> dict[str, list[tuple[float, float]]]:
-    """Seconds on the clock and of processors, for every way and repeat."""
+    """Measures elapsed time and CPU time in seconds, for every model and repeat."""
     predictors = {way: _limited(load(model), given.threads) for way, model in models.items()}
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in models}
     for repeat in range(given.repeats + 10):
@@ -96,7 +96,7 @@ def _warm(
 
 
 def _limited(predictor: Predictor, threads: int) -> Predictor:
-    """An ONNX session of its own number of threads; torch's is set for the process."""
+    """Opens an ONNX session with this number of threads; torch's number is set for the process."""
     file = getattr(predictor.backend, "file", None)
     if hasattr(predictor.backend, "session"):
         predictor.backend.session = open_session(file, threads)
@@ -104,7 +104,7 @@ def _limited(predictor: Predictor, threads: int) -> Predictor:
 
 
 def _cold(models: dict[str, str], given: argparse.Namespace) -> dict[str, list[list[float]]]:
-    """Seconds of every part in COLD, for every way and repeat; the first round fills caches."""
+    """Measures the seconds of every part of COLD, per model and repeat; the first fills caches."""
     times: dict[str, list[list[float]]] = {way: [] for way in models}
     for repeat in range(given.cold + 1):
         for way, model in models.items():
@@ -120,7 +120,7 @@ def _cold(models: dict[str, str], given: argparse.Namespace) -> dict[str, list[l
 
 
 def _process(arguments: list[str], threads: int) -> tuple[float, str]:
-    """Seconds from start to end of a Python process, and what it printed."""
+    """Runs a Python process; returns its seconds and its output."""
     environment = {
         **os.environ, "OMP_NUM_THREADS": str(threads), "ORT_DISABLE_TELEMETRY": "1",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The line that stands above every table of a benchmark: hardware and versions."""
+"""Describes hardware and versions: the line above every table of a benchmark."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PACKAGES = ("multimodal-ser", "torch")
 
 
 def machine(device: str = "cpu", packages: Sequence[str] = PACKAGES) -> str:
-    """What computes, with which versions.
+    """Describes the processor or GPU, and the versions of packages.
 
     Args:
-        device: torch's name of it; a GPU is named beside the processor.
-        packages: whose versions count here.
+        device: torch's name of it; a GPU is named in addition to the processor.
+        packages: packages whose versions are printed.
     """
     made_of = [f"{processor()}, {processors()} processors, {platform.system()}"]
     if device.startswith("cuda"):
@@ -30,7 +30,7 @@ def machine(device: str = "cpu", packages: Sequence[str] = PACKAGES) -> str:
 
 
 def processor() -> str:
-    """The processor's name as it gives it itself, or else the architecture's."""
+    """Returns the processor's own name, or else the architecture's."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -39,7 +39,7 @@ def processor() -> str:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Returns how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

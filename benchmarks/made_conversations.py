@@ -1,7 +1,7 @@
 """Single utterances of a corpus → conversations whose speakers, times and emotions are known.
 
 Speakers take turns of one to three utterances, with pauses of 0.2 to 1.2 s; one turn in eight
-begins before the one before has ended. Levels differ by up to 6 dB; noise lies below all.
+begins before the previous one has ended. Levels differ by up to 6 dB; faint noise is added.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUIET, NOISE = 30.0, 6.0  # dB below a clip's loudest frame, and above its quiet
 
 @dataclass(frozen=True)
 class Said:
-    """An utterance in a conversation: seconds, who, and with which emotion."""
+    """An utterance in a conversation: its times in seconds, speaker and emotion."""
 
     start: float
     end: float
@@ -35,7 +35,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Sound [time, speakers], one channel each, and what is said in it."""
+    """Audio [time, speakers], one channel per speaker, with its utterances."""
 
     sound: np.ndarray
     speakers: tuple[str, ...]
@@ -43,14 +43,14 @@ class Conversation:
 
     @property
     def mono(self) -> np.ndarray:
-        """All speakers on one channel, [time]."""
+        """Mixes all speakers into one channel, [time]."""
         return self.sound.sum(1)
 
 
 def conversations(
     rows: Sequence[Utterance], speakers: int, seconds: float, count: int, seed: int = 0
 ) -> list[Conversation]:
-    """So many conversations, each of other speakers as far as there are enough."""
+    """Makes a number of conversations, with different speakers as long as there are enough."""
     by_speaker: dict[str, list[Utterance]] = defaultdict(list)
     for row in rows:
         by_speaker[str(row.speaker)].append(row)
@@ -97,7 +97,7 @@ def _begin(said: Said) -> float:
 
 
 def spoken(wave: np.ndarray) -> np.ndarray:
-    """A clip without its quiet ends, which are no speech: see `QUIET` and `NOISE`."""
+    """Cuts off the quiet ends of a clip, which are not speech: see `QUIET` and `NOISE`."""
     frames = wave[: len(wave) // FRAME * FRAME].reshape(-1, FRAME)
     level = 10 * np.log10(np.square(frames, dtype=float).mean(1) + 1e-10)
     loud = level > max(level.max() - QUIET, np.percentile(level, 10) + NOISE)

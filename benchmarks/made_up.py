@@ -1,10 +1,11 @@
-"""Made-up features of IEMOCAP's and CREMA-D's size, as material and split.
+"""Makes up features of the sizes of IEMOCAP and CREMA-D, as material and split.
 
-One token a modality, 1024 wide for the sound and 768 for the words, as the original's. An utterance
-is what its class, its speaker, how this speaker shows this class, and chance give: a point in a few
-dimensions, bent and mixed into all of them, under noise. Part of the labels is wrong, as raters
-disagree. The second corpus has other speakers, its own scale and offset in every feature, shows
-the classes somewhat otherwise, and its words tell nothing, as where all say the same sentences.
+One token per modality, 1024 wide for audio and 768 for text, as in the original. An utterance's
+features depend on its class, its speaker, how this speaker expresses this class, and chance: a
+point in a few dimensions, transformed nonlinearly, mixed into all dimensions, with noise added.
+Part of the labels is wrong, because raters disagree. The second corpus has other speakers and its
+own scale and offset for every feature, expresses the classes somewhat differently, and its words
+carry no information, as if all speakers said the same sentences.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ LABELS = class_set("common4")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One corpus's sizes, and how its features are drawn.
+    """The sizes of a corpus, and how its features are drawn.
 
     Attributes:
-        corpus: its name in CORPORA, whose words it speaks.
-        words: how many utterances of each of its words for an emotion.
-        sessions: how many utterances of each session, by name; one without a name is none.
-        speakers: how many in each session.
-        skill: how far the classes lie apart, by side, in units of an utterance's own spread.
-        shift: how far the corpus's features lie from the common ones; 0 is not at all.
-        wrong: share of the utterances whose features are another class's.
+        corpus: the name in CORPORA whose names of emotions are used.
+        words: name of an emotion → number of utterances.
+        sessions: name → number of utterances; an empty name stands for no session.
+        speakers: number of speakers in each session.
+        skill: distance of the classes per modality, in units of the spread within a class.
+        shift: distance of the corpus's features from the common ones; 0 for none.
+        wrong: share of the utterances whose features belong to another class.
     """
 
     corpus: str
@@ -76,11 +77,11 @@ CREMAD = Recipe(
 
 @dataclass(frozen=True)
 class Domain:
-    """A corpus as experiments take it.
+    """A corpus in the form that experiments need.
 
     Attributes:
         material: the features and labels.
-        split: the one fold of the original's experiments.
+        split: the single fold of the original's experiments.
         folds: five folds for cross-validation.
     """
 
@@ -90,11 +91,11 @@ class Domain:
 
 
 def domains(seed: int = 0, share: float = 1.0) -> tuple[Domain, Domain]:
-    """The source, of IEMOCAP's size, and the target, of CREMA-D's.
+    """Makes a source corpus of IEMOCAP's size and a target corpus of CREMA-D's.
 
     Args:
         seed: of everything drawn.
-        share: of the rows, for a quick look.
+        share: share of the rows, for a quick run.
     """
     source = make_material(_part(IEMOCAP, share), seed)
     target = make_material(_part(CREMAD, share), seed)
@@ -113,7 +114,7 @@ def domains(seed: int = 0, share: float = 1.0) -> tuple[Domain, Domain]:
 
 
 def _part(recipe: Recipe, share: float) -> Recipe:
-    """A recipe of so much of the rows; the sessions take what the words leave."""
+    """Returns the recipe for a share of the rows; sessions shrink with the number of utterances."""
     words = {word: max(1, round(share * count)) for word, count in recipe.words.items()}
     sessions = {name: max(1, round(share * count)) for name, count in recipe.sessions.items()}
     last = list(sessions)[-1]
@@ -126,11 +127,11 @@ def _first_fold(split: Split) -> Split:
 
 
 def make_material(recipe: Recipe, seed: int = 0) -> Material:
-    """One corpus's features and labels in memory.
+    """Makes a corpus's features and labels in memory.
 
     Args:
-        recipe: how large, and how drawn.
-        seed: two recipes with one seed share what the classes look like.
+        recipe: sizes, and how features are drawn.
+        seed: recipes with the same seed share the positions of the classes.
     """
     rows = _utterances(recipe, seed)
     names = [LABELS.class_of(row.corpus, row.emotion) or "" for row in rows]
@@ -151,7 +152,7 @@ def make_material(recipe: Recipe, seed: int = 0) -> Material:
 
 
 def _utterances(recipe: Recipe, seed: int) -> list[Utterance]:
-    """Words and sessions dealt at random, sorted by id."""
+    """Makes utterances with randomly assigned emotions and sessions, sorted by id."""
     draw = np.random.default_rng([seed, *recipe.corpus.encode()])
     words = [word for word, count in recipe.words.items() for _ in range(count)]
     sessions = [name for name, count in recipe.sessions.items() for _ in range(count)]
@@ -173,7 +174,7 @@ def _utterances(recipe: Recipe, seed: int) -> list[Utterance]:
 def _features(
     recipe: Recipe, modality: str, label: NDArray[np.int64], speaker: NDArray[np.int64], seed: int
 ) -> NDArray[np.float32]:
-    """Float32 [N, D]."""
+    """Makes features, float32 [N, D]."""
     common = np.random.default_rng([seed, DIMS[modality]])  # the same in both corpora
     own = np.random.default_rng([seed, DIMS[modality], *recipe.corpus.encode()])
     wide, classes, dim = recipe.latent, len(LABELS.classes), DIMS[modality]
@@ -197,7 +198,7 @@ def _features(
 
 
 def _described(modality: str, dim: int, seed: int) -> FeatureSpec:
-    """What a feature file would say of itself."""
+    """Returns the description that a feature file would have."""
     return FeatureSpec(
         f"made-up-{modality}", f"seed {seed}", "1", tokens=1, dim=dim, content=f"made up {seed}"
     )

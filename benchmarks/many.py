@@ -1,10 +1,10 @@
-"""Memory and time of `ser predict` over very many recordings.
+"""Memory and time of `ser predict` for very many recordings.
 
     python benchmarks/many.py --audio recording.wav [--counts 1000 10000] [--engine ray]
 
-Makes a folder with so many names of one short recording, in folders of 100, and predicts it with
-`ser predict --format csv --out`. Prints the peak of the command's memory (on Ray, of the process
-that writes: workers have their own), and the time a recording.
+Makes many links to one short recording, in folders of 100, and predicts them with `ser predict
+--format csv --out`. Prints the peak memory of the command (with Ray, of the process that writes;
+workers have their own) and the time per recording.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from machine import machine
 
 
 def main() -> None:
-    """Prints a line for each count."""
+    """Prints one line for each number of recordings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--audio", type=Path, required=True)
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000])
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def predicted(audio: Path, folder: Path, count: int, engine: str) -> float:
-    """Seconds that predicting so many names of a recording takes."""
+    """Predicts a recording under many names; returns the seconds."""
     for number in range(count):
         place = folder / "in" / f"{number // 100:04d}" / f"{number % 100:02d}{audio.suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
-"""How often sound without speech is taken for speech, and how often real speech is not heard.
+"""How often sound without speech is taken for speech, and how often real speech is missed.
 
     python benchmarks/no_speech.py [--speech FOLDER …] [--each 20] [--clips 100]
 
-The first table is of made-up sound (`without_speech.py`), as it is and with 2 s of silence on both
-sides. The limits of the speech finder were chosen on the first kinds; the last were kept aside. The
-second is of recordings of people, changed as lines, codecs and rooms change them. Where speech is
-doubtful, with a certainty below one half, a model's probabilities are drawn to equal shares, so
-that no class gets much above one half.
+The first table is about made-up sound without speech (`without_speech.py`), unchanged and with 2 s
+of silence on both sides. The thresholds of the speech detector were chosen on the first group of
+sounds; the second group was kept aside. The second table is about recordings of people, changed in
+the ways in which telephone lines, codecs and rooms change them. If speech is doubtful (certainty
+below one half), a model's probabilities are moved towards equal shares, so that no class gets a
+probability much above one half.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ QUIET = np.zeros(2 * SAMPLE_RATE, np.float32)
 def main() -> None:
     given = _arguments()
     print(machine(packages=("multimodal-ser", "silero-vad", "numpy")) + "\n")
-    print("| without speech | sounds | no speech | doubtful | speech |")
+    print("| sound without speech | recordings | no speech | doubtful | speech |")
     print("|---|---:|---:|---:|---:|")
-    for title, kinds in (("chosen on", KINDS), ("kept aside", ASIDE)):
+    for title, kinds in (("used to choose thresholds", KINDS), ("kept aside", ASIDE)):
         made = list(sounds(kinds, given.each))
         for where, add in (("", _same), (", in silence", _in_silence)):
             found = [(kind, find_speech(add(wave[:LONGEST]))) for kind, wave in made]
-            _tell(f"all {title}{where}", [one for _, one in found])
+            _tell(f"all kinds {title}{where}", [one for _, one in found])
             for kind in kinds:
                 of_kind = [one for name, one in found if name == kind]
                 if any(one.reason is None for one in of_kind):
@@ -81,7 +82,7 @@ def _in_silence(wave: Wave) -> Wave:
 
 
 def _level(factor: float) -> Callable[[Wave, np.random.Generator], Wave]:
-    """Quieter, in steps of 16 bits."""
+    """Makes a recording quieter and rounds it to 16 bits."""
     return lambda wave, rng: (np.round(factor * wave * 32_768) / 32_768).astype(np.float32)
 
 

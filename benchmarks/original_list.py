@@ -1,4 +1,4 @@
-"""The original's complete set of experiments, planned with the library's experiment functions."""
+"""The complete list of the original's experiments, planned with the library's experiments."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Listed:
     """One of the experiments.
 
     Attributes:
-        experiment: its plans; models that are only begun with, and the controls that stand in
-            every table of the library (linear, from scratch, none), are among them.
-        runs: how many the original makes for it.
+        experiment: its plans, including source models to start from and the controls that are in
+            every table of the library (linear, from scratch, none).
+        runs: number of runs that the original makes for it.
     """
 
     experiment: Experiment
@@ -32,7 +32,7 @@ Plan = Callable[[Domain, Domain, dict[str, Any]], Listed]
 
 
 def in_domain(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
-    """The one network on the source, 5 seeds."""
+    """One network on the source, 5 seeds."""
     return Listed(
         protocols.InDomain(models=(MODEL,), seeds=5, **settings).plan(
             source.material, source.split
@@ -62,7 +62,7 @@ def combined(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed
 
 
 def finetune(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
-    """The whole of the source's network trained further, 3 seeds."""
+    """The source's network, all of it fine-tuned, 3 seeds."""
     more = {"parts": ("all",), "model": MODEL, "seeds": 3, **settings}
     return Listed(transfer.Finetune(**more).plan(*_pair(source, target)), 3)
 
@@ -75,7 +75,7 @@ def fewshot(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
 
 
 def cross_validation(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
-    """Five folds by session, 5 seeds; not one of the original's."""
+    """Five folds by session, 5 seeds; not among the original's experiments."""
     planned = protocols.InDomain(models=(MODEL,), seeds=5, **settings).plan(
         source.material, source.folds
     )
@@ -83,7 +83,7 @@ def cross_validation(source: Domain, target: Domain, settings: dict[str, Any]) -
 
 
 def one_run(source: Domain, target: Domain, settings: dict[str, Any]) -> Listed:
-    """One network, one seed, on the original's one fold."""
+    """One network, one seed, on the original's single fold."""
     return Listed(
         protocols.InDomain(models=(MODEL,), seeds=1, **settings).plan(
             source.material, source.split

@@ -1,19 +1,20 @@
-"""A network of the original's shape and its plain training loop: a yardstick for training speed.
+"""A network of the original's shape and its plain training loop, for comparing training speed.
 
 It is written from the original's document and from what is known of its results, not from its
 code. Taken from there: the mean of emotion2vec+ large's frames (1024) and BERT's [CLS] (768), each
-projected to 384; two layers of cross-attention, both ways; the two sides side by side, a
-multi-layer classifier and a softmax; dropout 0.3, weight decay 0.01; loss weights by class;
-3,259 training rows; 33 epochs to a run, which took 404 s on 2 processors. That 1.77 of 11.5 million
-parameters are queries and keys fixes six blocks of attention with a feed-forward layer four times
-as wide: two for each layer, and one block of self-attention a modality is our reading of the rest.
+projected to 384; two layers of cross-attention in both directions; both modalities concatenated, a
+multi-layer classifier and a softmax; dropout 0.3, weight decay 0.01; class weights in the loss;
+3,259 training rows; 33 epochs per run, which took 404 s on 2 cores. That 1.77 of 11.5 million
+parameters are queries and keys means that there are six blocks of attention with a feed-forward
+layer four times as wide: two in each layer, and, in our reading, one block of self-attention per
+modality.
 
-Not stated, and chosen here: 8 heads (their number changes no product's size), AdamW at 1e-4 with a
-cosine decay, gradients clipped at 1, batches of 16 (larger ones are faster: ``--batch-size``), a
-loader without worker processes. The number of epochs is given instead of stopping early; the epoch
-that is best on the validation part is kept.
+Not stated there, and chosen here: 8 heads (their number does not change the size of any product),
+AdamW at 1e-4 with a cosine decay, gradients clipped at 1, batches of 16 (larger ones are faster:
+``--batch-size``), a loader without worker processes. The number of epochs is given instead of
+stopping early; the epoch that is best on the validation set is kept.
 
-As there, each side is one vector, so that attention has one key: its softmax is 1.
+As there, each modality is one vector, so that attention has one key and its softmax is always 1.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ SECONDS = 404.0  # that one run took: stated, not measured here
 
 @dataclass(frozen=True)
 class Settings:
-    """The original's knobs.
+    """The original's hyperparameters.
 
     Attributes:
         epochs: passes over the training part.
-        batch_size: rows a step.
-        hidden_dim: width of both sides after projection.
-        num_layers: of cross-attention, both ways.
+        batch_size: rows per step.
+        hidden_dim: width of both modalities after projection.
+        num_layers: number of layers of cross-attention, in both directions.
         num_heads: attention heads.
         dropout: share of activations dropped.
         learning_rate: AdamW's, at the beginning.
@@ -112,7 +113,7 @@ class OriginalNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Trained:
-    """What one run of the yardstick gave.
+    """The result of one run.
 
     Attributes:
         model: as of its best epoch.
@@ -130,14 +131,14 @@ class Trained:
 def train_original(
     train: TensorDataset, validation: TensorDataset, classes: int, settings: Settings, seed: int
 ) -> Trained:
-    """One run as the original makes it: a shuffled loader, AdamW, an evaluation each epoch.
+    """Trains once as the original does: a shuffled loader, AdamW, an evaluation every epoch.
 
     Args:
         train: text [N, T, Dt], audio [N, A, Da], label [N].
         validation: the same.
-        classes: how many there are.
-        settings: the knobs.
-        seed: of initialisation, order and dropout.
+        classes: number of classes.
+        settings: the hyperparameters.
+        seed: seed of initialisation, order and dropout.
     """
     torch.manual_seed(seed)
     text, audio, label = train.tensors
@@ -183,7 +184,7 @@ def _epoch(
 
 @torch.no_grad()
 def ask(model: nn.Module, rows: TensorDataset, batch_size: int = 64) -> Tensor:
-    """Class ids [N] that a network answers, in the rows' order."""
+    """Predicts class ids [N], in the order of the rows."""
     model.eval()
     batches = DataLoader(rows, batch_size)
     return torch.cat([model(text, audio).argmax(1) for text, audio, _ in batches])

@@ -1,11 +1,11 @@
-"""CREMA-D's three panels of listeners as three raters, where single votes are not at hand.
+"""Makes three raters of CREMA-D's three panels of listeners, where single votes are not available.
 
     python benchmarks/panels.py --manifest cremad.jsonl --out panels.jsonl
 
-``summaryTable.csv`` says what most listeners heard who were given the voice alone, the face alone
-and both, and no counts. Each panel becomes a rater; where its votes tie, each word gets an equal
-share. Manifests with the votes of single listeners (``finishedResponses.csv`` or
-``tabulatedVotes.csv`` in the corpus's folder) need no such thing.
+``summaryTable.csv`` has the most chosen emotion of listeners who were given the voice alone, the
+face alone, and both, without counts. Each panel becomes one rater; if its votes tie, each emotion
+gets an equal share. Manifests with the votes of single listeners (``finishedResponses.csv`` or
+``tabulatedVotes.csv`` in the corpus's folder) do not need this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORDS = {"A": "ANG", "D": "DIS", "F": "FEA", "H": "HAP", "N": "NEU", "S": "SAD"}
 
 
 def with_panels(row: Utterance) -> Utterance:
-    """The utterance with a vote of each panel."""
+    """Returns the utterance with one vote per panel."""
     votes: dict[str, float] = defaultdict(float)
     for panel in PANELS:
         letters = row.extra[panel].split(":")

@@ -1,7 +1,7 @@
 """Throughput and delay of the server at 1, 8 and 32 clients, and its memory over many requests.
 
-Everything stays on the loopback, in bounded counts. The server runs in a process of its own, so
-that its memory is its alone. Needs the extras serve and dev:
+Everything stays on this machine, and the number of requests is limited. The server runs in its own
+process, so that its memory can be measured. Needs the extras serve and dev:
 
     python benchmarks/serve.py [--model starter] [--requests 160] [--memory-requests 2000]
 """
@@ -31,7 +31,7 @@ SERVER = "import sys; from multimodal_ser.cli import main; sys.exit(main())"
 
 
 def speech_like(seconds: float) -> bytes:
-    """A WAV file of noise with the rhythm of syllables; its words do not matter here."""
+    """Makes a WAV file of noise with the rhythm of syllables; what it says does not matter here."""
     rng = np.random.default_rng(0)
     time_ = np.arange(round(16_000 * seconds)) / 16_000
     wave = rng.normal(0, 0.2, len(time_)) * (0.2 + np.abs(np.sin(2 * np.pi * 2 * time_)))
@@ -42,7 +42,7 @@ def speech_like(seconds: float) -> bytes:
 
 @contextmanager
 def server(model: str, *, batching: bool) -> Iterator[tuple[str, int]]:
-    """`ser serve` in a process of its own: its address and process number."""
+    """Runs `ser serve` in its own process; yields its address and process number."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-c", SERVER, "serve", "--model", model, "--port", str(port)]
@@ -65,7 +65,7 @@ def server(model: str, *, batching: bool) -> Iterator[tuple[str, int]]:
 
 
 def load(address: str, body: bytes, clients: int, requests: int) -> tuple[float, np.ndarray, int]:
-    """Sends requests from so many clients at once.
+    """Sends requests from several clients at once.
 
     Returns:
         Requests a second, each request's delay in milliseconds, and how many failed.
@@ -94,7 +94,7 @@ def load(address: str, body: bytes, clients: int, requests: int) -> tuple[float,
 
 
 def next_of(jobs: Queue[int]) -> int | None:
-    """The next job, or None where none is left."""
+    """Returns the next job, or None if none is left."""
     try:
         return jobs.get_nowait()
     except Empty:
@@ -102,7 +102,7 @@ def next_of(jobs: Queue[int]) -> int | None:
 
 
 def resident(pid: int) -> float:
-    """Resident memory of a process in MB."""
+    """Returns the resident memory of a process in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 

@@ -1,12 +1,11 @@
-"""Clients of `/v1/stream` that speak at once in real time, and how late they hear an estimate.
+"""Delay of `/v1/stream` for several clients that stream speech in real time.
 
     python benchmarks/stream.py --audio recording.wav [--clients 16] [--seconds 30]
 
-Every client sends the recording, repeated, in pieces of 0.1 s as a microphone gives them; a server
-of its own answers on this machine. Prints the delay from the moment at which the last sample that
-an estimate rests on was sent until the estimate is there. Silero needs up to
-a second of what follows to be certain of speech, which is part of the delay. Needs the extra serve
-and websocket-client.
+Every client sends the recording, repeated, in pieces of 0.1 s as a microphone provides them, to a
+server on the same machine. Prints the delay from sending the last sample that a prediction is based
+on until the prediction arrives. silero-vad needs up to a second of the following audio to be sure
+of speech, which is part of the delay. Needs the extra serve and websocket-client.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ PIECE = 0.1  # seconds
 
 
 def speak(address: str, sound: np.ndarray, delays: list[float], ends: list[tuple]) -> None:
-    """One client: sends in real time; notes when estimates and the end come, and all windows."""
+    """Acts as one client: sends in real time and records when predictions and the end arrive."""
     socket = websocket.create_connection(address, timeout=120)
     socket.send(json.dumps({"rate": SAMPLE_RATE, "format": "f32"}))
     socket.recv()

@@ -1,11 +1,11 @@
-"""An hour of sound → its timeline: seconds, times real time, and memory beyond the model.
+"""An hour of audio → its timeline: seconds, times real time, and memory added to the model's.
 
     python benchmarks/timeline.py --audio ../shared/data/emodb/wav [--minutes 60] [--model starter]
 
-The recording is made of a corpus's recordings, one after the other with pauses of 0.3 to 1.5 s of
-faint noise, in a temporary folder. The model answers once before the clock starts, so that its
-weights and buffers count as the model. What is timed is decoding, finding speech, prediction and
-smoothing; writing all formats is timed by itself.
+The recording is made from a corpus's recordings in a row, with pauses of 0.3 to 1.5 s of faint
+noise, in a temporary folder. The model predicts once before the clock starts, so that its weights
+and buffers count as the model's memory. Decoding, speech detection, prediction and smoothing are
+timed together; writing all formats is timed separately.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def made_recording(folder: Path, minutes: float, out: Path) -> Path:
-    """The corpus's recordings in a shuffled order, again and again until it is long enough."""
+    """Joins the corpus's recordings in random order, repeatedly, until it is long enough."""
     draw = np.random.default_rng(0)
     files = sorted(path for path in folder.iterdir() if path.suffix in (".flac", ".wav", ".ogg"))
     left, path = round(60 * minutes * SAMPLE_RATE), out / "long.flac"
@@ -93,7 +93,7 @@ def report(timeline: Timeline, took: float, used: float, before: float) -> None:
 
 
 def resident(kind: str) -> float:
-    """Resident memory of this process in MB, now (VmRSS) or at its peak (VmHWM); Linux only."""
+    """Returns this process's resident memory in MB, now (VmRSS) or its peak (VmHWM); Linux only."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")

@@ -1,13 +1,13 @@
-"""Training: the original's shape and schedule against ours.
+"""Training time: the original's network and schedule compared with ours.
 
     python benchmarks/training.py one [--epochs 33] [--every-fold]
     python benchmarks/training.py list [--epochs 1]
 
-Features are made up (`made_up.py`), of IEMOCAP's and CREMA-D's size, one token a side. The
-yardstick is a network of the original's shape in a plain loop (`original_network.py`) on all of
-torch's threads. `one` sets one run of it beside one of ours and our cross-validation; `list` makes
-the original's complete set of experiments with the library's functions (`original_list.py`). Each
-prints a Markdown table.
+Features are made up (`made_up.py`), of the sizes of IEMOCAP and CREMA-D, with one token per
+modality. The comparison is a network of the original's shape in a plain loop
+(`original_network.py`) on all of torch's threads. `one` compares one of its runs with one of ours
+and with our cross-validation; `list` runs the complete list of the original's experiments with the
+library (`original_list.py`). Each prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -55,23 +55,27 @@ def _arguments() -> argparse.Namespace:
     for name, command in {"one": one, "list": whole_list}.items():
         own = commands.add_parser(name, help=command.__doc__)
         own.set_defaults(command=command)
-        own.add_argument("--seed", type=int, default=0, help="of the features and the yardstick")
-        own.add_argument("--share", type=float, default=1.0, help="of the rows, for a quick look")
-        own.add_argument("--jobs", type=int, help="processes of ours; one a processor if not given")
+        own.add_argument("--seed", type=int, default=0, help="of features and training")
+        own.add_argument("--share", type=float, default=1.0, help="of the rows, for a quick run")
+        own.add_argument("--jobs", type=int, help="processes for our runs; default: one per core")
         own.add_argument("--threads", type=int, default=torch.get_num_threads())
         own.add_argument("--out", type=Path, help="keep the runs in this empty folder")
         own.add_argument("--our-epochs", type=int, default=TrainConfig().epochs)
         own.add_argument("--members", type=int, default=ModelConfig().members)
-        own.add_argument("--epochs", type=int, default=1, help="of the yardstick, to be measured")
+        own.add_argument("--epochs", type=int, default=1, help="epochs of the original's network")
         own.add_argument("--batch-size", type=int, default=Settings().batch_size)
-        own.add_argument("--workers", type=int, default=0, help="processes of its loader")
+        own.add_argument(
+            "--workers", type=int, default=0, help="processes of the original's loader"
+        )
         if name == "one":
-            own.add_argument("--every-fold", action="store_true", help="cross-validate it too")
+            own.add_argument(
+                "--every-fold", action="store_true", help="cross-validate the original too"
+            )
     return parser.parse_args()
 
 
 def one(given: argparse.Namespace, source: Domain, target: Domain, out: Path) -> None:
-    """One run of the yardstick against one of ours and our whole cross-validation."""
+    """Compares one run of the original with one of ours and with our cross-validation."""
     (fold,) = source.split.folds
     session = set(fold.test)
     total = sum(planned(name, given, source, target).runs for name in LIST)
@@ -101,7 +105,7 @@ def one(given: argparse.Namespace, source: Domain, target: Domain, out: Path) ->
 
 
 def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: Path) -> None:
-    """The original's complete set of experiments, each timed, beside 404 s a run."""
+    """Times each of the original's experiments, and compares with 404 s per run."""
     total, runs, made = 0.0, 0, 0
     stated = f"times at {SECONDS:.0f} s a run"
     heading("experiment", "the original's runs", "made here", "seconds", stated, f"UA of {MODEL}")
@@ -116,7 +120,7 @@ def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: P
         times = f"{listed.runs * SECONDS / seconds:.0f}"
         row(name, listed.runs, plans, f"{seconds:.1f}", times, span)
     row("all", runs, made, f"{total:.1f}", f"{runs * SECONDS / total:.0f}", "")
-    print("\nRuns beyond the original's are controls, and models that tuning begins with.\n")
+    print("\nRuns beyond the original's are controls, and source models for fine-tuning.\n")
     each = measured(given, source)
     epochs = f"{given.epochs} of {EPOCHS} epochs measured, {each.seconds:.1f} s"
     heading(f"{runs} runs at", "seconds", "times ours")
@@ -128,7 +132,7 @@ def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: P
 
 
 def planned(name: str, given: argparse.Namespace, source: Domain, target: Domain) -> Listed:
-    """One of ALL, with the recommended settings but for those that were asked for."""
+    """Plans one of ALL with the recommended settings, except those given as options."""
     settings = {
         "network": replace(ModelConfig(), members=given.members),
         "schedule": replace(TrainConfig(), epochs=given.our_epochs),
@@ -137,10 +141,10 @@ def planned(name: str, given: argparse.Namespace, source: Domain, target: Domain
 
 
 def timed(experiment: Experiment, out: Path, jobs: int | None) -> float:
-    """Seconds from plans to run folders; starting processes and writing count.
+    """Makes the runs; returns the seconds, including starting processes and writing.
 
     Raises:
-        SerError: some of the runs are there already, and would take no time.
+        SerError: some of the runs exist already and would take no time.
     """
     if made := [name for name in experiment.names if (out / name).exists()]:
         raise SerError(f"{out} holds {made[0]!r} already, so it cannot be timed; empty --out first")
@@ -150,20 +154,20 @@ def timed(experiment: Experiment, out: Path, jobs: int | None) -> float:
 
 
 def measured(given: argparse.Namespace, source: Domain, every_fold: bool = False) -> Yardstick:
-    """The yardstick on the original's fold, or on every session's."""
+    """Trains the original's network on the original's fold, or on every session's."""
     settings = Settings(epochs=given.epochs, batch_size=given.batch_size, workers=given.workers)
     split = source.folds if every_fold else source.split
     return train_on_folds(source, split.folds, settings, given.seed)
 
 
 def heading(first: str, *others: str) -> None:
-    """The first two lines of a table; all columns but the first are numbers."""
+    """Prints the first two lines of a table; all columns but the first are numbers."""
     row(first, *others)
     print("|---|" + "---:|" * len(others), flush=True)
 
 
 def row(*cells: object) -> None:
-    """One line of a table, shown at once: a later failure leaves it standing."""
+    """Prints a line of a table at once, so that it is not lost if a later one fails."""
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 

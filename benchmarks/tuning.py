@@ -1,9 +1,9 @@
-"""What fine-tuning a base-size network takes: seconds a step and peak memory, method by method.
+"""Time per step and peak memory of fine-tuning a base-size network, for each method.
 
     python benchmarks/tuning.py --batch 8 --seconds 4
 
-The network is wav2vec 2.0 base with random weights (94 M parameters); each method runs in a process
-of its own, whose peak memory holds torch, the weights, the optimiser and the activations.
+The network is wav2vec 2.0 base with random weights (94 M parameters). Each method runs in its own
+process, whose peak memory includes torch, the weights, the optimiser and the activations.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Made-up sound in which nobody speaks: noises, tones, machines, weather, clicks, music.
 
-`KINDS` are what the speech finder's limits were chosen on; `ASIDE` are kinds that were kept aside.
-Each is a function of a generator and a length in seconds, and gives mono float32 at 16 kHz
-that peaks between 0.05 and 0.9.
+The speech detector's thresholds were chosen on `KINDS`; `ASIDE` are kinds that were kept aside.
+Each kind is a function of a random generator and a length in seconds, and returns mono float32 at
+16 kHz that peaks between 0.05 and 0.9.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs of the original's shape on a corpus's folds: how long, and what they answer."""
+"""Runs of the original's network on a corpus's folds: their time and their predictions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Cells = dict[tuple[str, str], int]  # fold and id → class id
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What runs of the yardstick took and answered.
+    """Time and predictions of runs of the original's network.
 
     Attributes:
-        runs: one a fold.
-        seconds: of all of them, as measured.
+        runs: one per fold.
+        seconds: of all runs together, as measured.
         run: seconds of one run of the original's number of epochs.
-        answers: class ids, by fold and id of the test rows.
-        truth: the same of the labels.
-        classes: how many there are.
+        answers: predicted class ids, by fold and id of the test rows.
+        truth: true class ids, likewise.
+        classes: number of classes.
     """
 
     runs: tuple[Trained, ...]
@@ -39,13 +39,13 @@ class Yardstick:
     classes: int
 
     def scores(self, ids: set[str] | None = None) -> NDArray[np.float64]:
-        """UA [1] on these ids' rows, or all."""
+        """Computes the UA [1] of these ids, or of all."""
         keys = [key for key in self.truth if ids is None or key[1] in ids]
         truth, answers = ([cells[key] for key in keys] for cells in (self.truth, self.answers))
         return np.atleast_1d(metrics.ua(metrics.confusion(truth, answers, self.classes)))
 
     def counts(self, sample: Sample) -> NDArray[np.int64]:
-        """Confusions [S, 1, C, C] on a table's rows."""
+        """Counts confusions [S, 1, C, C] on a table's rows."""
         answers = [self.answers[key] for key in sample.keys]
         return metrics.grouped_confusion(
             sample.truth,
@@ -59,7 +59,7 @@ class Yardstick:
 def train_on_folds(
     domain: Domain, folds: Sequence[Fold], settings: Settings, seed: int
 ) -> Yardstick:
-    """Trains the yardstick once a fold."""
+    """Trains the original's network once per fold."""
     classes = len(domain.material.labels.classes)
     runs: list[Trained] = []
     answers: Cells = {}
@@ -77,7 +77,7 @@ def train_on_folds(
 
 
 def rows_of(domain: Domain, keys: Sequence[str]) -> TensorDataset:
-    """Text, audio and label of these ids."""
+    """Returns text, audio and label of these ids."""
     examples = domain.material.examples
     place = {key: row for row, key in enumerate(examples.ids)}
     some = examples.take([place[key] for key in keys])

@@ -1,4 +1,4 @@
-"""Frozen encoders with a plain probe, every corpus left out in turn: a table beside the starter."""
+"""Frozen encoders with a plain linear probe, leaving each corpus out: the starter's baselines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multimodal_ser.training.tune.probe import side_by_side
 from multimodal_ser.training.tune.vectors import Vectors
 
 LEARN = ("cremad", "emodb")
-STRICT = 0.003  # inverse cost of the weights, of standardised features
+STRICT = 0.003  # inverse regularisation strength, for standardised features
 
 
 def frozen(
@@ -29,16 +29,16 @@ def frozen(
     common: Sequence[str],
     precision: str,
 ) -> dict[str, dict[str, float]]:
-    """Encoder → corpus left out → UA of a plain probe of the encoder as it is published.
+    """Trains plain probes on published encoders; encoder → corpus left out → UA.
 
     Args:
-        read: encoder → corpus → layer means that are at hand.
-        rows: corpus → its recordings, of which `beside` makes them.
+        read: encoder → corpus → layer means that exist already.
+        rows: corpus → its recordings, for the encoders of `beside`.
         beside: names of further encoders.
-        out: folder that keeps what is made.
-        layers: whose means stand side by side.
-        common: the classes that are asked about; an answer of another one is wrong.
-        precision: of products.
+        out: folder for the layer means.
+        layers: layers whose means are concatenated.
+        common: the classes that are tested; a prediction of another class is wrong.
+        precision: number type of products.
     """
     data = dict(read)
     for name in beside:
@@ -54,7 +54,7 @@ def frozen(
 def _left_out(
     data: Mapping[str, Vectors], layers: Sequence[int], asked: Sequence[int]
 ) -> dict[str, float]:
-    """Corpus → UA of a logistic regression of the others that may be learnt from."""
+    """Corpus → UA of a logistic regression trained on the other training corpora."""
     found = {}
     for name, mine in data.items():
         others = Vectors.joined([data[one] for one in LEARN if one != name])

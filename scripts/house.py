@@ -1,11 +1,11 @@
-"""Prints how large the package is and how far a command goes through it.
+"""Measures the package: its size, repetition, and how many functions a command runs through.
 
     python scripts/house.py            # of this checkout
     python scripts/house.py OTHER/src  # of another one
 
-Lines, entries, repetition and names are read from the files. The way of a command is traced: `ser
-train`, `ser report` and `ser predict` run on a small made-up task in a process of their own, and
-every module and function of the package that is entered counts once.
+Lines, entries, repetition and names are read from the source files. Commands are traced: `ser
+train`, `ser report` and `ser predict` run on a small made-up task in their own processes, and each
+module and function of the package that is entered counts once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ package, entered = sys.argv[1], set()
 def note(frame, event, argument):
     code = frame.f_code
     ours = code.co_filename.startswith(package) and code.co_filename.endswith(".py")
-    # a class body is no function: its code is not optimized
+    # the code of a class body is not optimized, unlike that of a function
     if event == "call" and ours and code.co_flags & inspect.CO_OPTIMIZED and code.co_name[0] != "<":
         entered.add((code.co_filename, code.co_qualname if hasattr(code, "co_qualname")
                      else f"{code.co_name}:{code.co_firstlineno}"))
@@ -43,7 +43,7 @@ sys.exit(code)
 
 
 def main() -> None:
-    """Prints every figure, one a line."""
+    """Prints one figure per line."""
     source = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "src").resolve()
     package = source / PACKAGE
     files = sorted(package.rglob("*.py"))
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def top_entries(package: Path) -> list[str]:
-    """Modules and folders of code at the top of the package."""
+    """Returns modules and folders of code at the top of the package."""
     return [
         entry.name
         for entry in package.iterdir()
@@ -74,14 +74,14 @@ def top_entries(package: Path) -> list[str]:
 
 
 def count_comments(text: str) -> int:
-    """Lines with a comment that is no instruction to a tool."""
+    """Counts comments, except instructions to tools."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     comments = (token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT)
     return sum(not comment.startswith(("noqa", "type:", "fmt:")) for comment in comments)
 
 
 def public_names(texts: object) -> tuple[int, list[str]]:
-    """How many public functions, classes and constants there are, and which are defined twice."""
+    """Counts public functions, classes and constants, and lists those defined twice."""
     found: Counter[str] = Counter()
     for text in texts:
         for node in ast.parse(text).body:
@@ -96,7 +96,7 @@ def public_names(texts: object) -> tuple[int, list[str]]:
 
 
 def repeated_runs(texts: object) -> int:
-    """How often six lines of code in a row stand again, imports and lone brackets left out."""
+    """Counts sequences of six lines that occur again, without imports and lone brackets."""
     seen: dict[tuple[str, ...], int] = defaultdict(int)
     for text in texts:
         code = [line.strip() for line in text.splitlines()]
@@ -111,7 +111,7 @@ def repeated_runs(texts: object) -> int:
 
 
 def commands(package: Path, folder: Path) -> dict[str, list[str]]:
-    """The three commands whose way is traced, in an order in which each finds what it needs."""
+    """Returns the three commands to trace, each after those that it needs."""
     runs = str(folder / "runs")
     return {
         "train": [
@@ -125,7 +125,7 @@ def commands(package: Path, folder: Path) -> dict[str, list[str]]:
 
 
 def made_sound(path: Path) -> Path:
-    """Two seconds of a buzzing that rises and falls, at 16 kHz."""
+    """Writes two seconds of a buzz that rises and falls, at 16 kHz."""
     import numpy as np
     import soundfile
 
@@ -136,8 +136,8 @@ def made_sound(path: Path) -> Path:
 
 
 def trace(source: Path, package: Path, folder: Path, arguments: list[str]) -> str:
-    """Runs a command and says how many of the package's files and functions it entered."""
-    made = subprocess.run(  # noqa: S603 - this very interpreter
+    """Runs a command; returns how many of the package's files and functions it entered."""
+    made = subprocess.run(  # noqa: S603 - the same Python interpreter
         [sys.executable, "-c", TRACED, str(package), *arguments],
         env={**os.environ, "PYTHONPATH": str(source)},
         cwd=folder,

@@ -1,4 +1,4 @@
-"""Two hundred recordings without speech: silence, noises, tones, clicks, music of a synthesiser."""
+"""Two hundred recordings without speech: silence, noises, tones, clicks, synthesised music."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EACH = 40
 
 
 def without_speech(seed: int = 0) -> list[Wave]:
-    """Forty of each kind, of 1 to 5 s, at levels from faint to loud; the same every time."""
+    """Makes forty of each kind, 1 to 5 s long, from faint to loud; the same for the same seed."""
     rng = np.random.default_rng(seed)
     kinds = silence, noise, tone, clicks, music
     return [
@@ -22,12 +22,12 @@ def without_speech(seed: int = 0) -> list[Wave]:
 
 
 def silence(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """None at all, or the last bits of a converter."""
+    """Digital silence, or noise in the last bits of a converter."""
     return rng.standard_normal(size) * rng.choice([0.0, 1e-5, 1e-4])
 
 
 def noise(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """White to brown, steady or in waves."""
+    """White to brown noise, steady or swelling."""
     spectrum = np.fft.rfft(rng.standard_normal(size))
     spectrum /= np.maximum(1, np.arange(len(spectrum))) ** rng.uniform(0, 1)
     made = np.fft.irfft(spectrum, size)
@@ -43,7 +43,7 @@ def tone(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def clicks(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Knocks at random times."""
+    """Decaying clicks at random times."""
     made = np.zeros(size)
     for start in rng.integers(0, size - 800, rng.integers(1, 30)):
         fall = np.exp(-np.arange(800) / rng.uniform(10, 200))
@@ -63,5 +63,5 @@ def music(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def time(size: int) -> NDArray[np.float64]:
-    """Seconds [size]."""
+    """Returns the time of each sample in seconds, [size]."""
     return np.arange(size) / RATE

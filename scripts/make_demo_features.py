@@ -1,8 +1,9 @@
-"""Derives the features that `ser demo` uses from EmoDB's recordings (CC0).
+"""Makes the features that `ser demo` uses from EmoDB's recordings (CC0).
 
     python scripts/make_demo_features.py --emodb PATH_TO_EMODB
 
-It does what the README's two commands do, then writes the manifest without machine paths.
+Does the same as `ser manifest` and `ser extract` in the README, then writes the manifest with paths
+relative to the corpus folder.
 """
 
 from __future__ import annotations

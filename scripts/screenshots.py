@@ -1,4 +1,4 @@
-"""Takes the pictures of the page and of the HTML timeline in docs/images, in a headless Chromium.
+"""Takes the screenshots of the web page and the HTML timeline in docs/images, with Chromium.
 
 Needs the extras serve and dev, and Debian's chromium and chromium-driver:
 
@@ -48,7 +48,7 @@ MIDWAY = """
 
 @contextmanager
 def browser(*, dark: bool = False, width: int = WIDE) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium in light or dark, with sharp letters."""
+    """Starts a headless Chromium with a light or dark colour scheme, at double resolution."""
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and chromedriver):
         sys.exit("needs Debian's packages chromium and chromium-driver; as root: make browser")
@@ -69,13 +69,13 @@ def browser(*, dark: bool = False, width: int = WIDE) -> Iterator[webdriver.Chro
 
 
 def resized(driver: webdriver.Chrome, width: int, height: int) -> None:
-    """The size of the window in CSS pixels."""
+    """Sets the size of the window in CSS pixels."""
     size = {"width": width, "height": height, "deviceScaleFactor": SCALE, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def picture(driver: webdriver.Chrome, file: Path, width: int) -> None:
-    """Goes into the recording, and takes the whole page, however long."""
+    """Moves to the middle of the recording and takes a screenshot of the whole page."""
     time.sleep(1)  # the browser decodes the sound
     driver.execute_script(MIDWAY)
     resized(driver, width, driver.execute_script("return document.documentElement.scrollHeight"))
@@ -89,7 +89,7 @@ def picture(driver: webdriver.Chrome, file: Path, width: int) -> None:
 def page(
     predictor: Predictor, audio: Path, file: Path, words: Words | None, *, dark: bool, width: int
 ) -> None:
-    """Gives the page a recording and takes its picture."""
+    """Uploads a recording to the page and takes a screenshot."""
     app = create_app(predictor, words=words)
     with serving(app) as address, browser(dark=dark, width=width) as driver:
         find, wait = driver.find_element, WebDriverWait(driver, 120)
@@ -101,14 +101,14 @@ def page(
 
 
 def timeline(written: Path, file: Path, *, dark: bool, width: int) -> None:
-    """Takes the picture of an HTML timeline."""
+    """Takes a screenshot of an HTML timeline."""
     with browser(dark=dark, width=width) as driver:
         driver.get(written.as_uri())
         picture(driver, file, width)
 
 
 def joined(files: Sequence[Path], out: Path) -> Path:
-    """The recordings one after the other in one file."""
+    """Joins the recordings into one file."""
     draw, parts = np.random.default_rng(0), []
     for file in files:
         wave = read_audio(file)
@@ -119,10 +119,10 @@ def joined(files: Sequence[Path], out: Path) -> Path:
 
 
 def main() -> None:
-    """Takes all pictures."""
+    """Takes all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--audio", type=Path, nargs="+", required=True, help="recordings")
-    parser.add_argument("--name", default="conversation", help="what the joined file is called")
+    parser.add_argument("--name", default="conversation", help="name of the joined file")
     parser.add_argument("--words", action="store_true", help="recognise English words (extra asr)")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))

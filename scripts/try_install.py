@@ -1,6 +1,8 @@
-"""Tries an installation without torch: the starter answers, and nothing that trains was imported.
+"""Tests an installation without torch: the starter predicts, and no training library is imported.
 
-Run by CI on every Python, and before a release on the wheel: python scripts/try_install.py
+CI runs it on every Python version, and on the wheel before a release:
+
+    python scripts/try_install.py
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ HEAVY = {"torch", "transformers", "scipy", "sklearn"}
 
 
 def main() -> int:
-    """Predicts one made-up recording, in this process and by the command; prints seconds and MB."""
+    """Predicts a made-up recording, by the command and in this process; prints seconds and MB."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", help="the version that must be installed")
     asked = parser.parse_args()
@@ -42,18 +44,16 @@ def main() -> int:
         predictor = load()
         predictor.vad = "none"
         answer = predictor(file)
-    print(f"{version} on Python {sys.version.split()[0]}: first answer after {seconds:.2f} s")
-    print(f"{len(done.stdout)} characters printed; all as speech: {answer.best}")
+    print(f"{version} on Python {sys.version.split()[0]}: first prediction after {seconds:.2f} s")
+    print(f"{len(done.stdout)} characters printed; prediction: {answer.best}")
     print(f"{size()} MB in {Path(np.__file__).parents[1]}")
     brought = HEAVY & set(sys.modules)
-    print(
-        f"imported without need: {sorted(brought)}" if brought else "nothing that trains imported"
-    )
+    print(f"imported needlessly: {sorted(brought)}" if brought else "no training library imported")
     return 1 if brought else 0
 
 
 def size() -> int:
-    """The megabytes of the folder that packages are installed in."""
+    """Returns the size in MB of the folder that packages are installed in."""
     files = Path(np.__file__).parents[1].rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file()) // 1_000_000
 
