@@ -20,6 +20,7 @@ from multimodal_ser.config.record import (
 )
 from multimodal_ser.config.settings import ModelConfig, TuneConfig
 from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.base import computed_in
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import RUN_FILES
@@ -57,21 +58,23 @@ def made_run(
     labels=ClassNames("made3", CLASSES),  # noqa: B008 - it cannot change
     sound="whisper-tiny",
     tuned=False,
+    **loaded,
 ) -> Path:
     """A run folder of an untrained model on tiny encoders' features."""
     described = {"text": None, "audio": None}
     dims = {"text": 0, "audio": 0}
     for modality in modalities:
         name = {"audio": sound, "text": "bert"}[modality]
-        encoder = load_encoder(name, tiny(name, weights))
+        encoder = load_encoder(name, tiny(name, weights), **loaded)
         info = encoder.info
         if tuned:
             folder.mkdir(parents=True, exist_ok=True)
             save_moved(encoder.network, changes_of(folder, modality))
         dims[modality] = info.dim
         described[modality] = FeatureSpec(
-            name, info.weights, info.layers, tokens, dim=info.dim, dtype="float16"
-        )
+            name, info.weights, info.layers, tokens, dim=info.dim, dtype="float16",
+            compute_dtype=computed_in(encoder),
+        )  # fmt: skip
     network = ModelConfig(members=1, hidden_dim=8, num_heads=2)
     config = RunConfig(
         model=model, seed=0, fold="speaker=01", labels=labels,

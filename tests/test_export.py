@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import made_emotion2vec
 from made_encoders import tiny
@@ -148,6 +149,18 @@ def test_a_run_of_sound_in_one_file(weights, tmp_path):
     made = export(model, tmp_path / "run.onnx", compare=WAVES)
     assert (made.part, made.compared) == ("whole", len(WAVES))
     agree(model, load(made.file))  # float16 tokens may round to a neighbour
+
+
+@pytest.mark.slow
+def test_an_encoder_in_bfloat16_stays_outside_of_the_file(tmp_path):
+    folder = made_run(tmp_path / "run", tmp_path, sound="emotion2vec-base", dtype="bfloat16")
+    weights = {"emotion2vec-base": tiny("emotion2vec-base", tmp_path)}
+    model = load(folder, weights=weights)
+    with pytest.raises(SerError, match="computed in float32"):
+        export(model, tmp_path / "whole.onnx", part="whole")
+    again = load(export(model, tmp_path / "head.onnx").file, weights=weights)
+    assert again.backend.features["audio"].encoder.dtype == torch.bfloat16
+    agree(model, again)
 
 
 @pytest.mark.slow

@@ -11,8 +11,11 @@ import pytest
 import soundfile
 import torch
 
+from made_encoders import tiny
 from multimodal_ser.common import devices
+from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
+from multimodal_ser.encoders import load_encoder, load_for
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
 from multimodal_ser.errors import EncoderError, FeatureError
 from multimodal_ser.features import (
@@ -266,6 +269,18 @@ def test_numbers_of_another_format_do_not_mix(tmp_path):
     assert FeatureStore.open(path).header.compute_dtype == "bfloat16"
     with pytest.raises(FeatureError, match="compute_dtype is 'bfloat16', asked for 'float32'"):
         extract(rows, FakeEncoder(), tmp_path)
+
+
+def test_a_format_that_a_device_lacks_is_replaced_aloud(tmp_path, caplog):
+    weights = tiny("wav2vec2", tmp_path)
+    known = load_encoder("wav2vec2", weights)
+    spec = FeatureSpec("wav2vec2", known.info.weights, known.info.layers, compute_dtype="float16")
+    assert load_for(spec, weights, "cpu").dtype == torch.float32
+    assert "computed in float16, and it computes in float32 on cpu" in caplog.text
+    caplog.clear()
+    assert load_for(replace(spec, compute_dtype="bfloat16"), weights, "cpu").dtype == torch.bfloat16
+    assert load_for(replace(spec, compute_dtype="float32"), weights, "cpu").dtype == torch.float32
+    assert "computed in" not in caplog.text
 
 
 def test_a_file_from_before_the_format_was_noted_is_still_read(tmp_path):

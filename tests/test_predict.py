@@ -19,7 +19,7 @@ from multimodal_ser import Prediction, load
 from multimodal_ser.config.record import ClassNames
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.base import windows
+from multimodal_ser.encoders.base import computed_in, windows
 from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.features import extract
 from multimodal_ser.features.store import FeatureStore
@@ -212,15 +212,26 @@ def test_a_long_recording_is_answered_with_a_hint(tuned, caplog):
     assert (len(parts), item.end) == (3, 65.0)
 
 
-def test_a_run_answers_as_it_did_on_its_features(tmp_path, weights):
+@pytest.mark.parametrize(
+    ("sound", "computed"),
+    [
+        ("whisper-tiny", {}),
+        ("emotion2vec-base", {"dtype": "bfloat16"}),
+        ("emotion2vec-base", {"dtype": "int8"}),
+    ],
+)
+def test_a_run_answers_as_it_did_on_its_features(sound, computed, tmp_path, weights):
     """Recording → Predictor equals recording → extract → feature file → model."""
-    folder = made_run(tmp_path / "run", weights["root"])
+    folder = made_run(tmp_path / "run", weights["root"], sound=sound, **computed)
+    place = tiny(sound, weights["root"])
     paths = [written(tmp_path / f"{n}.wav", noise(s, n)) for n, s in enumerate((0.4, 1.1))]
     rows = [Utterance(f"mine/{p.stem}", "mine", "anger", audio=str(p)) for p in paths]
-    encoder = load_encoder("whisper-tiny", weights["whisper-tiny"])
-    made = extract(rows, encoder, tmp_path / "features", tokens=4, progress=False)
+    encoder = load_encoder(sound, place, **computed)
+    # one by one, since sums in bfloat16 may depend on the size of a batch
+    made = extract(rows, encoder, tmp_path / "features", tokens=4, chunk=1, progress=False)
     store, model = FeatureStore.open(made.path), load_model(folder / "model.safetensors")
-    predictor = load(folder, weights=weights["whisper-tiny"])
+    predictor = load(folder, weights=place)
+    assert computed_in(predictor.backend.features["audio"].encoder) == store.header.compute_dtype
     assert predictor.modalities == ("audio",)
     for row, path in zip(rows, paths, strict=True):
         tokens = torch.from_numpy(store[row.id].astype(np.float32))[None]

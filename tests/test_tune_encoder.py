@@ -100,7 +100,8 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
     weights, out = tiny("wav2vec2", tmp_path), tmp_path / "features"
     extract = ["--manifest", str(features / "manifest.jsonl"), "--out", str(out)]
     own = ["--audio", "own", "--audio-source", str(weights), "--layers", "all"]
-    assert main(["extract", *extract, *own, "--audio-tokens", "4"]) == 0
+    coarse = ["--audio-tokens", "4", "--audio-dtype", "bfloat16"]
+    assert main(["extract", *extract, *own, *coarse]) == 0
     given = ["--features", str(out), "--labels", "anger,sadness", "--split", "speaker"]
     more = ["--model", "linear", "--baselines", "--seeds", "1", "--jobs", "1", "--tune-encoder"]
     how = ["--tune.epochs", "1", "--tune.probe-epochs", "1", "--tune.method", "low-rank"]
@@ -110,6 +111,7 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
     folder = min(runs.glob("tuned-*"))
     config = json.loads((folder / "config.json").read_text())
     assert set(config["layer_weights"]["audio"]) == {"0", "1", "2", "3"}
+    assert "compute_dtype" not in config["features"]["audio"]  # an encoder learns in float32
     assert (folder / "encoder-audio.safetensors").stat().st_size < 100_000
     predictor = load(folder, weights=weights)
     predictor.vad = "none"

@@ -64,6 +64,7 @@ class FeatureSpec:
         context: number of preceding utterances of the dialogue that the text encoder has read.
         context_after: number of following utterances.
         prefix: text before each sentence.
+        compute_dtype: number format that the encoder computed in.
     """
 
     encoder: str
@@ -79,6 +80,7 @@ class FeatureSpec:
     context: int = field(default=0, metadata=LEFT_OUT)
     context_after: int = field(default=0, metadata=LEFT_OUT)
     prefix: str = field(default="", metadata=LEFT_OUT)
+    compute_dtype: str = field(default="float32", metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)

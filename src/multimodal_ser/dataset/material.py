@@ -269,8 +269,7 @@ def _describe(store: FeatureStore, content: str) -> FeatureSpec:
     header = store.header
     keys = (
         "encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version", "context",
-        "context_after",
-        "prefix",
+        "context_after", "prefix", "compute_dtype",
     )  # fmt: skip
     return FeatureSpec(**{key: getattr(header, key) for key in keys}, content=content)
 

@@ -8,6 +8,7 @@ was trained on in ``exposure.json``, and one line in ENCODERS.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from multimodal_ser.common.devices import check_device
-from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure
+from multimodal_ser.common.devices import CPU, check_device
+from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure, computed_in
 from multimodal_ser.encoders.exposure import published
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import EncoderError, one_of
@@ -38,6 +39,7 @@ _LOADERS = {  # module → its function, imported when called: listing encoders 
     "pretrained_text": "load_text_encoder",
     "whisper": "load_whisper",
 }
+_log = logging.getLogger(__name__)
 _ANY = ("layers", "revision", "dtype")  # options of every encoder of transformers
 _OF_WORDS = (*_ANY, "prefix")
 
@@ -177,6 +179,10 @@ class Described(Protocol):
     def prefix(self) -> str:
         """The text before each sentence; empty for sound."""
 
+    @property
+    def compute_dtype(self) -> str:
+        """The number format that it computed in, such as ``bfloat16``."""
+
 
 def file_name(name: str) -> str:
     """The name of an encoder's feature files: its key in ENCODERS, or derived from id or folder.
@@ -226,7 +232,9 @@ def load_encoder(
 
 
 def load_for(described: Described, source: str | Path | None, device: str) -> Encoder:
-    """Loads the encoder that made a feature file, with the same layers and prefix.
+    """Loads the encoder that made a feature file, with the same layers, prefix and number format.
+
+    A format that this device lacks is replaced by the nearest that it has, which is logged.
 
     Args:
         described: what the feature file says about the encoder.
@@ -237,12 +245,37 @@ def load_for(described: Described, source: str | Path | None, device: str) -> En
         EncoderError: the weights are missing.
     """
     name = described.encoder
-    takes = name not in ENCODERS or "layers" in ENCODERS[name].options
-    layers = tuple(int(layer) for layer in described.layers.split(",")) if takes else ()
-    options: dict[str, Any] = {"layers": layers} if takes else {}
+    takes = ENCODERS[name].options if name in ENCODERS else _OF_WORDS
+    options: dict[str, Any] = {}
+    if "layers" in takes:
+        options["layers"] = tuple(int(layer) for layer in described.layers.split(","))
     if described.prefix:
         options["prefix"] = described.prefix
-    return load_encoder(name, source, device=device, **options)
+    dtype = _format_here(described.compute_dtype, device)
+    if "dtype" in takes and dtype != "float32":  # Whisper's, of any name, is float32 without it
+        options["dtype"] = dtype
+    encoder = load_encoder(name, source, device=device, **options)
+    if (computes := computed_in(encoder)) != described.compute_dtype:
+        _log.warning(
+            "%s: its features were computed in %s, and it computes in %s on %s here: predictions "
+            "may differ a little from those of the training",
+            *(name, described.compute_dtype, computes, device),
+        )
+    return encoder
+
+
+def _format_here(computed: str, device: str) -> str:
+    """The format to load an encoder in on a device, for one that features were computed in.
+
+    >>> _format_here("int8 beside bfloat16", "cpu"), _format_here("int8 beside bfloat16", "cuda")
+    ('int8', 'bfloat16')
+    >>> _format_here("float16", "cpu")  # which is for GPUs alone
+    'float32'
+    """
+    products, _, beside = computed.partition(" beside ")
+    if device == CPU:
+        return "float32" if products == "float16" else products
+    return beside or products
 
 
 def _place(name: str) -> str:

@@ -79,6 +79,12 @@ class Encoder(Protocol):
         ...
 
 
+def computed_in(encoder: Encoder) -> str:
+    """The number format that a loaded encoder's products are in, such as ``float32``."""
+    dtype = str(getattr(encoder, "dtype", "float32")).removeprefix("torch.")
+    return str(getattr(encoder, "computes", dtype))
+
+
 def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.ndarray]:
     """Checks a batch and returns it as float32 waveforms.
 

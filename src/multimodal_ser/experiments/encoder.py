@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from multimodal_ser.common.devices import CPU
+from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples
 from multimodal_ser.dataset.material import Material
@@ -101,10 +102,9 @@ def _begin(
     weights, and the run stores what changed (`TunedEncoders`).
     """
     modalities = MODALITIES if config.modality == "both" else (config.modality,)
+    described = {name: spec for name in modalities if (spec := item.config.features[name])}
     places = {"audio": config.source, "text": config.text_source}
-    encoders = {
-        modality: _encoder(material, modality, places[modality], device) for modality in modalities
-    }
+    encoders = {name: _encoder(spec, places[name], device) for name, spec in described.items()}
     torch.manual_seed(item.config.seed)  # before the head draws its initial weights
     said = {modality: {"encoder": one.info.name, "weights": one.info.weights} for modality, one in
             encoders.items()}  # fmt: skip
@@ -116,19 +116,16 @@ def _begin(
             network, material.labels.classes, config.hidden_dim, config.dropout, about=about
         )
     about = {"encoders": said, "labels": material.labels.name, "corpora": corpora(material)}
-    features = {modality: spec for modality in modalities if (spec := material.features[modality])}
     dims, classes = _dims(material, modalities), material.labels.classes
-    return TunedEncoders(encoders, features, dims, classes, config, about)
+    return TunedEncoders(encoders, described, dims, classes, config, about)
 
 
-def _encoder(material: Material, modality: str, source: str | None, device: str) -> Any:
-    """Loads the encoder that made the features of a modality.
+def _encoder(spec: FeatureSpec, source: str | None, device: str) -> Any:
+    """Loads the encoder that made features.
 
     Raises:
         SerError: its weights are not those of the features.
     """
-    spec = material.features[modality]
-    assert spec is not None  # noqa: S101 - `check_tunable` refuses to plan without
     encoder = load_for(spec, source, device)
     if encoder.info.weights != spec.weights:
         raise SerError(

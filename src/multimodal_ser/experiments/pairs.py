@@ -29,7 +29,7 @@ from multimodal_ser.splits.folds import Few, Fold, Split, few_fold
 from multimodal_ser.splits.leaks import shared_between
 
 # Fields in which the features of two corpora must agree, for a model of one to read the other.
-_SAME = ("encoder", "weights", "layers", "tokens", "dim")
+_SAME = ("encoder", "weights", "layers", "tokens", "dim", "prefix")
 # Imported features have no weights, and entries and token counts only by chance.
 _SAME_IMPORTED = ("encoder", "dim")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
+from multimodal_ser.config.record import ClassNames, FeatureSpec, RunConfig, SplitSpec, Training
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.dialogue import check_single_tokens
 from multimodal_ser.dataset.material import Material
@@ -194,11 +194,18 @@ def run_config(
             labels.scale if isinstance(labels, AttributeSet) else None,
         ),
         corpora=corpora(material),
-        features=material.features,
+        features=_computed_anew(material.features) if train.tune else material.features,
         split=SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks),
         marks=(*material.marks, *split.notes, *_dialogue_marks(model, train)),
         train=train,
     )
+
+
+def _computed_anew(features: Mapping[str, FeatureSpec | None]) -> dict[str, FeatureSpec | None]:
+    """The features of an encoder that is fine-tuned, whose weights are float32."""
+    return {
+        name: spec and replace(spec, compute_dtype="float32") for name, spec in features.items()
+    }
 
 
 def _dialogue_marks(model: str, train: Training) -> list[str]:

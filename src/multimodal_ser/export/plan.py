@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.config.record import as_json
 from multimodal_ser.encoders import Encoder
+from multimodal_ser.encoders.base import computed_in
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import STRIDE
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
@@ -40,8 +41,8 @@ _EXPORTED = tuple(kind for kind in _WAVES if kind != "wav2vec2-conformer")
 _MOST_BYTES = 2_000_000_000  # protobuf, and so one ONNX file, ends at 2 GiB
 _WHOLE = (
     "one file from waveforms on can be had of sound alone, by Whisper, emotion2vec or "
-    f"{', '.join(_EXPORTED)}, of less than 2 GB; of others, whose encoder was not fine-tuned, with "
-    "--part head the network on features"
+    f"{', '.join(_EXPORTED)}, of less than 2 GB and computed in float32; of others, whose encoder "
+    "was not fine-tuned, with --part head the network on features"
 )
 
 
@@ -162,6 +163,8 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
 
 def _frames(encoder: Encoder | None) -> tuple[nn.Module, int, bool] | None:
     """Returns the encoder as a graph, its maximum of samples, and if lengths must be equal."""
+    if encoder is None or computed_in(encoder) != "float32":
+        return None
     if isinstance(encoder, Whisper):
         return WhisperFrames(encoder), encoder.most, False
     if isinstance(encoder, Emotion2Vec):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
-from multimodal_ser.encoders.base import Encoder
+from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.chunks import ExtractionRecipe, Made, has_material
 from multimodal_ser.features.content import changed, inputs_of, with_content
@@ -24,7 +24,6 @@ from multimodal_ser.features.context import in_context
 from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, digest, merge_parts, work_folder
 from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
-from multimodal_ser.features.precision import computed_in
 from multimodal_ser.features.progress import meter
 from multimodal_ser.features.store import (
     FeatureHeader,

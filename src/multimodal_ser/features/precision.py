@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from multimodal_ser.common.devices import native_bfloat16
-from multimodal_ser.encoders.base import Encoder
 
 
 def default_dtype(encoder: str, device: str) -> str | None:
@@ -14,9 +13,3 @@ def default_dtype(encoder: str, device: str) -> str | None:
     """
     takes = encoder.startswith("emotion2vec")
     return "bfloat16" if takes and device == "cpu" and native_bfloat16() else None
-
-
-def computed_in(encoder: Encoder) -> str:
-    """The number format that a loaded encoder's products are in, such as ``float32``."""
-    dtype = str(getattr(encoder, "dtype", "float32")).removeprefix("torch.")
-    return str(getattr(encoder, "computes", dtype))
