@@ -146,6 +146,9 @@ def test_a_run_that_was_ended_is_resumed_to_the_same_bytes(capsys, tmp_path, mod
     (tmp_path / "in/3.wav").write_text("no sound")
     assert run("cut.csv") == (1, [0, 1, 2, 3])
     assert run("cut.csv") == (1, [1])  # what failed is tried again
+    size = journal.stat().st_size
+    assert run("cut.csv") == (1, [1])
+    assert journal.stat().st_size == size  # and its line does not stand there once more
     written(tmp_path / "in/3.wav", noise(0.45, 3))
     assert run("cut.csv") == (0, [1])
     assert (tmp_path / "cut.csv").read_bytes() == whole
@@ -155,7 +158,7 @@ def test_answers_are_kept_exactly(sounds, model):
     given = [sounds / "a.wav", sounds / "none.wav"]
     asked = lots.Asked(load(model))
     fresh = lots.predict_lot(asked, lots.Lot(0, ["a", "b"], given, [None, None])).outcomes
-    journal = lots.Journal(sounds / "journal", asked)
+    journal = lots.KeptLots(sounds / "journal", asked)
     assert len(list(journal.run(lots.lots([str(one) for one in given], (), {}), "local"))) == 1
     kept = list(journal.outcomes())
     assert [str(one) for one in kept] == [str(one) for one in fresh]

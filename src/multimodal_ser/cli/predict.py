@@ -197,9 +197,9 @@ def _outcomes(
     asked: Asked, given: Iterator[Lot], engine: str, journal: Path | None, advance: Advance
 ) -> Iterator[Prediction | SerError]:
     """Yields every prediction in order; with a journal, only after all are done."""
-    from multimodal_ser.predict.lots import Journal, predict_lot
+    from multimodal_ser.predict.lots import KeptLots, predict_lot
 
-    kept = Journal(journal, asked) if journal else None
+    kept = KeptLots(journal, asked) if journal else None
     for one in kept.run(given, engine) if kept else (predict_lot(asked, lot) for lot in given):
         for line in one.notes:
             sys.stderr.write(f"{line}\n")

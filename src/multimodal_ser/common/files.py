@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -136,3 +136,59 @@ def readable_json(value: object, indent: int | None = None) -> str:
     except UnicodeEncodeError:
         return json.dumps(value, indent=indent)
     return told
+
+
+class Journal:
+    """What is done, a JSON object a line, so that a rerun resumes; memory holds only the places.
+
+    Each object has a ``key``. One whose key is empty is of use to its own process alone: a file
+    that is opened again loses such lines, as it loses those that are damaged, or that a killed
+    process left unfinished.
+
+    Args:
+        file: of the lines; it need not exist.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.places: dict[str, int] = {}  # where the line of a key begins
+        if not file.is_file():
+            return
+        place = count = 0
+        with file.open("rb") as lines:
+            for line in lines:
+                try:
+                    key = str(parse_json(line)["key"]) if line.endswith(b"\n") else ""
+                except (ValueError, KeyError, TypeError):
+                    key = ""
+                if key:
+                    self.places[key] = place
+                place, count = place + len(line), count + 1
+        if count > len(self.places):
+            self.keep(list(self.places.values()))
+
+    def add(self, told: Mapping[str, Any]) -> int:
+        """Adds an object, and returns where its line begins."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("ab") as file:
+            place = file.tell()
+            file.write(readable_json(told).encode() + b"\n")
+        if told["key"]:
+            self.places[told["key"]] = place
+        return place
+
+    def read(self, places: Iterable[int]) -> Iterator[Any]:
+        """Reads the objects whose lines begin there."""
+        with self.file.open("rb") as file:
+            for place in places:
+                file.seek(place)
+                yield parse_json(file.readline())
+
+    def keep(self, places: Iterable[int]) -> None:
+        """Rewrites the file with those lines that begin there and have a key, in this order."""
+        self.places = {}
+        with written_aside(self.file) as partial, partial.open("wb") as new:
+            for told in self.read(places) if self.file.is_file() else ():
+                if told["key"]:
+                    self.places[told["key"]] = new.tell()
+                    new.write(readable_json(told).encode() + b"\n")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from multimodal_ser.common.cluster import run_on_ray
-from multimodal_ser.common.files import parse_json, readable_json
+from multimodal_ser.common.files import Journal
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.given import Recording
 from multimodal_ser.predict.prediction import Prediction
@@ -118,7 +118,7 @@ def predict_lot(asked: Asked, lot: Lot) -> DoneLot:
     return DoneLot(lot.number, outcomes, notes)
 
 
-class Journal:
+class KeptLots:
     """What is answered, and where it stands in a file.
 
     Args:
@@ -127,12 +127,9 @@ class Journal:
     """
 
     def __init__(self, file: Path, asked: Asked) -> None:
-        self.file, self._asked = file, asked
+        self._journal, self._asked = Journal(file), asked
         self._name = identity(asked.predictor, asked.told)
-        self._there: dict[str, int] = {}  # where the line of a key begins
         self._lines: dict[int, int] = {}  # where the line of a lot begins
-        if file.is_file():
-            self._read()
 
     def run(self, given: Iterator[Lot], engine: str) -> Iterator[DoneLot]:
         """Answers the lots that are not, and keeps each as it comes.
@@ -158,36 +155,29 @@ class Journal:
             if engine == "ray"
             else (predict_lot(self._asked, lot) for lot in every)
         )
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         for one in done:
             self._keep(one, keys.pop(one.number))
             yield one
 
     def outcomes(self) -> Iterator[Outcome]:
         """All that is answered, in the order of the recordings."""
-        if not self._lines:
-            return
-        with self.file.open("rb") as file:
-            for number in sorted(self._lines):
-                file.seek(self._lines[number])
-                for told in parse_json(file.readline())["answers"]:
-                    yield _outcome(told, tuple(self._asked.predictor.labels))
+        places = [self._lines[number] for number in sorted(self._lines)]
+        for line in self._journal.read(places) if places else ():
+            for told in line["answers"]:
+                yield _outcome(told, tuple(self._asked.predictor.labels))
 
     def _kept(self, lot: Lot) -> bool:
-        place = self._there.get(self._key(lot))
+        place = self._journal.places.get(self._key(lot))
         if place is not None and STDIN not in lot.names:
             self._lines[lot.number] = place
         return lot.number in self._lines
 
     def _keep(self, one: DoneLot, key: str) -> None:
         failed = any(isinstance(outcome, SerError) for outcome in one.outcomes)
-        line = {
-            "key": "" if failed else key,
-            "answers": [_plain(outcome) for outcome in one.outcomes],
-        }
-        with self.file.open("ab") as file:
-            self._lines[one.number] = file.tell()
-            file.write(readable_json(line).encode() + b"\n")
+        answers = [_plain(outcome) for outcome in one.outcomes]
+        # without a key where a recording failed: a rerun tries it again
+        told = {"key": "" if failed else key, "answers": answers}
+        self._lines[one.number] = self._journal.add(told)
 
     def _key(self, lot: Lot) -> str:
         """Another one where a recording, or what is asked, has changed."""
@@ -195,20 +185,6 @@ class Journal:
         sizes = [one and (one.st_size, one.st_mtime_ns) for one in about]
         parts = (self._name, lot.number, list(lot.names), sizes, list(lot.texts))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-    def _read(self) -> None:
-        """Finds what is answered, and drops the line that a killed process left unfinished."""
-        whole = 0
-        with self.file.open("r+b") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    self._there[parse_json(line)["key"]] = whole
-                except (ValueError, KeyError, TypeError):
-                    break
-                whole += len(line)
-            file.truncate(whole)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

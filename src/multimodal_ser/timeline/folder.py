@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_ser.common.cluster import run_on_ray
-from multimodal_ser.common.files import parse_json, readable_json, written_aside
+from multimodal_ser.common.files import Journal, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.lots import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
@@ -88,10 +87,15 @@ class Folder:
 
     def __init__(self, out: Path, recipe: AnalysisRecipe, found: Sequence[Place]) -> None:
         self.out, self.recipe, self.found = out, recipe, found
-        self._journal, self._recipe_name = out / JOURNAL, recipe.name
-        self._done: dict[str, int] = {}  # source → position of its line in the journal
+        self._journal, self._recipe_name = Journal(out / JOURNAL), recipe.name
+        lines = self._journal.places
+        # source → where its line begins in the journal
+        self._done = {
+            place.source: lines[key]
+            for place in found
+            if (key := self._key(place)) in lines and self._there(place)
+        }
         self.failures: dict[str, str] = {}
-        self._read()
 
     @property
     def waiting(self) -> list[Place]:
@@ -123,9 +127,7 @@ class Folder:
         with (
             written_aside(index) as first,
             written_aside(segments) as second,
-            written_aside(self._journal) as third,
             first.open("w", encoding="utf-8", newline="") as table,
-            third.open("w", encoding="utf-8") as journal,
             writer_of(second, labels, scale) as add,
         ):
             rows = csv.writer(table, lineterminator="\n")
@@ -134,8 +136,8 @@ class Folder:
                 rows.writerow(index_row(row, labels, scale))
                 add(segment_rows(row, labels, scale))
                 overview.add(row)
-                if not row["reason"]:
-                    journal.write(readable_json(row) + "\n")
+        # what was made with other settings is not done any more
+        self._journal.keep(self._lines())
         summary = self.out / SUMMARY
         pages = "html" in self.recipe.formats
         with written_aside(summary) as partial:
@@ -151,57 +153,31 @@ class Folder:
             "source": done.place.source, "name": done.place.name, "key": self._key(done.place),
             "reason": "", "timeline": {**done.timeline.as_dict(), "track": [], "words": []},
         }  # fmt: skip
-        self.out.mkdir(parents=True, exist_ok=True)
         # Files first, journal second: a line in the journal means that the files are complete.
-        with self._journal.open("ab") as file:
-            self._done[done.place.source] = file.tell()
-            file.write(readable_json(told).encode() + b"\n")
+        self._done[done.place.source] = self._journal.add(told)
         return done
-
-    def _read(self) -> None:
-        """Reads the journal, and cuts off a last line that a killed process left incomplete."""
-        if not self._journal.is_file():
-            return
-        wanted: dict[Any, Place] = {place.source: place for place in self.found}
-        whole = 0
-        with self._journal.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                place = wanted.get(_told(line, "source"))
-                if place and _told(line, "key") == self._key(place) and self._there(place):
-                    self._done[place.source] = whole
-                whole += len(line)
-        with self._journal.open("r+b") as file:
-            file.truncate(whole)
 
     def _there(self, place: Place) -> bool:
         endings = [WRITERS[kind][0] for kind in self.recipe.formats]
         return all((self.out / (place.name + ending)).is_file() for ending in endings)
 
     def _key(self, place: Place) -> str:
-        """Identifies the recipe and the file's state: it differs if the recording has changed."""
+        """Identifies recording, recipe and the file's state: it differs if the file has changed."""
         file = Path(place.path)
         if not file.is_file():
             return ""
         about = file.stat()
-        return f"{self._recipe_name} {about.st_size} {about.st_mtime_ns}"
+        return f"{self._recipe_name} {about.st_size} {about.st_mtime_ns} {place.source}"
+
+    def _lines(self) -> list[int]:
+        """Where the lines of what is done begin, in the order of the recordings."""
+        return [self._done[place.source] for place in self.found if place.source in self._done]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        with ExitStack() as files:
-            file = files.enter_context(self._journal.open("rb")) if self._done else None
-            for place in self.found:
-                if file and place.source in self._done:
-                    file.seek(self._done[place.source])
-                    yield parse_json(file.readline())
-                else:
-                    reason = self.failures.get(place.source, "not analysed")
-                    yield {"source": place.source, "name": place.name, "reason": reason}
-
-
-def _told(line: bytes, what: str) -> Any:
-    """A value of a line of the journal; None if the line is damaged."""
-    try:
-        return parse_json(line)[what]
-    except (ValueError, KeyError, TypeError):
-        return None
+        lines = self._journal.read(self._lines())
+        for place in self.found:
+            if place.source in self._done:
+                yield next(lines)
+            else:
+                reason = self.failures.get(place.source, "not analysed")
+                yield {"source": place.source, "name": place.name, "reason": reason}
