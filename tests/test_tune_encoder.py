@@ -135,3 +135,34 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
     before, after = load_encoder("own", weights), load_encoder("own", merged)
     wave = np.sin(np.arange(8_000, dtype=np.float32) / 9)
     assert not np.array_equal(before([wave])[0], after([wave])[0])
+
+
+@pytest.mark.slow  # two processes start
+def test_two_processes_learn_what_one_does(features, tmp_path):
+    pytest.importorskip("lightning_fabric")
+    split = {"train": ["s0"], "dev": ["s1"], "test": ["s2"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    given = ["--features", str(features), "--labels", "anger,sadness", "--model", "linear"]
+    given += ["--split", str(tmp_path / "split.json"), "--baselines", "--seeds", "1"]
+    # batches of 11 and 1: one process has nothing of the last
+    how = ["--tune.epochs", "2", "--tune.batch-size", "11", "--tune.no-augment"]
+    how += ["--tune.dropout", "0", "--tune.probe-epochs", "1", "--tune-encoder", "--device"]
+    said = {}
+    for device in ("cpu", "cpu,cpu"):
+        assert main(["train", *given, *how, device, "--out", str(tmp_path / device)]) == 0
+        (folder,) = (tmp_path / device).glob("tuned-*")
+        rows = [row.split(",") for row in (folder / "predictions.csv").read_text().splitlines()]
+        history = [json.loads(row) for row in (folder / "history.jsonl").read_text().splitlines()]
+        numbers = [list(map(float, row[-2:])) for row in rows[1:]]
+        said[device] = [row[:-2] for row in rows], numbers, history
+    assert said["cpu"][0] == said["cpu,cpu"][0]
+    np.testing.assert_allclose(said["cpu"][1], said["cpu,cpu"][1], atol=1e-4)
+    for one, two in zip(said["cpu"][2], said["cpu,cpu"][2], strict=True):
+        assert two == pytest.approx(one, abs=1e-4)
+    assert said["cpu"][2][-1]["train_loss"] != said["cpu"][2][-2]["train_loss"]
+
+
+def test_several_devices_are_for_encoders_alone(features, tmp_path, capsys):
+    given = ["--features", str(features), "--labels", "anger,sadness", "--model", "linear"]
+    assert main(["train", *given, "--device", "cpu,cpu", "--out", str(tmp_path)]) == 1
+    assert "several devices are for --tune-encoder" in capsys.readouterr().err

@@ -38,7 +38,8 @@ class Making:
         forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
         jobs: processes that make runs in parallel; default: one per processor, or one on a GPU.
         engine: local, or ray for a cluster (docs/cluster.md); both give the same results.
-        device: device for torch, such as cpu or cuda.
+        device: device for torch, such as cpu or cuda; with --tune-encoder also several, such as
+            cuda:0,cuda:1.
         dry_run: only list the names of the runs.
         log: tensorboard or mlflow (extras of the same names): also write settings, epochs and
             scores for these tools.

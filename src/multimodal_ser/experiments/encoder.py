@@ -6,6 +6,7 @@ It has the same training, validation and test parts as the models on features in
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,25 @@ from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.loop import predict_clips, tune
+from multimodal_ser.training.tune.several import Share, on_each
 from multimodal_ser.training.tune.tuned import Tuned
 
 
-def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> Path:
+def run_tuned(item: Plan, material: Material, out: Path, devices: Sequence[str] = (CPU,)) -> Path:
     """Fine-tunes encoders; an interrupted run resumes after its last epoch.
 
     Args:
         item: a plan of the model ``tuned``.
         material: the corpus with its recordings and words; its features name the encoders.
         out: the experiment's folder.
-        device: where torch computes.
+        devices: where torch computes; of several, each learns from its share of every batch.
     """
+    if len(devices) > 1:
+        return on_each(devices, partial(_run, item=item, material=material, out=out))
+    return _run(Share(), devices[0], item, material, out)
+
+
+def _run(share: Share, device: str, item: Plan, material: Material, out: Path) -> Path:
     config = item.config.train.tune or TuneConfig()
     model = _begin(item, material, config, device).to(device)
     # Named after the run, whose name is a hash of everything that decides its result: a checkpoint
@@ -55,13 +63,16 @@ def run_tuned(item: Plan, material: Material, out: Path, device: str = CPU) -> P
         item.config.seed,
         features=(_examples(material, fold.train), _examples(material, fold.validation)),
         checkpoint=checkpoint,
+        share=share,
     )
     dims = (
         _dims(material, tuple(model.features))
         if isinstance(model, TunedEncoders)
         else Dims(0, model.encoder.positions.shape[1], len(material.labels.classes))
     )
-    asked = list(_ask(model, item, material, words))
+    asked = list(_ask(model, item, material, words, share))
+    if share.rank:
+        return out / item.config.folder
     folder = write_run(out, item.config, dims, fitted, asked)
     checkpoint.unlink(missing_ok=True)
     return folder
@@ -136,12 +147,12 @@ def _encoder(spec: FeatureSpec, source: str | None, device: str) -> Any:
 
 
 def _ask(
-    model: Tuned | TunedEncoders, item: Plan, material: Material, words: bool
+    model: Tuned | TunedEncoders, item: Plan, material: Material, words: bool, share: Share
 ) -> Iterator[Predicted]:
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = np.asarray(material.labels.classes)
     for part in ("validation", "test"):
         clips = load_clips(material, getattr(item.fold, part), words)
-        probabilities = predict_clips(model, clips).softmax(1).numpy()
+        probabilities = predict_clips(model, clips, share).softmax(1).numpy()
         labels = names[clips.label.numpy()].tolist()
         yield Predicted(part, clips.ids, [speakers[k] for k in clips.ids], labels, probabilities)

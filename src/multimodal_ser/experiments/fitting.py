@@ -47,13 +47,19 @@ class Bench:
         material: the corpus; the target, if there is a source.
         source: the corpus that plans with a `source_fold` learn from.
         out: the experiment's folder.
-        device: where the networks are trained; the baselines are fitted on the CPU.
+        devices: where the networks are trained, the first of them alone unless an encoder is
+            fine-tuned; the baselines are fitted on the CPU.
     """
 
     material: Material
     source: Material | None
     out: Path
-    device: str = CPU
+    devices: tuple[str, ...] = (CPU,)
+
+    @property
+    def device(self) -> str:
+        """The device that networks on features are trained on."""
+        return self.devices[0]
 
     @property
     def dims(self) -> Dims:
@@ -100,7 +106,7 @@ def make_run(bench: Bench, item: Plan) -> Path:
     """
     load_plugins()  # this may be a new process, whose registries lack what plug-ins add
     if item.config.model == TUNED:
-        return run_tuned(item, bench.material, bench.out, bench.device)
+        return run_tuned(item, bench.material, bench.out, bench.devices)
     source = bench.source and as_read(bench.source, item.config)
     bench = replace(bench, material=as_read(bench.material, item.config), source=source)
     try:

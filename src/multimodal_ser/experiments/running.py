@@ -56,7 +56,7 @@ def make(
         SerError: the folder holds the runs of another protocol, or there is no such device or
             engine.
     """
-    check_device(device)
+    _check_devices(experiment, device)
     _write_description(experiment, out, command)
     set_aside(out, [item.config for item in experiment.plans])
     for name, split in experiment.splits.items():
@@ -79,6 +79,14 @@ def make(
             wanted = [item.config.protocol == experiment.protocol for item in stage.plans]
             folders += [folder for folder, own in zip(made, wanted, strict=True) if own]
     return folders
+
+
+def _check_devices(experiment: Experiment, device: str) -> None:
+    devices = device.split(",")
+    for name in devices:
+        check_device(name)
+    if len(devices) > 1 and not any(item.config.train.tune for item in experiment.plans):
+        raise SerError(f"--device {device}: several devices are for --tune-encoder; give one")
 
 
 def _write_description(experiment: Experiment, out: Path, command: str | None) -> None:
@@ -124,7 +132,8 @@ def run_all(
             the experiment's folder under the same path, where the cluster and not `jobs` decides
             how many runs are made at a time.
         device: where torch trains the networks, such as ``cpu`` or ``cuda``; the baselines are
-            fitted on the CPU.
+            fitted on the CPU. Of several, as in ``cuda:0,cuda:1``, each takes its share of every
+            batch when an encoder is fine-tuned.
         on_run: called with the folder of each run, also if it was already complete.
 
     Returns:
@@ -138,11 +147,12 @@ def run_all(
         on_run(folder)
     if engine not in ENGINES:
         raise SerError(one_of("engine", engine, ENGINES))
-    bench = Bench(material, source, out.resolve(), device)
+    bench = Bench(material, source, out.resolve(), tuple(device.split(",")))
     if engine == "ray":
-        made = run_on_ray(make_run, bench, todo, gpus=int(is_gpu(device)))
+        made = run_on_ray(make_run, bench, todo, gpus=len(bench.devices) * is_gpu(device))
     else:
-        made = _made(todo, bench, jobs or (1 if is_gpu(device) else os.cpu_count() or 1))
+        alone = is_gpu(device) or len(bench.devices) > 1
+        made = _made(todo, bench, jobs or (1 if alone else os.cpu_count() or 1))
     for folder in made:
         on_run(folder)
     return folders

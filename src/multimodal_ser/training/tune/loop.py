@@ -27,6 +27,7 @@ from multimodal_ser.training.schedule import EarlyStopping, WeightAverage, class
 from multimodal_ser.training.tune.clips import Clips, clip_batches, mels_of
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.progress import Progress
+from multimodal_ser.training.tune.several import Share
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
 
 _EVALUATION_BATCH = 32  # recordings
@@ -43,6 +44,7 @@ def tune(
     features: tuple[Examples, Examples] | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int, int], None] = lambda step, total: None,
+    share: Share = Share(),  # noqa: B008 - it cannot change
 ) -> Fitted:
     """Fine-tunes encoder and head, and keeps the epoch that the validation part chooses.
 
@@ -58,6 +60,7 @@ def tune(
             from them first.
         checkpoint: file that is written after each epoch, and resumed from if it exists.
         on_step: called with the number of steps taken and their total.
+        share: of this process, if several learn together.
     """
     device = model.temperature.device
     weights = class_weights(train.label, len(model.classes), config.class_weights).to(device)
@@ -78,23 +81,22 @@ def tune(
     state = Progress(model, optimizer, average, stopping, schedule, _frozen(model))
     history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
     if not history:
-        history.append({"epoch": -1, **evaluate(averaged, validation)})
+        history.append({"epoch": -1, **evaluate(averaged, validation, share)})
         stopping.stops_after(-1, history[-1]["validation_ua"], averaged)
         _log.info("the head alone: validation UA %.3f", history[-1]["validation_ua"])
+    learner = share.learner(_Logits(model))
     for epoch in range(len(history) - 1, config.epochs):
         model.train()
         # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
         # without interruption.
-        torch.manual_seed(seed * 1_000 + epoch)
+        torch.manual_seed(seed * 1_000 + epoch + 1_000_000 * share.rank)
         losses, step = [], epoch * per_epoch
-        made = clip_batches(train, config, seed, epoch, partial(_collated, model, train))
+        made = clip_batches(train, config, seed, epoch, partial(_share, share, model, train))
         for place, (given, label) in enumerate(made, 1):
             # The loss is computed in float32, whatever the products are computed in.
             with _products(device, config.precision):
-                logits = _asked(model, given).float()
-            loss = F.cross_entropy(
-                logits, label.to(device), weights, label_smoothing=config.label_smoothing
-            )
+                logits = learner(given).float()
+            loss = share.world * _loss(logits, share.of(label), label, weights, config)
             (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
             # Gradients of several batches make one step; the last batches of an epoch make one,
@@ -108,18 +110,19 @@ def tune(
             average.update(model)
             step += 1
             on_step(step, total)
-        row = {"epoch": epoch, "train_loss": float(np.mean(losses))}
-        history.append({**row, **evaluate(averaged, validation)})
+        loss = share.summed(torch.tensor(losses, dtype=torch.float64).mean()) / share.world
+        row = {"epoch": epoch, "train_loss": float(loss)}
+        history.append({**row, **evaluate(averaged, validation, share)})
         _log.info("epoch %d: validation UA %.3f", epoch, history[-1]["validation_ua"])
         stop = stopping.stops_after(epoch, history[-1]["validation_ua"], average.model)
-        if checkpoint:
+        if checkpoint and not share.rank:
             state.save(checkpoint, history)
         if stop:
             break
     # Not strict: frozen weights are not part of the kept state.
     model.load_state_dict(stopping.state, strict=False)
     model.about["epoch"] = stopping.kept
-    logits = predict_clips(model, validation)
+    logits = predict_clips(model, validation, share)
     model.temperature.fill_(likeliest_temperature(logits, validation.label))
     return Fitted(model.eval(), history)
 
@@ -154,6 +157,53 @@ def _frozen(model: Tuned | TunedEncoders) -> frozenset[str]:
     if isinstance(model, Tuned):
         return frozenset()
     return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
+
+
+class _Logits(nn.Module):
+    """A model with the interface that torch averages gradients by: input in, one tensor out."""
+
+    def __init__(self, model: Tuned | TunedEncoders) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, given: Any) -> Tensor:
+        """The result of `_collated` → logits [B, C]."""
+        return _asked(self.model, given)
+
+
+def _loss(
+    logits: Tensor, own: Tensor, label: Tensor, weights: Tensor, config: TuneConfig
+) -> Tensor:
+    """A process's part of the cross-entropy of a batch: that of its own rows.
+
+    Args:
+        logits: of its own rows [N, C], or of one more row if it has none.
+        own: their classes [N].
+        label: classes of the whole batch, whose weights divide the sum.
+        weights: of the classes.
+        config: the schedule.
+    """
+    total = F.cross_entropy(
+        logits[: len(own)],
+        own.to(logits.device),
+        weights,
+        label_smoothing=config.label_smoothing,
+        reduction="sum",
+    )
+    return total / weights[label.to(logits.device)].sum()
+
+
+def _share(
+    share: Share,
+    model: Tuned | TunedEncoders,
+    clips: Clips,
+    rows: Sequence[int],
+    draw: np.random.Generator | None,
+) -> Any:
+    """As `_collated`, of a process's own rows; a batch can be too small to have one for each."""
+    if draw is not None and share.rank:
+        draw = draw.spawn(share.rank)[-1]
+    return _collated(model, clips, share.of(rows) or rows[:1], draw)
 
 
 def _collated(
@@ -223,24 +273,28 @@ def _products(device: torch.device, precision: str) -> torch.autocast:
 
 
 @torch.inference_mode()
-def predict_clips(model: Tuned | TunedEncoders, clips: Clips) -> Tensor:
-    """Logits [N, C], in the order of the clips."""
+def predict_clips(
+    model: Tuned | TunedEncoders,
+    clips: Clips,
+    share: Share = Share(),  # noqa: B008 - it cannot change
+) -> Tensor:
+    """Logits [N, C], in the order of the clips; each process computes its share of the batches."""
     model.eval()
     # Recordings of like lengths share a batch, so that little of it is padding.
     order = sorted(range(len(clips)), key=lambda row: len(clips.waves[row]))
     logits = torch.zeros(len(clips), len(model.classes))
-    for start in range(0, len(order), _EVALUATION_BATCH):
+    for start in share.of(range(0, len(order), _EVALUATION_BATCH)):
         rows = order[start : start + _EVALUATION_BATCH]
         if isinstance(model, TunedEncoders):
             logits[rows] = model.predict_from(clips.items(rows))
         else:
             logits[rows] = _asked(model, _collated(model, clips, rows, None)).cpu()
-    return logits
+    return share.summed(logits).cpu()
 
 
-def evaluate(model: Tuned | TunedEncoders, clips: Clips) -> dict[str, float]:
+def evaluate(model: Tuned | TunedEncoders, clips: Clips, share: Share) -> dict[str, float]:
     """UA and cross-entropy on the validation part."""
-    logits = predict_clips(model, clips)
+    logits = predict_clips(model, clips, share)
     matrix = metrics.confusion(clips.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])
     loss = float(F.cross_entropy(logits, clips.label))
     return {"validation_ua": float(metrics.ua(matrix)), "validation_loss": loss}

@@ -1,0 +1,91 @@
+"""Fine-tuning on several devices: a process for each, by Lightning Fabric (extra ``gpus``).
+
+Every process learns from its share of each batch, and torch averages the gradients. The result is
+that of one process with the same batches, up to rounding and to what dropout and augmentation draw.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from multimodal_ser.errors import SerError, to_install
+
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of one process in a training; by default it is the only one.
+
+    Attributes:
+        rank: number of the process; 0 writes the files.
+        world: number of processes.
+        fabric: Lightning's `Fabric`, if there are several.
+    """
+
+    rank: int = 0
+    world: int = 1
+    fabric: Any = None
+
+    def of(self, rows: Any) -> Any:
+        """Its share of a sequence: every `world`-th item."""
+        return rows[self.rank :: self.world]
+
+    def learner(self, model: nn.Module) -> nn.Module:
+        """The model whose gradients are averaged over all processes in the backward pass."""
+        made: nn.Module = self.fabric.setup_module(model) if self.fabric else model
+        return made
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        found: Tensor = self.fabric.all_reduce(values, reduce_op="sum") if self.fabric else values
+        return found
+
+
+def on_each(devices: Sequence[str], work: Callable[[Share, str], _Made]) -> _Made:
+    """Calls ``work(share, device)`` in a process for each device.
+
+    Args:
+        devices: all CPUs, or GPUs with their numbers.
+        work: can be pickled, as processes are spawned: a function of a module, or its `partial`.
+
+    Returns:
+        What it returned in the first process.
+
+    Raises:
+        SerError: the extra is missing, the devices are of different kinds, or a process failed.
+    """
+    if not find_spec("lightning_fabric"):
+        raise SerError(f"several devices need an extra: {to_install('gpus')}")
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    kinds = {torch.device(device).type for device in devices}
+    if len(kinds) > 1:
+        raise SerError(f"--device {','.join(devices)}: give devices of one kind, CPUs or GPUs")
+    # Not every parameter has a gradient: nothing reads what comes after the last chosen layer.
+    strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True)
+    kind, numbers = kinds.pop(), [torch.device(device).index or 0 for device in devices]
+    which: Any = len(devices) if kind == "cpu" else numbers
+    fabric: Any = Fabric(accelerator=kind, devices=which, strategy=strategy)
+    try:
+        made: _Made = fabric.launch(_in_process, work)
+    except ProcessRaisedException as error:
+        # The message has the whole traceback of the process; its last line says what happened.
+        last = str(error).strip().splitlines()[-1]
+        raise SerError(re.sub(r"^\S+Error: ", "", last)) from error
+    return made
+
+
+def _in_process(fabric: Any, work: Callable[[Share, str], _Made]) -> _Made:
+    if fabric.device.type == "cpu":
+        torch.set_num_threads(1)  # as every run on the CPU, see `experiments.fitting.one_thread`
+    return work(Share(fabric.global_rank, fabric.world_size, fabric), str(fabric.device))
