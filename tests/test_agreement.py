@@ -107,6 +107,25 @@ def test_intervals_of_attributes_cover_and_equal_systems_seldom_differ(speakers)
         assert (p < 0.05).mean() < 0.06 + NOISE, name
 
 
+@pytest.mark.parametrize("speakers", [5, 12])
+def test_equally_distant_systems_seldom_differ_in_their_distance_to_the_votes(speakers):
+    draw = np.random.default_rng(speakers)
+    shape = (CORPORA, speakers, 20, 4)
+    votes = draw.dirichlet(np.ones(4), shape[:3])
+    found = []
+    for _ in range(2):
+        # every system errs in its own way with every speaker, and with every utterance
+        own = draw.normal(0, 0.5, (CORPORA, speakers, 1, 4)) + draw.normal(0, 0.7, shape)
+        said = (votes + 0.05) * np.exp(own)
+        said /= said.sum(-1, keepdims=True)
+        terms = agreement.distribution_terms(votes.reshape(-1, 4), said.reshape(-1, 4))
+        z = np.concatenate([np.ones((len(terms), 1)), terms], 1).reshape(*shape[:3], -1)
+        found.append(np.einsum("csni,csnj->csij", z, z)[:, :, None])
+    for name, score in agreement.DISTRIBUTION_SCORES.items():
+        p = statistics.paired(*found, score)[3]
+        assert (p < 0.05).mean() < 0.05 + NOISE, name
+
+
 def test_a_better_system_is_told_from_a_worse_one_by_the_same_tests():
     draw = np.random.default_rng(3)
     truth = draw.random((360, 2))

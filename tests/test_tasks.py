@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_man
 from multimodal_ser.dataset import tasks
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.errors import LabelError, SerError
-from multimodal_ser.evaluation import agreement
-from multimodal_ser.report import report, summarise, text_table
-from multimodal_ser.report.align import Sample
+from multimodal_ser.evaluation import agreement, statistics
+from multimodal_ser.report import Versus, csv_tables, report, summarise, text_table
+from multimodal_ser.report.align import Sample, align
 from multimodal_ser.report.groups import human_ceiling
+from multimodal_ser.report.words import verdict
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.runs.model_file import load_model
@@ -39,6 +41,7 @@ SMALL = [
     "--schedule.learning-rate", "0.03", "--jobs", "1",
 ]  # fmt: skip
 NAMES = ("arousal", "valence", "dominance")
+BEST = "each network against the best baseline"
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +182,48 @@ def test_distributions_stand_beside_majority_training_with_their_distances(distr
     tested = {(one.name, one.against) for one in summary.versus if "each loss" in one.family}
     assert tested == {("audio (loss majority)", "audio (loss kl)")}
     table = text_table(summary)
+    assert "JS and KL: lower is better" in table
     assert "votes over common4" in table
     assert "Human ceiling, one rater at a time (96 utterances" in table
+
+
+def test_distances_to_the_votes_are_tested_in_pairs_and_corrected(distributions):
+    summary = summarise(distributions)
+    aligned = align(read_runs(distributions))
+    sample, systems = aligned.sample, {one.name: one for one in aligned.systems}
+    shares = sample.targets / sample.targets.sum(1, keepdims=True)
+
+    def distances(name):
+        each = [agreement.js_distance(shares, said) for said in systems[name].probabilities]
+        sums = [statistics.sums_of(one[:, None], sample.groups, sample.clusters) for one in each]
+        return np.stack(sums, 1)
+
+    mean = statistics.OfMeans(lambda means: means[..., 0], "share", "lower")
+    of_votes = [one for one in summary.versus if one.family == f"{BEST}, by the votes"]
+    tested = [one for one in of_votes if one.score == "JS"]
+    found = [statistics.compare(distances(v.name), distances(v.against), mean) for v in tested]
+    assert [v.difference for v in tested] == pytest.approx([one.difference for one in found])
+    assert [v.low for v in tested] == pytest.approx([one.low for one in found])
+    assert [v.p for v in tested] == pytest.approx(statistics.holm([one.p for one in found]))
+    nearest = min((row for row in summary.rows if row.baseline), key=lambda r: r.scores["JS"].mean)
+    assert {v.against for v in of_votes} == {nearest.name}
+    assert {v.score for v in of_votes} == set(agreement.DISTRIBUTION_SCORES)
+    assert len(list(csv.DictReader(csv_tables(summary)["comparisons.csv"].splitlines()))) == len(
+        summary.versus
+    )
+    assert f"{BEST}, by the votes (JS): " in text_table(summary)
+
+
+def test_a_lower_distance_is_better():
+    nearer = Versus("", "soft", "hard", "", -0.04, -0.05, -0.03, 0.001, None, "", "JS", "lower")
+    beside = Versus("", "soft", "hard", "", 0.01, 0.0, 0.02, 0.04, None, "", "top-2")
+    assert (nearer.wins, nearer.loses) == (True, False)
+    assert verdict(nearer, 1, beside=[beside]) == (
+        "soft beats hard by 4.0 JS points [−5.0, −3.0] (p = 0.001; top-2 +1.0, p = 0.040)."
+    )
+    farther = replace(nearer, difference=0.04, low=0.03, high=0.05)
+    assert (farther.wins, farther.loses) == (False, True)
+    assert replace(farther, better="higher").wins
 
 
 def test_utterances_without_agreement_count_for_the_distances_and_not_for_ua(distributions):

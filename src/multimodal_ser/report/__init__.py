@@ -134,10 +134,9 @@ def _csv_cells(row: Row, summary: Summary) -> dict[str, str]:
 
 
 def _csv_versus(versus: Versus, summary: Summary) -> dict[str, str]:
-    score = summary.headline
     numbers = {
-        f"{score}_difference_low": versus.low,
-        f"{score}_difference_high": versus.high,
+        "difference_low": versus.low,
+        "difference_high": versus.high,
         "p_holm": versus.p,
         "p_mcnemar_holm": versus.mcnemar,
     }
@@ -146,7 +145,8 @@ def _csv_versus(versus: Versus, summary: Summary) -> dict[str, str]:
         "family": versus.family,
         "model": versus.name,
         "against": versus.against,
-        f"{score}_difference": _share(versus.difference),
+        "score": versus.score or summary.headline,
+        "difference": _share(versus.difference),
         **{key: words.UNKNOWN if versus.unknown else _share(one) for key, one in numbers.items()},
         "why_unknown": versus.unknown,
     }

@@ -101,13 +101,18 @@ def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
         values = [of(said[known], sample.truth[known]) for said in system.probabilities]
         scores[name] = score(values)
     if sample.targets is not None:
-        # shares, so that an utterance with ten raters counts as much as one with three
-        votes = replace(sample, targets=vote_shares(sample.targets))
-        every = np.ones(len(sample.truth), dtype=bool)
-        of_votes = _sums(system, votes, every, agreement.distribution_terms)
+        of_votes = vote_sums(system, sample)
         for name, metric in agreement.DISTRIBUTION_SCORES.items():
             scores[name] = score_of(of_votes, metric)
     return scores
+
+
+def vote_sums(system: System, sample: Sample) -> Floats:
+    """Sums the terms of `agreement.DISTRIBUTION_SCORES` per cluster and repeat, as `counts`."""
+    # shares, so that an utterance with ten raters counts as much as one with three
+    votes = None if sample.targets is None else vote_shares(sample.targets)
+    every = np.ones(len(sample.truth), dtype=bool)
+    return _sums(system, replace(sample, targets=votes), every, agreement.distribution_terms)
 
 
 def vote_shares(votes: Floats) -> Floats:

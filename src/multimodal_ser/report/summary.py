@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,19 +91,21 @@ class Note:
 
 @dataclass(frozen=True)
 class Versus:
-    """One system compared with another over the same utterances, by the headline's score.
+    """One system compared with another over the same utterances, by one score.
 
     Attributes:
         family: the kind of comparison; p values are corrected (Holm) within it.
         name: the system.
         against: the other.
         role: what the other is, such as ``the best baseline``; empty if its name says it.
-        difference: UA of the system minus UA of the other.
+        difference: the score of the system minus that of the other.
         low: lower end of the 95 % interval over speakers and seeds; None where it cannot be known.
         high: upper end.
         p: of the test over speakers and seeds, corrected.
         mcnemar: McNemar's p value for the predictions averaged over seeds, corrected.
         unknown: why the difference cannot be tested; empty if it can.
+        score: that is compared; empty for the table's headline.
+        better: whether the ``higher`` or the ``lower`` score is the better one.
     """
 
     family: str
@@ -115,16 +118,25 @@ class Versus:
     p: float | None
     mcnemar: float | None
     unknown: str = ""
+    score: str = ""
+    better: Literal["higher", "lower"] = "higher"
 
     @property
     def wins(self) -> bool:
         """Whether the system is significantly better: both interval and p value agree."""
-        return self.low is not None and self.low > 0 and self.p is not None and self.p < 0.05
+        return self._sign == (1 if self.better == "higher" else -1)
 
     @property
     def loses(self) -> bool:
         """Whether the system is significantly worse: both interval and p value agree."""
-        return self.high is not None and self.high < 0 and self.p is not None and self.p < 0.05
+        return self._sign == (-1 if self.better == "higher" else 1)
+
+    @property
+    def _sign(self) -> int:
+        """1 or -1 for a significant difference above or below 0; 0 for one that may be chance."""
+        if self.low is None or self.high is None or self.p is None or self.p >= 0.05:
+            return 0
+        return (self.low > 0) - (self.high < 0)
 
 
 @dataclass(frozen=True)

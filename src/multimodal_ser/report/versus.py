@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from multimodal_ser.evaluation import statistics
+from multimodal_ser.evaluation.agreement import DISTRIBUTION_SCORES
 from multimodal_ser.report.align import Sample, System
 from multimodal_ser.report.naming import NO_ADAPTATION, PROBE, TUNED_AS
 from multimodal_ser.report.published import original
-from multimodal_ser.report.scores import effective_clusters, headline_metric, too_few
+from multimodal_ser.report.scores import effective_clusters, headline_metric, too_few, vote_sums
 from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
@@ -156,42 +157,63 @@ def compare_rows(
         sums: each system's confusion counts per cluster and seed, [S, K, C, C].
         sample: what they were tested on.
     """
-    pairs = PAIRS.get(protocol, _models)(rows)
+    pairs = PAIRS.get(protocol, _models)
     named = {system.name: system for system in systems}
-    found: list[Versus] = []
-    # Holm's correction is over one question's comparisons, not over everything in the report
-    for family in dict.fromkeys(pair.family for pair in pairs):
-        found += _family([pair for pair in pairs if pair.family == family], named, sums, sample)
+    found = _measured(pairs(rows), named, sums, sample)
+    if sample.task == "distributions":
+        # the best baseline by UA, which counts the first choice alone, need not be the one that
+        # is nearest to the votes
+        nearest = [
+            pair._replace(family=f"{pair.family}, by the votes")
+            for pair in pairs(sorted(rows, key=lambda row: row.score("JS").mean))
+        ]
+        votes = {system.name: vote_sums(system, sample) for system in systems}
+        for score in DISTRIBUTION_SCORES:
+            found += _measured(nearest, named, votes, sample, score)
     return tuple(found)
 
 
-def _family(
+def _measured(
     pairs: Sequence[_Pair],
     systems: Mapping[str, System],
     sums: Mapping[str, np.ndarray],
     sample: Sample,
+    score: str = "",
 ) -> list[Versus]:
-    made: dict[_Pair, Versus] = {}
-    for pair in pairs:
-        one, other = systems[pair.name], systems[pair.against]
-        counts = sums[one.name], sums[other.name]
-        metric = headline_metric(sample)
-        if unknown := _unknown(one, other, sample, effective_clusters(counts[0], metric)):
-            gap = float(metric(counts[0].sum(0)).mean() - metric(counts[1].sum(0)).mean())
-            made[pair] = Versus(*pair, gap, None, None, None, None, unknown)
-            continue
-        # equal few-shot draws gave both systems the same utterances and are paired; equal seeds
-        # mean nothing across two networks and are not, see `statistics.compare`
-        repeats = one.repeats, other.repeats
-        tested = statistics.compare(*counts, metric, repeats=repeats)
-        mcnemar = None
-        if sample.task != "attributes":
-            mcnemar = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
-        made[pair] = Versus(*pair, tested.difference, tested.low, tested.high, tested.p, mcnemar)
-    found = [made[pair] for pair in pairs]
-    p = statistics.holm([one.p for one in found])
-    exact = statistics.holm([one.mcnemar for one in found])
-    return [replace(one, p=a, mcnemar=b) for one, a, b in zip(found, p, exact, strict=True)]
+    """Compares every pair by a score of the votes, or by the headline's."""
+    found: list[Versus] = []
+    # Holm's correction is over one question's comparisons, not over everything in the report
+    for family in dict.fromkeys(pair.family for pair in pairs):
+        own = [pair for pair in pairs if pair.family == family]
+        made = [_compared(pair, systems, sums, sample, score) for pair in own]
+        p = statistics.holm([one.p for one in made])
+        exact = statistics.holm([one.mcnemar for one in made])
+        found += [replace(one, p=a, mcnemar=b) for one, a, b in zip(made, p, exact, strict=True)]
+    return found
+
+
+def _compared(
+    pair: _Pair,
+    systems: Mapping[str, System],
+    sums: Mapping[str, np.ndarray],
+    sample: Sample,
+    score: str,
+) -> Versus:
+    one, other = systems[pair.name], systems[pair.against]
+    counts = sums[one.name], sums[other.name]
+    metric = DISTRIBUTION_SCORES[score] if score else headline_metric(sample)
+    better = DISTRIBUTION_SCORES[score].better if score else "higher"
+    if unknown := _unknown(one, other, sample, effective_clusters(counts[0], metric)):
+        gap = float(metric(counts[0].sum(0)).mean() - metric(counts[1].sum(0)).mean())
+        return Versus(*pair, gap, None, None, None, None, unknown, score, better)
+    # equal few-shot draws gave both systems the same utterances and are paired; equal seeds
+    # mean nothing across two networks and are not, see `statistics.compare`
+    found = statistics.compare(*counts, metric, repeats=(one.repeats, other.repeats))
+    exact = None
+    if sample.task != "attributes" and not score:
+        exact = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
+    ends = found.difference, found.low, found.high, found.p
+    return Versus(*pair, *ends, exact, score=score, better=better)
 
 
 def _unknown(one: System, other: System, sample: Sample, effective: float) -> str:

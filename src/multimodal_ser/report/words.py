@@ -110,10 +110,19 @@ def repeats(row: Row) -> str:
     return f"{count(len(row.draws), 'draw')} × {count(len(row.seeds), 'seed')}"
 
 
-def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
-    """States in one sentence whether a system beats another, by the headline's score."""
+def verdict(
+    versus: Versus, comparisons: int, headline: str = "UA", beside: Sequence[Versus] = ()
+) -> str:
+    """States in one sentence whether a system beats another, by the headline's score or its own.
+
+    Args:
+        versus: the comparison.
+        comparisons: how many there are in its family.
+        headline: the table's score.
+        beside: the same two systems by further scores.
+    """
     other = versus.role + versus.against
-    points = f"{percent(abs(versus.difference))} {headline} points"
+    points = f"{percent(abs(versus.difference))} {versus.score or headline} points"
     if versus.p is None:
         side = "above" if versus.difference > 0 else "below"
         return (
@@ -124,6 +133,9 @@ def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
     proof = _p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
     if versus.mcnemar is not None:
         proof += f"; right answers: McNemar {_p_value(versus.mcnemar)}"
+    for one in beside:
+        gap = f"{one.score} {percent(one.difference, signed=True)}"
+        proof += f"; {gap}" if one.p is None else f"; {gap}, {_p_value(one.p)}"
     if versus.wins:
         aside = f"{other}," if other.startswith("the best") else other
         return f"{versus.name} beats {aside} by {points} {ends} ({proof})."
@@ -131,20 +143,27 @@ def verdict(versus: Versus, comparisons: int, headline: str = "UA") -> str:
         return f"{versus.name} does not beat {other}: it is {points} worse {ends} ({proof})."
     return (
         f"{versus.name} does not beat {other}: the difference of "
-        f"{percent(versus.difference, signed=True)} {headline} points {ends} may be chance "
-        f"({proof})."
+        f"{percent(versus.difference, signed=True)} {versus.score or headline} points {ends} may "
+        f"be chance ({proof})."
     )
 
 
 def verdicts(summary: Summary, family: str | None = None) -> list[str]:
-    """States the result of every comparison of one family, or of all."""
+    """States the result of every comparison of one family, or of all.
+
+    A family of several scores (those of votes) has one sentence for each pair of systems: on the
+    first score, with the others in brackets.
+    """
     lines = []
     for name in summary.families if family is None else (family,):
         own = [versus for versus in summary.versus if versus.family == name]
-        known = [versus for versus in own if versus.p is not None]
+        first = [versus for versus in own if versus.score == own[0].score]
+        known = [versus for versus in first if versus.p is not None]
         if len(known) > 1:
             lines.append(_tally(known))
-        lines += [verdict(versus, len(known), summary.headline) for versus in own]
+        for one in first:
+            pair = [v for v in own if (v.name, v.against) == (one.name, one.against)]
+            lines.append(verdict(one, len(known), summary.headline, pair[1:]))
     return lines
 
 
@@ -155,8 +174,11 @@ def _tally(family: Sequence[Versus]) -> str:
     one_side = len({versus.name for versus in family}) == 1
     won = [versus.against if one_side else versus.name for versus in family if versus.wins]
     names = f": {'; '.join(won)}" if won else ""
+    measure = f" ({first.score})" if first.score else ""
     done = "are beaten" if one_side else "are better"
-    return f"{first.family}: {len(won)} of {len(family)} {done} by more than chance{names}."
+    return (
+        f"{first.family}{measure}: {len(won)} of {len(family)} {done} by more than chance{names}."
+    )
 
 
 def how_to_read(summary: Summary) -> list[str]:
@@ -164,9 +186,11 @@ def how_to_read(summary: Summary) -> list[str]:
     drawn = "draws of the few and seeds" if len(summary.draws) > 1 else "seeds"
     lines = [
         f"± is over {drawn}; [ ] is the 95 % interval over {summary.by}s.",
-        "Scores in %, of all folds together."
-        if summary.task == "classes"
-        else "Scores times 100, of all folds together.",
+        {
+            "classes": "Scores in %, of all folds together.",
+            "distributions": "Scores times 100, of all folds together; JS and KL: lower is better.",
+            "attributes": "Scores times 100, of all folds together; RMSE: lower is better.",
+        }[summary.task],
         *summary.ceiling,
     ]
     intervals, *differences = summary.method
