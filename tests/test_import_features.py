@@ -15,7 +15,7 @@ import torch
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.features import FeatureStore, import_features
-from multimodal_ser.features.rows import read_ids
+from multimodal_ser.features.rows import read_feature_rows, read_ids
 
 MELD = Path(__file__).parents[2] / "shared" / "data" / "meld"
 WORDS = ["ang", "hap", "neu", "sad", "exc", "ang"]
@@ -101,6 +101,24 @@ def test_parquet_with_lists_matrices_and_numeric_columns(tmp_path):
     source.write_bytes(b"PAR1 no")
     with pytest.raises(FeatureError, match="parquet"):
         imported(tmp_path, source)
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_table_of_features_keeps_numbers_for_the_emotion_out(tmp_path, separator, caplog):
+    names = ["", "id", "f0", "f1", "Emotion_ID", "label", "Speaker", "file", "text_1"]
+    lines = [[n, key, n + 0.5, -n, n, 3, 4, f"{key}.wav", 7] for n, key in enumerate(IDS)]
+    rows = [separator.join(map(str, line)) for line in [names, *lines]]
+    source = tmp_path / "a.csv"
+    source.write_text("\n".join(rows).replace(".5", ",5" if separator == ";" else ".5"))
+    found = read_feature_rows(source, "audio")
+    assert list(found.ids) == [f"{key}" for key in IDS]
+    assert found.values.tolist() == [[n + 0.5, -n, 7] for n in range(len(IDS))]
+    assert "3 columns are features: f0, f1, text_1; not as features: Emotion_ID" in caplog.text
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+    table = {"id": IDS, "f0": [0.5] * len(IDS), "speaker_id": range(len(IDS))}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    assert read_feature_rows(tmp_path / "a.parquet", "audio").values.shape == (len(IDS), 1)
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):

@@ -126,7 +126,10 @@ def test_equal_orders_agree_whatever_their_names():
 def test_a_table_speaks_in_class_names_and_in_the_order_given():
     mine = class_set(" joy, anger ,calm")
     assert mine.classes == ("joy", "anger", "calm")
-    assert [mine.class_of("mine", word) for word in ("calm", "fear", "JOY")] == ["calm", None, None]
+    assert mine.class_of("mine", "fear") is None
+    assert [mine.class_of("mine", word) for word in ("calm", "JOY ")] == ["calm", "joy"]
+    both = class_set("joy,Joy")  # one of two alike is not guessed
+    assert [both.class_of("mine", word) for word in ("joy", "Joy", "JOY")] == ["joy", "Joy", None]
     with pytest.raises(LabelError, match="'calm'"):
         mine.check_covers("mine", {"joy", "anger", "fear"})
 

@@ -59,6 +59,20 @@ def test_folders_and_wildcards(sounds):
             find_recordings(wrong)
 
 
+def test_linked_folders_are_searched_once_and_hidden_ones_not(sounds, tmp_path):
+    root = str(sounds)
+    for file in (tmp_path / "elsewhere" / "d.wav", sounds / ".trash" / "e.wav"):
+        file.parent.mkdir()
+        written(file, noise(0.3))
+    for name, where in (
+        ("linked", tmp_path / "elsewhere"), ("again", sounds / "inside"), ("up", tmp_path),
+        ("broken.wav", tmp_path / "nowhere"),
+    ):  # fmt: skip
+        (sounds / name).symlink_to(where)
+    found = names(find_recordings([root]), root)
+    assert found == ["a.wav", "b.flac", "broken.wav", "inside/c.WAV", "linked/d.wav"]
+
+
 def predicted(capsys, *args):
     code = main(["predict", *map(str, args)])
     out, err = capsys.readouterr()
@@ -243,6 +257,7 @@ def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, mo
         written(tmp_path / f"{n:02d}.wav", noise(0.3, n))
     written(tmp_path / "long.wav", noise(40.0))
     (tmp_path / "broken.wav").write_text("no sound")
+    written(tmp_path / "short.wav", noise(0.01))
     apart, out, err = predicted(capsys, tmp_path, "--model", model, "--format", "json")
     assert (apart, "adapted to the recordings' channel" in err) == (1, True)
     again = []
@@ -256,5 +271,6 @@ def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, mo
     code, same, err = predicted(capsys, tmp_path, "--model", model, "--format", "json")
     assert (code, same) == (1, out)
     assert "broken.wav" in err
+    assert "short.wav: " in err
     read = [Path(source).name for source in again if isinstance(source, str)]
     assert sorted(read) == ["broken.wav", "long.wav"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -229,10 +230,16 @@ def split_command(
     from multimodal_ser.splits.folds import write_split
 
     classes = class_set(labels)
-    rows = [row for row in read_manifest(manifest) if classes.class_of(row.corpus, row.emotion)]
+    every = read_manifest(manifest)
+    for corpus in sorted({row.corpus for row in every}):
+        classes.check_covers(corpus, {row.emotion for row in every if row.corpus == corpus})
+    rows = [row for row in every if classes.class_of(row.corpus, row.emotion)]
     made = make_split(rows, scheme, folds=folds, allow=allow)
     write_split(made, out)
     say(f"wrote {out}: {made.name}, {len(made.folds)} folds, hash {made.hash}")
+    left = Counter(row.emotion for row in every) - Counter(row.emotion for row in rows)
+    for word, count in sorted(left.items()):
+        say(f"  left out: {count}, emotion {word!r} is not in {labels}")
     for leak in made.leaks:
         say(f"  leak: {leak}")
     for note in made.notes:

@@ -246,7 +246,7 @@ def import_features_command(
     trained_on: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> None:
-    """Imports your own features: .npy, .npz, .parquet, or .pkl, whose code is never run.
+    """Imports your own features: .npy, .npz, .parquet, .csv, or .pkl, whose code is never run.
 
     Args:
         source: the file.

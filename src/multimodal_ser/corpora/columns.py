@@ -40,6 +40,7 @@ _WORDS = re.compile(r"[^\W_]+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PERSON = re.compile(
     r"speak|spk|actor|subject|talker|person|voice|client|user|patient|caller|child"
+    r"|sprecher|locut|hablante|parlante"
 )
 _TIMELY = re.compile(
     r"time|start|begin|onset|stop|finish|offset|anfang|d[ée]but|inicio|(\b|_)m?s(ec)?\b"

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from multimodal_ser.corpora.base import SOUND, VIDEO, CorpusInfo, is_hidden, require_folder
+from multimodal_ser.common.recordings import ENDINGS, files_below
+from multimodal_ser.corpora.base import CorpusInfo, require_folder
 from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
 from multimodal_ser.corpora.utterance import SPLITS, Corpus
 from multimodal_ser.corpora.words import known
@@ -37,11 +38,11 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
         raise SerError(f"--speaker {speaker!r} is no regular expression: {error}") from error
     if pattern and not pattern.groups:
         raise SerError(rf"--speaker {speaker!r} has no group; write it as 'Actor_(\d+)'")
-    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in (*SOUND, *VIDEO)]
+    paths = [path for path in files_below(root) if path.suffix.lower() in ENDINGS]
     rows = []
     for path in paths:
         above = path.relative_to(root).parts[:-1]
-        if above and not is_hidden(path):
+        if above:
             found = pattern.search(path.relative_to(root).as_posix()) if pattern else None
             part = above[0].casefold()
             rows.append(

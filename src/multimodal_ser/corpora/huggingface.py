@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.recordings import files_below
 from multimodal_ser.corpora.base import CorpusInfo, json_of
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
 from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
@@ -59,8 +60,8 @@ def read_huggingface(
 
 def _files(root: Path) -> Iterator[Path]:
     # files that start with "cache-" are results of map and filter, not the data
-    found = [*root.rglob("*.parquet"), *root.rglob("*.arrow")]
-    return (path for path in found if not path.name.startswith(("cache-", ".")))
+    found = [path for path in files_below(root) if not path.name.startswith("cache-")]
+    return (path for kind in (".parquet", ".arrow") for path in found if path.suffix == kind)
 
 
 def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.errors import LabelError, one_of
 
 _IEMOCAP_6 = {
@@ -45,7 +46,8 @@ _RAVDESS_8 = {
 class ClassSet:
     """An ordered tuple of classes and, per corpus, which of its words means which class.
 
-    A corpus that is not built in (such as a user's table) uses the class names themselves.
+    A corpus that is not built in (such as a user's table) uses the class names themselves; other
+    case, accents and spaces are the same name.
 
     Attributes:
         name: the name that commands, feature files and runs use.
@@ -64,16 +66,16 @@ class ClassSet:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise LabelError(f"class set {self.name!r} needs two or more distinct classes")
         for corpus, words in self.words.items():
-            self._check_words(corpus, words.values())
+            self._check_words(corpus, words, words.values())
 
-    def _check_words(self, corpus: str, reached: Iterable[str]) -> None:
+    def _check_words(self, corpus: str, words: Iterable[str], reached: Iterable[str]) -> None:
         reached = sorted(set(reached))
         if reached != sorted(self.classes):
             raise LabelError(
                 f"class set {self.name!r} has the classes {list(self.classes)}, but the words of "
-                f"{corpus!r} reach {reached}; pick a class set made for this corpus, or name "
-                "your own as a comma list in the order you want, such as "
-                "--labels anger,neutral"
+                f"{corpus!r}, {sorted(set(words))}, reach {reached}; pick a class set made for "
+                "this corpus, or name your own as a comma list of its words in the order you "
+                "want, such as --labels anger,neutral"
             )
 
     def class_of(self, corpus: str, word: str) -> str | None:
@@ -93,7 +95,10 @@ class ClassSet:
                 f"class set {self.name!r} {list(self.classes)} does not say what the words of "
                 f"{corpus!r} mean; {one_of('class set for it', self.name, fitting)}"
             )
-        return word if word in self.classes else None
+        if word in self.classes:
+            return word
+        near = [name for name in self.classes if alike(name) == alike(word)]
+        return near[0] if len(near) == 1 else None
 
     def index(self, name: str) -> int:
         """Returns a class's id: its position in `classes`."""
@@ -101,8 +106,8 @@ class ClassSet:
 
     def check_covers(self, corpus: str, words: Iterable[str]) -> None:
         """Raises LabelError if the words that occur in a corpus do not cover all classes."""
-        classes = (self.class_of(corpus, word) for word in words)
-        self._check_words(corpus, [name for name in classes if name is not None])
+        class_of = {word: self.class_of(corpus, word) for word in words}
+        self._check_words(corpus, class_of, [name for name in class_of.values() if name])
 
 
 def _class_set(name: str, classes: str, **words: Mapping[str, str]) -> tuple[str, ClassSet]:

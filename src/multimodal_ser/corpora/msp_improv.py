@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.recordings import files_below
 from multimodal_ser.corpora.base import (
     CorpusInfo,
     cite,
     fault,
     finish,
-    is_hidden,
     read_text,
     require_folder,
     traps_of,
@@ -56,8 +56,8 @@ def read_msp_improv(root: Path) -> Corpus:
         raise SerError(f"no {root / 'Evalution.txt'}; give the folder of MSP-IMPROV's release")
     recordings = {
         path.stem.removeprefix("MSP-IMPROV-"): path
-        for path in sorted(root.rglob("MSP-IMPROV-*.wav"))
-        if not is_hidden(path)
+        for path in files_below(root)
+        if path.match("MSP-IMPROV-*.wav")
     }
     utterances: list[Utterance] = []
     left_out: list[str] = []

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.recordings import files_below
 from multimodal_ser.corpora.base import (
     SOUND,
     CorpusInfo,
     cite,
     fault,
     finish,
-    is_hidden,
     require_folder,
 )
 from multimodal_ser.corpora.utterance import Corpus, Utterance
@@ -80,8 +80,8 @@ def read_named(name: str, known: Named, root: Path) -> Corpus:
     pattern = re.compile(rf"(?:^|/){known.pattern}$", re.IGNORECASE)
     utterances: list[Utterance] = []
     left_out: list[str] = []
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in _SUFFIXES or is_hidden(path):
+    for path in files_below(root):
+        if path.suffix.lower() not in _SUFFIXES:
             continue
         # With the root's own name: a user may give one speaker's or one emotion's folder.
         inside = Path(root.resolve().name) / path.relative_to(root)

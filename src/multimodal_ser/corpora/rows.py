@@ -120,17 +120,19 @@ def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:
 
 
 def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]]:
-    first: dict[str, int] = {}
+    first: dict[str, tuple[int, str | None]] = {}
     utterances: list[Utterance] = []
     left_out: list[str] = []
     for number, row in cells.rows:
         made = _utterance(table, row, f"{table.path}:{number}")
         if made.id in first:
+            line, audio = first[made.id]
             raise SerError(
-                f"{table.path}:{number}: the id {made.id!r} is already that of line "
-                f"{first[made.id]}; give each row its own in a column id"
+                f"{table.path}:{number}: the id {made.id!r} of {made.audio} is already that of "
+                f"line {line}, {audio}; give each row its own in a column id, and keep one file of "
+                "each recording"
             )
-        first[made.id] = number
+        first[made.id] = number, made.audio
         reason = None if made.audio is None else fault(Path(made.audio))
         if not made.emotion:
             reason = "no emotion"

@@ -61,7 +61,8 @@ def import_features(
     """Imports features of one's own: one vector or [tokens, dim] matrix per utterance.
 
     Args:
-        source: .npy, .npz, .parquet, .pkl or .pt (see `read_feature_rows`); no pickle is executed.
+        source: .npy, .npz, .parquet, .csv, .pkl or .pt (see `read_feature_rows`); no pickle is
+            executed.
         utterances: of one corpus.
         out: the features folder; the file is ``out/<corpus>/<name>.safetensors``.
         name: name of the features, in place of an encoder.

@@ -1,12 +1,15 @@
-"""a .npy, .npz, .parquet, .pkl or .pt file of one's own → rows: a vector or matrix each.
+"""a .npy, .npz, .parquet, .csv, .pkl or .pt file of one's own → rows: a vector or matrix each.
 
 numpy is never allowed to unpickle, and pickles are read by `unpickle.py`, which runs nothing.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -18,11 +21,15 @@ from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.spelling import tidy
 from multimodal_ser.corpora.cells import read_cells, read_words
+from multimodal_ser.corpora.columns import SPELLINGS
 from multimodal_ser.corpora.parquet import pyarrow_for
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.unpickle import read_pickle
 
+_log = logging.getLogger(__name__)
+_SHOWN = 6  # names of columns
+_NUMBERED = re.compile(r"(id|idx|code|nr|num|number|class|level0|0)$")  # pandas: index_level_0
 _ID_KEYS = ("id", "ids", "utterance_id")
 _LABEL_KEYS = ("label", "labels")
 _GUESSES: dict[ModalityName, tuple[str, ...]] = {
@@ -55,10 +62,10 @@ def read_feature_rows(
     """Reads the rows of a file according to the ending of its name.
 
     Args:
-        path: .npy, .npz, .parquet, .pkl, .pickle, .pt or .pth.
+        path: .npy, .npz, .parquet, .csv, .tsv, .pkl, .pickle, .pt or .pth.
         modality: decides which entry is guessed if there are several.
         key: array (.npz), column (.parquet) or dict entry (.pkl) to read; None guesses.
-        id_format: how an id is made from the columns of a .parquet file, such as ``"my/{name}"``.
+        id_format: how an id is made from the columns of a table, such as ``"my/{name}"``.
 
     Raises:
         FeatureError: the file is missing or damaged, has an unknown ending or pickled objects, or
@@ -185,12 +192,46 @@ def _read_parquet(
     if lists or key:
         key = _choose(path, lists, key, modality)
         return Rows(table.column(key).to_pylist(), ids, key=key)
-    rest = [name for name in kinds if name not in (*used, *_LABEL_KEYS)]
     types = pyarrow.types
-    numbers = [n for n in rest if types.is_floating(kinds[n]) or types.is_integer(kinds[n])]
-    if not numbers:
-        raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(kinds)}")
-    return Rows(np.stack([table.column(name).to_numpy() for name in numbers], axis=1), ids)
+    numbers = {
+        name: table.column(name).to_numpy()
+        for name, kind in kinds.items()
+        if types.is_floating(kind) or types.is_integer(kind)
+    }
+    return Rows(_wide(path, kinds, numbers, used), ids)
+
+
+def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
+    table = read_cells(path, None, lambda columns: len(columns) > 1)
+    own = next((name for name in _ID_KEYS if name in table.columns), None)
+    id_format = id_format or (own and f"{{{own}}}")
+    used = {name for _, name, _, _ in Formatter().parse(id_format or "") if name}
+    rows = [row for _, row in table.rows]
+    ids = [tidy(_format_id(path, row, id_format)) for row in rows] if used else None
+    numbers = {}
+    for name in table.columns:
+        with suppress(ValueError):  # a column of words
+            numbers[name] = np.array([float(row[name].replace(",", ".")) for row in rows])
+    return Rows(_wide(path, table.columns, numbers, used), ids)
+
+
+def _wide(
+    path: Path, columns: Iterable[str], numbers: Mapping[str, Array], used: Collection[str]
+) -> Array:
+    """The features of a table that has one in each column, [rows, dim].
+
+    A column with a number for the emotion, the speaker or the row is none: a model would learn it.
+    """
+    known = {*used, *SPELLINGS, *" ".join(SPELLINGS.values()).split(), "fold", "index", "unnamed"}
+    plain = {name: _NUMBERED.sub("", re.sub(r"[\W_]", "", name).casefold()) for name in columns}
+    taken = [name for name in numbers if not {name, plain[name]} & known]
+    if not taken:
+        raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(plain)}")
+    left = [name for name in plain if name not in taken and name not in used]
+    said = f"; not as features: {', '.join(left)}" if left else ""
+    shown = ", ".join(taken if len(taken) < _SHOWN else [*taken[:2], "…", taken[-1]])
+    _log.warning("%s: %d columns are features: %s%s", path.name, len(taken), shown, said)
+    return np.stack([numbers[name] for name in taken], axis=1)
 
 
 def _read_pickle(
@@ -250,6 +291,8 @@ _READERS: dict[str, Callable[[Path, ModalityName, str | None, str | None], Rows]
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".parquet": _read_parquet,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
     ".pkl": _read_pickle,
     ".pickle": _read_pickle,
     ".pt": _read_pickle,

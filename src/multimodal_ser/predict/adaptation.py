@@ -81,8 +81,10 @@ def estimated_channel(
 ) -> Channel:
     """Estimates the channel of waveforms [samples], see `Predictor.channel_of`."""
     references = references_of(backend)
-    checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), LEAST_SAMPLES)
-    given = [heard_of(backend, wave, None, vad, speech) for wave in checked]
+    checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), 0)
+    # what is too short to be predicted shows nothing of the channel, and says so when predicted
+    whole = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]
+    given = [heard_of(backend, wave, None, vad, speech) for wave in whole]
     spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
     if not spoken:
         raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")

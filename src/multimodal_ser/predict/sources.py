@@ -7,18 +7,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from multimodal_ser.common.recordings import ENDINGS, files_below
 from multimodal_ser.errors import SerError
 
 STDIN = "-"
 _SHOWN = 10
 _log = logging.getLogger(__name__)
-ENDINGS = (
-    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd",
-    ".w64", ".rf64", ".caf", ".voc", ".sph", ".gsm", ".amr", ".awb", ".aac", ".ac3", ".eac3",
-    ".m4a", ".m4b", ".mp2", ".mka", ".weba", ".wma", ".spx", ".wv", ".tta", ".ape", ".mpc", ".dts",
-    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv",
-    ".f4v", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv", ".mxf", ".nut", ".wtv", ".rm",
-)  # fmt: skip
 
 
 def find_recordings(names: Sequence[str]) -> list[str]:
@@ -46,11 +40,9 @@ def find_recordings(names: Sequence[str]) -> list[str]:
 def _inside(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-        found = [str(file) for file in files if _sounds(file)]
-        hidden = {file for file in files if file.name.startswith(".")}
-        _tell_passed_over(path, [f for f in files if not (_sounds(f) or f in hidden)])
-        return found
+        files = files_below(path)
+        _tell_passed_over(path, [file for file in files if not _sounds(file)])
+        return [str(file) for file in files if _sounds(file)]
     if glob.has_magic(name) and not path.exists():
         hits = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no root
         files = [Path(hit) for hit in hits if Path(hit).is_file()]
@@ -70,5 +62,5 @@ def _tell_passed_over(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _sounds(file: Path) -> bool:
-    hidden = file.name.startswith(".")  # macOS leaves ._* files beside recordings
-    return file.suffix.lower() in ENDINGS and not hidden and file.is_file()
+    hidden = file.name.startswith(".")
+    return file.suffix.lower() in ENDINGS and not hidden

@@ -123,13 +123,14 @@ def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]
     # Two corpora may both have a speaker "03", who are different people.
     several = len({row.corpus for row in utterances}) > 1
     members, spellings = defaultdict(list), defaultdict(set)
+    if without := [row.id for row in utterances if getattr(row, group) is None]:
+        raise SplitError(
+            f"{len(without)} of {len(utterances)} utterances, such as {without[0]!r}, have no "
+            f"{group}, so they cannot be split by {group}; fill in the column of the table, leave "
+            f"these rows out, or split by one of: {', '.join(GROUPS)}"
+        )
     for row in utterances:
         name = getattr(row, group)
-        if name is None:
-            raise SplitError(
-                f"{row.id} has no {group}, so it cannot be split by {group}; "
-                f"add the column to the table, or split by one of: {', '.join(GROUPS)}"
-            )
         members[row.corpus, alike(name)].append(row.id)
         spellings[row.corpus, alike(name)].add(name)
     named = {key: " / ".join(sorted(found)) for key, found in spellings.items()}

@@ -33,7 +33,6 @@ def places(given: Sequence[str]) -> list[Place]:
 
     The files of a recording are named by its stem if that is unique in its folder, and by its whole
     name otherwise.
-    by its whole name.
 
     Raises:
         SerError: there are no recordings.
