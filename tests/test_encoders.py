@@ -18,7 +18,7 @@ from made_encoders import tiny
 from multimodal_ser.audio import read_audio
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import chosen_layers, windows
-from multimodal_ser.encoders.exposure import DECLARED_CORPORA
+from multimodal_ser.encoders.exposure import DECLARED_CORPORA, published
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.packaged import Offline, assembled
 from multimodal_ser.errors import EncoderError, SerError
@@ -53,7 +53,7 @@ def test_contract(name, root):
     info = encoder.info
     assert (info.name, info.modality) == (name, ENCODERS[name].modality)
     # No training is known of a folder's weights, whatever name they are loaded under.
-    known = ENCODERS[name].exposure
+    known = published(name).corpora
     assert info.exposure.keys() == known.keys()
     if name != "egemaps":
         worst = "labels" if name.startswith("emotion2vec-plus") else "unknown"
@@ -90,8 +90,8 @@ def test_weights_hash(name, root):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_what_it_was_trained_on_is_declared(name):
     spec = ENCODERS[name]
-    assert {"*", *DECLARED_CORPORA} <= set(spec.exposure)
-    for exposure in spec.exposure.values():
+    assert {"*", *DECLARED_CORPORA} <= set(published(name).corpora)
+    for exposure in published(name).corpora.values():
         assert exposure.saw in ("labels", "unlabelled", "no", "unknown")
         assert len(exposure.source) > 30
     assert spec.about

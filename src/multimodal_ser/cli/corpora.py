@@ -148,8 +148,9 @@ def manifest_command(
         tables: audformat: tables to read, such as files,emotion.categories.*.gold_standard.
         part: keep only this part of the corpus's official split.
     """
-    from multimodal_ser.corpora import CORPORA, Corpus, summarise_corpus, write_manifest
+    from multimodal_ser.corpora import CORPORA, Corpus, write_manifest
     from multimodal_ser.corpora.labels import class_set
+    from multimodal_ser.corpora.summary import summarise_corpus
     from multimodal_ser.errors import one_of
 
     if corpus not in CORPORA:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from multimodal_ser.config.settings import TASKS
-from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.labels import ClassSet, class_set
 from multimodal_ser.corpora.utterance import ATTRIBUTES, Utterance
 from multimodal_ser.errors import LabelError, one_of
@@ -80,6 +79,8 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
     Raises:
         LabelError: the scale of a corpus is not known, or corpora have different scales.
     """
+    from multimodal_ser.corpora import CORPORA  # imported here: it loads every reader
+
     names = sorted({row.corpus for row in rows})
     scales = {name: CORPORA[name].attribute_scale if name in CORPORA else None for name in names}
     found = set(scales.values())

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure, computed_in
-from multimodal_ser.encoders.exposure import published
 from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.errors import EncoderError, one_of
 
@@ -53,7 +53,6 @@ class EncoderSpec:
         load: ``load(source, device, **options)`` returns the encoder.
         hub: the hub id to give as source; None if there is nothing to fetch.
         options: names of the further options of `load`.
-        exposure: corpus name → what the training saw of it; ``*`` is every corpus not named.
         about: a description in one line.
     """
 
@@ -61,106 +60,83 @@ class EncoderSpec:
     load: Callable[..., Encoder]
     hub: str | None = None
     options: tuple[str, ...] = ()
-    exposure: Mapping[str, Exposure] = field(default_factory=dict)
     about: str = ""
 
 
-def _spec(
-    name: str,
-    module: str,
-    modality: Literal["audio", "text"],
-    about: str,
-    *options: str,
-    **fixed: str,
-) -> EncoderSpec:
-    def load(source: str | Path | None = None, device: str = "cpu", **given: Any) -> Encoder:
-        return _loaded(module, source, device, **fixed, **given)
-
-    home = HOMES.get(name)
-    return EncoderSpec(
-        modality, load, home.hub if home else None, options, published(name).corpora, about
-    )
-
-
-def _loaded(module: str, source: str | Path | None, device: str, **options: Any) -> Encoder:
+def _loaded(
+    module: str, source: str | Path | None = None, device: str = "cpu", **options: Any
+) -> Encoder:
     load = getattr(import_module(f"{__name__}.{module}"), _LOADERS[module])
     encoder: Encoder = load(source, device, **options)
     return encoder
 
 
-def _pretrained(
-    name: str, modality: Literal["audio", "text"], about: str, **fixed: str
-) -> EncoderSpec:
-    module = {"audio": "pretrained_speech", "text": "pretrained_text"}[modality]
-    options = _OF_WORDS if modality == "text" else _ANY
-    return _spec(name, module, modality, about, *options, known_as=name, **fixed)
-
-
-def _whisper(name: str, about: str) -> EncoderSpec:
-    return _spec(name, "whisper", "audio", about, "layers", "revision", known_as=name)
-
-
-def _emotion2vec(variant: str, about: str) -> EncoderSpec:
-    return _spec(variant, "emotion2vec", "audio", about, *_ANY, variant=variant)
-
+_WHISPER = {
+    "whisper-tiny": "Whisper's smallest English encoder, layers side by side; 50 frames a second, "
+    "1152 wide",
+    "whisper-base": "Whisper's encoder for many languages, layers 2 to 4; 50 frames a second, 1536 "
+    "wide",
+    "whisper-small": "Whisper's small encoder, many languages; 50 frames a second, 2304 wide",
+    "whisper-medium": "Whisper's medium encoder, many languages; 50 frames a second, 3072 wide",
+    "whisper-large": "Whisper large-v3's encoder; 50 frames a second, 3840 wide",
+}
+_EMOTION2VEC = {
+    "emotion2vec-base": "emotion2vec, self-supervised on emotional speech; 50 frames a second, 768 "
+    "wide",
+    "emotion2vec-plus-seed": "emotion2vec+ seed, fine-tuned on EmoBox's corpora; 50 frames a "
+    "second, 768 wide",
+    "emotion2vec-plus-base": "emotion2vec+ base, fine-tuned on pseudo-labels; 50 frames a second, "
+    "768 wide",
+    "emotion2vec-plus-large": "emotion2vec+ large, as the original; 50 frames a second, 1024 wide",
+}
+_WORDS = {  # how their frames are pooled where a sentence is one frame, and a description
+    "minilm": (
+        "mean",
+        "all-MiniLM-L6-v2, a small sentence encoder; one frame a word piece, 384 wide",
+    ),
+    "bert": ("first", "BERT base uncased; one frame a word piece, the first is [CLS], 768 wide"),
+}
 
 ENCODERS: dict[str, EncoderSpec] = {
-    "whisper-tiny": _whisper(
-        "whisper-tiny",
-        "Whisper's smallest English encoder, layers side by side; 50 frames a second, 1152 wide",
-    ),
-    "whisper-base": _whisper(
-        "whisper-base",
-        "Whisper's encoder for many languages, layers 2 to 4; 50 frames a second, 1536 wide",
-    ),
-    "whisper-small": _whisper(
-        "whisper-small", "Whisper's small encoder, many languages; 50 frames a second, 2304 wide"
-    ),
-    "whisper-medium": _whisper(
-        "whisper-medium", "Whisper's medium encoder, many languages; 50 frames a second, 3072 wide"
-    ),
-    "whisper-large": _whisper(
-        "whisper-large", "Whisper large-v3's encoder; 50 frames a second, 3840 wide"
-    ),
-    "wav2vec2": _pretrained(
-        "wav2vec2",
+    **{
+        name: EncoderSpec(
+            "audio",
+            partial(_loaded, "whisper", known_as=name),
+            HOMES[name].hub,
+            ("layers", "revision"),
+            about,
+        )
+        for name, about in _WHISPER.items()
+    },
+    "wav2vec2": EncoderSpec(
         "audio",
+        partial(_loaded, "pretrained_speech", known_as="wav2vec2"),
+        HOMES["wav2vec2"].hub,
+        _ANY,
         "wav2vec 2.0 base, self-supervised on LibriSpeech; 50 frames a second, 768 wide",
     ),
-    "egemaps": _spec(
-        "egemaps",
-        "egemaps",
+    "egemaps": EncoderSpec(
         "audio",
-        "eGeMAPS v02 functionals of openSMILE; one frame a recording, 88 wide; research licence",
+        partial(_loaded, "egemaps"),
+        about="eGeMAPS v02 functionals of openSMILE; one frame a recording, 88 wide; research "
+        "licence",
     ),
-    "emotion2vec-base": _emotion2vec(
-        "emotion2vec-base",
-        "emotion2vec, self-supervised on emotional speech; 50 frames a second, 768 wide",
-    ),
-    "emotion2vec-plus-seed": _emotion2vec(
-        "emotion2vec-plus-seed",
-        "emotion2vec+ seed, fine-tuned on EmoBox's corpora; 50 frames a second, 768 wide",
-    ),
-    "emotion2vec-plus-base": _emotion2vec(
-        "emotion2vec-plus-base",
-        "emotion2vec+ base, fine-tuned on pseudo-labels; 50 frames a second, 768 wide",
-    ),
-    "emotion2vec-plus-large": _emotion2vec(
-        "emotion2vec-plus-large",
-        "emotion2vec+ large, as the original; 50 frames a second, 1024 wide",
-    ),
-    "minilm": _pretrained(
-        "minilm",
-        "text",
-        "all-MiniLM-L6-v2, a small sentence encoder; one frame a word piece, 384 wide",
-        pool="mean",
-    ),
-    "bert": _pretrained(
-        "bert",
-        "text",
-        "BERT base uncased; one frame a word piece, the first is [CLS], 768 wide",
-        pool="first",
-    ),
+    **{
+        name: EncoderSpec(
+            "audio", partial(_loaded, "emotion2vec", variant=name), HOMES[name].hub, _ANY, about
+        )
+        for name, about in _EMOTION2VEC.items()
+    },
+    **{
+        name: EncoderSpec(
+            "text",
+            partial(_loaded, "pretrained_text", known_as=name, pool=pool),
+            HOMES[name].hub,
+            _OF_WORDS,
+            about,
+        )
+        for name, (pool, about) in _WORDS.items()
+    },
 }
 
 

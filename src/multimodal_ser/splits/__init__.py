@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multimodal_ser.common.spelling import alike
-from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError, one_of
 from multimodal_ser.splits.emobox import emobox_folds, hold_out
@@ -227,6 +226,8 @@ def _official(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
     parts = {
         name: _ids(utterances, lambda row: row.split, name) for name in ("train", "dev", "test")
     }
+    from multimodal_ser.corpora import CORPORA  # imported here: it loads every reader
+
     without = not any("dev" in CORPORA[r.corpus].parts for r in utterances if r.corpus in CORPORA)
     if without and not parts["dev"] and parts["train"] and parts["test"]:
         parts["train"], parts["dev"] = hold_out([r for r in utterances if r.split == "train"])
