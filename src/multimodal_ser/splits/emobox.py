@@ -9,7 +9,6 @@ from pathlib import Path
 
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.spelling import alike
-from multimodal_ser.corpora.emobox import OURS, utterance_id
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
@@ -61,6 +60,8 @@ def _emobox_id(dataset: str, key: str, wav: Path) -> str:
 
     Its keys differ from the ids of this project's readers, so the file name is used instead.
     """
+    from multimodal_ser.corpora.emobox import OURS, utterance_id  # only these folds need it
+
     if dataset not in BUILT_IN_CORPORA:  # read from the benchmark's own lists
         return f"{OURS.get(dataset, dataset)}/{utterance_id(dataset, key)}"
     meld = {"train_splits": "train/", "dev_splits_complete": "dev/"}

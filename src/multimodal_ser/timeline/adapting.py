@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from multimodal_ser.audio import read_blocks
+from multimodal_ser.audio.speech.finder import FRAME, HANGOVER
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, evenly_chosen
-from multimodal_ser.timeline.analysis import analyze
-from multimodal_ser.timeline.listening import Listener
-from multimodal_ser.timeline.stream import WINDOW
 
 _HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept to be predicted next
 
 
-def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Channel:
+def channel_of(
+    sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto", *, least: int = 1
+) -> Channel:
     """The channel that recordings of any length have in common.
 
     With ten recordings or more, the first half minute of each counts once, and of more than 128 an
@@ -28,22 +28,29 @@ def channel_of(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
         sources: paths, bytes or (array, rate in Hz); those that cannot be read are skipped.
         predictor: with a model that can be adapted.
         vad: how speech is found.
+        least: number of recordings or pieces that must have speech.
 
     Raises:
-        NoSpeechError: none of them has speech.
+        NoSpeechError: fewer of them have speech.
         SerError: the model cannot be adapted.
     """
     if len(sources) >= LEAST_RECORDINGS:
         firsts = (_first(source) for source in evenly_chosen(sources, ENOUGH_RECORDINGS))
         return predictor.channel_of([wave for wave in firsts if wave is not None])
+    # imported here: many recordings, or short ones, need no timeline
+    from multimodal_ser.timeline.analysis import analyze
+    from multimodal_ser.timeline.listening import Listener
+    from multimodal_ser.timeline.stream import WINDOW
+
     heard = Listener()
     for source in sources:
         try:
             analyze(source, heard, window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, channels="mix")
         except (AudioError, OSError):
             continue
-    if not heard.kept:
-        raise NoSpeechError(f"no speech in {len(sources)} recordings, so they show no channel")
+    if len(heard.kept) < least:
+        what = "too little" if heard.kept else "no"
+        raise NoSpeechError(f"{what} speech in {len(sources)} recordings, so they show no channel")
     return predictor.channel_of(heard.kept, speech=True)
 
 
@@ -51,16 +58,24 @@ def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
     """The predictor adapted to the recordings' channel, or unchanged if they show too little of it.
 
     Fewer than ten recordings, or ten pieces of 3 s of long ones, are too few, and some models
-    cannot be
-    adapted at all.
+    cannot be adapted at all.
     """
-    if not predictor.adaptable:
+    if not predictor.adaptable or _most_pieces(sources) < LEAST_RECORDINGS:
         return predictor
     try:
-        channel = channel_of(sources, predictor, vad)
+        channel = channel_of(sources, predictor, vad, least=LEAST_RECORDINGS)
     except NoSpeechError:
         return predictor
     return predictor.adapted(channel) if channel.count >= LEAST_RECORDINGS else predictor
+
+
+def _most_pieces(sources: Sequence[Recording]) -> int:
+    """At least as many as the recordings, or the pieces of speech in few, without listening."""
+    if len(sources) >= LEAST_RECORDINGS:
+        return len(sources)
+    firsts = (_first(source) for source in sources)
+    # two pieces of speech are cut from longer speech, or have a pause of the hangover between them
+    return sum(1 + len(wave) // (HANGOVER * FRAME) for wave in firsts if wave is not None)
 
 
 def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
@@ -86,9 +101,9 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
 
 
 def _first(source: Recording) -> Samples | None:
-    """About the first half minute; None if the recording cannot be read."""
+    """About the first half minute; None if the recording is empty or cannot be read."""
     sound, rate = source if isinstance(source, tuple) else (source, None)
     try:
-        return next(read_blocks(sound, sample_rate=rate))
+        return next(read_blocks(sound, sample_rate=rate), None)
     except (AudioError, OSError):
         return None

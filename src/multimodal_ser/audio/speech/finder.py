@@ -15,7 +15,7 @@ from multimodal_ser.common.arrays import Floats, Samples
 
 FRAME = 512  # samples, 32 ms: the frame that silero-vad was trained with
 LEAST_FRAMES = 8  # frames of speech in a stretch at least, 0.256 s: clicks and coughs are shorter
-_HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
+HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
 _PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends are below the gate
 CONTEXT = 3 * FRAME  # samples beside a stretch that are kept for a model, another 96 ms
 
@@ -117,7 +117,7 @@ class SpeechFinder:
                 self._last = self._frame
                 self._count += 1
                 self._sum += score
-            elif self._first is not None and self._frame - self._last >= _HANGOVER:
+            elif self._first is not None and self._frame - self._last >= HANGOVER:
                 ended += self._close()
             self._frame += 1
         return ended
