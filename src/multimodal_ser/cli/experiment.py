@@ -277,7 +277,7 @@ def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None
 def _made(asked: Making) -> Iterator[tuple[Path, str]]:
     """Makes the runs of each experiment and yields its folder and its table."""
     from multimodal_ser.experiments.running import make
-    from multimodal_ser.runs.layers import layer_lines
+    from multimodal_ser.runs.model_file import layer_lines
 
     for out, made in asked.planned():
         if asked.dry_run:

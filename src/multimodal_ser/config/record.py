@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -204,18 +204,15 @@ class RunConfig:
         """Name of the run's folder."""
         # Fold names contain "=" and spaces, which not all file systems and shells take well.
         fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold).strip("-")
-        return "-".join([self.model, *self._variant(), fold, f"seed{self.seed}", self.hash])
-
-    def _variant(self) -> Iterator[str]:
-        """Parts of the folder name that tell runs of one model apart, for people who list it."""
-        if self.protocol == "source":
-            yield "source"
-        if self.train.adaptation:
-            yield self.train.adaptation.method
-        if self.train.parts:
-            yield self.train.parts
-        if few := self.train.few:
-            yield f"{few.amount:g}{few.unit}-draw{few.draw}"
+        few, adaptation = self.train.few, self.train.adaptation
+        variant = [  # tells runs of one model apart, for people who list the folders
+            "source" if self.protocol == "source" else None,
+            adaptation and adaptation.method,
+            self.train.parts,
+            few and f"{few.amount:g}{few.unit}-draw{few.draw}",
+        ]
+        told = [one for one in variant if one]
+        return "-".join([self.model, *told, fold, f"seed{self.seed}", self.hash])
 
 
 @dataclass(frozen=True)

@@ -104,27 +104,21 @@ def read_manifest(path: Path) -> list[Utterance]:
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if raw.strip():
-                where = f"{path}:{number}"
-                utterances.append(_parse(_text(raw, where), where, path.parent))
+                utterances.append(_parse(raw, f"{path}:{number}", path.parent))
     repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
     if repeated:
         raise SerError(f"{path}: ids must be unique, but these occur twice: {repeated[:5]}")
     return utterances
 
 
-def _text(raw: bytes, where: str) -> str:
+def _parse(raw: bytes, where: str, folder: Path) -> Utterance:
     try:
-        return raw.decode("utf-8-sig")
+        row = parse_json(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SerError(
             f"{where}: is no UTF-8 (byte {error.start} of the line); save the manifest as UTF-8, "
             "or make it with: ser manifest"
         ) from error
-
-
-def _parse(line: str, where: str, folder: Path) -> Utterance:
-    try:
-        row = parse_json(line)
     except ValueError as error:
         raise SerError(
             f"{where}: not a JSON object ({error}); one object a line is read"

@@ -43,12 +43,6 @@ class AttributeSet:
 Outputs = ClassSet | AttributeSet
 
 
-def check_task(task: str) -> None:
-    """Raises LabelError for an unknown task."""
-    if task not in TASKS:
-        raise LabelError(one_of("task", task, TASKS))
-
-
 def attribute_set(names: str, scale: tuple[float, float]) -> AttributeSet:
     """Reads a comma-separated list of attributes.
 
@@ -161,7 +155,8 @@ def outputs_of(
     Raises:
         LabelError: the task, class set or an attribute is unknown, or there is no scale.
     """
-    check_task(task)
+    if task not in TASKS:
+        raise LabelError(one_of("task", task, TASKS))
     if task == "attributes":
         return attribute_set(labels, scale or scale_of(rows))
     return class_set(labels)

@@ -24,7 +24,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Plan, corpora
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import write_run
-from multimodal_ser.runs.layers import layers_of
+from multimodal_ser.runs.model_file import layers_of
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.encoders import TunedEncoders

@@ -27,8 +27,7 @@ from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
 from multimodal_ser.runs.folder import MODEL, write_run
-from multimodal_ser.runs.layers import layers_of
-from multimodal_ser.runs.model_file import build_model, load_model
+from multimodal_ser.runs.model_file import build_model, layers_of, load_model
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.splits.folds import Fold
 from multimodal_ser.training.alignment import AlignmentTarget

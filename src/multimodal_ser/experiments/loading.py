@@ -21,8 +21,8 @@ from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.protocols import TOKEN_CHOICES
 from multimodal_ser.splits import make_split
-from multimodal_ser.splits.cautions import cautions, cautions_of_folds
 from multimodal_ser.splits.folds import Split
+from multimodal_ser.splits.leaks import cautions, cautions_of_folds
 
 _log = logging.getLogger(__name__)
 

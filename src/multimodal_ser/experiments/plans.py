@@ -181,7 +181,9 @@ def run_config(
     material: Material, split: Split, model: str, fold: Fold, train: Training
 ) -> RunConfig:
     """The configuration of a run within one corpus; protocols replace the fields that differ."""
-    labels = material.labels
+    labels, around = material.labels, []
+    if train.network is not None and reads_dialogue(model):
+        around = context_told(train.network.before, train.network.after, "features")
     return RunConfig(
         model=model,
         seed=0,
@@ -196,7 +198,7 @@ def run_config(
         corpora=corpora(material),
         features=_computed_anew(material.features) if train.tune else material.features,
         split=SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks),
-        marks=(*material.marks, *split.notes, *_dialogue_marks(model, train)),
+        marks=(*material.marks, *split.notes, *around),
         train=train,
     )
 
@@ -206,13 +208,6 @@ def _computed_anew(features: Mapping[str, FeatureSpec | None]) -> dict[str, Feat
     return {
         name: spec and replace(spec, compute_dtype="float32") for name, spec in features.items()
     }
-
-
-def _dialogue_marks(model: str, train: Training) -> list[str]:
-    """The note beside the scores of a model that reads more than the utterance itself."""
-    if train.network is None or not reads_dialogue(model):
-        return []
-    return context_told(train.network.before, train.network.after, "features")
 
 
 def domain_said(material: Material, split: Split) -> dict[str, Any]:

@@ -47,14 +47,9 @@ class Protocol:
     def arguments(self) -> dict[str, Any]:
         """The options as they are written to `experiment.json`."""
         # Fields of the command line (paths, engine, jobs) do not belong to the protocol.
-        kept = [name for one in type(self).__mro__ for name in _knobs(one)]
+        own = [one for one in type(self).__mro__ if one.__module__.startswith(__package__ or "")]
+        kept = [name for one in own for name in vars(one).get("__annotations__", ())]
         return {name: value for name, value in asdict(self).items() if name in kept}
-
-
-def _knobs(one: type) -> Sequence[str]:
-    """The fields that a protocol declares itself, without those that the command line adds."""
-    own = one.__module__.startswith("multimodal_ser.experiments.")
-    return list(vars(one).get("__annotations__", ())) if own else ()
 
 
 @dataclass(frozen=True, kw_only=True)

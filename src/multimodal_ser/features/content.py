@@ -7,13 +7,13 @@ read anew each time, since a file's samples can change while its size and time s
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import ModalityName
 
 _ABSENT = "absent"  # in place of the hash of a missing recording
@@ -31,6 +31,11 @@ def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:
     return [
         row if row.audio is None else replace(row, content=hashes[row.audio]) for row in utterances
     ]
+
+
+def digest(value: object) -> str:
+    """The sha256 of a value as JSON."""
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
 
 
 def file_hash(path: str | Path) -> str:

@@ -19,10 +19,10 @@ from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.chunks import ExtractionRecipe, Made, has_material
-from multimodal_ser.features.content import changed, inputs_of, with_content
+from multimodal_ser.features.content import changed, digest, inputs_of, with_content
 from multimodal_ser.features.context import in_context
 from multimodal_ser.features.engines import ENGINES, make_parts
-from multimodal_ser.features.parts import Parts, digest, merge_parts, work_folder
+from multimodal_ser.features.parts import Parts, merge_parts, work_folder
 from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
 from multimodal_ser.features.progress import meter
 from multimodal_ser.features.store import (

@@ -15,9 +15,8 @@ from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet, class_set
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.exposure import stated
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.content import file_hash, inputs_of, with_content
+from multimodal_ser.features.content import digest, file_hash, inputs_of, with_content
 from multimodal_ser.features.extract import one_corpus
-from multimodal_ser.features.parts import digest
 from multimodal_ser.features.pool import ModalityName, Pool, check_pooling, keep_tokens
 from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +15,6 @@ from multimodal_ser.errors import FeatureError
 from multimodal_ser.features.store import FeatureHeader, FeatureStore, write_store
 
 _log = logging.getLogger(__name__)
-
-
-def digest(value: object) -> str:
-    """The sha256 of a value as JSON."""
-    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()
 
 
 class Parts:

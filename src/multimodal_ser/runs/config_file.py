@@ -25,27 +25,18 @@ def read_record(path: Path) -> Record:
         SerError: the file is missing, damaged, of another version, or of another kind.
     """
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-        return _record_of(found)
-    except (OSError, ValueError) as error:
-        raise SerError(f"{path}: is not the config.json of a run ({error}); {_VARIOUS}") from error
-
-
-def _record_of(found: object) -> Record:
-    """The record in the JSON of a file.
-
-    Raises:
-        ValueError: it is not one of a run; the message says which fields are missing or unknown.
-    """
-    if not isinstance(found, Mapping):
-        raise ValueError("it is no JSON object")
-    rest = dict(found)
-    beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
-    try:
+        rest = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(rest, dict):
+            raise ValueError("it is no JSON object")
+        beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
         return _CONVERTER.structure({"config": rest, **beside}, Record)
     except BaseValidationError as error:
-        said = transform_error(error, format_exception=_said)
-        raise ValueError("; ".join(said).replace("$.config.", "").replace("$.", "")) from error
+        told = "; ".join(transform_error(error, format_exception=_said))
+        cause: Exception = error
+        said = told.replace("$.config.", "").replace("$.", "")
+    except (OSError, ValueError) as error:
+        said, cause = str(error), error
+    raise SerError(f"{path}: is not the config.json of a run ({said}); {_VARIOUS}") from cause
 
 
 def features_of(found: object) -> dict[str, FeatureSpec | None]:

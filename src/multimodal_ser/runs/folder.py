@@ -105,8 +105,7 @@ def write_run(
         parts: predictions of the validation and the test part.
     """
     # Imported here: these need torch, and reading runs does not.
-    from multimodal_ser.runs.layers import learnt_layers
-    from multimodal_ser.runs.model_file import save_model
+    from multimodal_ser.runs.model_file import learnt_layers, save_model
 
     folder = experiment / config.folder
     parameters = sum(p.numel() for p in fitted.model.parameters())
@@ -162,11 +161,12 @@ def read_runs(experiment: Path, part: str = "test") -> list[Run]:
     if not experiment.is_dir():
         raise SerError(f"{experiment}: no such folder; give the --out folder of `ser train`")
     records = {path.parent: read_record(path) for path in config_files(experiment)}
-    runs = [
-        _run(folder, record, part)
-        for folder, record in records.items()
-        if record.config.protocol != "source"
-    ]
+    runs = []
+    for folder, record in records.items():
+        if record.config.protocol != "source":
+            labels = record.config.labels
+            rows = read_predictions(folder / PREDICTIONS, labels.classes, part, labels.task)
+            runs.append(Run(folder, record, *rows))
     if not runs:
         raise SerError(
             f"{experiment}: no complete run in it (a run folder has a config.json); give the --out "
@@ -196,9 +196,3 @@ def read_description(experiment: Path) -> dict[str, object]:
         raise SerError(
             f"{path}: is not a JSON object ({error}); run the same experiment again"
         ) from error
-
-
-def _run(folder: Path, record: Record, part: str) -> Run:
-    labels = record.config.labels
-    rows = read_predictions(folder / PREDICTIONS, labels.classes, part, labels.task)
-    return Run(folder, record, *rows)

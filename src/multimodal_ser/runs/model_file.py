@@ -1,20 +1,26 @@
-"""A fitted model ↔ model.safetensors, whose header has everything that loading needs."""
+"""A fitted model ↔ model.safetensors, whose header has everything that loading needs.
+
+Of a model with a learnt sum of layers, its run's record has the weights of the layers, too.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.config.record import RunConfig, as_json
+from multimodal_ser.config.record import FeatureSpec, LayerWeights, RunConfig, as_json
 from multimodal_ser.config.settings import ModelConfig, TuneConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.folder import CONFIG
 from multimodal_ser.training.baselines import BASELINES, Linear, Svm
 from multimodal_ser.training.regressors import REGRESSORS, Ridge, Svr
 from multimodal_ser.training.stacking import STACKED, Stacked, build_stacked
@@ -110,3 +116,32 @@ def build_model(
             f"{one_of('model', name, (*MODELS, STACKED, *BASELINES))}; docs/models.md: add one"
         )
     return Ensemble(MODELS[name], dims, config, values)
+
+
+def layers_of(described: FeatureSpec | None) -> tuple[str, ...]:
+    """The layers of an encoder that features consist of; empty for imported features."""
+    return tuple(described.layers.split(",")) if described and described.weights else ()
+
+
+def learnt_layers(model: nn.Module, features: Mapping[str, FeatureSpec | None]) -> LayerWeights:
+    """Modality → layer of its encoder → the weight that a model has learnt for it."""
+    found = {}
+    for module in model.modules():
+        if isinstance(module, Ensemble):
+            for name, weights in module.layer_weights().items():
+                found[name] = dict(zip(layers_of(features[name]), weights, strict=True))
+    return found
+
+
+def layer_lines(runs: Sequence[Path]) -> list[str]:
+    """Mean weights of the layers over runs with a learnt sum, as one line per modality."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for folder in runs:
+        for modality, weights in read_record(folder / CONFIG).layer_weights.items():
+            for layer, weight in weights.items():
+                found.setdefault(modality, {}).setdefault(layer, []).append(weight)
+    return [
+        f"learnt weights of the {modality} layers: "
+        + ", ".join(f"{layer}: {mean(values):.3f}" for layer, values in layers.items())
+        for modality, layers in found.items()
+    ]

@@ -106,7 +106,11 @@ def read_predictions(
         _check_distributions(path, rows, values)
         unknown = task == "distributions"
         truth = np.array([_class_id(path, row, classes, unknown) for row in rows], dtype=np.int64)
-    return PredictionRows(ids, tuple(_speaker(row) for row in rows), truth, values, targets)
+    # distinguished by corpus, and with the spellings of one name unified
+    speakers = tuple(
+        f"{corpus_of(row['id'])}/{alike(row['speaker'])}" if row["speaker"] else "" for row in rows
+    )
+    return PredictionRows(ids, speakers, truth, values, targets)
 
 
 def _damaged(path: Path, what: str) -> SerError:
@@ -126,29 +130,19 @@ def _read_rows(path: Path, classes: Sequence[str], part: str) -> list[dict[str, 
         raise _damaged(path, "is missing although the run is marked complete") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise _damaged(path, f"is not a readable CSV ({error})") from error
-    _check_header(path, header, classes)
+    if lacking := [name for name in _COLUMNS if name not in header]:
+        raise _damaged(path, f"lacks the column {', '.join(lacking)}")
+    shown, wanted = [n for n in header if n.startswith("p_")], [f"p_{name}" for name in classes]
+    if shown != wanted:
+        raise _damaged(
+            path, f"its probability columns are {shown}, its config.json's class order {wanted}"
+        )
     if not rows:
         raise _damaged(path, f"has no {part} rows")
     short = next((row for row in rows if None in row or None in row.values()), None)
     if short is not None:
         raise _damaged(path, f"the row of {short.get('id')!r} has another length than the header")
     return sorted(rows, key=lambda row: row["id"])
-
-
-def _check_header(path: Path, header: Sequence[str], classes: Sequence[str]) -> None:
-    if lacking := [name for name in _COLUMNS if name not in header]:
-        raise _damaged(path, f"lacks the column {', '.join(lacking)}")
-    found = [name for name in header if name.startswith("p_")]
-    wanted = [f"p_{name}" for name in classes]
-    if found != wanted:
-        raise _damaged(
-            path, f"its probability columns are {found}, its config.json's class order {wanted}"
-        )
-
-
-def _speaker(row: Mapping[str, str]) -> str:
-    """The speaker of a row, distinguished by corpus and with spellings of one name unified."""
-    return f"{corpus_of(row['id'])}/{alike(row['speaker'])}" if row["speaker"] else ""
 
 
 def corpus_of(key: str) -> str:

@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from multimodal_ser.common.spelling import alike
@@ -93,25 +94,21 @@ def make_split(
     return Split(name, tuple(made), tuple(leaks), tuple(dict.fromkeys([*notes, *more])))
 
 
-def by_group(group: str) -> Callable[[Sequence[Utterance], int | None], list[Fold]]:
-    """The scheme that keeps every speaker, session or dialogue within one part."""
-
-    def make(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
-        members = _members(utterances, group)
-        if len(members) < 3:
-            raise SplitError(
-                f"{len(members)} {group}s cannot give training, validation and test parts; "
-                "at least 3 are needed"
-            )
-        if folds is None:
-            bins = [[name] for name in sorted(members)]
-            names = [f"{group}={name}" for (name,) in bins]
-        else:
-            bins = _balanced(members, folds, group)
-            names = [str(k) for k in range(folds)]
-        return [_fold(name, k, bins, members, utterances) for k, name in enumerate(names)]
-
-    return make
+def _by_group(group: str, utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
+    """Keeps every speaker, session or dialogue within one part."""
+    members = _members(utterances, group)
+    if len(members) < 3:
+        raise SplitError(
+            f"{len(members)} {group}s cannot give training, validation and test parts; "
+            "at least 3 are needed"
+        )
+    if folds is None:
+        bins = [[name] for name in sorted(members)]
+        names = [f"{group}={name}" for (name,) in bins]
+    else:
+        bins = _balanced(members, folds, group)
+        names = [str(k) for k in range(folds)]
+    return [_fold(name, k, bins, members, utterances) for k, name in enumerate(names)]
 
 
 def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]]:
@@ -265,7 +262,10 @@ def _ids(
 
 
 SCHEMES: dict[str, Scheme] = {
-    **{group: Scheme(by_group(group), f"whole {group}s, left out in turn") for group in GROUPS},
+    **{
+        group: Scheme(partial(_by_group, group), f"whole {group}s, left out in turn")
+        for group in GROUPS
+    },
     "official": Scheme(_official, "the corpus's own train, dev and test", ("speaker",)),
     "iemocap-original": Scheme(_iemocap_original, "IEMOCAP's sessions 1-3 / 4 / 5"),
     "cremad-original": Scheme(_shuffled, "files shuffled 80/10/10: speakers leak", OVERLAPS),

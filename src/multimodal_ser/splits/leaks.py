@@ -1,16 +1,21 @@
-"""folds → what their parts share: an error, unless it is allowed by name, or a note."""
+"""utterances, folds → what a reader of results has to know about them.
+
+What the parts of a fold share is an error, unless it is allowed by name. Misleading data, such as
+rare classes or speakers with a single class, is a warning.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from multimodal_ser.common.spelling import alike, said_of_spellings
+from multimodal_ser.common.spelling import UNSURE, alike, is_missing, said_of_spellings
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import Fold
 
 OVERLAPS = (*GROUPS, "recording", "fold")
+_PARTS = ("train", "validation", "test")
 _VALIDATED = ("speaker", "recording")  # noted if training and validation part share them
 
 
@@ -41,19 +46,27 @@ def check_folds(
         _check_parts(fold, known)
     leaks, notes = [], []
     for kind in (*GROUPS, "recording"):
-        value = _values(kind, known, sounds)
-        # Training and validation together: a model is selected by the validation part, so that test
-        # utterances must be foreign to both.
-        tested = [
-            _values_of(fold.test, value) & _values_of((*fold.train, *fold.validation), value)
+        # By corpus: equal names of two corpora are different people, unless somebody knows better.
+        named: Mapping[str, str] = (
+            sounds
+            if kind == "recording"
+            else {
+                row.id: f"{row.corpus}/{alike(name)}"
+                for row in utterances
+                if (name := getattr(row, kind)) is not None
+            }
+        )
+        parts = [
+            [{named[key] for key in getattr(fold, part) if key in named} for part in _PARTS]
             for fold in folds
         ]
+        # Training and validation together: a model is selected by the validation part, so that test
+        # utterances must be foreign to both.
+        tested = [test & (train | validation) for train, validation, test in parts]
         place = f"{kind}s stand both in a test part and in its training or validation part"
         leaks += _sentences(place, kind, tested, kind in allowed)
         if kind in _VALIDATED:
-            validated = [
-                _values_of(fold.train, value) & _values_of(fold.validation, value) for fold in folds
-            ]
+            validated = [train & validation for train, validation, _ in parts]
             place = (
                 f"{kind}s stand both in a training part and in its validation part, so that an "
                 "epoch is picked on what was learnt from"
@@ -67,24 +80,6 @@ def check_folds(
             for said in said_of_spellings(kind, (getattr(row, kind) for row in utterances))
         ]
     return leaks, notes
-
-
-def _values_of(keys: Iterable[str], value: Callable[[str], str | None]) -> set[str]:
-    return {found for found in map(value, keys) if found is not None}
-
-
-def _values(
-    kind: str, known: Mapping[str, Utterance], sounds: Mapping[str, str]
-) -> Callable[[str], str | None]:
-    if kind == "recording":
-        return sounds.get
-
-    def value(key: str) -> str | None:
-        name = getattr(known[key], kind)
-        # By corpus: equal names of two corpora are different people, unless somebody knows better.
-        return None if name is None else f"{known[key].corpus}/{alike(name)}"
-
-    return value
 
 
 def _sentences(place: str, kind: str, shared: Sequence[set[str]], allowed: bool) -> list[str]:
@@ -140,7 +135,7 @@ def _check_parts(fold: Fold, known: Mapping[str, Utterance]) -> None:
             f"have features and a class, such as {strange[0]!r}; make the split from this "
             "manifest and class set"
         )
-    for part in ("train", "validation", "test"):
+    for part in _PARTS:
         if not getattr(fold, part):
             raise SplitError(f"fold {fold.name}: its {part} part is empty")
 
@@ -169,4 +164,82 @@ def shared_between(
     return copies, [
         f"{len(both)} tested speakers have the name of one that another corpus is learnt from, "
         f"such as {min(both)!r}: if they are the same people, this is no test on new speakers"
+    ]
+
+
+def cautions(
+    utterances: Sequence[Utterance], class_of: Callable[[Utterance], str | None] | None = None
+) -> list[str]:
+    """Warnings about labels and names that are allowed but rarely intended.
+
+    Args:
+        utterances: of a manifest.
+        class_of: the class of an utterance; None for the corpus's own word.
+    """
+    named = class_of or (lambda row: row.emotion)
+    said = []
+    for corpus in sorted({row.corpus for row in utterances}):
+        rows = [row for row in utterances if row.corpus == corpus and named(row) is not None]
+        counts = Counter(str(named(row)) for row in rows)
+        said += [
+            f"{corpus}: the class {name!r} has one utterance: it is learnt from or tested, not both"
+            for name in sorted(counts)
+            if counts[name] == 1
+        ]
+        said += _of_one_class(corpus, rows, named, len(counts))
+        for kind in (*GROUPS, "emotion"):
+            names = [getattr(row, kind) for row in rows]
+            said += [f"{corpus}: {one}" for one in said_of_spellings(kind, names)]
+            # such a name may stand for several people, or is a program's word for "missing"
+            said += [
+                f"{corpus}: a {kind} is called {name!r}"
+                for name in sorted({name for name in names if name is not None})
+                if is_missing(name) or (kind in GROUPS and name.casefold() in UNSURE)
+            ]
+    return said
+
+
+def _of_one_class(
+    corpus: str,
+    rows: Iterable[Utterance],
+    named: Callable[[Utterance], str | None],
+    classes: int,
+) -> list[str]:
+    """A warning about speakers with only one class, which their voice alone would tell."""
+    found: dict[str, set[str | None]] = defaultdict(set)
+    written: dict[str, str] = {}
+    for row in rows:
+        if row.speaker is not None:
+            key = alike(row.speaker)
+            found[key].add(named(row))
+            written.setdefault(key, row.speaker)
+    single = sorted(written[key] for key, words in found.items() if len(words) == 1)
+    if classes < 2 or not single:
+        return []
+    return [
+        f"{corpus}: {len(single)} of {len(found)} speakers have utterances of one class alone, "
+        f"such as {single[0]!r}: a model may learn who speaks instead"
+    ]
+
+
+def cautions_of_folds(
+    folds: Iterable[Fold], class_of: dict[str, str], classes: Sequence[str]
+) -> list[str]:
+    """A warning for every class that is missing from a part, counted over the folds.
+
+    Args:
+        folds: of one split.
+        class_of: id → class; utterances without a class are not in it.
+        classes: of the class set.
+    """
+    lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for fold in folds:
+        for part in _PARTS:
+            has = {class_of.get(key) for key in getattr(fold, part)}
+            for name in classes:
+                if name not in has:
+                    lacking[part, name].append(fold.name)
+    return [
+        f"no {name!r} in the {part} part of {len(names)} folds, such as {names[0]!r}"
+        for (part, name), names in lacking.items()
     ]
