@@ -35,6 +35,7 @@ from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import Material, load_material, pooled
 from multimodal_ser.evaluation import metrics, statistics
 from multimodal_ser.experiments.fitting import one_thread
+from multimodal_ser.experiments.loading import standardized_by_speaker
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.splits import make_split
 from multimodal_ser.training.baselines import BASELINES, fit_baseline
@@ -90,7 +91,7 @@ def of_corpus(
     """A corpus by itself, sound or words."""
     material = load(arguments, corpus, features, labels, tokens=tokens)
     if by_speaker:
-        material = by_own_speaker(material)
+        material = standardized_by_speaker(material)
     return task_of(material)
 
 
@@ -136,19 +137,6 @@ def run(*command: str) -> None:
         raise SystemExit(code)
 
 
-def by_own_speaker(material: Material) -> Material:
-    """Every speaker's pooled sound standardised by itself: 47 or 88 functionals are used so."""
-    modality = material.examples.audio
-    tokens = modality.tokens.float().clone()
-    speakers = np.array([row.speaker for row in material.utterances])
-    for name in set(speakers):
-        rows = torch.from_numpy(np.flatnonzero(speakers == name))
-        mine = tokens[rows]
-        tokens[rows] = (mine - mine.mean(0)) / mine.std(0).clamp(min=1e-6)
-    examples = replace(material.examples, audio=Modality(tokens, modality.mask))
-    return replace(material, examples=examples)
-
-
 def task_of(material: Material) -> Task:
     words = material.utterances[0].corpus == "meld"
     scheme, allow = ("dialogue", ("speaker",)) if words else ("speaker", ())
@@ -188,7 +176,7 @@ def paired(
 ) -> Task:  # fmt: skip
     """Words of MELD with sound of CREMA-D of the same class, fold by fold, nothing on two sides."""
     sound = load(arguments, "cremad", features, "common4", tokens=tokens)
-    sound = by_own_speaker(sound) if by_speaker else sound
+    sound = standardized_by_speaker(sound) if by_speaker else sound
     words = load(arguments, "meld", "minilm", "common4", tokens=tokens)
     tests = [[fold[2] for fold in task_of(one).folds] for one in (sound, words)]
     random, rows = np.random.default_rng(seed), []

@@ -35,6 +35,8 @@ class Making:
         allow: overlaps between parts to accept; every result then states them.
         audio: which audio features, if there are several; none to use no audio.
         text: which text features, if there are several; none to use no text.
+        standardize_speakers: standardise each speaker's sound by that speaker's own recordings,
+            without labels, in the test set too. Every result says so; such runs cannot predict.
         forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
         jobs: processes that make runs in parallel; default: one per processor, or one on a GPU.
         engine: local, or ray for a cluster (docs/cluster.md); both give the same results.
@@ -50,6 +52,7 @@ class Making:
     allow: tuple[str, ...] = ()
     audio: str | None = None
     text: str | None = None
+    standardize_speakers: bool = False
     forbid_emotion_trained: bool = False
     jobs: int | None = None
     engine: Literal["local", "ray"] = "local"
@@ -79,6 +82,7 @@ class Making:
             audio=self.audio,
             text=self.text,
             tokens=tokens,
+            standardize_speakers=self.standardize_speakers,
             forbid_emotion_trained=self.forbid_emotion_trained,
             **told,
         )

@@ -65,6 +65,7 @@ class FeatureSpec:
         context_after: number of following utterances.
         prefix: text before each sentence.
         compute_dtype: number format that the encoder computed in.
+        by_speaker: whether each speaker's features were standardised by themselves.
     """
 
     encoder: str
@@ -81,6 +82,7 @@ class FeatureSpec:
     context_after: int = field(default=0, metadata=LEFT_OUT)
     prefix: str = field(default="", metadata=LEFT_OUT)
     compute_dtype: str = field(default="float32", metadata=LEFT_OUT)
+    by_speaker: bool = field(default=False, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
-from multimodal_ser.dataset.material import Material, load_material, pooled
+from multimodal_ser.dataset.material import Material, load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.attention import MOMENTS, Maps, attention_maps, moments_of
+from multimodal_ser.experiments.loading import as_described
 from multimodal_ser.models.fusion import reads_dialogue
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS
@@ -85,8 +86,7 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
         modality: spec.encoder if spec else "none" for modality, spec in config.features.items()
     }
     material = load_material(features, labels, names["audio"], names["text"])
-    if any(spec and spec.pooled_from for spec in config.features.values()):
-        material = pooled(material)
+    material = as_described(material, config.features)
     _check_same(folder, config.features, material)
     ids = read_predictions(folder / PREDICTIONS, config.labels.classes, "test").ids
     examples = material.examples.take([material.examples.places[key] for key in ids])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from multimodal_ser.common.spelling import alike
+from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.utterance import read_manifest
+from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import (
     Material,
     corpus_folder,
@@ -18,13 +24,15 @@ from multimodal_ser.dataset.material import (
 )
 from multimodal_ser.dataset.tasks import AttributeSet, outputs_of
 from multimodal_ser.encoders.exposure import refuse_emotion_trained
-from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.errors import FeatureError, SerError, one_of
 from multimodal_ser.experiments.protocols import TOKEN_CHOICES
+from multimodal_ser.models.layers import inverse
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.folds import Split
 from multimodal_ser.splits.leaks import cautions, cautions_of_folds
 
 _log = logging.getLogger(__name__)
+_LEAST = 2  # utterances of a speaker; of one alone nothing would be left
 
 
 def load_domain(
@@ -37,6 +45,7 @@ def load_domain(
     audio: str | None = None,
     text: str | None = None,
     tokens: str = "tokens",
+    standardize_speakers: bool = False,
     forbid_emotion_trained: bool = False,
     task: str = "classes",
     scale: tuple[float, float] | None = None,
@@ -54,6 +63,7 @@ def load_domain(
         audio: name of the audio features.
         text: name of the text features.
         tokens: ``tokens`` as they are, or ``pooled``: the mean of each modality.
+        standardize_speakers: see `standardized_by_speaker`.
         forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
         task: what is predicted for an utterance, see `tasks`.
         scale: of attributes, if the corpus does not define it.
@@ -69,12 +79,63 @@ def load_domain(
     if forbid_emotion_trained:
         for name, claim in material.emotion_labels.items():
             refuse_emotion_trained(name, claim)
+    if standardize_speakers:
+        material = standardized_by_speaker(material)
     if tokens == "pooled":
         material = pooled(material)
     sounds = sounds_of(material)
     made = make_split(material.utterances, split, folds=folds, allow=allow, sounds=sounds)
     _say_what(material, made)
     return material, made
+
+
+def as_described(material: Material, described: Mapping[str, FeatureSpec | None]) -> Material:
+    """The material as a run reads it whose features are described so."""
+    specs = [spec for spec in described.values() if spec]
+    if any(spec.by_speaker for spec in specs):
+        material = standardized_by_speaker(material)
+    return pooled(material) if any(spec.pooled_from for spec in specs) else material
+
+
+def standardized_by_speaker(material: Material) -> Material:
+    """The material with each speaker's sound standardised by that speaker's own recordings.
+
+    Removes what a voice and a microphone have in common over all recordings, which is common for
+    functionals such as eGeMAPS. No label is used, but the unlabelled recordings of the speakers in
+    the test set are: every result says so.
+
+    Raises:
+        FeatureError: there are no audio features, or a speaker is unknown or has one recording.
+    """
+    described, audio = material.features["audio"], material.examples.audio
+    if described is None:
+        raise FeatureError("standardising by speaker needs audio features; choose some")
+    names = [alike(row.speaker) if row.speaker else None for row in material.utterances]
+    counts = Counter(names)
+    few = [name is None or counts[name] < _LEAST for name in names]
+    if any(few):
+        row = material.utterances[few.index(True)]
+        raise FeatureError(
+            f"standardising by speaker needs {_LEAST} utterances of each speaker at least; "
+            f"{sum(few)} utterances, such as {row.id} of {row.speaker or 'an unknown speaker'}, "
+            "are of speakers with fewer; leave them out of the manifest, and extract again"
+        )
+    tokens = audio.tokens.float().clone()
+    for name in counts:
+        rows = torch.tensor([place for place, other in enumerate(names) if other == name])
+        mask = audio.mask[rows]
+        own = tokens[rows][mask]  # [tokens of the speaker, D]
+        if len(own):
+            mean = own.mean(0)
+            scaled = (tokens[rows] - mean) * inverse(own.std(0, correction=0), mean)
+            tokens[rows] = scaled * mask[..., None]  # padding stays zero
+    examples = replace(material.examples, audio=Modality(tokens, audio.mask))
+    features = {**material.features, "audio": replace(described, by_speaker=True)}
+    said = (
+        "audio features are standardised by speaker, in the test set too: predicting so needs "
+        "several unlabelled recordings of each speaker"
+    )
+    return replace(material, examples=examples, features=features, marks=(*material.marks, said))
 
 
 def _say_what(material: Material, split: Split) -> None:

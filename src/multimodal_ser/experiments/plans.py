@@ -244,6 +244,8 @@ def _check_tunable(material: Material, tune: TuneConfig) -> None:
     modalities = ("text", "audio") if tune.modality == "both" else (tune.modality,)
     for modality in modalities:
         spec = material.features[modality]
+        if spec and spec.by_speaker:
+            raise SerError("--tune-encoder reads sound itself; leave --standardize-speakers out")
         if spec is None or not spec.weights or spec.encoder == _FIXED or spec.context:
             raise SerError(
                 f"--tune-encoder fine-tunes {', '.join(WHISPER_SIZES.values())}, emotion2vec and "

@@ -17,9 +17,10 @@ from torch import nn
 
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.examples import Examples
-from multimodal_ser.dataset.material import load_material, pooled
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.fitting import as_read
+from multimodal_ser.experiments.loading import as_described
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Ensemble
 from multimodal_ser.report.align import System, align
@@ -97,9 +98,7 @@ def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
     described = run.config.features
     audio, text = (one.encoder if (one := described[m]) else "none" for m in ("audio", "text"))
     material = load_material(folder, class_set(run.config.labels.name), audio, text)
-    if any(one and one.pooled_from for one in described.values()):
-        material = pooled(material)
-    material = as_read(material, run.config)
+    material = as_read(as_described(material, described), run.config)
     return material.examples, np.array(material.labels.classes)[material.examples.label.numpy()]
 
 

@@ -171,6 +171,11 @@ def _encoder(folder: Path, spec: FeatureSpec, weights: WeightPaths, device: str)
             f"{folder}: its features {name!r} were imported from a file and cannot be computed for "
             "a new recording; train on features from `ser extract`"
         )
+    if spec.by_speaker:
+        raise EncoderError(
+            f"{folder}: its features were standardised by speaker, which a single recording does "
+            "not allow; to predict, train without --standardize-speakers"
+        )
     if name not in ENCODERS and place is None:
         raise EncoderError(
             f"{folder}: its features were made by {name!r}; say where that encoder is, with "
