@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from multimodal_ser.predict.adaptation import channel_shift
+from multimodal_ser.predict.channel import channel_shift
 
 CENTRES = np.array([[3.0, 0, 0], [0, 3, 0], [0, 0, 3], [-3, -3, -3]])
 MOVED = np.array([2.0, -1.5, 1.0])

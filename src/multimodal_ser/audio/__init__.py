@@ -66,7 +66,9 @@ def read_audio(
             `end` do not lie within it.
     """
     name = _name(source)
-    _check_span(name, start, end)
+    begin = start or 0.0
+    if not (math.isfinite(begin) and 0 <= begin < (math.inf if end is None else end)):
+        raise AudioError(f"{name}: start={start}, end={end} s; allowed: 0 ≤ start < end")
     if hasattr(source, "__array__"):
         mono, rate = _cut_array(name, source, sample_rate, start, end)
     else:
@@ -181,12 +183,6 @@ def check_scale(name: str, samples: npt.NDArray[Any]) -> None:
             f"{name}: its samples reach ±{peak:g}; allowed: floats of ±1 (up to ±{OVER:g} where "
             "a codec overshoots); divide them by their full scale, which is 32768 for 16 bits"
         )
-
-
-def _check_span(name: str, start: float | None, end: float | None) -> None:
-    first, last = start or 0.0, math.inf if end is None else end
-    if not (math.isfinite(first) and 0 <= first < last):
-        raise AudioError(f"{name}: start={start}, end={end} s; allowed: 0 ≤ start < end")
 
 
 def _cut_array(

@@ -42,8 +42,9 @@ def joins(where: Where, head: bytes) -> list[tuple[int, int]]:
             starts = list(_ogg_starts(view))
         elif head[:4] == b"fLaC":
             starts = [match.start() for match in _FLAC_BEGINS.finditer(view)]
-        else:
-            starts = _starts(view, head)
+        else:  # formats whose parts state their own length
+            walks = [walk for (at, magic), walk in _WALKS.items() if head[at:].startswith(magic)]
+            starts = list(walks[0](view)) if walks else [0]
     edges = [0, *(start for start in starts if start), size]
     return list(pairwise(edges))
 
@@ -57,12 +58,6 @@ def _ogg_starts(view: View) -> Iterator[int]:
             yield start
         header = start + 27 + (view[start + 26] if start + 26 < len(view) else 0)
         follows = header + sum(view[start + 27 : header])
-
-
-def _starts(view: View, head: bytes) -> list[int]:
-    """Starts of recordings in formats whose parts state their own length."""
-    found = [walk for magic, walk in _WALKS.items() if head[magic[0] :].startswith(magic[1])]
-    return list(found[0](view)) if found else [0]
 
 
 def _number(view: View, at: int, size: int = 4, order: _Order = "big") -> int:

@@ -101,7 +101,10 @@ class Sndfile:
 
     def blocks(self, first: int = 0) -> Iterator[Samples]:
         """The sound from sample `first` on, about a second at a time."""
-        at = self._sought(first)
+        at = 0
+        if self.claimed is not None and first <= self.claimed and self.file.can_seek():
+            # Also to 0: after a seek some decoders differ in the last bit; all reads must agree.
+            at = int(self.file.seek(first))
         while True:
             try:
                 block = self._mix(self.file.read(_BLOCK, dtype="float32", always_2d=True))
@@ -132,10 +135,3 @@ class Sndfile:
                 raise error from None
         if self.claimed is not None and at != self.claimed:
             self._cut_short(at, self.claimed, "samples")
-
-    def _sought(self, first: int) -> int:
-        """Seeks to `first` if that is possible; returns the new position, otherwise 0."""
-        if self.claimed is None or first > self.claimed or not self.file.can_seek():
-            return 0
-        # Also for 0: after a seek some decoders differ in the last bit, and all reads must agree.
-        return int(self.file.seek(first))

@@ -53,7 +53,16 @@ def located(name: str, source: object) -> Where:
     """An absolute path of a file, or the bytes: no URL or other scheme can reach a decoder."""
     if isinstance(source, str | Path):
         path = Path(source).absolute()
-        _require_file(name, path)
+        try:
+            if path.is_dir():
+                raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
+            if not path.is_file():
+                raise AudioError(f"{name}: no such file; looked for {path}")
+            if path.stat().st_size == 0:
+                raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
+        except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+            reason = getattr(error, "strerror", None) or error
+            raise AudioError(f"{name[:80]}: cannot be a file's name ({reason})") from error
         return path
     data = source.read() if hasattr(source, "read") else source
     if not isinstance(data, bytes):
@@ -64,19 +73,6 @@ def located(name: str, source: object) -> Where:
     if not data:
         raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
     return io.BytesIO(data)
-
-
-def _require_file(name: str, path: Path) -> None:
-    try:
-        if path.is_dir():
-            raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
-        if not path.is_file():
-            raise AudioError(f"{name}: no such file; looked for {path}")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
-    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{name[:80]}: cannot be a file's name ({reason})") from error
 
 
 @contextmanager

@@ -86,8 +86,13 @@ def predict_command(
     _check_text(predictor, found, text, words)
     # estimating the channel needs all recordings before the first prediction; those decoded for it
     # are reused
-    known = _known(predictor, adapt, [name for name in found if name != STDIN])
-    sources = [known.get(name, name) for name in found if name != STDIN]
+    names = [name for name in found if name != STDIN]
+    known: dict[Recording, Recording] = {}
+    if adapt == "auto" and predictor.adaptable:
+        from multimodal_ser.timeline.adapting import decoded
+
+        known = decoded(names)
+    sources = [known.get(name, name) for name in names]
     predictor = without_channel(predictor, adapt, sources)
     asked = Asked(predictor, told=repr((vad, words, words_model, language, device)))
     if words:
@@ -131,15 +136,6 @@ def _output(out: Path | None) -> Iterator[TextIO]:
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         yield file
-
-
-def _known(predictor: Predictor, adapt: str, names: Sequence[str]) -> dict[Recording, Recording]:
-    """Decodes recordings once that are needed twice: for the channel and for the prediction."""
-    if adapt != "auto" or not predictor.adaptable:
-        return {}
-    from multimodal_ser.timeline.adapting import decoded
-
-    return decoded(names)
 
 
 def without_channel(predictor: Predictor, adapt: str, names: Sequence[Recording]) -> Predictor:

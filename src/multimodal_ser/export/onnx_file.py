@@ -19,8 +19,7 @@ from multimodal_ser.encoders.emotion2vec_onnx import export_onnx, quiet_exporter
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
-from multimodal_ser.predict.asking import asked
-from multimodal_ser.predict.backend import softmax
+from multimodal_ser.predict.backend import asked, softmax
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
 from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session
 from multimodal_ser.predict.runtime import onnxruntime

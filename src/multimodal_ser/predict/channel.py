@@ -1,4 +1,12 @@
-"""The channel of recordings: what they have in common besides emotion, estimated without labels."""
+"""The channel of recordings: what they have in common besides emotion, estimated without labels.
+
+A microphone, a room, a language or a speaker shifts all vectors of a set alike, and with them the
+predictions: many of one class, next to none of another. The estimated shift is the one whose
+removal gives the set's mean prediction the expected class frequencies. It is the reverse of Saerens
+et al. (2002), who adjust the frequencies to the predictions. Only part of it is removed, since a
+set also has class frequencies of its own, which must be kept. Predictions are softened, so that a
+set that is mostly one emotion shifts less than its mean vector would suggest.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +21,25 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Floats, Samples
 from multimodal_ser.common.files import parse_json, written_aside
-from multimodal_ser.errors import SerError
+from multimodal_ser.config.settings import Vad
+from multimodal_ser.encoders.base import checked_waves
+from multimodal_ser.encoders.mel import LEAST_SAMPLES
+from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.predict.backend import Backend, asked, heard_of
+from multimodal_ser.predict.given import Recording, read_recording
+from multimodal_ser.predict.sources import find_recordings
 
 _Vectors: TypeAlias = NDArray[np.float32]
 _T = TypeVar("_T")
 LEAST_RECORDINGS = 10  # from so many recordings on a channel is estimated automatically
+_CLIPS = 25.0  # number of recordings with which half of _MOST is removed
+_MOST = 0.9  # share of the shift that is removed with very many recordings
+_SOFT = 1.0  # log-odds that the mean squared distance of a class from the centre stands for
+_ROUNDS = 50  # iterations of `_balance`
+_RAREST = 1e-3  # added to predicted frequencies: bounds the correction of a class never predicted
+_SURE = 0.5  # recordings less certain to be speech are not used
 ENOUGH_RECORDINGS = 128  # so many are used of more: the estimate hardly changes any further
 
 
@@ -80,3 +101,126 @@ def evenly_chosen(items: Sequence[_T], most: int) -> list[_T]:
     if len(items) <= most:
         return list(items)
     return [items[place * len(items) // most] for place in range(most)]
+
+
+def channel_for(
+    backend: Backend, recordings: str | Path | Sequence[Recording] | Channel, vad: Vad
+) -> Channel:
+    """The channel that `Predictor.adapted` is given, or that of the recordings it is given.
+
+    Raises:
+        SerError: the channel is another model's, no recording has speech, or one cannot be read.
+    """
+    channel = recordings
+    if isinstance(channel, str | Path):
+        channel = find_recordings([str(channel)])
+    if not isinstance(channel, Channel):
+        sounds: list[Samples] = []
+        for one in evenly_chosen(channel, ENOUGH_RECORDINGS):
+            sound = read_recording(one)
+            if isinstance(sound, SerError):
+                raise sound
+            sounds.append(sound)
+        channel = estimated_channel(backend, sounds, vad)
+    if channel.space != space_of(references_of(backend)):
+        raise SerError(
+            f"the channel was estimated with {channel.model}, and {backend.name} is another "
+            "model; make it again with: ser adapt RECORDINGS --model MODEL --out FILE"
+        )
+    return channel
+
+
+def references_of(backend: Backend) -> NDArray[np.float32]:
+    """The mean inputs of the head in training, [N, V].
+
+    Raises:
+        SerError: the model cannot be adapted.
+    """
+    if backend.references is None:
+        raise SerError(
+            f"{backend.name} cannot be adapted to a channel; allowed: the starter model and other "
+            "fine-tuned ones, and their .onnx files"
+        )
+    return backend.references
+
+
+def estimated_channel(
+    backend: Backend, waves: Sequence[Samples], vad: Vad, *, speech: bool = False
+) -> Channel:
+    """Estimates the channel of waveforms [samples], see `Predictor.channel_of`."""
+    references = references_of(backend)
+    checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), 0)
+    # what is too short to be predicted shows nothing of the channel, and says so when predicted
+    whole = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]
+    given = [heard_of(backend, wave, None, vad, speech) for wave in whole]
+    spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
+    if not spoken:
+        raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
+    prediction = asked(backend, spoken, [None] * len(spoken))
+    assert prediction.vectors is not None  # noqa: S101 - a model with references has them
+    shift = channel_shift(prediction.vectors, references, backend.shares)
+    return Channel(shift, len(spoken), space_of(references), backend.name)
+
+
+def channel_shift(
+    vectors: NDArray[np.floating],
+    references: NDArray[np.floating],
+    shares: NDArray[np.floating] | None = None,
+    *,
+    clips: float = _CLIPS,
+    most: float = _MOST,
+) -> NDArray[np.float32]:
+    """Estimates the shift that the vectors of a set of recordings have in common.
+
+    The shift is most · n / (n + clips) of the one that gives the mean prediction the expected
+    class frequencies, in the directions in which classes differ; a shift in any other direction
+    changes no prediction.
+
+    Args:
+        vectors: input of the model's head for the recordings of the set, [N, V].
+        references: centres of the classes, [C, V], where the nearest one is the prediction; or the
+            mean of the training, [1, V], where the whole shift is the difference of the means.
+        shares: expected class frequencies, [C]; equal by default.
+        clips: number of recordings with which half of `most` is removed.
+        most: share of the shift that is removed with very many recordings.
+
+    Returns:
+        The vector to subtract from every vector of that channel, [V]; zero for an empty set.
+
+    >>> channel_shift(np.full((20, 2), 3.0), np.array([[1.0, 1.0]]), clips=20, most=1)
+    array([1., 1.], dtype=float32)
+    """
+    classes = np.asarray(references, np.float64)
+    there = classes.mean(0)
+    count = len(vectors)
+    if not count:
+        return np.zeros(len(there), np.float32)
+    apart = np.asarray(vectors, np.float64) - there
+    way = apart.mean(0)
+    if len(classes) > 1:
+        centres = classes - there
+        expected = np.full(len(classes), 1 / len(classes)) if shares is None else shares
+        back = np.linalg.pinv(centres)
+        unit = _SOFT / np.square(centres).sum(1).mean()
+        size = np.square(centres).sum(1) / 2
+        # Minus half the squared distance to a centre is a class's logit, up to what all classes
+        # have in common. Softened predictions for the centres themselves have uneven frequencies
+        # without any shift, so that these are the baseline for the expected ones.
+        own = _mean_prediction(unit * (centres @ centres.T - size))
+        wanted = expected * own / (expected @ own)
+        # The change of the logits that balances the classes, translated into a shift of vectors.
+        way = -back @ _balance(unit * (apart @ centres.T - size), wanted) / unit
+    return np.asarray(most * count / (count + clips) * way, np.float32)
+
+
+def _balance(logits: Floats, shares: NDArray[np.floating]) -> Floats:
+    """What to add to logits [N, C] to give the mean prediction these shares: [C], with mean 0."""
+    added = np.zeros(logits.shape[1])
+    for _ in range(_ROUNDS):
+        added += np.log(shares) - np.log(_mean_prediction(logits + added) + _RAREST)
+    return np.asarray(added - added.mean())
+
+
+def _mean_prediction(logits: Floats) -> Floats:
+    predictions = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray((predictions / predictions.sum(1, keepdims=True)).mean(0))

@@ -20,10 +20,8 @@ from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import hub
-from multimodal_ser.predict.adaptation import channel_for, estimated_channel
-from multimodal_ser.predict.asking import BATCH, heard_of, with_distances
-from multimodal_ser.predict.backend import Backend
-from multimodal_ser.predict.channel import Channel
+from multimodal_ser.predict.backend import BATCH, Backend, heard_of, with_distances
+from multimodal_ser.predict.channel import Channel, channel_for, estimated_channel
 from multimodal_ser.predict.given import Dressed, Recording, as_list, given_texts, read_recording
 from multimodal_ser.predict.prediction import Prediction, discounted
 from multimodal_ser.predict.several import Predictions

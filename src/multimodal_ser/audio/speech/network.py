@@ -40,30 +40,22 @@ class VadNetwork:
         if not steps:
             return np.zeros((count, 0), np.float32)
         weights = _weights()
-        x = _features(np.concatenate([self._tails(frames), frames], 2).reshape(-1, _BEFORE + FRAME))
+        # [count, n, 64]: the samples before each frame
+        tails = np.concatenate([self._tail[:, None], frames[:, :-1, -_BEFORE:]], 1)
+        self._tail = frames[:, -1, -_BEFORE:].copy()
+        x = _features(np.concatenate([tails, frames], 2).reshape(-1, _BEFORE + FRAME))
         x = (x @ weights["input"] + weights["bias"]).reshape(count, steps, 4 * _WIDTH)
         said = np.empty((count, steps, _WIDTH), np.float32)
+        # the LSTM, whose gates are in the order input, forget, output, cell. sigmoid(x) =
+        # (1 + tanh(x / 2)) / 2, where the halving is in the weights: one tanh for all gates.
         for step in range(steps):
-            said[:, step] = self._step(x[:, step], weights["hidden"])
+            gates = np.tanh(x[:, step] + self._hidden @ weights["hidden"])
+            enter, keep, leave = np.split(0.5 + 0.5 * gates[:, : 3 * _WIDTH], 3, axis=1)
+            self._cell = np.asarray(keep * self._cell + enter * gates[:, 3 * _WIDTH :], np.float32)
+            self._hidden = np.asarray(leave * np.tanh(self._cell), np.float32)
+            said[:, step] = self._hidden
         out = np.maximum(said, 0) @ weights["output"] + weights["output_bias"]
         return np.asarray(1 / (1 + np.exp(-out[..., 0])), np.float32)
-
-    def _tails(self, frames: Samples) -> Samples:
-        """The samples before each frame [count, n, 64]."""
-        ends = np.concatenate([self._tail[:, None], frames[:, :-1, -_BEFORE:]], 1)
-        self._tail = frames[:, -1, -_BEFORE:].copy()
-        return ends
-
-    def _step(self, x: Samples, hidden: Samples) -> Samples:
-        """One step of the LSTM; the gates are in the order input, forget, output, cell."""
-        gates = x + self._hidden @ hidden
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2, where the halving is in the weights: one tanh for all
-        # gates.
-        gates = np.tanh(gates)
-        enter, keep, leave = np.split(0.5 + 0.5 * gates[:, : 3 * _WIDTH], 3, axis=1)
-        self._cell = np.asarray(keep * self._cell + enter * gates[:, 3 * _WIDTH :], np.float32)
-        self._hidden = np.asarray(leave * np.tanh(self._cell), np.float32)
-        return self._hidden
 
 
 def _features(sound: Samples) -> Samples:
