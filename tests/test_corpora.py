@@ -259,7 +259,7 @@ def test_summary_counts_by_word_class_split_speaker_and_reason(tmp_path: Path) -
         CorpusRow("split", "train", 6),
         CorpusRow("speaker", "Person 0", 2),
         CorpusRow("left out", "no such clip", 1),
-        CorpusRow("note", "no clips in dev_splits_complete, the words of dev are kept alone", 1),
+        CorpusRow("note", "no clips in dev_splits_complete: only the words of dev are kept", 1),
     ):
         assert expected in rows
 

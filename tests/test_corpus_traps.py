@@ -207,7 +207,7 @@ def test_meld_missing_and_known_broken_and_duplicate_clips(tmp_path: Path) -> No
     assert read.left_out == [
         "test/final_videos_testdia1_utt0: not named diaD_uttU (a duplicate)",
         "meld/test/dia38_utt4: no such clip, as known of some releases",
-        "meld/test/dia5_utt1: emotion 'Joy?' is none of MELD's seven",
+        "meld/test/dia5_utt1: emotion 'Joy?' is not one of MELD's seven",
         "meld/test/dia999_utt0: no row in test_sent_emo.csv",
         "note: meld/test/dia220_utt0 is broken in some releases; `ser check` opens it",
     ]
@@ -219,9 +219,9 @@ def test_meld_words_alone_and_single_splits(tmp_path: Path) -> None:
     read = CORPORA["meld"].read(tmp_path)
     assert len(read.utterances) == 14
     assert {row.audio for row in read.utterances} == {None}
-    assert [line.split(",")[0] for line in read.left_out] == [
-        "note: no clips in dev_splits_complete",
-        "note: no clips in output_repeated_splits_test",
+    assert read.left_out == [
+        "note: no clips in dev_splits_complete: only the words of dev are kept",
+        "note: no clips in output_repeated_splits_test: only the words of test are kept",
     ]
     row = read.utterances[0]
     assert (row.split, row.dialogue, row.speaker) == ("dev", "dev/dia0", "Person 0")

@@ -82,7 +82,7 @@ def test_a_link_stays_and_a_device_is_not_replaced(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 def test_a_full_device_is_an_error_that_says_so():
-    told = pytest.raises(SerError, match=r"/dev/full: cannot be written \(No space.*make room")
+    told = pytest.raises(SerError, match=r"/dev/full: cannot be written \(No space.*free some space")
     with told, written_aside(Path("/dev/full")) as partial:
         partial.write_text("x")
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
@@ -155,7 +155,7 @@ def test_predictions_on_a_full_disk_are_absent_and_whole_with_room(tmp_path, rec
     process = started(tmp_path, FULL, 1000, *line)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1, told
-    assert "cannot be written (File too large); make room" in told
+    assert "cannot be written (File too large); free some space" in told
     assert "Traceback" not in told
     # what was predicted is kept, so that rerunning the command with room resumes
     assert list(contents(out.parent)) == [".p.answered.jsonl"]

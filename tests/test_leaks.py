@@ -181,11 +181,11 @@ def test_labels_that_would_deceive_are_named():
     assert cautions(rows) == []
     rare = [replace(rows[0], emotion="awe"), *rows[1:]]
     assert cautions(rare) == [
-        "mine: the class 'awe' has one utterance: it is learnt from or tested, not both"
+        "mine: the class 'awe' has one utterance, which can be trained on or tested, not both"
     ]
     single = [row for row in rows if row.speaker != "s4" or row.emotion == "anger"]
     (said,) = cautions(single)
-    assert said.startswith("mine: 1 of 5 speakers have utterances of one class alone, such as 's4'")
+    assert said.startswith("mine: 1 of 5 speakers have utterances of one class only, such as 's4'")
     assert any(
         "called 'nan'" in said for said in cautions([replace(rows[0], speaker="nan"), *rows])
     )

@@ -256,7 +256,7 @@ def test_a_run_that_reads_words_alone_wants_words(tmp_path, weights):
     model = load(made_run(tmp_path / "run", weights["root"], ("text",), "text"), weights=weights)
     assert model.modalities == ("text",)
     assert model((noise(0.1), 16_000), WORDS).text == WORDS
-    with pytest.raises(SerError, match="reads words alone"):
+    with pytest.raises(SerError, match="reads only text"):
         model((noise(0.1), 16_000))
 
 
@@ -355,7 +355,7 @@ def test_what_is_no_model(tmp_path, monkeypatch):
     for source, message in (
         ("nobody", "no model 'nobody'; allowed: starter"),
         (tmp_path / "x.safetensors", "not a fine-tuned model"),
-        (tmp_path / "empty", "is no model folder"),
+        (tmp_path / "empty", "is not a model folder"),
         (tmp_path / "none.onnx", "there is no such file"),
     ):
         with pytest.raises(SerError, match=message):

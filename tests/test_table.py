@@ -162,7 +162,7 @@ def test_times_in_samples_and_two_columns_for_one_are_asked_about(tmp_path: Path
     with pytest.raises(SerError, match="'start_sample' counts sample; seconds are read"):
         segments(tmp_path, "start_sample,end_sample", SEGMENTS)
     with pytest.raises(
-        SerError, match=r"\['onset', 'begin'\] could all be start.*--columns start="
+        SerError, match=r"\['onset', 'begin'\] could all mean start.*--columns start="
     ):
         segments(tmp_path, "onset,begin", SEGMENTS)
     with pytest.raises(SerError, match="unknown column 'begins'"):
@@ -223,14 +223,14 @@ def test_columns_that_may_say_who_speaks_are_named(tmp_path: Path) -> None:
         assert read(tmp_path / "t.csv", rows).utterances[0].speaker == "p1"
     corpus = read(tmp_path / "t.csv", "audio,emotion,voice_no\n0.wav,joy,p1\n")
     assert corpus.utterances[0].speaker is None
-    assert any("['voice_no'] may say who speaks" in line for line in corpus.left_out)
+    assert any("['voice_no'] may name the speaker" in line for line in corpus.left_out)
     for column in ("voice_no", "none"):
         corpus = read(
             tmp_path / "t.csv",
             "audio,emotion,voice_no\n0.wav,joy,p1\n",
             columns=(f"speaker={column}",),
         )
-        assert not any("may say who speaks" in line for line in corpus.left_out)
+        assert not any("may name the speaker" in line for line in corpus.left_out)
 
 
 def test_other_words_for_an_emotion_are_named(tmp_path: Path) -> None:

@@ -105,10 +105,10 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
     assert "Ann: speech 0:06" in capsys.readouterr().out
     assert [line.split()[7] for line in file.read_text().splitlines()] == ["Ann", "Bob", "Ann"]
     file.write_text("SPEAKER x 1 a b <NA> <NA> A <NA> <NA>\n")
-    with pytest.raises(SerError, match="is no RTTM file"):
+    with pytest.raises(SerError, match="not an RTTM file"):
         read_rttm(file)
     file.write_text("SPEAKER x 1 0 1 . . A . .\nSPEAKER y 1 0 1 . . A . .\n")
-    with pytest.raises(SerError, match="of 2 recordings"):
+    with pytest.raises(SerError, match="about 2 recordings"):
         read_rttm(file)
 
 

@@ -123,7 +123,7 @@ def test_a_large_recording_stays_outside(folder, tmp_path, monkeypatch):
     page = timeline_page(folder[1], path, peaks(path))
     assert 'id="audio">a%20%3Cb%3E.wav</script>' in page
     assert "base64" not in page
-    assert "is not inside this page" in page
+    assert "is not part of this page" in page
 
 
 def test_silence_can_be_written_too(tmp_path):

@@ -159,7 +159,7 @@ def test_a_killed_training_ends_where_an_undisturbed_one_does(root, tmp_path):
 def test_what_another_encoder_learnt_is_refused(root, tmp_path):
     model = fitted(("bert",), root).model
     save_changes(model.networks["text"], QUICK, {}, tmp_path / "x.safetensors")
-    with pytest.raises(SerError, match="not what this encoder learnt"):
+    with pytest.raises(SerError, match="not the changes of this encoder"):
         apply_changes(loaded("wav2vec2", root).network, tmp_path / "x.safetensors")
     with pytest.raises(SerError, match="has 3 blocks and 4 of them would learn"):
         fitted(("bert",), root, TuneConfig(**{**vars(QUICK), "method": "last"}))

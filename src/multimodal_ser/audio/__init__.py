@@ -206,7 +206,7 @@ def _as_array(name: str, source: object) -> npt.NDArray[Any]:
         )
     except (TypeError, ValueError, RuntimeError) as error:  # such as bfloat16
         raise AudioError(
-            f"{name}: is no array that numpy can hold ({error}); pass float32 samples"
+            f"{name}: is not an array that numpy can hold ({error}); pass float32 samples"
         ) from error
     if array.ndim not in (1, 2):
         raise AudioError(

@@ -168,12 +168,12 @@ def _of_system(error: OSError, command: str) -> int:
     """Reports system errors that the user can fix: no space, no permission, no such folder."""
     reason = os.strerror(error.errno) if error.errno else ""
     if error.filename is not None:
-        remedy = "give another place" if error.errno != errno.ENOSPC else "make room"
+        remedy = "give another place" if error.errno != errno.ENOSPC else "free some space"
         return _told(f"{os.fsdecode(error.filename)}: {reason or error}; {remedy}", MENDABLE)
     if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT):
         _discard_output()
         where = "standard output or a file cannot be written"
-        return _told(f"{where} ({reason}); make room or write elsewhere", MENDABLE)
+        return _told(f"{where} ({reason}); free some space or write elsewhere", MENDABLE)
     return _unforeseen(error, command)
 
 

@@ -151,7 +151,7 @@ def _predictor(model: str, source: Sequence[str], device: str) -> Any:
 
     predictor = load(model, device=device, weights=weights_of(source))
     if "audio" not in predictor.modalities:
-        raise SerError(f"{predictor.name} reads words alone; choose a model that uses audio")
+        raise SerError(f"{predictor.name} uses text only; choose a model that uses audio")
     return predictor
 
 

@@ -184,7 +184,7 @@ def _check_text(
     if text and words:
         raise SerError("--text gives the words and --words recognises them; choose one")
     if "text" not in predictor.modalities:
-        raise SerError(f"{predictor.name} reads sound alone; leave {option} out")
+        raise SerError(f"{predictor.name} uses audio only; leave {option} out")
     if text and len(text) != len(found):
         raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
 

@@ -1,1 +1,1 @@
-"""What all rooms share, and nothing of the field."""
+"""Utilities that all packages share and that are not specific to emotion recognition."""

@@ -122,7 +122,7 @@ def _told(path: Path, *places: Path) -> Iterator[None]:
 
 def _remedy(code: int | None) -> str:
     if code in _FULL:
-        return "make room or write elsewhere, and give the same command again"
+        return "free some space or write elsewhere, then rerun the same command"
     if code in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
         return "give the name of a file, in a folder"
     return "give a place that you may write to"
@@ -139,19 +139,19 @@ def readable_json(value: object, indent: int | None = None) -> str:
 
 
 class Journal:
-    """What is done, a JSON object a line, so that a rerun resumes; memory holds only the places.
+    """A file of finished items, one JSON object per line, from which a rerun resumes.
 
-    Each object has a ``key``. One whose key is empty is of use to its own process alone: a file
-    that is opened again loses such lines, as it loses those that are damaged, or that a killed
-    process left unfinished.
+    Only the positions of lines are held in memory. Each object has a ``key``. Lines with an empty
+    key are for the running process only: they are removed when the file is opened again, and so
+    are damaged lines and those that a killed process left unfinished.
 
     Args:
-        file: of the lines; it need not exist.
+        file: the file, which need not exist.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.places: dict[str, int] = {}  # where the line of a key begins
+        self.places: dict[str, int] = {}  # key → position of its line
         if not file.is_file():
             return
         place = count = 0
@@ -168,7 +168,7 @@ class Journal:
             self.keep(list(self.places.values()))
 
     def add(self, told: Mapping[str, Any]) -> int:
-        """Adds an object, and returns where its line begins."""
+        """Adds an object and returns the position of its line."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("ab") as file:
             place = file.tell()
@@ -178,14 +178,14 @@ class Journal:
         return place
 
     def read(self, places: Iterable[int]) -> Iterator[Any]:
-        """Reads the objects whose lines begin there."""
+        """Reads the objects whose lines begin at these positions."""
         with self.file.open("rb") as file:
             for place in places:
                 file.seek(place)
                 yield parse_json(file.readline())
 
     def keep(self, places: Iterable[int]) -> None:
-        """Rewrites the file with those lines that begin there and have a key, in this order."""
+        """Rewrites the file with the lines at these positions that have a key, in this order."""
         self.places = {}
         with written_aside(self.file) as partial, partial.open("wb") as new:
             for told in self.read(places) if self.file.is_file() else ():

@@ -97,8 +97,8 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
                 # choose
                 if before != cell:
                     raise SerError(
-                        f"{root}: of {key[0]} the table {first} says the {column} {before!r} and "
-                        f"the table {name} {cell!r}; say which to read with --tables, such as "
+                        f"{root}: for {key[0]}, the table {first} has {column} {before!r} and "
+                        f"the table {name} {cell!r}; choose tables with --tables, such as "
                         f"--tables files,{first}"
                     )
     return _rows(root, header, told)

@@ -200,7 +200,7 @@ def finish(
             nothing usable is left (the message says if Git LFS pointers are the reason).
     """
     if not utterances:
-        reason = "; ".join(left_out[:3]) or "nothing in it looks like it"
+        reason = "; ".join(left_out[:3]) or "no file in it is named as in that corpus"
         if pointers := sum(line.endswith(_GIT_LFS) for line in left_out):
             reason = f"all {pointers} recordings are Git LFS pointers: run `git lfs pull`"
         raise SerError(f"no {corpus} recordings in {root}: {reason}")

@@ -130,7 +130,7 @@ def _decoded(path: Path, raw: bytes, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SerError(
-            f"{path}:{line}: is no {encoding} (byte {error.start}); say which encoding it has with "
+            f"{path}:{line}: is not {encoding} (byte {error.start}); give its encoding with "
             "--encoding, such as utf-8, gb18030, shift_jis or cp1252"
         ) from error
 
@@ -157,7 +157,7 @@ def _detected(path: Path, raw: bytes) -> str:
     line = raw.split(b"\n").index(first) + 1
     shown = "; ".join(f"{name}: {first.decode(name).strip()[:60]}" for name in names[:4])
     raise SerError(
-        f"{path}:{line}: is no UTF-8, and its encoding cannot be told for sure"
+        f"{path}:{line}: is no UTF-8, and its encoding cannot be determined"
         f"{f' ({shown})' if shown else ''}; give it with --encoding, such as gb18030, shift_jis "
         "or cp1252, or save the table as UTF-8"
     )

@@ -62,7 +62,9 @@ def read_cmu_mosei(root: Path) -> Corpus:
     lists = next((path for path in beside if path.is_file()), None)
     part_of = _read_parts(lists) if lists else {}
     utterances: list[Utterance] = []
-    left_out = [] if lists else [f"{NOTE}no {_FOLDS} beside Raw, so that no official part is known"]
+    left_out = (
+        [] if lists else [f"{NOTE}no {_FOLDS} next to Raw, so the official parts are unknown"]
+    )
     for own_id, start, end, text in _stretches(raw / "Transcript" / "Segmented" / "Combined"):
         video = own_id.rpartition("_")[0]
         path = raw / "Audio" / "Full" / "WAV_16000" / f"{video}.wav"

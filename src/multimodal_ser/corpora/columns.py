@@ -98,7 +98,7 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
             fitting = _fitting(where, ours, spellings.split(), free)
         if len(fitting) > 1:
             raise SerError(
-                f"{where}: the columns {fitting} could all be {ours}; say which with "
+                f"{where}: the columns {fitting} could all mean {ours}; choose one with "
                 f"--columns {ours}={fitting[0]}"
             )
         for name in fitting:
@@ -141,8 +141,9 @@ def _fitting(where: str, ours: str, spellings: Sequence[str], free: Sequence[str
             words = [word.casefold() for word in _WORDS.findall(_HUMP.sub(" ", name))]
             if words[:1] == [ours] and words[-1] in _COUNTED:
                 raise SerError(
-                    f"{where}: the column {name!r} counts {words[-1]}; seconds are read: write "
-                    f"them into a column {ours}, or leave it out with --columns {ours}={NONE}"
+                    f"{where}: the column {name!r} is in {words[-1]}, but seconds are needed: "
+                    "write "
+                    f"them to a column {ours}, or leave it out with --columns {ours}={NONE}"
                 )
     return fitting
 
@@ -205,7 +206,8 @@ def rating(where: str, column: str, cell: Any) -> float:
         found = _number(cell)
     if not math.isfinite(found):
         raise SerError(
-            f"{where}: {column} is {cell!r}; allowed: a number; if the column is no rating, leave "
+            f"{where}: {column} is {cell!r}; allowed: a number; if the column is not a rating, "
+            "leave "
             f"it out with --columns, such as --columns arousal={NONE}"
         )
     return found
@@ -272,7 +274,7 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
     if shared:
         raise SerError(
             f"{where}: {shared} rows name a recording that other rows name too, and the columns "
-            f"{asked} look like times but are none of start and end; {remedy}"
+            f"{asked} look like times but are not read as start and end; {remedy}"
         )
     return [f"the columns {asked} look like times; {remedy}"]
 
@@ -286,8 +288,8 @@ def asked_of_speakers(cells: Cells, meaning: Meaning) -> list[str]:
     if not found:
         return []
     return [
-        f"the columns {found} may say who speaks, and none is read as speaker; if one does: "
-        f"--columns speaker={found[0]}; if none: --columns speaker={NONE}"
+        f"the columns {found} may name the speaker, but none of them is read; if one does: "
+        f"--columns speaker={found[0]}; if none does: --columns speaker={NONE}"
     ]
 
 

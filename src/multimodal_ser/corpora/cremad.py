@@ -151,7 +151,9 @@ def _read_votes(root: Path, needed: bool) -> dict[str, dict[str, str]]:
     if path.is_file():
         return {row["FileName"]: row for row in read_csv_rows(path, ["FileName", "VoiceVote"])}
     if needed:
-        raise SerError(f"{path}: not there, and votes='voice' needs it; it is in CREMA-D's release")
+        raise SerError(
+            f"{path}: missing, but votes='voice' needs it; it is part of CREMA-D's release"
+        )
     return {}
 
 

@@ -82,7 +82,7 @@ def read_emodb(root: Path) -> Corpus:
     if len(utterances) > PUBLISHED:
         left_out.append(
             f"{NOTE}{len(utterances)} recordings, of which the published EmoDB has {PUBLISHED}: "
-            "results do not compare with those on EmoDB; read EmoDB 2.0 as emodb2"
+            "results are not comparable with those on EmoDB; read EmoDB 2.0 as emodb2"
         )
     return finish("EmoDB", root, utterances, left_out)
 

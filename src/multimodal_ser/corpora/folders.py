@@ -59,7 +59,7 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
             )
     if not rows:
         raise SerError(f"{root}: no recordings in folders of their own, such as {root}/angry/1.wav")
-    asked = "nobody is named as speaker; if paths tell who speaks: --speaker 'Actor_(\\d+)'"
+    asked = "no speakers are read; if the paths contain them: --speaker 'Actor_(\\d+)'"
     notes = [] if pattern else [asked]
     return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)
 

@@ -106,7 +106,7 @@ def _column_of_sound(
         if said or (isinstance(cell, dict) and {"bytes", "path"} <= cell.keys()):
             return name
     raise SerError(
-        f"{path}: has the columns {[*cells]}, none of them of sound (bytes and path); where a "
+        f"{path}: has the columns {[*cells]}, none of them with audio (bytes and path); if a "
         "column has paths of files, save the table as CSV and read it with: ser manifest table"
     )
 

@@ -54,7 +54,7 @@ def read_lhotse(root: Path, name: str | None = None) -> Corpus:
     if not rows:
         raise SerError(
             f"{root}: no *recordings*.jsonl(.gz) with *supervisions*.jsonl(.gz), and no "
-            "*cuts*.jsonl(.gz); give the folder that lhotse's manifests lie in"
+            "*cuts*.jsonl(.gz); give the folder with lhotse's manifests"
         )
     return of_rows(name or root.resolve().name, root / "supervisions", rows)
 
@@ -71,7 +71,7 @@ def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]
         for number, line in enumerate(lines, 1):
             row = json_of(Path(f"{path}:{number}"), line)
             if lacking := sorted(_NEEDED[kind] - row.keys()):
-                raise SerError(f"{path}:{number}: has no {', '.join(lacking)}; write it by lhotse")
+                raise SerError(f"{path}:{number}: lacks {', '.join(lacking)}; write it with lhotse")
             yield part[1] if part else None, row
 
 
@@ -83,9 +83,10 @@ def _row(
     source = recording.get("sources", [{}])[0]
     if source.get("type") != "file":
         raise SerError(
-            f"{root}: the supervision {one['id']!r} is of the recording {one['recording_id']!r}, "
-            f"whose source is {source or 'in none of the manifests'}; a source of the type file is "
-            "needed: lhotse's save_audios writes them"
+            f"{root}: the supervision {one['id']!r} belongs to the recording "
+            f"{one['recording_id']!r}, whose source is {source or 'in none of the manifests'}; "
+            "only "
+            "sources of the type file can be read: lhotse's save_audios writes them"
         )
     custom = one.get("custom") or {}
     start, length = one["start"], one["duration"]

@@ -67,7 +67,7 @@ def read_meld(root: Path) -> Corpus:
         clips = _clips(root, split, left_out)
         if not clips:
             left_out.append(
-                f"{NOTE}no clips in {_CLIP_FOLDERS[split]}, the words of {split} are kept alone"
+                f"{NOTE}no clips in {_CLIP_FOLDERS[split]}: only the words of {split} are kept"
             )
         rows = _read_split(table, split, clips)
         utterances += [row for row in rows if isinstance(row, Utterance)]
@@ -115,9 +115,9 @@ def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utteran
         own_id = f"{split}/{clip}"
         unused.discard(clip)
         if not _CLIP.fullmatch(clip):
-            made.append(f"{table.name} row {number}: Dialogue_ID, Utterance_ID are no numbers")
+            made.append(f"{table.name} row {number}: Dialogue_ID or Utterance_ID is not a number")
         elif row["Emotion"] not in MELD_7:
-            made.append(f"meld/{own_id}: emotion {row['Emotion']!r} is none of MELD's seven")
+            made.append(f"meld/{own_id}: emotion {row['Emotion']!r} is not one of MELD's seven")
         elif clips and (reason := _missing(clips, clip)):
             known = ", as known of some releases" if own_id in _KNOWN_BROKEN else ""
             made.append(f"meld/{own_id}: {reason}{known}")

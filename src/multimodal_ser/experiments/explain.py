@@ -107,7 +107,7 @@ def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) 
     for modality in material.features:
         mine, theirs = wanted.get(modality), material.features[modality]
         if getattr(mine, "content", None) != getattr(theirs, "content", None):
-            raise SerError(f"{folder}: was trained on other {modality} features; give them")
+            raise SerError(f"{folder}: was trained on other {modality} features; give those")
 
 
 _Measured = tuple[dict[str, _Losses], dict[str, list[float]], dict[str, _Losses]]

@@ -206,7 +206,7 @@ def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
         else (load_model(start))
     )
     if not isinstance(model, Ensemble):
-        raise SerError(f"{config.model!r} is no network that could be trained further")
+        raise SerError(f"{config.model!r} is not a network that can be fine-tuned")
     return model.to(bench.device)
 
 

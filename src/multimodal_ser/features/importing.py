@@ -1,4 +1,4 @@
-"""feature rows of one's own → features/<corpus>/<name>.safetensors, matched by utterance id."""
+"""User's feature rows → features/<corpus>/<name>.safetensors, matched by utterance id."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def import_features(
     trained_on: Sequence[str] = (),
     overwrite: bool = False,
 ) -> ImportResult:
-    """Imports features of one's own: one vector or [tokens, dim] matrix per utterance.
+    """Imports a user's features: one vector or [tokens, dim] matrix per utterance.
 
     Args:
         source: .npy, .npz, .parquet, .csv, .pkl or .pt (see `read_feature_rows`); no pickle is
@@ -176,7 +176,7 @@ def _matrix(source: Path, key: str, value: Any) -> Array:
             return np.atleast_2d(array.astype(np.float32))
     except (ValueError, TypeError) as error:
         raise FeatureError(
-            f"{source.name}: the row of {key!r} is no vector [dim] or matrix [tokens, dim] of "
+            f"{source.name}: the row of {key!r} is not a vector [dim] or a matrix [tokens, dim] of "
             f"numbers: {error}"
         ) from error
 

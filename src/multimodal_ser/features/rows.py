@@ -1,4 +1,4 @@
-"""a .npy, .npz, .parquet, .csv, .pkl or .pt file of one's own → rows: a vector or matrix each.
+"""User's .npy, .npz, .parquet, .csv, .pkl or .pt file → rows, each a vector or a matrix.
 
 numpy is never allowed to unpickle, and pickles are read by `unpickle.py`, which runs nothing.
 """
@@ -40,7 +40,7 @@ _GUESSES: dict[ModalityName, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """The content of a file of features of one's own.
+    """The content of a user's feature file.
 
     Attributes:
         values: one per row: a vector [dim] or a matrix [tokens, dim].
@@ -182,7 +182,7 @@ def _read_parquet(
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise FeatureError(f"{path.name}: is no parquet file, or damaged ({error})") from error
+        raise FeatureError(f"{path.name}: is not a parquet file, or damaged ({error})") from error
     kinds = {field.name: field.type for field in table.schema}
     named = {name for _, name, _, _ in Formatter().parse(id_format or "{id}")}
     used = [name for name in kinds if name in named]
@@ -274,7 +274,7 @@ def _integers(path: Path, labels: Sequence[Any]) -> list[int]:
     try:
         return [int(np.asarray(label).reshape(()).item()) for label in labels]
     except (ValueError, TypeError) as error:
-        raise FeatureError(f"{path.name}: its labels are no integers ({error})") from error
+        raise FeatureError(f"{path.name}: its labels are not integers ({error})") from error
 
 
 def _choose(path: Path, names: Sequence[str], key: str | None, modality: ModalityName) -> str:
@@ -283,7 +283,7 @@ def _choose(path: Path, names: Sequence[str], key: str | None, modality: Modalit
     if key is None and (len(names) == 1 or guesses != list(names)):
         return guesses[0]
     if key is None or key not in names:
-        raise FeatureError(f"{path.name}: {one_of('entry', key, names)}; say which with --key")
+        raise FeatureError(f"{path.name}: {one_of('entry', key, names)}; choose it with --key")
     return key
 
 

@@ -119,7 +119,7 @@ class _Reader(pickle._Unpickler):
     def load_reduce(self) -> None:
         arguments, builder = self.stack.pop(), self.stack.pop()
         if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
-            raise FeatureError("refused: it calls something that is no tensor, array or dict")
+            raise FeatureError("refused: it calls something other than a tensor, array or dict")
         made = builder.make(*arguments)
         if isinstance(made, bytes):
             self.budget.copy(len(made))
@@ -136,7 +136,7 @@ class _Reader(pickle._Unpickler):
             target.shape, target.dtype = sizes(shape), expect(dtype, DType)
             target.order = "F" if fortran else "C"
         elif not isinstance(target, dict):  # the state of a dict is bookkeeping of torch
-            raise FeatureError("refused: it sets attributes on something that is no array")
+            raise FeatureError("refused: it sets attributes on something other than an array")
 
     def load_setitem(self) -> None:
         check_pickle_key(self.stack[-2])

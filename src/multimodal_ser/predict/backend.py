@@ -92,7 +92,7 @@ class Backend(Protocol):
 def check_words(name: str, modalities: Sequence[str], texts: Sequence[str | None]) -> None:
     """Raises SerError if a model that reads only words is given a recording without words."""
     if modalities == ("text",) and None in texts:
-        raise SerError(f"{name} reads words alone, and a recording has none; give its text")
+        raise SerError(f"{name} reads only text, and a recording has none; give its words")
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -136,7 +136,8 @@ def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
             f"{path} holds {len(runs)} models; choose one: {', '.join(runs[:_MOST_NAMED])}{more}"
         )
     raise SerError(
-        f"{path} is no model folder (no {MODEL} of this project; a folder of emotion2vec+ weights "
+        f"{path} is not a model folder (no {MODEL} of this project; a folder of emotion2vec+ "
+        "weights "
         f"is called emotion2vec_plus_seed, _base or _large); {_WAYS}"
     )
 

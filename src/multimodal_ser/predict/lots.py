@@ -1,8 +1,9 @@
-"""Very many recordings → predictions in their order: lot by lot, kept as they come, and resumed.
+"""Very many recordings → their predictions in order: in lots of fixed size, and resumable.
 
-A lot that was answered stands in a journal, a line each, so memory does not grow with the
-recordings and a run that was ended goes on where it stopped. Lots are the same whatever was done
-before, since what a batch holds changes the last bits of its answers.
+The predictions of each lot are written to a journal at once, one line per lot. Memory therefore
+does not grow with the number of recordings, and a rerun resumes an interrupted run. The division
+into lots does not depend on what was finished before: the composition of a batch changes the last
+bits of its predictions, and a resumed run must give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.predict.sources import STDIN
 
 Outcome: TypeAlias = "Prediction | SerError"
-LOT = 64  # recordings that are decoded and answered at a time
+LOT = 64  # recordings that are decoded and predicted at a time
 
 
 class Recognised(NamedTuple):
-    """What a recording says.
+    """The words of a recording.
 
     Attributes:
-        text: None where nothing was recognised.
-        language: of the words.
-        doubt: why they are not to be trusted; None where nothing speaks against them.
+        text: the words; None if nothing was recognised.
+        language: their language.
+        doubt: why they may be wrong; None without a reason for doubt.
     """
 
     text: str | None = None
@@ -45,12 +46,12 @@ class Recognised(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """What every lot goes through.
+    """How every lot is predicted.
 
     Attributes:
-        predictor: what `load` returns.
-        words: recognises them; None where they are given, or none are wanted.
-        told: the settings that the predictor does not show, for the journal.
+        predictor: from `load`.
+        words: recognises the words of a recording; None if words are given or not needed.
+        told: further settings that identify the journal's predictions.
     """
 
     predictor: Predictor
@@ -59,7 +60,7 @@ class Asked:
 
 
 class Lot(NamedTuple):
-    """Some recordings: by name, what they are read from, and their words where those are given."""
+    """A lot of recordings: names, sources to read them from, and words (None if not given)."""
 
     number: int
     names: Sequence[str]
@@ -68,7 +69,7 @@ class Lot(NamedTuple):
 
 
 class DoneLot(NamedTuple):
-    """The answers of a lot, without their embeddings, and what its user should know."""
+    """The predictions of a lot, without embeddings, and notes for the user."""
 
     number: int
     outcomes: list[Outcome]
@@ -76,7 +77,7 @@ class DoneLot(NamedTuple):
 
 
 def identity(predictor: Any, *told: object) -> str:
-    """What answers with these settings; other models, channels or versions have another one."""
+    """Identifies model and settings: it differs for other models, channels or versions."""
     channel = predictor.channel
     parts = (
         version("multimodal-ser"), *told, predictor.name, predictor.labels, predictor.threshold,
@@ -91,9 +92,9 @@ def lots(
     """Cuts recordings into lots.
 
     Args:
-        found: their names.
-        texts: the words of each, or none.
-        known: what is decoded already, by name.
+        found: names of the recordings.
+        texts: the words of each, or empty.
+        known: name → recording, for those that are decoded already.
     """
     for first in range(0, len(found), LOT):
         names = found[first : first + LOT]
@@ -104,7 +105,7 @@ def lots(
 
 
 def predict_lot(asked: Asked, lot: Lot) -> DoneLot:
-    """Answers a lot; what is wrong with a recording is told, not raised."""
+    """Predicts a lot; the error of a recording is returned in its place, not raised."""
     said = [Recognised(text) for text in lot.texts]
     if asked.words is not None:
         said = [asked.words(source) for source in lot.sources]
@@ -119,27 +120,27 @@ def predict_lot(asked: Asked, lot: Lot) -> DoneLot:
 
 
 class KeptLots:
-    """What is answered, and where it stands in a file.
+    """Predicts lots and keeps their predictions in a journal.
 
     Args:
-        file: a line for each lot that is answered.
-        asked: what every lot goes through.
+        file: the journal, with one line per finished lot.
+        asked: how every lot is predicted.
     """
 
     def __init__(self, file: Path, asked: Asked) -> None:
         self._journal, self._asked = Journal(file), asked
         self._name = identity(asked.predictor, asked.told)
-        self._lines: dict[int, int] = {}  # where the line of a lot begins
+        self._lines: dict[int, int] = {}  # lot → position of its line
 
     def run(self, given: Iterator[Lot], engine: str) -> Iterator[DoneLot]:
-        """Answers the lots that are not, and keeps each as it comes.
+        """Predicts the lots that are not finished, and stores each at once.
 
         Args:
             given: all lots, in order.
             engine: ``local`` or ``ray``.
 
         Yields:
-            What is new, as it comes.
+            The newly predicted lots, in order of completion.
         """
         waiting = (lot for lot in given if not self._kept(lot))
         keys: dict[int, str] = {}
@@ -160,7 +161,7 @@ class KeptLots:
             yield one
 
     def outcomes(self) -> Iterator[Outcome]:
-        """All that is answered, in the order of the recordings."""
+        """Yields all finished predictions, in the order of the recordings."""
         places = [self._lines[number] for number in sorted(self._lines)]
         for line in self._journal.read(places) if places else ():
             for told in line["answers"]:
@@ -180,7 +181,7 @@ class KeptLots:
         self._lines[one.number] = self._journal.add(told)
 
     def _key(self, lot: Lot) -> str:
-        """Another one where a recording, or what is asked, has changed."""
+        """Identifies a lot: it differs if a recording or the settings have changed."""
         about = [Path(name).stat() if Path(name).is_file() else None for name in lot.names]
         sizes = [one and (one.st_size, one.st_mtime_ns) for one in about]
         parts = (self._name, lot.number, list(lot.names), sizes, list(lot.texts))
@@ -188,7 +189,7 @@ class KeptLots:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    """For JSON, exactly: a float32 becomes the same one again."""
+    """Converts to JSON without loss: the same float32 is read back."""
     if isinstance(outcome, SerError):
         return {"error": str(outcome)}
     told = {one.name: getattr(outcome, one.name) for one in fields(outcome)}

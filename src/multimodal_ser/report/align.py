@@ -133,7 +133,8 @@ def _check_alike(runs: Sequence[Run]) -> None:
         tasks = run.config.labels.task, first.config.labels.task
         if tasks[0] != tasks[1]:
             raise SerError(
-                f"{run.folder} tells {tasks[0]}, {first.folder} tells {tasks[1]}; one report needs "
+                f"{run.folder} predicts {tasks[0]}, {first.folder} predicts {tasks[1]}; one report "
+                "needs "
                 "one task: keep them in two folders"
             )
         if run.config.split.hash != first.config.split.hash:

@@ -36,21 +36,21 @@ _BODY: dict[str, Any] = {
     }
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "API key missing or wrong"},
-    413: {"description": "DecodedUpload too large or too long"},
-    415: {"description": f"Not a recording that is read here: {UPLOADABLE}"},
-    422: {"description": "DecodedUpload damaged, or a parameter out of range"},
-    429: {"description": "Too many requests inside; Retry-After says when to come again"},
+    401: {"description": "The API key is missing or wrong"},
+    413: {"description": "The recording is too large or too long"},
+    415: {"description": f"Not a recording in a supported format: {UPLOADABLE}"},
+    422: {"description": "The recording is damaged, or a parameter is out of range"},
+    429: {"description": "Too many requests; the header Retry-After says when to try again"},
     503: {"description": "The server is stopping"},
-    504: {"description": "The answer took longer than is allowed"},
+    504: {"description": "The request took longer than the server allows"},
 }
-_Text = Annotated[str | None, Query(description="The words, where the body is the recording.")]
+_Text = Annotated[str | None, Query(description="What is said, if the body is the recording.")]
 _Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
 Speakers = Annotated[
-    str, Query(description="Tell speakers on one channel apart: off, auto, or their number.")
+    str, Query(description="Separate speakers on one channel: off, auto, or their number.")
 ]
-Names = Annotated[str, Query(description="Of channels or speakers, a comma list.")]
-Adapt = Annotated[bool, Query(description="Take out what speech has in common.")]
+Names = Annotated[str, Query(description="Names of the channels or speakers, separated by commas.")]
+Adapt = Annotated[bool, Query(description="Remove the effect of channel and voice.")]
 
 
 def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, Any]:
@@ -76,17 +76,17 @@ def add_answers(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/predict", openapi_extra=_BODY, responses=ERRORS, tags=["emotions"])
     async def predict(request: Request, text: _Text = None) -> Response:
-        """One answer for a short recording: probabilities by emotion."""
+        """Predicts the emotion of a short recording: a probability for each class."""
         check_key(request, service.settings)
         return await service.answer(request, text, service.predict)
 
     @app.post("/v1/analyze", openapi_extra=_BODY, responses=ERRORS, tags=["emotions"])
     async def timeline(
         request: Request,
-        window: Annotated[float, Query(ge=0.5, le=30, description="Seconds heard at once.")] = 3.0,
-        hop: Annotated[float, Query(ge=0.1, le=30, description="Seconds between answers.")] = 1.0,
+        window: Annotated[float, Query(ge=0.5, le=30, description="Seconds per prediction.")] = 3.0,
+        hop: Annotated[float, Query(ge=0.1, le=30, description="Seconds between them.")] = 1.0,
         words: Annotated[
-            bool, Query(description="Recognise the words; for servers started with --words.")
+            bool, Query(description="Recognise the words, if the server was started with --words.")
         ] = False,
         peaks: Annotated[bool, Query(description="Add the waveform's peaks, 0 to 1.")] = False,
         channels: _Channels = "auto",
@@ -94,7 +94,7 @@ def add_answers(app: FastAPI, service: Service) -> None:
         names: Names = "",
         adapt: Adapt = False,
     ) -> Response:
-        """Emotions over time, for a recording of any length that the server allows."""
+        """Predicts emotions over time, for a recording of any length that the server allows."""
         check_key(request, service.settings)
         if hop > window:
             raise RefusedError(

@@ -203,7 +203,7 @@ def create_app(
 
     app = FastAPI(
         title="multimodal-ser", version=VERSION, docs_url=None, redoc_url=None, lifespan=life,
-        summary="The emotions of recordings, with probabilities that mean what they say.",
+        summary="Predicts the emotions of recordings, with calibrated probabilities.",
     )  # fmt: skip
     app.state.service = service
     app.add_middleware(Around, metrics=service.metrics, hosts=service.settings.hosts)
@@ -219,7 +219,7 @@ def create_app(
 def _add_information(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", responses={401: ERRORS[401]}, tags=["server"])
     async def models(request: Request) -> dict[str, Any]:
-        """The model that answers here, its card, and what this server allows."""
+        """Describes the model, its card, and the limits of this server."""
         check_key(request, service.settings)
         limits = service.settings
         return {
@@ -235,7 +235,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", responses={401: ERRORS[401]}, tags=["server"])
     async def metrics(request: Request) -> Response:
-        """What the server does, as Prometheus reads it."""
+        """Counts of requests, times and load, for Prometheus."""
         check_key(request, service.settings)
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
@@ -245,7 +245,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
 
     @app.get("/health", tags=["server"], responses={503: ERRORS[503]})
     async def health() -> dict[str, Any]:
-        """Whether the server takes requests; never asks for a key."""
+        """Whether the server accepts requests; needs no API key."""
         if service.gate.stopping:
             raise RefusedError(503, "the server is stopping")
         return {"status": "ok", "version": VERSION, "requests": service.gate.requests}

@@ -21,7 +21,7 @@ _BODY: dict[str, Any] = {
         "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_Formats = Annotated[str, Query(description="A comma list of the formats of `ser analyze`.")]
+_Formats = Annotated[str, Query(description="Formats as of `ser analyze`, separated by commas.")]
 
 
 def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
@@ -36,7 +36,7 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
         names: Names = "",
         adapt: Adapt = True,
     ) -> dict[str, Any]:
-        """Takes a long recording as the body; analysed when its turn comes."""
+        """Submits a long recording, given as the body, which is analysed when its turn comes."""
         check_key(request, settings)
         how = lanes(channels, speakers, names, adapt)
         try:
@@ -47,18 +47,18 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
 
     @app.get("/v1/jobs/{job}", tags=["jobs"])
     async def state(request: Request, job: str) -> dict[str, Any]:
-        """How far a job is: queued, running, done, failed, cancelled, or lost with a server."""
+        """State of a job: queued, running, done, failed, cancelled, or lost (server stopped)."""
         check_key(request, settings)
         return jobs.told(jobs.get(job))
 
     @app.get("/v1/jobs/{job}/result", tags=["jobs"])
     async def result(request: Request, job: str, format: str = "json") -> Response:
-        """A file of a job that is done."""
+        """Returns a file of a finished job."""
         check_key(request, settings)
         return FileResponse(jobs.file(jobs.get(job), format))
 
     @app.delete("/v1/jobs/{job}", status_code=204, tags=["jobs"])
     async def cancel(request: Request, job: str) -> None:
-        """Ends a job, or forgets one that is over, with its files."""
+        """Cancels a job, or removes a finished one with its files."""
         check_key(request, settings)
         jobs.cancel(jobs.get(job))

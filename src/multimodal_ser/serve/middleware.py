@@ -1,4 +1,4 @@
-"""Around every request: a check of its origin, security headers, and a log line."""
+"""Checks the origin of every request, adds security headers, and logs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's own pages, and the script and style that timelines have wherever they are shown."""
+"""The server's pages, with the same script and style as the pages of `ser analyze`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a request got wrong → a status code and a body that says what to do about it."""
+"""Error in a request → status code, and a body that says what to do about it."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class RefusedError(SerError):
 
 
 def refusal(status: int, message: str) -> dict[str, dict[str, str]]:
-    """The one shape that every error has."""
+    """The JSON body that all errors have."""
     return {"error": {"code": CODES.get(status, "error"), "message": message}}
 
 
 def body(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error as an answer."""
+    """Returns an error as a response."""
     return JSONResponse(refusal(status, message), status, headers=dict(headers or {}))
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Gives every error of an application the same shape."""
+    """Makes all errors of an application respond with the same JSON body."""
 
     @app.exception_handler(SerError)
     async def of_ours(request: Request, error: SerError) -> JSONResponse:

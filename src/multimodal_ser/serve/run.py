@@ -1,4 +1,4 @@
-"""An application → a running server that stops without dropping what it has begun."""
+"""Application → running server, which finishes its requests before it stops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Server(uvicorn.Server):
         self._service = app.state.service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins the end; a second Ctrl-C makes it at once."""
+        """Begins to stop; a second Ctrl-C stops at once."""
         self._service.gate.stopping = True
         super().handle_exit(signal.Signals(sig), frame)
 

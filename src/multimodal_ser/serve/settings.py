@@ -22,33 +22,33 @@ class Settings:
     Attributes:
         max_mb: largest upload, in megabytes (10^6 bytes).
         max_seconds: longest recording, in seconds.
-        max_text: most characters of words sent along.
-        concurrency: recordings decoded or analysed at a time; prediction has a thread of its own.
-        queue: requests that may wait beyond these; more are answered 429.
-        max_long: of all requests inside, those that may have more than a minute of sound.
-        max_heard: seconds of sound that a timeline's windows may hold together, which is what it
-            costs to answer; six times `max_seconds` where not given.
-        max_uploads: bodies that may be on their way at a time; then the slowest sender is dropped.
-        upload_seconds: time for a body to arrive; then 408.
-        decode_seconds: time for decoding; then 422.
-        deadline_seconds: time for a whole answer, from the body's arrival; then 504.
-        max_connections: open connections; then the one that has been idle longest is closed.
-        max_per_client: of these, by one address.
-        header_seconds: time for a request's header to arrive, and for a client to take an answer.
-        max_streams: WebSockets that may be open at a time.
-        stream_seconds: sound that one of them may bring.
-        stream_quiet_seconds: time between two of its messages; then it is closed.
-        jobs: folder for long recordings that wait their turn; None for a server without jobs.
-        max_jobs: of them that may wait or run.
+        max_text: largest number of characters of the words that are sent with a recording.
+        concurrency: recordings decoded or analysed at a time; predictions run in their own thread.
+        queue: requests that may wait in addition to these; further ones get the status 429.
+        max_long: how many of all requests may have more than a minute of audio.
+        max_heard: total seconds of audio in the windows of a timeline, which determine its cost;
+            by default six times `max_seconds`.
+        max_uploads: uploads in progress at a time; beyond it the slowest sender is dropped.
+        upload_seconds: time limit for an upload; then 408.
+        decode_seconds: time limit for decoding; then 422.
+        deadline_seconds: time limit for the response after the upload; then 504.
+        max_connections: open connections; beyond it the longest idle one is closed.
+        max_per_client: open connections of one address.
+        header_seconds: time limit for a request's header, and for a client to read a response.
+        max_streams: open WebSockets at a time.
+        stream_seconds: longest stream, in seconds of audio.
+        stream_quiet_seconds: a stream without a message for this long is closed.
+        jobs: folder for jobs, which are long recordings; None for a server without jobs.
+        max_jobs: jobs that wait or run at a time.
         job_mb: largest recording of a job, in megabytes.
-        job_seconds: longest one, in seconds.
-        jobs_disk_mb: room that all jobs may take on disk, in megabytes.
-        jobs_kept_seconds: time for which the files of a job that is over are kept.
-        hosts: names that the server is reached by, beside addresses and this machine's own.
-        batching: gather concurrent predictions into one call of the network.
-        max_batch: recordings in such a call at most.
+        job_seconds: longest recording of a job, in seconds.
+        jobs_disk_mb: disk space of all jobs together, in megabytes.
+        jobs_kept_seconds: how long the files of a finished job are kept.
+        hosts: further names of the server, in addition to IP addresses and this machine's name.
+        batching: combine concurrent predictions into one call of the network.
+        max_batch: largest number of recordings in such a call.
         batch_wait_ms: how long the first of a batch waits for others, in milliseconds.
-        api_key: when set, /v1/* asks for it.
+        api_key: if it is set, requests to /v1/* must send it.
 
     Raises:
         SerError: a limit is not positive, or the key is empty.

@@ -182,7 +182,8 @@ def cautions(
         rows = [row for row in utterances if row.corpus == corpus and named(row) is not None]
         counts = Counter(str(named(row)) for row in rows)
         said += [
-            f"{corpus}: the class {name!r} has one utterance: it is learnt from or tested, not both"
+            f"{corpus}: the class {name!r} has one utterance, which can be trained on or tested, "
+            "not both"
             for name in sorted(counts)
             if counts[name] == 1
         ]
@@ -217,8 +218,8 @@ def _of_one_class(
     if classes < 2 or not single:
         return []
     return [
-        f"{corpus}: {len(single)} of {len(found)} speakers have utterances of one class alone, "
-        f"such as {single[0]!r}: a model may learn who speaks instead"
+        f"{corpus}: {len(single)} of {len(found)} speakers have utterances of one class only, "
+        f"such as {single[0]!r}: a model may learn to recognise the speaker instead"
     ]
 
 

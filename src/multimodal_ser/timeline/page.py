@@ -118,7 +118,8 @@ def _audio(source: Path) -> tuple[str, str]:
         coded = base64.b64encode(sound).decode("ascii")
         return f"data:{kind};base64,{coded}", "This browser cannot play the recording."
     return quote(os.fsencode(source.name)), (
-        f"The recording ({size / 1e6:.0f} MB) is not inside this page, and not playable beside it."
+        f"The recording ({size / 1e6:.0f} MB) is not part of this page, and cannot be played from "
+        "its folder."
     )
 
 

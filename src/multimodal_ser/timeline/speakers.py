@@ -91,9 +91,9 @@ def read_rttm(file: str | Path) -> Diariser:
                 )
                 names.add(part[1])
     except (OSError, ValueError, IndexError) as error:
-        raise SerError(f"{file}: is no RTTM file ({error})") from error
+        raise SerError(f"{file}: not an RTTM file ({error})") from error
     if len(names) > 1:
-        raise SerError(f"{file}: is of {len(names)} recordings; give the lines of one")
+        raise SerError(f"{file}: is about {len(names)} recordings; keep only the lines of one")
     return lambda blocks, count: turns
 
 

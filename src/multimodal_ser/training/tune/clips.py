@@ -54,7 +54,9 @@ class Clips:
         waves = []
         for row in rows:
             if row.audio is None:
-                raise SerError(f"{row.id} names no recording, so an encoder cannot learn from it")
+                raise SerError(
+                    f"{row.id} names no recording, so an encoder cannot be trained on it"
+                )
             wave = read_audio(Path(row.audio), start=row.start, end=row.end)
             if hashes and hashes.get(row.id, "") not in ("", audio_hash(wave)):
                 raise SerError(

@@ -138,7 +138,9 @@ def _begin(
     if isinstance(model, Tuned):
         probe(model, train, config, weights, seed)
     elif features is None:
-        raise SerError("the head of tuned encoders learns from their features first: give them")
+        raise SerError(
+            "the head of fine-tuned encoders is trained on their features first: give them"
+        )
     else:
         model.begin(*features, config, seed)
 

@@ -76,7 +76,7 @@ def vectors(
             found = torch.zeros(len(rows), *means.shape[1:]) if found is None else found
             found[batch] = means
     if found is None:
-        raise SerError("there are no recordings to learn from")
+        raise SerError("there are no recordings to train on")
     return found
 
 
