@@ -82,7 +82,8 @@ def test_a_link_stays_and_a_device_is_not_replaced(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 def test_a_full_device_is_an_error_that_says_so():
-    told = pytest.raises(SerError, match=r"/dev/full: cannot be written \(No space.*free some space")
+    said = r"/dev/full: cannot be written \(No space.*free some space"
+    told = pytest.raises(SerError, match=said)
     with told, written_aside(Path("/dev/full")) as partial:
         partial.write_text("x")
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
