@@ -314,3 +314,7 @@ def test_msp_podcast_tells_attributes_parts_and_words(tmp_path: Path) -> None:
     corpus = CORPORA["msp-podcast"].read(tmp_path)
     assert {row.split for row in corpus.utterances} == {"train", "dev"}
     assert all("Test2" in line for line in corpus.left_out)
+    # the third test part has no public labels
+    lines = [",".join(table.read_text().splitlines()[1].split(",")[:1]) + "," * 6 + ",Test3"]
+    table.write_text("\n".join([*table.read_text().splitlines(), *lines]))
+    assert CORPORA["msp-podcast"].read(tmp_path).utterances == corpus.utterances

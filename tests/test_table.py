@@ -11,6 +11,7 @@ import pytest
 from made_corpora import put
 from multimodal_ser.corpora import CORPORA, Corpus
 from multimodal_ser.corpora.labels import CLASS_SETS
+from multimodal_ser.corpora.utterance import read_manifest, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.splits import make_split
 
@@ -59,6 +60,24 @@ def test_ratings_and_votes(tmp_path: Path) -> None:
     assert (row.attributes, row.votes) == ({"valence": -1}, {"anger": 0.5})
     (row,) = read(tmp_path / "t.csv", text, columns=("votes=none",)).utterances
     assert (row.votes, row.extra) == ({}, {"votes": "anger:3, no idea:1"})
+
+
+def test_ratings_serve_where_there_is_no_emotion(tmp_path: Path) -> None:
+    for name in "abcd":
+        put(tmp_path / f"{name}.wav")
+    text = "audio,arousal\na.wav,2.5\n"
+    (row,) = read(tmp_path / "t.csv", text, columns=("emotion=none",)).utterances
+    assert (row.emotion, row.attributes) == ("no label", {"arousal": 2.5})
+    text = "audio,emotion,valence,votes\na.wav,,,anger:3 joy:1\nb.wav,,,joy:1 anger:1\nc.wav,,2,\n"
+    corpus = read(tmp_path / "t.csv", f"{text}d.wav,,,\n")
+    assert [row.emotion for row in corpus.utterances] == ["anger", "no agreement", "no label"]
+    assert corpus.left_out == ["t/d (line 5): no emotion"]
+    write_manifest(corpus.utterances, tmp_path / "m.jsonl")
+    assert read_manifest(tmp_path / "m.jsonl") == corpus.utterances
+    with pytest.raises(SerError, match="--columns emotion=NAME, or --columns emotion=none if"):
+        read(tmp_path / "t.csv", text.replace("emotion,", "mood,"))  # a column that is not known
+    with pytest.raises(SerError, match=r"--columns emotion=NAME$"):
+        read(tmp_path / "t.csv", "audio,mood\na.wav,grim\n", columns=("emotion=none",))
 
 
 @pytest.mark.parametrize(

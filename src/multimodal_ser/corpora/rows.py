@@ -14,6 +14,7 @@ from multimodal_ser.common.spelling import is_missing, said_of_spellings, tidy
 from multimodal_ser.corpora.base import NOTE, fault, finish
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
+    NONE,
     SPELLINGS,
     Meaning,
     asked_of_speakers,
@@ -29,6 +30,7 @@ from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 NEEDED = ("audio", "emotion")
+_RATED = (*ATTRIBUTES, "votes")  # any of them can be learnt where there is no emotion
 _OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
 _WORDS = ("text", "speaker", "session", "dialogue", "split")
@@ -111,11 +113,16 @@ class _Table:
 
 def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:
     missing = [name for name in NEEDED if name not in meaning.column]
+    rated = [name for name in _RATED if name in meaning.column]
+    if rated and "emotion" in meaning.absent:
+        missing.remove("emotion")
     if missing:
+        none = f", or --columns emotion={NONE} if there is {' and '.join(rated)} alone"
         raise SerError(
             f"{where}: has the columns {list(columns)}: {missing} missing; needed: "
             f"{', '.join(NEEDED)}; optional: {', '.join(_OPTIONAL)}; others are kept in extra; say "
             f"which column it is with --columns {missing[0]}=NAME"
+            + (none if rated and missing == ["emotion"] else "")
         )
 
 
@@ -175,7 +182,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
     return Utterance(
         id=f"{table.name}/{own_id or _id_of(str(audio), start)}",
         corpus=table.name,
-        emotion=table.word(words["emotion"] or ""),
+        emotion=table.word(words["emotion"] or "") or _rated_as(attributes, cast),
         audio=None if audio is None else str(_file(table.path.parent, audio)),
         start=start,
         end=end,
@@ -195,7 +202,7 @@ def _rated(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Returns a row's attributes and its votes."""
     meaning = table.meaning
-    cells = {name: meaning.cell(row, name) for name in (*ATTRIBUTES, "votes")}
+    cells = {name: meaning.cell(row, name) for name in _RATED}
     given = {
         name: cell
         for name, cell in cells.items()
@@ -209,6 +216,20 @@ def _rated(
             # two spellings of one emotion are added up
             counted[table.word(own)] += count
     return attributes, dict(counted)
+
+
+def _rated_as(attributes: Mapping[str, float], cast: Mapping[str, float]) -> str:
+    """Returns the word for a row without an emotion; empty if nobody rated it.
+
+    >>> _rated_as({}, {"anger": 2, "joy": 1}), _rated_as({}, {"anger": 1, "joy": 1})
+    ('anger', 'no agreement')
+    >>> _rated_as({"arousal": 0.5}, {}), _rated_as({}, {})
+    ('no label', '')
+    """
+    most = [word for word, count in cast.items() if count == max(cast.values())]
+    if most:
+        return most[0] if len(most) == 1 else "no agreement"
+    return "no label" if attributes else ""
 
 
 def _stretch(

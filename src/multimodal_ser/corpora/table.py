@@ -4,7 +4,9 @@ Columns: ``audio`` and ``emotion``; where there are such, ``id``, ``text``, ``sp
 ``session``, ``dialogue``, ``start``, ``end`` (seconds), ``split``, ``arousal``, ``valence``,
 ``dominance`` and ``votes`` (``anger:3 neutral:2``, or an object in JSONL), in these or other usual
 spellings (`columns.SPELLINGS`). Other columns go to ``extra``. Emotions are the names of classes,
-such as ``anger``. Every column recognised by another spelling is reported in a note.
+such as ``anger``. A row without an emotion is read if it has votes (its emotion is then the one
+with most of them, or ``no agreement``) or attributes (``no label``). Every column recognised by
+another spelling is reported in a note.
 """
 
 from __future__ import annotations
