@@ -88,6 +88,8 @@ def test_attributes_of_iemocap_stand_in_a_table_with_ridge_svr_and_intervals(att
     assert "CCC valence" in table
     assert "CCC points" in table
     assert "linear probe is missing" not in table
+    assert "by Fisher's z; RMSE on a logarithmic scale" in table
+    assert "McNemar" not in table
 
 
 def test_ccc_of_the_table_is_that_of_the_predictions_file(attributes):
@@ -183,6 +185,7 @@ def test_distributions_stand_beside_majority_training_with_their_distances(distr
     assert tested == {("audio (loss majority)", "audio (loss kl)")}
     table = text_table(summary)
     assert "JS and KL: lower is better" in table
+    assert "on the logit scale; KL on a logarithmic one" in table
     assert "votes over common4" in table
     assert "Human ceiling, one rater at a time (96 utterances" in table
 

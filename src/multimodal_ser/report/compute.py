@@ -128,7 +128,7 @@ def summary_of(
         clusters=aligned.sample.clusters,
         effective=effective,
         by=aligned.sample.by,
-        method=how_estimated(aligned.sample.by),
+        method=how_estimated(aligned.sample.by, aligned.sample.task),
         rows=tuple(rows),
         versus=compare_rows(protocol, rows, aligned.systems, sums, aligned.sample),
         groups=group_scores(aligned.systems, aligned.sample, manifests),

@@ -153,14 +153,19 @@ def score(values: ArrayLike, low: float | None = None, high: float | None = None
     )
 
 
-def how_estimated(by: str) -> tuple[str, ...]:
+def how_estimated(by: str, task: str) -> tuple[str, ...]:
     """Describes how intervals and p values were computed; see docs/statistics.md."""
+    scale = {
+        "classes": "on the logit scale",
+        "distributions": "on the logit scale; KL on a logarithmic one",
+        "attributes": "by Fisher's z; RMSE on a logarithmic scale",
+    }[task]
+    exact = "" if task == "attributes" else "; McNemar's test takes utterances as independent"
     return (
         f"Intervals leave out one {by} at a time (cluster jackknife, t with Bell and McCaffrey's "
-        "degrees of freedom, on the logit scale).",
+        f"degrees of freedom, {scale}).",
         f"Differences are paired over the same utterances; their interval and p cover {by}s and "
-        f"seeds. p is the larger of a t test's and of an exact sign flip's over {by}s; McNemar's "
-        "test takes utterances as independent.",
+        f"seeds. p is the larger of a t test's and of an exact sign flip's over {by}s{exact}.",
     )
 
 
