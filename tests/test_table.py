@@ -178,7 +178,7 @@ def test_columns_that_look_like_times_are_asked_about(tmp_path: Path, columns: s
 
 
 def test_times_in_samples_and_two_columns_for_one_are_asked_about(tmp_path: Path) -> None:
-    with pytest.raises(SerError, match="'start_sample' counts sample; seconds are read"):
+    with pytest.raises(SerError, match="'start_sample' is in sample, but seconds are needed"):
         segments(tmp_path, "start_sample,end_sample", SEGMENTS)
     with pytest.raises(
         SerError, match=r"\['onset', 'begin'\] could all mean start.*--columns start="
