@@ -1,4 +1,4 @@
-"""Asks a server's application, without a socket."""
+"""Sends requests to a server's application without a socket."""
 
 from __future__ import annotations
 

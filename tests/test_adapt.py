@@ -1,4 +1,4 @@
-"""ADAPTERS against their papers' formulas and skada; what they do to a network as it is fitted."""
+"""ADAPTERS compared with their papers' formulas and skada, and their effect in training."""
 
 import math
 import warnings
@@ -89,7 +89,7 @@ def test_the_reversed_gradient_comes_back_negative():
     assert x.grad.tolist() == [-0.75, -0.75]
 
 
-def test_the_ramp_begins_at_nothing():
+def test_the_ramp_begins_at_zero():
     values = [ramp(p / 10) for p in range(11)]
     assert values == sorted(values)
     assert values[0] == 0
@@ -97,7 +97,7 @@ def test_the_ramp_begins_at_nothing():
     assert values[5] == pytest.approx(2 / (1 + math.exp(-5)) - 1)
 
 
-def test_dann_hides_the_corpus_from_its_own_classifier():
+def test_dann_makes_its_domain_classifier_fail():
     """A step on the embedding raises the domain loss; a step on the classifier lowers it."""
     torch.manual_seed(0)
     adapter = ADAPTERS["dann"](5).double()
@@ -121,7 +121,7 @@ def test_dann_leaves_the_network_alone_at_first():
 
 
 @pytest.mark.parametrize("name", ALIGNING)
-def test_gradient_reaches_both_sides(name):
+def test_gradient_reaches_source_and_target(name):
     source, target = (x.requires_grad_() for x in (sample(0), sample(1, rows=13, shift=0.5)))
     loss = ADAPTERS[name](5).double()(source, target, 0.5)
     assert loss.shape == ()
@@ -131,7 +131,7 @@ def test_gradient_reaches_both_sides(name):
 
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS.keys() - set(ALIGNING)))
-def test_what_does_not_align_has_no_loss(name):
+def test_methods_without_alignment_have_no_loss(name):
     assert ADAPTERS[name](5)(sample(0), sample(1, shift=2.0), 1.0).item() == 0
 
 
@@ -159,7 +159,7 @@ def same(first, second):
     return all(first[key].equal(second[key]) for key in first)
 
 
-def test_the_target_has_no_label_to_look_at():
+def test_the_target_contains_no_labels():
     assert {field.name for field in fields(Unlabelled)} == {"text", "audio"}
     examples = made_examples(12)
     (batch,) = (next(examples.unlabelled().stream(12, torch.Generator())),)
@@ -173,7 +173,7 @@ def made_alignment(model, name):
 
 
 @pytest.mark.parametrize("name", ALIGNING)
-def test_the_targets_pass_gives_the_network_a_gradient(name):
+def test_the_network_gets_a_gradient_from_the_target(name):
     """The original ran it under no_grad: its alignment then moved one side at most."""
     model = network()
     fixed = Output(torch.randn(2, 8, 3), torch.randn(2, 8, 8))
@@ -185,14 +185,14 @@ def test_the_targets_pass_gives_the_network_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", ALIGNING)
-def test_the_sources_embeddings_get_a_gradient_too(name):
+def test_the_network_gets_a_gradient_from_the_source(name):
     source = Output(torch.randn(2, 8, 3, requires_grad=True), torch.randn(2, 8, 8))
     made_alignment(network(), name).loss(source, 0.5).backward()
     assert all(one.abs().sum() > 0 for one in source.logits.grad)
 
 
 @pytest.mark.parametrize("name", ALIGNING)
-def test_a_training_sends_the_gradient_back_through_both_passes(name, monkeypatch):
+def test_training_backpropagates_through_source_and_target(name, monkeypatch):
     sent = {"source": [], "target": []}
 
     def watched(output, side):
@@ -241,7 +241,7 @@ def test_every_method_gives_another_network_but_those_without_a_loss():
         ("mmd", False, "source"),
     ],
 )
-def test_the_model_carries_the_statistics_that_it_answers_with(method, standardize, whose):
+def test_the_model_stores_the_input_statistics_for_predictions(method, standardize, whose):
     target = made_examples(40, skill=1.0, seed=5)
     model = adapted(method, target=target, standardize=standardize)
     # Without an alignment, a network is refitted on training and validation part together.

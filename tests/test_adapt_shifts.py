@@ -1,4 +1,4 @@
-"""Two shifts made for the purpose: coral has to solve one, dann to undo a part of the other."""
+"""Two artificial shifts: coral must remove one, dann a part of the other."""
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def right(shift, method, seed, *, standardize=True, steps):
     return (predict(fitted.model, test).argmax(1) == test.label).float().mean().item()
 
 
-def test_dann_undoes_a_part_of_a_feature_that_tells_the_class_in_the_source_alone():
+def test_dann_partly_removes_a_feature_that_predicts_the_class_in_the_source_only():
     """A part: a plain multilayer perceptron trained by DANN alone gets further on such a shift."""
     plain = [right(spurious, "none", seed, steps=300) for seed in SEEDS]
     adapted = [right(spurious, "dann", seed, standardize=False, steps=800) for seed in SEEDS]
@@ -83,7 +83,7 @@ def test_coral_reaches_what_its_closed_form_reaches_with_logistic_regression():
     assert np.mean(ours) > np.mean(reached) - 0.02
 
 
-def test_only_what_varies_by_another_order_is_recoloured():
+def test_only_directions_of_very_different_variance_are_recoloured():
     draw = torch.Generator().manual_seed(0)
     source, target = (torch.randn(1000, 20, generator=draw) for _ in range(2))
     assert recolouring(source, 1.3 * target).allclose(torch.eye(20), atol=1e-4)

@@ -1,4 +1,4 @@
-"""What a channel shifts is told from its recordings, the more of them the more surely."""
+"""Estimates the shift of a channel from its recordings; more of them make it more certain."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def right(points, label):
     return (np.square(points[:, None] - CENTRES).sum(2).argmin(1) == label).mean()
 
 
-def test_a_mixed_set_is_answered_better():
+def test_removing_the_channel_improves_predictions_of_a_mixed_set():
     points, label = drawn(400)
     shift = channel_shift(points, CENTRES)
     assert shift.dtype == np.float32
@@ -28,7 +28,7 @@ def test_a_mixed_set_is_answered_better():
     assert right(other - shift, its) > right(other, its) + 0.1
 
 
-def test_the_more_recordings_the_more_is_taken():
+def test_more_recordings_remove_more_of_the_shift():
     points, _ = drawn(400)
     means = np.full((400, 3), points.mean(0))
     sizes = [np.linalg.norm(channel_shift(means[:n], CENTRES)) for n in (0, 2, 20, 400)]
@@ -37,13 +37,13 @@ def test_the_more_recordings_the_more_is_taken():
     assert sizes[1] < sizes[2] < sizes[3] < np.linalg.norm(whole)
 
 
-def test_a_set_without_a_channel_moves_next_to_nothing():
+def test_a_set_without_a_channel_is_hardly_shifted():
     points = np.repeat(CENTRES, 50, axis=0)
     shift = channel_shift(points, CENTRES)
     assert np.linalg.norm(shift) < 0.1 * np.linalg.norm(MOVED)
 
 
-def test_a_set_of_mostly_one_class_moves_less_than_its_mean():
+def test_a_set_of_mostly_one_class_is_shifted_less_than_its_mean():
     points, _ = drawn(400, (0.85, 0.05, 0.05, 0.05))
     shift = channel_shift(points, CENTRES)
     there = points.mean(0) - CENTRES.mean(0)
@@ -52,14 +52,14 @@ def test_a_set_of_mostly_one_class_moves_less_than_its_mean():
     assert right(other - shift, its) > right(other - there, its)
 
 
-def test_classes_that_are_expected_less_are_answered_less():
+def test_rarer_classes_are_predicted_less_often():
     points, _ = drawn(400)
     shares = np.array([0.4, 0.2, 0.2, 0.2])
     alike, more = channel_shift(points, CENTRES), channel_shift(points, CENTRES, shares)
     assert (alike - more) @ CENTRES[0] > 0  # what is left after the shift lies nearer the first
 
 
-def test_off_the_classes_nothing_moves_and_without_classes_the_mean_does():
+def test_only_directions_between_classes_are_shifted_or_the_mean_without_classes():
     centres = np.pad(CENTRES, ((0, 0), (0, 1)))
     points = np.pad(drawn(400)[0], ((0, 0), (0, 1)), constant_values=5.0)
     whole = channel_shift(points, centres, clips=0, most=1)

@@ -32,7 +32,7 @@ def test_attributes_equal_audmetric_scipy_and_the_formulas():
     assert found["CCC"] == pytest.approx(agreement.ccc(truth, said).mean())
 
 
-def test_an_utterance_without_a_value_counts_for_the_other_attributes_alone():
+def test_an_utterance_without_a_value_counts_only_for_its_other_attributes():
     truth = np.array([[0.1, 0.2], [0.5, np.nan], [0.9, 0.6], [0.3, 0.8]])
     said = np.array([[0.2, 0.3], [0.4, 0.0], [0.8, 0.5], [0.1, 0.9]])
     assert agreement.ccc(truth, said)[0] == pytest.approx(agreement.ccc(truth[:, :1], said[:, :1]))
@@ -94,7 +94,7 @@ def made(corpora, speakers, rows, draw, *, systems=1):
 
 
 @pytest.mark.parametrize("speakers", [5, 12])
-def test_intervals_of_attributes_cover_and_equal_systems_seldom_differ(speakers):
+def test_intervals_of_attributes_cover_and_equal_systems_rarely_differ(speakers):
     draw = np.random.default_rng(speakers)
     (world,) = made(1, 4000, 20, draw)
     one, other = made(CORPORA, speakers, 20, draw, systems=2)
@@ -108,7 +108,7 @@ def test_intervals_of_attributes_cover_and_equal_systems_seldom_differ(speakers)
 
 
 @pytest.mark.parametrize("speakers", [5, 12])
-def test_equally_distant_systems_seldom_differ_in_their_distance_to_the_votes(speakers):
+def test_systems_equally_close_to_the_votes_rarely_differ(speakers):
     draw = np.random.default_rng(speakers)
     shape = (CORPORA, speakers, 20, 4)
     votes = draw.dirichlet(np.ones(4), shape[:3])

@@ -50,7 +50,7 @@ def test_segments_say_where_attributes_lie_and_numbers_are_on_their_scale(told, 
     assert "%" not in said
 
 
-def test_every_format_tells_them(told):
+def test_every_format_has_the_attributes(told):
     path, timeline = told
     rows = list(csv.DictReader(io.StringIO(dict(made(timeline, path, ["csv"]))[".csv"].decode())))
     assert list(rows[0]) == ["start", "end", "speaker", "label", "arousal", "valence", "text"]
@@ -86,7 +86,7 @@ def test_a_folder_has_columns_of_attributes_and_a_page_of_regions(tmp_path):
     assert "uncertain" not in said.lower()
 
 
-def test_the_server_tells_them():
+def test_the_server_returns_the_attributes():
     pytest.importorskip("fastapi", reason="needs the extra serve")
     from fastapi.testclient import TestClient
 

@@ -43,7 +43,7 @@ def test_a_band_keeps_what_lies_in_it():
     np.testing.assert_allclose(kept, tone(1_000), atol=1e-4)
 
 
-def test_a_room_answers_after_the_direct_sound():
+def test_reverberation_follows_the_direct_sound():
     click = np.zeros(RATE, np.float32)
     click[100] = 1
     heard = reverberated(click, 0.4, np.random.default_rng(0))
@@ -116,7 +116,7 @@ def test_a_rebuilt_recording_keeps_its_spectrum_but_not_its_phase():
 
 
 @pytest.mark.parametrize("kind", ["mp3", "opus"])
-def test_a_codec_keeps_what_is_heard(kind):
+def test_a_codec_keeps_the_audible_signal(kind):
     pytest.importorskip("av", reason="the extra 'video' is not installed")
     heard = coded(tone(440), kind, 32_000)
     assert abs(len(heard) - RATE) < 3_000

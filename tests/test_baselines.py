@@ -1,4 +1,4 @@
-"""The baselines are scikit-learn's own models, answer for answer."""
+"""The baselines give exactly the predictions of scikit-learn's own models."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_predictions_and_decisions_are_scikit_learns_own(name, classes):
 
 @pytest.mark.parametrize("missing", [0, 2, 6])
 @every_baseline
-def test_a_class_missing_from_training_is_never_answered_and_shifts_no_name(name, missing):
+def test_a_class_missing_from_training_is_never_predicted_and_shifts_no_name(name, missing):
     train, validation, test = made_parts(7, 252, skill=3.0)
     train = train.take(np.flatnonzero(train.label.numpy() != missing))
     fitted = fit_baseline(name, dims(7), train, validation, SCHEDULE)
@@ -88,7 +88,7 @@ def test_a_class_missing_from_training_is_never_answered_and_shifts_no_name(name
 
 
 @every_baseline
-def test_two_seen_classes_of_seven_keep_their_places(name):
+def test_two_trained_classes_of_seven_keep_their_columns(name):
     train, validation, test = made_parts(7, 252, skill=3.0)
     train = train.take(np.flatnonzero(np.isin(train.label.numpy(), (2, 5))))
     fitted = fit_baseline(name, dims(7), train, validation, SCHEDULE)
@@ -127,7 +127,7 @@ def test_class_weights_can_be_left_out(name):
 
 
 @every_baseline
-def test_masks_and_missing_sides(name):
+def test_masks_and_missing_modalities(name):
     train, validation, test = made_parts(3, no_text=(1, 60), no_audio=(2, 61))
     model = fit_baseline(name, dims(3), train, validation, SCHEDULE).model
     text, text_mask, audio, audio_mask, _ = next(test.batches(len(test)))
@@ -142,7 +142,7 @@ def test_masks_and_missing_sides(name):
 
 
 @every_baseline
-def test_one_side_alone_is_enough(name):
+def test_one_modality_is_enough(name):
     train, validation, test = made_parts(3, skill=3.0)
     one = [
         type(part)(part.ids, type(part.text).absent(len(part)), part.audio, part.label)
@@ -163,7 +163,7 @@ def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
 
 
 @every_baseline
-def test_refitted_it_is_scikit_learns_own_on_both_parts_and_the_validation_scores_are_of_before(
+def test_refitting_equals_scikit_learn_on_both_parts_and_validation_scores_are_from_before(
     name,
 ):
     train, validation, test = made_parts(3)

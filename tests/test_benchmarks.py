@@ -1,4 +1,4 @@
-"""The benchmark of training: what its yardstick is, and what it is measured on."""
+"""The benchmark of training: the original's network, its data and its output."""
 
 import sys
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_yardstick_has_the_size_that_is_known_of_the_original():
     assert logits.shape == (3, 4)
 
 
-def test_both_sides_reach_the_yardsticks_answer():
+def test_both_modalities_affect_the_original_networks_prediction():
     network = original.OriginalNetwork(6, 8, 4, SMALL).eval()
     text, audio = torch.randn(2, 1, 6), torch.randn(2, 1, 8)
     plain = network(text, audio)

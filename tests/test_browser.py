@@ -156,7 +156,7 @@ def test_a_file_too_large_is_refused_before_it_is_sent(page, tmp_path):
     until(page, lambda: "allowed: 2 MB" in by(page, "error").text)
 
 
-def test_by_keyboard_alone(page, sounds):
+def test_the_page_works_by_keyboard(page, sounds):
     press = page.switch_to.active_element.send_keys
     order = []
     for _ in range(7):

@@ -1,4 +1,4 @@
-"""No speech, no emotion; and what recordings have in common is taken out."""
+"""Recordings without speech have no emotion; the channel of recordings is removed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_no_speech_is_a_label_with_its_reason(model):
 
 
 @needs_emodb
-def test_speech_among_silence_is_answered_as_it_is_alone(file):
+def test_added_silence_does_not_change_the_prediction(file):
     clip = read_audio(sorted(EMODB.iterdir())[3])
     model = load(file)
     model.backend.canonical = True
@@ -72,7 +72,7 @@ def test_speech_among_silence_is_answered_as_it_is_alone(file):
     np.testing.assert_allclose(mixed[1].probabilities, alone.probabilities, atol=1e-5)
 
 
-def test_how_far_speech_is_from_what_was_learnt_is_shown():
+def test_the_distance_from_the_training_data_is_shown():
     class Far(Pitch):
         def waves(self, waves, texts=None, *, speech=False):
             found = super().waves(waves, texts, speech=speech)
@@ -94,7 +94,7 @@ def test_how_far_speech_is_from_what_was_learnt_is_shown():
     assert "unlike the training data of the model (2.5)" in other
 
 
-def test_doubtful_speech_makes_no_class_sure():
+def test_doubtful_speech_gives_no_class_a_high_probability():
     shares = np.array([0.9, 0.06, 0.04], "f4")
     assert discounted(shares, 0.0).tolist() == pytest.approx([1 / 3] * 3)
     assert discounted(shares, 0.4).max() < 0.6
@@ -102,7 +102,7 @@ def test_doubtful_speech_makes_no_class_sure():
 
 
 @pytest.mark.usefixtures("all_is_speech")
-def test_a_channel_is_taken_out_saved_and_read(model, file, tmp_path):
+def test_a_channel_is_removed_saved_and_read(model, file, tmp_path):
     given = sounds(12)
     adapted = model.adapted(given)
     assert (model.channel, adapted.channel.count) == (None, 12)
@@ -142,7 +142,7 @@ def test_channels_of_other_models_and_other_files_are_refused(model, tmp_path, t
     assert adapted_to(sounds(12), run) is run
 
 
-def test_silent_recordings_show_no_channel(model):
+def test_silent_recordings_have_no_channel(model):
     with pytest.raises(NoSpeechError, match="no speech in 11 recordings"):
         model.adapted([(SILENCE, 16_000)] * 11)
     with pytest.raises(NoSpeechError, match="no speech in 1 recordings"):

@@ -127,7 +127,7 @@ def test_a_corpus_recorded_at_a_low_rate_is_said_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_stand_ins_are_unreadable_one_by_one(name: str, tmp_path: Path) -> None:
+def test_pointer_files_are_reported_one_by_one(name: str, tmp_path: Path) -> None:
     built = MAKERS[name](tmp_path)
     findings = check(CORPORA[name].read(built.root).utterances)
     assert {finding.problem for finding in findings} == {"unreadable"}
@@ -175,7 +175,7 @@ def test_a_changed_copy_is_found_among_others(tmp_path: Path, change: str) -> No
     ]
 
 
-def test_takes_of_one_sentence_are_no_copies() -> None:
+def test_takes_of_the_same_sentence_are_not_copies() -> None:
     folder = DATA / "emodb" / "wav"
     if not folder.is_dir():
         pytest.skip("needs the development data emodb, which is not beside this checkout")

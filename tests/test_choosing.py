@@ -1,4 +1,4 @@
-"""Experiments side by side, knobs that are chosen, and what answers rest on."""
+"""Comparing experiments, choosing hyperparameters, and explaining predictions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ser(capsys, *words):
     return code, printed.out, printed.err
 
 
-def test_experiments_stand_in_one_table_and_the_best_against_each_other(features, tmp_path, capsys):
+def test_experiments_are_compared_in_one_table(features, tmp_path, capsys):
     for name, model, text in (("both", "concat", "made-text"), ("sound", "audio", "none")):
         command = ["train", "--features", features, "--labels", "common4", "--folds", "2",
                    "--model", model, "--text", text, *SMALL]  # fmt: skip
@@ -75,7 +75,7 @@ def test_experiments_stand_in_one_table_and_the_best_against_each_other(features
     assert (code, "different splits" in err) == (1, True)
 
 
-def test_knobs_are_chosen_by_validation_rows_alone(features, tmp_path):
+def test_hyperparameters_are_chosen_on_validation_rows_only(features, tmp_path):
     pytest.importorskip("optuna")
     material = load_material(features, class_set("common4"))
     split = make_split(material.utterances, "speaker", folds=2)
@@ -110,7 +110,7 @@ def test_a_budget_of_time_ends_the_search(features, tmp_path, capsys):
     assert [one["settings"] for one in chosen.values()] == [1, 1]
 
 
-def test_knobs_are_set_in_their_configs():
+def test_hyperparameters_are_set_in_their_configs():
     network, schedule = with_knobs(
         ModelConfig(), TrainConfig(), {"network.dropout": 0.2, "schedule.batch_size": 32}
     )
@@ -130,7 +130,7 @@ def runs(features, tmp_path_factory):
 
 
 @pytest.mark.parametrize("model", ["concat", "svm"])
-def test_answers_rest_on_what_tells_the_class(features, runs, model):
+def test_explanations_find_the_features_that_predict_the_class(features, runs, model):
     folder = next(runs.glob(f"{model}-0-*"))
     found = explain(folder, features, class_set("common4"))
     for what in ("hidden", "another's"):

@@ -1,4 +1,4 @@
-"""The command `ser`, end to end on a made-up corpus, and what it says to a user's mistakes."""
+"""The command `ser`, end to end on a made-up corpus, and its messages about mistakes."""
 
 import json
 import os
@@ -146,7 +146,7 @@ def test_an_extraction_with_failures_exits_with_one_and_keeps_the_rest(
     assert "emodb/03a01Wa" in out
 
 
-def test_what_leaks_stands_beside_the_numbers(tmp_path, capsys, features):
+def test_leaks_are_reported_with_the_numbers(tmp_path, capsys, features):
     command = train(features, tmp_path / "runs", "--model", "audio")
     command[command.index("speaker")] = "cremad-original"
     code, table, _ = ser(capsys, *command)
@@ -260,7 +260,9 @@ def test_a_malformed_command_exits_with_two(words, capsys):
     assert capsys.readouterr().err
 
 
-def test_an_interrupted_command_says_that_it_can_go_on(tmp_path, capsys, features, monkeypatch):
+def test_an_interrupted_command_says_that_it_can_be_resumed(
+    tmp_path, capsys, features, monkeypatch
+):
     def interrupt(*given, **how):
         raise KeyboardInterrupt
 

@@ -202,7 +202,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(cluster, tmp_path, corpus):
     assert killed.path.read_bytes() == whole.path.read_bytes()
 
 
-def test_either_engine_goes_on_where_the_other_stopped(cluster, tmp_path, corpus):
+def test_either_engine_resumes_the_others_extraction(cluster, tmp_path, corpus):
     whole = extract(corpus, FakeEncoder(), tmp_path / "a", chunk=3)
     with pytest.raises(KeyboardInterrupt):
         extract(corpus, Stops(4), tmp_path / "b", chunk=3, threads=1)
@@ -282,7 +282,7 @@ def test_the_cluster_that_is_named_is_used_and_else_one_is_started(cluster):
     assert named == cluster != own
 
 
-def test_the_command_gives_the_same_file_and_the_same_words(cluster, tmp_path):
+def test_the_command_gives_the_same_file_and_messages(cluster, tmp_path):
     real("minilm")
     manifest = tmp_path / "manifest.jsonl"
     write_manifest(made_corpus(tmp_path / "wav", 6), manifest)

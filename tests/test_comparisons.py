@@ -76,7 +76,7 @@ def test_seeds_that_disagree_forbid_what_speakers_alone_would_allow():
     assert counted.difference == pytest.approx(alone.difference)
 
 
-def test_draws_that_both_learnt_from_are_paired():
+def test_draws_shared_by_both_systems_are_paired():
     rng = np.random.default_rng(12)
     base = speakers(rng, 30, spread=0.02, seeds=4)
     for draw in range(4):  # each draw is harder than the one before, for both
@@ -92,7 +92,7 @@ def test_draws_that_both_learnt_from_are_paired():
     assert paired.high - paired.low < 0.5 * (apart.high - apart.low)
 
 
-def test_seeds_count_beside_draws():
+def test_draws_do_not_replace_seeds():
     """Two seeds on three draws are two seeds, however often each was trained."""
     rng = np.random.default_rng(13)
     base = speakers(rng, 30, spread=0.02, seeds=1)

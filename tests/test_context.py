@@ -1,4 +1,4 @@
-"""The words of a dialogue around an utterance: what is in view, in which order, and what is not."""
+"""The dialogue around an utterance: what the encoder reads, in which order, and what it may not."""
 
 import pickle
 from dataclasses import replace
@@ -71,7 +71,7 @@ def test_a_dialogue_ends_where_another_begins(tmp_path):
         assert shown.text.count(": ") == 1 + same.index(row)
 
 
-def test_the_own_words_alone_become_tokens_which_know_what_was_said(minilm):
+def test_only_the_own_words_become_tokens_and_depend_on_the_context(minilm):
     rows = dialogue()
     plain = minilm([row.text for row in rows])
     shown = minilm([row.text for row in in_context(rows, 2)])
@@ -100,7 +100,7 @@ def test_of_a_long_context_the_first_words_are_cut(minilm):
     assert len(shown) > 2
 
 
-def test_a_copy_in_another_process_knows_its_own_words():
+def test_a_copy_in_another_process_keeps_the_position_of_its_own_words():
     text = InContext("A: Hi! A: ", "So?", "")
     copied = pickle.loads(pickle.dumps(text))
     assert (copied, copied.own) == (text, (10, 13))
@@ -128,7 +128,7 @@ def test_features_from_before_there_was_a_context_have_none():
     assert (header.context, header.context_after) == (0, 0)
 
 
-def test_other_words_before_an_utterance_are_other_content(minilm, tmp_path):
+def test_changed_context_is_changed_content(minilm, tmp_path):
     rows = dialogue()
     made = extract(rows, minilm, tmp_path, context=(1, 0), progress=False)
     other = [replace(rows[0], text="I baked a cake."), *rows[1:]]

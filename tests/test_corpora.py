@@ -122,7 +122,7 @@ def test_survives_its_manifest(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CORPORA.keys() - {*GENERAL_READERS}))
-def test_says_whose_it_is_and_covers_its_classes(name: str, tmp_path: Path) -> None:
+def test_has_a_licence_and_covers_its_classes(name: str, tmp_path: Path) -> None:
     info = CORPORA[name]
     assert info.name == name
     assert info.licence

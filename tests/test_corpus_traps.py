@@ -1,4 +1,4 @@
-"""One test for each trap that a corpus is known to hold."""
+"""One test for each known trap of a corpus."""
 
 from __future__ import annotations
 

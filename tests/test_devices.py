@@ -1,4 +1,4 @@
-"""Where networks are trained, and what is said where a device is absent or too small."""
+"""Where networks are trained, and the messages if a device is missing or too small."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Networks over dialogues: what they see of the utterances around each, and what they never see."""
+"""Networks over dialogues: which utterances they see, and which they never see."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_later_utterance_changes_nothing_unless_it_is_asked_for():
     assert differs == [place - 2, place - 1, place]
 
 
-def test_places_tell_how_far_away_an_utterance_is_and_who_says_it():
+def test_positions_encode_distance_and_speaker():
     material = talk(1)
     material.examples.text.tokens[:, 0, 1] = torch.arange(TURNS)  # its number
     shuffled = material.utterances[::-1]
@@ -104,7 +104,7 @@ def test_dialogues_of_one_number_in_two_corpora_stay_apart():
     assert mask[TURNS // 2].sum() == 1
 
 
-def test_what_only_the_utterance_before_tells_is_learnt():
+def test_a_class_that_depends_on_the_previous_utterance_is_learned():
     examples = with_dialogue(talk(24), 2).examples
     parts = [examples.take(range(*ends)) for ends in ((0, 168), (168, 204), (204, 288))]
     config = replace(SMALL, before=2, input_dropout=0.0)

@@ -79,7 +79,7 @@ FIND = "from multimodal_ser.audio.speech import make_gate; make_gate('silero')"
 
 
 @pytest.mark.parametrize("program", [ASK, FIND], ids=["model", "speech"])
-def test_onnxruntime_tells_nobody_and_needs_no_torch(program, exported, tmp_path):
+def test_onnxruntime_sends_no_telemetry_and_needs_no_torch(program, exported, tmp_path):
     """Its telemetry writes a database and a file .ses before anything is sent."""
     telling = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
     ours = {name: value for name, value in os.environ.items() if name not in telling}
@@ -144,7 +144,7 @@ def test_a_fine_tuned_model_in_one_file(tuned, exported, tmp_path):
         export(tuned, tmp_path / "head.onnx", part="head")
 
 
-def test_a_run_of_sound_in_one_file(weights, tmp_path):
+def test_a_run_on_audio_in_one_file(weights, tmp_path):
     model = load(made_run(tmp_path / "run", weights["root"]), weights=weights)
     made = export(model, tmp_path / "run.onnx", compare=WAVES)
     assert (made.part, made.compared) == ("whole", len(WAVES))

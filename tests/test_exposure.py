@@ -1,4 +1,4 @@
-"""What encoders saw: every claim has a source, and training on emotion labels can be refused."""
+"""What encoders were trained on: claims have sources; emotion labels can be refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_claims_are_about_the_pinned_weights():
             assert home.offline.sha256 in entries[name]["sha256"]
 
 
-def test_emotion2vec_base_heard_what_its_paper_lists_and_nothing_else():
+def test_emotion2vec_base_was_trained_on_what_its_paper_lists():
     seen = published("emotion2vec-base")
     unlabelled = {k for k, claim in seen.corpora.items() if claim.saw == "unlabelled"}
     assert unlabelled == {"iemocap", "meld", "cmu-mosei", "mead", "msp-podcast"}
@@ -104,7 +104,7 @@ def test_training_refuses_features_of_what_may_have_seen_emotions(tmp_path, caps
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_emobox_and_emotion2vec_learnt_from_is_named_as_the_readers_are():
+def test_training_corpora_have_the_names_of_our_readers():
     by_emobox = {"casia", "emns", "enterface", "m3ed", "mer2023", "oreau", "pavoque", "polish"}
     named = {corpus for one in claims() if "emotion2vec" in one.name for corpus in one.seen.corpora}
     assert named - by_emobox - {"*"} <= set(CORPORA)

@@ -1,4 +1,4 @@
-"""Extraction: what is kept, what fails and why, and what a second call does."""
+"""Extraction: what is stored, what fails and why, and what a second call does."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_numbers_of_another_format_do_not_mix(tmp_path):
         extract(rows, FakeEncoder(), tmp_path)
 
 
-def test_a_format_that_a_device_lacks_is_replaced_aloud(tmp_path, caplog):
+def test_a_format_that_a_device_lacks_is_replaced_with_a_warning(tmp_path, caplog):
     weights = tiny("wav2vec2", tmp_path)
     known = load_encoder("wav2vec2", weights)
     spec = FeatureSpec("wav2vec2", known.info.weights, known.info.layers, compute_dtype="float16")

@@ -129,7 +129,7 @@ def test_other_safetensors_files_and_later_formats_are_refused(tmp_path):
         FeatureStore.open(path)
 
 
-def test_a_mismatch_shows_both(tmp_path):
+def test_a_mismatch_shows_both_settings(tmp_path):
     write_store(tmp_path / "f", HEADER, items())
     store = FeatureStore.open(tmp_path / "f")
     assert not differences(store.header, {"tokens": 4, "encoder": "fake", "weights": "ab12"})

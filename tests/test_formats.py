@@ -1,4 +1,4 @@
-"""The readers of other tools' formats: what they tell, what they ask, and what they never run."""
+"""The readers of other tools' formats: what they read, what they ask, what they never run."""
 
 from __future__ import annotations
 

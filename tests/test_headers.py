@@ -1,4 +1,4 @@
-"""What headers get wrong: joined recordings, crashed recorders, lengths that are not there."""
+"""Wrong headers: joined recordings, crashed recorders, lengths that are missing."""
 
 from __future__ import annotations
 

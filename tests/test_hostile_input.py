@@ -67,7 +67,7 @@ def recording(folder):
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_a_corpus_name_leads_nowhere_else(inside, tmp_path, name):
+def test_a_corpus_name_cannot_leave_its_folder(inside, tmp_path, name):
     corpus = name.format(tmp_path / "elsewhere")
     rows = [Utterance(id="u", corpus=corpus, emotion="anger", audio=recording(inside))]
     with pytest.raises(FeatureError, match="allowed"):
@@ -76,7 +76,7 @@ def test_a_corpus_name_leads_nowhere_else(inside, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_an_id_is_never_a_place(inside, tmp_path, name):
+def test_an_id_is_never_a_path(inside, tmp_path, name):
     key = name.format(tmp_path / "elsewhere") or "/"
     rows = [Utterance(id=key, corpus="made", emotion="anger", audio=recording(inside))]
     found = extract(rows, FakeEncoder(), inside / "features")
@@ -87,7 +87,7 @@ def test_an_id_is_never_a_place(inside, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["../../../{}/x", "{}/x", "a/b"])
-def test_imported_features_lead_nowhere_else(inside, tmp_path, name, capsys):
+def test_imported_features_cannot_leave_their_folder(inside, tmp_path, name, capsys):
     corpus = name.format(tmp_path / "elsewhere")
     write_manifest([Utterance(id="u", corpus=corpus, emotion="anger")], inside / "m.jsonl")
     np.savez(inside / "f.npz", u=np.zeros((1, 4), "f4"))
@@ -224,7 +224,7 @@ def test_an_onnx_file_reads_no_other_file(inside, tmp_path):
      "hub:a b/c", "hub:a/b;touch marker", "hub:", "hub:https://evil.example/a", "hub:a/b\nc",
      "hub:$(touch marker)/b", "../../../etc/passwd", "\x00"],
 )  # fmt: skip
-def test_a_hub_name_leads_nowhere(inside, monkeypatch, name):
+def test_a_hub_name_cannot_leave_its_folder(inside, monkeypatch, name):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(inside / "cache"))

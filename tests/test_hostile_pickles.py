@@ -141,7 +141,7 @@ def test_they_reach_no_feature_file(tmp_path, name):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_what_is_shared_honestly_is_read(tmp_path):
+def test_legitimate_sharing_in_pickles_is_read(tmp_path):
     """Rows that share what describes them, as `paper/` writes, and one vector for equal words."""
     shared = {"classes": ["a", "b"], "encoder": {"name": "x", "layers": [1, 2, 3]}}
     vector = np.arange(384, dtype="f4")
@@ -162,7 +162,7 @@ def test_lists_of_floats_are_read(tmp_path):
     assert read_pickle(source)[999]["v"] == values[999]
 
 
-def test_depth_is_counted_along_the_longest_way(tmp_path):
+def test_depth_is_counted_along_the_longest_path(tmp_path):
     """A nest that is first met near the top, and then again at the bottom."""
     inner = []
     for _ in range(40):

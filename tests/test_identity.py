@@ -1,4 +1,4 @@
-"""Results follow their content: any change of an input is a new result, anything else is not."""
+"""Identities follow the content: a changed input is a new result, anything else is not."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_features_imported_from_two_files_can_be_source_and_target(tmp_path):
 
 
 @pytest.mark.parametrize("modality", ["audio", "text"])
-def test_a_manifest_exchanged_under_the_same_ids_is_no_partner_of_the_features(tmp_path, modality):
+def test_features_and_a_manifest_of_other_recordings_do_not_match(tmp_path, modality):
     bench = Bench(tmp_path)
     bench.run()
     other = recorded(tmp_path / "other")
@@ -103,7 +103,7 @@ def test_an_extraction_killed_before_its_end_leaves_the_old_manifest(tmp_path):
     assert manifest.read_bytes() == before
 
 
-def test_rows_in_the_order_of_an_unsorted_table_are_paired_rightly(tmp_path):
+def test_rows_are_paired_in_the_order_of_an_unsorted_table(tmp_path):
     from multimodal_ser.corpora import table
 
     draw = np.random.default_rng(3)

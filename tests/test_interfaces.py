@@ -1,4 +1,4 @@
-"""How others' libraries hand over recordings and features, and what they get back."""
+"""Recordings and features of other libraries, and the results in their form."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Decoder:
         return self
 
 
-def test_a_recording_may_come_as_datasets_and_transformers_give_it(predictor, tmp_path):
+def test_recordings_of_datasets_and_transformers_are_accepted(predictor, tmp_path):
     wave = tone(1.0, 44_100)
     file = written(tmp_path / "a.wav", wave, 44_100)
     wanted = predictor((wave, 44_100)).probabilities
@@ -77,7 +77,7 @@ def test_a_recording_may_come_as_datasets_and_transformers_give_it(predictor, tm
         predictor({"audio": [file]})
 
 
-def test_generators_and_columns_are_read_as_they_are_answered(predictor):
+def test_generators_and_columns_are_read_lazily(predictor):
     rows = [{"array": tone(0.5, hertz=200 + n), "sampling_rate": RATE} for n in range(5)]
     wanted = [predictor(row).probabilities for row in rows]
     column = Column(rows)
@@ -92,7 +92,7 @@ def test_generators_and_columns_are_read_as_they_are_answered(predictor):
     assert next(answers).labels == predictor.labels
 
 
-def test_what_comes_back_shows_itself_shortly(predictor):
+def test_results_have_a_short_repr(predictor):
     found = predictor([(tone(0.5), RATE), io.BytesIO(b"no sound")] + [(tone(0.5), RATE)] * 5)
     assert repr(found[0]) == f"<{found[0].label} {found[0].confidence:.2f}, 0.0–0.5 s>"
     assert repr(found).endswith(", … 2 more]")
@@ -108,7 +108,7 @@ def test_what_comes_back_shows_itself_shortly(predictor):
     assert frame["error"].isna().sum() == 6
 
 
-def test_a_pipeline_answers_as_transformers_does(predictor):
+def test_a_pipeline_returns_what_transformers_does(predictor):
     pipe = pipeline("audio-classification", top_k=2)
     pipe.predictor.vad = "none"
     one = pipe({"raw": tone(1.0), "sampling_rate": RATE})
@@ -135,7 +135,7 @@ NETWORK = FusionClassifier(
 
 @parametrize_with_checks([FusionClassifier("linear")])
 @pytest.mark.filterwarnings("ignore")
-def test_it_is_an_estimator(estimator, check):
+def test_it_passes_scikit_learns_estimator_checks(estimator, check):
     check(estimator)
 
 
@@ -147,7 +147,7 @@ def blobs(rows=60, columns=6):
 
 
 @pytest.mark.parametrize("model", ["cross_attention", "svm", "stacked"])
-def test_every_kind_of_model_is_fitted_and_asked(model):
+def test_every_kind_of_model_is_fitted_and_predicts(model):
     X, y = blobs()
     made = FusionClassifier(model, text_columns=2, network=NETWORK.network, schedule=QUICK)
     made.fit(X, y, groups=np.arange(60) // 6)
@@ -158,7 +158,7 @@ def test_every_kind_of_model_is_fitted_and_asked(model):
     assert made.score(X, y) > 0.9
 
 
-def test_it_stands_in_a_cross_validation_by_speaker():
+def test_it_works_in_a_cross_validation_by_speaker():
     X, y = blobs()
     scores = cross_val_score(
         FusionClassifier("linear"), X, y, groups=np.arange(60) // 12, cv=GroupKFold(5)
@@ -183,7 +183,7 @@ def test_public_names_are_loaded_when_they_are_used():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
-def test_runs_are_written_for_the_pages_of_others(tmp_path, capsys, monkeypatch, kind):
+def test_runs_are_logged_to_tensorboard_and_mlflow(tmp_path, capsys, monkeypatch, kind):
     library = pytest.importorskip(kind)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -214,7 +214,7 @@ def test_runs_are_written_for_the_pages_of_others(tmp_path, capsys, monkeypatch,
     assert len(again) == len(runs)
 
 
-def test_the_example_answers_what_gradio_gives():
+def test_the_gradio_example_predicts():
     answer = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "gradio_demo.py"))[
         "answer"
     ]

@@ -1,4 +1,4 @@
-"""Class sets: the issue's orders, what every corpus's words mean, and disagreements refused."""
+"""Class sets: their orders, the words of every corpus, and refused disagreements."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_which_words_of_a_corpus_count(name, corpus, words, kept):
     assert {word for word in words if known.class_of(corpus, word)} == kept
 
 
-def test_excitement_is_happiness_in_the_fields_standard_alone():
+def test_excitement_is_happiness_only_in_the_fields_standard():
     meanings = {
         name: CLASS_SETS[name].class_of("iemocap", "exc") for name in ORDERS if "ie" in name
     }
@@ -123,7 +123,7 @@ def test_equal_orders_agree_whatever_their_names():
         check_same_order(CLASS_SETS["iemocap4"], CLASS_SETS[name])
 
 
-def test_a_table_speaks_in_class_names_and_in_the_order_given():
+def test_a_table_uses_class_names_in_the_given_order():
     mine = class_set(" joy, anger ,calm")
     assert mine.classes == ("joy", "anger", "calm")
     assert mine.class_of("mine", "fear") is None

@@ -1,4 +1,4 @@
-"""What the reader of each corpus tells beside emotions, and what it refuses."""
+"""What each reader gives besides emotions, and what it refuses."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_emodb2_tells_the_ambiguous_and_leaves_the_larynx_out(tmp_path: Path, st
     assert not any("laryngo" in str(one.audio) for one in corpus.utterances)
 
 
-def test_what_saw_emodb_saw_most_of_emodb2() -> None:
+def test_an_encoder_that_saw_emodb_saw_most_of_emodb2() -> None:
     saw = published("emotion2vec-plus-seed").corpora
     assert claim_about("emodb2", saw) == saw["emodb"]
     assert saw["emodb"].saw == "labels"

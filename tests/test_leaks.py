@@ -1,4 +1,4 @@
-"""Leaks that others let pass: each is put back here, and is refused or said."""
+"""Leaks that other tools accept: each is reintroduced here and must be refused or reported."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_equal_features_of_several_rows_are_said(tmp_path):
     assert any(mark.startswith("1 utterances have the very same") for mark in material.marks)
 
 
-def test_a_part_of_a_benchmark_is_not_called_the_benchmark(tmp_path):
+def test_an_incomplete_benchmark_is_reported(tmp_path):
     rows = CORPORA["cremad"].read(make_cremad(tmp_path / "c").root).utterances
     listed = [cremad_row(row) for row in rows]
     write_fold(
@@ -176,7 +176,7 @@ def test_a_part_of_a_benchmark_is_not_called_the_benchmark(tmp_path):
     assert "no result of that benchmark" in part.notes[0]
 
 
-def test_labels_that_would_deceive_are_named():
+def test_misleading_labels_are_reported():
     rows = made_rows(40, 5)
     assert cautions(rows) == []
     rare = [replace(rows[0], emotion="awe"), *rows[1:]]

@@ -1,4 +1,4 @@
-"""What is loaded for an experiment, what is dropped, and what is said beside every number."""
+"""What is loaded for an experiment, what is left out, and the notes beside every number."""
 
 from collections import Counter
 
@@ -47,7 +47,7 @@ def test_emotions_outside_the_set_and_utterances_without_features_are_counted(tm
     assert Counter(row.emotion for row in material.utterances).keys() == set(FOUR)
 
 
-def test_a_missing_side_is_masked_and_said(tmp_path):
+def test_a_missing_modality_is_masked_and_reported(tmp_path):
     rows = made_rows(24)
     material = load_material(made_folder(tmp_path, rows, lacking={"mine/003", "mine/007"}), COMMON)
     has_text = material.examples.text.mask.any(1)
@@ -56,7 +56,7 @@ def test_a_missing_side_is_masked_and_said(tmp_path):
     assert "2 of 24 utterances have no text" in material.marks
 
 
-def test_a_side_that_nobody_has_is_absent(tmp_path):
+def test_a_modality_without_features_is_absent(tmp_path):
     material = load_material(made_folder(tmp_path, made_rows(24), ("audio",)), COMMON)
     assert material.features["text"] is None
     assert material.examples.text.dim == 0
@@ -114,7 +114,7 @@ def test_a_class_set_that_does_not_cover_is_an_error_with_both_orders(tmp_path):
         ("no", None),
     ],
 )
-def test_what_the_encoder_saw_is_said(tmp_path, saw, words):
+def test_contamination_of_the_encoder_is_reported(tmp_path, saw, words):
     rows = made_rows(24)
     folder = made_folder(tmp_path, rows, ("audio",))
     exposure = {"mine": Exposure(saw, "a paper")} if saw else {"yours": Exposure("no", "a paper")}
@@ -123,7 +123,7 @@ def test_what_the_encoder_saw_is_said(tmp_path, saw, words):
     assert load_material(folder, COMMON).marks == ((words,) if words else ())
 
 
-def test_what_the_encoder_saw_stands_in_every_format_of_an_experiment(tmp_path):
+def test_contamination_is_in_every_format_of_an_experiment(tmp_path):
     rows = made_rows(48, speakers=4)
     folder = made_folder(tmp_path, rows, ("audio",))
     saw = {"mine": Exposure("labels", "a paper")}
@@ -158,7 +158,7 @@ def test_rebuilt_sound_and_voted_labels_are_said(tmp_path, extra, words):
     assert all(words in mark for mark in marks)
 
 
-def test_the_hashes_of_the_sound_travel(tmp_path):
+def test_the_hashes_of_recordings_are_kept(tmp_path):
     rows = made_rows(24)
     folder = made_folder(tmp_path, rows)
     path, hashes = folder / "made-audio.safetensors", {"mine/000": "aa", "mine/001": "bb"}

@@ -103,7 +103,7 @@ def test_ece_by_hand():
     )
 
 
-def test_ece_of_a_calibrated_model_is_small_and_of_a_boaster_large():
+def test_ece_is_small_for_a_calibrated_and_large_for_an_overconfident_model():
     rng = np.random.default_rng(3)
     top = rng.uniform(0.5, 1, size=20_000)
     probabilities = np.stack([top, 1 - top], axis=1)

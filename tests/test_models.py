@@ -43,7 +43,7 @@ def inputs(examples):
 
 
 @every_model
-def test_what_stands_in_padding_changes_nothing(name):
+def test_the_content_of_padding_changes_nothing(name):
     examples = made_examples()
     model, batch = made_model(name, examples), inputs(examples)
     before = ask(model, batch)
@@ -67,7 +67,7 @@ def test_padding_does_not_enter_the_input_statistics(name):
 
 @every_side
 @every_model
-def test_a_missing_side_gives_an_answer_that_does_not_depend_on_what_is_hidden(name, side):
+def test_predictions_do_not_depend_on_a_hidden_modality(name, side):
     examples = made_examples()
     model, batch = made_model(name, examples), inputs(examples)
     whole = ask(model, batch)
@@ -83,7 +83,7 @@ def test_a_missing_side_gives_an_answer_that_does_not_depend_on_what_is_hidden(n
 
 
 @every_model
-def test_eight_rows_are_learnt_by_heart(name):
+def test_eight_rows_can_be_memorised(name):
     examples = made_examples(8, skill=0.0)  # nothing to see but the rows themselves
     model, batch = made_model(name, examples), inputs(examples)
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
@@ -116,7 +116,7 @@ def test_the_gradient_reaches_every_parameter(name, tokens):
     assert [key for key in dead if not without_effect(key, tokens)] == []
 
 
-def test_queries_and_keys_of_cross_attention_live_with_one_token_a_side():
+def test_queries_and_keys_of_cross_attention_get_a_gradient_with_one_token_per_modality():
     """The original's cross-attention over pooled vectors had a softmax over a single key."""
     examples = made_examples(tokens=1)
     model, batch = made_model("cross_attention", examples), inputs(examples)
@@ -129,7 +129,7 @@ def test_queries_and_keys_of_cross_attention_live_with_one_token_a_side():
 
 
 @every_model
-def test_a_state_that_is_loaded_answers_as_the_one_saved(name):
+def test_a_loaded_model_predicts_as_the_saved_one(name):
     examples = made_examples()
     model = made_model(name, examples)
     other = Ensemble(MODELS[name], Dims(DIMS["text"], DIMS["audio"], CLASSES), CONFIG).eval()
@@ -173,7 +173,7 @@ def test_members_are_not_copies_of_each_other(name):
 
 
 @every_side
-def test_a_model_of_one_side_does_not_read_the_other(side):
+def test_a_model_of_one_modality_does_not_read_the_other(side):
     examples = made_examples()
     model, batch = made_model(side, examples), inputs(examples)
     before = ask(model, batch).logits
@@ -191,7 +191,7 @@ def seen_by_members(model):
 
 
 @pytest.mark.parametrize("chance", [0.1, 0.9])
-def test_modality_dropout_hides_one_side_and_never_both(chance):
+def test_modality_dropout_never_hides_both_modalities(chance):
     examples = made_examples(24, no_text=(3,), no_audio=(6,))
     model = made_model("concat", examples, modality_dropout=chance).train()
     seen = seen_by_members(model)
@@ -244,7 +244,7 @@ def test_features_are_hidden_from_all_tokens_of_an_item_and_their_mean_stays():
     assert (mean - whole).abs().max() < 0.25 * whole.abs().max()
 
 
-def test_no_side_is_hidden_from_an_answer():
+def test_nothing_is_hidden_from_predictions():
     examples = made_examples()
     batch = inputs(examples)
     hiding, plain = (made_model("concat", examples, modality_dropout=c) for c in (0.9, 0.0))
@@ -302,7 +302,7 @@ def meeting(count, keys=6, words=4):
     return Examples(tuple(map(str, range(count))), *sides, bit ^ bits[rows, key])
 
 
-def test_attention_finds_which_word_meets_which_sound_where_pooling_cannot():
+def test_attention_finds_coinciding_words_and_sounds_where_pooling_cannot():
     examples = meeting(3000)
     parts = [examples.take(range(*ends)) for ends in ((0, 2100), (2100, 2400), (2400, 3000))]
     scores = {}
@@ -318,7 +318,7 @@ def test_attention_finds_which_word_meets_which_sound_where_pooling_cannot():
     assert scores["linear"] < 0.6
 
 
-def test_a_learnt_sum_of_layers_finds_the_layer_that_tells():
+def test_a_learned_sum_of_layers_finds_the_informative_layer():
     torch.manual_seed(0)
     label = torch.arange(60) % 2
     tokens = torch.randn(60, 2, 3, 4)

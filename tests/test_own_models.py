@@ -1,4 +1,4 @@
-"""A newcomer's models, of ordinary layers: trained, saved, loaded and asked like those shipped."""
+"""A user's models of ordinary layers: trained, saved, loaded and used like the shipped ones."""
 
 import copy
 import re
@@ -80,7 +80,7 @@ def material(folder):
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_model_of_ordinary_layers_is_trained_saved_and_asked_again(name, own, material, tmp_path):
+def test_a_model_of_ordinary_layers_is_trained_saved_and_loaded(name, own, material, tmp_path):
     split = make_split(material.utterances, "speaker")
     planned = protocols.InDomain(models=(name,), seeds=1, network=NETWORK, schedule=SCHEDULE).plan(
         material, split
@@ -101,7 +101,7 @@ def test_a_model_of_ordinary_layers_is_trained_saved_and_asked_again(name, own, 
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_padding_changes_nothing_and_a_missing_modality_gets_an_answer(name, own):
+def test_padding_changes_nothing_and_a_missing_modality_is_predicted(name, own):
     examples = made_examples(24, no_text=(3,), no_audio=(6,))
     torch.manual_seed(0)
     model = Ensemble(own[name], Dims(DIMS["text"], DIMS["audio"], 3), NETWORK).eval()

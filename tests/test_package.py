@@ -1,4 +1,4 @@
-"""The package's face: names on first use, no torch before, and the features that are shipped."""
+"""The package's public names, its imports without torch, and the shipped features."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def test_the_card_has_the_hash_of_the_shipped_features():
     assert stated[1] == hashlib.sha256(features.read_bytes()).hexdigest()
 
 
-def test_the_shipped_features_are_whole_and_name_no_machine():
+def test_the_shipped_features_are_complete_and_contain_no_local_path():
     rows = read_manifest(DEMO / "manifest.jsonl")
     store = FeatureStore.open(DEMO / "whisper-tiny.safetensors")
     assert [row.id for row in rows] == list(store.ids)

@@ -84,7 +84,7 @@ def test_both_corpora_number_the_classes_alike(place):
     }
 
 
-def test_basic_training_obeys_the_flags_and_says_what_to_believe(place, capsys):
+def test_basic_training_follows_the_flags_and_reports_caveats(place, capsys):
     assert place.run(paper.BASIC, *paper.QUICK) == 0
     assert "wrote results.json" in capsys.readouterr().out
     found = place.results("results.json")

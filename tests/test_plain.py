@@ -1,4 +1,4 @@
-"""The starter model in numpy: torch's answers, and an installation without torch."""
+"""The starter model in numpy: the same predictions as torch, and no torch installed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def noise(samples, seed=0):
     return np.random.default_rng(seed).normal(0, 0.1, samples).astype("f4")
 
 
-def test_numpy_gives_torchs_answers(both):
+def test_numpy_gives_torchs_predictions(both):
     plain, torchs = both
     waves = [
         noise(8_000),
@@ -94,7 +94,7 @@ def without_torch(folder, commands):
     )  # fmt: skip
 
 
-def test_recordings_are_answered_where_torch_is_not_installed(tmp_path, monkeypatch):
+def test_recordings_are_predicted_without_torch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # what is to be installed is named as seen from there
     written(tmp_path / "a.wav", noise(16_000))
     commands = [

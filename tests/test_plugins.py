@@ -1,4 +1,4 @@
-"""One of each kind from outside the package: a corpus, an encoder, a model, an adaptation, a score.
+"""One plug-in of each kind: a corpus, an encoder, a model, an adaptation, a score.
 
 `PLUGIN` is what another package would hold; an installation's entry points name that module.
 """

@@ -176,7 +176,7 @@ def test_what_people_give_for_recordings_is_understood_or_refused(tuned, tmp_pat
             tuned.threshold = share
 
 
-def test_what_cannot_be_asked(tuned):
+def test_invalid_arguments_are_refused(tuned):
     wave = noise(0.1)
     for call, message in (
         (lambda: tuned(wave), r"give \(array, rate"),
@@ -220,7 +220,7 @@ def test_a_long_recording_is_answered_with_a_hint(tuned, caplog):
         ("emotion2vec-base", {"dtype": "int8"}),
     ],
 )
-def test_a_run_answers_as_it_did_on_its_features(sound, computed, tmp_path, weights):
+def test_a_run_predicts_as_it_did_on_its_features(sound, computed, tmp_path, weights):
     """Recording → Predictor equals recording → extract → feature file → model."""
     folder = made_run(tmp_path / "run", weights["root"], sound=sound, **computed)
     place = tiny(sound, weights["root"])
@@ -243,7 +243,7 @@ def test_a_run_answers_as_it_did_on_its_features(sound, computed, tmp_path, weig
         )
 
 
-def test_words_count_where_they_are_read(both, tuned):
+def test_words_are_used_by_models_of_text(both, tuned):
     wave = noise(0.5)
     with_words, without = both.waves([wave, wave], [WORDS, None])
     assert not np.allclose(with_words.probabilities, without.probabilities, atol=1e-3)
@@ -252,7 +252,7 @@ def test_words_count_where_they_are_read(both, tuned):
     np.testing.assert_array_equal(deaf[0].probabilities, deaf[1].probabilities)
 
 
-def test_a_run_that_reads_words_alone_wants_words(tmp_path, weights):
+def test_a_run_on_text_needs_words(tmp_path, weights):
     model = load(made_run(tmp_path / "run", weights["root"], ("text",), "text"), weights=weights)
     assert model.modalities == ("text",)
     assert model((noise(0.1), 16_000), WORDS).text == WORDS

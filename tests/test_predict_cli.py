@@ -123,7 +123,7 @@ class KilledError(BaseException):
     pass
 
 
-def test_a_run_that_was_ended_is_resumed_to_the_same_bytes(capsys, tmp_path, model, monkeypatch):
+def test_an_interrupted_command_is_resumed_to_the_same_bytes(capsys, tmp_path, model, monkeypatch):
     (tmp_path / "in").mkdir()
     for n in range(7):
         written(tmp_path / f"in/{n}.wav", noise(0.3 + 0.05 * n, n))
@@ -168,7 +168,7 @@ def test_a_run_that_was_ended_is_resumed_to_the_same_bytes(capsys, tmp_path, mod
     assert (tmp_path / "cut.csv").read_bytes() == whole
 
 
-def test_answers_are_kept_exactly(sounds, model):
+def test_predictions_are_stored_exactly(sounds, model):
     given = [sounds / "a.wav", sounds / "none.wav"]
     asked = lots.Asked(load(model))
     fresh = lots.predict_lot(asked, lots.Lot(0, ["a", "b"], given, [None, None])).outcomes

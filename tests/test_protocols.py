@@ -70,7 +70,7 @@ def test_features_of_one_token_are_ablated_once(two):
     assert {tokens for _, tokens in kinds(made)} == {1}
 
 
-def test_models_without_their_side_are_left_out(tmp_path):
+def test_models_without_their_modality_are_left_out(tmp_path):
     rows = made_rows(48, speakers=4)
     one = load_material(made_folder(tmp_path, rows, ("audio",)), class_set("common4"))
     made = protocols.Ablation(**SETTINGS).plan(one, make_split(rows, "speaker"))
@@ -213,7 +213,7 @@ def test_experiments_within_corpora_have_commands_too(folders, tmp_path, capsys)
         ),
     ],
 )
-def test_what_is_asked_wrongly_is_said(folders, tmp_path, capsys, given, said):
+def test_wrong_options_are_reported(folders, tmp_path, capsys, given, said):
     line = f"experiment {given.format(*folders)} --out {tmp_path / 'out'}"
     code, _, err = run(capsys, f"{line} {TINY}")
     assert code == 1

@@ -108,7 +108,7 @@ def test_msp_podcast_answers_in_either_layout(tmp_path: Path) -> None:
     assert CORPORA["msp-podcast"].read(tmp_path).utterances[0] == row
 
 
-def test_a_vote_is_shared_by_the_words_of_one_rater() -> None:
+def test_several_words_of_one_rater_share_a_vote() -> None:
     three = votes_of([{"emotion": ["a", "b", "c"]}, {"emotion": ["a", "a"]}, {}])
     assert three == {"a": 1.333333, "b": 0.333333, "c": 0.333333}
     assert most_chosen(three) == "a"

@@ -62,7 +62,7 @@ def test_a_saved_predictor_says_what_it_is_called(tmp_path):
     assert read_record(written(tmp_path / "c.json", found)).predictor == SavedAs("mine", 0.4)
 
 
-def test_what_stays_out_of_the_file_stays_out_of_the_hash():
+def test_fields_left_out_of_the_file_are_left_out_of_the_hash():
     plain = as_json(config(TRAININGS["baseline"]))
     assert plain["train"] == {"class_weights": True, "refit": False}
     other = config(Training(TrainConfig(refit=False, epochs=9)))

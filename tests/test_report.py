@@ -119,7 +119,7 @@ def test_leaks_and_marks_stand_in_every_format(experiment):
     assert all(row["leaks"] == LEAK and row["marks"] == MARK for row in rows)
 
 
-def test_seeds_and_sample_are_kept_apart_in_words(experiment):
+def test_seeds_and_sample_are_explained_separately(experiment):
     summary = summarise(experiment)
     words = "± is over seeds; [ ] is the 95 % interval over speakers"
     assert words in text_table(summary)

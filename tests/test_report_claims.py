@@ -82,7 +82,7 @@ def summarise_of(folder, speakers):
     return summarise(folder)
 
 
-def test_what_only_one_lucky_seed_won_may_be_chance(tmp_path):
+def test_a_win_of_one_lucky_seed_may_be_chance(tmp_path):
     for fold in range(12):
         write_run(tmp_path, "linear", fold, 0, skill=1.0)
         for seed, skill in enumerate((6.0, 1.0, 1.0)):
@@ -107,7 +107,7 @@ def test_effective_speakers_not_names_are_counted(tmp_path):
     assert "effective_clusters" in (report(tmp_path / "few").parent / "table.csv").read_text()
 
 
-def test_one_speaker_beside_whom_the_others_say_nothing_is_one(tmp_path):
+def test_one_dominant_speaker_counts_as_one(tmp_path):
     for fold, rows in enumerate((400, 4, 4, 4)):
         write_run(tmp_path, "linear", fold, 0, rows=rows)
         write_run(tmp_path, "svm", fold, 0, rows=rows)
@@ -139,7 +139,7 @@ def test_a_class_of_one_utterance_and_one_of_one_speaker_draw_cautions(tmp_path)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_draws_of_the_few_do_not_stand_for_seeds(tmp_path, seeds):
+def test_few_shot_draws_do_not_replace_seeds(tmp_path, seeds):
     few = write_fewshot(tmp_path, percentages=(10,), draws=3, seeds=seeds, folds=8)
     tuned = [one for one in summarise(few).versus if one.name.startswith("fine-tuned")]
     assert tuned

@@ -1,4 +1,4 @@
-"""Scores by sex and age: their rows, their differences, and silence where speakers are few."""
+"""Scores by sex and age: rows, differences, and no intervals for few speakers."""
 
 import csv
 import io
@@ -128,7 +128,7 @@ def test_differences_are_corrected_over_the_groups(experiment, tmp_path):
     assert rows[1]["p_holm"] == ""
 
 
-def test_a_network_of_one_seed_and_a_group_of_one_voice_are_not_told_apart(tmp_path, manifest):
+def test_groups_are_not_compared_with_one_seed_or_one_speaker(tmp_path, manifest):
     write_experiment(tmp_path / "made", {"audio": (2.0, 1), "linear": (1.0, 1)}, folds=FOLDS)
     groups = summarise(tmp_path / "made", manifests=[manifest]).groups
     sexes = {one.system: one for one in groups if one.by == "sex" and one.name == "female"}

@@ -75,7 +75,7 @@ def test_an_experiment_without_adaptation_is_refused(made, tmp_path):
         clouds_of(runs, summarise(runs), made[1])
 
 
-def test_corpora_that_lie_apart_are_told_apart():
+def test_separated_corpora_are_recognised():
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(60, 5))
     target = np.arange(60) % 2 == 0
@@ -83,7 +83,7 @@ def test_corpora_that_lie_apart_are_told_apart():
     assert 0.2 < told_apart(rows, target) < 0.8
 
 
-def test_the_same_rows_lie_in_the_same_places():
+def test_the_projection_is_deterministic():
     rows = np.random.default_rng(0).normal(size=(40, 6))
     assert np.array_equal(plane(rows), plane(rows))
     assert plane(rows[:8]).shape == (8, 2)

@@ -295,7 +295,7 @@ def test_runs_without_a_protocol_are_in_domain(tmp_path):
         summarise(tmp_path)
 
 
-def test_all_systems_answer_for_the_same_rows(few):
+def test_all_systems_are_scored_on_the_same_rows(few):
     aligned = align(read_runs(few))
     shapes = {one.probabilities.shape[1:] for one in aligned.systems}
     assert shapes == {(len(aligned.sample.truth), 3)}

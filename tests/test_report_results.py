@@ -87,7 +87,7 @@ def test_the_page_has_titles_commands_tables_and_verdicts(runs, tables, tmp_path
     assert render(read_list(tables), read_records(out.with_suffix(".json"))) == text
 
 
-def test_numbers_outlive_their_runs(runs, tables, tmp_path):
+def test_numbers_are_kept_without_their_runs(runs, tables, tmp_path):
     out = tmp_path / "results.md"
     write_results([runs], tables, out)
     before = out.read_text(encoding="utf-8")

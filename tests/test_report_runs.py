@@ -53,7 +53,7 @@ def test_unfinished_folders_are_ignored(tmp_path):
     assert text_table(summarise(experiment)) == before
 
 
-def test_two_settings_of_one_model_never_melt_into_one_row(tmp_path):
+def test_two_settings_of_one_model_are_two_rows(tmp_path):
     write_experiment(tmp_path, {"audio": (2.0, 1)})
     write_experiment(
         tmp_path, {"audio": (2.0, 1)}, train={"learning_rate": 0.1, "network": {}}, hash8="ffff0000"
@@ -79,7 +79,7 @@ def test_the_same_run_twice_is_an_error(tmp_path):
         ({"rows": 17}, "test rows are not those"),
     ],
 )
-def test_runs_that_cannot_stand_together_are_refused(tmp_path, settings, words):
+def test_incompatible_runs_are_refused(tmp_path, settings, words):
     write_run(tmp_path, "audio", 0, 0)
     write_run(tmp_path, "linear", 0, 0, **settings)
     with pytest.raises(SerError, match=words):

@@ -38,7 +38,7 @@ def test_predicts_a_recording_that_is_the_body(kind):
 
 
 @pytest.mark.parametrize("route", ["predict", "analyze"])
-def test_says_what_reading_warns_of(route):
+def test_warnings_about_the_recording_are_returned(route):
     told = ask("POST", f"/v1/{route}", content=WAV, headers=WAV_TYPE).json()
     assert told["warnings"] == []
     told = ask("POST", f"/v1/{route}", content=WAV[:-8000], headers=WAV_TYPE).json()
@@ -146,7 +146,7 @@ def test_models_limits_card_and_health():
 
 
 @pytest.mark.parametrize("address", ["/", "/docs", "/static/page.js", "/v1/models", "/nothing"])
-def test_nothing_may_come_from_elsewhere(address):
+def test_the_page_loads_nothing_from_other_hosts(address):
     answer = ask("GET", address)
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")

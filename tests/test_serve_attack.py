@@ -127,7 +127,7 @@ def test_the_open_connections_fit_the_files_that_a_process_may_open(tmp_path):
         assert "out of system resource" not in log.read_text()
 
 
-def test_promised_bodies_that_do_not_come():
+def test_announced_bodies_that_never_arrive():
     promise = HALF + b"Content-Length: 100000\r\n\r\nRIFF"
     with serving(create_app(MadePredictor())) as address, connections(address, 150, promise):
         honest_clients_are_answered(address)
@@ -186,7 +186,7 @@ def trickled(client):
     return is_closed(client)
 
 
-def test_a_client_that_takes_no_answer_is_closed():
+def test_a_client_that_does_not_read_is_closed():
     settings = Settings(header_seconds=0.5)
     asked = b"GET /static/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2_000
     app = create_app(MadePredictor(), settings)

@@ -99,7 +99,7 @@ def test_16_bits_at_another_rate_in_stereo(served):
         ({"format": "f32"}, np.zeros(61 * SAMPLE_RATE // 4, "f4").tobytes(), "longer than 60 s"),
     ],
 )
-def test_what_cannot_be_answered_is_told(served, begin, then, words):
+def test_errors_of_a_stream_are_reported(served, begin, then, words):
     address, service = served
     socket = opened(address, begin)
     send = socket.send if isinstance(then, str) else socket.send_binary

@@ -44,7 +44,7 @@ def test_concurrent_predictions_share_a_call_of_the_network():
     assert [one.json() for one in gathered] == [one.json() for one in single]
 
 
-def test_a_bad_neighbour_in_a_batch_fails_alone():
+def test_a_bad_recording_fails_without_its_batch():
     app = create_app(MadePredictor(0.01), Settings(batch_wait_ms=50))
 
     async def both():
@@ -67,7 +67,7 @@ def test_too_many_at_a_time():
     assert app.state.service.gate.inside == 0
 
 
-def test_an_upload_that_dawdles():
+def test_a_slow_upload_is_ended():
     async def slow():
         yield WAV[:100]
         await asyncio.sleep(5)
@@ -111,7 +111,7 @@ def test_the_log_is_json_without_content_or_names(caplog):
     assert "secret" not in json.dumps(lines)
 
 
-def test_a_defect_is_a_500_that_tells_nothing_inside():
+def test_an_internal_error_is_a_500_without_details():
     class Broken(MadePredictor):
         def waves(self, waves, texts=None, *, speech=False):
             raise ZeroDivisionError("inner matter")

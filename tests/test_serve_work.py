@@ -1,4 +1,4 @@
-"""Work that costs much: refused before it begins, cut into turns, ended in time.
+"""Expensive work: refused before it begins, divided into turns, ended in time.
 
 Times are upper bounds that a busy machine of two cores keeps; what decides is status, order, count.
 """

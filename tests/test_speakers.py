@@ -1,4 +1,4 @@
-"""Sound standardised by speaker: what a voice adds is gone, results say so, no run predicts so."""
+"""Standardisation by speaker: it removes the voice, is reported, and has no predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where speech is found, and the waveform that models then hear."""
+"""Speech detection, and the canonical waveform that models get."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_silence_around_and_inside_changes_next_to_nothing(clips, kind):
         assert likeness(heard, canonical(clip)) > 0.5  # each is there, as loud as half of it
 
 
-def test_where_all_is_speech_the_level_alone_is_set():
+def test_if_everything_is_speech_only_the_level_is_set():
     sound = syllables(1.0, level=0.01)
     heard = canonical(sound, ())
     assert len(sound) - 2 * RATE // 100 <= len(heard) <= len(sound)

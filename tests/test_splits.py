@@ -1,4 +1,4 @@
-"""Folds: each utterance tested once, no group on both sides, and what leaks is refused or said."""
+"""Folds: each utterance is tested once, groups stay whole, leaks are refused or reported."""
 
 import json
 import random
@@ -296,7 +296,7 @@ def counts(keys):
     ("few", "of_each"),
     [(Few("percent", 40, 0), 6), (Few("shots", 4, 0), 4), (Few("percent", 100, 0), 15)],
 )
-def test_few_are_stratified_and_hold_their_own_validation(few, of_each):
+def test_few_shots_are_stratified_with_their_own_validation(few, of_each):
     fold = few_fold(WHOLE, CLASSES, few)
     drawn = {*fold.train, *fold.validation}
     assert drawn <= set(WHOLE.train)
@@ -316,7 +316,7 @@ def test_few_do_not_depend_on_order_but_on_the_draw():
     assert {*first.train, *first.validation} != {*other.train, *other.validation}
 
 
-def test_fewer_lie_within_more_of_the_same_draw():
+def test_smaller_amounts_are_subsets_of_the_same_draw():
     drawn = [few_fold(WHOLE, CLASSES, Few("percent", share, 2)) for share in (20, 40, 100)]
     ids = [{*fold.train, *fold.validation} for fold in drawn]
     assert ids[0] < ids[1] < ids[2]

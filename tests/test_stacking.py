@@ -48,7 +48,7 @@ def test_the_logits_are_the_weighed_log_probabilities_of_the_experts():
     assert ua_of(predict(model, test), test) > 0.8
 
 
-def test_what_is_said_of_the_validation_part_is_of_experts_that_had_not_learnt_it():
+def test_validation_scores_are_of_experts_not_trained_on_it():
     result, validation, _ = fitted()
     assert result.validation.shape == (32, 3)
     assert not torch.allclose(result.validation, predict(result.model, validation), atol=1e-3)
@@ -72,7 +72,7 @@ def test_one_modality_alone_is_enough_and_a_missing_one_is_no_failure():
 
 
 @pytest.mark.parametrize("rows", [30, 600])
-def test_the_better_expert_counts_more_the_more_utterances_say_so(rows):
+def test_the_better_expert_gets_more_weight_with_more_evidence(rows):
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(3, (rows,), generator=generator)
     good = 3.0 * torch.nn.functional.one_hot(labels, 3) + torch.randn(rows, 3, generator=generator)
@@ -85,7 +85,7 @@ def test_the_better_expert_counts_more_the_more_utterances_say_so(rows):
     assert weights[1] < (0.2 if rows == 600 else 0.8)
 
 
-def test_experts_err_in_different_places_so_together_they_beat_each_of_them():
+def test_experts_with_different_errors_are_better_together():
     generator = np.random.default_rng(0)
     labels = torch.from_numpy(generator.integers(4, size=4000))
     truth = torch.nn.functional.one_hot(labels, 4).float()

@@ -1,4 +1,4 @@
-"""The starter model as it is shipped: its hash, its size, its card, and that it hears emotions."""
+"""The shipped starter model: its hash, size and card, and that it recognises emotions."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def test_the_file_is_the_one_that_the_card_describes():
 
 
 @needs_data
-def test_it_hears_the_emotions_of_held_out_emodb_speakers():
+def test_it_recognises_emotions_of_held_out_emodb_speakers():
     paths = [path for path in sorted((SHARED / "emodb/wav").glob("0[38]*.flac"))[::4]
              if path.stem[5] in SPOKEN]  # fmt: skip
     predictor = multimodal_ser.load()
@@ -54,7 +54,7 @@ def test_it_hears_the_emotions_of_held_out_emodb_speakers():
 
 
 @needs_data
-def test_it_answers_the_genuine_recordings_from_the_command_line(tmp_path):
+def test_it_predicts_genuine_recordings_from_the_command_line(tmp_path):
     out = tmp_path / "said.csv"
     assert (
         main(["predict", str(SHARED / "cremad/AudioWAV"), "--format", "csv", "--out", str(out)])
@@ -64,7 +64,7 @@ def test_it_answers_the_genuine_recordings_from_the_command_line(tmp_path):
 
 
 @needs_data
-def test_loudness_does_not_change_its_answer():
+def test_loudness_does_not_change_its_prediction():
     wave = read_audio(next((SHARED / "emodb/wav").glob("*.flac")))
     predictor = multimodal_ser.load()
     loud, soft = predictor.waves([wave, wave * np.float32(0.05)])

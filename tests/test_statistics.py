@@ -190,7 +190,7 @@ def test_one_speaker_who_says_nearly_everything_is_one_speaker():
     assert interval.effective == pytest.approx(1.03, abs=0.01)
 
 
-def test_many_names_of_whom_few_speak_are_few():
+def test_effective_speakers_are_few_if_few_speak():
     said = np.array([100] * 6 + [2] * 41)
     right = np.random.default_rng(3).binomial(said, 0.7)
     interval = statistics.clustered_interval(two_class(right, said), metrics.wa)
@@ -211,7 +211,7 @@ def test_a_class_that_one_speaker_alone_utters_has_no_interval():
     assert not np.isnan(statistics.clustered_interval(sums, metrics.ua).low)
 
 
-def test_all_answers_right_leave_room_for_errors():
+def test_a_perfect_score_has_an_interval():
     interval = statistics.clustered_interval(two_class([12] * 5, [12] * 5), metrics.wa)
     assert interval.high == 1
     assert 0.85 < interval.low < 0.98  # three in sixty is the rule of three's 95 %
@@ -219,7 +219,7 @@ def test_all_answers_right_leave_room_for_errors():
     assert (none.low, none.high) == (0, pytest.approx(1 - interval.low))
 
 
-def test_agreement_by_chance_is_no_certainty():
+def test_chance_agreement_does_not_give_a_zero_interval():
     interval = statistics.clustered_interval(two_class([8, 8, 8], [10, 10, 10]), metrics.wa)
     assert interval.high - interval.low > 0.1
     found = statistics.compare(

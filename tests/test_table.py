@@ -202,7 +202,7 @@ def names(folder: Path, speakers: list[Any], emotions: list[Any] | None = None) 
     "nothing",
     [float("nan"), None, "", " ", "nan", "NaN", "<NA>", "null", "None", "NA", "-", "?", "\\N"],
 )
-def test_what_says_that_there_is_nothing_is_no_name(tmp_path: Path, nothing: object) -> None:
+def test_words_for_missing_values_are_not_names(tmp_path: Path, nothing: object) -> None:
     corpus = names(tmp_path, [nothing, "03", "03"], ["joy", "joy", nothing])
     assert [row.speaker for row in corpus.utterances] == [None, "03"]
     assert "t/2 (line 3): no emotion" in corpus.left_out

@@ -116,7 +116,7 @@ def test_the_scale_stands_in_the_record_and_maps_the_corpus_s_values(attributes)
 
 
 @pytest.mark.parametrize("name", ["ridge", "svr", "audio"])
-def test_a_saved_model_of_attributes_says_again_what_its_run_said(attributes, made_iemocap, name):
+def test_a_saved_model_of_attributes_predicts_as_its_run(attributes, made_iemocap, name):
     run = next(run for run in read_runs(attributes) if run.model == name)
     from multimodal_ser.experiments.loading import load_domain
 
@@ -241,7 +241,7 @@ def test_utterances_without_agreement_count_for_the_distances_and_not_for_ua(dis
     assert asked == {24}  # also where ties are not learnt from
 
 
-def test_a_record_of_classes_knows_no_task(distributions):
+def test_a_record_of_classes_has_no_task(distributions):
     record = json.loads(next(distributions.glob("linear-*/config.json")).read_text())
     assert record["labels"]["task"] == "distributions"
     assert record["train"]["loss"] == "majority"
@@ -344,7 +344,7 @@ def test_every_loss_has_a_gradient_and_an_optimum_at_the_truth(name):
         assert (found - truth).abs().mean() < 0.05
 
 
-def test_the_ceiling_is_what_one_rater_says_of_the_others():
+def test_the_ceiling_is_how_well_one_rater_predicts_the_others():
     votes = np.array([[3.0, 0.0], [2.0, 1.0], [0.0, 3.0], [0.0, 2.0]])
     sample = Sample(
         keys=tuple(("0", f"a/{n}") for n in range(4)),

@@ -203,7 +203,7 @@ def test_streaming_equals_the_whole(vad, sizes):
     assert pieces == whole  # every time, label and probability, to the last bit
 
 
-def test_streaming_in_crumbs_equals_the_whole():
+def test_streaming_in_tiny_pieces_equals_the_whole():
     assert streamed(SOUND, [160] * 900, vad="energy")[0] == timeline(SOUND)
 
 
@@ -236,7 +236,7 @@ def test_memory_holds_what_is_not_predicted_yet():
     assert stream.finish().duration == 150
 
 
-def test_a_model_hears_the_pauses_beside_a_stretch_but_no_other_speech():
+def test_a_model_gets_the_pauses_around_a_stretch_but_no_other_speech():
     """Speech that is cut tightly is another sound than the recordings that a model learnt from."""
     heard = []
 

@@ -76,7 +76,7 @@ def test_each_channel_has_its_timeline_on_one_clock():
     ]
 
 
-def test_who_speaks_at_once_is_heard_apart():
+def test_simultaneous_speakers_on_channels_are_separated():
     both = np.stack([recording(1.0, (6.0, "anger"), 1.0), recording(3.0, (3.0, "sadness"), 2.0)], 1)
     found = analyze((both, RATE), Pitch(), vad="energy", channels="each")
     assert [(s.speaker, s.label) for s in found.segments] == [
@@ -85,14 +85,14 @@ def test_who_speaks_at_once_is_heard_apart():
     assert len(found.speech) == 1  # the time in which anybody speaks
 
 
-def test_what_leaks_into_a_channel_is_nobodys_speech():
+def test_crosstalk_is_ignored():
     echo = np.stack([AGENT + 0.05 * CUSTOMER, CUSTOMER + 0.05 * AGENT], 1)
     found = analyze((echo, RATE), Pitch(), vad="energy")
     told = [(s.speaker, s.label) for s in found.segments]
     assert told == [("channel 0", "anger"), ("channel 1", "sadness"), ("channel 0", "anger")]
 
 
-def test_how_channels_are_chosen():
+def test_channels_are_chosen_by_option():
     mix = analyze((CALL, RATE), Pitch(), vad="energy", channels="mix")
     assert (mix.speakers, mix.notes) == ((), ())
     second = analyze((CALL, RATE), Pitch(), vad="energy", channels="1")
@@ -109,7 +109,7 @@ def test_how_channels_are_chosen():
             analyze((CALL, RATE), Pitch(), channels=wrong)
 
 
-def test_words_are_their_speakers():
+def test_words_belong_to_their_speakers():
     def words(sound):
         return [Word(0.5, 1.0, "yes")] if len(sound) < 5.5 * RATE else [Word(0.5, 1.0, "no")]
 

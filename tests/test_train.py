@@ -67,7 +67,7 @@ def test_fit_learns_what_there_is_to_learn():
     assert result.history[0].keys() == {"epoch", "train_loss", "validation_ua", "validation_loss"}
 
 
-def test_fit_is_given_nothing_to_peek_at():
+def test_fit_gets_no_test_part():
     given = set(inspect.signature(fit).parameters)
     plain = {"model", "train", "validation", "config", "seed"}
     assert given == plain | {"adaptation", "groups"}  # an adaptation's target has no labels
@@ -83,7 +83,7 @@ def test_validation_labels_do_not_touch_the_weights_of_an_epoch():
     assert all(first[key].equal(second[key]) for key in first if key != "temperature")
 
 
-def test_the_temperature_never_changes_an_answer():
+def test_the_temperature_never_changes_the_most_probable_class():
     examples = made_examples(48, skill=0.5)
     result = fitted(examples=examples)
     logits = predict(result.model, examples)
@@ -244,7 +244,7 @@ def test_the_epoch_of_the_lowest_loss_is_kept_until_patience_runs_out():
     assert (best.epoch, best.state["weight"].item()) == (1, 1.0)
 
 
-def test_refitting_learns_from_the_validation_part_too_and_flatters_no_validation_score():
+def test_refitting_uses_the_validation_part_but_its_reported_scores_do_not():
     examples = made_examples(48)
     train, validation = examples.take(range(32)), examples.take(range(32, 48))
     results = {}

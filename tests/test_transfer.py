@@ -1,4 +1,4 @@
-"""Adaptation: what reaches a model from its source and its target, and what never may."""
+"""Adaptation: which data of source and target reach a model, and which never do."""
 
 import json
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_adaptation_makes_every_method_on_every_fold(pair, adapted):
     assert (out / "source-split.json").is_file()
 
 
-def test_a_transferred_run_tells_of_both_corpora(pair):
+def test_a_transferred_run_records_both_corpora(pair):
     leak, other = "3 speakers stand both", "2 speakers stand both"
     source, first, target, second = pair
     source = replace(source, marks=("first: seen",))
@@ -114,7 +114,7 @@ def test_the_targets_test_and_validation_features_do_not_reach_an_adapted_model(
     assert all(same_models(*runs) for runs in zip(adapted[::2], made, strict=True))
 
 
-def test_nothing_but_the_sources_validation_part_is_looked_at(pair, tmp_path, monkeypatch):
+def test_only_the_sources_validation_part_is_used_for_selection(pair, tmp_path, monkeypatch):
     source, first, *target = pair
     asked = []
 
@@ -136,7 +136,7 @@ def test_predictions_are_the_targets(pair, adapted):
             assert ids == set(getattr(fold, part))
 
 
-def test_a_saved_model_answers_for_the_target_by_itself(pair, adapted):
+def test_a_saved_model_predicts_the_target_by_itself(pair, adapted):
     target = pair[2]
     place = {key: row for row, key in enumerate(target.examples.ids)}
     classes = target.labels.classes
@@ -149,7 +149,7 @@ def test_a_saved_model_answers_for_the_target_by_itself(pair, adapted):
 
 
 @pytest.mark.parametrize("model", ["cross_attention", "linear"])
-def test_standardising_changes_the_answers_alone(pair, adapted, model):
+def test_standardising_changes_only_the_predictions(pair, adapted, model):
     runs = by(adapted, "train", "adaptation", "method")
     plain, own = (state_of(runs[model, method]) for method in ("none", "standardize"))
     statistics = {key for key in plain if "standardize" in key or key.startswith("pooled.")}
@@ -234,7 +234,7 @@ def test_a_corpus_is_no_source_for_itself(pair):
         transfer.Adaptation(**MODEL).plan(alike[0], first, alike[1], second)
 
 
-def test_means_of_tokens_let_corpora_of_other_tokens_meet(pair):
+def test_pooled_features_make_corpora_with_other_tokens_comparable(pair):
     material = pair[0]
     mean = pooled(material)
     assert mean.examples.audio.tokens.shape == (48, 1, 8)
@@ -245,7 +245,7 @@ def test_means_of_tokens_let_corpora_of_other_tokens_meet(pair):
     assert again.examples.text.tokens.equal(mean.examples.text.tokens)
 
 
-def test_a_folder_takes_one_protocol(pair, tmp_path):
+def test_a_folder_holds_one_protocol(pair, tmp_path):
     make(transfer.Adaptation(**MODEL, methods=("none",)).plan(*pair), tmp_path)
     with pytest.raises(SerError, match=r"holds the runs of 'adaptation'.*'finetune'.*--out"):
         make(transfer.Finetune(**MODEL).plan(*pair), tmp_path)

@@ -1,4 +1,4 @@
-"""Fine-tuning: it learns, it goes on where it was, and what it saves answers alike."""
+"""Fine-tuning: it learns, it is resumed, and saved models predict the same."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_the_encoder_moves_and_frozen_blocks_do_not():
     )
 
 
-def test_an_interrupted_training_ends_where_an_undisturbed_one_does(tmp_path):
+def test_an_interrupted_training_gives_the_same_result(tmp_path):
     config = TuneConfig(**{**QUICK.__dict__, "augment": True, "dropout": 0.2})
     whole = tune(model(dropout=0.2), clips(), clips(6), config, seed=3)
 
@@ -122,7 +122,7 @@ def test_a_recording_that_does_not_fit_is_an_error(samples):
         log_mels([np.zeros(samples, np.float32)])
 
 
-def test_a_saved_model_answers_alike(tmp_path):
+def test_a_saved_model_predicts_the_same(tmp_path):
     made = model().eval()
     made.temperature.fill_(1.5)
     made.least_confidence.fill_(0.6)
@@ -151,7 +151,7 @@ def probe() -> Tuned:
     return made.eval()
 
 
-def test_a_linear_probe_answers_alike_when_it_is_read_again(tmp_path):
+def test_a_loaded_linear_probe_predicts_the_same(tmp_path):
     made = probe()
     save_tuned(made, tmp_path / "model.safetensors")
     read = load_tuned(tmp_path / "model.safetensors")
@@ -176,7 +176,7 @@ def test_a_cut_encoder_gives_the_first_layers_of_the_whole():
     torch.testing.assert_close(cut(*batch)[0], whole(*batch)[0])
 
 
-def test_short_recordings_are_said_again():
+def test_short_recordings_are_repeated():
     wave = clips().wave(0)
     longer = lengthened(wave, 25_600)
     assert 25_600 <= len(longer) < 25_600 + len(wave)

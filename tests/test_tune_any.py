@@ -116,7 +116,7 @@ def test_gradients_are_those_of_extraction(root):
 
 
 @pytest.mark.parametrize("method", ["whole", "last", "low-rank"])
-def test_only_what_is_meant_to_learn_moves(method, root):
+def test_only_the_chosen_parts_are_trained(method, root):
     config = TuneConfig(**{**vars(QUICK), "method": method, "blocks": 1, "checkpointing": True,
                            "accumulate": 2, "layer_decay": 0.5})  # fmt: skip
     before = loaded("wav2vec2", root).network.state_dict()
@@ -134,7 +134,7 @@ def test_only_what_is_meant_to_learn_moves(method, root):
         assert (moved > last) if method == "whole" else not moved
 
 
-def test_a_killed_training_ends_where_an_undisturbed_one_does(root, tmp_path):
+def test_a_killed_training_is_resumed_to_the_same_result(root, tmp_path):
     config = TuneConfig(**{**vars(QUICK), "augment": True, "dropout": 0.2})
     whole = fitted((PLUS,), root, config)
 
@@ -156,7 +156,7 @@ def test_a_killed_training_ends_where_an_undisturbed_one_does(root, tmp_path):
         assert torch.equal(value, resumed.model.state_dict()[key]), key
 
 
-def test_what_another_encoder_learnt_is_refused(root, tmp_path):
+def test_changes_of_another_encoder_are_refused(root, tmp_path):
     model = fitted(("bert",), root).model
     save_changes(model.networks["text"], QUICK, {}, tmp_path / "x.safetensors")
     with pytest.raises(SerError, match="not the changes of this encoder"):

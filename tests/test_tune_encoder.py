@@ -53,7 +53,7 @@ def experiment(features, tmp_path_factory):
     return out
 
 
-def test_it_stands_beside_the_others_of_its_table(experiment, capsys):
+def test_it_is_in_one_table_with_the_other_models(experiment, capsys):
     folders = sorted(path.name.split("-")[0] for path in experiment.iterdir() if path.is_dir())
     assert folders == ["linear"] * 3 + ["tuned"] * 3
     assert all(is_complete(path) for path in experiment.iterdir() if path.is_dir())
@@ -62,7 +62,7 @@ def test_it_stands_beside_the_others_of_its_table(experiment, capsys):
     assert "tuned" in capsys.readouterr().out
 
 
-def test_every_table_row_is_asked_about_the_same_utterances(experiment):
+def test_all_rows_of_the_table_test_the_same_utterances(experiment):
     asked = {}
     for path in experiment.glob("*/predictions.csv"):
         rows = [line.split(",")[:4] for line in path.read_text().splitlines()]
@@ -138,7 +138,7 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
 
 
 @pytest.mark.slow  # two processes start
-def test_two_processes_learn_what_one_does(features, tmp_path):
+def test_two_processes_train_as_one_does(features, tmp_path):
     pytest.importorskip("lightning_fabric")
     split = {"train": ["s0"], "dev": ["s1"], "test": ["s2"]}
     (tmp_path / "split.json").write_text(json.dumps(split))

@@ -1,4 +1,4 @@
-"""Fine-tuning and few shots: where they begin, what stays frozen, and whose labels they see."""
+"""Fine-tuning and few-shot learning: where they begin, what is frozen, which labels they see."""
 
 from dataclasses import replace
 from functools import partial
@@ -42,7 +42,7 @@ def test_finetune_begins_with_one_source_model_a_seed(pair, tuned):
     assert parts == [*network, ("linear", "scratch")]
 
 
-def test_a_frozen_body_does_not_move_by_one_bit(tuned):
+def test_frozen_weights_do_not_change_by_one_bit(tuned):
     runs = by(tuned, "train", "parts")
     start = state_of(runs["cross_attention", "none"])
     head, whole = (state_of(runs["cross_attention", part]) for part in ("head", "all"))
@@ -116,7 +116,7 @@ def test_fewshot_lists_shares_draws_and_controls(pair, few):
     )
 
 
-def test_the_few_validate_themselves(pair, few):
+def test_few_shots_use_their_own_validation(pair, few):
     for folder in few:
         config = config_of(folder)
         fold = pair[3].folds[int(config["fold"])]
@@ -129,7 +129,7 @@ def test_the_few_validate_themselves(pair, few):
         assert ids["test"] == set(fold.test)
 
 
-def test_only_the_few_reach_a_fewshot_model(pair, few, tmp_path):
+def test_a_fewshot_model_sees_only_the_few_labels(pair, few, tmp_path):
     """Other labels of everything that is not among them change nothing."""
     *source, target, second = pair
     one = replace(second, folds=second.folds[:1])
@@ -167,7 +167,7 @@ def test_a_class_that_the_targets_few_lack_is_survived(pair, tmp_path):
         )
 
 
-def test_an_interrupted_fewshot_goes_on_where_it_was(pair, few, tmp_path, monkeypatch):
+def test_an_interrupted_fewshot_is_resumed(pair, few, tmp_path, monkeypatch):
     fits, make_run = [], running.make_run
 
     def counted(bench, item, allowed=3):

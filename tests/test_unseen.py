@@ -1,4 +1,4 @@
-"""Corpora left out: what is learnt, what is never touched, and that a shift is taken away."""
+"""Corpora left out: what is trained on, what is never used, and removal of the channel."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ def ua(probe, data):
     return np.mean([np.mean(said[data.label == k] == k) for k in set(data.label)])
 
 
-def test_a_probe_learns_what_corpora_share_and_not_what_separates_them():
+def test_a_probe_uses_what_corpora_share():
     a, b = corpus("a"), corpus("b", shift=30.0)
     probe = fit_probe(Vectors.joined([a, b]), CONFIG, 3)
     assert probe.weight.shape == (3, 2)
@@ -84,7 +84,7 @@ def test_the_nearest_reference_is_the_answer():
     assert (np.square(means[:, None] - probe.references).sum(2).argmin(1) == [0, 1, 2]).all()
 
 
-def test_what_lies_far_from_what_was_learnt_is_less_sure():
+def test_distant_recordings_get_lower_confidence():
     data = corpus("a", count=900)
     probe = fit_probe(data, CONFIG, 3)
     near = probe.vectors(side_by_side(data, CONFIG.layers))
@@ -95,7 +95,7 @@ def test_what_lies_far_from_what_was_learnt_is_less_sure():
     assert np.ptp(probe.logits(near + off), 1).mean() < 0.7 * np.ptp(probe.logits(near), 1).mean()
 
 
-def test_no_corpus_is_learnt_from_when_it_is_asked_about():
+def test_no_corpus_is_trained_on_when_it_is_tested():
     data = [corpus("a"), corpus("b"), corpus("only", shift=5.0, classes=(0, 1))]
     heard = leave_one_out(Vectors.joined(data), ("a", "b"), CONFIG, 3)
     assert [one.corpus for one in heard] == ["a", "b", "only"]
@@ -112,13 +112,13 @@ def test_no_corpus_is_learnt_from_when_it_is_asked_about():
         leave_one_out(Vectors.joined(data), ("a", "c"), CONFIG, 3)
 
 
-def test_changed_copies_are_learnt_from_and_not_asked_about():
+def test_changed_copies_are_trained_on_but_not_tested():
     data = Vectors.joined([corpus("a"), corpus("a", change="line", seed=1), corpus("b")])
     heard = leave_one_out(data, ("a", "b"), CONFIG, 3)
     assert [len(one.label) for one in heard] == [90, 90]
 
 
-def test_a_channel_is_taken_out_without_labels():
+def test_a_channel_is_removed_without_labels():
     moved = corpus("far", shift=2.0, count=600)
     data = Vectors.joined([corpus("a"), corpus("b"), moved])
     far = leave_one_out(data, ("a", "b"), CONFIG, 3)[2]
@@ -129,7 +129,7 @@ def test_a_channel_is_taken_out_without_labels():
     assert set(found.skewed[50]) == {0, 1, 2}
 
 
-def test_caution_is_set_by_corpora_that_were_left_out():
+def test_temperature_and_threshold_are_set_on_left_out_corpora():
     data = Vectors.joined([corpus("a", count=300), corpus("b", shift=0.7, count=300)])
     heard = leave_one_out(data, ("a", "b"), CONFIG, 3)
     careful = caution(heard, right=0.9)
@@ -140,7 +140,7 @@ def test_caution_is_set_by_corpora_that_were_left_out():
         assert said["low"] <= said["ua"] <= said["high"]
 
 
-def test_corpora_are_asked_about_the_classes_that_they_have_in_common():
+def test_corpora_are_tested_on_their_common_classes():
     data = Vectors.joined([corpus("a"), corpus("b"), corpus("only", classes=(0, 1))])
     found = protocol(data, ("a", "b"), CONFIG, 3, sizes=(10,))
     assert json.loads(json.dumps(found))["corpora"]["only"]["single"]["classes"] == 2
@@ -160,7 +160,7 @@ def test_a_wrong_prediction_without_any_doubt_still_has_a_loss():
     assert caution([wrong]).temperature == min(TEMPERATURES)
 
 
-def test_a_rarer_class_is_answered_less_and_mostly_where_little_speaks_for_any():
+def test_a_rarer_class_is_predicted_less_mainly_without_strong_evidence():
     data = corpus("a", count=900)
     alike, rare = (fit_probe(data, replace(CONFIG, odds=odds), 3) for odds in ((), (2, 2, 1)))
     vectors = alike.vectors(side_by_side(data, CONFIG.layers))
@@ -174,7 +174,7 @@ def test_a_rarer_class_is_answered_less_and_mostly_where_little_speaks_for_any()
         fit_probe(data, replace(CONFIG, odds=(1, 1)), 3)
 
 
-def test_the_model_says_what_the_probe_says():
+def test_the_model_predicts_as_the_probe():
     torch.manual_seed(0)
     encoder = WhisperEncoder(dim=8, heads=2, depth=3, steps=200).eval()
     torch.nn.init.normal_(encoder.positions)
