@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multimodal_ser.common.files import scratch_folder, written_aside
+from made_sound import written
+from multimodal_ser.cli import main
+from multimodal_ser.common.files import held, scratch_folder, written_aside
 from multimodal_ser.corpora import Utterance, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.features.store import FeatureHeader, write_store
@@ -318,3 +320,33 @@ def running(number):
         return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_two_commands_do_not_write_at_one_place(tmp_path):
+    place = tmp_path / "a" / "out.csv"  # need not exist
+    with held(place):
+        with pytest.raises(SerError, match=r"out\.csv: another command is writing there"):
+            held(tmp_path / "." / "a" / "out.csv").__enter__()
+        with held(tmp_path / "other.csv"):
+            pass
+        asked = [sys.executable, "-c", f"from multimodal_ser.common.files import held\n"
+                 f"from pathlib import Path\nwith held(Path({str(place)!r})): pass"]  # fmt: skip
+        told = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert "another command is writing there" in told.stderr
+    with held(place):
+        assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("command", ["predict", "analyze"])
+def test_a_second_command_for_one_output_is_refused(tmp_path, command, capsys):
+    for name in ("a.wav", "b.wav"):
+        written(tmp_path / name, np.zeros(16_000, np.float32))
+    out = tmp_path / "out"
+    place = out if command == "predict" else out / ".analyzed.jsonl"
+    asked = [command, str(tmp_path), "--out", str(out)]
+    with held(place):
+        assert main(asked) == 1
+    assert "another command is writing there" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*asked, *(["--formats", "json"] if command == "analyze" else [])]) == 0
+    assert out.exists()

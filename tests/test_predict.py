@@ -115,7 +115,8 @@ def test_path_bytes_file_and_array_are_the_same_recording(tuned, tmp_path):
     path = written(tmp_path / "a.wav", wave, subtype="FLOAT")
     wanted = tuned(path)
     with path.open("rb") as file:
-        for source in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), file):
+        raw = path.read_bytes()
+        for source in (str(path), raw, bytearray(raw), memoryview(raw), io.BytesIO(raw), file):
             same(tuned(source), wanted)
     same(tuned((wave, 16_000)), wanted)
     for item in (*tuned([path, (wave, 16_000)]), *tuned((path, (wave, 16_000)))):
@@ -156,6 +157,8 @@ def test_what_people_give_for_recordings_is_understood_or_refused(tuned, tmp_pat
         (wave, {"sample_rate": 16_000}),
         ((16_000, wave), {}),
         ((np.int64(16_000), wave), {}),
+        ((wave, torch.tensor(16_000)), {}),
+        ((wave.tolist(), np.array(16_000)), {}),
         ((tensor, 16_000), {}),
         (tensor, {"sample_rate": 16_000}),
         (str(path), {}),
@@ -180,6 +183,8 @@ def test_invalid_arguments_are_refused(tuned):
     wave = noise(0.1)
     for call, message in (
         (lambda: tuned(wave), r"give \(array, rate"),
+        (lambda: tuned(wave.tolist(), sample_rate=16_000), "a list of numbers is no recording"),
+        (lambda: tuned([wave, 16_000]), "a list of numbers is no recording"),
         (lambda: tuned([(wave, 16_000)], "one"), "one text for 1 recordings"),
         (lambda: tuned.waves([wave], ["a", "b"]), "2 texts for 1 recordings"),
         (lambda: tuned.waves([wave], [3]), "a text is int"),

@@ -145,7 +145,7 @@ def audio_hash(samples: npt.NDArray[Any]) -> str:
 def _name(source: object) -> str:
     if isinstance(source, str | Path):
         return Path(source).name or str(source)
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>"
     if hasattr(source, "__array__"):
         return "<array>"

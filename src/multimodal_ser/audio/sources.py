@@ -65,6 +65,7 @@ def located(name: str, source: object) -> Where:
             raise AudioError(f"{name[:80]}: cannot be a file's name ({reason})") from error
         return path
     data = source.read() if hasattr(source, "read") else source
+    data = bytes(data) if isinstance(data, bytearray | memoryview) else data
     if not isinstance(data, bytes):
         raise AudioError(
             f"{name}: gives {type(data).__name__}; allowed: a path, bytes, a file object opened "

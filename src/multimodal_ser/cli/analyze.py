@@ -159,17 +159,19 @@ def _files(
     found: Sequence[Place], recipe: AnalysisRecipe, out: Path, engine: str, *, together: bool
 ) -> int:
     """Analyses recordings one by one; `together` also writes index, segments and summary."""
-    from multimodal_ser.timeline.folder import Folder, analyzed, kept
+    from multimodal_ser.common.files import held
+    from multimodal_ser.timeline.folder import JOURNAL, Folder, analyzed, kept
 
     failed = 0
     if together:
-        folder = Folder(out, recipe, found)
-        if past := len(found) - len(folder.waiting):
-            sys.stderr.write(f"{past} of {len(found)} recordings are done already\n")
-        for done in folder.run(engine, _progress):
-            failed += _tell(done, out)
-        for file in folder.finish():
-            say(f"wrote {file}")
+        with held(out / JOURNAL):
+            folder = Folder(out, recipe, found)
+            if past := len(found) - len(folder.waiting):
+                sys.stderr.write(f"{past} of {len(found)} recordings are done already\n")
+            for done in folder.run(engine, _progress):
+                failed += _tell(done, out)
+            for file in folder.finish():
+                say(f"wrote {file}")
     else:
         for place in found:
             with _progress(place) as on_progress:

@@ -280,6 +280,7 @@ def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None
 
 def _made(asked: Making) -> Iterator[tuple[Path, str]]:
     """Makes the runs of each experiment and yields its folder and its table."""
+    from multimodal_ser.common.files import held
     from multimodal_ser.experiments.running import make
     from multimodal_ser.runs.model_file import layer_lines
 
@@ -289,7 +290,8 @@ def _made(asked: Making) -> Iterator[tuple[Path, str]]:
                 say(str(out / run))
             continue
         how = {"engine": asked.engine, "device": asked.device, "command": command_line()}
-        make(made, out, jobs=asked.jobs, **how)
+        with held(out):
+            make(made, out, jobs=asked.jobs, **how)
         runs = [out / name for name in made.names]
         if asked.log:
             from multimodal_ser.runs.tracking import track

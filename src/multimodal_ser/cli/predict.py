@@ -210,10 +210,11 @@ def _outcomes(
 @contextmanager
 def _journal(out: Path | None, engine: str) -> Iterator[Path | None]:
     """Yields the journal of finished predictions: next to the output file, hidden."""
-    from multimodal_ser.common.files import scratch_folder
+    from multimodal_ser.common.files import held, scratch_folder
 
     if out is not None and (out.is_file() or not out.exists()):
-        yield out.with_name(f".{out.name}.answered.jsonl")
+        with held(out):
+            yield out.with_name(f".{out.name}.answered.jsonl")
     # tasks finish in any order; the journal restores the order of the recordings
     elif engine == "ray":
         with scratch_folder() as folder:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from multimodal_ser.errors import SerError
 
@@ -57,6 +60,32 @@ def written_aside(path: Path) -> Iterator[Path]:
             if partial.is_dir() and real.is_dir():
                 shutil.rmtree(real)
             partial.replace(real)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps other processes of this user and machine from what is written at `path` for the block.
+
+    For what is written little by little: two processes would mix their results.
+
+    Raises:
+        SerError: another process is writing there.
+    """
+    place = f"{Path.home()}\0{os.path.realpath(path)}".encode()
+    # in the temporary folder, since the file of a lock stays; the system releases one of a process
+    # that was killed
+    file = Path(gettempdir()) / f"ser-{hashlib.sha256(place).hexdigest()[:16]}.lock"
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SerError(
+            f"{path}: another command is writing there; wait for it to end, or write elsewhere"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def parse_json(text: str | bytes) -> Any:

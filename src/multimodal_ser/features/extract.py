@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from multimodal_ser.common.files import held
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
@@ -114,19 +115,21 @@ def extract(
         _header(spoken, encoder, tokens, dtype, pool), context=context[0], context_after=context[1]
     )
     path = feature_path(out, header.corpus, header.encoder + _named(*context))
-    done = None if overwrite or not path.exists() else _finished(path, header)
-    chunks = _to_do(spoken, done, header, chunk, retry_failed)
-    if chunks:
-        _log.info("%s", _size_of(header, utterances))
-        parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
-        _fill(parts, ExtractionRecipe(encoder, header, batch_seconds), engine, threads, progress)
-        kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
-        stores = [*kept, *parts.stores()]
-        _check_any_succeeded(parts, stores)
-        done = merge_parts(path, header, stores, utterances)
-    # Last, since whoever reads them compares the two: features of another manifest are refused.
-    write_manifest(utterances, path.parent / "manifest.jsonl")
-    shutil.rmtree(work_folder(path), ignore_errors=True)
+    with held(path):
+        done = None if overwrite or not path.exists() else _finished(path, header)
+        chunks = _to_do(spoken, done, header, chunk, retry_failed)
+        if chunks:
+            _log.info("%s", _size_of(header, utterances))
+            parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
+            recipe = ExtractionRecipe(encoder, header, batch_seconds)
+            _fill(parts, recipe, engine, threads, progress)
+            kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
+            stores = [*kept, *parts.stores()]
+            _check_any_succeeded(parts, stores)
+            done = merge_parts(path, header, stores, utterances)
+        # Last, since whoever reads them compares the two: features of another manifest are refused.
+        write_manifest(utterances, path.parent / "manifest.jsonl")
+        shutil.rmtree(work_folder(path), ignore_errors=True)
     assert done is not None  # noqa: S101 - a file that is not finished always has chunks to do
     first: dict[str, str] = {}
     # Equal decoded samples: the same recording under two ids, which a split must keep together.

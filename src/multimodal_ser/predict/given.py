@@ -39,6 +39,11 @@ def as_list(source: object) -> Iterable[Any] | None:
     if with_rate(source) is not None or _is_dict(source):
         return None
     if isinstance(source, list | tuple):
+        if any(_is_number(item) for item in source):
+            raise SerError(
+                f"a {type(source).__name__} of numbers is no recording; give the samples as "
+                "(numpy.asarray(samples), rate in Hz)"
+            )
         return list(source)
     if isinstance(source, Iterator) and not hasattr(source, "read"):
         return source
@@ -92,9 +97,17 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
         return None
     # (array, rate) of soundfile and (rate, array) of SciPy: the number is the rate.
     for array, rate in (source, source[::-1]):
-        if hasattr(array, "__array__") and np.ndim(rate) == 0 and isinstance(rate, Real):
-            return array, rate
+        if _is_number(rate) and not _is_number(array):
+            if isinstance(array, list | tuple) and array and _is_number(array[0]):
+                array = np.asarray(array)
+            if hasattr(array, "__array__"):
+                return array, rate.item() if hasattr(rate, "item") else rate
     return None
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number, also as an array or tensor without dimensions."""
+    return isinstance(value, Real) or (hasattr(value, "__array__") and np.ndim(value) == 0)  # type: ignore[arg-type]
 
 
 def read_recording(source: Dressed, sample_rate: int | None = None) -> Samples | SerError:
