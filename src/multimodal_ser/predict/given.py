@@ -107,7 +107,7 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
 
 def _is_number(value: object) -> bool:
     """Whether it is a number, also as an array or tensor without dimensions."""
-    return isinstance(value, Real) or (hasattr(value, "__array__") and np.ndim(value) == 0)  # type: ignore[arg-type]
+    return isinstance(value, Real) or (hasattr(value, "__array__") and np.ndim(value) == 0)
 
 
 def read_recording(source: Dressed, sample_rate: int | None = None) -> Samples | SerError:

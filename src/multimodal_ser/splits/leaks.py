@@ -64,14 +64,14 @@ def check_folds(
         # utterances must be foreign to both.
         tested = [test & (train | validation) for train, validation, test in parts]
         place = f"{kind}s stand both in a test part and in its training or validation part"
-        leaks += _sentences(place, kind, tested, kind in allowed)
+        leaks += _sentences(place, kind, tested, kind in allowed, named)
         if kind in _VALIDATED:
             validated = [train & validation for train, validation, _ in parts]
             place = (
                 f"{kind}s stand both in a training part and in its validation part, so that an "
                 "epoch is picked on what was learnt from"
             )
-            notes += _sentences(place, kind, validated, True)
+            notes += _sentences(place, kind, validated, True, named)
     leaks += _tested_twice(folds, "fold" in allowed)
     notes += _left_out(folds, utterances)
     for kind in GROUPS:
@@ -82,16 +82,22 @@ def check_folds(
     return leaks, notes
 
 
-def _sentences(place: str, kind: str, shared: Sequence[set[str]], allowed: bool) -> list[str]:
+def _sentences(
+    place: str, kind: str, shared: Sequence[set[str]], allowed: bool, named: Mapping[str, str]
+) -> list[str]:
     names = set().union(*shared)
     if not names:
         return []
     touched = sum(bool(one) for one in shared)
     sentence = f"{len(names)} {place} (in {touched} of {len(shared)} folds)"
     if not allowed:
+        such, remedy = repr(min(names)), f"split by {kind}"
+        if kind == "recording":
+            ids = sorted(key for key, sound in named.items() if sound == min(names))
+            such, remedy = " and ".join(map(repr, ids[:3])), "keep one of them in the manifest"
         raise SplitError(
-            f"{sentence}, such as {min(names)!r}; split by {kind}, or accept it and have every "
-            f"result say so: --allow {kind}"
+            f"{sentence}, such as {such}; {remedy}, or accept it and have every result say so: "
+            f"--allow {kind}"
         )
     return [sentence]
 
