@@ -188,6 +188,23 @@ def test_attention_maps_show_the_moments_that_are_weighed():
     np.testing.assert_allclose(np.mean(told["audio, pooled"]), 1, atol=1e-5)
 
 
+def test_a_run_is_explained_by_the_file_of_its_features_whatever_it_is_called(tmp_path, capsys):
+    rows = made_rows(24, speakers=3)
+    folder = made_folder(tmp_path, rows, ("audio",))
+    (folder / "made-audio.safetensors").unlink()
+    for name, skill in (("made-context3", 2.0), ("made", 0.0)):
+        arrays = made_arrays(rows, "text", skill=skill)
+        context = 3 if "context" in name else 0
+        path = folder / f"{name}.safetensors"
+        write_features(path, arrays, "text", encoder="made", context=context)
+    out = tmp_path / "runs"
+    command = ["train", "--features", folder, "--text", "made-context3", "--labels", "common4"]
+    command += ["--model", "linear", "--folds", "3", "--out", out, *SMALL]
+    assert ser(capsys, *command)[0] == 0
+    found = explain(next(out.glob("linear-*")), folder, class_set("common4"))
+    assert found.modalities["text"]["hidden"] > 0.3
+
+
 def test_the_command_prints_what_was_found(features, runs, tmp_path, capsys):
     folder = next(runs.glob("concat-0-*"))
     code, out, _ = ser(

@@ -30,6 +30,7 @@ from multimodal_ser.report.words import verdict
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.runs.model_file import load_model
+from multimodal_ser.runs.predictions import read_predictions
 from multimodal_ser.training import losses
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -41,6 +42,7 @@ SMALL = [
     "--schedule.learning-rate", "0.03", "--jobs", "1",
 ]  # fmt: skip
 NAMES = ("arousal", "valence", "dominance")
+COMMON4 = class_set("common4").classes
 BEST = "each network against the best baseline"
 
 
@@ -215,6 +217,19 @@ def test_distances_to_the_votes_are_tested_in_pairs_and_corrected(distributions)
         summary.versus
     )
     assert f"{BEST}, by the votes (JS): " in text_table(summary)
+
+
+def test_a_run_of_votes_is_explained_and_one_of_attributes_is_refused(
+    distributions, votes_folder, attributes, made_iemocap, capsys
+):
+    run = next(distributions.glob("linear-*"))
+    assert main(["explain", str(run), "--features", str(votes_folder)]) == 0
+    truth = read_predictions(run / "predictions.csv", COMMON4, "test", "distributions").truth
+    told = f"{(truth >= 0).sum()} test utterances; what the true class loses"
+    assert told in capsys.readouterr().out
+    run = next(attributes.glob("ridge-*"))
+    assert main(["explain", str(run), "--features", str(made_iemocap)]) == 1
+    assert "predicts attributes, but a class is explained" in capsys.readouterr().err
 
 
 def test_a_lower_distance_is_better():

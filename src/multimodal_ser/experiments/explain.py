@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
-from multimodal_ser.dataset.material import Material, load_material
+from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.attention import MOMENTS, Maps, attention_maps, moments_of
-from multimodal_ser.experiments.loading import as_described
+from multimodal_ser.experiments.loading import load_described
 from multimodal_ser.models.fusion import reads_dialogue
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS
@@ -82,13 +82,14 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
         raise SerError(f"{folder}: a fine-tuned encoder is not explained; give a run over features")
     if reads_dialogue(config.model):
         raise SerError(f"{folder}: a network over dialogues is not explained; give another run")
-    names = {
-        modality: spec.encoder if spec else "none" for modality, spec in config.features.items()
-    }
-    material = load_material(features, labels, names["audio"], names["text"])
-    material = as_described(material, config.features)
+    task = config.labels.task
+    if task == "attributes":
+        raise SerError(f"{folder}: predicts attributes, but a class is explained; give another run")
+    material = load_described(features, labels, config.features, task)
     _check_same(folder, config.features, material)
-    ids = read_predictions(folder / PREDICTIONS, config.labels.classes, "test").ids
+    rows = read_predictions(folder / PREDICTIONS, config.labels.classes, "test", task)
+    # votes without agreement have no class that could lose anything
+    ids = [key for key, label in zip(rows.ids, rows.truth, strict=True) if label >= 0]
     examples = material.examples.take([material.examples.places[key] for key in ids])
     model = load_model(folder / MODEL)
     other = shuffled(model, seed)

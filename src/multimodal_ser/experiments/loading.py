@@ -22,16 +22,19 @@ from multimodal_ser.dataset.material import (
     pooled,
     sounds_of,
 )
-from multimodal_ser.dataset.tasks import AttributeSet, outputs_of
+from multimodal_ser.dataset.tasks import AttributeSet, Outputs, outputs_of
 from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import FeatureError, SerError, one_of
 from multimodal_ser.experiments.protocols import TOKEN_CHOICES
+from multimodal_ser.features import FeatureStore
 from multimodal_ser.models.layers import inverse
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.folds import Split
 from multimodal_ser.splits.leaks import cautions, cautions_of_folds
 
 _log = logging.getLogger(__name__)
+# what tells apart feature files of one encoder
+_MADE_BY = ("encoder", "weights", "layers", "tokens", "context", "context_after", "prefix")
 _LEAST = 2  # utterances of a speaker; of one alone nothing would be left
 
 
@@ -89,12 +92,29 @@ def load_domain(
     return material, made
 
 
-def as_described(material: Material, described: Mapping[str, FeatureSpec | None]) -> Material:
-    """The material as a run reads it whose features are described so."""
+def load_described(
+    folder: Path, labels: Outputs, described: Mapping[str, FeatureSpec | None], task: str
+) -> Material:
+    """A corpus's features as a run reads them whose features are described so."""
+    audio, text = (_file_of(folder, name, described[name]) for name in ("audio", "text"))
+    material = load_material(folder, labels, audio, text, task=task)
     specs = [spec for spec in described.values() if spec]
     if any(spec.by_speaker for spec in specs):
         material = standardized_by_speaker(material)
     return pooled(material) if any(spec.pooled_from for spec in specs) else material
+
+
+def _file_of(folder: Path, modality: str, spec: FeatureSpec | None) -> str:
+    """The name of the feature file that was made as described; the encoder's if there is none."""
+    if spec is None:
+        return "none"
+    wanted = replace(spec, tokens=spec.pooled_from or spec.tokens)
+    for path in sorted(corpus_folder(folder).glob("*.safetensors")):
+        header = FeatureStore.open(path).header
+        same = all(getattr(header, key) == getattr(wanted, key) for key in _MADE_BY)
+        if header.modality == modality and same:
+            return path.stem
+    return spec.encoder
 
 
 def standardized_by_speaker(material: Material) -> Material:

@@ -17,10 +17,9 @@ from torch import nn
 
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.examples import Examples
-from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.fitting import as_read
-from multimodal_ser.experiments.loading import as_described
+from multimodal_ser.experiments.loading import load_described
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Ensemble
 from multimodal_ser.report.align import System, align
@@ -95,10 +94,9 @@ def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
 
 def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
     """A corpus as the run reads it, and the class names of its utterances [N]."""
-    described = run.config.features
-    audio, text = (one.encoder if (one := described[m]) else "none" for m in ("audio", "text"))
-    material = load_material(folder, class_set(run.config.labels.name), audio, text)
-    material = as_read(as_described(material, described), run.config)
+    labels = run.config.labels
+    material = load_described(folder, class_set(labels.name), run.config.features, labels.task)
+    material = as_read(material, run.config)
     return material.examples, np.array(material.labels.classes)[material.examples.label.numpy()]
 
 
