@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,12 @@ def test_the_server_returns_the_attributes():
         found = client.post("/v1/analyze", files={"file": ("a.wav", encoded(SOUND))}).json()
         assert found["scale"] == [1.0, 5.0]
         assert set(WHERE) >= {s["label"] for s in found["segments"]}
+
+
+def test_no_value_lies_beyond_an_end_of_the_scale():
+    (one,) = Felt().waves([SOUND[16_000:64_000]])
+    beyond = replace(one, probabilities=np.float32([1.2, -0.1]))
+    assert beyond.as_dict()["attributes"] == {"arousal": 5.0, "valence": 1.0}
 
 
 def test_tables_of_predictions_have_a_column_an_attribute():

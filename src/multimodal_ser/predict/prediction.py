@@ -115,13 +115,19 @@ class Prediction:
 
 
 def on_scale(values: Mapping[str, float], scale: tuple[float, float]) -> dict[str, float]:
-    """Attributes on 0 … 1 → on their own scale.
+    """Attributes on 0 … 1 → on their own scale, whose ends no value passes.
 
-    >>> on_scale({"arousal": 0.5}, (1, 5))
-    {'arousal': 3.0}
+    A regression can predict more than any rater could have said; the end of the scale is nearer to
+    whatever is true.
+
+    >>> on_scale({"arousal": 0.5, "valence": -0.2}, (1, 5))
+    {'arousal': 3.0, 'valence': 1.0}
     """
     low, high = scale
-    return {name: low + (high - low) * float(value) for name, value in values.items()}
+    return {
+        name: low + (high - low) * min(max(float(value), 0.0), 1.0)
+        for name, value in values.items()
+    }
 
 
 def regions(attributes: Sequence[str]) -> tuple[str, ...]:
