@@ -99,12 +99,13 @@ def repeated_runs(texts: object) -> int:
     """Counts sequences of six lines that occur again, without imports and lone brackets."""
     seen: dict[tuple[str, ...], int] = defaultdict(int)
     for text in texts:
-        code = [line.strip() for line in text.splitlines()]
-        code = [
-            line
-            for line in code
-            if len(line) > 3 and not line.startswith(("#", "import ", "from "))
-        ]
+        lines = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import | ast.ImportFrom):  # which may take several lines
+                for place in range(node.lineno - 1, node.end_lineno):
+                    lines[place] = ""
+        code = [line.strip() for line in lines]
+        code = [line for line in code if len(line) > 3 and not line.startswith("#")]
         for place in range(len(code) - RUN + 1):
             seen[tuple(code[place : place + RUN])] += 1
     return sum(count > 1 for count in seen.values())

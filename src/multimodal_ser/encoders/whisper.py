@@ -135,12 +135,17 @@ class WhisperEncoder(nn.Module):
         real = steps[: x.shape[1]] < ((lengths + 1) // 2)[:, None]
         # Without a mask torch can take its faster attention kernels.
         mask = None if bool(real.all()) else real[:, None, None]  # (b, 1, 1, keys)
-        outputs = []
-        for block in self.blocks:
-            x = block(x, mask)
-            outputs.append(x)
-        outputs[-1] = self.norm(x)
-        return outputs
+        return through(self.blocks, self.norm, x, mask)
+
+
+def through(blocks: nn.ModuleList, norm: nn.Module, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+    """The output of each block for x (b, t, d), that of the last one normalised."""
+    outputs = []
+    for block in blocks:
+        x = block(x, mask)
+        outputs.append(x)
+    outputs[-1] = norm(x)
+    return outputs
 
 
 class Whisper:

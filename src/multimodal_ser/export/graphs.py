@@ -15,7 +15,7 @@ from multimodal_ser.encoders.emotion2vec_net import FIELD, STRIDE
 from multimodal_ser.encoders.emotion2vec_onnx import EqualLengths
 from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
-from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder
+from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, through
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.training.tune.plain import LOUDEST
 from multimodal_ser.training.tune.tuned import Tuned
@@ -95,12 +95,7 @@ class Masked(nn.Module):
         x = x + self.positions[:count]
         # the second convolution has stride 2, so half as many steps are real, rounded up
         mask = (steps[:count] < ((lengths + 1) // 2)[:, None])[:, None, None]
-        outputs = []
-        for block in self.blocks:
-            x = block(x, mask)
-            outputs.append(x)
-        outputs[-1] = self.norm(x)
-        return outputs
+        return through(self.blocks, self.norm, x, mask)
 
 
 class WholeTuned(nn.Module):

@@ -111,10 +111,11 @@ def extract(
         raise FeatureError(one_of("engine", engine, ENGINES))
     utterances = with_content(utterances)
     spoken = _in_context(utterances, encoder, *context) if any(context) else utterances
-    header = replace(
-        _header(spoken, encoder, tokens, dtype, pool), context=context[0], context_after=context[1]
-    )
-    path = feature_path(out, header.corpus, header.encoder + _named(*context))
+    header = _header(spoken, encoder, tokens, dtype, pool)
+    header = replace(header, context=context[0], context_after=context[1])
+    around = {"context": context[0], "after": context[1]}
+    named = "".join(f"-{side}{count}" for side, count in around.items() if count)
+    path = feature_path(out, header.corpus, header.encoder + named)
     with held(path):
         done = None if overwrite or not path.exists() else _finished(path, header)
         chunks = _to_do(spoken, done, header, chunk, retry_failed)
@@ -135,11 +136,6 @@ def extract(
     # Equal decoded samples: the same recording under two ids, which a split must keep together.
     repeated = [k for k, value in done.audio_hashes.items() if first.setdefault(value, k) != k]
     return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
-
-
-def _named(before: int, after: int) -> str:
-    """What a context adds to the name of a feature file."""
-    return (f"-context{before}" if before else "") + (f"-after{after}" if after else "")
 
 
 def _in_context(

@@ -111,16 +111,11 @@ class Predictor:
         several = as_list(source)
         if several is None:
             if not (text is None or isinstance(text, str)):
-                raise SerError(
-                    f"text is {type(text).__name__}; allowed for one recording: a string"
-                )
+                raise SerError(f"text is {type(text).__name__}; one recording takes a string")
             one = next(self.stream([source], [text], sample_rate=sample_rate))  # type: ignore[list-item]
             if isinstance(one, SerError):
                 raise one
             return one
-        if isinstance(text, str):
-            count = len(several) if isinstance(several, list) else "several"
-            raise SerError(f"one text for {count} recordings; give a list of as many")
         found = Predictions(
             self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate)
         )

@@ -126,7 +126,6 @@ def report_templates(latex: bool = False) -> Environment:
         "pipes": pipes,
         "md": _markdown_escaped,
         "tex": _latex_escaped,
-        "latex_cells": latex_cells,
         "capital": lambda name: name[:1].upper() + name[1:],
     }
     return made
@@ -202,7 +201,7 @@ class ScoreCells:
     @property
     def latex_lines(self) -> list[list[str]]:
         """Returns the two lines as LaTeX, the best system's first mean in bold."""
-        (_, *means), intervals = map(latex_cells, self.lines)
+        (_, *means), intervals = ([_latex_escaped(cell) for cell in line] for line in self.lines)
         if self.best:
             place = len(self.lead)
             means[place] = rf"\textbf{{{means[place]}}}"
@@ -252,11 +251,6 @@ def pipes(cells: Sequence[Sequence[str]]) -> str:
     """Writes cells as a Markdown table."""
     lines = ["| " + " | ".join(map(_markdown_escaped, row)) + " |" for row in cells]
     return "\n".join([lines[0], "|---|" + "---:|" * (len(cells[0]) - 1), *lines[1:]])
-
-
-def latex_cells(row: Sequence[str]) -> list[str]:
-    """Escapes a row's cells for LaTeX."""
-    return [_latex_escaped(cell) for cell in row]
 
 
 def _latex_escaped(text: str) -> str:

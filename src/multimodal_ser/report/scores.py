@@ -186,7 +186,26 @@ def cautions_of_table(
     lines = []
     if part == "validation":
         lines.append("validation rows picked each network's epoch, so their scores are too high")
-    lines += [*_few(aligned.sample, effective), *_classes(aligned)]
+    sample, number = aligned.sample, aligned.sample.clusters
+    if sample.by == "utterance":
+        lines.append(
+            "intervals are clustered by utterance: no speakers known, so they are too narrow, and "
+            "no difference can be called more than chance"
+        )
+    elif few := too_few(number, effective):
+        lines.append(f"{few}: neither intervals nor p values can be known; test on more speakers")
+    else:
+        if effective < _UNEQUAL * number:
+            lines.append(
+                f"the {number} speakers weigh like {effective:.1f} of equal size: some have far "
+                "more utterances; intervals and p values take that into account"
+            )
+        if (least := statistics.smallest_p(number)) > _LEVEL:
+            lines.append(
+                f"{number} speakers are too few to call a difference more than chance: an exact "
+                f"test over them cannot go below p = {least:.3f}"
+            )
+    lines += _classes(aligned)
     probe = "ridge" if aligned.sample.task == "attributes" else PROBE
     if not any(row.model == probe for row in rows):
         lines.append(
@@ -202,28 +221,6 @@ def too_few(number: int, effective: float) -> str:
     if effective < statistics.LEAST_EFFECTIVE:
         return f"{number} speakers who weigh like {effective:.1f} of equal size"
     return ""
-
-
-def _few(sample: Sample, effective: float) -> list[str]:
-    if sample.by == "utterance":
-        return [
-            "intervals are clustered by utterance: no speakers known, so they are too narrow, and "
-            "no difference can be called more than chance"
-        ]
-    number, lines = sample.clusters, []
-    if few := too_few(number, effective):
-        return [f"{few}: neither intervals nor p values can be known; test on more speakers"]
-    if effective < _UNEQUAL * number:
-        lines.append(
-            f"the {number} speakers weigh like {effective:.1f} of equal size: some have far more "
-            "utterances; intervals and p values take that into account"
-        )
-    if (least := statistics.smallest_p(number)) > _LEVEL:
-        lines.append(
-            f"{number} speakers are too few to call a difference more than chance: an exact test "
-            f"over them cannot go below p = {least:.3f}"
-        )
-    return lines
 
 
 def _classes(aligned: Aligned) -> list[str]:

@@ -118,7 +118,11 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     independent = _independent(values, metric)
     # Kish's (1965) effective sample size: S for equal weights, and fewer for unequal ones.
     effective = 1 / (share**2).sum(-1)
-    expected, df = moments(share, _between(variance, independent, effective))
+    # The share of the variance that is due to differences between clusters. A handful of clusters
+    # can hardly show it, so for few clusters the estimate is shrunk to 0.
+    ratio = np.divide(independent, variance, out=np.ones_like(variance), where=variance > 0)
+    between = np.clip(1 - ratio, 0, 1) * (1 - 2 / np.maximum(effective, 2))
+    expected, df = moments(share, between)
     # If utterances were independent, df · variance / independent would follow χ²(df).
     floor = chdtri(df, 1 - RARE) / df * independent
     return Estimate(
@@ -127,17 +131,6 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
         df=df,
         effective=effective,
     )
-
-
-def _between(variance: Floats, independent: Floats, effective: Floats) -> Floats:
-    """The share of a variance that is due to differences between clusters, [...].
-
-    A handful of clusters can hardly show it, so for few clusters the estimate is shrunk to 0.
-    """
-    ratio = np.divide(independent, variance, out=np.ones_like(variance), where=variance > 0)
-    known = 1 - 2 / np.maximum(effective, 2)
-    share: Floats = np.clip(1 - ratio, 0, 1) * known
-    return share
 
 
 def left_out(values: Floats, metric: Metric) -> Floats:

@@ -107,10 +107,8 @@ def compare(
             f"and {other.shape[-4]}; compare over the same utterances"
         )
     difference, low, high, p = paired(one, other, metric, repeats=repeats, level=level)
-    exact = sign_flip(one, other, metric)
-    return Comparison(
-        float(difference), float(low), float(high), float(np.maximum(p, exact)), len(one)
-    )
+    p = np.maximum(p, sign_flip(one, other, metric))
+    return Comparison(float(difference), float(low), float(high), float(p), len(one))
 
 
 def paired(
