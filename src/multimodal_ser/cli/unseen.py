@@ -59,7 +59,7 @@ def unseen_command(
     config = ProbeConfig((1,), axes, shrinkage, channel, odds=odds)
     if strange := [name for name in asked if name not in named.classes]:
         raise SerError(one_of("class", strange[0], named.classes))
-    only = [named.index(name) for name in asked]
+    only = [named.classes.index(name) for name in asked]
     found = protocol(data, learn, config, len(named.classes), sizes=sizes, asked=only)
     say(_table(found, sizes))
     if out is not None:

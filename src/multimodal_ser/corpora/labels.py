@@ -100,63 +100,60 @@ class ClassSet:
         near = [name for name in self.classes if alike(name) == alike(word)]
         return near[0] if len(near) == 1 else None
 
-    def index(self, name: str) -> int:
-        """Returns a class's id: its position in `classes`."""
-        return self.classes.index(name)
-
     def check_covers(self, corpus: str, words: Iterable[str]) -> None:
         """Raises LabelError if the words that occur in a corpus do not cover all classes."""
         class_of = {word: self.class_of(corpus, word) for word in words}
         self._check_words(corpus, class_of, [name for name in class_of.values() if name])
 
 
-def _class_set(name: str, classes: str, **words: Mapping[str, str]) -> tuple[str, ClassSet]:
-    return name, ClassSet(name, tuple(classes.split()), words)
-
-
 _FOUR = "anger happiness neutral sadness"  # the original's order for IEMOCAP, CREMA-D and MELD
 
-CLASS_SETS: dict[str, ClassSet] = dict(
-    [
-        _class_set("iemocap4", _FOUR, iemocap=_IEMOCAP_4),
-        _class_set("iemocap4-hap", _FOUR, iemocap=_IEMOCAP_4_HAP),
-        _class_set(
+CLASS_SETS: dict[str, ClassSet] = {
+    name: ClassSet(name, tuple(classes.split()), words)
+    for name, classes, words in (
+        ("iemocap4", _FOUR, {"iemocap": _IEMOCAP_4}),
+        ("iemocap4-hap", _FOUR, {"iemocap": _IEMOCAP_4_HAP}),
+        (
             "iemocap6",
             "happiness sadness neutral anger excitement frustration",
-            iemocap=_IEMOCAP_6,
+            {"iemocap": _IEMOCAP_6},
         ),
-        _class_set("cremad4", _FOUR, cremad=_CREMAD_4),
-        _class_set("cremad6", "anger disgust fear happiness neutral sadness", cremad=_CREMAD_6),
-        _class_set("meld4", _FOUR, meld=_MELD_4),
-        _class_set("meld7", "anger disgust fear joy neutral sadness surprise", meld=MELD_7),
-        _class_set(
-            "emodb7", "anger boredom disgust fear happiness neutral sadness", emodb=_EMODB_7
-        ),
-        _class_set(
+        ("cremad4", _FOUR, {"cremad": _CREMAD_4}),
+        ("cremad6", "anger disgust fear happiness neutral sadness", {"cremad": _CREMAD_6}),
+        ("meld4", _FOUR, {"meld": _MELD_4}),
+        ("meld7", "anger disgust fear joy neutral sadness surprise", {"meld": MELD_7}),
+        ("emodb7", "anger boredom disgust fear happiness neutral sadness", {"emodb": _EMODB_7}),
+        (
             "ravdess8",
             "neutral calm happiness sadness anger fear disgust surprise",
-            ravdess=_RAVDESS_8,
+            {"ravdess": _RAVDESS_8},
         ),
-        _class_set(
+        (
             "common4",
             _FOUR,
-            iemocap=_IEMOCAP_4,
-            cremad=_CREMAD_4,
-            meld=_MELD_4,
-            emodb=_EMODB_4,
-            ravdess=_RAVDESS_4,
-        ),
-        _class_set(
-            "common6",
-            "anger disgust fear happiness neutral sadness",
-            cremad=_CREMAD_6,
-            emodb={word: name for word, name in _EMODB_7.items() if name != "boredom"},
-            ravdess={
-                word: name for word, name in _RAVDESS_8.items() if name not in ("calm", "surprise")
+            {
+                "iemocap": _IEMOCAP_4,
+                "cremad": _CREMAD_4,
+                "meld": _MELD_4,
+                "emodb": _EMODB_4,
+                "ravdess": _RAVDESS_4,
             },
         ),
-    ]
-)
+        (
+            "common6",
+            "anger disgust fear happiness neutral sadness",
+            {
+                "cremad": _CREMAD_6,
+                "emodb": {word: name for word, name in _EMODB_7.items() if name != "boredom"},
+                "ravdess": {
+                    word: name
+                    for word, name in _RAVDESS_8.items()
+                    if name not in ("calm", "surprise")
+                },
+            },
+        ),
+    )
+}
 BUILT_IN_CORPORA = frozenset(CLASS_SETS["common4"].words)
 
 

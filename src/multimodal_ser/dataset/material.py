@@ -125,7 +125,8 @@ def load_material(
                 f"such as {same[0]!r}"
             )
         described[modality] = _describe(store, content) if store else None
-    if alone := _without_row(present, rows):
+    known = {row.id for row in rows}
+    if alone := len({key for store in present for key in store.ids if key not in known}):
         dropped["features without a row in the manifest"] = alone
     label = torch.tensor([one.label for one in says])
     examples = Examples(ids, modalities["text"], modalities["audio"], label, _targets(says, task))
@@ -258,11 +259,6 @@ def _check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
             f"them again from this manifest with ser extract --{modality}, or extract with the "
             "manifest that they were made from"
         )
-
-
-def _without_row(stores: Sequence[FeatureStore], rows: Sequence[Utterance]) -> int:
-    known = {row.id for row in rows}
-    return len({key for store in stores for key in store.ids if key not in known})
 
 
 def _describe(store: FeatureStore, content: str) -> FeatureSpec:

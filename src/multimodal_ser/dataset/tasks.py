@@ -119,11 +119,11 @@ def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
     if task == "classes":
         if name is None:
             return f"emotion {row.emotion!r} is not in {outputs.name}"
-        return Told(outputs.index(name), None)
+        return Told(outputs.classes.index(name), None)
     votes = class_votes(row, outputs)
     if not sum(votes):
         return f"no votes for a class of {outputs.name}"
-    return Told(NO_CLASS if name is None else outputs.index(name), votes)
+    return Told(NO_CLASS if name is None else outputs.classes.index(name), votes)
 
 
 def class_votes(row: Utterance, classes: ClassSet) -> list[float]:

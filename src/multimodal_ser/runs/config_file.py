@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +79,15 @@ def _structure_training(found: Mapping[str, Any], _: object) -> Training:
     return Training(_CONVERTER.structure(rest, TrainConfig), **built)
 
 
-def _strictly(*kinds: type) -> Any:
-    """A hook that accepts values of these types only; cattrs would convert others silently."""
-
-    def take(value: object, _: object) -> Any:
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise TypeError(f"{value!r} is no {' or '.join(one.__name__ for one in kinds)}")
-        return value
-
-    return take
+def _strictly(kinds: tuple[type, ...], value: object, _: object) -> Any:
+    """Accepts values of these types only; cattrs would convert others silently."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise TypeError(f"{value!r} is no {' or '.join(one.__name__ for one in kinds)}")
+    return value
 
 
-def _converter() -> Converter:
-    made = Converter(forbid_extra_keys=True)
-    for kind, taken in {str: (str,), int: (int,), float: (int, float), bool: (bool,)}.items():
-        made.register_structure_hook(kind, _strictly(*taken))
-    made.register_structure_hook(str | Mapping[str, str], _strictly(str, dict))
-    made.register_structure_hook(Training, _structure_training)
-    return made
-
-
-_CONVERTER = _converter()
+_CONVERTER = Converter(forbid_extra_keys=True)
+for _kind, _taken in {str: (str,), int: (int,), float: (int, float), bool: (bool,)}.items():
+    _CONVERTER.register_structure_hook(_kind, partial(_strictly, _taken))
+_CONVERTER.register_structure_hook(str | Mapping[str, str], partial(_strictly, (str, dict)))
+_CONVERTER.register_structure_hook(Training, _structure_training)
