@@ -62,7 +62,20 @@ def plus_name(text: str) -> str | None:
 
 def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
     if source == STARTER:
-        return _starter(device)
+        file = Path(str(files("multimodal_ser") / STARTER / MODEL))
+        if not file.is_file():
+            raise SerError(
+                f"the starter model is not in this installation ({STARTER}/{MODEL} is missing); "
+                "install the package again, or name another model"
+            )
+        # On the CPU the starter runs in numpy: importing torch takes seconds and much memory.
+        if device == CPU:
+            from multimodal_ser.predict.plain import PlainBackend
+
+            return PlainBackend(file, STARTER)
+        from multimodal_ser.predict.tuned import TunedBackend
+
+        return TunedBackend(file, STARTER, device)
     if source.startswith("hub:"):
         from multimodal_ser.predict.hub import fetch
 
@@ -79,23 +92,6 @@ def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
     if path.is_file():
         return _file(path, device, weights)
     raise SerError(f"no model {source!r}; {_WAYS}")
-
-
-def _starter(device: str) -> Backend:
-    file = Path(str(files("multimodal_ser") / STARTER / MODEL))
-    if not file.is_file():
-        raise SerError(
-            f"the starter model is not in this installation ({STARTER}/{MODEL} is missing); "
-            "install the package again, or name another model"
-        )
-    # On the CPU the starter runs in numpy: importing torch takes seconds and much memory.
-    if device == CPU:
-        from multimodal_ser.predict.plain import PlainBackend
-
-        return PlainBackend(file, STARTER)
-    from multimodal_ser.predict.tuned import TunedBackend
-
-    return TunedBackend(file, STARTER, device)
 
 
 def _emotion2vec(name: str, weights: WeightPaths, device: str) -> Backend:

@@ -88,7 +88,13 @@ def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samp
     """
     if stretches is None:
         stretches = find_speech(wave).stretches
-    kept = _joined([wave[start:end] for start, end in _with_edges(stretches, len(wave))] or [wave])
+    spans: list[tuple[int, int]] = []
+    for start, end, _ in stretches:
+        start, end = max(0, start - CONTEXT), min(len(wave), end + CONTEXT)
+        if spans and start <= spans[-1][1]:  # with their margins they touch, and become one
+            start = spans.pop()[0]
+        spans.append((start, end))
+    kept = _joined([wave[start:end] for start, end in spans] or [wave])
     # A constant offset would count as loudness.
     kept = kept - kept.mean(dtype=np.float64)
     power = _powers(kept)
@@ -109,17 +115,6 @@ def lengthened(wave: Samples, least: int) -> Samples:
     seem unlike the sentences that the head was trained on.
     """
     return np.tile(wave, -(-least // max(1, len(wave)))) if len(wave) < least else wave
-
-
-def _with_edges(stretches: Sequence[Stretch], samples: int) -> list[tuple[int, int]]:
-    """The stretches with their margins; stretches that then touch become one."""
-    found: list[tuple[int, int]] = []
-    for start, end, _ in stretches:
-        start, end = max(0, start - CONTEXT), min(samples, end + CONTEXT)
-        if found and start <= found[-1][1]:
-            start = found.pop()[0]
-        found.append((start, end))
-    return found
 
 
 def _joined(parts: Sequence[Samples]) -> Samples:
