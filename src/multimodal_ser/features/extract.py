@@ -111,9 +111,8 @@ def extract(
         raise FeatureError(one_of("engine", engine, ENGINES))
     utterances = with_content(utterances)
     spoken = _in_context(utterances, encoder, *context) if any(context) else utterances
-    header = _header(spoken, encoder, tokens, dtype, pool)
-    header = replace(header, context=context[0], context_after=context[1])
-    around = {"context": context[0], "after": context[1]}
+    header = _header(spoken, encoder, tokens, dtype, pool, context)
+    around = {"context": header.context, "after": header.context_after}
     named = "".join(f"-{side}{count}" for side, count in around.items() if count)
     path = feature_path(out, header.corpus, header.encoder + named)
     with held(path):
@@ -132,8 +131,7 @@ def extract(
         write_manifest(utterances, path.parent / "manifest.jsonl")
         shutil.rmtree(work_folder(path), ignore_errors=True)
     assert done is not None  # noqa: S101 - a file that is not finished always has chunks to do
-    first: dict[str, str] = {}
-    # Equal decoded samples: the same recording under two ids, which a split must keep together.
+    first: dict[str, str] = {}  # of equal samples: one recording, which a split keeps together
     repeated = [k for k, value in done.audio_hashes.items() if first.setdefault(value, k) != k]
     return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
 
@@ -187,6 +185,7 @@ def _header(
     tokens: int | None,
     dtype: str,
     pool: Pool | None,
+    context: tuple[int, int],
 ) -> FeatureHeader:
     info, corpus = encoder.info, one_corpus(utterances)
     tokens = KEPT_TOKENS[info.modality] if tokens is None else tokens
@@ -203,8 +202,8 @@ def _header(
         corpus=corpus, encoder=info.name, modality=info.modality, dim=info.dim, rate=info.rate,
         weights=info.weights, layers=info.layers, tokens=tokens, pool=pool, dtype=dtype,
         exposure=dict(info.exposure), emotion_labels=info.emotion_labels, source=digest(inputs),
-        inputs=inputs, compute_dtype=computed_in(encoder),
-        prefix=getattr(encoder, "prefix", ""),
+        inputs=inputs, compute_dtype=computed_in(encoder), context=context[0],
+        context_after=context[1], prefix=getattr(encoder, "prefix", ""),
     )  # fmt: skip
 
 
