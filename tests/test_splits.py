@@ -364,3 +364,10 @@ def test_hold_out_takes_spellings_of_one_name_for_one():
     rows = made_rows(60, speakers=6)
     spelt = [replace(row, speaker=f" {row.speaker.upper()}") for row in rows[::2]] + rows[1::2]
     assert {*hold_out(spelt)[1]} == {*hold_out(rows)[1]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_of_speakers_as_windows_saves_it(tmp_path, encoding):
+    rows, path = made_rows(24, speakers=6), tmp_path / "list.json"
+    path.write_text(json.dumps({"train": ["s0", "s1", "s2"], "test": ["s3"]}), encoding=encoding)
+    assert len(make_split(rows, path).folds[0].test) == 4

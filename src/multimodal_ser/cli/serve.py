@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from multimodal_ser.cli.app import app
 from multimodal_ser.cli.predict import weights_of
+from multimodal_ser.common.files import held
 from multimodal_ser.errors import SerError, to_install
 
 
@@ -78,7 +80,8 @@ def serve_command(
     predictor = load(model, device=device, weights=weights_of(source))
     if adapt is not None:
         predictor = predictor.adapted(Channel.read(adapt))
-    run(create_app(predictor, settings, words=recogniser), host, port)
+    with nullcontext() if jobs is None else held(jobs):  # two servers would both do its jobs
+        run(create_app(predictor, settings, words=recogniser), host, port)
 
 
 def _key(name: str | None) -> str | None:

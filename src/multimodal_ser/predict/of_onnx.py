@@ -174,6 +174,7 @@ def open_session(file: Path, threads: int = 0) -> Any:
         raise SerError(f"{file}: there is no such file; make it with: ser export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors alone: its warnings are about the graph's inner order
     # By default the threads spin between two calls and keep the cores busy without any work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

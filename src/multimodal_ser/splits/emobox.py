@@ -9,6 +9,7 @@ from pathlib import Path
 
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.spelling import alike
+from multimodal_ser.corpora.base import read_text
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
@@ -46,7 +47,7 @@ def emobox_folds(utterances: Sequence[Utterance], folder: Path) -> tuple[list[Fo
 def _emobox_ids(part: Path, side: str) -> list[str]:
     keys = []
     for path in sorted(part.glob(f"*_{side}_{part.name}.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             try:
                 row = parse_json(line)
                 keys.append(_emobox_id(row["dataset"], row["key"], Path(row["wav"])))

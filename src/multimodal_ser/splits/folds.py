@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.corpora.base import read_text
 from multimodal_ser.corpora.rows import PART_SPELLINGS
 from multimodal_ser.errors import SplitError, one_of
 
@@ -65,7 +66,7 @@ def read_split(path: Path) -> Split:
         SplitError: it is not a split file, or its ids do not match its hash.
     """
     try:
-        row = parse_json(path.read_text())
+        row = parse_json(read_text(path))
         parts = ("train", "validation", "test")
         folds = tuple(
             Fold(fold["name"], *(tuple(fold[part]) for part in parts)) for fold in row["folds"]
@@ -94,7 +95,7 @@ def listed_speakers(path: Path) -> dict[str, list[str]] | None:
         Part → speakers; None where the file is of another kind, such as a split file.
     """
     try:
-        row = parse_json(path.read_text(encoding="utf-8"))
+        row = parse_json(read_text(path))
     except ValueError:
         return None
     if not isinstance(row, dict):

@@ -83,7 +83,7 @@ def read_rttm(file: str | Path) -> Diariser:
     """
     turns, names = [], set()
     try:
-        for line in Path(file).read_text("utf-8").splitlines():
+        for line in Path(file).read_text("utf-8-sig").splitlines():
             if (part := line.split()) and part[0] == "SPEAKER":
                 start, long = float(part[3]), float(part[4])
                 turns.append(
@@ -92,8 +92,11 @@ def read_rttm(file: str | Path) -> Diariser:
                 names.add(part[1])
     except (OSError, ValueError, IndexError) as error:
         raise SerError(f"{file}: not an RTTM file ({error})") from error
-    if len(names) > 1:
-        raise SerError(f"{file}: is about {len(names)} recordings; keep only the lines of one")
+    if len(names) != 1:
+        raise SerError(
+            f"{file}: is about {len(names)} recordings by its lines SPEAKER; give a file with the "
+            "lines of one"
+        )
     return lambda blocks, count: turns
 
 
