@@ -232,6 +232,15 @@ def test_a_run_of_votes_is_explained_and_one_of_attributes_is_refused(
     assert "predicts attributes, but a class is explained" in capsys.readouterr().err
 
 
+def test_votes_for_one_class_alone_are_no_classes_to_learn(made_iemocap, tmp_path, capsys):
+    command = ["train", "--features", str(made_iemocap), "--labels", "iemocap4", "--task"]
+    command += ["distributions", "--split", "session", "--folds", "3", "--model", "linear"]
+    assert main([*command, "--out", str(tmp_path), *SMALL]) == 1
+    said = capsys.readouterr().err
+    assert "of the classes ['neutral'] and selects by" in said
+    assert "leave the baselines out and take --schedule.loss kl" in said
+
+
 def test_a_lower_distance_is_better():
     nearer = Versus("", "soft", "hard", "", -0.04, -0.05, -0.03, 0.001, None, "", "JS", "lower")
     beside = Versus("", "soft", "hard", "", 0.01, 0.0, 0.02, 0.04, None, "", "top-2")

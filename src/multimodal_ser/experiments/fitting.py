@@ -142,6 +142,7 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
         learnt_as(_take(learnt, keys), loss) for keys in (fold.train, fold.validation)
     )
     parts = train, validation
+    _check_classes(item.config, *parts)
     if item.config.model in REGRESSORS:
         return fit_regressor(item.config.model, bench.dims, *parts, settings.schedule)
     if item.config.model in BASELINES:
@@ -179,6 +180,18 @@ def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
         adaptation=AlignmentTarget(adaptation, target) if target else None,
         groups=groups,
     )
+
+
+def _check_classes(config: RunConfig, train: Examples, validation: Examples) -> None:
+    """Raises SerError where a class is learnt and there are no two, or nothing to select by."""
+    found = {config.labels.classes[place] for place in train.label.tolist()}
+    if train.target is None and (len(found) < 2 or not len(validation)):
+        raise SerError(
+            f"{config.model}, fold {config.fold}: learns from {len(train)} utterances of the "
+            f"classes {sorted(found)} and selects by {len(validation)}; two classes and an "
+            "utterance to select by are needed: choose other folds or classes, or, where votes "
+            "are learnt as classes, leave the baselines out and take --schedule.loss kl"
+        )
 
 
 def _learnt(bench: Bench, item: Plan) -> tuple[Material, Fold]:
