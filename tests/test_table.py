@@ -72,6 +72,9 @@ def test_ratings_serve_where_there_is_no_emotion(tmp_path: Path) -> None:
     corpus = read(tmp_path / "t.csv", f"{text}d.wav,,,\n")
     assert [row.emotion for row in corpus.utterances] == ["anger", "no agreement", "no label"]
     assert corpus.left_out == ["t/d (line 5): no emotion"]
+    spelt = "FileName,EmoClass,EmoAct,EmoVal,EmoDom\na.wav,anger,4,2,5\n"  # MSP-Podcast's
+    (row,) = read(tmp_path / "t.csv", spelt).utterances
+    assert (row.emotion, [*row.attributes.values()]) == ("anger", [4, 2, 5])
     write_manifest(corpus.utterances, tmp_path / "m.jsonl")
     assert read_manifest(tmp_path / "m.jsonl") == corpus.utterances
     with pytest.raises(SerError, match="--columns emotion=NAME, or --columns emotion=none if"):

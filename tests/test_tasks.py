@@ -26,6 +26,7 @@ from multimodal_ser.evaluation import agreement, statistics
 from multimodal_ser.report import Versus, csv_tables, report, summarise, text_table
 from multimodal_ser.report.align import Sample, align
 from multimodal_ser.report.groups import human_ceiling
+from multimodal_ser.report.published import tables_for
 from multimodal_ser.report.words import verdict
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import read_runs
@@ -257,6 +258,9 @@ def test_utterances_without_agreement_count_for_the_distances_and_not_for_ua(dis
     run = read_runs(distributions)[0]
     summary = summarise(distributions)
     assert summary.utterances == 96
+    four = replace(summary, corpora=("iemocap",), classes=COMMON4)  # of the original's task
+    assert tables_for(replace(four, task="classes"))
+    assert not tables_for(four)
     unknown = sum((run.truth < 0).sum() for run in read_runs(distributions) if run.model == "svm")
     assert unknown == 8
     assert summary.rows[0].confusion.sum() == pytest.approx(96 - 8)

@@ -15,7 +15,7 @@ from multimodal_ser.errors import SerError, one_of
 SPELLINGS = {
     "audio": "path file filename filepath audiopath audiofile audiofilepath wav wavpath wavfile "
              "recording clip",
-    "emotion": "label emotionlabel emo emotions emotionname emotionclass",
+    "emotion": "label emotionlabel emo emotions emotionname emotionclass emoclass",
     "id": "uttid utteranceid segmentid",
     "text": "transcript transcription sentence utterance words",
     "speaker": "speakerid speakername spk spkid actor actorid actorname subject subjectid talker "
@@ -25,9 +25,9 @@ SPELLINGS = {
     "start": "starttime startat begin begintime onset tstart tmin xmin from",
     "end": "endtime endat stop stoptime offset tend tmax xmax to",
     "split": "set subset partition",
-    "arousal": "activation",
-    "valence": "",
-    "dominance": "",
+    "arousal": "activation emoact",
+    "valence": "emoval",
+    "dominance": "emodom",
     "votes": "",
 }  # fmt: skip
 NONE = "none"  # as a column's name: the table has no such column

@@ -94,7 +94,8 @@ def fits(row: Published, table: PublishedTable, summary: Summary) -> bool:
     The model may differ: this only says that the task is the same.
     """
     return (
-        tuple(sorted(summary.corpora)) == row.corpora
+        summary.task == "classes"
+        and tuple(sorted(summary.corpora)) == row.corpora
         and summary.source == table.source
         and frozenset(summary.classes) == row.classes
     )
