@@ -52,7 +52,7 @@ def test_encodings_are_found_out_or_asked_for(tmp_path: Path, text: str, encodin
 
 def test_bytes_that_are_not_of_the_encoding_given_name_their_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("audio,emotion,speaker\na.wav,joy,José\n".encode("cp1252"))
-    with pytest.raises(SerError, match=r"t\.csv:2: is no utf-8"):
+    with pytest.raises(SerError, match=r"t\.csv:2: is not utf-8"):
         CORPORA["table"].read(tmp_path / "t.csv", encoding="utf-8")
     with pytest.raises(SerError, match="no encoding 'klingon'"):
         CORPORA["table"].read(tmp_path / "t.csv", encoding="klingon")
