@@ -16,30 +16,30 @@ from multimodal_ser.report import latex_table, summarise, text_table
 root, out = Path("EmoDB"), Path("paper-run")  # your own
 
 # %% [markdown]
-# What the reader left out, it says with the reason.
+# The reader lists what it left out, with the reason.
 
 # %%
 corpus = CORPORA["emodb"].read(root)
 print(len(corpus.utterances), "utterances;", corpus.left_out)
 
 # %% [markdown]
-# One vector an utterance. Killed at any moment, the same call finishes the rest.
+# One vector per utterance. If the call is interrupted, run it again to resume.
 
 # %%
 extract(corpus.utterances, load_encoder("whisper-tiny"), out / "features", tokens=1)
 
 # %% [markdown]
-# Every speaker is the test part once. Overlaps of speakers, sessions or recordings would be an error here.
+# Every speaker is the test set once. Overlaps of speakers, sessions or recordings would be an error here.
 
 # %%
 material = load_material(out / "features", class_set("emodb7"))
 split = make_split(material.utterances, "speaker", sounds=sounds_of(material))
-asked = InDomain(models=("audio", "linear"), seeds=3)
-if __name__ == "__main__":  # runs are made in processes side by side
-    make(asked.plan(material, split), out / "runs")
+experiment = InDomain(models=("audio", "linear"), seeds=3)
+if __name__ == "__main__":  # several processes train in parallel
+    make(experiment.plan(material, split), out / "runs")
 
 # %% [markdown]
-# ± is over seeds, [ ] over speakers; beneath the table stand what leaks and what the encoder may have seen.
+# ± is over seeds, [ ] over speakers. Below the table are overlaps and what the encoder may have seen of the corpus.
 
 # %%
 if __name__ == "__main__":

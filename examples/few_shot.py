@@ -1,7 +1,7 @@
 # %% [markdown]
-# # To another corpus: no labels, and a few
+# # Transfer to another corpus, without labels and with a few
 #
-# A model of one corpus on another: as it is, adapted without labels, and trained further on a few.
+# A model of one corpus is tested on another one: unchanged, adapted without labels, and fine-tuned on a few labels.
 
 # %%
 from pathlib import Path
@@ -12,11 +12,11 @@ from multimodal_ser.experiments.running import make
 from multimodal_ser.experiments.transfer import Adaptation, Fewshot
 from multimodal_ser.report import summarise, text_table
 
-classes = class_set("common4")  # words of both corpora, in one order
+classes = class_set("common4")  # the same classes in the same order for both corpora
 
 
 def read(folder):
-    """A corpus's features as one vector an utterance, and folds by speaker."""
+    """Reads a corpus's features, one vector per utterance, and makes folds by speaker."""
     material = pooled(load_material(Path(folder), classes, audio="whisper-tiny", text="none"))
     return material, make_split(material.utterances, "speaker")
 
@@ -24,7 +24,7 @@ def read(folder):
 domains = (*read("features/cremad"), *read("features/emodb"))
 
 # %% [markdown]
-# Without the target's labels: standardising each corpus by itself is most of what can be gained.
+# Without the target's labels: most of the possible gain comes from standardising each corpus separately.
 
 # %%
 if __name__ == "__main__":
@@ -33,8 +33,8 @@ if __name__ == "__main__":
     print(text_table(summarise(Path("no-labels"))))
 
 # %% [markdown]
-# With a few of them, drawn again and again. Beside it the same network from scratch on the same few: what the source
-# has given is the difference.
+# With a few labels, in several random draws. The same network trained from scratch on the same few labels shows what
+# the source corpus contributes.
 
 # %%
 if __name__ == "__main__":

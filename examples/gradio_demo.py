@@ -1,6 +1,6 @@
-"""A page with Gradio: record or upload, see the emotions.
+"""A Gradio page: record or upload speech and see the emotions.
 
-Run it: pip install . gradio && python examples/gradio_demo.py
+Run it with: pip install . gradio && python examples/gradio_demo.py
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from multimodal_ser.predict import NO_SPEECH
 
 @cache
 def predictor() -> Predictor:
-    """The starter model, loaded once."""
+    """Loads the starter model once."""
     return load()
 
 
 def answer(recording: tuple[int, NDArray[np.int16]] | None) -> dict[str, float]:
-    """What Gradio's Label shows of its Audio, (rate in Hz, samples): class → probability."""
+    """Gradio's Audio, (rate in Hz, samples) → its Label, class → probability."""
     if recording is None:
         return {}
     said = predictor()(recording)

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # A model of your own
+# # Your own model
 #
-# An ordinary module of torch: tokens and masks of both modalities in, logits and an embedding out. In MODELS it is
-# trained, evaluated, compared and asked like those that are shipped.
+# A model is an ordinary PyTorch module: its inputs are tokens and masks of both modalities, its outputs logits and an
+# embedding. Once it is in MODELS, it is trained, evaluated, compared and used like the models of the package.
 
 # %%
 from pathlib import Path
@@ -19,7 +19,7 @@ from multimodal_ser.report import summarise, text_table
 
 
 class Gated(nn.Module):
-    """Each modality's mean, weighed by a gate that both decide."""
+    """The mean of each modality, weighted by a gate that depends on both."""
 
     modalities = ("text", "audio")
 
@@ -40,8 +40,8 @@ class Gated(nn.Module):
 MODELS["gated"] = Gated
 
 # %% [markdown]
-# Features of a corpus with words, as `ser extract --audio whisper-tiny --text minilm` makes them; MELD's six
-# characters speak in every dialogue, which has to be allowed by name and is then said in the table.
+# Features of a corpus with words, made by `ser extract --audio whisper-tiny --text minilm`. MELD's six characters speak
+# in most dialogues, so splitting by dialogue shares speakers. This has to be allowed by name, and the table states it.
 
 # %%
 material = load_material(Path("features/meld"), class_set("meld7"), text="minilm")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # From recordings to a timeline
 #
-# A folder of short recordings as a table, and one long recording over time. No labels, no training, no torch.
-# Open this file as a notebook in VS Code, or in Jupyter by jupytext.
+# A folder of short recordings as a table, and one long recording over time, without labels, training or PyTorch.
+# Open this file as a notebook in VS Code, or in Jupyter with jupytext.
 
 # %%
 from pathlib import Path
@@ -15,7 +15,7 @@ predictor = load()
 print(predictor.card.split("\n\n")[1])
 
 # %% [markdown]
-# One answer a recording. What cannot be read stands in its place as an error.
+# One prediction per recording. If a recording cannot be read, its error takes its place.
 
 # %%
 found = predictor(sorted(calls.glob("*.wav")))
@@ -23,17 +23,17 @@ table = found.to_frame()
 print(table[["label", "confidence", "reason"]].head())
 
 # %% [markdown]
-# Recordings of one line or microphone are shifted alike, which can look like an emotion. Ten of them or more tell
-# the shift, without labels.
+# A telephone line or a microphone shifts all recordings in the same way, which can look like an emotion. With ten
+# recordings or more, this shift is estimated without labels and removed.
 
 # %%
 if any(item.reason is None for item in found):
     adapted = predictor.adapted(calls)
-    print(adapted.channel.count, "recordings tell the channel")
+    print(adapted.channel.count, "recordings used to estimate the channel")
     print(adapted(sorted(calls.glob("*.wav"))))
 
 # %% [markdown]
-# A long recording over time: segments of one emotion each, with where they begin and end in seconds.
+# A long recording over time: segments with one emotion each, and their start and end in seconds.
 
 # %%
 timeline = analyze(interview, predictor)

@@ -12,7 +12,7 @@ from multimodal_ser.errors import SerError
 
 
 def main(command: Callable[..., int | None]) -> int:
-    """Runs one of the original's commands with the flags given; 1 for what the user can mend."""
+    """Runs one of the original's commands; the exit code is 1 for errors that users can fix."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

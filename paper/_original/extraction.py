@@ -30,7 +30,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one extraction script makes.
+    """The features that one extraction script makes.
 
     Attributes:
         metadata: name of the metadata script's files.
@@ -57,7 +57,7 @@ RECIPES = {
 
 
 def of(name: str) -> Callable[..., int]:
-    """The command of a script that makes one set of features.
+    """Returns the command of a script that makes one set of features.
 
     Args:
         name: key in RECIPES.
@@ -69,7 +69,7 @@ def of(name: str) -> Callable[..., int]:
     command.__doc__ = f"""Extracts {RECIPES[name].audio} and bert; writes {name}_*.pkl.
 
     Args:
-        device: where torch computes; cuda where there is one.
+        device: device for torch; default: cuda if available.
         overwrite: replace features that were made from another manifest or with other weights.
     """
     return command
@@ -82,14 +82,14 @@ def cross_dataset(
 
     Args:
         dataset: which corpus.
-        device: where torch computes; cuda where there is one.
+        device: device for torch; default: cuda if available.
         overwrite: replace features that were made from another manifest or with other weights.
     """
     return _extract(f"{dataset.upper()}_emotion2vec", device, overwrite)
 
 
 def _extract(name: str, device: str | None, overwrite: bool) -> int:
-    """Extraction goes on where it was; what failed is listed and makes the exit code 1."""
+    """Resumes an interrupted extraction; failures are listed, and the exit code is then 1."""
     recipe = RECIPES[name]
     listing = Listing(recipe.metadata)
     if not listing.manifest.is_file():

@@ -1,4 +1,4 @@
-"""the original's flags → the library's configs, and the folder of runs that they decide."""
+"""The original's flags → the library's settings, and the folder of the runs."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ NETWORK, SCHEDULE = ModelConfig(), TrainConfig()
 
 @dataclass(frozen=True)
 class Flags:
-    """What every training script takes; defaults are the library's.
+    """The flags of every training script; defaults are the library's.
 
     Attributes:
-        output: the results JSON.
-        num_runs: seeds.
-        emotion_config: the classes in their order.
+        output: the JSON file with the results.
+        num_runs: number of seeds.
+        emotion_config: the class set.
         num_classes: checked against `emotion_config`.
         audio_dim: checked against the files.
         text_dim: checked against the files.
-        hidden_dim: width of both sides after projection.
-        num_layers: blocks of cross-attention.
-        num_heads: attention heads.
+        hidden_dim: width of both modalities after projection.
+        num_layers: number of blocks of cross-attention.
+        num_heads: number of attention heads.
         dropout: share of activations dropped inside the network.
-        members: small networks side by side; the original has 1.
-        epochs: passes over the training part at most.
+        members: number of networks in the ensemble; the original has 1.
+        epochs: largest number of passes over the training set.
         patience: epochs without a better validation UA before stopping.
-        least_steps: steps to take at least, whatever `epochs` says.
-        batch_size: utterances a step.
+        least_steps: smallest number of steps, even if `epochs` gives fewer.
+        batch_size: utterances per step.
         learning_rate: AdamW's peak rate.
         weight_decay: AdamW's decoupled decay.
-        allow: overlaps to accept (speaker, session, dialogue, recording); every result says so.
-        jobs: processes that make runs side by side; one a processor where not given.
+        allow: overlaps to accept (speaker, session, dialogue, recording); results state them.
+        jobs: processes that train in parallel; default: one per core.
     """
 
     output: Path = Path("results.json")
@@ -88,7 +88,7 @@ class Flags:
         return labels
 
     def settings(self) -> dict[str, Any]:
-        """What every experiment of the library takes."""
+        """The settings that all experiments of the library have."""
         given = asdict(self)
         network = {key: given[key] for key in asdict(NETWORK) if key in given}
         schedule = {key: given[key] for key in asdict(SCHEDULE) if key in given}
@@ -105,7 +105,7 @@ DEFAULT = Flags()
 
 @dataclass(frozen=True)
 class Experiment:
-    """One call of a script: its flags, and the folder of saved_models/ that they decide."""
+    """One call of a script: its flags, and its folder in saved_models/."""
 
     flags: Flags
     files: Mapping[str, Path]
@@ -113,14 +113,14 @@ class Experiment:
 
     @property
     def config(self) -> dict[str, Any]:
-        """All flags, as the results state them."""
+        """All flags, for the results file."""
         files = {key: path.as_posix() for key, path in self.files.items()}
         flags = {**asdict(self.flags), "output": self.flags.output.as_posix()}
         return {**files, **self.more, **flags}
 
     @property
     def folder(self) -> Path:
-        """Named by a hash of flags and files, so that other flags never mix with these runs."""
+        """The folder of the runs, named by a hash of flags and files so that others never mix."""
         same = {k: v for k, v in self.config.items() if k not in ("output", "jobs")}
         hashes = [_hash(path) for path in self.files.values()]
         text = json.dumps([same, hashes], sort_keys=True)

@@ -1,4 +1,4 @@
-"""the original's feature files → material and split, as the library's experiments take them."""
+"""The original's feature files → material and split for the library's experiments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELD_OUT = "validation held out of the training file"
 
 @dataclass(frozen=True)
 class Inputs:
-    """One corpus, ready: its features and the one fold that the given files make."""
+    """One corpus: its features, and the single fold that the given files define."""
 
     material: Material
     split: Split
@@ -47,9 +47,9 @@ def load_inputs(files: Mapping[str, Path], out: Path, how: Reading) -> Inputs:
 
     Args:
         files: part (``train``, ``validation``, ``test``) → its file. Without ``validation``, a
-            tenth of the training rows in whole speakers validates; without ``test``, this is a
-            source, of which no part is tested.
-        out: where the library's features and the split file go.
+            tenth of the training set, in whole speakers, is the validation set; without
+            ``test``, this is a source corpus, which is not tested.
+        out: folder for the library's features and the split file.
         how: what to check.
 
     Raises:
@@ -81,7 +81,7 @@ def load_inputs(files: Mapping[str, Path], out: Path, how: Reading) -> Inputs:
 
 
 def _scheme(rows: Mapping[str, Sequence[Row]]) -> tuple[str, tuple[str, ...]]:
-    """How the files were split, where all say the same, and which overlaps that admits to."""
+    """Returns the split's name if all files agree, and the overlaps that it allows."""
     names = {str(row["split"]) for part in rows.values() for row in part}
     if len(names) != 1:
         return "the files given", ()
@@ -90,18 +90,18 @@ def _scheme(rows: Mapping[str, Sequence[Row]]) -> tuple[str, tuple[str, ...]]:
 
 
 def _untested(name: str, ids: Ids) -> Split:
-    """A source's split: a fold needs test rows, so the validation rows stand there again.
+    """Returns the split of a source corpus, with the validation rows also as test rows.
 
-    Nothing reads them: source models are no result.
+    A fold needs test rows; these are never used, because source models are not results.
     """
     fold = Fold("the files given", ids["train"], ids["validation"], ids["validation"])
     return Split(f"{name}, no test file", (fold,))
 
 
 def whole_train(inputs: Inputs) -> Inputs:
-    """Gives the training part back what `load_inputs` held out of it.
+    """Returns the validation rows that `load_inputs` held out to the training set.
 
-    For the target of an adaptation: its validation part picks nothing and is only scored.
+    This is for the target of an adaptation, whose validation set would not choose anything.
     """
     (fold,) = inputs.split.folds
     whole = replace(fold, train=(*fold.train, *fold.validation))

@@ -29,23 +29,23 @@ _MOST_SHOWN = 10
 
 @dataclass(frozen=True)
 class Listing:
-    """Where one metadata script writes: a CSV, and beside it a manifest and a split file."""
+    """The files of a metadata script: a CSV, a manifest and a split file."""
 
     name: str
 
     @property
     def csv(self) -> Path:
-        """What people and other programs read."""
+        """The table for people and other programs."""
         return FOLDER / f"{self.name}.csv"
 
     @property
     def manifest(self) -> Path:
-        """What extraction reads."""
+        """The manifest for the extraction."""
         return FOLDER / f"{self.name}.jsonl"
 
     @property
     def split(self) -> Path:
-        """Which utterance belongs to which part."""
+        """The split file."""
         return FOLDER / f"{self.name}.split.json"
 
 
@@ -59,7 +59,7 @@ def corpus_root(variable: str) -> Path:
     if not given or not Path(given).is_dir():
         said = f"names {given!r}, which is no folder" if given else "is not set"
         raise SerError(
-            f"the environment variable {variable} {said}; it says where the corpus lies: "
+            f"the environment variable {variable} {said}; give the folder of the corpus: "
             f"export {variable}=/path/to/the/corpus"
         )
     return Path(given)
@@ -88,11 +88,11 @@ def cremad(
     votes: Literal["intended", "voice"] = "intended",
     audio_dir: str = "AudioWAV",
 ) -> None:
-    """Lists CREMA-D's utterances of four classes, whole speakers on one side.
+    """Lists CREMA-D's utterances of four classes, each speaker in one part.
 
     Args:
-        split: ``cremad-original`` shuffles the files as the original did: every speaker then
-            stands on both sides, and every result says so.
+        split: ``cremad-original`` shuffles the files as the original did: every speaker is
+            then in all parts, and every result says so.
         votes: the intended emotion, or what most listeners heard in the voice.
         audio_dir: the folder of recordings.
     """
@@ -138,7 +138,7 @@ def _write(name: str, read: Corpus, labels: ClassSet, scheme: str) -> None:
 
 
 def _split(rows: list[Utterance], scheme: str) -> Split:
-    """One fold, as the original has; by speaker a tenth of them tests and a tenth validates."""
+    """Makes one fold, as in the original; by speaker, a tenth tests and a tenth validates."""
     if scheme != "speaker":
         return make_split(rows, scheme)
     made = make_split(rows, scheme, folds=min(10, len({row.speaker for row in rows})))
@@ -146,7 +146,7 @@ def _split(rows: list[Utterance], scheme: str) -> Split:
 
 
 def part_of(split: Split) -> dict[str, str]:
-    """Utterance id → train, val or test, of a split of one fold."""
+    """Utterance id → train, val or test, for a split with one fold."""
     (fold,) = split.folds
     return {key: PARTS[part] for part in PARTS for key in getattr(fold, part)}
 
@@ -158,5 +158,5 @@ def _cells(row: Utterance, labels: ClassSet, part: str) -> dict[str, object]:
 
 
 def say(line: str) -> None:
-    """Prints a line of the answer."""
+    """Prints a line of the result."""
     sys.stdout.write(line + "\n")

@@ -1,12 +1,12 @@
-"""features ⇄ the original's files: a list with one dict an utterance, in a pickle.
+"""features ⇄ the original's files: a pickled list with one dict per utterance.
 
 This is the only place of the project that writes a pickle, because that is the original's file
-format; it holds strings, numbers and numpy arrays alone. Nothing here reads one: reading goes
-through `multimodal_ser.features.unpickle`, which interprets the file itself and runs nothing.
+format; it contains only strings, numbers and numpy arrays. Nothing here unpickles: files are read
+by `multimodal_ser.features.unpickle`, which interprets the file itself and runs nothing.
 
 Added to the original's ``text_embed``, ``audio_embed`` and ``label`` are: id, corpus, speaker,
-session, dialogue, the corpus's own word, the classes in their order, the scheme of the split,
-a hash of the sound, and what the encoders say of themselves.
+session, dialogue, the corpus's own label, the classes in their order, the scheme of the split,
+a hash of the recording, and the descriptions of the encoders.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def write_features(
     labels: ClassSet,
     split: str,
 ) -> None:
-    """Writes one part's features in the original's format, aside first and then renamed.
+    """Writes one part's features in the original's format, complete or not at all.
 
     A modality that failed is None, never zeros.
     """
@@ -69,12 +69,12 @@ def write_features(
 
 
 def _describe(store: FeatureStore) -> dict[str, Any]:
-    """The header without what the rows say themselves."""
+    """Returns the header without what is in the rows already."""
     return {**asdict(store.header), "failures": {}, "audio_hashes": {}, "prints": {}, "inputs": {}}
 
 
 def read_features(path: Path, labels: ClassSet) -> list[Row]:
-    """Reads one file of `write_features` and checks its labels by their names.
+    """Reads a file of `write_features` and checks its labels against their names.
 
     Raises:
         FeatureError: no such file, not of this format, or without ids.
@@ -84,7 +84,7 @@ def read_features(path: Path, labels: ClassSet) -> list[Row]:
         raise FeatureError(f"no features at {path}; make them with: python feature_extract/…")
     rows = read_pickle(path)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise FeatureError(f"{path.name}: is no list of dicts; make it with feature_extract/…")
+        raise FeatureError(f"{path.name}: is not a list of dicts; make it with feature_extract/…")
     for place, row in enumerate(rows):
         if lacking := [key for key in _NEEDED if key not in row]:
             raise FeatureError(
@@ -101,7 +101,7 @@ def _check_label(path: Path, place: int, row: Row, labels: ClassSet) -> None:
     order = tuple(row["classes"])
     if order != labels.classes:
         raise LabelError(
-            f"{path.name}: was made for the classes {list(order)}, this run is of "
+            f"{path.name}: was made for the classes {list(order)}, but this run has "
             f"{list(labels.classes)}; choose --emotion_config for the file, or extract again"
         )
     label = row["label"]
@@ -109,7 +109,7 @@ def _check_label(path: Path, place: int, row: Row, labels: ClassSet) -> None:
     if stated != truth:
         raise LabelError(
             f"{path.name}: row {place} ({row['id']}) has label {label}, which is {stated!r} in "
-            f"the order {', '.join(order)}, but its word {row['emotion']!r} means {truth!r}; "
+            f"the order {', '.join(order)}, but its emotion {row['emotion']!r} means {truth!r}; "
             "extract again: the integers of this file cannot be trusted"
         )
 
@@ -157,12 +157,12 @@ def _header(described: Mapping[str, Any], rows: Sequence[Row]) -> FeatureHeader:
 
 
 def check_width(files: Mapping[Path, Sequence[Row]], modality: str, wanted: int | None) -> None:
-    """Raises FeatureError where a modality's vectors are not as wide as the flag says."""
+    """Raises FeatureError if a modality's vectors do not have the width of the flag."""
     for path, rows in files.items():
         width = rows[0]["features"][modality]["dim"]
         if wanted is not None and width != wanted:
             raise FeatureError(
-                f"{path.name}: its {modality} vectors are {width} wide, --{modality}_dim says "
+                f"{path.name}: its {modality} vectors have width {width}, but --{modality}_dim is "
                 f"{wanted}; "
                 f"give --{modality}_dim {width} or leave it out"
             )

@@ -1,8 +1,8 @@
-"""run folders → the original's results JSON: its keys, and beside them what makes them believable.
+"""run folders → the original's results JSON: its keys, and what is needed to judge them.
 
 All scores are in percent. ``mean`` and ``std`` are over runs (seeds, and draws of the few);
 ``interval_95`` of a score is over the tested speakers, that of a difference over speakers and
-seeds: they answer different questions. Where one cannot be known, words say so.
+seeds: they answer different questions. If one cannot be known, a sentence says so.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from multimodal_ser.report.words import UNKNOWN
 
 SCORES = ("UA", "WA", "WF1", "macro-F1")
 SELECTION = {
-    "in-domain": "the val rows pick the epoch",
-    "combined": "the val rows of both corpora pick the epoch",
-    "adaptation": "the source's val rows pick the epoch; no label of the target is used",
-    "finetune": "the target's val rows pick the epoch of fine-tuning",
-    "fewshot": "a fifth of the few picks the epoch; the target's val rows are not used",
+    "in-domain": "the val rows choose the epoch",
+    "combined": "the val rows of both corpora choose the epoch",
+    "adaptation": "the source's val rows choose the epoch; no label of the target is used",
+    "finetune": "the target's val rows choose the epoch of fine-tuning",
+    "fewshot": "a fifth of the few chooses the epoch; the target's val rows are not used",
 }
 
 
@@ -36,7 +36,7 @@ def write_results(
     parts: Mapping[str, str],
     renamed: Mapping[str, str] | None = None,
 ) -> Summary:
-    """Works out an experiment's results from its runs' predictions and writes them.
+    """Computes an experiment's results from its runs' predictions and writes them.
 
     Args:
         output: the JSON file.
@@ -110,7 +110,7 @@ def _amount(row: Row) -> float:
 
 
 def _by_corpus(summary: Summary) -> dict[str, Any]:
-    """Scores on each of the corpora that were tested together."""
+    """Returns the scores on each of the corpora that were tested together."""
     found: dict[str, dict[str, Any]] = {}
     for group in summary.groups:
         if group.by == "corpus":
@@ -148,6 +148,6 @@ def _protocol(summaries: Mapping[str, Summary], shown: Summary, folder: Path) ->
         "interval": f"over the {shown.by}s of the scored rows: {shown.clusters}, as good as "
         f"{shown.effective:.1f} equal ones",
         "statistics": list(shown.method),
-        "selection": SELECTION.get(shown.protocol, "rows that are not scored pick the epoch"),
+        "selection": SELECTION.get(shown.protocol, "rows that are not tested choose the epoch"),
         "runs": folder.as_posix(),
     }

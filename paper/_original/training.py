@@ -1,4 +1,4 @@
-"""the original's flags → the library's experiments → results JSON: one function a script."""
+"""The original's flags → the library's experiments → results JSON; one function per script."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def in_domain(
     """Trains on one corpus, or compares text, audio, concatenation and cross-attention.
 
     Args:
-        train: features to learn from.
-        val: features that pick the epoch.
-        test: features to score. An ablation may do without: then it scores `val`, and a tenth of
-            `train` in whole speakers picks the epoch.
+        train: features for training.
+        val: features that choose the epoch.
+        test: features to test on. An ablation does not need them: then it is tested on `val`,
+            and a tenth of the speakers of `train` chooses the epoch.
         ablation: compare the models instead.
-        flags: of every script.
+        flags: the flags that all training scripts have.
     """
     files = {"train": train, "val": val, **({"test": test} if test else {})}
     run = Experiment(flags, files, {"ablation": ablation})
     if test is None and not ablation:
-        raise SerError("--test is missing: it is scored; only --ablation can do without it")
+        raise SerError("--test is missing; only --ablation can do without it")
     inputs = run.load("corpus", **PARTS) if test else run.load("corpus", train="train", test="val")
     parts = {"val": "validation", "test": "test"} if test else {"val": "test"}
     corpus, settings = (inputs.material, inputs.split), flags.settings()
@@ -62,18 +62,18 @@ def adaptation(
     lambda_domain: float | None = None,
     flags: Given = DEFAULT,
 ) -> None:
-    """Adapts a source model to a target whose labels it never sees.
+    """Adapts a source model to a target corpus without using the target's labels.
 
-    Beside the method stand no adaptation and mere standardising per corpus: the bar to beat.
+    For comparison, the table also has no adaptation and mere standardisation per corpus.
 
     Args:
-        source_train: features to learn from, with labels.
-        source_val: features that pick the epoch.
+        source_train: features for training, with labels.
+        source_val: features that choose the epoch.
         target_train: features of the target; their labels are not used.
-        target_test: features to score, read once.
-        method: how.
-        lambda_domain: weight of the adaptation's loss; the library's own where not given.
-        flags: of every script.
+        target_test: features to test on.
+        method: the adaptation method.
+        lambda_domain: weight of the adaptation's loss; default: the library's.
+        flags: the flags that all training scripts have.
     """
     files = {"source_train": source_train, "source_val": source_val,
              "target_train": target_train, "target_test": target_test}  # fmt: skip
@@ -98,16 +98,16 @@ def combined(
     cremad_test: Path,
     flags: Given = DEFAULT,
 ) -> None:
-    """Trains one model on IEMOCAP and CREMA-D together, both drawn equally often.
+    """Trains one model on IEMOCAP and CREMA-D together, sampling both equally often.
 
     Args:
-        iemocap_train: features to learn from.
-        iemocap_val: features that pick the epoch.
-        iemocap_test: features to score.
-        cremad_train: features to learn from.
-        cremad_val: features that pick the epoch.
-        cremad_test: features to score.
-        flags: of every script.
+        iemocap_train: features for training.
+        iemocap_val: features that choose the epoch.
+        iemocap_test: features to test on.
+        cremad_train: features for training.
+        cremad_val: features that choose the epoch.
+        cremad_test: features to test on.
+        flags: the flags that all training scripts have.
     """
     files = {"iemocap_train": iemocap_train, "iemocap_val": iemocap_val,
              "iemocap_test": iemocap_test, "cremad_train": cremad_train,
@@ -131,15 +131,15 @@ def finetune(
     target_test: Path,
     flags: Given = DEFAULT,
 ) -> None:
-    """Fine-tunes a source model on the target, all of it or its head; from scratch beside it.
+    """Fine-tunes a source model on the target, as a whole and head only; also from scratch.
 
     Args:
-        source_train: features that the source model learns from.
-        source_val: features that pick the source model's epoch.
+        source_train: features to train the source model on.
+        source_val: features that choose the source model's epoch.
         target_train: features to fine-tune on.
-        target_val: features that pick the epoch of fine-tuning.
-        target_test: features to score.
-        flags: of every script.
+        target_val: features that choose the epoch of fine-tuning.
+        target_test: features to test on.
+        flags: the flags that all training scripts have.
     """
     run, source, target = _transfer(
         flags, (source_train, source_val, target_train, target_val, target_test)
@@ -160,17 +160,17 @@ def fewshot(
     draws: int = 3,
     flags: Given = DEFAULT,
 ) -> None:
-    """Fine-tunes a source model on a few of the target; from scratch and linear beside it.
+    """Fine-tunes a source model on a few utterances of the target; also from scratch and linear.
 
     Args:
-        source_train: features that the source model learns from.
-        source_val: features that pick the source model's epoch.
-        target_train: features that the few are drawn from, class by class.
-        target_val: not used: a fifth of the few picks the epoch.
-        target_test: features to score.
-        percentages: of the target's training part, as a comma list.
-        draws: how often the few are drawn anew.
-        flags: of every script.
+        source_train: features to train the source model on.
+        source_val: features that choose the source model's epoch.
+        target_train: features from which the few utterances of each class are drawn.
+        target_val: not used; a fifth of the few utterances chooses the epoch.
+        target_test: features to test on.
+        percentages: shares of the target's training set, separated by commas.
+        draws: number of random draws of the few utterances.
+        flags: the flags that all training scripts have.
     """
     run, source, target = _transfer(
         flags,
@@ -189,7 +189,7 @@ def fewshot(
 def _transfer(
     flags: Flags, files: Sequence[Path], **more: Any
 ) -> tuple[Experiment, Inputs, Inputs]:
-    """What fine-tuning and few-shot share: the source without a test part, the whole target."""
+    """Loads what fine-tuning and few-shot share: the source without a test set, and the target."""
     names = ("source_train", "source_val", "target_train", "target_val", "target_test")
     run = Experiment(flags, dict(zip(names, files, strict=True)), more)
     source = run.load("source", train="source_train", validation="source_val")
