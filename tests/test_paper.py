@@ -239,7 +239,7 @@ def test_a_recording_that_fails_is_listed_and_no_zero_vector(place, capsys):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--audio_dim", "768"], "1024 wide, --audio_dim says 768"),
+        (["--audio_dim", "768"], "width 1024, but --audio_dim is 768"),
         (["--num_classes", "6"], "iemocap_4 has 4"),
         (["--dropout", "2"], "dropout is a share from 0 to less than 1, not 2.0"),
         (["--emotion_config", "iemocap_6"], "choose --emotion_config"),
