@@ -56,7 +56,7 @@ def write_results(
     found = {
         "config": dict(config),
         "unit": "percent",
-        "num_runs": len(shown.seeds),
+        "num_runs": len({seed for row in shown.rows for seed in row.seeds}),
         **systems[(renamed or {}).get(first, first)],
         "systems": systems,
         **_by_share(shown, systems, headline),
