@@ -135,7 +135,7 @@ def make_material(recipe: Recipe, seed: int = 0) -> Material:
     """
     rows = _utterances(recipe, seed)
     names = [LABELS.class_of(row.corpus, row.emotion) or "" for row in rows]
-    label = np.array([LABELS.index(name) for name in names])
+    label = np.array([LABELS.classes.index(name) for name in names])
     speakers = sorted({row.speaker or "" for row in rows})
     speaker = np.array([speakers.index(row.speaker or "") for row in rows])
     modalities = {

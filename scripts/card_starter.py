@@ -151,7 +151,7 @@ def heard_by(model: Tuned, data: Vectors, layers: Sequence[int], name: str) -> L
 
 def table(one: LeftOut, careful: Caution) -> dict[str, Any]:
     """A row of the table of unseen corpora, asked about what they have in common."""
-    four = one.of([LABELS.index(name) for name in COMMON])
+    four = one.of([LABELS.classes.index(name) for name in COMMON])
     return {
         "corpus": one.corpus,
         "single": scores(four, careful),

@@ -47,7 +47,7 @@ def frozen(
             corpus: collect(out / name, encoder, some, "all", precision)
             for corpus, some in rows.items()
         }
-    asked = [LABELS.index(name) for name in common]
+    asked = [LABELS.classes.index(name) for name in common]
     return {name: _left_out(one, layers, asked) for name, one in data.items()}
 
 

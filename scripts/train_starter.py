@@ -68,7 +68,7 @@ def rows_of(manifest: Path) -> list[Utterance]:
 def class_of(row: Utterance) -> int | None:
     """The class id of an utterance."""
     name = LABELS.class_of(row.corpus, CALM.get(row.emotion, row.emotion))
-    return None if name is None else LABELS.index(name)
+    return None if name is None else LABELS.classes.index(name)
 
 
 def network(source: str | None, name: str = ENCODER) -> tuple[WhisperEncoder, str]:

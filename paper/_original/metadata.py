@@ -154,7 +154,13 @@ def part_of(split: Split) -> dict[str, str]:
 def _cells(row: Utterance, labels: ClassSet, part: str) -> dict[str, object]:
     name = str(labels.class_of(row.corpus, row.emotion))
     values = {column: getattr(row, column, None) for column in COLUMNS}
-    return {**values, "path": row.audio, "class": name, "label": labels.index(name), "part": part}
+    return {
+        **values,
+        "path": row.audio,
+        "class": name,
+        "label": labels.classes.index(name),
+        "part": part,
+    }
 
 
 def say(line: str) -> None:

@@ -57,7 +57,7 @@ def write_features(
             {
                 **{field: getattr(row, field) for field in _OF_UTTERANCE},
                 **embeds,
-                "label": labels.index(name),
+                "label": labels.classes.index(name),
                 "classes": labels.classes,
                 "split": split,
                 "sound": hashes.get(row.id),
