@@ -128,8 +128,8 @@ def score_of(sums: Floats, metric: statistics.Metric) -> Score:
     per_repeat = metric(sums.sum(0))
     if len(sums) < statistics.LEAST_CLUSTERS:
         return score(per_repeat)
-    interval = statistics.clustered_interval(sums, metric)
-    return score(per_repeat, interval.low, interval.high)
+    low, high = statistics.interval_ends(sums, metric)
+    return score(per_repeat, float(low), float(high))
 
 
 def recalls_of(sums: Floats) -> tuple[Score, ...]:
