@@ -120,7 +120,7 @@ def test_the_scale_stands_in_the_record_and_maps_the_corpus_s_values(attributes)
 
 @pytest.mark.parametrize("name", ["ridge", "svr", "audio"])
 def test_a_saved_model_of_attributes_predicts_as_its_run(attributes, made_iemocap, name):
-    run = next(run for run in read_runs(attributes) if run.model == name)
+    run = next(run for run in read_runs(attributes) if run.config.model == name)
     from multimodal_ser.experiments.loading import load_domain
 
     material, _ = load_domain(made_iemocap, ",".join(NAMES), "session", folds=3, task="attributes")
@@ -261,7 +261,9 @@ def test_utterances_without_agreement_count_for_the_distances_and_not_for_ua(dis
     four = replace(summary, corpora=("iemocap",), classes=COMMON4)  # of the original's task
     assert tables_for(replace(four, task="classes"))
     assert not tables_for(four)
-    unknown = sum((run.truth < 0).sum() for run in read_runs(distributions) if run.model == "svm")
+    unknown = sum(
+        (run.truth < 0).sum() for run in read_runs(distributions) if run.config.model == "svm"
+    )
     assert unknown == 8
     assert summary.rows[0].confusion.sum() == pytest.approx(96 - 8)
     assert run.targets.sum(1) == pytest.approx(4)

@@ -125,17 +125,16 @@ def align(runs: Sequence[Run]) -> Aligned:
 def _check_alike(runs: Sequence[Run]) -> None:
     first = runs[0]
     for run in runs:
-        if run.classes != first.classes:
+        mine, wanted = run.config.labels, first.config.labels
+        if mine.classes != wanted.classes:
             raise SerError(
-                f"{run.folder} has the classes {list(run.classes)}, {first.folder} has "
-                f"{list(first.classes)}; one report needs one class set: keep them in two folders"
+                f"{run.folder} has the classes {list(mine.classes)}, {first.folder} has "
+                f"{list(wanted.classes)}; one report needs one class set: keep them in two folders"
             )
-        tasks = run.config.labels.task, first.config.labels.task
-        if tasks[0] != tasks[1]:
+        if mine.task != wanted.task:
             raise SerError(
-                f"{run.folder} predicts {tasks[0]}, {first.folder} predicts {tasks[1]}; one report "
-                "needs "
-                "one task: keep them in two folders"
+                f"{run.folder} predicts {mine.task}, {first.folder} predicts {wanted.task}; one "
+                "report needs one task: keep them in two folders"
             )
         if run.config.split.hash != first.config.split.hash:
             raise SerError(
@@ -253,7 +252,7 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
         groups=groups.astype(np.int64),
         clusters=len(distinct),
         by="speaker" if known else "utterance",
-        names=runs[0].classes,
+        names=runs[0].config.labels.classes,
         task=runs[0].config.labels.task,
         targets=_targets(runs),
         headline=naming.headline_name(runs[0].config.labels.task, corpora),
@@ -290,7 +289,7 @@ def _system(
             )
     return System(
         name=name,
-        model=grid[0][0].model,
+        model=grid[0][0].config.model,
         kind=naming.kind(grid[0][0], variety),
         share=naming.share(grid[0][0]),
         repeats=repeats,

@@ -75,12 +75,17 @@ def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -
     # a run folder's name ends in the hash of its configuration: equal names are the same run
     read = {place: read_runs(place, "test") for place in experiments}
     runs = {run.folder.name: run for found in read.values() for run in found}
-    own = {place: {(run.model, run.folder.name) for run in found} for place, found in read.items()}
+    own = {
+        place: {(run.config.model, run.folder.name) for run in found}
+        for place, found in read.items()
+    }
     for place, found in read.items():
         others = set().union(*(own[one] for one in read if one != place))
         for run in found:
-            if (run.model, run.folder.name) not in others and run.model in {m for m, _ in others}:
-                named = f"{run.model} ({place.resolve().name})"
+            if (run.config.model, run.folder.name) not in others and run.config.model in {
+                m for m, _ in others
+            }:
+                named = f"{run.config.model} ({place.resolve().name})"
                 config = replace(run.config, model=named)
                 record = replace(run.record, config=config)
                 runs[run.folder.name] = replace(run, record=record)
@@ -117,7 +122,7 @@ def summary_of(
         source=tuple(sorted({name for run in runs for name in run.source})),
         command=None,
         part=part,
-        classes=runs[0].classes,
+        classes=config.labels.classes,
         labels=config.labels.name,
         # ids without a corpus's name come from manifests made by hand: there the record says it
         corpora=config.corpora if "" in aligned.sample.corpora else aligned.sample.corpora,

@@ -108,7 +108,7 @@ class Variety:
         """Looks at all runs of a table."""
         networks = [run for run in runs if not run.config.train.of_baseline]
         return cls(
-            networks=len({run.model for run in networks}) > 1,
+            networks=len({run.config.model for run in networks}) > 1,
             pooling=len({_pooled(run) for run in networks}) > 1,
         )
 
@@ -118,10 +118,10 @@ def kind(run: Run, variety: Variety) -> str:
     train, used = run.config.train, method(run)
     adapted = None if used == NO_ADAPTATION else used
     pooling = ("pooled" if _pooled(run) else "tokens") if variety.pooling else None
-    model = run.model if variety.networks else None
-    told: tuple[str | None, ...] = run.model, adapted, pooling
+    model = run.config.model if variety.networks else None
+    told: tuple[str | None, ...] = run.config.model, adapted, pooling
     if train.of_baseline:
-        told = run.model, adapted
+        told = run.config.model, adapted
     elif run.config.protocol == "adaptation":
         told = used, model, pooling
     elif train.parts in TUNED_AS:

@@ -225,7 +225,7 @@ def too_few(number: int, effective: float) -> str:
 
 def _classes(aligned: Aligned) -> list[str]:
     """Returns caveats on classes that are absent, occur once, or come from one speaker alone."""
-    sample, classes = aligned.sample, aligned.systems[0].runs[0].classes
+    sample, classes = aligned.sample, aligned.systems[0].runs[0].config.labels.classes
     if sample.task == "attributes":
         return []
     # counted by utterance, not by row: with repeated folds an utterance occurs in several rows

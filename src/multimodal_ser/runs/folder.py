@@ -66,16 +66,6 @@ class Run:
         return self.record.config
 
     @property
-    def model(self) -> str:
-        """The name of the model."""
-        return self.config.model
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names; the id of a class is its index."""
-        return self.config.labels.classes
-
-    @property
     def repeat(self) -> Repeat:
         """The seed, and the number of the few-shot draw (0 without one)."""
         few = self.config.train.few
