@@ -42,6 +42,8 @@ class Predictor:
         vad: how speech is found; recordings without speech have no emotion. ``auto``, ``silero``,
             ``energy``, or ``none`` to take everything as speech; can be set.
         channel: the channel that is removed from every recording, see `adapted`; None for none.
+        adaptable: whether a channel can be removed.
+        scale: of the attributes that it predicts; None for a model of classes.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -50,6 +52,8 @@ class Predictor:
         self.threshold, self.modalities = backend.threshold, backend.modalities
         self.vad: Vad = "auto"
         self.channel: Channel | None = None
+        self.adaptable = backend.references is not None
+        self.scale: tuple[float, float] | None = getattr(backend, "scale", None)
 
     @property
     def threshold(self) -> float:
@@ -215,17 +219,6 @@ class Predictor:
                 )
             )
         return found
-
-    @property
-    def scale(self) -> tuple[float, float] | None:
-        """The scale of the attributes that it predicts; None for a model of classes."""
-        scale: tuple[float, float] | None = getattr(self.backend, "scale", None)
-        return scale
-
-    @property
-    def adaptable(self) -> bool:
-        """Whether a channel can be removed, see `adapted`."""
-        return self.backend.references is not None
 
     def adapted(self, recordings: str | Path | Sequence[Recording] | Channel) -> Predictor:
         """Adapts the model to one channel: a telephone line, a microphone, a room, or a speaker.
