@@ -29,7 +29,7 @@ from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.loop import predict_clips, tune
-from multimodal_ser.training.tune.several import Share, on_each
+from multimodal_ser.training.tune.several import DeviceShare, on_each
 from multimodal_ser.training.tune.tuned import Tuned
 
 
@@ -44,10 +44,10 @@ def run_tuned(item: Plan, material: Material, out: Path, devices: Sequence[str] 
     """
     if len(devices) > 1:
         return on_each(devices, partial(_run, item=item, material=material, out=out))
-    return _run(Share(), devices[0], item, material, out)
+    return _run(DeviceShare(), devices[0], item, material, out)
 
 
-def _run(share: Share, device: str, item: Plan, material: Material, out: Path) -> Path:
+def _run(share: DeviceShare, device: str, item: Plan, material: Material, out: Path) -> Path:
     config = item.config.train.tune or TuneConfig()
     model = _begin(item, material, config, device).to(device)
     # Named after the run, whose name is a hash of everything that decides its result: a checkpoint
@@ -147,7 +147,7 @@ def _encoder(spec: FeatureSpec, source: str | None, device: str) -> Any:
 
 
 def _ask(
-    model: Tuned | TunedEncoders, item: Plan, material: Material, words: bool, share: Share
+    model: Tuned | TunedEncoders, item: Plan, material: Material, words: bool, share: DeviceShare
 ) -> Iterator[Predicted]:
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = np.asarray(material.labels.classes)

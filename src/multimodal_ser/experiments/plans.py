@@ -241,8 +241,7 @@ def labels_hash(material: Material) -> str:
 
 def _check_tunable(material: Material, tune: TuneConfig) -> None:
     """Raises SerError unless the features were made by encoders that can be fine-tuned."""
-    modalities = ("text", "audio") if tune.modality == "both" else (tune.modality,)
-    for modality in modalities:
+    for modality in ("text", "audio") if tune.modality == "both" else (tune.modality,):
         spec = material.features[modality]
         if spec and spec.by_speaker:
             raise SerError("--tune-encoder reads sound itself; leave --standardize-speakers out")

@@ -27,7 +27,7 @@ from multimodal_ser.training.schedule import EarlyStopping, WeightAverage, class
 from multimodal_ser.training.tune.clips import Clips, clip_batches, mels_of
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.progress import Progress
-from multimodal_ser.training.tune.several import Share
+from multimodal_ser.training.tune.several import DeviceShare
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
 
 _EVALUATION_BATCH = 32  # recordings
@@ -44,7 +44,7 @@ def tune(
     features: tuple[Examples, Examples] | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int, int], None] = lambda step, total: None,
-    share: Share = Share(),  # noqa: B008 - it cannot change
+    share: DeviceShare = DeviceShare(),  # noqa: B008 - it cannot change
 ) -> Fitted:
     """Fine-tunes encoder and head, and keeps the epoch that the validation part chooses.
 
@@ -196,7 +196,7 @@ def _loss(
 
 
 def _share(
-    share: Share,
+    share: DeviceShare,
     model: Tuned | TunedEncoders,
     clips: Clips,
     rows: Sequence[int],
@@ -278,7 +278,7 @@ def _products(device: torch.device, precision: str) -> torch.autocast:
 def predict_clips(
     model: Tuned | TunedEncoders,
     clips: Clips,
-    share: Share = Share(),  # noqa: B008 - it cannot change
+    share: DeviceShare = DeviceShare(),  # noqa: B008 - it cannot change
 ) -> Tensor:
     """Logits [N, C], in the order of the clips; each process computes its share of the batches."""
     model.eval()
@@ -294,7 +294,7 @@ def predict_clips(
     return share.summed(logits).cpu()
 
 
-def evaluate(model: Tuned | TunedEncoders, clips: Clips, share: Share) -> dict[str, float]:
+def evaluate(model: Tuned | TunedEncoders, clips: Clips, share: DeviceShare) -> dict[str, float]:
     """UA and cross-entropy on the validation part."""
     logits = predict_clips(model, clips, share)
     matrix = metrics.confusion(clips.label.numpy(), logits.argmax(1).numpy(), logits.shape[1])

@@ -22,7 +22,7 @@ _Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
-class Share:
+class DeviceShare:
     """The share of one process in a training; by default it is the only one.
 
     Attributes:
@@ -50,7 +50,7 @@ class Share:
         return found
 
 
-def on_each(devices: Sequence[str], work: Callable[[Share, str], _Made]) -> _Made:
+def on_each(devices: Sequence[str], work: Callable[[DeviceShare, str], _Made]) -> _Made:
     """Calls ``work(share, device)`` in a process for each device.
 
     Args:
@@ -85,7 +85,7 @@ def on_each(devices: Sequence[str], work: Callable[[Share, str], _Made]) -> _Mad
     return made
 
 
-def _in_process(fabric: Any, work: Callable[[Share, str], _Made]) -> _Made:
+def _in_process(fabric: Any, work: Callable[[DeviceShare, str], _Made]) -> _Made:
     if fabric.device.type == "cpu":
         torch.set_num_threads(1)  # as every run on the CPU, see `experiments.fitting.one_thread`
-    return work(Share(fabric.global_rank, fabric.world_size, fabric), str(fabric.device))
+    return work(DeviceShare(fabric.global_rank, fabric.world_size, fabric), str(fabric.device))
