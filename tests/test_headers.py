@@ -205,6 +205,24 @@ def test_a_header_that_states_less_sound_than_follows(kind, stated):
     assert audio_info(bytes(data)).duration == 2.0
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_pages_of_an_ogg_file_that_are_left_out_are_told(subtype):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE)
+    soundfile.write(file, noise, SAMPLE_RATE, format="OGG", subtype=subtype)
+    whole, told = file.getvalue(), []
+    read_audio(whole, warn=told.append)
+    assert told == []
+    at = whole.index(b"OggS", len(whole) // 3)
+    after = whole.index(b"OggS", at + 4)
+    damaged = bytearray(whole)
+    damaged[at + 200 : at + 220] = bytes(20)
+    for data in (bytes(damaged), whole[:at] + whole[after:]):
+        told = []
+        assert 0 < len(read_audio(data, warn=told.append)) <= len(noise)
+        assert "1 damaged or missing pages are left out" in told[0]
+
+
 def test_rf64_and_a_wav_that_is_really_empty():
     rf64 = header(0xFFFFFFFF, 0xFFFFFFFF, before=b"", kind=b"RF64")
     rf64 = rf64[:12] + DS64 + rf64[12:]

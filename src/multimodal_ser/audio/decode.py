@@ -18,7 +18,7 @@ from typing import Protocol
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.headers import joins
+from multimodal_ser.audio.headers import joins, lost_ogg_pages
 from multimodal_ser.audio.sndfile import Sndfile
 from multimodal_ser.audio.sound import joined_blocks, to_rate
 from multimodal_ser.audio.sources import (
@@ -163,6 +163,14 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
 
 
 def _single(name: str, where: Where, mixed: bool) -> Sound:
+    """Opens one recording, and notes pages of it that every decoder leaves out."""
+    sound = _opened_by_any(name, where, mixed)
+    if peek(where, 0, 4) == b"OggS" and (lost := lost_ogg_pages(where)):
+        sound.notes.append(f"{lost} damaged or missing pages are left out; what follows is early")
+    return sound
+
+
+def _opened_by_any(name: str, where: Where, mixed: bool) -> Sound:
     """Opens one recording with libsndfile if possible, otherwise with FFmpeg."""
     if media_kind(peek(where, 0)):
         return Container(name, where, mixed)
