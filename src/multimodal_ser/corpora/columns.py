@@ -207,8 +207,7 @@ def rating(where: str, column: str, cell: Any) -> float:
     if not math.isfinite(found):
         raise SerError(
             f"{where}: {column} is {cell!r}; allowed: a number; if the column is not a rating, "
-            "leave "
-            f"it out with --columns, such as --columns arousal={NONE}"
+            f"leave it out with --columns, such as --columns arousal={NONE}"
         )
     return found
 

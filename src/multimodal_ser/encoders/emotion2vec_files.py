@@ -52,9 +52,7 @@ _TRAINING = re.compile(
     r"(^|\.)_?(ema|teacher|decoder|shared_decoder|recon_proj|regression_head|criterion|"
     r"discriminator|mask_emb|mask_token)(\.|$)"
 )
-_UNREADABLE = (
-    RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError,
-)  # fmt: skip
+_UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class Checkpoint(NamedTuple):
@@ -86,13 +84,12 @@ def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
     # torch's DistributedDataParallel puts "module." in front of every name.
     state = {re.sub(r"^module\.", "", key): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not _TRAINING.search(key)}
-    odd = sorted(key for key, value in state.items() if not _fits(key, value))
-    if odd:
+    if odd := sorted(key for key, value in state.items() if not _fits(key, value)):
         raise EncoderError(
             f"{name}: {weights.file} holds {len(odd)} entries that emotion2vec does not have "
             f"({_some(odd)}); it is another network or of an unknown version"
         )
-    classes = len(state["proj.bias"]) if "proj.bias" in state else 0
+    classes = len(state.get("proj.bias", ()))
     labels = _labels(name, weights.folder, classes, labels)
     return Checkpoint({key: value.float() for key, value in state.items()}, labels)
 
@@ -116,8 +113,7 @@ def network_from(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotio
         # tensors in place: large weights are never in memory twice.
         with torch.device("meta"):
             network = Emotion2VecNet(_sizes(state))
-        missing = sorted(network.state_dict().keys() - state.keys())
-        if missing:
+        if missing := sorted(network.state_dict().keys() - state.keys()):
             raise ValueError(f"it lacks {len(missing)} tensors: {_some(missing)}")
         network.load_state_dict(_arranged(state), assign=True)
     except (KeyError, ValueError, RuntimeError) as error:

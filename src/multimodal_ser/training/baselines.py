@@ -108,7 +108,6 @@ class Linear(nn.Module):
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
         self.out.weight.zero_()
         self.out.bias.fill_(_NEVER)
-        # Rows of classes that were not in the training stay 0, with a bias that excludes them.
         self.out.weight[fitted.classes_] = torch.from_numpy(weight).float()
         self.out.bias[fitted.classes_] = torch.from_numpy(bias).float()
 
@@ -286,8 +285,7 @@ def _candidates(
             machine = SVC(C=setting.strength, gamma=gamma, class_weight=weight, cache_size=1000)
             if not given:
                 kernel = x.numpy()
-            # C alone changes between settings of one gamma: the kernel is computed once for each
-            # gamma.
+            # C alone changes between settings of one gamma: one kernel for each gamma
             elif known != gamma:
                 known, kernel = gamma, distances.mul(-gamma).exp_().numpy()
             machine.set_params(kernel="precomputed" if given else "rbf")
@@ -298,7 +296,5 @@ def _candidates(
 def pooled_inputs(pooled: Pooled, examples: Examples) -> NDArray[np.float32]:
     """The standardised pooled features [N, D] of examples."""
     with torch.inference_mode():
-        array: NDArray[np.float32] = torch.cat(
-            [pooled(*batch[:4]) for batch in examples.batches(512)]
-        ).numpy()
-    return array
+        found = torch.cat([pooled(*batch[:4]) for batch in examples.batches(512)])
+    return np.asarray(found.numpy())
