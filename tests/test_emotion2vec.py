@@ -239,6 +239,11 @@ def test_a_product_in_eight_bits_is_that_of_the_rounded_numbers():
     error = (found - wanted).abs() / (steps * 48**0.5)
     assert error.max() < 3  # some standard deviations of the sum of 48 rounding errors
     assert Int8Linear(linear)(torch.zeros(3, 48)).equal(linear.bias.expand(3, -1))
+    # what a row gives does not depend on the others, nor on how many share a product
+    many = torch.randn(600, 48)
+    with torch.inference_mode():
+        alone = Int8Linear(linear)(many[-5:])
+    assert Int8Linear(linear)(many)[-5:].equal(alone)
 
 
 HOUR = """
