@@ -46,8 +46,8 @@ class Int8Linear(nn.Module):
         """Maps [..., in] to [..., out] of the same type."""
         rows = x.reshape(-1, x.shape[-1])
         out = x.new_empty(len(rows), len(self.weight))
-        for given, found in zip(rows.split(_CHUNK), out.split(_CHUNK), strict=True):
-            self._product(given, found)
+        for start in range(0, len(rows), _CHUNK):
+            self._product(rows[start : start + _CHUNK], out[start : start + _CHUNK])
         return out.view(*x.shape[:-1], -1)
 
     @torch.no_grad()
