@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from multimodal_ser.encoders.emotion2vec_net import FIELD, STRIDE
 from multimodal_ser.encoders.emotion2vec_onnx import EqualLengths
 from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
+from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, through
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.training.tune.plain import LOUDEST
@@ -167,47 +169,86 @@ class Emotion2VecFrames(nn.Module):
         return joined, (lengths - FIELD) // STRIDE + 1
 
 
-class WholeRun(nn.Module):
-    """A run that uses audio alone, from waveforms to logits.
+class TextFrames(nn.Module):
+    """A text encoder of transformers with its layers, from word pieces on."""
+
+    def __init__(self, encoder: PretrainedText) -> None:
+        super().__init__()
+        self.network, self.layers = copy.deepcopy(encoder.network), encoder.layers
+
+    def forward(self, ids: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
+        """Word pieces [B, P] and their numbers [B] → frames [B, P, D], number of real ones [B]."""
+        # attention over nothing is not a number: an item without words reads one piece, and the
+        # head is told that it has none
+        real = torch.arange(ids.shape[1], device=ids.device) < pieces.clamp(min=1)[:, None]
+        return self.network.chosen(self.layers, input_ids=ids, attention_mask=real.long()), pieces
+
+
+class Tokens(nn.Module):
+    """An encoder and what extraction does with its frames.
 
     Attributes:
-        frames: waves [B, S], lengths [B] → frames [B, T, D], number of real ones [B].
+        frames: its input [B, …], lengths [B] → frames [B, T, D], number of real ones [B].
     """
 
-    def __init__(self, frames: nn.Module, described: FeatureSpec, head: OneModality) -> None:
+    def __init__(self, frames: nn.Module, described: FeatureSpec, modality: str) -> None:
         super().__init__()
-        self.frames, self.head = frames, head
+        self.frames = frames
         self.tokens = described.pooled_from or described.tokens
         self.pooled, self.rounds = bool(described.pooled_from), described.dtype == "float16"
+        # as `keep_tokens` decides
+        words = self.tokens > 1 and modality == "text"
+        self.cuts = words or (self.tokens == 1 and described.pool == "first")
 
-    def forward(self, waves: Tensor, lengths: Tensor) -> Output:
-        """Waves [B, S], lengths [B] → logits [B, C], embedding [B, H]."""
-        joined, steps = self.frames(waves, lengths)
+    def forward(self, given: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Input [B, …], lengths [B] → tokens [B, T, D], mask [B, T]."""
+        joined, steps = self.frames(given, lengths)
         # averaging frames into tokens as a matrix product, because `pool_frames` loops over items
-        share = token_shares(joined.shape[1], steps, self.tokens)
+        share = token_shares(joined.shape[1], steps, self.tokens, self.cuts)
         tokens = share @ joined
         if self.rounds:
             tokens = tokens.half().float()  # as the feature file had stored them
         mask = share.any(2)
         if self.pooled:
             tokens, mask = masked_mean(tokens, mask)[:, None], mask.any(1, keepdim=True)
-        output: Output = self.head(tokens, mask)
+        return tokens, mask
+
+
+class WholeRun(nn.Module):
+    """A run from waveforms, word pieces or both to logits."""
+
+    def __init__(self, encoders: Sequence[Tokens], head: nn.Module) -> None:
+        super().__init__()
+        self.encoders, self.head = nn.ModuleList(encoders), head
+
+    def forward(
+        self, first: Tensor, count: Tensor, second: Tensor | None = None, many: Tensor | None = None
+    ) -> Output:
+        """Input [B, …] and lengths [B] of each encoder → logits [B, C], embedding [B, H]."""
+        given = [(first, count)]
+        if second is not None and many is not None:
+            given.append((second, many))
+        tokens = [encoder(*one) for encoder, one in zip(self.encoders, given, strict=True)]
+        output: Output = self.head(*(part for pair in tokens for part in pair))
         return output
 
 
-def token_shares(frames: int, steps: Tensor, tokens: int) -> Tensor:
-    """Returns `pool_frames` as a matrix: each frame's share of each token, [B, tokens, frames].
+def token_shares(frames: int, steps: Tensor, tokens: int, cuts: bool = False) -> Tensor:
+    """Returns `keep_tokens` as a matrix: each frame's share of each token, [B, tokens, frames].
 
     Args:
         frames: of the padded batch.
         steps: real frames of each item [B].
         tokens: maximum number of tokens.
+        cuts: whether the first frames are the tokens, instead of means over all.
     """
     count = steps.clamp(max=tokens)[:, None]
     number = torch.arange(tokens, device=steps.device)
     # integer division gives the same bounds as `pool_frames`; items with fewer frames than tokens
     # get one token per frame
-    first, last = number * steps[:, None] // count, (number + 1) * steps[:, None] // count
+    spread = count if cuts else steps[:, None]
+    some = count.clamp(min=1)  # an item can have no words
+    first, last = number * spread // some, (number + 1) * spread // some
     place = torch.arange(frames, device=steps.device)
     inside = (place >= first[..., None]) & (place < last[..., None])
     inside = inside & (number < count)[..., None]

@@ -19,6 +19,7 @@ from multimodal_ser.encoders.emotion2vec_net import STRIDE
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.encoders.pretrained import _WAVES
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
+from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
 from multimodal_ser.export.graphs import (
@@ -26,6 +27,8 @@ from multimodal_ser.export.graphs import (
     Emotion2VecFrames,
     OneModality,
     SpeechFrames,
+    TextFrames,
+    Tokens,
     WhisperFrames,
     WholeRun,
     WholeTuned,
@@ -40,9 +43,10 @@ Part: TypeAlias = Literal["whole", "head"]
 _EXPORTED = tuple(kind for kind in _WAVES if kind != "wav2vec2-conformer")
 _MOST_BYTES = 2_000_000_000  # protobuf, and so one ONNX file, ends at 2 GiB
 _WHOLE = (
-    "one file from waveforms on can be had of sound alone, by Whisper, emotion2vec or "
-    f"{', '.join(_EXPORTED)}, of less than 2 GB and computed in float32; of others, whose encoder "
-    "was not fine-tuned, with --part head the network on features"
+    "one file with the encoders can be had of sound by Whisper, emotion2vec or "
+    f"{', '.join(_EXPORTED)} and of words by encoders with a fast tokenizer, of less than 2 GB "
+    "and computed in float32; of others, whose encoder was not fine-tuned, with "
+    "--part head the network on features"
 )
 
 
@@ -139,17 +143,8 @@ def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -
 def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
     temperature = repr(float(getattr(backend.model, "temperature", 1.0)))
     facts = facts | {"temperature": temperature}
-    whole = None
-    # text would need its tokenizer, which is not part of the file: only runs on audio alone can be
-    # one file
-    if backend.modalities == ("audio",) and part != "head":
-        whole = _frames(backend.features["audio"].encoder)
-    if whole is not None:
-        frames, longest, alone = whole
-        head = OneModality(backend.model, "audio", backend.features["text"].dim)
-        module = WholeRun(frames, backend.features["audio"].described, head)
-        facts |= {"longest": str(longest), "alone": "1" if alone else ""}
-        return Graph("whole", module, _sound(equal=alone), FileFacts(**facts))
+    if part != "head" and (whole := _whole(backend, facts)):
+        return whole
     if part == "whole":
         raise SerError(f"{backend.name} reads {' and '.join(backend.modalities)}; {_WHOLE}")
     if backend.tuned:
@@ -161,12 +156,36 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
     return Graph("head", _head(backend), _tokens(backend), FileFacts(**facts | {"features": spec}))
 
 
-def _frames(encoder: Encoder | None) -> tuple[nn.Module, int, bool] | None:
-    """Returns the encoder as a graph, its maximum of samples, and if lengths must be equal."""
+def _whole(backend: RunBackend, facts: dict[str, Any]) -> Graph | None:
+    """The graph of a run with its encoders; None if one of them cannot be in the file."""
+    encoders: list[Tokens] = []
+    inputs: dict[str, Tensor] = {}
+    for modality in backend.modalities:
+        features = backend.features[modality]
+        found = _frames(features.encoder)
+        if found is None:
+            return None
+        frames, more = found
+        encoders.append(Tokens(frames, features.described, modality))
+        inputs |= _words() if modality == "text" else _sound(equal=bool(more["alone"]))
+        facts = facts | more
+    module = WholeRun(encoders, _head(backend))
+    size = sum(p.numel() * p.element_size() for p in module.parameters())
+    return Graph("whole", module, inputs, FileFacts(**facts)) if size < _MOST_BYTES else None
+
+
+def _frames(encoder: Encoder | None) -> tuple[nn.Module, dict[str, str]] | None:
+    """Returns the encoder as a graph, and what its inputs are, as fields of `FileFacts`."""
     if encoder is None or computed_in(encoder) != "float32":
         return None
+    if isinstance(encoder, PretrainedText):
+        if not encoder.tokenizer.is_fast:  # its pieces could not be made without transformers
+            return None
+        tokenizer = encoder.tokenizer.backend_tokenizer.to_str()
+        facts = {"tokenizer": tokenizer, "pieces": str(encoder.most), "prefix": encoder.prefix}
+        return TextFrames(encoder), facts
     if isinstance(encoder, Whisper):
-        return WhisperFrames(encoder), encoder.most, False
+        return WhisperFrames(encoder), {"longest": str(encoder.most), "alone": ""}
     if isinstance(encoder, Emotion2Vec):
         made: nn.Module = Emotion2VecFrames(encoder)
         longest = encoder.whole * STRIDE
@@ -174,8 +193,7 @@ def _frames(encoder: Encoder | None) -> tuple[nn.Module, int, bool] | None:
         made, longest = SpeechFrames(encoder), encoder.whole * encoder.network.stride
     else:
         return None
-    size = sum(p.numel() * p.element_size() for p in made.parameters())
-    return (made, longest, True) if size < _MOST_BYTES else None
+    return made, {"longest": str(longest), "alone": "1"}
 
 
 def _head(backend: RunBackend) -> nn.Module:
@@ -189,6 +207,10 @@ def _head(backend: RunBackend) -> nn.Module:
 def _sound(equal: bool = False) -> dict[str, Tensor]:
     lengths = torch.tensor([16_000] * 3 if equal else [16_000, 9_999, 12_345])
     return {"waves": 0.1 * torch.randn(3, 16_000), "lengths": lengths}
+
+
+def _words() -> dict[str, Tensor]:
+    return {"ids": torch.ones(3, 7, dtype=torch.int64), "pieces": torch.tensor([7, 3, 0])}
 
 
 def _tokens(backend: RunBackend, rows: int = 3) -> dict[str, Tensor]:

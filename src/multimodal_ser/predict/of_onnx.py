@@ -58,6 +58,9 @@ class FileFacts:
         width: V.
         shares: assumed frequencies of the classes, separated by commas; empty for those of the
             training.
+        tokenizer: for words, the content of tokenizer.json; empty if it reads none.
+        pieces: largest number of word pieces.
+        prefix: text before the words of each recording.
         scale: for attributes, the values that are 0 and 1 in its output ``logits``, separated by a
             comma; empty for classes.
     """
@@ -78,10 +81,17 @@ class FileFacts:
     width: str = "0"
     shares: str = ""
     scale: str = ""
+    tokenizer: str = ""
+    pieces: str = "512"
+    prefix: str = ""
 
 
 class OnnxBackend:
-    """A whole model (waves, lengths, shift → logits, embedding, vectors), or a head on features."""
+    """A whole model, or a head on features.
+
+    A whole model reads waves and lengths, word pieces (ids) and their numbers (pieces), or both,
+    and may take a shift; it gives logits and embedding, and with a shift vectors.
+    """
 
     def __init__(self, file: Path, weights: WeightPaths = None, device: str = "cpu") -> None:
         self.file = file
@@ -98,6 +108,7 @@ class OnnxBackend:
         self.shares = np.array(shares, np.float32) if shares else None
         low, _, high = facts.scale.partition(",")
         self.scale = (float(low), float(high)) if facts.scale else None
+        self.prefix, self.tokenizer = facts.prefix, _tokenizer(file, facts)
         self.features = None
         if facts.features:
             from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
@@ -117,26 +128,46 @@ class OnnxBackend:
             batch = [*self.features["text"](texts), *self.features["audio"](waves)]
             named = dict(zip(HEAD_INPUTS, (tensor.numpy() for tensor in batch), strict=True))
             return self._run({key: value for key, value in named.items() if key in self.inputs})
+        check_words(self.name, self.modalities, texts)
+        if self.modalities == ("text",):
+            return self._run(self._pieces(texts))
         if "lengths" in self.inputs:
-            ask = partial(self._ask, shift)
-            if not self.alone:
-                return by_windows(waves, self.most, _STEP, ask)
-            # Nothing masks padding, so that waveforms of different lengths cannot share a batch.
-            return joined_predictions([by_windows([w], self.most, _STEP, ask) for w in waves])
+            if not self.alone and self.tokenizer is None:
+                return by_windows(waves, self.most, _STEP, partial(self._ask, shift, None))
+            # Nothing masks padding, so that waveforms of different lengths cannot share a batch; or
+            # every window of a recording needs its words.
+            asked = [partial(self._ask, shift, text) for text in texts]
+            return joined_predictions(
+                [by_windows([w], self.most, _STEP, a) for w, a in zip(waves, asked, strict=True)]
+            )
         # An emotion2vec graph has no mask for padding, so that waveforms of different lengths
         # cannot share a batch.
         alone = [self._scores(wave) for wave in waves]
         scores, means = zip(*alone, strict=True)
         return BatchPrediction(np.concatenate(scores), np.concatenate(means))
 
-    def _ask(self, shift: Vector | None, waves: Sequence[Samples]) -> BatchPrediction:
+    def _ask(
+        self, shift: Vector | None, text: str | None, waves: Sequence[Samples]
+    ) -> BatchPrediction:
         waves = [lengthened(wave, self.shortest) for wave in waves]
         lengths = np.array([len(wave) for wave in waves], np.int64)
         padded = np.zeros((len(waves), lengths.max()), np.float32)
         for row, wave in zip(padded, waves, strict=True):
             row[: len(wave)] = wave
-        given = {"waves": padded, "lengths": lengths}
+        given = {"waves": padded, "lengths": lengths, **self._pieces([text] * len(waves))}
         return self._run(given if shift is None else {**given, "shift": shift})
+
+    def _pieces(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
+        """The word pieces of texts, if it reads words; none for a recording without words."""
+        if self.tokenizer is None:
+            return {}
+        given = [text for text in texts if text is not None]
+        made = iter(self.tokenizer.encode_batch([self.prefix + text for text in given]))
+        rows = [[] if text is None else next(made).ids for text in texts]
+        ids = np.zeros((len(rows), max(1, *map(len, rows))), np.int64)
+        for filled, row in zip(ids, rows, strict=True):
+            filled[: len(row)] = row
+        return {"ids": ids, "pieces": np.array([len(row) for row in rows], np.int64)}
 
     def _run(self, inputs: Mapping[str, Any]) -> BatchPrediction:
         wanted = ["logits", "embedding", *(["vectors"] if self.references is not None else [])]
@@ -188,6 +219,20 @@ def _facts(file: Path, metadata: Mapping[str, str]) -> FileFacts:
     if not known.get("labels"):
         raise SerError(f"{file}: its metadata has no labels; make it with: ser export")
     return FileFacts(**known)
+
+
+def _tokenizer(file: Path, facts: FileFacts) -> Any:
+    """The tokenizer of a file that reads words; None of others."""
+    if not facts.tokenizer:
+        return None
+    if not find_spec("tokenizers"):
+        raise SerError(f"{file}: it reads words and needs an extra: {to_install('onnx')}")
+    from tokenizers import Tokenizer
+
+    made: Any = Tokenizer.from_str(facts.tokenizer)
+    made.no_padding()
+    made.enable_truncation(int(facts.pieces))
+    return made
 
 
 def _references(facts: FileFacts) -> Vector | None:
