@@ -198,7 +198,7 @@ def test_the_threshold(capsys, sounds, model):
 def test_words(capsys, sounds, model, tmp_path, monkeypatch):
     args = (sounds / "a.wav", "--model", model)
     code, _, err = predicted(capsys, *args, "--text", "so what")
-    assert (code, "reads sound alone; leave --text out" in err) == (1, True)
+    assert (code, "uses audio only; leave --text out" in err) == (1, True)
     run, places = reading_run(tmp_path)
     args = (sounds / "a.wav", sounds / "b.flac", "--model", run, "--source", *places)
     code, out, _ = predicted(capsys, *args, "--text", "so what", "else", "--format", "json")
