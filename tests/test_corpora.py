@@ -318,3 +318,9 @@ def test_msp_podcast_tells_attributes_parts_and_words(tmp_path: Path) -> None:
     lines = [",".join(table.read_text().splitlines()[1].split(",")[:1]) + "," * 6 + ",Test3"]
     table.write_text("\n".join([*table.read_text().splitlines(), *lines]))
     assert CORPORA["msp-podcast"].read(tmp_path).utterances == corpus.utterances
+
+
+def test_an_empty_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text("\n")
+    with pytest.raises(SerError, match="holds no utterances"):
+        read_manifest(tmp_path / "m.jsonl")

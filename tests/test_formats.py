@@ -112,6 +112,13 @@ def test_folders_say_parts_and_ask_who_speaks(tmp_path: Path) -> None:
     for wrong in ("Actor_", "("):
         with pytest.raises(SerError, match="--speaker"):
             CORPORA["folders"].read(root, speaker=wrong)
+    count = len(corpus.utterances)
+    (root / "loose.wav").write_bytes(b"RIFF")
+    moved = next(root.rglob("[!.]*/*.wav"))
+    moved.rename(moved.with_suffix(".m4a"))  # every format counts
+    corpus = CORPORA["folders"].read(root)
+    assert len(corpus.utterances) == count
+    assert "note: 1 recordings, such as loose.wav, are in no folder: left out" in corpus.left_out
 
 
 def test_kaldi_cuts_segments_and_runs_no_command(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def held(path: Path) -> Iterator[None]:
     Raises:
         SerError: another process is writing there.
     """
-    place = f"{Path.home()}\0{os.path.realpath(path)}".encode()
+    place = os.fsencode(f"{Path.home()}\0{os.path.realpath(path)}")
     # in the temporary folder, since the file of a lock stays; the system releases one of a process
     # that was killed
     file = Path(gettempdir()) / f"ser-{hashlib.sha256(place).hexdigest()[:16]}.lock"

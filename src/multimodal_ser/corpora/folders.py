@@ -61,6 +61,8 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
         raise SerError(f"{root}: no recordings in folders of their own, such as {root}/angry/1.wav")
     asked = "no speakers are read; if the paths contain them: --speaker 'Actor_(\\d+)'"
     notes = [] if pattern else [asked]
+    if loose := [path.name for path in paths if path.parent == root]:
+        notes.append(f"{len(loose)} recordings, such as {loose[0]}, are in no folder: left out")
     return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)
 
 

@@ -95,8 +95,8 @@ def read_manifest(path: Path) -> list[Utterance]:
     """Reads a manifest; relative audio paths refer to the manifest's folder.
 
     Raises:
-        SerError: the file is missing, a line is not a JSON object, a field is unknown or missing,
-            or an id occurs twice; the message gives the line number.
+        SerError: the file is missing or empty, a line is not a JSON object, a field is unknown or
+            missing, or an id occurs twice; the message gives the line number.
     """
     if not path.is_file():
         raise SerError(f"no manifest at {path}; make one with: ser manifest CORPUS --out {path}")
@@ -105,6 +105,8 @@ def read_manifest(path: Path) -> list[Utterance]:
         for number, raw in enumerate(file, 1):
             if raw.strip():
                 utterances.append(_parse(raw, f"{path}:{number}", path.parent))
+    if not utterances:
+        raise SerError(f"{path}: holds no utterances; make it with: ser manifest")
     repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
     if repeated:
         raise SerError(f"{path}: ids must be unique, but these occur twice: {repeated[:5]}")
