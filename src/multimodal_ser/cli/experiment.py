@@ -17,7 +17,7 @@ import tyro
 from multimodal_ser.cli.app import app, command_line, say
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import protocols, transfer
-from multimodal_ser.experiments.protocols import Tokens
+from multimodal_ser.experiments.protocols import TokenKind
 
 if TYPE_CHECKING:
     from multimodal_ser.dataset.material import Material
@@ -116,7 +116,7 @@ class InDomainCommand(OneCorpus, protocols.InDomain):
         scale: smallest and largest value of the attributes, if the corpus does not define them.
     """
 
-    tokens: Tokens = "tokens"
+    tokens: TokenKind = "tokens"
     task: Literal["classes", "distributions", "attributes"] = "classes"
     scale: tuple[float, float] | None = None
 
@@ -168,7 +168,7 @@ class CombinedCommand(Making, protocols.Combined):
     features: tuple[Path, ...]
     split: tuple[str, ...] = ("speaker",)
     folds: int | None = 5
-    tokens: Tokens = "tokens"
+    tokens: TokenKind = "tokens"
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """One experiment."""
@@ -208,7 +208,7 @@ class Between(Making):
     target_split: str = "speaker"
     source_folds: int | None = None
     target_folds: int | None = None
-    tokens: Tokens = "tokens"
+    tokens: TokenKind = "tokens"
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """Yields one experiment per pair."""

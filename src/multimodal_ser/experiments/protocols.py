@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from multimodal_ser.experiments.plans import Experiment
     from multimodal_ser.splits.folds import Split
 
-Tokens = Literal["tokens", "pooled"]
-TOKEN_CHOICES: tuple[Tokens, ...] = ("tokens", "pooled")
+TokenKind = Literal["tokens", "pooled"]
+TOKEN_CHOICES: tuple[TokenKind, ...] = ("tokens", "pooled")
 _MOST_REPEATS = 1000  # seeds or few-shot draws: a larger number is a typing error
 
 
@@ -107,7 +107,7 @@ class Ablation(Protocol):
         tokens: which inputs: ``tokens`` as they are, ``pooled`` to their means, or both.
     """
 
-    tokens: tuple[Tokens, ...] = TOKEN_CHOICES
+    tokens: tuple[TokenKind, ...] = TOKEN_CHOICES
 
     def plan(self, material: Material, split: Split) -> Experiment:
         """Plans the runs of all models with the same folds, seeds and hyper-parameters.
