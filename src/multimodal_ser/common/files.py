@@ -72,8 +72,7 @@ def held(path: Path) -> Iterator[None]:
         SerError: another process is writing there.
     """
     place = os.fsencode(f"{Path.home()}\0{os.path.realpath(path)}")
-    # in the temporary folder, since the file of a lock stays; the system releases one of a process
-    # that was killed
+    # in the temporary folder, since it stays if the process is killed; the system releases it then
     file = Path(gettempdir()) / f"ser-{hashlib.sha256(place).hexdigest()[:16]}.lock"
     lock = FileLock(file)
     try:
@@ -85,6 +84,8 @@ def held(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # Windows keeps an open file
+            file.unlink()
         lock.release()
 
 
