@@ -49,7 +49,7 @@ from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save
 from multimodal_ser.training.tune.vectors import Vectors
 
 BATCH = 16
-EVERY = {"cremad": 12, "emodb": 2}  # of the held-out recordings are heard under each condition
+EVERY = {"cremad": 3, "emodb": 1}  # of the held-out recordings are heard under each condition
 COMMON = ("anger", "happiness", "neutral", "sadness")
 PAUSE = 32_000  # samples, 2 s
 Wave = NDArray[np.float32]
