@@ -161,5 +161,5 @@ def test_changes_of_another_encoder_are_refused(root, tmp_path):
     save_changes(model.networks["text"], QUICK, {}, tmp_path / "x.safetensors")
     with pytest.raises(SerError, match="not the changes of this encoder"):
         apply_changes(loaded("wav2vec2", root).network, tmp_path / "x.safetensors")
-    with pytest.raises(SerError, match="has 3 blocks and 4 of them would learn"):
+    with pytest.raises(SerError, match="has 3 blocks and 4 of them would be trained"):
         fitted(("bert",), root, TuneConfig(**{**vars(QUICK), "method": "last"}))
