@@ -60,14 +60,13 @@ def limit_caches() -> None:
     """Keeps memory from growing with the number of different batch shapes.
 
     oneDNN compiles its kernels for every shape of batch and caches 1,024 of them; every recording
-    has another length, so the cache is cut to 16. glibc keeps freed blocks of up to 32 MiB, in an
-    arena for every thread (mallopt(3)). With blocks of up to 4 MiB in a single arena, memory hardly
-    grows with the number of recordings (`benchmarks/extraction.py`). Keeping none would take less
-    memory but more time: the system clears every page of a block that is taken again.
+    has another length, so the cache is cut to 16. glibc raises its threshold for giving memory
+    back to the system up to 32 MiB as large blocks are freed (mallopt(3), M_MMAP_THRESHOLD), and
+    every thread then keeps such blocks; a fixed threshold of 64 KiB stops that. It costs time, as
+    the system clears every page of a block that is taken again. With 4 MiB and a single arena
+    extraction was faster, but its memory grew with the corpus (`benchmarks/extraction.py`).
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
-        # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX in malloc.h
-        for option, value in ((-3, 1 << 22), (-1, 1 << 26), (-8, 1)):
-            set_option(option, value)
+        set_option(-3, 1 << 16)  # -3 is M_MMAP_THRESHOLD in malloc.h
