@@ -142,8 +142,7 @@ def _fitting(where: str, ours: str, spellings: Sequence[str], free: Sequence[str
             if words[:1] == [ours] and words[-1] in _COUNTED:
                 raise SerError(
                     f"{where}: the column {name!r} is in {words[-1]}, but seconds are needed: "
-                    "write "
-                    f"them to a column {ours}, or leave it out with --columns {ours}={NONE}"
+                    f"write them to a column {ours}, or leave it out with --columns {ours}={NONE}"
                 )
     return fitting
 

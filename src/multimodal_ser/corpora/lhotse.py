@@ -85,8 +85,7 @@ def _row(
         raise SerError(
             f"{root}: the supervision {one['id']!r} belongs to the recording "
             f"{one['recording_id']!r}, whose source is {source or 'in none of the manifests'}; "
-            "only "
-            "sources of the type file can be read: lhotse's save_audios writes them"
+            "only sources of the type file can be read: lhotse's save_audios writes them"
         )
     custom = one.get("custom") or {}
     start, length = one["start"], one["duration"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.config.record import FeatureSpec
@@ -130,24 +129,24 @@ def standardized_by_speaker(material: Material) -> Material:
     described, audio = material.features["audio"], material.examples.audio
     if described is None:
         raise FeatureError("standardising by speaker needs audio features; choose some")
-    names = [alike(row.speaker) if row.speaker else None for row in material.utterances]
-    counts = Counter(names)
-    few = [name is None or counts[name] < _LEAST for name in names]
-    if any(few):
-        row = material.utterances[few.index(True)]
+    places: dict[str | None, list[int]] = defaultdict(list)
+    for place, row in enumerate(material.utterances):
+        places[alike(row.speaker) if row.speaker else None].append(place)
+    lone = [one for name, own in places.items() if name is None or len(own) < _LEAST for one in own]
+    if lone:
+        row = material.utterances[min(lone)]
         raise FeatureError(
             f"standardising by speaker needs {_LEAST} utterances of each speaker at least; "
-            f"{sum(few)} utterances, such as {row.id} of {row.speaker or 'an unknown speaker'}, "
+            f"{len(lone)} utterances, such as {row.id} of {row.speaker or 'an unknown speaker'}, "
             "are of speakers with fewer; leave them out of the manifest, and extract again"
         )
     tokens = audio.tokens.float().clone()
-    for name in counts:
-        rows = torch.tensor([place for place, other in enumerate(names) if other == name])
+    for rows in places.values():
         mask = audio.mask[rows]
-        own = tokens[rows][mask]  # [tokens of the speaker, D]
-        if len(own):
-            mean = own.mean(0)
-            scaled = (tokens[rows] - mean) * inverse(own.std(0, correction=0), mean)
+        real = tokens[rows][mask]  # [tokens of the speaker, D]
+        if len(real):
+            mean = real.mean(0)
+            scaled = (tokens[rows] - mean) * inverse(real.std(0, correction=0), mean)
             tokens[rows] = scaled * mask[..., None]  # padding stays zero
     examples = replace(material.examples, audio=Modality(tokens, audio.mask))
     features = {**material.features, "audio": replace(described, by_speaker=True)}

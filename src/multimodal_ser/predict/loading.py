@@ -133,8 +133,7 @@ def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
         )
     raise SerError(
         f"{path} is not a model folder (no {MODEL} of this project; a folder of emotion2vec+ "
-        "weights "
-        f"is called emotion2vec_plus_seed, _base or _large); {_WAYS}"
+        f"weights is called emotion2vec_plus_seed, _base or _large); {_WAYS}"
     )
 
 

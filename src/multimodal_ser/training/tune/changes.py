@@ -59,9 +59,8 @@ def let_learn(network: Any, config: TuneConfig) -> None:
     last = config.blocks if config.method == "last" else len(blocks) - config.frozen_blocks
     if not 1 <= last <= len(blocks):
         raise SerError(
-            f"the encoder has {len(blocks)} blocks and {last} of them would be trained; allowed: 1 "
-            "to "
-            f"{len(blocks)} (--tune.blocks, --tune.frozen-blocks)"
+            f"the encoder has {len(blocks)} blocks and {last} of them would be trained; "
+            f"allowed: 1 to {len(blocks)} (--tune.blocks, --tune.frozen-blocks)"
         )
     whole = config.method == "whole" and last == len(blocks)
     network.requires_grad_(whole)
