@@ -11,7 +11,10 @@ CLASSES = ("anger", "joy", "neutral")
 def write_run(
     root, model, fold, seed, *, skill=2.0, rows=18, classes=CLASSES, speaker=True, salt="", **config
 ):
-    """Writes one run folder as training does; truth and difficulty depend on the fold alone."""
+    """Writes one run folder as training does; truth and difficulty depend on the fold alone.
+
+    `speaker` says whether the rows have one; a number, how many test rows have none.
+    """
     of_fold = np.random.default_rng(fold)
     of_run = np.random.default_rng([fold, seed, len(model), *salt.encode()])
     truth = of_fold.integers(len(classes), size=rows)
@@ -43,10 +46,12 @@ def write_run(
         writer = csv.writer(file)
         writer.writerow(["id", "part", "speaker", "label", *(f"p_{name}" for name in classes)])
         who = f"{fold:02d}" if speaker else ""
+        without = 0 if speaker is True else int(speaker)
         writer.writerow(["emodb/v", "validation", who, classes[0], *np.eye(len(classes))[1]])
         for place in of_run.permutation(rows):  # runs need not agree on the rows' order
             name = classes[truth[place]]
-            writer.writerow([f"emodb/{fold}x{place}", "test", who, name, *shares[place]])
+            row = [f"emodb/{fold}x{place}", "test", who if place >= without else "", name]
+            writer.writerow([*row, *shares[place]])
     return folder
 
 

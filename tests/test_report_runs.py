@@ -123,6 +123,21 @@ def test_unknown_speakers_are_said_and_allow_no_claim(tmp_path):
     assert "beats" not in text
 
 
+def test_utterances_without_a_speaker_are_one_cluster_beside_those_of_the_speakers(tmp_path):
+    systems = {"linear": (0.1, 1), "audio": (6.0, 3)}
+    for folder, without in {"all": True, "one": 1, "most": 17}.items():
+        write_experiment(tmp_path / folder, systems, folds=7, speaker=without)
+    every, one, most = (summarise(tmp_path / folder) for folder in ("all", "one", "most"))
+    assert (every.by, every.clusters, one.by, one.clusters) == ("speaker", 7, "speaker", 8)
+    assert "7 of 126 utterances have no speaker: they may be one person's" in text_table(one)
+    assert not any("no speaker" in line for line in every.cautions)
+    assert one.best.scores["UA"].mean == every.best.scores["UA"].mean
+    assert "audio beats the best baseline, linear," in text_table(one)
+    # seven known speakers with an utterance each do not make the 119 others independent
+    assert most.best.scores["UA"].low is None
+    assert "cannot be known: 8 speakers who weigh like 1." in text_table(most)
+
+
 def test_validation_rows_can_be_scored_instead(tmp_path):
     write_experiment(tmp_path, {"linear": (1.0, 1)})
     assert summarise(tmp_path, part="validation").best.scores["WA"].mean == 0

@@ -31,6 +31,8 @@ class Sample:
         groups: the cluster of each row, 0 … S-1, [N].
         clusters: how many clusters there are, S.
         by: what a cluster is, ``speaker`` or ``utterance``.
+        nameless: how many utterances lack a speaker although others have one; those of a corpus
+            are one cluster.
         names: of the classes, or of the attributes.
         task: one of `config.TASKS`.
         targets: votes per class, or true values of attributes, [N, C]; None for plain classes.
@@ -43,6 +45,7 @@ class Sample:
     groups: NDArray[np.int64]
     clusters: int
     by: str
+    nameless: int = 0
     names: tuple[str, ...] = ()
     task: str = "classes"
     targets: NDArray[np.float64] | None = None
@@ -239,11 +242,13 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
     keys = [(fold, name) for fold, run in zip(folds, runs, strict=True) for name in run.ids]
-    # the cluster is the unit that the bootstrap and the jackknife leave out; without speakers each
-    # utterance counts as its own cluster, and the report warns that intervals are too narrow
+    # the cluster is the unit that the jackknife leaves out. Utterances whose speaker is not known
+    # may be one person's: as one cluster they cannot make an interval too narrow, however many
+    # they are. If no speaker is known at all, each utterance is a cluster, and the report warns
     speakers = [speaker for run in runs for speaker in run.speakers]
-    known = all(speakers)
-    names = speakers if known else [name for _, name in keys]
+    known = any(speakers)
+    pairs = list(zip(speakers, (name for _, name in keys), strict=True))
+    names = [speaker or corpus_of(name) if known else name for speaker, name in pairs]
     distinct, groups = np.unique(np.array(names), return_inverse=True)
     corpora = tuple(sorted({corpus_of(name) for _, name in keys}))
     return Sample(
@@ -252,6 +257,7 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
         groups=groups.astype(np.int64),
         clusters=len(distinct),
         by="speaker" if known else "utterance",
+        nameless=len({name for speaker, name in pairs if known and not speaker}),
         names=runs[0].config.labels.classes,
         task=runs[0].config.labels.task,
         targets=_targets(runs),

@@ -187,6 +187,11 @@ def cautions_of_table(
     if part == "validation":
         lines.append("validation rows picked each network's epoch, so their scores are too high")
     sample, number = aligned.sample, aligned.sample.clusters
+    if sample.nameless:
+        lines.append(
+            f"{sample.nameless} of {len({name for _, name in sample.keys})} utterances have no "
+            "speaker: they may be one person's, so those of a corpus count as one speaker"
+        )
     if sample.by == "utterance":
         lines.append(
             "intervals are clustered by utterance: no speakers known, so they are too narrow, and "
