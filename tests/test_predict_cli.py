@@ -274,3 +274,19 @@ def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, mo
     assert "short.wav: " in err
     read = [Path(source).name for source in again if isinstance(source, str)]
     assert sorted(read) == ["broken.wav", "long.wav"]
+
+
+# the channel is estimated from pieces of few recordings, or from many whole ones
+@pytest.mark.parametrize(("command", "count"), [("predict", 3), ("predict", 12), ("analyze", 1)])
+def test_a_truncated_recording_has_one_warning(capsys, caplog, tmp_path, model, command, count):
+    root = tmp_path / "sounds"
+    root.mkdir()
+    for n in range(count):
+        written(root / f"{n:02d}.wav", noise(12.0, n))
+        whole = (root / f"{n:02d}.wav").read_bytes()
+        (root / f"{n:02d}.wav").write_bytes(whole[:-1000])
+    out = ["--out", str(tmp_path / "out")] * (command == "analyze")
+    assert main([command, str(root), "--model", model, *out]) == 0
+    assert command == "analyze" or "adapted to the recordings' channel" in capsys.readouterr().err
+    told = sorted(line.partition(":")[0] for line in caplog.messages if "truncated" in line)
+    assert told == [f"{n:02d}.wav" for n in range(count)]

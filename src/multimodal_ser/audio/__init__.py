@@ -44,7 +44,7 @@ def read_audio(
     sample_rate: int | None = None,
     start: float | None = None,
     end: float | None = None,
-    warn: Warn = _log.warning,
+    warn: Warn | None = _log.warning,
 ) -> Samples:
     """Reads a recording, or a part of it, as mono float32 at 16 kHz.
 
@@ -56,7 +56,8 @@ def read_audio(
             whose header states it.
         start: where to begin, in seconds; None is the beginning.
         end: where to stop, in seconds; None is the end. It may lie up to half a second beyond.
-        warn: called with warnings for the user, such as a header that claims another length.
+        warn: called with warnings for the user, such as a header that claims another length; None
+            if the recording is read again elsewhere, so that the user is warned once.
 
     Returns:
         Samples of shape [time], the mean of all channels.
@@ -87,7 +88,7 @@ def read_blocks(
     source: Source,
     *,
     sample_rate: int | None = None,
-    warn: Warn = _log.warning,
+    warn: Warn | None = _log.warning,
     mixed: bool = True,
 ) -> Iterator[Samples]:
     """Reads a recording of any length as float32 at 16 kHz, about half a minute at a time.
@@ -158,7 +159,9 @@ def _refuse_rate(name: str, sample_rate: int | None) -> None:
         raise AudioError(f"{name}: sample_rate={sample_rate} was given, but it is for arrays only")
 
 
-def _tell(sound: Sound, warn: Warn) -> None:
+def _tell(sound: Sound, warn: Warn | None) -> None:
+    if warn is None:
+        return
     for note in sound.notes:
         warn(f"{sound.name}: {note}")
 

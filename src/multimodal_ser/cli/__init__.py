@@ -48,10 +48,7 @@ def main(args: list[str] | None = None) -> int:
     """Runs one subcommand and returns its exit code: 0 on success, else see `ended`."""
     # results go to standard output and logs to standard error, so that `ser predict … > file` holds
     # only results
-    handler, told = logging.StreamHandler(sys.stderr), set[str]()
-    # a recording that is read twice, for its channel and its emotion, has one warning
-    handler.addFilter(lambda record: not _again(record, told))
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "transformers", "faster_whisper", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     args = [_named(arg) for arg in (sys.argv[1:] if args is None else args)]
@@ -61,13 +58,6 @@ def main(args: list[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
     return ended(lambda: _run(args), command_line())
-
-
-def _again(record: logging.LogRecord, told: set[str]) -> bool:
-    """Whether a warning was given before, and remembers it."""
-    line, count = record.getMessage(), len(told)
-    told |= {line} if record.levelno >= logging.WARNING else set()
-    return record.levelno >= logging.WARNING and len(told) == count
 
 
 def _run(args: list[str]) -> int:

@@ -74,6 +74,7 @@ def load_material(
     *,
     complete: bool = True,
     task: str = "classes",
+    rows: Sequence[Utterance] | None = None,
 ) -> Material:
     """Reads the features and labels of one corpus.
 
@@ -84,6 +85,7 @@ def load_material(
         text: the same for text.
         complete: whether the corpus must have every class; one that is only tested need not.
         task: one of `config.TASKS`.
+        rows: the utterances of the folder's manifest, if they were read already.
 
     Raises:
         FeatureError: there are no features, or several to choose from.
@@ -91,7 +93,7 @@ def load_material(
     """
     folder = corpus_folder(folder)
     # Sorted by id, so that results do not depend on the order of lines in the manifest.
-    rows = sorted(read_manifest(folder / "manifest.jsonl"), key=lambda row: row.id)
+    rows = sorted(rows or read_manifest(folder / "manifest.jsonl"), key=lambda row: row.id)
     found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
     stores = {
         modality: _choose(folder, modality, name, found)

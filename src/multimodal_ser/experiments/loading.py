@@ -77,7 +77,7 @@ def load_domain(
         raise SerError(one_of("kind of tokens", tokens, TOKEN_CHOICES))
     rows = read_manifest(corpus_folder(features) / "manifest.jsonl")
     outputs = outputs_of(task, labels, rows, scale)
-    material = load_material(features, outputs, audio, text, task=task)
+    material = load_material(features, outputs, audio, text, task=task, rows=rows)
     if forbid_emotion_trained:
         for name, claim in material.emotion_labels.items():
             refuse_emotion_trained(name, claim)

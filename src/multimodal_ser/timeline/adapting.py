@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from multimodal_ser.audio import read_blocks
@@ -12,6 +13,7 @@ from multimodal_ser.errors import AudioError, NoSpeechError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, evenly_chosen
 
+_log = logging.getLogger(__name__)
 _HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept to be predicted next
 
 
@@ -38,14 +40,14 @@ def channel_of(
         firsts = (_first(source) for source in evenly_chosen(sources, ENOUGH_RECORDINGS))
         return predictor.channel_of([wave for wave in firsts if wave is not None])
     # imported here: many recordings, or short ones, need no timeline
-    from multimodal_ser.timeline.analysis import analyze
+    from multimodal_ser.timeline.analysis import listen
+    from multimodal_ser.timeline.lanes import Lane, open_recording
     from multimodal_ser.timeline.listening import Listener
-    from multimodal_ser.timeline.stream import WINDOW
 
     heard = Listener()
     for source in sources:
         try:
-            analyze(source, heard, window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, channels="mix")
+            listen(open_recording(source), [Lane()], [heard], vad)
         except (AudioError, OSError):
             continue
     if len(heard.kept) < least:
@@ -90,11 +92,15 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
     samples = 0
     for source in evenly_chosen(sources, ENOUGH_RECORDINGS):
         try:
-            blocks = read_blocks(source)  # type: ignore[arg-type]
+            notes: list[str] = []
+            blocks = read_blocks(source, warn=notes.append)  # type: ignore[arg-type]
             first = next(blocks)
             if next(blocks, None) is None and samples + len(first) <= _HELD:
                 samples += len(first)
                 found[source] = (first, SAMPLE_RATE)
+                # Recordings that are left out are read again, and their warnings given then.
+                for note in notes:
+                    _log.warning(note)
         except (AudioError, OSError):
             continue  # predicting reads it again, and says why it cannot
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any, TypeAlias, TypeVar, cast
 
+from multimodal_ser.audio import Warn
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.predict import Predictor, Recording
 from multimodal_ser.timeline.lanes import Lane, Opened, chosen_lanes, open_recording
@@ -23,6 +25,8 @@ from multimodal_ser.timeline.track import (
     overall,
 )
 from multimodal_ser.timeline.words import Words
+
+_log = logging.getLogger(__name__)
 
 Progressed: TypeAlias = Callable[[float, float | None], None]
 _Timed = TypeVar("_Timed", Segment, Point, Word)
@@ -85,12 +89,14 @@ def analyze(
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     models: list[Any] = [predictor] * len(lanes)
     if adapt and getattr(predictor, "adaptable", False):
-        models = without_channels(cast(Predictor, predictor), _heard(recording, lanes, vad))
+        listeners = [Listener() for _ in lanes]
+        listen(recording, lanes, listeners, vad)
+        models = without_channels(cast(Predictor, predictor), listeners)
     streams = [
         Stream(model, words=words, finder=_finder(lane), **settings)
         for model, lane in zip(models, lanes, strict=True)
     ]
-    found = _merged(lanes, _fed(recording, lanes, streams, on_progress))
+    found = _merged(lanes, _fed(recording, lanes, streams, on_progress, _log.warning))
     return replace(found if said is None else _with_words(found, said), notes=tuple(notes))
 
 
@@ -111,7 +117,7 @@ def _finder(lane: Lane) -> Known | None:
 def _words(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> tuple[Word, ...]:
     """The words of all speakers, recognised in the undivided sound."""
     stream = Stream(Listener(), window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, words=words)
-    return _fed(recording, lanes, [stream], None)[0].words
+    return _fed(recording, lanes, [stream])[0].words
 
 
 def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
@@ -132,12 +138,16 @@ def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
 
 
 def _fed(
-    recording: Opened, lanes: Sequence[Lane], streams: Sequence[Stream], tell: Progressed | None
+    recording: Opened,
+    lanes: Sequence[Lane],
+    streams: Sequence[Stream],
+    tell: Progressed | None = None,
+    warn: Warn | None = None,
 ) -> list[Timeline]:
     """Feeds the sound of each lane to its stream; returns their timelines."""
     whole = recording.duration if tell else None
     done = 0
-    for sounds in recording.blocks(lanes):
+    for sounds in recording.blocks(lanes, warn):
         for stream, sound in zip(streams, sounds, strict=True):
             stream.push(sound)
         done += len(sounds[0])
@@ -146,16 +156,16 @@ def _fed(
     return [stream.finish() for stream in streams]
 
 
-def _heard(recording: Opened, lanes: Sequence[Lane], vad: Vad) -> list[Listener]:
-    """A random part of the speech of each lane, in pieces of 3 s."""
-    listeners = [Listener() for _ in lanes]
+def listen(
+    recording: Opened, lanes: Sequence[Lane], listeners: Sequence[Listener], vad: Vad
+) -> None:
+    """Gives the speech of each lane, in pieces of 3 s, to its listener; gives no warnings."""
     settings: dict[str, Any] = {"window": WINDOW, "hop": WINDOW, "smoothing": 0, "vad": vad}
     streams = [
         Stream(one, finder=_finder(lane), **settings)
         for one, lane in zip(listeners, lanes, strict=True)
     ]
-    _fed(recording, lanes, streams, None)
-    return listeners
+    _fed(recording, lanes, streams)
 
 
 def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:

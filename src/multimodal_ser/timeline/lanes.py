@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import Source, audio_info, read_blocks
+from multimodal_ser.audio import Source, Warn, audio_info, read_blocks
 from multimodal_ser.audio.channels import LEVEL_FRAME, compare_channels
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
@@ -63,11 +63,16 @@ class Opened:
             return audio_info(self.sound).duration  # type: ignore[arg-type]
         return len(self.sound) / self.rate if self.rate > 0 else None  # type: ignore[arg-type]
 
-    def blocks(self, lanes: Sequence[Lane]) -> Iterator[list[Samples]]:
-        """The sound of each lane, mono [time] at 16 kHz, about half a minute at a time."""
+    def blocks(self, lanes: Sequence[Lane], warn: Warn | None = None) -> Iterator[list[Samples]]:
+        """The sound of each lane, mono [time] at 16 kHz, about half a minute at a time.
+
+        Args:
+            lanes: what to read.
+            warn: called with warnings, as by `read_blocks`; of several passes, only the last warns.
+        """
         mixed = all(lane.channel is None for lane in lanes)
         at = 0
-        for block in read_blocks(self.sound, sample_rate=self.rate, mixed=mixed):
+        for block in read_blocks(self.sound, sample_rate=self.rate, warn=warn, mixed=mixed):
             if not mixed and self.leaks is not None:
                 # Leaks are known per frame of 50 ms; samples in them are set to zero, so that the
                 # voice of one channel is not predicted on another.
@@ -110,7 +115,7 @@ def chosen_lanes(
     numbers = _numbers(channels, count)
     if channels == "mix" or count == 1:
         return recording, [Lane()], []
-    parts = read_blocks(recording.sound, sample_rate=recording.rate, mixed=False)
+    parts = read_blocks(recording.sound, sample_rate=recording.rate, warn=None, mixed=False)
     found = compare_channels(parts)
     told = [found.told] if found.told else []
     if channels == "auto":

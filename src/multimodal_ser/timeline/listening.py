@@ -42,7 +42,6 @@ def without_channels(predictor: Predictor, heard: Sequence[Listener]) -> list[Pr
     """For each lane, the predictor adapted to its channel, which includes its speaker's voice.
 
     A lane with too little speech uses the channel of all lanes together. If that is too little as
-    well,
     well, or the model cannot be adapted, the predictor stays as it is.
     """
     if not predictor.adaptable:

@@ -127,6 +127,6 @@ def _as_flac(source: Path) -> bytes:
     """The recording as FLAC, 16 kHz mono, for formats that browsers do not play."""
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as sound:
-        for block in read_blocks(source):
+        for block in read_blocks(source, warn=None):
             sound.write(block)
     return file.getvalue()

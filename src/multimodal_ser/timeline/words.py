@@ -117,7 +117,7 @@ class Whole:
     def __call__(self, source: Recording) -> Recognised:
         """The words; none if the recording cannot be read, which predicting reports."""
         try:
-            wave = source[0] if isinstance(source, tuple) else read_audio(source)
+            wave = source[0] if isinstance(source, tuple) else read_audio(source, warn=None)
         except (SerError, OSError):
             return Recognised()
         parts = [self.recognise(wave[start:end]) for start, end in word_pieces(wave, over=True)]

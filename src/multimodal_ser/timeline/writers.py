@@ -104,7 +104,7 @@ def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
     """
     span = SAMPLE_RATE // 50
     rest, found = np.zeros(0, np.float32), []
-    for block in read_blocks(source, sample_rate=rate):
+    for block in read_blocks(source, sample_rate=rate, warn=None):
         sound = np.concatenate([rest, np.abs(block)])
         whole = len(sound) // span * span
         found.append(sound[:whole].reshape(-1, span).max(1))
