@@ -85,13 +85,14 @@ def _answers(logits: Floats) -> Floats:
     recall = expit(logits)[..., None]
     wrong = 1.0 - np.eye(_CLASSES)
     wrong *= np.arange(_CLASSES, 0, -1)  # the first classes are the likelier mistakes
-    return recall * np.eye(_CLASSES) + (1 - recall) * wrong / wrong.sum(1, keepdims=True)
+    matrix: Floats = recall * np.eye(_CLASSES) + (1 - recall) * wrong / wrong.sum(1, keepdims=True)
+    return matrix
 
 
 def _speakers(rng: np.random.Generator, shape: tuple[int, ...], sd: float) -> Floats:
     """Draws each speaker's effect on the recalls' logits, [*shape, C]; half is common to all."""
     whole, each = rng.normal(size=(*shape, 1)), rng.normal(size=(*shape, _CLASSES))
-    return sd * (whole + each) / np.sqrt(2)
+    return sd * (whole + each) / float(np.sqrt(2))
 
 
 def true_scores(cell: Cell) -> dict[str, float]:

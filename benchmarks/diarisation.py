@@ -18,7 +18,7 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from made_conversations import Conversation, conversations
@@ -26,9 +26,10 @@ from scipy.optimize import linear_sum_assignment
 
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora import read_manifest
-from multimodal_ser.predict import load
+from multimodal_ser.predict import Predictor, load
 from multimodal_ser.timeline import Timeline, analyze
 from multimodal_ser.timeline.annotations import turns
+from multimodal_ser.timeline.listening import Listener
 from multimodal_ser.timeline.speakers import Diariser
 from multimodal_ser.timeline.voices import Voices
 
@@ -76,17 +77,6 @@ def _part(start: float, end: float) -> slice:
     return slice(max(0, round(start / STEP)), max(0, round(end / STEP)))
 
 
-class _Silent:
-    """A model without predictions, since only the turns are needed."""
-
-    name, threshold, labels, channel = "none", 0.0, ("speech",), None
-
-    def waves(self, waves, /, *, speech=False):
-        from types import SimpleNamespace
-
-        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
-
-
 def by_voice(talk: Conversation) -> Diariser:
     """`Voices` whose embeddings are computed once per conversation and then reused."""
     heard = Voices().hear(iter([talk.mono]))
@@ -95,7 +85,7 @@ def by_voice(talk: Conversation) -> Diariser:
 
 def told(talk: Conversation, voices: Diariser, count: int | None) -> list[tuple[float, float, str]]:
     """Finds who speaks when, by voice."""
-    return turns(analyze((talk.mono, SAMPLE_RATE), _Silent(), speakers=voices, count=count))
+    return turns(analyze((talk.mono, SAMPLE_RATE), Listener(), speakers=voices, count=count))
 
 
 def right_share(talk: Conversation, found: Timeline) -> dict[str, float]:
@@ -151,7 +141,7 @@ def _report(number: int, talks: Sequence[Conversation], voices: Sequence[Diarise
             f"found {speakers}",
             flush=True,
         )
-    apart = [turns(analyze((talk.sound, SAMPLE_RATE), _Silent())) for talk in talks]
+    apart = [turns(analyze((talk.sound, SAMPLE_RATE), Listener())) for talk in talks]
     wide = [error(talk, turns_, COLLAR) for talk, turns_ in zip(talks, apart, strict=True)]
     confused = 100 * np.mean([e.confused for e in wide])
     print(
@@ -162,14 +152,14 @@ def _report(number: int, talks: Sequence[Conversation], voices: Sequence[Diarise
 
 
 def _emotions(
-    predictor: object, talks: Sequence[Conversation], voices: Sequence[Diariser], wanted: str
+    predictor: Predictor, talks: Sequence[Conversation], voices: Sequence[Diariser], wanted: str
 ) -> None:
     ways = ("mixed", "by voice", "by channel", "mixed, adapted",
             "by voice, each speaker's baseline", "by channel, each speaker's baseline")  # fmt: skip
     for name in (way for way in ways if wanted in way):
         shares = []
         for talk, by in zip(talks, voices, strict=True):
-            how = {"adapt": "baseline" in name or "adapted" in name}
+            how: dict[str, Any] = {"adapt": "baseline" in name or "adapted" in name}
             how |= {"speakers": by, "count": len(talk.speakers)} if "voice" in name else {}
             sound, channels = (talk.sound, "each") if "channel" in name else (talk.mono, "mix")
             found = analyze((sound, SAMPLE_RATE), predictor, channels=channels, **how)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from machine import machine
 from multimodal_ser.audio import read_audio
 from multimodal_ser.common.devices import native_bfloat16
 from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, STRIDES, Sizes, frame_count
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
@@ -95,9 +97,15 @@ def make_weights(size: str, folder: Path) -> torch.nn.Module | None:
         print("FunASR is not installed: ours alone is timed")
         made_emotion2vec.folder(folder, channels=512, **sizes)
         return None
-    network = funasr_oracle.network(**sizes, classes=9)
+    network: torch.nn.Module = funasr_oracle.network(**sizes, classes=9)
     torch.save({"model": network.state_dict()}, folder / "model.pt")
     return network
+
+
+def one_by_one(encoder: Encoder, waves: list[np.ndarray]) -> None:
+    """Encodes waveforms in batches of one."""
+    for wave in waves:
+        encoder([wave])
 
 
 def made_ways(
@@ -112,15 +120,16 @@ def made_ways(
     ways: dict[str, Callable[[], object]] = {}
     if reference is not None:
         ways["FunASR float32, one by one"] = reference_way(reference, waves, given.device)
-    ways["ours float32, one by one"] = lambda: [ours([wave]) for wave in waves]
-    ways["ours float32, batches"] = lambda: ours(waves)
+    ways["ours float32, one by one"] = partial(one_by_one, ours, waves)
+    ways["ours float32, batches"] = partial(ours, waves)
     if given.device == "cpu" and find_spec("onnxruntime") and find_spec("onnxscript"):
+        assert isinstance(ours, Emotion2Vec)
         run = onnx_way(ours, waves, folder / "model.onnx", given.threads)
         ways["onnxruntime float32, one by one"] = run
     for dtype in other_types(given, native):
         half = load_encoder(NAME, folder, device=given.device, dtype=dtype)
-        ways[f"ours {dtype}, one by one"] = lambda half=half: [half([wave]) for wave in waves]
-        ways[f"ours {dtype}, batches"] = lambda half=half: half(waves)
+        ways[f"ours {dtype}, one by one"] = partial(one_by_one, half, waves)
+        ways[f"ours {dtype}, batches"] = partial(half, waves)
     return ways
 
 

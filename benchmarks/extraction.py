@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora import Utterance, read_manifest
 from multimodal_ser.corpora.utterance import write_manifest
 from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.features import extract
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -100,15 +102,14 @@ def _arguments() -> argparse.Namespace:
 def report_time(rows: Sequence[Utterance], given: argparse.Namespace, folder: Path) -> None:
     """Times our extraction and transformers', one after the other."""
     ours = load_encoder("whisper-tiny")
+    assert isinstance(ours, Whisper)
     theirs = transformers_way(ours.network.state_dict())
     some = rows[:: given.every]
     theirs(some[:1])
     took: dict[str, list[float]] = {"ours": [], "theirs": []}
     for repeat in range(given.repeats):
         out = folder / f"features-{repeat}"
-        took["ours"].append(
-            seconds(lambda out=out: extract(rows, ours, out, threads=given.threads))
-        )
+        took["ours"].append(seconds(partial(extract, rows, ours, out, threads=given.threads)))
         share = seconds(lambda: theirs(some))
         took["theirs"].append(share * sound_of(rows) / sound_of(some))
     ratio = statistics.median(b / a for a, b in zip(took["ours"], took["theirs"], strict=True))
@@ -133,9 +134,9 @@ def transformers_way(
     config = WhisperConfig(
         d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536
     )
-    network = WhisperEncoder(config).eval()
+    network = WhisperEncoder(config).eval()  # type: ignore[no-untyped-call]
     network.load_state_dict(transformers_names(weights))
-    prepare = WhisperFeatureExtractor()
+    prepare = WhisperFeatureExtractor()  # type: ignore[no-untyped-call]
 
     @torch.inference_mode()
     def run(rows: Sequence[Utterance]) -> None:

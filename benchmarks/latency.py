@@ -27,7 +27,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.export import export
 from multimodal_ser.predict import Predictor, load
-from multimodal_ser.predict.of_onnx import open_session
+from multimodal_ser.predict.of_onnx import OnnxBackend, open_session
 
 # Prints the seconds of: importing the runtime; importing the rest and loading; answering once.
 PARTS = """
@@ -97,9 +97,8 @@ def _warm(
 
 def _limited(predictor: Predictor, threads: int) -> Predictor:
     """Opens an ONNX session with this number of threads; torch's number is set for the process."""
-    file = getattr(predictor.backend, "file", None)
-    if hasattr(predictor.backend, "session"):
-        predictor.backend.session = open_session(file, threads)
+    if isinstance(predictor.backend, OnnxBackend):
+        predictor.backend.session = open_session(predictor.backend.file, threads)
     return predictor
 
 

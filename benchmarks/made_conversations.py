@@ -44,7 +44,7 @@ class Conversation:
     @property
     def mono(self) -> np.ndarray:
         """Mixes all speakers into one channel, [time]."""
-        return self.sound.sum(1)
+        return np.asarray(self.sound.sum(1))
 
 
 def conversations(
@@ -78,7 +78,7 @@ def _conversation(
             at = max(said[-1].start + 0.3, said[-1].end - draw.uniform(*TOGETHER))
         for _ in range(int(draw.integers(1, 4))):
             row = clips[who][int(draw.integers(len(clips[who])))]
-            wave = spoken(read_audio(row.audio))
+            wave = spoken(read_audio(row.audio or ""))
             end = at + len(wave) / SAMPLE_RATE
             if end > seconds - 0.5:
                 return Conversation(

@@ -147,7 +147,9 @@ def make_material(recipe: Recipe, seed: int = 0) -> Material:
     }
     ids = tuple(row.id for row in rows)
     examples = Examples(ids, modalities["text"], modalities["audio"], torch.from_numpy(label))
-    described = {name: _described(name, dim, seed) for name, dim in DIMS.items()}
+    described: dict[str, FeatureSpec | None] = {
+        name: _described(name, dim, seed) for name, dim in DIMS.items()
+    }
     return Material(rows, examples, LABELS, described, {}, ("the features are made up",), {})
 
 

@@ -45,10 +45,11 @@ def predicted(audio: Path, folder: Path, count: int, engine: str) -> float:
         place = folder / "in" / f"{number // 100:04d}" / f"{number % 100:02d}{audio.suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(audio.resolve())
-    command = [sys.executable, "-m", "multimodal_ser.cli", "predict", folder / "in", "--engine"]
+    command = [sys.executable, "-m", "multimodal_ser.cli", "predict", str(folder / "in")]
     began = time.monotonic()
-    subprocess.run([*command, engine, "--format", "csv", "--out", folder / "out.csv"], check=True)
-    rows = sum(1 for _ in (folder / "out.csv").open()) - 1
+    out = folder / "out.csv"
+    subprocess.run([*command, "--engine", engine, "--format", "csv", "--out", out], check=True)
+    rows = sum(1 for _ in out.open()) - 1
     if rows != count:
         raise SystemExit(f"{rows} rows for {count} recordings")
     return time.monotonic() - began

@@ -18,11 +18,12 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ from multimodal_ser.training.stacking import STACKED, fit_stacked
 
 FOLDS = 5
 PAIRED_ROWS = 5_500
+Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # training, validation, test
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Task:
     examples: Examples
     classes: int
     clusters: Sequence[str]
-    folds: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    folds: Sequence[Rows]
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,11 @@ def task_of(material: Material) -> Task:
     folds = None if len(speakers) == FOLDS * 2 else FOLDS  # EmoDB: one speaker at a time
     split = make_split(material.utterances, scheme, folds=folds, allow=allow)
     places = material.examples.places
-    rows = [
-        tuple(np.array([places[key] for key in part]) for part in (f.train, f.validation, f.test))
-        for f in split.folds
-    ]
+
+    def rows_of(ids: Iterable[str]) -> np.ndarray:
+        return np.array([places[key] for key in ids])
+
+    rows = [(rows_of(f.train), rows_of(f.validation), rows_of(f.test)) for f in split.folds]
     clusters = [str(getattr(row, scheme)) for row in material.utterances]
     return Task(material.examples, len(material.labels.classes), clusters, rows)
 
@@ -187,7 +190,7 @@ def paired(
         ]  # fmt: skip
     fold, heard, read = np.array(rows)[random.permutation(len(rows))].T
     speakers = [str(sound.utterances[row].speaker) for row in heard]
-    mine, other = sound.examples.take(heard), words.examples.take(read)
+    mine, other = sound.examples.take(heard.tolist()), words.examples.take(read.tolist())
     ids = tuple(f"paired/{row}" for row in range(len(fold)))
     examples = Examples(ids, other.text, mine.audio, mine.label)
     return Task(examples, 4, speakers, [paired_fold(fold, speakers, k) for k in range(FOLDS)])
@@ -208,16 +211,16 @@ def pairs_of(
         yield from zip(mine, np.where(against, others, same), strict=True)
 
 
-def paired_fold(fold: np.ndarray, speakers: Sequence[str], tested: int) -> tuple[np.ndarray, ...]:
+def paired_fold(fold: np.ndarray, speakers: Sequence[str], tested: int) -> Rows:
     """Half of the next bin's speakers validate; the others, whose words they share, rest."""
     following = fold == (tested + 1) % FOLDS
-    names = sorted({speakers[row] for row in np.flatnonzero(following)})
+    names = sorted({speakers[row] for row in np.flatnonzero(following).tolist()})
     chosen = np.isin(speakers, names[: len(names) // 2]) & following
-    parts = (fold != tested) & ~following, chosen, fold == tested
-    return tuple(np.flatnonzero(part) for part in parts)
+    rest = (fold != tested) & ~following
+    return np.flatnonzero(rest), np.flatnonzero(chosen), np.flatnonzero(fold == tested)
 
 
-TASKS = {
+TASKS: dict[str, Callable[[Arguments], Task]] = {
     "EmoDB-7, whisper-tiny": lambda a: of_corpus(a, "emodb", "whisper-tiny", "emodb7"),
     "CREMA-D-4 rebuilt, whisper-tiny": lambda a: of_corpus(a, "cremad", "whisper-tiny", "cremad4"),
     "MELD-4 words, pooled": lambda a: of_corpus(a, "meld", "minilm", "meld4"),
@@ -227,7 +230,7 @@ TASKS = {
         a, "whisper-tiny", seed=3, contradicting=0.2
     ),
 }
-KEPT_ASIDE = {
+KEPT_ASIDE: dict[str, Callable[[Arguments], Task]] = {
     "EmoDB-7, eGeMAPS": lambda a: of_corpus(a, "emodb", "egemaps", "emodb7"),
     "CREMA-D-6 rebuilt, whisper-tiny, 8 tokens": lambda a: of_corpus(
         a, "cremad", "whisper-tiny", "cremad6", tokens=True
@@ -274,7 +277,7 @@ def predictions(task: Task, model: str, fold: int, seed: int) -> tuple[np.ndarra
     return predict(fitted.model, test).argmax(1).numpy(), time.process_time() - begun
 
 
-def measure(arguments: Arguments, name: str) -> dict[str, dict[str, object]]:
+def measure(arguments: Arguments, name: str) -> dict[str, dict[str, Any]]:
     """Every model's predictions on a task, kept in the work folder as they are made."""
     path = arguments.work / "results" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +310,7 @@ def measure(arguments: Arguments, name: str) -> dict[str, dict[str, object]]:
 
 
 def counted(
-    task: Task, folds: Sequence[int], done: dict[str, dict[str, list[int]]], model: str, seeds: int
+    task: Task, folds: Sequence[int], done: dict[str, Any], model: str, seeds: int
 ) -> np.ndarray:
     """Confusion counts of each cluster and seed, [clusters, seeds, C, C]."""
     rows = np.concatenate([task.folds[fold][2] for fold in folds])
@@ -316,7 +319,8 @@ def counted(
     counts = np.zeros((len(names), seeds, task.classes, task.classes))
     for seed in range(seeds):
         said = np.concatenate([done[f"{model}|{fold}|{seed}"]["said"] for fold in folds])
-        np.add.at(counts, (np.searchsorted(names, clusters), seed, truth, said.astype(int)), 1)
+        place = np.searchsorted(names, clusters)
+        np.add.at(counts, (place, np.full_like(place, seed), truth, said.astype(int)), 1)
     return counts
 
 
@@ -329,7 +333,8 @@ def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
     rows = [(name, measure(arguments, name)) for name in names]
     versus = []
     for _, models in rows:
-        best = max(BASELINES, key=lambda kind, of=models: ua(of[kind]["counts"]))
+        by_ua = {kind: ua(models[kind]["counts"]) for kind in BASELINES}
+        best = max(by_ua, key=by_ua.__getitem__)
         versus.append(
             statistics.compare(models[STACKED]["counts"], models[best]["counts"], metrics.ua)
         )
@@ -357,7 +362,7 @@ def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
                 )
 
 
-def score(models: dict[str, dict[str, object]], kind: str) -> str:
+def score(models: dict[str, dict[str, Any]], kind: str) -> str:
     return f"{100 * ua(models[kind]['counts']):.1f}" if kind in models else "–"
 
 

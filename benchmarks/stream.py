@@ -28,7 +28,9 @@ from multimodal_ser.serve import Settings, create_app, serving
 PIECE = 0.1  # seconds
 
 
-def speak(address: str, sound: np.ndarray, delays: list[float], ends: list[tuple]) -> None:
+def speak(
+    address: str, sound: np.ndarray, delays: list[float], ends: list[tuple[float, int]]
+) -> None:
     """Acts as one client: sends in real time and records when predictions and the end arrive."""
     socket = websocket.create_connection(address, timeout=120)
     socket.send(json.dumps({"rate": SAMPLE_RATE, "format": "f32"}))

@@ -22,7 +22,7 @@ import torch
 from machine import machine
 
 from multimodal_ser.audio import read_audio
-from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.predict import load
 from multimodal_ser.timeline import HOP, WINDOW, Recogniser, Timeline, analyze
 from multimodal_ser.timeline.writers import WRITERS, write_files
@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         recording = made_recording(given.audio, given.minutes, Path(folder))
-        vad = "silero" if given.vad == "auto" else given.vad
+        vad: Vad = "silero" if given.vad == "auto" else given.vad
         print(machine(given.device))
         print(f"{recording.name}: {given.minutes:g} min, {recording.stat().st_size / 1e6:.0f} MB")
         print(f"model {given.model}, speech by {vad}, window {WINDOW:g} s, hop {given.hop:g} s")

@@ -82,13 +82,14 @@ def hum(draw: Draw, seconds: float) -> Made:
     """Mains: 50 or 60 Hz and its multiples, with some noise."""
     base, time = draw.choice([50.0, 60.0]), _time(seconds)
     parts = [draw.uniform(0, 1) / n * np.sin(2 * np.pi * n * base * time) for n in range(1, 12)]
-    return sum(parts) + 0.02 * coloured(draw, seconds, 1)
+    return sum(parts, np.zeros(len(time))) + 0.02 * coloured(draw, seconds, 1)
 
 
 def tone(draw: Draw, seconds: float) -> Made:
     """A sine, or two."""
     hertz = np.exp(draw.uniform(np.log(60), np.log(6000), draw.integers(1, 3)))
-    return sum(np.sin(2 * np.pi * one * _time(seconds)) for one in hertz)
+    time = _time(seconds)
+    return sum((np.sin(2 * np.pi * one * time) for one in hertz), np.zeros(len(time)))
 
 
 def buzz(draw: Draw, seconds: float) -> Made:
@@ -107,7 +108,7 @@ def chirp(draw: Draw, seconds: float) -> Made:
 def beeps(draw: Draw, seconds: float) -> Made:
     """A tone switched on and off: ringing, reversing lorries, monitors."""
     on = _time(seconds) * draw.uniform(0.3, 4) % 1 < draw.uniform(0.2, 0.7)
-    smooth = lfilter([0.02], [1, -0.98], on.astype(float))
+    smooth: Made = lfilter([0.02], [1, -0.98], on.astype(float))
     return smooth * tone(draw, seconds)
 
 
@@ -146,7 +147,7 @@ def rain(draw: Draw, seconds: float) -> Made:
     """Many small drops, over a wash of noise."""
     drops = draw.standard_normal(round(seconds * RATE))
     drops *= draw.random(len(drops)) < draw.uniform(0.002, 0.05)
-    falls = lfilter([1], [1, -draw.uniform(0.3, 0.9)], drops)
+    falls: Made = lfilter([1], [1, -draw.uniform(0.3, 0.9)], drops)
     return falls + draw.uniform(0.05, 0.5) * coloured(draw, seconds, 0.5)
 
 
@@ -157,9 +158,8 @@ def note(draw: Draw, hertz: float, seconds: float, decay: float, overtones: int)
     vibrato = 1 + draw.uniform(0, 0.004) * np.sin(2 * np.pi * 5.5 * time)
     phase = 2 * np.pi * np.cumsum(hertz * vibrato) / RATE
     slope = draw.uniform(0.8, 2)
-    return fall * sum(
-        np.sin(n * phase) / n**slope for n in range(1, overtones + 1) if n * hertz < 7000
-    )
+    audible = [n for n in range(1, overtones + 1) if n * hertz < 7000]
+    return fall * sum((np.sin(n * phase) / n**slope for n in audible), np.zeros(len(time)))
 
 
 def melody(draw: Draw, seconds: float) -> Made:
@@ -195,7 +195,8 @@ def drums(draw: Draw, seconds: float) -> Made:
 def band_music(draw: Draw, seconds: float) -> Made:
     """Drums, bass, chords and a melody together."""
     parts = [drums(draw, seconds), chords(draw, seconds), melody(draw, seconds)]
-    return sum(draw.uniform(0.2, 1) * part / np.abs(part).max() for part in parts)
+    levelled = (draw.uniform(0.2, 1) * part / np.abs(part).max() for part in parts)
+    return sum(levelled, np.zeros(len(parts[0])))
 
 
 def _played(draw: Draw, seconds: float, at_once: int, decay: float, overtones: int) -> Made:
@@ -217,7 +218,7 @@ def siren(draw: Draw, seconds: float) -> Made:
     swing = np.sin(2 * np.pi * rate * time)
     hertz = draw.uniform(400, 900) * 2 ** (0.5 * (np.sign(swing) if draw.random() < 0.5 else swing))
     phase = 2 * np.pi * np.cumsum(hertz) / RATE
-    return sum(np.sin(n * phase) / n for n in (1, 2, 3))
+    return sum((np.sin(n * phase) / n for n in (1, 2, 3)), np.zeros(len(time)))
 
 
 def birds(draw: Draw, seconds: float) -> Made:
@@ -266,7 +267,8 @@ def bells(draw: Draw, seconds: float) -> Made:
     for start in draw.integers(0, len(sound), max(1, int(seconds))):
         base, time = draw.uniform(200, 1200), _time(2)
         parts = (0.5, 1, 1.2, 1.5, 2, 2.7)
-        ring = sum(np.exp(-2 * n * time) * np.sin(2 * np.pi * n * base * time) for n in parts)
+        partials = (np.exp(-2 * n * time) * np.sin(2 * np.pi * n * base * time) for n in parts)
+        ring = sum(partials, np.zeros(len(time)))
         cut = ring[: len(sound) - start]
         sound[start : start + len(cut)] += cut
     return sound

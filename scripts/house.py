@@ -18,6 +18,7 @@ import sys
 import tempfile
 import tokenize
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = "multimodal_ser"
@@ -80,7 +81,7 @@ def count_comments(text: str) -> int:
     return sum(not comment.startswith(("noqa", "type:", "fmt:")) for comment in comments)
 
 
-def public_names(texts: object) -> tuple[int, list[str]]:
+def public_names(texts: Iterable[str]) -> tuple[int, list[str]]:
     """Counts public functions, classes and constants, and lists those defined twice."""
     found: Counter[str] = Counter()
     for text in texts:
@@ -95,14 +96,14 @@ def public_names(texts: object) -> tuple[int, list[str]]:
     return len(public), sorted(name for name, count in public.items() if count > 1)
 
 
-def repeated_runs(texts: object) -> int:
+def repeated_runs(texts: Iterable[str]) -> int:
     """Counts sequences of six lines that occur again, without imports and lone brackets."""
     seen: dict[tuple[str, ...], int] = defaultdict(int)
     for text in texts:
         lines = text.splitlines()
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import | ast.ImportFrom):  # which may take several lines
-                for place in range(node.lineno - 1, node.end_lineno):
+                for place in range(node.lineno - 1, node.end_lineno or node.lineno):
                     lines[place] = ""
         code = [line.strip() for line in lines]
         code = [line for line in code if len(line) > 3 and not line.startswith("#")]

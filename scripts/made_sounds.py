@@ -23,7 +23,7 @@ def without_speech(seed: int = 0) -> list[Wave]:
 
 def silence(size: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Digital silence, or noise in the last bits of a converter."""
-    return rng.standard_normal(size) * rng.choice([0.0, 1e-5, 1e-4])
+    return rng.standard_normal(size) * float(rng.choice([0.0, 1e-5, 1e-4]))
 
 
 def noise(size: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -120,8 +120,10 @@ def _by_corpus(summary: Summary) -> dict[str, Any]:
 
 
 def _comparison(versus: Any) -> dict[str, Any]:
+    ends: Any
     if versus.unknown:
-        ends, p, exact = (f"{UNKNOWN}: {versus.unknown}",) * 3
+        unknown = f"{UNKNOWN}: {versus.unknown}"
+        ends, p, exact = unknown, unknown, unknown
     else:
         ends = [_percent(versus.low), _percent(versus.high)]
         p, exact = versus.p, versus.mcnemar
