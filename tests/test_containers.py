@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from made_media import av
+from made_media import av, media
 from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio
 from multimodal_ser.config.settings import SAMPLE_RATE
@@ -65,6 +65,22 @@ def test_broken_containers(tmp_path):
     told = []
     assert 3.5 < len(read_audio(path, warn=told.append)) / SAMPLE_RATE < 5.5
     assert any("truncated" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "options"),
+    [("mp4", "aac", {"movflags": "frag_keyframe+empty_moov"}),
+     ("matroska", "pcm_s16le", {}), ("webm", "libopus", {}), ("avi", "pcm_s16le", {}),
+     ("asf", "wmav2", {}), ("caf", "pcm_s16le", {}), ("flv", "aac", {}), ("w64", "pcm_s16le", {}),
+     ("au", "pcm_s16be", {}), ("wv", "wavpack", {}), ("tta", "tta", {})],
+)  # fmt: skip
+def test_files_without_their_last_tenth_are_told(kind, codec, options):
+    whole, told = media(kind, codec, 48_000, **options)[0], []
+    read_audio(whole, warn=told.append)
+    assert told == []
+    cut = whole[: len(whole) * 9 // 10]
+    assert len(read_audio(cut, warn=told.append)) < len(read_audio(whole))
+    assert any("claims" in line and "it may be truncated" in line for line in told)
 
 
 def test_a_video_without_sound(tmp_path):

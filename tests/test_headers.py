@@ -117,7 +117,8 @@ def test_an_mp3_that_becomes_stereo():
 @pytest.mark.parametrize(
     ("kind", "codec"),
     [("mp4", "aac"), ("mov", "pcm_s16le"), ("3gp", "aac"), ("flv", "aac"), ("wv", "wavpack"),
-     ("tta", "tta"), ("avi", "pcm_s16le")],
+     ("tta", "tta"), ("avi", "pcm_s16le"), ("matroska", "aac"), ("asf", "wmav2"),
+     ("w64", "pcm_s16le")],
 )  # fmt: skip
 def test_joined_containers(kind, codec):
     one = media(kind, codec, 44_100)[0]
@@ -125,6 +126,14 @@ def test_joined_containers(kind, codec):
     both = read_audio(one + one, warn=told.append)
     assert len(both) == pytest.approx(2 * alone, abs=3)
     assert "holds 2 recordings one after another; all are read" in told[0]
+
+
+def test_joined_amr():
+    one = media("amr", "libopencore_amrnb", 8_000)[0]
+    told = []
+    both = read_audio(one + one, warn=told.append)
+    assert len(both) == pytest.approx(2 * len(read_audio(one)), abs=3)
+    assert "holds 2 recordings" in told[0]
 
 
 def test_ogg_of_flac_and_three_links_and_a_broken_link():
@@ -221,6 +230,43 @@ def test_pages_of_an_ogg_file_that_are_left_out_are_told(subtype):
         told = []
         assert 0 < len(read_audio(data, warn=told.append)) <= len(noise)
         assert "1 damaged or missing pages are left out" in told[0]
+
+
+def test_several_chunks_of_sound_are_all_read():
+    half = (tone(1.0) * 32767).astype("<i2").tobytes()
+    other = (
+        b"data"
+        + struct.pack("<I", BYTES // 2)
+        + (tone(1.0, hertz=880) * 32767).astype("<i2").tobytes()
+    )
+    for between in (b"", LIST):
+        told = []
+        samples = read_audio(
+            header(None, BYTES // 2, sound=half, after=between + other), warn=told.append
+        )
+        assert len(samples) == 2 * SAMPLE_RATE
+        assert pitch(samples[1_000:15_000]) == pytest.approx(440, abs=2)
+        assert pitch(samples[17_000:]) == pytest.approx(880, abs=2)
+        assert "holds 2 recordings" in told[0]
+
+
+@pytest.mark.parametrize(("stated", "said"), [(SAMPLE_RATE, True), (0, False)])
+def test_a_wav_whose_bytes_per_second_are_not_those_of_its_rate(stated, said):
+    data, told = bytearray(header(None, BYTES)), []
+    data[28:32] = struct.pack("<I", stated)
+    assert len(read_audio(bytes(data), warn=told.append)) == 2 * SAMPLE_RATE
+    assert [("contradicts itself: 16000 Hz are 32000" in line) for line in told] == [True] * said
+
+
+@pytest.mark.parametrize("keep", [0.5, 1.0])
+def test_sphere_files_state_their_samples(keep):
+    file, told = io.BytesIO(), []
+    soundfile.write(file, tone(2.0), SAMPLE_RATE, "PCM_16", format="NIST")
+    data = file.getvalue()[: 1024 + round(keep * BYTES)]
+    assert len(read_audio(data, warn=told.append)) == keep * 2 * SAMPLE_RATE
+    assert [("claims 32000 samples, it holds 16000" in line) for line in told] == [True] * (
+        keep < 1
+    )
 
 
 def test_rf64_and_a_wav_that_is_really_empty():

@@ -151,7 +151,8 @@ class Container:
             try:
                 packet = next(packets, None)
             except (self.av.FFmpegError, EOFError) as error:
-                self.notes.append(f"ends in damaged data ({error}); what is before it is read")
+                reason = getattr(error, "strerror", None) or error
+                self.notes.append(f"ends in damaged data ({reason}); what is before it is read")
                 return
             if packet is None:
                 return

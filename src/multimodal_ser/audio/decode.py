@@ -18,8 +18,9 @@ from typing import Protocol
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.headers import joins, lost_ogg_pages
-from multimodal_ser.audio.sndfile import Sndfile
+from multimodal_ser.audio.headers import Ranges, cut_short, joins
+from multimodal_ser.audio.ogg import lost_ogg_pages
+from multimodal_ser.audio.sndfile import Sndfile, other_length
 from multimodal_ser.audio.sound import joined_blocks, to_rate
 from multimodal_ser.audio.sources import (
     READABLE,
@@ -163,9 +164,11 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
 
 
 def _single(name: str, where: Where, mixed: bool) -> Sound:
-    """Opens one recording, and notes pages of it that every decoder leaves out."""
-    sound = _opened_by_any(name, where, mixed)
-    if peek(where, 0, 4) == b"OggS" and (lost := lost_ogg_pages(where)):
+    """Opens one recording, and notes what is missing of it, which decoders leave out silently."""
+    sound, head = _opened_by_any(name, where, mixed), peek(where, 0)
+    if isinstance(sound, Container) and (sizes := cut_short(where, head)):
+        sound.notes.append(other_length(sizes[1], sizes[0], "bytes"))
+    if head[:4] == b"OggS" and (lost := lost_ogg_pages(where)):
         sound.notes.append(f"{lost} damaged or missing pages are left out; what follows is early")
     return sound
 
@@ -201,9 +204,7 @@ def _failures() -> tuple[type[BaseException], ...]:
 class _Chain:
     """Several recordings in sequence in one file, such as an Ogg file made by `cat`."""
 
-    def __init__(
-        self, name: str, where: Where, mixed: bool, parts: Sequence[tuple[int, int]]
-    ) -> None:
+    def __init__(self, name: str, where: Where, mixed: bool, parts: Sequence[Ranges]) -> None:
         self.name, self.where, self.mixed, self.parts = name, where, mixed, parts
         with self._opened(0) as first:
             self.rate, self.channels = first.rate, first.channels
@@ -215,7 +216,7 @@ class _Chain:
 
     @contextmanager
     def _opened(self, number: int) -> Iterator[Sound]:
-        sound = _single(self.name, part(self.where, *self.parts[number]), self.mixed)
+        sound = _single(self.name, part(self.where, self.parts[number]), self.mixed)
         try:
             yield sound
         finally:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 from multimodal_ser.audio.mp3 import View
+from multimodal_ser.audio.ogg import ogg_starts
 from multimodal_ser.audio.sources import Where, content
 
-_OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
 _Order: TypeAlias = Literal["big", "little"]
 # Where chunks begin, the bytes and order of their sizes, and the name of the one with the sound.
 _CHUNKS: dict[bytes, tuple[int, int, _Order, bytes]] = {
@@ -27,13 +26,30 @@ _CHUNKS: dict[bytes, tuple[int, int, _Order, bytes]] = {
     b"caff": (8, 8, "big", b"data"),
 }
 _TRAILER = 4096  # bytes behind the sound that may be anything
-_OGG_PAGE = re.compile(rb"OggS\0")
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_FLAC_BEGINS = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # followed by STREAMINFO, 34 bytes
+# What recordings of formats begin with: FLAC by STREAMINFO, 34 bytes.
+_BEGINS = {
+    b"fLaC": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
+    b"#!AM": re.compile(rb"#!AMR(?:-WB)?\n"),
+}
+UNKNOWN = 0x7FFF_0000  # sizes from here on are written to a pipe, before they are known
+_SLACK = 16  # bytes of padding that may be missing at the end
+_Step: TypeAlias = (
+    "tuple[int, bool] | None"  # the end of a part, and whether it is a recording's first
+)
+Ranges: TypeAlias = "list[tuple[int, int]]"  # (first, last) bytes
 
 
-def joins(where: Where, head: bytes) -> list[tuple[int, int]]:
-    """The (first, last) bytes of each recording in a file that holds one or several in sequence.
+class _Chunk(NamedTuple):
+    """A chunk: where it and its content begin, its stated length, and whether it is the sound."""
+
+    at: int
+    begin: int
+    length: int
+    sound: bool
+
+
+def joins(where: Where, head: bytes) -> list[Ranges]:
+    """The bytes of each recording in a file that holds one or several in sequence.
 
     Args:
         where: the file.
@@ -42,114 +58,104 @@ def joins(where: Where, head: bytes) -> list[tuple[int, int]]:
     with content(where) as view:
         size = len(view)
         if head[:4] == b"OggS":
-            starts = list(_ogg_starts(view))
-        elif head[:4] == b"fLaC":
-            starts = [match.start() for match in _FLAC_BEGINS.finditer(view)]
+            starts = list(ogg_starts(view))
+        elif pattern := _BEGINS.get(head[:4]):
+            starts = [match.start() for match in pattern.finditer(view)]
         else:  # formats whose parts state their own length
-            walks = [walk for (at, magic), walk in _WALKS.items() if head[at:].startswith(magic)]
-            starts = list(walks[0](view)) if walks else [0]
-    edges = [0, *(start for start in starts if start), size]
-    return list(pairwise(edges))
+            starts = [at for at, _, new in _elements(view, head) if new]
+        edges = [0, *(start for start in starts if start), size]
+        sounds = [chunk for chunk in _chunks(view) if chunk.sound and chunk.length]
+    if len(edges) > 2 or len(sounds) < 2:
+        return [[edge] for edge in pairwise(edges)]
+    # Several chunks of sound behind one header: each is read as if it were the only one.
+    first, *others = sounds
+    ends = [(chunk.at, min(size, chunk.begin + chunk.length)) for chunk in others]
+    return [[(0, first.begin + first.length)], *([(0, first.at), end] for end in ends)]
 
 
-def _ogg_starts(view: View) -> Iterator[int]:
-    """Starts of recordings: simultaneous streams begin on adjacent pages, new ones after data."""
-    follows = 0
-    for match in _OGG_BEGINS.finditer(view):
-        start = match.start()
-        if start != follows:
-            yield start
-        header = start + 27 + (view[start + 26] if start + 26 < len(view) else 0)
-        follows = header + sum(view[start + 27 : header])
-
-
-def lost_ogg_pages(where: Where) -> int:
-    """How many pages of an Ogg file are damaged or missing: decoders skip them without a word."""
-    lost, follows, sound = 0, 0, True
-    number: dict[bytes, int] = {}
+def cut_short(where: Where, head: bytes) -> tuple[int, int] | None:
+    """The bytes that a file's parts state, and the fewer that it holds; None if all are there."""
     with content(where) as view:
-        for match in _OGG_PAGE.finditer(view):
-            start = match.start()
-            if start < follows or start + 27 > len(view):
-                continue
-            header = start + 27 + view[start + 26]
-            end = header + sum(view[start + 27 : header])
-            page = bytes(view[start:end])
-            sound = end > len(view) or _page_hash(page) == int.from_bytes(page[22:26], "little")
-            if sound:
-                stream, own = page[14:18], int.from_bytes(page[18:22], "little")
-                lost += max(0, own - number.get(stream, own))
-                number[stream], follows = own + 1, end
-    return lost + (not sound)  # the last one is followed by none that shows that it is missing
-
-
-def _page_hash(page: bytes) -> int:
-    """The checksum of an Ogg page (RFC 3533), whose bits are in the reverse of zlib's order."""
-    bits = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED)
-    return int(f"{zlib.crc32(bits, 0xFFFF_FFFF) ^ 0xFFFF_FFFF:032b}"[::-1], 2)
+        stated = max((end for _, end, _ in _elements(view, head)), default=0)
+        return (stated, len(view)) if stated > len(view) + _SLACK else None
 
 
 def _number(view: View, at: int, size: int = 4, order: _Order = "big") -> int:
     return int.from_bytes(view[at : at + size], order)
 
 
-def _riff_starts(view: View) -> Iterator[int]:
-    kind, at = bytes(view[:4]), 0
-    while bytes(view[at : at + 4]) == kind and at + 12 <= len(view):
-        yield at
-        length = _number(view, at + 4, order="little" if kind == b"RIFF" else "big")
-        # Chunks of RIFF and AIFF are padded to an even length.
-        at += 8 + length + length % 2
-
-
-def _mp4_starts(view: View) -> Iterator[int]:
+def _elements(view: View, head: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Parts of a file: where each begins and ends, and whether it begins a recording."""
+    steps = [step for (at, magic), step in _STEPS.items() if head[at:].startswith(magic)]
     at = 0
-    while at + 8 <= len(view):
-        length = _number(view, at)
-        if bytes(view[at + 4 : at + 8]) == b"ftyp":
-            yield at
-        if length == 1:  # the size is in the following 64 bits
-            length = _number(view, at + 8, 8)
-        if length < 8:  # 0: up to the end of the file
-            return
-        at += length
+    while steps and at < len(view) and (found := steps[0](view, at)):
+        yield at, *found
+        at = found[0]
 
 
-def _flv_starts(view: View) -> Iterator[int]:
-    at = 0
-    while at + 11 <= len(view):
-        if bytes(view[at : at + 4]) == b"FLV\x01":
-            yield at
-            at += max(9, _number(view, at + 5)) + 4
-        else:
-            at += 11 + _number(view, at + 1, 3) + 4
+def _riff(view: View, at: int) -> _Step:
+    kind = bytes(view[:4])
+    length = _number(view, at + 4, order="little" if kind == b"RIFF" else "big")
+    if bytes(view[at : at + 4]) != kind or length >= UNKNOWN:
+        return None
+    # Chunks of RIFF and AIFF are padded to an even length. A long AVI file continues in others.
+    return at + 8 + length + length % 2, bytes(view[at + 8 : at + 12]) == bytes(view[8:12])
 
 
-def _caf_starts(view: View) -> Iterator[int]:
-    at = 0
-    while at + 8 <= len(view):
-        if bytes(view[at : at + 4]) == b"caff":
-            yield at
-            at += 8
-        else:  # a size of -1 means up to the end
-            at += 12 + _number(view, at + 4, 8)
+def _mp4(view: View, at: int) -> _Step:
+    length, name = _number(view, at), bytes(view[at + 4 : at + 8])
+    if length == 1:  # the size is in the following 64 bits
+        length = _number(view, at + 8, 8)
+    # 0: up to the end of the file
+    return (at + length, name == b"ftyp") if length >= 8 and _is_name(name) else None
 
 
-def _au_starts(view: View) -> Iterator[int]:
-    at = 0
-    while bytes(view[at : at + 4]) == b".snd":
-        yield at
-        at += max(24, _number(view, at + 4)) + _number(view, at + 8)
+def _flv(view: View, at: int) -> _Step:
+    if bytes(view[at : at + 4]) == b"FLV\x01":
+        return at + max(9, _number(view, at + 5)) + 4, True
+    kinds = (8, 9, 18)  # sound, pictures, data
+    return (at + 15 + _number(view, at + 1, 3), False) if view[at] in kinds else None
 
 
-def _wavpack_starts(view: View) -> Iterator[int]:
-    at = 0
-    while bytes(view[at : at + 4]) == b"wvpk":
-        first = _number(view, at + 16, order="little") == 0  # index of the block's first sample
-        # flag: first of its channels
-        if first and _number(view, at + 24, order="little") >> 11 & 1:
-            yield at
-        at = _after_tag(view, at + 8 + _number(view, at + 4, order="little"))
+def _caf(view: View, at: int) -> _Step:
+    name, length = bytes(view[at : at + 4]), _number(view, at + 4, 8)
+    if name == b"caff":
+        return at + 8, True
+    # a size of -1 means up to the end
+    return (at + 12 + length, False) if _is_name(name) and length >> 63 == 0 else None
+
+
+def _au(view: View, at: int) -> _Step:
+    length = _number(view, at + 8)
+    if bytes(view[at : at + 4]) != b".snd" or length >= UNKNOWN:
+        return None
+    return at + max(24, _number(view, at + 4)) + length, True
+
+
+def _ebml(view: View, at: int) -> _Step:
+    """The header or the segment of Matroska; a size has as many bytes as its leading zeros say."""
+    name, count = bytes(view[at : at + 4]), 9 - _number(view, at + 4, 1).bit_length()
+    most = (1 << 7 * count) - 1  # all bits 1: not known
+    length = _number(view, at + 4, count) & most
+    if name not in (b"\x1aE\xdf\xa3", b"\x18S\x80g") or length == most:
+        return None
+    return at + 4 + count + length, name == bytes(view[:4])
+
+
+def _guids(view: View, at: int) -> _Step:
+    """ASF and Sony Wave64: a name of 16 bytes, and a size that includes name and size."""
+    length = _number(view, at + 16, 8, "little")
+    new = bytes(view[at : at + 16]) == bytes(view[:16])
+    return (at + length, new) if 24 <= length < 1 << 62 else None
+
+
+def _wavpack(view: View, at: int) -> _Step:
+    if bytes(view[at : at + 4]) != b"wvpk":
+        return None
+    first = _number(view, at + 16, order="little") == 0  # index of the block's first sample
+    # flag: first of its channels
+    new = first and bool(_number(view, at + 24, order="little") >> 11 & 1)
+    return _after_tag(view, at + 8 + _number(view, at + 4, order="little")), new
 
 
 def _after_tag(view: View, at: int) -> int:
@@ -159,30 +165,32 @@ def _after_tag(view: View, at: int) -> int:
     return at + 32 + _number(view, at + 12, order="little")
 
 
-def _tta_starts(view: View) -> Iterator[int]:
-    at = 0
-    while bytes(view[at : at + 4]) == b"TTA1":
-        yield at
-        rate, samples = (_number(view, at + place, order="little") for place in (10, 14))
-        # A TTA frame lasts 256 / 245 s; a table of frame sizes and a checksum follow the header.
-        frames = -(-samples * 245 // (256 * rate)) if rate else 0
-        table = at + 22
-        sizes = (_number(view, table + 4 * n, order="little") for n in range(frames))
-        if table + 4 * frames > len(view):
-            return
-        at = _after_tag(view, table + 4 * frames + 4 + sum(sizes))
+def _tta(view: View, at: int) -> _Step:
+    if bytes(view[at : at + 4]) != b"TTA1":
+        return None
+    rate, samples = (_number(view, at + place, order="little") for place in (10, 14))
+    # A TTA frame lasts 256 / 245 s; a table of frame sizes and a checksum follow the header.
+    frames = -(-samples * 245 // (256 * rate)) if rate else 0
+    table = at + 22
+    if table + 4 * frames > len(view):
+        return table + 4 * frames, True
+    sizes = (_number(view, table + 4 * n, order="little") for n in range(frames))
+    return _after_tag(view, table + 4 * frames + 4 + sum(sizes)), True
 
 
-_WALKS: dict[tuple[int, bytes], Callable[[View], Iterator[int]]] = {
-    (0, b"RIFF"): _riff_starts,
-    (0, b"RIFX"): _riff_starts,
-    (0, b"FORM"): _riff_starts,
-    (4, b"ftyp"): _mp4_starts,
-    (0, b"FLV\x01"): _flv_starts,
-    (0, b"caff"): _caf_starts,
-    (0, b".snd"): _au_starts,
-    (0, b"wvpk"): _wavpack_starts,
-    (0, b"TTA1"): _tta_starts,
+_STEPS: dict[tuple[int, bytes], Callable[[View, int], _Step]] = {
+    (0, b"RIFF"): _riff,
+    (0, b"RIFX"): _riff,
+    (0, b"FORM"): _riff,
+    (4, b"ftyp"): _mp4,
+    (0, b"FLV\x01"): _flv,
+    (0, b"caff"): _caf,
+    (0, b".snd"): _au,
+    (0, b"\x1aE\xdf\xa3"): _ebml,
+    (0, b"\x30\x26\xb2\x75"): _guids,
+    (0, b"riff\x2e\x91\xcf\x11"): _guids,
+    (0, b"wvpk"): _wavpack,
+    (0, b"TTA1"): _tta,
 }
 
 
@@ -222,18 +230,22 @@ def _sound_size(view: View) -> tuple[int, int, _Order, int] | None:
     """Position, bytes and order of the size of the sound, and where what it counts begins."""
     if view[:4] == b".snd":
         return 8, 4, "big", _number(view, 4)
-    if (form := _CHUNKS.get(bytes(view[:4]))) is None:
+    chunk = next((chunk for chunk in _chunks(view) if chunk.sound), None)
+    if chunk is None:
         return None
-    at, size, order, sound = form
+    _, size, order, _ = _CHUNKS[bytes(view[:4])]
+    if chunk.length == 0xFFFF_FFFF and view[12:16] == b"ds64":
+        return 28, 8, order, chunk.begin  # RF64 has it in a first chunk of 64-bit sizes
+    return chunk.at + 4, size, order, chunk.begin
+
+
+def _chunks(view: View) -> Iterator[_Chunk]:
+    """The chunks of a WAV, AIFF or CAF file."""
+    at, size, order, sound = _CHUNKS.get(bytes(view[:4]), (len(view), 4, "big", b""))
     while at + 4 + size <= len(view):
-        name, length = bytes(view[at : at + 4]), _number(view, at + 4, size, order)
-        begin = at + 4 + size
-        if name == sound and length == 0xFFFF_FFFF and view[12:16] == b"ds64":
-            return 28, 8, order, begin  # RF64 has it in a first chunk of 64-bit sizes
-        if name == sound:
-            return at + 4, size, order, begin
+        length, begin = _number(view, at + 4, size, order), at + 4 + size
+        yield _Chunk(at, begin, length, bytes(view[at : at + 4]) == sound)
         at = begin + length + (length % 2 if size == 4 else 0)
-    return None
 
 
 def _is_whole(view: View, begin: int, stated: int) -> bool:
@@ -248,12 +260,18 @@ def _is_whole(view: View, begin: int, stated: int) -> bool:
 def _is_chunk(head: bytes, rest: int) -> bool:
     if head.startswith((b"TAG", b"ID3", b"APETAGEX")):
         return True
-    printable = head[:4].isascii() and head[:4].decode("ascii").isprintable()
     # the order of RIFF, of AIFF, and CAF's 64 bits, whose upper half is 0
     sizes = [struct.unpack(order, head[4:])[0] for order in ("<I", ">I")] if len(head) == 8 else []
-    return printable and any(size <= rest - 8 for size in sizes)
+    return _is_name(head[:4]) and any(size <= rest - 8 for size in sizes)
 
 
-def flac_total(head: bytes) -> int:
-    """Samples per channel by a FLAC header (36 bits of STREAMINFO); 0 if it states none."""
-    return int.from_bytes(head[21:26], "big") & ((1 << 36) - 1) if len(head) >= 26 else 0
+def _is_name(four: bytes) -> bool:
+    return len(four) == 4 and four.isascii() and four.decode("ascii").isprintable()
+
+
+def stated_samples(head: bytes) -> int:
+    """Samples per channel by the header of FLAC (36 bits) or NIST SPHERE; 0 if it states none."""
+    if head[:4] == b"fLaC" and len(head) >= 26:
+        return int.from_bytes(head[21:26], "big") & ((1 << 36) - 1)
+    found = re.search(rb"\nsample_count -i (\d+)", head) if head[:7] == b"NIST_1A" else None
+    return int(found[1]) if found else 0

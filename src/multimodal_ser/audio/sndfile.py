@@ -13,14 +13,21 @@ from typing import Any
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.headers import flac_total, understated
+from multimodal_ser.audio.headers import UNKNOWN, stated_samples, understated
 from multimodal_ser.audio.mp3 import mp3_length
+from multimodal_ser.audio.ogg import ends_within_ogg_page
 from multimodal_ser.audio.sound import Mix, apart, to_mono
-from multimodal_ser.audio.sources import Patched, Where, ends_within_ogg_page, peek
+from multimodal_ser.audio.sources import Patched, Where, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
 
 _BLOCK = 1 << 14  # frames per call: if one of them is damaged, all are lost
+
+
+def other_length(held: int, claimed: int, unit: str) -> str:
+    """The note about a file with another length than it states."""
+    cut = ": it may be truncated" if held < claimed else ""
+    return f"its header claims {claimed} {unit}, it holds {held}; what is there is read{cut}"
 
 
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -43,8 +50,8 @@ class Sndfile:
     def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
         self.name, self.where, self.mixed, self.notes = name, where, mixed, list[str]()
         self._raw: Any = None
-        total = flac_total(peek(where, 0, 26)) if peek(where, 0, 4) == b"fLaC" else 0
-        self.file = _ForwardFile(self._source(where, total))
+        total = stated_samples(peek(where, 0))
+        self.file = _ForwardFile(self._source(where))
         self.rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self._mix: Mix = to_mono if mixed else apart(self.channels)
@@ -61,7 +68,7 @@ class Sndfile:
         if self._raw is not None:
             self._raw.close()
 
-    def _source(self, where: Where, flac: int) -> Any:
+    def _source(self, where: Where) -> Any:
         """The file without the lengths at which libsndfile would stop too early.
 
         Files with names outside ASCII are opened here, since soundfile cannot open them on all
@@ -69,7 +76,7 @@ class Sndfile:
         """
         patches: dict[int, bytes] = {}
         head = peek(where, 0, 26)
-        if flac:  # 0 means unknown: it then reads to the end
+        if head[:4] == b"fLaC":  # 0 means unknown: it then reads to the end
             patches = {21: bytes([head[21] & 0xF0]) + bytes(4)}
         elif found := understated(where):
             patches = found.patch
@@ -86,23 +93,30 @@ class Sndfile:
     def _check_header(self, where: Where) -> None:
         """Notes a size beyond the end, which libsndfile corrects silently but writes to its log."""
         log = self.file.extra_info
-        for claimed, held in re.findall(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", log):
+        sizes = r"(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)"
+        for claimed, held in re.findall(sizes, log):
             # Writers to a pipe cannot know the size: they leave 0 or the greatest number.
-            if int(held) < int(claimed) < 0x7FFF0000:
+            if int(held) < int(claimed) < UNKNOWN:
                 self._cut_short(int(held), int(claimed), "bytes")
+        for stated, held in re.findall(r"Bytes/sec *: ([1-9]\d*) \(should be (\d+)\)", log):
+            self.notes.append(
+                f"its header contradicts itself: {self.rate} Hz are {held} bytes per second, not "
+                f"{stated}; it is read at {self.rate} Hz: listen whether that is right"
+            )
         if self.file.format == "OGG" and ends_within_ogg_page(where):
             self.notes.append("is truncated within its last page; what is before it is read")
 
     def _cut_short(self, held: int, claimed: int, unit: str) -> None:
-        self.notes.append(
-            f"its header claims {claimed} {unit}, it holds {held}; what is there is read: it may "
-            "be truncated"
-        )
+        self.notes.append(other_length(held, claimed, unit))
 
     def blocks(self, first: int = 0) -> Iterator[Samples]:
         """The sound from sample `first` on, about a second at a time."""
         at = 0
-        if self.claimed is not None and first <= self.claimed and self.file.can_seek():
+        if (
+            self.claimed is not None
+            and first <= min(self.claimed, self.file.frames)
+            and self.file.can_seek()
+        ):
             # Also to 0: after a seek some decoders differ in the last bit; all reads must agree.
             at = int(self.file.seek(first))
         while True:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -16,7 +16,6 @@ from multimodal_ser.errors import AudioError
 
 Where: TypeAlias = "Path | io.BytesIO"
 
-_OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the longest page: header, segment table, segments
 _LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' all that FFmpeg reads, such as "
@@ -94,19 +93,10 @@ def peek(where: Where, offset: int, size: int = 4096) -> bytes:
         return bytes(view[first : first + size])
 
 
-def part(where: Where, first: int, last: int) -> io.BytesIO:
-    """The bytes from `first` to `last`, copied."""
+def part(where: Where, ranges: Sequence[tuple[int, int]]) -> io.BytesIO:
+    """The bytes of the (first, last) ranges, copied."""
     with content(where) as view:
-        return io.BytesIO(bytes(view[first:last]))
-
-
-def ends_within_ogg_page(where: Where) -> bool:
-    """Whether an Ogg file stops in the middle of a page."""
-    # A page states its length in a table of segments; the last page must be as long as it states.
-    tail = peek(where, -_OGG_PAGE, _OGG_PAGE)
-    page = tail[tail.rfind(b"OggS") :]
-    header = 27 + (page[26] if len(page) > 26 else 1)
-    return len(page) < header + sum(page[27:header])
+        return io.BytesIO(b"".join(bytes(view[first:last]) for first, last in ranges))
 
 
 def media_kind(head: bytes) -> str | None:
