@@ -65,12 +65,9 @@ class Making:
         raise NotImplementedError
 
     def load(
-        self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **told: Any
+        self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **task: Any
     ) -> tuple[Material, Split]:
-        """Loads a corpus and its split, and describes them on standard error.
-
-        `told` is the task and the scale of its attributes.
-        """
+        """Loads a corpus and its split, for a task; describes them on standard error."""
         from multimodal_ser.experiments.loading import load_domain
 
         return load_domain(
@@ -84,7 +81,7 @@ class Making:
             tokens=tokens,
             standardize_speakers=self.standardize_speakers,
             forbid_emotion_trained=self.forbid_emotion_trained,
-            **told,
+            **task,
         )
 
 
@@ -122,9 +119,9 @@ class InDomainCommand(OneCorpus, protocols.InDomain):
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """One experiment."""
-        told = {"task": self.task, "scale": self.scale}
-        given = self.load(self.features, self.split, self.folds, self.tokens, **told)
-        yield self.out, self.plan(*given)
+        task = {"task": self.task, "scale": self.scale}
+        material, split = self.load(self.features, self.split, self.folds, self.tokens, **task)
+        yield self.out, self.plan(material, split)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +183,7 @@ class CombinedCommand(Making, protocols.Combined):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Between(Making):
+class Between(Making, transfer.Transfer):
     """Options of experiments that transfer from a source corpus to a target corpus.
 
     Attributes:
@@ -213,31 +210,22 @@ class Between(Making):
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """Yields one experiment per pair."""
         for out, source, target in self.pairs():
-            first = self.load(source, self.source_split, self.source_folds, self.tokens)
-            second = self.load(target, self.target_split, self.target_folds, self.tokens)
-            yield out, self.plan(*first, *second)
-
-    def plan(
-        self, source: Material, source_split: Split, target: Material, target_split: Split
-    ) -> Experiment:
-        """Plans the protocol's runs."""
-        raise NotImplementedError
+            learnt = self.load(source, self.source_split, self.source_folds, self.tokens)
+            tested = self.load(target, self.target_split, self.target_folds, self.tokens)
+            yield out, self.plan(*learnt, *tested)
 
     def pairs(self) -> Iterator[tuple[Path, Path, Path]]:
         """Yields each pair's output folder, source and target."""
-        given = self.source is not None or self.target is not None
-        if given == bool(self.features) or len(self.features) == 1:
-            raise SerError(
-                "give --source and --target, or two corpora or more with --features for every "
-                "pair, both ways"
-            )
-        if self.features:
+        if self.source and self.target and not self.features:
+            yield self.out, self.source, self.target
+        elif len(self.features) > 1 and not (self.source or self.target):
             for source, target in itertools.permutations(self.features, 2):
                 yield self.out / f"{source.name}-to-{target.name}", source, target
-        elif self.source is None or self.target is None:
-            raise SerError("--source and --target go together")
         else:
-            yield self.out, self.source, self.target
+            raise SerError(
+                "give --source and --target together, or two corpora or more with --features for "
+                "every pair, both ways"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,36 +270,28 @@ def _made(asked: Making) -> Iterator[tuple[Path, str]]:
     """Makes the runs of each experiment and yields its folder and its table."""
     from multimodal_ser.common.files import held
     from multimodal_ser.experiments.running import make
-    from multimodal_ser.runs.model_file import layer_lines
-
-    for out, made in asked.planned():
-        if asked.dry_run:
-            for run in made.names:
-                say(str(out / run))
-            continue
-        how = {"engine": asked.engine, "device": asked.device, "command": command_line()}
-        with held(out):
-            make(made, out, jobs=asked.jobs, **how)
-        runs = [out / name for name in made.names]
-        if asked.log:
-            from multimodal_ser.runs.tracking import track
-
-            say(f"to see the runs: {track(asked.log, runs, out)}")
-        yield out, "\n".join([_table(out), *layer_lines(runs)])
-
-
-def _table(out: Path) -> str:
     from multimodal_ser.report import summarise, text_table
+    from multimodal_ser.runs.model_file import layer_lines
+    from multimodal_ser.runs.tracking import track
 
-    return text_table(summarise(out))
+    for out, experiment in asked.planned():
+        runs = [out / name for name in experiment.names]
+        if asked.dry_run:
+            say("\n".join(map(str, runs)))
+            continue
+        settings = {"engine": asked.engine, "device": asked.device, "command": command_line()}
+        with held(out):
+            make(experiment, out, jobs=asked.jobs, **settings)
+        if asked.log:
+            say(f"to see the runs: {track(asked.log, runs, out)}")
+        yield out, "\n".join([text_table(summarise(out)), *layer_lines(runs)])
 
 
 @app.command(name="train")
 def train_command(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
     """Trains models on every fold with every seed, and baselines; prints the table.
 
-    It is `ser experiment in-domain` with the recommended model. Complete runs are kept: rerun the
-    same command to resume.
+    Complete runs are kept: rerun the same command to resume.
 
     Args:
         name: what to train.

@@ -2,8 +2,7 @@
 
 The task decides which utterances count, what a model learns from and what its outputs mean. For a
 class set the outputs are classes; for an attribute set they are attributes, mapped from the
-corpus's
-scale to 0 … 1.
+corpus's scale to 0 … 1.
 """
 
 from __future__ import annotations

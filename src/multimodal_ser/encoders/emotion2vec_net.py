@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -265,10 +265,15 @@ class Emotion2VecNet(nn.Module):
         extra = self.extra_tokens[0]
         tokens = [part for frames in x.split_with_sizes(counts) for part in (extra, frames)]
         attend = AlibiAttention([n + len(extra) for n in counts], self.bias(max(counts)), x.is_cuda)
-        outputs = self._through_blocks(torch.cat(tokens), attend, layers)
+        y = self.norm(torch.cat(tokens))
+        outputs = {}
+        for place, block in enumerate(self.blocks[: max(layers)], start=1):
+            y = block(y, attend)
+            if place in layers:
+                outputs[place] = y
         # The extra tokens are dropped again: every other piece is a recording's frames.
         sizes = [size for n in counts for size in (len(extra), n)]
-        return [torch.cat(output.split_with_sizes(sizes)[1::2]) for output in outputs]
+        return [torch.cat(outputs[layer].split_with_sizes(sizes)[1::2]) for layer in layers]
 
     def _packed_features(self, waves: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
         """Convolutions over the pack. Recordings start at whole strides, so no frame sees two."""
@@ -283,21 +288,7 @@ class Emotion2VecNet(nn.Module):
         x = torch.cat(chunks)
         return torch.cat([x[a : a + n] for a, n in zip(starts, counts, strict=False)])
 
-    def _through_blocks(
-        self, x: Tensor, attend: AlibiAttention, layers: Sequence[int]
-    ) -> list[Tensor]:
-        x = self.norm(x)
-        outputs: dict[int, Tensor] = {}
-        for place, block in enumerate(self.blocks[: max(layers)], start=1):
-            x = block(x, attend)
-            if place in layers:
-                outputs[place] = x
-        return [outputs[layer] for layer in layers]
-
 
 def _starts(lengths: Sequence[int]) -> list[int]:
     """The starts of consecutive pieces of these lengths, and the end of the last one."""
-    starts = [0]
-    for length in lengths:
-        starts.append(starts[-1] + length)
-    return starts
+    return list(accumulate(lengths, initial=0))

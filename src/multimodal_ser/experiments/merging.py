@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-import torch
-
 from multimodal_ser.config.record import FeatureSpec
-from multimodal_ser.dataset.examples import Modality
+from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import Material, sounds_of
 from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.pairs import check_comparable
@@ -41,17 +39,9 @@ def merge_domains(
 
 def merged_material(materials: Sequence[Material]) -> Material:
     """The utterances of several corpora as one material; tokens are padded to the longest."""
-    parts = [one.examples for one in materials]
-    ids = tuple(key for part in parts for key in part.ids)
-    if len(set(ids)) != len(ids):
+    examples = Examples.joined([one.examples for one in materials])
+    if len(set(examples.ids)) != len(examples):
         raise SerError("two of the corpora have utterances in common; give each corpus once")
-    examples = replace(
-        parts[0],
-        ids=ids,
-        text=Modality.joined([part.text for part in parts]),
-        audio=Modality.joined([part.audio for part in parts]),
-        label=torch.cat([part.label for part in parts]),
-    )
     dropped: Counter[str] = Counter()
     for one in materials:
         dropped.update(one.dropped)

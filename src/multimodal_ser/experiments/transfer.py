@@ -29,6 +29,12 @@ class Transfer(Protocol):
 
     model: str | None = None
 
+    def plan(
+        self, source: Material, source_split: Split, target: Material, target_split: Split
+    ) -> Experiment:
+        """Plans the runs."""
+        raise NotImplementedError
+
     def network_of(self, target: Material) -> str:
         """The name of the network: the given one, or the one that the target's features allow."""
         from multimodal_ser.experiments.plans import network_for

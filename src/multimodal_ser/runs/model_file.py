@@ -33,7 +33,6 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
     """Writes the tensors of a model, and everything that loading needs into the file's header.
 
     A fine-tuned encoder is written by `tune.save_tuned`; predictors read it like the starter model.
-    starter model.
     """
     if isinstance(model, Tuned):
         save_tuned(model, path, half=False)

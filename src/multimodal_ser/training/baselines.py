@@ -161,7 +161,6 @@ class Svm(nn.Module):
     def forward(self, *batch: Tensor) -> Output:
         """Text, its mask, audio, its mask → logits [B, C] and the pooled input [B, D]."""
         x = self.pooled(*batch)
-        # [B, pairs]
         decision = rbf(x, self.vectors, self.gamma) @ self.dual.T + self.intercept  # [B, pairs]
         # Products with one-hot vectors instead of index_add, for which ONNX has no operator.
         first, second = (

@@ -62,7 +62,7 @@ def tune(
         on_step: called with the number of steps taken and their total.
         share: of this process, if several learn together.
     """
-    device = model.temperature.device
+    device, halved = model.temperature.device, config.precision == "bfloat16"
     weights = class_weights(train.label, len(model.classes), config.class_weights).to(device)
     if checkpoint is None or not checkpoint.exists():
         # A random head would first send large, meaningless gradients into the encoder (Kumar et
@@ -94,7 +94,7 @@ def tune(
         made = clip_batches(train, config, seed, epoch, partial(_share, share, model, train))
         for place, (given, label) in enumerate(made, 1):
             # The loss is computed in float32, whatever the products are computed in.
-            with _products(device, config.precision):
+            with torch.autocast(device.type, torch.bfloat16, enabled=halved):
                 logits = learner(given).float()
             loss = share.world * _loss(logits, share.of(label), label, weights, config)
             (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -268,10 +268,6 @@ def _freeze(model: Tuned, blocks: int) -> None:
         still = list(model.encoder.blocks)[:blocks]
         for module in (model.encoder.conv1, model.encoder.conv2, *still):
             module.requires_grad_(False)
-
-
-def _products(device: torch.device, precision: str) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @torch.inference_mode()
