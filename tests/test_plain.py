@@ -17,7 +17,7 @@ from multimodal_ser import load
 from multimodal_ser.encoders import whisper
 from multimodal_ser.encoders.mel import log_mel, mel_filters
 from multimodal_ser.errors import SerError, to_install
-from multimodal_ser.predict.plain import PlainBackend
+from multimodal_ser.predict.plain import PlainBackend, _blas
 from multimodal_ser.predict.tuned import TunedBackend
 from multimodal_ser.training.tune.plain import PlainProbe, gelu
 
@@ -53,6 +53,27 @@ def test_numpy_gives_torchs_predictions(both):
     np.testing.assert_array_equal(plain.shares, torchs.shares)
 
 
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_any_number_of_cores_gives_the_same(both, monkeypatch, cores):
+    several, one = [noise(30_000), noise(16_000, 1), tone(1.0)], [noise(40_000, 2)]
+    expected = [PlainProbe(both[0].file).pooled(wave) for wave in (*several[:1], *one)]
+    library, _ = _blas()
+    monkeypatch.setattr("multimodal_ser.predict.plain._blas", lambda: (library, cores))
+    plain = PlainBackend(both[0].file, "starter")
+    # in windows that are sorted by length, and a single one whose steps are divided
+    found = plain(several, [None] * 3).vectors[0], plain(one, [None]).vectors[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_what_was_read_for_a_channel_is_not_read_again(both, monkeypatch):
+    plain = PlainBackend(both[0].file, "starter")
+    waves = [noise(30_000), tone(2.0)]
+    first = plain(waves, [None] * 2)
+    monkeypatch.setattr(plain.model, "pooled", lambda *_: pytest.fail("read again"))
+    shift = np.ones(len(plain.references[0]), "f4")
+    np.testing.assert_array_equal(plain(waves, [None] * 2, shift).vectors, first.vectors)
+
+
 def test_its_parts_are_those_of_torch():
     wave = noise(5_000)
     filters = mel_filters(80)
@@ -77,7 +98,7 @@ WITHOUT = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "scipy", "sklearn", "threadpoolctl"):
+        if name.split(".")[0] in ("torch", "transformers", "scipy", "sklearn"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Refuse())
 from multimodal_ser.cli import main

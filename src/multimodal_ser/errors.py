@@ -40,7 +40,7 @@ class EncoderError(SerError):
     """An encoder's weights are missing, altered, or do not fit its code."""
 
 
-_TRAINING = ("torch", "transformers", "scipy", "sklearn", "threadpoolctl")
+_TRAINING = ("torch", "transformers", "scipy", "sklearn")
 
 
 def not_installed(error: ModuleNotFoundError) -> SerError | None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.predict.backend import BatchPrediction, Vector, by_windows, softmax
-from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
+from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe, Shared, whole
+
+_REMEMBERED = 1024  # vectors, 6 MB
 
 
 class PlainBackend:
@@ -31,6 +37,7 @@ class PlainBackend:
         self.references: Vector | None = self.model.references
         self.shares: Vector | None = self.model.shares
         self.most = 2 * HOP * self.model.steps
+        self._vectors: dict[bytes, Vector] = {}
 
     def __call__(
         self,
@@ -41,14 +48,55 @@ class PlainBackend:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
 
         def ask(pieces: Sequence[Samples]) -> BatchPrediction:
-            read = np.stack([self.model.pooled(lengthened(one, SHORTEST)) for one in pieces])
+            read = np.stack(self._read([lengthened(one, SHORTEST) for one in pieces]))
             logits, embeddings = self.model.predict_from(read if shift is None else read - shift)
             return BatchPrediction(softmax(logits), embeddings, read)
 
         return by_windows(waves, self.most, 2 * HOP, ask)
+
+    def _read(self, waves: Sequence[Samples]) -> list[Vector]:
+        """The inputs of the head, computed on all cores that numpy uses.
+
+        Several waveforms are divided among the cores, and so are the steps of a single one. Numpy's
+        own threads do the same for each matrix product, but they wait for each other by spinning:
+        if other programs keep the cores busy, they take ten times as long.
+        """
+        blas, threads = _blas()
+        if threads == 1:
+            return [self._vector(wave, whole) for wave in waves]
+        with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+            if len(waves) == 1:
+                return [self._vector(waves[0], partial(_shared, pool, threads))]
+            return list(pool.map(lambda wave: self._vector(wave, whole), waves))
+
+    def _vector(self, wave: Samples, shared: Shared) -> Vector:
+        """The input of the head, remembered: what shows a channel is predicted without it next."""
+        key = hashlib.sha256(np.ascontiguousarray(wave)).digest()
+        vector = self._vectors.get(key)
+        if vector is None:
+            vector = self.model.pooled(wave, shared)
+            if len(self._vectors) >= _REMEMBERED:
+                self._vectors.clear()  # in one step, since other threads may predict meanwhile
+            self._vectors[key] = vector
+        return vector
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model file."""
         with written_aside(folder / "model.safetensors") as partial:
             shutil.copyfile(self.file, partial)
         return {"kind": "tuned"}
+
+
+@cache
+def _blas() -> tuple[ThreadpoolController, int]:
+    """The library of numpy's matrix products, and the number of threads that it is set to."""
+    library = ThreadpoolController().select(user_api="blas")
+    return library, max([one["num_threads"] for one in library.info()], default=1)
+
+
+def _shared(
+    pool: ThreadPoolExecutor, parts: int, step: Callable[..., Vector], *arrays: Vector
+) -> Vector:
+    """Computes a step in parts of the first axis, at the same time; see `Shared`."""
+    cut = [np.array_split(one, min(parts, len(one))) for one in arrays]
+    return np.concatenate(list(pool.map(step, *cut)))

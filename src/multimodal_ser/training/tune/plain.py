@@ -5,7 +5,10 @@ The starter model runs on it, since torch takes seconds to import and hundreds o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,19 @@ LOUDEST = 1.3  # level of the loudest bin, in Whisper's log-mel of speech that p
 _NORM = 1e-5  # the epsilon of torch's layer norm
 _CACHED = 16_384  # numbers, 64 KiB: several arrays of so many fit into a core's second-level cache
 _Singles = NDArray[np.float32]
+
+
+class Shared(Protocol):
+    """Computes a step of the network; it may divide arrays along the first axis among cores."""
+
+    def __call__(self, step: Callable[..., _Singles], *arrays: _Singles) -> _Singles:
+        """The step's result for all of the arrays' rows."""
+        ...
+
+
+def whole(step: Callable[..., _Singles], *arrays: _Singles) -> _Singles:
+    """Computes a step at once."""
+    return step(*arrays)
 
 
 class PlainProbe:
@@ -61,15 +77,21 @@ class PlainProbe:
         # Transposed once, to a layout that numpy's matrix products read without a copy.
         self._state = {key: np.ascontiguousarray(_turned(value)) for key, value in state.items()}
 
-    def pooled(self, wave: _Singles) -> _Singles:
-        """The input of the head, [V], for a waveform [samples] of up to 30 s."""
+    def pooled(self, wave: _Singles, shared: Shared = whole) -> _Singles:
+        """The input of the head, [V], for a waveform [samples] of up to 30 s.
+
+        Args:
+            wave: [samples].
+            shared: how the network's steps are computed, on one core by default.
+        """
         mel = log_mel(wave, self.filters)  # [T, mels]
-        x = gelu(self._convolved("encoder.conv1", mel - mel.max() + np.float32(LOUDEST), 1))
-        x = gelu(self._convolved("encoder.conv2", x, 2))  # [T / 2, D]
-        x = x + self._state["encoder.positions"].T[: len(x)]
+        mel += np.float32(LOUDEST) - mel.max()
+        x = shared(partial(self._active, "encoder.conv1"), _taps(mel, 1))
+        x = shared(partial(self._active, "encoder.conv2"), _taps(x, 2))  # [T / 2, D]
+        x += self._state["encoder.positions"].T[: len(x)]
         means = []
         for block in range(self.depth):
-            x = self._block(f"encoder.blocks.{block}.", x)
+            x = self._block(f"encoder.blocks.{block}.", x, shared)
             means.append(x.mean(0))
         if "encoder.norm.weight" in self._state:
             means[-1] = self._normed("encoder.norm", x).mean(0)
@@ -88,12 +110,8 @@ class PlainProbe:
         product += self._state[f"{name}.bias"]
         return np.asarray(product)
 
-    def _convolved(self, name: str, x: _Singles, stride: int) -> _Singles:
-        """A convolution over time of three taps, padded by one: [T, D] → [T / stride, E]."""
-        wide = np.pad(x, ((1, 1), (0, 0)))
-        # The three taps side by side [T, 3 · D]: the convolution becomes one matrix product.
-        cuts = [wide[tap : tap + len(x) : stride] for tap in range(3)]
-        return self._linear(name, np.concatenate(cuts, 1))
+    def _active(self, name: str, x: _Singles) -> _Singles:
+        return gelu(self._linear(name, x))
 
     def _normed(self, name: str, x: _Singles) -> _Singles:
         unit = x - x.mean(1, keepdims=True)
@@ -102,20 +120,22 @@ class PlainProbe:
         unit += self._state[f"{name}.bias"]
         return np.asarray(unit)
 
-    def _block(self, name: str, x: _Singles) -> _Singles:
+    def _block(self, name: str, x: _Singles, shared: Shared) -> _Singles:
         """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper.Block`."""
-        steps, dim = x.shape
-        split = self._linear(f"{name}qkv", self._normed(f"{name}norm1", x))
-        q, k, v = split.reshape(steps, 3, self.heads, -1).transpose(1, 2, 0, 3)  # each [H, T, D/H]
-        scores = q @ k.transpose(0, 2, 1)  # [H, T, T]
-        scores /= np.float32(np.sqrt(dim // self.heads))
-        scores -= scores.max(2, keepdims=True)  # so that exp cannot overflow
-        np.exp(scores, out=scores)
-        scores /= scores.sum(2, keepdims=True)
-        heard = scores @ v
-        x = x + self._linear(f"{name}out", heard.transpose(1, 0, 2).reshape(steps, dim))
-        wide = gelu(self._linear(f"{name}up", self._normed(f"{name}norm2", x)))
-        return np.asarray(x + self._linear(f"{name}down", wide))
+        split = shared(partial(self._projected, name), x)
+        q, k, v = split.reshape(len(x), 3, self.heads, -1).transpose(1, 2, 0, 3)  # each [H, T, D/H]
+        heard = shared(_attended, q, k, v)
+        return shared(partial(self._answered, name), x, heard.transpose(1, 0, 2).reshape(x.shape))
+
+    def _projected(self, name: str, x: _Singles) -> _Singles:
+        """Queries, keys and values side by side, [T, 3 · D]."""
+        return self._linear(f"{name}qkv", self._normed(f"{name}norm1", x))
+
+    def _answered(self, name: str, x: _Singles, heard: _Singles) -> _Singles:
+        """What follows attention in a block, [T, D]."""
+        x = x + self._linear(f"{name}out", heard)
+        x += self._linear(f"{name}down", self._active(f"{name}up", self._normed(f"{name}norm2", x)))
+        return x
 
 
 def _turned(value: _Singles) -> _Singles:
@@ -125,6 +145,32 @@ def _turned(value: _Singles) -> _Singles:
         if value.ndim > 1
         else value
     )
+
+
+def _taps(x: _Singles, stride: int) -> _Singles:
+    """The three taps of a convolution padded by one, side by side: [T, D] → [T / stride, 3 · D].
+
+    The convolution of them is one matrix product.
+    """
+    wide = np.pad(x, ((1, 1), (0, 0)))
+    return np.concatenate([wide[tap : tap + len(x) : stride] for tap in range(3)], 1)
+
+
+def _attended(queries: _Singles, keys: _Singles, values: _Singles) -> _Singles:
+    """Attention, [H, T, D/H] each → [H, T, D/H].
+
+    One head after the other: the scores of one, [T, T], are still in the cache when they are used,
+    and those of all would be 72 MB for 30 s.
+    """
+    heard = np.empty_like(values)
+    for q, k, v, out in zip(queries, keys, values, heard, strict=True):
+        scores = q @ k.T
+        scores /= np.float32(np.sqrt(q.shape[1]))
+        scores -= scores.max(1, keepdims=True)  # so that exp cannot overflow
+        np.exp(scores, out=scores)
+        scores /= scores.sum(1, keepdims=True)
+        out[:] = scores @ v
+    return heard
 
 
 def gelu(x: _Singles) -> _Singles:
