@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -262,3 +263,8 @@ def test_channels_that_cancel_are_not_mixed_to_silence(tmp_path, ending):
             np.testing.assert_allclose(found, wanted, atol=1e-4)
         elif not np.shares_memory(left, noise):  # the codec makes channels alike
             assert np.std(found) == pytest.approx(np.std(wanted), rel=0.1)
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "sound.wav")
+    refused(tmp_path / "sound.wav", "a pipe or device", "standard input")

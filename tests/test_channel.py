@@ -214,3 +214,32 @@ def test_commands(file, tmp_path, capsys):
     assert "adapted to 11 pieces" in capsys.readouterr().out
     assert main(few) == 0
     assert "adapted" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("all_is_speech")
+@pytest.mark.parametrize("count", [2, 11])
+def test_recordings_that_show_no_channel_since_they_cannot_be_read_are_named(
+    file, tmp_path, capsys, count
+):
+    for number, (wave, rate) in enumerate(sounds(count)):
+        written(tmp_path / f"{number:02}.wav", wave, rate)
+    (tmp_path / "bad.wav").write_text("nothing")
+    given = ["adapt", str(tmp_path), str(tmp_path / "none.wav"), "--model", str(file)]
+    assert main([*given, "--out", str(tmp_path / "channel.json")]) == 1
+    told = capsys.readouterr()
+    assert f"the channel of {count} recordings" in told.out
+    assert f"failed: {tmp_path / 'bad.wav'}: is text, not audio" in told.err
+    assert f"failed: {tmp_path / 'none.wav'}: no such file" in told.err
+    assert f"2 of {count + 2} recordings failed" in told.err
+    assert Channel.read(tmp_path / "channel.json").count == count
+
+
+@pytest.mark.parametrize("command", ["predict", "adapt"])
+def test_an_output_file_is_not_one_of_the_recordings(file, tmp_path, capsys, command):
+    sound = written(tmp_path / "a.wav", *sounds(1)[0])
+    (tmp_path / "link").symlink_to(sound)
+    before = sound.read_bytes()
+    for out in (sound, tmp_path / "link"):
+        assert main([command, str(tmp_path), "--model", str(file), "--out", str(out)]) == 1
+        assert f"--out {out}: is the recording {sound}" in capsys.readouterr().err
+        assert sound.read_bytes() == before

@@ -17,7 +17,7 @@ import pytest
 
 from made_sound import written
 from multimodal_ser.cli import main
-from multimodal_ser.common.files import held, scratch_folder, written_aside
+from multimodal_ser.common.files import held, made_folder, scratch_folder, written_aside
 from multimodal_ser.corpora import Utterance, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.features.store import FeatureHeader, write_store
@@ -101,8 +101,17 @@ def test_what_cannot_be_written_is_an_error_with_a_remedy(tmp_path):
     with pytest.raises(FileNotFoundError), written_aside(tmp_path / "a") as partial:
         partial.write_bytes((tmp_path / "missing input").read_bytes())
     told = pytest.raises(SerError, match="File name too long")
-    with told, written_aside(tmp_path / ("n" * 250)) as partial:
+    with told, written_aside(tmp_path / ("n" * 256)) as partial:
         partial.write_text("x")
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    with written_aside(tmp_path / ("n" * 255)) as partial:
+        partial.write_text("x")
+    assert contents(tmp_path) == {"n" * 255: b"x"}
+    made_folder(tmp_path / "a" / "b")
+    with pytest.raises(SerError, match="give the name of a file, in a folder"):
+        made_folder(tmp_path / ("n" * 255))
 
 
 def test_a_scratch_folder_is_gone_afterwards():

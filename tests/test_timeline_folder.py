@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,6 +166,55 @@ def test_the_command_mirrors_resumes_and_sums_up(tmp_path, model, capsys, monkey
     assert content(tmp_path / "out") == before
     assert main([*given, str(tmp_path / "out"), "--hop", "0.5"]) == 1
     assert len(model.batches) > batches
+
+
+def test_files_of_another_recording_are_not_replaced(tmp_path, model, capsys):
+    for name in ("a/call.wav", "b/call.flac", "b/other.wav", "c/new.wav", "c/newer.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        written(tmp_path / name, SOUND[: len(SOUND) - 100 * len(name) - ord(name[0])])
+    out = tmp_path / "out"
+
+    def run(*names, kind="json"):
+        given = ["analyze", *(str(tmp_path / name) for name in names), "--out", str(out)]
+        return main([*given, "--vad", "energy", "--formats", kind])
+
+    assert run("a/call.wav") == 0
+    before = content(out)
+    for other in (["b/call.flac"], ["b"], ["b/call.flac", "b/other.wav"]):
+        assert run(*other, kind="csv") == 1
+        told = capsys.readouterr().err
+        assert all(str(tmp_path / one) in told for one in ("a/call.wav", "b/call.flac")), told
+        assert content(out) == before
+    assert run("a/call.wav", kind="csv") == 0  # the same one again
+    assert run("c") == 0
+    assert "not in these tables: 1 of earlier commands" in capsys.readouterr().err
+    assert run("b/call.flac") == 1  # the folder's command still knows what was there before
+    (tmp_path / "a/call.wav").unlink()
+    assert run("b/call.flac") == 0  # what it was made from is gone
+
+
+def test_a_recording_whose_files_cannot_have_its_name_fails_alone(tmp_path, model, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("a" * 250, "b"):
+        written(tmp_path / "in" / f"{name}.wav", SOUND)
+    given = ["analyze", str(tmp_path / "in"), "--vad", "energy", "--formats", "json,labelstudio"]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 1
+    assert "1 of 2 recordings failed" in capsys.readouterr().err
+    index = list(csv.DictReader(io.StringIO((tmp_path / "out/index.csv").read_text())))
+    assert [row["status"] for row in index] == ["failed", "done"]
+    assert "File name too long" in index[0]["reason"]
+
+
+def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path, model):
+    (tmp_path / "in").mkdir()
+    for name in (b"caf\xe9.wav", b"tea.wav"):
+        written(tmp_path / "x.wav", SOUND).rename(tmp_path / "in" / os.fsdecode(name))
+    given = ["analyze", str(tmp_path / "in"), "--vad", "energy", "--formats", "json,html,eaf"]
+    pytest.importorskip("pympi", reason="needs the extra 'annotations'")
+    assert main([*given, "--out", str(tmp_path / "out")]) == 0
+    index = list(csv.DictReader(io.StringIO((tmp_path / "out/index.csv").read_text("utf-8"))))
+    assert [row["source"] for row in index] == [r"caf\xe9.wav", "tea.wav"]
+    assert (tmp_path / r"out/caf\xe9.json").is_file()
 
 
 def test_standard_input_is_a_recording(tmp_path, model, capsys, monkeypatch):

@@ -157,6 +157,8 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
         # anyway.
         said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         reason = str(said).strip().rstrip(".")
+        if reason.startswith("File does not exist"):  # so libsndfile calls an mp3 without a frame
+            reason = "Format not recognised"
         raise AudioError(
             f"{name}: cannot be read as audio ({reason or type(error).__name__}); the file is "
             f"truncated, damaged or of another format. Allowed: {READABLE}"

@@ -55,6 +55,10 @@ def located(name: str, source: object) -> Where:
         try:
             if path.is_dir():
                 raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
+            if path.exists() and not path.is_file():
+                raise AudioError(
+                    f"{name}: is a pipe or device, no file; give its content on standard input, -"
+                )
             if not path.is_file():
                 raise AudioError(f"{name}: no such file; looked for {path}")
             if path.stat().st_size == 0:

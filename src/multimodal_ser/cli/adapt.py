@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.predict import weights_of
+from multimodal_ser.cli.predict import failed, weights_of
 from multimodal_ser.config.settings import Vad
 
 
@@ -21,12 +21,13 @@ def adapt_command(
     source: tuple[str, ...] = (),
     vad: Vad = "auto",
     device: str = "cpu",
-) -> None:
+) -> int:
     """Estimates a channel from recordings without labels: a line, a microphone, a room, a speaker.
 
     `ser predict`, `ser analyze` and `ser serve` remove it from recordings with --adapt FILE, so
     that it is not mistaken for an emotion. The recordings should mix as many emotions as possible;
-    half a dozen recordings help, a hundred are enough.
+    half a dozen recordings help, a hundred are enough. Those that cannot be read are listed, and
+    the exit code is then 1.
 
     Args:
         files: recordings, folders or wildcards; fewer than ten are cut into pieces of 3 s.
@@ -37,11 +38,15 @@ def adapt_command(
         device: device for torch, such as cpu or cuda.
     """
     from multimodal_ser.predict import load
-    from multimodal_ser.predict.sources import find_recordings
+    from multimodal_ser.predict.sources import find_recordings, refuse_recording
     from multimodal_ser.timeline.adapting import channel_of
 
+    found = find_recordings(files)
+    refuse_recording(out, found)
     predictor = load(model, device=device, weights=weights_of(source))
     predictor.vad = vad
-    channel = channel_of(find_recordings(files), predictor, vad)
+    failures: dict[str, str] = {}
+    channel = channel_of(found, predictor, vad, failures=failures)
     say(f"{channel.save(out)}: the channel of {channel.count} recordings or pieces of 3 s, for "
         f"{channel.model}")  # fmt: skip
+    return failed([f"{name}: {reason}" for name, reason in failures.items()], len(found))

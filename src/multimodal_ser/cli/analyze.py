@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from multimodal_ser.timeline.folder import AnalysisRecipe, Done
     from multimodal_ser.timeline.places import Place
 
+_WAIT = 10.0  # seconds until another command has noted in the folder what it is writing
 WITHOUT_SOUND = ("json", "csv", "vtt", "srt", "audacity")
 
 
@@ -160,7 +161,7 @@ def _files(
 ) -> int:
     """Analyses recordings one by one; `together` also writes index, segments and summary."""
     from multimodal_ser.common.files import held
-    from multimodal_ser.timeline.folder import JOURNAL, Folder, analyzed, kept
+    from multimodal_ser.timeline.folder import JOURNAL, Folder
 
     failed = 0
     if together:
@@ -172,15 +173,30 @@ def _files(
                 failed += _tell(done, out)
             for file in folder.finish():
                 say(f"wrote {file}")
+            if others := len(folder.others):
+                sys.stderr.write(f"not in these tables: {others} of earlier commands\n")
     else:
         for place in found:
-            with _progress(place) as on_progress:
-                done = analyzed(recipe, place, on_progress)
-            kept(done, out)
-            failed += _tell(done, out)
+            failed += _tell(_alone(place, recipe, out), out)
     if failed:
         sys.stderr.write(f"{failed} of {len(found)} recordings failed\n")
     return 1 if failed else 0
+
+
+def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> Done:
+    """Analyses a recording, and keeps others from writing to the folder only while it does."""
+    from multimodal_ser.common.files import held
+    from multimodal_ser.timeline.folder import JOURNAL, Folder, analyzed
+
+    if recipe.formats:
+        with held(out / JOURNAL, _WAIT):
+            folder = Folder(out, recipe, [place])
+    with _progress(place) as on_progress:
+        done = analyzed(recipe, place, on_progress)
+    if not recipe.formats:
+        return done
+    with held(out / JOURNAL, _WAIT):
+        return folder.keep(done)
 
 
 def _tell(done: Done, out: Path) -> int:

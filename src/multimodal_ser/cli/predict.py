@@ -72,12 +72,13 @@ def predict_command(
     """
     from multimodal_ser.predict import load
     from multimodal_ser.predict.lots import Asked, lots
-    from multimodal_ser.predict.sources import STDIN, find_recordings
+    from multimodal_ser.predict.sources import STDIN, find_recordings, refuse_recording
     from multimodal_ser.predict.writing import FORMATS
 
     if threshold is not None and not 0 <= threshold <= 1:
         raise SerError(f"--threshold {threshold:g}; allowed: a confidence from 0 to 1, such as 0.8")
     found = find_recordings(files)
+    refuse_recording(out, found)
     predictor = load(model, device=device, weights=weights_of(source))
     if threshold is not None:
         predictor.threshold = threshold
@@ -112,10 +113,10 @@ def predict_command(
         if journal and not failures:
             journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
-    return _failed(failures, len(found))
+    return failed(failures, len(found))
 
 
-def _failed(failures: Sequence[str], total: int) -> int:
+def failed(failures: Sequence[str], total: int) -> int:
     """Lists failed recordings; returns 1 if there are any."""
     for line in failures[:MOST_SHOWN]:
         sys.stderr.write(f"failed: {line}\n")

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from multimodal_ser.errors import SerError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LONGEST = 255  # bytes of a file's name
 _unfinished: set[Path] = set()
 
 
@@ -36,13 +37,16 @@ def written_aside(path: Path) -> Iterator[Path]:
             symbolic links are followed.
 
     Yields:
-        ``.<name>.partial`` in the same folder, which does not exist yet.
+        ``.<name>.partial`` in the same folder, which does not exist yet; with a hash in place of a
+        name that would become too long.
 
     Raises:
         SerError: it cannot be written: no space, no permission, or something else is in its place.
     """
     path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    with _told(path, path):
+        special = path.exists() and not (path.is_file() or path.is_dir())
+    if special:
         with _told(path, path):
             yield path
         return
@@ -50,6 +54,8 @@ def written_aside(path: Path) -> Iterator[Path]:
     # atomic only within one file system
     real = Path(os.path.realpath(path))
     partial = real.with_name(f".{real.name}.partial")
+    if len(os.fsencode(partial.name)) > _LONGEST:
+        partial = real.with_name(f".{hashlib.sha256(os.fsencode(real.name)).hexdigest()}.partial")
     with _told(path, real, partial):
         real.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
@@ -62,11 +68,27 @@ def written_aside(path: Path) -> Iterator[Path]:
             partial.replace(real)
 
 
+def made_folder(folder: Path) -> None:
+    """Makes a folder to write to, before the work whose results it is for.
+
+    Raises:
+        SerError: it cannot be made, or not be written to.
+    """
+    with _told(folder, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, wait: float = 0) -> Iterator[None]:
     """Keeps other processes of this user and machine from what is written at `path` for the block.
 
     For what is written little by little: two processes would mix their results.
+
+    Args:
+        path: what is written.
+        wait: seconds to wait for another process to end.
 
     Raises:
         SerError: another process is writing there.
@@ -76,7 +98,7 @@ def held(path: Path) -> Iterator[None]:
     file = Path(gettempdir()) / f"ser-{hashlib.sha256(place).hexdigest()[:16]}.lock"
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise SerError(
             f"{path}: another command is writing there; wait for it to end, or write elsewhere"

@@ -37,6 +37,14 @@ def find_recordings(names: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def refuse_recording(out: Path | None, found: Sequence[str]) -> None:
+    """Raises SerError if the output file is one of the recordings, also by another name."""
+    if out is not None and out.exists():
+        for name in found:
+            if Path(name).exists() and out.samefile(name):
+                raise SerError(f"--out {out}: is the recording {name}; give another name")
+
+
 def _inside(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():

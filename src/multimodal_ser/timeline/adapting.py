@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from multimodal_ser.audio import read_blocks
 from multimodal_ser.audio.speech.finder import FRAME, HANGOVER
@@ -18,7 +19,12 @@ _HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept to be
 
 
 def channel_of(
-    sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto", *, least: int = 1
+    sources: Sequence[Recording],
+    predictor: Predictor,
+    vad: Vad = "auto",
+    *,
+    least: int = 1,
+    failures: dict[str, str] | None = None,
 ) -> Channel:
     """The channel that recordings of any length have in common.
 
@@ -31,13 +37,14 @@ def channel_of(
         predictor: with a model that can be adapted.
         vad: how speech is found.
         least: number of recordings or pieces that must have speech.
+        failures: gets the name of each recording that cannot be read, and the reason.
 
     Raises:
         NoSpeechError: fewer of them have speech.
         SerError: the model cannot be adapted.
     """
     if len(sources) >= LEAST_RECORDINGS:
-        firsts = (_first(source) for source in evenly_chosen(sources, ENOUGH_RECORDINGS))
+        firsts = (_first(source, failures) for source in evenly_chosen(sources, ENOUGH_RECORDINGS))
         return predictor.channel_of([wave for wave in firsts if wave is not None])
     # imported here: many recordings, or short ones, need no timeline
     from multimodal_ser.timeline.analysis import listen
@@ -48,8 +55,8 @@ def channel_of(
     for source in sources:
         try:
             listen(open_recording(source), [Lane()], [heard], vad)
-        except (AudioError, OSError):
-            continue
+        except (AudioError, OSError) as error:
+            _note(failures, source, error)
     if len(heard.kept) < least:
         what = "too little" if heard.kept else "no"
         raise NoSpeechError(f"{what} speech in {len(sources)} recordings, so they show no channel")
@@ -106,10 +113,16 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
     return found
 
 
-def _first(source: Recording) -> Samples | None:
+def _first(source: Recording, failures: dict[str, str] | None = None) -> Samples | None:
     """About the first half minute; None if the recording is empty or cannot be read."""
     sound, rate = source if isinstance(source, tuple) else (source, None)
     try:
         return next(read_blocks(sound, sample_rate=rate), None)
-    except (AudioError, OSError):
+    except (AudioError, OSError) as error:
+        _note(failures, source, error)
         return None
+
+
+def _note(failures: dict[str, str] | None, source: Recording, error: Exception) -> None:
+    if failures is not None and isinstance(source, str | Path):
+        failures[str(source)] = str(error).removeprefix(f"{Path(source).name}: ")

@@ -7,13 +7,15 @@ interrupted run. Memory does not grow with the recordings: at the end the journa
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_ser.common.cluster import run_on_ray
-from multimodal_ser.common.files import Journal, written_aside
+from multimodal_ser.common.files import Journal, made_folder, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.lots import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
@@ -24,6 +26,8 @@ from multimodal_ser.timeline.track import Timeline
 from multimodal_ser.timeline.writers import WRITERS, made
 
 JOURNAL, INDEX, SUMMARY = ".analyzed.jsonl", "index.csv", "summary.html"
+# errors of writing that concern one recording alone, such as a name that is too long with an ending
+_ITS_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,22 @@ def analyzed(recipe: AnalysisRecipe, place: Place, on_progress: Progressed | Non
         return Done(place, None, {}, str(error).removeprefix(f"{Path(place.path).name}: "))
 
 
-def kept(done: Done, out: Path) -> None:
-    """Writes the files of one recording, each complete or not at all."""
-    for ending, content in done.files.items():
-        with written_aside(out / (done.place.name + ending)) as partial:
-            partial.write_bytes(content)
+class Made(NamedTuple):
+    """What a line of the journal is about; recipe and state differ if its recording is not done.
+
+    Attributes:
+        recipe: the recipe's name.
+        state: size and time of the recording.
+        source: the recording's name relative to the given folders.
+        name: of its files.
+        path: where it was read from.
+    """
+
+    recipe: str
+    state: str
+    source: str
+    name: str
+    path: str
 
 
 class Folder:
@@ -83,24 +98,38 @@ class Folder:
         out: where to write.
         recipe: how every recording is analysed.
         found: the recordings, in the order of the tables.
+
+    Raises:
+        SerError: it holds files of another recording that would have the same name, or it cannot
+            be written to.
     """
 
     def __init__(self, out: Path, recipe: AnalysisRecipe, found: Sequence[Place]) -> None:
         self.out, self.recipe, self.found = out, recipe, found
+        made_folder(out)
         self._journal, self._recipe_name = Journal(out / JOURNAL), recipe.name
-        lines = self._journal.places
-        # source → where its line begins in the journal
+        # name → the last line about it, and where it begins in the journal
+        self._lines = {
+            made.name: (made, place)
+            for key, place in self._journal.places.items()
+            if (made := _made(key)) is not None
+        }
+        self._refuse_others()
         self._done = {
-            place.source: lines[key]
-            for place in found
-            if (key := self._key(place)) in lines and self._there(place)
+            place.name: self._lines[place.name][1] for place in found if self._is_done(place)
         }
         self.failures: dict[str, str] = {}
 
     @property
     def waiting(self) -> list[Place]:
         """The recordings that are not analysed yet."""
-        return [place for place in self.found if place.source not in self._done]
+        return [place for place in self.found if place.name not in self._done]
+
+    @property
+    def others(self) -> list[int]:
+        """Where the lines of recordings of earlier commands begin."""
+        ours = {place.name for place in self.found}
+        return [line for name, (_, line) in self._lines.items() if name not in ours]
 
     def run(self, engine: str, tell: Callable[[Place], Any]) -> Iterator[Done]:
         """Analyses the remaining recordings and stores each result at once.
@@ -111,12 +140,12 @@ class Folder:
         """
         if engine == "ray":
             for done in run_on_ray(analyzed, self.recipe, self.waiting):
-                yield self._keep(done)
+                yield self.keep(done)
             return
         for place in self.waiting:
             with tell(place) as on_progress:
                 done = analyzed(self.recipe, place, on_progress)
-            yield self._keep(done)
+            yield self.keep(done)
 
     def finish(self) -> list[Path]:
         """Writes index, segments and summary of everything that is done; returns the files."""
@@ -137,47 +166,79 @@ class Folder:
                 add(segment_rows(row, labels, scale))
                 overview.add(row)
         # what was made with other settings is not done any more
-        self._journal.keep(self._lines())
+        self._journal.keep([*self.others, *self._ours()])
         summary = self.out / SUMMARY
         pages = "html" in self.recipe.formats
         with written_aside(summary) as partial:
             partial.write_text(summary_page(overview, pages), encoding="utf-8")
         return [index, segments, summary]
 
-    def _keep(self, done: Done) -> Done:
-        if done.timeline is None:
-            self.failures[done.place.source] = done.reason
-            return done
-        kept(done, self.out)
+    def keep(self, done: Done) -> Done:
+        """Writes the files of one recording, and then its line in the journal."""
+        reason = done.reason
+        try:
+            for ending, content in done.files.items():
+                with written_aside(self.out / (done.place.name + ending)) as partial:
+                    partial.write_bytes(content)
+        except SerError as error:
+            if getattr(error.__cause__, "errno", None) not in _ITS_NAME:
+                raise  # no other recording could be written either
+            reason = str(error)
+        if done.timeline is None or reason:
+            self.failures[done.place.name] = reason
+            return Done(done.place, None, {}, reason)
         told = {
-            "source": done.place.source, "name": done.place.name, "key": self._key(done.place),
-            "reason": "", "timeline": {**done.timeline.as_dict(), "track": [], "words": []},
+            "source": done.place.source, "name": done.place.name,
+            "key": "\0".join(self._about(done.place)), "reason": "",
+            "timeline": {**done.timeline.as_dict(), "track": [], "words": []},
         }  # fmt: skip
         # Files first, journal second: a line in the journal means that the files are complete.
-        self._done[done.place.source] = self._journal.add(told)
+        self._done[done.place.name] = self._journal.add(told)
         return done
 
-    def _there(self, place: Place) -> bool:
-        endings = [WRITERS[kind][0] for kind in self.recipe.formats]
-        return all((self.out / (place.name + ending)).is_file() for ending in endings)
-
-    def _key(self, place: Place) -> str:
-        """Identifies recording, recipe and the file's state: it differs if the file has changed."""
+    def _about(self, place: Place) -> Made:
         file = Path(place.path)
-        if not file.is_file():
-            return ""
-        about = file.stat()
-        return f"{self._recipe_name} {about.st_size} {about.st_mtime_ns} {place.source}"
+        about = file.stat() if file.is_file() else None
+        state = f"{about.st_size} {about.st_mtime_ns}" if about else ""
+        path = os.path.abspath(file)  # noqa: PTH100 - links keep the names that the user gave
+        return Made(self._recipe_name, state, place.source, place.name, path)
 
-    def _lines(self) -> list[int]:
+    def _is_done(self, place: Place) -> bool:
+        if place.name not in self._lines or not all(self._there(place, self.recipe.formats)):
+            return False
+        now, made = self._about(place), self._lines[place.name][0]
+        return bool(now.state) and made[:3] == now[:3]
+
+    def _there(self, place: Place, formats: Iterable[str]) -> Iterator[bool]:
+        return ((self.out / (place.name + WRITERS[kind][0])).is_file() for kind in formats)
+
+    def _refuse_others(self) -> None:
+        """Files of a recording that still is elsewhere are not replaced by those of another one."""
+        for place in self.found:
+            made = self._lines[place.name][0] if place.name in self._lines else None
+            now = self._about(place)
+            if made is None or made.state == now.state or not any(self._there(place, WRITERS)):
+                continue
+            if Path(made.path).exists() and not Path(made.path).samefile(now.path):
+                raise SerError(
+                    f"{self.out / place.name}: files of {made.path}, which those of {now.path} "
+                    "would replace; give another folder as --out"
+                )
+
+    def _ours(self) -> list[int]:
         """Where the lines of what is done begin, in the order of the recordings."""
-        return [self._done[place.source] for place in self.found if place.source in self._done]
+        return [self._done[place.name] for place in self.found if place.name in self._done]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        lines = self._journal.read(self._lines())
+        lines = self._journal.read(self._ours())
         for place in self.found:
-            if place.source in self._done:
+            if place.name in self._done:
                 yield next(lines)
             else:
-                reason = self.failures.get(place.source, "not analysed")
+                reason = self.failures.get(place.name, "not analysed")
                 yield {"source": place.source, "name": place.name, "reason": reason}
+
+
+def _made(key: str) -> Made | None:
+    parts = key.split("\0")
+    return Made(*parts) if len(parts) == len(Made._fields) else None

@@ -83,6 +83,8 @@ def _relative(path: str, root: str) -> str:
         return "stdin"
     whole = Path(os.path.abspath(path))  # noqa: PTH100 - links keep the names that the user gave
     try:
-        return whole.relative_to(root).as_posix()
+        name = whole.relative_to(root).as_posix()
     except ValueError:
-        return "/".join(part for part in whole.parts[1:])
+        name = "/".join(part for part in whole.parts[1:])
+    # bytes that are no UTF-8 are spelt out: no table, page or annotation could hold them
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
