@@ -71,7 +71,7 @@ class PlainBackend:
 
     def _vector(self, wave: Samples, shared: Shared) -> Vector:
         """The input of the head, remembered: what shows a channel is predicted without it next."""
-        key = hashlib.sha256(np.ascontiguousarray(wave)).digest()
+        key = hashlib.sha256(wave.tobytes()).digest()
         vector = self._vectors.get(key)
         if vector is None:
             vector = self.model.pooled(wave, shared)
