@@ -14,10 +14,11 @@ import torch
 
 from made_sound import tone, written
 from multimodal_ser import load
+from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.encoders import whisper
 from multimodal_ser.encoders.mel import log_mel, mel_filters
 from multimodal_ser.errors import SerError, to_install
-from multimodal_ser.predict.plain import PlainBackend, _blas
+from multimodal_ser.predict.plain import PlainBackend
 from multimodal_ser.predict.tuned import TunedBackend
 from multimodal_ser.training.tune.plain import PlainProbe, gelu
 
@@ -57,8 +58,8 @@ def test_numpy_gives_torchs_predictions(both):
 def test_any_number_of_cores_gives_the_same(both, monkeypatch, cores):
     several, one = [noise(30_000), noise(16_000, 1), tone(1.0)], [noise(40_000, 2)]
     expected = [PlainProbe(both[0].file).pooled(wave) for wave in (*several[:1], *one)]
-    library, _ = _blas()
-    monkeypatch.setattr("multimodal_ser.predict.plain._blas", lambda: (library, cores))
+    library, _ = numpy_threads()
+    monkeypatch.setattr("multimodal_ser.predict.plain.numpy_threads", lambda: (library, cores))
     plain = PlainBackend(both[0].file, "starter")
     # in windows that are sorted by length, and a single one whose steps are divided
     found = plain(several, [None] * 3).vectors[0], plain(one, [None]).vectors[0]

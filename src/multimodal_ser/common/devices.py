@@ -1,11 +1,14 @@
-"""Checks torch devices: whether one is available, and which number formats a CPU supports."""
+"""Torch's devices, the number formats of a CPU, and the threads of numpy."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from functools import cache
 from pathlib import Path
+
+from threadpoolctl import ThreadpoolController
 
 from multimodal_ser.errors import SerError
 
@@ -70,3 +73,15 @@ def limit_caches() -> None:
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
         set_option(-3, 1 << 16)  # -3 is M_MMAP_THRESHOLD in malloc.h
+
+
+@cache
+def numpy_threads() -> tuple[ThreadpoolController, int]:
+    """The library of numpy's matrix products, and the number of threads that it is set to.
+
+    Its threads wait for each other by spinning. If other programs keep the cores busy, a product on
+    two threads takes ten times as long as on one: use ``library.limit(limits=1)`` and divide larger
+    pieces of work.
+    """
+    library = ThreadpoolController().select(user_api="blas")
+    return library, max([one["num_threads"] for one in library.info()], default=1)

@@ -6,14 +6,14 @@ import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.predict.backend import BatchPrediction, Vector, by_windows, softmax
@@ -61,7 +61,7 @@ class PlainBackend:
         own threads do the same for each matrix product, but they wait for each other by spinning:
         if other programs keep the cores busy, they take ten times as long.
         """
-        blas, threads = _blas()
+        blas, threads = numpy_threads()
         if threads == 1:
             return [self._vector(wave, whole) for wave in waves]
         with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
@@ -85,13 +85,6 @@ class PlainBackend:
         with written_aside(folder / "model.safetensors") as partial:
             shutil.copyfile(self.file, partial)
         return {"kind": "tuned"}
-
-
-@cache
-def _blas() -> tuple[ThreadpoolController, int]:
-    """The library of numpy's matrix products, and the number of threads that it is set to."""
-    library = ThreadpoolController().select(user_api="blas")
-    return library, max([one["num_threads"] for one in library.info()], default=1)
 
 
 def _shared(

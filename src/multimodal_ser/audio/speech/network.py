@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from multimodal_ser.audio.speech.finder import FRAME
 from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.errors import SerError
 
 _BEFORE = 64  # samples before a frame that are part of its input
@@ -36,9 +37,13 @@ class VadNetwork:
 
     def __call__(self, frames: Samples) -> Samples:
         """Frames [count, n, 512] → probabilities of speech [count, n]."""
+        if not frames.shape[1]:
+            return np.zeros((len(frames), 0), np.float32)
+        with numpy_threads()[0].limit(limits=1):
+            return self._scores(frames)
+
+    def _scores(self, frames: Samples) -> Samples:
         count, steps, _ = frames.shape
-        if not steps:
-            return np.zeros((count, 0), np.float32)
         weights = _weights()
         # [count, n, 64]: the samples before each frame
         tails = np.concatenate([self._tail[:, None], frames[:, :-1, -_BEFORE:]], 1)
