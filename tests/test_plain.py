@@ -69,10 +69,16 @@ def test_any_number_of_cores_gives_the_same(both, monkeypatch, cores):
 def test_what_was_read_for_a_channel_is_not_read_again(both, monkeypatch):
     plain = PlainBackend(both[0].file, "starter")
     waves = [noise(30_000), tone(2.0)]
-    first = plain(waves, [None] * 2)
-    monkeypatch.setattr(plain.model, "pooled", lambda *_: pytest.fail("read again"))
-    shift = np.ones(len(plain.references[0]), "f4")
+    first, shift = plain(waves, [None] * 2), np.ones(len(plain.references[0]), "f4")
+    read, pooled = [], plain.model.pooled
+    monkeypatch.setattr(plain.model, "pooled", lambda *given: read.append(1) or pooled(*given))
     np.testing.assert_array_equal(plain(waves, [None] * 2, shift).vectors, first.vectors)
+    assert not read
+    more = plain([noise(28_000, 3), *waves], [None] * 3, shift)
+    np.testing.assert_array_equal(more.vectors[1:], first.vectors)
+    assert len(read) == 1
+    plain(waves[:1], [None])  # nobody who measures or asks again is given what was kept
+    assert len(read) == 2
 
 
 def test_its_parts_are_those_of_torch():

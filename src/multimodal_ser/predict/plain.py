@@ -17,7 +17,7 @@ from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.predict.backend import BatchPrediction, Vector, by_windows, softmax
-from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe, Shared, whole
+from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 
 _REMEMBERED = 1024  # vectors, 6 MB
 
@@ -48,11 +48,29 @@ class PlainBackend:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
 
         def ask(pieces: Sequence[Samples]) -> BatchPrediction:
-            read = np.stack(self._read([lengthened(one, SHORTEST) for one in pieces]))
+            given = [lengthened(one, SHORTEST) for one in pieces]
+            read = np.stack(self._remembered(given) if shift is None else self._recalled(given))
             logits, embeddings = self.model.predict_from(read if shift is None else read - shift)
             return BatchPrediction(softmax(logits), embeddings, read)
 
         return by_windows(waves, self.most, 2 * HOP, ask)
+
+    def _remembered(self, waves: Sequence[Samples]) -> list[Vector]:
+        """Reads waveforms and keeps their vectors: what shows a channel is soon predicted with it.
+
+        Nothing else is recalled: a recording that is predicted again is computed again.
+        """
+        vectors = self._read(waves)
+        if len(self._vectors) + len(waves) > _REMEMBERED:
+            self._vectors.clear()  # in one step, since other threads may predict meanwhile
+        self._vectors.update(zip(map(_key, waves), vectors, strict=True))
+        return vectors
+
+    def _recalled(self, waves: Sequence[Samples]) -> list[Vector]:
+        """Vectors as they were read for the channel, or else read now."""
+        known = [self._vectors.get(_key(wave)) for wave in waves]
+        new = iter(self._read([w for w, v in zip(waves, known, strict=True) if v is None]))
+        return [next(new) if vector is None else vector for vector in known]
 
     def _read(self, waves: Sequence[Samples]) -> list[Vector]:
         """The inputs of the head, computed on all cores that numpy uses.
@@ -62,29 +80,22 @@ class PlainBackend:
         if other programs keep the cores busy, they take ten times as long.
         """
         blas, threads = numpy_threads()
-        if threads == 1:
-            return [self._vector(wave, whole) for wave in waves]
+        if threads == 1 or not waves:
+            return [self.model.pooled(wave) for wave in waves]
         with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
             if len(waves) == 1:
-                return [self._vector(waves[0], partial(_shared, pool, threads))]
-            return list(pool.map(lambda wave: self._vector(wave, whole), waves))
-
-    def _vector(self, wave: Samples, shared: Shared) -> Vector:
-        """The input of the head, remembered: what shows a channel is predicted without it next."""
-        key = hashlib.sha256(wave.tobytes()).digest()
-        vector = self._vectors.get(key)
-        if vector is None:
-            vector = self.model.pooled(wave, shared)
-            if len(self._vectors) >= _REMEMBERED:
-                self._vectors.clear()  # in one step, since other threads may predict meanwhile
-            self._vectors[key] = vector
-        return vector
+                return [self.model.pooled(waves[0], partial(_shared, pool, threads))]
+            return list(pool.map(self.model.pooled, waves))
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model file."""
         with written_aside(folder / "model.safetensors") as partial:
             shutil.copyfile(self.file, partial)
         return {"kind": "tuned"}
+
+
+def _key(wave: Samples) -> bytes:
+    return hashlib.sha256(wave.tobytes()).digest()
 
 
 def _shared(
