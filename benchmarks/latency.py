@@ -4,6 +4,7 @@
 
 Warm: one recording of --seconds, cut or repeated, from waveform to probabilities, in one process;
 every repeat times all models one after the other, so that a busy machine slows all of them alike.
+With --busy, other programs keep that many cores busy meanwhile.
 Cold: the command `ser predict FILE` from start to end in its own process, and where the time goes.
 The ONNX files are exported from the model into a temporary folder. Needs the extra onnx.
 """
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,7 +60,8 @@ def main() -> None:
     print(f"{machine()}; onnxruntime {version('onnxruntime')}; model {given.model}\n")
     with tempfile.TemporaryDirectory() as folder:
         models = _models(given.model, Path(folder))
-        _report_warm(_warm(models, wave, given), given)
+        with busy_processors(given.busy):
+            _report_warm(_warm(models, wave, given), given)
         _report_cold(_cold(models, given), given)
 
 
@@ -68,8 +72,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of the recording")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=200, help="warm predictions of each model")
+    parser.add_argument("--busy", type=int, default=0, help="other programs that keep cores busy")
     parser.add_argument("--cold", type=int, default=7, help="cold commands of each model")
     return parser.parse_args()
+
+
+@contextmanager
+def busy_processors(count: int) -> Iterator[None]:
+    """Runs programs that compute all the time, as others do on a machine that is shared."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in running:
+            one.kill()
 
 
 def _models(name: str, folder: Path) -> dict[str, str]:
@@ -134,7 +150,9 @@ def _process(arguments: list[str], threads: int) -> tuple[float, str]:
 
 
 def _report_warm(times: dict[str, list[tuple[float, float]]], given: argparse.Namespace) -> None:
-    print(f"Warm, one recording of {given.seconds:g} s, {given.repeats} times:\n")
+    print(
+        f"Warm, one recording of {given.seconds:g} s, {given.repeats} times, {given.busy} busy:\n"
+    )
     print("| way | p50 ms | p95 ms | processors' ms | p50 as loaded ÷ its |")
     print("|---|---:|---:|---:|---:|")
     base = np.array(times[OWN])[:, 0]

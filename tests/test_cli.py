@@ -300,6 +300,15 @@ def test_help_imports_nothing_heavy():
         assert name in done.stdout
 
 
+def test_threads_of_torch_do_not_spin_for_long_on_busy_cores(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    main(["--version"])
+    assert os.environ.pop("GOMP_SPINCOUNT") == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1")  # what the user has set is kept
+    main(["--version"])
+    assert os.environ["GOMP_SPINCOUNT"] == "1"
+
+
 def test_the_version_is_the_packages_own(capsys):
     version = metadata.version("multimodal-ser")
     assert main(["--version"]) == 0

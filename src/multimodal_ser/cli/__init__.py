@@ -51,6 +51,10 @@ def main(args: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "transformers", "faster_whisper", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Torch's threads wait for each other by spinning, by default for milliseconds: if other
+    # programs keep the cores busy, that takes several times as long as the work. About 0.1 ms is
+    # enough for threads that are nearly done. libgomp reads it when torch is imported, after this.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     args = [_named(arg) for arg in (sys.argv[1:] if args is None else args)]
     given.set(tuple(args))
     # Python allows signal handlers in the main thread only; tests and notebooks may call from
