@@ -11,7 +11,7 @@ import soundfile
 
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
-from multimodal_ser.errors import FeatureError
+from multimodal_ser.errors import FeatureError, SplitError
 from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.experiments.running import make
@@ -66,6 +66,31 @@ def test_features_imported_from_two_files_can_be_source_and_target(tmp_path):
     assert len(experiment.plans) == 8
     marks = experiment.plans[0].config.marks
     assert any("were imported: what made them is known by name" in mark for mark in marks)
+
+
+def test_equal_features_in_training_and_test_are_a_leak(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = []
+    for corpus in ("one", "other"):
+        part = [
+            Utterance(f"{corpus}/{s}{c}", corpus, c, speaker=s) for s in "pqrs" for c in CLASSES
+        ]
+        rows.append(part)
+    values = draw.normal(size=(8, 6))
+    copied = values.copy()
+    copied[7] = copied[0]
+    for corpus, part in zip(("one", "other"), rows, strict=True):
+        ids = np.array([row.id for row in part])
+        np.savez(tmp_path / f"{corpus}.npz", audio=copied if corpus == "one" else values, id=ids)
+        import_features(tmp_path / f"{corpus}.npz", part, tmp_path / "f", "mine", "audio")
+    with pytest.raises(SplitError, match=r"1 recordings stand both.*'one/panger' and 'one/ssad"):
+        load_domain(tmp_path / "f" / "one", ",".join(CLASSES), "speaker")
+    source = load_domain(tmp_path / "f" / "one", ",".join(CLASSES), "speaker", allow=("recording",))
+    target = load_domain(tmp_path / "f" / "other", ",".join(CLASSES), "speaker")
+    settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
+    adaptation = transfer.Adaptation(methods=("none",), model="audio", **settings)
+    with pytest.raises(SplitError, match=r"recordings of the target's test parts are also in"):
+        adaptation.plan(*source, *target)
 
 
 @pytest.mark.parametrize("modality", ["audio", "text"])

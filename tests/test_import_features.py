@@ -272,3 +272,19 @@ def test_ids_in_any_table(tmp_path, encoding):
     lines = ["name;words", *(f'{key};"one\nand \u2028 two"' for key in IDS)]
     (tmp_path / "ids.csv").write_text("\n".join(lines), encoding=encoding)
     assert read_ids(tmp_path / "ids.csv", "{name}") == list(IDS)
+
+
+def test_small_differences_beside_large_or_tiny_values_are_kept(tmp_path):
+    file = tmp_path / "x.npz"
+    for scale, offset in ((1e-7, 0.0), (1.0, 5e4), (1e6, 0.0)):
+        values = np.arange(12.0).reshape(6, 2) * scale + offset
+        np.savez(file, audio=values, id=np.array(IDS))
+        made = import_features(file, UTTERANCES, tmp_path, "x", "audio", overwrite=True)
+        store = FeatureStore.open(made.path)
+        np.testing.assert_allclose([store[row.id][0] for row in UTTERANCES], values, rtol=1e-6)
+
+
+def test_numbers_that_are_not_real_are_told(tmp_path):
+    np.savez(tmp_path / "x.npz", audio=np.ones((6, 2), complex), id=np.array(IDS))
+    with pytest.raises(FeatureError, match=r"x.npz: has no array \[rows, dim\] of real"):
+        import_features(tmp_path / "x.npz", UTTERANCES, tmp_path, "x", "audio")

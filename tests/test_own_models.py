@@ -1,9 +1,11 @@
 """A user's models of ordinary layers: trained, saved, loaded and used like the shipped ones."""
 
 import copy
+import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.splits import make_split
+from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.alignment import AlignmentTarget
 from multimodal_ser.training.loop import fit, predict
 
@@ -130,6 +133,90 @@ def test_a_model_of_ordinary_layers_adapts(method, own):
     weights = [one.members[0].text.weight_ih_l0 for one in (model, alone)]
     assert all(one.isfinite().all() for one in weights)
     assert not torch.allclose(*weights)
+
+
+class Normalised(nn.Module):
+    """Batch normalisation behind an offset, and two layers that share their weights."""
+
+    modalities = ("audio",)
+
+    def __init__(self, dims, config):
+        super().__init__()
+        self.one, self.two = (nn.Linear(dims.audio, dims.audio) for _ in range(2))
+        self.two.weight = self.one.weight
+        self.norm = nn.BatchNorm1d(dims.audio)
+        self.classify = nn.Linear(dims.audio, dims.classes)
+
+    def forward(self, text, text_mask, audio, audio_mask):
+        embedding = self.norm(self.two(self.one(masked_mean(audio, audio_mask))) * 3 + 20)
+        return Output(self.classify(embedding), embedding)
+
+
+def test_running_statistics_are_kept_and_no_batch_has_one_row(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "My norm/1", Normalised)
+    # 81 rows to train with in a fold of 4 speakers' 24: batches of 16 leave a single one
+    material = load_material(folder, class_set("common4"), text="none")
+    keys = [row.id for row in material.utterances]
+    split = Split("one", (Fold("a/b", tuple(keys[:65]), tuple(keys[65:80]), tuple(keys[80:])),))
+    schedule = replace(SCHEDULE, refit=False)
+    planned = plans.plan(material, split, ("My norm/1",), 1, NETWORK, schedule)
+    (made,) = running.run_all(planned, material, tmp_path, jobs=1)
+    assert made.parent == tmp_path  # a slash in a name makes no folder within a folder
+    (member, _) = load_model(made / "model.safetensors").members
+    assert (member.norm.running_mean - 20).abs().max() < 15  # initially 0
+    assert torch.equal(member.one.weight, member.two.weight)
+    right = [row["label"] for row in rows_of(made) if row["part"] == "test"]
+    said = shares_of(made)[-len(right) :].argmax(1)
+    assert np.mean(np.array(right) == np.array(material.labels.classes)[said]) > 0.6
+
+
+def test_a_frozen_normalisation_does_not_move():
+    examples = made_examples(40)
+    model = Ensemble(Normalised, Dims(DIMS["text"], DIMS["audio"], 3), NETWORK)
+    fit(model, examples, examples, SCHEDULE, 0)
+    before = copy.deepcopy(model.members[0].norm.state_dict())
+    model.requires_grad_(False)
+    model.members[0].classify.requires_grad_(True)
+    fit(model, examples, examples, SCHEDULE, 1)
+    for name, value in model.members[0].norm.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+class Wrong(Normalised):
+    fault = "tensor"
+
+    def forward(self, *given):
+        said = super().forward(*given)
+        if self.fault == "tensor":
+            return said.logits
+        if self.fault == "width":
+            return Output(said.logits[:, :1], said.embedding)
+        return Output(said.logits * math.nan, said.embedding)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("tensor", r"Wrong.forward gave a Tensor, not an Output"),
+        ("width", r"Wrong.forward gave logits of shape \[16, 1\]; needed: \[16, 4\]"),
+        ("nan", r"outputs for 'mine/\d+' are \[nan.*take a lower --schedule.learning-rate"),
+    ],
+)
+def test_wrong_outputs_are_told_and_leave_no_run(fault, told, material, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "wrong", Wrong)
+    monkeypatch.setattr(Wrong, "fault", fault)
+    split = make_split(material.utterances, "speaker")
+    planned = plans.plan(material, split, ("wrong",), 1, NETWORK, SCHEDULE)
+    with pytest.raises(SerError, match=told):
+        running.run_all(planned[:1], material, tmp_path, jobs=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_does_not_say_what_it_reads(material, monkeypatch):
+    monkeypatch.setitem(MODELS, "silent", type("Silent", (nn.Module,), {}))
+    split = make_split(material.utterances, "speaker")
+    with pytest.raises(SerError, match=r"'silent' lacks its attribute .modalities."):
+        plans.plan(material, split, ("silent",), 1, NETWORK, SCHEDULE)
 
 
 def test_the_documented_file_is_a_command_whose_processes_know_its_model(folder, tmp_path):

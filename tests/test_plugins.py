@@ -6,6 +6,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from made_corpora import write_sound
 from multimodal_ser.cli import main
 from multimodal_ser.common import plugins
-from multimodal_ser.corpora import CORPORA
+from multimodal_ser.corpora import CORPORA, Corpus, Utterance
 from multimodal_ser.encoders import ENCODERS
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.metrics import METRICS
@@ -171,6 +172,45 @@ def test_installed_packages_add_theirs_by_entry_points(tmp_path):
     for name in ADDED:
         assert f"\n  {name:18} " in made.stdout
     assert "The mean of the sound, and a linear layer." in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (lambda path: {"id": "mine/x"}, "ids must be unique, but these occur twice: ['mine/x']"),
+        (lambda path: {"speaker": 3}, 'speaker is 3; allowed: text, such as "3"'),
+        (lambda path: {"speaker": "a "}, "speaker is 'a '; allowed: no space around it"),
+        (lambda path: {"speaker": ""}, "speaker is empty; allowed: text, or null"),
+    ],
+)
+def test_what_a_reader_gives_is_checked_before_it_is_written(
+    added, fields, told, tmp_path, capsys, monkeypatch
+):
+    def read(root):
+        found = []
+        for path in sorted(root.glob("*.wav")):
+            row = {"id": f"mine/{path.stem}", "corpus": "mine", "emotion": "anger"}
+            found.append(Utterance(**row | {"audio": str(path)} | fields(path)))
+        return Corpus(found)
+
+    monkeypatch.setitem(CORPORA, "mine", replace(CORPORA["mine"], read=read))
+    sounds, out = folder_of_sounds(tmp_path / "sounds", "a"), tmp_path / "m.jsonl"
+    assert main(["manifest", "mine", "--root", str(sounds), "--out", str(out)]) == 1
+    assert told in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_error_in_code_of_the_user_names_its_line(added, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "reader.py"
+    file.write_text("def read(root):\n    return root / 0\n")
+    scope = {}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    monkeypatch.setitem(CORPORA, "mine", replace(CORPORA["mine"], read=scope["read"]))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["manifest", "mine", "--root", str(tmp_path), "--out", str(tmp_path / "m")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}, line 2, code of your own: TypeError: unsupported")
+    assert "should not happen" not in said
 
 
 class Point:

@@ -9,7 +9,9 @@ import errno
 import logging
 import os
 import platform
+import re
 import signal
+import site
 import sys
 import tempfile
 import threading
@@ -17,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 
 import tyro
@@ -191,8 +194,24 @@ def _unforeseen(error: Exception, command: str) -> int:
         handle, place = tempfile.mkstemp(".log", "ser-")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(told)
-    return _told(
-        f"this should not happen: {type(error).__name__}: {first}; the details are in {place}: "
-        "please report it with that file",
-        UNFORESEEN,
-    )
+    what = f"{type(error).__name__}: {first}; the details are in {place}"
+    if own := _own_code(error):
+        return _told(f"{own}, code of your own: {what}", UNFORESEEN)
+    return _told(f"this should not happen: {what}: please report it with that file", UNFORESEEN)
+
+
+def _own_code(error: Exception) -> str:
+    """The last place in a user's model, reader or encoder that this package called; "" if none."""
+    ours, others = str(Path(__file__).parents[1]), [*map(os.path.realpath, site.getsitepackages())]
+    others += [os.path.dirname(os.path.realpath(traceback.__file__))]  # noqa: PTH120
+    found = ""
+    # an error in a process of its own comes with that process's traceback as text, as its cause
+    for block in "".join(traceback.format_exception(error)).split("\n\n"):
+        inside = False
+        for path, line in re.findall(r'^  File "(.+)", line (\d+)', block, re.MULTILINE):
+            inside |= path.startswith(ours)
+            foreign = os.path.isfile(path) and not os.path.realpath(path).startswith(  # noqa: PTH113
+                (ours, *others)
+            )
+            found = f"{path}, line {line}" if inside and foreign else found
+    return found

@@ -242,7 +242,7 @@ def import_features_command(
     pickle_labels: str | None = None,
     tokens: int | None = None,
     pool: Literal["mean", "first"] = "mean",
-    dtype: Literal["float16", "float32"] = "float16",
+    dtype: Literal["float16", "float32"] = "float32",
     trained_on: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> None:

@@ -206,6 +206,7 @@ class RunConfig:
         """Name of the run's folder."""
         # Fold names contain "=" and spaces, which not all file systems and shells take well.
         fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold).strip("-")
+        model = re.sub(r"[^\w.-]+", "-", self.model).strip("-.")  # a name of the user's
         few, adaptation = self.train.few, self.train.adaptation
         variant = [  # tells runs of one model apart, for people who list the folders
             "source" if self.protocol == "source" else None,
@@ -214,7 +215,7 @@ class RunConfig:
             few and f"{few.amount:g}{few.unit}-draw{few.draw}",
         ]
         told = [one for one in variant if one]
-        return "-".join([self.model, *told, fold, f"seed{self.seed}", self.hash])
+        return "-".join([model, *told, fold, f"seed{self.seed}", self.hash])
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,13 @@ _REPEATED = ("corpus", "emotion", *GROUPS, "split")
 
 
 def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
-    """Writes one JSON object per line, with absolute audio paths; complete or absent."""
+    """Writes one JSON object per line, with absolute audio paths; complete or absent.
+
+    Raises:
+        SerError: it could not be read again: an id occurs twice, or a field has a wrong value.
+    """
+    utterances = [*utterances]
+    _check_unique(utterances, path)
     with written_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
         for utterance in utterances:
             row = {
@@ -88,6 +94,8 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
             }
             if utterance.audio is not None:
                 row["audio"] = str(Path(utterance.audio).absolute())
+            if fault := _fault(row):
+                raise SerError(f"{path}: {utterance.id!r}: {fault}")
             file.write(readable_json(row) + "\n")
 
 
@@ -107,10 +115,14 @@ def read_manifest(path: Path) -> list[Utterance]:
                 utterances.append(_parse(raw, f"{path}:{number}", path.parent))
     if not utterances:
         raise SerError(f"{path}: holds no utterances; make it with: ser manifest")
+    _check_unique(utterances, path)
+    return utterances
+
+
+def _check_unique(utterances: Iterable[Utterance], path: Path) -> None:
     repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
     if repeated:
         raise SerError(f"{path}: ids must be unique, but these occur twice: {repeated[:5]}")
-    return utterances
 
 
 def _parse(raw: bytes, where: str, folder: Path) -> Utterance:
@@ -149,8 +161,10 @@ def _fault(row: Mapping[str, Any]) -> str:
             continue
         if not isinstance(value, str):
             return f'{key} is {value!r}; allowed: text, such as "{value}"'
-        if key in _NEEDED and not value.strip():
-            return f"{key} is empty; allowed: text"
+        # an empty speaker would be one person who says everything whose speaker is unknown
+        if key in (*_NEEDED, *GROUPS) and not value.strip():
+            allowed = "text" if key in _NEEDED else "text, or null where it is unknown"
+            return f"{key} is empty; allowed: {allowed}"
         # such names are compared as text: "Anna " and "Anna" would be two speakers, one of them in
         # training and one in test
         if key in (*GROUPS, "id", "emotion") and value != tidy(value):

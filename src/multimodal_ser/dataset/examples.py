@@ -5,6 +5,7 @@ Masks are True where a token is real. A modality that is absent has no tokens an
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -82,6 +83,15 @@ class Modality:
     def dim(self) -> int:
         """Width of a token; 0 where the modality is absent."""
         return self.tokens.shape[2]
+
+    def hashes(self, ids: Sequence[str]) -> dict[str, str]:
+        """Id → hash of its tokens; utterances without any are left out."""
+        rows = zip(ids, self.tokens, self.mask, strict=True)
+        return {
+            key: hashlib.sha256(tokens[mask].numpy().tobytes()).hexdigest()
+            for key, tokens, mask in rows
+            if mask.any()
+        }
 
     def pooled(self) -> np.ndarray:
         """Mean over real tokens, float32 [N, D]; zeros for an utterance without any."""

@@ -61,8 +61,12 @@ class Material:
 
 
 def sounds_of(*materials: Material) -> dict[str, str]:
-    """Id → a name of its sound, over several corpora; equal for copies of a recording."""
-    hashes = {key: value for one in materials for key, value in one.hashes.items()}
+    """Id → a name of its sound, over several corpora; equal for copies of a recording.
+
+    What imported features were made of is not known; equal features are taken for equal sound.
+    """
+    made_of = [one.hashes or one.examples.audio.hashes(one.examples.ids) for one in materials]
+    hashes = {key: value for one in made_of for key, value in one.items()}
     return same_sounds(hashes, {k: v for one in materials for k, v in one.prints.items()})
 
 
@@ -232,8 +236,7 @@ def _modality(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Modality,
             content.update(f"{key}\0{made_of}\0{present[key].shape}".encode())
             tokens = present[key].tobytes()
             content.update(tokens)
-            # Identical features of two utterances are a sign of a copied recording or a broken
-            # extractor.
+            # Identical features are a sign of a copied recording or a broken extractor.
             same += [key] if (own := hash(tokens)) in seen else []
             seen.add(own)
     return Modality.stack([present.get(key) for key in ids]), content.hexdigest()[:16], same

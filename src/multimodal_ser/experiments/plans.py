@@ -278,10 +278,7 @@ def known_models(task: str = "classes") -> tuple[str, ...]:
 
 
 def _lacking(name: str, material: Material) -> list[str]:
-    """The modalities that a model needs but that have no features.
-
-    Only networks need particular modalities; the other models read whatever there is.
-    """
+    """The modalities that a network needs but that have no features; other models need none."""
     wanted = MODELS[name].modalities if name in MODELS else ()
     return [modality for modality in wanted if material.features[modality] is None]
 
@@ -291,6 +288,8 @@ def check_model(name: str, material: Material) -> None:
     known = known_models(material.task)
     if name not in known:
         raise SerError(one_of("model", name, known))
+    if name in MODELS and not hasattr(MODELS[name], "modalities"):
+        raise SerError(f"model {name!r} lacks its attribute 'modalities', see docs/models.md")
     for modality in _lacking(name, material):
         raise SerError(
             f"model {name!r} needs {modality} features and there are none; extract them with "

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from multimodal_ser.audio import audio_hash, read_audio
 from multimodal_ser.audio.fingerprints import fingerprint
 from multimodal_ser.common.arrays import Array
@@ -153,12 +155,14 @@ def _encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:
         if len(items) == 1:
             return [str(error) or type(error).__name__]
         return [_encode_batch(encoder, [item])[0] for item in items]
-    if len(frames) != len(items):
+    if not hasattr(frames, "__len__") or len(frames) != len(items):
+        given = len(frames) if hasattr(frames, "__len__") else "no"
         raise FeatureError(
-            f"{encoder.info.name!r} gave {len(frames)} results for {len(items)} items; an encoder "
+            f"{encoder.info.name!r} gave {given} results for {len(items)} items; an encoder "
             "gives one array per item"
         )
-    return list(frames)
+    # torch's tensors, as encoders of users give them, become arrays
+    return [frame if isinstance(frame, str) else np.asarray(frame) for frame in frames]
 
 
 def _keep_batch(

@@ -53,7 +53,7 @@ def import_features(
     labels: Sequence[str] | None = None,
     tokens: int | None = None,
     pool: Pool = "mean",
-    dtype: str = "float16",
+    dtype: str = "float32",
     trained_on: Sequence[str] = (),
     overwrite: bool = False,
 ) -> ImportResult:

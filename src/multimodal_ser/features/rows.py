@@ -97,9 +97,7 @@ def read_ids(path: Path, id_format: str | None = None) -> list[str]:
     if not path.is_file():
         raise FeatureError(f"no ids at {path}; give a .txt, .csv, .tsv or .json file")
     if path.suffix not in (".txt", ".csv", ".tsv", ".json"):
-        raise FeatureError(
-            one_of("kind of ids file", path.suffix, [".txt", ".csv", ".tsv", ".json"])
-        )
+        raise FeatureError(one_of("kind of ids", path.suffix, [".txt", ".csv", ".tsv", ".json"]))
     if path.suffix == ".json":
         return _json_ids(path, read_words(path)[0])
     if path.suffix == ".txt":
@@ -279,6 +277,8 @@ def _integers(path: Path, labels: Sequence[Any]) -> list[int]:
 
 def _choose(path: Path, names: Sequence[str], key: str | None, modality: ModalityName) -> str:
     """The given entry, the only one, or the one that usually has such a name."""
+    if not names:
+        raise FeatureError(f"{path.name}: has no array [rows, dim] of real numbers")
     guesses = [name for name in _GUESSES[modality] if name in names] or list(names)
     if key is None and (len(names) == 1 or guesses != list(names)):
         return guesses[0]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.config.settings import ModelConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Unlabelled
+from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import (
     Attend,
     AttendAround,
@@ -191,9 +192,9 @@ class DialogueAudio(Dialogue):
 class Ensemble(nn.Module):
     """Several small networks of one kind, each trained with its own loss; the prediction is a mean.
 
-    With a few hundred to a few thousand utterances most of a network's error is variance, so
-    several small networks generalise better than a single one of the same total size
-    (Lakshminarayanan et al., 2017, "Simple and Scalable Predictive Uncertainty Estimation").
+    With few utterances most of a network's error is variance, so several small networks generalise
+    better than one of the same total size (Lakshminarayanan et al., 2017, "Simple and Scalable
+    Predictive Uncertainty Estimation").
 
     Attributes:
         classes: number of classes.
@@ -207,12 +208,10 @@ class Ensemble(nn.Module):
         temperature: factor of the logits, set on the validation part.
     """
 
-    temperature: Tensor
+    temperature: Tensor  # a buffer: saved with the weights and moved to the device, not trained
 
     def __init__(self, kind: Kind, dims: Dims, config: ModelConfig, values: bool = False) -> None:
         super().__init__()
-        # A buffer, so that it is saved with the weights and moves to the device, but is not
-        # trained.
         self.register_buffer("temperature", torch.tensor(1.0))
         self.classes = dims.classes
         self.values = values
@@ -261,7 +260,9 @@ class Ensemble(nn.Module):
                 scaled = own[name](tokens, mask)
                 given[name] = self.sums[name](scaled) if name in self.sums else scaled, mask
         said = [member(*self.hide(*given["text"], *given["audio"])) for member in self.members]
-        # [members, B, C] and [members, B, H]
+        if not isinstance(said[0], Output):
+            kind, other = type(self.members[0]).__name__, type(said[0]).__name__
+            raise SerError(f"{kind}.forward gave a {other}, not an Output; see docs/models.md")
         return Output(*(torch.stack(parts) for parts in zip(*said, strict=True)))
 
     def layer_weights(self) -> dict[str, list[float]]:
@@ -273,8 +274,7 @@ class Ensemble(nn.Module):
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, M·H].
 
         For classes, the logits are the logarithm of the members' mean probability, times the
-        temperature that was set on the validation part. For attributes, they are the members'
-        mean value.
+        temperature; for attributes, they are the members' mean value.
         """
         each = self.each(text, text_mask, audio, audio_mask)
         if self.values:

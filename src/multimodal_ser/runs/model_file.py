@@ -56,7 +56,8 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
     # equal byte by byte.
     if getattr(model, "values", False):
         header["values"] = True
-    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+    # clones: safetensors refuses tensors that share memory, such as tied weights
+    tensors = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
     path.write_bytes(save(tensors, {"run": json.dumps(header)}))
 
 

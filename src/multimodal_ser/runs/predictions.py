@@ -59,8 +59,20 @@ class PredictionRows(NamedTuple):
 
 
 def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predicted]) -> None:
-    """Writes the rows of all parts, with seven decimals."""
+    """Writes the rows of all parts, with seven decimals.
+
+    Raises:
+        SerError: a probability or value is not finite.
+    """
     parts = list(parts)
+    for one in parts:
+        finite = np.isfinite(one.probabilities).all(1)
+        if not finite.all():
+            raise SerError(
+                f"the model's outputs for {one.ids[int(np.argmin(finite))]!r} are "
+                f"{one.probabilities[np.argmin(finite)].tolist()}: the training diverged; take a "
+                "lower --schedule.learning-rate, or correct the model if it is your own"
+            )
     told = any(one.targets is not None for one in parts)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

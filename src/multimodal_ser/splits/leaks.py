@@ -164,12 +164,13 @@ def shared_between(
     known = {row.id for row in learnt} | {sounds.get(row.id, row.id) for row in learnt}
     copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id)} & known)
     voices = {alike(row.speaker) for row in learnt if row.speaker is not None}
-    both = {alike(row.speaker) for row in tested if row.speaker is not None} & voices
+    tested_voices = {alike(row.speaker): row.speaker for row in tested if row.speaker is not None}
+    both = sorted(name for key, name in tested_voices.items() if key in voices)
     if not both:
         return copies, []
     return copies, [
         f"{len(both)} tested speakers have the name of one that another corpus is learnt from, "
-        f"such as {min(both)!r}: if they are the same people, this is no test on new speakers"
+        f"such as {both[0]!r}: if they are the same people, this is no test on new speakers"
     ]
 
 

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.models.adapters import PACE
@@ -200,11 +202,13 @@ class _Training:
         for epoch in range(epochs):
             losses = []
             model.train()
+            _rest_frozen_norms(model)
             order = train.order(self.order, self.groups)
             # Groups or not, an epoch has as many rows as the training part.
-            for step, rows in enumerate(torch.split(order, config.batch_size)):
+            for step, rows in enumerate(split_rows(order, config.batch_size)):
                 batch = train.batch(rows).to(device)
                 each = model.each(*batch[:4])  # [members, B, C]
+                _check_shape(model, each.logits, len(rows))
                 loss = loss_of(each.logits, batch.truth, weights, config.label_smoothing)
                 if self.target:
                     loss = loss + self.target.loss(each, (epoch + step / steps) / epochs)
@@ -217,6 +221,38 @@ class _Training:
                 losses.append(loss.detach())  # not .item(), which would wait for a GPU every step
             self.loss = torch.stack(losses).mean().item()
             yield epoch
+
+
+def split_rows(order: Tensor, size: int) -> list[Tensor]:
+    """Rows [N] in batches of `size`; the last two are made equal rather than leave a single row.
+
+    Over a single row, batch normalisation has no variance and a covariance does not exist.
+
+    >>> [len(rows) for rows in split_rows(torch.arange(9), 4)]
+    [4, 3, 2]
+    """
+    batches = list(torch.split(order, size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = torch.cat(batches[-2:]).tensor_split(2)
+    return batches
+
+
+def _check_shape(model: Ensemble, logits: Tensor, rows: int) -> None:
+    wanted = (rows, model.classes)
+    if logits.shape[1:] != wanted:
+        raise SerError(
+            f"{type(model.members[0]).__name__}.forward gave logits of shape "
+            f"{[*logits.shape[1:]]}; needed: {[*wanted]}, a row for each utterance and a column "
+            "for each class (docs/models.md)"
+        )
+
+
+def _rest_frozen_norms(model: nn.Module) -> None:
+    """Keeps the running statistics of normalisations whose weights are frozen."""
+    for part in model.modules():
+        own = [*part.parameters()] if isinstance(part, _NormBase) else []
+        if own and not any(p.requires_grad for p in own):
+            part.eval()
 
 
 @torch.no_grad()

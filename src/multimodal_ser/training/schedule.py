@@ -126,6 +126,7 @@ class WeightAverage:
     """An exponential moving average of a model's weights (Polyak & Juditsky, 1992).
 
     The decay grows from 2/11 to `decay`, so that the average soon forgets the initial weights.
+    Buffers, such as the running statistics of batch normalisation, are the model's present ones.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -133,6 +134,7 @@ class WeightAverage:
         self.decay = decay
         self.steps = 0
         self._pairs: list[Tensor] = list(self.model.parameters())
+        self._buffers: list[Tensor] = list(self.model.buffers())
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -142,3 +144,5 @@ class WeightAverage:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         # One call for all parameters instead of one per parameter: it is made at every step.
         torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)
+        for mine, present in zip(self._buffers, model.buffers(), strict=True):
+            mine.copy_(present)
