@@ -54,6 +54,14 @@ def test_numpy_gives_torchs_predictions(both):
     np.testing.assert_array_equal(plain.shares, torchs.shares)
 
 
+def test_a_long_recording_is_read_in_pieces_as_long_as_those_it_learnt_from(both):
+    once = noise(4 * 16_000)
+    for one in both:
+        alone, long = one([once], [None]), one([np.tile(once, 4)], [None])
+        np.testing.assert_allclose(long.probabilities, alone.probabilities, atol=1e-5)
+        np.testing.assert_allclose(long.vectors, alone.vectors, atol=1e-4)
+
+
 @pytest.mark.parametrize("cores", [1, 2, 3])
 def test_any_number_of_cores_gives_the_same(both, monkeypatch, cores):
     several, one = [noise(30_000), noise(16_000, 1), tone(1.0)], [noise(40_000, 2)]

@@ -253,6 +253,15 @@ def test_refuses_parameters_and_forms():
     refusal(ask("POST", "/v1/predict", **words), 422, "unreadable", "6000", "5000")
 
 
+def test_refuses_parameters_and_fields_that_it_does_not_know():
+    sound = {"files": {"file": WAV}}
+    for route, name in (("predict", "hop"), ("analyze", "channel"), ("analyze", "vad")):
+        answer = ask("POST", f"/v1/{route}", params={name: "1"}, **sound)
+        refusal(answer, 422, "unreadable", f"unknown parameter '{name}'", "allowed: ")
+    answer = ask("POST", "/v1/analyze", data={"hop": "0.5"}, **sound)
+    refusal(answer, 422, "unreadable", "unknown field 'hop'", "?hop=0.5")
+
+
 def test_refuses_addresses_and_verbs():
     refusal(ask("GET", "/nothing"), 404, "not_found", "/docs")
     refusal(ask("GET", "/v1/predict"), 405, "method_not_allowed", "GET")

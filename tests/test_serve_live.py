@@ -89,6 +89,7 @@ def test_16_bits_at_another_rate_in_stereo(served):
     ("begin", "then", "words"),
     [
         ({"rate": 1}, None, "rate: 8000 to 48000"),
+        ({"sample_rate": 48_000}, None, "rate: 8000 to 48000"),
         ({"format": "mp3"}, None, "format: s16 or f32"),
         ([1], None, "a stream begins with"),
         ({"rate": True}, None, "a stream begins with"),

@@ -54,6 +54,17 @@ def test_it_recognises_emotions_of_held_out_emodb_speakers():
 
 
 @needs_data
+def test_it_recognises_an_emotion_that_lasts():
+    predictor = multimodal_ser.load()
+    for letter in "WTNA":
+        paths = sorted((SHARED / "emodb/wav").glob(f"08*{letter}?.*"))[:6]
+        found = predictor((np.concatenate([read_audio(path) for path in paths]), 16_000))
+        assert found.end > 9
+        assert found.best == SPOKEN[letter]
+        assert found.distance < 2  # near its training data
+
+
+@needs_data
 def test_it_predicts_genuine_recordings_from_the_command_line(tmp_path):
     out = tmp_path / "said.csv"
     assert (

@@ -105,9 +105,10 @@ def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.nda
                 "waveforms [samples] at 16 kHz, as read_audio() gives them"
             )
         if len(wave) < least:
+            what = f"item {place}" if len(items) > 1 else "the recording"
             raise EncoderError(
-                f"{name}: item {place} has {len(wave)} samples; it needs at least {least} "
-                f"({least / 16:g} ms at 16 kHz); leave the recording out"
+                f"{name}: {what} has {len(wave)} samples; it needs at least {least} "
+                f"({least / 16:g} ms at 16 kHz); leave it out"
             )
         if not np.isfinite(wave).all():
             raise EncoderError(f"{name}: item {place} holds NaN or infinite samples")

@@ -16,7 +16,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
-from multimodal_ser.predict.backend import BatchPrediction, Vector, by_windows, softmax
+from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, by_windows, softmax
 from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 
 _REMEMBERED = 1024  # vectors, 6 MB
@@ -36,7 +36,7 @@ class PlainBackend:
         self.threshold = self.model.threshold
         self.references: Vector | None = self.model.references
         self.shares: Vector | None = self.model.shares
-        self.most = 2 * HOP * self.model.steps
+        self.most = min(LEARNT, 2 * HOP * self.model.steps)
         self._vectors: dict[bytes, Vector] = {}
 
     def __call__(

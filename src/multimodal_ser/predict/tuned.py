@@ -15,7 +15,7 @@ from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP, LONGEST_SAMPLES
-from multimodal_ser.predict.backend import BatchPrediction, Vector, by_windows
+from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, by_windows
 from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
 
@@ -34,7 +34,8 @@ class TunedBackend:
         shares = self.model.shares.cpu().numpy() if self.model.linear else None
         self.shares: Vector | None = shares
         # The second convolution halves the frames: one position stands for two hops of 10 ms.
-        self.most = min(LONGEST_SAMPLES, 2 * HOP * len(self.model.encoder.positions))
+        longest = LEARNT if self.canonical else LONGEST_SAMPLES
+        self.most = min(longest, 2 * HOP * len(self.model.encoder.positions))
 
     def __call__(
         self,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload
-from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.serve.refusals import RefusedError, refuse_unknown
 from multimodal_ser.serve.turns import Work
 from multimodal_ser.timeline.speakers import diariser_of
 
@@ -73,14 +74,18 @@ def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, An
 
 def add_answers(app: FastAPI, service: Service) -> None:
     """Adds the routes to the application."""
+    post = partial(
+        app.post, openapi_extra=_BODY, responses=ERRORS, tags=["emotions"],
+        dependencies=[Depends(refuse_unknown)],
+    )  # fmt: skip
 
-    @app.post("/v1/predict", openapi_extra=_BODY, responses=ERRORS, tags=["emotions"])
+    @post("/v1/predict")
     async def predict(request: Request, text: _Text = None) -> Response:
         """Predicts the emotion of a short recording: a probability for each class."""
         check_key(request, service.settings)
         return await service.answer(request, text, service.predict)
 
-    @app.post("/v1/analyze", openapi_extra=_BODY, responses=ERRORS, tags=["emotions"])
+    @post("/v1/analyze")
     async def timeline(
         request: Request,
         window: Annotated[float, Query(ge=0.5, le=30, description="Seconds per prediction.")] = 3.0,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.answers import Adapt, Names, Speakers, _Channels, lanes
 from multimodal_ser.serve.jobs import Jobs
-from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.serve.refusals import RefusedError, refuse_unknown
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.timeline.writers import checked_formats
 
@@ -26,8 +26,9 @@ _Formats = Annotated[str, Query(description="Formats as of `ser analyze`, separa
 
 def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
     """Adds the routes to the application."""
+    known = [Depends(refuse_unknown)]
 
-    @app.post("/v1/jobs", status_code=202, openapi_extra=_BODY, tags=["jobs"])
+    @app.post("/v1/jobs", status_code=202, openapi_extra=_BODY, tags=["jobs"], dependencies=known)
     async def submit(
         request: Request,
         formats: _Formats = "json",
@@ -51,7 +52,7 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
         check_key(request, settings)
         return jobs.told(jobs.get(job))
 
-    @app.get("/v1/jobs/{job}/result", tags=["jobs"])
+    @app.get("/v1/jobs/{job}/result", tags=["jobs"], dependencies=known)
     async def result(request: Request, job: str, format: str = "json") -> Response:
         """Returns a file of a finished job."""
         check_key(request, settings)

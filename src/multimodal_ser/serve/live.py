@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 KINDS = {"s16": "<i2", "f32": "<f4"}
 _RATES, _CHANNELS = range(8_000, 48_001), (1, 2)
+_KEYS = {"rate", "format", "channels", "window", "hop", "key"}
 _BEGIN = (
     'a stream begins with a text message such as {"rate": 16000, "format": "s16", "channels": 1}; '
     "format: s16 or f32, little-endian; rate: 8000 to 48000; channels: 1 or 2; also window, hop"
@@ -52,7 +53,9 @@ class Sent:
         Raises:
             RefusedError: 422.
         """
-        if not isinstance(told, dict):
+        if (
+            not isinstance(told, dict) or told.keys() - _KEYS
+        ):  # such as sample_rate in place of rate
             raise RefusedError(422, _BEGIN)
         rate, channels = told.get("rate", SAMPLE_RATE), told.get("channels", 1)
         kind, window, hop = told.get("format", "s16"), told.get("window", 3.0), told.get("hop", 1.0)

@@ -55,6 +55,21 @@ def body(status: int, message: str, headers: Mapping[str, str] | None = None) ->
     return JSONResponse(refusal(status, message), status, headers=dict(headers or {}))
 
 
+def refuse_unknown(request: Request) -> None:
+    """Refuses parameters that a route does not have: without them it would answer another question.
+
+    Raises:
+        RefusedError: 422.
+    """
+    route = request.scope["route"]
+    allowed = [one.alias for one in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in allowed:
+            raise RefusedError(
+                422, f"unknown parameter {name[:40]!r}; allowed: {', '.join(allowed)}"
+            )
+
+
 def add_handlers(app: FastAPI) -> None:
     """Makes all errors of an application respond with the same JSON body."""
 

@@ -129,6 +129,12 @@ async def _form(
         ) from None
     try:
         given = form.get("file")
+        if unknown := [name for name in form if name not in ("file", "text")]:
+            raise RefusedError(
+                422,
+                f"unknown field {unknown[0][:40]!r}; {_ALLOWED}; settings are parameters of the "
+                "address, such as ?hop=0.5",
+            )
         if not isinstance(given, UploadFile):
             raise RefusedError(422, f"no file in the field `file`; {_ALLOWED}")
         words = form.get("text", text)

@@ -214,7 +214,7 @@ class Timeline:
             "track": [point.as_dict() for point in self.track],
             "words": [word.as_dict() for word in self.words],
             "adapted": self.adapted,
-            "threshold": self.threshold,
+            "threshold": round(self.threshold, 6),
             "distance": None if self.distance is None else round(self.distance, 3),
             "language": self.language,
             "doubt": self.doubt,
