@@ -31,7 +31,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.statistics import compare
 from multimodal_ser.experiments.plans import Experiment
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.report.scores import counts
 
 PACKAGES = ("multimodal-ser", "torch", "scikit-learn", "numpy")
@@ -149,7 +149,7 @@ def timed(experiment: Experiment, out: Path, jobs: int | None) -> float:
     if made := [name for name in experiment.names if (out / name).exists()]:
         raise SerError(f"{out} holds {made[0]!r} already, so it cannot be timed; empty --out first")
     began = time.perf_counter()
-    make(experiment, out, jobs=jobs)
+    make_experiment(experiment, out, jobs=jobs)
     return time.perf_counter() - began
 
 

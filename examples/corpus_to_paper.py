@@ -10,7 +10,7 @@ from pathlib import Path
 from multimodal_ser import CORPORA, class_set, extract, load_encoder, load_material, make_split
 from multimodal_ser.dataset.material import sounds_of
 from multimodal_ser.experiments.protocols import InDomain
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.report import latex_table, summarise, text_table
 
 root, out = Path("EmoDB"), Path("paper-run")  # your own
@@ -36,7 +36,7 @@ material = load_material(out / "features", class_set("emodb7"))
 split = make_split(material.utterances, "speaker", sounds=sounds_of(material))
 experiment = InDomain(models=("audio", "linear"), seeds=3)
 if __name__ == "__main__":  # several processes train in parallel
-    make(experiment.plan(material, split), out / "runs")
+    make_experiment(experiment.plan(material, split), out / "runs")
 
 # %% [markdown]
 # ± is over seeds, [ ] over speakers. Below the table are overlaps and what the encoder may have seen of the corpus.

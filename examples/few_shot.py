@@ -8,7 +8,7 @@ from pathlib import Path
 
 from multimodal_ser import class_set, load_material, make_split
 from multimodal_ser.dataset.material import pooled
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.experiments.transfer import Adaptation, Fewshot
 from multimodal_ser.report import summarise, text_table
 
@@ -29,7 +29,7 @@ domains = (*read("features/cremad"), *read("features/emodb"))
 # %%
 if __name__ == "__main__":
     without = Adaptation(model="audio", methods=("none", "standardize"), seeds=2)
-    make(without.plan(*domains), Path("no-labels"))
+    make_experiment(without.plan(*domains), Path("no-labels"))
     print(text_table(summarise(Path("no-labels"))))
 
 # %% [markdown]
@@ -39,5 +39,5 @@ if __name__ == "__main__":
 # %%
 if __name__ == "__main__":
     few = Fewshot(model="audio", shots=(2,), draws=2, seeds=2)  # two utterances of every class
-    make(few.plan(*domains), Path("few-labels"))
+    make_experiment(few.plan(*domains), Path("few-labels"))
     print(text_table(summarise(Path("few-labels"))))

@@ -12,7 +12,7 @@ from torch import nn
 
 from multimodal_ser import class_set, load_material, make_split
 from multimodal_ser.experiments.protocols import InDomain
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.report import summarise, text_table
@@ -48,5 +48,5 @@ material = load_material(Path("features/meld"), class_set("meld7"), text="minilm
 split = make_split(material.utterances, "dialogue", folds=5, allow=["speaker"])
 asked = InDomain(models=("gated", "concat", "linear"), seeds=2)
 if __name__ == "__main__":
-    make(asked.plan(material, split), Path("own-model"))
+    make_experiment(asked.plan(material, split), Path("own-model"))
     print(text_table(summarise(Path("own-model"))))

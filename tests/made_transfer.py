@@ -24,7 +24,7 @@ SETTINGS = {
 MODEL = {"model": "cross_attention", **SETTINGS}
 SWAPPED = class_set("anger,happiness,sadness,neutral")
 COMMON = class_set("anger,happiness,neutral,sadness")
-make = partial(running.make, jobs=1)
+make = partial(running.make_experiment, jobs=1)
 
 
 def corpus_folder(root, corpus, *, gain=1.0, offset=0.0, count=48, skill=0.8):

@@ -19,7 +19,7 @@ from multimodal_ser.predict.scored import Pipeline
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.folder import AnalysisRecipe, Folder
 from multimodal_ser.timeline.places import places
-from multimodal_ser.timeline.writers import WRITERS, made
+from multimodal_ser.timeline.writers import WRITERS, rendered
 
 SOUND = recording(1.0, (4.0, "anger"), 1.0, (4.0, "sadness"), 1.0, (2.0, "neutral"), 0.5)
 WHERE = ["active negative", "passive negative", "passive positive"]
@@ -34,7 +34,7 @@ def told(tmp_path_factory):
 def test_segments_say_where_attributes_lie_and_numbers_are_on_their_scale(told, capsys):
     path, timeline = told
     assert [s.label for s in timeline.segments] == WHERE
-    found = json.loads(dict(made(timeline, path, ["json"]))[".json"])
+    found = json.loads(dict(rendered(timeline, path, ["json"]))[".json"])
     assert (found["scale"], len(found["regions"])) == ([1.0, 5.0], 4)
     for segment, (arousal, valence) in zip(found["segments"], FELT.values(), strict=True):
         assert segment["attributes"]["arousal"] == pytest.approx(1 + 4 * arousal, abs=0.05)
@@ -53,14 +53,16 @@ def test_segments_say_where_attributes_lie_and_numbers_are_on_their_scale(told, 
 
 def test_every_format_has_the_attributes(told):
     path, timeline = told
-    rows = list(csv.DictReader(io.StringIO(dict(made(timeline, path, ["csv"]))[".csv"].decode())))
+    rows = list(
+        csv.DictReader(io.StringIO(dict(rendered(timeline, path, ["csv"]))[".csv"].decode()))
+    )
     assert list(rows[0]) == ["start", "end", "speaker", "label", "arousal", "valence", "text"]
     assert float(rows[0]["arousal"]) == pytest.approx(4.6, abs=0.05)
     for kind in ("vtt", "srt", "audacity", "textgrid", "eaf"):
-        ((_, content),) = made(timeline, path, [kind])
+        ((_, content),) = rendered(timeline, path, [kind])
         assert b"active negative (arousal 4.6, valence 1.4)" in content, kind
     for kind in WRITERS:  # a picture, a page and turns too
-        ((_, content),) = made(timeline, path, [kind])
+        ((_, content),) = rendered(timeline, path, [kind])
         assert len(content) > 50
         assert b"NaN" not in content
 

@@ -18,12 +18,12 @@ from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.attention import attention_maps
-from multimodal_ser.experiments.choosing import TuningBudget, choose, with_knobs
 from multimodal_ser.experiments.explain import MOMENTS, explain, measured, shuffled
 from multimodal_ser.experiments.protocols import InDomain
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
+from multimodal_ser.experiments.tuning import TuningBudget, tune_hyperparameters, with_settings
 from multimodal_ser.models.fusion import Dims
-from multimodal_ser.models.layers import Attend
+from multimodal_ser.models.layers import AttentionBlock
 from multimodal_ser.runs.model_file import build_model, load_model
 from multimodal_ser.splits import make_split
 
@@ -81,7 +81,7 @@ def test_hyperparameters_are_chosen_on_validation_rows_only(features, tmp_path):
     split = make_split(material.utterances, "speaker", folds=2)
     one = replace(split, folds=split.folds[:1])
     budget = TuningBudget(trials=3, seeds=1, jobs=1)
-    summary = choose(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
+    summary = tune_hyperparameters(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
     chosen = json.loads((tmp_path / "a" / "chosen.json").read_text())
     (said,) = chosen.values()
     assert said["settings"] == 3
@@ -92,10 +92,10 @@ def test_hyperparameters_are_chosen_on_validation_rows_only(features, tmp_path):
     tested = [material.examples.places[key] for key in one.folds[0].test]
     label[tested] = label[tested].roll(1)
     scrambled = replace(material, examples=replace(material.examples, label=label))
-    choose(scrambled, one, tmp_path / "b", budget, "concat", NETWORK, QUICK)
+    tune_hyperparameters(scrambled, one, tmp_path / "b", budget, "concat", NETWORK, QUICK)
     assert json.loads((tmp_path / "b" / "chosen.json").read_text()) == chosen
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("model.safetensors")}
-    choose(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
+    tune_hyperparameters(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
     assert made == {path: path.stat().st_mtime_ns for path in made}
 
 
@@ -111,7 +111,7 @@ def test_a_budget_of_time_ends_the_search(features, tmp_path, capsys):
 
 
 def test_hyperparameters_are_set_in_their_configs():
-    network, schedule = with_knobs(
+    network, schedule = with_settings(
         ModelConfig(), TrainConfig(), {"network.dropout": 0.2, "schedule.batch_size": 32}
     )
     assert (network.dropout, schedule.batch_size) == (0.2, 32)
@@ -125,7 +125,7 @@ def runs(features, tmp_path_factory):
     split = make_split(material.utterances, "speaker", folds=2)
     schedule = TrainConfig(epochs=5, least_steps=80)
     asked = InDomain(models=("concat", "svm"), seeds=1, network=NETWORK, schedule=schedule)
-    make(asked.plan(material, split), out, jobs=1)
+    make_experiment(asked.plan(material, split), out, jobs=1)
     return out
 
 
@@ -167,7 +167,7 @@ def test_attention_maps_show_the_moments_that_are_weighed():
     model.fit_inputs(examples)
     (network,) = model.members
     for block in network.modules():
-        if isinstance(block, Attend):
+        if isinstance(block, AttentionBlock):
             torch.nn.init.zeros_(block.attention.in_proj_weight)
     heard = []
     network.pool[1].register_forward_pre_hook(lambda _, given: heard.append(given[0]))

@@ -83,8 +83,9 @@ def places(tmp_path_factory):
 def no_heavy_work(monkeypatch, tmp_path):
     """What would compute, listen or open ports, once its inputs are accepted, does nothing."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("multimodal_ser.experiments.running.make", lambda *a, **k: Path())
-    monkeypatch.setattr("multimodal_ser.cli.experiment._table", lambda out: "")
+    monkeypatch.setattr(
+        "multimodal_ser.experiments.running.make_experiment", lambda *a, **k: Path()
+    )
     monkeypatch.setattr("multimodal_ser.report.report", lambda *a, **k: Path())
     monkeypatch.setattr("multimodal_ser.serve.run", lambda *a, **k: None)
     written = types.SimpleNamespace(

@@ -38,9 +38,9 @@ from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import FeatureError, SerError
-from multimodal_ser.experiments.plans import plan
+from multimodal_ser.experiments.plans import plan_runs
 from multimodal_ser.experiments.running import run_all
 from multimodal_ser.features import extract
 from multimodal_ser.predict import lots
@@ -227,7 +227,9 @@ def test_either_engine_resumes_the_others_extraction(cluster, tmp_path, corpus):
 
 def real(name):
     """An encoder with its real weights from the offline package."""
-    pytest.importorskip(HOMES[name].offline.package, reason="the extra 'offline' is not installed")
+    pytest.importorskip(
+        WEIGHT_SOURCES[name].offline.package, reason="the extra 'offline' is not installed"
+    )
     return load_encoder(name)
 
 
@@ -303,7 +305,7 @@ def test_experiments_on_ray_make_the_bytes_that_processes_make(cluster, tmp_path
     split = make_split(material.utterances, "speaker", folds=4)
     network = ModelConfig(members=2, hidden_dim=8, num_heads=2)
     schedule = TrainConfig(epochs=2, batch_size=16, least_steps=1)
-    plans = plan(material, split, ("concat", "linear"), 1, network, schedule)
+    plans = plan_runs(material, split, ("concat", "linear"), 1, network, schedule)
     here = run_all(plans, material, tmp_path / "here", jobs=2)
     there = run_all(plans, material, tmp_path / "there", jobs=2, engine="ray")
     assert len(here) == 8

@@ -11,7 +11,7 @@ from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import fitting, plans, protocols, running
-from multimodal_ser.experiments.fitting import Bench, make_run
+from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.models.fusion import MODELS, Ensemble
 from multimodal_ser.predict import load
 from multimodal_ser.splits import make_split
@@ -32,7 +32,7 @@ def material(tmp_path_factory):
 @pytest.fixture(scope="module")
 def planned(material):
     split = make_split(material.utterances, "speaker")
-    return plans.plan(material, split, ("cross_attention",), 1, NETWORK, SCHEDULE)
+    return plans.plan_runs(material, split, ("cross_attention",), 1, NETWORK, SCHEDULE)
 
 
 @pytest.mark.parametrize("name", [ABSENT, "gpu"])
@@ -47,7 +47,7 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(name, material, p
         models=("text",), seeds=1, network=NETWORK, schedule=SCHEDULE
     ).plan(material, split)
     with pytest.raises(SerError, match=said):
-        running.make(planned, tmp_path / "out", device=name)
+        running.make_experiment(planned, tmp_path / "out", device=name)
     assert not (tmp_path / "out").exists()
     assert check_device("cpu") == "cpu"
 
@@ -58,7 +58,7 @@ def test_a_run_that_does_not_fit_says_what_to_change(material, planned, tmp_path
 
     monkeypatch.setattr(fitting, "fit", full)
     with pytest.raises(SerError, match=r"too little memory.*--schedule.batch-size"):
-        make_run(Bench(material, None, tmp_path), planned[0])
+        make_run(RunContext(material, None, tmp_path), planned[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -73,7 +73,7 @@ def test_a_gpu_trains_to_the_scores_of_the_processor(material, planned, method):
             config = AdaptConfig(method=method)
             adaptation = AlignmentTarget(config, rows.unlabelled())
         torch.manual_seed(0)
-        model = Ensemble(MODELS["cross_attention"], Bench(material, None, None).dims, NETWORK)
+        model = Ensemble(MODELS["cross_attention"], RunContext(material, None, None).dims, NETWORK)
         schedule = TrainConfig(epochs=20, batch_size=16)
         fitted = fit(model.to(device), rows, rows, schedule, 0, adaptation=adaptation)
         assert next(fitted.model.parameters()).device.type == device

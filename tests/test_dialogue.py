@@ -16,7 +16,7 @@ from multimodal_ser.dataset.dialogue import with_dialogue
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments.plans import models_for, plan
+from multimodal_ser.experiments.plans import models_for, plan_runs
 from multimodal_ser.experiments.running import run_all
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.report import text_table
@@ -128,7 +128,9 @@ def test_reports_compare_it_with_single_utterances_and_say_what_it_reads(tmp_pat
     material = talk(8)
     split = make_split(material.utterances, "session", folds=2, allow=("speaker",))
     schedule = TrainConfig(epochs=1, least_steps=1, refit=False)
-    plans = plan(material, split, ("text", "dialogue_text"), 1, replace(SMALL, before=2), schedule)
+    plans = plan_runs(
+        material, split, ("text", "dialogue_text"), 1, replace(SMALL, before=2), schedule
+    )
     run_all(plans, material, tmp_path, jobs=1)
     summary = summarise(tmp_path)
     pairs = {(one.name, one.against) for one in summary.versus if "context" in one.family}
@@ -140,12 +142,12 @@ def test_what_does_not_fit_is_refused():
     several, alone = talk(4, tokens=3), talk(4)
     split = make_split(alone.utterances, "dialogue", folds=2, allow=("speaker",))
     with pytest.raises(SerError, match="--tokens pooled"):
-        plan(several, split, ("dialogue_text",), 1, SMALL, TrainConfig())
+        plan_runs(several, split, ("dialogue_text",), 1, SMALL, TrainConfig())
     rows = [replace(row, dialogue=None) for row in alone.utterances]
     with pytest.raises(SerError, match="no utterance has a dialogue"):
         with_dialogue(replace(alone, utterances=rows), 3)
     with pytest.raises(SerError, match="needs audio features"):
-        plan(alone, split, ("dialogue",), 1, SMALL, TrainConfig())
+        plan_runs(alone, split, ("dialogue",), 1, SMALL, TrainConfig())
     assert models_for(alone) == ["text", "linear", "svm"] or "dialogue_text" not in models_for(
         alone
     )
@@ -155,7 +157,7 @@ def test_runs_of_other_models_are_the_same_whatever_dialogues_are():
     material = talk(4)
     split = make_split(material.utterances, "dialogue", folds=2, allow=("speaker",))
     names = [
-        plan(material, split, ("text",), 1, network, TrainConfig())[0].config.folder
+        plan_runs(material, split, ("text",), 1, network, TrainConfig())[0].config.folder
         for network in (SMALL, replace(SMALL, before=2, after=1))
     ]
     assert names[0] == names[1]

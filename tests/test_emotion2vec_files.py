@@ -14,7 +14,7 @@ import made_emotion2vec as made
 from made_emotion2vec import close, noise
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.emotion2vec import convert_weights
-from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError
 
 PLUS = "emotion2vec-plus-base"
@@ -150,7 +150,7 @@ def test_the_hub_is_asked_for_the_weights_and_labels(folder, monkeypatch):
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    hub = HOMES["emotion2vec-plus-large"].hub
+    hub = WEIGHT_SOURCES["emotion2vec-plus-large"].hub
     assert hub == "emotion2vec/emotion2vec_plus_large"
     encoder = load_encoder("emotion2vec-plus-large", hub, revision="abc")
     assert encoder.info.exposure["iemocap"].saw == "labels"

@@ -19,8 +19,8 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import chosen_layers, windows
 from multimodal_ser.encoders.exposure import DECLARED_CORPORA, published
-from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.packaged import Offline, assembled
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError, SerError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -82,7 +82,7 @@ def test_contract(name, root):
 def test_weights_hash(name, root):
     info = loaded(name, root).info
     assert len(info.weights) == 64
-    if name in HOMES:
+    if name in WEIGHT_SOURCES:
         file = tiny(name, root) / "model.safetensors"
         assert info.weights == hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -185,17 +185,17 @@ def test_listing_encoders_imports_no_torch():
 
 
 def installed(name):
-    offline = HOMES[name].offline
+    offline = WEIGHT_SOURCES[name].offline
     packages = {offline.package, *(part.split("/")[0] for part in offline.parts)}
     return all(find_spec(package) for package in packages)
 
 
-@pytest.mark.parametrize("name", [n for n, home in HOMES.items() if home.offline])
+@pytest.mark.parametrize("name", [n for n, home in WEIGHT_SOURCES.items() if home.offline])
 def test_offline_package(name, monkeypatch):
     if not installed(name):
-        pytest.skip(f"the extra {HOMES[name].offline.extra!r} is not installed")
+        pytest.skip(f"the extra {WEIGHT_SOURCES[name].offline.extra!r} is not installed")
     encoder = load_encoder(name)
-    assert encoder.info.weights == HOMES[name].offline.sha256
+    assert encoder.info.weights == WEIGHT_SOURCES[name].offline.sha256
     assert encoder.info.dim == {"whisper-tiny": 1152, "whisper-base": 1536, "minilm": 384}[name]
     items = waves() if encoder.info.modality == "audio" else ["", "It's eleven o'clock.", "Go!"]
     for frames, item in zip(encoder(items), items, strict=True):
@@ -232,9 +232,10 @@ def test_weights_that_are_cut_over_packages_are_put_together_once(tmp_path, monk
 def test_a_missing_half_is_said(monkeypatch):
     parts = ("not_there_at_all/data/a", "multimodal_ser/b")
     home = replace(
-        HOMES["whisper-base"], offline=replace(HOMES["whisper-base"].offline, parts=parts)
+        WEIGHT_SOURCES["whisper-base"],
+        offline=replace(WEIGHT_SOURCES["whisper-base"].offline, parts=parts),
     )
-    monkeypatch.setitem(HOMES, "whisper-base", home)
+    monkeypatch.setitem(WEIGHT_SOURCES, "whisper-base", home)
     with pytest.raises(EncoderError, match=r"not_there_at_all.*pip install .*\[offline-base\]"):
         load_encoder("whisper-base")
 

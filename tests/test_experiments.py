@@ -49,7 +49,7 @@ def split(material):
 
 
 def planned(material, split, models=ALL, seeds=1, network=NETWORK, schedule=SCHEDULE):
-    return plans.plan(material, split, models, seeds, network, schedule)
+    return plans.plan_runs(material, split, models, seeds, network, schedule)
 
 
 @pytest.fixture(scope="module")

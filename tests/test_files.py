@@ -17,7 +17,7 @@ import pytest
 
 from made_sound import written
 from multimodal_ser.cli import main
-from multimodal_ser.common.files import held, made_folder, scratch_folder, written_aside
+from multimodal_ser.common.files import locked, made_folder, scratch_folder, written_aside
 from multimodal_ser.corpora import Utterance, write_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.features.store import FeatureHeader, write_store
@@ -297,7 +297,7 @@ def test_a_full_disk_keeps_what_stood_there(tmp_path, kind):
 PARENT = """
     import multiprocessing, os, time
     from concurrent.futures import ProcessPoolExecutor
-    from multimodal_ser.experiments.running import _work_on
+    from multimodal_ser.experiments.running import _start_worker
 
     def work(_):
         print(os.getpid(), flush=True)
@@ -306,7 +306,7 @@ PARENT = """
 
     if __name__ == "__main__":
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, spawn, _work_on, (None,)) as pool:
+        with ProcessPoolExecutor(1, spawn, _start_worker, (None,)) as pool:
             pool.submit(work, 0).result()
 """
 
@@ -333,16 +333,16 @@ def running(number):
 
 def test_two_commands_do_not_write_at_one_place(tmp_path):
     place = tmp_path / "a" / "out.csv"  # need not exist
-    with held(place):
+    with locked(place):
         with pytest.raises(SerError, match=r"out\.csv: another command is writing there"):
-            held(tmp_path / "." / "a" / "out.csv").__enter__()
-        with held(tmp_path / "other.csv"):
+            locked(tmp_path / "." / "a" / "out.csv").__enter__()
+        with locked(tmp_path / "other.csv"):
             pass
-        asked = [sys.executable, "-c", f"from multimodal_ser.common.files import held\n"
-                 f"from pathlib import Path\nwith held(Path({str(place)!r})): pass"]  # fmt: skip
+        asked = [sys.executable, "-c", f"from multimodal_ser.common.files import locked\n"
+                 f"from pathlib import Path\nwith locked(Path({str(place)!r})): pass"]  # fmt: skip
         told = subprocess.run(asked, capture_output=True, text=True, check=False)
         assert "another command is writing there" in told.stderr
-    with held(place):
+    with locked(place):
         assert contents(tmp_path) == {}
 
 
@@ -353,7 +353,7 @@ def test_a_second_command_for_one_output_is_refused(tmp_path, command, capsys):
     out = tmp_path / "out"
     place = out if command == "predict" else out / ".analyzed.jsonl"
     asked = [command, str(tmp_path), "--out", str(out)]
-    with held(place):
+    with locked(place):
         assert main(asked) == 1
     assert "another command is writing there" in capsys.readouterr().err
     assert not out.exists()

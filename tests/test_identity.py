@@ -16,7 +16,7 @@ from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_man
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import protocols
 from multimodal_ser.experiments.loading import load_domain
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.features import extract
 from multimodal_ser.report import summarise
 from multimodal_ser.splits import make_split
@@ -66,7 +66,7 @@ class Bench:
         experiment = protocols.InDomain(
             models=("linear",), seeds=1, network=ModelConfig(), schedule=schedule
         ).plan(*domain)
-        make(experiment, self.root / "runs", jobs=1)
+        make_experiment(experiment, self.root / "runs", jobs=1)
         return {path.parent.name for path in (self.root / "runs").glob("*/config.json")}
 
     def answers(self) -> list[str]:
@@ -234,7 +234,7 @@ def test_the_manifest_beside_features_notes_what_the_recordings_held(tmp_path):
 
 
 def test_an_encoder_is_not_tuned_on_recordings_that_have_changed(tmp_path):
-    from multimodal_ser.experiments.encoder import load_clips
+    from multimodal_ser.experiments.finetuned import load_clips
 
     bench = Bench(tmp_path)
     bench.run()

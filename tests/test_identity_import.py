@@ -14,7 +14,7 @@ from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_man
 from multimodal_ser.errors import FeatureError, SplitError
 from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.features import extract, import_features
 from multimodal_ser.report import summarise
 from test_extract import FakeEncoder
@@ -44,7 +44,7 @@ def imported(root, corpus, shift=0.0, order=None, **options):
 
 def run_linear(domain, out):
     settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
-    make(protocols.InDomain(models=("linear",), **settings).plan(*domain), out, jobs=1)
+    make_experiment(protocols.InDomain(models=("linear",), **settings).plan(*domain), out, jobs=1)
     return summarise(out).best.scores["UA"].mean
 
 

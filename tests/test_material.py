@@ -11,7 +11,7 @@ from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
-from multimodal_ser.experiments.plans import plan
+from multimodal_ser.experiments.plans import plan_runs
 from multimodal_ser.experiments.running import run_all
 from multimodal_ser.report import report
 from multimodal_ser.splits import make_split
@@ -131,7 +131,7 @@ def test_contamination_is_in_every_format_of_an_experiment(tmp_path):
     write_features(path, made_arrays(rows, "audio"), "audio", exposure=saw)
     material = load_material(folder, COMMON)
     split = make_split(material.utterances, "speaker")
-    plans = plan(material, split, ["linear"], 1, ModelConfig(), TrainConfig())
+    plans = plan_runs(material, split, ["linear"], 1, ModelConfig(), TrainConfig())
     run_all(plans, material, tmp_path / "runs", jobs=1)
     written = report(tmp_path / "runs").parent
     for name in ("table.txt", "table.csv", "table.tex", "report.html"):

@@ -88,7 +88,7 @@ def test_a_model_of_ordinary_layers_is_trained_saved_and_loaded(name, own, mater
     planned = protocols.InDomain(models=(name,), seeds=1, network=NETWORK, schedule=SCHEDULE).plan(
         material, split
     )
-    folders = running.make(planned, tmp_path, jobs=1)
+    folders = running.make_experiment(planned, tmp_path, jobs=1)
     right = []
     for folder, item in zip(folders, planned.plans, strict=True):
         test = [row for row in rows_of(folder) if row["part"] == "test"]
@@ -233,7 +233,7 @@ def test_the_documented_file_is_a_command_whose_processes_know_its_model(folder,
 
 def test_a_model_that_this_process_does_not_know_is_named(tmp_path, monkeypatch, material):
     split = make_split(material.utterances, "speaker")
-    planned = plans.plan(material, split, ("attending",), 1, NETWORK, SCHEDULE)
+    planned = plans.plan_runs(material, split, ("attending",), 1, NETWORK, SCHEDULE)
     (folder,) = running.run_all(planned[:1], material, tmp_path, jobs=1)
     monkeypatch.delitem(MODELS, "attending")
     with pytest.raises(SerError, match=r"unknown model 'attending'; choose one of: text, audio"):

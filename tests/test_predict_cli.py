@@ -170,9 +170,9 @@ def test_an_interrupted_command_is_resumed_to_the_same_bytes(capsys, tmp_path, m
 
 def test_predictions_are_stored_exactly(sounds, model):
     given = [sounds / "a.wav", sounds / "none.wav"]
-    asked = lots.Asked(load(model))
+    asked = lots.LotSettings(load(model))
     fresh = lots.predict_lot(asked, lots.Lot(0, ["a", "b"], given, [None, None])).outcomes
-    journal = lots.KeptLots(sounds / "journal", asked)
+    journal = lots.JournaledLots(sounds / "journal", asked)
     assert len(list(journal.run(lots.lots([str(one) for one in given], (), {}), "local"))) == 1
     kept = list(journal.outcomes())
     assert [str(one) for one in kept] == [str(one) for one in fresh]
@@ -251,7 +251,7 @@ def test_sources():
 
 
 def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, monkeypatch):
-    from multimodal_ser.predict import given
+    from multimodal_ser.predict import inputs
 
     for n in range(11):
         written(tmp_path / f"{n:02d}.wav", noise(0.3, n))
@@ -261,13 +261,13 @@ def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, mo
     apart, out, err = predicted(capsys, tmp_path, "--model", model, "--format", "json")
     assert (apart, "adapted to the recordings' channel" in err) == (1, True)
     again = []
-    read_audio = given.read_audio
+    read_audio = inputs.read_audio
 
     def counted(source, **settings):
         again.append(source)
         return read_audio(source, **settings)
 
-    monkeypatch.setattr(given, "read_audio", counted)
+    monkeypatch.setattr(inputs, "read_audio", counted)
     code, same, err = predicted(capsys, tmp_path, "--model", model, "--format", "json")
     assert (code, same) == (1, out)
     assert "broken.wav" in err

@@ -11,7 +11,7 @@ from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import transfer
 from multimodal_ser.experiments.projection import clouds, clouds_of, plane, told_apart
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.report import report, summarise, write_report
 from multimodal_ser.report.align import align
 from multimodal_ser.runs.folder import read_runs
@@ -37,7 +37,7 @@ def made(tmp_path_factory):
         network=ModelConfig(members=1, hidden_dim=8, num_heads=2),
         schedule=TrainConfig(epochs=20, batch_size=12, least_steps=1),
     ).plan(materials[0], splits[0], materials[1], splits[1])
-    make(planned, root / "runs", jobs=1)
+    make_experiment(planned, root / "runs", jobs=1)
     return root / "runs", tuple(folders)
 
 

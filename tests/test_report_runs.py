@@ -75,7 +75,7 @@ def test_the_same_run_twice_is_an_error(tmp_path):
     ("settings", "words"),
     [
         ({"split": {"name": "k5", "hash": "other"}}, "different splits"),
-        ({"classes": CLASSES[::-1]}, "one class set"),
+        ({"classes": CLASSES[::-1]}, "different classes"),
         ({"rows": 17}, "test rows are not those"),
     ],
 )

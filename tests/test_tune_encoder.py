@@ -13,7 +13,7 @@ from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.loading import load_domain
-from multimodal_ser.experiments.plans import plan
+from multimodal_ser.experiments.plans import plan_runs
 from multimodal_ser.predict import load
 from multimodal_ser.runs.folder import is_complete
 
@@ -92,7 +92,7 @@ def test_a_head_of_another_encoder_is_refused(features):
     material, made = load_domain(features, "anger,sadness", "speaker")
     material.features["audio"] = replace(material.features["audio"], encoder="egemaps")
     with pytest.raises(SerError, match=r"--tune-encoder fine-tunes whisper-tiny.*of egemaps"):
-        plan(material, made, (), 1, ModelConfig(), TrainConfig(), tune=TuneConfig())
+        plan_runs(material, made, (), 1, ModelConfig(), TrainConfig(), tune=TuneConfig())
 
 
 def test_any_encoder_is_tuned_and_predicts(features, tmp_path):

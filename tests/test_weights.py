@@ -11,7 +11,7 @@ import pytest
 from made_encoders import VOCABULARY, tiny
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.exposure import published
-from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError, to_install
 
 
@@ -20,7 +20,7 @@ def root(tmp_path_factory):
     return tmp_path_factory.mktemp("weights")
 
 
-@pytest.mark.parametrize("name", HOMES)
+@pytest.mark.parametrize("name", WEIGHT_SOURCES)
 def test_without_network_or_package_the_error_names_the_ways(name, monkeypatch, tmp_path):
     import huggingface_hub
 
@@ -29,7 +29,7 @@ def test_without_network_or_package_the_error_names_the_ways(name, monkeypatch, 
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     monkeypatch.setattr("multimodal_ser.encoders.weights.package_folder", lambda package: None)
-    home = HOMES[name]
+    home = WEIGHT_SOURCES[name]
     for source in (None, home.hub, "no/such/folder", Path("nowhere"), tmp_path):
         with pytest.raises(EncoderError) as caught:
             load_encoder(name, source)
@@ -56,7 +56,7 @@ def test_the_hub_is_asked_for_safetensors_alone(root, monkeypatch, tmp_path):
     assert not [pattern for pattern in asked[0][2] if "*" in pattern or "bin" in pattern]
     with pytest.raises(EncoderError, match=r"has no model\.safetensors or"):
         load_encoder("wav2vec2", "facebook/wav2vec2-base")
-    pinned, safe, pickled = HOMES["wav2vec2"].revision, *asked[1:]
+    pinned, safe, pickled = WEIGHT_SOURCES["wav2vec2"].revision, *asked[1:]
     assert safe[:2] == pickled[:2] == ("facebook/wav2vec2-base", pinned)
     assert "pytorch_model.bin" not in safe[2]  # asked for only where there is nothing safer
     assert "pytorch_model.bin" in pickled[2]
@@ -93,7 +93,7 @@ class Code:
         return Path.touch, (self.file,)
 
 
-@pytest.mark.parametrize("name", HOMES)
+@pytest.mark.parametrize("name", WEIGHT_SOURCES)
 def test_damaged_folders(name, root, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -132,13 +132,13 @@ def test_marks_follow_the_weights_not_the_name(root, monkeypatch):
 
     folder = tiny("wav2vec2", root)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: str(folder))
-    theirs = load_encoder("wav2vec2", HOMES["wav2vec2"].hub, revision="0b5b8e8")
+    theirs = load_encoder("wav2vec2", WEIGHT_SOURCES["wav2vec2"].hub, revision="0b5b8e8")
     assert theirs.info.exposure == published("wav2vec2").corpora
     assert theirs.info.exposure["iemocap"].saw == "no"
     for source, how in (
         (folder, {}),
         ("someone/wav2vec2-emotion", {}),
-        (HOMES["wav2vec2"].hub, {"revision": "refs/pr/7"}),
+        (WEIGHT_SOURCES["wav2vec2"].hub, {"revision": "refs/pr/7"}),
     ):
         info = load_encoder("wav2vec2", source, **how).info
         assert {what.saw for what in info.exposure.values()} == {"unknown"}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal_ser.encoders import load_encoder
-from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, log_mel_tensor, mel_filters
 from multimodal_ser.errors import EncoderError
 
@@ -194,7 +194,7 @@ def test_a_tensor_may_not_reach_beyond_the_file(tmp_path):
 
 
 @pytest.mark.skipif(
-    find_spec(HOMES["whisper-tiny"].offline.package) is None,
+    find_spec(WEIGHT_SOURCES["whisper-tiny"].offline.package) is None,
     reason="the extra 'offline' is not installed",
 )
 def test_real_weights_in_transformers_network():

@@ -18,7 +18,7 @@ from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Experiment as Planned
-from multimodal_ser.experiments.running import make
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.report import text_table
 
 SAVED = Path("saved_models")
@@ -136,7 +136,7 @@ class Experiment:
 
     def make(self, planned: Planned) -> None:
         """Makes the runs that are not complete yet."""
-        make(planned, self.folder, jobs=self.flags.jobs)
+        make_experiment(planned, self.folder, jobs=self.flags.jobs)
 
     def write(self, headline: str, parts: Mapping[str, str], **more: Any) -> None:
         """Writes the results JSON and prints the table."""

@@ -43,12 +43,12 @@ from multimodal_ser.common.files import remove_unfinished
 from multimodal_ser.common.plugins import load_plugins
 from multimodal_ser.errors import SerError, not_installed
 
-MENDABLE, UNFORESEEN, STOPPED = 1, 2, 130
+USER_ERROR, UNEXPECTED_ERROR, STOPPED = 1, 2, 130
 CLOSED_PIPE = 128 + 13  # as a shell counts a program that SIGPIPE ends
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs one subcommand and returns its exit code: 0 on success, else see `ended`."""
+    """Runs one subcommand and returns its exit code: 0 on success, else see `exit_code_of`."""
     # results go to standard output and logs to standard error, so that `ser predict … > file` holds
     # only results
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -58,13 +58,13 @@ def main(args: list[str] | None = None) -> int:
     # programs keep the cores busy, that takes several times as long as the work. About 0.1 ms is
     # enough for threads that are nearly done. libgomp reads it when torch is imported, after this.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    args = [_named(arg) for arg in (sys.argv[1:] if args is None else args)]
+    args = [_as_path(arg) for arg in (sys.argv[1:] if args is None else args)]
     given.set(tuple(args))
     # Python allows signal handlers in the main thread only; tests and notebooks may call from
     # others
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end)
-    return ended(lambda: _run(args), command_line())
+        signal.signal(signal.SIGTERM, _terminate)
+    return exit_code_of(lambda: _run(args), command_line())
 
 
 def _run(args: list[str]) -> int:
@@ -84,7 +84,7 @@ def _run(args: list[str]) -> int:
     return int(code or 0)
 
 
-def _named(arg: str) -> str:
+def _as_path(arg: str) -> str:
     """Prefixes ./ to an existing file whose name starts with a dash, as in `ser predict *`.
 
     Without it, the name would be parsed as an option.
@@ -93,7 +93,7 @@ def _named(arg: str) -> str:
     return f".{os.sep}{arg}" if dashed and os.path.isfile(arg) else arg  # noqa: PTH113
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _terminate(number: int, frame: FrameType | None) -> None:
     """Removes unfinished files, then ends the process as the signal would by default."""
     remove_unfinished()
     # raising the signal again with the default handler gives the exit status that a parent process
@@ -102,7 +102,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(number)
 
 
-def ended(work: Callable[[], int], command: str) -> int:
+def exit_code_of(work: Callable[[], int], command: str) -> int:
     """Runs a command and returns its exit code.
 
     Args:
@@ -122,7 +122,7 @@ def ended(work: Callable[[], int], command: str) -> int:
             # still be reported
             sys.stdout.flush()
     except SerError as error:
-        return _told(str(error), MENDABLE)
+        return _report(str(error), USER_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what was finished is kept: rerun the same command to resume\n")
         return STOPPED
@@ -130,12 +130,12 @@ def ended(work: Callable[[], int], command: str) -> int:
         _discard_output()
         return CLOSED_PIPE
     except OSError as error:
-        return _of_system(error, command)
+        return _report_system_error(error, command)
     except ModuleNotFoundError as error:
         missing = not_installed(error)
-        return _told(str(missing), MENDABLE) if missing else _unforeseen(error, command)
+        return _report(str(missing), USER_ERROR) if missing else _report_unexpected(error, command)
     except Exception as error:  # noqa: BLE001 - it is reported, logged and ends the command
-        return _unforeseen(error, command)
+        return _report_unexpected(error, command)
     return code
 
 
@@ -155,23 +155,23 @@ def _ready_streams() -> None:
             stream.reconfigure(errors="surrogateescape" if text == "utf8" else "backslashreplace")
 
 
-def _told(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     with suppress(OSError, ValueError):  # standard error may be full or closed as well
         sys.stderr.write(f"error: {message}\n")
     return code
 
 
-def _of_system(error: OSError, command: str) -> int:
+def _report_system_error(error: OSError, command: str) -> int:
     """Reports system errors that the user can fix: no space, no permission, no such folder."""
     reason = os.strerror(error.errno) if error.errno else ""
     if error.filename is not None:
         remedy = "give another place" if error.errno != errno.ENOSPC else "free some space"
-        return _told(f"{os.fsdecode(error.filename)}: {reason or error}; {remedy}", MENDABLE)
+        return _report(f"{os.fsdecode(error.filename)}: {reason or error}; {remedy}", USER_ERROR)
     if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT):
         _discard_output()
         where = "standard output or a file cannot be written"
-        return _told(f"{where} ({reason}); free some space or write elsewhere", MENDABLE)
-    return _unforeseen(error, command)
+        return _report(f"{where} ({reason}); free some space or write elsewhere", USER_ERROR)
+    return _report_unexpected(error, command)
 
 
 def _discard_output() -> None:
@@ -182,7 +182,7 @@ def _discard_output() -> None:
         os.close(nothing)
 
 
-def _unforeseen(error: Exception, command: str) -> int:
+def _report_unexpected(error: Exception, command: str) -> int:
     first = (str(error).strip().splitlines() or ["no reason given"])[0]
     version = metadata.version("multimodal-ser")
     told = (
@@ -196,8 +196,10 @@ def _unforeseen(error: Exception, command: str) -> int:
             file.write(told)
     what = f"{type(error).__name__}: {first}; the details are in {place}"
     if own := _own_code(error):
-        return _told(f"{own}, code of your own: {what}", UNFORESEEN)
-    return _told(f"this should not happen: {what}: please report it with that file", UNFORESEEN)
+        return _report(f"{own}, code of your own: {what}", UNEXPECTED_ERROR)
+    return _report(
+        f"this should not happen: {what}: please report it with that file", UNEXPECTED_ERROR
+    )
 
 
 def _own_code(error: Exception) -> str:

@@ -18,7 +18,7 @@ from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.timeline import Point, Segment, Timeline
-    from multimodal_ser.timeline.folder import AnalysisRecipe, Done
+    from multimodal_ser.timeline.folder import AnalysisRecipe, AnalysisResult
     from multimodal_ser.timeline.places import Place
 
 _WAIT = 10.0  # seconds until another command has noted in the folder what it is writing
@@ -160,12 +160,12 @@ def _files(
     found: Sequence[Place], recipe: AnalysisRecipe, out: Path, engine: str, *, together: bool
 ) -> int:
     """Analyses recordings one by one; `together` also writes index, segments and summary."""
-    from multimodal_ser.common.files import held
+    from multimodal_ser.common.files import locked
     from multimodal_ser.timeline.folder import JOURNAL, Folder
 
     failed = 0
     if together:
-        with held(out / JOURNAL):
+        with locked(out / JOURNAL):
             folder = Folder(out, recipe, found)
             if past := len(found) - len(folder.waiting):
                 sys.stderr.write(f"{past} of {len(found)} recordings are done already\n")
@@ -183,23 +183,23 @@ def _files(
     return 1 if failed else 0
 
 
-def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> Done:
+def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> AnalysisResult:
     """Analyses a recording, and keeps others from writing to the folder only while it does."""
-    from multimodal_ser.common.files import held
-    from multimodal_ser.timeline.folder import JOURNAL, Folder, analyzed
+    from multimodal_ser.common.files import locked
+    from multimodal_ser.timeline.folder import JOURNAL, Folder, analyze_place
 
     if recipe.formats:
-        with held(out / JOURNAL, _WAIT):
+        with locked(out / JOURNAL, _WAIT):
             folder = Folder(out, recipe, [place])
     with _progress(place) as on_progress:
-        done = analyzed(recipe, place, on_progress)
+        done = analyze_place(recipe, place, on_progress)
     if not recipe.formats:
         return done
-    with held(out / JOURNAL, _WAIT):
+    with locked(out / JOURNAL, _WAIT):
         return folder.keep(done)
 
 
-def _tell(done: Done, out: Path) -> int:
+def _tell(done: AnalysisResult, out: Path) -> int:
     """Prints a recording's result; returns 1 if it failed."""
     if done.timeline is None:
         sys.stderr.write(f"failed: {done.place.path}: {done.reason}\n")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Making:
+class ExperimentCommand:
     """The options of every experiment.
 
     Attributes:
@@ -86,7 +86,7 @@ class Making:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneCorpus(Making):
+class OneCorpus(ExperimentCommand):
     """An experiment on one corpus.
 
     Attributes:
@@ -152,7 +152,7 @@ class AblationCommand(OneCorpus, protocols.Ablation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CombinedCommand(Making, protocols.Combined):
+class CombinedCommand(ExperimentCommand, protocols.Combined):
     """Trains on several corpora together, sampling each equally often.
 
     Attributes:
@@ -183,7 +183,7 @@ class CombinedCommand(Making, protocols.Combined):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Between(Making, transfer.Transfer):
+class TransferCommand(ExperimentCommand, transfer.Transfer):
     """Options of experiments that transfer from a source corpus to a target corpus.
 
     Attributes:
@@ -229,17 +229,17 @@ class Between(Making, transfer.Transfer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptationCommand(transfer.Adaptation, Between):
+class AdaptationCommand(transfer.Adaptation, TransferCommand):
     """Adapts from a source corpus with labels to a target corpus without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneCommand(transfer.Finetune, Between):
+class FinetuneCommand(transfer.Finetune, TransferCommand):
     """Fine-tunes a source's model on the target; also trains the same network from scratch."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewshotCommand(transfer.Fewshot, Between):
+class FewshotCommand(transfer.Fewshot, TransferCommand):
     """Fine-tunes a source's model on a few labelled utterances of the target."""
 
 
@@ -262,28 +262,28 @@ def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None
     Args:
         name: which protocol.
     """
-    for out, table in _made(name):
+    for out, table in _make_experiments(name):
         say(f"{out}\n\n{table}")
 
 
-def _made(asked: Making) -> Iterator[tuple[Path, str]]:
+def _make_experiments(command: ExperimentCommand) -> Iterator[tuple[Path, str]]:
     """Makes the runs of each experiment and yields its folder and its table."""
-    from multimodal_ser.common.files import held
-    from multimodal_ser.experiments.running import make
+    from multimodal_ser.common.files import locked
+    from multimodal_ser.experiments.running import make_experiment
     from multimodal_ser.report import summarise, text_table
     from multimodal_ser.runs.model_file import layer_lines
     from multimodal_ser.runs.tracking import track
 
-    for out, experiment in asked.planned():
+    for out, experiment in command.planned():
         runs = [out / name for name in experiment.names]
-        if asked.dry_run:
+        if command.dry_run:
             say("\n".join(map(str, runs)))
             continue
-        settings = {"engine": asked.engine, "device": asked.device, "command": command_line()}
-        with held(out):
-            make(experiment, out, jobs=asked.jobs, **settings)
-        if asked.log:
-            say(f"to see the runs: {track(asked.log, runs, out)}")
+        settings = {"engine": command.engine, "device": command.device, "command": command_line()}
+        with locked(out):
+            make_experiment(experiment, out, jobs=command.jobs, **settings)
+        if command.log:
+            say(f"to see the runs: {track(command.log, runs, out)}")
         yield out, "\n".join([text_table(summarise(out)), *layer_lines(runs)])
 
 
@@ -296,5 +296,5 @@ def train_command(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
     Args:
         name: what to train.
     """
-    for _, table in _made(name):
+    for _, table in _make_experiments(name):
         say(table)

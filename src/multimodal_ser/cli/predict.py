@@ -18,7 +18,7 @@ from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording
-    from multimodal_ser.predict.lots import Asked, Lot
+    from multimodal_ser.predict.lots import Lot, LotSettings
 
 Format = Literal["table", "json", "jsonl", "csv"]
 Advance: TypeAlias = Callable[[int, float], None]
@@ -71,7 +71,7 @@ def predict_command(
         engine: local, or ray for a cluster (docs/cluster.md).
     """
     from multimodal_ser.predict import load
-    from multimodal_ser.predict.lots import Asked, lots
+    from multimodal_ser.predict.lots import LotSettings, lots
     from multimodal_ser.predict.sources import STDIN, find_recordings, refuse_recording
     from multimodal_ser.predict.writing import FORMATS
 
@@ -95,18 +95,18 @@ def predict_command(
         known = decoded(names)
     sources = [known.get(name, name) for name in names]
     predictor = without_channel(predictor, adapt, sources)
-    asked = Asked(predictor, told=repr((vad, words, words_model, language, device)))
+    settings = LotSettings(predictor, told=repr((vad, words, words_model, language, device)))
     if words:
         from multimodal_ser.timeline.words import Recogniser, Whole
 
-        asked = replace(asked, words=Whole(Recogniser(words_model, language=language)))
+        settings = replace(settings, words=Whole(Recogniser(words_model, language=language)))
     failures: list[str] = []
     # JSON lines and CSV appear line by line on the terminal: a progress bar would be drawn between
     # them
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
     with _journal(out, engine) as journal, _meter(len(found), show) as advance:
-        outcomes = _outcomes(asked, lots(found, text, known), engine, journal, advance)
+        outcomes = _outcomes(settings, lots(found, text, known), engine, journal, advance)
         with _output(out) as file:
             FORMATS[format](_kept(found, outcomes, failures), predictor.labels, file)
         # after failures the journal stays, so that a rerun predicts only their lots again
@@ -191,13 +191,13 @@ def _check_text(
 
 
 def _outcomes(
-    asked: Asked, given: Iterator[Lot], engine: str, journal: Path | None, advance: Advance
+    settings: LotSettings, given: Iterator[Lot], engine: str, journal: Path | None, advance: Advance
 ) -> Iterator[Prediction | SerError]:
     """Yields every prediction in order; with a journal, only after all are done."""
-    from multimodal_ser.predict.lots import KeptLots, predict_lot
+    from multimodal_ser.predict.lots import JournaledLots, predict_lot
 
-    kept = KeptLots(journal, asked) if journal else None
-    for one in kept.run(given, engine) if kept else (predict_lot(asked, lot) for lot in given):
+    kept = JournaledLots(journal, settings) if journal else None
+    for one in kept.run(given, engine) if kept else (predict_lot(settings, lot) for lot in given):
         for line in one.notes:
             sys.stderr.write(f"{line}\n")
         good = [outcome for outcome in one.outcomes if not isinstance(outcome, SerError)]
@@ -211,10 +211,10 @@ def _outcomes(
 @contextmanager
 def _journal(out: Path | None, engine: str) -> Iterator[Path | None]:
     """Yields the journal of finished predictions: next to the output file, hidden."""
-    from multimodal_ser.common.files import held, scratch_folder
+    from multimodal_ser.common.files import locked, scratch_folder
 
     if out is not None and (out.is_file() or not out.exists()):
-        with held(out):
+        with locked(out):
             yield out.with_name(f".{out.name}.answered.jsonl")
     # tasks finish in any order; the journal restores the order of the recordings
     elif engine == "ray":
@@ -243,7 +243,7 @@ def _meter(total: int, show: bool) -> Iterator[Advance]:
     if not show:
         yield lambda count, seconds: None
         return
-    from multimodal_ser.features.progress import meter
+    from multimodal_ser.features.progress import progress_bar
 
-    with meter("predict", total, 0, show) as bar:
+    with progress_bar("predict", total, 0, show) as bar:
         yield bar.advance

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from multimodal_ser.cli.app import app
 from multimodal_ser.cli.predict import weights_of
-from multimodal_ser.common.files import held
+from multimodal_ser.common.files import locked
 from multimodal_ser.errors import SerError, to_install
 
 
@@ -80,7 +80,7 @@ def serve_command(
     predictor = load(model, device=device, weights=weights_of(source))
     if adapt is not None:
         predictor = predictor.adapted(Channel.read(adapt))
-    with nullcontext() if jobs is None else held(jobs):  # two servers would both do its jobs
+    with nullcontext() if jobs is None else locked(jobs):  # two servers would both do its jobs
         run(create_app(predictor, settings, words=recogniser), host, port)
 
 

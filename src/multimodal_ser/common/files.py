@@ -44,10 +44,10 @@ def written_aside(path: Path) -> Iterator[Path]:
         SerError: it cannot be written: no space, no permission, or something else is in its place.
     """
     path = Path(path)
-    with _told(path, path):
+    with _explained_errors(path, path):
         special = path.exists() and not (path.is_file() or path.is_dir())
     if special:
-        with _told(path, path):
+        with _explained_errors(path, path):
             yield path
         return
     # a rename onto a link would replace the link itself; the same folder, because a rename is
@@ -56,7 +56,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     partial = real.with_name(f".{real.name}.partial")
     if len(os.fsencode(partial.name)) > _LONGEST:
         partial = real.with_name(f".{hashlib.sha256(os.fsencode(real.name)).hexdigest()}.partial")
-    with _told(path, real, partial):
+    with _explained_errors(path, real, partial):
         real.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         with removed_at_end(partial):
@@ -74,14 +74,14 @@ def made_folder(folder: Path) -> None:
     Raises:
         SerError: it cannot be made, or not be written to.
     """
-    with _told(folder, folder):
+    with _explained_errors(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 @contextmanager
-def held(path: Path, wait: float = 0) -> Iterator[None]:
+def locked(path: Path, wait: float = 0) -> Iterator[None]:
     """Keeps other processes of this user and machine from what is written at `path` for the block.
 
     For what is written little by little: two processes would mix their results.
@@ -160,7 +160,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _told(path: Path, *places: Path) -> Iterator[None]:
+def _explained_errors(path: Path, *places: Path) -> Iterator[None]:
     """Turns errors about writing these paths into SerErrors; all other errors pass unchanged."""
     try:
         yield

@@ -32,7 +32,7 @@ class ModelConfig:
         dropout: share of activations dropped inside the network.
         input_dropout: largest share of input features that are hidden from a training utterance, in
             all its tokens. It is reached with many more features than utterances; the more
-            utterances there are per feature, the fewer are hidden (`layers.Hide.share`).
+            utterances there are per feature, the fewer are hidden (`layers.InputDropout.share`).
         modality_dropout: probability that one of the two modalities of a training utterance is
             hidden, so that the model also works without the words (or the sound).
         linear_path: add a linear layer from the pooled inputs to the logits. The network then

@@ -2,7 +2,7 @@
 
 Importing this imports neither torch nor transformers. Speech and text encoders of transformers need
 no entry: a folder or a hub id is enough. Another kind of encoder needs a module with
-``load(source, device, **options) -> Encoder``, the places of its weights in `homes.HOMES`, what it
+``load(source, device, **options) -> Encoder``, the places of its weights in WEIGHT_SOURCES, what it
 was trained on in ``exposure.json``, and one line in ENCODERS.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure, computed_in
-from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError, one_of
 
 __all__ = [
@@ -102,7 +102,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         name: EncoderSpec(
             "audio",
             partial(_loaded, "whisper", known_as=name),
-            HOMES[name].hub,
+            WEIGHT_SOURCES[name].hub,
             ("layers", "revision"),
             about,
         )
@@ -111,7 +111,7 @@ ENCODERS: dict[str, EncoderSpec] = {
     "wav2vec2": EncoderSpec(
         "audio",
         partial(_loaded, "pretrained_speech", known_as="wav2vec2"),
-        HOMES["wav2vec2"].hub,
+        WEIGHT_SOURCES["wav2vec2"].hub,
         _ANY,
         "wav2vec 2.0 base, self-supervised on LibriSpeech; 50 frames a second, 768 wide",
     ),
@@ -123,7 +123,11 @@ ENCODERS: dict[str, EncoderSpec] = {
     ),
     **{
         name: EncoderSpec(
-            "audio", partial(_loaded, "emotion2vec", variant=name), HOMES[name].hub, _ANY, about
+            "audio",
+            partial(_loaded, "emotion2vec", variant=name),
+            WEIGHT_SOURCES[name].hub,
+            _ANY,
+            about,
         )
         for name, about in _EMOTION2VEC.items()
     },
@@ -131,7 +135,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         name: EncoderSpec(
             "text",
             partial(_loaded, "pretrained_text", known_as=name, pool=pool),
-            HOMES[name].hub,
+            WEIGHT_SOURCES[name].hub,
             _OF_WORDS,
             about,
         )

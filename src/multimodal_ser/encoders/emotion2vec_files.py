@@ -22,7 +22,7 @@ from torch import Tensor
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
-from multimodal_ser.encoders.homes import HOMES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError, one_of
 
@@ -146,7 +146,7 @@ def convert_weights(
     """
     from safetensors.torch import save
 
-    known = [key for key in HOMES if key.startswith("emotion2vec")]
+    known = [key for key in WEIGHT_SOURCES if key.startswith("emotion2vec")]
     if name not in known:
         raise EncoderError(one_of("emotion2vec", name, known))
     weights = resolve(name, source, revision)

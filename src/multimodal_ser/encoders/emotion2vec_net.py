@@ -145,7 +145,7 @@ class Positions(nn.Module):
         return apart
 
 
-def mixed(qkv: Tensor, heads: int, mask: Tensor) -> Tensor:
+def masked_attention(qkv: Tensor, heads: int, mask: Tensor) -> Tensor:
     """Attention with an additive mask: [batch, tokens, 3 × dim] → [batch, tokens, dim]."""
     b, t, _ = qkv.shape
     q, k, v = qkv.view(b, t, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # (b, h, t, d)
@@ -178,11 +178,11 @@ class AlibiAttention:
         if self.padded:
             spread = qkv.new_zeros(*self.real.shape, qkv.shape[1])
             spread[self.real] = qkv
-            return mixed(spread, self.heads, self.mask)[self.real]
+            return masked_attention(spread, self.heads, self.mask)[self.real]
         parts, start = [], 0
         for n, many in self.runs:
             rows = qkv[start : start + n * many].view(many, n, -1)
-            y = mixed(rows, self.heads, self.bias[None, :, :n, :n])
+            y = masked_attention(rows, self.heads, self.bias[None, :, :n, :n])
             parts.append(y.reshape(many * n, -1))
             start += n * many
         return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
-from multimodal_ser.encoders.emotion2vec_net import Emotion2VecNet, mixed
+from multimodal_ser.encoders.emotion2vec_net import Emotion2VecNet, masked_attention
 from multimodal_ser.errors import EncoderError, to_install
 
 
@@ -41,7 +41,7 @@ class EqualLengths(nn.Module):
         x = net.norm(torch.cat([extra.expand(x.shape[0], -1, -1), x], dim=1))
         outputs = []
         for block in net.blocks:
-            x = block(x, lambda qkv: mixed(qkv, net.sizes.heads, bias))
+            x = block(x, lambda qkv: masked_attention(qkv, net.sizes.heads, bias))
             outputs.append(x[:, net.sizes.extra :])
         return outputs
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.encoders.weights import Weights, home_of, ways
+from multimodal_ser.encoders.weights import Weights, how_to_get, weight_source
 from multimodal_ser.errors import EncoderError
 
 _WAVES = (
@@ -65,12 +65,12 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
         EncoderError: configuration or weights are missing, damaged or of another architecture; the
             message names the parameters.
     """
-    wanted = home_of(name).kind
+    wanted = weight_source(name).kind
     kind = kind_of(name, weights.folder)
     if kind not in ((wanted,) if wanted else allowed):
         raise EncoderError(
             f"{name}: {weights.folder / 'config.json'} says model_type {kind!r}; allowed: "
-            f"{', '.join(map(repr, (wanted,) if wanted else allowed))}; {ways(name)}"
+            f"{', '.join(map(repr, (wanted,) if wanted else allowed))}; {how_to_get(name)}"
         )
     # transformers initialises missing parameters at random and only logs it: features of such a
     # network would look plausible and be worthless. Every difference is therefore an error.
@@ -79,13 +79,13 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
     if missing:
         raise EncoderError(
             f"{name}: {weights.file} lacks {len(missing)} parameters ({_some(missing)}); "
-            f"{ways(name)}"
+            f"{how_to_get(name)}"
         )
     # Unknown parameters mean another architecture, whose known ones would not fit either.
     if strange := sorted(key for key in report["unexpected_keys"] if not _HEADS.search(key)):
         raise EncoderError(
             f"{name}: {weights.file} has {len(strange)} parameters that the network lacks "
-            f"({_some(strange)}): it is of another architecture; {ways(name)}"
+            f"({_some(strange)}): it is of another architecture; {how_to_get(name)}"
         )
     if other := sorted(map(str, report.get("mismatched_keys", ()))):
         raise EncoderError(
@@ -115,12 +115,12 @@ def _loaded(name: str, weights: Weights) -> tuple[Any, Any]:
         raise EncoderError(
             f"{name}: {weights.file} holds pickled code, which is never executed, or is no "
             f"checkpoint ({str(error).strip().splitlines()[0]}); convert it to safetensors, or "
-            f"get it from its authors; {ways(name)}"
+            f"get it from its authors; {how_to_get(name)}"
         ) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise EncoderError(
             f"{name}: {weights.file} cannot be loaded ({type(error).__name__}: {error}); it is "
-            f"damaged or of another architecture; {ways(name)}"
+            f"damaged or of another architecture; {how_to_get(name)}"
         ) from error
 
 

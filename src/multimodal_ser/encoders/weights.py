@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.encoders.homes import ANY, HOMES, Home
 from multimodal_ser.encoders.packaged import assembled, package_folder
+from multimodal_ser.encoders.weight_sources import ANY_SOURCE, WEIGHT_SOURCES, WeightSource
 from multimodal_ser.errors import EncoderError, to_install
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -40,16 +40,16 @@ class Weights:
     hub: str = ""
 
 
-def home_of(name: str) -> Home:
-    """Where the weights of an encoder can come from, whether it is in HOMES or not."""
-    return HOMES.get(name, ANY)
+def weight_source(name: str) -> WeightSource:
+    """Where the weights of an encoder can come from, whether it is in WEIGHT_SOURCES or not."""
+    return WEIGHT_SOURCES.get(name, ANY_SOURCE)
 
 
 def resolve(name: str, source: str | Path | None, revision: str | None = None) -> Weights:
     """Finds the weights of an encoder and computes their hash.
 
     Args:
-        name: key in HOMES, or the name of any other encoder.
+        name: key in WEIGHT_SOURCES, or the name of any other encoder.
         source: a folder, a hub id such as ``openai/whisper-tiny.en`` (an existing folder of that
             name takes precedence), or None for the installed offline package.
         revision: branch, tag or commit on the hub; by default the pinned one for the encoder's own
@@ -75,16 +75,16 @@ def folder_of(name: str, source: str | Path, revision: str | None = None) -> Pat
     if Path(source).is_dir():
         return Path(source)
     if isinstance(source, str) and HUB_ID.fullmatch(source):
-        home = home_of(name)
+        home = weight_source(name)
         return _downloaded(
             name, source, revision or (home.revision if source == home.hub else None)
         )
-    raise EncoderError(f"{name}: {str(source)!r} is no folder and no hub id; {ways(name)}")
+    raise EncoderError(f"{name}: {str(source)!r} is no folder and no hub id; {how_to_get(name)}")
 
 
-def ways(name: str) -> str:
+def how_to_get(name: str) -> str:
     """A sentence about where the weights of an encoder can come from, for messages."""
-    home = home_of(name)
+    home = weight_source(name)
     known = [
         f"a local folder with {' or '.join(home.files)}",
         f"the hub id {home.hub!r} as source (this downloads)"
@@ -97,13 +97,14 @@ def ways(name: str) -> str:
 
 
 def _packaged(name: str) -> Weights:
-    offline = home_of(name).offline
+    offline = weight_source(name).offline
     if offline is None:
-        raise EncoderError(f"{name}: no source was given and no package has it; {ways(name)}")
+        raise EncoderError(f"{name}: no source was given and no package has it; {how_to_get(name)}")
     packages = [offline.package, *(part.split("/")[0] for part in offline.parts)]
     if missing := [package for package in packages if package_folder(package) is None]:
         raise EncoderError(
-            f"{name}: the package with its weights is not installed ({missing[0]}); {ways(name)}"
+            f"{name}: the package with its weights is not installed ({missing[0]}); "
+            f"{how_to_get(name)}"
         )
     folder = Path(str(package_folder(offline.package))) / offline.folder
     weights = _in_folder(name, assembled(name, offline, folder) if offline.parts else folder)
@@ -118,20 +119,20 @@ def _packaged(name: str) -> Weights:
 
 
 def _in_folder(name: str, folder: Path) -> Weights:
-    for candidate in home_of(name).files:
+    for candidate in weight_source(name).files:
         file = folder / candidate
         if file.is_file():
             return Weights(folder, file, _sha256(name, file))
     found = sorted(path.name for path in folder.iterdir() if path.is_file())
     raise EncoderError(
-        f"{name}: {folder} has no {' or '.join(home_of(name).files)} (it has "
-        f"{', '.join(found[:5]) or 'no files'}); {ways(name)}"
+        f"{name}: {folder} has no {' or '.join(weight_source(name).files)} (it has "
+        f"{', '.join(found[:5]) or 'no files'}); {how_to_get(name)}"
     )
 
 
 def _downloaded(name: str, hub_id: str, revision: str | None) -> Path:
     """Downloads the files of a hub page; pickles only if it has no safetensors."""
-    home = home_of(name)
+    home = weight_source(name)
     safe = [file for file in home.files if "safetensors" in file]
     other = [file for file in home.files if file not in safe]
     # Safetensors first; a pickle is only fetched if the page has nothing else.
@@ -143,7 +144,7 @@ def _downloaded(name: str, hub_id: str, revision: str | None) -> Path:
             return folder
     raise EncoderError(
         f"{name}: {hub_id!r} at revision {revision or 'main'!r} has no "
-        f"{' or '.join([*safe, *other])}; {ways(name)}"
+        f"{' or '.join([*safe, *other])}; {how_to_get(name)}"
     )
 
 
@@ -156,7 +157,7 @@ def _fetched(name: str, hub_id: str, revision: str | None, files: Sequence[str])
         reason = str(error).strip().splitlines() or ["no reason given"]
         raise EncoderError(
             f"{name}: {hub_id!r} at revision {revision or 'main'!r} cannot be fetched from the hub "
-            f"({type(error).__name__}: {reason[0]}); {ways(name)}"
+            f"({type(error).__name__}: {reason[0]}); {how_to_get(name)}"
         ) from error
 
 

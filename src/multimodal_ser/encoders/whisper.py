@@ -135,10 +135,12 @@ class WhisperEncoder(nn.Module):
         real = steps[: x.shape[1]] < ((lengths + 1) // 2)[:, None]
         # Without a mask torch can take its faster attention kernels.
         mask = None if bool(real.all()) else real[:, None, None]  # (b, 1, 1, keys)
-        return through(self.blocks, self.norm, x, mask)
+        return block_outputs(self.blocks, self.norm, x, mask)
 
 
-def through(blocks: nn.ModuleList, norm: nn.Module, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+def block_outputs(
+    blocks: nn.ModuleList, norm: nn.Module, x: Tensor, mask: Tensor | None
+) -> list[Tensor]:
     """The output of each block for x (b, t, d), that of the last one normalised."""
     outputs = []
     for block in blocks:

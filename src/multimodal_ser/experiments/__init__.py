@@ -1,4 +1,4 @@
 """Material + split + models → run folders: experiments, each a list of runs.
 
-A protocol (`protocols`, `transfer`) plans the runs (`plans`), and `running.make` makes them.
+A protocol (`protocols`, `transfer`) plans the runs (`plans`); `running.make_experiment` makes them.
 """

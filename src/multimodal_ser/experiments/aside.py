@@ -45,7 +45,7 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
         folder = path.parent
         if folder.name in wanted:
             continue
-        if reasons := _differs(path, present, cells):
+        if reasons := _differences(path, present, cells):
             aside.mkdir(exist_ok=True)
             moved.append(folder.replace(aside / folder.name))
             why |= reasons
@@ -58,7 +58,7 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
     return moved
 
 
-def _differs(path: Path, present: Sequence[_Content], cells: Collection[str]) -> set[str]:
+def _differences(path: Path, present: Sequence[_Content], cells: Collection[str]) -> set[str]:
     """Why a finished run must not be in one table with the present ones; empty if it may be."""
     try:
         config = read_record(path).config

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.models.fusion import Fusion
-from multimodal_ser.models.layers import Attend, AttentivePool
+from multimodal_ser.models.layers import AttentionBlock, AttentivePool
 from multimodal_ser.training.loop import predict
 
 MOMENTS = 5  # equal parts of an utterance
@@ -104,11 +104,11 @@ def _watch(network: Fusion, sums: dict[str, tuple[Tensor, Tensor]]) -> list[Any]
     handles: list[Any] = [network.register_forward_pre_hook(remember)]
     for path, block in network.named_modules():
         role, _, number = path.partition(".")
-        if isinstance(block, Attend) and "_from_" in role:
+        if isinstance(block, AttentionBlock) and "_from_" in role:
             asking, _, asked = role.partition("_from_")
             name = f"{asking} to {asked}, block {int(number) + 1}"
             handles.append(block.register_forward_hook(attend(name, asking, asked)))
-        elif isinstance(block, Attend) and role == "own":
+        elif isinstance(block, AttentionBlock) and role == "own":
             one = network.modalities[int(number)]
             handles.append(block.register_forward_hook(attend(f"{one} to itself", one, one)))
         elif isinstance(block, AttentivePool) and role == "pool":

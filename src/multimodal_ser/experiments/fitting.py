@@ -22,7 +22,7 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import AttributeSet, class_votes
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments.encoder import run_tuned
+from multimodal_ser.experiments.finetuned import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
@@ -39,7 +39,7 @@ from multimodal_ser.training.stacking import STACKED, fit_stacked
 
 
 @dataclass(frozen=True)
-class Bench:
+class RunContext:
     """The data that runs are made from, and the place where they are written.
 
     Attributes:
@@ -86,7 +86,7 @@ def one_thread() -> Iterator[None]:
 
 
 @one_thread()
-def make_run(bench: Bench, item: Plan) -> Path:
+def make_run(context: RunContext, item: Plan) -> Path:
     """Fits one run, then predicts the validation and test parts of its fold.
 
     A run learns from the training part of its fold and selects by the validation part. If its plan
@@ -94,7 +94,7 @@ def make_run(bench: Bench, item: Plan) -> Path:
     part without labels.
 
     Args:
-        bench: the data, and where the run is written.
+        context: the data, and where the run is written.
         item: the run.
 
     Returns:
@@ -105,21 +105,25 @@ def make_run(bench: Bench, item: Plan) -> Path:
     """
     load_plugins()  # this may be a new process, whose registries lack what plug-ins add
     if item.config.model == TUNED:
-        return run_tuned(item, bench.material, bench.out, bench.devices)
-    source = bench.source and as_read(bench.source, item.config)
-    bench = replace(bench, material=as_read(bench.material, item.config), source=source)
+        return run_tuned(item, context.material, context.out, context.devices)
+    source = context.source and with_model_context(context.source, item.config)
+    context = replace(
+        context, material=with_model_context(context.material, item.config), source=source
+    )
     try:
-        fitted = _fit(bench, item, item.config.train)
-        predictions = [_ask(fitted, bench, item, part) for part in ("validation", "test")]
+        fitted = _fit(context, item, item.config.train)
+        predictions = [
+            _predict_part(fitted, context, item, part) for part in ("validation", "test")
+        ]
     except torch.OutOfMemoryError as error:
         raise SerError(
-            f"{bench.device} has too little memory for {item.config.folder} ({error}); take a "
+            f"{context.device} has too little memory for {item.config.folder} ({error}); take a "
             "smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
         ) from error
-    return write_run(bench.out, item.config, bench.dims, fitted, predictions)
+    return write_run(context.out, item.config, context.dims, fitted, predictions)
 
 
-def as_read(material: Material, config: RunConfig) -> Material:
+def with_model_context(material: Material, config: RunConfig) -> Material:
     """The material with the dialogue around each utterance, if the model of a run reads it."""
     network = config.train.network
     if network is None or not reads_dialogue(config.model):
@@ -127,54 +131,58 @@ def as_read(material: Material, config: RunConfig) -> Material:
     return with_dialogue(material, network.before, network.after)
 
 
-def _take(material: Material, keys: Sequence[str], device: str = CPU) -> Examples:
+def _examples(material: Material, keys: Sequence[str], device: str = CPU) -> Examples:
     """The examples of these ids, in this order."""
     examples = material.examples
     return examples.take([examples.places[key] for key in keys]).to(device)
 
 
-def _fit(bench: Bench, item: Plan, settings: Training) -> Fitted:
-    learnt, fold = _learnt(bench, item)
-    adapts = learnt is bench.source
+def _fit(context: RunContext, item: Plan, settings: Training) -> Fitted:
+    learnt, fold = _training_fold(context, item)
+    adapts = learnt is context.source
     adaptation, network = settings.adaptation or AdaptConfig(), settings.network or ModelConfig()
     loss = settings.schedule.loss or "cross-entropy"
     train, validation = (
-        learnt_as(_take(learnt, keys), loss) for keys in (fold.train, fold.validation)
+        learnt_as(_examples(learnt, keys), loss) for keys in (fold.train, fold.validation)
     )
     parts = train, validation
     _check_classes(item.config, *parts)
     if item.config.model in REGRESSORS:
-        return fit_regressor(item.config.model, bench.dims, *parts, settings.schedule)
+        return fit_regressor(item.config.model, context.dims, *parts, settings.schedule)
     if item.config.model in BASELINES:
-        fitted = fit_baseline(item.config.model, bench.dims, *parts, settings.schedule)
+        fitted = fit_baseline(item.config.model, context.dims, *parts, settings.schedule)
         # A baseline's adaptation is to standardise the target by its own statistics: the weights
         # were learnt on a source standardised by its own, too.
         if adapts and ADAPTERS[adaptation.method].standardizes:
-            own = _take(bench.material, item.fold.train).unlabelled()
+            own = _examples(context.material, item.fold.train).unlabelled()
             fitted.model.pooled.fit(own)  # type: ignore[union-attr, operator]
         return fitted
     learnt_ids = (*fold.train, *fold.validation)
     groups = _corpus_of_each(learnt, learnt_ids) if settings.balanced else None
     if item.config.model == STACKED:
         return fit_stacked(
-            bench.dims,
+            context.dims,
             *parts,
             network,
             settings.schedule,
             item.config.seed,
-            device=bench.device,
+            device=context.device,
             groups=groups,
         )
-    model = _begin(bench, item, network)
+    model = _initial_network(context, item, network)
     if settings.parts == "none":
         return Fitted(model, [])
     if settings.parts == "head":
         _freeze_body(model)
-    target = _take(bench.material, item.fold.train, bench.device).unlabelled() if adapts else None
+    target = (
+        _examples(context.material, item.fold.train, context.device).unlabelled()
+        if adapts
+        else None
+    )
     return fit(
         model,
-        train.to(bench.device),
-        validation.to(bench.device),
+        train.to(context.device),
+        validation.to(context.device),
         settings.schedule,
         item.config.seed,
         adaptation=AlignmentTarget(adaptation, target) if target else None,
@@ -194,11 +202,11 @@ def _check_classes(config: RunConfig, train: Examples, validation: Examples) -> 
         )
 
 
-def _learnt(bench: Bench, item: Plan) -> tuple[Material, Fold]:
+def _training_fold(context: RunContext, item: Plan) -> tuple[Material, Fold]:
     """The data that a run learns from: the source if it adapts, else the corpus itself."""
-    if item.source_fold is not None and bench.source is not None:
-        return bench.source, item.source_fold
-    return bench.material, item.fold
+    if item.source_fold is not None and context.source is not None:
+        return context.source, item.source_fold
+    return context.material, item.fold
 
 
 def _corpus_of_each(material: Material, keys: Sequence[str]) -> Tensor:
@@ -207,20 +215,20 @@ def _corpus_of_each(material: Material, keys: Sequence[str]) -> Tensor:
     return torch.tensor([names.index(corpus[key]) for key in keys])
 
 
-def _begin(bench: Bench, item: Plan, network: ModelConfig) -> Ensemble:
+def _initial_network(context: RunContext, item: Plan, network: ModelConfig) -> Ensemble:
     """Makes an untrained network, or loads the network of the run that this one starts from."""
     config = item.config
     torch.manual_seed(config.seed)
-    start = bench.out / item.start / MODEL if item.start else None
+    start = context.out / item.start / MODEL if item.start else None
     values = config.labels.task == "attributes"
     model = (
-        build_model(config.model, bench.dims, network, values=values)
+        build_model(config.model, context.dims, network, values=values)
         if start is None
         else (load_model(start))
     )
     if not isinstance(model, Ensemble):
         raise SerError(f"{config.model!r} is not a network that can be fine-tuned")
-    return model.to(bench.device)
+    return model.to(context.device)
 
 
 def _freeze_body(model: Ensemble) -> None:
@@ -240,15 +248,15 @@ def _freeze_body(model: Ensemble) -> None:
         head.requires_grad_(True)
 
 
-def _ask(fitted: Fitted, bench: Bench, item: Plan, part: str) -> Predicted:
-    material = bench.material
-    examples = _take(material, getattr(item.fold, part))
+def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) -> Predicted:
+    material = context.material
+    examples = _examples(material, getattr(item.fold, part))
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = material.labels.classes
     logits, said = predict(fitted.model, examples).clone(), fitted.validation
     # A refitted model has learnt from the validation rows; its own predictions for them would be
     # too good. Those of the model before the refit are reported instead.
-    if part == "validation" and said is not None and _learnt(bench, item)[0] is material:
+    if part == "validation" and said is not None and _training_fold(context, item)[0] is material:
         # The rows that the loss learns from, which can be fewer: utterances without a class are
         # left out.
         learnt = learnt_as(examples, item.config.train.schedule.loss or "cross-entropy")

@@ -87,7 +87,7 @@ def load_domain(
         material = pooled(material)
     sounds = sounds_of(material)
     made = make_split(material.utterances, split, folds=folds, allow=allow, sounds=sounds)
-    _say_what(material, made)
+    _log_contents(material, made)
     return material, made
 
 
@@ -157,11 +157,11 @@ def standardized_by_speaker(material: Material) -> Material:
     return replace(material, examples=examples, features=features, marks=(*material.marks, said))
 
 
-def _say_what(material: Material, split: Split) -> None:
+def _log_contents(material: Material, split: Split) -> None:
     """Logs what a material holds, what was left out of it, and the leaks of its split."""
     names = material.labels.classes
     ids, label = material.examples.ids, material.examples.label.tolist()
-    _log.info("%d utterances: %s", len(ids), _held(material))
+    _log.info("%d utterances: %s", len(ids), _counts_line(material))
     for reason, count in material.dropped.items():
         _log.info("left out: %d, %s", count, reason)
     for leak in split.leaks:
@@ -176,7 +176,7 @@ def _say_what(material: Material, split: Split) -> None:
     _log.info("%d folds, split %s", len(split.folds), split.name)
 
 
-def _held(material: Material) -> str:
+def _counts_line(material: Material) -> str:
     """How many utterances each class has, or mean and deviation of each attribute."""
     examples, names = material.examples, material.labels.classes
     if isinstance(material.labels, AttributeSet) and examples.target is not None:

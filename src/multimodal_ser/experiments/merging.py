@@ -11,7 +11,7 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import Material, sounds_of
 from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.pairs import check_comparable
-from multimodal_ser.experiments.plans import corpora
+from multimodal_ser.experiments.plans import corpus_names
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.splits.leaks import shared_between
 
@@ -96,7 +96,7 @@ def _all_features(materials: Sequence[Material], modality: str) -> FeatureSpec |
     if first is None:
         return None
     # Every corpus's content enters the hash: changed features of any of them make another run.
-    contents = {", ".join(corpora(one)): _content(one, modality) for one in materials}
+    contents = {", ".join(corpus_names(one)): _content(one, modality) for one in materials}
     return replace(first, content=contents)
 
 

@@ -16,12 +16,12 @@ from multimodal_ser.experiments.plans import (
     Plan,
     Stage,
     check_model,
-    corpora,
+    corpus_names,
     labels_hash,
-    plan,
+    plan_runs,
     run_config,
     seeds_of,
-    training,
+    training_settings,
 )
 from multimodal_ser.experiments.transfer import Transfer
 from multimodal_ser.models.fusion import MODELS
@@ -47,8 +47,8 @@ def check_comparable(first: Material, second: Material) -> None:
         if (mine is None) != (other is None):
             has, lacks = (first, second) if other is None else (second, first)
             raise FeatureError(
-                f"{_named(has)} has {modality} features and {_named(lacks)} has none; extract "
-                f"them, or leave that modality out of both: --{modality} none"
+                f"{_corpora_of(has)} has {modality} features and {_corpora_of(lacks)} has none; "
+                f"extract them, or leave that modality out of both: --{modality} none"
             )
         if mine is None or other is None:
             continue
@@ -57,17 +57,18 @@ def check_comparable(first: Material, second: Material) -> None:
         differing = [key for key in same if getattr(mine, key) != getattr(other, key)]
         if differing:
             raise FeatureError(
-                f"{modality} features differ: {_named(first)} has {_chosen(mine, differing)}, "
-                f"{_named(second)} has {_chosen(other, differing)}; extract both alike, or if only "
-                "the tokens differ, use their means: --tokens pooled"
+                f"{modality} features differ: {_corpora_of(first)} has "
+                f"{_values_of(mine, differing)}, {_corpora_of(second)} has "
+                f"{_values_of(other, differing)}; extract both alike, or if only the tokens "
+                "differ, use their means: --tokens pooled"
             )
 
 
-def _named(material: Material) -> str:
-    return "+".join(corpora(material))
+def _corpora_of(material: Material) -> str:
+    return "+".join(corpus_names(material))
 
 
-def _chosen(features: FeatureSpec, keys: list[str]) -> str:
+def _values_of(features: FeatureSpec, keys: list[str]) -> str:
     return ", ".join(f"{key} {getattr(features, key)!r}" for key in keys)
 
 
@@ -113,7 +114,7 @@ class Pair:
     @property
     def marks(self) -> tuple[str, ...]:
         """Marks to show beside results: those of the target and the source, leaks and notes."""
-        leaks = [f"source {_named(self.source)}: {leak}" for leak in self.source_split.leaks]
+        leaks = [f"source {_corpora_of(self.source)}: {leak}" for leak in self.source_split.leaks]
         said = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
         return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *said]))
 
@@ -122,7 +123,7 @@ class Pair:
         check_network(model, self.source)
         first = replace(self.source_split, folds=(self.source_fold,))
         settings = asked.seeds, asked.network, asked.schedule
-        made = plan(self.source, first, (model,), *settings, protocol="source")
+        made = plan_runs(self.source, first, (model,), *settings, protocol="source")
         return {item.config.seed: item for item in made}
 
     def plans(
@@ -149,7 +150,7 @@ class Pair:
         folds = self.target_split.folds
         if few is not None:
             folds = tuple(few_fold(fold, self._classes, few) for fold in folds)
-        train = replace(training(model, asked.network, asked.schedule), **how)
+        train = replace(training_settings(model, asked.network, asked.schedule), **how)
         found = []
         for seed in seeds_of(model, asked.seeds):
             start = starts[seed].config.folder if starts and how["parts"] != "scratch" else None
@@ -178,7 +179,7 @@ class Pair:
         """What a run on the target records about its source, and the run that it starts from."""
         split = self.source_split
         return SourceSpec(
-            corpora=corpora(self.source),
+            corpora=corpus_names(self.source),
             split=SplitSpec(split.name, split.hash, fold=self.source_fold.name, leaks=split.leaks),
             labels=labels_hash(self.source),
             features=self.source.features,
@@ -201,7 +202,7 @@ class Pair:
             "target": (self.target, self.target_split),
         }
         described = {
-            name: {"corpora": corpora(one), "split": {"name": split.name, "hash": split.hash}}
+            name: {"corpora": corpus_names(one), "split": {"name": split.name, "hash": split.hash}}
             for name, (one, split) in domains.items()
         }
         said = {**arguments, **described, "labels": self.target.labels.name}

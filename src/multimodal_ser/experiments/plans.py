@@ -83,7 +83,7 @@ class Experiment:
         return [item.config.folder for item in self.plans]
 
 
-def plan(
+def plan_runs(
     material: Material,
     split: Split,
     models: Sequence[str],
@@ -110,7 +110,7 @@ def plan(
     # same run, and the names of runs from before there was a choice stay valid.
     usual = material.task == "classes" and asked == loss_for("classes", None)
     schedule = replace(schedule, loss=None if usual else asked)
-    settings = {name: training(name, network, schedule, material.task) for name in models}
+    settings = {name: training_settings(name, network, schedule, material.task) for name in models}
     if tune is not None:
         if material.task != "classes":
             raise SerError("--tune-encoder fine-tunes for classes alone; leave --task out")
@@ -147,7 +147,7 @@ def _is_baseline(model: str) -> bool:
     return model in BASELINES or model in REGRESSORS
 
 
-def training(
+def training_settings(
     model: str, network: ModelConfig, schedule: TrainConfig, task: str = "classes"
 ) -> Training:
     """The hyper-parameters that decide the result of a model; a baseline has no network.
@@ -195,31 +195,31 @@ def run_config(
             material.task,
             labels.scale if isinstance(labels, AttributeSet) else None,
         ),
-        corpora=corpora(material),
-        features=_computed_anew(material.features) if train.tune else material.features,
+        corpora=corpus_names(material),
+        features=_in_float32(material.features) if train.tune else material.features,
         split=SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks),
         marks=(*material.marks, *split.notes, *around),
         train=train,
     )
 
 
-def _computed_anew(features: Mapping[str, FeatureSpec | None]) -> dict[str, FeatureSpec | None]:
+def _in_float32(features: Mapping[str, FeatureSpec | None]) -> dict[str, FeatureSpec | None]:
     """The features of an encoder that is fine-tuned, whose weights are float32."""
     return {
         name: spec and replace(spec, compute_dtype="float32") for name, spec in features.items()
     }
 
 
-def domain_said(material: Material, split: Split) -> dict[str, Any]:
+def describe_domain(material: Material, split: Split) -> dict[str, Any]:
     """Corpus and split, for `experiment.json`."""
     return {
-        "corpora": corpora(material),
+        "corpora": corpus_names(material),
         "labels": material.labels.name,
         "split": {"name": split.name, "hash": split.hash},
     }
 
 
-def corpora(material: Material) -> tuple[str, ...]:
+def corpus_names(material: Material) -> tuple[str, ...]:
     """The names of a material's corpora."""
     return tuple(sorted({row.corpus for row in material.utterances}))
 

@@ -84,15 +84,17 @@ class InDomain(Protocol):
         from multimodal_ser.experiments.plans import (
             Experiment,
             Stage,
-            domain_said,
-            plan,
+            describe_domain,
+            plan_runs,
             systems_for,
         )
 
         tune = self.tune if self.tune_encoder else None
         systems = systems_for(material.task, self.systems(material), material)
-        plans = plan(material, split, systems, self.seeds, self.network, self.schedule, tune=tune)
-        said = self.arguments | domain_said(material, split)
+        plans = plan_runs(
+            material, split, systems, self.seeds, self.network, self.schedule, tune=tune
+        )
+        said = self.arguments | describe_domain(material, split)
         return Experiment("in-domain", said, (Stage(tuple(plans), material),), {"split": split})
 
 
@@ -131,7 +133,7 @@ class Ablation(Protocol):
         for kind in self.tokens:
             mine = pooled(material) if kind == "pooled" else material
             fresh = []
-            for item in planning.plan(mine, split, models, *settings, protocol="ablation"):
+            for item in planning.plan_runs(mine, split, models, *settings, protocol="ablation"):
                 # Baselines pool their inputs themselves, and where an utterance has one token,
                 # "tokens" and "pooled" are the same run: neither is planned twice.
                 own = (item.config.model, item.fold.name)
@@ -139,7 +141,7 @@ class Ablation(Protocol):
                 fresh += [] if key in seen else [item]
                 seen.add(key)
             stages.append(planning.Stage(tuple(fresh), mine))
-        said = self.arguments | planning.domain_said(material, split)
+        said = self.arguments | planning.describe_domain(material, split)
         return planning.Experiment("ablation", said, tuple(stages), {"split": split})
 
 
@@ -175,10 +177,10 @@ class Combined(Protocol):
 
         material, split = merge_domains(domains, allow)
         model = self.model or planning.network_for(material)
-        plans = planning.plan(
+        plans = planning.plan_runs(
             *(material, split, (model, "linear"), self.seeds, self.network, self.schedule),
             protocol="combined",
         )
         stage = planning.Stage(tuple(planning.balanced(item) for item in plans), material)
-        said = self.arguments | {"model": model} | planning.domain_said(material, split)
+        said = self.arguments | {"model": model} | planning.describe_domain(material, split)
         return planning.Experiment("combined", said, (stage,), {"split": split})

@@ -23,14 +23,14 @@ from multimodal_ser.common.files import written_aside
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.aside import set_aside
-from multimodal_ser.experiments.fitting import Bench, make_run
+from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.engines import ENGINES
 from multimodal_ser.runs.folder import is_complete, read_description
 from multimodal_ser.splits.folds import write_split
 
 
-def make(
+def make_experiment(
     experiment: Experiment,
     out: Path,
     *,
@@ -122,7 +122,7 @@ def run_all(
     at the same time.
 
     Args:
-        plans: from `plan` or an experiment.
+        plans: from `plan_runs` or an experiment.
         material: the corpus that they were planned from; the target, if there is a source.
         out: the experiment's folder.
         source: the corpus that plans with a source fold learn from.
@@ -147,34 +147,34 @@ def run_all(
         on_run(folder)
     if engine not in ENGINES:
         raise SerError(one_of("engine", engine, ENGINES))
-    bench = Bench(material, source, out.resolve(), tuple(device.split(",")))
+    context = RunContext(material, source, out.resolve(), tuple(device.split(",")))
     if engine == "ray":
-        made = run_on_ray(make_run, bench, todo, gpus=len(bench.devices) * is_gpu(device))
+        made = run_on_ray(make_run, context, todo, gpus=len(context.devices) * is_gpu(device))
     else:
-        alone = is_gpu(device) or len(bench.devices) > 1
-        made = _made(todo, bench, jobs or (1 if alone else os.cpu_count() or 1))
+        alone = is_gpu(device) or len(context.devices) > 1
+        made = _make_runs(todo, context, jobs or (1 if alone else os.cpu_count() or 1))
     for folder in made:
         on_run(folder)
     return folders
 
 
-def _made(todo: Sequence[Plan], bench: Bench, jobs: int) -> Iterator[Path]:
+def _make_runs(todo: Sequence[Plan], context: RunContext, jobs: int) -> Iterator[Path]:
     # A single job stays in this process: no start of a worker, and errors keep their traceback.
     if min(jobs, len(todo)) <= 1:
-        yield from (make_run(bench, item) for item in todo)
+        yield from (make_run(context, item) for item in todo)
         return
     # torch's multiprocessing shares tensors between processes instead of copying them. Processes
     # are spawned, since a forked copy of a process with threads (OpenMP, CUDA) can deadlock.
-    context = torch.multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(todo)), context, _work_on, (bench,)) as pool:
+    processes = torch.multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(todo)), processes, _start_worker, (context,)) as pool:
         yield from pool.map(_make_in_worker, todo)
 
 
-_worker: dict[str, Bench] = {}  # set once per worker process, so that each plan travels alone
+_worker: dict[str, RunContext] = {}  # set once per worker process, so that each plan travels alone
 
 
-def _work_on(bench: Bench) -> None:
-    _worker["this"] = bench
+def _start_worker(context: RunContext) -> None:
+    _worker["this"] = context
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

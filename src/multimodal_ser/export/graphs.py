@@ -17,7 +17,7 @@ from multimodal_ser.encoders.emotion2vec_onnx import EqualLengths
 from multimodal_ser.encoders.mel import HOP, N_FFT, mel_filters
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
 from multimodal_ser.encoders.pretrained_text import PretrainedText
-from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, through
+from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, block_outputs
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.training.tune.plain import LOUDEST
 from multimodal_ser.training.tune.tuned import Tuned
@@ -97,7 +97,7 @@ class Masked(nn.Module):
         x = x + self.positions[:count]
         # the second convolution has stride 2, so half as many steps are real, rounded up
         mask = (steps[:count] < ((lengths + 1) // 2)[:, None])[:, None, None]
-        return through(self.blocks, self.norm, x, mask)
+        return block_outputs(self.blocks, self.norm, x, mask)
 
 
 class WholeTuned(nn.Module):

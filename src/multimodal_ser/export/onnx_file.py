@@ -19,7 +19,7 @@ from multimodal_ser.encoders.emotion2vec_onnx import export_onnx, quiet_exporter
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
-from multimodal_ser.predict.backend import asked, softmax
+from multimodal_ser.predict.backend import predict_batches, softmax
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
 from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session
 from multimodal_ser.predict.runtime import onnxruntime
@@ -203,7 +203,7 @@ def _probabilities(predictor: Predictor, waves: Sequence[Samples]) -> NDArray[np
     # every other one without words, where those can be missing
     missing = None if predictor.modalities != ("text",) else ""
     texts = [_WORDS[: 9 * n] if n % 2 else missing for n in range(len(waves))]
-    return asked(predictor.backend, waves, texts).probabilities
+    return predict_batches(predictor.backend, waves, texts).probabilities
 
 
 def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:

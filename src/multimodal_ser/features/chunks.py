@@ -54,7 +54,7 @@ class ExtractionRecipe:
 
 
 @dataclass
-class Made:
+class EncodedChunk:
     """The result of a chunk.
 
     Attributes:
@@ -74,15 +74,15 @@ class Made:
     seconds: float = 0.0
 
 
-def make_part(recipe: ExtractionRecipe, rows: Sequence[Utterance]) -> Made:
+def make_part(recipe: ExtractionRecipe, rows: Sequence[Utterance]) -> EncodedChunk:
     """Makes the tokens of a chunk; only few recordings are in memory at a time."""
-    made = Made()
+    made = EncodedChunk()
     for loaded in load_chunks(rows, recipe.header.modality, _HELD * recipe.batch_seconds):
         _encode(recipe, loaded, made)
     return made
 
 
-def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: Made) -> None:
+def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: EncodedChunk) -> None:
     made.failures |= loaded.failures
     if recipe.header.modality == "audio":
         made.seconds += sum(loaded.seconds.values())

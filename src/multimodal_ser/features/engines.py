@@ -12,7 +12,7 @@ from multimodal_ser.common.cluster import run_on_ray, run_on_threads
 from multimodal_ser.common.devices import is_gpu
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
-from multimodal_ser.features.chunks import ExtractionRecipe, Made, make_part
+from multimodal_ser.features.chunks import EncodedChunk, ExtractionRecipe, make_part
 
 ENGINES = ("local", "ray")
 _Numbered = tuple[int, Sequence[Utterance]]
@@ -20,7 +20,7 @@ _Numbered = tuple[int, Sequence[Utterance]]
 
 def make_parts(
     recipe: ExtractionRecipe, chunks: Sequence[_Numbered], engine: str, threads: int | None
-) -> Generator[tuple[int, Made], None, None]:
+) -> Generator[tuple[int, EncodedChunk], None, None]:
     """Makes the part of every chunk; all engines give the same bytes.
 
     Args:
@@ -47,7 +47,7 @@ def _device_of(encoder: Encoder) -> str:
     return str(getattr(encoder, "device", "cpu"))
 
 
-def _make(recipe: ExtractionRecipe, chunk: _Numbered) -> tuple[int, Made]:
+def _make(recipe: ExtractionRecipe, chunk: _Numbered) -> tuple[int, EncodedChunk]:
     number, rows = chunk
     return number, make_part(recipe, rows)
 

@@ -15,17 +15,17 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from multimodal_ser.common.files import held
+from multimodal_ser.common.files import locked
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.chunks import ExtractionRecipe, Made, has_material
+from multimodal_ser.features.chunks import EncodedChunk, ExtractionRecipe, has_material
 from multimodal_ser.features.content import changed, digest, inputs_of, with_content
 from multimodal_ser.features.context import in_context
 from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, merge_parts, work_folder
 from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
-from multimodal_ser.features.progress import meter
+from multimodal_ser.features.progress import progress_bar
 from multimodal_ser.features.store import (
     FeatureHeader,
     FeatureStore,
@@ -115,7 +115,7 @@ def extract(
     around = {"context": header.context, "after": header.context_after}
     named = "".join(f"-{side}{count}" for side, count in around.items() if count)
     path = feature_path(out, header.corpus, header.encoder + named)
-    with held(path):
+    with locked(path):
         done = None if overwrite or not path.exists() else _finished(path, header)
         chunks = _to_do(spoken, done, header, chunk, retry_failed)
         if chunks:
@@ -282,7 +282,7 @@ def _fill(
     header = recipe.header
     chunks = [(index, parts.chunks[index]) for index in missing]
     with (
-        meter(f"{header.corpus} · {header.encoder}", total, done, progress) as bar,
+        progress_bar(f"{header.corpus} · {header.encoder}", total, done, progress) as bar,
         closing(make_parts(recipe, chunks, engine, threads)) as results,
     ):
         for index, made in results:
@@ -290,7 +290,7 @@ def _fill(
             bar.advance(len(parts.chunks[index]), made.seconds)
 
 
-def _of_part(header: FeatureHeader, made: Made) -> FeatureHeader:
+def _of_part(header: FeatureHeader, made: EncodedChunk) -> FeatureHeader:
     return replace(
         header,
         failures=made.failures,

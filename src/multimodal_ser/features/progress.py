@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-class Meter:
+class ProgressBar:
     """Counts utterances and seconds of sound, and shows them if there is a progress bar."""
 
     def __init__(self, bar: Progress | None, label: str, total: int, done: int) -> None:
@@ -33,11 +33,11 @@ class Meter:
 
 
 @contextmanager
-def meter(label: str, total: int, done: int, show: bool) -> Iterator[Meter]:
+def progress_bar(label: str, total: int, done: int, show: bool) -> Iterator[ProgressBar]:
     """Opens a progress bar on standard error, if that is a terminal and `show` is true."""
     console = Console(stderr=True)
     if not (show and console.is_terminal):
-        yield Meter(None, label, total, done)
+        yield ProgressBar(None, label, total, done)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -47,4 +47,4 @@ def meter(label: str, total: int, done: int, show: bool) -> Iterator[Meter]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        yield Meter(bar, label, total, done)
+        yield ProgressBar(bar, label, total, done)

@@ -17,11 +17,11 @@ from multimodal_ser.config.settings import ModelConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Unlabelled
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import (
-    Attend,
-    AttendAround,
+    AttentionBlock,
     AttentivePool,
     Classifier,
-    Hide,
+    DialogueAttention,
+    InputDropout,
     LayerSum,
     Output,
     Standardize,
@@ -118,7 +118,7 @@ class SelfAttention(Concat):
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
-        self.own = nn.ModuleList(Attend(config) for _ in self.modalities)
+        self.own = nn.ModuleList(AttentionBlock(config) for _ in self.modalities)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Hidden tokens [B, T, H] of each modality → one vector [B, H] for each modality."""
@@ -148,8 +148,8 @@ class CrossAttention(Concat):
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
         blocks = range(config.num_layers)
-        self.text_from_audio = nn.ModuleList(Attend(config) for _ in blocks)
-        self.audio_from_text = nn.ModuleList(Attend(config) for _ in blocks)
+        self.text_from_audio = nn.ModuleList(AttentionBlock(config) for _ in blocks)
+        self.audio_from_text = nn.ModuleList(AttentionBlock(config) for _ in blocks)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Updates both modalities in each block: [B, T, H] each → one vector [B, H] each."""
@@ -170,7 +170,7 @@ class Dialogue(Fusion):
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__(dims, config)
-        self.around = nn.ModuleList(AttendAround(config) for _ in self.modalities)
+        self.around = nn.ModuleList(DialogueAttention(config) for _ in self.modalities)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Hidden utterances [B, T, H] of each modality → one vector [B, H] for each modality."""
@@ -228,7 +228,7 @@ class Ensemble(nn.Module):
         dims = dims._replace(**summed)
         # Hiding a modality needs two of them: a network of one would be left with nothing.
         both = len(self.modalities) == 2
-        self.hide = Hide(config.input_dropout, config.modality_dropout if both else 0.0)
+        self.hide = InputDropout(config.input_dropout, config.modality_dropout if both else 0.0)
         self.members = nn.ModuleList(kind(dims, config) for _ in range(config.members))
 
     def fit_inputs(self, examples: Examples | Unlabelled) -> None:

@@ -129,7 +129,7 @@ def unit_power(x: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], eps=1e-5)
 
 
-class Hide(nn.Module):
+class InputDropout(nn.Module):
     """Dropout of input features and of whole modalities; it acts in training only.
 
     Attributes:
@@ -176,7 +176,7 @@ class Hide(nn.Module):
         return text, text_mask, audio, audio_mask
 
 
-class Attend(nn.Module):
+class AttentionBlock(nn.Module):
     """An attention block with layer norms in front (Vaswani et al., 2017; Xiong et al., 2020).
 
     One learnt key is appended to the keys (`add_bias_kv`). With it, the attention to a modality
@@ -209,7 +209,7 @@ class Attend(nn.Module):
         return mixed
 
 
-class AttendAround(nn.Module):
+class DialogueAttention(nn.Module):
     """An utterance attends to those around it in its dialogue: [B, T, H] → [B, H].
 
     The first token is the utterance itself. The place of every other tells how far away it is and
@@ -222,7 +222,7 @@ class AttendAround(nn.Module):
         # As large as what it is added to, which has passed a layer norm: a place that is small at
         # first is found late.
         self.place = nn.Parameter(torch.randn(places, config.hidden_dim))
-        self.blocks = nn.ModuleList(Attend(config) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.num_layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Utterances x [B, T, H], mask [B, T] → the first, knowing the others [B, H]."""

@@ -1,7 +1,7 @@
 """recordings (and words) → Predictions: the starter model, runs, emotion2vec+, ONNX, the hub."""
 
 from multimodal_ser.predict.channel import Channel
-from multimodal_ser.predict.given import Recording
+from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.loading import load
 from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 from multimodal_ser.predict.predictor import Predictor

@@ -106,7 +106,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return probabilities
 
 
-def by_windows(
+def predict_windows(
     waves: Sequence[Samples],
     most: int,
     step: int,
@@ -152,7 +152,7 @@ def joined_predictions(
     )
 
 
-class Heard(NamedTuple):
+class SpeechInput(NamedTuple):
     """A recording as it is given to a backend.
 
     Attributes:
@@ -166,7 +166,9 @@ class Heard(NamedTuple):
     reason: str | None = None
 
 
-def heard_of(backend: Backend, wave: Samples, text: str | None, vad: Vad, speech: bool) -> Heard:
+def speech_input(
+    backend: Backend, wave: Samples, text: str | None, vad: Vad, speech: bool
+) -> SpeechInput:
     """Finds the speech in a recording and prepares the waveform that a backend is given.
 
     Args:
@@ -177,14 +179,14 @@ def heard_of(backend: Backend, wave: Samples, text: str | None, vad: Vad, speech
         speech: True if the recording is known to be speech; then speech is not searched for.
     """
     if "audio" not in backend.modalities or (text is not None and "text" in backend.modalities):
-        return Heard(wave)
+        return SpeechInput(wave)
     found = Speech(()) if speech else find_speech(wave, vad)
     if backend.canonical and found.reason is None:
         wave = canonical(wave, found.stretches)
-    return Heard(wave, found.sure, found.reason)
+    return SpeechInput(wave, found.sure, found.reason)
 
 
-def asked(
+def predict_batches(
     backend: Backend,
     waves: Sequence[Samples],
     texts: Sequence[str | None],
@@ -210,17 +212,17 @@ def asked(
     return joined_predictions(predictions, np.argsort(order))  # argsort inverts the permutation
 
 
-def with_distances(
+def predict_rows(
     backend: Backend,
     waves: Sequence[Samples],
     texts: Sequence[str | None],
     shift: Vector | None,
     batch_size: int,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], float | None]]:
-    """Yields of each recording its probabilities [C], embedding [D] and distance, see `asked`."""
+    """Yields the probabilities [C], embedding [D] and distance of each recording."""
     if not waves:
         return
-    prediction = asked(backend, waves, texts, shift, batch_size)
+    prediction = predict_batches(backend, waves, texts, shift, batch_size)
     far: Sequence[float | None] = [None] * len(waves)
     # A linear probe's vectors are scaled to a mean square of 1 over its training data, so that
     # their mean square is a distance (`Probe.distance`).

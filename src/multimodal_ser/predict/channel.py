@@ -27,8 +27,8 @@ from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import NoSpeechError, SerError
-from multimodal_ser.predict.backend import Backend, asked, heard_of
-from multimodal_ser.predict.given import Recording, read_recording
+from multimodal_ser.predict.backend import Backend, predict_batches, speech_input
+from multimodal_ser.predict.inputs import Recording, read_recording
 from multimodal_ser.predict.sources import find_recordings
 
 _Vectors: TypeAlias = NDArray[np.float32]
@@ -152,11 +152,11 @@ def estimated_channel(
     checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), 0)
     # what is too short to be predicted shows nothing of the channel, and says so when predicted
     whole = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]
-    given = [heard_of(backend, wave, None, vad, speech) for wave in whole]
+    given = [speech_input(backend, wave, None, vad, speech) for wave in whole]
     spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
     if not spoken:
         raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
-    prediction = asked(backend, spoken, [None] * len(spoken))
+    prediction = predict_batches(backend, spoken, [None] * len(spoken))
     assert prediction.vectors is not None  # noqa: S101 - a model with references has them
     shift = channel_shift(prediction.vectors, references, backend.shares)
     return Channel(shift, len(spoken), space_of(references), backend.name)

@@ -21,7 +21,7 @@ import numpy as np
 from multimodal_ser.common.cluster import run_on_ray
 from multimodal_ser.common.files import Journal
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.given import Recording
+from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.prediction import Prediction
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.predict.sources import STDIN
@@ -45,7 +45,7 @@ class Recognised(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
+class LotSettings:
     """How every lot is predicted.
 
     Attributes:
@@ -68,7 +68,7 @@ class Lot(NamedTuple):
     texts: Sequence[str | None]
 
 
-class DoneLot(NamedTuple):
+class PredictedLot(NamedTuple):
     """The predictions of a lot, without embeddings, and notes for the user."""
 
     number: int
@@ -104,7 +104,7 @@ def lots(
         yield Lot(first // LOT, names, sources, texts[first : first + LOT] or [None] * len(names))
 
 
-def predict_lot(asked: Asked, lot: Lot) -> DoneLot:
+def predict_lot(asked: LotSettings, lot: Lot) -> PredictedLot:
     """Predicts a lot; the error of a recording is returned in its place, not raised."""
     said = [Recognised(text) for text in lot.texts]
     if asked.words is not None:
@@ -116,10 +116,10 @@ def predict_lot(asked: Asked, lot: Lot) -> DoneLot:
         for one, w in pairs
     ]
     notes = [f"{name}: {w.doubt}" for name, w in zip(lot.names, said, strict=True) if w.doubt]
-    return DoneLot(lot.number, outcomes, notes)
+    return PredictedLot(lot.number, outcomes, notes)
 
 
-class KeptLots:
+class JournaledLots:
     """Predicts lots and keeps their predictions in a journal.
 
     Args:
@@ -127,12 +127,12 @@ class KeptLots:
         asked: how every lot is predicted.
     """
 
-    def __init__(self, file: Path, asked: Asked) -> None:
+    def __init__(self, file: Path, asked: LotSettings) -> None:
         self._journal, self._asked = Journal(file), asked
         self._name = identity(asked.predictor, asked.told)
         self._lines: dict[int, int] = {}  # lot → position of its line
 
-    def run(self, given: Iterator[Lot], engine: str) -> Iterator[DoneLot]:
+    def run(self, given: Iterator[Lot], engine: str) -> Iterator[PredictedLot]:
         """Predicts the lots that are not finished, and stores each at once.
 
         Args:
@@ -173,7 +173,7 @@ class KeptLots:
             self._lines[lot.number] = place
         return lot.number in self._lines
 
-    def _keep(self, one: DoneLot, key: str) -> None:
+    def _keep(self, one: PredictedLot, key: str) -> None:
         failed = any(isinstance(outcome, SerError) for outcome in one.outcomes)
         answers = [_plain(outcome) for outcome in one.outcomes]
         # without a key where a recording failed: a rerun tries it again

@@ -24,9 +24,9 @@ from multimodal_ser.predict.backend import (
     BatchPrediction,
     Vector,
     WeightPaths,
-    by_windows,
     check_words,
     joined_predictions,
+    predict_windows,
     softmax,
 )
 from multimodal_ser.predict.runtime import onnxruntime
@@ -133,12 +133,15 @@ class OnnxBackend:
             return self._run(self._pieces(texts))
         if "lengths" in self.inputs:
             if not self.alone and self.tokenizer is None:
-                return by_windows(waves, self.most, _STEP, partial(self._ask, shift, None))
+                return predict_windows(waves, self.most, _STEP, partial(self._ask, shift, None))
             # Nothing masks padding, so that waveforms of different lengths cannot share a batch; or
             # every window of a recording needs its words.
             asked = [partial(self._ask, shift, text) for text in texts]
             return joined_predictions(
-                [by_windows([w], self.most, _STEP, a) for w, a in zip(waves, asked, strict=True)]
+                [
+                    predict_windows([w], self.most, _STEP, a)
+                    for w, a in zip(waves, asked, strict=True)
+                ]
             )
         # An emotion2vec graph has no mask for padding, so that waveforms of different lengths
         # cannot share a batch.

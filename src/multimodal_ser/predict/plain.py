@@ -16,7 +16,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
-from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, by_windows, softmax
+from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, predict_windows, softmax
 from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
 
 _REMEMBERED = 1024  # vectors, 6 MB
@@ -53,7 +53,7 @@ class PlainBackend:
             logits, embeddings = self.model.predict_from(read if shift is None else read - shift)
             return BatchPrediction(softmax(logits), embeddings, read)
 
-        return by_windows(waves, self.most, 2 * HOP, ask)
+        return predict_windows(waves, self.most, 2 * HOP, ask)
 
     def _remembered(self, waves: Sequence[Samples]) -> list[Vector]:
         """Reads waveforms and keeps their vectors: what shows a channel is soon predicted with it.

@@ -20,9 +20,9 @@ from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import hub
-from multimodal_ser.predict.backend import BATCH, Backend, heard_of, with_distances
+from multimodal_ser.predict.backend import BATCH, Backend, predict_rows, speech_input
 from multimodal_ser.predict.channel import Channel, channel_for, estimated_channel
-from multimodal_ser.predict.given import Dressed, Recording, as_list, given_texts, read_recording
+from multimodal_ser.predict.inputs import Dressed, Recording, as_list, given_texts, read_recording
 from multimodal_ser.predict.prediction import Prediction, discounted
 from multimodal_ser.predict.several import Predictions
 
@@ -185,12 +185,12 @@ class Predictor:
         words = given_texts(texts, len(waves))
         checked = checked_waves(self.name, waves, LEAST_SAMPLES)
         given = [
-            heard_of(self.backend, wave, text, self.vad, speech)
+            speech_input(self.backend, wave, text, self.vad, speech)
             for wave, text in zip(checked, words, strict=True)
         ]
         # The network only gets recordings with speech; the others are uniform, with their reason.
         spoken = [row for row, item in enumerate(given) if item.reason is None]
-        predicted = with_distances(
+        predicted = predict_rows(
             self.backend,
             [given[row].wave for row in spoken],
             [words[row] for row in spoken],

@@ -8,7 +8,7 @@ from typing import Any
 
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.predict.backend import WeightPaths
-from multimodal_ser.predict.given import as_list
+from multimodal_ser.predict.inputs import as_list
 from multimodal_ser.predict.loading import STARTER, load
 from multimodal_ser.predict.prediction import NO_SPEECH, Prediction
 from multimodal_ser.predict.predictor import Predictor

@@ -15,7 +15,7 @@ from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP, LONGEST_SAMPLES
-from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, by_windows
+from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, predict_windows
 from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
 
@@ -45,7 +45,7 @@ class TunedBackend:
     ) -> BatchPrediction:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
         taken = None if shift is None else torch.from_numpy(shift).to(self.device)
-        return by_windows(waves, self.most, 2 * HOP, partial(self._ask, taken))
+        return predict_windows(waves, self.most, 2 * HOP, partial(self._ask, taken))
 
     @torch.inference_mode()
     def _ask(self, shift: Tensor | None, waves: Sequence[Samples]) -> BatchPrediction:

@@ -17,7 +17,7 @@ from multimodal_ser.evaluation.metrics import OF_PROBABILITIES
 from multimodal_ser.report import words
 from multimodal_ser.report.compute import summarise, summarise_all
 from multimodal_ser.report.layout import latex_table, report_page, text_table
-from multimodal_ser.report.published import PublishedTable, beside, tables_for
+from multimodal_ser.report.published import PublishedTable, counterpart, tables_for
 from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Cloud, Group, Note, Row, Score, Summary, Versus
 
@@ -172,7 +172,7 @@ def _csv_group(group: Group) -> dict[str, str]:
 def _csv_published(table: PublishedTable, summary: Summary) -> list[dict[str, str]]:
     lines = []
     for row in table.rows:
-        own = beside(row, table, summary)
+        own = counterpart(row, table, summary)
         cells = {"table": table.title, "part": table.part, "published": row.name}
         cells |= {f"published_{key}": _share(row.scores.get(key)) for key in ("UA", "WA", "WF1")}
         cells["ours"] = own.name if own else ""

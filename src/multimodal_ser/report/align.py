@@ -128,23 +128,17 @@ def align(runs: Sequence[Run]) -> Aligned:
 def _check_alike(runs: Sequence[Run]) -> None:
     first = runs[0]
     for run in runs:
-        mine, wanted = run.config.labels, first.config.labels
-        if mine.classes != wanted.classes:
-            raise SerError(
-                f"{run.folder} has the classes {list(mine.classes)}, {first.folder} has "
-                f"{list(wanted.classes)}; one report needs one class set: keep them in two folders"
-            )
-        if mine.task != wanted.task:
-            raise SerError(
-                f"{run.folder} predicts {mine.task}, {first.folder} predicts {wanted.task}; one "
-                "report needs one task: keep them in two folders"
-            )
-        if run.config.split.hash != first.config.split.hash:
-            raise SerError(
-                f"{run.folder} and {first.folder} were made with different splits "
-                f"({run.config.split.hash}, {first.config.split.hash}); one report "
-                "needs one split: keep them in two folders"
-            )
+        own, wanted = run.config, first.config
+        for what, one, other in (
+            ("classes", own.labels.classes, wanted.labels.classes),
+            ("tasks", own.labels.task, wanted.labels.task),
+            ("splits", own.split.hash, wanted.split.hash),
+        ):
+            if one != other:
+                raise SerError(
+                    f"{run.folder} and {first.folder} were made with different {what} ({one}, "
+                    f"{other}); one report needs the same for all runs: keep them in two folders"
+                )
 
 
 def _by_system(runs: Sequence[Run]) -> dict[str, _Cells]:
@@ -216,7 +210,7 @@ def _missing_repeats(
     lines = []
     for repeat in sorted({repeat for _, repeat in cells} - set(complete)):
         lacking = [fold for fold in folds if (fold, repeat) not in cells]
-        which = _called(repeat, planned)
+        which = _repeat_name(repeat, planned)
         lines.append(f"{name}, {which}, lacks {_listed('fold', lacking)}: {which} left out")
     if not complete:
         lines.append(f"{name} has no complete seed and is left out of the table")
@@ -230,7 +224,7 @@ def _missing_repeats(
     return lines
 
 
-def _called(repeat: Repeat, planned: Sequence[Repeat]) -> str:
+def _repeat_name(repeat: Repeat, planned: Sequence[Repeat]) -> str:
     seed, draw = repeat
     return f"seed {seed}, draw {draw}" if any(draw for _, draw in planned) else f"seed {seed}"
 

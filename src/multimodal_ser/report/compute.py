@@ -58,7 +58,7 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
     return replace(
         summary,
         command=None if command is None else str(command),
-        cautions=(*summary.cautions, *_set_aside(experiment)),
+        cautions=(*summary.cautions, *_set_aside_caution(experiment)),
         validation=summarise(experiment, "validation") if ablation else None,
     )
 
@@ -91,7 +91,7 @@ def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -
                 runs[run.folder.name] = replace(run, record=record)
     names = " and ".join(place.resolve().name for place in experiments)
     summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
-    aside = [line for place in experiments for line in _set_aside(place)]
+    aside = [line for place in experiments for line in _set_aside_caution(place)]
     return replace(summary, cautions=(*summary.cautions, *aside))
 
 
@@ -153,7 +153,7 @@ def summary_of(
     )
 
 
-def _set_aside(experiment: Path) -> list[str]:
+def _set_aside_caution(experiment: Path) -> list[str]:
     """Returns one sentence if outdated runs were set aside, which no table counts."""
     if count := len(config_files(experiment / SET_ASIDE)):
         return [

@@ -79,7 +79,9 @@ def title(summary: Summary, name: str = "confusion") -> str:
     if name in ("learning_curve", "adaptation"):
         lines.append(words.whiskers(summary))
     # a figure gets copied into slides without its report; the leaks must travel with it
-    lines += [line for note in summary.notes if note.leak for line in wrap(words.noted(note), 60)]
+    lines += [
+        line for note in summary.notes if note.leak for line in wrap(words.note_line(note), 60)
+    ]
     return "\n".join(lines)
 
 

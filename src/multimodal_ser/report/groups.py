@@ -198,7 +198,7 @@ def human_ceiling(sample: Sample) -> tuple[str, ...]:
     told = []
     for what, sums in against.items():
         scores = {name: score_of(sums, metrics.METRICS[name]) for name in _TOLD}
-        shown = ", ".join(f"{name} {_shown(score)}" for name, score in scores.items())
+        shown = ", ".join(f"{name} {_with_interval(score)}" for name, score in scores.items())
         told.append(f"against {what} {shown}")
     # one rater's vote is a distribution with all mass on one class: the identity's rows, compared
     # with the distribution of the other raters' votes
@@ -211,11 +211,11 @@ def human_ceiling(sample: Sample) -> tuple[str, ...]:
     js = score_of(sums, statistics.OfMeans(lambda means: means[..., 0], "share"))
     return (
         f"Human ceiling, one rater at a time ({words.count(int(several.sum()), 'utterance')} with "
-        f"votes of two or more): {'; '.join(told)}; JS to the others' votes {_shown(js)}.",
+        f"votes of two or more): {'; '.join(told)}; JS to the others' votes {_with_interval(js)}.",
     )
 
 
-def _shown(score: Score) -> str:
+def _with_interval(score: Score) -> str:
     return f"{words.percent(score.mean)} {words.interval(score)}"
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from multimodal_ser.report import words
-from multimodal_ser.report.published import MARK, PublishedTable, beside, original, tables_for
+from multimodal_ser.report.published import MARK, PublishedTable, counterpart, original, tables_for
 from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Group, Row, Summary
 
@@ -227,7 +227,7 @@ def _published_grid(table: PublishedTable, summary: Summary) -> list[list[str]]:
     names = ("UA", "WA", "WF1")
     lines = [[MARK, *names, f"ours: {summary.name}", "our UA"]]
     for row in table.rows:
-        own = beside(row, table, summary)
+        own = counterpart(row, table, summary)
         score = own.scores["UA"] if own else None
         ours = f"{words.with_sd(score)} {words.interval(score)}" if score else "–"
         values = [row.scores.get(name) for name in names]

@@ -101,7 +101,7 @@ def fits(row: Published, table: PublishedTable, summary: Summary) -> bool:
     )
 
 
-def beside(row: Published, table: PublishedTable, summary: Summary) -> Row | None:
+def counterpart(row: Published, table: PublishedTable, summary: Summary) -> Row | None:
     """Returns our counterpart of a published row; None if the experiment or system differs."""
     shown = summary.validation if table.part == "validation" else summary
     if shown is None or not fits(row, table, summary):

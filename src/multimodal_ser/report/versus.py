@@ -21,7 +21,7 @@ from multimodal_ser.report.scores import effective_clusters, headline_metric, to
 from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
-CHOSEN = "chosen"  # suffix of a model whose settings were tuned, see `experiments.choosing`
+CHOSEN = "chosen"  # suffix of a model whose settings were tuned, see `experiments.tuning`
 _USUAL_LOSSES = (None, "kl", "ccc")  # of classes, which is not recorded, votes and attributes
 _SINGLE = {"dialogue": "cross_attention", "dialogue_text": "text", "dialogue_audio": "audio"}
 _BEST = "each network against the best baseline"
@@ -211,7 +211,7 @@ def _compared(
     found = statistics.compare(*counts, metric, repeats=(one.repeats, other.repeats))
     exact = None
     if sample.task != "attributes" and not score:
-        exact = statistics.mcnemar(_right(one, sample), _right(other, sample)).p
+        exact = statistics.mcnemar(_is_right(one, sample), _is_right(other, sample)).p
     ends = found.difference, found.low, found.high, found.p
     return Versus(*pair, *ends, exact, score=score, better=better)
 
@@ -236,7 +236,7 @@ def one_seed(system: System) -> bool:
     return not system.baseline and len({seed for seed, _ in system.repeats}) < 2
 
 
-def _right(system: System, sample: Sample) -> np.ndarray:
+def _is_right(system: System, sample: Sample) -> np.ndarray:
     """Whether the prediction averaged over seeds and draws is correct, [N]."""
     right: np.ndarray = system.probabilities.mean(0).argmax(-1) == sample.truth
     return right

@@ -229,7 +229,7 @@ def published_read(table: PublishedTable) -> str:
     return f"{table.title}, {table.part} part: {MARK}."
 
 
-def noted(note: Note) -> str:
+def note_line(note: Note) -> str:
     """Formats a leak or a mark; a leak is marked so that nobody overlooks it."""
     return f"LEAK: {note.text}" if note.leak else note.text
 

@@ -32,7 +32,7 @@ def read_record(path: Path) -> Record:
         beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
         return _CONVERTER.structure({"config": rest, **beside}, Record)
     except BaseValidationError as error:
-        told = "; ".join(transform_error(error, format_exception=_said))
+        told = "; ".join(transform_error(error, format_exception=_described))
         cause: Exception = error
         said = told.replace("$.config.", "").replace("$.", "")
     except (OSError, ValueError) as error:
@@ -52,7 +52,7 @@ def features_of(found: object) -> dict[str, FeatureSpec | None]:
         raise ValueError("; ".join(transform_error(error))) from error
 
 
-def _said(error: BaseException, kind: type | None) -> str:
+def _described(error: BaseException, kind: type | None) -> str:
     if isinstance(error, KeyError):
         return "lacks"
     return str(error) if isinstance(error, SerError | TypeError) else format_exception(error, kind)

@@ -16,21 +16,21 @@ from fastapi.responses import JSONResponse
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.given import LONG_SECONDS as LONGEST
+from multimodal_ser.predict.inputs import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, regions
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
 from multimodal_ser.serve.answers import ERRORS, add_answers
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.cards import card_html
-from multimodal_ser.serve.connections import Doors
+from multimodal_ser.serve.connections import ConnectionLimits
 from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload, decode_upload
 from multimodal_ser.serve.job_routes import add_jobs
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
 from multimodal_ser.serve.live import live
 from multimodal_ser.serve.metrics import Metrics, Streams
-from multimodal_ser.serve.middleware import Around
+from multimodal_ser.serve.middleware import RequestMiddleware
 from multimodal_ser.serve.pages import add_page
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
 from multimodal_ser.serve.settings import Settings
@@ -52,7 +52,11 @@ class Service:
     def __init__(
         self, predictor: Predictor, settings: Settings, words: Words | None = None
     ) -> None:
-        self.settings, self.gate, self.doors = settings, Admission(settings), Doors(settings)
+        self.settings, self.gate, self.doors = (
+            settings,
+            Admission(settings),
+            ConnectionLimits(settings),
+        )
         self.predictor, self.words = predictor, words
         self.streams = Streams(settings.max_streams)
         self.metrics = Metrics(self.gate, self.streams)
@@ -206,7 +210,7 @@ def create_app(
         summary="Predicts the emotions of recordings, with calibrated probabilities.",
     )  # fmt: skip
     app.state.service = service
-    app.add_middleware(Around, metrics=service.metrics, hosts=service.settings.hosts)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics, hosts=service.settings.hosts)
     add_handlers(app)
     add_answers(app, service)
     _add_information(app, service)

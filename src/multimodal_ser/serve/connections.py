@@ -20,7 +20,7 @@ from multimodal_ser.serve.settings import Settings
 BACKLOG = 64  # connections that asyncio accepts before it handles those it has
 
 
-class Doors:
+class ConnectionLimits:
     """All open connections; the one that has been idle longest makes room for a new one.
 
     Attributes:
@@ -31,9 +31,9 @@ class Doors:
         self.settings = settings
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # a connection is an open file
         self.most = min(settings.max_connections, max(8, files // 4))
-        self.open: dict[Guarded, None] = {}
+        self.open: dict[LimitedProtocol, None] = {}
 
-    def admit(self, new: Guarded) -> None:
+    def admit(self, new: LimitedProtocol) -> None:
         """Admits a connection, or refuses it if all others are at work."""
         peer = new.peer
         # One client cannot take all connections: beyond its share its own idle ones are closed.
@@ -44,7 +44,7 @@ class Doors:
             return
         self.open[new] = None
 
-    def leave(self, old: Guarded) -> None:
+    def leave(self, old: LimitedProtocol) -> None:
         """Removes a connection that has ended."""
         self.open.pop(old, None)
 
@@ -57,7 +57,7 @@ class Doors:
         return False
 
 
-class Guarded(H11Protocol):
+class LimitedProtocol(H11Protocol):
     """uvicorn's protocol with additional time limits.
 
     The header of a request must arrive within `header_seconds` of the connection's start or of its
@@ -69,7 +69,7 @@ class Guarded(H11Protocol):
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], **how: Any
     ) -> None:
         super().__init__(config, server_state, app_state, **how)
-        self.doors: Doors = config.app.state.service.doors  # type: ignore[union-attr]
+        self.doors: ConnectionLimits = config.app.state.service.doors  # type: ignore[union-attr]
         self.peer = ""
         self._timer: asyncio.TimerHandle | None = None
 

@@ -27,7 +27,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.turns import Patient, Work, patiently
 from multimodal_ser.timeline import analyze
-from multimodal_ser.timeline.writers import made
+from multimodal_ser.timeline.writers import rendered
 
 if TYPE_CHECKING:
     from multimodal_ser.serve.app import Service
@@ -228,7 +228,9 @@ class Jobs:
             model, how = Patient(predictor, pause), patiently(how, pause)
             found = analyze(sound, model, on_progress=heard, **how)
             files = {}
-            for kind, (ending, content) in zip(formats, made(found, sound, formats), strict=True):
+            for kind, (ending, content) in zip(
+                formats, rendered(found, sound, formats), strict=True
+            ):
                 files[kind] = f"timeline{ending}"
                 (self._place(job) / files[kind]).write_bytes(content)
                 pause()

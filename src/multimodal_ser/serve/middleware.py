@@ -39,7 +39,7 @@ HEADERS = {
 }
 
 
-class Around:
+class RequestMiddleware:
     """Adds headers and logs method, route, status and time, but no names, words or addresses.
 
     A path without a route is logged as ``unmatched``, since it may contain anything.

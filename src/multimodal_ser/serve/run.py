@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from multimodal_ser.errors import SerError
-from multimodal_ser.serve.connections import BACKLOG, Guarded
+from multimodal_ser.serve.connections import BACKLOG, LimitedProtocol
 from multimodal_ser.serve.log import log_json
 
 _MESSAGE = 1_000_000  # bytes of a message of a stream
@@ -89,6 +89,6 @@ def serving(app: FastAPI) -> Iterator[str]:
 def _config(app: FastAPI, **how: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, lifespan="on",
-        http=Guarded, ws="wsproto", ws_max_size=_MESSAGE, loop="asyncio", backlog=BACKLOG,
+        http=LimitedProtocol, ws="wsproto", ws_max_size=_MESSAGE, loop="asyncio", backlog=BACKLOG,
         timeout_keep_alive=10, **how,
     )  # fmt: skip

@@ -85,7 +85,7 @@ def analyze(
             # Words are recognised in the whole sound, not turn by turn: Whisper needs the context
             # of sentences.
             said, words = _words(recording, lanes, words, vad), None
-        lanes = _told_apart(recording, lanes[0], speakers, count, names)
+        lanes = _lanes_by_speaker(recording, lanes[0], speakers, count, names)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     models: list[Any] = [predictor] * len(lanes)
     if adapt and getattr(predictor, "adaptable", False):
@@ -96,11 +96,11 @@ def analyze(
         Stream(model, words=words, finder=_finder(lane), **settings)
         for model, lane in zip(models, lanes, strict=True)
     ]
-    found = _merged(lanes, _fed(recording, lanes, streams, on_progress, _log.warning))
+    found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, _log.warning))
     return replace(found if said is None else _with_words(found, said), notes=tuple(notes))
 
 
-def _told_apart(
+def _lanes_by_speaker(
     recording: Opened, lane: Lane, speakers: Diariser, count: int | None, names: Sequence[str]
 ) -> list[Lane]:
     """Divides a lane into one for each speaker; unchanged if nobody speaks."""
@@ -117,7 +117,7 @@ def _finder(lane: Lane) -> Known | None:
 def _words(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> tuple[Word, ...]:
     """The words of all speakers, recognised in the undivided sound."""
     stream = Stream(Listener(), window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, words=words)
-    return _fed(recording, lanes, [stream])[0].words
+    return _run_streams(recording, lanes, [stream])[0].words
 
 
 def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
@@ -137,7 +137,7 @@ def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
     return replace(found, segments=segments, words=tuple(told))
 
 
-def _fed(
+def _run_streams(
     recording: Opened,
     lanes: Sequence[Lane],
     streams: Sequence[Stream],
@@ -165,7 +165,7 @@ def listen(
         Stream(one, finder=_finder(lane), **settings)
         for one, lane in zip(listeners, lanes, strict=True)
     ]
-    _fed(recording, lanes, streams)
+    _run_streams(recording, lanes, streams)
 
 
 def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:

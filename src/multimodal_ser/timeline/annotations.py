@@ -11,7 +11,7 @@ from typing import Any
 
 from multimodal_ser.common.files import scratch_folder
 from multimodal_ser.errors import SerError, to_install
-from multimodal_ser.timeline.track import Segment, Timeline, Word, called
+from multimodal_ser.timeline.track import Segment, Timeline, Word, display_name
 
 ANYBODY = "speech"  # name of the speaker if speakers are not distinguished
 _CONTROL = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # illegal in XML
@@ -69,7 +69,7 @@ def as_eaf(timeline: Timeline, source: Path) -> bytes:
     made = elan.Eaf(author="multimodal-ser")
     made.adocument["DATE"] = _DATE
     made.remove_tier("default")
-    name = called(timeline, source)
+    name = display_name(timeline, source)
     made.add_linked_file(name, relpath=name, mimetype="audio/*")
     for name, items in tiers(timeline):
         made.add_tier(name, part=name.rpartition(" ")[0] or None)
@@ -97,13 +97,13 @@ def as_label_studio(timeline: Timeline, source: Path) -> str:
         sure = {"score": round(s.confidence, 4)} if s.scale is None else {}
         found.append({**region, "value": value, **sure, **meta})
     answer = {"model_version": timeline.model, "result": found}
-    task = {"data": {"audio": called(timeline, source)}, "predictions": [answer]}
+    task = {"data": {"audio": display_name(timeline, source)}, "predictions": [answer]}
     return json.dumps([task], ensure_ascii=False, indent=1) + "\n"
 
 
 def as_rttm(timeline: Timeline, source: Path) -> str:
     """NIST's Rich Transcription Time Marks: one line per turn of a speaker."""
-    name = "_".join(called(timeline, source).split()) or "recording"
+    name = "_".join(display_name(timeline, source).split()) or "recording"
     channels = {one.name: (one.channel or 0) + 1 for one in timeline.speakers}
     return "".join(
         f"SPEAKER {name} {channels.get(who, 1)} {start:.3f} {end - start:.3f} <NA> <NA> "

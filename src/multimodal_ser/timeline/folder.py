@@ -23,7 +23,7 @@ from multimodal_ser.timeline.overview import Overview, summary_page
 from multimodal_ser.timeline.places import Place
 from multimodal_ser.timeline.tables import SEGMENTS, index_row, segment_rows, writer_of
 from multimodal_ser.timeline.track import Timeline
-from multimodal_ser.timeline.writers import WRITERS, made
+from multimodal_ser.timeline.writers import WRITERS, rendered
 
 JOURNAL, INDEX, SUMMARY = ".analyzed.jsonl", "index.csv", "summary.html"
 # errors of writing that concern one recording alone, such as a name that is too long with an ending
@@ -52,7 +52,7 @@ class AnalysisRecipe:
         return identity(self.predictor, self.told, list(self.formats))
 
 
-class Done(NamedTuple):
+class AnalysisResult(NamedTuple):
     """The result of a recording: a timeline and the content of its files by ending, or a reason."""
 
     place: Place
@@ -61,16 +61,20 @@ class Done(NamedTuple):
     reason: str = ""
 
 
-def analyzed(recipe: AnalysisRecipe, place: Place, on_progress: Progressed | None = None) -> Done:
+def analyze_place(
+    recipe: AnalysisRecipe, place: Place, on_progress: Progressed | None = None
+) -> AnalysisResult:
     """Analyses one recording and makes its files; a failure is returned with its reason."""
     try:
         found = analyze(
             place.path, recipe.predictor, on_progress=on_progress, **dict(recipe.settings)
         )
         found = replace(found, source=place.source)
-        return Done(place, found, dict(made(found, Path(place.path), recipe.formats)))
+        return AnalysisResult(place, found, dict(rendered(found, Path(place.path), recipe.formats)))
     except (SerError, OSError) as error:
-        return Done(place, None, {}, str(error).removeprefix(f"{Path(place.path).name}: "))
+        return AnalysisResult(
+            place, None, {}, str(error).removeprefix(f"{Path(place.path).name}: ")
+        )
 
 
 class Made(NamedTuple):
@@ -131,7 +135,7 @@ class Folder:
         ours = {place.name for place in self.found}
         return [line for name, (_, line) in self._lines.items() if name not in ours]
 
-    def run(self, engine: str, tell: Callable[[Place], Any]) -> Iterator[Done]:
+    def run(self, engine: str, tell: Callable[[Place], Any]) -> Iterator[AnalysisResult]:
         """Analyses the remaining recordings and stores each result at once.
 
         Args:
@@ -139,12 +143,12 @@ class Folder:
             tell: returns a progress context for a recording, for the local engine.
         """
         if engine == "ray":
-            for done in run_on_ray(analyzed, self.recipe, self.waiting):
+            for done in run_on_ray(analyze_place, self.recipe, self.waiting):
                 yield self.keep(done)
             return
         for place in self.waiting:
             with tell(place) as on_progress:
-                done = analyzed(self.recipe, place, on_progress)
+                done = analyze_place(self.recipe, place, on_progress)
             yield self.keep(done)
 
     def finish(self) -> list[Path]:
@@ -173,7 +177,7 @@ class Folder:
             partial.write_text(summary_page(overview, pages), encoding="utf-8")
         return [index, segments, summary]
 
-    def keep(self, done: Done) -> Done:
+    def keep(self, done: AnalysisResult) -> AnalysisResult:
         """Writes the files of one recording, and then its line in the journal."""
         reason = done.reason
         try:
@@ -186,7 +190,7 @@ class Folder:
             reason = str(error)
         if done.timeline is None or reason:
             self.failures[done.place.name] = reason
-            return Done(done.place, None, {}, reason)
+            return AnalysisResult(done.place, None, {}, reason)
         told = {
             "source": done.place.source, "name": done.place.name,
             "key": "\0".join(self._about(done.place)), "reason": "",

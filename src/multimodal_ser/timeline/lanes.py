@@ -14,7 +14,7 @@ from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Recording
-from multimodal_ser.predict.given import with_rate
+from multimodal_ser.predict.inputs import with_rate
 
 CHOICES = "mix, each, auto, or numbers such as 0,1"
 

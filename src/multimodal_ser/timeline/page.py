@@ -20,7 +20,7 @@ from multimodal_ser.audio import read_blocks
 from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import UNCERTAIN, regions
-from multimodal_ser.timeline.track import Timeline, called, clock
+from multimodal_ser.timeline.track import Timeline, clock, display_name
 
 EMBEDDED = 10_000_000  # bytes of sound that a page contains at most
 PLAYABLE = {  # formats that browsers play, by the ending of the name
@@ -53,14 +53,14 @@ def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) 
         page_templates()
         .get_template("page.html")
         .render(
-            name=called(timeline, source),
+            name=display_name(timeline, source),
             timeline=timeline,
             spoken=sum(end - start for start, end in timeline.speech),
             clock=clock,
             data={
                 **page_data(timeline, peaks),
                 "missing": missing,
-                "source": called(timeline, source),
+                "source": display_name(timeline, source),
                 "keep": True,
             },
             audio=Markup(audio),  # noqa: S704 - base64, or quoted as an address

@@ -278,7 +278,7 @@ def clock(seconds: float) -> str:
     return f"{hours}{minutes}:{whole % 60:02d}"
 
 
-def called(timeline: Timeline, source: Path) -> str:
+def display_name(timeline: Timeline, source: Path) -> str:
     """The name of a recording; bytes that are not UTF-8 are shown as question marks."""
     name = source.name if timeline.source is None else timeline.source
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

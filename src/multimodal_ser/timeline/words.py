@@ -13,12 +13,12 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.speech import FRAME
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.encoders.homes import HOMES
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.packaged import package_folder
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of, to_install
-from multimodal_ser.predict.given import Recording
+from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.lots import Recognised
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word, language_of
@@ -200,7 +200,7 @@ def _goes_on(before: Word, word: Word) -> bool:
 def _place(source: str | Path | None) -> str:
     """The source for faster-whisper: the folder of an installed package, if one has this size."""
     name = f"whisper-{source or 'tiny'}"
-    offline = HOMES[name].offline if name in HOMES else None
+    offline = WEIGHT_SOURCES[name].offline if name in WEIGHT_SOURCES else None
     if offline and (source is None or package_folder(offline.package)):
         return str(resolve(name, None).folder)
     return str(source)

@@ -26,8 +26,8 @@ from multimodal_ser.timeline.track import (
     Segment,
     Timeline,
     attributes_told,
-    called,
     clock,
+    display_name,
 )
 
 PEAKS = (800, 6000)  # smallest and largest number of points of a drawn waveform; else ten a second
@@ -58,7 +58,7 @@ def write_files(
     """
     source, folder = Path(source), Path(folder)
     files = []
-    for ending, content in made(timeline, source, checked_formats(formats)):
+    for ending, content in rendered(timeline, source, checked_formats(formats)):
         file = folder / ((source.stem if name is None else name) + ending)
         with written_aside(file) as partial:
             partial.write_bytes(content)
@@ -66,7 +66,9 @@ def write_files(
     return files
 
 
-def made(timeline: Timeline, source: Path, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def rendered(
+    timeline: Timeline, source: Path, formats: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
     """Yields the ending and the content of each file of a recording."""
     for kind in formats:
         ending, make = WRITERS[kind]
@@ -117,7 +119,7 @@ def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
 
 def _as_json(timeline: Timeline, source: Path) -> str:
     """Everything that is known, with the recording's name, as JSON."""
-    told = {"source": called(timeline, source), **timeline.as_dict()}
+    told = {"source": display_name(timeline, source), **timeline.as_dict()}
     return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -174,7 +176,7 @@ def _as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
     """A picture, ``png`` or ``svg``: waveform, segments, probabilities or attributes over time."""
     from multimodal_ser.timeline.picture import draw
 
-    return draw(timeline, peaks(source), called(timeline, source), kind)
+    return draw(timeline, peaks(source), display_name(timeline, source), kind)
 
 
 def as_html(timeline: Timeline, source: Path) -> str:

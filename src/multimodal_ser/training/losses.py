@@ -33,7 +33,7 @@ def cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: flo
     """
     if truth.is_floating_point():
         shares = truth * (1 - smoothing) + smoothing / truth.shape[1]
-        return _weighed(-shares * logits.log_softmax(2), shares, weights)
+        return _weighted_mean(-shares * logits.log_softmax(2), shares, weights)
     # torch averages over all M · B rows; times M it is the sum of the members' own means, so that
     # the gradient of a member does not depend on how many members there are.
     members = len(logits)
@@ -42,7 +42,7 @@ def cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: flo
     return members * F.cross_entropy(flat, every, weights, label_smoothing=smoothing)
 
 
-def _weighed(each: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
+def _weighted_mean(each: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean over the batch of terms [M, B, C], summed over the members M.
 
     Divides by the sum of the weights, as torch's cross-entropy does.
@@ -54,7 +54,7 @@ def focal(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> T
     """Focal loss (Lin et al. 2017): cross-entropy times (1 − p)², small for confident classes."""
     shares = _shares(truth, logits)
     logs = logits.log_softmax(2)
-    return _weighed(-((1 - logs.exp()) ** _FOCUS) * shares * logs, shares, weights)
+    return _weighted_mean(-((1 - logs.exp()) ** _FOCUS) * shares * logs, shares, weights)
 
 
 def _shares(truth: Tensor, logits: Tensor) -> Tensor:

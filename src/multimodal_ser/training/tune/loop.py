@@ -24,10 +24,10 @@ from multimodal_ser.evaluation import metrics
 from multimodal_ser.models.layers import Output, inverse
 from multimodal_ser.training.loop import Fitted, likeliest_temperature
 from multimodal_ser.training.schedule import EarlyStopping, WeightAverage, class_weights, rate
+from multimodal_ser.training.tune.checkpoint import TrainingState
 from multimodal_ser.training.tune.clips import Clips, clip_batches, mels_of
 from multimodal_ser.training.tune.encoders import TunedEncoders
-from multimodal_ser.training.tune.progress import Progress
-from multimodal_ser.training.tune.several import DeviceShare
+from multimodal_ser.training.tune.multi_device import DeviceShare
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
 
 _EVALUATION_BATCH = 32  # recordings
@@ -67,7 +67,7 @@ def tune(
     if checkpoint is None or not checkpoint.exists():
         # A random head would first send large, meaningless gradients into the encoder (Kumar et
         # al., 2022, "Fine-Tuning can Distort Pretrained Features"), so it is fitted alone before.
-        _begin(model, train, config, weights, seed, features)
+        _fit_head(model, train, config, weights, seed, features)
     groups = _groups(model, train, config)
     optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
     count = math.ceil(len(train) / config.batch_size)
@@ -78,7 +78,7 @@ def tune(
     # The moving average is what is evaluated and kept; the model itself only learns.
     averaged: Tuned | TunedEncoders = average.model  # type: ignore[assignment]
     stopping = EarlyStopping(config.patience, len(validation))
-    state = Progress(model, optimizer, average, stopping, schedule, _frozen(model))
+    state = TrainingState(model, optimizer, average, stopping, schedule, _frozen(model))
     history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
     if not history:
         history.append({"epoch": -1, **evaluate(averaged, validation, share)})
@@ -91,7 +91,7 @@ def tune(
         # without interruption.
         torch.manual_seed(seed * 1_000 + epoch + 1_000_000 * share.rank)
         losses, step = [], epoch * per_epoch
-        made = clip_batches(train, config, seed, epoch, partial(_share, share, model, train))
+        made = clip_batches(train, config, seed, epoch, partial(_own_batch, share, model, train))
         for place, (given, label) in enumerate(made, 1):
             # The loss is computed in float32, whatever the products are computed in.
             with torch.autocast(device.type, torch.bfloat16, enabled=halved):
@@ -127,7 +127,7 @@ def tune(
     return Fitted(model.eval(), history)
 
 
-def _begin(
+def _fit_head(
     model: Tuned | TunedEncoders,
     train: Clips,
     config: TuneConfig,
@@ -170,7 +170,7 @@ class _Logits(nn.Module):
 
     def forward(self, given: Any) -> Tensor:
         """The result of `_collated` → logits [B, C]."""
-        return _asked(self.model, given)
+        return _logits(self.model, given)
 
 
 def _loss(
@@ -195,7 +195,7 @@ def _loss(
     return total / weights[label.to(logits.device)].sum()
 
 
-def _share(
+def _own_batch(
     share: DeviceShare,
     model: Tuned | TunedEncoders,
     clips: Clips,
@@ -219,7 +219,7 @@ def _collated(
     return model.inputs(clips.items(rows, draw))
 
 
-def _asked(model: Tuned | TunedEncoders, given: Any) -> Tensor:
+def _logits(model: Tuned | TunedEncoders, given: Any) -> Tensor:
     if isinstance(model, Tuned):
         given = [part.to(model.temperature.device) for part in given]
     output: Output = model(given) if isinstance(model, TunedEncoders) else model(*given)
@@ -286,7 +286,7 @@ def predict_clips(
         if isinstance(model, TunedEncoders):
             logits[rows] = model.predict_from(clips.items(rows))
         else:
-            logits[rows] = _asked(model, _collated(model, clips, rows, None)).cpu()
+            logits[rows] = _logits(model, _collated(model, clips, rows, None)).cpu()
     return share.summed(logits).cpu()
 
 

@@ -67,7 +67,7 @@ def vectors(
     found: Tensor | None = None
     for start in range(0, len(rows), _HELD):
         part = list(enumerate(rows[start : start + _HELD], start))
-        waves = {place: _heard(row, change, rebuild) for place, row in part}
+        waves = {place: _prepared(row, change, rebuild) for place, row in part}
         for batch in _of_like_length(waves):
             with torch.autocast(
                 network.positions.device.type, torch.bfloat16, enabled=precision == "bfloat16"
@@ -80,7 +80,7 @@ def vectors(
     return found
 
 
-def _heard(row: Utterance, change: str, rebuild: float) -> Samples:
+def _prepared(row: Utterance, change: str, rebuild: float) -> Samples:
     """Reads and alters a recording; its random alterations depend only on its id."""
     if row.audio is None:
         raise SerError(f"{row.id} names no recording, so nothing can be learnt from it")

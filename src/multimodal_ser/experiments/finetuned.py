@@ -21,7 +21,7 @@ from multimodal_ser.dataset.material import Material
 from multimodal_ser.encoders import load_for
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments.plans import Plan, corpora
+from multimodal_ser.experiments.plans import Plan, corpus_names
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import write_run
 from multimodal_ser.runs.model_file import layers_of
@@ -29,7 +29,7 @@ from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.loop import predict_clips, tune
-from multimodal_ser.training.tune.several import DeviceShare, on_each
+from multimodal_ser.training.tune.multi_device import DeviceShare, run_on_devices
 from multimodal_ser.training.tune.tuned import Tuned
 
 
@@ -43,13 +43,13 @@ def run_tuned(item: Plan, material: Material, out: Path, devices: Sequence[str] 
         devices: where torch computes; of several, each learns from its share of every batch.
     """
     if len(devices) > 1:
-        return on_each(devices, partial(_run, item=item, material=material, out=out))
+        return run_on_devices(devices, partial(_run, item=item, material=material, out=out))
     return _run(DeviceShare(), devices[0], item, material, out)
 
 
 def _run(share: DeviceShare, device: str, item: Plan, material: Material, out: Path) -> Path:
     config = item.config.train.tune or TuneConfig()
-    model = _begin(item, material, config, device).to(device)
+    model = _initial_model(item, material, config, device).to(device)
     # Named after the run, whose name is a hash of everything that decides its result: a checkpoint
     # of other settings is never resumed.
     checkpoint = out / f".{item.config.folder}.checkpoint"
@@ -70,7 +70,7 @@ def _run(share: DeviceShare, device: str, item: Plan, material: Material, out: P
         if isinstance(model, TunedEncoders)
         else Dims(0, model.encoder.positions.shape[1], len(material.labels.classes))
     )
-    asked = list(_ask(model, item, material, words, share))
+    asked = list(_predict_parts(model, item, material, words, share))
     if share.rank:
         return out / item.config.folder
     folder = write_run(out, item.config, dims, fitted, asked)
@@ -104,7 +104,7 @@ def load_clips(material: Material, keys: Sequence[str], words: bool = False) -> 
     )
 
 
-def _begin(
+def _initial_model(
     item: Plan, material: Material, config: TuneConfig, device: str
 ) -> Tuned | TunedEncoders:
     """Makes the model before training.
@@ -126,7 +126,7 @@ def _begin(
         return Tuned(
             network, material.labels.classes, config.hidden_dim, config.dropout, about=about
         )
-    about = {"encoders": said, "labels": material.labels.name, "corpora": corpora(material)}
+    about = {"encoders": said, "labels": material.labels.name, "corpora": corpus_names(material)}
     dims, classes = _dims(material, modalities), material.labels.classes
     return TunedEncoders(encoders, described, dims, classes, config, about)
 
@@ -146,7 +146,7 @@ def _encoder(spec: FeatureSpec, source: str | None, device: str) -> Any:
     return encoder
 
 
-def _ask(
+def _predict_parts(
     model: Tuned | TunedEncoders, item: Plan, material: Material, words: bool, share: DeviceShare
 ) -> Iterator[Predicted]:
     speakers = {row.id: row.speaker or "" for row in material.utterances}

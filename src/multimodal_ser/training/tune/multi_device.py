@@ -50,7 +50,7 @@ class DeviceShare:
         return found
 
 
-def on_each(devices: Sequence[str], work: Callable[[DeviceShare, str], _Made]) -> _Made:
+def run_on_devices(devices: Sequence[str], work: Callable[[DeviceShare, str], _Made]) -> _Made:
     """Calls ``work(share, device)`` in a process for each device.
 
     Args:

