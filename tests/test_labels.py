@@ -140,3 +140,24 @@ def test_an_unknown_class_set_names_the_known_ones():
     assert "'emodb8'" in str(caught.value)
     assert all(name in str(caught.value) for name in CLASS_SETS)
     assert "comma list" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("listed", "corpus", "words"),
+    [
+        ("sadness,anger", "emodb", {"W": "anger", "T": "sadness"}),
+        ("anger,happiness", "iemocap", {"ang": "anger", "hap": "happiness", "exc": "happiness"}),
+        ("happiness,excitement", "iemocap", {"hap": "happiness", "exc": "excitement"}),
+        ("joy,fear", "meld", {"joy": "joy", "fear": "fear"}),
+        ("neutral,happiness", "meld", {"joy": "happiness", "neutral": "neutral"}),
+        ("calm,anger", "ravdess", {"calm": "calm", "angry": "anger"}),
+    ],
+)
+def test_a_list_of_some_classes_of_a_corpus_means_what_its_class_set_says(listed, corpus, words):
+    chosen = class_set(listed)
+    assert chosen.classes == tuple(listed.split(","))
+    assert chosen.words[corpus] == words
+    with pytest.raises(
+        LabelError, match=r"does not say what the words.*or list some of the classes"
+    ):
+        class_set("anger,gloom").class_of(corpus, "anger")

@@ -145,8 +145,8 @@ def test_combined_needs_corpora_that_fit_together(two):
         protocols.Combined(**MODEL).plan([(first, one), (second, more)])
     with pytest.raises(SerError, match="two corpora or more"):
         protocols.Combined(**MODEL).plan([(first, one)])
-    with pytest.raises(SerError, match="give each corpus once"):
-        protocols.Combined(**MODEL).plan([(first, one), (first, one)])
+    with pytest.raises(SerError, match="take two different corpora"):
+        protocols.Combined(**MODEL).plan([(second, one), (first, one), (first, one)])
 
 
 def test_merged_splits_carry_every_leak(two):

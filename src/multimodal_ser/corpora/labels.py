@@ -90,10 +90,12 @@ class ClassSet:
         if corpus in self.words:
             return self.words[corpus].get(word)
         if corpus in BUILT_IN_CORPORA:
-            fitting = [name for name, known in CLASS_SETS.items() if corpus in known.words]
+            fitting = {name: known for name, known in CLASS_SETS.items() if corpus in known.words}
+            classes = sorted({one for known in fitting.values() for one in known.classes})
             raise LabelError(
                 f"class set {self.name!r} {list(self.classes)} does not say what the words of "
-                f"{corpus!r} mean; {one_of('class set for it', self.name, fitting)}"
+                f"{corpus!r} mean; {one_of('class set for it', self.name, fitting)}; or list some "
+                f"of the classes of one: {', '.join(classes)}"
             )
         if word in self.classes:
             return word
@@ -160,15 +162,26 @@ BUILT_IN_CORPORA = frozenset(CLASS_SETS["common4"].words)
 def class_set(name: str) -> ClassSet:
     """Finds a class set by name, or makes one from a comma-separated list in its order.
 
+    The classes of a list mean what the first class set that has them all says: for IEMOCAP, the
+    class happiness includes excitement as in iemocap4, unless excitement is in the list too.
+
     Raises:
         LabelError: the name is unknown and contains no comma.
 
     >>> class_set("joy,anger").classes
     ('joy', 'anger')
+    >>> class_set("sadness,anger").words["emodb"]
+    {'W': 'anger', 'T': 'sadness'}
     """
     if "," in name:
         classes = tuple(part.strip() for part in name.split(",") if part.strip())
-        return ClassSet(name, classes, {})
+        words: dict[str, Mapping[str, str]] = {}
+        for known in CLASS_SETS.values():
+            if {*classes} <= {*known.classes}:
+                for corpus, own in known.words.items():
+                    chosen = {word: one for word, one in own.items() if one in classes}
+                    words.setdefault(corpus, chosen)
+        return ClassSet(name, classes, words)
     if name not in CLASS_SETS:
         raise LabelError(
             one_of("class set", name, CLASS_SETS)

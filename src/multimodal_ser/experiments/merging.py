@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.dataset.examples import Examples
@@ -32,8 +33,8 @@ def merge_domains(
     materials, splits = zip(*domains, strict=True)
     if len(materials) < 2:
         raise SerError("a combined training needs two corpora or more")
-    for other in materials[1:]:
-        check_comparable(materials[0], other)
+    for first, second in combinations(materials, 2):
+        check_comparable(first, second)
     return merged_material(materials), _checked_across(merged_split(splits), materials, allow)
 
 

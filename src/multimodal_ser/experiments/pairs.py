@@ -38,9 +38,16 @@ def check_comparable(first: Material, second: Material) -> None:
     """Raises an error if a model of one material would misread the other.
 
     Raises:
+        SplitError: both are of one corpus, whose speakers they may share.
         LabelError: the classes are in another order.
         FeatureError: encoder, weights, layers, tokens or width of the features differ.
     """
+    if both := {*corpora(first)} & {*corpora(second)}:
+        raise SplitError(
+            f"two folders hold utterances of one corpus, {min(both)!r}, so that a speaker may be "
+            "learnt from and tested; take two different corpora, or give other recordings a name "
+            "of their own in the manifest (corpus, such as ser manifest table --name)"
+        )
     check_same_order(first.labels, second.labels)
     for modality in first.features:
         mine, other = first.features[modality], second.features[modality]

@@ -125,10 +125,10 @@ def verdict(
     points = f"{percent(abs(versus.difference))} {versus.score or headline} points"
     if versus.p is None:
         side = "above" if versus.difference > 0 else "below"
-        return (
-            f"{versus.name} is {points} {side} {other}; whether that is chance {UNKNOWN}: "
-            f"{versus.unknown}."
+        gap = (
+            f"is {points} {side}" if versus.difference else f"has the {versus.score or headline} of"
         )
+        return f"{versus.name} {gap} {other}; whether that is chance {UNKNOWN}: {versus.unknown}."
     ends = _bounds(versus.low, versus.high, signed=True)
     proof = _p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
     if versus.mcnemar is not None:
