@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def test_json_lines_and_a_name_of_its_own(tmp_path: Path) -> None:
     (row,) = corpus.utterances
     assert (row.id, row.corpus, row.audio, row.extra) == ("lab/x", "lab", None, {"age": 3})
     assert corpus.left_out == ["lab/y (line 2): no such file", "lab/z (line 3): no emotion"]
+
+
+def test_parquet_as_pandas_writes_it(tmp_path: Path) -> None:
+    pyarrow, parquet = (pytest.importorskip(n) for n in ("pyarrow", "pyarrow.parquet"))
+    put(tmp_path / "a.wav")
+    when = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    cells = {"path": ["a.wav"] * 2, "label": ["anger", "joy"], "spk": [7, None],
+             "start_ms": [0.0, 500.0], "age": [float("nan"), 30.0], "when": [when] * 2}  # fmt: skip
+    parquet.write_table(pyarrow.table(cells), tmp_path / "t.parquet")
+    one, two = CORPORA["table"].read(tmp_path / "t.parquet").utterances
+    assert (one.emotion, one.speaker, two.speaker, two.start) == ("anger", "7", None, 0.5)
+    assert one.extra == {"when": "2026-01-02 00:00:00+00:00"}
+    assert two.extra["age"] == 30.0
+    (tmp_path / "t.xlsx").write_bytes(b"PK")
+    with pytest.raises(SerError, match=r"ends in '.xlsx'.*save other tables as .csv"):
+        CORPORA["table"].read(tmp_path / "t.xlsx")
 
 
 def test_ratings_and_votes(tmp_path: Path) -> None:

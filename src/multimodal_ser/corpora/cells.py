@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.spelling import tidy
 from multimodal_ser.corpora.base import decode_text
+from multimodal_ser.corpora.parquet import read_parquet
 from multimodal_ser.errors import SerError
 
 _Understood = Callable[[list[str]], bool]
@@ -51,7 +53,7 @@ class Cells:
 
 
 def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
-    """Reads the rows of a .csv, .tsv, .txt or .jsonl file that hold anything.
+    """Reads the rows of a .csv, .tsv, .txt, .jsonl or .parquet file that hold anything.
 
     Args:
         path: of the file.
@@ -63,14 +65,17 @@ def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
             of another length than the header, or an open quote; with the line.
     """
     suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _of_objects([(n, _plain(row)) for n, row in enumerate(read_parquet(path), 1)], [])
     if suffix != ".jsonl" and suffix not in _SEPARATORS:
-        raise SerError(f"{path}: ends in {suffix!r}; allowed: .csv, .tsv, .txt, .jsonl")
+        raise SerError(
+            f"{path}: ends in {suffix!r}; allowed: .csv, .tsv, .txt, .jsonl, .parquet; save other "
+            "tables as .csv"
+        )
     text, notes = read_words(path, encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if suffix == ".jsonl":
-        rows = list(_objects(path, text))
-        columns = list(dict.fromkeys(name for _, row in rows for name in row))
-        return Cells(rows, columns, notes)
+        return _of_objects(list(_objects(path, text)), notes)
     usual = _SEPARATORS[suffix]
     separator, text, skipped = _separator(text, usual, fits)
     if separator != usual:
@@ -220,10 +225,18 @@ def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             raise SerError(f"{path}:{number}: not a JSON object ({error})") from error
         if not isinstance(row, dict):
             raise SerError(f"{path}:{number}: not a JSON object, but {type(row).__name__}")
-        yield (
-            number,
-            {
-                tidy(name): tidy(cell) if isinstance(cell, str) else cell
-                for name, cell in row.items()
-            },
-        )
+        yield number, _tidied(row)
+
+
+def _tidied(row: dict[str, Any]) -> dict[str, Any]:
+    return {tidy(name): tidy(v) if isinstance(v, str) else v for name, v in row.items()}
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of Parquet as JSON has it: pandas' NaN is no value, and dates are text."""
+    kept = {name: cell for name, cell in row.items() if cell == cell}  # noqa: PLR0124 - NaN
+    return _tidied(json.loads(json.dumps(kept, default=str)))
+
+
+def _of_objects(rows: list[tuple[int, dict[str, Any]]], notes: list[str]) -> Cells:
+    return Cells(rows, list(dict.fromkeys(name for _, row in rows for name in row)), notes)

@@ -1,4 +1,4 @@
-"""Reads a user's table: CSV, TSV or JSONL, one utterance per row.
+"""Reads a user's table: CSV, TSV, JSONL or Parquet, one utterance per row.
 
 Columns: ``audio`` and ``emotion``; where there are such, ``id``, ``text``, ``speaker``,
 ``session``, ``dialogue``, ``start``, ``end`` (seconds), ``split``, ``arousal``, ``valence``,
@@ -43,7 +43,7 @@ def read_table(
     """
     path = Path(root)
     if not path.is_file():
-        raise SerError(f"no table at {path}; give the CSV, TSV or JSONL file itself")
+        raise SerError(f"no table at {path}; give the CSV, TSV, JSONL or Parquet file itself")
     name = check_name(path.stem if name is None else name)
     return of_cells(name, path, read_cells(path, encoding, _fits), columns, own_words=True)
 
@@ -58,7 +58,7 @@ def _fits(columns: Sequence[str]) -> bool:
 
 TABLE = CorpusInfo(
     name="table",
-    description="your own CSV, TSV or JSONL file with the columns audio and emotion",
+    description="your own CSV, TSV, JSONL or Parquet file with the columns audio and emotion",
     read=read_table,
     licence="that of the recordings it lists",
 )
