@@ -234,7 +234,7 @@ def _tidied(row: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row of Parquet as JSON has it: pandas' NaN is no value, and dates are text."""
-    kept = {name: cell for name, cell in row.items() if cell == cell}  # noqa: PLR0124 - NaN
+    kept = {name: cell for name, cell in row.items() if cell == cell}  # NaN differs from itself
     return _tidied(json.loads(json.dumps(kept, default=str)))
 
 

@@ -42,7 +42,7 @@ def check_comparable(first: Material, second: Material) -> None:
         LabelError: the classes are in another order.
         FeatureError: encoder, weights, layers, tokens or width of the features differ.
     """
-    if both := {*corpora(first)} & {*corpora(second)}:
+    if both := {*corpus_names(first)} & {*corpus_names(second)}:
         raise SplitError(
             f"two folders hold utterances of one corpus, {min(both)!r}, so that a speaker may be "
             "learnt from and tested; take two different corpora, or give other recordings a name "
