@@ -159,7 +159,7 @@ def test_running_statistics_are_kept_and_no_batch_has_one_row(folder, tmp_path, 
     keys = [row.id for row in material.utterances]
     split = Split("one", (Fold("a/b", tuple(keys[:65]), tuple(keys[65:80]), tuple(keys[80:])),))
     schedule = replace(SCHEDULE, refit=False)
-    planned = plans.plan(material, split, ("My norm/1",), 1, NETWORK, schedule)
+    planned = plans.plan_runs(material, split, ("My norm/1",), 1, NETWORK, schedule)
     (made,) = running.run_all(planned, material, tmp_path, jobs=1)
     assert made.parent == tmp_path  # a slash in a name makes no folder within a folder
     (member, _) = load_model(made / "model.safetensors").members
@@ -206,7 +206,7 @@ def test_wrong_outputs_are_told_and_leave_no_run(fault, told, material, tmp_path
     monkeypatch.setitem(MODELS, "wrong", Wrong)
     monkeypatch.setattr(Wrong, "fault", fault)
     split = make_split(material.utterances, "speaker")
-    planned = plans.plan(material, split, ("wrong",), 1, NETWORK, SCHEDULE)
+    planned = plans.plan_runs(material, split, ("wrong",), 1, NETWORK, SCHEDULE)
     with pytest.raises(SerError, match=told):
         running.run_all(planned[:1], material, tmp_path, jobs=1)
     assert not list(tmp_path.iterdir())
@@ -216,7 +216,7 @@ def test_a_model_that_does_not_say_what_it_reads(material, monkeypatch):
     monkeypatch.setitem(MODELS, "silent", type("Silent", (nn.Module,), {}))
     split = make_split(material.utterances, "speaker")
     with pytest.raises(SerError, match=r"'silent' lacks its attribute .modalities."):
-        plans.plan(material, split, ("silent",), 1, NETWORK, SCHEDULE)
+        plans.plan_runs(material, split, ("silent",), 1, NETWORK, SCHEDULE)
 
 
 def test_the_documented_file_is_a_command_whose_processes_know_its_model(folder, tmp_path):
