@@ -79,6 +79,10 @@ class Modality:
         """A modality that no utterance has."""
         return cls(torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool))
 
+    def to(self, device: str) -> Modality:
+        """The same on a device."""
+        return Modality(self.tokens.to(device), self.mask.to(device))
+
     @property
     def dim(self) -> int:
         """Width of a token; 0 where the modality is absent."""
@@ -113,6 +117,10 @@ class Unlabelled:
 
     def __len__(self) -> int:
         return len(self.text.mask)
+
+    def to(self, device: str) -> Unlabelled:
+        """The same on a device."""
+        return Unlabelled(self.text.to(device), self.audio.to(device))
 
     def stream(self, size: int, generator: torch.Generator) -> Iterator[Modalities]:
         """Yields batches without end; every row comes once before any comes again."""
@@ -187,11 +195,7 @@ class Examples:
 
     def to(self, device: str) -> Examples:
         """The same with both modalities on a device; labels stay on the CPU."""
-        text, audio = (
-            Modality(modality.tokens.to(device), modality.mask.to(device))
-            for modality in (self.text, self.audio)
-        )
-        return replace(self, text=text, audio=audio)
+        return replace(self, text=self.text.to(device), audio=self.audio.to(device))
 
     def batch(self, index: Tensor) -> Batch:
         """The batch of the rows `index` [B], in float32."""

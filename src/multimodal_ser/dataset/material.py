@@ -20,8 +20,8 @@ from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
-from multimodal_ser.features.content import changed
-from multimodal_ser.features.context import context_told, in_context
+from multimodal_ser.features.content import check_made_of
+from multimodal_ser.features.context import context_told
 
 _SAYS = {
     "labels": "saw it with emotion labels: not a clean test",
@@ -107,7 +107,7 @@ def load_material(
     if not present:
         raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
     for one in present:
-        _check_made_of(one, rows)
+        check_made_of(one, rows)
     if task == "classes" and not isinstance(labels, AttributeSet) and complete:
         for corpus in sorted({row.corpus for row in rows}):
             labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
@@ -119,30 +119,34 @@ def load_material(
         raise LabelError(
             f"{folder}: {len(kept)} utterances of {names} are too few; left out: {dict(dropped)}"
         )
-    ids = tuple(row.id for row in kept)
-    modalities: dict[str, Modality] = {}
-    described: dict[str, FeatureSpec | None] = {}
-    marks = list(_marks(kept, present))
-    for modality, store in stores.items():
-        modalities[modality], content, same = _modality(store, ids)
-        if modality == "audio" and same:
-            marks.append(
-                f"{len(same)} utterances have the very same audio features as another, "
-                f"such as {same[0]!r}"
-            )
-        described[modality] = _describe(store, content) if store else None
     known = {row.id for row in rows}
     if alone := len({key for store in present for key in store.ids if key not in known}):
         dropped["features without a row in the manifest"] = alone
+    ids = tuple(row.id for row in kept)
+    text_tokens, text_spec, _ = _read_modality(stores["text"], ids)
+    audio_tokens, audio_spec, repeated = _read_modality(stores["audio"], ids)
     label = torch.tensor([one.label for one in says])
-    examples = Examples(ids, modalities["text"], modalities["audio"], label, _targets(says, task))
-    hashes = {key: value for one in present for key, value in one.audio_hashes.items()}
-    prints = {key: value for one in present for key, value in one.header.prints.items()}
-    saw = {one.header.encoder: one.header.emotion_labels for one in present}
-    if examples.target is not None:
-        marks += outside(examples.target.tolist(), labels)
-    kept_as = (kept, examples, labels, described, hashes, tuple(marks), dropped)
-    return Material(*kept_as, prints, saw, task)
+    target = _targets(says, task)
+    marks = list(_marks(kept, present))
+    if repeated:
+        marks.append(
+            f"{len(repeated)} utterances have the very same audio features as another, "
+            f"such as {repeated[0]!r}"
+        )
+    if target is not None:
+        marks += outside(target.tolist(), labels)
+    return Material(
+        utterances=kept,
+        examples=Examples(ids, text_tokens, audio_tokens, label, target),
+        labels=labels,
+        features={"audio": audio_spec, "text": text_spec},
+        hashes={key: value for one in present for key, value in one.audio_hashes.items()},
+        marks=tuple(marks),
+        dropped=dropped,
+        prints={key: value for one in present for key, value in one.header.prints.items()},
+        emotion_labels={one.header.encoder: one.header.emotion_labels for one in present},
+        task=task,
+    )
 
 
 def _targets(says: Sequence[Told], task: str) -> torch.Tensor | None:
@@ -222,10 +226,12 @@ def _keep(
     return kept, says, dropped
 
 
-def _modality(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Modality, str, list[str]]:
-    """The tokens of these ids, a hash of them and their inputs, and ids with repeated features."""
+def _read_modality(
+    store: FeatureStore | None, ids: Sequence[str]
+) -> tuple[Modality, FeatureSpec | None, list[str]]:
+    """The tokens of these ids, their specification, and ids whose features repeat another's."""
     if store is None:
-        return Modality.absent(len(ids)), "", []
+        return Modality.absent(len(ids)), None, []
     present, content, seen, same = {}, hashlib.sha256(), set(), []
     for key in ids:
         if key in store:
@@ -234,36 +240,14 @@ def _modality(store: FeatureStore | None, ids: Sequence[str]) -> tuple[Modality,
             # changed features get another name.
             made_of = store.header.inputs.get(key)
             content.update(f"{key}\0{made_of}\0{present[key].shape}".encode())
-            tokens = present[key].tobytes()
-            content.update(tokens)
+            raw = present[key].tobytes()
+            content.update(raw)
             # Identical features are a sign of a copied recording or a broken extractor.
-            same += [key] if (own := hash(tokens)) in seen else []
-            seen.add(own)
-    return Modality.stack([present.get(key) for key in ids]), content.hexdigest()[:16], same
-
-
-def _check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
-    """Raises FeatureError if features and manifest are of different recordings or words.
-
-    A manifest may have been replaced under the same ids; its labels would then belong to other
-    content than the features.
-    """
-    made_of = store.header.inputs
-    if not made_of:  # written by a version that did not record it
-        return
-    modality = store.header.modality
-    around = store.header.context, store.header.context_after
-    # Text features with context are made from the words of several utterances.
-    given = in_context(rows, *around) if any(around) else rows
-    known = [row for row in given if row.id in store and (modality == "text" or row.content)]
-    if other := sorted(changed(made_of, known, modality)):
-        what = "recordings" if modality == "audio" else "words"
-        raise FeatureError(
-            f"{store.path}: {len(other)} of its {len(store)} utterances, such as {other[0]!r}, "
-            f"were made from other {what} than {store.path.parent / 'manifest.jsonl'} lists; make "
-            f"them again from this manifest with ser extract --{modality}, or extract with the "
-            "manifest that they were made from"
-        )
+            if hash(raw) in seen:
+                same.append(key)
+            seen.add(hash(raw))
+    tokens = Modality.stack([present.get(key) for key in ids])
+    return tokens, _describe(store, content.hexdigest()[:16]), same
 
 
 def _describe(store: FeatureStore, content: str) -> FeatureSpec:

@@ -276,13 +276,13 @@ def _load_any(name: str, source: str, device: str, **options: Any) -> Encoder:
 
     folder = weights.folder_of(name, source, options.get("revision"))
     kind = pretrained.kind_of(name, folder)
-    module = (
-        "whisper" if kind == pretrained.WHISPER
-        else "pretrained_speech" if kind in pretrained.SPEECH
-        else "pretrained_text" if kind in pretrained.TEXT
-        else None
-    )  # fmt: skip
-    if module is None:
+    if kind == pretrained.WHISPER:
+        module = "whisper"
+    elif kind in pretrained.SPEECH:
+        module = "pretrained_speech"
+    elif kind in pretrained.TEXT:
+        module = "pretrained_text"
+    else:
         known = (*pretrained.SPEECH, pretrained.WHISPER, *pretrained.TEXT)
         raise EncoderError(
             f"{name}: {folder / 'config.json'} says " + one_of("model_type", kind, known)

@@ -7,8 +7,9 @@ much. Attention is not yet an explanation (Jain and Wallace, 2019, "Attention is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def attention_maps(model: nn.Module, examples: Examples) -> Maps:
     with ExitStack() as watched:
         for network in model.modules():
             if isinstance(network, Fusion):
-                for handle in _watch(network, sums):
+                for handle in _Watcher(network, sums).register():
                     watched.callback(handle.remove)
         predict(model, examples)
     # A part without any token, as in words of fewer tokens than parts, counts as even.
@@ -58,60 +59,72 @@ def attention_maps(model: nn.Module, examples: Examples) -> Maps:
     }
 
 
-def _watch(network: Fusion, sums: dict[str, tuple[Tensor, Tensor]]) -> list[Any]:
-    masks: dict[str, Tensor] = {}
+class _Watcher:
+    """Sums the attention of a network's blocks while it predicts.
 
-    def add(name: str, queries: Tensor, weights: Tensor, keys: Tensor) -> None:
+    Attributes:
+        sums: name → the attention that was given, and an even one, by parts of the utterance.
+        masks: modality → the mask of its real tokens in the present batch [B, T].
+    """
+
+    def __init__(self, network: Fusion, sums: dict[str, tuple[Tensor, Tensor]]) -> None:
+        self.network, self.sums = network, sums
+        self.masks: dict[str, Tensor] = {}
+
+    def register(self) -> list[Any]:
+        """Registers hooks on the network and its blocks; returns their handles."""
+        handles: list[Any] = [self.network.register_forward_pre_hook(self._remember_masks)]
+        for path, block in self.network.named_modules():
+            role, _, number = path.partition(".")
+            if isinstance(block, AttentionBlock) and "_from_" in role:
+                queries, _, keys = role.partition("_from_")
+                name = f"{queries} to {keys}, block {int(number) + 1}"
+                hook: Any = partial(self._add_attention, name, queries, keys)
+            elif isinstance(block, AttentionBlock) and role == "own":
+                own = self.network.modalities[int(number)]
+                hook = partial(self._add_attention, f"{own} to itself", own, own)
+            elif isinstance(block, AttentivePool) and role == "pool":
+                own = self.network.modalities[int(number)]
+                hook = partial(self._add_pooling, f"{own}, pooled")
+            else:
+                continue
+            handles.append(block.register_forward_hook(hook))
+        return handles
+
+    def _remember_masks(self, _: nn.Module, batch: tuple[Tensor, ...]) -> None:
+        self.masks.update(text=batch[1], audio=batch[3])
+
+    def _add_attention(
+        self, name: str, queries: str, keys: str, block: Any, given: tuple[Tensor, ...], _: Tensor
+    ) -> None:
+        """Adds the attention of one modality's tokens to another's, computed again with weights."""
+        if self.masks[keys].shape[1] < 2:
+            return
+        x, tokens, mask = given
+        tokens = block.norm_key(tokens)
+        _, weights = block.attention(
+            block.norm_query(x), tokens, tokens, key_padding_mask=~mask, need_weights=True
+        )
+        real = F.pad(moments_of(mask), (0, 1))  # [B, K, parts + 1]
+        learnt = real.new_zeros(len(real), 1, real.shape[2])  # the learnt key is its own column
+        learnt[..., -1] = True
+        self._add(name, moments_of(self.masks[queries]), weights, torch.cat([real, learnt], 1))
+
+    def _add_pooling(self, name: str, block: Any, given: tuple[Tensor, ...], _: Tensor) -> None:
+        """Adds the weights of a modality's tokens in its pooling."""
+        x, mask = given
+        if mask.shape[1] > 1:
+            weights = block.score(x)[..., 0].masked_fill(~mask, -1e4).softmax(1) * mask
+            rows = mask.any(1)[:, None, None]
+            self._add(name, rows, weights[:, None], moments_of(mask))
+
+    def _add(self, name: str, queries: Tensor, weights: Tensor, keys: Tensor) -> None:
         """Queries [B, Q, R], weights [B, Q, K] and keys [B, K, C] → sums [R, C]."""
         real = keys.any(2).float()[:, None]  # [B, 1, K]
         even = (real / real.sum(2, keepdim=True).clamp(min=1)).expand_as(weights)
-        pair = [
+        before = self.sums.get(name, (0.0, 0.0))
+        given, evenly = (
             torch.einsum("bqr,bqk,bkc->rc", queries.float(), one, keys.float()).double().cpu()
             for one in (weights, even)
-        ]
-        before = sums.get(name, (0.0, 0.0))
-        sums[name] = (before[0] + pair[0], before[1] + pair[1])
-
-    def remember(_: nn.Module, batch: tuple[Tensor, ...]) -> None:
-        masks.update(text=batch[1], audio=batch[3])
-
-    def attend(name: str, asking: str, asked: str) -> Callable[..., None]:
-        def note(block: Any, given: tuple[Tensor, Tensor, Tensor], _: Tensor) -> None:
-            if masks[asked].shape[1] < 2:
-                return
-            x, keys, mask = given
-            keys = block.norm_key(keys)
-            _, weights = block.attention(
-                block.norm_query(x), keys, keys, key_padding_mask=~mask, need_weights=True
-            )
-            own = F.pad(moments_of(mask), (0, 1))  # [B, K, parts + 1]
-            learnt = own.new_zeros(len(own), 1, own.shape[2])
-            learnt[..., -1] = True
-            add(name, moments_of(masks[asking]), weights, torch.cat([own, learnt], 1))
-
-        return note
-
-    def pool(name: str) -> Callable[..., None]:
-        def note(block: Any, given: tuple[Tensor, Tensor], _: Tensor) -> None:
-            x, mask = given
-            if mask.shape[1] > 1:
-                weights = block.score(x)[..., 0].masked_fill(~mask, -1e4).softmax(1) * mask
-                rows = mask.any(1)[:, None, None]
-                add(name, rows, weights[:, None], moments_of(mask))
-
-        return note
-
-    handles: list[Any] = [network.register_forward_pre_hook(remember)]
-    for path, block in network.named_modules():
-        role, _, number = path.partition(".")
-        if isinstance(block, AttentionBlock) and "_from_" in role:
-            asking, _, asked = role.partition("_from_")
-            name = f"{asking} to {asked}, block {int(number) + 1}"
-            handles.append(block.register_forward_hook(attend(name, asking, asked)))
-        elif isinstance(block, AttentionBlock) and role == "own":
-            one = network.modalities[int(number)]
-            handles.append(block.register_forward_hook(attend(f"{one} to itself", one, one)))
-        elif isinstance(block, AttentivePool) and role == "pool":
-            name = f"{network.modalities[int(number)]}, pooled"
-            handles.append(block.register_forward_hook(pool(name)))
-    return handles
+        )
+        self.sums[name] = (before[0] + given, before[1] + evenly)

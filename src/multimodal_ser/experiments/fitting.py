@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from multimodal_ser.common.devices import CPU
 from multimodal_ser.common.plugins import load_plugins
-from multimodal_ser.config.record import RunConfig, Training
+from multimodal_ser.config.record import RunConfig
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig
 from multimodal_ser.dataset.dialogue import with_dialogue
-from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.examples import Examples, Unlabelled
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import AttributeSet, class_votes
 from multimodal_ser.errors import SerError
@@ -111,7 +111,7 @@ def make_run(context: RunContext, item: Plan) -> Path:
         context, material=with_model_context(context.material, item.config), source=source
     )
     try:
-        fitted = _fit(context, item, item.config.train)
+        fitted = _fit(context, item)
         predictions = [
             _predict_part(fitted, context, item, part) for part in ("validation", "test")
         ]
@@ -131,61 +131,78 @@ def with_model_context(material: Material, config: RunConfig) -> Material:
     return with_dialogue(material, network.before, network.after)
 
 
-def _examples(material: Material, keys: Sequence[str], device: str = CPU) -> Examples:
+def _examples(material: Material, keys: Sequence[str]) -> Examples:
     """The examples of these ids, in this order."""
     examples = material.examples
-    return examples.take([examples.places[key] for key in keys]).to(device)
+    return examples.take([examples.places[key] for key in keys])
 
 
-def _fit(context: RunContext, item: Plan, settings: Training) -> Fitted:
+def _fit(context: RunContext, item: Plan) -> Fitted:
+    """Fits the model of a run: a baseline, the stack, or a network."""
+    config, settings = item.config, item.config.train
     learnt, fold = _training_fold(context, item)
-    adapts = learnt is context.source
-    adaptation, network = settings.adaptation or AdaptConfig(), settings.network or ModelConfig()
+    # The part of the target that an adaptation may know: its training part without labels.
+    target = None
+    if learnt is context.source:
+        target = _examples(context.material, item.fold.train).unlabelled()
     loss = settings.schedule.loss or "cross-entropy"
     train, validation = (
         learnt_as(_examples(learnt, keys), loss) for keys in (fold.train, fold.validation)
     )
-    parts = train, validation
-    _check_classes(item.config, *parts)
-    if item.config.model in REGRESSORS:
-        return fit_regressor(item.config.model, context.dims, *parts, settings.schedule)
-    if item.config.model in BASELINES:
-        fitted = fit_baseline(item.config.model, context.dims, *parts, settings.schedule)
+    _check_classes(config, train, validation)
+    if config.model in REGRESSORS:
+        return fit_regressor(config.model, context.dims, train, validation, settings.schedule)
+    if config.model in BASELINES:
+        fitted = fit_baseline(config.model, context.dims, train, validation, settings.schedule)
         # A baseline's adaptation is to standardise the target by its own statistics: the weights
         # were learnt on a source standardised by its own, too.
-        if adapts and ADAPTERS[adaptation.method].standardizes:
-            own = _examples(context.material, item.fold.train).unlabelled()
-            fitted.model.pooled.fit(own)  # type: ignore[union-attr, operator]
+        method = settings.adaptation or AdaptConfig()
+        if target is not None and ADAPTERS[method.method].standardizes:
+            fitted.model.pooled.fit(target)  # type: ignore[union-attr, operator]
         return fitted
-    learnt_ids = (*fold.train, *fold.validation)
-    groups = _corpus_of_each(learnt, learnt_ids) if settings.balanced else None
-    if item.config.model == STACKED:
+    groups = None
+    if settings.balanced:
+        groups = _corpus_of_each(learnt, (*fold.train, *fold.validation))
+    if config.model == STACKED:
         return fit_stacked(
             context.dims,
-            *parts,
-            network,
+            train,
+            validation,
+            settings.network or ModelConfig(),
             settings.schedule,
-            item.config.seed,
+            config.seed,
             device=context.device,
             groups=groups,
         )
-    model = _initial_network(context, item, network)
+    return _fit_network(context, item, train, validation, target, groups)
+
+
+def _fit_network(
+    context: RunContext,
+    item: Plan,
+    train: Examples,
+    validation: Examples,
+    target: Unlabelled | None,
+    groups: Tensor | None,
+) -> Fitted:
+    """Trains a network, from its initial weights or those of another run."""
+    settings = item.config.train
+    model = _initial_network(context, item, settings.network or ModelConfig())
     if settings.parts == "none":
         return Fitted(model, [])
     if settings.parts == "head":
         _freeze_body(model)
-    target = (
-        _examples(context.material, item.fold.train, context.device).unlabelled()
-        if adapts
-        else None
-    )
+    adaptation = None
+    if target is not None:
+        method = settings.adaptation or AdaptConfig()
+        adaptation = AlignmentTarget(method, target.to(context.device))
     return fit(
         model,
         train.to(context.device),
         validation.to(context.device),
         settings.schedule,
         item.config.seed,
-        adaptation=AlignmentTarget(adaptation, target) if target else None,
+        adaptation=adaptation,
         groups=groups,
     )
 
@@ -221,11 +238,10 @@ def _initial_network(context: RunContext, item: Plan, network: ModelConfig) -> E
     torch.manual_seed(config.seed)
     start = context.out / item.start / MODEL if item.start else None
     values = config.labels.task == "attributes"
-    model = (
-        build_model(config.model, context.dims, network, values=values)
-        if start is None
-        else (load_model(start))
-    )
+    if start is None:
+        model: nn.Module = build_model(config.model, context.dims, network, values=values)
+    else:
+        model = load_model(start)
     if not isinstance(model, Ensemble):
         raise SerError(f"{config.model!r} is not a network that can be fine-tuned")
     return model.to(context.device)

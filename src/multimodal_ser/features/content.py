@@ -14,7 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from multimodal_ser.corpora.utterance import Utterance
+from multimodal_ser.errors import FeatureError
+from multimodal_ser.features.context import in_context
 from multimodal_ser.features.pool import ModalityName
+from multimodal_ser.features.store import FeatureStore
 
 _ABSENT = "absent"  # in place of the hash of a missing recording
 _DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
@@ -73,3 +76,27 @@ def changed(
         modality: of the features.
     """
     return {row.id for row in utterances if known.get(row.id) != _input_of(row, modality)}
+
+
+def check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
+    """Raises FeatureError if features and manifest are of different recordings or words.
+
+    A manifest may have been replaced under the same ids; its labels would then belong to other
+    content than the features.
+    """
+    made_of = store.header.inputs
+    if not made_of:  # the file does not state it
+        return
+    modality = store.header.modality
+    around = store.header.context, store.header.context_after
+    # Text features with context are made from the words of several utterances.
+    given = in_context(rows, *around) if any(around) else rows
+    known = [row for row in given if row.id in store and (modality == "text" or row.content)]
+    if other := sorted(changed(made_of, known, modality)):
+        what = "recordings" if modality == "audio" else "words"
+        raise FeatureError(
+            f"{store.path}: {len(other)} of its {len(store)} utterances, such as {other[0]!r}, "
+            f"were made from other {what} than {store.path.parent / 'manifest.jsonl'} lists; make "
+            f"them again from this manifest with ser extract --{modality}, or extract with the "
+            "manifest that they were made from"
+        )

@@ -72,23 +72,22 @@ def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -
     Raises:
         SerError: the experiments differ in classes, split or test rows, or a run is damaged.
     """
-    # a run folder's name ends in the hash of its configuration: equal names are the same run
     read = {place: read_runs(place, "test") for place in experiments}
-    runs = {run.folder.name: run for found in read.values() for run in found}
-    own = {
-        place: {(run.config.model, run.folder.name) for run in found}
-        for place, found in read.items()
-    }
+    runs: dict[str, Run] = {}
     for place, found in read.items():
-        others = set().union(*(own[one] for one in read if one != place))
+        others = [run for one in read if one != place for run in read[one]]
+        models, folders = (
+            {run.config.model for run in others},
+            {run.folder.name for run in others},
+        )
         for run in found:
-            if (run.config.model, run.folder.name) not in others and run.config.model in {
-                m for m, _ in others
-            }:
+            # a run folder's name ends in the hash of its configuration: equal names are the same
+            # run, while equal models in other folders are different systems
+            if run.config.model in models and run.folder.name not in folders:
                 named = f"{run.config.model} ({place.resolve().name})"
-                config = replace(run.config, model=named)
-                record = replace(run.record, config=config)
-                runs[run.folder.name] = replace(run, record=record)
+                record = replace(run.record, config=replace(run.config, model=named))
+                run = replace(run, record=record)
+            runs[run.folder.name] = run
     names = " and ".join(place.resolve().name for place in experiments)
     summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
     aside = [line for place in experiments for line in _set_aside_caution(place)]

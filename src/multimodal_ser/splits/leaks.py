@@ -46,16 +46,7 @@ def check_folds(
         _check_parts(fold, known)
     leaks, notes = [], []
     for kind in (*GROUPS, "recording"):
-        # By corpus: equal names of two corpora are different people, unless somebody knows better.
-        named: Mapping[str, str] = (
-            sounds
-            if kind == "recording"
-            else {
-                row.id: f"{row.corpus}/{alike(name)}"
-                for row in utterances
-                if (name := getattr(row, kind)) is not None
-            }
-        )
+        named = sounds if kind == "recording" else _named_groups(kind, utterances)
         parts = [
             [{named[key] for key in getattr(fold, part) if key in named} for part in _PARTS]
             for fold in folds
@@ -80,6 +71,16 @@ def check_folds(
             for said in said_of_spellings(kind, (getattr(row, kind) for row in utterances))
         ]
     return leaks, notes
+
+
+def _named_groups(kind: str, utterances: Sequence[Utterance]) -> dict[str, str]:
+    """Id → speaker, session or dialogue, for utterances that have one."""
+    # By corpus: equal names of two corpora are different people, unless somebody knows better.
+    return {
+        row.id: f"{row.corpus}/{alike(getattr(row, kind))}"
+        for row in utterances
+        if getattr(row, kind) is not None
+    }
 
 
 def _sentences(
