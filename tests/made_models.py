@@ -83,7 +83,7 @@ def made_run(
     )  # fmt: skip
     torch.manual_seed(1)
     shape = Dims(dims["text"], dims["audio"], len(labels.classes))
-    made = build_model(model, shape, network, values=labels.task == "attributes").eval()
+    made = build_model(model, shape, network, values=labels.values).eval()
     if model == "svm":
         made = made_svm(shape)
     with torch.no_grad():

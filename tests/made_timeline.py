@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from multimodal_ser.predict import Prediction
+from multimodal_ser.predict.prediction import AlsoPredicted, with_attributes
 
 RATE = 16_000
 LABELS = ("anger", "neutral", "sadness")
@@ -71,3 +72,18 @@ class Felt(Pitch):
     def waves(self, waves, texts=None, *, speech=False):
         more = np.zeros(2, "f4"), 0.0, 1.0, 0.0
         return [Prediction(self.labels, self.heard(w), *more, scale=self.scale) for w in waves]
+
+
+class Both(Pitch):
+    """Classes by pitch, and arousal and valence beside them."""
+
+    name, card, scale, also = "both", "# both", None, AlsoPredicted(Felt.labels, Felt.scale)
+
+    def waves(self, waves, texts=None, *, speech=False):
+        felt = Felt()
+        found = []
+        for wave in waves:
+            more = np.zeros(2, "f4"), 0.0, 1.0, self.threshold
+            one = Prediction(self.labels, self.heard(wave), *more)
+            found.append(with_attributes(one, felt.heard(wave), self.also))
+        return found

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from made_sound import written
-from made_timeline import FELT, RATE, Felt, Pitch, recording
+from made_timeline import FELT, RATE, Both, Felt, Pitch, recording
 from multimodal_ser.corpora import read_manifest
 from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, Word, analyze
 from multimodal_ser.timeline.writers import write_files
@@ -295,5 +295,27 @@ def test_the_page_draws_the_plane_and_a_line_an_attribute(browser, tmp_path):
     assert [one.text.split()[-1] for one in find(browser, ".meter")] == ["2.6", "4.2"]
     assert not find(browser, ".fix, .least")  # there is no class to put right, and no confidence
     assert len(find(browser, ".chip")) == 4
+    assert run(browser, "document.documentElement.scrollWidth <= innerWidth")
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+def test_the_page_of_a_model_of_both_has_classes_the_plane_and_lines_of_each(browser, tmp_path):
+    path = written(tmp_path / "a.wav", SOUND)
+    timeline = analyze(path, Both(), vad="energy", smoothing=0)
+    (file,) = write_files(timeline, path, tmp_path, ["html"])
+    browser.get(file.as_uri())
+    names = [one.text.split()[0] for one in find(browser, ".list .name")]
+    assert names == ["anger", "sadness", "neutral"]
+    assert len(find(browser, ".curves")) == 2
+    assert len(find(browser, ".curves path")) == 3 + 2
+    assert [one.text for one in find(browser, ".plot .scale")] == ["100 %", "50 %", "5", "3"]
+    assert len(find(browser, ".plane .cloud")) == len(timeline.track)
+    run(browser, "timeline.seek(12.5)")
+    (plane,) = find(browser, ".plane")
+    assert "now arousal 2.6, valence 4.2" in plane.get_attribute("aria-label")
+    meters = {one.text.split()[0]: one.text for one in find(browser, ".meter")}
+    assert meters["neutral"].endswith("%")
+    assert meters["valence"].endswith("4.2")
+    assert find(browser, ".fix, .least")  # a class can be put right, and has a confidence
     assert run(browser, "document.documentElement.scrollWidth <= innerWidth")
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []

@@ -13,7 +13,7 @@ from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.unseen import LeftOut, adapted, caution, leave_one_out, protocol, scores
-from multimodal_ser.training.loop import TEMPERATURES
+from multimodal_ser.training.schedule import TEMPERATURES
 from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
 from multimodal_ser.training.tune.tuned import log_mels
 from multimodal_ser.training.tune.vectors import Vectors, layer_means

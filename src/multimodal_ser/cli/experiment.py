@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import app, command_line, say
+from multimodal_ser.config.settings import Task
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.protocols import TokenKind
@@ -107,14 +108,13 @@ class InDomainCommand(OneCorpus, protocols.InDomain):
 
     Attributes:
         tokens: the features as sequences of tokens, or their means.
-        task: what to predict for an utterance: its class, the distribution of the raters' votes
-            over classes, or attributes (docs/tasks.md); --labels then names attributes, such as
-            arousal,valence, and linear and svm are ridge and support vector regression.
+        task: what to predict for an utterance, or two at once (docs/tasks.md); --labels then names
+            attributes, such as arousal,valence, or both: common4+arousal,valence.
         scale: smallest and largest value of the attributes, if the corpus does not define them.
     """
 
     tokens: TokenKind = "tokens"
-    task: Literal["classes", "distributions", "attributes"] = "classes"
+    task: Task = "classes"
     scale: tuple[float, float] | None = None
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
@@ -270,7 +270,7 @@ def _make_experiments(command: ExperimentCommand) -> Iterator[tuple[Path, str]]:
     """Makes the runs of each experiment and yields its folder and its table."""
     from multimodal_ser.common.files import locked
     from multimodal_ser.experiments.running import make_experiment
-    from multimodal_ser.report import summarise, text_table
+    from multimodal_ser.report import text_tables
     from multimodal_ser.runs.model_file import layer_lines
     from multimodal_ser.runs.tracking import track
 
@@ -284,7 +284,7 @@ def _make_experiments(command: ExperimentCommand) -> Iterator[tuple[Path, str]]:
             make_experiment(experiment, out, jobs=command.jobs, **settings)
         if command.log:
             say(f"to see the runs: {track(command.log, runs, out)}")
-        yield out, "\n".join([text_table(summarise(out)), *layer_lines(runs)])
+        yield out, "\n".join([text_tables(out), *layer_lines(runs)])
 
 
 @app.command(name="train")

@@ -22,6 +22,7 @@ def report_command(
     out: Path | None = None,
     manifest: tuple[Path, ...] = (),
     features: tuple[Path, Path] | None = None,
+    task: str | None = None,
 ) -> None:
     """Writes tables, figures and one page about an experiment, and prints the table.
 
@@ -31,10 +32,12 @@ def report_command(
         manifest: manifests of the tested corpora, for scores by sex and age.
         features: features of the source and of the target, for a figure of the embeddings
             before and after adaptation.
+        task: classes, distributions or attributes, in an experiment of two tasks; default: the
+            first.
     """
     from multimodal_ser.report import summarise, text_table, write_report
 
-    summary = summarise(experiment, manifests=manifest)
+    summary = summarise(experiment, manifests=manifest, task=task)
     clouds: Sequence[Cloud] = ()
     if features is not None:
         from multimodal_ser.experiments.projection import clouds_of
@@ -51,6 +54,7 @@ def compare_command(
     /,
     out: Path | None = None,
     manifest: tuple[Path, ...] = (),
+    task: str | None = None,
 ) -> None:
     """Puts several experiments over the same split into one table, the best against each other.
 
@@ -61,12 +65,13 @@ def compare_command(
         experiments: two or more folders of runs.
         out: folder to write the page to; default: no page is written.
         manifest: manifests of the tested corpora, for scores by sex and age.
+        task: as in `ser report`.
     """
     from multimodal_ser.report import summarise_all, text_table, write_report
 
     if len(experiments) < 2:
         raise SerError("one experiment: give two or more to compare, or see `ser report`")
-    summary = summarise_all(experiments, manifest)
+    summary = summarise_all(experiments, manifest, task)
     say(text_table(summary))
     if out is not None:
         say(f"page: {write_report(summary, out)}")

@@ -32,8 +32,8 @@ class ClassNames:
     """The outputs of a run's model.
 
     Attributes:
-        name: of the class set, or the attributes separated by commas.
-        classes: the classes in order, or the attributes.
+        name: of the class set, or the attributes separated by commas; of two tasks, both with a +.
+        classes: the classes in order, or the attributes, or both.
         hash: of which utterance has which of them.
         task: one of `config.TASKS`.
         scale: for attributes, the corpus's values that correspond to 0 and 1.
@@ -44,6 +44,22 @@ class ClassNames:
     hash: str = ""
     task: str = field(default="classes", metadata=LEFT_OUT)
     scale: tuple[float, float] | None = field(default=None, metadata=LEFT_OUT)
+
+    @property
+    def values(self) -> int:
+        """How many outputs are attributes; they are the last ones."""
+        felt = self.name.rpartition("+")[2]
+        return felt.count(",") + 1 if self.task.endswith("attributes") else 0
+
+    @property
+    def parts(self) -> tuple[ClassNames, ...]:
+        """The outputs of each task by itself."""
+        if "+" not in self.task:
+            return (self,)
+        (first, second), (own, _, felt) = self.task.split("+"), self.name.rpartition("+")
+        classes, names = self.classes[: -self.values], self.classes[-self.values :]
+        attributes = ClassNames(felt, names, self.hash, second, self.scale)
+        return ClassNames(own, classes, self.hash, first), attributes
 
 
 @dataclass(frozen=True)
@@ -250,10 +266,7 @@ class Record:
 def as_json(value: Any) -> Any:
     """Turns a record, or any part of one, into the JSON of its file."""
     if isinstance(value, Record):
-        rest: dict[str, Any] = {
-            "parameters": value.parameters,
-            "versions": dict(value.versions),
-        }
+        rest: dict[str, Any] = {"parameters": value.parameters, "versions": dict(value.versions)}
         if value.layer_weights:
             rest["layer_weights"] = as_json(value.layer_weights)
         return {**as_json(value.config), **rest}

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Literal
+from typing import Literal, get_args
 
 from multimodal_ser.errors import SerError
 
-TASKS = ("classes", "distributions", "attributes")  # what a model can be trained to predict
+# What a model can be trained to predict; of two at once, the classes' outputs come first.
+Task = Literal[
+    "classes", "distributions", "attributes", "classes+attributes", "distributions+attributes"
+]
+TASKS: tuple[Task, ...] = get_args(Task)
 Vad = Literal["auto", "silero", "energy", "none"]
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the package: the rate of speech encoders
 # Marks fields that are left out at their default, so that hashes of runs from before they existed
@@ -86,7 +90,8 @@ class TrainConfig:
             `epochs` says, and the patience grows in proportion.
         refit: after the validation part has chosen the epoch (for a baseline: the setting), train
             again on training and validation part together, for as many epochs.
-        loss: key in `losses.LOSSES`; by default the task's own (docs/tasks.md).
+        loss: key in `losses.LOSSES`, by default the task's own; of two tasks the losses of both,
+            such as ``cross-entropy+0.5*ccc`` (docs/tasks.md).
     """
 
     epochs: int = 5

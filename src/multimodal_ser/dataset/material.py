@@ -15,7 +15,7 @@ from multimodal_ser.audio.fingerprints import same_sounds
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.dataset.examples import Examples, Modality
-from multimodal_ser.dataset.tasks import AttributeSet, Outputs, Told, outside, told_of
+from multimodal_ser.dataset.tasks import Outputs, Told, classes_of, outside, told_of
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
@@ -37,7 +37,7 @@ class Material:
     Attributes:
         utterances: those with a class and features, in the order of the examples.
         examples: their tokens and class ids.
-        labels: the class set, or the attributes.
+        labels: the class set, the attributes, or both.
         features: for ``audio`` and ``text``, the specification in the feature file, or None.
         hashes: id → hash of the decoded sound.
         prints: id → fingerprint of the decoded sound, which copies of a recording share.
@@ -108,9 +108,9 @@ def load_material(
         raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
     for one in present:
         check_made_of(one, rows)
-    if task == "classes" and not isinstance(labels, AttributeSet) and complete:
+    if task.startswith("classes") and complete and (own := classes_of(labels)):
         for corpus in sorted({row.corpus for row in rows}):
-            labels.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
+            own.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
     # Everything that is left out is counted with its reason and shown: nothing disappears silently.
     kept, says, dropped = _keep(rows, labels, present, task)
     classes = {one.label for one in says}
@@ -126,7 +126,7 @@ def load_material(
     text_tokens, text_spec, _ = _read_modality(stores["text"], ids)
     audio_tokens, audio_spec, repeated = _read_modality(stores["audio"], ids)
     label = torch.tensor([one.label for one in says])
-    target = _targets(says, task)
+    target = _targets(says, task, labels)
     marks = list(_marks(kept, present))
     if repeated:
         marks.append(
@@ -149,12 +149,14 @@ def load_material(
     )
 
 
-def _targets(says: Sequence[Told], task: str) -> torch.Tensor | None:
-    """Shares of votes or values [N, C]; None if classes are the task."""
+def _targets(says: Sequence[Told], task: str, labels: Outputs) -> torch.Tensor | None:
+    """Shares of votes, or values, or both [N, C]; None if classes are the task."""
     if task == "classes":
         return None
     target = torch.tensor([one.target for one in says])
-    return target / target.sum(1, keepdim=True) if task == "distributions" else target
+    if classes := classes_of(labels):
+        target[:, : len(classes.classes)] /= target[:, : len(classes.classes)].sum(1, keepdim=True)
+    return target
 
 
 def pooled(material: Material) -> Material:

@@ -7,9 +7,10 @@ corpus's scale to 0 … 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from multimodal_ser.config.settings import TASKS
 from multimodal_ser.corpora.labels import ClassSet, class_set
@@ -39,7 +40,36 @@ class AttributeSet:
         return [(row.attributes[name] - low) / (high - low) for name in self.classes]
 
 
-Outputs = ClassSet | AttributeSet
+@dataclass(frozen=True)
+class Both:
+    """The outputs of a model of two tasks: classes, then attributes."""
+
+    parts: tuple[ClassSet, AttributeSet]
+
+    @property
+    def name(self) -> str:
+        """The names of both."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes and the attributes."""
+        return tuple(name for part in self.parts for name in part.classes)
+
+
+Outputs: TypeAlias = ClassSet | AttributeSet | Both
+
+
+def classes_of(outputs: Outputs) -> ClassSet | None:
+    """The class set among the outputs."""
+    first = outputs.parts[0] if isinstance(outputs, Both) else outputs
+    return None if isinstance(first, AttributeSet) else first
+
+
+def attributes_of(outputs: Outputs) -> AttributeSet | None:
+    """The attributes among the outputs."""
+    last = outputs.parts[1] if isinstance(outputs, Both) else outputs
+    return last if isinstance(last, AttributeSet) else None
 
 
 def attribute_set(names: str, scale: tuple[float, float]) -> AttributeSet:
@@ -88,16 +118,22 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
 
 def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
     """A warning if attributes are outside of the scale that they are said to have."""
-    if not isinstance(outputs, AttributeSet):
+    attributes = attributes_of(outputs)
+    if attributes is None:
         return []
-    count = sum(not all(0 <= value <= 1 for value in row) for row in values)
-    low, high = outputs.scale
+    own = [row[-len(attributes.classes) :] for row in values]
+    count = sum(any(value < 0 or value > 1 for value in row) for row in own)
+    low, high = attributes.scale
     where = f"have values outside of the scale from {low:g} to {high:g}"
     return [f"{count} utterances {where}"] if count else []
 
 
 class Told(NamedTuple):
-    """The label of an utterance in a task: a class id, and votes or values by column."""
+    """The label of an utterance in a task: a class id, and votes or values by column.
+
+    Of two tasks, the target has a 1 at the class (or the votes), then the values; nan for a task
+    that the utterance has no label for.
+    """
 
     label: int
     target: list[float] | None
@@ -109,8 +145,10 @@ def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
     Args:
         task: one of TASKS.
         row: the utterance.
-        outputs: classes or attributes.
+        outputs: classes, attributes or both.
     """
+    if isinstance(outputs, Both):
+        return _told_of_both(task, row, outputs)
     if isinstance(outputs, AttributeSet):
         lacking = [name for name in outputs.classes if name not in row.attributes]
         return f"no {', '.join(lacking)}" if lacking else Told(NO_CLASS, outputs.mapped(row))
@@ -123,6 +161,21 @@ def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
     if not sum(votes):
         return f"no votes for a class of {outputs.name}"
     return Told(NO_CLASS if name is None else outputs.classes.index(name), votes)
+
+
+def _told_of_both(task: str, row: Utterance, outputs: Both) -> Told | str:
+    first, second = task.split("+")
+    own, felt = outputs.parts
+    label, values = told_of(first, row, own), told_of(second, row, felt)
+    if isinstance(label, str) and isinstance(values, str):
+        return f"{label}, and {values}"
+    target: list[float] = []
+    for told, names in ((label, own.classes), (values, felt.classes)):
+        if isinstance(told, str):
+            target += [math.nan] * len(names)
+        else:
+            target += told.target or [float(n == told.label) for n in range(len(names))]
+    return Told(NO_CLASS if isinstance(label, str) else label.label, target)
 
 
 def class_votes(row: Utterance, classes: ClassSet) -> list[float]:
@@ -147,7 +200,7 @@ def outputs_of(
 
     Args:
         task: one of TASKS.
-        labels: a class set, or a comma-separated list of attributes.
+        labels: a class set, or a comma-separated list of attributes; of two tasks, both with a +.
         rows: the corpus's utterances, whose corpora define the scale.
         scale: of the attributes, if the corpus does not define it.
 
@@ -156,6 +209,16 @@ def outputs_of(
     """
     if task not in TASKS:
         raise LabelError(one_of("task", task, TASKS))
-    if task == "attributes":
-        return attribute_set(labels, scale or scale_of(rows))
-    return class_set(labels)
+    if "+" not in task:
+        return (
+            attribute_set(labels, scale or scale_of(rows))
+            if task == "attributes"
+            else (class_set(labels))
+        )
+    classes, several, names = labels.rpartition("+")
+    if not several:
+        raise LabelError(
+            f"--task {task} takes a class set and attributes with a + between them as --labels, "
+            f"such as common4+arousal,valence, and not {labels!r}"
+        )
+    return Both((class_set(classes), attribute_set(names, scale or scale_of(rows))))

@@ -83,7 +83,7 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
     if reads_dialogue(config.model):
         raise SerError(f"{folder}: a network over dialogues is not explained; give another run")
     task = config.labels.task
-    if task == "attributes":
+    if config.labels.values:
         raise SerError(f"{folder}: predicts attributes, but a class is explained; give another run")
     material = load_described(features, labels, config.features, task)
     _check_same(folder, config.features, material)

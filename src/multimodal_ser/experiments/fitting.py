@@ -20,12 +20,13 @@ from multimodal_ser.config.settings import AdaptConfig, ModelConfig
 from multimodal_ser.dataset.dialogue import with_dialogue
 from multimodal_ser.dataset.examples import Examples, Unlabelled
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.dataset.tasks import AttributeSet, class_votes
+from multimodal_ser.dataset.tasks import class_votes, classes_of
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.finetuned import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
+from multimodal_ser.models.layers import read_out
 from multimodal_ser.runs.folder import MODEL, write_run
 from multimodal_ser.runs.model_file import build_model, layers_of, load_model
 from multimodal_ser.runs.predictions import Predicted
@@ -237,7 +238,7 @@ def _initial_network(context: RunContext, item: Plan, network: ModelConfig) -> E
     config = item.config
     torch.manual_seed(config.seed)
     start = context.out / item.start / MODEL if item.start else None
-    values = config.labels.task == "attributes"
+    values = config.labels.values
     if start is None:
         model: nn.Module = build_model(config.model, context.dims, network, values=values)
     else:
@@ -282,16 +283,22 @@ def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) ->
         examples.ids,
         [speakers[key] for key in examples.ids],
         ["" if place < 0 else names[place] for place in examples.label.tolist()],
-        logits.numpy() if isinstance(material.labels, AttributeSet) else logits.softmax(1).numpy(),
+        read_out(logits, item.config.labels.values).numpy(),
         _targets(material, examples),
     )
 
 
 def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | None:
-    """The truth that the predictions file has besides the class: votes, or values in 0 … 1."""
+    """The truth that the predictions file has besides the class: votes, or values in 0 … 1.
+
+    Of two tasks both, nan where an utterance has no label for one.
+    """
     if examples.target is None:
         return None
-    if isinstance(material.labels, AttributeSet):
-        return examples.target.numpy().astype(np.float64)
+    target, classes = examples.target.numpy().astype(np.float64), classes_of(material.labels)
+    if classes is None or not material.task.startswith("distributions"):
+        return target
     rows = {row.id: row for row in material.utterances}
-    return np.array([class_votes(rows[key], material.labels) for key in examples.ids])
+    votes = np.array([class_votes(rows[key], classes) for key in examples.ids])
+    told = np.where(votes.sum(1, keepdims=True) > 0, votes, np.nan)
+    return np.hstack([told, target[:, len(classes.classes) :]])

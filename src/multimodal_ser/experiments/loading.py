@@ -21,7 +21,7 @@ from multimodal_ser.dataset.material import (
     pooled,
     sounds_of,
 )
-from multimodal_ser.dataset.tasks import AttributeSet, Outputs, outputs_of
+from multimodal_ser.dataset.tasks import Outputs, attributes_of, classes_of, outputs_of
 from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import FeatureError, SerError, one_of
 from multimodal_ser.experiments.protocols import TOKEN_CHOICES
@@ -168,21 +168,27 @@ def _log_contents(material: Material, split: Split) -> None:
         _log.warning("LEAK: %s", leak)
     class_of = {key: names[place] for key, place in zip(ids, label, strict=True) if place >= 0}
     warned = list(split.notes)
-    if not isinstance(material.labels, AttributeSet):
+    if classes := classes_of(material.labels):
         warned += cautions(material.utterances, lambda row: class_of.get(row.id))
-        warned += cautions_of_folds(split.folds, class_of, names)
+        warned += cautions_of_folds(split.folds, class_of, classes.classes)
     for note in warned:
         _log.warning("%s", note)
     _log.info("%d folds, split %s", len(split.folds), split.name)
 
 
 def _counts_line(material: Material) -> str:
-    """How many utterances each class has, or mean and deviation of each attribute."""
-    examples, names = material.examples, material.labels.classes
-    if isinstance(material.labels, AttributeSet) and examples.target is not None:
-        low, high = material.labels.scale
-        parts = zip(names, examples.target.mean(0), examples.target.std(0), strict=True)
-        told = ", ".join(f"{name} {mean:.2f} ± {sd:.2f}" for name, mean, sd in parts)
-        return f"{told} on 0 to 1, which is {low:g} to {high:g} of the corpus"
-    counts = np.bincount(examples.label[examples.label >= 0], minlength=len(names))
-    return ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    """How many utterances each class has, and mean and deviation of each attribute."""
+    examples, told = material.examples, []
+    if classes := classes_of(material.labels):
+        names = classes.classes
+        counts = np.bincount(examples.label[examples.label >= 0], minlength=len(names))
+        told = [f"{name} {count}" for name, count in zip(names, counts, strict=True)]
+    attributes = attributes_of(material.labels)
+    if attributes and examples.target is not None:
+        low, high = attributes.scale
+        values = examples.target[:, -len(attributes.classes) :]
+        values = values[~values.isnan().any(1)]
+        parts = zip(attributes.classes, values.mean(0), values.std(0), strict=True)
+        told += [f"{name} {mean:.2f} ± {sd:.2f}" for name, mean, sd in parts]
+        told[-1] += f" on 0 to 1, which is {low:g} to {high:g} of the corpus"
+    return ", ".join(told)

@@ -13,7 +13,7 @@ from multimodal_ser.config.record import ClassNames, FeatureSpec, RunConfig, Spl
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.dialogue import check_single_tokens
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.dataset.tasks import AttributeSet
+from multimodal_ser.dataset.tasks import attributes_of
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.features.context import context_told
@@ -127,22 +127,7 @@ def plan_runs(
     ]
 
 
-def systems_for(task: str, models: Sequence[str], material: Material) -> tuple[str, ...]:
-    """The models, with those that can only predict classes replaced by ones for the task.
-
-    For attributes, ``linear`` and ``svm`` become ridge and support vector regression. For
-    attributes and distributions, ``stacked`` becomes the network that reads all modalities.
-    """
-    if task == "classes":
-        return tuple(models)
-    # The stack's log-probability pool and scikit-learn's classifiers are for classes only.
-    instead = {STACKED: network_for(material)}
-    if task == "attributes":
-        instead |= {"linear": "ridge", "svm": "svr"}
-    return tuple(dict.fromkeys(instead.get(name, name) for name in models))
-
-
-def _is_baseline(model: str) -> bool:
+def is_baseline(model: str) -> bool:
     """Whether a model is a baseline: without a network and without randomness."""
     return model in BASELINES or model in REGRESSORS
 
@@ -154,7 +139,7 @@ def training_settings(
 
     A baseline has a fixed loss. It cannot learn shares of votes, so it learns one class of them.
     """
-    if not _is_baseline(model):
+    if not is_baseline(model):
         if not reads_dialogue(model):  # the same run, whatever dialogues are for others
             network = replace(network, before=ModelConfig.before, after=ModelConfig.after)
         return Training(schedule, network)
@@ -166,7 +151,7 @@ def training_settings(
 
 def seeds_of(model: str, seeds: int) -> range:
     """The seeds of a model: a single one for models without randomness."""
-    return range(1 if _is_baseline(model) else seeds)
+    return range(1 if is_baseline(model) else seeds)
 
 
 def balanced(item: Plan) -> Plan:
@@ -193,14 +178,19 @@ def run_config(
             tuple(labels.classes),
             labels_hash(material),
             material.task,
-            labels.scale if isinstance(labels, AttributeSet) else None,
+            attributes.scale if (attributes := attributes_of(labels)) else None,
         ),
         corpora=corpus_names(material),
         features=_in_float32(material.features) if train.tune else material.features,
-        split=SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks),
+        split=split_spec(split),
         marks=(*material.marks, *split.notes, *around),
         train=train,
     )
+
+
+def split_spec(split: Split) -> SplitSpec:
+    """A split as runs record it."""
+    return SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks)
 
 
 def _in_float32(features: Mapping[str, FeatureSpec | None]) -> dict[str, FeatureSpec | None]:

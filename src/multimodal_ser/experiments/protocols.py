@@ -83,19 +83,15 @@ class InDomain(Protocol):
         """
         from multimodal_ser.experiments.plans import (
             Experiment,
-            Stage,
             describe_domain,
-            plan_runs,
-            systems_for,
         )
+        from multimodal_ser.experiments.stages import stages_of
 
         tune = self.tune if self.tune_encoder else None
-        systems = systems_for(material.task, self.systems(material), material)
-        plans = plan_runs(
-            material, split, systems, self.seeds, self.network, self.schedule, tune=tune
-        )
+        systems, how = self.systems(material), (self.seeds, self.network, self.schedule, tune)
+        stages = stages_of(material, split, systems, *how)
         said = self.arguments | describe_domain(material, split)
-        return Experiment("in-domain", said, (Stage(tuple(plans), material),), {"split": split})
+        return Experiment("in-domain", said, stages, {"split": split})
 
 
 @dataclass(frozen=True, kw_only=True)

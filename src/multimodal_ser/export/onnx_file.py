@@ -93,7 +93,8 @@ def export(
         result = Exported(out, graph.part if graph else "whole", len(wanted), difference)
         if int8:
             _quantise(file)
-            result = _measured_int8(result, wanted, ask(file), predictor.scale is None)
+            classes = len(predictor.labels) if predictor.scale is None else 0
+            result = _measured_int8(result, wanted, ask(file), classes)
         for made in folder.iterdir():
             with written_aside(out.parent / made.name) as partial:
                 shutil.copyfile(made, partial)
@@ -193,9 +194,9 @@ def _comparison(
     def ask_head(file: Path) -> NDArray[np.float32]:
         named = {name: tensor.numpy() for name, tensor in inputs.items()}
         found: NDArray[np.float32] = open_session(file).run(["logits"], named)[0]
-        return found if graph.facts.scale else softmax(found)
+        return softmax(found, graph.facts.values)
 
-    return logits if graph.facts.scale else softmax(logits), ask_head
+    return softmax(logits, graph.facts.values), ask_head
 
 
 def _probabilities(predictor: Predictor, waves: Sequence[Samples]) -> NDArray[np.float32]:
@@ -248,8 +249,9 @@ def _without_inner_shapes(file: Path, plain: Path) -> None:
 
 
 def _measured_int8(
-    result: Exported, wanted: NDArray[np.float32], given: NDArray[np.float32], classes: bool
+    result: Exported, wanted: NDArray[np.float32], given: NDArray[np.float32], classes: int
 ) -> Exported:
-    changed = float((wanted.argmax(1) != given.argmax(1)).mean()) if classes else None
+    most, now = (one[:, :classes] for one in (wanted, given))
+    changed = float((most.argmax(1) != now.argmax(1)).mean()) if classes else None
     largest = float(np.abs(given - wanted).max())
     return replace(result, int8_difference=largest, int8_changed=changed)

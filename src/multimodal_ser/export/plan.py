@@ -106,13 +106,15 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
         )
     if backend.device != "cpu":
         raise SerError("ONNX export is from the CPU: load the model with device='cpu'")
+    also = predictor.also
     facts = FileFacts(
         labels=",".join(predictor.labels),
         name=predictor.name,
         threshold=repr(predictor.threshold),
         sides=",".join(predictor.modalities),
         card=predictor.card,
-        scale="" if predictor.scale is None else ",".join(map(repr, predictor.scale)),
+        scale=",".join(map(repr, predictor.scale or (also.scale if also else ()))),
+        attributes=",".join(also.labels) if also else "",
     )
     if isinstance(backend, TunedBackend):
         return _of_tuned(backend, part, vars(facts))

@@ -173,7 +173,7 @@ class Dialogue(Fusion):
         self.around = nn.ModuleList(DialogueAttention(config) for _ in self.modalities)
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Hidden utterances [B, T, H] of each modality → one vector [B, H] for each modality."""
+        """Hidden utterances [B, T, H] of each modality → one vector [B, H] for each."""
         return [around(x, m) for around, x, m in zip(self.around, hidden, masks, strict=True)]
 
 
@@ -197,20 +197,18 @@ class Ensemble(nn.Module):
     Predictive Uncertainty Estimation").
 
     Attributes:
-        classes: number of classes.
+        classes: number of outputs, of which the last `values` are attributes.
         modalities: the modalities that the networks read.
         standardize: statistics of the inputs, by modality.
         sums: learnt weights of an encoder's layers, by modality; empty without `layer_sum`.
         hide: input dropout, drawn anew for every member.
         members: the networks.
-        values: whether the outputs are attributes, which are averaged, instead of classes, whose
-            probabilities are.
         temperature: factor of the logits, set on the validation part.
     """
 
     temperature: Tensor  # a buffer: saved with the weights and moved to the device, not trained
 
-    def __init__(self, kind: Kind, dims: Dims, config: ModelConfig, values: bool = False) -> None:
+    def __init__(self, kind: Kind, dims: Dims, config: ModelConfig, values: int = 0) -> None:
         super().__init__()
         self.register_buffer("temperature", torch.tensor(1.0))
         self.classes = dims.classes
@@ -277,11 +275,13 @@ class Ensemble(nn.Module):
         temperature; for attributes, they are the members' mean value.
         """
         each = self.each(text, text_mask, audio, audio_mask)
-        if self.values:
-            return Output(each.logits.mean(0), each.embedding.transpose(0, 1).flatten(1))
-        # log of the mean of p = logsumexp of log p, minus log M: no probability underflows to zero
-        logs = each.logits.log_softmax(2).logsumexp(0) - math.log(len(self.members))
-        return Output(logs * self.temperature, each.embedding.transpose(0, 1).flatten(1))
+        cut, said = self.classes - self.values, []
+        if cut:
+            # log of the mean of p = logsumexp of log p − log M: no probability underflows to zero
+            logs = each.logits[:, :, :cut].log_softmax(2).logsumexp(0) - math.log(len(self.members))
+            said = [logs * self.temperature]
+        said += [each.logits[:, :, cut:].mean(0)] if self.values else []
+        return Output(torch.cat(said, 1), each.embedding.transpose(0, 1).flatten(1))
 
 
 MODELS: dict[str, Kind] = {

@@ -118,6 +118,14 @@ def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
     return torch.where(varies, 1 / deviation, 0.0)
 
 
+def read_out(logits: Tensor, values: int) -> Tensor:
+    """Outputs [N, C] → probabilities of the classes; the last `values` stay as they are."""
+    cut = logits.shape[1] - values
+    if not values:
+        return logits.softmax(1)
+    return torch.cat([logits[:, :cut].softmax(1), logits[:, cut:]], 1)
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over real tokens: x [B, T, D], mask [B, T] → [B, D]; zeros where no token is real."""
     weight = mask.to(x.dtype)[..., None]  # [B, T, 1]

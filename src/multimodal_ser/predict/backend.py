@@ -34,7 +34,8 @@ class BatchPrediction(NamedTuple):
     """The predictions of a model for a batch.
 
     Attributes:
-        probabilities: [N, C] float32; for attributes, their values between 0 and 1.
+        probabilities: [N, C] float32; for attributes, their values between 0 and 1. A model of
+            both has the classes first.
         embeddings: [N, D] float32.
         vectors: input of the model's head before a channel's shift is subtracted, [N, V] float32;
             None for models that cannot be adapted to a channel.
@@ -99,11 +100,14 @@ def check_words(name: str, modalities: Sequence[str], texts: Sequence[str | None
         raise SerError(f"{name} reads only text, and a recording has none; give its words")
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits [N, C] → probabilities [N, C]."""
-    shares = np.exp(logits - logits.max(1, keepdims=True))  # minus the maximum: exp cannot overflow
+def softmax(logits: NDArray[np.float32], values: int = 0) -> NDArray[np.float32]:
+    """Logits [N, C] → probabilities [N, C]; the last `values` columns stay as they are."""
+    if values == logits.shape[1]:
+        return logits
+    own = logits[:, : logits.shape[1] - values]
+    shares = np.exp(own - own.max(1, keepdims=True))  # minus the maximum: exp cannot overflow
     probabilities: NDArray[np.float32] = shares / shares.sum(1, keepdims=True)
-    return probabilities
+    return np.hstack([probabilities, logits[:, own.shape[1] :]]) if values else probabilities
 
 
 def predict_windows(

@@ -24,7 +24,7 @@ def run_card(folder: Path, record: Record) -> str:
     lines = [
         f"# {config.model} · {config.fold}",
         "",
-        f"- classes: {', '.join(config.labels.classes)} ({config.labels.name})",
+        *(f"- {one.task}: {', '.join(one.classes)} ({one.name})" for one in config.labels.parts),
         f"- trained on: {', '.join(config.corpora)}, split {config.split.name}",
     ]
     for modality, spec in config.features.items():

@@ -22,7 +22,7 @@ from multimodal_ser.common.cluster import run_on_ray
 from multimodal_ser.common.files import Journal
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.inputs import Recording
-from multimodal_ser.predict.prediction import Prediction
+from multimodal_ser.predict.prediction import AlsoPredicted, Prediction, with_attributes
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.predict.sources import STDIN
 
@@ -194,6 +194,8 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         return {"error": str(outcome)}
     told = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
     del told["labels"], told["embedding"]
+    if felt := outcome.also:
+        told["also"] = [list(felt.labels), felt.scale, felt.probabilities.tolist()]
     return {**told, "probabilities": outcome.probabilities.tolist()}
 
 
@@ -202,4 +204,10 @@ def _outcome(told: dict[str, Any], labels: tuple[str, ...]) -> Outcome:
         return SerError(told["error"])
     told["probabilities"] = np.array(told["probabilities"], np.float32)
     told["scale"] = told["scale"] and tuple(told["scale"])
-    return Prediction(labels, embedding=np.zeros(0, np.float32), **told)
+    felt = told.pop("also", None)
+    one = Prediction(labels, embedding=np.zeros(0, np.float32), **told)
+    if felt is None:
+        return one
+    names, scale, values = felt
+    also = AlsoPredicted(tuple(names), tuple(scale))
+    return with_attributes(one, np.array(values, np.float32), also)

@@ -29,6 +29,7 @@ from multimodal_ser.predict.backend import (
     predict_windows,
     softmax,
 )
+from multimodal_ser.predict.prediction import AlsoPredicted
 from multimodal_ser.predict.runtime import onnxruntime
 from multimodal_ser.runs.config_file import features_of
 
@@ -63,6 +64,8 @@ class FileFacts:
         prefix: text before the words of each recording.
         scale: for attributes, the values that are 0 and 1 in its output ``logits``, separated by a
             comma; empty for classes.
+        attributes: for a model of classes and attributes, the names of the attributes, whose
+            values come after the classes in ``logits``, separated by commas.
     """
 
     labels: str
@@ -84,6 +87,13 @@ class FileFacts:
     tokenizer: str = ""
     pieces: str = "512"
     prefix: str = ""
+    attributes: str = ""
+
+    @property
+    def values(self) -> int:
+        """How many outputs are attributes; they are the last ones."""
+        names = self.attributes or (self.labels if self.scale else "")
+        return len(names.split(",")) if names else 0
 
 
 class OnnxBackend:
@@ -107,7 +117,11 @@ class OnnxBackend:
         shares = [float(share) for share in facts.shares.split(",") if share]
         self.shares = np.array(shares, np.float32) if shares else None
         low, _, high = facts.scale.partition(",")
-        self.scale = (float(low), float(high)) if facts.scale else None
+        scale = (float(low), float(high)) if facts.scale else None
+        self.scale = None if facts.attributes else scale
+        self.also, self._values = None, facts.values
+        if facts.attributes and scale:
+            self.also = AlsoPredicted(tuple(facts.attributes.split(",")), scale)
         self.prefix, self.tokenizer = facts.prefix, _tokenizer(file, facts)
         self.features = None
         if facts.features:
@@ -175,7 +189,7 @@ class OnnxBackend:
     def _run(self, inputs: Mapping[str, Any]) -> BatchPrediction:
         wanted = ["logits", "embedding", *(["vectors"] if self.references is not None else [])]
         logits, *rest = self.session.run(wanted, dict(inputs))
-        return BatchPrediction(softmax(logits) if self.scale is None else logits, *rest)
+        return BatchPrediction(softmax(logits, self._values), *rest)
 
     def _scores(self, wave: Samples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         frames, scores = self.session.run(["frames", "scores"], {"waves": wave[None]})

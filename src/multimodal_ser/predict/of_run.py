@@ -24,8 +24,10 @@ from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder, EncoderInfo
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import keep_tokens
+from multimodal_ser.models.layers import read_out
 from multimodal_ser.predict.backend import BatchPrediction, Vector, WeightPaths, check_words
 from multimodal_ser.predict.cards import run_card
+from multimodal_ser.predict.prediction import AlsoPredicted
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
 from multimodal_ser.runs.model_file import changes_of, load_model
@@ -79,6 +81,7 @@ class RunBackend:
         features: by modality, ``text`` and ``audio``.
         model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
         scale: of the attributes that the model predicts; None if it predicts classes.
+        also: the attributes that a model of classes predicts, too; else None.
     """
 
     canonical = False
@@ -91,7 +94,9 @@ class RunBackend:
         self.model = load_model(folder / MODEL).to(device)
         about = self.record.predictor or SavedAs(folder.absolute().name, 0.0)
         self.name, self.threshold = about.name, about.threshold
-        self.labels, self.scale = self.record.config.labels.classes, self.record.config.labels.scale
+        own, *more = self.record.config.labels.parts
+        self.labels, self.scale = own.classes, own.scale
+        self.also = AlsoPredicted(more[0].classes, more[0].scale or (0, 1)) if more else None
         read = tuple(getattr(self.model, "modalities", MODALITIES))
         described = self.record.config.features
         self.modalities = tuple(
@@ -113,8 +118,8 @@ class RunBackend:
         batch = [*self.features["text"](texts), *self.features["audio"](waves)]
         with torch.inference_mode():
             output = self.model(*(tensor.to(self.device) for tensor in batch))
-            said = output.logits.float()
-            probabilities: np.ndarray = (said if self.scale else said.softmax(1)).cpu().numpy()
+            said = read_out(output.logits.float(), self.record.config.labels.values)
+            probabilities: np.ndarray = said.cpu().numpy()
         return BatchPrediction(probabilities, output.embedding.float().cpu().numpy())
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, TypeVar
 
@@ -20,6 +20,19 @@ _HALVES = {
     "dominance": ("submissive", "dominant"),
 }
 _Float = TypeVar("_Float", np.float32, np.float64)
+
+
+@dataclass(frozen=True)
+class AlsoPredicted:
+    """The attributes that a model of classes predicts, too.
+
+    Attributes:
+        labels: their names.
+        scale: the values that 0 and 1 stand for.
+    """
+
+    labels: tuple[str, ...]
+    scale: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,6 +57,7 @@ class Prediction:
             classes.
         distance: distance of the recording from the model's training data. The training data's own
             mean is 1; at 2, the logits are half as large. None if the model does not measure it.
+        also: the prediction of attributes by a model of classes and attributes; else None.
     """
 
     labels: tuple[str, ...]
@@ -58,10 +72,13 @@ class Prediction:
     distance: float | None = None
     language: str | None = None
     scale: tuple[float, float] | None = None
+    also: Prediction | None = None
 
     @property
     def attributes(self) -> dict[str, float]:
         """Values of attributes such as arousal, on their scale; empty for classes or no speech."""
+        if self.also is not None:
+            return self.also.attributes
         if self.scale is None or self.reason is not None:
             return {}
         return on_scale(dict(zip(self.labels, self.probabilities, strict=True)), self.scale)
@@ -107,11 +124,24 @@ class Prediction:
             "adapted": self.adapted,
             "distance": None if self.distance is None else round(self.distance, 3),
         }
-        if self.scale is None:
+        scale = self.scale if self.also is None else self.also.scale
+        if scale is None:
             return told
         values = {name: round(value, 4) for name, value in self.attributes.items()}
-        rest = {key: one for key, one in told.items() if key not in _OF_CLASSES}
-        return {"attributes": values, "scale": list(self.scale), **rest}
+        felt = {"attributes": values, "scale": list(scale)}
+        if self.also is not None:
+            return {**told, **felt}
+        return {**felt, **{key: one for key, one in told.items() if key not in _OF_CLASSES}}
+
+
+def with_attributes(
+    one: Prediction, values: NDArray[np.float32], also: AlsoPredicted | None
+) -> Prediction:
+    """The prediction of classes with that of the attributes [A], if the model has them."""
+    if also is None:
+        return one
+    felt = replace(one, labels=also.labels, probabilities=values, scale=also.scale)
+    return replace(one, also=felt)
 
 
 def on_scale(values: Mapping[str, float], scale: tuple[float, float]) -> dict[str, float]:

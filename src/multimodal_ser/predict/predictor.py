@@ -23,7 +23,12 @@ from multimodal_ser.predict import hub
 from multimodal_ser.predict.backend import BATCH, Backend, predict_rows, speech_input
 from multimodal_ser.predict.channel import Channel, channel_for, estimated_channel
 from multimodal_ser.predict.inputs import Dressed, Recording, as_list, given_texts, read_recording
-from multimodal_ser.predict.prediction import Prediction, discounted
+from multimodal_ser.predict.prediction import (
+    AlsoPredicted,
+    Prediction,
+    discounted,
+    with_attributes,
+)
 from multimodal_ser.predict.several import Predictions
 
 _log = logging.getLogger(__name__)
@@ -44,6 +49,7 @@ class Predictor:
         channel: the channel that is removed from every recording, see `adapted`; None for none.
         adaptable: whether a channel can be removed.
         scale: of the attributes that it predicts; None for a model of classes.
+        also: the attributes that a model of classes predicts, too; else None.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -54,6 +60,7 @@ class Predictor:
         self.channel: Channel | None = None
         self.adaptable = backend.references is not None
         self.scale: tuple[float, float] | None = getattr(backend, "scale", None)
+        self.also: AlsoPredicted | None = getattr(backend, "also", None)
 
     @property
     def threshold(self) -> float:
@@ -198,26 +205,26 @@ class Predictor:
             batch_size,
         )
         said = dict(zip(spoken, predicted, strict=True))
-        nothing = np.ones(len(self.labels), np.float32), np.zeros(0, np.float32), None
+        cut, every = len(self.labels), (*self.labels, *(self.also.labels if self.also else ()))
+        nothing = np.ones(len(every), np.float32), np.zeros(0, np.float32), None
         found = []
         for row, item in enumerate(given):
             shares, embedding, distance = said.get(row, nothing)
             sure = item.sure if row in said else 0.0
-            found.append(
-                Prediction(
-                    self.labels,
-                    discounted(shares, sure) if self.scale is None else shares,
-                    embedding,
-                    0.0,
-                    len(checked[row]) / SAMPLE_RATE,
-                    self.threshold,
-                    words[row],
-                    reason=item.reason,
-                    adapted=None if self.channel is None else self.channel.count,
-                    distance=distance,
-                    scale=self.scale,
-                )
+            one = Prediction(
+                self.labels,
+                discounted(shares[:cut], sure) if self.scale is None else shares,
+                embedding,
+                0.0,
+                len(checked[row]) / SAMPLE_RATE,
+                self.threshold,
+                words[row],
+                reason=item.reason,
+                adapted=None if self.channel is None else self.channel.count,
+                distance=distance,
+                scale=self.scale,
             )
+            found.append(with_attributes(one, shares[cut:], self.also))
         return found
 
     def adapted(self, recordings: str | Path | Sequence[Recording] | Channel) -> Predictor:

@@ -44,7 +44,8 @@ class Pipeline:
         Returns:
             ``[{"label", "score"}]``, the most probable first; a list of such lists for several. A
             recording without speech has ``no speech`` alone, with the score 1.0. The scores of
-            attributes are their values, on their own scale and in the model's order.
+            attributes are their values, on their own scale and in the model's order; a model of
+            classes and attributes returns its classes.
 
         Raises:
             SerError: a recording cannot be read.

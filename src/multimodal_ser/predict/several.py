@@ -28,7 +28,7 @@ class Predictions(list[Prediction | SerError]):
         first = next((one for one in self if isinstance(one, Prediction)), None)
         labels = () if first is None else first.labels
         told = ["label"] if first is not None and first.scale else ["label", "confidence"]
-        head = ["", *told, *labels]
+        head = ["", *told, *labels, *(first.also.labels if first and first.also else ())]
         rows = [_row(number, item, len(head)) for number, item in enumerate(self)]
         cells = "".join(f'<th style="{_STYLE}">{escape(word)}</th>' for word in head)
         return f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
@@ -59,8 +59,10 @@ def _row(number: int, item: Prediction | SerError, columns: int) -> str:
     if item.scale is None:
         words = [item.label, *(f"{one:.2f}" for one in (item.confidence, *item.probabilities))]
     else:
-        values = item.attributes  # none without speech
-        words = [item.label, *(f"{values[n]:.2f}" if values else "" for n in item.labels)]
+        words = [item.label]
+    if felt := item if item.scale else item.also:
+        values = felt.attributes  # none without speech
+        words += [f"{values[n]:.2f}" if values else "" for n in felt.labels]
     words = [str(number), *words]
     cells = "".join(f'<td style="{_STYLE}">{escape(word)}</td>' for word in words)
     return f"<tr>{cells}</tr>"
@@ -73,4 +75,5 @@ def _record(item: Prediction | SerError) -> dict[str, Any]:
     if item.scale is not None:
         return {**said, **said.pop("attributes"), "error": None}
     shares = said.pop("probabilities")
+    said |= said.pop("attributes", {})
     return {**said, **{f"p_{name}": share for name, share in shares.items()}, "error": None}

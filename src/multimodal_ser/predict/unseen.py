@@ -20,7 +20,7 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.statistics import LEAST_CLUSTERS, LEAST_EFFECTIVE, clustered_interval
 from multimodal_ser.predict.channel import channel_shift
-from multimodal_ser.training.loop import TEMPERATURES
+from multimodal_ser.training.schedule import TEMPERATURES
 from multimodal_ser.training.tune.probe import Probe, ProbeConfig, fit_probe, side_by_side
 from multimodal_ser.training.tune.vectors import Vectors
 

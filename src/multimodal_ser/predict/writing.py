@@ -25,9 +25,11 @@ def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
             continue
         best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
         shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
-        if item.scale is not None:
-            values = "  ".join(f"{one} {value:.2f}" for one, value in item.attributes.items())
-            shares = f"{values}  (of {item.scale[0]:g} to {item.scale[1]:g})"
+        if felt := item if item.scale else item.also:
+            low, high = felt.scale or (0, 1)
+            values = "  ".join(f"{one} {value:.2f}" for one, value in felt.attributes.items())
+            values = f"{values}  (of {low:g} to {high:g})"
+            shares = values if item.scale else f"{shares}  {values}"
         words = f"  “{item.text}”" if item.text else ""
         words += f" [{item.language}]" if item.language else ""
         if item.distance is not None and item.distance > _FAR:
@@ -57,14 +59,16 @@ def write_csv(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     head = ["file", *own, *rest, *(f"p_{label}" for label in labels)]
     begun = False
     for name, item in rows:
+        felt = () if item.also is None else item.also.labels
         if item.scale is not None:
             own, head = (), ["file", *rest, *labels]
         if not begun:
-            writer.writerow(head)
+            writer.writerow([*head, *felt])
             begun = True
         record = _record(name, item)
         told = record["probabilities"] if item.scale is None else record["attributes"]
         values = [told.get(label, "") for label in labels]
+        values += [record["attributes"].get(name, "") for name in felt]
         writer.writerow([name, *(record[column] for column in (*own, *rest)), *values])
         file.flush()
     if not begun:

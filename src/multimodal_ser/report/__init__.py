@@ -20,6 +20,7 @@ from multimodal_ser.report.layout import latex_table, report_page, text_table
 from multimodal_ser.report.published import PublishedTable, counterpart, tables_for
 from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Cloud, Group, Note, Row, Score, Summary, Versus
+from multimodal_ser.runs.folder import tasks_of
 
 __all__ = [
     "Group",
@@ -34,14 +35,27 @@ __all__ = [
     "summarise",
     "summarise_all",
     "text_table",
+    "text_tables",
     "write_report",
 ]
 
 
-def report(experiment: Path, out: Path | None = None, *, manifests: Sequence[Path] = ()) -> Path:
+def report(
+    experiment: Path,
+    out: Path | None = None,
+    *,
+    manifests: Sequence[Path] = (),
+    task: str | None = None,
+) -> Path:
     """Summarises an experiment and writes its report, see `summarise` and `write_report`."""
-    summary = summarise(experiment, manifests=manifests)
+    summary = summarise(experiment, manifests=manifests, task=task)
     return write_report(summary, experiment / "report" if out is None else out)
+
+
+def text_tables(experiment: Path) -> str:
+    """The table of an experiment; of two tasks, that of each."""
+    tasks = tasks_of(experiment)
+    return "\n\n".join(text_table(summarise(experiment, task=task)) for task in tasks)
 
 
 def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> Path:

@@ -24,10 +24,22 @@ from multimodal_ser.report.scores import (
 )
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import COMPARED, compare_rows
-from multimodal_ser.runs.folder import SET_ASIDE, Run, config_files, read_description, read_runs
+from multimodal_ser.runs.folder import (
+    SET_ASIDE,
+    Run,
+    config_files,
+    read_description,
+    read_runs,
+    tasks_of,
+)
 
 
-def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = ()) -> Summary:
+def summarise(
+    experiment: Path,
+    part: str = "test",
+    manifests: Sequence[Path] = (),
+    task: str | None = None,
+) -> Summary:
     """Reads an experiment's runs and works out every number of its report.
 
     For one model and seed (and draw of the few) the rows of all folds are scored as one sample;
@@ -38,11 +50,12 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
         experiment: the folder that holds the run folders.
         part: which rows to score, ``test`` or ``validation``.
         manifests: of the tested corpora, for scores by sex and age.
+        task: which task's table, in an experiment of two; the first one by default.
 
     Raises:
         SerError: a run is damaged, or the runs cannot be shown in one table.
     """
-    runs = read_runs(experiment, part)
+    runs = read_runs(experiment, part, task)
     # the baselines beside another experiment may have been trained as a plain in-domain one
     found = sorted({run.config.protocol for run in runs} - {"in-domain"}) or ["in-domain"]
     if len(found) > 1:
@@ -58,12 +71,18 @@ def summarise(experiment: Path, part: str = "test", manifests: Sequence[Path] = 
     return replace(
         summary,
         command=None if command is None else str(command),
-        cautions=(*summary.cautions, *_set_aside_caution(experiment)),
-        validation=summarise(experiment, "validation") if ablation else None,
+        cautions=(
+            *summary.cautions,
+            *_set_aside_caution(experiment),
+            *_other_tasks(experiment, summary),
+        ),
+        validation=summarise(experiment, "validation", task=task) if ablation else None,
     )
 
 
-def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -> Summary:
+def summarise_all(
+    experiments: Sequence[Path], manifests: Sequence[Path] = (), task: str | None = None
+) -> Summary:
     """Summarises several experiments over the same split: the best system against each other.
 
     A run that several experiments contain counts once. Different models with the same name get
@@ -72,7 +91,7 @@ def summarise_all(experiments: Sequence[Path], manifests: Sequence[Path] = ()) -
     Raises:
         SerError: the experiments differ in classes, split or test rows, or a run is damaged.
     """
-    read = {place: read_runs(place, "test") for place in experiments}
+    read = {place: read_runs(place, "test", task) for place in experiments}
     runs: dict[str, Run] = {}
     for place, found in read.items():
         others = [run for one in read if one != place for run in read[one]]
@@ -160,6 +179,15 @@ def _set_aside_caution(experiment: Path) -> list[str]:
             f"{SET_ASIDE} and not counted"
         ]
     return []
+
+
+def _other_tasks(experiment: Path, summary: Summary) -> list[str]:
+    """Returns one sentence if the models were trained on another task, too, with its own table."""
+    others = [task for task in tasks_of(experiment) if task != summary.task]
+    return [
+        f"the networks were trained on {task} at the same time; the table of these: --task {task}"
+        for task in others
+    ]
 
 
 def _row(

@@ -22,7 +22,8 @@ from multimodal_ser.report.summary import Row, Versus
 
 COMPARED = "compare"  # several experiments in one table
 CHOSEN = "chosen"  # suffix of a model whose settings were tuned, see `experiments.tuning`
-_USUAL_LOSSES = (None, "kl", "ccc")  # of classes, which is not recorded, votes and attributes
+# Of classes, which is not recorded, of votes, of attributes, and of two tasks.
+_USUAL_LOSSES = (None, "kl", "ccc", "cross-entropy+ccc", "kl+ccc")
 _SINGLE = {"dialogue": "cross_attention", "dialogue_text": "text", "dialogue_audio": "audio"}
 _BEST = "each network against the best baseline"
 

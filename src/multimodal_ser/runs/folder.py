@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,49 +120,74 @@ def _write_json(path: Path, value: object) -> None:
 def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[str, float]]:
     """Scores for people who look into the folder; reports compute theirs from the predictions."""
     scores: dict[str, dict[str, float]] = {}
+    cut = len(labels.classes) - labels.values
     for one in parts:
-        if labels.task == "attributes" and one.targets is not None:
-            found = ccc(one.targets, one.probabilities)
-            named = zip(labels.classes, found.tolist(), strict=True)
-            scores[one.part] = {f"CCC {name}": value for name, value in named}
-            continue
-        known = np.array([label != "" for label in one.labels])
-        truth = [labels.classes.index(label) for label in one.labels if label]
-        matrix = metrics.confusion(truth, one.probabilities[known].argmax(1), len(labels.classes))
-        scores[one.part] = {name: float(of(matrix)) for name, of in metrics.METRICS.items()}
+        mine = scores.setdefault(one.part, {})
+        if cut:
+            known = np.array([label != "" for label in one.labels])
+            truth = [labels.classes.index(label) for label in one.labels if label]
+            matrix = metrics.confusion(truth, one.probabilities[known, :cut].argmax(1), cut)
+            mine |= {name: float(of(matrix)) for name, of in metrics.METRICS.items()}
+        if labels.values and one.targets is not None:
+            told = ~np.isnan(one.targets[:, cut:]).any(1)
+            found = ccc(one.targets[told, cut:], one.probabilities[told, cut:])
+            named = zip(labels.classes[cut:], found.tolist(), strict=True)
+            mine |= {f"CCC {name}": value for name, value in named}
     return scores
 
 
-def read_runs(experiment: Path, part: str = "test") -> list[Run]:
+def read_runs(experiment: Path, part: str = "test", task: str | None = None) -> list[Run]:
     """Reads every complete run of an experiment, in the order of folder names.
 
     Folders whose name starts with a dot, or without a `config.json`, are not finished runs. Models
-    that others only start from (protocol ``source``) are not results.
+    that others only start from (protocol ``source``) are not results. A run of two tasks is read as
+    one of a single task: with its columns, and the utterances that have a label for it.
 
     Args:
         experiment: the folder that holds the run folders.
         part: which rows to read, ``test`` or ``validation``.
+        task: which task; needed only in an experiment of two, whose first one is the default.
 
     Raises:
         SerError: there is no such folder or no complete run, or a file is damaged (it is named).
     """
     if part not in _SCORED:
         raise SerError(one_of("part", part, _SCORED))
-    if not experiment.is_dir():
-        raise SerError(f"{experiment}: no such folder; give the --out folder of `ser train`")
-    records = {path.parent: read_record(path) for path in config_files(experiment)}
+    records = _records(experiment)
+    tasks = _tasks(records.values())
+    if task is not None and task not in tasks:
+        raise SerError(one_of(f"task of {experiment}", task, tasks))
+    task = (task or tasks[0]) if len(tasks) > 1 else None
     runs = []
     for folder, record in records.items():
-        if record.config.protocol != "source":
-            labels = record.config.labels
-            rows = read_predictions(folder / PREDICTIONS, labels.classes, part, labels.task)
-            runs.append(Run(folder, record, *rows))
+        config = record.config
+        for own in config.labels.parts:
+            if config.protocol != "source" and task in (None, own.task):
+                among = config.labels.classes
+                rows = read_predictions(folder / PREDICTIONS, own.classes, part, own.task, among)
+                runs.append(Run(folder, replace(record, config=replace(config, labels=own)), *rows))
     if not runs:
         raise SerError(
             f"{experiment}: no complete run in it (a run folder has a config.json); give the --out "
             "folder of a `ser train` that has finished at least one fold"
         )
     return runs
+
+
+def tasks_of(experiment: Path) -> tuple[str, ...]:
+    """The tasks of an experiment: one, or those of runs that have two."""
+    return _tasks(_records(experiment).values())
+
+
+def _records(experiment: Path) -> dict[Path, Record]:
+    if not experiment.is_dir():
+        raise SerError(f"{experiment}: no such folder; give the --out folder of `ser train`")
+    return {path.parent: read_record(path) for path in config_files(experiment)}
+
+
+def _tasks(records: Iterable[Record]) -> tuple[str, ...]:
+    found = [tuple(one.task for one in record.config.labels.parts) for record in records]
+    return max(found, key=len, default=())
 
 
 def config_files(experiment: Path) -> list[Path]:

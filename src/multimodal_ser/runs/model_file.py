@@ -54,8 +54,8 @@ def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> N
     }
     # One metadata entry: the library writes several in no fixed order, and equal runs should be
     # equal byte by byte.
-    if getattr(model, "values", False):
-        header["values"] = True
+    if values := getattr(model, "values", 0):
+        header["values"] = values
     # clones: safetensors refuses tensors that share memory, such as tied weights
     tensors = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
     path.write_bytes(save(tensors, {"run": json.dumps(header)}))
@@ -81,7 +81,9 @@ def load_model(path: Path) -> nn.Module:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
     config = ModelConfig(**network) if network else ModelConfig()
-    model = build_model(name, dims, config, state, values=header.get("values", False))
+    values = header.get("values", 0)
+    values = dims.classes if values is True else values  # an earlier version wrote that all are
+    model = build_model(name, dims, config, state, values=values)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -95,11 +97,11 @@ def build_model(
     config: ModelConfig,
     state: Mapping[str, Tensor] | None = None,
     *,
-    values: bool = False,
+    values: int = 0,
 ) -> Ensemble | Linear | Svm | Stacked | Ridge | Svr:
     """Makes an untrained model by name; the sizes of a fitted svm or stack come from its state.
 
-    A network with `values` predicts attributes.
+    The last `values` outputs of a network are attributes.
     """
     if name in REGRESSORS:
         supports = state["dual"].shape[1] if name == "svr" and state else 0

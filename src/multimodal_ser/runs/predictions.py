@@ -28,7 +28,7 @@ class Predicted:
         labels: true class names; empty for an utterance without one.
         probabilities: float array [N, C]; for attributes, their values.
         targets: votes by class, or true values of attributes, [N, C]; None if classes are
-            predicted.
+            predicted. Of two tasks both, with a 1 at the class, and nan where there is no label.
     """
 
     part: str
@@ -83,12 +83,17 @@ def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predic
             true = np.zeros((len(one.ids), 0)) if one.targets is None else one.targets
             columns = (one.ids, one.speakers, one.labels, true, one.probabilities)
             for key, speaker, label, target, row in zip(*columns, strict=True):
-                shown = [*(f"{t:.7g}" for t in target), *(f"{p:.7f}" for p in row)]
+                shown = ["" if np.isnan(t) else f"{t:.7g}" for t in target]
+                shown += [f"{p:.7f}" for p in row]
                 writer.writerow([key, one.part, speaker, label, *shown])
 
 
 def read_predictions(
-    path: Path, classes: Sequence[str], part: str, task: str = "classes"
+    path: Path,
+    classes: Sequence[str],
+    part: str,
+    task: str = "classes",
+    among: Sequence[str] | None = None,
 ) -> PredictionRows:
     """Reads the rows of one part.
 
@@ -96,12 +101,16 @@ def read_predictions(
         path: the file.
         classes: names of the columns, in order.
         part: ``validation`` or ``test``.
-        task: one of `config.TASKS`; it decides what the columns mean.
+        task: ``classes``, ``distributions`` or ``attributes``; it decides what the columns mean.
+        among: all columns of a file of two tasks; rows without a label for `task` are left out.
 
     Raises:
         SerError: the file is missing or damaged, or its classes are not these in this order.
     """
-    rows = _read_rows(path, classes, part)
+    rows = _read_rows(path, among or classes, part)
+    if among is not None and tuple(among) != tuple(classes):
+        needed = "label" if task == "classes" else f"t_{classes[0]}"
+        rows = [row for row in rows if row.get(needed)]
     ids = tuple(row["id"] for row in rows)
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)

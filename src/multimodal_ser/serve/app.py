@@ -161,11 +161,15 @@ class Service:
     def model(self) -> dict[str, Any]:
         """The description of the model for the page and for clients."""
         labels, scale = self.predictor.labels, getattr(self.predictor, "scale", None)
-        shown = (*labels, *(regions(labels) if scale else ()), "uncertain")
+        also = getattr(self.predictor, "also", None)
+        names = also.labels if also else labels if scale else ()
+        shown = (*labels, *(also.labels if also else ()), *(regions(names) if names else ()))
+        shown = (*shown, "uncertain")
         return {
             "name": self.predictor.name,
             "labels": list(labels),
             "scale": scale,
+            "attributes": also and {"labels": list(also.labels), "scale": also.scale},
             "threshold": self.predictor.threshold,
             "adapted": self.predictor.channel and self.predictor.channel.count,
             "colours": {

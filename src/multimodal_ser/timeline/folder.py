@@ -156,6 +156,8 @@ class Folder:
         labels = tuple(self.recipe.predictor.labels)
         scale = getattr(self.recipe.predictor, "scale", None)
         overview = Overview(labels, scale)
+        if also := getattr(self.recipe.predictor, "also", None):
+            labels += also.labels
         index, segments = self.out / INDEX, self.out / SEGMENTS
         with (
             written_aside(index) as first,
@@ -191,10 +193,13 @@ class Folder:
         if done.timeline is None or reason:
             self.failures[done.place.name] = reason
             return AnalysisResult(done.place, None, {}, reason)
+        timeline = {**done.timeline.as_dict(), "track": [], "words": []}
+        if "attributes" in timeline:  # of which the tables have the mean alone
+            timeline["attributes"] = {"overall": timeline["attributes"]["overall"]}
         told = {
             "source": done.place.source, "name": done.place.name,
             "key": "\0".join(self._about(done.place)), "reason": "",
-            "timeline": {**done.timeline.as_dict(), "track": [], "words": []},
+            "timeline": timeline,
         }  # fmt: skip
         # Files first, journal second: a line in the journal means that the files are complete.
         self._done[done.place.name] = self._journal.add(told)

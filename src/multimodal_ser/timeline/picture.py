@@ -31,14 +31,17 @@ def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = 
     """
     lanes: list[str | None] = [one.name for one in timeline.speakers]
     lanes = lanes or [None]
-    figure, (ax,) = canvas(10, 4.1 + 0.5 * len(lanes))
+    felt = [] if timeline.felt is None else [timeline.felt]
+    figure, (ax,) = canvas(10, 4.1 + 0.5 * len(lanes) + 2.6 * len(felt))
     ax.set_axis_off()
     rows = ax.get_subplotspec()
     assert rows is not None  # noqa: S101 - made so by canvas
-    heights = [2, *([1] * len(lanes)), 4]
+    # the legend of the classes stands between their curves and those of the attributes
+    heights = [2, *([1] * len(lanes)), 4, *([1.6, 4] if felt else [])]
     places = rows.subgridspec(len(heights), 1, height_ratios=heights, hspace=0.08)
-    wave, *strips, curve = (figure.add_subplot(places[row]) for row in range(len(heights)))
-    for part in (wave, *strips, curve):
+    wave, *strips, curve = (figure.add_subplot(places[row]) for row in range(len(lanes) + 2))
+    below = [figure.add_subplot(places[len(heights) - 1]) for _ in felt]
+    for part in (wave, *strips, curve, *below):
         part.set_xlim(0, max(timeline.duration, 1e-3))
         part.spines[["top", "right", "left"]].set_visible(False)
         part.spines["bottom"].set_color(LINE)
@@ -46,7 +49,8 @@ def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = 
     _waveform(wave, timeline, peaks)
     for strip, lane in zip(strips, lanes, strict=True):
         _strip(strip, timeline, lane)
-    _curves(curve, timeline)
+    for axes, part_of in zip((curve, *below), (timeline, *felt), strict=True):
+        _curves(axes, part_of)
     speech = sum(end - start for start, end in timeline.speech)
     title = f"{name} · {clock(timeline.duration)}, of it speech {clock(speech)}"
     title = f"{title} · model {timeline.model}".replace("$", r"\$")

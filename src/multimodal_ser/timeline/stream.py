@@ -8,6 +8,7 @@ float32).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
+from multimodal_ser.predict.prediction import AlsoPredicted
 from multimodal_ser.timeline.stretch import OpenStretch, points
 from multimodal_ser.timeline.track import Model, Point, Scale, Segment, Timeline, Word, overall
 from multimodal_ser.timeline.words import Words, shared_out, word_pieces, words_doubt, words_of
@@ -89,6 +91,7 @@ class Stream:
         _check("smoothing", smoothing, 0, 60)
         self._model, self._words, self._smoothing = predictor, words, smoothing
         self._scale: Scale = getattr(predictor, "scale", None)
+        self._also: AlsoPredicted | None = getattr(predictor, "also", None)
         self._size, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
         self._finder: Finder = finder or SpeechFinder(make_gate(vad))
         self._sound: Samples = np.zeros(0, np.float32)
@@ -98,6 +101,8 @@ class Stream:
         self._waiting: list[tuple[OpenStretch, int]] = []
         self._segments: list[Segment] = []
         self._track: list[Point] = []
+        # of the attributes, where a model of classes has them, too
+        self._felt: tuple[list[Segment], list[Point]] = ([], [])
         self._speech: list[tuple[float, float]] = []
         self._spoken: list[Word] = []
         self._distances: list[float] = []
@@ -130,7 +135,7 @@ class Stream:
             self._advance(self._finder.finish())
             self._tell()
             self._finished = True
-        return Timeline(
+        found = Timeline(
             duration=(self._at + len(self._sound)) / SAMPLE_RATE,
             labels=tuple(self._model.labels),
             segments=tuple(self._segments),
@@ -145,6 +150,12 @@ class Stream:
             doubt=words_doubt(self._spoken, getattr(self._words, "multilingual", True)),
             scale=self._scale,
         )
+        if (also := self._also) is None:
+            return found
+        segments, track = self._felt
+        mean = overall(also.labels, segments)
+        felt = replace(found, labels=also.labels, overall=mean, words=(), scale=also.scale)
+        return replace(found, felt=replace(felt, segments=tuple(segments), track=tuple(track)))
 
     def _advance(self, ended: list[Found]) -> list[Point | Segment]:
         closing = []
@@ -189,17 +200,24 @@ class Stream:
             )
             for (stretch, _), prediction in zip(part, said, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)
+                if self._also is not None:
+                    row = np.append(row, prediction.also.probabilities)
                 if prediction.distance is not None:
                     self._distances.append(prediction.distance)
                 found.append(stretch.estimate(self._model.labels, row))
         return found
 
     def _close(self, stretch: OpenStretch, end: int) -> list[Segment]:
-        whole = stretch.whole(end, with_words=self._words is not None)
+        labels, threshold = self._model.labels, self._model.threshold
+        whole = stretch.whole(end, self._words is not None, len(labels))
         smoothed = whole.smoothed(self._smoothing)
-        found = list(whole.segments(self._model.labels, smoothed, self._model.threshold))
+        found = list(whole.segments(labels, smoothed, threshold, self._also))
         self._segments += found
-        self._track += points(whole, self._model.labels, smoothed)
+        self._track += points(whole, labels, smoothed[:, : len(labels)])
+        if also := self._also:
+            felt, values = replace(whole, words=None, scale=also.scale), smoothed[:, len(labels) :]
+            self._felt[0].extend(felt.segments(also.labels, values, threshold))
+            self._felt[1].extend(points(felt, also.labels, values))
         self._speech.append((whole.start, whole.end))
         self._spoken += stretch.words
         return found

@@ -11,7 +11,13 @@ import numpy as np
 
 from multimodal_ser.common.arrays import Floats
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.prediction import UNCERTAIN, discounted, region
+from multimodal_ser.predict.prediction import (
+    UNCERTAIN,
+    AlsoPredicted,
+    discounted,
+    on_scale,
+    region,
+)
 from multimodal_ser.timeline.track import Point, Scale, Segment, Word, by_class
 
 
@@ -41,16 +47,22 @@ class SpokenStretch:
         return smooth(self.probabilities, _centres(self.windows), constant)
 
     def segments(
-        self, labels: Sequence[str], smoothed: Floats, threshold: float
+        self,
+        labels: Sequence[str],
+        smoothed: Floats,
+        threshold: float,
+        also: AlsoPredicted | None = None,
     ) -> Iterator[Segment]:
         """Merges neighbouring windows of one label, or of one region of the attributes.
 
         A window represents the time that is nearer to its middle than to that of any other window.
+        The columns of `also` come after those of the labels.
         """
-        bounds = self.bounds()
-        said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in smoothed]
+        bounds, cut = self.bounds(), len(labels)
+        shares = smoothed[:, :cut]
+        said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in shares]
         if self.scale is not None:
-            said = [region(labels, row) for row in smoothed]
+            said = [region(labels, row) for row in shares]
         for label, group in groupby(range(len(said)), key=lambda place: said[place]):
             places = list(group)
             first, last = places[0], places[-1]
@@ -61,9 +73,10 @@ class SpokenStretch:
             start, end = float(bounds[first]), float(bounds[last + 1])
             spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
             text = None if self.words is None else " ".join(spoken)
-            sure = float(mean.max()) if self.scale is None else 0.0
-            values = by_class(labels, mean)
-            yield Segment(start, end, label, sure, values, text, scale=self.scale)
+            sure = float(mean[:cut].max()) if self.scale is None else 0.0
+            felt = on_scale(by_class(also.labels, mean[cut:]), also.scale) if also else {}
+            told = label, sure, by_class(labels, mean[:cut]), text
+            yield Segment(start, end, *told, scale=self.scale, attributes=felt)
 
     def bounds(self) -> Floats:
         """Borders of the time that each window represents, in seconds [windows + 1]."""
@@ -125,7 +138,7 @@ class OpenStretch:
             and end with a pause, so tightly cut speech would be unlike them.
         tail: the same after it, for the last window.
         windows: (start, end) of the windows so far.
-        rows: probabilities [C] of those that are predicted.
+        rows: probabilities [C] of those that are predicted; attributes come after the classes.
         words: recognised so far.
         heard: position up to which words are recognised.
         sure: certainty that this is speech, from 0 to 1, once it has ended.
@@ -188,17 +201,19 @@ class OpenStretch:
             sums += math.exp(-step / self._smoothing) * self._sums
         self.rows.append(row)
         self._sums = sums
-        values = by_class(labels, sums[:-1] / sums[-1])
+        values = by_class(labels, (sums[:-1] / sums[-1])[: len(labels)])
         return Point(start / SAMPLE_RATE, end / SAMPLE_RATE, values, scale=self._scale)
 
-    def whole(self, end: int, with_words: bool) -> SpokenStretch:
+    def whole(self, end: int, with_words: bool, classes: int) -> SpokenStretch:
         """The stretch in seconds, once it has ended and all its windows are predicted."""
         said = np.array(self.rows)
+        if self._scale is None:
+            said = np.hstack([discounted(said[:, :classes], self.sure), said[:, classes:]])
         return SpokenStretch(
             start=self.start / SAMPLE_RATE,
             end=end / SAMPLE_RATE,
             windows=[(first / SAMPLE_RATE, last / SAMPLE_RATE) for first, last in self.windows],
-            probabilities=discounted(said, self.sure) if self._scale is None else said,
+            probabilities=said,
             words=tuple(self.words) if with_words else None,
             scale=self._scale,
         )

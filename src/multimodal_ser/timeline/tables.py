@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from multimodal_ser.corpora.utterance import ATTRIBUTES
 from multimodal_ser.predict.prediction import UNCERTAIN
 from multimodal_ser.timeline.track import Scale
 
@@ -21,7 +22,14 @@ _GROUP = 20_000  # rows in memory before they are written
 
 def columns_of(labels: Sequence[str], scale: Scale) -> dict[str, str]:
     """Class or attribute → the name of its column: ``p_…`` for probabilities."""
-    return {name: f"p_{name}" if scale is None else name for name in labels}
+    return {
+        name: name if scale is not None or name in ATTRIBUTES else f"p_{name}" for name in labels
+    }
+
+
+def _told(row: _Row) -> dict[str, float]:
+    """The probabilities of a segment, and its attributes."""
+    return {**row.get("probabilities", {}), **row.get("attributes", {})}
 
 
 def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> list[Any]:
@@ -34,10 +42,11 @@ def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> l
         return [row["source"], row["name"], "failed", row["reason"], *empty, ""]
     told = row["timeline"]
     spoken = sum(end - start for start, end in told["speech"])
+    overall = {**told["overall"], **told.get("attributes", {}).get("overall", {})}
     return [
         row["source"], row["name"], "done", "", told["duration"], round(spoken, 3),
         ";".join(one["name"] for one in told["speakers"]), mostly(told["segments"]) or "",
-        *(told["overall"].get(name, "") for name in labels), len(told["segments"]),
+        *(overall.get(name, "") for name in labels), len(told["segments"]),
         "; ".join(told["notes"]),
     ]  # fmt: skip
 
@@ -65,8 +74,7 @@ def segment_rows(row: _Row, labels: Sequence[str], scale: Scale = None) -> list[
         {
             "source": row["source"], "start": s["start"], "end": s["end"],
             "speaker": s["speaker"], "label": s["label"], "confidence": s.get("confidence"),
-            **{column: s["probabilities" if scale is None else "attributes"][name]
-               for name, column in columns_of(labels, scale).items()},
+            **{column: _told(s)[name] for name, column in columns_of(labels, scale).items()},
             "text": s["text"],
         }
         for s in row["timeline"]["segments"]

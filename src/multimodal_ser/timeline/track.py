@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -92,6 +92,7 @@ class Segment:
         text: the words in it; None if words were not recognised.
         speaker: None if speakers are not distinguished.
         scale: for attributes, the values that 0 and 1 stand for; None for classes.
+        attributes: on their own scale, if a model of classes predicts them, too.
     """
 
     start: float
@@ -102,6 +103,7 @@ class Segment:
     text: str | None = None
     speaker: str | None = None
     scale: Scale = None
+    attributes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def said(self) -> str:
@@ -115,6 +117,8 @@ class Segment:
         """Ready for JSON."""
         sure = {"confidence": round(self.confidence, 4)} if self.scale is None else {}
         told = {"speaker": self.speaker, "label": self.label, **sure, **_values(self)}
+        if self.attributes:
+            told["attributes"] = _rounded(self.attributes)
         return {**_times(self), **told, "text": self.text}
 
 
@@ -171,6 +175,8 @@ class Timeline:
         notes: notes for the user about the recording, such as how its channels were used.
         source: name of the recording; None if it has none.
         scale: as in `Segment`.
+        felt: the attributes over time, if a model of classes predicts them, too: a timeline of the
+            same windows.
     """
 
     duration: float
@@ -189,6 +195,7 @@ class Timeline:
     notes: tuple[str, ...] = ()
     source: str | None = None
     scale: Scale = None
+    felt: Timeline | None = None
 
     @property
     def language(self) -> str | None:
@@ -220,7 +227,13 @@ class Timeline:
             "doubt": self.doubt,
             "speakers": [speaker.as_dict() for speaker in self.speakers],
             "notes": list(self.notes),
+            **({} if self.felt is None else {"attributes": self.felt._as_attributes()}),
         }
+
+    def _as_attributes(self) -> dict[str, Any]:
+        told = self.as_dict()
+        kept = ("labels", "scale", "regions", "overall", "segments", "track", "speakers")
+        return {name: told[name] for name in kept}
 
 
 def language_of(words: Sequence[Word]) -> str | None:
@@ -247,7 +260,7 @@ def _times(item: Word | Point | Segment) -> dict[str, Any]:
     return {"start": round(item.start, 3), "end": round(item.end, 3)}
 
 
-def _rounded(probabilities: dict[str, float], scale: Scale = None) -> dict[str, float]:
+def _rounded(probabilities: Mapping[str, float], scale: Scale = None) -> dict[str, float]:
     shown = probabilities if scale is None else on_scale(probabilities, scale)
     return {name: round(value, 4) for name, value in shown.items()}
 

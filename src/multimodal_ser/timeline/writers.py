@@ -128,10 +128,12 @@ def _as_csv(timeline: Timeline, source: Path) -> str:
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     sure = ["confidence"] if timeline.scale is None else []
-    rows.writerow(["start", "end", "speaker", "label", *sure, *timeline.labels, "text"])
+    felt = () if timeline.felt is None else timeline.felt.labels
+    rows.writerow(["start", "end", "speaker", "label", *sure, *timeline.labels, *felt, "text"])
     for s in timeline.segments:
         values = s.probabilities if s.scale is None else on_scale(s.probabilities, s.scale)
         numbers = [*([s.confidence] if sure else []), *(values[name] for name in timeline.labels)]
+        numbers += [s.attributes[name] for name in felt]
         times = [f"{s.start:.3f}", f"{s.end:.3f}"]
         rows.writerow([*times, s.speaker, s.label, *(f"{one:.4f}" for one in numbers), s.text])
     return file.getvalue()
@@ -223,6 +225,8 @@ def headline(timeline: Timeline) -> str:
     """Length, speech and the overall probabilities or attributes, in one line."""
     spoken = sum(end - start for start, end in timeline.speech)
     said = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
+    if timeline.felt and timeline.felt.overall:
+        said += f"; {greatest(timeline.felt.overall, 3, timeline.felt.scale)}"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"

@@ -20,19 +20,23 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.parts import with_label
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.models.adapters import PACE
 from multimodal_ser.models.fusion import Ensemble
 from multimodal_ser.training.alignment import Alignment, AlignmentTarget
-from multimodal_ser.training.losses import LOSSES, Loss
-from multimodal_ser.training.schedule import BestEpoch, WeightAverage, log_prior, rate
+from multimodal_ser.training.losses import loss_named
+from multimodal_ser.training.schedule import (
+    BestEpoch,
+    WeightAverage,
+    likeliest_temperature,
+    log_prior,
+    rate,
+)
 
 _EVALUATION_BATCH = 512  # utterances; without gradients the memory of 512 is small
-# Factors of the logits that calibration tries: a quarter to sixteen times, in equal ratios of 1.19.
-# A grid has no local minima and gives the same result on every machine.
-TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,12 @@ def fit(
     history = []
     for epoch in training.epochs():
         logits = predict(training.average.model, validation)
-        scores = _judged(logits, validation, prior, model.values)
+        scores = _judged(logits, validation, prior, loss_named(config.loss).factor)
         history.append({"epoch": epoch, "train_loss": training.loss, **scores})
         if best.stops_after(epoch, scores["validation_loss"], training.average.model):
             break
     model.load_state_dict(best.state)
-    if not model.values:
+    if model.values < model.classes:
         calibrate(model, validation)
     said = None
     if config.refit and best.chooses:
@@ -126,22 +130,29 @@ def _weights(
     model: Ensemble, train: Examples, config: TrainConfig, groups: Tensor | None
 ) -> Tensor:
     """Weights of the classes in the loss [C]."""
-    return _loss(config).weights(train, model.classes, config.class_weights, groups)
+    classes = model.classes - model.values
+    return loss_named(config.loss).weights(train, classes, config.class_weights, groups)
 
 
-def _loss(config: TrainConfig) -> Loss:
-    return LOSSES[config.loss or "cross-entropy"]
+def _judged(logits: Tensor, validation: Examples, prior: Tensor, factor: float) -> dict[str, float]:
+    """Scores and loss of the validation part's outputs [N, C]; the loss chooses the epoch.
 
-
-def _judged(logits: Tensor, validation: Examples, prior: Tensor, values: bool) -> dict[str, float]:
-    """Score and loss of the validation part's logits [N, C]; the loss chooses the epoch."""
-    if values:
+    The outputs are those of as many classes as there are priors (`log_prior`), then the values of
+    attributes, whose loss is 1 − CCC times the factor.
+    """
+    scores, loss, cut = {}, 0.0, len(prior)
+    if cut:
+        said, truth = with_label(logits, validation.truth, slice(0, cut))
+        sure = likeliest_temperature(said, truth, prior)
+        loss = float(F.cross_entropy(sure * said + prior, truth))
+        scores["validation_ua"] = ua_of(logits[:, :cut], validation)
+    if cut < logits.shape[1]:
+        said, truth = with_label(logits, validation.truth, slice(cut, None))
         # CCC is nan where nothing varies, as in a part of one utterance; such a part scores 0
-        score = float(np.nan_to_num(ccc(validation.truth.numpy(), logits.numpy())).mean())
-        return {"validation_ccc": score, "validation_loss": 1 - score}
-    factor = likeliest_temperature(logits, validation.truth, prior)
-    loss = float(F.cross_entropy(factor * logits + prior, validation.truth))
-    return {"validation_ua": ua_of(logits, validation), "validation_loss": loss}
+        score = float(np.nan_to_num(ccc(truth.numpy(), said.numpy())).mean())
+        scores["validation_ccc"] = score
+        loss += factor * (1 - score)
+    return {**scores, "validation_loss": loss}
 
 
 def epochs_of(config: TrainConfig, rows: int) -> int:
@@ -186,7 +197,7 @@ class _Training:
         model, train, config = self.model, self.train, self.config
         device = model.temperature.device
         weights = _weights(model, train, config, self.groups).to(device)
-        loss_of = _loss(config).of
+        loss_of = loss_named(config.loss).of
         own = [p for p in model.parameters() if p.requires_grad]
         adapters = [*self.target.adapters.parameters()] if self.target else []
         learnt: list[dict[str, Any]] = [
@@ -264,20 +275,9 @@ def calibrate(model: nn.Module, validation: Examples) -> None:
     """
     temperature: Tensor = model.temperature  # type: ignore[assignment]
     temperature.fill_(1.0)
-    temperature.fill_(likeliest_temperature(predict(model, validation), validation.truth))
-
-
-def likeliest_temperature(logits: Tensor, labels: Tensor, prior: Tensor | None = None) -> float:
-    """The factor in TEMPERATURES whose scaled logits have the lowest cross-entropy.
-
-    Args:
-        logits: [N, C].
-        labels: class ids [N], or shares of votes [N, C].
-        prior: added to the scaled logits [C], see `schedule.log_prior`; zero by default.
-    """
-    shift = logits.new_zeros(logits.shape[1]) if prior is None else prior
-    losses = [float(F.cross_entropy(logits * factor + shift, labels)) for factor in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
+    outputs = predict(model, validation)
+    classes = slice(0, outputs.shape[1] - getattr(model, "values", 0))
+    temperature.fill_(likeliest_temperature(*with_label(outputs, validation.truth, classes)))
 
 
 @torch.inference_mode()

@@ -1,11 +1,13 @@
 """Outputs of an ensemble's members [M, B, C] + the truth → the training loss; LOSSES by name.
 
 The truth is a class id [B], shares of the raters' votes [B, C] or attributes between 0 and 1
-[B, C]. Each loss lists the tasks it is for; the first in LOSSES for a task is its default.
+[B, C]. Each loss lists the tasks it is for; the first in LOSSES for a task is its default. Of two
+tasks, the outputs stand side by side and the losses are added, see `loss_named`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.parts import with_label
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.training.schedule import class_weights, log_prior
 
@@ -108,21 +111,25 @@ class Loss:
         weighted: whether classes are weighted by inverse frequency; None leaves it to the schedule.
         learns: what is learnt from votes: their shares (``truth``), only the class with the most
             votes (``majority``), or the corpus's own label (``label``).
+        factor: of the attributes' loss in a sum.
     """
 
     of: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     tasks: tuple[str, ...]
     weighted: bool | None = None
     learns: Literal["truth", "majority", "label"] = "truth"
+    factor: float = 1.0
 
     def weights(
         self, examples: Examples, classes: int, weighted: bool, groups: Tensor | None = None
     ) -> Tensor:
-        """Weights of the classes [C]; ones for attributes."""
-        if "attributes" in self.tasks:
-            return torch.ones(classes)
+        """Weights of the classes [C]; none for attributes, where there are no classes."""
+        if not classes:
+            return torch.ones(0)
         asked = weighted if self.weighted is None else self.weighted
-        return class_weights(examples.truth, classes, asked, groups)
+        truth = examples.truth
+        _, truth = with_label(truth, truth, slice(0, classes))
+        return class_weights(truth, classes, asked, groups)
 
 
 _OF_CLASSES = ("classes", "distributions")
@@ -138,6 +145,48 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def loss_named(name: str | None) -> Loss:
+    """The loss of a name from `loss_for`; the default of classes for None.
+
+    The sum of two counts each over the utterances of the batch that have its task's label.
+    """
+    first, several, second = (name or "cross-entropy").partition("+")
+    if not several:
+        return LOSSES[first]
+    factor, key = _factored(second)
+    classes, values = LOSSES[first], LOSSES[key]
+
+    def of(outputs: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+        cut = len(weights)
+        total = outputs.sum() * 0  # so that a batch without any label has a gradient, of zero
+        for loss, factor_of, columns in (
+            (classes, 1.0, slice(0, cut)),
+            (values, factor, slice(cut, None)),
+        ):
+            own, wanted = with_label(outputs, truth, columns)
+            if len(wanted):
+                total = total + factor_of * loss.of(own, wanted, weights, smoothing)
+        return total
+
+    return replace(classes, of=of, factor=factor)
+
+
+def _factored(term: str) -> tuple[float, str]:
+    """The factor of a loss in a sum, and the loss's name.
+
+    >>> _factored("0.5*ccc"), _factored("mse")
+    ((0.5, 'ccc'), (1.0, 'mse'))
+    """
+    factor, times, name = term.rpartition("*")
+    try:
+        value = float(factor) if times else 1.0
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise SerError(f"loss {term!r}: the factor is a number, 0 or more, such as 0.5*ccc")
+    return value, name
+
+
 def loss_for(task: str, name: str | None) -> str:
     """The name of the loss to use: the given one, or the task's default.
 
@@ -146,11 +195,30 @@ def loss_for(task: str, name: str | None) -> str:
 
     >>> loss_for("classes", None), loss_for("distributions", None), loss_for("attributes", "mse")
     ('cross-entropy', 'kl', 'mse')
+    >>> loss_for("classes+attributes", None), loss_for("distributions+attributes", "kl+0.50*mse")
+    ('cross-entropy+ccc', 'kl+0.5*mse')
     """
+    if "+" in task:
+        return _sum_for(task, name)
     fitting = [key for key, loss in LOSSES.items() if task in loss.tasks]
     if name is not None and name not in fitting:
         raise SerError(f"{one_of('loss', name, fitting)} (of --task {task})")
     return name or fitting[0]
+
+
+def _sum_for(task: str, name: str | None) -> str:
+    classes, values = task.split("+")
+    first, several, second = (name or "").partition("+")
+    if name and not several:
+        raise SerError(
+            f"loss {name!r}: --task {task} takes the losses of both, such as "
+            f"{loss_for(task, None)}; a factor can stand before the second: 0.5*ccc"
+        )
+    factor, key = _factored(second)
+    first = loss_for(classes, first or None)
+    if LOSSES[first].learns != "truth":
+        raise SerError(f"loss {first!r} leaves utterances out and is of --task distributions alone")
+    return f"{first}+{'' if factor == 1 else f'{factor:g}*'}{loss_for(values, key or None)}"
 
 
 def learnt_as(examples: Examples, name: str) -> Examples:
@@ -159,7 +227,7 @@ def learnt_as(examples: Examples, name: str) -> Examples:
     Losses that need one class leave out utterances without one: those outside the class set, and
     those whose votes tie.
     """
-    learns = LOSSES[name].learns
+    learns = loss_named(name).learns
     if learns == "truth" or examples.target is None:
         return examples
     label = examples.label

@@ -8,8 +8,14 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+# Factors of the logits that calibration tries: a quarter to sixteen times, in equal ratios of 1.19.
+# A grid has no local minima and gives the same result on every machine.
+TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
 
 
 def rate(step: int, total: int) -> float:
@@ -66,6 +72,19 @@ def log_prior(weights: Tensor) -> Tensor:
     [0.69, -0.69, -30.0]
     """
     return torch.where(weights > 0, -weights.log(), -30.0)
+
+
+def likeliest_temperature(logits: Tensor, labels: Tensor, prior: Tensor | None = None) -> float:
+    """The factor in TEMPERATURES whose scaled logits have the lowest cross-entropy.
+
+    Args:
+        logits: [N, C].
+        labels: class ids [N], or shares of votes [N, C].
+        prior: added to the scaled logits [C], see `schedule.log_prior`; zero by default.
+    """
+    shift = logits.new_zeros(logits.shape[1]) if prior is None else prior
+    losses = [float(F.cross_entropy(logits * factor + shift, labels)) for factor in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmin(losses))])
 
 
 class BestEpoch:

@@ -27,6 +27,9 @@ function serClock(seconds, tenths = false) {
 }
 /* The words that a segment may be called by; those of attributes are regions of their plane. */
 const serLabels = (data) => data.regions || [...data.labels, "uncertain"];
+/* The timeline, and beside the classes that of the attributes, if a model predicts both. */
+const serParts = (data) =>
+  (data.attributes ? [data, { ...data.attributes, duration: data.duration }] : [data]);
 /* Probabilities, or attributes brought from their own scale to 0 … 1. */
 function serShares(data, told) {
   if (!data.scale) return told.probabilities;
@@ -134,6 +137,12 @@ function serCurves(data, tinted) {
     }
   }
   return { curves, lines, draw };
+}
+/* Curves with the marks of their scale. */
+function serPlot(data, curves) {
+  const marks = data.scale ? [data.scale[1], (data.scale[0] + data.scale[1]) / 2] : ["100 %", "50 %"];
+  return serElement("div", { class: "plot" }, curves,
+    ...marks.map((mark) => serElement("span", { class: "scale", "aria-hidden": "true" }, mark)));
 }
 /* Valence across, arousal upwards: all points as a cloud, their mean as a ring, and now a dot. */
 function serPlane(data) {

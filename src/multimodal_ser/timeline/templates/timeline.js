@@ -92,9 +92,8 @@ function serTimeline(root, data, audioSource) {
   const whole = make("div", { class: "whole", "aria-hidden": "true", onpointerdown: glide,
     onpointermove: (event) => { if (event.buttons) glide(event); } });
   const buttons = [], meters = {};
-  const { curves, lines, draw } = serCurves(data, tinted);
-  const marks = data.scale ? [data.scale[1], (data.scale[0] + data.scale[1]) / 2] : ["100 %", "50 %"];
-  const scales = marks.map((t) => make("span", { class: "scale", "aria-hidden": "true" }, t));
+  const plots = serParts(data).map((part) => ({ part, ...serCurves(part, tinted) }));
+  const lines = Object.assign({}, ...plots.map((plot) => plot.lines)), felt = plots[plots.length - 1].part;
   const ruler = make("div", { class: "ruler num", "aria-hidden": "true" });
 
   function strips() {
@@ -152,7 +151,7 @@ function serTimeline(root, data, audioSource) {
     framed();
   }
   function redraw() {
-    draw(lane, (12 * duration) / (zoom * Math.max(scroll.clientWidth, 1)));
+    for (const { draw } of plots) draw(lane, (12 * duration) / (zoom * Math.max(scroll.clientWidth, 1)));
   }
   function titled(pixels) {
     data.segments.forEach((s, k) => {
@@ -166,12 +165,12 @@ function serTimeline(root, data, audioSource) {
       scroll.scrollLeft = x - 0.2 * scroll.clientWidth;
   }
   /* What is heard at this moment, the strongest moments, and the list */
-  const said = make("p", { class: "said" }), plane = serPlane(data);
+  const said = make("p", { class: "said" }), plane = serPlane(felt);
   const strong = make("ol", { class: "strong", "aria-label": "Strongest moments" });
   function nowBox() {
     const box = make("section", { class: "nowbox", "aria-label": "At this moment" },
       make("h2", {}, "At this moment"), said, ...(plane ? [plane.element] : []));
-    for (const label of data.labels) {
+    for (const label of Object.keys(lines)) {
       const fill = make("b"), share = make("span", { class: "num" });
       const meter = tinted(make("button", { class: "meter", type: "button", "aria-pressed": "true",
         title: "Show or hide its curve" },
@@ -200,15 +199,16 @@ function serTimeline(root, data, audioSource) {
           make("span", { class: "name" }, swatch(s.label), spoken(s))));
       }));
     } });
-  function probabilities(seconds, who) {
-    let best = null, least = Infinity;
+  /* The number of the nearest window, which is the same in all plots; -1 where nobody speaks. */
+  function nearest(seconds, who) {
+    let best = -1, least = Infinity;
     while (spot > 0 && data.track[spot].start > seconds - 30) spot -= 1;
     while (spot < data.track.length - 1 && data.track[spot].start < seconds - 31) spot += 1;
     for (let k = spot; k < data.track.length && data.track[k].start <= seconds; k += 1) {
       const p = data.track[k];
       if (seconds > p.end || (p.speaker ?? null) !== who) continue;
       const off = Math.abs(seconds - (p.start + p.end) / 2);
-      if (off < least) [best, least] = [p, off];
+      if (off < least) [best, least] = [k, off];
     }
     return best;
   }
@@ -218,15 +218,15 @@ function serTimeline(root, data, audioSource) {
     seeker.value = now;
     time.textContent = `${clock(now)} / ${clock(Math.round(data.duration))}`;
     const places = at(now), segment = data.segments[places[places.length - 1]];
-    const point = segment ? probabilities(now, segment.speaker ?? null) : null;
+    const heard = segment ? nearest(now, segment.speaker ?? null) : -1;
     const told = places.map((k) => data.segments[k]);
     seeker.setAttribute("aria-valuetext", `${clock(now)}, ${told.map(spoken).join(", ") || "no speech"}`);
-    for (const label of data.labels) {
-      const share = point ? serShares(data, point)[label] : 0;
+    for (const { part } of plots) for (const label of part.labels) {
+      const share = heard < 0 ? 0 : serShares(part, part.track[heard])[label];
       meters[label].fill.style.width = 100 * share + "%";
-      meters[label].share.textContent = point ? serWorth(data, share) : "–";
+      meters[label].share.textContent = heard < 0 ? "–" : serWorth(part, share);
     }
-    if (plane) plane.show(point);
+    if (plane) plane.show(felt.track[heard]);
     const brief = (s) => (s.speaker ? `${s.speaker}: ` : "") + (data.scale ? s.label : spoken(s));
     said.textContent = told.map(brief).join(", ") || "no speech";
     const span = listing.words.find(([one]) => now >= one.start && now < one.end);
@@ -255,8 +255,8 @@ function serTimeline(root, data, audioSource) {
   }
 
   const strip = strips(), wave = serWaveform(data, tinted), box = nowBox();
-  for (const drawing of [wave, curves]) drawing.addEventListener("click", pointed);
-  tracks.append(wave, ...strip, make("div", { class: "plot" }, curves, ...scales), ruler, head);
+  for (const drawing of [wave, ...plots.map((plot) => plot.curves)]) drawing.addEventListener("click", pointed);
+  tracks.append(wave, ...strip, ...plots.map((plot) => serPlot(plot.part, plot.curves)), ruler, head);
   scroll.append(tracks);
   whole.append(serWaveform(data, tinted), frame, spotted);
   const trend = serTrend(data, serLabels(data), tinted, seek);
@@ -267,7 +267,7 @@ function serTimeline(root, data, audioSource) {
     if (trend) card.append(trend);
   } else card.append(make("p", { class: "empty" }, "No speech was found in this recording."));
   root.classList.add("ser");
-  root.replaceChildren(...serOverall(data, tinted, swatch), card, status, make("p", { class: "small keys" },
+  root.replaceChildren(...serParts(data).flatMap((part) => serOverall(part, tinted, swatch)), card, status, make("p", { class: "small keys" },
     "Space plays and pauses, the arrow keys go 5 s back and forth, [ and ] to the segment before and after, " +
     "+ and − zoom, / searches."));
   if (data.segments.length) {

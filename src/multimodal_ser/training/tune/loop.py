@@ -22,8 +22,14 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.models.layers import Output, inverse
-from multimodal_ser.training.loop import Fitted, likeliest_temperature
-from multimodal_ser.training.schedule import EarlyStopping, WeightAverage, class_weights, rate
+from multimodal_ser.training.loop import Fitted
+from multimodal_ser.training.schedule import (
+    EarlyStopping,
+    WeightAverage,
+    class_weights,
+    likeliest_temperature,
+    rate,
+)
 from multimodal_ser.training.tune.checkpoint import TrainingState
 from multimodal_ser.training.tune.clips import Clips, clip_batches, mels_of
 from multimodal_ser.training.tune.encoders import TunedEncoders
