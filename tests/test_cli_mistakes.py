@@ -281,3 +281,14 @@ def test_a_threshold_is_a_share(places, value):
     assert code == 1
     assert "allowed: a confidence from 0 to 1" in said
     assert cli.main is main
+
+
+@pytest.mark.parametrize("form", ["--out {0}", "--out={0}", "--out ./{0}"])
+def test_a_file_is_not_both_input_and_output(tmp_path, monkeypatch, capsys, form):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("audio,emotion\na.wav,anger\n")
+    before = Path("t.csv").read_bytes()
+    for given in ("manifest table --root t.csv", "split t.csv --labels common4", "export t.csv"):
+        assert main([*given.split(), *form.format("t.csv").split()]) == 1
+        assert "t.csv: is an input of this command" in capsys.readouterr().err
+        assert Path("t.csv").read_bytes() == before

@@ -25,7 +25,7 @@ PROBLEMS = {
     "missing": "no file where the manifest says",
     "empty": "no samples",
     "unreadable": "cannot be decoded",
-    "length": "the file and its header disagree on how much sound there is",
+    "length": "the file and its header disagree, mostly on how much sound there is",
     "too short": "shorter than `shortest`",
     "silent": "peak below `silence`",
     "clipped": "more than the share `clipped` of its samples at full scale",

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
@@ -74,6 +75,7 @@ def _run(args: list[str]) -> int:
     if args == ["--version"]:
         say(f"multimodal-ser {metadata.version('multimodal-ser')}")
         return 0
+    _refuse_input_as_output(args)
     code = app.cli(
         prog="ser",
         description="Speech emotion recognition whose numbers can be believed. "
@@ -91,6 +93,16 @@ def _as_path(arg: str) -> str:
     """
     dashed = arg.startswith("-") and "." in arg and "=" not in arg
     return f".{os.sep}{arg}" if dashed and os.path.isfile(arg) else arg  # noqa: PTH113
+
+
+def _refuse_input_as_output(args: list[str]) -> None:
+    """Raises SerError if the file of --out is also an input: the result would replace it."""
+    parts = [part for arg in args for part in (arg, arg.partition("=")[2]) if part]
+    outs = {after for arg, after in pairwise(parts) if arg == "--out" or arg.startswith("--out=")}
+    for out in filter(os.path.isfile, outs):
+        inputs = [part for part in parts if os.path.isfile(part)]  # noqa: PTH113
+        if sum(os.path.samefile(part, out) for part in inputs) > 1:  # noqa: PTH121
+            raise SerError(f"--out {out}: is an input of this command; give another name")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

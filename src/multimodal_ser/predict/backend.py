@@ -23,8 +23,8 @@ Vector: TypeAlias = NDArray[np.float32]
 WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 BATCH = 16  # recordings
 # Samples of canonical speech that are predicted at a time. Linear probes learn from recordings of
-# two to four seconds, and their encoder's vectors drift with the position in a recording: of 15 s
-# in one piece, one in six of EmoDB was right, and all of them in windows.
+# two to four seconds, and their encoder's vectors drift with the position in a recording: in one
+# piece of ten seconds, most predictions are wrong (`tests/test_starter.py`).
 LEARNT = 4 * SAMPLE_RATE
 PADDED = 160 * SAMPLE_RATE  # samples of a batch at most, with its padding: bounds the memory
 PIECES = 4  # windows of long recordings in one batch: a batch of 30 s windows takes much memory
