@@ -169,7 +169,14 @@ def test_the_command_mirrors_resumes_and_sums_up(tmp_path, model, capsys, monkey
 
 
 def test_files_of_another_recording_are_not_replaced(tmp_path, model, capsys):
-    for name in ("a/call.wav", "b/call.flac", "b/other.wav", "c/new.wav", "c/newer.wav"):
+    for name in (
+        "a/call.wav",
+        "b/call.wav",
+        "b/other.wav",
+        "c/call.flac",
+        "c/new.wav",
+        "c/newer.wav",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         written(tmp_path / name, SOUND[: len(SOUND) - 100 * len(name) - ord(name[0])])
     out = tmp_path / "out"
@@ -180,17 +187,22 @@ def test_files_of_another_recording_are_not_replaced(tmp_path, model, capsys):
 
     assert run("a/call.wav") == 0
     before = content(out)
-    for other in (["b/call.flac"], ["b"], ["b/call.flac", "b/other.wav"]):
+    assert run("none/call.wav") == 1  # is not there, and so fails as always
+    assert "no such file" in capsys.readouterr().err
+    for other in (["b/call.wav"], ["b"], ["b/call.wav", "b/other.wav"]):
         assert run(*other, kind="csv") == 1
         told = capsys.readouterr().err
-        assert all(str(tmp_path / one) in told for one in ("a/call.wav", "b/call.flac")), told
+        assert all(str(tmp_path / one) in told for one in ("a/call.wav", "b/call.wav")), told
         assert content(out) == before
     assert run("a/call.wav", kind="csv") == 0  # the same one again
     assert run("c") == 0
     assert "not in these tables: 1 of earlier commands" in capsys.readouterr().err
-    assert run("b/call.flac") == 1  # the folder's command still knows what was there before
+    assert (out / "call.flac.json").exists()  # another ending: by its whole name
+    assert run("c/call.flac") == 0
+    assert run("b/call.wav") == 1  # the folder's command still knows what was there before
+    assert {path.name for path in out.glob("call*")} == {"call.json", "call.csv", "call.flac.json"}
     (tmp_path / "a/call.wav").unlink()
-    assert run("b/call.flac") == 0  # what it was made from is gone
+    assert run("b/call.wav") == 0  # what it was made from is gone
 
 
 def test_a_recording_whose_files_cannot_have_its_name_fails_alone(tmp_path, model, capsys):

@@ -191,6 +191,7 @@ def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> AnalysisResult:
     if recipe.formats:
         with locked(out / JOURNAL, _WAIT):
             folder = Folder(out, recipe, [place])
+            place = folder.found[0]
     with _progress(place) as on_progress:
         done = analyze_place(recipe, place, on_progress)
     if not recipe.formats:

@@ -109,7 +109,7 @@ class Folder:
     """
 
     def __init__(self, out: Path, recipe: AnalysisRecipe, found: Sequence[Place]) -> None:
-        self.out, self.recipe, self.found = out, recipe, found
+        self.out, self.recipe = out, recipe
         made_folder(out)
         self._journal, self._recipe_name = Journal(out / JOURNAL), recipe.name
         # name → the last line about it, and where it begins in the journal
@@ -118,9 +118,9 @@ class Folder:
             for key, place in self._journal.places.items()
             if (made := _made(key)) is not None
         }
-        self._refuse_others()
+        self.found = [self._free(place) for place in found]
         self._done = {
-            place.name: self._lines[place.name][1] for place in found if self._is_done(place)
+            place.name: self._lines[place.name][1] for place in self.found if self._is_done(place)
         }
         self.failures: dict[str, str] = {}
 
@@ -221,18 +221,30 @@ class Folder:
     def _there(self, place: Place, formats: Iterable[str]) -> Iterator[bool]:
         return ((self.out / (place.name + WRITERS[kind][0])).is_file() for kind in formats)
 
-    def _refuse_others(self) -> None:
-        """Files of a recording that still is elsewhere are not replaced by those of another one."""
-        for place in self.found:
-            made = self._lines[place.name][0] if place.name in self._lines else None
-            now = self._about(place)
-            if made is None or made.state == now.state or not any(self._there(place, WRITERS)):
-                continue
-            if Path(made.path).exists() and not Path(made.path).samefile(now.path):
-                raise SerError(
-                    f"{self.out / place.name}: files of {made.path}, which those of {now.path} "
-                    "would replace; give another folder as --out"
-                )
+    def _free(self, place: Place) -> Place:
+        """The recording with a name whose files are not those of another one, which still exists.
+
+        That is its own name, or the whole one with its ending: ``call.wav`` after ``call.mp3``.
+        """
+        named = place._replace(name=place.source)
+        other = self._taken(place)
+        if other is None:
+            return place
+        if other.source != place.source and self._taken(named) is None:
+            return named
+        raise SerError(
+            f"{self.out / place.name}: files of {other.path}, which those of {place.path} would "
+            "replace; give another folder as --out"
+        )
+
+    def _taken(self, place: Place) -> Made | None:
+        """What is known of another recording whose files have the name of this one."""
+        made = self._lines[place.name][0] if place.name in self._lines else None
+        now = self._about(place)
+        if made is None or now.state in ("", made.state) or not any(self._there(place, WRITERS)):
+            return None
+        elsewhere = Path(made.path).exists() and not Path(made.path).samefile(now.path)
+        return made if elsewhere else None
 
     def _ours(self) -> list[int]:
         """Where the lines of what is done begin, in the order of the recordings."""
