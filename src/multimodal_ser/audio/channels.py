@@ -50,7 +50,7 @@ class Channels:
         """A note for the user; None for a single channel."""
         silent = [number for number in range(self.count) if number not in self.heard]
         quiet = f"; silent: {_listed(silent)}" if silent and self.heard else ""
-        said = {
+        sentences = {
             "one": "",
             "silent": f"of {self.count} channels, only {_listed(self.heard)} has sound",
             "identical": f"its {self.count} channels are identical",
@@ -58,7 +58,7 @@ class Channels:
             "speakers": f"its channels {_listed(self.heard)} have different speakers{quiet}",
             "scene": f"its {self.count} channels hear the same scene: they are mixed{quiet}",
         }[self.kind]
-        return said or None
+        return sentences or None
 
     def leaks(self) -> NDArray[np.bool_]:
         """Where a channel has no more than what leaks into it from another, [frames, channels]."""
@@ -71,8 +71,8 @@ class Channels:
         )
         leading = near > others
         own = np.array(
-            [np.percentile(row[mine], 90) if mine.any() else FLOOR
-             for row, mine in zip(near.T, leading.T, strict=True)]
+            [np.percentile(row[own_level], 90) if own_level.any() else FLOOR
+             for row, own_level in zip(near.T, leading.T, strict=True)]
         )  # fmt: skip
         return np.asarray((near < others - _LEAK) & (near < own - _LEAK))
 

@@ -106,7 +106,7 @@ def check(
 
 def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _Heard:
     path = Path(row.audio or "")
-    rate, told = None, list[str]()
+    rate, warnings = None, list[str]()
     try:
         if reason := fault(path):
             problem = _FAULTS.get(reason, "unreadable")
@@ -115,10 +115,10 @@ def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _H
         rate = info.sample_rate
         if info.frames == 0:
             return _Heard([Finding(row.id, "empty", f"{path}: 0 samples")], rate)
-        samples = read_audio(path, start=row.start, end=row.end, warn=told.append)
+        samples = read_audio(path, start=row.start, end=row.end, warn=warnings.append)
     except (AudioError, OSError) as error:
         return _Heard([Finding(row.id, "unreadable", str(error))], rate)
-    findings = [Finding(row.id, "length", note) for note in told]
+    findings = [Finding(row.id, "length", note) for note in warnings]
     findings += _judge(row.id, samples, shortest, silence, clipped) + _duration(row, samples)
     # All silent recordings of one length are equal, which does not make them duplicates.
     silent = any(finding.problem == "silent" for finding in findings)

@@ -202,8 +202,8 @@ class Container:
         at, begun = start, False
         for (time, block), following in _with_next(blocks):
             off = 0
-            told = not (begun and self.format in _BEGINS)  # else time stamps are made up
-            if self.origin is not None and time is not None and told:
+            has_times = not (begun and self.format in _BEGINS)  # else time stamps are made up
+            if self.origin is not None and time is not None and has_times:
                 if at is None:
                     at = max(0, round((time - self.origin) * self.rate))
                 off = round((time - self.origin) * self.rate) - at

@@ -129,14 +129,14 @@ def _overlap_differs(one: _Codes, other: _Codes, lag: int) -> bool:
         other: codes of another, whose first frame is `lag` frames after the first of `one`.
         lag: in frames; may be negative.
     """
-    mine, theirs = one[max(lag, 0) :], other[max(-lag, 0) :]
-    length = min(len(mine), len(theirs))
-    mine, theirs = mine[:length], theirs[:length]
-    heard = (mine > 0) & (theirs > 0)
+    first, second = one[max(lag, 0) :], other[max(-lag, 0) :]
+    length = min(len(first), len(second))
+    first, second = first[:length], second[:length]
+    heard = (first > 0) & (second > 0)
     shorter = min(np.count_nonzero(one), np.count_nonzero(other))
     if heard.sum() < max(_LEAST, _SHARE * shorter):
         return True
-    return _differing(mine, theirs, heard) > _MOST_DIFFERING
+    return _differing(first, second, heard) > _MOST_DIFFERING
 
 
 def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:

@@ -197,7 +197,7 @@ def _discard_output() -> None:
 def _report_unexpected(error: Exception, command: str) -> int:
     first = (str(error).strip().splitlines() or ["no reason given"])[0]
     version = metadata.version("multimodal-ser")
-    told = (
+    details = (
         f"{command}\nmultimodal-ser {version}, Python {platform.python_version()}, "
         f"{platform.platform()}\n\n{''.join(traceback.format_exception(error))}"
     )
@@ -205,7 +205,7 @@ def _report_unexpected(error: Exception, command: str) -> int:
     with suppress(OSError):
         handle, place = tempfile.mkstemp(".log", "ser-")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(told)
+            file.write(details)
     what = f"{type(error).__name__}: {first}; the details are in {place}"
     if own := _own_code(error):
         return _report(f"{own}, code of your own: {what}", UNEXPECTED_ERROR)

@@ -97,7 +97,7 @@ def analyze_command(
     lanes: dict[str, Any] = {"channels": channels, "names": given, "adapt": adapt == "auto"}
     # a rerun resumes only where these options are the same; the recogniser itself has no stable
     # repr, so its options are listed and it is added to `settings` afterwards
-    told = repr((settings, channels, names, speakers, adapt, words, words_model, language))
+    description = repr((settings, channels, names, speakers, adapt, words, words_model, language))
     if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
 
@@ -113,7 +113,7 @@ def analyze_command(
         return 0
     from multimodal_ser.timeline.folder import AnalysisRecipe
 
-    recipe = AnalysisRecipe(predictor, {**settings, **lanes}, chosen, told)
+    recipe = AnalysisRecipe(predictor, {**settings, **lanes}, chosen, description)
     with _recordings(files) as found:
         # index and summary belong to a folder's analysis, even if the folder holds a single
         # recording
@@ -246,7 +246,7 @@ def _listen(
     from multimodal_ser.timeline.live import microphone
     from multimodal_ser.timeline.writers import table, write_files
 
-    stream, said = Stream(predictor, **settings), 0
+    stream, shown = Stream(predictor, **settings), 0
     try:
         sound = microphone(seconds=seconds)
         for number, chunk in enumerate(sound):
@@ -254,12 +254,12 @@ def _listen(
                 # after the first chunk: only then does the microphone work, and the user may speak
                 sys.stderr.write("listening; Ctrl-C ends it\n")
             for item in stream.push(chunk):
-                said += _heard(item)
+                shown += _heard(item)
     except KeyboardInterrupt:
         pass
     timeline = stream.finish()
-    if timeline.segments[said:]:
-        say(table(timeline.segments[said:]))
+    if timeline.segments[shown:]:
+        say(table(timeline.segments[shown:]))
     _show("microphone", timeline)
     for file in write_files(timeline, "microphone", out, formats) if formats else ():
         say(f"  wrote {file}")

@@ -103,8 +103,8 @@ def explain_command(
 def _lines(found: Explanation) -> list[str]:
     lines = [f"{found.utterances} test utterances; what the true class loses, in nats"]
     for modality, losses in found.modalities.items():
-        told = ", ".join(f"{what} {loss:.3f}" for what, loss in losses.items())
-        lines.append(f"{modality}: {told}")
+        numbers = ", ".join(f"{what} {loss:.3f}" for what, loss in losses.items())
+        lines.append(f"{modality}: {numbers}")
         if modality in found.moments:
             shares = " ".join(f"{loss:.3f}" for loss in found.moments[modality])
             lines.append(f"  without a fifth of its tokens, first to last: {shares}")

@@ -91,7 +91,7 @@ def _tell_corpus(name: str) -> None:
         raise SerError(one_of("corpus", name, CORPORA))
     info = CORPORA[name]
     scale = "{:g} to {:g}".format(*info.attribute_scale) if info.attribute_scale else ""
-    said = {
+    facts = {
         "what": info.description,
         "classes": _classes(info),
         "arousal, valence, dominance": scale,
@@ -101,7 +101,7 @@ def _tell_corpus(name: str) -> None:
         "from": info.url,
         "known traps": info.traps,
     }
-    for key, value in said.items():
+    for key, value in facts.items():
         if value:
             say(f"{key}: {value}")
     say(info.citation)
@@ -109,8 +109,8 @@ def _tell_corpus(name: str) -> None:
 
 def _told(registry: Mapping[str, object]) -> dict[str, str]:
     """Returns each entry's name and the first line of its docstring."""
-    said = {name: inspect.cleandoc(one.__doc__ or "") for name, one in registry.items()}
-    return {name: text.split("\n")[0].removeprefix("Returns ") for name, text in said.items()}
+    docs = {name: inspect.cleandoc(one.__doc__ or "") for name, one in registry.items()}
+    return {name: text.split("\n")[0].removeprefix("Returns ") for name, text in docs.items()}
 
 
 @app.command(name="manifest")
@@ -172,12 +172,12 @@ def manifest_command(
     rows = summarise_corpus(read, class_set(chosen) if chosen else None)
     write_manifest(read.utterances, out)
     for section in dict.fromkeys(row.part for row in rows):
-        mine = [row for row in rows if row.part == section]
+        chosen_rows = [row for row in rows if row.part == section]
         say(f"{section}:")
-        for row in mine[:MOST_SHOWN]:
+        for row in chosen_rows[:MOST_SHOWN]:
             say(f"  {row.total:6d}  {row.name}")
-        if len(mine) > MOST_SHOWN:
-            say(f"          … and {len(mine) - MOST_SHOWN} more")
+        if len(chosen_rows) > MOST_SHOWN:
+            say(f"          … and {len(chosen_rows) - MOST_SHOWN} more")
     say(f"wrote {out}; licence of the corpus: {info.licence}")
 
 

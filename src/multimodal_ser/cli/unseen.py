@@ -63,9 +63,9 @@ def unseen_command(
     found = protocol(data, learn, config, len(named.classes), sizes=sizes, asked=only)
     say(_table(found, sizes))
     if out is not None:
-        said = {"command": command_line(), "marks": [m for one in materials for m in one.marks]}
+        origin = {"command": command_line(), "marks": [m for one in materials for m in one.marks]}
         with written_aside(out) as partial:
-            partial.write_text(json.dumps({**said, **found}, indent=1) + "\n", "utf-8")
+            partial.write_text(json.dumps({**origin, **found}, indent=1) + "\n", "utf-8")
 
 
 def _table(found: Mapping[str, Any], sizes: Sequence[int]) -> str:
@@ -73,8 +73,8 @@ def _table(found: Mapping[str, Any], sizes: Sequence[int]) -> str:
     titles = ["corpus left out", "n", "UA", "ECE", "confidence", "coverage", "right above"]
     titles += [f"UA after {size}" for size in sizes]
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
-    for corpus, said in found["corpora"].items():
-        one, after = said["single"], said["adapted"]["mixed"]
+    for corpus, scores in found["corpora"].items():
+        one, after = scores["single"], scores["adapted"]["mixed"]
         interval = (
             f" [{_percent(one['low'])}, {_percent(one['high'])}]"
             if "low" in one

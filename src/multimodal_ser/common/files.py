@@ -182,12 +182,12 @@ def _remedy(code: int | None) -> str:
 
 def readable_json(value: object, indent: int | None = None) -> str:
     """Writes JSON with readable letters; file names that are not UTF-8 become escapes."""
-    told = json.dumps(value, indent=indent, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
-        told.encode()
+        text.encode()
     except UnicodeEncodeError:
         return json.dumps(value, indent=indent)
-    return told
+    return text
 
 
 class Journal:
@@ -240,7 +240,7 @@ class Journal:
         """Rewrites the file with the lines at these positions that have a key, in this order."""
         self.places = {}
         with written_aside(self.file) as partial, partial.open("wb") as new:
-            for told in self.read(places) if self.file.is_file() else ():
-                if told["key"]:
-                    self.places[told["key"]] = new.tell()
-                    new.write(readable_json(told).encode() + b"\n")
+            for item in self.read(places) if self.file.is_file() else ():
+                if item["key"]:
+                    self.places[item["key"]] = new.tell()
+                    new.write(readable_json(item).encode() + b"\n")

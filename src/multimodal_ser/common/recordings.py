@@ -25,17 +25,17 @@ def files_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     root, seen = folder.resolve(), set[Path]()
     for name, folders, names in os.walk(folder, onerror=_tell, followlinks=True):
-        here = Path(name)
-        real = here.resolve()
+        place = Path(name)
+        real = place.resolve()
         if real in seen or (root.is_relative_to(real) and real != root):
             folders.clear()
             continue
         seen.add(real)
         # links last: a folder that has several names is searched under its own
         shown = [one for one in folders if not one.startswith(".")]
-        folders[:] = sorted(shown, key=lambda one: ((here / one).is_symlink(), one))
+        folders[:] = sorted(shown, key=lambda one: ((place / one).is_symlink(), one))
         # macOS leaves ._* files beside recordings
-        found += [here / one for one in names if not one.startswith(".")]
+        found += [place / one for one in names if not one.startswith(".")]
     return sorted(found)
 
 

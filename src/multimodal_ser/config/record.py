@@ -230,8 +230,8 @@ class RunConfig:
             self.train.parts,
             few and f"{few.amount:g}{few.unit}-draw{few.draw}",
         ]
-        told = [one for one in variant if one]
-        return "-".join([model, *told, fold, f"seed{self.seed}", self.hash])
+        named = [one for one in variant if one]
+        return "-".join([model, *named, fold, f"seed{self.seed}", self.hash])
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
         raise SerError(
             f"{root}: no table is called {tables!r}; it has: {', '.join(header['tables'])}"
         )
-    told: dict[_Key, dict[str, Any]] = {}
+    joined: dict[_Key, dict[str, Any]] = {}
     source: dict[tuple[_Key, str], str] = {}
     for name in chosen:
         part = _part(header, name)
@@ -91,7 +91,7 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
             cells = {name: _seconds(cell) for name, cell in line.items() if cell not in ("", None)}
             cells |= {"split": part} if part else {}
             for column, cell in cells.items():
-                before = told.setdefault(key, {}).setdefault(column, cell)
+                before = joined.setdefault(key, {}).setdefault(column, cell)
                 first = source.setdefault((key, column), name)
                 # a majority or the last table winning would silently change labels; the user has to
                 # choose
@@ -101,7 +101,7 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
                         f"the table {name} {cell!r}; choose tables with --tables, such as "
                         f"--tables files,{first}"
                     )
-    return _rows(root, header, told)
+    return _rows(root, header, joined)
 
 
 def _rows(
@@ -116,11 +116,11 @@ def _rows(
             continue
         row = {**told.get((file, None, None), {}), **cells}
         for column in [column for column in row if column in labels]:
-            said = labels[column].get(str(row[column]))
-            if isinstance(said, str):
-                row[column] = said
+            label = labels[column].get(str(row[column]))
+            if isinstance(label, str):
+                row[column] = label
             else:
-                for key, value in (said or {}).items():
+                for key, value in (label or {}).items():
                     row.setdefault(_OURS.get(key, key), value)
         rows.append({"audio": file, "start": start, "end": end, **row})
     return rows
@@ -130,8 +130,8 @@ def _labels(root: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns by column and label what its scheme says: another word, or a mapping of values."""
     schemes, found = header.get("schemes", {}), {}
     for table in header["tables"].values():
-        for column, said in (table.get("columns") or {}).items():
-            labels = schemes.get((said or {}).get("scheme_id"), {}).get("labels")
+        for column, described in (table.get("columns") or {}).items():
+            labels = schemes.get((described or {}).get("scheme_id"), {}).get("labels")
             if isinstance(labels, str):  # a table of its own, whose first column is the label
                 rows = _lines(root, labels)
                 labels = {next(iter(row.values())): dict([*row.items()][1:]) for row in rows}

@@ -102,8 +102,8 @@ def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]
         if raw.startswith(mark):
             if name == "utf-8-sig" and not _is(raw, name):
                 return decode_text(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
-            said = [] if name == "utf-8-sig" else [f"{path.name} was read as {name}"]
-            return _decoded(path, raw, name), said
+            notes = [] if name == "utf-8-sig" else [f"{path.name} was read as {name}"]
+            return _decoded(path, raw, name), notes
     if _is(raw, "utf-8") and b"\0" not in raw:
         return raw.decode("utf-8"), []
     if b"\0" in raw:

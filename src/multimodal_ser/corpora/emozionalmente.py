@@ -45,7 +45,7 @@ def read_emozionalmente(root: Path) -> Corpus:
         raise SerError(f"no {samples}; give the folder that Emozionalmente was unpacked into")
     users = samples.with_name("users.csv")
     people = read_csv_rows(users, ["username", "gender", "age"]) if users.is_file() else []
-    told = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
+    speakers = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
     raters = _read_raters(samples.with_name("evaluations.csv"))
     utterances: list[Utterance] = []
     left_out: list[str] = []
@@ -64,7 +64,7 @@ def read_emozionalmente(root: Path) -> Corpus:
                 text=row["sentence"] or None,
                 speaker=row["actor"] or None,
                 votes=votes_of(heard.values()),
-                extra={**told.get(row["actor"], {}), **({"raters": heard} if heard else {})},
+                extra={**speakers.get(row["actor"], {}), **({"raters": heard} if heard else {})},
             )
         )
     return finish("Emozionalmente", root, utterances, left_out)
@@ -72,8 +72,8 @@ def read_emozionalmente(root: Path) -> Corpus:
 
 def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
     sex = row["gender"].lower()
-    said: dict[str, Any] = {"sex": _SEXES.get(sex, sex)} if sex else {}
-    return said | ({"age": int(rating(where, "age", row["age"]))} if row["age"] else {})
+    person: dict[str, Any] = {"sex": _SEXES.get(sex, sex)} if sex else {}
+    return person | ({"age": int(rating(where, "age", row["age"]))} if row["age"] else {})
 
 
 def _read_raters(path: Path) -> dict[str, Raters]:

@@ -86,8 +86,8 @@ def _part(path: Path) -> str | None:
 
 
 def _features(path: Path) -> dict[str, Mapping[str, Any]]:
-    said = read_metadata(path).get(b"huggingface")
-    features = json_of(path, said).get("info", {}).get("features", {}) if said else {}
+    metadata = read_metadata(path).get(b"huggingface")
+    features = json_of(path, metadata).get("info", {}).get("features", {}) if metadata else {}
     return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
 
 
@@ -102,8 +102,8 @@ def _column_of_sound(
     path: Path, features: Mapping[str, Mapping[str, Any]], cells: Mapping[str, Any]
 ) -> str:
     for name, cell in cells.items():
-        said = features.get(name, {}).get("_type") == "Audio"
-        if said or (isinstance(cell, dict) and {"bytes", "path"} <= cell.keys()):
+        declared = features.get(name, {}).get("_type") == "Audio"
+        if declared or (isinstance(cell, dict) and {"bytes", "path"} <= cell.keys()):
             return name
     raise SerError(
         f"{path}: has the columns {[*cells]}, none of them with audio (bytes and path); if a "

@@ -50,8 +50,8 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
     speakers, words = _map(folder / "utt2spk"), _map(folder / "text")
     sexes = {"f": "female", "m": "male"}
     genders = _map(folder / "utt2gender")
-    for key, said in segments.items():
-        recording, *times = said.split()
+    for key, segment in segments.items():
+        recording, *times = segment.split()
         path = recordings.get(recording, "")
         if not path or path.endswith("|"):
             what = f"the command {path!r}" if path else "nothing"

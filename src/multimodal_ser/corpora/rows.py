@@ -70,8 +70,8 @@ def of_cells(
         ("emotion", [row.emotion for row in utterances]),
     ):
         notes += said_of_spellings(kind, names)
-    said = [f"{NOTE}{note}" for note in notes]
-    return finish(name, path, utterances, [*left_out, *said], by_id=not own_words)
+    sentences = [f"{NOTE}{note}" for note in notes]
+    return finish(name, path, utterances, [*left_out, *sentences], by_id=not own_words)
 
 
 def of_rows(

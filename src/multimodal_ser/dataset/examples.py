@@ -224,7 +224,7 @@ def _balanced(order: Tensor, groups: Tensor) -> Tensor:
     # The shuffled order is kept within each group.
     rows = [order[groups[order] == name] for name in torch.unique(groups)]
     each = math.ceil(len(order) / len(rows))
-    dealt = [mine.repeat(math.ceil(each / len(mine)))[:each] for mine in rows]
+    dealt = [group.repeat(math.ceil(each / len(group)))[:each] for group in rows]
     # [each, groups] flattened: neighbouring rows are of different groups, so every batch is
     # balanced.
     return torch.stack(dealt, 1).flatten()[: len(order)]

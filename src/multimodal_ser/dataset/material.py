@@ -112,8 +112,8 @@ def load_material(
         for corpus in sorted({row.corpus for row in rows}):
             own.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
     # Everything that is left out is counted with its reason and shown: nothing disappears silently.
-    kept, says, dropped = _keep(rows, labels, present, task)
-    classes = {one.label for one in says}
+    kept, targets, dropped = _keep(rows, labels, present, task)
+    classes = {one.label for one in targets}
     if len(kept) < 2 or (task == "classes" and len(classes) < 2):
         names = sorted(labels.classes[place] for place in classes if place >= 0)
         raise LabelError(
@@ -125,8 +125,8 @@ def load_material(
     ids = tuple(row.id for row in kept)
     text_tokens, text_spec, _ = _read_modality(stores["text"], ids)
     audio_tokens, audio_spec, repeated = _read_modality(stores["audio"], ids)
-    label = torch.tensor([one.label for one in says])
-    target = _targets(says, task, labels)
+    label = torch.tensor([one.label for one in targets])
+    target = _targets(targets, task, labels)
     marks = list(_marks(kept, present))
     if repeated:
         marks.append(
@@ -214,18 +214,18 @@ def _keep(
     rows: Sequence[Utterance], labels: Outputs, stores: Sequence[FeatureStore], task: str
 ) -> tuple[list[Utterance], list[Told], Counter[str]]:
     """Utterances with a label for the task and with features of at least one modality."""
-    kept, says = [], []
+    kept, targets = [], []
     dropped: Counter[str] = Counter()
     for row in rows:
-        said = told_of(task, row, labels)
-        if isinstance(said, str):
-            dropped[said] += 1
+        target = told_of(task, row, labels)
+        if isinstance(target, str):
+            dropped[target] += 1
         elif not any(row.id in store for store in stores):
             dropped["no features"] += 1
         else:
             kept.append(row)
-            says.append(said)
-    return kept, says, dropped
+            targets.append(target)
+    return kept, targets, dropped
 
 
 def _read_modality(

@@ -108,9 +108,9 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
     scales = {name: CORPORA[name].attribute_scale if name in CORPORA else None for name in names}
     found = set(scales.values())
     if None in found or len(found) != 1:
-        told = ", ".join(f"{name}: {scale or 'not known'}" for name, scale in scales.items())
+        listed = ", ".join(f"{name}: {scale or 'not known'}" for name, scale in scales.items())
         raise LabelError(
-            f"the scale of the attributes is needed ({told}); give the least and the greatest "
+            f"the scale of the attributes is needed ({listed}); give the least and the greatest "
             "value, such as --scale 1 5"
         )
     return next(scale for scale in found if scale is not None)

@@ -165,9 +165,9 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
     if not file.is_file():
         return {}
     try:
-        said = parse_json(file.read_text("utf-8"))
-        source = f"{_TUNED_ON} beside the weights: fine-tuned on the labels {said['labels']!s}"
-        return {str(name): Exposure("labels", source) for name in said["corpora"]}
+        content = parse_json(file.read_text("utf-8"))
+        source = f"{_TUNED_ON} beside the weights: fine-tuned on the labels {content['labels']!s}"
+        return {str(name): Exposure("labels", source) for name in content["corpora"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{file} cannot be read ({error!r}); fetch it again") from error
 
@@ -214,14 +214,14 @@ def with_stated(info: EncoderInfo, items: Sequence[str]) -> EncoderInfo:
     """
     if not items:
         return info
-    said = stated(items)
+    seen = stated(items)
     if info.emotion_labels.saw != "unknown":
         raise EncoderError(
             f"--trained-on: it is already known what the training of {info.name} saw "
             f"({info.emotion_labels.source}); leave --trained-on out"
         )
-    corpora = {**info.exposure, **said.corpora}
-    return replace(info, exposure=corpora, emotion_labels=said.emotion_labels)
+    corpora = {**info.exposure, **seen.corpora}
+    return replace(info, exposure=corpora, emotion_labels=seen.emotion_labels)
 
 
 def refuse_emotion_trained(name: str, claim: Exposure) -> None:

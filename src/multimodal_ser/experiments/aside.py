@@ -71,10 +71,10 @@ def _differences(path: Path, present: Sequence[_Content], cells: Collection[str]
 
 def _cell(config: RunConfig) -> str:
     """Identifies a run within a table, by model, settings, features, fold and seed."""
-    told = as_json(config)
+    described = as_json(config)
     kept = ("model", "seed", "fold", "corpora", "features", "train", "protocol")
     source = config.source.corpora if config.source else None
-    return json.dumps([{key: told[key] for key in kept}, source], sort_keys=True)
+    return json.dumps([{key: described[key] for key in kept}, source], sort_keys=True)
 
 
 @dataclass(frozen=True)

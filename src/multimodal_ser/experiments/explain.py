@@ -106,8 +106,8 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
 
 def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) -> None:
     for modality in material.features:
-        mine, theirs = wanted.get(modality), material.features[modality]
-        if getattr(mine, "content", None) != getattr(theirs, "content", None):
+        expected, found = wanted.get(modality), material.features[modality]
+        if getattr(expected, "content", None) != getattr(found, "content", None):
             raise SerError(f"{folder}: was trained on other {modality} features; give those")
 
 

@@ -117,16 +117,16 @@ def _initial_model(
     places = {"audio": config.source, "text": config.text_source}
     encoders = {name: _encoder(spec, places[name], device) for name, spec in described.items()}
     torch.manual_seed(item.config.seed)  # before the head draws its initial weights
-    said = {modality: {"encoder": one.info.name, "weights": one.info.weights} for modality, one in
+    origin = {modality: {"encoder": one.info.name, "weights": one.info.weights} for modality, one in
             encoders.items()}  # fmt: skip
     first = next(iter(encoders.values()))
     if isinstance(first, Whisper) and config.modality == "audio" and config.method == "whole":
         network = first.network.requires_grad_(True)
-        about = {**said["audio"], "labels": material.labels.name}
+        about = {**origin["audio"], "labels": material.labels.name}
         return Tuned(
             network, material.labels.classes, config.hidden_dim, config.dropout, about=about
         )
-    about = {"encoders": said, "labels": material.labels.name, "corpora": corpus_names(material)}
+    about = {"encoders": origin, "labels": material.labels.name, "corpora": corpus_names(material)}
     dims, classes = _dims(material, modalities), material.labels.classes
     return TunedEncoders(encoders, described, dims, classes, config, about)
 

@@ -270,14 +270,15 @@ def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) ->
     examples = _examples(material, getattr(item.fold, part))
     speakers = {row.id: row.speaker or "" for row in material.utterances}
     names = material.labels.classes
-    logits, said = predict(fitted.model, examples).clone(), fitted.validation
+    logits, held_out = predict(fitted.model, examples).clone(), fitted.validation
     # A refitted model has learnt from the validation rows; its own predictions for them would be
     # too good. Those of the model before the refit are reported instead.
-    if part == "validation" and said is not None and _training_fold(context, item)[0] is material:
+    own = _training_fold(context, item)[0] is material
+    if part == "validation" and held_out is not None and own:
         # The rows that the loss learns from, which can be fewer: utterances without a class are
         # left out.
         learnt = learnt_as(examples, item.config.train.schedule.loss or "cross-entropy")
-        logits[[examples.places[key] for key in learnt.ids]] = said
+        logits[[examples.places[key] for key in learnt.ids]] = held_out
     return Predicted(
         part,
         examples.ids,

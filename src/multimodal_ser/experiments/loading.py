@@ -150,11 +150,11 @@ def standardized_by_speaker(material: Material) -> Material:
             tokens[rows] = scaled * mask[..., None]  # padding stays zero
     examples = replace(material.examples, audio=Modality(tokens, audio.mask))
     features = {**material.features, "audio": replace(described, by_speaker=True)}
-    said = (
+    mark = (
         "audio features are standardised by speaker, in the test set too: predicting so needs "
         "several unlabelled recordings of each speaker"
     )
-    return replace(material, examples=examples, features=features, marks=(*material.marks, said))
+    return replace(material, examples=examples, features=features, marks=(*material.marks, mark))
 
 
 def _log_contents(material: Material, split: Split) -> None:
@@ -178,17 +178,17 @@ def _log_contents(material: Material, split: Split) -> None:
 
 def _counts_line(material: Material) -> str:
     """How many utterances each class has, and mean and deviation of each attribute."""
-    examples, told = material.examples, []
+    examples, listed = material.examples, []
     if classes := classes_of(material.labels):
         names = classes.classes
         counts = np.bincount(examples.label[examples.label >= 0], minlength=len(names))
-        told = [f"{name} {count}" for name, count in zip(names, counts, strict=True)]
+        listed = [f"{name} {count}" for name, count in zip(names, counts, strict=True)]
     attributes = attributes_of(material.labels)
     if attributes and examples.target is not None:
         low, high = attributes.scale
         values = examples.target[:, -len(attributes.classes) :]
         values = values[~values.isnan().any(1)]
         parts = zip(attributes.classes, values.mean(0), values.std(0), strict=True)
-        told += [f"{name} {mean:.2f} ± {sd:.2f}" for name, mean, sd in parts]
-        told[-1] += f" on 0 to 1, which is {low:g} to {high:g} of the corpus"
-    return ", ".join(told)
+        listed += [f"{name} {mean:.2f} ± {sd:.2f}" for name, mean, sd in parts]
+        listed[-1] += f" on 0 to 1, which is {low:g} to {high:g} of the corpus"
+    return ", ".join(listed)

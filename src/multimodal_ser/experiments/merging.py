@@ -67,17 +67,17 @@ def _checked_across(split: Split, materials: Sequence[Material], allow: Collecti
     sounds, found = sounds_of(*materials), []
     for fold in split.folds:
         tested, learnt = set(fold.test), {*fold.train, *fold.validation}
-        for mine in materials:
-            others = [row for one in materials if one is not mine for row in one.utterances]
+        for corpus in materials:
+            others = [row for one in materials if one is not corpus for row in one.utterances]
             found.append(
                 shared_between(
                     [row for row in others if row.id in learnt],
-                    [row for row in mine.utterances if row.id in tested],
+                    [row for row in corpus.utterances if row.id in tested],
                     sounds,
                 )
             )
     copies = sorted({key for keys, _ in found for key in keys})
-    leaks, notes = [], list(dict.fromkeys(note for _, said in found for note in said))
+    leaks, notes = [], list(dict.fromkeys(note for _, its_notes in found for note in its_notes))
     if copies:
         leaks = [
             f"{len(copies)} tested recordings are, as they are or as copies, also learnt from in "
@@ -127,7 +127,7 @@ def merged_split(splits: Sequence[Split]) -> Split:
         folds.append(Fold(" + ".join(names), **parts))
     name = " + ".join(dict.fromkeys(split.name for split in splits))
     leaks, notes = (
-        tuple(dict.fromkeys(said for split in splits for said in getattr(split, kind)))
+        tuple(dict.fromkeys(sentence for split in splits for sentence in getattr(split, kind)))
         for kind in ("leaks", "notes")
     )
     return Split(name, tuple(folds), leaks, notes)

@@ -50,22 +50,22 @@ def check_comparable(first: Material, second: Material) -> None:
         )
     check_same_order(first.labels, second.labels)
     for modality in first.features:
-        mine, other = first.features[modality], second.features[modality]
-        if (mine is None) != (other is None):
+        own, other = first.features[modality], second.features[modality]
+        if (own is None) != (other is None):
             has, lacks = (first, second) if other is None else (second, first)
             raise FeatureError(
                 f"{_corpora_of(has)} has {modality} features and {_corpora_of(lacks)} has none; "
                 f"extract them, or leave that modality out of both: --{modality} none"
             )
-        if mine is None or other is None:
+        if own is None or other is None:
             continue
         # Both imported: only name and width can be compared.
-        same = _SAME if mine.weights or other.weights else _SAME_IMPORTED
-        differing = [key for key in same if getattr(mine, key) != getattr(other, key)]
+        same = _SAME if own.weights or other.weights else _SAME_IMPORTED
+        differing = [key for key in same if getattr(own, key) != getattr(other, key)]
         if differing:
             raise FeatureError(
                 f"{modality} features differ: {_corpora_of(first)} has "
-                f"{_values_of(mine, differing)}, {_corpora_of(second)} has "
+                f"{_values_of(own, differing)}, {_corpora_of(second)} has "
                 f"{_values_of(other, differing)}; extract both alike, or if only the tokens "
                 "differ, use their means: --tokens pooled"
             )
@@ -122,8 +122,8 @@ class Pair:
     def marks(self) -> tuple[str, ...]:
         """Marks to show beside results: those of the target and the source, leaks and notes."""
         leaks = [f"source {_corpora_of(self.source)}: {leak}" for leak in self.source_split.leaks]
-        said = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
-        return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *said]))
+        notes = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
+        return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *notes]))
 
     def starts(self, asked: Transfer, model: str) -> dict[int, Plan]:
         """Seed → the run that trains the source's model, shared by all runs that start from it."""
@@ -212,11 +212,11 @@ class Pair:
             name: {"corpora": corpus_names(one), "split": {"name": split.name, "hash": split.hash}}
             for name, (one, split) in domains.items()
         }
-        said = {**arguments, **described, "labels": self.target.labels.name}
+        described_all = {**arguments, **described, "labels": self.target.labels.name}
         first = (Stage(tuple(starts.values()), self.source),) if starts else ()
         own = Stage(tuple(plans), self.target, self.source if adapts else None)
         splits = {"split": self.target_split, "source-split": self.source_split}
-        return Experiment(protocol, said, (*first, own), splits)
+        return Experiment(protocol, described_all, (*first, own), splits)
 
 
 def check_network(model: str, *materials: Material) -> None:

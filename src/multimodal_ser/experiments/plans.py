@@ -221,11 +221,11 @@ def labels_hash(material: Material) -> str:
     """
     speakers = [row.speaker for row in material.utterances]
     examples = material.examples
-    told: list[object] = examples.label.tolist()
+    truth: list[object] = examples.label.tolist()
     if examples.target is not None:
-        told = [list(pair) for pair in zip(told, examples.target.tolist(), strict=True)]
+        truth = [list(pair) for pair in zip(truth, examples.target.tolist(), strict=True)]
     # In the order of the ids, which `load_material` has sorted.
-    rows = zip(examples.ids, told, speakers, strict=True)
+    rows = zip(examples.ids, truth, speakers, strict=True)
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
 
 

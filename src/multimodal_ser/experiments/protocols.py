@@ -90,8 +90,8 @@ class InDomain(Protocol):
         tune = self.tune if self.tune_encoder else None
         systems, how = self.systems(material), (self.seeds, self.network, self.schedule, tune)
         stages = stages_of(material, split, systems, *how)
-        said = self.arguments | describe_domain(material, split)
-        return Experiment("in-domain", said, stages, {"split": split})
+        arguments = self.arguments | describe_domain(material, split)
+        return Experiment("in-domain", arguments, stages, {"split": split})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +127,18 @@ class Ablation(Protocol):
         stages = []
         seen: set[object] = set()
         for kind in self.tokens:
-            mine = pooled(material) if kind == "pooled" else material
+            inputs = pooled(material) if kind == "pooled" else material
             fresh = []
-            for item in planning.plan_runs(mine, split, models, *settings, protocol="ablation"):
+            for item in planning.plan_runs(inputs, split, models, *settings, protocol="ablation"):
                 # Baselines pool their inputs themselves, and where an utterance has one token,
                 # "tokens" and "pooled" are the same run: neither is planned twice.
                 own = (item.config.model, item.fold.name)
                 key = own if item.config.model in BASELINES else item.config.folder
                 fresh += [] if key in seen else [item]
                 seen.add(key)
-            stages.append(planning.Stage(tuple(fresh), mine))
-        said = self.arguments | planning.describe_domain(material, split)
-        return planning.Experiment("ablation", said, tuple(stages), {"split": split})
+            stages.append(planning.Stage(tuple(fresh), inputs))
+        arguments = self.arguments | planning.describe_domain(material, split)
+        return planning.Experiment("ablation", arguments, tuple(stages), {"split": split})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,5 +178,5 @@ class Combined(Protocol):
             protocol="combined",
         )
         stage = planning.Stage(tuple(planning.balanced(item) for item in plans), material)
-        said = self.arguments | {"model": model} | planning.describe_domain(material, split)
-        return planning.Experiment("combined", said, (stage,), {"split": split})
+        arguments = self.arguments | {"model": model} | planning.describe_domain(material, split)
+        return planning.Experiment("combined", arguments, (stage,), {"split": split})

@@ -138,8 +138,8 @@ class Finetune(Transfer):
             for name, part in [*systems, ("linear", "scratch")]
             for plan in pair.plans(self, "finetune", name, starts=starts, parts=part)
         ]
-        said = self.arguments | {"model": model}
-        return pair.experiment("finetune", said, plans, starts)
+        arguments = self.arguments | {"model": model}
+        return pair.experiment("finetune", arguments, plans, starts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +191,8 @@ class Fewshot(Transfer):
             for name, part in [*systems, ("linear", "scratch")]
             for plan in pair.plans(self, "fewshot", name, starts=starts, few=few, parts=part)
         ]
-        said = self.arguments | {"model": model}
-        return pair.experiment("fewshot", said, plans, starts)
+        arguments = self.arguments | {"model": model}
+        return pair.experiment("fewshot", arguments, plans, starts)
 
 
 def _check_parts(parts: Sequence[str]) -> None:

@@ -68,8 +68,8 @@ def context_told(before: int, after: int, what: str = "words") -> list[str]:
     ['the words of up to 3 utterances before are read too']
     """
     sides = {"before": before, "after": after}
-    told = " and ".join(f"up to {n} utterances {side}" for side, n in sides.items() if n)
-    return [f"the {what} of {told} are read too"] if told else []
+    amounts = " and ".join(f"up to {n} utterances {side}" for side, n in sides.items() if n)
+    return [f"the {what} of {amounts} are read too"] if amounts else []
 
 
 def _order(row: Utterance) -> tuple[float, list[tuple[int, str]]]:
@@ -84,8 +84,8 @@ def _joined(row: Utterance, before: Sequence[Utterance], after: Sequence[Utteran
     for turn in (*reversed(before), *after):
         who = turn.speaker or turn.id
         letters.setdefault(who, ascii_uppercase[min(len(letters), len(ascii_uppercase) - 1)])
-    said = [
+    words = [
         [f"{letters[one.speaker or one.id]}: {one.text}" for one in side]
         for side in (before, after)
     ]
-    return InContext(" ".join([*said[0], "A: "]), str(row.text), " ".join(["", *said[1]]))
+    return InContext(" ".join([*words[0], "A: "]), str(row.text), " ".join(["", *words[1]]))

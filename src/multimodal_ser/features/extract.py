@@ -152,13 +152,13 @@ def _size_of(header: FeatureHeader, utterances: Sequence[Utterance]) -> str:
     rows = sum(has_material(row, header.modality) for row in utterances)
     width = {"float16": 2, "float32": 4}.get(header.dtype, 4)
     most, layers = rows * header.tokens * header.dim * width, header.layers.count(",") + 1
-    said = (
+    sentence = (
         f"{header.corpus} · {header.encoder}: at most {most / 1e6:.1f} MB ({rows} utterances of up "
         f"to {header.tokens} tokens, {header.dim} wide)"
     )
     if layers > 1:
-        said += f"; one of its {layers} layers takes {most / layers / 1e6:.1f} MB (--layers)"
-    return said
+        sentence += f"; one of its {layers} layers takes {most / layers / 1e6:.1f} MB (--layers)"
+    return sentence
 
 
 def one_corpus(utterances: Sequence[Utterance]) -> str:

@@ -226,9 +226,9 @@ def _wide(
     if not taken:
         raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(plain)}")
     left = [name for name in plain if name not in taken and name not in used]
-    said = f"; not as features: {', '.join(left)}" if left else ""
+    left_out = f"; not as features: {', '.join(left)}" if left else ""
     shown = ", ".join(taken if len(taken) < _SHOWN else [*taken[:2], "…", taken[-1]])
-    _log.warning("%s: %d columns are features: %s%s", path.name, len(taken), shown, said)
+    _log.warning("%s: %d columns are features: %s%s", path.name, len(taken), shown, left_out)
     return np.stack([numbers[name] for name in taken], axis=1)
 
 

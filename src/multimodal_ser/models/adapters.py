@@ -65,16 +65,16 @@ def recolouring(source: Tensor, target: Tensor) -> Tensor:
     if min(len(source), len(target)) < _ROWS * source.shape[1]:
         return torch.eye(source.shape[1]).to(source)
     # In double precision: powers of small eigenvalues lose digits.
-    mine, other = (torch.from_numpy(ledoit_wolf(x.cpu().double())[0]) for x in (source, target))
+    own, other = (torch.from_numpy(ledoit_wolf(x.cpu().double())[0]) for x in (source, target))
     # The identity is added before inverting, as in the paper: it bounds the eigenvalues from below.
-    unit = torch.eye(len(mine), dtype=torch.float64)
-    values, vectors = torch.linalg.eigh(mine + unit)
+    unit = torch.eye(len(own), dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(own + unit)
     to_white, back = ((vectors * values**exponent) @ vectors.T for exponent in (-0.5, 0.5))
     # On white axes of the source the eigenvalues are the ratios of the two corpora's variances.
     ratios, directions = torch.linalg.eigh(to_white @ (other + unit) @ to_white)
     seen = to_white @ directions
     # The variances themselves, without the added identity, along these directions [D] each.
-    before, after = ((seen * (matrix @ seen)).sum(0) for matrix in (mine, other))
+    before, after = ((seen * (matrix @ seen)).sum(0) for matrix in (own, other))
     # The logarithm treats a ratio and its inverse alike.
     foreign = ratios.log().abs() > math.log(_FOREIGN)
     factors = torch.where(foreign, (after / before.clamp(min=1e-12)).sqrt(), 1.0)

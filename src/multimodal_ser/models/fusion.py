@@ -257,11 +257,11 @@ class Ensemble(nn.Module):
             if name in own:
                 scaled = own[name](tokens, mask)
                 given[name] = self.sums[name](scaled) if name in self.sums else scaled, mask
-        said = [member(*self.hide(*given["text"], *given["audio"])) for member in self.members]
-        if not isinstance(said[0], Output):
-            kind, other = type(self.members[0]).__name__, type(said[0]).__name__
+        outputs = [member(*self.hide(*given["text"], *given["audio"])) for member in self.members]
+        if not isinstance(outputs[0], Output):
+            kind, other = type(self.members[0]).__name__, type(outputs[0]).__name__
             raise SerError(f"{kind}.forward gave a {other}, not an Output; see docs/models.md")
-        return Output(*(torch.stack(parts) for parts in zip(*said, strict=True)))
+        return Output(*(torch.stack(parts) for parts in zip(*outputs, strict=True)))
 
     def layer_weights(self) -> dict[str, list[float]]:
         """Modality → the learnt weight of each of the encoder's layers in its features."""

@@ -61,7 +61,7 @@ class Channel:
 
     def save(self, file: str | Path) -> Path:
         """Writes it as JSON; `read` reads it."""
-        told = {
+        content = {
             "kind": "channel",
             "model": self.model,
             "space": self.space,
@@ -69,7 +69,7 @@ class Channel:
             "shift": b64encode(np.asarray(self.shift, "<f4").tobytes()).decode(),
         }
         with written_aside(Path(file)) as partial:
-            partial.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+            partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         return Path(file)
 
     @classmethod
@@ -80,11 +80,11 @@ class Channel:
             SerError: there is no such file, or it holds something else.
         """
         try:
-            told = parse_json(Path(file).read_text("utf-8"))
-            shift = np.frombuffer(b64decode(told["shift"], validate=True), "<f4").copy()
-            if told["kind"] != "channel" or not len(shift) or not np.isfinite(shift).all():
+            content = parse_json(Path(file).read_text("utf-8"))
+            shift = np.frombuffer(b64decode(content["shift"], validate=True), "<f4").copy()
+            if content["kind"] != "channel" or not len(shift) or not np.isfinite(shift).all():
                 raise ValueError("it holds no channel")
-            return cls(shift, int(told["count"]), str(told["space"]), str(told["model"]))
+            return cls(shift, int(content["count"]), str(content["space"]), str(content["model"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SerError(
                 f"{file}: not a channel ({error}); make it with: ser adapt RECORDINGS --out FILE"

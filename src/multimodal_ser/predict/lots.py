@@ -106,16 +106,18 @@ def lots(
 
 def predict_lot(asked: LotSettings, lot: Lot) -> PredictedLot:
     """Predicts a lot; the error of a recording is returned in its place, not raised."""
-    said = [Recognised(text) for text in lot.texts]
+    words = [Recognised(text) for text in lot.texts]
     if asked.words is not None:
-        said = [asked.words(source) for source in lot.sources]
-    pairs = zip(asked.predictor.stream(lot.sources, [one.text for one in said]), said, strict=True)
+        words = [asked.words(source) for source in lot.sources]
+    pairs = zip(
+        asked.predictor.stream(lot.sources, [one.text for one in words]), words, strict=True
+    )
     nothing = np.zeros(0, np.float32)
     outcomes: list[Outcome] = [
         one if isinstance(one, SerError) else replace(one, embedding=nothing, language=w.language)
         for one, w in pairs
     ]
-    notes = [f"{name}: {w.doubt}" for name, w in zip(lot.names, said, strict=True) if w.doubt]
+    notes = [f"{name}: {w.doubt}" for name, w in zip(lot.names, words, strict=True) if w.doubt]
     return PredictedLot(lot.number, outcomes, notes)
 
 
@@ -164,8 +166,8 @@ class JournaledLots:
         """Yields all finished predictions, in the order of the recordings."""
         places = [self._lines[number] for number in sorted(self._lines)]
         for line in self._journal.read(places) if places else ():
-            for told in line["answers"]:
-                yield _outcome(told, tuple(self._asked.predictor.labels))
+            for answer in line["answers"]:
+                yield _outcome(answer, tuple(self._asked.predictor.labels))
 
     def _kept(self, lot: Lot) -> bool:
         place = self._journal.places.get(self._key(lot))
@@ -177,8 +179,8 @@ class JournaledLots:
         failed = any(isinstance(outcome, SerError) for outcome in one.outcomes)
         answers = [_plain(outcome) for outcome in one.outcomes]
         # without a key where a recording failed: a rerun tries it again
-        told = {"key": "" if failed else key, "answers": answers}
-        self._lines[one.number] = self._journal.add(told)
+        line = {"key": "" if failed else key, "answers": answers}
+        self._lines[one.number] = self._journal.add(line)
 
     def _key(self, lot: Lot) -> str:
         """Identifies a lot: it differs if a recording or the settings have changed."""
@@ -192,11 +194,11 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     """Converts to JSON without loss: the same float32 is read back."""
     if isinstance(outcome, SerError):
         return {"error": str(outcome)}
-    told = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
-    del told["labels"], told["embedding"]
+    record = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
+    del record["labels"], record["embedding"]
     if felt := outcome.also:
-        told["also"] = [list(felt.labels), felt.scale, felt.probabilities.tolist()]
-    return {**told, "probabilities": outcome.probabilities.tolist()}
+        record["also"] = [list(felt.labels), felt.scale, felt.probabilities.tolist()]
+    return {**record, "probabilities": outcome.probabilities.tolist()}
 
 
 def _outcome(told: dict[str, Any], labels: tuple[str, ...]) -> Outcome:

@@ -118,8 +118,8 @@ class RunBackend:
         batch = [*self.features["text"](texts), *self.features["audio"](waves)]
         with torch.inference_mode():
             output = self.model(*(tensor.to(self.device) for tensor in batch))
-            said = read_out(output.logits.float(), self.record.config.labels.values)
-            probabilities: np.ndarray = said.cpu().numpy()
+            logits = read_out(output.logits.float(), self.record.config.labels.values)
+            probabilities: np.ndarray = logits.cpu().numpy()
         return BatchPrediction(probabilities, output.embedding.float().cpu().numpy())
 
     @property

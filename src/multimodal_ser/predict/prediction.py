@@ -111,7 +111,7 @@ class Prediction:
     def as_dict(self) -> dict[str, Any]:
         """Everything but the embedding, for JSON: probabilities by class name, or attributes."""
         pairs = zip(self.labels, self.probabilities, strict=True)
-        told = {
+        record = {
             "label": self.label,
             "confidence": round(self.confidence, 6),
             "probabilities": {name: round(float(p), 6) for name, p in pairs},
@@ -126,12 +126,12 @@ class Prediction:
         }
         scale = self.scale if self.also is None else self.also.scale
         if scale is None:
-            return told
+            return record
         values = {name: round(value, 4) for name, value in self.attributes.items()}
         felt = {"attributes": values, "scale": list(scale)}
         if self.also is not None:
-            return {**told, **felt}
-        return {**felt, **{key: one for key, one in told.items() if key not in _OF_CLASSES}}
+            return {**record, **felt}
+        return {**felt, **{key: one for key, one in record.items() if key not in _OF_CLASSES}}
 
 
 def with_attributes(

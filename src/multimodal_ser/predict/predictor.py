@@ -204,13 +204,13 @@ class Predictor:
             None if self.channel is None else self.channel.shift,
             batch_size,
         )
-        said = dict(zip(spoken, predicted, strict=True))
+        by_row = dict(zip(spoken, predicted, strict=True))
         cut, every = len(self.labels), (*self.labels, *(self.also.labels if self.also else ()))
         nothing = np.ones(len(every), np.float32), np.zeros(0, np.float32), None
         found = []
         for row, item in enumerate(given):
-            shares, embedding, distance = said.get(row, nothing)
-            sure = item.sure if row in said else 0.0
+            shares, embedding, distance = by_row.get(row, nothing)
+            sure = item.sure if row in by_row else 0.0
             one = Prediction(
                 self.labels,
                 discounted(shares[:cut], sure) if self.scale is None else shares,

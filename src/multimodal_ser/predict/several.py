@@ -27,8 +27,8 @@ class Predictions(list[Prediction | SerError]):
         """A table for notebooks: label, confidence, and probabilities of classes or attributes."""
         first = next((one for one in self if isinstance(one, Prediction)), None)
         labels = () if first is None else first.labels
-        told = ["label"] if first is not None and first.scale else ["label", "confidence"]
-        head = ["", *told, *labels, *(first.also.labels if first and first.also else ())]
+        columns = ["label"] if first is not None and first.scale else ["label", "confidence"]
+        head = ["", *columns, *labels, *(first.also.labels if first and first.also else ())]
         rows = [_row(number, item, len(head)) for number, item in enumerate(self)]
         cells = "".join(f'<th style="{_STYLE}">{escape(word)}</th>' for word in head)
         return f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
@@ -71,9 +71,9 @@ def _row(number: int, item: Prediction | SerError, columns: int) -> str:
 def _record(item: Prediction | SerError) -> dict[str, Any]:
     if isinstance(item, SerError):
         return {"error": str(item)}
-    said = item.as_dict()
+    record = item.as_dict()
     if item.scale is not None:
-        return {**said, **said.pop("attributes"), "error": None}
-    shares = said.pop("probabilities")
-    said |= said.pop("attributes", {})
-    return {**said, **{f"p_{name}": share for name, share in shares.items()}, "error": None}
+        return {**record, **record.pop("attributes"), "error": None}
+    shares = record.pop("probabilities")
+    record |= record.pop("attributes", {})
+    return {**record, **{f"p_{name}": share for name, share in shares.items()}, "error": None}

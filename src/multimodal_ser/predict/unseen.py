@@ -92,9 +92,9 @@ def leave_one_out(
         if sources not in fitted:  # all corpora for evaluation share one probe
             part = data.where(np.isin(data.corpus, sources))
             fitted[sources] = fit_probe(part, config, classes)
-        mine = data.where((data.corpus == name) & (data.change == "none"))
-        points = fitted[sources].vectors(side_by_side(mine, config.layers))
-        whole = LeftOut(name, fitted[sources], points, mine.label, mine.speaker)
+        own = data.where((data.corpus == name) & (data.change == "none"))
+        points = fitted[sources].vectors(side_by_side(own, config.layers))
+        whole = LeftOut(name, fitted[sources], points, own.label, own.speaker)
         found.append(whole.of(asked) if asked else whole)
     return found
 
@@ -132,9 +132,9 @@ def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
 
     def accuracy(threshold: float) -> float:
         found = []
-        for one, said in zip(heard, shares, strict=True):
-            above = said.max(1) >= threshold
-            found.append(np.mean((said.argmax(1) == one.label)[above]) if above.any() else 1.0)
+        for one, predicted in zip(heard, shares, strict=True):
+            above = predicted.max(1) >= threshold
+            found.append(np.mean((predicted.argmax(1) == one.label)[above]) if above.any() else 1.0)
         return float(np.mean(found))
 
     fitting = (threshold for threshold in np.arange(0, 1, 0.01) if accuracy(threshold) >= right)
@@ -167,7 +167,7 @@ def judged(
     )
     right = shares.argmax(1) == label
     above = shares.max(1) >= threshold
-    said: dict[str, Any] = {
+    scores_found: dict[str, Any] = {
         "n": len(label),
         "speakers": count,
         "classes": len(set(label.tolist())),
@@ -181,8 +181,8 @@ def judged(
     if count >= LEAST_CLUSTERS:
         interval = clustered_interval(sums[:, None], metrics.ua)
         known = interval.effective >= LEAST_EFFECTIVE
-        said |= {"low": interval.low, "high": interval.high} if known else {}
-    return said
+        scores_found |= {"low": interval.low, "high": interval.high} if known else {}
+    return scores_found
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
     from multimodal_ser.report.figures import ALONE, pictures, title
 
     figures = pictures(summary, clouds)
-    drawn = {name: (svg(figure, said), said) for name, (figure, said) in figures.items()}
+    drawn = {name: (svg(figure, alt), alt) for name, (figure, alt) in figures.items()}
     made: dict[str, str | bytes] = {
         "table.txt": text_table(summary),
         "table.tex": latex_table(summary),

@@ -165,8 +165,8 @@ def _cells(runs: Sequence[Run]) -> _Cells:
     for run in runs:
         cell = run.config.fold, run.repeat
         if cell in cells:
-            mine, found = vars(run.config), vars(cells[cell].config)
-            other = [key for key in sorted(mine) if mine[key] != found[key]]
+            own, found = vars(run.config), vars(cells[cell].config)
+            other = [key for key in sorted(own) if own[key] != found[key]]
             raise SerError(
                 f"{run.folder} and {cells[cell].folder} are the same model, fold and seed, made "
                 f"with other {', '.join(other) or 'files'}; run the same command again, which sets "

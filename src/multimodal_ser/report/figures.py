@@ -31,12 +31,12 @@ ALONE = ("confusion", "reliability", "learning_curve", "adaptation", "projection
 def pictures(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, tuple[Figure, str]]:
     """Draws a report's figures, each with its content in words, for readers who cannot see it."""
     best, rows = summary.best, summary.rows
-    told = _listed([row.name for row in rows], [next(iter(row.scores.values())) for row in rows])
-    found = {"comparison": (comparison(summary), f"{summary.headline} of each model. {told}")}
+    listed = _listed([row.name for row in rows], [next(iter(row.scores.values())) for row in rows])
+    found = {"comparison": (comparison(summary), f"{summary.headline} of each model. {listed}")}
     if summary.task != "attributes":
         # without the diagonal, which holds the correct predictions
         matrix = best.confusion * (1 - np.eye(len(best.confusion)))
-        true, said = divmod(int(matrix.argmax()), len(matrix))
+        true, predicted = divmod(int(matrix.argmax()), len(matrix))
         found["recalls"] = (
             draw_recalls(summary),
             f"Recall of {best.name} per class. {_listed(summary.classes, best.recalls)}",
@@ -44,8 +44,8 @@ def pictures(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, tuple[
         found["confusion"] = (
             draw_confusion(summary),
             f"Confusion matrix of {best.name}, in % of each true class. Most frequent mistake: "
-            f"{summary.classes[true]} taken for {summary.classes[said]}, "
-            f"{matrix[true, said]:.0f} times.",
+            f"{summary.classes[true]} taken for {summary.classes[predicted]}, "
+            f"{matrix[true, predicted]:.0f} times.",
         )
         found["reliability"] = (
             draw_reliability(summary),
@@ -53,10 +53,10 @@ def pictures(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, tuple[
             f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
         )
     if len(summary.shares) > 1:
-        alt = f"UA over the share of the target's labels. {told}"
+        alt = f"UA over the share of the target's labels. {listed}"
         found["learning_curve"] = learning_curve(summary), alt
     if summary.protocol == "adaptation":
-        found["adaptation"] = adaptation(summary), f"UA by method. {told}"
+        found["adaptation"] = adaptation(summary), f"UA by method. {listed}"
     if clouds:
         found["projection"] = projection(clouds), clouds_told(clouds)
     return found
@@ -155,19 +155,25 @@ def draw_confusion(summary: Summary) -> Figure:
     shares = np.divide(matrix, support, out=np.zeros_like(matrix), where=support > 0)
     size = len(summary.classes)
     figure, (ax,) = canvas(1.5 + 0.68 * size, 1.1 + 0.62 * size)
-    for true, said in np.ndindex(matrix.shape):
-        share = float(shares[true, said])
-        corner = (said - 0.48, true - 0.48)
+    for true, predicted in np.ndindex(matrix.shape):
+        share = float(shares[true, predicted])
+        corner = (predicted - 0.48, true - 0.48)
         ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor="none", edgecolor=LINE, lw=0.5))
         ax.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=FILL, alpha=share, lw=0))
         # dark text on light fill and light text on dark fill; small shares recede
         colour = ON_FILL if share > 0.5 else INK if share >= 0.05 else MUTED
-        weight = "bold" if true == said else "normal"
+        weight = "bold" if true == predicted else "normal"
         write_label(
-            ax, said, true - 0.12, f"{100 * share:.0f}", color=colour, ha="center", weight=weight
+            ax,
+            predicted,
+            true - 0.12,
+            f"{100 * share:.0f}",
+            color=colour,
+            ha="center",
+            weight=weight,
         )
-        count = f"{matrix[true, said]:.0f}"
-        write_label(ax, said, true + 0.24, count, color=colour, ha="center", fontsize=7)
+        count = f"{matrix[true, predicted]:.0f}"
+        write_label(ax, predicted, true + 0.24, count, color=colour, ha="center", fontsize=7)
     ax.set_xticks(range(size), summary.classes, rotation=35, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(size), summary.classes)
     ax.tick_params(axis="x", labelcolor=INK)

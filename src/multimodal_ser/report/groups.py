@@ -195,11 +195,11 @@ def human_ceiling(sample: Sample) -> tuple[str, ...]:
         "the others' most voted class": _counted(_most(others), alone, kept),
         "the corpus's label": _counted(_labels(sample.truth[several], votes), alone, kept),
     }
-    told = []
+    lines = []
     for what, sums in against.items():
         scores = {name: score_of(sums, metrics.METRICS[name]) for name in _TOLD}
         shown = ", ".join(f"{name} {_with_interval(score)}" for name, score in scores.items())
-        told.append(f"against {what} {shown}")
+        lines.append(f"against {what} {shown}")
     # one rater's vote is a distribution with all mass on one class: the identity's rows, compared
     # with the distribution of the other raters' votes
     each = agreement.js_distance(
@@ -211,7 +211,7 @@ def human_ceiling(sample: Sample) -> tuple[str, ...]:
     js = score_of(sums, statistics.OfMeans(lambda means: means[..., 0], "share"))
     return (
         f"Human ceiling, one rater at a time ({words.count(int(several.sum()), 'utterance')} with "
-        f"votes of two or more): {'; '.join(told)}; JS to the others' votes {_with_interval(js)}.",
+        f"votes of two or more): {'; '.join(lines)}; JS to the others' votes {_with_interval(js)}.",
     )
 
 
@@ -224,8 +224,8 @@ def _left_out(votes: Floats) -> tuple[Floats, Floats]:
     # raters who chose the same class are interchangeable, so C cases replace one per rater: axis 1
     # is the class of the rater left out, whose single vote is taken off that class
     raters = votes.sum(1, keepdims=True)
-    mine = np.minimum(votes, 1)[:, :, None] * np.eye(votes.shape[1])
-    return votes / raters, votes[:, None, :] - mine
+    single = np.minimum(votes, 1)[:, :, None] * np.eye(votes.shape[1])
+    return votes / raters, votes[:, None, :] - single
 
 
 def _most(others: Floats) -> Floats:

@@ -73,8 +73,8 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def settings_of(run: Run) -> dict[str, str]:
     """What decides a run's result beside fold, seed and draw, flattened."""
-    told = as_json(run.config)
-    kept = {key: value for key, value in told.items() if key not in _NOT_A_SETTING}
+    described = as_json(run.config)
+    kept = {key: value for key, value in described.items() if key not in _NOT_A_SETTING}
     if few := kept["train"].get("few"):
         kept["train"]["few"] = {k: v for k, v in few.items() if k not in _NOT_IN_FEW}
     if run.source:
@@ -119,14 +119,14 @@ def kind(run: Run, variety: Variety) -> str:
     adapted = None if used == NO_ADAPTATION else used
     pooling = ("pooled" if _pooled(run) else "tokens") if variety.pooling else None
     model = run.config.model if variety.networks else None
-    told: tuple[str | None, ...] = run.config.model, adapted, pooling
+    parts: tuple[str | None, ...] = run.config.model, adapted, pooling
     if train.of_baseline:
-        told = run.config.model, adapted
+        parts = run.config.model, adapted
     elif run.config.protocol == "adaptation":
-        told = used, model, pooling
+        parts = used, model, pooling
     elif train.parts in TUNED_AS:
-        told = TUNED_AS[train.parts], model, pooling
-    return ", ".join(one for one in told if one)
+        parts = TUNED_AS[train.parts], model, pooling
+    return ", ".join(one for one in parts if one)
 
 
 def _pooled(run: Run) -> bool:
@@ -140,6 +140,6 @@ def full_name(kind: str, share: Share | None, own: Mapping[str, str], alike: Seq
     keys = sorted({key for other in alike for key in other})
     differ = [key for key in keys if len({other.get(key) for other in alike}) > 1]
     # a hash tells a reader something only where nothing else does
-    told = [key for key in differ if not key.endswith(".content")] or differ
-    differing = [f"{key.rsplit('.', 1)[-1]} {own.get(key, 'none')}" for key in told]
+    shown = [key for key in differ if not key.endswith(".content")] or differ
+    differing = [f"{key.rsplit('.', 1)[-1]} {own.get(key, 'none')}" for key in shown]
     return f"{name} ({', '.join(differing)})" if differing else name

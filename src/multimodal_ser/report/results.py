@@ -217,10 +217,10 @@ def from_record(record: Mapping[str, Any]) -> Summary:
     try:
         return _CONVERTER.structure(record, Summary)
     except BaseValidationError as error:
-        said = "; ".join(transform_error(error))
+        reasons = "; ".join(transform_error(error))
         raise SerError(
-            f"the record of {record.get('name')!r} does not fit this version ({said}); regenerate "
-            "it from its runs"
+            f"the record of {record.get('name')!r} does not fit this version ({reasons}); "
+            "regenerate it from its runs"
         ) from error
 
 

@@ -83,8 +83,8 @@ def _sums(
     targets = np.zeros((0, 0)) if sample.targets is None else sample.targets[chosen]
     distinct, groups = np.unique(sample.groups[chosen], return_inverse=True)
     per_repeat = [
-        statistics.sums_of(terms(targets, said[chosen]), groups, len(distinct))
-        for said in system.probabilities
+        statistics.sums_of(terms(targets, predicted[chosen]), groups, len(distinct))
+        for predicted in system.probabilities
     ]
     return np.stack(per_repeat, axis=1)
 
@@ -98,7 +98,7 @@ def scores_of(system: System, sample: Sample, sums: Floats) -> dict[str, Score]:
     known = sample.truth >= 0
     for name, of in metrics.OF_PROBABILITIES.items():
         # ECE is no function of counts per speaker: it gets no interval
-        values = [of(said[known], sample.truth[known]) for said in system.probabilities]
+        values = [of(predicted[known], sample.truth[known]) for predicted in system.probabilities]
         scores[name] = score(values)
     if sample.targets is not None:
         of_votes = vote_sums(system, sample)

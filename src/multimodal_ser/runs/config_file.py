@@ -32,12 +32,12 @@ def read_record(path: Path) -> Record:
         beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
         return _CONVERTER.structure({"config": rest, **beside}, Record)
     except BaseValidationError as error:
-        told = "; ".join(transform_error(error, format_exception=_described))
+        reasons = "; ".join(transform_error(error, format_exception=_described))
         cause: Exception = error
-        said = told.replace("$.config.", "").replace("$.", "")
+        reason = reasons.replace("$.config.", "").replace("$.", "")
     except (OSError, ValueError) as error:
-        said, cause = str(error), error
-    raise SerError(f"{path}: is not the config.json of a run ({said}); {_VARIOUS}") from cause
+        reason, cause = str(error), error
+    raise SerError(f"{path}: is not the config.json of a run ({reason}); {_VARIOUS}") from cause
 
 
 def features_of(found: object) -> dict[str, FeatureSpec | None]:

@@ -73,10 +73,10 @@ def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predic
                 f"{one.probabilities[np.argmin(finite)].tolist()}: the training diverged; take a "
                 "lower --schedule.learning-rate, or correct the model if it is your own"
             )
-    told = any(one.targets is not None for one in parts)
+    with_targets = any(one.targets is not None for one in parts)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        names = [f"{kind}_{name}" for kind in ("tp" if told else "p") for name in classes]
+        names = [f"{kind}_{name}" for kind in ("tp" if with_targets else "p") for name in classes]
         writer.writerow([*_COLUMNS, *names])
         for one in parts:
             # No columns for the truth in a task of classes: the label says it.

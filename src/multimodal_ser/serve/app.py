@@ -149,10 +149,10 @@ class Service:
             heard = pausing(self.words, pause) if words and self.words else None
             model = Patient(self.predictor, pause)
             found = analyze(sound, model, words=heard, on_progress=pause, **patiently(how, pause))
-            told = {**found.as_dict(), "warnings": recording.warnings}
+            content = {**found.as_dict(), "warnings": recording.warnings}
             if drawn:
-                told["peaks"] = rounded(peaks_of(*sound))
-            return JSONResponse(told)  # serialised in this thread, not in the event loop
+                content["peaks"] = rounded(peaks_of(*sound))
+            return JSONResponse(content)  # serialised in this thread, not in the event loop
 
     async def off_loop(self, work: Callable[..., _T], *given: Any) -> _T:
         """Runs a function in a thread, so that the event loop stays free."""

@@ -93,8 +93,8 @@ def add_handlers(app: FastAPI) -> None:
             404: "no such address; /docs lists them",
             405: f"{request.method} is not allowed here; /docs lists what is",
         }
-        told = where.get(error.status_code, HTTPStatus(error.status_code).phrase)
-        return body(error.status_code, told, error.headers)
+        message = where.get(error.status_code, HTTPStatus(error.status_code).phrase)
+        return body(error.status_code, message, error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def of_leaving(request: Request, error: ClientDisconnect) -> JSONResponse:

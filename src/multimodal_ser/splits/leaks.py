@@ -67,8 +67,8 @@ def check_folds(
     notes += _left_out(folds, utterances)
     for kind in GROUPS:
         notes += [
-            f"{said}: taken for one"
-            for said in said_of_spellings(kind, (getattr(row, kind) for row in utterances))
+            f"{sentence}: taken for one"
+            for sentence in said_of_spellings(kind, (getattr(row, kind) for row in utterances))
         ]
     return leaks, notes
 
@@ -185,27 +185,27 @@ def cautions(
         class_of: the class of an utterance; None for the corpus's own word.
     """
     named = class_of or (lambda row: row.emotion)
-    said = []
+    lines = []
     for corpus in sorted({row.corpus for row in utterances}):
         rows = [row for row in utterances if row.corpus == corpus and named(row) is not None]
         counts = Counter(str(named(row)) for row in rows)
-        said += [
+        lines += [
             f"{corpus}: the class {name!r} has one utterance, which can be trained on or tested, "
             "not both"
             for name in sorted(counts)
             if counts[name] == 1
         ]
-        said += _of_one_class(corpus, rows, named, len(counts))
+        lines += _of_one_class(corpus, rows, named, len(counts))
         for kind in (*GROUPS, "emotion"):
             names = [getattr(row, kind) for row in rows]
-            said += [f"{corpus}: {one}" for one in said_of_spellings(kind, names)]
+            lines += [f"{corpus}: {one}" for one in said_of_spellings(kind, names)]
             # such a name may stand for several people, or is a program's word for "missing"
-            said += [
+            lines += [
                 f"{corpus}: a {kind} is called {name!r}"
                 for name in sorted({name for name in names if name is not None})
                 if is_missing(name) or (kind in GROUPS and name.casefold() in UNSURE)
             ]
-    return said
+    return lines
 
 
 def _of_one_class(

@@ -79,12 +79,12 @@ def analyze(
         SerError: the recording cannot be read, or a setting is out of its range.
     """
     recording, lanes, notes = chosen_lanes(open_recording(source), channels, names)
-    said: tuple[Word, ...] | None = None
+    recognised: tuple[Word, ...] | None = None
     if speakers is not None and len(lanes) == 1:
         if words is not None:
             # Words are recognised in the whole sound, not turn by turn: Whisper needs the context
             # of sentences.
-            said, words = _words(recording, lanes, words, vad), None
+            recognised, words = _words(recording, lanes, words, vad), None
         lanes = _lanes_by_speaker(recording, lanes[0], speakers, count, names)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     models: list[Any] = [predictor] * len(lanes)
@@ -97,7 +97,9 @@ def analyze(
         for model, lane in zip(models, lanes, strict=True)
     ]
     found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, _log.warning))
-    return replace(found if said is None else _with_words(found, said), notes=tuple(notes))
+    return replace(
+        found if recognised is None else _with_words(found, recognised), notes=tuple(notes)
+    )
 
 
 def _lanes_by_speaker(
@@ -123,18 +125,18 @@ def _words(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> 
 def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
     """Assigns each word to the nearest segment, and so to its speaker."""
     texts: list[list[str]] = [[] for _ in found.segments]
-    told = []
+    assigned = []
     for word in words if found.segments else ():
         middle = (word.start + word.end) / 2
         # Distance to a segment; negative inside, and most negative near its middle.
         off = [max(s.start - middle, middle - s.end) for s in found.segments]
         place = off.index(min(off))
         texts[place].append(word.text)
-        told.append(replace(word, speaker=found.segments[place].speaker))
+        assigned.append(replace(word, speaker=found.segments[place].speaker))
     segments = tuple(
         replace(s, text=" ".join(text)) for s, text in zip(found.segments, texts, strict=True)
     )
-    return replace(found, segments=segments, words=tuple(told))
+    return replace(found, segments=segments, words=tuple(assigned))
 
 
 def _run_streams(

@@ -196,13 +196,13 @@ class Folder:
         timeline = {**done.timeline.as_dict(), "track": [], "words": []}
         if "attributes" in timeline:  # of which the tables have the mean alone
             timeline["attributes"] = {"overall": timeline["attributes"]["overall"]}
-        told = {
+        line = {
             "source": done.place.source, "name": done.place.name,
             "key": "\0".join(self._about(done.place)), "reason": "",
             "timeline": timeline,
         }  # fmt: skip
         # Files first, journal second: a line in the journal means that the files are complete.
-        self._done[done.place.name] = self._journal.add(told)
+        self._done[done.place.name] = self._journal.add(line)
         return done
 
     def _about(self, place: Place) -> Made:

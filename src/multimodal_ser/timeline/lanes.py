@@ -117,18 +117,18 @@ def chosen_lanes(
         return recording, [Lane()], []
     parts = read_blocks(recording.sound, sample_rate=recording.rate, warn=None, mixed=False)
     found = compare_channels(parts)
-    told = [found.told] if found.told else []
+    notes = [found.told] if found.told else []
     if channels == "auto":
         if found.kind == "silent":
-            return recording, [Lane(None, found.heard[0])], told
+            return recording, [Lane(None, found.heard[0])], notes
         if found.kind != "speakers":
-            return recording, [Lane()], told
+            return recording, [Lane()], notes
         numbers = found.heard
     recording = Opened(recording.sound, recording.rate, found.leaks())
     if len(numbers) == 1:
-        return recording, [Lane(names[0] if names else None, numbers[0])], told
+        return recording, [Lane(names[0] if names else None, numbers[0])], notes
     alike = found.kind in ("identical", "cancelling")  # asked for one by one all the same
-    return recording, _named(numbers, names), told if alike or channels == "auto" else []
+    return recording, _named(numbers, names), notes if alike or channels == "auto" else []
 
 
 def _named(numbers: Sequence[int], names: Sequence[str]) -> list[Lane]:

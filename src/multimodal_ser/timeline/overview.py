@@ -48,9 +48,9 @@ class Overview:
             if len(self.failures) < _SHOWN:
                 self.failures.append((row["source"], row["reason"]))
             return
-        told = row["timeline"]
-        segments, duration = told["segments"], told["duration"]
-        spoken = sum(end - start for start, end in told["speech"])
+        timeline = row["timeline"]
+        segments, duration = timeline["segments"], timeline["duration"]
+        spoken = sum(end - start for start, end in timeline["speech"])
         self.count, self.duration = self.count + 1, self.duration + duration
         self.spoken += spoken
         found = seconds_of(segments)
@@ -59,7 +59,7 @@ class Overview:
         for s in segments:
             self._segment(row["source"], s, duration)
         if len(self.rows) < _MOST:
-            names = ", ".join(one["name"] for one in told["speakers"])
+            names = ", ".join(one["name"] for one in timeline["speakers"])
             self.rows.append(
                 {"source": row["source"], "page": quote(f"{row['name']}.html"), "speakers": names,
                  "duration": duration, "spoken": spoken, "mostly": mostly(segments) or "–",
@@ -74,10 +74,10 @@ class Overview:
             self.speakers[s["speaker"]][label] += seconds
         if label not in (UNCERTAIN, "neutral"):
             said, force = self._said(s)
-            where, told = f"{source}\0{s['start']:012.3f}", {**s, "said": said}
+            where, segment = f"{source}\0{s['start']:012.3f}", {**s, "said": said}
             # A heap of the ten strongest moments: the weakest is dropped as soon as there are
             # eleven.
-            heapq.heappush(self.strongest, (force * min(seconds, 10.0), where, told))
+            heapq.heappush(self.strongest, (force * min(seconds, 10.0), where, segment))
             if len(self.strongest) > _SHOWN:
                 heapq.heappop(self.strongest)
 

@@ -67,8 +67,8 @@ def _waveform(ax: Axes, timeline: Timeline, peaks: NDArray[np.float32]) -> None:
 def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
     """The segments of a speaker; certain ones are drawn on top, with a visible minimum width."""
     least = timeline.duration / 1500
-    mine = [s for s in timeline.segments if s.speaker == lane]
-    for s in sorted(mine, key=lambda s: s.label != UNCERTAIN):
+    segments = [s for s in timeline.segments if s.speaker == lane]
+    for s in sorted(segments, key=lambda s: s.label != UNCERTAIN):
         unsure = s.label == UNCERTAIN
         wide = (s.end - s.start) / max(timeline.duration, 1e-9) > 0.006
         ax.barh(
@@ -150,13 +150,13 @@ def _runs(timeline: Timeline) -> Iterator[tuple[list[float], list[dict[str, floa
         yield from _means(timeline, timeline.duration / SPANS)
         return
     for start, end, who in turns(timeline):
-        mine = [
+        points = [
             p for p in timeline.track
             if (p.speaker or ANYBODY) == who and start <= (p.start + p.end) / 2 <= end
         ]  # fmt: skip
-        if mine:
-            shares = [p.probabilities for p in mine]
-            times = [start, *((p.start + p.end) / 2 for p in mine), end]
+        if points:
+            shares = [p.probabilities for p in points]
+            times = [start, *((p.start + p.end) / 2 for p in points), end]
             yield times, [shares[0], *shares, shares[-1]]
 
 

@@ -195,10 +195,10 @@ class Stream:
         found = []
         for first in range(0, len(jobs), _AT_ONCE):
             part = jobs[first : first + _AT_ONCE]
-            said = self._model.waves(
+            predictions = self._model.waves(
                 [self._cut(*stretch.heard_by(window)) for stretch, window in part], speech=True
             )
-            for (stretch, _), prediction in zip(part, said, strict=True):
+            for (stretch, _), prediction in zip(part, predictions, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)
                 if self._also is not None:
                     row = np.append(row, prediction.also.probabilities)

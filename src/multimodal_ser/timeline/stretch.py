@@ -60,10 +60,10 @@ class SpokenStretch:
         """
         bounds, cut = self.bounds(), len(labels)
         shares = smoothed[:, :cut]
-        said = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in shares]
+        names = [labels[row.argmax()] if row.max() >= threshold else UNCERTAIN for row in shares]
         if self.scale is not None:
-            said = [region(labels, row) for row in shares]
-        for label, group in groupby(range(len(said)), key=lambda place: said[place]):
+            names = [region(labels, row) for row in shares]
+        for label, group in groupby(range(len(names)), key=lambda place: names[place]):
             places = list(group)
             first, last = places[0], places[-1]
             part = slice(first, last + 1)
@@ -206,14 +206,14 @@ class OpenStretch:
 
     def whole(self, end: int, with_words: bool, classes: int) -> SpokenStretch:
         """The stretch in seconds, once it has ended and all its windows are predicted."""
-        said = np.array(self.rows)
+        rows = np.array(self.rows)
         if self._scale is None:
-            said = np.hstack([discounted(said[:, :classes], self.sure), said[:, classes:]])
+            rows = np.hstack([discounted(rows[:, :classes], self.sure), rows[:, classes:]])
         return SpokenStretch(
             start=self.start / SAMPLE_RATE,
             end=end / SAMPLE_RATE,
             windows=[(first / SAMPLE_RATE, last / SAMPLE_RATE) for first, last in self.windows],
-            probabilities=said,
+            probabilities=rows,
             words=tuple(self.words) if with_words else None,
             scale=self._scale,
         )

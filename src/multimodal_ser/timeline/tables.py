@@ -40,14 +40,14 @@ def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> l
     if row["reason"]:
         empty = [""] * (5 + len(labels))
         return [row["source"], row["name"], "failed", row["reason"], *empty, ""]
-    told = row["timeline"]
-    spoken = sum(end - start for start, end in told["speech"])
-    overall = {**told["overall"], **told.get("attributes", {}).get("overall", {})}
+    timeline = row["timeline"]
+    spoken = sum(end - start for start, end in timeline["speech"])
+    overall = {**timeline["overall"], **timeline.get("attributes", {}).get("overall", {})}
     return [
-        row["source"], row["name"], "done", "", told["duration"], round(spoken, 3),
-        ";".join(one["name"] for one in told["speakers"]), mostly(told["segments"]) or "",
-        *(overall.get(name, "") for name in labels), len(told["segments"]),
-        "; ".join(told["notes"]),
+        row["source"], row["name"], "done", "", timeline["duration"], round(spoken, 3),
+        ";".join(one["name"] for one in timeline["speakers"]), mostly(timeline["segments"]) or "",
+        *(overall.get(name, "") for name in labels), len(timeline["segments"]),
+        "; ".join(timeline["notes"]),
     ]  # fmt: skip
 
 

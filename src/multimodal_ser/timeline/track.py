@@ -116,10 +116,10 @@ class Segment:
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         sure = {"confidence": round(self.confidence, 4)} if self.scale is None else {}
-        told = {"speaker": self.speaker, "label": self.label, **sure, **_values(self)}
+        record = {"speaker": self.speaker, "label": self.label, **sure, **_values(self)}
         if self.attributes:
-            told["attributes"] = _rounded(self.attributes)
-        return {**_times(self), **told, "text": self.text}
+            record["attributes"] = _rounded(self.attributes)
+        return {**_times(self), **record, "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ class Speaker:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        told = {"name": self.name, "channel": self.channel, "seconds": round(self.seconds, 3)}
+        record = {"name": self.name, "channel": self.channel, "seconds": round(self.seconds, 3)}
         overall = _rounded(self.overall, self.scale)
-        return {**told, "overall": overall, "adapted": self.adapted}
+        return {**record, "overall": overall, "adapted": self.adapted}
 
 
 @dataclass(frozen=True)

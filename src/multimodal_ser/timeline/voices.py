@@ -140,14 +140,14 @@ def _silhouette(vectors: _Vectors, centres: NDArray[np.float64], labels: _Labels
     look like a separate speaker.
     """
     other = np.abs(centres[:, None] - centres) > LATER  # [N, N]
-    mine = labels[:, None] == np.unique(labels)
-    counts = other.astype(np.float32) @ mine
+    members = labels[:, None] == np.unique(labels)
+    counts = other.astype(np.float32) @ members
     # Mean cosine distance of each window to each cluster [N, clusters]; infinite where a cluster
     # has no distant window.
-    far = np.where(counts > 0, (other * (1 - vectors @ vectors.T)) @ mine, np.inf)
+    far = np.where(counts > 0, (other * (1 - vectors @ vectors.T)) @ members, np.inf)
     far = far / np.maximum(counts, 1)
-    inside = far[mine]
-    outside = np.where(mine, np.inf, far).min(1)
+    inside = far[members]
+    outside = np.where(members, np.inf, far).min(1)
     known = np.isfinite(inside) & np.isfinite(outside)
     gain = (outside - inside)[known] / np.maximum(np.maximum(outside, inside)[known], 1e-9)
     return float(gain.sum() / len(labels))
@@ -202,14 +202,14 @@ def _turns(
     centres = np.array([(start + end) / 2 for start, end in spans])
     made: list[Turn] = []
     for start, end in speech:
-        mine = np.flatnonzero((centres >= start) & (centres <= end))
+        frames = np.flatnonzero((centres >= start) & (centres <= end))
         begun = start
-        for one, other in pairwise(mine):
+        for one, other in pairwise(frames):
             if labels[one] != labels[other]:
                 change = _quietest(energies, float(centres[one] + centres[other]) / 2, begun, end)
                 made.append(_turn(begun, change, labels[one]))
                 begun = change
-        made.append(_turn(begun, end, labels[mine[-1]]))
+        made.append(_turn(begun, end, labels[frames[-1]]))
     return made
 
 

@@ -121,9 +121,9 @@ class Whole:
         except (SerError, OSError):
             return Recognised()
         parts = [self.recognise(wave[start:end]) for start, end in word_pieces(wave, over=True)]
-        said = [word for part in parts for word in part]
-        text = " ".join(word.text for word in said) or None
-        return Recognised(text, language_of(said), words_doubt(said, self.recognise.multilingual))
+        words = [word for part in parts for word in part]
+        text = " ".join(word.text for word in words) or None
+        return Recognised(text, language_of(words), words_doubt(words, self.recognise.multilingual))
 
 
 def word_pieces(sound: Samples, *, over: bool) -> Iterator[tuple[int, int]]:
@@ -166,8 +166,8 @@ def words_doubt(words: Sequence[Word], multilingual: bool) -> str | None:
     sure = sum(word.probability for word in words) / len(words)
     if sure >= _SURE:
         return None
-    told = f"words of {100 * sure:.0f} % certainty, and their recogniser knows English alone"
-    return f"{told}; {_OTHERS}"
+    reason = f"words of {100 * sure:.0f} % certainty, and their recogniser knows English alone"
+    return f"{reason}; {_OTHERS}"
 
 
 def shared_out(

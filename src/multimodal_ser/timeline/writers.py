@@ -119,8 +119,8 @@ def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
 
 def _as_json(timeline: Timeline, source: Path) -> str:
     """Everything that is known, with the recording's name, as JSON."""
-    told = {"source": display_name(timeline, source), **timeline.as_dict()}
-    return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
+    content = {"source": display_name(timeline, source), **timeline.as_dict()}
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def _as_csv(timeline: Timeline, source: Path) -> str:
@@ -167,10 +167,12 @@ def _as_srt(timeline: Timeline, source: Path) -> str:
 
 def _as_audacity(timeline: Timeline, source: Path) -> str:
     """Audacity's label track: start, end and label, separated by tabs."""
-    told = (": ".join([_who(s) + s.said, *([s.text] if s.text else [])]) for s in timeline.segments)
+    texts = (
+        ": ".join([_who(s) + s.said, *([s.text] if s.text else [])]) for s in timeline.segments
+    )
     return "".join(
         f"{s.start:.6f}\t{s.end:.6f}\t{_line(words)}\n"
-        for s, words in zip(timeline.segments, told, strict=True)
+        for s, words in zip(timeline.segments, texts, strict=True)
     )
 
 
@@ -224,14 +226,14 @@ def _sure(s: Segment) -> str:
 def headline(timeline: Timeline) -> str:
     """Length, speech and the overall probabilities or attributes, in one line."""
     spoken = sum(end - start for start, end in timeline.speech)
-    said = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
+    top = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
     if timeline.felt and timeline.felt.overall:
-        said += f"; {greatest(timeline.felt.overall, 3, timeline.felt.scale)}"
+        top += f"; {greatest(timeline.felt.overall, 3, timeline.felt.scale)}"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
     return (
-        f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {said}{far}{adapted}{language}"
+        f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {top}{far}{adapted}{language}"
     )
 
 

@@ -81,7 +81,7 @@ class Alignment:
             return source.logits.new_zeros(())
         pairs = zip(self.adapters, aligned(source), aligned(self.target()), strict=True)
         # [B, D + C] of the source and of the target for each member.
-        losses = [adapter(mine, other, progress) for adapter, mine, other in pairs]
+        losses = [adapter(own, other, progress) for adapter, own, other in pairs]
         return self.weight * torch.stack(losses).sum()
 
 

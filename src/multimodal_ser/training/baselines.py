@@ -245,7 +245,7 @@ def fit_baseline(
         row = {key: value for key, value in setting._asdict().items() if value is not None}
         history.append({**row, "validation_ua": ua, "validation_loss": loss})
         if (ua, -loss) > best:
-            best, chosen, model, said = (ua, -loss), setting, candidate, logits
+            best, chosen, model, validation_logits = (ua, -loss), setting, candidate, logits
     if config.refit:
         both = Examples.joined([train, validation])
         ((_, again),) = _candidates(kind, both, weight, [chosen])
@@ -253,7 +253,7 @@ def fit_baseline(
         if isinstance(model, Svm) and isinstance(again, Svm):
             again.temperature = model.temperature
         model = again
-    return Fitted(model.eval(), history, said)
+    return Fitted(model.eval(), history, validation_logits)
 
 
 def _candidates(

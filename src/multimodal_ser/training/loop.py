@@ -104,12 +104,12 @@ def fit(
     model.load_state_dict(best.state)
     if model.values < model.classes:
         calibrate(model, validation)
-    said = None
+    validation_logits = None
     if config.refit and best.chooses:
         # The temperature and the reported validation logits come from the model that has not
         # learnt from the validation part. `plain` before `start`: an adaptation may have put
         # another module there, whose state has other keys.
-        temperature, said = model.temperature.clone(), predict(model, validation)
+        temperature, validation_logits = model.temperature.clone(), predict(model, validation)
         model.standardize = plain
         model.load_state_dict(start)
         both = Examples.joined([train, validation])
@@ -123,7 +123,7 @@ def fit(
         model.temperature.copy_(temperature)
     if training.target:
         model.standardize = training.target.standardize
-    return Fitted(model.eval(), history, said)
+    return Fitted(model.eval(), history, validation_logits)
 
 
 def _weights(
@@ -293,6 +293,6 @@ def ua_of(logits: Tensor, examples: Examples) -> float:
     """UA of logits [N, C] over those examples that have a class."""
     # Utterances without a class (-1) are learnt from in tasks of votes, but have no recall.
     known = examples.label >= 0
-    label, said = examples.label[known].numpy(), logits.argmax(1)[known].numpy()
-    matrix = metrics.confusion(label, said, logits.shape[1])
+    label, predicted = examples.label[known].numpy(), logits.argmax(1)[known].numpy()
+    matrix = metrics.confusion(label, predicted, logits.shape[1])
     return float(metrics.ua(matrix))

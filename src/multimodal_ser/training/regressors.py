@@ -116,11 +116,11 @@ def fit_regressor(
         score = float(np.nan_to_num(ccc(validation.truth.numpy(), values.numpy()), nan=-1).mean())
         history.append({**setting, "validation_ccc": score})
         if score > best:
-            best, chosen, model, said = score, setting, candidate, values
+            best, chosen, model, validation_values = score, setting, candidate, values
     if config.refit:
         both = Examples.joined([train, validation])
         ((_, model),) = _candidates(kind, dims, both, [chosen])
-    return Fitted(model.eval(), history, said)
+    return Fitted(model.eval(), history, validation_values)
 
 
 def _candidates(

@@ -163,5 +163,5 @@ class WeightAverage:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         # One call for all parameters instead of one per parameter: it is made at every step.
         torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)
-        for mine, present in zip(self._buffers, model.buffers(), strict=True):
-            mine.copy_(present)
+        for average, present in zip(self._buffers, model.buffers(), strict=True):
+            average.copy_(present)

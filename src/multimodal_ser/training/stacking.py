@@ -138,11 +138,11 @@ def fit_stacked(
             fitted[name] = fit(member, mine, other, schedule, seed, groups=groups)
             fitted[name].model.to("cpu")
     # Held-out logits: a refitted expert has learnt from the validation part and looks too good.
-    said = {
+    expert_logits = {
         name: predict(one.model, validation) if one.validation is None else one.validation
         for name, one in fitted.items()
     }
-    logs = torch.stack([logits.log_softmax(1) for logits in said.values()])
+    logs = torch.stack([logits.log_softmax(1) for logits in expert_logits.values()])
     prior = prior_weights(dims)
     taught = class_weights(train.label, dims.classes, schedule.class_weights)
     weights = pool_weights(logs, validation.label, prior, taught)
@@ -150,7 +150,7 @@ def fit_stacked(
     model.weights = weights
     history = [
         {"expert": name, "weight": float(weight), "validation_ua": ua_of(logits, validation)}
-        for (name, logits), weight in zip(said.items(), weights, strict=True)
+        for (name, logits), weight in zip(expert_logits.items(), weights, strict=True)
     ]
     return Fitted(model.eval(), history, torch.einsum("e,ebc->bc", weights, logs))
 

@@ -50,7 +50,7 @@ class VadNetwork:
         self._tail = frames[:, -1, -_BEFORE:].copy()
         x = _features(np.concatenate([tails, frames], 2).reshape(-1, _BEFORE + FRAME))
         x = (x @ weights["input"] + weights["bias"]).reshape(count, steps, 4 * _WIDTH)
-        said = np.empty((count, steps, _WIDTH), np.float32)
+        outputs = np.empty((count, steps, _WIDTH), np.float32)
         # the LSTM, whose gates are in the order input, forget, output, cell. sigmoid(x) =
         # (1 + tanh(x / 2)) / 2, where the halving is in the weights: one tanh for all gates.
         for step in range(steps):
@@ -58,8 +58,8 @@ class VadNetwork:
             enter, keep, leave = np.split(0.5 + 0.5 * gates[:, : 3 * _WIDTH], 3, axis=1)
             self._cell = np.asarray(keep * self._cell + enter * gates[:, 3 * _WIDTH :], np.float32)
             self._hidden = np.asarray(leave * np.tanh(self._cell), np.float32)
-            said[:, step] = self._hidden
-        out = np.maximum(said, 0) @ weights["output"] + weights["output_bias"]
+            outputs[:, step] = self._hidden
+        out = np.maximum(outputs, 0) @ weights["output"] + weights["output_bias"]
         return np.asarray(1 / (1 + np.exp(-out[..., 0])), np.float32)
 
 

@@ -184,8 +184,8 @@ def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
         return np.zeros(one.shape[:-4])
     sides = [side.mean(-3) for side in (one, other)]
     slopes = gradient(smoothed((one.mean(-3) + other.mean(-3))[..., None, :, :] / 2), metric)
-    told = np.abs(sides[0] - sides[1]).sum(-3)
-    variance: Floats = (told * slopes**2).sum((-1, -2))
+    changed = np.abs(sides[0] - sides[1]).sum(-3)
+    variance: Floats = (changed * slopes**2).sum((-1, -2))
     return variance
 
 

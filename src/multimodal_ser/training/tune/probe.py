@@ -217,8 +217,8 @@ def _shares(data: Vectors, names: Sequence[tuple[str, str]], power: float) -> Fl
     found = []
     for corpus, change in names:
         whole = ((data.corpus == corpus) & (data.change == "none")).sum()
-        mine = _rows(data, (corpus, change)).sum() / (data.corpus == corpus).sum()
-        found.append(mine * whole**power)
+        share = _rows(data, (corpus, change)).sum() / (data.corpus == corpus).sum()
+        found.append(share * whole**power)
     return np.asarray(np.array(found) / sum(found))
 
 
