@@ -13,7 +13,14 @@ from sklearn.metrics import balanced_accuracy_score
 
 from made_runs import CLASSES, write_experiment
 from multimodal_ser.evaluation import metrics, statistics
-from multimodal_ser.report import csv_tables, latex_table, report, summarise, text_table
+from multimodal_ser.report import (
+    csv_tables,
+    latex_table,
+    report,
+    summarise,
+    summarise_all,
+    text_table,
+)
 
 LEAK = "sentences stand in training & test (12 of 12)"
 MARK = "emodb: encoder whisper_x: unknown whether it saw this corpus <source>"
@@ -96,6 +103,11 @@ def test_a_missing_linear_probe_is_said(tmp_path):
     summary = summarise(tmp_path)
     assert summary.versus == ()
     assert any("linear probe is missing" in line for line in summary.cautions)
+    for name in ("a", "b"):  # where two experiments have one, it is called "linear (a)"
+        write_experiment(tmp_path / name, {"linear": (2.0, 1)}, hash8=8 * name, salt=name)
+    summary = summarise_all([tmp_path / "a", tmp_path / "b"])
+    assert [row.model for row in summary.rows] == ["linear (a)", "linear (b)"]
+    assert not any("linear probe is missing" in line for line in summary.cautions)
 
 
 def test_leaks_and_marks_stand_in_every_format(experiment):

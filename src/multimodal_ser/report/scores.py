@@ -212,7 +212,7 @@ def cautions_of_table(
             )
     lines += _classes(aligned)
     probe = "ridge" if aligned.sample.task == "attributes" else PROBE
-    if not any(row.model == probe for row in rows):
+    if not any(row.model.split(" (")[0] == probe for row in rows):  # "linear (runs of b)"
         lines.append(
             f"the linear probe is missing: run the same command with {probe} into the same folder"
         )
