@@ -221,7 +221,7 @@ class RunConfig:
     def folder(self) -> str:
         """Name of the run's folder."""
         # Fold names contain "=" and spaces, which not all file systems and shells take well.
-        fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold).strip("-")
+        fold = re.sub(r"[^A-Za-z0-9]+", "-", self.fold[:100]).strip("-")
         model = re.sub(r"[^\w.-]+", "-", self.model).strip("-.")  # a name of the user's
         few, adaptation = self.train.few, self.train.adaptation
         variant = [  # tells runs of one model apart, for people who list the folders

@@ -11,6 +11,7 @@ text or sound of the web that nobody can look through, the claim is ``unknown``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -173,8 +174,20 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
 
 
 def claim_about(corpus: str, exposure: Mapping[str, Exposure]) -> Exposure | None:
-    """The claim about a corpus: by its name, by one that it contains (HOLDS), or by ``*``."""
-    return exposure.get(corpus) or exposure.get(_HOLDS.get(corpus, "")) or exposure.get("*")
+    """The claim about a corpus: by its name, by one that it contains (HOLDS), or by ``*``.
+
+    Users write CREMA-D or EmoDB for ``cremad`` and ``emodb``.
+
+    >>> claim_about("cremad", {"CREMA-D": Exposure("labels", "stated")}).saw
+    'labels'
+    """
+    claims = {_plain(name): claim for name, claim in exposure.items()}
+    held = _plain(_HOLDS.get(corpus, corpus))
+    return claims.get(_plain(corpus)) or claims.get(held) or exposure.get("*")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def stated(items: Sequence[str]) -> Seen:
