@@ -83,6 +83,27 @@ def test_files_without_their_last_tenth_are_told(kind, codec, options):
     assert any("claims" in line and "it may be truncated" in line for line in told)
 
 
+@pytest.mark.parametrize(
+    ("kind", "codec"), [("wv", "wavpack"), ("tta", "tta"), ("matroska", "flac")]
+)
+def test_damaged_frames_of_lossless_codecs_are_left_out_and_told(kind, codec):
+    data, told = bytearray(media(kind, codec, 48_000)[0]), []
+    whole = read_audio(bytes(data), warn=told.append)
+    assert told == []
+    at = len(data) * 2 // 3
+    data[at : at + 8] = bytes(8)
+    assert len(read_audio(bytes(data), warn=told.append)) <= len(whole)
+    assert any("damaged packets are left out" in line for line in told)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_of_damaged_frames_is_no_other_scale(seed):
+    data = bytearray(media("amr", "libopencore_amrnb", 8_000)[0])
+    at = len(data) // 3
+    data[at : at + 500] = np.random.default_rng(seed).bytes(500)
+    assert np.abs(read_audio(bytes(data))).max() <= 2.1
+
+
 def test_a_video_without_sound(tmp_path):
     av = pytest.importorskip("av", reason="the extra 'video' is not installed")
     with av.open(str(tmp_path / "a.mp4"), "w") as file:

@@ -23,14 +23,13 @@ import soxr
 
 from multimodal_ser.audio import decode
 from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
-from multimodal_ser.audio.sound import to_mono, to_rate
+from multimodal_ser.audio.sound import OVER, to_mono, to_rate
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
 Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
 
-OVER = 2.0  # codecs and resamplers overshoot full scale by less; more means another scale
 Warn: TypeAlias = Callable[[str], None]
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio.sound import apart, joined_blocks, silence, to_mono, to_rate
+from multimodal_ser.audio.sound import OVER, apart, joined_blocks, silence, to_mono, to_rate
 from multimodal_ser.audio.sources import Where, media_kind, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError, to_install
@@ -28,6 +28,7 @@ _READERS = (
     "xwma,dsf,oma,ilbc,spx,ast,adx,swf,mmf,dv,aea,dss,epaf,pvf,sox,gxf,smjpeg,spdif,apm,argo_asf,"
     "kvag,iff,avr,truehd,mlp,shn,osq,qoa,bonk,amv,ivf,3dostr,psxstr,vqf,ac4,lc3"
 )
+_CHECKED = {"flac", "wavpack", "tta", "ape"}  # every frame has a checksum that is never wrong
 _TIMED = {"mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi"}
 # How containers treat time. Timed ones (above) have time stamps that can be used.
 _BEGINS = {"avi"}  # only the start of a track is stored; later times are counted from it
@@ -109,6 +110,9 @@ class Container:
         # players take the track that is marked as default, or the first one
         marked = [track for track in usable if int(track.disposition) & _DEFAULT]
         self.stream: Any = next(iter(marked or usable), None)
+        if self.stream is not None and self.stream.codec_context.name in _CHECKED:
+            # otherwise FFmpeg gives noise in place of a damaged frame, without a word
+            self.stream.codec_context.options = {"err_detect": "crccheck+explode"}
         if self.stream is None:
             raise AudioError(
                 f"{self.name}: its sound has a codec that FFmpeg cannot decode; convert it to wav"
@@ -183,8 +187,11 @@ class Container:
             time = frame.time
             # this class places the sound; the resampler would insert silence of its own
             frame.pts = None
+            # What a codec decodes from damaged data has no limit, and is no other scale.
+            scale = np.inf if self.stream.codec_context.name.startswith("pcm") else OVER
             parts = (
-                self._mix(np.asarray(p.to_ndarray().T, np.float32)) for p in plain.resample(frame)
+                self._mix(np.clip(p.to_ndarray().T.astype(np.float32), -scale, scale))
+                for p in plain.resample(frame)
             )
             yield time, convert(joined_blocks((self._nothing, *parts)), False)
         if convert is not None:

@@ -13,6 +13,7 @@ from multimodal_ser.common.arrays import Samples
 Mix: TypeAlias = Callable[[Samples], Samples]  # [time, channels] to what goes on of it
 
 _BLOCK = 1 << 18  # samples per block of silence
+OVER = 2.0  # codecs and resamplers overshoot full scale by less; more means another scale
 CANCELLED = 0.05  # share of the power of uncorrelated channels, below which channels cancel
 
 
