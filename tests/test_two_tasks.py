@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from made_encoders import tiny
 from made_features import FOUR, made_folder, made_rows
@@ -19,13 +20,15 @@ from made_sound import written
 from made_timeline import Both, Felt, Pitch, recording
 from multimodal_ser import Predictor, load
 from multimodal_ser.cli import main
-from multimodal_ser.config.record import ClassNames
+from multimodal_ser.config.record import ClassNames, as_json
+from multimodal_ser.config.settings import ModelConfig
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.dataset import tasks
 from multimodal_ser.dataset.parts import check_both_labelled, part_of, with_label
 from multimodal_ser.errors import LabelError, SerError
 from multimodal_ser.experiments.loading import load_domain
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.predict import Predictions
 from multimodal_ser.predict.lots import _outcome, _plain
 from multimodal_ser.predict.scored import Pipeline
@@ -290,6 +293,18 @@ def test_a_prediction_has_a_class_and_attributes(model):
     again = _outcome(json.loads(json.dumps(_plain(found))), CLASSES)
     assert again.as_dict() == shown
     assert np.array_equal(again.also.probabilities, found.also.probabilities)
+
+
+def test_a_model_of_attributes_from_before_there_were_two_tasks_is_read(tmp_path):
+    config = ModelConfig(members=1, hidden_dim=8, num_heads=2)
+    dims = Dims(0, 8, 2)
+    model = Ensemble(MODELS["audio"], dims, config, values=2).eval()
+    header = {"model": "audio", "dims": dims._asdict(), "network": as_json(config), "values": True}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save(model.state_dict(), {"run": json.dumps(header)}))
+    given = torch.zeros(3, 0, 0), torch.zeros(3, 0, dtype=bool), torch.randn(3, 4, 8)
+    batch = *given, torch.ones(3, 4, dtype=bool)
+    assert torch.equal(load_model(path)(*batch).logits, model(*batch).logits)
 
 
 @pytest.mark.usefixtures("all_is_speech")

@@ -57,9 +57,8 @@ class ClassNames:
         if "+" not in self.task:
             return (self,)
         (first, second), (own, _, felt) = self.task.split("+"), self.name.rpartition("+")
-        classes, names = self.classes[: -self.values], self.classes[-self.values :]
-        attributes = ClassNames(felt, names, self.hash, second, self.scale)
-        return ClassNames(own, classes, self.hash, first), attributes
+        attributes = ClassNames(felt, self.classes[-self.values :], self.hash, second, self.scale)
+        return ClassNames(own, self.classes[: -self.values], self.hash, first), attributes
 
 
 @dataclass(frozen=True)

@@ -275,8 +275,7 @@ def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) ->
     # too good. Those of the model before the refit are reported instead.
     own = _training_fold(context, item)[0] is material
     if part == "validation" and held_out is not None and own:
-        # The rows that the loss learns from, which can be fewer: utterances without a class are
-        # left out.
+        # Only the rows that the loss learns from: some leave out utterances without a class.
         learnt = learnt_as(examples, item.config.train.schedule.loss or "cross-entropy")
         logits[[examples.places[key] for key in learnt.ids]] = held_out
     return Predicted(
@@ -290,10 +289,7 @@ def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) ->
 
 
 def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | None:
-    """The truth that the predictions file has besides the class: votes, or values in 0 … 1.
-
-    Of two tasks both, nan where an utterance has no label for one.
-    """
+    """The truth beside the class: votes, or values in 0 … 1, or both; nan without a label."""
     if examples.target is None:
         return None
     target, classes = examples.target.numpy().astype(np.float64), classes_of(material.labels)
