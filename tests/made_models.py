@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from made_encoders import tiny
@@ -26,11 +28,33 @@ from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import RUN_FILES
 from multimodal_ser.runs.model_file import build_model, changes_of, save_model
 from multimodal_ser.training.baselines import Svm
+from multimodal_ser.training.schedule import WeightAverage
 from multimodal_ser.training.tune.changes import let_learn, save_changes
 from multimodal_ser.training.tune.tuned import Tuned, save_tuned
 
 CLASSES = ("anger", "joy", "neutral")
 WORDS = "so what else"
+
+
+class StopError(Exception):
+    """Ends a training in the middle, as if its process were killed."""
+
+
+@contextmanager
+def stopped_at(last):
+    """Raises StopError at a training's step of this number (None: never); yields the steps made."""
+    steps = []
+
+    class Counted(WeightAverage):
+        def update(self, model):
+            super().update(model)
+            steps.append(1 + len(steps))
+            if len(steps) == last:
+                raise StopError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multimodal_ser.training.tune.loop.WeightAverage", Counted)
+        yield steps
 
 
 def noise(seconds, seed=0):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from made_models import StopError, stopped_at
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.whisper import WhisperEncoder
@@ -70,27 +71,12 @@ def test_an_interrupted_training_gives_the_same_result(tmp_path):
     config = TuneConfig(**{**QUICK.__dict__, "augment": True, "dropout": 0.2})
     whole = tune(model(dropout=0.2), clips(), clips(6), config, seed=3)
 
-    class StopError(Exception):
-        pass
-
-    def stop(step: int, total: int) -> None:
-        if step == 5:  # in the second epoch
-            raise StopError
-
     file = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(StopError):
-        tune(model(dropout=0.2), clips(), clips(6), config, 3, checkpoint=file, on_step=stop)
-    rest: list[int] = []
-    resumed = tune(
-        model(seed=9, dropout=0.2),
-        clips(),
-        clips(6),
-        config,
-        3,
-        checkpoint=file,
-        on_step=lambda step, total: rest.append(step),
-    )
-    assert rest == [4, 5, 6, 7, 8, 9]
+    with stopped_at(5), pytest.raises(StopError):  # in the second epoch, which has steps 4 to 6
+        tune(model(dropout=0.2), clips(), clips(6), config, 3, checkpoint=file)
+    with stopped_at(None) as steps:
+        resumed = tune(model(seed=9, dropout=0.2), clips(), clips(6), config, 3, checkpoint=file)
+    assert len(steps) == 6
     assert resumed.history == whole.history
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key

@@ -8,6 +8,7 @@ import torch
 
 import made_emotion2vec
 from made_encoders import tiny
+from made_models import StopError, stopped_at
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.dataset.examples import Examples, Modality
@@ -138,16 +139,9 @@ def test_a_killed_training_is_resumed_to_the_same_result(root, tmp_path):
     config = TuneConfig(**{**vars(QUICK), "augment": True, "dropout": 0.2})
     whole = fitted((PLUS,), root, config)
 
-    class StopError(Exception):
-        pass
-
-    def stop(step, total):
-        if step == 3:  # in the second epoch
-            raise StopError
-
     file = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(StopError):
-        fitted((PLUS,), root, config, checkpoint=file, on_step=stop)
+    with stopped_at(3), pytest.raises(StopError):  # in the second epoch
+        fitted((PLUS,), root, config, checkpoint=file)
     base = sum(v.nbytes for v in loaded(PLUS, root).network.state_dict().values())
     assert file.stat().st_size < 3 * base  # the frozen weights are not kept
     resumed = fitted((PLUS,), root, config, checkpoint=file)

@@ -290,11 +290,9 @@ def _training_as_json(train: Training) -> dict[str, Any]:
     found = {key: one for key, one in asdict(train.schedule).items() if (key, one) != _NO_LOSS}
     if train.of_baseline:
         found = {key: one for key, one in found.items() if key in _OF_BASELINES}
-    for name in ("network", "adaptation"):
+    for name in ("network", "adaptation", "parts"):
         if part := getattr(train, name):
             found[name] = as_json(part)
-    if train.parts is not None:
-        found["parts"] = train.parts
     if few := train.few:
         found["few"] = {few.unit: few.amount, "draw": few.draw, "count": few.count}
     return found | ({"balanced": True} if train.balanced else {})

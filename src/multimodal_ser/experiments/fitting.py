@@ -107,24 +107,21 @@ def make_run(context: RunContext, item: Plan) -> Path:
     load_plugins()  # this may be a new process, whose registries lack what plug-ins add
     if item.config.model == TUNED:
         return run_tuned(item, context.material, context.out, context.devices)
-    source = context.source and with_model_context(context.source, item.config)
-    context = replace(
-        context, material=with_model_context(context.material, item.config), source=source
-    )
+    material = as_model_reads(context.material, item.config)
+    source = context.source and as_model_reads(context.source, item.config)
+    context = replace(context, material=material, source=source)
     try:
         fitted = _fit(context, item)
-        predictions = [
-            _predict_part(fitted, context, item, part) for part in ("validation", "test")
-        ]
+        parts = [_predict_part(fitted, context, item, part) for part in ("validation", "test")]
     except torch.OutOfMemoryError as error:
         raise SerError(
             f"{context.device} has too little memory for {item.config.folder} ({error}); take a "
             "smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
         ) from error
-    return write_run(context.out, item.config, context.dims, fitted, predictions)
+    return write_run(context.out, item.config, context.dims, fitted, parts)
 
 
-def with_model_context(material: Material, config: RunConfig) -> Material:
+def as_model_reads(material: Material, config: RunConfig) -> Material:
     """The material with the dialogue around each utterance, if the model of a run reads it."""
     network = config.train.network
     if network is None or not reads_dialogue(config.model):
@@ -143,9 +140,8 @@ def _fit(context: RunContext, item: Plan) -> Fitted:
     config, settings = item.config, item.config.train
     learnt, fold = _training_fold(context, item)
     # The part of the target that an adaptation may know: its training part without labels.
-    target = None
-    if learnt is context.source:
-        target = _examples(context.material, item.fold.train).unlabelled()
+    adapts = learnt is context.source
+    target = _examples(context.material, item.fold.train).unlabelled() if adapts else None
     loss = settings.schedule.loss or "cross-entropy"
     train, validation = (
         learnt_as(_examples(learnt, keys), loss) for keys in (fold.train, fold.validation)
@@ -161,9 +157,8 @@ def _fit(context: RunContext, item: Plan) -> Fitted:
         if target is not None and ADAPTERS[method.method].standardizes:
             fitted.model.pooled.fit(target)  # type: ignore[union-attr, operator]
         return fitted
-    groups = None
-    if settings.balanced:
-        groups = _corpus_of_each(learnt, (*fold.train, *fold.validation))
+    ids = (*fold.train, *fold.validation)
+    groups = _corpus_of_each(learnt, ids) if settings.balanced else None
     if config.model == STACKED:
         return fit_stacked(
             context.dims,

@@ -18,7 +18,7 @@ from torch import nn
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments.fitting import with_model_context
+from multimodal_ser.experiments.fitting import as_model_reads
 from multimodal_ser.experiments.loading import load_described
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Ensemble
@@ -96,7 +96,7 @@ def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
     """A corpus as the run reads it, and the class names of its utterances [N]."""
     labels = run.config.labels
     material = load_described(folder, class_set(labels.name), run.config.features, labels.task)
-    material = with_model_context(material, run.config)
+    material = as_model_reads(material, run.config)
     return material.examples, np.array(material.labels.classes)[material.examples.label.numpy()]
 
 

@@ -232,9 +232,8 @@ def headline(timeline: Timeline) -> str:
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
-    return (
-        f"{clock(timeline.duration)}, of it speech {clock(spoken)}; {top}{far}{adapted}{language}"
-    )
+    length = f"{clock(timeline.duration)}, of it speech {clock(spoken)}"
+    return f"{length}; {top}{far}{adapted}{language}"
 
 
 def speaker_lines(timeline: Timeline) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,6 @@ def tune(
     *,
     features: tuple[Examples, Examples] | None = None,
     checkpoint: Path | None = None,
-    on_step: Callable[[int, int], None] = lambda step, total: None,
     share: DeviceShare = DeviceShare(),  # noqa: B008 - it cannot change
 ) -> Fitted:
     """Fine-tunes encoder and head, and keeps the epoch that the validation part chooses.
@@ -65,7 +64,6 @@ def tune(
         features: of both parts, made by the untouched encoders; the head of `TunedEncoders` learns
             from them first.
         checkpoint: file that is written after each epoch, and resumed from if it exists.
-        on_step: called with the number of steps taken and their total.
         share: of this process, if several learn together.
     """
     device, halved = model.temperature.device, config.precision == "bfloat16"
@@ -96,7 +94,7 @@ def tune(
         # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
         # without interruption.
         torch.manual_seed(seed * 1_000 + epoch + 1_000_000 * share.rank)
-        losses, step = [], epoch * per_epoch
+        losses = []
         made = clip_batches(train, config, seed, epoch, partial(_own_batch, share, model, train))
         for place, (given, label) in enumerate(made, 1):
             # The loss is computed in float32, whatever the products are computed in.
@@ -114,8 +112,6 @@ def tune(
             optimizer.zero_grad()
             schedule.step()
             average.update(model)
-            step += 1
-            on_step(step, total)
         loss = share.summed(torch.tensor(losses, dtype=torch.float64).mean()) / share.world
         row = {"epoch": epoch, "train_loss": float(loss)}
         history.append({**row, **evaluate(averaged, validation, share)})
