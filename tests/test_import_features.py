@@ -6,6 +6,7 @@ import csv
 import pickle
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -288,3 +289,26 @@ def test_numbers_that_are_not_real_are_told(tmp_path):
     np.savez(tmp_path / "x.npz", audio=np.ones((6, 2), complex), id=np.array(IDS))
     with pytest.raises(FeatureError, match=r"x.npz: has no array \[rows, dim\] of real"):
         import_features(tmp_path / "x.npz", UTTERANCES, tmp_path, "x", "audio")
+
+
+def test_rows_named_by_their_recordings_are_matched(tmp_path, caplog):
+    rows = [replace(row, audio=f"/here/{row.id[-2:]}.wav") for row in UTTERANCES]
+    order = [3, 0, 5, 1, 4, 2]
+    header = "file,start,end,gender,loudness,jitter\n"
+    for name in ("C:\\there\\u{}.wav", "/there/u{}.wav", "u{}"):
+        cells = [f"{name.format(n)},0 days,0 days 00:00:01,1,{n},{-n}" for n in order]
+        (tmp_path / "x.csv").write_text(header + "\n".join(cells))
+        made = import_features(tmp_path / "x.csv", rows, tmp_path, "x", "audio", overwrite=True)
+        store = FeatureStore.open(made.path)
+        assert [store[row.id].tolist() for row in rows] == [[[n, -n]] for n in range(6)]
+    assert "2 columns are features: loudness, jitter; not as features: start, end, gender" in (
+        caplog.text
+    )
+    # two segments of one recording, and a row whose name only begins alike, are nobody's
+    segments = [replace(row, audio="/here/u0.wav") for row in rows]
+    for chosen, name in ((segments, "u{}"), (rows, "u{}.2")):
+        cells = [f"{name.format(n)},0 days,0 days 00:00:01,1,{n},{-n}" for n in order]
+        (tmp_path / "x.csv").write_text(header + "\n".join(cells))
+        chosen = [replace(row, id=row.id.replace("/u", "/x")) for row in chosen]
+        with pytest.raises(FeatureError, match="none of its 6 ids"):
+            import_features(tmp_path / "x.csv", chosen, tmp_path, "y", "audio")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -144,8 +144,11 @@ def _match(
         )
     _check_count(source, len(table.values), ids.name if ids else "its ids", len(found))
     corpus, known = utterances[0].corpus, {row.id for row in utterances}
-    # Ids in users' files often lack the corpus that this project puts in front.
+    # Ids in users' files often lack the corpus that this project puts in front, or are the names of
+    # the recordings, in whatever folder they were.
+    files = _by_file(utterances)
     full = [key if key in known else f"{corpus}/{key}" for key in found]
+    full = [key if key in known else files.get(_file_of(key).name, key) for key in full]
     if repeated := [key for key, count in Counter(full).items() if count > 1]:
         raise FeatureError(f"{source.name}: ids must be unique, but these repeat: {repeated[:5]}")
     at = {key: place for place, key in enumerate(full)}
@@ -157,6 +160,18 @@ def _match(
             "with --ids and --id-format"
         )
     return places, [given for given, key in zip(found, full, strict=True) if key not in known]
+
+
+def _by_file(utterances: Sequence[Utterance]) -> dict[str, str]:
+    """Name of a recording, with and without its ending → its utterance, if there is one alone."""
+    places = [(_file_of(row.audio), row.id) for row in utterances if row.audio is not None]
+    named = [(name, key) for path, key in places for name in {path.name, path.stem}]
+    counts = Counter(name for name, _ in named)
+    return {name: key for name, key in named if counts[name] == 1}
+
+
+def _file_of(path: str) -> PurePosixPath:
+    return PurePosixPath(path.replace("\\", "/"))
 
 
 def _check_count(source: Path, count: int, other: str, wanted: int) -> None:

@@ -32,6 +32,7 @@ _SHOWN = 6  # names of columns
 _NUMBERED = re.compile(r"(id|idx|code|nr|num|number|class|level0|0)$")  # pandas: index_level_0
 _ID_KEYS = ("id", "ids", "utterance_id")
 _LABEL_KEYS = ("label", "labels")
+_NO_FEATURES = ("fold", "index", "unnamed", "sex", "gender", "age")
 _GUESSES: dict[ModalityName, tuple[str, ...]] = {
     "audio": ("audio_embed", "audio_features", "audio_embedding", "audio"),
     "text": ("text_embed", "text_features", "text_embedding", "text"),
@@ -152,8 +153,7 @@ def _as_array(path: Path, loaded: Any) -> Array:
 
 def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
     try:
-        # Never pickles: an object array in a .npy file could run any code.
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)  # an object array could run any code
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:
                 return take(loaded)
@@ -201,7 +201,7 @@ def _read_parquet(
 
 def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
     table = read_cells(path, None, lambda columns: len(columns) > 1)
-    own = next((name for name in _ID_KEYS if name in table.columns), None)
+    own = next((name for name in (*_ID_KEYS, "file", "path") if name in table.columns), None)
     id_format = id_format or (own and f"{{{own}}}")
     used = {name for _, name, _, _ in Formatter().parse(id_format or "") if name}
     rows = [row for _, row in table.rows]
@@ -220,7 +220,7 @@ def _wide(
 
     A column with a number for the emotion, the speaker or the row is none: a model would learn it.
     """
-    known = {*used, *SPELLINGS, *" ".join(SPELLINGS.values()).split(), "fold", "index", "unnamed"}
+    known = {*used, *SPELLINGS, *" ".join(SPELLINGS.values()).split(), *_NO_FEATURES}
     plain = {name: _NUMBERED.sub("", re.sub(r"[\W_]", "", name).casefold()) for name in columns}
     taken = [name for name in numbers if not {name, plain[name]} & known]
     if not taken:
