@@ -31,7 +31,7 @@ _BEGINS = {
     b"fLaC": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
     b"#!AM": re.compile(rb"#!AMR(?:-WB)?\n"),
 }
-UNKNOWN = 0x7FFF_0000  # sizes from here on are written to a pipe, before they are known
+UNKNOWN_SIZE = 0x7FFF_0000  # sizes from here on are written to a pipe, before they are known
 _SLACK = 16  # bytes of padding that may be missing at the end
 _Step: TypeAlias = (
     "tuple[int, bool] | None"  # the end of a part, and whether it is a recording's first
@@ -96,7 +96,7 @@ def _elements(view: View, head: bytes) -> Iterator[tuple[int, int, bool]]:
 def _riff(view: View, at: int) -> _Step:
     kind = bytes(view[:4])
     length = _number(view, at + 4, order="little" if kind == b"RIFF" else "big")
-    if bytes(view[at : at + 4]) != kind or length >= UNKNOWN:
+    if bytes(view[at : at + 4]) != kind or length >= UNKNOWN_SIZE:
         return None
     # Chunks of RIFF and AIFF are padded to an even length. A long AVI file continues in others.
     return at + 8 + length + length % 2, bytes(view[at + 8 : at + 12]) == bytes(view[8:12])
@@ -127,7 +127,7 @@ def _caf(view: View, at: int) -> _Step:
 
 def _au(view: View, at: int) -> _Step:
     length = _number(view, at + 8)
-    if bytes(view[at : at + 4]) != b".snd" or length >= UNKNOWN:
+    if bytes(view[at : at + 4]) != b".snd" or length >= UNKNOWN_SIZE:
         return None
     return at + max(24, _number(view, at + 4)) + length, True
 

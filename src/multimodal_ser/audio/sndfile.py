@@ -13,7 +13,7 @@ from typing import Any
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.headers import UNKNOWN, stated_samples, understated
+from multimodal_ser.audio.headers import UNKNOWN_SIZE, stated_samples, understated
 from multimodal_ser.audio.mp3 import mp3_length
 from multimodal_ser.audio.ogg import ends_within_ogg_page
 from multimodal_ser.audio.sound import Mix, apart, to_mono
@@ -96,7 +96,7 @@ class Sndfile:
         sizes = r"(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)"
         for claimed, held in re.findall(sizes, log):
             # Writers to a pipe cannot know the size: they leave 0 or the greatest number.
-            if int(held) < int(claimed) < UNKNOWN:
+            if int(held) < int(claimed) < UNKNOWN_SIZE:
                 self._cut_short(int(held), int(claimed), "bytes")
         for stated, held in re.findall(r"Bytes/sec *: ([1-9]\d*) \(should be (\d+)\)", log):
             self.notes.append(

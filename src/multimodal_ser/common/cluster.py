@@ -21,14 +21,14 @@ from multimodal_ser.errors import SerError, to_install
 
 _log = logging.getLogger(__name__)
 
-Shared = TypeVar("Shared")
+_Common = TypeVar("_Common")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def run_on_threads(
-    work: Callable[[Shared, Item], Result],
-    shared: Shared,
+    work: Callable[[_Common, Item], Result],
+    shared: _Common,
     items: Sequence[Item],
     *,
     threads: int,
@@ -78,8 +78,8 @@ def run_on_threads(
 
 
 def run_on_ray(
-    work: Callable[[Shared, Item], Result],
-    shared: Shared,
+    work: Callable[[_Common, Item], Result],
+    shared: _Common,
     items: Iterable[Item],
     *,
     retries: int = 3,

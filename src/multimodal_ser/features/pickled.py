@@ -94,7 +94,7 @@ def expect(value: Any, kind: type[_T]) -> _T:
     return value
 
 
-def whole(value: Any) -> int:
+def whole_number(value: Any) -> int:
     """Returns a size, or raises ValueError if it is not one."""
     if not isinstance(value, int) or not 0 <= value < 1 << 63:
         raise ValueError(f"{brief(value)} where a size belongs")
@@ -105,7 +105,7 @@ def sizes(values: Any) -> tuple[int, ...]:
     """Returns a shape, or raises ValueError or TypeError if it is not one."""
     if len(expect(values, tuple)) > 64:
         raise ValueError(f"{len(values)} dimensions")
-    return tuple(whole(value) for value in values)
+    return tuple(whole_number(value) for value in values)
 
 
 def itemsize(code: str) -> int:
@@ -135,10 +135,10 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
     """Makes a view after checking that every one of its elements is within the storage."""
-    tensor = Tensor(expect(storage, Storage), whole(offset), sizes(size), sizes(stride))
+    tensor = Tensor(expect(storage, Storage), whole_number(offset), sizes(size), sizes(stride))
     if len(tensor.size) != len(tensor.stride) or math.prod(tensor.size) > tensor.storage.count:
         raise ValueError(f"a tensor of size {size} in a storage of {tensor.storage.count}")
-    # The element with the largest index: strides are not negative, see `whole`.
+    # The element with the largest index: strides are not negative, see `whole_number`.
     last = sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
     if math.prod(tensor.size) and tensor.offset + last >= tensor.storage.count:
         raise ValueError(f"a tensor reaches beyond its storage of {tensor.storage.count}")

@@ -30,7 +30,7 @@ from multimodal_ser.features.pickled import (
     itemsize,
     plain,
     sizes,
-    whole,
+    whole_number,
 )
 
 _DAMAGE = (
@@ -114,7 +114,7 @@ class _Reader(pickle._Unpickler):
         kind, storage, key, _device, count = pid[:5]
         if kind != "storage" or not isinstance(storage, Builder) or not isinstance(key, str):
             raise FeatureError(f"refused: it refers to {brief(kind)} outside of the file")
-        return expect(storage.make(key, whole(count)), Storage)
+        return expect(storage.make(key, whole_number(count)), Storage)
 
     def load_reduce(self) -> None:
         arguments, builder = self.stack.pop(), self.stack.pop()
