@@ -129,13 +129,15 @@ def ser(*arguments):
 
 
 def test_one_of_each_works_through_the_command_line(added, tmp_path, capsys):
-    for name, speakers in (("one", "abcd"), ("two", "efgh")):
+    for name, speakers in (("mine", "abcd"), ("other", "efgh")):
         sounds = folder_of_sounds(tmp_path / name, speakers)
         manifest = tmp_path / f"{name}.jsonl"
         ser("manifest", "mine", "--root", sounds, "--out", manifest)
+        # other recordings of a kind are another corpus: a source and a target must differ
+        manifest.write_text(manifest.read_text("utf-8").replace('"mine', f'"{name}'), "utf-8")
         ser("extract", "--manifest", manifest, "--out", tmp_path / f"{name}-features",
             "--audio", "loudness")  # fmt: skip
-    first, second = (tmp_path / f"{name}-features" / "mine" for name in ("one", "two"))
+    first, second = (tmp_path / f"{name}-features" / name for name in ("mine", "other"))
     ser("train", "--features", first, "--labels", "anger,sadness", "--split", "speaker",
         "--out", tmp_path / "runs", "--model", "mean", "--baselines", "linear", *SHORT)  # fmt: skip
     capsys.readouterr()

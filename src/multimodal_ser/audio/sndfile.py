@@ -76,7 +76,7 @@ class Sndfile:
         """
         patches: dict[int, bytes] = {}
         head = peek(where, 0, 26)
-        if head[:4] == b"fLaC":  # 0 means unknown: it then reads to the end
+        if head[:4] == b"fLaC" and len(head) > 21:  # 0 means unknown: it then reads to the end
             patches = {21: bytes([head[21] & 0xF0]) + bytes(4)}
         elif found := understated(where):
             patches = found.patch
