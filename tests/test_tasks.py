@@ -298,6 +298,15 @@ def test_mistakes_with_attributes_are_said(made_iemocap, tmp_path, capsys, more,
     assert said in capsys.readouterr().err
 
 
+def test_an_attribute_that_never_varies_is_refused():
+    both = tasks.AttributeSet("arousal,valence", ("arousal", "valence"), (1.0, 5.0))
+    assert tasks.outside([[0.5, 0.1], [math.nan, 1.2], [0.4, 0.2]], both) == [
+        "1 utterances have values outside of the scale from 1 to 5"
+    ]
+    with pytest.raises(LabelError, match=r"valence has the same value in all utterances.*leave it"):
+        tasks.outside([[0.1, 0.5], [0.2, math.nan], [0.3, 0.5]], both)
+
+
 def test_a_corpus_without_a_known_scale_asks_for_one():
     rows = [Utterance("mine/1", "mine", "joy", attributes={"arousal": 3})]
     with pytest.raises(LabelError, match="--scale 1 5"):

@@ -117,11 +117,21 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
 
 
 def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
-    """A warning if attributes are outside of the scale that they are said to have."""
+    """A warning if attributes are outside of the scale that they are said to have.
+
+    Raises:
+        LabelError: an attribute has the same value everywhere.
+    """
     attributes = attributes_of(outputs)
     if attributes is None:
         return []
     own = [row[-len(attributes.classes) :] for row in values]
+    for name, column in zip(attributes.classes, zip(*own, strict=True), strict=True):
+        if len({value for value in column if not math.isnan(value)}) == 1:
+            raise LabelError(
+                f"{name} has the same value in all utterances, so that there is nothing to learn "
+                "or to score; leave it out of --labels"
+            )
     count = sum(any(value < 0 or value > 1 for value in row) for row in own)
     low, high = attributes.scale
     where = f"have values outside of the scale from {low:g} to {high:g}"

@@ -214,7 +214,8 @@ def cautions_of_table(
     probe = "ridge" if aligned.sample.task == "attributes" else PROBE
     if not any(row.model.split(" (")[0] == probe for row in rows):  # "linear (runs of b)"
         lines.append(
-            f"the linear probe is missing: run the same command with {probe} into the same folder"
+            f"the linear probe is missing: run the same command into the same folder with {probe} "
+            "among --baselines, or, to adapt, with none among --methods"
         )
     return lines
 
