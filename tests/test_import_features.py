@@ -285,6 +285,30 @@ def test_small_differences_beside_large_or_tiny_values_are_kept(tmp_path):
         np.testing.assert_allclose([store[row.id][0] for row in UTTERANCES], values, rtol=1e-6)
 
 
+def test_an_empty_cell_is_no_reason_to_lose_a_feature(tmp_path):
+    for empty in ("", "NaN", "NA"):
+        lines = [f"{key},{n},{'' if n else empty},note" for n, key in enumerate(IDS)]
+        table = "id,loudness,never,said\n" + "\n".join(lines)
+        (tmp_path / "x.csv").write_text(table)
+        assert imported(tmp_path, tmp_path / "x.csv")[1].header.dim == 1
+        lines = [f"{key},{n},{n + 1 if n else empty}" for n, key in enumerate(IDS)]
+        (tmp_path / "x.csv").write_text("id,loudness,pitch\n" + "\n".join(lines))
+        with pytest.raises(FeatureError, match=r"iemocap/u0: 'mine' gave NaN"):
+            imported(tmp_path, tmp_path / "x.csv")
+
+
+def test_an_archive_with_an_array_for_each_utterance(tmp_path):
+    arrays = {key: np.full((1 + n, 5), n, "f4") for n, key in enumerate(IDS)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    store = imported(tmp_path, tmp_path / "x.npz")[1]
+    assert [store[key].shape for key in IDS] == [(1 + n, 5) for n in range(6)]
+
+
+def test_ids_as_bytes_are_text(tmp_path):
+    np.savez(tmp_path / "x.npz", audio=VECTORS, id=np.array(IDS).astype("S"))
+    check_vectors(imported(tmp_path, tmp_path / "x.npz")[1])
+
+
 def test_numbers_that_are_not_real_are_told(tmp_path):
     np.savez(tmp_path / "x.npz", audio=np.ones((6, 2), complex), id=np.array(IDS))
     with pytest.raises(FeatureError, match=r"x.npz: has no array \[rows, dim\] of real"):

@@ -228,7 +228,7 @@ def test_a_corpus_is_no_source_for_itself(pair):
     source, first, target, second = pair
     others = [replace(row, id=f"{row.id}x") for row in source.utterances]
     for rows in (source.utterances, others):  # other recordings of the same people neither
-        with pytest.raises(SplitError, match=r"two folders hold utterances of one corpus, 'first'"):
+        with pytest.raises(SplitError, match=r"4 speakers of one corpus, such as .* of 'first'"):
             transfer.Adaptation(**MODEL).plan(
                 source, first, replace(source, utterances=rows), first
             )

@@ -219,6 +219,12 @@ class TransferCommand(ExperimentCommand, transfer.Transfer):
         if self.source and self.target and not self.features:
             yield self.out, self.source, self.target
         elif len(self.features) > 1 and not (self.source or self.target):
+            names = [path.name for path in self.features]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise SerError(
+                    f"two folders of --features are called {twice[0]!r}, and the results of a pair "
+                    "are named by them; rename one"
+                )
             for source, target in itertools.permutations(self.features, 2):
                 yield self.out / f"{source.name}-to-{target.name}", source, target
         else:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,26 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
         SerError: it could not be read again: an id occurs twice, or a field has a wrong value.
     """
     utterances = [*utterances]
-    _check_unique(utterances, path)
+    check_utterances(utterances)
     with written_aside(path) as partial, partial.open("w", encoding="utf-8") as file:
         for utterance in utterances:
-            row = {
-                key: value for key, value in asdict(utterance).items() if value not in (None, {})
-            }
+            row = _fields_of(utterance)
             if utterance.audio is not None:
                 row["audio"] = str(Path(utterance.audio).absolute())
-            if fault := _fault(row):
-                raise SerError(f"{path}: {utterance.id!r}: {fault}")
             file.write(readable_json(row) + "\n")
+
+
+def check_utterances(utterances: Iterable[Utterance], kind: type[SerError] = SerError) -> None:
+    """Raises an error for an id that occurs twice, or a value that no manifest may have."""
+    _check_unique(utterances, "the utterances")
+    for utterance in utterances:
+        if fault := _fault(_fields_of(utterance)):
+            raise kind(f"{utterance.id!r}: {fault}")
+
+
+def _fields_of(utterance: Utterance) -> dict[str, Any]:
+    named = {name: getattr(utterance, name) for name in _FIELDS}
+    return {name: value for name, value in named.items() if value not in (None, {})}
 
 
 def read_manifest(path: Path) -> list[Utterance]:
@@ -119,10 +128,10 @@ def read_manifest(path: Path) -> list[Utterance]:
     return utterances
 
 
-def _check_unique(utterances: Iterable[Utterance], path: Path) -> None:
+def _check_unique(utterances: Iterable[Utterance], where: object) -> None:
     repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
     if repeated:
-        raise SerError(f"{path}: ids must be unique, but these occur twice: {repeated[:5]}")
+        raise SerError(f"{where}: ids must be unique, but these occur twice: {repeated[:5]}")
 
 
 def _parse(raw: bytes, where: str, folder: Path) -> Utterance:

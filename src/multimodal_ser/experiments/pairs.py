@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.config.record import FeatureSpec, FewSpec, SourceSpec, SplitSpec
 from multimodal_ser.corpora.labels import check_same_order
 from multimodal_ser.dataset.material import Material, sounds_of
@@ -38,15 +39,19 @@ def check_comparable(first: Material, second: Material) -> None:
     """Raises an error if a model of one material would misread the other.
 
     Raises:
-        SplitError: both are of one corpus, whose speakers they may share.
+        SplitError: both are of one corpus and share speakers.
         LabelError: the classes are in another order.
         FeatureError: encoder, weights, layers, tokens or width of the features differ.
     """
-    if both := {*corpus_names(first)} & {*corpus_names(second)}:
+    voices = [
+        {(row.corpus, alike(row.speaker)): row for row in one.utterances if row.speaker is not None}
+        for one in (first, second)
+    ]
+    if both := sorted(voices[0].keys() & voices[1].keys()):
         raise SplitError(
-            f"two folders hold utterances of one corpus, {min(both)!r}, so that a speaker may be "
-            "learnt from and tested; take two different corpora, or give other recordings a name "
-            "of their own in the manifest (corpus, such as ser manifest table --name)"
+            f"two folders hold utterances of {len(both)} speakers of one corpus, such as "
+            f"{voices[0][both[0]].speaker!r} of {both[0][0]!r}, who would be learnt from and "
+            "tested; take two different corpora, or other speakers"
         )
     check_same_order(first.labels, second.labels)
     for modality in first.features:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.common.files import locked
-from multimodal_ser.corpora.utterance import Utterance, write_manifest
+from multimodal_ser.corpora.utterance import Utterance, check_utterances, write_manifest
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.chunks import EncodedChunk, ExtractionRecipe, has_material
@@ -173,9 +173,9 @@ def one_corpus(utterances: Sequence[Utterance]) -> str:
             f"utterances of {len(corpora)} corpora {corpora} were given; a feature file holds one: "
             "extract each corpus by itself"
         )
-    repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
-    if repeated:
+    if repeated := [key for key, n in Counter(row.id for row in utterances).items() if n > 1]:
         raise FeatureError(f"ids must be unique, but these occur twice: {repeated[:5]}")
+    check_utterances(utterances, FeatureError)
     return corpora[0]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.common.spelling import tidy
+from multimodal_ser.common.spelling import is_missing, tidy
 from multimodal_ser.corpora.cells import read_cells, read_words
 from multimodal_ser.corpora.columns import SPELLINGS
 from multimodal_ser.corpora.parquet import pyarrow_for
@@ -28,10 +28,11 @@ from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.unpickle import read_pickle
 
 _log = logging.getLogger(__name__)
-_SHOWN = 6  # names of columns
 _NUMBERED = re.compile(r"(id|idx|code|nr|num|number|class|level0|0)$")  # pandas: index_level_0
 _ID_KEYS = ("id", "ids", "utterance_id")
 _LABEL_KEYS = ("label", "labels")
+_UNREADABLE = (ValueError, EOFError, OSError, KeyError, TypeError, MemoryError, zipfile.BadZipFile)
+_OF_IDS = (".txt", ".csv", ".tsv", ".json")
 _NO_FEATURES = ("fold", "index", "unnamed", "sex", "gender", "age")
 _GUESSES: dict[ModalityName, tuple[str, ...]] = {
     "audio": ("audio_embed", "audio_features", "audio_embedding", "audio"),
@@ -96,9 +97,9 @@ def read_ids(path: Path, id_format: str | None = None) -> list[str]:
         FeatureError: the file is missing, has another ending, is not a list, or lacks a column.
     """
     if not path.is_file():
-        raise FeatureError(f"no ids at {path}; give a .txt, .csv, .tsv or .json file")
-    if path.suffix not in (".txt", ".csv", ".tsv", ".json"):
-        raise FeatureError(one_of("kind of ids", path.suffix, [".txt", ".csv", ".tsv", ".json"]))
+        raise FeatureError(f"no ids at {path}; give a {', '.join(_OF_IDS)} file")
+    if path.suffix not in _OF_IDS:
+        raise FeatureError(one_of("kind of ids", path.suffix, _OF_IDS))
     if path.suffix == ".json":
         return _json_ids(path, read_words(path)[0])
     if path.suffix == ".txt":
@@ -140,7 +141,11 @@ def _read_npy(path: Path, modality: ModalityName, key: str | None, id_format: st
 def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
     arrays: dict[str, Array] = _load_numpy(path, dict)
     ids = next((arrays[name] for name in _ID_KEYS if name in arrays), None)
+    if ids is not None and ids.dtype.kind == "S":  # bytes, which str() would show as b'…'
+        ids = np.char.decode(ids, "utf-8")
     numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
+    if ids is None and key is None and len(numbers) > 2 and not {*_GUESSES[modality]} & {*numbers}:
+        return Rows([*numbers.values()], [*numbers])  # an array for each utterance
     key = _choose(path, [name for name in numbers if numbers[name].ndim >= 2], key, modality)
     return Rows(arrays[key], None if ids is None else [str(item) for item in ids], key=key)
 
@@ -158,15 +163,7 @@ def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
             with loaded:
                 return take(loaded)
         return take(loaded)
-    except (
-        ValueError,
-        EOFError,
-        OSError,
-        KeyError,
-        TypeError,
-        MemoryError,
-        zipfile.BadZipFile,
-    ) as error:
+    except _UNREADABLE as error:
         raise FeatureError(
             f"{path.name}: cannot be read ({error}); save plain arrays of numbers with numpy.save "
             "or numpy.savez, no objects"
@@ -209,7 +206,10 @@ def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: st
     numbers = {}
     for name in table.columns:
         with suppress(ValueError):  # a column of words
-            numbers[name] = np.array([float(row[name].replace(",", ".")) for row in rows])
+            # an empty cell is nan, which is refused later
+            cells = ["nan" if is_missing(row[name]) else row[name] for row in rows]
+            column = np.array([float(cell.replace(",", ".")) for cell in cells])
+            numbers |= {} if np.isnan(column).all() else {name: column}
     return Rows(_wide(path, table.columns, numbers, used), ids)
 
 
@@ -227,7 +227,7 @@ def _wide(
         raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(plain)}")
     left = [name for name in plain if name not in taken and name not in used]
     left_out = f"; not as features: {', '.join(left)}" if left else ""
-    shown = ", ".join(taken if len(taken) < _SHOWN else [*taken[:2], "…", taken[-1]])
+    shown = ", ".join(taken if len(taken) < 6 else [*taken[:2], "…", taken[-1]])
     _log.warning("%s: %d columns are features: %s%s", path.name, len(taken), shown, left_out)
     return np.stack([numbers[name] for name in taken], axis=1)
 
