@@ -204,6 +204,7 @@ def test_experiments_within_corpora_have_commands_too(folders, tmp_path, capsys)
     [
         ("adaptation --source {0}", "give --source and --target together, or two corpora"),
         ("adaptation", "give --source and --target together, or two corpora"),
+        ("adaptation --features {0} {0}", "two corpora or more, in folders of different names"),
         ("finetune --features {0}", "or two corpora or more"),
         ("fewshot --source {0} --target {1} --features {0} {1}", "or two corpora or more"),
         ("combined --features {0} {1} --split speaker official speaker", "2 corpora and 3 splits"),

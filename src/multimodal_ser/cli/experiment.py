@@ -72,9 +72,7 @@ class ExperimentCommand:
         from multimodal_ser.experiments.loading import load_domain
 
         return load_domain(
-            features,
-            self.labels,
-            split,
+            *(features, self.labels, split),
             folds=folds,
             allow=self.allow,
             audio=self.audio,
@@ -216,21 +214,16 @@ class TransferCommand(ExperimentCommand, transfer.Transfer):
 
     def pairs(self) -> Iterator[tuple[Path, Path, Path]]:
         """Yields each pair's output folder, source and target."""
+        alone = self.source or self.target
         if self.source and self.target and not self.features:
             yield self.out, self.source, self.target
-        elif len(self.features) > 1 and not (self.source or self.target):
-            names = [path.name for path in self.features]
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise SerError(
-                    f"two folders of --features are called {twice[0]!r}, and the results of a pair "
-                    "are named by them; rename one"
-                )
+        elif len({one.name for one in self.features}) == len(self.features) > 1 and not alone:
             for source, target in itertools.permutations(self.features, 2):
                 yield self.out / f"{source.name}-to-{target.name}", source, target
         else:
             raise SerError(
-                "give --source and --target together, or two corpora or more with --features for "
-                "every pair, both ways"
+                "give --source and --target together, or two corpora or more, in folders of "
+                "different names, with --features for every pair, both ways"
             )
 
 

@@ -97,7 +97,10 @@ def _all_features(materials: Sequence[Material], modality: str) -> FeatureSpec |
     if first is None:
         return None
     # Every corpus's content enters the hash: changed features of any of them make another run.
-    contents = {", ".join(corpus_names(one)): _content(one, modality) for one in materials}
+    contents: dict[str, str] = {}
+    for one in materials:
+        name = ", ".join(corpus_names(one))
+        contents[name] = contents.get(name, "") + _content(one, modality)
     return replace(first, content=contents)
 
 

@@ -203,7 +203,7 @@ def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: st
     used = {name for _, name, _, _ in Formatter().parse(id_format or "") if name}
     rows = [row for _, row in table.rows]
     ids = [tidy(_format_id(path, row, id_format)) for row in rows] if used else None
-    numbers = {}
+    numbers: dict[str, Array] = {}
     for name in table.columns:
         with suppress(ValueError):  # a column of words
             # an empty cell is nan, which is refused later
