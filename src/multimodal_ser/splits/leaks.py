@@ -74,12 +74,13 @@ def check_folds(
 
 
 def _named_groups(kind: str, utterances: Sequence[Utterance]) -> dict[str, str]:
-    """Id → speaker, session or dialogue, for utterances that have one."""
+    """Id → speaker, session or dialogue, in its first spelling, for utterances that have one."""
     # By corpus: equal names of two corpora are different people, unless somebody knows better.
+    written: dict[tuple[str, str], str] = {}
     return {
-        row.id: f"{row.corpus}/{alike(getattr(row, kind))}"
+        row.id: written.setdefault((row.corpus, alike(name)), f"{row.corpus}/{name}")
         for row in utterances
-        if getattr(row, kind) is not None
+        if (name := getattr(row, kind)) is not None
     }
 
 
