@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,9 @@ class PlainBackend:
     def _read(self, waves: Sequence[Samples]) -> list[Vector]:
         """The inputs of the head, computed on all cores that numpy uses.
 
-        Several waveforms are divided among the cores, and so are the steps of a single one. Numpy's
-        own threads do the same for each matrix product, but they wait for each other by spinning:
-        if other programs keep the cores busy, they take ten times as long.
+        Several waveforms are divided among the cores, and so is the network for a single one.
+        Numpy's own threads divide each matrix product, but they wait for each other by spinning: if
+        other programs keep the cores busy, they take ten times as long.
         """
         blas, threads = numpy_threads()
         if threads == 1 or not waves:
@@ -99,8 +100,12 @@ def _key(wave: Samples) -> bytes:
 
 
 def _shared(
-    pool: ThreadPoolExecutor, parts: int, step: Callable[..., Vector], *arrays: Vector
+    pool: ThreadPoolExecutor, parts: int, step: Callable[[slice], Vector], size: int
 ) -> Vector:
-    """Computes a step in parts of the first axis, at the same time; see `Shared`."""
-    cut = [np.array_split(one, min(parts, len(one))) for one in arrays]
-    return np.concatenate(list(pool.map(step, *cut)))
+    """A sum over `size` heads or features, computed in parts at the same time; see `Shared`."""
+    cuts = [size * part // parts for part in range(parts + 1)]
+    slices = [slice(start, end) for start, end in pairwise(cuts) if end > start]
+    first, *others = pool.map(step, slices)
+    for other in others:
+        first += other
+    return first

@@ -31,16 +31,16 @@ _Singles = NDArray[np.float32]
 
 
 class Shared(Protocol):
-    """Computes a step of the network; it may divide arrays along the first axis among cores."""
+    """Computes a sum over attention heads, or over hidden features, divided among cores."""
 
-    def __call__(self, step: Callable[..., _Singles], *arrays: _Singles) -> _Singles:
-        """The step's result for all of the arrays' rows."""
+    def __call__(self, step: Callable[[slice], _Singles], size: int) -> _Singles:
+        """The sum of a step's results for slices that together are all of `size`."""
         ...
 
 
-def whole(step: Callable[..., _Singles], *arrays: _Singles) -> _Singles:
-    """Computes a step at once."""
-    return step(*arrays)
+def whole(step: Callable[[slice], _Singles], size: int) -> _Singles:
+    """Computes the sum at once."""
+    return step(slice(0, size))
 
 
 class PlainProbe:
@@ -82,12 +82,12 @@ class PlainProbe:
 
         Args:
             wave: [samples].
-            shared: how the network's steps are computed, on one core by default.
+            shared: how its blocks are computed, on one core by default.
         """
         mel = log_mel(wave, self.filters)  # [T, mels]
         mel += np.float32(LOUDEST) - mel.max()
-        x = shared(partial(self._active, "encoder.conv1"), _taps(mel, 1))
-        x = shared(partial(self._active, "encoder.conv2"), _taps(x, 2))  # [T / 2, D]
+        x = gelu(self._linear("encoder.conv1", _taps(mel, 1)))
+        x = gelu(self._linear("encoder.conv2", _taps(x, 2)))  # [T / 2, D]
         x += self._state["encoder.positions"].T[: len(x)]
         means = []
         for block in range(self.depth):
@@ -110,9 +110,6 @@ class PlainProbe:
         product += self._state[f"{name}.bias"]
         return np.asarray(product)
 
-    def _active(self, name: str, x: _Singles) -> _Singles:
-        return gelu(self._linear(name, x))
-
     def _normed(self, name: str, x: _Singles) -> _Singles:
         unit = x - x.mean(1, keepdims=True)
         unit /= np.sqrt(np.square(unit).mean(1, keepdims=True) + np.float32(_NORM))
@@ -121,21 +118,51 @@ class PlainProbe:
         return np.asarray(unit)
 
     def _block(self, name: str, x: _Singles, shared: Shared) -> _Singles:
-        """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper.Block`."""
-        split = shared(partial(self._projected, name), x)
-        q, k, v = split.reshape(len(x), 3, self.heads, -1).transpose(1, 2, 0, 3)  # each [H, T, D/H]
-        heard = shared(_attended, q, k, v)
-        return shared(partial(self._answered, name), x, heard.transpose(1, 0, 2).reshape(x.shape))
+        """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper.Block`.
 
-    def _projected(self, name: str, x: _Singles) -> _Singles:
-        """Queries, keys and values side by side, [T, 3 · D]."""
-        return self._linear(f"{name}qkv", self._normed(f"{name}norm1", x))
-
-    def _answered(self, name: str, x: _Singles, heard: _Singles) -> _Singles:
-        """What follows attention in a block, [T, D]."""
-        x = x + self._linear(f"{name}out", heard)
-        x += self._linear(f"{name}down", self._active(f"{name}up", self._normed(f"{name}norm2", x)))
+        What attention heads, and hidden features of the feed-forward layers, add to the result is
+        independent of each other, so that cores meet only twice in a block. Each reads only its
+        part of the weights, which dividing the frames would not save (Shoeybi et al., 2019,
+        arXiv:1909.08053, section 3).
+        """
+        heads = partial(self._attended, name, self._normed(f"{name}norm1", x))
+        x = x + shared(heads, self.heads)
+        x += self._state[f"{name}out.bias"]
+        features = partial(self._widened, name, self._normed(f"{name}norm2", x))
+        x += shared(features, len(self._state[f"{name}down.weight"]))
+        x += self._state[f"{name}down.bias"]
         return x
+
+    def _attended(self, name: str, x: _Singles, heads: slice) -> _Singles:
+        """What some attention heads add to the frames, [T, D] → [T, D].
+
+        One head after the other: the scores of one, [T, T], are still in the cache when they are
+        used, and those of all would be 72 MB for 30 s.
+        """
+        dim = x.shape[1]
+        width = dim // self.heads
+        rows = slice(heads.start * width, heads.stop * width)
+        weight, bias = (self._state[f"{name}qkv.{part}"] for part in ("weight", "bias"))
+        queries, keys, values = (
+            x @ weight[:, at + rows.start : at + rows.stop] + bias[at + rows.start : at + rows.stop]
+            for at in (0, dim, 2 * dim)
+        )
+        heard = np.empty_like(values)
+        for head in range(0, heard.shape[1], width):
+            own = slice(head, head + width)
+            scores = queries[:, own] @ keys[:, own].T
+            scores /= np.float32(np.sqrt(width))
+            scores -= scores.max(1, keepdims=True)  # so that exp cannot overflow
+            np.exp(scores, out=scores)
+            scores /= scores.sum(1, keepdims=True)
+            heard[:, own] = scores @ values[:, own]
+        return np.asarray(heard @ self._state[f"{name}out.weight"][rows])
+
+    def _widened(self, name: str, x: _Singles, features: slice) -> _Singles:
+        """What some hidden features of the feed-forward layers add to the frames, [T, D]."""
+        wide = x @ self._state[f"{name}up.weight"][:, features]
+        wide += self._state[f"{name}up.bias"][features]
+        return np.asarray(gelu(wide) @ self._state[f"{name}down.weight"][features])
 
 
 def _turned(value: _Singles) -> _Singles:
@@ -154,23 +181,6 @@ def _taps(x: _Singles, stride: int) -> _Singles:
     """
     wide = np.pad(x, ((1, 1), (0, 0)))
     return np.concatenate([wide[tap : tap + len(x) : stride] for tap in range(3)], 1)
-
-
-def _attended(queries: _Singles, keys: _Singles, values: _Singles) -> _Singles:
-    """Attention, [H, T, D/H] each → [H, T, D/H].
-
-    One head after the other: the scores of one, [T, T], are still in the cache when they are used,
-    and those of all would be 72 MB for 30 s.
-    """
-    heard = np.empty_like(values)
-    for q, k, v, out in zip(queries, keys, values, heard, strict=True):
-        scores = q @ k.T
-        scores /= np.float32(np.sqrt(q.shape[1]))
-        scores -= scores.max(1, keepdims=True)  # so that exp cannot overflow
-        np.exp(scores, out=scores)
-        scores /= scores.sum(1, keepdims=True)
-        out[:] = scores @ v
-    return heard
 
 
 def gelu(x: _Singles) -> _Singles:
