@@ -217,7 +217,7 @@ def test_a_recording_whose_files_cannot_have_its_name_fails_alone(tmp_path, mode
     assert "File name too long" in index[0]["reason"]
 
 
-def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path, model):
+def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path, model, capsysbinary):
     (tmp_path / "in").mkdir()
     for name in (b"caf\xe9.wav", b"tea.wav"):
         written(tmp_path / "x.wav", SOUND).rename(tmp_path / "in" / os.fsdecode(name))
@@ -227,6 +227,8 @@ def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path, model):
     index = list(csv.DictReader(io.StringIO((tmp_path / "out/index.csv").read_text("utf-8"))))
     assert [row["source"] for row in index] == [r"caf\xe9.wav", "tea.wav"]
     assert (tmp_path / r"out/caf\xe9.json").is_file()
+    # Read here, since pytest-xdist cannot send such a name from its worker.
+    assert b"caf\xe9.wav: 0:06" in capsysbinary.readouterr().out
 
 
 def test_standard_input_is_a_recording(tmp_path, model, capsys, monkeypatch):
