@@ -97,7 +97,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> None:
 
 def check_utterances(utterances: Iterable[Utterance], kind: type[SerError] = SerError) -> None:
     """Raises an error for an id that occurs twice, or a value that no manifest may have."""
-    _check_unique(utterances, "the utterances")
+    _check_unique(utterances, "the utterances", kind)
     for utterance in utterances:
         if fault := _fault(_fields_of(utterance)):
             raise kind(f"{utterance.id!r}: {fault}")
@@ -128,10 +128,12 @@ def read_manifest(path: Path) -> list[Utterance]:
     return utterances
 
 
-def _check_unique(utterances: Iterable[Utterance], where: object) -> None:
+def _check_unique(
+    utterances: Iterable[Utterance], where: object, kind: type[SerError] = SerError
+) -> None:
     repeated = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
     if repeated:
-        raise SerError(f"{where}: ids must be unique, but these occur twice: {repeated[:5]}")
+        raise kind(f"{where}: ids must be unique, but these occur twice: {repeated[:5]}")
 
 
 def _parse(raw: bytes, where: str, folder: Path) -> Utterance:

@@ -219,12 +219,10 @@ def outputs_of(
     """
     if task not in TASKS:
         raise LabelError(one_of("task", task, TASKS))
+    if task == "attributes":
+        return attribute_set(labels, scale or scale_of(rows))
     if "+" not in task:
-        return (
-            attribute_set(labels, scale or scale_of(rows))
-            if task == "attributes"
-            else (class_set(labels))
-        )
+        return class_set(labels)
     classes, several, names = labels.rpartition("+")
     if not several:
         raise LabelError(

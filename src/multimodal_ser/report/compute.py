@@ -24,14 +24,7 @@ from multimodal_ser.report.scores import (
 )
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import COMPARED, compare_rows
-from multimodal_ser.runs.folder import (
-    SET_ASIDE,
-    Run,
-    config_files,
-    read_description,
-    read_runs,
-    tasks_of,
-)
+from multimodal_ser.runs.folder import SET_ASIDE, Run, config_files, read_description, read_runs
 
 
 def summarise(
@@ -74,7 +67,7 @@ def summarise(
         cautions=(
             *summary.cautions,
             *_set_aside_caution(experiment),
-            *_other_tasks(experiment, summary),
+            *_other_tasks(runs, summary.task),
         ),
         validation=summarise(experiment, "validation", task=task) if ablation else None,
     )
@@ -95,10 +88,8 @@ def summarise_all(
     runs: dict[str, Run] = {}
     for place, found in read.items():
         others = [run for one in read if one != place for run in read[one]]
-        models, folders = (
-            {run.config.model for run in others},
-            {run.folder.name for run in others},
-        )
+        models = {run.config.model for run in others}
+        folders = {run.folder.name for run in others}
         for run in found:
             # a run folder's name ends in the hash of its configuration: equal names are the same
             # run, while equal models in other folders are different systems
@@ -181,9 +172,9 @@ def _set_aside_caution(experiment: Path) -> list[str]:
     return []
 
 
-def _other_tasks(experiment: Path, summary: Summary) -> list[str]:
+def _other_tasks(runs: Sequence[Run], shown: str) -> list[str]:
     """Returns one sentence if the models were trained on another task, too, with its own table."""
-    others = [task for task in tasks_of(experiment) if task != summary.task]
+    others = sorted({task for run in runs for task in run.tasks} - {shown})
     return [
         f"the networks were trained on {task} at the same time; the table of these: --task {task}"
         for task in others

@@ -50,6 +50,7 @@ class Run:
         probabilities: [N, C]; for attributes, their values.
         targets: votes by class, or true values of attributes, [N, C]; None if classes are
             predicted.
+        tasks: that its model learnt; two of a run that is read as one of a single task.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Run:
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     targets: NDArray[np.float64] | None = None
+    tasks: tuple[str, ...] = ()
 
     @property
     def config(self) -> RunConfig:
@@ -165,7 +167,9 @@ def read_runs(experiment: Path, part: str = "test", task: str | None = None) -> 
             if config.protocol != "source" and task in (None, own.task):
                 among = config.labels.classes
                 rows = read_predictions(folder / PREDICTIONS, own.classes, part, own.task, among)
-                runs.append(Run(folder, replace(record, config=replace(config, labels=own)), *rows))
+                read_as = replace(record, config=replace(config, labels=own))
+                learnt = tuple(one.task for one in config.labels.parts)
+                runs.append(Run(folder, read_as, *rows, tasks=learnt))
     if not runs:
         raise SerError(
             f"{experiment}: no complete run in it (a run folder has a config.json); give the --out "
