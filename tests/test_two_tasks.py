@@ -410,3 +410,12 @@ def test_utterances_without_either_label_are_left_out_with_both_reasons():
     assert told.label == tasks.NO_CLASS
     assert told.target[-1] == 0.5
     assert np.isnan(told.target[:4]).all()
+
+
+@pytest.mark.parametrize("names", [("common4", "arousal,valence"), ("arousal,valence",)])
+def test_a_manifest_without_attributes_is_told_how_to_have_them(names):
+    rows = [Utterance(f"mine/{n}", "mine", "anger", extra={"arousal": 3}) for n in range(9)]
+    task = "attributes" if len(names) == 1 else BOTH
+    outputs = tasks.outputs_of(task, "+".join(names), rows, (1.0, 5.0))
+    with pytest.raises(LabelError, match=r'0 of 9 .* as "attributes": \{"arousal": 5.0, "val'):
+        tasks.check_attributes(rows, outputs)

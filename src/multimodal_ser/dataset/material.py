@@ -15,7 +15,14 @@ from multimodal_ser.audio.fingerprints import same_sounds
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.dataset.examples import Examples, Modality
-from multimodal_ser.dataset.tasks import Outputs, Told, classes_of, outside, told_of
+from multimodal_ser.dataset.tasks import (
+    Outputs,
+    Told,
+    check_attributes,
+    classes_of,
+    outside,
+    told_of,
+)
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
@@ -111,6 +118,7 @@ def load_material(
     if task.startswith("classes") and complete and (own := classes_of(labels)):
         for corpus in sorted({row.corpus for row in rows}):
             own.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
+    check_attributes(rows, labels)
     # Everything that is left out is counted with its reason and shown: nothing disappears silently.
     kept, targets, dropped = _keep(rows, labels, present, task)
     classes = {one.label for one in targets}

@@ -7,6 +7,7 @@ corpus's scale to 0 … 1.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,18 @@ class Told(NamedTuple):
 
     label: int
     target: list[float] | None
+
+
+def check_attributes(rows: Sequence[Utterance], outputs: Outputs) -> None:
+    """Raises LabelError where fewer than two utterances have the attributes."""
+    if attributes := attributes_of(outputs):
+        count = sum(all(name in row.attributes for name in attributes.classes) for row in rows)
+        if count < 2:
+            example = json.dumps(dict.fromkeys(attributes.classes, attributes.scale[1]))
+            raise LabelError(
+                f"{count} of {len(rows)} utterances have {', '.join(attributes.classes)}, and two "
+                f'or more are needed; a manifest has them as "attributes": {example}'
+            )
 
 
 def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
