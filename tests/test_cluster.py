@@ -43,7 +43,7 @@ from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.experiments.plans import plan_runs
 from multimodal_ser.experiments.running import run_all
 from multimodal_ser.features import extract
-from multimodal_ser.predict import lots
+from multimodal_ser.predict import resumable
 from multimodal_ser.splits import make_split
 from multimodal_ser.timeline import Recogniser
 from multimodal_ser.timeline.folder import AnalysisRecipe, Folder
@@ -344,7 +344,7 @@ def test_a_folder_is_predicted_on_ray_to_the_same_bytes(cluster, tmp_path, monke
         sound = recording(0.5, (1.0 + 0.1 * number, emotion), 0.5)
         soundfile.write(tmp_path / f"in/{number}.wav", sound, RATE)
     (tmp_path / "in/bad.wav").write_text("nothing")
-    monkeypatch.setattr(lots, "LOT", 2)
+    monkeypatch.setattr(resumable, "CHUNK", 2)
     (tmp_path / "flag").touch()
     for engine in ("local", "ray"):
         made = DeadlyAnswers(tmp_path / "flag")

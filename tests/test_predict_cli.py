@@ -17,7 +17,7 @@ from multimodal_ser import load
 from multimodal_ser.cli import main
 from multimodal_ser.cli.predict import weights_of
 from multimodal_ser.errors import SerError, to_install
-from multimodal_ser.predict import lots
+from multimodal_ser.predict import resumable
 from multimodal_ser.predict.sources import find_recordings
 from multimodal_ser.timeline import Word
 
@@ -127,16 +127,16 @@ def test_an_interrupted_command_is_resumed_to_the_same_bytes(capsys, tmp_path, m
     (tmp_path / "in").mkdir()
     for n in range(7):
         written(tmp_path / f"in/{n}.wav", noise(0.3 + 0.05 * n, n))
-    monkeypatch.setattr("multimodal_ser.predict.lots.LOT", 2)
-    real, asked = lots.predict_lot, []
+    monkeypatch.setattr("multimodal_ser.predict.resumable.CHUNK", 2)
+    real, asked = resumable.predict_chunk, []
 
-    def predict_lot(given, lot):
-        asked.append(lot.number)
+    def predict_chunk(given, chunk):
+        asked.append(chunk.number)
         if len(asked) == stops:
             raise KilledError
-        return real(given, lot)
+        return real(given, chunk)
 
-    monkeypatch.setattr(lots, "predict_lot", predict_lot)
+    monkeypatch.setattr(resumable, "predict_chunk", predict_chunk)
 
     def run(name):
         asked.clear()
@@ -170,10 +170,21 @@ def test_an_interrupted_command_is_resumed_to_the_same_bytes(capsys, tmp_path, m
 
 def test_predictions_are_stored_exactly(sounds, model):
     given = [sounds / "a.wav", sounds / "none.wav"]
-    asked = lots.LotSettings(load(model))
-    fresh = lots.predict_lot(asked, lots.Lot(0, ["a", "b"], given, [None, None])).outcomes
-    journal = lots.JournaledLots(sounds / "journal", asked)
-    assert len(list(journal.run(lots.lots([str(one) for one in given], (), {}), "local"))) == 1
+    asked = resumable.ChunkSettings(load(model))
+    fresh = resumable.predict_chunk(
+        asked, resumable.RecordingChunk(0, ["a", "b"], given, [None, None])
+    ).outcomes
+    journal = resumable.ResumablePredictions(sounds / "journal", asked)
+    assert (
+        len(
+            list(
+                journal.run(
+                    resumable.recording_chunks([str(one) for one in given], (), {}), "local"
+                )
+            )
+        )
+        == 1
+    )
     kept = list(journal.outcomes())
     assert [str(one) for one in kept] == [str(one) for one in fresh]
     assert kept[0].as_dict() == fresh[0].as_dict()

@@ -300,11 +300,11 @@ def test_mistakes_with_attributes_are_said(made_iemocap, tmp_path, capsys, more,
 
 def test_an_attribute_that_never_varies_is_refused():
     both = tasks.AttributeSet("arousal,valence", ("arousal", "valence"), (1.0, 5.0))
-    assert tasks.outside([[0.5, 0.1], [math.nan, 1.2], [0.4, 0.2]], both) == [
+    assert tasks.scale_warnings([[0.5, 0.1], [math.nan, 1.2], [0.4, 0.2]], both) == [
         "1 utterances have values outside of the scale from 1 to 5"
     ]
     with pytest.raises(LabelError, match=r"valence has the same value in all utterances.*leave it"):
-        tasks.outside([[0.1, 0.5], [0.2, math.nan], [0.3, 0.5]], both)
+        tasks.scale_warnings([[0.1, 0.5], [0.2, math.nan], [0.3, 0.5]], both)
 
 
 def test_a_corpus_without_a_known_scale_asks_for_one():
@@ -406,7 +406,7 @@ def test_the_ceiling_is_how_well_one_rater_predicts_the_others():
 
 def test_votes_for_other_words_do_not_count():
     row = Utterance("mine/1", "mine", "joy", votes={"xxx": 3})
-    assert tasks.told_of("distributions", row, class_set("anger,joy")) == (
+    assert tasks.task_label("distributions", row, class_set("anger,joy")) == (
         "no votes for a class of anger,joy"
     )
     with pytest.raises(SerError, match="task"):

@@ -18,7 +18,7 @@ from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Word, analyze
 from multimodal_ser.timeline.live import microphone
-from multimodal_ser.timeline.words import Recogniser, shared_out, word_pieces
+from multimodal_ser.timeline.words import Recogniser, assigned, word_pieces
 from multimodal_ser.timeline.writers import headline
 
 CLIP = Path(__file__).parents[2] / "shared/data/cremad/AudioWAV/1001_DFA_ANG_XX.wav"
@@ -197,7 +197,7 @@ def test_a_last_word_in_the_pause_stays_with_its_sentence():
     stretches = [
         (SimpleNamespace(start=round(a * RATE)), b * RATE) for a, b in ((5.3, 6.8), (8, 9))
     ]
-    found = list(shared_out(words, stretches))
+    found = list(assigned(words, stretches))
     assert [place for place, _ in found] == [0, 0, 0, 1]
     assert [word.text for _, word in found] == [word.text for word in words]
     assert all(5.3 <= word.start < word.end <= 6.8 for place, word in found if place == 0)

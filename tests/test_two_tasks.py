@@ -30,7 +30,7 @@ from multimodal_ser.errors import LabelError, SerError
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.predict import Predictions
-from multimodal_ser.predict.lots import _outcome, _plain
+from multimodal_ser.predict.resumable import _as_json, _from_json
 from multimodal_ser.predict.scored import Pipeline
 from multimodal_ser.predict.writing import FORMATS
 from multimodal_ser.report import report, summarise, text_table
@@ -290,7 +290,7 @@ def test_a_prediction_has_a_class_and_attributes(model):
     frame = Predictions([found]).to_frame()
     assert frame.loc[0, "valence"] == shown["attributes"]["valence"]
     assert Predictions([found])._repr_html_().count("<th") == 4 + 3 + 2 - 1
-    again = _outcome(json.loads(json.dumps(_plain(found))), CLASSES)
+    again = _from_json(json.loads(json.dumps(_as_json(found))), CLASSES)
     assert again.as_dict() == shown
     assert np.array_equal(again.also.probabilities, found.also.probabilities)
 
@@ -404,9 +404,9 @@ def test_a_pipeline_scores_the_classes():
 def test_utterances_without_either_label_are_left_out_with_both_reasons():
     outputs = tasks.Both((class_set("common4"), tasks.attribute_set("arousal", (1, 5))))
     row = Utterance("mine/1", "mine", "boredom")
-    assert "boredom" in tasks.told_of(BOTH, row, outputs)
-    assert "no arousal" in tasks.told_of(BOTH, row, outputs)
-    told = tasks.told_of(BOTH, replace(row, attributes={"arousal": 3}), outputs)
+    assert "boredom" in tasks.task_label(BOTH, row, outputs)
+    assert "no arousal" in tasks.task_label(BOTH, row, outputs)
+    told = tasks.task_label(BOTH, replace(row, attributes={"arousal": 3}), outputs)
     assert told.label == tasks.NO_CLASS
     assert told.target[-1] == 0.5
     assert np.isnan(told.target[:4]).all()

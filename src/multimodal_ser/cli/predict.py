@@ -18,7 +18,7 @@ from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording
-    from multimodal_ser.predict.lots import Lot, LotSettings
+    from multimodal_ser.predict.resumable import ChunkSettings, RecordingChunk
 
 Format = Literal["table", "json", "jsonl", "csv"]
 Advance: TypeAlias = Callable[[int, float], None]
@@ -71,7 +71,7 @@ def predict_command(
         engine: local, or ray for a cluster (docs/cluster.md).
     """
     from multimodal_ser.predict import load
-    from multimodal_ser.predict.lots import LotSettings, lots
+    from multimodal_ser.predict.resumable import ChunkSettings, recording_chunks
     from multimodal_ser.predict.sources import STDIN, find_recordings, refuse_recording
     from multimodal_ser.predict.writing import FORMATS
 
@@ -95,21 +95,23 @@ def predict_command(
         known = decoded(names)
     sources = [known.get(name, name) for name in names]
     predictor = without_channel(predictor, adapt, sources)
-    settings = LotSettings(predictor, told=repr((vad, words, words_model, language, device)))
+    settings = ChunkSettings(predictor, told=repr((vad, words, words_model, language, device)))
     if words:
-        from multimodal_ser.timeline.words import Recogniser, Whole
+        from multimodal_ser.timeline.words import Recogniser, RecordingWords
 
-        settings = replace(settings, words=Whole(Recogniser(words_model, language=language)))
+        recognise = RecordingWords(Recogniser(words_model, language=language))
+        settings = replace(settings, words=recognise)
     failures: list[str] = []
     # JSON lines and CSV appear line by line on the terminal: a progress bar would be drawn between
     # them
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
     show = len(found) > 1 and not streams and sys.stderr.isatty()
     with _journal(out, engine) as journal, _meter(len(found), show) as advance:
-        outcomes = _outcomes(settings, lots(found, text, known), engine, journal, advance)
+        chunks = recording_chunks(found, text, known)
+        outcomes = _outcomes(settings, chunks, engine, journal, advance)
         with _output(out) as file:
             FORMATS[format](_kept(found, outcomes, failures), predictor.labels, file)
-        # after failures the journal stays, so that a rerun predicts only their lots again
+        # after failures the journal stays, so that a rerun predicts only their chunks again
         if journal and not failures:
             journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
@@ -191,13 +193,15 @@ def _check_text(
 
 
 def _outcomes(
-    settings: LotSettings, given: Iterator[Lot], engine: str, journal: Path | None, advance: Advance
-) -> Iterator[Prediction | SerError]:
+    settings: ChunkSettings, chunks: Iterator[RecordingChunk], engine: str, journal: Path | None,
+    advance: Advance,
+) -> Iterator[Prediction | SerError]:  # fmt: skip
     """Yields every prediction in order; with a journal, only after all are done."""
-    from multimodal_ser.predict.lots import JournaledLots, predict_lot
+    from multimodal_ser.predict.resumable import ResumablePredictions, predict_chunk
 
-    kept = JournaledLots(journal, settings) if journal else None
-    for one in kept.run(given, engine) if kept else (predict_lot(settings, lot) for lot in given):
+    kept = ResumablePredictions(journal, settings) if journal else None
+    alone = (predict_chunk(settings, chunk) for chunk in chunks)
+    for one in kept.run(chunks, engine) if kept else alone:
         for line in one.notes:
             sys.stderr.write(f"{line}\n")
         good = [outcome for outcome in one.outcomes if not isinstance(outcome, SerError)]

@@ -104,10 +104,10 @@ def _nearly_equal(names: Iterable[str | None]) -> list[list[str]]:
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 
-def said_of_spellings(kind: str, names: Iterable[str | None]) -> list[str]:
+def spelling_notes(kind: str, names: Iterable[str | None]) -> list[str]:
     """Returns a sentence for each group of nearly equal names.
 
-    >>> said_of_spellings("speaker", ["anna", "Anna"])
+    >>> spelling_notes("speaker", ["anna", "Anna"])
     ["the speakers 'Anna' and 'anna' differ in case, accents, spaces or zeros alone"]
     """
     return [

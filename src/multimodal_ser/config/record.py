@@ -48,16 +48,16 @@ class ClassNames:
     @property
     def values(self) -> int:
         """How many outputs are attributes; they are the last ones."""
-        felt = self.name.rpartition("+")[2]
-        return felt.count(",") + 1 if self.task.endswith("attributes") else 0
+        names = self.name.rpartition("+")[2]
+        return names.count(",") + 1 if self.task.endswith("attributes") else 0
 
     @property
     def parts(self) -> tuple[ClassNames, ...]:
         """The outputs of each task by itself."""
         if "+" not in self.task:
             return (self,)
-        (first, second), (own, _, felt) = self.task.split("+"), self.name.rpartition("+")
-        attributes = ClassNames(felt, self.classes[-self.values :], self.hash, second, self.scale)
+        (first, second), (own, _, names) = self.task.split("+"), self.name.rpartition("+")
+        attributes = ClassNames(names, self.classes[-self.values :], self.hash, second, self.scale)
         return ClassNames(own, self.classes[: -self.values], self.hash, first), attributes
 
 

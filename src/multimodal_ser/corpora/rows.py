@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.common.spelling import is_missing, said_of_spellings, tidy
+from multimodal_ser.common.spelling import is_missing, spelling_notes, tidy
 from multimodal_ser.corpora.base import NOTE, fault, finish
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
@@ -69,7 +69,7 @@ def of_cells(
         ("speaker", [row.speaker for row in utterances]),
         ("emotion", [row.emotion for row in utterances]),
     ):
-        notes += said_of_spellings(kind, names)
+        notes += spelling_notes(kind, names)
     sentences = [f"{NOTE}{note}" for note in notes]
     return finish(name, path, utterances, [*left_out, *sentences], by_id=not own_words)
 

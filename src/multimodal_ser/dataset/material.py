@@ -17,18 +17,18 @@ from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.tasks import (
     Outputs,
-    Told,
+    TaskLabel,
     check_attributes,
     classes_of,
-    outside,
-    told_of,
+    scale_warnings,
+    task_label,
 )
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import check_made_of
-from multimodal_ser.features.context import context_told
+from multimodal_ser.features.context import context_notes
 
 _SAYS = {
     "labels": "saw it with emotion labels: not a clean test",
@@ -142,7 +142,7 @@ def load_material(
             f"such as {repeated[0]!r}"
         )
     if target is not None:
-        marks += outside(target.tolist(), labels)
+        marks += scale_warnings(target.tolist(), labels)
     return Material(
         utterances=kept,
         examples=Examples(ids, text_tokens, audio_tokens, label, target),
@@ -157,7 +157,7 @@ def load_material(
     )
 
 
-def _targets(says: Sequence[Told], task: str, labels: Outputs) -> torch.Tensor | None:
+def _targets(says: Sequence[TaskLabel], task: str, labels: Outputs) -> torch.Tensor | None:
     """Shares of votes, or values, or both [N, C]; None if classes are the task."""
     if task == "classes":
         return None
@@ -220,12 +220,12 @@ def _choose(
 
 def _keep(
     rows: Sequence[Utterance], labels: Outputs, stores: Sequence[FeatureStore], task: str
-) -> tuple[list[Utterance], list[Told], Counter[str]]:
+) -> tuple[list[Utterance], list[TaskLabel], Counter[str]]:
     """Utterances with a label for the task and with features of at least one modality."""
     kept, targets = [], []
     dropped: Counter[str] = Counter()
     for row in rows:
-        target = told_of(task, row, labels)
+        target = task_label(task, row, labels)
         if isinstance(target, str):
             dropped[target] += 1
         elif not any(row.id in store for store in stores):
@@ -273,7 +273,7 @@ def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[s
     """Sentences that a reader must see beside any result made from the data."""
     marks = []
     for store in stores:
-        marks += context_told(store.header.context, store.header.context_after)
+        marks += context_notes(store.header.context, store.header.context_after)
         if not store.header.weights:
             marks.append(
                 f"features {store.header.encoder!r} were imported: what made them is known by "

@@ -71,7 +71,7 @@ def part_of_split(split: Split, material: Material) -> Split:
     return replace(split, folds=tuple(folds))
 
 
-def lacking(material: Material, parts: Sequence[Material]) -> list[str]:
+def unlabelled(material: Material, parts: Sequence[Material]) -> list[str]:
     """Says how many utterances of a material have a label for one of its tasks alone."""
     every, names = len(material.utterances), [part.labels.name for part in parts]
     counts = [every - len(part.utterances) for part in parts]

@@ -117,7 +117,7 @@ def scale_of(rows: Iterable[Utterance]) -> tuple[float, float]:
     return next(scale for scale in found if scale is not None)
 
 
-def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
+def scale_warnings(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
     """A warning if attributes are outside of the scale that they are said to have.
 
     Raises:
@@ -139,7 +139,7 @@ def outside(values: Iterable[Sequence[float]], outputs: Outputs) -> list[str]:
     return [f"{count} utterances {where}"] if count else []
 
 
-class Told(NamedTuple):
+class TaskLabel(NamedTuple):
     """The label of an utterance in a task: a class id, and votes or values by column.
 
     Of two tasks, the target has a 1 at the class (or the votes), then the values; nan for a task
@@ -162,7 +162,7 @@ def check_attributes(rows: Sequence[Utterance], outputs: Outputs) -> None:
             )
 
 
-def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
+def task_label(task: str, row: Utterance, outputs: Outputs) -> TaskLabel | str:
     """The label of an utterance in a task, or the reason why it is left out.
 
     Args:
@@ -171,34 +171,34 @@ def told_of(task: str, row: Utterance, outputs: Outputs) -> Told | str:
         outputs: classes, attributes or both.
     """
     if isinstance(outputs, Both):
-        return _told_of_both(task, row, outputs)
+        return _label_of_both(task, row, outputs)
     if isinstance(outputs, AttributeSet):
         lacking = [name for name in outputs.classes if name not in row.attributes]
-        return f"no {', '.join(lacking)}" if lacking else Told(NO_CLASS, outputs.mapped(row))
+        return f"no {', '.join(lacking)}" if lacking else TaskLabel(NO_CLASS, outputs.mapped(row))
     name = outputs.class_of(row.corpus, row.emotion)
     if task == "classes":
         if name is None:
             return f"emotion {row.emotion!r} is not in {outputs.name}"
-        return Told(outputs.classes.index(name), None)
+        return TaskLabel(outputs.classes.index(name), None)
     votes = class_votes(row, outputs)
     if not sum(votes):
         return f"no votes for a class of {outputs.name}"
-    return Told(NO_CLASS if name is None else outputs.classes.index(name), votes)
+    return TaskLabel(NO_CLASS if name is None else outputs.classes.index(name), votes)
 
 
-def _told_of_both(task: str, row: Utterance, outputs: Both) -> Told | str:
+def _label_of_both(task: str, row: Utterance, outputs: Both) -> TaskLabel | str:
     first, second = task.split("+")
-    own, felt = outputs.parts
-    label, values = told_of(first, row, own), told_of(second, row, felt)
+    own, rated = outputs.parts
+    label, values = task_label(first, row, own), task_label(second, row, rated)
     if isinstance(label, str) and isinstance(values, str):
         return f"{label}, and {values}"
     target: list[float] = []
-    for told, names in ((label, own.classes), (values, felt.classes)):
-        if isinstance(told, str):
+    for found, names in ((label, own.classes), (values, rated.classes)):
+        if isinstance(found, str):
             target += [math.nan] * len(names)
         else:
-            target += told.target or [float(n == told.label) for n in range(len(names))]
-    return Told(NO_CLASS if isinstance(label, str) else label.label, target)
+            target += found.target or [float(n == found.label) for n in range(len(names))]
+    return TaskLabel(NO_CLASS if isinstance(label, str) else label.label, target)
 
 
 def class_votes(row: Utterance, classes: ClassSet) -> list[float]:

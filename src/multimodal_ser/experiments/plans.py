@@ -16,7 +16,7 @@ from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import attributes_of
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.features.context import context_told
+from multimodal_ser.features.context import context_notes
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.baselines import BASELINES
@@ -168,7 +168,7 @@ def run_config(
     """The configuration of a run within one corpus; protocols replace the fields that differ."""
     labels, around = material.labels, []
     if train.network is not None and reads_dialogue(model):
-        around = context_told(train.network.before, train.network.after, "features")
+        around = context_notes(train.network.before, train.network.after, "features")
     return RunConfig(
         model=model,
         seed=0,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.dataset.parts import check_both_labelled, lacking, part_of, part_of_split
+from multimodal_ser.dataset.parts import check_both_labelled, part_of, part_of_split, unlabelled
 from multimodal_ser.dataset.tasks import Both
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import (
@@ -46,7 +46,7 @@ def stages_of(
         return (Stage(tuple(plans), material),)
     parts = [part_of(material, place) for place in (0, 1)]
     check_both_labelled(parts, split)
-    material = replace(material, marks=(*material.marks, *lacking(material, parts)))
+    material = replace(material, marks=(*material.marks, *unlabelled(material, parts)))
     parts = [replace(part, marks=material.marks) for part in parts]
     networks = [name for name in names if not is_baseline(name)]
     if not networks:

@@ -61,10 +61,10 @@ def turns_of(rows: Sequence[Utterance]) -> list[list[Utterance]]:
     return [sorted(turns, key=_order) for turns in dialogues.values()]
 
 
-def context_told(before: int, after: int, what: str = "words") -> list[str]:
+def context_notes(before: int, after: int, what: str = "words") -> list[str]:
     """The note to show beside results that depend on more than the utterance itself.
 
-    >>> context_told(3, 0)
+    >>> context_notes(3, 0)
     ['the words of up to 3 utterances before are read too']
     """
     sides = {"before": before, "after": after}

@@ -128,10 +128,10 @@ class Prediction:
         if scale is None:
             return record
         values = {name: round(value, 4) for name, value in self.attributes.items()}
-        felt = {"attributes": values, "scale": list(scale)}
+        rated = {"attributes": values, "scale": list(scale)}
         if self.also is not None:
-            return {**record, **felt}
-        return {**felt, **{key: one for key, one in record.items() if key not in _OF_CLASSES}}
+            return {**record, **rated}
+        return {**rated, **{key: one for key, one in record.items() if key not in _OF_CLASSES}}
 
 
 def with_attributes(
@@ -140,8 +140,8 @@ def with_attributes(
     """The prediction of classes with that of the attributes [A], if the model has them."""
     if also is None:
         return one
-    felt = replace(one, labels=also.labels, probabilities=values, scale=also.scale)
-    return replace(one, also=felt)
+    rated = replace(one, labels=also.labels, probabilities=values, scale=also.scale)
+    return replace(one, also=rated)
 
 
 def on_scale(values: Mapping[str, float], scale: tuple[float, float]) -> dict[str, float]:

@@ -60,9 +60,9 @@ def _row(number: int, item: Prediction | SerError, columns: int) -> str:
         words = [item.label, *(f"{one:.2f}" for one in (item.confidence, *item.probabilities))]
     else:
         words = [item.label]
-    if felt := item if item.scale else item.also:
-        values = felt.attributes  # none without speech
-        words += [f"{values[n]:.2f}" if values else "" for n in felt.labels]
+    if rated := item if item.scale else item.also:
+        values = rated.attributes  # none without speech
+        words += [f"{values[n]:.2f}" if values else "" for n in rated.labels]
     words = [str(number), *words]
     cells = "".join(f'<td style="{_STYLE}">{escape(word)}</td>' for word in words)
     return f"<tr>{cells}</tr>"

@@ -25,9 +25,9 @@ def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
             continue
         best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
         shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
-        if felt := item if item.scale else item.also:
-            low, high = felt.scale or (0, 1)
-            values = "  ".join(f"{one} {value:.2f}" for one, value in felt.attributes.items())
+        if rated := item if item.scale else item.also:
+            low, high = rated.scale or (0, 1)
+            values = "  ".join(f"{one} {value:.2f}" for one, value in rated.attributes.items())
             values = f"{values}  (of {low:g} to {high:g})"
             shares = values if item.scale else f"{shares}  {values}"
         words = f"  “{item.text}”" if item.text else ""
@@ -59,16 +59,16 @@ def write_csv(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     head = ["file", *own, *rest, *(f"p_{label}" for label in labels)]
     begun = False
     for name, item in rows:
-        felt = () if item.also is None else item.also.labels
+        rated = () if item.also is None else item.also.labels
         if item.scale is not None:
             own, head = (), ["file", *rest, *labels]
         if not begun:
-            writer.writerow([*head, *felt])
+            writer.writerow([*head, *rated])
             begun = True
         record = _record(name, item)
         told = record["probabilities"] if item.scale is None else record["attributes"]
         values = [told.get(label, "") for label in labels]
-        values += [record["attributes"].get(name, "") for name in felt]
+        values += [record["attributes"].get(name, "") for name in rated]
         writer.writerow([name, *(record[column] for column in (*own, *rest)), *values])
         file.flush()
     if not begun:

@@ -141,7 +141,7 @@ def _by_class(ax: Axes, cloud: Cloud) -> None:
     ax.set_xlabel(f"{cloud.name}, by class: dots source, crosses target")
 
 
-def clouds_told(pair: Sequence[Cloud]) -> str:
+def clouds_text(pair: Sequence[Cloud]) -> str:
     """Says in words what the picture shows, for readers who cannot see it."""
     parts = [
         f"{cloud.name}: a linear classifier tells the corpora apart in "

@@ -21,7 +21,7 @@ from multimodal_ser.common.drawing import (
     write_label,
 )
 from multimodal_ser.report import words
-from multimodal_ser.report.curves import adaptation, clouds_told, learning_curve, projection
+from multimodal_ser.report.curves import adaptation, clouds_text, learning_curve, projection
 from multimodal_ser.report.summary import Cloud, Row, Score, Summary
 
 # The figures that are also written to files of their own; the others belong to their page.
@@ -58,7 +58,7 @@ def pictures(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, tuple[
     if summary.protocol == "adaptation":
         found["adaptation"] = adaptation(summary), f"UA by method. {listed}"
     if clouds:
-        found["projection"] = projection(clouds), clouds_told(clouds)
+        found["projection"] = projection(clouds), clouds_text(clouds)
     return found
 
 

@@ -181,7 +181,7 @@ def _tally(family: Sequence[Versus]) -> str:
     )
 
 
-def how_to_read(summary: Summary) -> list[str]:
+def scores_legend(summary: Summary) -> list[str]:
     """Explains ± (spread over seeds) and [ ] (interval over the sample), which differ."""
     drawn = "draws of the few and seeds" if len(summary.draws) > 1 else "seeds"
     lines = [
@@ -215,7 +215,7 @@ def group_line(group: Group) -> str:
     return f"{gap} {_p_value(group.p)}"
 
 
-def groups_read(summary: Summary) -> str:
+def groups_legend(summary: Summary) -> str:
     """Explains the table of groups."""
     return (
         "[ ] is the 95 % interval over the group's own speakers; the difference is "
@@ -224,7 +224,7 @@ def groups_read(summary: Summary) -> str:
     )
 
 
-def published_read(table: PublishedTable) -> str:
+def published_legend(table: PublishedTable) -> str:
     """Explains a table of the original."""
     return f"{table.title}, {table.part} part: {MARK}."
 

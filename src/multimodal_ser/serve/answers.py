@@ -11,7 +11,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload
 from multimodal_ser.serve.refusals import RefusedError, refuse_unknown
-from multimodal_ser.serve.turns import Work
+from multimodal_ser.serve.scheduling import Work
 from multimodal_ser.timeline.speakers import diariser_of
 
 if TYPE_CHECKING:

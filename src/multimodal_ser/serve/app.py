@@ -33,8 +33,14 @@ from multimodal_ser.serve.metrics import Metrics, Streams
 from multimodal_ser.serve.middleware import RequestMiddleware
 from multimodal_ser.serve.pages import add_page
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
+from multimodal_ser.serve.scheduling import (
+    Scheduler,
+    Work,
+    Yielding,
+    yielding_diariser,
+    yielding_words,
+)
 from multimodal_ser.serve.settings import Settings
-from multimodal_ser.serve.turns import Patient, Turns, Work, patiently, pausing
 from multimodal_ser.serve.upload import Upload, read_upload
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.page import rounded
@@ -60,12 +66,12 @@ class Service:
         self.predictor, self.words = predictor, words
         self.streams = Streams(settings.max_streams)
         self.metrics = Metrics(self.gate, self.streams)
-        self.decoding, self.computing = Turns(settings.concurrency), Turns()
+        self.decoding, self.computing = Scheduler(settings.concurrency), Scheduler()
         most = settings.max_batch if settings.batching else 1
         wait = settings.batch_wait_ms / 1000
         self.batcher = Batcher(self.predictor, self.computing, most, wait)
-        # One thread for every admitted request: `Turns`, not the number of threads, bounds what is
-        # computed at the same time.
+        # One thread for every admitted request: `Scheduler`, not the number of threads, bounds what
+        # is computed at the same time.
         self.threads = ThreadPoolExecutor(settings.max_requests, "ser-work")
         self.card_html = card_html(predictor.card)
         self.jobs = None if settings.jobs is None else Jobs(settings.jobs, self)
@@ -117,7 +123,7 @@ class Service:
 
     def _alone(self, wave: Samples, text: str | None, work: Work) -> Prediction:
         with self.computing.turn(work) as pause:
-            found: Prediction = Patient(self.predictor, pause).waves([wave], [text])[0]
+            found: Prediction = Yielding(self.predictor, pause).waves([wave], [text])[0]
             return found
 
     async def timeline(
@@ -146,9 +152,10 @@ class Service:
     ) -> Response:
         sound = (recording.wave, SAMPLE_RATE)
         with self.computing.turn(work) as pause:
-            heard = pausing(self.words, pause) if words and self.words else None
-            model = Patient(self.predictor, pause)
-            found = analyze(sound, model, words=heard, on_progress=pause, **patiently(how, pause))
+            heard = yielding_words(self.words, pause) if words and self.words else None
+            model = Yielding(self.predictor, pause)
+            how = yielding_diariser(how, pause)
+            found = analyze(sound, model, words=heard, on_progress=pause, **how)
             content = {**found.as_dict(), "warnings": recording.warnings}
             if drawn:
                 content["peaks"] = rounded(peaks_of(*sound))

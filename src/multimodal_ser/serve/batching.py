@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.predict.prediction import Prediction
 from multimodal_ser.predict.predictor import Predictor
-from multimodal_ser.serve.turns import AT_ONCE, Turns, Work
+from multimodal_ser.serve.scheduling import TURN_SAMPLES, Scheduler, Work
 
 
 @dataclass(eq=False)
@@ -35,7 +35,7 @@ class Batcher:
         wait: seconds that the first request waits for others.
     """
 
-    def __init__(self, predictor: Predictor, turns: Turns, most: int, wait: float) -> None:
+    def __init__(self, predictor: Predictor, turns: Scheduler, most: int, wait: float) -> None:
         self.predictor, self.turns, self.most, self.wait = predictor, turns, most, wait
         self._waiting: list[_Item] = []
         self._task: asyncio.Task[None] | None = None
@@ -79,7 +79,7 @@ class Batcher:
         waiting = [item for item in self._waiting if not item.outcome.done()]
         for item in waiting[: self.most]:
             samples += len(item.wave)
-            if batch and samples > AT_ONCE:
+            if batch and samples > TURN_SAMPLES:
                 break
             batch.append(item)
         self._waiting = waiting[len(batch) :]

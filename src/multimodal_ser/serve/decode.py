@@ -18,8 +18,8 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.serve.scheduling import HeldTurn
 from multimodal_ser.serve.settings import Settings
-from multimodal_ser.serve.turns import Pause
 
 UPLOADABLE = (
     "wav, flac, ogg (Vorbis, Opus), mp3 or AIFF; where the server has the extra 'video' also mp4, "
@@ -45,8 +45,9 @@ class DecodedUpload(NamedTuple):
 
 
 def decode_upload(
-    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None], mixed: bool = True
-) -> DecodedUpload:
+    data: bytes, settings: Settings, pause: HeldTurn, lengthen: Callable[[], None],
+    mixed: bool = True,
+) -> DecodedUpload:  # fmt: skip
     """Decodes a recording from an untrusted sender.
 
     Args:
@@ -94,7 +95,7 @@ def _check_header(data: bytes, settings: Settings) -> None:
 
 
 def _bounded(
-    data: bytes, settings: Settings, pause: Pause, lengthen: Callable[[], None], mixed: bool
+    data: bytes, settings: Settings, pause: HeldTurn, lengthen: Callable[[], None], mixed: bool
 ) -> DecodedUpload:
     """Decodes block by block and checks the limits after each, whatever the header says."""
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0

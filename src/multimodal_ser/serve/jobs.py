@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.refusals import RefusedError
-from multimodal_ser.serve.turns import Patient, Work, patiently
+from multimodal_ser.serve.scheduling import Work, Yielding, yielding_diariser
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.writers import rendered
 
@@ -225,7 +225,7 @@ class Jobs:
                 pause()
 
             predictor = self._service.predictor
-            model, how = Patient(predictor, pause), patiently(how, pause)
+            model, how = Yielding(predictor, pause), yielding_diariser(how, pause)
             found = analyze(sound, model, on_progress=heard, **how)
             files = {}
             for kind, (ending, content) in zip(

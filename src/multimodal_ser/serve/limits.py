@@ -11,8 +11,8 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from multimodal_ser.serve.refusals import RefusedError
+from multimodal_ser.serve.scheduling import Work, timed_out
 from multimodal_ser.serve.settings import Settings
-from multimodal_ser.serve.turns import Work, late
 
 LONG_BYTES = 2_000_000  # larger uploads need a place for long work, before their length is known
 
@@ -59,7 +59,7 @@ async def unless_gone(
             return answering.result()
         if gone.done():
             raise ClientDisconnect
-        raise late(work.limit)
+        raise timed_out(work.limit)
     finally:
         work.unwanted = True
         answering.cancel()

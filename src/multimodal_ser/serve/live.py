@@ -20,7 +20,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.refusals import RefusedError, refusal
-from multimodal_ser.serve.turns import Work
+from multimodal_ser.serve.scheduling import Work
 from multimodal_ser.timeline import Point, Segment, Stream, Timeline
 
 if TYPE_CHECKING:

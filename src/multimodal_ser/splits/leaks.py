@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from multimodal_ser.common.spelling import UNSURE, alike, is_missing, said_of_spellings
+from multimodal_ser.common.spelling import UNSURE, alike, is_missing, spelling_notes
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import Fold
@@ -68,7 +68,7 @@ def check_folds(
     for kind in GROUPS:
         notes += [
             f"{sentence}: taken for one"
-            for sentence in said_of_spellings(kind, (getattr(row, kind) for row in utterances))
+            for sentence in spelling_notes(kind, (getattr(row, kind) for row in utterances))
         ]
     return leaks, notes
 
@@ -199,7 +199,7 @@ def cautions(
         lines += _of_one_class(corpus, rows, named, len(counts))
         for kind in (*GROUPS, "emotion"):
             names = [getattr(row, kind) for row in rows]
-            lines += [f"{corpus}: {one}" for one in said_of_spellings(kind, names)]
+            lines += [f"{corpus}: {one}" for one in spelling_notes(kind, names)]
             # such a name may stand for several people, or is a program's word for "missing"
             lines += [
                 f"{corpus}: a {kind} is called {name!r}"

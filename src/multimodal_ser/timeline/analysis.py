@@ -176,7 +176,7 @@ def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:
         return found[0]
     segments = _by_time(lanes, [one.segments for one in found])
     distances = [one.distance for one in found if one.distance is not None]
-    felt = [one.felt for one in found if one.felt is not None]
+    attributes = [one.attributes for one in found if one.attributes is not None]
     return replace(
         found[0],
         duration=max(one.duration for one in found),
@@ -189,7 +189,7 @@ def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:
         distance=fmean(distances) if distances else None,
         doubt=next((one.doubt for one in found if one.doubt), None),
         speakers=tuple(map(_speaker, lanes, found)),
-        felt=_merged(lanes, felt) if felt else None,
+        attributes=_merged(lanes, attributes) if attributes else None,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from multimodal_ser.common.cluster import run_on_ray
 from multimodal_ser.common.files import Journal, made_folder, written_aside
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.lots import identity
+from multimodal_ser.predict.resumable import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
 from multimodal_ser.timeline.overview import Overview, summary_page
 from multimodal_ser.timeline.places import Place
@@ -77,7 +77,7 @@ def analyze_place(
         )
 
 
-class Made(NamedTuple):
+class JournalKey(NamedTuple):
     """What a line of the journal is about; recipe and state differ if its recording is not done.
 
     Attributes:
@@ -116,7 +116,7 @@ class Folder:
         self._lines = {
             made.name: (made, place)
             for key, place in self._journal.places.items()
-            if (made := _made(key)) is not None
+            if (made := _journal_key(key)) is not None
         }
         self.found = [self._free(place) for place in found]
         self._done = {
@@ -205,12 +205,12 @@ class Folder:
         self._done[done.place.name] = self._journal.add(line)
         return done
 
-    def _about(self, place: Place) -> Made:
+    def _about(self, place: Place) -> JournalKey:
         file = Path(place.path)
         about = file.stat() if file.is_file() else None
         state = f"{about.st_size} {about.st_mtime_ns}" if about else ""
         path = os.path.abspath(file)  # noqa: PTH100 - links keep the names that the user gave
-        return Made(self._recipe_name, state, place.source, place.name, path)
+        return JournalKey(self._recipe_name, state, place.source, place.name, path)
 
     def _is_done(self, place: Place) -> bool:
         if place.name not in self._lines or not all(self._there(place, self.recipe.formats)):
@@ -237,7 +237,7 @@ class Folder:
             "replace; give another folder as --out"
         )
 
-    def _taken(self, place: Place) -> Made | None:
+    def _taken(self, place: Place) -> JournalKey | None:
         """What is known of another recording whose files have the name of this one."""
         made = self._lines[place.name][0] if place.name in self._lines else None
         now = self._about(place)
@@ -260,6 +260,6 @@ class Folder:
                 yield {"source": place.source, "name": place.name, "reason": reason}
 
 
-def _made(key: str) -> Made | None:
+def _journal_key(key: str) -> JournalKey | None:
     parts = key.split("\0")
-    return Made(*parts) if len(parts) == len(Made._fields) else None
+    return JournalKey(*parts) if len(parts) == len(JournalKey._fields) else None

@@ -14,7 +14,7 @@ from multimodal_ser.common.palette import colour
 from multimodal_ser.predict.prediction import UNCERTAIN, regions
 from multimodal_ser.timeline.page import page_templates
 from multimodal_ser.timeline.tables import mostly, seconds_of
-from multimodal_ser.timeline.track import Scale, attributes_told, clock
+from multimodal_ser.timeline.track import Scale, attributes_text, clock
 
 _PARTS = 10  # equal parts of a recording, over which the trend is shown
 _SHOWN = 10  # of outliers, strongest moments and reasons
@@ -88,7 +88,7 @@ class Overview:
         low, high = self.scale
         unit = {name: (value - low) / (high - low) for name, value in s["attributes"].items()}
         far = max(abs(2 * value - 1) for value in unit.values())
-        return f"{s['label']} ({attributes_told(unit, self.scale)})", far
+        return f"{s['label']} ({attributes_text(unit, self.scale)})", far
 
     def outliers(self) -> list[tuple[float, dict[str, Any]]]:
         """The recordings whose shares of emotions differ most from the mean, from 0 to 1."""

@@ -84,7 +84,7 @@ def page_templates() -> Environment:
 def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
     """The data for the page's script: the timeline, the waveform, and the colours of the labels."""
     labels = [*timeline.labels, UNCERTAIN]
-    for one in (timeline, timeline.felt):
+    for one in (timeline, timeline.attributes):
         labels += [] if one is None or one.scale is None else (*one.labels, *regions(one.labels))
     return {
         **timeline.as_dict(),

@@ -31,16 +31,16 @@ def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = 
     """
     lanes: list[str | None] = [one.name for one in timeline.speakers]
     lanes = lanes or [None]
-    felt = [] if timeline.felt is None else [timeline.felt]
-    figure, (ax,) = canvas(10, 4.1 + 0.5 * len(lanes) + 2.6 * len(felt))
+    attributes = [] if timeline.attributes is None else [timeline.attributes]
+    figure, (ax,) = canvas(10, 4.1 + 0.5 * len(lanes) + 2.6 * len(attributes))
     ax.set_axis_off()
     rows = ax.get_subplotspec()
     assert rows is not None  # noqa: S101 - made so by canvas
     # the legend of the classes stands between their curves and those of the attributes
-    heights = [2, *([1] * len(lanes)), 4, *([1.6, 4] if felt else [])]
+    heights = [2, *([1] * len(lanes)), 4, *([1.6, 4] if attributes else [])]
     places = rows.subgridspec(len(heights), 1, height_ratios=heights, hspace=0.08)
     wave, *strips, curve = (figure.add_subplot(places[row]) for row in range(len(lanes) + 2))
-    below = [figure.add_subplot(places[len(heights) - 1]) for _ in felt]
+    below = [figure.add_subplot(places[len(heights) - 1]) for _ in attributes]
     for part in (wave, *strips, curve, *below):
         part.set_xlim(0, max(timeline.duration, 1e-3))
         part.spines[["top", "right", "left"]].set_visible(False)
@@ -49,7 +49,7 @@ def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = 
     _waveform(wave, timeline, peaks)
     for strip, lane in zip(strips, lanes, strict=True):
         _strip(strip, timeline, lane)
-    for axes, part_of in zip((curve, *below), (timeline, *felt), strict=True):
+    for axes, part_of in zip((curve, *below), (timeline, *attributes), strict=True):
         _curves(axes, part_of)
     speech = sum(end - start for start, end in timeline.speech)
     title = f"{name} · {clock(timeline.duration)}, of it speech {clock(speech)}"

@@ -24,7 +24,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.predict.prediction import AlsoPredicted
 from multimodal_ser.timeline.stretch import OpenStretch, points
 from multimodal_ser.timeline.track import Model, Point, Scale, Segment, Timeline, Word, overall
-from multimodal_ser.timeline.words import Words, shared_out, word_pieces, words_doubt, words_of
+from multimodal_ser.timeline.words import Words, assigned, word_pieces, words_doubt, words_of
 
 WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
 SHORTEST, LONGEST = 0.5, 30.0  # seconds: range of a window, up to what Whisper takes
@@ -102,7 +102,7 @@ class Stream:
         self._segments: list[Segment] = []
         self._track: list[Point] = []
         # of the attributes, where a model of classes has them, too
-        self._felt: tuple[list[Segment], list[Point]] = ([], [])
+        self._attributes: tuple[list[Segment], list[Point]] = ([], [])
         self._speech: list[tuple[float, float]] = []
         self._spoken: list[Word] = []
         self._distances: list[float] = []
@@ -152,10 +152,13 @@ class Stream:
         )
         if (also := self._also) is None:
             return found
-        segments, track = self._felt
+        segments, track = self._attributes
         mean = overall(also.labels, segments)
-        felt = replace(found, labels=also.labels, overall=mean, words=(), scale=also.scale)
-        return replace(found, felt=replace(felt, segments=tuple(segments), track=tuple(track)))
+        attributes = replace(
+            found, labels=also.labels, overall=mean, words=(), scale=also.scale,
+            segments=tuple(segments), track=tuple(track),
+        )  # fmt: skip
+        return replace(found, attributes=attributes)
 
     def _advance(self, ended: list[Found]) -> list[Point | Segment]:
         closing = []
@@ -196,7 +199,7 @@ class Stream:
         for first in range(0, len(jobs), _AT_ONCE):
             part = jobs[first : first + _AT_ONCE]
             predictions = self._model.waves(
-                [self._cut(*stretch.heard_by(window)) for stretch, window in part], speech=True
+                [self._cut(*stretch.sound_span(window)) for stretch, window in part], speech=True
             )
             for (stretch, _), prediction in zip(part, predictions, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)
@@ -215,9 +218,9 @@ class Stream:
         self._segments += found
         self._track += points(whole, labels, smoothed[:, : len(labels)])
         if also := self._also:
-            felt, values = replace(whole, words=None, scale=also.scale), smoothed[:, len(labels) :]
-            self._felt[0].extend(felt.segments(also.labels, values, threshold))
-            self._felt[1].extend(points(felt, also.labels, values))
+            rated, values = replace(whole, words=None, scale=also.scale), smoothed[:, len(labels) :]
+            self._attributes[0].extend(rated.segments(also.labels, values, threshold))
+            self._attributes[1].extend(points(rated, also.labels, values))
         self._speech.append((whole.start, whole.end))
         self._spoken += stretch.words
         return found
@@ -238,7 +241,7 @@ class Stream:
             return []
         stretches, ends = zip(*self._waiting, strict=True)
         found = self._heard(stretches[0], ends[-1], over=True)
-        for place, word in shared_out(found, self._waiting):
+        for place, word in assigned(found, self._waiting):
             stretches[place].words.append(word)
         self._waiting = []
         return [s for pair in zip(stretches, ends, strict=True) for s in self._close(*pair)]

@@ -74,9 +74,9 @@ class SpokenStretch:
             spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
             text = None if self.words is None else " ".join(spoken)
             sure = float(mean[:cut].max()) if self.scale is None else 0.0
-            felt = on_scale(by_class(also.labels, mean[cut:]), also.scale) if also else {}
+            attributes = on_scale(by_class(also.labels, mean[cut:]), also.scale) if also else {}
             told = label, sure, by_class(labels, mean[:cut]), text
-            yield Segment(start, end, *told, scale=self.scale, attributes=felt)
+            yield Segment(start, end, *told, scale=self.scale, attributes=attributes)
 
     def bounds(self) -> Floats:
         """Borders of the time that each window represents, in seconds [windows + 1]."""
@@ -160,7 +160,7 @@ class OpenStretch:
         """The first sample that a future window may need."""
         return self.windows[-1][0] if self.rows else self.start - self.lead
 
-    def heard_by(self, window: tuple[int, int]) -> tuple[int, int]:
+    def sound_span(self, window: tuple[int, int]) -> tuple[int, int]:
         """The sound for a window: the first and the last window include lead and tail."""
         first, last = window == self.windows[0], window == self.windows[-1]
         return window[0] - first * self.lead, window[1] + last * self.tail

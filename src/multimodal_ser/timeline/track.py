@@ -109,7 +109,7 @@ class Segment:
     def said(self) -> str:
         """The label with its probability, or with the attributes on their scale."""
         if self.scale is not None:
-            return f"{self.label} ({attributes_told(self.probabilities, self.scale)})"
+            return f"{self.label} ({attributes_text(self.probabilities, self.scale)})"
         share = f" {100 * self.confidence:.0f} %"
         return self.label + (share if self.label != UNCERTAIN else "")
 
@@ -175,8 +175,8 @@ class Timeline:
         notes: notes for the user about the recording, such as how its channels were used.
         source: name of the recording; None if it has none.
         scale: as in `Segment`.
-        felt: the attributes over time, if a model of classes predicts them, too: a timeline of the
-            same windows.
+        attributes: over time, if a model of classes predicts them, too: a timeline of the same
+            windows.
     """
 
     duration: float
@@ -195,7 +195,7 @@ class Timeline:
     notes: tuple[str, ...] = ()
     source: str | None = None
     scale: Scale = None
-    felt: Timeline | None = None
+    attributes: Timeline | None = None
 
     @property
     def language(self) -> str | None:
@@ -227,7 +227,7 @@ class Timeline:
             "doubt": self.doubt,
             "speakers": [speaker.as_dict() for speaker in self.speakers],
             "notes": list(self.notes),
-            **({} if self.felt is None else {"attributes": self.felt._as_attributes()}),
+            **({} if self.attributes is None else {"attributes": self.attributes._as_attributes()}),
         }
 
     def _as_attributes(self) -> dict[str, Any]:
@@ -270,10 +270,10 @@ def _values(item: Point | Segment) -> dict[str, dict[str, float]]:
     return {name: _rounded(item.probabilities, item.scale)}
 
 
-def attributes_told(values: Mapping[str, float], scale: tuple[float, float]) -> str:
+def attributes_text(values: Mapping[str, float], scale: tuple[float, float]) -> str:
     """Attributes from 0 to 1 in words, on their own scale.
 
-    >>> attributes_told({"arousal": 0.5, "valence": 0.25}, (1, 5))
+    >>> attributes_text({"arousal": 0.5, "valence": 0.25}, (1, 5))
     'arousal 3.0, valence 2.0'
     """
     return ", ".join(f"{name} {value:.1f}" for name, value in on_scale(values, scale).items())

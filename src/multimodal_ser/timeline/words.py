@@ -19,7 +19,7 @@ from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of, to_install
 from multimodal_ser.predict.inputs import Recording
-from multimodal_ser.predict.lots import Recognised
+from multimodal_ser.predict.resumable import Recognised
 from multimodal_ser.timeline.stretch import OpenStretch
 from multimodal_ser.timeline.track import Word, language_of
 
@@ -109,8 +109,8 @@ def _recogniser(source: str | Path | None, language: str | None, device: str) ->
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Recognises the words of whole recordings, for `predict.lots`."""
+class RecordingWords:
+    """Recognises the words of whole recordings, for `predict.resumable`."""
 
     recognise: Recogniser
 
@@ -170,7 +170,7 @@ def words_doubt(words: Sequence[Word], multilingual: bool) -> str | None:
     return f"{reason}; {_OTHERS}"
 
 
-def shared_out(
+def assigned(
     words: Sequence[Word], stretches: Sequence[tuple[OpenStretch, int]]
 ) -> Iterator[tuple[int, Word]]:
     """Assigns each word to the nearest stretch and limits its rough times to it.

@@ -25,7 +25,7 @@ from multimodal_ser.timeline.track import (
     Scale,
     Segment,
     Timeline,
-    attributes_told,
+    attributes_text,
     clock,
     display_name,
 )
@@ -128,12 +128,12 @@ def _as_csv(timeline: Timeline, source: Path) -> str:
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     sure = ["confidence"] if timeline.scale is None else []
-    felt = () if timeline.felt is None else timeline.felt.labels
-    rows.writerow(["start", "end", "speaker", "label", *sure, *timeline.labels, *felt, "text"])
+    rated = () if timeline.attributes is None else timeline.attributes.labels
+    rows.writerow(["start", "end", "speaker", "label", *sure, *timeline.labels, *rated, "text"])
     for s in timeline.segments:
         values = s.probabilities if s.scale is None else on_scale(s.probabilities, s.scale)
         numbers = [*([s.confidence] if sure else []), *(values[name] for name in timeline.labels)]
-        numbers += [s.attributes[name] for name in felt]
+        numbers += [s.attributes[name] for name in rated]
         times = [f"{s.start:.3f}", f"{s.end:.3f}"]
         rows.writerow([*times, s.speaker, s.label, *(f"{one:.4f}" for one in numbers), s.text])
     return file.getvalue()
@@ -227,8 +227,8 @@ def headline(timeline: Timeline) -> str:
     """Length, speech and the overall probabilities or attributes, in one line."""
     spoken = sum(end - start for start, end in timeline.speech)
     top = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
-    if timeline.felt and timeline.felt.overall:
-        top += f"; {greatest(timeline.felt.overall, 3, timeline.felt.scale)}"
+    if timeline.attributes and timeline.attributes.overall:
+        top += f"; {greatest(timeline.attributes.overall, 3, timeline.attributes.scale)}"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
@@ -253,7 +253,7 @@ def greatest(probabilities: dict[str, float], count: int, scale: Scale = None) -
     'fear 70 %, anger 20 %'
     """
     if scale is not None:
-        return f"{attributes_told(probabilities, scale)} (of {scale[0]:g} to {scale[1]:g})"
+        return f"{attributes_text(probabilities, scale)} (of {scale[0]:g} to {scale[1]:g})"
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked[:count])
 

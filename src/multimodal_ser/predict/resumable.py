@@ -1,8 +1,8 @@
-"""Very many recordings → their predictions in order: in lots of fixed size, and resumable.
+"""Very many recordings → their predictions in order, in chunks of fixed size; a rerun resumes.
 
-The predictions of each lot are written to a journal at once, one line per lot. Memory therefore
+The predictions of each chunk are written to a journal at once, one line per chunk. Memory therefore
 does not grow with the number of recordings, and a rerun resumes an interrupted run. The division
-into lots does not depend on what was finished before: the composition of a batch changes the last
+into chunks does not depend on what was finished before: the composition of a batch changes the last
 bits of its predictions, and a resumed run must give the same bytes.
 """
 
@@ -27,7 +27,7 @@ from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.predict.sources import STDIN
 
 Outcome: TypeAlias = "Prediction | SerError"
-LOT = 64  # recordings that are decoded and predicted at a time
+CHUNK = 64  # recordings that are decoded and predicted at a time
 
 
 class Recognised(NamedTuple):
@@ -45,8 +45,8 @@ class Recognised(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LotSettings:
-    """How every lot is predicted.
+class ChunkSettings:
+    """How every chunk is predicted.
 
     Attributes:
         predictor: from `load`.
@@ -59,8 +59,8 @@ class LotSettings:
     told: str = ""
 
 
-class Lot(NamedTuple):
-    """A lot of recordings: names, sources to read them from, and words (None if not given)."""
+class RecordingChunk(NamedTuple):
+    """A chunk of recordings: names, sources to read them from, and words (None if not given)."""
 
     number: int
     names: Sequence[str]
@@ -68,8 +68,8 @@ class Lot(NamedTuple):
     texts: Sequence[str | None]
 
 
-class PredictedLot(NamedTuple):
-    """The predictions of a lot, without embeddings, and notes for the user."""
+class PredictedChunk(NamedTuple):
+    """The predictions of a chunk, without embeddings, and notes for the user."""
 
     number: int
     outcomes: list[Outcome]
@@ -86,77 +86,78 @@ def identity(predictor: Any, *told: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def lots(
+def recording_chunks(
     found: Sequence[str], texts: Sequence[str], known: Mapping[Recording, Recording]
-) -> Iterator[Lot]:
-    """Cuts recordings into lots.
+) -> Iterator[RecordingChunk]:
+    """Cuts recordings into chunks.
 
     Args:
         found: names of the recordings.
         texts: the words of each, or empty.
         known: name → recording, for those that are decoded already.
     """
-    for first in range(0, len(found), LOT):
-        names = found[first : first + LOT]
+    for first in range(0, len(found), CHUNK):
+        names = found[first : first + CHUNK]
         sources = [
             sys.stdin.buffer.read() if name == STDIN else known.get(name, name) for name in names
         ]
-        yield Lot(first // LOT, names, sources, texts[first : first + LOT] or [None] * len(names))
+        words: Sequence[str | None] = texts[first : first + CHUNK] or [None] * len(names)
+        yield RecordingChunk(first // CHUNK, names, sources, words)
 
 
-def predict_lot(asked: LotSettings, lot: Lot) -> PredictedLot:
-    """Predicts a lot; the error of a recording is returned in its place, not raised."""
-    words = [Recognised(text) for text in lot.texts]
+def predict_chunk(asked: ChunkSettings, chunk: RecordingChunk) -> PredictedChunk:
+    """Predicts a chunk; the error of a recording is returned in its place, not raised."""
+    words = [Recognised(text) for text in chunk.texts]
     if asked.words is not None:
-        words = [asked.words(source) for source in lot.sources]
+        words = [asked.words(source) for source in chunk.sources]
     pairs = zip(
-        asked.predictor.stream(lot.sources, [one.text for one in words]), words, strict=True
+        asked.predictor.stream(chunk.sources, [one.text for one in words]), words, strict=True
     )
     nothing = np.zeros(0, np.float32)
     outcomes: list[Outcome] = [
         one if isinstance(one, SerError) else replace(one, embedding=nothing, language=w.language)
         for one, w in pairs
     ]
-    notes = [f"{name}: {w.doubt}" for name, w in zip(lot.names, words, strict=True) if w.doubt]
-    return PredictedLot(lot.number, outcomes, notes)
+    notes = [f"{name}: {w.doubt}" for name, w in zip(chunk.names, words, strict=True) if w.doubt]
+    return PredictedChunk(chunk.number, outcomes, notes)
 
 
-class JournaledLots:
-    """Predicts lots and keeps their predictions in a journal.
+class ResumablePredictions:
+    """Predicts chunks and keeps their predictions in a journal.
 
     Args:
-        file: the journal, with one line per finished lot.
-        asked: how every lot is predicted.
+        file: the journal, with one line per finished chunk.
+        asked: how every chunk is predicted.
     """
 
-    def __init__(self, file: Path, asked: LotSettings) -> None:
+    def __init__(self, file: Path, asked: ChunkSettings) -> None:
         self._journal, self._asked = Journal(file), asked
         self._name = identity(asked.predictor, asked.told)
-        self._lines: dict[int, int] = {}  # lot → position of its line
+        self._lines: dict[int, int] = {}  # chunk → position of its line
 
-    def run(self, given: Iterator[Lot], engine: str) -> Iterator[PredictedLot]:
-        """Predicts the lots that are not finished, and stores each at once.
+    def run(self, given: Iterator[RecordingChunk], engine: str) -> Iterator[PredictedChunk]:
+        """Predicts the chunks that are not finished, and stores each at once.
 
         Args:
-            given: all lots, in order.
+            given: all chunks, in order.
             engine: ``local`` or ``ray``.
 
         Yields:
-            The newly predicted lots, in order of completion.
+            The newly predicted chunks, in order of completion.
         """
-        waiting = (lot for lot in given if not self._kept(lot))
+        waiting = (chunk for chunk in given if not self._kept(chunk))
         keys: dict[int, str] = {}
 
-        def remembered() -> Iterator[Lot]:
-            for lot in waiting:
-                keys[lot.number] = self._key(lot)
-                yield lot
+        def remembered() -> Iterator[RecordingChunk]:
+            for chunk in waiting:
+                keys[chunk.number] = self._key(chunk)
+                yield chunk
 
         every = remembered()
         done = (
-            run_on_ray(predict_lot, self._asked, every)
+            run_on_ray(predict_chunk, self._asked, every)
             if engine == "ray"
-            else (predict_lot(self._asked, lot) for lot in every)
+            else (predict_chunk(self._asked, chunk) for chunk in every)
         )
         for one in done:
             self._keep(one, keys.pop(one.number))
@@ -167,49 +168,49 @@ class JournaledLots:
         places = [self._lines[number] for number in sorted(self._lines)]
         for line in self._journal.read(places) if places else ():
             for answer in line["answers"]:
-                yield _outcome(answer, tuple(self._asked.predictor.labels))
+                yield _from_json(answer, tuple(self._asked.predictor.labels))
 
-    def _kept(self, lot: Lot) -> bool:
-        place = self._journal.places.get(self._key(lot))
-        if place is not None and STDIN not in lot.names:
-            self._lines[lot.number] = place
-        return lot.number in self._lines
+    def _kept(self, chunk: RecordingChunk) -> bool:
+        place = self._journal.places.get(self._key(chunk))
+        if place is not None and STDIN not in chunk.names:
+            self._lines[chunk.number] = place
+        return chunk.number in self._lines
 
-    def _keep(self, one: PredictedLot, key: str) -> None:
+    def _keep(self, one: PredictedChunk, key: str) -> None:
         failed = any(isinstance(outcome, SerError) for outcome in one.outcomes)
-        answers = [_plain(outcome) for outcome in one.outcomes]
+        answers = [_as_json(outcome) for outcome in one.outcomes]
         # without a key where a recording failed: a rerun tries it again
         line = {"key": "" if failed else key, "answers": answers}
         self._lines[one.number] = self._journal.add(line)
 
-    def _key(self, lot: Lot) -> str:
-        """Identifies a lot: it differs if a recording or the settings have changed."""
-        about = [Path(name).stat() if Path(name).is_file() else None for name in lot.names]
+    def _key(self, chunk: RecordingChunk) -> str:
+        """Identifies a chunk: it differs if a recording or the settings have changed."""
+        about = [Path(name).stat() if Path(name).is_file() else None for name in chunk.names]
         sizes = [one and (one.st_size, one.st_mtime_ns) for one in about]
-        parts = (self._name, lot.number, list(lot.names), sizes, list(lot.texts))
+        parts = (self._name, chunk.number, list(chunk.names), sizes, list(chunk.texts))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _plain(outcome: Outcome) -> dict[str, Any]:
+def _as_json(outcome: Outcome) -> dict[str, Any]:
     """Converts to JSON without loss: the same float32 is read back."""
     if isinstance(outcome, SerError):
         return {"error": str(outcome)}
     record = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
     del record["labels"], record["embedding"]
-    if felt := outcome.also:
-        record["also"] = [list(felt.labels), felt.scale, felt.probabilities.tolist()]
+    if rated := outcome.also:
+        record["also"] = [list(rated.labels), rated.scale, rated.probabilities.tolist()]
     return {**record, "probabilities": outcome.probabilities.tolist()}
 
 
-def _outcome(told: dict[str, Any], labels: tuple[str, ...]) -> Outcome:
+def _from_json(told: dict[str, Any], labels: tuple[str, ...]) -> Outcome:
     if "error" in told:
         return SerError(told["error"])
     told["probabilities"] = np.array(told["probabilities"], np.float32)
     told["scale"] = told["scale"] and tuple(told["scale"])
-    felt = told.pop("also", None)
+    rated = told.pop("also", None)
     one = Prediction(labels, embedding=np.zeros(0, np.float32), **told)
-    if felt is None:
+    if rated is None:
         return one
-    names, scale, values = felt
+    names, scale, values = rated
     also = AlsoPredicted(tuple(names), tuple(scale))
     return with_attributes(one, np.array(values, np.float32), also)

@@ -18,8 +18,8 @@ from multimodal_ser.timeline.speakers import Diariser, Turn
 from multimodal_ser.timeline.track import Word
 from multimodal_ser.timeline.words import Words
 
-AT_ONCE = 60 * SAMPLE_RATE  # samples per turn of the network: about a second on a CPU
-_LOOK = 0.25  # seconds between checks whether a waiting request is still wanted
+TURN_SAMPLES = 60 * SAMPLE_RATE  # samples per turn of the network: about a second on a CPU
+_CHECK_SECONDS = 0.25  # seconds between checks whether a waiting request is still wanted
 
 
 class Work:
@@ -43,10 +43,10 @@ class Work:
         if self.unwanted:
             raise RefusedError(499, "the client closed the connection")
         if time.monotonic() > self.ends:
-            raise late(self.limit)
+            raise timed_out(self.limit)
 
 
-def late(limit: float) -> RefusedError:
+def timed_out(limit: float) -> RefusedError:
     """The error for a request whose time is over."""
     return RefusedError(
         504,
@@ -56,7 +56,7 @@ def late(limit: float) -> RefusedError:
     )
 
 
-class Turns:
+class Scheduler:
     """Grants turns in order of arrival, where the time a request has already had counts as delay.
 
     A request of many steps therefore steps back behind newer ones after each step, but still
@@ -70,13 +70,13 @@ class Turns:
         self._numbers = count()
 
     @contextmanager
-    def turn(self, work: Work) -> Iterator[Pause]:
-        """Waits for a turn and holds it; yields a `Pause` that lets others compute in between.
+    def turn(self, work: Work) -> Iterator[HeldTurn]:
+        """Waits for a turn and holds it; yields a `HeldTurn` that lets others compute in between.
 
         Raises:
             RefusedError: see `Work.check`.
         """
-        pause = Pause(self, work)
+        pause = HeldTurn(self, work)
         pause.begin()
         try:
             yield pause
@@ -93,7 +93,7 @@ class Turns:
             try:
                 while not (self._free and self._queue[0] == ticket):
                     work.check()
-                    self._changed.wait(_LOOK)
+                    self._changed.wait(_CHECK_SECONDS)
                 work.check()
                 self._free -= 1
             finally:
@@ -108,10 +108,10 @@ class Turns:
             self._changed.notify_all()
 
 
-class Pause:
+class HeldTurn:
     """A held turn; calling it releases the turn and waits for the next one."""
 
-    def __init__(self, turns: Turns, work: Work) -> None:
+    def __init__(self, turns: Scheduler, work: Work) -> None:
         self._turns, self._work = turns, work
         self._began: float | None = None
 
@@ -142,10 +142,10 @@ class Pause:
             self._turns.give()
 
 
-class Patient:
+class Yielding:
     """A predictor that pauses between calls of its network and otherwise behaves the same."""
 
-    def __init__(self, predictor: Any, pause: Pause) -> None:
+    def __init__(self, predictor: Any, pause: HeldTurn) -> None:
         self._predictor, self._pause = predictor, pause
 
     def __getattr__(self, name: str) -> Any:
@@ -173,7 +173,7 @@ class Patient:
         return answers
 
 
-def pausing(words: Words, pause: Pause) -> Words:
+def yielding_words(words: Words, pause: HeldTurn) -> Words:
     """A recogniser that pauses before each piece of sound."""
 
     def heard(samples: Samples) -> Sequence[Word]:
@@ -184,7 +184,7 @@ def pausing(words: Words, pause: Pause) -> Words:
     return heard
 
 
-def patiently(how: Mapping[str, Any], pause: Pause) -> dict[str, Any]:
+def yielding_diariser(how: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]:
     """Settings of `analyze` whose diariser pauses before each block of sound."""
     diariser = how.get("speakers")
 
@@ -202,12 +202,12 @@ def patiently(how: Mapping[str, Any], pause: Pause) -> dict[str, Any]:
 def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yields (first, last) of consecutive items that fill a turn, at least one.
 
-    >>> list(_parts([AT_ONCE // 2, AT_ONCE // 2, 1, 2 * AT_ONCE, 1]))
+    >>> list(_parts([TURN_SAMPLES // 2, TURN_SAMPLES // 2, 1, 2 * TURN_SAMPLES, 1]))
     [(0, 2), (2, 3), (3, 4), (4, 5)]
     """
     first, total = 0, 0
     for place, length in enumerate(lengths):
-        if place > first and total + length > AT_ONCE:
+        if place > first and total + length > TURN_SAMPLES:
             yield first, place
             first, total = place, 0
         total += length
