@@ -56,6 +56,24 @@ def test_a_corrected_import_is_another_result(tmp_path):
     assert len(list((tmp_path / "runs" / "set-aside").iterdir())) == 4
 
 
+def test_a_manifest_that_replaces_another_says_what_changes(tmp_path, caplog):
+    imported(tmp_path, "one")
+    assert not caplog.records
+    imported(tmp_path, "one", overwrite=True)
+    assert not caplog.records
+    rows = read_manifest(tmp_path / "f" / "one" / "manifest.jsonl")
+    other = [replace(row, emotion="sadness") for row in rows[:2]] + rows[3:]
+    other.append(replace(rows[2], id="one/new", speaker="z"))
+    import_features(tmp_path / "one.npz", other, tmp_path / "f", "more", "audio")
+    assert caplog.messages == [
+        f"{tmp_path}/f/one/manifest.jsonl, which all features in that folder are read with, is "
+        "replaced: of its utterances 2 with another emotion, 1 gone, 1 new"
+    ]
+    (tmp_path / "f" / "one" / "manifest.jsonl").write_text("{\n")
+    import_features(tmp_path / "one.npz", other, tmp_path / "f", "third", "audio")
+    assert "it could not be read" in caplog.text
+
+
 def test_features_imported_from_two_files_can_be_source_and_target(tmp_path):
 
     source, target = imported(tmp_path, "one"), imported(tmp_path, "other", shift=0.3)

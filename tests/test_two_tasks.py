@@ -141,6 +141,17 @@ def test_the_report_and_the_command_line_show_both(runs, tmp_path, capsys):
     assert "Confusion" in report(runs, tmp_path / "first").read_text()
     assert main(["report", str(runs), "--task", "distributions"]) == 1
     assert "choose one of: classes, attributes" in capsys.readouterr().err
+    page = tmp_path / "results.md"
+    assert main(["results", "--runs", str(runs), "--out", str(page)]) == 0
+    first = page.read_text()
+    assert first.count("## ") == 1
+    assert all(name in first for name in ("macro-F1", "CCC valence", "ridge"))
+    listed = tmp_path / "list.json"
+    table = {"title": runs.name, "experiment": runs.name}
+    listed.write_text(json.dumps({"title": "Results", "tables": [table]}))
+    # from the numbers that were kept
+    assert main(["results", "--tables", str(listed), "--out", str(page)]) == 0
+    assert page.read_text() == first
     scores = json.loads(next(runs.glob("audio-*/metrics.json")).read_text())["test"]
     assert {"UA", "CCC arousal", "CCC valence"} < set(scores)
 

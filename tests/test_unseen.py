@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 
-from made_features import FOUR, made_folder, made_rows
+from made_features import FOUR, made_arrays, made_folder, made_rows, write_features
 from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
@@ -19,6 +20,7 @@ from multimodal_ser.training.tune.tuned import log_mels
 from multimodal_ser.training.tune.vectors import Vectors, layer_means
 
 CONFIG = ProbeConfig((1, 2), axes=8)
+NAMES = ("anger", "neutral", "sadness")
 MIDDLES = np.random.default_rng(5).normal(0, 2, (3, 2, 4))  # classes, layers, width
 
 
@@ -142,9 +144,10 @@ def test_temperature_and_threshold_are_set_on_left_out_corpora():
 
 def test_corpora_are_tested_on_their_common_classes():
     data = Vectors.joined([corpus("a"), corpus("b"), corpus("only", classes=(0, 1))])
-    found = protocol(data, ("a", "b"), CONFIG, 3, sizes=(10,))
+    found = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,))
     assert json.loads(json.dumps(found))["corpora"]["only"]["single"]["classes"] == 2
-    asked = protocol(data, ("a", "b"), CONFIG, 3, sizes=(10,), asked=(0, 1))["corpora"]
+    assert set(found["corpora"]["a"]["adapted"]["skewed"][10]) == {*NAMES}
+    asked = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,), asked=NAMES[:2])["corpora"]
     assert [one["single"]["classes"] for one in asked.values()] == [2, 2, 2]
     assert [one["single"]["n"] for one in asked.values()] == [60, 60, 90]
     assert asked["only"]["single"]["ua"] == found["corpora"]["only"]["single"]["ua"]
@@ -205,9 +208,10 @@ def test_the_model_predicts_as_the_probe():
 
 def test_the_command_prints_and_writes_a_table(tmp_path, capsys):
     folders = []
-    for name, words in (("a", FOUR), ("b", FOUR), ("only", FOUR[:3])):
+    for place, (name, words) in enumerate((("a", FOUR), ("b", FOUR), ("only", FOUR[:3]))):
         rows = made_rows(90, words=words, corpus=name)
-        folders.append(str(made_folder(tmp_path / name, rows, ("audio",), skill=1.0)))
+        made = made_folder(tmp_path / name, rows, ("audio",), skill=1.0, shift=0.1 * place)
+        folders.append(str(made))
     given = ["unseen", "--features", *folders, "--labels", ",".join(FOUR), "--axes", "4"]
     out = tmp_path / "unseen.json"
     assert main([*given, "--learn", "a", "b", "--sizes", "10", "--out", str(out)]) == 0
@@ -215,4 +219,19 @@ def test_the_command_prints_and_writes_a_table(tmp_path, capsys):
     assert set(found["corpora"]) == {"a", "b", "only"}
     assert f"{100 * found['corpora']['only']['single']['ua']:.1f}" in capsys.readouterr().out
     assert main([*given, "--learn", "a", "b", "only"]) == 1
-    assert "only has no recording of class 3" in capsys.readouterr().err
+    assert f"only has no recording of {FOUR[3]}" in capsys.readouterr().err
+
+
+def test_corpora_that_share_recordings_or_differ_in_features_are_refused(tmp_path, capsys):
+    rows = {name: made_rows(60, words=FOUR, corpus=name) for name in "abc"}
+    folders = [
+        str(made_folder(tmp_path / name, rows[name], ("audio",), shift=shift))
+        for shift, name in zip((0.0, 0.1, 0.0), rows, strict=True)
+    ]
+    given = ["unseen", "--labels", ",".join(FOUR), "--axes", "4", "--learn", "a", "b"]
+    assert main([*given, "--features", *folders]) == 1
+    assert "also in a corpus that is learnt from" in capsys.readouterr().err
+    arrays = made_arrays(rows["c"], "audio", seed=2)
+    write_features(Path(folders[2]) / "made-audio.safetensors", arrays, "audio", layers="2")
+    assert main([*given, "--features", *folders]) == 1
+    assert "audio features differ" in capsys.readouterr().err

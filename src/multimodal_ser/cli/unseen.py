@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multimodal_ser.cli.app import app, command_line, say
+
+if TYPE_CHECKING:
+    from multimodal_ser.dataset.material import Material
 
 
 @app.command(name="unseen")
@@ -45,27 +48,65 @@ def unseen_command(
     """
     from multimodal_ser.common.files import written_aside
     from multimodal_ser.corpora.labels import class_set
-    from multimodal_ser.dataset.material import load_material
+    from multimodal_ser.dataset.material import load_material, pooled
     from multimodal_ser.errors import SerError, one_of
+    from multimodal_ser.experiments.pairs import check_comparable
     from multimodal_ser.predict.unseen import of_material, protocol
     from multimodal_ser.training.tune.probe import ProbeConfig
     from multimodal_ser.training.tune.vectors import Vectors
 
     named = class_set(labels)
-    # incomplete class sets are fine here: a corpus without "disgust" can still test the other
-    # classes
-    materials = [load_material(path, named, audio, "none", complete=False) for path in features]
-    data = Vectors.joined([of_material(one) for one in materials])
-    config = ProbeConfig((1,), axes, shrinkage, channel, odds=odds)
     if strange := [name for name in asked if name not in named.classes]:
         raise SerError(one_of("class", strange[0], named.classes))
-    only = [named.classes.index(name) for name in asked]
-    found = protocol(data, learn, config, len(named.classes), sizes=sizes, asked=only)
-    say(_table(found, sizes))
+    # incomplete class sets are fine here: a corpus without "disgust" can still test the other
+    # classes
+    materials = [
+        pooled(load_material(path, named, audio, "none", complete=False)) for path in features
+    ]
+    for other in materials[1:]:
+        check_comparable(materials[0], other)
+    notes = _checked(materials, learn)
+    data = Vectors.joined([of_material(one) for one in materials])
+    config = ProbeConfig((1,), axes, shrinkage, channel, odds=odds)
+    found = protocol(data, learn, config, named.classes, sizes=sizes, asked=asked)
+    marks = list(dict.fromkeys([*(mark for one in materials for mark in one.marks), *notes]))
+    say("\n".join([_table(found, sizes), "", *marks]))
     if out is not None:
-        origin = {"command": command_line(), "marks": [m for one in materials for m in one.marks]}
+        origin = {"command": command_line(), "marks": marks}
         with written_aside(out) as partial:
             partial.write_text(json.dumps({**origin, **found}, indent=1) + "\n", "utf-8")
+
+
+def _checked(materials: Sequence[Material], learn: Sequence[str]) -> list[str]:
+    """Returns notes on speakers with the same name in two corpora.
+
+    Raises:
+        LabelError: a corpus that is learnt from lacks a class.
+        SplitError: a corpus has recordings that another one, which is learnt from, has too.
+    """
+    from multimodal_ser.dataset.material import sounds_of
+    from multimodal_ser.errors import LabelError, SplitError
+    from multimodal_ser.splits.leaks import shared_between
+
+    sounds, notes = sounds_of(*materials), []
+    for tested in materials:
+        corpus, has = tested.utterances[0].corpus, set(tested.examples.label.tolist())
+        lacking = [name for k, name in enumerate(tested.labels.classes) if k not in has]
+        if lacking and corpus in learn:
+            raise LabelError(
+                f"{corpus} has no recording of {', '.join(lacking)}, and corpora to learn from "
+                "need every class: leave it out of --learn, or choose other --labels"
+            )
+        others = [row for one in materials if one is not tested for row in one.utterances]
+        learnt = [row for row in others if row.corpus in learn]
+        copies, more = shared_between(learnt, tested.utterances, sounds)
+        notes += more
+        if copies:
+            raise SplitError(
+                f"{len(copies)} recordings of {corpus!r}, such as {copies[0]!r}, are, as they are "
+                "or as copies, also in a corpus that is learnt from; take corpora that share none"
+            )
+    return notes
 
 
 def _table(found: Mapping[str, Any], sizes: Sequence[int]) -> str:

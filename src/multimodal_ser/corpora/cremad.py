@@ -51,7 +51,7 @@ CREMAD_SENTENCES = {
 }
 _VOTES = ("intended", "voice")
 
-_NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)")
+_NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX)")
 _LETTERS = {"A": "ANG", "D": "DIS", "F": "FEA", "H": "HAP", "N": "NEU", "S": "SAD"}
 _SILENT = {"1076_MTI_SAD_XX"}
 _TABLES = ("", "processedResults", "data/InfoAndStats/processedResults")

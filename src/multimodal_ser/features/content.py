@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.errors import FeatureError
+from multimodal_ser.corpora.utterance import GROUPS, Utterance, read_manifest, write_manifest
+from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.context import in_context
 from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.store import FeatureStore
 
+_log = logging.getLogger(__name__)
+_JUDGED = ("emotion", *GROUPS, "split", "attributes", "votes")  # decide labels and splits
 _ABSENT = "absent"  # in place of the hash of a missing recording
 _DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
 _BLOCK = 1 << 20  # bytes read at a time
@@ -34,6 +37,38 @@ def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:
     return [
         row if row.audio is None else replace(row, content=hashes[row.audio]) for row in utterances
     ]
+
+
+def keep_manifest(utterances: Sequence[Utterance], folder: Path) -> None:
+    """Writes the manifest beside a corpus's features, and logs what was otherwise in the last one.
+
+    All feature files of the folder are read with this manifest: its labels and speakers become
+    theirs.
+    """
+    path, said = folder / "manifest.jsonl", ""
+    if path.is_file():
+        try:
+            said = _changes(read_manifest(path), utterances)
+        except SerError as error:
+            said = f"it could not be read ({error})"
+    if said:
+        _log.warning(
+            "%s, which all features in that folder are read with, is replaced: %s", path, said
+        )
+    write_manifest(utterances, path)
+
+
+def _changes(before: Iterable[Utterance], after: Iterable[Utterance]) -> str:
+    """Says how many utterances are new, gone, or have another value of a field."""
+    old, new = ({row.id: row for row in rows} for rows in (before, after))
+    both = [(old[key], new[key]) for key in old.keys() & new.keys()]
+    counts = {
+        f"with another {name}": sum(getattr(a, name) != getattr(b, name) for a, b in both)
+        for name in _JUDGED
+    }
+    counts |= {"gone": len(old.keys() - new.keys()), "new": len(new.keys() - old.keys())}
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"of its utterances {said}" if said else ""
 
 
 def digest(value: object) -> str:

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.common.files import locked
-from multimodal_ser.corpora.utterance import Utterance, check_utterances, write_manifest
+from multimodal_ser.corpora.utterance import Utterance, check_utterances
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.chunks import EncodedChunk, ExtractionRecipe, has_material
-from multimodal_ser.features.content import changed, digest, inputs_of, with_content
+from multimodal_ser.features.content import changed, digest, inputs_of, keep_manifest, with_content
 from multimodal_ser.features.context import in_context
 from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, merge_parts, work_folder
@@ -127,7 +127,7 @@ def extract(
             _check_any_succeeded(parts, stores)
             done = merge_parts(path, header, stores, utterances)
         # Last, since whoever reads them compares the two: features of another manifest are refused.
-        write_manifest(utterances, path.parent / "manifest.jsonl")
+        keep_manifest(utterances, path.parent)
         shutil.rmtree(work_folder(path), ignore_errors=True)
     assert done is not None  # noqa: S101 - a file that is not finished always has chunks to do
     first: dict[str, str] = {}  # of equal samples: one recording, which a split keeps together

@@ -12,10 +12,16 @@ import numpy as np
 
 from multimodal_ser.common.arrays import Array
 from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet, class_set
-from multimodal_ser.corpora.utterance import Utterance, write_manifest
+from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.exposure import stated
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.content import digest, file_hash, inputs_of, with_content
+from multimodal_ser.features.content import (
+    digest,
+    file_hash,
+    inputs_of,
+    keep_manifest,
+    with_content,
+)
 from multimodal_ser.features.extract import one_corpus
 from multimodal_ser.features.pool import ModalityName, Pool, check_pooling, keep_tokens
 from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
@@ -108,7 +114,7 @@ def import_features(
     )  # fmt: skip
     kept = ((row, keep_tokens(a, modality, header.tokens, pool)) for row, a in arrays.items())
     write_store(path, header, kept)
-    write_manifest(utterances, path.parent / "manifest.jsonl")
+    keep_manifest(utterances, path.parent)
     return ImportResult(path, len(places), missing, unknown)
 
 

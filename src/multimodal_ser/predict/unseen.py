@@ -260,24 +260,24 @@ def protocol(
     data: Vectors,
     learn: Sequence[str],
     config: ProbeConfig,
-    classes: int,
+    classes: Sequence[str],
     *,
     sizes: Sequence[int] = _SIZES,
-    asked: Sequence[int] = (),
+    asked: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The whole protocol: every corpus left out, scored, and adapted; see `leave_one_out`.
 
     Temperature and threshold are chosen on the corpora that may be learnt from, each left out.
-
-    Returns:
-        ``caution``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `adapted`).
+    Returns ``caution``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `Adapted`).
     """
-    heard = leave_one_out(data, learn, config, classes, asked)
+    heard = leave_one_out(data, learn, config, len(classes), [classes.index(one) for one in asked])
     careful = caution([one for one in heard if one.corpus in learn])
     found = {}
     for one in heard:
-        after = adapted(one, careful.temperature, sizes=sizes)
-        found[one.corpus] = {"single": scores(one, careful), "adapted": asdict(after)}
+        after = asdict(adapted(one, careful.temperature, sizes=sizes))
+        skewed = after["skewed"].items()
+        after["skewed"] = {size: {classes[k]: ua for k, ua in by.items()} for size, by in skewed}
+        found[one.corpus] = {"single": scores(one, careful), "adapted": after}
     return {"caution": asdict(careful), "corpora": found}
 
 

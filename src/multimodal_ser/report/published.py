@@ -80,11 +80,12 @@ def original() -> Document:
 
 
 def tables_for(summary: Summary) -> list[PublishedTable]:
-    """Returns the original's tables to show: always for context, otherwise only where they fit."""
-    found = [table for table in original().tables if summary.protocol in table.protocols]
-    always = summary.protocol in ("ablation", "fewshot")
+    """Returns the original's tables that have a row of the same task."""
     return [
-        table for table in found if always or any(fits(row, table, summary) for row in table.rows)
+        table
+        for table in original().tables
+        if summary.protocol in table.protocols
+        and any(fits(row, table, summary) for row in table.rows)
     ]
 
 

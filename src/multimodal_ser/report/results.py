@@ -24,6 +24,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.layout import markdown_table
 from multimodal_ser.report.summary import Summary
+from multimodal_ser.runs.folder import tasks_of
 
 _log = logging.getLogger(__name__)
 # Tables show at most four digits; nine keep them exact and leave out the noise of the last bits,
@@ -128,7 +129,11 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
         folder = _find(runs, table.experiment)
         if folder is not None:
             manifests = [_manifest(runs, name) for name in table.manifests]
-            kept[table.experiment] = as_record(summarise(folder, manifests=manifests))
+            found = [
+                as_record(summarise(folder, manifests=manifests, task=task))
+                for task in tasks_of(folder) or (None,)
+            ]
+            kept[table.experiment] = found if len(found) > 1 else found[0]
         elif table.experiment in records:
             _log.info("%s: no runs given; keeping its numbers from the last time", table.experiment)
             kept[table.experiment] = records[table.experiment]
@@ -174,13 +179,14 @@ def _manifest(runs: Sequence[Path], name: str) -> Path:
     return found
 
 
-def render(page: Page, records: Mapping[str, Mapping[str, Any]]) -> str:
+def render(page: Page, records: Mapping[str, Any]) -> str:
     """Renders the page from its list and its numbers alone."""
     parts = [f"# {page.title}", page.introduction]
     for table in page.tables:
-        summary = from_record(records[table.experiment])
-        parts += [f"## {table.title}", table.note, _commands(table, summary)]
-        parts.append(markdown_table(summary))
+        found = records[table.experiment]  # of two tasks a list, with the record of each
+        summaries = [from_record(one) for one in (found if isinstance(found, list) else [found])]
+        parts += [f"## {table.title}", table.note, _commands(table, summaries[0])]
+        parts += [markdown_table(summary) for summary in summaries]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 

@@ -125,9 +125,9 @@ def verdict(
     points = f"{percent(abs(versus.difference))} {versus.score or headline} points"
     if versus.p is None:
         side = "above" if versus.difference > 0 else "below"
-        gap = (
-            f"is {points} {side}" if versus.difference else f"has the {versus.score or headline} of"
-        )
+        # equal scores may differ in the last bits of their sums
+        same = abs(versus.difference) < 1e-9
+        gap = f"has the {versus.score or headline} of" if same else f"is {points} {side}"
         return f"{versus.name} {gap} {other}; whether that is chance {UNKNOWN}: {versus.unknown}."
     ends = _bounds(versus.low, versus.high, signed=True)
     proof = _p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
