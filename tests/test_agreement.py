@@ -1,5 +1,7 @@
 """Scores of attributes and of distributions: oracles, intervals that cover, tests that hold."""
 
+from itertools import product
+
 import audmetric
 import numpy as np
 import pytest
@@ -43,11 +45,21 @@ def test_an_utterance_without_a_value_counts_only_for_its_other_attributes():
 
 
 def test_a_constant_prediction_has_ccc_zero_and_no_correlation():
-    truth, said = np.array([[0.1], [0.9]]), np.full((2, 1), 0.5)
-    sums = statistics.sums_of(agreement.attribute_terms(truth, said), [0, 0], 1)[0]
     scores = agreement.attribute_scores(["arousal"])
-    assert scores["CCC arousal"](sums) == 0
-    assert np.isnan(scores["r arousal"](sums))
+    # of most values the computed variance is not 0 but a rounding error, of either sign
+    for rows, value in product((2, 3, 100, 1001), (0.1, 0.3, 0.5, 0.7, 1 / 3)):
+        varied, fixed = np.linspace(0, 1, rows)[:, None], np.full((rows, 1), value)
+        for truth, said in ((varied, fixed), (fixed, varied)):
+            terms = agreement.attribute_terms(truth, said)
+            sums = statistics.sums_of(terms, np.zeros(rows, int), 1)[0]
+            assert scores["CCC arousal"](sums) == 0
+            assert np.isnan(scores["r arousal"](sums))
+
+
+def test_a_share_of_one_in_six_is_not_more_than_one_in_six():
+    votes = np.full((1, 6), np.round(1 / 6, 7))  # as predictions.csv has it: 0.1666667
+    terms = agreement.distribution_terms(votes, np.full((1, 6), 1 / 6))
+    assert not terms[0, 3:].any()
 
 
 def test_distributions_equal_scipy():

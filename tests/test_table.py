@@ -37,6 +37,13 @@ def test_cells(separator: str, tmp_path: Path) -> None:
     assert CLASS_SETS["common4"].class_of(row.corpus, row.emotion) == "anger"
 
 
+def test_segments_late_in_a_long_recording_have_ids_of_their_own(tmp_path: Path) -> None:
+    put(tmp_path / "a.wav")
+    text = "audio,emotion,start,end\na.wav,joy,3600.123,3601\na.wav,anger,3600.124,3602\n"
+    found = read(tmp_path / "t.csv", text, name="lab").utterances
+    assert [row.id for row in found] == ["lab/a@3600.123", "lab/a@3600.124"]
+
+
 def test_json_lines_and_a_name_of_its_own(tmp_path: Path) -> None:
     rows = [
         {"id": "x", "audio": None, "emotion": "neutral", "text": "words alone", "age": 3},

@@ -108,6 +108,13 @@ def test_class_weights_are_inverse_frequencies_with_mean_one():
 def test_groups_drawn_equally_often_weigh_by_what_is_drawn():
     labels, groups = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 0, 1, 1])
     assert class_weights(labels, 2, True, groups).tolist() == [1, 1]
+    # a tenth and four fifths of two groups that are drawn equally often
+    labels = torch.tensor([0] * 90 + [1] * 10 + [0] * 10 + [1] * 40)
+    groups = torch.tensor([0] * 100 + [1] * 50)
+    drawn = torch.tensor([0.9 + 0.2, 0.1 + 0.8])
+    for told in (labels, nn.functional.one_hot(labels, 2).float()):
+        weights = class_weights(told, 2, True, groups)
+        torch.testing.assert_close(weights, 2 * (1 / drawn) / (1 / drawn).sum())
 
 
 @pytest.mark.parametrize(("rows", "steps", "epochs"), [(32, 40, 10), (32, 9, 4), (5, 40, 40)])

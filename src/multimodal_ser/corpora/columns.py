@@ -217,11 +217,12 @@ def votes(where: str, column: str, cell: Any) -> dict[str, float]:
     Raises:
         SerError: the cell is anything else, or nobody voted.
 
-    >>> votes("t.csv:2", "votes", "anger:3 no agreement:2")
+    >>> votes("t.csv:2", "votes", "anger:2 no agreement:2 anger:1")
     {'anger': 3.0, 'no agreement': 2.0}
     """
     if isinstance(cell, str) and not _VOTE.sub("", cell).strip():
-        cell = dict(_VOTE.findall(cell))
+        given = [(word, float(count)) for word, count in _VOTE.findall(cell)]  # or one per rater
+        cell = {word: sum(count for own, count in given if own == word) for word, _ in given}
     if not isinstance(cell, dict):
         raise SerError(
             f"{where}: {column} is {cell!r}; allowed: anger:3 neutral:2, or an object in JSONL; if "

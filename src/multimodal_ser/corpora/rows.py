@@ -273,7 +273,7 @@ def _file(folder: Path, audio: str) -> Path:
 
 def _id_of(audio: str, start: float | None) -> str:
     own_id = tidy(Path(audio.replace("\\", "/")).with_suffix("").as_posix().lstrip("/"))
-    return own_id if start is None else f"{own_id}@{start:g}"
+    return own_id if start is None else f"{own_id}@{start:.10g}"  # to 0.1 ms after a day
 
 
 def _word(table: _Table, row: Mapping[str, Any], key: str, where: str) -> str | None:

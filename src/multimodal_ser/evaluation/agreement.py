@@ -19,6 +19,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.statistics import OfMeans
 
 _EACH = 6  # terms of one attribute: 1, t, p, t², p², t·p
+_ROUNDING = 1e-12  # share of a mean square below which a variance is its rounding error: constant
 _LEAST = 1e-7  # the smallest probability that predictions.csv can hold, with its seven decimals
 
 
@@ -54,7 +55,11 @@ def _moments(means: Floats, place: int) -> tuple[Floats, ...]:
     """Means and variances of truth and prediction, and their covariance, for one attribute."""
     known, t, p, tt, pp, tp = np.moveaxis(means[..., _EACH * place : _EACH * (place + 1)], -1, 0)
     t, p, tt, pp, tp = (one / known for one in (t, p, tt, pp, tp))
-    return t, p, tt - t * t, pp - p * p, tp - t * p
+    of_t, of_p = (
+        np.where(square - mean * mean > _ROUNDING * square, square - mean * mean, 0)
+        for mean, square in ((t, tt), (p, pp))
+    )
+    return t, p, of_t, of_p, np.where((of_t > 0) & (of_p > 0), tp - t * p, 0)
 
 
 def _ccc(means: Floats, place: int) -> Floats:
@@ -65,7 +70,7 @@ def _ccc(means: Floats, place: int) -> Floats:
 
 def _pearson(means: Floats, place: int) -> Floats:
     _, _, of_t, of_p, both = _moments(means, place)
-    found: Floats = both / np.sqrt(np.maximum(of_t, 0) * np.maximum(of_p, 0))
+    found: Floats = both / np.sqrt(of_t * of_p)
     return found
 
 
@@ -163,7 +168,8 @@ def distribution_terms(votes: ArrayLike, predicted: ArrayLike) -> Floats:
     most = q == q.max(1, keepdims=True)  # several classes where votes tie
     # At least the second highest: a tie between the second and the third counts as a hit.
     hit = (most & (p >= second)).any(1)
-    wanted, given = q > 1 / classes, p > 1 / classes
+    # 1 / 6 is written as 0.1666667, which is not more than 1 / 6.
+    wanted, given = (shares > 1 / classes + _LEAST for shares in (q, p))
     one_each = np.stack([js_distance(q, p), _relative(q, np.maximum(p, _LEAST)), hit], axis=1)
     found: Floats = np.concatenate(
         [one_each, wanted & given, ~wanted & given, wanted & ~given], axis=1

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.common.arrays import Floats
+from multimodal_ser.common.spelling import is_missing
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import agreement, metrics, statistics
@@ -36,14 +37,32 @@ _UNKNOWN = "unknown"
 _TOLD = ("UA", "WA", "macro-F1")  # of how well raters agree
 
 
-def _age_band(age: float) -> str:
-    """Names the band of an age in years.
+def _sex(said: object) -> str:
+    """Names the group of a sex as a table writes it.
 
-    >>> _age_band(25), _age_band(44), _age_band(74)
-    ('under 30', '30 to 44', '60 and over')
+    >>> _sex("F"), _sex("Male"), _sex(None), _sex("nan")
+    ('female', 'male', 'unknown', 'unknown')
     """
+    word = str(said or "").strip().casefold()
+    return _UNKNOWN if is_missing(word) else {"f": "female", "m": "male"}.get(word, word)
+
+
+def _age_band(age: object) -> str:
+    """Names the band of an age in years; what is no number is a group by itself.
+
+    >>> _age_band(25), _age_band(44), _age_band("74"), _age_band("adult"), _age_band(None)
+    ('under 30', '30 to 44', '60 and over', 'adult', 'unknown')
+    """
+    said = str(age or "").strip()
+    try:
+        years = float(said.replace(",", "."))
+    except ValueError:
+        return _UNKNOWN if is_missing(said) else said
     # up to the next band's start, so that 29.5 years belong to the band that ends at 29
-    low, high = next(band for band in _AGE_BANDS if age < band[1] + 1)
+    band = next((band for band in _AGE_BANDS if 0 < years < band[1] + 1), None)
+    if band is None:
+        return _UNKNOWN
+    low, high = band
     if low == _AGE_BANDS[0][0]:
         return f"under {high + 1}"
     return f"{low} and over" if high == _AGE_BANDS[-1][1] else f"{low} to {high}"
@@ -94,8 +113,8 @@ def _people(
         )
     extra = [rows[name].extra if name in rows else {} for name in ids]
     groupings = {
-        "sex": np.array([str(one.get("sex") or _UNKNOWN) for one in extra]),
-        "age": np.array([_age_band(one["age"]) if one.get("age") else _UNKNOWN for one in extra]),
+        "sex": np.array([_sex(one.get("sex")) for one in extra]),
+        "age": np.array([_age_band(one.get("age")) for one in extra]),
     }
     known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
     if not known:

@@ -27,6 +27,7 @@ _LATEX = {
     "–": "--",
     "—": "---",
     words.MINUS: "$-$",
+    **{sign: f"${sign}$" for sign in "<>|"},  # other characters in LaTeX's usual fonts
     "[": "{[}",  # after a line break or \item, a bare one would open an option
     "]": "{]}",
     "~": r"\textasciitilde{}",
@@ -256,8 +257,8 @@ def pipes(cells: Sequence[Sequence[str]]) -> str:
 def _latex_escaped(text: str) -> str:
     r"""Escapes text for LaTeX.
 
-    >>> print(_latex_escaped("cross_attention 91 % ± 2"))
-    cross\_attention 91 \% $\pm$ 2
+    >>> print(_latex_escaped("cross_attention 91 % ± 2, p < 0.001"))
+    cross\_attention 91 \% $\pm$ 2, p $<$ 0.001
     """
     return "".join(_LATEX.get(sign, sign) for sign in text)
 

@@ -22,13 +22,13 @@ MINUS = "\N{MINUS SIGN}"
 def percent(share: float, signed: bool = False) -> str:
     """Formats a share as percent with one digit; "–" if it is NaN.
 
-    >>> percent(0.9123), percent(-0.004, signed=True), percent(float("nan"))
-    ('91.2', '−0.4', '–')
+    >>> percent(0.9123), percent(-0.004, signed=True), percent(float("nan")), percent(-1e-9)
+    ('91.2', '−0.4', '–', '0.0')
     """
     if math.isnan(share):
         return "–"
-    text = f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}"
-    return text.replace("-", MINUS)
+    points = round(100 * share, 1) + 0.0  # −0.0 + 0.0 is 0.0
+    return f"{points:+.1f}".replace("-", MINUS) if signed else f"{points:.1f}".replace("-", MINUS)
 
 
 def with_sd(score: Score) -> str:

@@ -44,17 +44,16 @@ def class_weights(
         groups: group of each row [N], where every group is drawn equally often (`Examples.order`);
             frequencies are then those of the draws.
     """
+    shares = labels if labels.is_floating_point() else F.one_hot(labels, classes).float()
     # A row of a group of n rows is drawn in proportion to 1 / n.
-    share = None if groups is None else 1 / torch.bincount(groups).float()[groups]
-    if labels.is_floating_point():
-        counts = labels.sum(0)
-    else:
-        counts = torch.bincount(labels, share, minlength=classes).float()
+    drawn = torch.ones(len(labels)) if groups is None else 1 / torch.bincount(groups)[groups]
+    counts = drawn @ shares
     present = counts > 0
     if not weighted:
         return present.float()
+    # A class with less than one row's votes weighs as one of a row, not without bound.
+    inverse = torch.where(present, 1 / counts.clamp(min=float(drawn.min())), 0.0)
     # Mean 1 over the classes keeps the scale of the loss, and so the meaning of the learning rate.
-    inverse = torch.where(present, 1 / counts.clamp(min=1), 0.0)
     return inverse / inverse[present].mean()
 
 
