@@ -29,7 +29,7 @@ from multimodal_ser.corpora import read_manifest
 from multimodal_ser.predict import Predictor, load
 from multimodal_ser.timeline import Timeline, analyze
 from multimodal_ser.timeline.annotations import turns
-from multimodal_ser.timeline.listening import Listener
+from multimodal_ser.timeline.lanes import Listener
 from multimodal_ser.timeline.speakers import Diariser
 from multimodal_ser.timeline.voices import Voices
 

@@ -19,8 +19,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.encoders import ENCODERS, load_encoder
 from multimodal_ser.encoders.base import chosen_layers, windows
 from multimodal_ser.encoders.exposure import DECLARED_CORPORA, published
-from multimodal_ser.encoders.packaged import Offline, assembled
-from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES, Offline, assembled
 from multimodal_ser.errors import EncoderError, SerError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

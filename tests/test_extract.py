@@ -15,7 +15,7 @@ from made_encoders import tiny
 from multimodal_ser.common import devices
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
-from multimodal_ser.encoders import load_encoder, load_for
+from multimodal_ser.encoders import base, load_encoder, load_for
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
 from multimodal_ser.errors import EncoderError, FeatureError
 from multimodal_ser.features import (
@@ -23,7 +23,6 @@ from multimodal_ser.features import (
     FeatureStore,
     extract,
     pool_frames,
-    precision,
 )
 from multimodal_ser.features.chunks import (
     ExtractionRecipe,
@@ -201,7 +200,7 @@ def test_a_recording_is_sorted_with_few_others_at_a_time(tmp_path):
 def test_parts_hold_what_the_file_will(tmp_path):
     rows = made_corpus(tmp_path / "wav", 2)
     header = FeatureHeader("made", "fake", "audio", DIM, 100.0, "ab12", "1,2", 4)
-    made = make_part(ExtractionRecipe(FakeEncoder(), header, 8.0), rows)
+    _, made = make_part(ExtractionRecipe(FakeEncoder(), header, 8.0), (0, rows))
     assert {array.dtype.str for array in made.arrays.values()} == {"<f2"}
     assert made.seconds == pytest.approx((1600 + 1920) / 16_000)
 
@@ -305,8 +304,8 @@ def test_bfloat16_is_the_default_where_the_processor_has_it(tmp_path, monkeypatc
     info.write_text(f"model name : bf160\nflags : fpu {flags} vme\n")
     assert devices.native_bfloat16(info) is native
     assert not devices.native_bfloat16(tmp_path / "absent")
-    monkeypatch.setattr(precision, "native_bfloat16", lambda: native)
+    monkeypatch.setattr(base, "native_bfloat16", lambda: native)
     expected = "bfloat16" if native else None
-    assert precision.default_dtype("emotion2vec-plus-large", "cpu") == expected
-    assert precision.default_dtype("emotion2vec-plus-large", "cuda") is None
-    assert precision.default_dtype("whisper-tiny", "cpu") is None
+    assert base.default_dtype("emotion2vec-plus-large", "cpu") == expected
+    assert base.default_dtype("emotion2vec-plus-large", "cuda") is None
+    assert base.default_dtype("whisper-tiny", "cpu") is None

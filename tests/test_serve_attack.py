@@ -253,7 +253,7 @@ def test_garbage_is_refused_and_does_not_fill_the_log(tmp_path):
 
 
 def test_log_lines_of_a_kind_are_limited_and_counted():
-    from multimodal_ser.serve.log import Limited
+    from multimodal_ser.serve.run import Limited
 
     limited = Limited(most=3, seconds=10)
 

@@ -15,7 +15,7 @@ from made_server import MadePredictor, encoded
 from made_sound import tone
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app
-from multimodal_ser.serve.log import JsonFormatter
+from multimodal_ser.serve.run import JsonFormatter
 
 
 @pytest.fixture(autouse=True)

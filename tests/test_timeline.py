@@ -15,7 +15,7 @@ from made_sound import written
 from made_timeline import LABELS, RATE, Pitch, recording, silence, syllables
 from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.speech import CONTEXT, SpeechFinder, make_gate
-from multimodal_ser.audio.speech.energy import EnergyGate
+from multimodal_ser.audio.speech.gates import EnergyGate
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Point, Segment, Stream, Word, analyze
 from multimodal_ser.timeline.stretch import SpokenStretch, smooth

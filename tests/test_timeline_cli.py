@@ -217,7 +217,7 @@ def test_weights_that_are_none(tmp_path, monkeypatch):
     pytest.importorskip("faster_whisper", reason="the extra 'asr' is not installed")
     with pytest.raises(SerError, match="cannot be read as a whisper model"):
         Recogniser(tmp_path)
-    monkeypatch.setattr("multimodal_ser.encoders.packaged.find_spec", lambda name: None)
+    monkeypatch.setattr("multimodal_ser.encoders.weight_sources.find_spec", lambda name: None)
     with pytest.raises(SerError, match=r"pip install .*\[offline\]"):
         Recogniser()
 

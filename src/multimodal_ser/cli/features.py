@@ -79,9 +79,9 @@ def extract_command(
     """
     from multimodal_ser.common.devices import limit_caches
     from multimodal_ser.corpora import read_manifest
+    from multimodal_ser.encoders.base import default_dtype
     from multimodal_ser.encoders.exposure import refuse_emotion_trained, with_stated
     from multimodal_ser.features import extract as extract_features
-    from multimodal_ser.features.precision import default_dtype
 
     if audio is None and text is None:
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")

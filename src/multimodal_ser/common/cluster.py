@@ -31,7 +31,7 @@ def run_on_threads(
     shared: _Common,
     items: Sequence[Item],
     *,
-    threads: int,
+    threads: int | None,
     stop: Event | None = None,
 ) -> Iterator[Result]:
     """Applies a function to every item, on several threads of this process.
@@ -40,7 +40,7 @@ def run_on_threads(
         work: the function; it is called from several threads at once.
         shared: its first argument.
         items: its second argument, one at a time.
-        threads: number of items at a time; torch computes each on one thread.
+        threads: number of items at a time, each on one thread; None for torch's number of threads.
         stop: is set when no more results are needed, for work that can end early.
 
     Yields:
@@ -51,9 +51,10 @@ def run_on_threads(
     """
     import torch
 
+    before = torch.get_num_threads()
+    threads = before if threads is None else threads
     if threads < 1:
         raise SerError(f"threads={threads}; allowed: 1 or more")
-    before = torch.get_num_threads()
     waiting = iter(items)
     running: set[Future[Result]] = set()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))

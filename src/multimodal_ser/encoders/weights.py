@@ -14,8 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.encoders.packaged import assembled, package_folder
-from multimodal_ser.encoders.weight_sources import ANY_SOURCE, WEIGHT_SOURCES, WeightSource
+from multimodal_ser.encoders.weight_sources import (
+    ANY_SOURCE,
+    WEIGHT_SOURCES,
+    WeightSource,
+    assembled,
+    package_folder,
+)
 from multimodal_ser.errors import EncoderError, to_install
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -25,7 +25,7 @@ from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.aside import set_aside
 from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
-from multimodal_ser.features.engines import ENGINES
+from multimodal_ser.features.chunks import ENGINES
 from multimodal_ser.runs.folder import is_complete, read_description
 from multimodal_ser.splits.folds import write_split
 

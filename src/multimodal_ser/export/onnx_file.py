@@ -21,8 +21,7 @@ from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.backend import predict_batches, softmax
 from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
-from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, open_session
-from multimodal_ser.predict.runtime import onnxruntime
+from multimodal_ser.predict.of_onnx import FileFacts, OnnxBackend, onnxruntime, open_session
 
 _ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file
 _WORDS = "It is eleven o'clock, and I would like to go: we'll stop in a couple of minutes."

@@ -1,4 +1,6 @@
-"""One chunk of a manifest: decoded, batched by length, encoded, and reduced to tokens.
+"""Chunks of a manifest → parts of a feature file, in parallel on threads or on a Ray cluster.
+
+The utterances of a chunk are decoded, batched by length, encoded, and reduced to tokens.
 
 An utterance that fails at any step is left out with its reason, and the rest continues. The result
 of a chunk depends only on the recipe and its utterances, not on where it is made.
@@ -6,8 +8,10 @@ of a chunk depends only on the recipe and its utterances, not on where it is mad
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,8 @@ import numpy as np
 from multimodal_ser.audio import audio_hash, read_audio
 from multimodal_ser.audio.fingerprints import fingerprint
 from multimodal_ser.common.arrays import Array
+from multimodal_ser.common.cluster import run_on_ray, run_on_threads
+from multimodal_ser.common.devices import is_gpu
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder
@@ -22,9 +28,11 @@ from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import ModalityName, keep_tokens
 from multimodal_ser.features.store import STORED_DTYPES, FeatureHeader, check_array
 
+ENGINES = ("local", "ray")
 _CHARACTERS_A_SECOND = 15  # of speech: puts the lengths of texts and recordings on one scale
 _HELD = 16  # batches' worth of decoded sound that are in memory and sorted by length together
 _ENCODER_FAULTS = (SerError, RuntimeError, ValueError)  # RuntimeError: torch, on inputs too short
+_Numbered = tuple[int, Sequence[Utterance]]
 
 
 @dataclass
@@ -74,12 +82,12 @@ class EncodedChunk:
     seconds: float = 0.0
 
 
-def make_part(recipe: ExtractionRecipe, rows: Sequence[Utterance]) -> EncodedChunk:
-    """Makes the tokens of a chunk; only few recordings are in memory at a time."""
-    made = EncodedChunk()
+def make_part(recipe: ExtractionRecipe, chunk: _Numbered) -> tuple[int, EncodedChunk]:
+    """Makes the tokens of a numbered chunk; only few recordings are in memory at a time."""
+    (number, rows), made = chunk, EncodedChunk()
     for loaded in load_chunks(rows, recipe.header.modality, _HELD * recipe.batch_seconds):
         _encode(recipe, loaded, made)
-    return made
+    return number, made
 
 
 def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: EncodedChunk) -> None:
@@ -188,3 +196,52 @@ def _keep_batch(
         arrays[key] = tokens.astype(STORED_DTYPES[header.dtype][1])
         truncated += header.modality == "text" and 1 < header.tokens < len(frames)
     return int(truncated)
+
+
+def make_parts(
+    recipe: ExtractionRecipe, chunks: Sequence[_Numbered], engine: str, threads: int | None
+) -> Generator[tuple[int, EncodedChunk], None, None]:
+    """Makes the part of every chunk; all engines give the same bytes.
+
+    Args:
+        recipe: encoder and settings.
+        chunks: number and utterances of each.
+        engine: one of ENGINES.
+        threads: number of chunks at a time on this machine; None for torch's number of threads.
+
+    Yields:
+        The number of each chunk and its part, in order of completion.
+    """
+    on_gpu = is_gpu(str(getattr(recipe.encoder, "device", "cpu")))
+    if engine == "ray":
+        yield from run_on_ray(make_part, recipe, chunks, gpus=int(on_gpu))
+        return
+    stop = Event()
+    guarded = replace(recipe, encoder=_Guarded(recipe.encoder, on_gpu, stop))
+    yield from run_on_threads(make_part, guarded, chunks, threads=threads, stop=stop)
+
+
+class _Stopped(Exception):  # noqa: N818 - an end, no error
+    """Raised in threads when no more results are wanted."""
+
+
+class _Guarded:
+    """An encoder that several threads share, and that can be stopped between two batches.
+
+    The first batch is encoded alone: tokenizers set up padding and truncation in their first call
+    and fail if another call comes in between. A GPU always gets one batch at a time, while the
+    other threads decode.
+    """
+
+    def __init__(self, encoder: Encoder, on_gpu: bool, stop: Event) -> None:
+        self.info, self._encoder, self._stop = encoder.info, encoder, stop
+        self._alone, self._on_gpu, self._settled = Lock(), on_gpu, False
+
+    def __call__(self, items: Any) -> Any:
+        together = self._settled and not self._on_gpu
+        with nullcontext() if together else self._alone:
+            if self._stop.is_set():
+                raise _Stopped
+            found = self._encoder(items)
+            self._settled = True
+            return found

@@ -18,10 +18,15 @@ from multimodal_ser.common.files import locked
 from multimodal_ser.corpora.utterance import Utterance, check_utterances
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.chunks import EncodedChunk, ExtractionRecipe, has_material
+from multimodal_ser.features.chunks import (
+    ENGINES,
+    EncodedChunk,
+    ExtractionRecipe,
+    has_material,
+    make_parts,
+)
 from multimodal_ser.features.content import changed, digest, inputs_of, keep_manifest, with_content
 from multimodal_ser.features.context import in_context
-from multimodal_ser.features.engines import ENGINES, make_parts
 from multimodal_ser.features.parts import Parts, merge_parts, work_folder
 from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
 from multimodal_ser.features.progress import progress_bar

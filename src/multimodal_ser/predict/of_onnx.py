@@ -5,6 +5,7 @@ The metadata of the file describe its model: see `FileFacts`.
 
 from __future__ import annotations
 
+import os
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,6 @@ from multimodal_ser.predict.backend import (
     softmax,
 )
 from multimodal_ser.predict.prediction import AlsoPredicted
-from multimodal_ser.predict.runtime import onnxruntime
 from multimodal_ser.runs.config_file import features_of
 
 _STEP = 320  # samples: windows begin at whole frames
@@ -201,6 +201,19 @@ class OnnxBackend:
 
 
 HEAD_INPUTS = ("text", "text_mask", "audio", "audio_mask")
+
+
+def onnxruntime() -> Any:
+    """Imports onnxruntime (extra ``onnx``) with its telemetry off.
+
+    From version 1.29 on its packages record and send usage, and leave a database and a file
+    ``.ses`` behind, unless this variable is set before the first import. A value that the user has
+    set is kept.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime as runtime
+
+    return runtime
 
 
 def open_session(file: Path, threads: int = 0) -> Any:

@@ -26,10 +26,10 @@ from multimodal_ser.predict.inputs import Dressed, Recording, as_list, given_tex
 from multimodal_ser.predict.prediction import (
     AlsoPredicted,
     Prediction,
+    Predictions,
     discounted,
     with_attributes,
 )
-from multimodal_ser.predict.several import Predictions
 
 _log = logging.getLogger(__name__)
 DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 MB as float32

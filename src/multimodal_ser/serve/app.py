@@ -20,19 +20,17 @@ from multimodal_ser.predict.inputs import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, regions
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
-from multimodal_ser.serve.answers import ERRORS, add_answers
 from multimodal_ser.serve.batching import Batcher
-from multimodal_ser.serve.cards import card_html
 from multimodal_ser.serve.connections import ConnectionLimits
 from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload, decode_upload
-from multimodal_ser.serve.job_routes import add_jobs
 from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
 from multimodal_ser.serve.live import live
 from multimodal_ser.serve.metrics import Metrics, Streams
 from multimodal_ser.serve.middleware import RequestMiddleware
-from multimodal_ser.serve.pages import add_page
+from multimodal_ser.serve.pages import add_page, card_html
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
+from multimodal_ser.serve.routes import ERRORS, add_jobs, add_predictions
 from multimodal_ser.serve.scheduling import (
     Scheduler,
     Work,
@@ -223,7 +221,7 @@ def create_app(
     app.state.service = service
     app.add_middleware(RequestMiddleware, metrics=service.metrics, hosts=service.settings.hosts)
     add_handlers(app)
-    add_answers(app, service)
+    add_predictions(app, service)
     _add_information(app, service)
     if service.jobs is not None:
         add_jobs(app, service.jobs, service.settings)

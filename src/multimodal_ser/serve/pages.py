@@ -1,7 +1,8 @@
-"""The server's pages, with the same script and style as the pages of `ser analyze`."""
+"""The server's pages, with the script and style of `ser analyze`; model cards as HTML."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
@@ -10,6 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from markdown_it import MarkdownIt
 
 from multimodal_ser.timeline.page import assets
 
@@ -36,3 +38,15 @@ def _always(make: Callable[[], Response]) -> Callable[[], Awaitable[Response]]:
 
 async def _file(name: str) -> FileResponse:
     return FileResponse(STATIC / name)
+
+
+def card_html(card: str) -> str:
+    """Renders a card; HTML in it is shown as text.
+
+    >>> card_html("# Hi <b>you</b>").strip()
+    '<h1>Hi &lt;b&gt;you&lt;/b&gt;</h1>'
+    """
+    text = re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)  # the hub's own header
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    html: str = renderer.render(text)
+    return html

@@ -1,9 +1,12 @@
-"""Application → running server, which finishes its requests before it stops."""
+"""Application → running server, which finishes its requests before it stops; its log in JSON."""
 
 from __future__ import annotations
 
+import json
+import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +19,8 @@ from fastapi import FastAPI
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.connections import BACKLOG, LimitedProtocol
-from multimodal_ser.serve.log import log_json
 
+_MOST_KINDS = 1_000  # of log records that are counted
 _MESSAGE = 1_000_000  # bytes of a message of a stream
 _LAST = 30  # seconds for running requests once told to stop
 
@@ -92,3 +95,60 @@ def _config(app: FastAPI, **how: Any) -> uvicorn.Config:
         http=LimitedProtocol, ws="wsproto", ws_max_size=_MESSAGE, loop="asyncio", backlog=BACKLOG,
         timeout_keep_alive=10, **how,
     )  # fmt: skip
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats log records as one JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Writes time, level, logger and message, and the fields of a request if it is one."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class Limited(logging.Filter):
+    """Lets `most` records of a kind pass per `seconds`, and counts the others.
+
+    The next record that passes reports how many were suppressed. A kind is logger, level, message
+    and, for a request, its route and status. Successful requests may be ten times as many.
+    """
+
+    def __init__(self, most: int = 20, seconds: float = 10.0) -> None:
+        super().__init__()
+        self.most, self.seconds = most, seconds
+        self._kinds: dict[object, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record passes."""
+        fields = getattr(record, "fields", {})
+        answered = fields.get("status", 500) < 400
+        kind = record.name, record.levelno, record.msg, fields.get("route"), fields.get("status")
+        began, count = self._kinds.get(kind, (-self.seconds, 0))
+        most = 10 * self.most if answered else self.most
+        if record.created - began >= self.seconds:
+            if count > most:
+                record.fields = {**fields, "suppressed": count - most}
+            began, count = record.created, 0
+        self._kinds[kind] = began, count + 1
+        # messages that differ every time must not fill the memory
+        if len(self._kinds) > _MOST_KINDS:
+            self._kinds.clear()
+        return count < most
+
+
+def log_json() -> None:
+    """Sends the log to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    handler.addFilter(Limited())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it quotes what was sent

@@ -48,8 +48,7 @@ def channel_of(
         return predictor.channel_of([wave for wave in firsts if wave is not None])
     # imported here: many recordings, or short ones, need no timeline
     from multimodal_ser.timeline.analysis import listen
-    from multimodal_ser.timeline.lanes import Lane, open_recording
-    from multimodal_ser.timeline.listening import Listener
+    from multimodal_ser.timeline.lanes import Lane, Listener, open_recording
 
     heard = Listener()
     for source in sources:

@@ -11,8 +11,14 @@ from typing import Any, TypeAlias, TypeVar, cast
 from multimodal_ser.audio import Warn
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.predict import Predictor, Recording
-from multimodal_ser.timeline.lanes import Lane, Opened, chosen_lanes, open_recording
-from multimodal_ser.timeline.listening import Listener, without_channels
+from multimodal_ser.timeline.lanes import (
+    Lane,
+    Listener,
+    Opened,
+    chosen_lanes,
+    open_recording,
+    without_channels,
+)
 from multimodal_ser.timeline.speakers import Diariser, Known, turns_by_speaker
 from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
 from multimodal_ser.timeline.track import (

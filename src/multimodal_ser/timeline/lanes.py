@@ -1,9 +1,14 @@
-"""The channels of a recording → lanes: one speaker, channel or mix each, and its sound."""
+"""The channels of a recording → lanes: one speaker, channel or mix each, and its sound.
+
+A random sample of the speech of a lane gives a predictor that is adapted to its channel.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +18,8 @@ from multimodal_ser.audio.channels import LEVEL_FRAME, compare_channels
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict import Recording
+from multimodal_ser.predict import Channel, Predictor, Recording
+from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
 from multimodal_ser.predict.inputs import with_rate
 
 CHOICES = "mix, each, auto, or numbers such as 0,1"
@@ -149,3 +155,45 @@ def _numbers(channels: str, count: int) -> tuple[int, ...]:
             f"channels={channels}, and the recording has {count}, numbered from 0; {CHOICES}"
         )
     return numbers
+
+
+class Listener:
+    """Takes the place of a model and keeps an even random sample of the waveforms it is given."""
+
+    name, threshold = "listener", 0.0
+    labels: tuple[str, ...] = ("speech",)
+    channel: Channel | None = None
+
+    def __init__(self) -> None:
+        self.kept: list[Samples] = []
+        self._draw = np.random.default_rng(0)
+        self._heard = 0
+
+    def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
+        """Keeps each waveform with equal probability (reservoir sampling; Vitter, 1985)."""
+        for wave in waves:
+            self._heard += 1
+            # The n-th waveform replaces a kept one with probability k / n: then all n are kept with
+            # k / n.
+            if len(self.kept) < ENOUGH_RECORDINGS:
+                self.kept.append(wave.copy())
+            elif (place := int(self._draw.integers(self._heard))) < ENOUGH_RECORDINGS:
+                self.kept[place] = wave.copy()
+        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
+
+
+def without_channels(predictor: Predictor, heard: Sequence[Listener]) -> list[Predictor]:
+    """For each lane, the predictor adapted to its channel, which includes its speaker's voice.
+
+    A lane with too little speech uses the channel of all lanes together. If that is too little as
+    well, or the model cannot be adapted, the predictor stays as it is.
+    """
+    if not predictor.adaptable:
+        return [predictor] * len(heard)
+    every = [wave for lane in heard for wave in lane.kept]
+    enough = [lane.kept if len(lane.kept) >= LEAST_RECORDINGS else every for lane in heard]
+    return [
+        predictor.adapted(predictor.channel_of(kept, speech=True)) if len(kept) >= LEAST_RECORDINGS
+        else predictor
+        for kept in enough
+    ]  # fmt: skip

@@ -14,8 +14,7 @@ from multimodal_ser.audio.speech import FRAME
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
-from multimodal_ser.encoders.packaged import package_folder
-from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
+from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES, package_folder
 from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of, to_install
 from multimodal_ser.predict.inputs import Recording

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import get_args
 
 import numpy as np
 
-from multimodal_ser.audio.speech.finder import Gate
+from multimodal_ser.audio.speech.finder import LEAST_FRAMES, Gate
 from multimodal_ser.audio.speech.network import VadNetwork
 from multimodal_ser.common.arrays import Floats, Samples
 from multimodal_ser.config.settings import Vad
@@ -21,8 +22,7 @@ class SileroGate:
 
     The network misses half of the speech that is 30 dB too quiet for it. So each frame is scaled
     such that the loudest fifth of a second from 10 s before to 1 s after it has a fixed level.
-    Nothing below
-    -90 dB of full scale, one step of 16 bits, is raised further.
+    Nothing below -90 dB of full scale, one step of 16 bits, is raised further.
 
     Melodies and bells pass the thresholds too, but only just: nineteen of twenty stretches of
     speech have a mean score above 0.8, most other sound one near 0.6 or fewer than eight frames.
@@ -111,6 +111,65 @@ class OpenGate:
         return 1.0
 
 
+class EnergyGate:
+    """Scores frames by their level above the noise floor, in dB.
+
+    The level is the frame's standard deviation in dB of full scale. The noise floor is the lowest
+    level, in means of five frames, from 10 s before to 1 s after the frame (minimum statistics;
+    Martin, 2001); digital silence does not count. Speech begins 10 dB above the floor and continues
+    while 6 dB above it. The floor is limited to -75 to -35 dB, so in noise louder than -29 dB
+    everything may count as speech. Nothing below -65 dB does.
+    """
+
+    enter, stay, least = 10.0, 6.0, LEAST_FRAMES
+    _BEFORE, _AFTER, _MEAN = 312, 31, 2  # frames
+    _SILENT, _LOWEST, _FLOORS = -80.0, -65.0, (-75.0, -35.0)  # dB
+
+    def __init__(self) -> None:
+        self._power: Floats = np.zeros(0)  # of the frames that are still needed
+        self._kept = 0  # how many of these have their score already
+
+    def push(self, frames: Samples) -> Floats:
+        """See `Gate`; the scores come one second late."""
+        power = frames.astype(np.float64).var(axis=1)
+        self._power = np.concatenate([self._power, power])
+        return self._scores(len(self._power) - self._AFTER - self._MEAN)
+
+    def finish(self) -> Floats:
+        """See `Gate`."""
+        return self._scores(len(self._power))
+
+    def certainty(self, frames: int, mean: float) -> float:
+        """See `Gate`: always 1, since loud sound may be anything and the level cannot tell."""
+        return 1.0
+
+    def _scores(self, stop: int) -> Floats:
+        if stop <= self._kept:
+            return np.zeros(0)
+        level = 10 * np.log10(np.maximum(self._power, 1e-12))
+        over = level - self._floor()
+        over[level < self._LOWEST] = -math.inf
+        scores = over[self._kept : stop]
+        # Frames older than the window of the floor are dropped: memory stays bounded in live use.
+        drop = max(0, stop - self._BEFORE - self._MEAN)
+        self._power, self._kept = self._power[drop:], stop - drop
+        return scores
+
+    def _floor(self) -> Floats:
+        """The noise floor at every frame in memory, in dB."""
+        # Imported here: an installation without training lacks scipy.
+        from scipy.ndimage import minimum_filter1d
+
+        heard = np.where(self._power > 10 ** (self._SILENT / 10), self._power, np.nan)
+        wide = np.pad(heard, self._MEAN, constant_values=np.nan)
+        mean = sum(wide[at : at + len(heard)] for at in range(2 * self._MEAN + 1))
+        mean = np.nan_to_num(np.asarray(mean) / (2 * self._MEAN + 1), nan=np.inf)
+        size = self._BEFORE + self._AFTER + 1
+        shift = self._BEFORE - size // 2  # scipy centres its window; this one reaches further back
+        least = minimum_filter1d(mean, size, mode="constant", cval=np.inf, origin=shift)
+        return np.asarray(np.clip(10 * np.log10(least), *self._FLOORS))
+
+
 def make_gate(vad: Vad = "auto") -> Gate:
     """Makes a gate by its name; ``auto`` is silero.
 
@@ -120,13 +179,6 @@ def make_gate(vad: Vad = "auto") -> Gate:
     if vad not in get_args(Vad):
         raise SerError(one_of("speech detector", vad, get_args(Vad)))
     kinds: dict[str, Callable[[], Gate]] = {
-        "silero": SileroGate, "weak": WeakGate, "energy": _energy, "none": OpenGate
+        "silero": SileroGate, "weak": WeakGate, "energy": EnergyGate, "none": OpenGate
     }  # fmt: skip
     return kinds[AUTO if vad == "auto" else vad]()
-
-
-def _energy() -> Gate:
-    # Imported here: it needs scipy, which an installation without training lacks.
-    from multimodal_ser.audio.speech.energy import EnergyGate
-
-    return EnergyGate()

@@ -1,4 +1,4 @@
-"""The routes for emotions: one prediction, or a timeline."""
+"""The routes: one prediction, a timeline, and jobs for long recordings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.responses import FileResponse
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload
+from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.refusals import RefusedError, refuse_unknown
 from multimodal_ser.serve.scheduling import Work
+from multimodal_ser.serve.settings import Settings
 from multimodal_ser.timeline.speakers import diariser_of
+from multimodal_ser.timeline.writers import checked_formats
 
 if TYPE_CHECKING:
     from multimodal_ser.serve.app import Service
@@ -36,6 +40,7 @@ _BODY: dict[str, Any] = {
         },
     }
 }
+_JOB_BODY = {"requestBody": {"required": True, "content": {"audio/*": _BINARY}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The API key is missing or wrong"},
     413: {"description": "The recording is too large or too long"},
@@ -46,6 +51,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     504: {"description": "The request took longer than the server allows"},
 }
 _Text = Annotated[str | None, Query(description="What is said, if the body is the recording.")]
+_Formats = Annotated[str, Query(description="Formats as of `ser analyze`, separated by commas.")]
 _Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
 Speakers = Annotated[
     str, Query(description="Separate speakers on one channel: off, auto, or their number.")
@@ -72,8 +78,8 @@ def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, An
     }  # fmt: skip
 
 
-def add_answers(app: FastAPI, service: Service) -> None:
-    """Adds the routes to the application."""
+def add_predictions(app: FastAPI, service: Service) -> None:
+    """Adds the routes that answer with a prediction or a timeline."""
     post = partial(
         app.post, openapi_extra=_BODY, responses=ERRORS, tags=["emotions"],
         dependencies=[Depends(refuse_unknown)],
@@ -116,3 +122,46 @@ def add_answers(app: FastAPI, service: Service) -> None:
             return await service.timeline(recording, work, words=words, drawn=peaks, **how)
 
         return await service.answer(request, None, over_time, mixed=channels == "mix")
+
+
+def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
+    """Adds the routes of jobs."""
+    known = [Depends(refuse_unknown)]
+
+    @app.post(
+        "/v1/jobs", status_code=202, openapi_extra=_JOB_BODY, tags=["jobs"], dependencies=known
+    )
+    async def submit(
+        request: Request,
+        formats: _Formats = "json",
+        channels: _Channels = "auto",
+        speakers: Speakers = "off",
+        names: Names = "",
+        adapt: Adapt = True,
+    ) -> dict[str, Any]:
+        """Submits a long recording, given as the body, which is analysed when its turn comes."""
+        check_key(request, settings)
+        how = lanes(channels, speakers, names, adapt)
+        try:
+            chosen = checked_formats(formats) or ["json"]
+        except SerError as error:
+            raise RefusedError(422, str(error)) from None
+        return jobs.told(await jobs.submit(request, how, chosen))
+
+    @app.get("/v1/jobs/{job}", tags=["jobs"])
+    async def state(request: Request, job: str) -> dict[str, Any]:
+        """State of a job: queued, running, done, failed, cancelled, or lost (server stopped)."""
+        check_key(request, settings)
+        return jobs.told(jobs.get(job))
+
+    @app.get("/v1/jobs/{job}/result", tags=["jobs"], dependencies=known)
+    async def result(request: Request, job: str, format: str = "json") -> Response:
+        """Returns a file of a finished job."""
+        check_key(request, settings)
+        return FileResponse(jobs.file(jobs.get(job), format))
+
+    @app.delete("/v1/jobs/{job}", status_code=204, tags=["jobs"])
+    async def cancel(request: Request, job: str) -> None:
+        """Cancels a job, or removes a finished one with its files."""
+        check_key(request, settings)
+        jobs.cancel(jobs.get(job))
