@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from made_models import StopError, stopped_at
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.config.settings import TuneConfig
+from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.clips import Clips
@@ -80,6 +82,21 @@ def test_an_interrupted_training_gives_the_same_result(tmp_path):
     assert resumed.history == whole.history
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+def test_recordings_of_16_bits_are_kept_exactly(tmp_path):
+    told = np.random.default_rng(0).integers(-32_768, 32_768, 999).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", told, 16_000)
+    row = Utterance("made/a", "made", "low", str(tmp_path / "a.wav"))
+    np.testing.assert_array_equal(Clips.decode([row], torch.zeros(1)).waves[0], told)
+
+
+def test_batches_left_at_an_epochs_end_are_averaged_too():
+    made = [
+        tune(model(), clips(), clips(6), TuneConfig(**{**vars(QUICK), "accumulate": count}), 0)
+        for count in (3, 50)  # an epoch has three batches
+    ]
+    assert made[0].history == made[1].history
 
 
 def test_a_batch_equals_its_single_items():

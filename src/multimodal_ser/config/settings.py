@@ -81,7 +81,8 @@ class TrainConfig:
         learning_rate: AdamW's peak rate, after a warm-up over a tenth of the steps and before a
             cosine decay.
         weight_decay: AdamW's decoupled decay.
-        label_smoothing: share of the probability that is spread over all classes.
+        label_smoothing: share of the probability that is spread over all classes; not in the losses
+            ``kl`` and ``focal``.
         class_weights: weight the loss by inverse class frequency; a class that is missing from the
             training part has weight 0.
         average: decay per step of the moving average of the weights, which is what is evaluated and
@@ -126,7 +127,7 @@ class TuneConfig:
             at ten times the rate: a random head would first damage the encoder (Kumar et al.,
             2022).
         weight_decay: AdamW's decoupled decay.
-        label_smoothing: share of probability spread over the other classes.
+        label_smoothing: share of the probability that is spread over all classes.
         class_weights: weight the loss by inverse class frequency.
         average: decay per step of the moving average of the weights.
         hidden_dim: width of the head, and of the embedding.

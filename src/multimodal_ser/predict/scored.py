@@ -67,7 +67,8 @@ def _scores(prediction: Prediction | SerError, most: int | None) -> _Scores:
     if prediction.scale is not None:
         rows = prediction.attributes.items()
         return [{"label": name, "score": value} for name, value in rows][:most]
-    order = prediction.probabilities.argsort(kind="stable")[::-1][:most]
+    # of equal ones the first, which is the prediction's label
+    order = (-prediction.probabilities).argsort(kind="stable")[:most]
     return [
         {"label": prediction.labels[row], "score": float(prediction.probabilities[row])}
         for row in order

@@ -64,7 +64,7 @@ class Clips:
                     "them again, so that every model of a table learns from the same recordings"
                 )
             # 16 bits: half the memory of float32, and as exact as the files of most corpora.
-            waves.append(np.clip(np.round(wave * 32_767), -32_768, 32_767).astype(np.int16))
+            waves.append(np.clip(np.round(wave * 32_768), -32_768, 32_767).astype(np.int16))
         return cls(tuple(row.id for row in rows), waves, label, [row.text or "" for row in rows])
 
     @classmethod

@@ -101,10 +101,10 @@ def tune(
             with torch.autocast(device.type, torch.bfloat16, enabled=halved):
                 logits = learner(given).float()
             loss = share.world * _loss(logits, share.of(label), label, weights, config)
-            (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            # Several batches make one step, and so do those that are left at an epoch's end.
+            left = count - (place - 1) // config.accumulate * config.accumulate
+            (loss / min(config.accumulate, left)).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
-            # Gradients of several batches make one step; the last batches of an epoch make one,
-            # too.
             if place % config.accumulate and place < count:
                 continue
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
