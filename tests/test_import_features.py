@@ -336,3 +336,34 @@ def test_rows_named_by_their_recordings_are_matched(tmp_path, caplog):
         chosen = [replace(row, id=row.id.replace("/u", "/x")) for row in chosen]
         with pytest.raises(FeatureError, match="none of its 6 ids"):
             import_features(tmp_path / "x.csv", chosen, tmp_path, "y", "audio")
+
+
+def test_folders_tell_files_of_one_name_apart(tmp_path):
+    """As in SAVEE, where every speaker's folder has an a01.wav."""
+    rows = [
+        replace(row, audio=f"/here/{folder}/a{n // 2}.wav")
+        for n, (row, folder) in enumerate(zip(UTTERANCES, ["DC", "JE"] * 3, strict=True))
+    ]
+    paths = [row.audio.replace("/here", "C:/there/data").replace("/", "\\") for row in rows]
+    foreign = "C:\\there\\data\\KL\\a0.wav"  # of a speaker that the manifest lacks
+    table = zip([foreign, *reversed(paths)], [np.zeros(5), *reversed(VECTORS)], strict=True)
+    lines = [",".join([path, *map(repr, vector.tolist())]) for path, vector in table]
+    (tmp_path / "x.csv").write_text("\n".join(["file,a,b,c,d,e", *lines]))
+    for chosen in (rows, rows[::2]):  # and with only one a0.wav in the manifest
+        made = import_features(tmp_path / "x.csv", chosen, tmp_path, "x", "audio", overwrite=True)
+        store = FeatureStore.open(made.path)
+        wanted = [VECTORS[rows.index(row)] for row in chosen]
+        check_vectors(store, [row.id for row in chosen], np.array(wanted))
+        assert foreign in made.unknown
+
+
+def test_padding_of_arrays_of_one_length_is_left_out(tmp_path, caplog):
+    lengths = [3, 1, 4, 4, 2, 1]
+    padded = np.zeros((6, 4, 5), "f4")
+    for row, (length, vector) in enumerate(zip(lengths, VECTORS, strict=True)):
+        padded[row, :length] = vector
+    padded[0, 1] = 0  # between others a row of zeros is no padding
+    np.savez(tmp_path / "x.npz", audio=padded, id=np.array(IDS))
+    store = imported(tmp_path, tmp_path / "x.npz")[1]
+    assert [len(store[key]) for key in IDS] == lengths
+    assert "zeros at the end of 4 of 6 utterances" in caplog.text

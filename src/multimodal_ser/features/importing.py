@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,9 @@ from multimodal_ser.features.extract import one_corpus
 from multimodal_ser.features.pool import ModalityName, Pool, check_pooling, keep_tokens
 from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
+
+_log = logging.getLogger(__name__)
+_FOLDERS = 3  # of a recording's path that distinguish files of one name
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ def import_features(
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
     if labels is not None:
         _check_labels(source, table, utterances, places, labels)
-    arrays = {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
+    arrays = _unpadded(
+        source, {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
+    )
     missing = [row.id for row in utterances if row.id not in places]
     inputs = inputs_of(utterances, modality)
     longest = max(len(array) for array in arrays.values())
@@ -149,12 +155,7 @@ def _match(
             "utterance of the manifest, --rows manifest"
         )
     _check_count(source, len(table.values), ids.name if ids else "its ids", len(found))
-    corpus, known = utterances[0].corpus, {row.id for row in utterances}
-    # Ids in users' files often lack the corpus that this project puts in front, or are the names of
-    # the recordings, in whatever folder they were.
-    files = _by_file(utterances)
-    full = [key if key in known else f"{corpus}/{key}" for key in found]
-    full = [key if key in known else files.get(_file_of(key).name, key) for key in full]
+    full, known = _resolved(found, utterances), {row.id for row in utterances}
     if repeated := [key for key, count in Counter(full).items() if count > 1]:
         raise FeatureError(f"{source.name}: ids must be unique, but these repeat: {repeated[:5]}")
     at = {key: place for place, key in enumerate(full)}
@@ -168,16 +169,54 @@ def _match(
     return places, [given for given, key in zip(found, full, strict=True) if key not in known]
 
 
-def _by_file(utterances: Sequence[Utterance]) -> dict[str, str]:
-    """Name of a recording, with and without its ending → its utterance, if there is one alone."""
-    places = [(_file_of(row.audio), row.id) for row in utterances if row.audio is not None]
-    named = [(name, key) for path, key in places for name in {path.name, path.stem}]
-    counts = Counter(name for name, _ in named)
-    return {name: key for name, key in named if counts[name] == 1}
+def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
+    """The utterance that each of a file's ids means; what means none stays as it is.
+
+    Ids in users' files often lack the corpus that this project puts in front, or are the names of
+    the recordings, in whatever folder they were. Where folders have files of one name, the last
+    folders count, too.
+    """
+    corpus, known, ends = utterances[0].corpus, set(), defaultdict(set)
+    for row in utterances:
+        known.add(row.id)
+        path = _file_of(row.audio or "")
+        for name in {path.name, path.stem} - {""}:
+            for end in _ends(path.with_name(name)):
+                ends[end].add(row.id)
+    meant, nearest = [], Counter[str]()
+    for key in found:
+        own = [one for one in (key, f"{corpus}/{key}") if one in known]
+        end = next((end for end in _ends(_file_of(key)) if end in ends), ())
+        own, near = (own, _FOLDERS + 2) if own else ([*ends[end]], len(end))
+        meant.append((own[0], near) if len(own) == 1 else (key, 0))
+        nearest[meant[-1][0]] = max(near, nearest[meant[-1][0]])
+    # Another folder's file of the same name means nothing where the file itself is there.
+    return [
+        own if near == nearest[own] else key for key, (own, near) in zip(found, meant, strict=True)
+    ]
 
 
 def _file_of(path: str) -> PurePosixPath:
     return PurePosixPath(path.replace("\\", "/"))
+
+
+def _ends(path: PurePosixPath) -> list[tuple[str, ...]]:
+    """The last parts of a path, the longest first."""
+    return [path.parts[-count:] for count in range(min(len(path.parts), _FOLDERS + 1), 0, -1)]
+
+
+def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Leaves out rows of zeros at the end, with which arrays of one length are padded."""
+    ends = {key: int(np.flatnonzero(a.any(1))[-1:].sum()) + 1 for key, a in arrays.items()}
+    if len({len(a) for a in arrays.values()}) > 1 or all(
+        end == len(arrays[key]) for key, end in ends.items()
+    ):
+        return arrays
+    _log.warning(
+        "%s: rows of zeros at the end of %d of %d utterances are taken for padding and left out",
+        source.name, sum(end < len(arrays[key]) for key, end in ends.items()), len(arrays),
+    )  # fmt: skip
+    return {key: a[: ends[key]] for key, a in arrays.items()}
 
 
 def _check_count(source: Path, count: int, other: str, wanted: int) -> None:
