@@ -113,7 +113,7 @@ def test_gradients_are_those_of_extraction(root):
     items = clips().items(range(4))
     model.eval()
     got = model(model.inputs(items)).logits
-    torch.testing.assert_close(got.detach(), model.predict_from(items), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got.detach(), model.predict(items), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["whole", "last", "low-rank"])

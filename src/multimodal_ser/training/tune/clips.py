@@ -18,7 +18,6 @@ from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
-from multimodal_ser.training.tune.tuned import log_mels
 
 # So many batches are sorted by length together: little padding, yet batches stay random.
 MEGABATCH = 20
@@ -121,26 +120,3 @@ def clip_batches(
 
     with ThreadPoolExecutor(1) as ahead:
         yield from ahead.map(make, range(len(rows)))
-
-
-def mels_of(clips: Clips, rows: Sequence[int], draw: np.random.Generator | None) -> Any:
-    """Log-mels and lengths of rows, augmented if there is a generator."""
-    waves = [clips.wave(row) for row in rows]
-    if draw is None:
-        return log_mels(waves)
-    mel, lengths = log_mels([augmented(wave, draw)[:LONGEST_SAMPLES] for wave in waves])
-    return _masked(mel, lengths, draw), lengths
-
-
-def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
-    """SpecAugment (Park et al., 2019): masks two bands and two time spans of each item."""
-    for item, length in zip(mel, lengths.tolist(), strict=True):
-        rest = item[:, :length].mean()
-        for _ in range(2):
-            # A band of up to 10 of the 80 mel bins, and up to a tenth of the time.
-            start, width = rng.integers(0, 70), rng.integers(0, 11)
-            item[start : start + width, :length] = rest
-            width = rng.integers(0, max(2, length // 10))
-            start = rng.integers(0, length - width + 1)
-            item[:, start : start + width] = rest
-    return mel

@@ -87,18 +87,35 @@ class TunedEncoders(nn.Module):
         # The temperature belongs to the head before fine-tuning; it is set anew at the end.
         self.head.temperature.fill_(1.0)
 
-    def groups(self, config: TuneConfig) -> list[dict[str, Any]]:
-        """Freezes what is not trained and returns groups for AdamW, the head with its own rate."""
-        found = []
+    def learn(self, config: TuneConfig, rows: int) -> list[dict[str, Any]]:
+        """Freezes what is not trained; returns groups for AdamW, the head with its own rate.
+
+        Args:
+            config: what is trained, and at which rates.
+            rows: number of utterances of the training part.
+        """
+        self.head.hide.rows, found = rows, []
         for network in self.networks.values():
             let_learn(network, config)
             found += rates(network, config)
         head = {"params": [*self.head.parameters()], "lr": config.head_rate * config.learning_rate}
         return [*found, head]
 
-    def inputs(self, items: Mapping[str, Sequence[Any]]) -> dict[str, list[Tensor]]:
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Names of frozen weights, which a resumed training loads from their source."""
+        return frozenset(name for name, p in self.named_parameters() if not p.requires_grad)
+
+    def inputs(
+        self, items: Mapping[str, Sequence[Any]], draw: object = None
+    ) -> dict[str, list[Tensor]]:
         """Waveforms and words, by modality → the inputs of the encoders' networks."""
         return {name: one.inputs(items[name]) for name, one in self.encoders.items()}
+
+    def logits(self, inputs: Mapping[str, list[Tensor]]) -> Tensor:
+        """The result of `inputs` → logits [B, C], with gradients."""
+        output: Output = self(inputs)
+        return output.logits
 
     def forward(self, inputs: Mapping[str, list[Tensor]]) -> Output:
         """Result of `inputs` → logits [B, C], embedding [B, H]; gradients reach the encoders."""
@@ -119,7 +136,7 @@ class TunedEncoders(nn.Module):
         return output
 
     @torch.inference_mode()
-    def predict_from(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
+    def predict(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
         """Logits [B, C] by the same steps as extraction, so that `ser predict` gives the same."""
         rows = len(next(iter(items.values())))
         modalities = [

@@ -21,7 +21,7 @@ from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
-from multimodal_ser.models.layers import Output, inverse
+from multimodal_ser.models.layers import inverse
 from multimodal_ser.training.loop import Fitted
 from multimodal_ser.training.schedule import (
     EarlyStopping,
@@ -31,7 +31,7 @@ from multimodal_ser.training.schedule import (
     rate,
 )
 from multimodal_ser.training.tune.checkpoint import TrainingState
-from multimodal_ser.training.tune.clips import Clips, clip_batches, mels_of
+from multimodal_ser.training.tune.clips import Clips, clip_batches
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.multi_device import DeviceShare
 from multimodal_ser.training.tune.tuned import Tuned, log_mels
@@ -66,57 +66,29 @@ def tune(
         checkpoint: file that is written after each epoch, and resumed from if it exists.
         share: of this process, if several learn together.
     """
-    device, halved = model.temperature.device, config.precision == "bfloat16"
-    weights = class_weights(train.label, len(model.classes), config.class_weights).to(device)
+    weights = class_weights(train.label, len(model.classes), config.class_weights)
+    weights = weights.to(model.temperature.device)
     if checkpoint is None or not checkpoint.exists():
         # A random head would first send large, meaningless gradients into the encoder (Kumar et
         # al., 2022, "Fine-Tuning can Distort Pretrained Features"), so it is fitted alone before.
         _fit_head(model, train, config, weights, seed, features)
-    groups = _groups(model, train, config)
-    optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
-    count = math.ceil(len(train) / config.batch_size)
-    per_epoch = math.ceil(count / config.accumulate)
-    total = config.epochs * per_epoch
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
-    average = WeightAverage(model, config.average)
+    training = _Training(model, train, config, weights, seed, share)
     # The moving average is what is evaluated and kept; the model itself only learns.
-    averaged: Tuned | TunedEncoders = average.model  # type: ignore[assignment]
+    averaged: Tuned | TunedEncoders = training.average.model  # type: ignore[assignment]
     stopping = EarlyStopping(config.patience, len(validation))
-    state = TrainingState(model, optimizer, average, stopping, schedule, _frozen(model))
+    state = TrainingState(
+        model, training.optimizer, training.average, stopping, training.schedule, model.frozen
+    )
     history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
     if not history:
         history.append({"epoch": -1, **evaluate(averaged, validation, share)})
         stopping.stops_after(-1, history[-1]["validation_ua"], averaged)
         _log.info("the head alone: validation UA %.3f", history[-1]["validation_ua"])
-    learner = share.learner(_Logits(model))
     for epoch in range(len(history) - 1, config.epochs):
-        model.train()
-        # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
-        # without interruption.
-        torch.manual_seed(seed * 1_000 + epoch + 1_000_000 * share.rank)
-        losses = []
-        made = clip_batches(train, config, seed, epoch, partial(_own_batch, share, model, train))
-        for place, (given, label) in enumerate(made, 1):
-            # The loss is computed in float32, whatever the products are computed in.
-            with torch.autocast(device.type, torch.bfloat16, enabled=halved):
-                logits = learner(given).float()
-            loss = share.world * _loss(logits, share.of(label), label, weights, config)
-            # Several batches make one step, and so do those that are left at an epoch's end.
-            left = count - (place - 1) // config.accumulate * config.accumulate
-            (loss / min(config.accumulate, left)).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.item())
-            if place % config.accumulate and place < count:
-                continue
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            average.update(model)
-        loss = share.summed(torch.tensor(losses, dtype=torch.float64).mean()) / share.world
-        row = {"epoch": epoch, "train_loss": float(loss)}
+        row = {"epoch": epoch, "train_loss": training.epoch(epoch)}
         history.append({**row, **evaluate(averaged, validation, share)})
         _log.info("epoch %d: validation UA %.3f", epoch, history[-1]["validation_ua"])
-        stop = stopping.stops_after(epoch, history[-1]["validation_ua"], average.model)
+        stop = stopping.stops_after(epoch, history[-1]["validation_ua"], averaged)
         if checkpoint and not share.rank:
             state.save(checkpoint, history)
         if stop:
@@ -127,6 +99,86 @@ def tune(
     logits = predict_clips(model, validation, share)
     model.temperature.fill_(likeliest_temperature(logits, validation.label))
     return Fitted(model.eval(), history)
+
+
+class _Training:
+    """What learns: the optimiser, its learning rate, and the moving average of the weights."""
+
+    def __init__(
+        self,
+        model: Tuned | TunedEncoders,
+        train: Clips,
+        config: TuneConfig,
+        weights: Tensor,
+        seed: int,
+        share: DeviceShare,
+    ) -> None:
+        self.model, self.train, self.config, self.weights = model, train, config, weights
+        self.seed, self.share = seed, share
+        self.optimizer = torch.optim.AdamW(
+            model.learn(config, len(train)), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.batches = math.ceil(len(train) / config.batch_size)
+        total = config.epochs * math.ceil(self.batches / config.accumulate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, partial(rate, total=total)
+        )
+        self.average = WeightAverage(model, config.average)
+        self.learner = share.learner(_Logits(model))
+
+    def epoch(self, number: int) -> float:
+        """Trains for one epoch; returns its mean loss."""
+        config, device = self.config, self.weights.device
+        self.model.train()
+        # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
+        # without interruption.
+        torch.manual_seed(self.seed * 1_000 + number + 1_000_000 * self.share.rank)
+        losses = []
+        made = clip_batches(self.train, config, self.seed, number, self._inputs)
+        for place, (inputs, label) in enumerate(made, 1):
+            # The loss is computed in float32, whatever the products are computed in.
+            halved = config.precision == "bfloat16"
+            with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+                logits = self.learner(inputs).float()
+            loss = self.share.world * self._loss(logits, label)
+            # Several batches make one step, and so do those that are left at an epoch's end.
+            left = self.batches - (place - 1) // config.accumulate * config.accumulate
+            (loss / min(config.accumulate, left)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
+            if place % config.accumulate and place < self.batches:
+                continue
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.schedule.step()
+            self.average.update(self.model)
+        mean = torch.tensor(losses, dtype=torch.float64).mean()
+        return float(self.share.summed(mean) / self.share.world)
+
+    def _inputs(self, rows: Sequence[int], draw: np.random.Generator | None) -> Any:
+        """The model's inputs for a process's own rows of a batch, of which there can be none."""
+        if draw is not None and self.share.rank:
+            draw = draw.spawn(self.share.rank)[-1]
+        items = self.train.items(self.share.of(rows) or rows[:1], draw)
+        return self.model.inputs(items, draw)
+
+    def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """A process's part of the cross-entropy of a batch: that of its own rows.
+
+        Args:
+            logits: of its own rows [N, C], or of one more row if it has none.
+            label: classes of the whole batch, whose weights divide the sum.
+        """
+        label = label.to(logits.device)
+        own = self.share.of(label)
+        total = F.cross_entropy(
+            logits[: len(own)],
+            own,
+            self.weights,
+            label_smoothing=self.config.label_smoothing,
+            reduction="sum",
+        )
+        return total / self.weights[label].sum()
 
 
 def _fit_head(
@@ -147,22 +199,6 @@ def _fit_head(
         model.begin(*features, config, seed)
 
 
-def _groups(model: Tuned | TunedEncoders, train: Clips, config: TuneConfig) -> list[dict[str, Any]]:
-    """The parameters that are trained, as groups for AdamW."""
-    if isinstance(model, TunedEncoders):
-        model.head.hide.rows = len(train)
-        return model.groups(config)
-    _freeze(model, config.frozen_blocks)
-    return [{"params": [p for p in model.parameters() if p.requires_grad]}]
-
-
-def _frozen(model: Tuned | TunedEncoders) -> frozenset[str]:
-    """Names of frozen encoder weights, which a resumed training loads from their source."""
-    if isinstance(model, Tuned):
-        return frozenset()
-    return frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
-
-
 class _Logits(nn.Module):
     """A model with the interface that torch averages gradients by: input in, one tensor out."""
 
@@ -170,62 +206,9 @@ class _Logits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, given: Any) -> Tensor:
-        """The result of `_collated` → logits [B, C]."""
-        return _logits(self.model, given)
-
-
-def _loss(
-    logits: Tensor, own: Tensor, label: Tensor, weights: Tensor, config: TuneConfig
-) -> Tensor:
-    """A process's part of the cross-entropy of a batch: that of its own rows.
-
-    Args:
-        logits: of its own rows [N, C], or of one more row if it has none.
-        own: their classes [N].
-        label: classes of the whole batch, whose weights divide the sum.
-        weights: of the classes.
-        config: the schedule.
-    """
-    total = F.cross_entropy(
-        logits[: len(own)],
-        own.to(logits.device),
-        weights,
-        label_smoothing=config.label_smoothing,
-        reduction="sum",
-    )
-    return total / weights[label.to(logits.device)].sum()
-
-
-def _own_batch(
-    share: DeviceShare,
-    model: Tuned | TunedEncoders,
-    clips: Clips,
-    rows: Sequence[int],
-    draw: np.random.Generator | None,
-) -> Any:
-    """As `_collated`, of a process's own rows; a batch can be too small to have one for each."""
-    if draw is not None and share.rank:
-        draw = draw.spawn(share.rank)[-1]
-    return _collated(model, clips, share.of(rows) or rows[:1], draw)
-
-
-def _collated(
-    model: Tuned | TunedEncoders,
-    clips: Clips,
-    rows: Sequence[int],
-    draw: np.random.Generator | None,
-) -> Any:
-    if isinstance(model, Tuned):
-        return mels_of(clips, rows, draw)
-    return model.inputs(clips.items(rows, draw))
-
-
-def _logits(model: Tuned | TunedEncoders, given: Any) -> Tensor:
-    if isinstance(model, Tuned):
-        given = [part.to(model.temperature.device) for part in given]
-    output: Output = model(given) if isinstance(model, TunedEncoders) else model(*given)
-    return output.logits
+    def forward(self, inputs: Any) -> Tensor:
+        """The result of the model's `inputs` → logits [B, C]."""
+        return self.model.logits(inputs)
 
 
 def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed: int) -> None:
@@ -263,15 +246,6 @@ def _pooled(model: Tuned, clips: Clips) -> Iterator[Tensor]:
         yield model.pooled(mel.to(device), lengths.to(device))
 
 
-def _freeze(model: Tuned, blocks: int) -> None:
-    """Freezes the first blocks and the convolutions; the positions are always fixed."""
-    model.encoder.positions.requires_grad_(False)
-    if blocks:
-        still = list(model.encoder.blocks)[:blocks]
-        for module in (model.encoder.conv1, model.encoder.conv2, *still):
-            module.requires_grad_(False)
-
-
 @torch.inference_mode()
 def predict_clips(
     model: Tuned | TunedEncoders,
@@ -285,10 +259,7 @@ def predict_clips(
     logits = torch.zeros(len(clips), len(model.classes))
     for start in share.of(range(0, len(order), _EVALUATION_BATCH)):
         rows = order[start : start + _EVALUATION_BATCH]
-        if isinstance(model, TunedEncoders):
-            logits[rows] = model.predict_from(clips.items(rows))
-        else:
-            logits[rows] = _logits(model, _collated(model, clips, rows, None)).cpu()
+        logits[rows] = model.predict(clips.items(rows))
     return share.summed(logits).cpu()
 
 

@@ -6,7 +6,7 @@ The head is a network that was fine-tuned with the encoder, or a linear probe of
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.mel import (
     LEAST_SAMPLES,
     LONGEST_SAMPLES,
@@ -40,6 +41,7 @@ class Tuned(nn.Module):
             kept (-1: only the head was fitted, and the encoder is unchanged).
     """
 
+    frozen: frozenset[str] = frozenset()  # a checkpoint has all of its weights
     temperature: Tensor
     least_confidence: Tensor
     mean: Tensor
@@ -97,6 +99,33 @@ class Tuned(nn.Module):
     def threshold(self) -> float:
         """Confidence below which a prediction is ``uncertain``."""
         return float(self.least_confidence)
+
+    def learn(self, config: TuneConfig, rows: int) -> list[dict[str, Any]]:
+        """Freezes the first blocks and the convolutions; returns groups for AdamW."""
+        encoder = self.encoder
+        encoder.positions.requires_grad_(False)  # they are fixed in every Whisper
+        if config.frozen_blocks:
+            first = list(encoder.blocks)[: config.frozen_blocks]
+            for module in (encoder.conv1, encoder.conv2, *first):
+                module.requires_grad_(False)
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def inputs(
+        self, items: Mapping[str, Sequence[Any]], draw: np.random.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Waveforms → log-mel [B, mels, T], masked where there is a generator, and lengths [B]."""
+        mel, lengths = log_mels(items["audio"])
+        return (mel if draw is None else _masked(mel, lengths, draw)), lengths
+
+    def logits(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """The result of `inputs` → logits [B, C], with gradients."""
+        mel, lengths = (part.to(self.temperature.device) for part in inputs)
+        output: Output = self(mel, lengths)
+        return output.logits
+
+    def predict(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
+        """Waveforms → logits [B, C] on the CPU."""
+        return self.logits(self.inputs(items)).cpu()
 
     def forward(self, mel: Tensor, lengths: Tensor) -> Output:
         """Log-mel [B, mels, T] and its lengths [B] → logits [B, C], embedding [B, H]."""
@@ -180,6 +209,20 @@ def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tens
     for row, item in zip(batch, items, strict=True):
         row[:, : item.shape[1]] = item
     return batch, lengths
+
+
+def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
+    """SpecAugment (Park et al., 2019): masks two bands and two time spans of each item."""
+    for item, length in zip(mel, lengths.tolist(), strict=True):
+        rest = item[:, :length].mean()
+        for _ in range(2):
+            # A band of up to 10 of the 80 mel bins, and up to a tenth of the time.
+            start, width = rng.integers(0, 70), rng.integers(0, 11)
+            item[start : start + width, :length] = rest
+            width = rng.integers(0, max(2, length // 10))
+            start = rng.integers(0, length - width + 1)
+            item[:, start : start + width] = rest
+    return mel
 
 
 def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
