@@ -258,7 +258,7 @@ def test_summary_counts_by_word_class_split_speaker_and_reason(tmp_path: Path) -
         CorpusRow("class", "(none)", 9),
         CorpusRow("split", "train", 6),
         CorpusRow("speaker", "Person 0", 2),
-        CorpusRow("left out", "no such clip", 1),
+        CorpusRow("left out", "no such clip: meld/train/dia0_utt0", 1),
         CorpusRow("note", "no clips in dev_splits_complete: only the words of dev are kept", 1),
     ):
         assert expected in rows

@@ -105,6 +105,31 @@ def test_unknown_people_are_a_group_of_their_own(experiment, tmp_path):
     assert {(one.by, one.name) for one in groups} == {("sex", "female"), ("sex", "unknown")}
 
 
+def test_tables_write_sex_and_age_in_their_own_ways(experiment, manifest, tmp_path):
+    def written(fold):
+        sex = ("F", "woman", "Female") if fold % 2 else ("m", "Man", "male")
+        return {"Gender": sex[fold % 3], "AGE": ("25", "24,5")[fold % 2] if fold < 20 else 64.0}
+
+    other = write_people(tmp_path / "written.jsonl", written)
+    assert (
+        summarise(experiment, manifests=[other]).groups
+        == summarise(experiment, manifests=[manifest]).groups
+    )
+
+    def odd(fold):
+        return {"gender": "nan", "age": ("twenties", "-1", "NA", 250)[min(fold, 3)]}
+
+    groups = summarise(experiment, manifests=[write_people(tmp_path / "o.jsonl", odd)]).groups
+    assert {(one.by, one.name) for one in groups} == {("age", "twenties"), ("age", "unknown")}
+
+
+def test_a_group_of_all_has_no_others(experiment, tmp_path):
+    path = write_people(tmp_path / "all.jsonl", lambda fold: {"sex": "f"})
+    groups = summarise(experiment, manifests=[path]).groups
+    assert {one.name for one in groups} == {"female"}
+    assert {one.note for one in groups} == {"cannot be known from 0 other speakers (at least 3)"}
+
+
 def test_manifests_that_do_not_fit_are_refused(experiment, tmp_path):
     write_manifest([Utterance("ravdess/1", "ravdess", "01")], tmp_path / "other.jsonl")
     with pytest.raises(SerError, match="none of the experiment's test utterances"):

@@ -44,6 +44,12 @@ def test_segments_late_in_a_long_recording_have_ids_of_their_own(tmp_path: Path)
     assert [row.id for row in found] == ["lab/a@3600.123", "lab/a@3600.124"]
 
 
+def test_recordings_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    put(tmp_path / "clips" / "a.wav")
+    (row,) = read(tmp_path / "t.csv", "file,label\na.wav,joy\n", audio_dir="clips").utterances
+    assert (row.id, row.audio) == ("t/a", str(tmp_path / "clips" / "a.wav"))
+
+
 def test_json_lines_and_a_name_of_its_own(tmp_path: Path) -> None:
     rows = [
         {"id": "x", "audio": None, "emotion": "neutral", "text": "words alone", "age": 3},
@@ -124,7 +130,7 @@ def test_ratings_serve_where_there_is_no_emotion(tmp_path: Path) -> None:
         ("audio,emotion\na.wav,anger\na.wav,sad\n", r"mine\.csv:3: .* that of line 2"),
         ("audio,emotion,text\n,anger,hello\n", r"mine\.csv:2: no audio"),
         ('audio,emotion\na.wav,"anger\n' + "b" * 140_000, r"mine\.csv:2: .*open quote"),
-        ("audio,emotion\na.wav,anger\n", "no mine recordings .*no such file"),
+        ("audio,emotion\na.wav,anger\n", "none of its 1 recordings is there.*a.wav;.*--audio-dir"),
     ],
 )
 def test_errors_name_line_and_column(text: str, message: str, tmp_path: Path) -> None:

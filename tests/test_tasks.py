@@ -95,6 +95,16 @@ def test_attributes_of_iemocap_stand_in_a_table_with_ridge_svr_and_intervals(att
     assert "McNemar" not in table
 
 
+def test_attributes_are_scored_by_sex_and_in_a_group_of_all(attributes, made_iemocap):
+    groups = summarise(attributes, manifests=[made_iemocap / "manifest.jsonl"]).groups
+    assert {one.name for one in groups} == {"female", "male"}
+    rows = read_manifest(made_iemocap / "manifest.jsonl")
+    path = attributes.parent / "all.jsonl"
+    write_manifest([replace(row, extra={"age": "30"}) for row in rows], path)
+    groups = summarise(attributes, manifests=[path]).groups
+    assert {(one.name, one.difference) for one in groups} == {("30 to 44", None)}
+
+
 def test_ccc_of_the_table_is_that_of_the_predictions_file(attributes):
     summary = summarise(attributes)
     ridge = next(row for row in summary.rows if row.name == "ridge")

@@ -158,7 +158,12 @@ def _add(
                 "arousal": float(arousal),
                 "dominance": float(dominance),
             },
-            extra={"dialogue_start": float(start), "dialogue_end": float(end), "raters": raters},
+            extra={
+                "sex": {"F": "female", "M": "male"}[turn[0]],
+                "dialogue_start": float(start),
+                "dialogue_end": float(end),
+                "raters": raters,
+            },
         )
     )
 

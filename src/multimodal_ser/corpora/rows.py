@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.spelling import is_missing, spelling_notes, tidy
-from multimodal_ser.corpora.base import NOTE, fault, finish
+from multimodal_ser.corpora.base import NO_FILE, NOTE, fault, finish
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
     NONE,
@@ -40,15 +40,22 @@ PART_SPELLINGS = {"training": "train", "val": "dev", "valid": "dev", "validation
 
 
 def of_cells(
-    name: str, path: Path, cells: Cells, columns: Sequence[str] = (), *, own_words: bool = False
+    name: str,
+    path: Path,
+    cells: Cells,
+    columns: Sequence[str] = (),
+    *,
+    own_words: bool = False,
+    folder: Path | None = None,
 ) -> Corpus:
     """Recognises the columns of a table and reads its rows.
 
     Args:
         name: the corpus's name in ids and results.
-        path: the table's file. Its audio paths are relative to the file's folder.
+        path: the table's file.
         cells: its rows.
         columns: ``start=von`` if the column start is called von, ``start=none`` if there is none.
+        folder: to which its audio paths are relative; None for the file's folder.
         own_words: keep the rows' order and their words for emotions, instead of sorting by id and
             translating emotions into the words that class sets share.
 
@@ -57,7 +64,8 @@ def of_cells(
             twice; the message gives line number and column.
     """
     where = f"{path}:1"
-    table = _Table(check_name(name), path, understood(where, cells.columns, columns), own_words)
+    meaning = understood(where, cells.columns, columns)
+    table = _Table(check_name(name), path, meaning, own_words, folder or path.parent)
     _check_needed(where, cells.columns, table.meaning)
     notes = [*cells.notes, *table.meaning.notes, *check_times(where, cells, table.meaning)]
     notes += asked_of_speakers(cells, table.meaning)
@@ -101,6 +109,7 @@ class _Table:
     path: Path
     meaning: Meaning
     own_words: bool
+    folder: Path
     missing: Counter[str] = field(default_factory=Counter)
     said: dict[str, str] = field(default_factory=dict)
 
@@ -147,6 +156,13 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
             left_out.append(f"{made.id} (line {number}): {reason}")
         else:
             utterances.append(made)
+    if not utterances and {line.rpartition(": ")[2] for line in left_out} == {NO_FILE}:
+        _, audio = next(iter(first.values()))
+        raise SerError(
+            f"{table.path}: none of its {len(left_out)} recordings is there; the first is looked "
+            f"for at {audio}; correct the column {table.meaning.column['audio']!r}, or give the "
+            "folder that a table's paths are relative to with --audio-dir"
+        )
     return utterances, left_out
 
 
@@ -183,7 +199,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
         id=f"{table.name}/{own_id or _id_of(str(audio), start)}",
         corpus=table.name,
         emotion=table.word(words["emotion"] or "") or _rated_as(attributes, cast),
-        audio=None if audio is None else str(_file(table.path.parent, audio)),
+        audio=None if audio is None else str(_file(table.folder, audio)),
         start=start,
         end=end,
         text=words["text"],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from multimodal_ser.corpora.base import NOTE
@@ -11,6 +11,7 @@ from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.corpora.utterance import Corpus
 
 _NONE = "(none)"
+_NAMED = 3  # of what was left out for one reason
 
 
 class CorpusRow(NamedTuple):
@@ -19,7 +20,7 @@ class CorpusRow(NamedTuple):
     Attributes:
         part: what is counted by: ``all``, ``emotion``, ``class``, ``split``, ``speaker``,
             ``audio``, ``left out`` or ``note`` (about what is kept).
-        name: the emotion, class, split, speaker, reason or note.
+        name: the emotion, class, split or speaker; the reason, with some names; or the note.
         total: number of utterances, or of lines for the last two.
     """
 
@@ -42,7 +43,7 @@ def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[Cor
     [CorpusRow(part='emotion', name='joy', total=1),
      CorpusRow(part='speaker', name='p', total=1),
      CorpusRow(part='audio', name='no recording', total=1),
-     CorpusRow(part='left out', name='empty', total=1)]
+     CorpusRow(part='left out', name='empty: t/b', total=1)]
     """
     utterances = corpus.utterances
     rows = [CorpusRow("all", "utterances", len(utterances))]
@@ -58,9 +59,25 @@ def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[Cor
     if silent := sum(row.audio is None for row in utterances):
         rows.append(CorpusRow("audio", "no recording", silent))
     left_out = [line for line in corpus.left_out if not line.startswith(NOTE)]
-    rows += _counted("left out", (line.partition(": ")[2] or line for line in left_out))
+    rows += _reasons(left_out)
     notes = [line.removeprefix(NOTE) for line in corpus.left_out if line.startswith(NOTE)]
     return rows + _counted("note", notes)
+
+
+def _reasons(left_out: Iterable[str]) -> list[CorpusRow]:
+    """Counts lines such as ``t/b: empty`` by their reasons, and names the first ones of each."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in left_out:
+        name, _, reason = line.partition(": ")
+        found[reason or line].append(name if reason else "")
+    return [
+        CorpusRow("left out", f"{reason}: {_listed(names)}" if any(names) else reason, len(names))
+        for reason, names in sorted(found.items())
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
 
 
 def _counted(part: str, names: Iterable[str | None]) -> list[CorpusRow]:

@@ -28,14 +28,17 @@ def read_table(
     *,
     columns: Sequence[str] = (),
     encoding: str | None = None,
+    audio_dir: str = ".",
 ) -> Corpus:
     """Reads a table; its rows keep their order.
 
     Args:
-        root: the table's file. Its audio paths are relative to the file's folder.
+        root: the table's file.
         name: the corpus's name in ids and results; None for the file's name.
         columns: ``start=von`` if the column start is called von, ``start=none`` if there is none.
         encoding: of the text; None to detect it (an error if that is ambiguous).
+        audio_dir: the folder of the recordings, to which the table's paths are relative; itself
+            relative to the table's folder.
 
     Raises:
         SerError: the file or a column is missing, the name is taken, a cell cannot be read, or an
@@ -45,7 +48,8 @@ def read_table(
     if not path.is_file():
         raise SerError(f"no table at {path}; give the CSV, TSV, JSONL or Parquet file itself")
     name = check_name(path.stem if name is None else name)
-    return of_cells(name, path, read_cells(path, encoding, _fits), columns, own_words=True)
+    cells = read_cells(path, encoding, _fits)
+    return of_cells(name, path, cells, columns, own_words=True, folder=path.parent / audio_dir)
 
 
 def _fits(columns: Sequence[str]) -> bool:

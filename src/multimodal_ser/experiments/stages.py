@@ -77,7 +77,7 @@ def systems_for(task: str, models: Sequence[str], material: Material) -> tuple[s
     if task == "classes":
         return tuple(models)
     # The stack's log-probability pool and scikit-learn's classifiers are for classes only.
-    instead = {STACKED: network_for(material)}
+    instead = {STACKED: network_for(material)} if STACKED in models else {}
     if task == "attributes":
         instead |= {"linear": "ridge", "svm": "svr"}
     return tuple(dict.fromkeys(instead.get(name, name) for name in models))

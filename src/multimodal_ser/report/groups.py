@@ -34,33 +34,35 @@ from multimodal_ser.runs.predictions import corpus_of
 
 _AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
 _UNKNOWN = "unknown"
+_SEXES = {"m": "male", "man": "male", "f": "female", "w": "female", "woman": "female"}
 _TOLD = ("UA", "WA", "macro-F1")  # of how well raters agree
 
 
-def _sex(said: object) -> str:
-    """Names the group of a sex as a table writes it.
+def _sex(cell: object) -> str:
+    """Names a sex, which corpora write in many ways.
 
-    >>> _sex("F"), _sex("Male"), _sex(None), _sex("nan")
-    ('female', 'male', 'unknown', 'unknown')
+    >>> _sex("F"), _sex("Male"), _sex("NA"), _sex(None), _sex("other")
+    ('female', 'male', 'unknown', 'unknown', 'other')
     """
-    word = str(said or "").strip().casefold()
-    return _UNKNOWN if is_missing(word) else {"f": "female", "m": "male"}.get(word, word)
+    said = str(cell or "").strip()
+    word = said.casefold()
+    return _UNKNOWN if is_missing(said) else _SEXES.get(word, word)
 
 
-def _age_band(age: object) -> str:
-    """Names the band of an age in years; what is no number is a group by itself.
+def _age_band(cell: object) -> str:
+    """Names the band of an age in years; bands that a corpus gives in words stay as they are.
 
-    >>> _age_band(25), _age_band(44), _age_band("74"), _age_band("adult"), _age_band(None)
-    ('under 30', '30 to 44', '60 and over', 'adult', 'unknown')
+    >>> _age_band(25), _age_band("44,5"), _age_band(74.0), _age_band("twenties"), _age_band(-1)
+    ('under 30', '30 to 44', '60 and over', 'twenties', 'unknown')
     """
-    said = str(age or "").strip()
+    said = str(cell or "").strip()
     try:
         years = float(said.replace(",", "."))
     except ValueError:
         return _UNKNOWN if is_missing(said) else said
     # up to the next band's start, so that 29.5 years belong to the band that ends at 29
     band = next((band for band in _AGE_BANDS if 0 < years < band[1] + 1), None)
-    if band is None:
+    if band is None:  # such as -1 for an unknown age
         return _UNKNOWN
     low, high = band
     if low == _AGE_BANDS[0][0]:
@@ -76,8 +78,8 @@ def group_scores(
     Args:
         systems: of the table.
         sample: what they were tested on.
-        manifests: with ``sex`` and ``age`` in their ``extra``; without manifests, only the corpora
-            are compared.
+        manifests: with ``sex`` or ``gender`` and ``age`` in their ``extra``; without
+            manifests, only the corpora are compared.
 
     Raises:
         SerError: the manifests contain none of the test utterances, or neither sex nor age.
@@ -112,15 +114,16 @@ def _people(
             "the manifest of the tested corpus"
         )
     extra = [rows[name].extra if name in rows else {} for name in ids]
+    told = [{key.casefold(): cell for key, cell in one.items()} for one in extra]
     groupings = {
-        "sex": np.array([_sex(one.get("sex")) for one in extra]),
-        "age": np.array([_age_band(one.get("age")) for one in extra]),
+        "sex": np.array([_sex(one.get("sex", one.get("gender", ""))) for one in told]),
+        "age": np.array([_age_band(one.get("age", "")) for one in told]),
     }
     known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
     if not known:
         raise SerError(
             f"{named}: has neither sex nor age of the test speakers; CREMA-D, EmoDB and RAVDESS "
-            "have them, and so does a table with the columns sex and age"
+            "have them, and so does a table with the columns sex (or gender) and age"
         )
     return known
 
@@ -129,7 +132,9 @@ def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]
     order = sorted(set(names), key=_place)
     found = []
     for name in order:
-        inside, outside = (counts(system, sample, rows) for rows in (names == name, names != name))
+        inside = counts(system, sample, names == name)
+        # a group of all has nobody outside
+        outside = counts(system, sample, names != name) if len(order) > 1 else inside[:0]
         found.append(_group(system, by, name, inside, outside, sample, int((names == name).sum())))
     # of two groups, the second one's difference is the first one's with the opposite sign: testing
     # it again would only make Holm's correction stricter

@@ -25,6 +25,8 @@ def read_record(path: Path) -> Record:
     Raises:
         SerError: the file is missing, damaged, of another version, or of another kind.
     """
+    if not path.is_file():
+        raise SerError(f"{path.parent}: no run; give a folder that holds {path.name}")
     try:
         rest = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(rest, dict):
