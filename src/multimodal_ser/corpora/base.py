@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import parse_json
+from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
@@ -23,6 +24,7 @@ NO_FILE = "no such file"
 EMPTY = "empty file (0 bytes)"
 _GIT_LFS = "a Git LFS pointer, not sound: run `git lfs pull` in the corpus folder"
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _POINTER_SIZE = 1024  # the specification's upper bound for a pointer file
 _POINTER_START = b"version https://git-lfs"
 # Windows-1252 in both of the ways it gets lost: as stray bytes between UTF-8 (surrogate-escaped)
@@ -181,6 +183,21 @@ def fault(path: Path) -> str | None:
             if file.read(len(_POINTER_START)) == _POINTER_START:
                 return _GIT_LFS
     return None
+
+
+def check_name(name: str) -> str:
+    """Returns a user's corpus name, or raises SerError if it is not allowed."""
+    if name in BUILT_IN_CORPORA:
+        raise SerError(
+            f"a table may not be named {name!r}: that is a built-in corpus with words of its own; "
+            "rename the file or give another name"
+        )
+    if not _NAME.fullmatch(name):
+        raise SerError(
+            f"a table may not be named {name!r}; allowed: letters, digits, '_', '-' and '.'; "
+            "rename the file or give another name"
+        )
+    return name
 
 
 def require_folder(root: Path, corpus: str) -> Path:

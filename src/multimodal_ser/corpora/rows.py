@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.spelling import is_missing, spelling_notes, tidy
-from multimodal_ser.corpora.base import NO_FILE, NOTE, fault, finish
+from multimodal_ser.corpora.base import NO_FILE, NOTE, check_name, fault, finish
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
     NONE,
@@ -24,7 +23,6 @@ from multimodal_ser.corpora.columns import (
     understood,
     votes,
 )
-from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
 from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
@@ -34,7 +32,6 @@ _RATED = (*ATTRIBUTES, "votes")  # any of them can be learnt where there is no e
 _OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
 _WORDS = ("text", "speaker", "session", "dialogue", "split")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 PART_SPELLINGS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev",
          "development": "dev", "testing": "test"}  # fmt: skip
 
@@ -164,21 +161,6 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
             "folder that a table's paths are relative to with --audio-dir"
         )
     return utterances, left_out
-
-
-def check_name(name: str) -> str:
-    """Returns a user's corpus name, or raises SerError if it is not allowed."""
-    if name in BUILT_IN_CORPORA:
-        raise SerError(
-            f"a table may not be named {name!r}: that is a built-in corpus with words of its own; "
-            "rename the file or give another name"
-        )
-    if not _NAME.fullmatch(name):
-        raise SerError(
-            f"a table may not be named {name!r}; allowed: letters, digits, '_', '-' and '.'; "
-            "rename the file or give another name"
-        )
-    return name
 
 
 def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from multimodal_ser.corpora.base import CorpusInfo
+from multimodal_ser.corpora.base import CorpusInfo, check_name
 from multimodal_ser.corpora.cells import read_cells
 from multimodal_ser.corpora.columns import understood
-from multimodal_ser.corpora.rows import NEEDED, check_name, of_cells
+from multimodal_ser.corpora.rows import NEEDED, of_cells
 from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
 
