@@ -208,6 +208,35 @@ def test_an_arbitrary_exception_is_one_line_a_log_and_code_2(name, places, monke
     assert f"ser {first}" in log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("train --split cremad-original --folds 5", "folds of its own; leave --folds out"),
+        ("train --tune.learning-rate 0.1", "add --tune-encoder"),
+        ("train --scale 1 5", "--scale is that of attributes"),
+        ("train --model --baselines", "there is nothing to train"),
+        ("adaptation --methods none --weight 0.5", "settings of methods with a loss"),
+        ("adaptation --methods standardize --no-standardize", "settings of methods with a loss"),
+        ("fewshot --shots 2 --percentages 30", "exclude each other"),
+        ("fewshot --percentages", "needs an amount"),
+        ("extract --text minilm --audio-dtype bfloat16", "add --audio ENCODER"),
+        ("extract --audio whisper-tiny --context 3", "add --text ENCODER"),
+    ],
+)
+def test_options_without_effect_are_refused(places, tmp_path, line, said):
+    name, *options = line.split()
+    other = made_folder(tmp_path / "other", made_rows(corpus="other"), ("audio",), shift=0.1)
+    given = {
+        "train": ["train", "--features", "{features}", "--labels", "common4"],
+        "extract": ["extract", "--manifest", "{manifest}"],
+    }.get(name, ["experiment", name, "--source", "{features}", "--target", str(other)])
+    if given[0] == "experiment":
+        given += ["--labels", "anger,happiness,neutral,sadness"]
+    words = [word.format(**places) for word in given]
+    code, found = asked([*words, *options, "--out", str(tmp_path / "out")])
+    assert (code, said in found) == (1, True), found
+
+
 def test_out_folders_are_made_and_files_are_no_folders(places, tmp_path):
     base = ["predict", str(places["sound"]), "--model", str(places["model"]), "--format", "csv"]
     assert asked([*base, "--out", str(tmp_path / "results" / "deep" / "x.csv")])[0] == 0

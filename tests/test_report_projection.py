@@ -75,6 +75,12 @@ def test_an_experiment_without_adaptation_is_refused(made, tmp_path):
         clouds_of(runs, summarise(runs), made[1])
 
 
+def test_source_and_target_are_not_exchanged(made):
+    runs, features = made
+    with pytest.raises(SerError, match="give the features of the source first"):
+        clouds_of(runs, summarise(runs), features[::-1])
+
+
 def test_separated_corpora_are_recognised():
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(60, 5))

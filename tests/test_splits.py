@@ -68,8 +68,15 @@ def test_validation_keeps_groups_whole_too(folds):
         assert not {speaker[key] for key in fold.validation} & {speaker[key] for key in fold.train}
 
 
-@pytest.mark.parametrize("scheme", ["speaker", "session", "cremad-original"])
-@pytest.mark.parametrize("folds", [None, 3])
+def test_folds_are_counted_for_splits_by_group_alone():
+    with pytest.raises(SplitError, match="'cremad-original' has folds of its own"):
+        make_split(made_rows(), "cremad-original", folds=3)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "folds"),
+    [("speaker", None), ("speaker", 3), ("session", None), ("cremad-original", None)],
+)
 def test_the_order_on_disk_does_not_matter(scheme, folds):
     rows = made_rows(72, speakers=6)
     shuffled = random.Random(1).sample(rows, len(rows))

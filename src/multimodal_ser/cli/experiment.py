@@ -16,6 +16,7 @@ import tyro
 
 from multimodal_ser.cli.app import app, command_line, say
 from multimodal_ser.config.settings import Task
+from multimodal_ser.corpora.utterance import GROUPS
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.protocols import TokenKind
@@ -156,7 +157,7 @@ class CombinedCommand(ExperimentCommand, protocols.Combined):
     Attributes:
         features: folders of the corpora's features.
         split: one for all corpora, or one per corpus.
-        folds: number of folds, the same for all.
+        folds: number of folds, the same for all that are split by speaker, session or dialogue.
         tokens: the features as sequences of tokens, or their means.
     """
 
@@ -174,7 +175,7 @@ class CombinedCommand(ExperimentCommand, protocols.Combined):
                 "or one per corpus"
             )
         domains = [
-            self.load(path, split, self.folds, self.tokens)
+            self.load(path, split, self.folds if split in GROUPS else None, self.tokens)
             for path, split in zip(self.features, splits, strict=True)
         ]
         yield self.out, self.plan(domains, self.allow)

@@ -85,6 +85,8 @@ def extract_command(
 
     if audio is None and text is None:
         raise SerError("nothing to extract: give --audio ENCODER, --text ENCODER, or both")
+    _check_used("audio", audio, audio_source, audio_dtype)
+    _check_used("text", text, text_source, text_dtype, text_prefix, context, context_after)
     if revision and audio and text:
         raise SerError("--revision is of one encoder; extract --audio and --text one by one")
     limit_caches()
@@ -122,6 +124,11 @@ def extract_command(
             )
             failed += _show_extracted(result)
     return 1 if failed else 0
+
+
+def _check_used(modality: str, encoder: str | None, *options: object) -> None:
+    if encoder is None and any(options):
+        raise SerError(f"options of {modality} need an encoder: add --{modality} ENCODER")
 
 
 def _layers(given: tuple[str, ...] | None) -> tuple[int, ...] | Literal["all"] | None:
@@ -287,9 +294,7 @@ def import_features_command(
         overwrite=overwrite,
     )
     say(f"{result.path}: {result.done} utterances")
-    for what, keys in (
-        ("without a row", result.missing),
-        ("unknown to the manifest", result.unknown),
-    ):
+    lone = {"without a row": result.missing, "unknown to the manifest": result.unknown}
+    for what, keys in lone.items():
         if keys:
             say(f"  {len(keys)} {what}, such as {next(iter(keys))}")

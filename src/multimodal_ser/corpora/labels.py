@@ -181,7 +181,7 @@ def class_set(name: str) -> ClassSet:
                 for corpus, own in known.words.items():
                     chosen = {word: one for word, one in own.items() if one in classes}
                     words.setdefault(corpus, chosen)
-        return ClassSet(name, classes, words)
+        return ClassSet(",".join(classes), classes, words)
     if name not in CLASS_SETS:
         raise LabelError(
             one_of("class set", name, CLASS_SETS)

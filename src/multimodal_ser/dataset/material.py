@@ -192,6 +192,8 @@ def corpus_folder(folder: Path) -> Path:
     """
     if (folder / "manifest.jsonl").is_file():
         return folder
+    if not folder.is_dir():
+        raise FeatureError(f"no folder {folder}; make features with: ser extract")
     inside = sorted(path.parent for path in folder.glob("*/manifest.jsonl"))
     if len(inside) != 1:
         names = [path.name for path in inside]

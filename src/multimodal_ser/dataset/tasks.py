@@ -228,10 +228,13 @@ def outputs_of(
         scale: of the attributes, if the corpus does not define it.
 
     Raises:
-        LabelError: the task, class set or an attribute is unknown, or there is no scale.
+        LabelError: the task, class set or an attribute is unknown, there is no scale, or there is
+            one although the task has no attributes.
     """
     if task not in TASKS:
         raise LabelError(one_of("task", task, TASKS))
+    if scale is not None and "attributes" not in task:
+        raise LabelError(f"--scale is that of attributes, and --task {task} has none; leave it out")
     if task == "attributes":
         return attribute_set(labels, scale or scale_of(rows))
     if "+" not in task:

@@ -72,6 +72,10 @@ class Experiment:
     stages: tuple[Stage, ...]
     splits: Mapping[str, Split]
 
+    def __post_init__(self) -> None:
+        if not self.plans:
+            raise SerError("there is nothing to train; name a model, such as --model stacked")
+
     @property
     def plans(self) -> list[Plan]:
         """All runs, in the order in which they are made."""

@@ -20,6 +20,7 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.fitting import as_model_reads
 from multimodal_ser.experiments.loading import load_described
+from multimodal_ser.experiments.plans import corpus_names
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Ensemble
 from multimodal_ser.report.align import System, align
@@ -74,7 +75,10 @@ def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Clou
 
 def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
     run = system.runs[0]
-    (source, of_source), (target, of_target) = (_read(run, folder) for folder in features)
+    (source, of_source), (target, of_target) = (
+        _read(run, folder, corpora)
+        for folder, corpora in zip(features, (run.source, run.config.corpora), strict=True)
+    )
     model = load_model(run.folder / MODEL)
     # The order matters: a saved model standardises by the target's statistics, so the target is
     # embedded before those of the source replace them.
@@ -92,10 +96,15 @@ def _cloud(system: System, features: tuple[Path, Path]) -> Cloud:
     )
 
 
-def _read(run: Run, folder: Path) -> tuple[Examples, NDArray[np.str_]]:
+def _read(run: Run, folder: Path, corpora: Sequence[str]) -> tuple[Examples, NDArray[np.str_]]:
     """A corpus as the run reads it, and the class names of its utterances [N]."""
     labels = run.config.labels
     material = load_described(folder, class_set(labels.name), run.config.features, labels.task)
+    if (found := corpus_names(material)) != tuple(corpora):
+        raise SerError(
+            f"{folder} holds features of {', '.join(found)}, but {', '.join(corpora)} is wanted; "
+            "give the features of the source first, then those of the target"
+        )
     material = as_model_reads(material, run.config)
     return material.examples, np.array(material.labels.classes)[material.examples.label.numpy()]
 

@@ -87,6 +87,8 @@ class InDomain(Protocol):
         )
         from multimodal_ser.experiments.stages import stages_of
 
+        if not self.tune_encoder and self.tune != TuneConfig():
+            raise SerError("--tune.… are settings of a fine-tuned encoder: add --tune-encoder")
         tune = self.tune if self.tune_encoder else None
         systems, how = self.systems(material), (self.seeds, self.network, self.schedule, tune)
         stages = stages_of(material, split, systems, *how)

@@ -78,6 +78,12 @@ class Adaptation(Transfer):
         for name in methods:
             if name not in ADAPTERS:
                 raise SerError(one_of("adaptation", name, ADAPTERS))
+        aligning = any(ADAPTERS[name].aligns for name in methods)
+        if not aligning and (self.weight is not None or not self.standardize):
+            raise SerError(
+                "--weight and --no-standardize are settings of methods with a loss, and "
+                f"{', '.join(methods)} have none; leave them out"
+            )
         systems = [(model, name) for name in methods]
         # A baseline has no embedding to align: only methods without a loss apply to it.
         systems += [("linear", name) for name in methods if not ADAPTERS[name].aligns]
@@ -166,7 +172,13 @@ class Fewshot(Transfer):
         """The random draws: `draws` of every amount."""
         from multimodal_ser.splits.folds import Few
 
+        if self.shots and self.percentages != Fewshot.percentages:
+            raise SerError("--shots and --percentages exclude each other; give one of them")
         unit, amounts = ("shots", self.shots) if self.shots else ("percent", self.percentages)
+        if not amounts:
+            raise SerError(
+                "few-shot learning needs an amount, such as --percentages 10 or --shots 5"
+            )
         return [Few(unit, amount, draw) for amount in amounts for draw in range(self.draws)]
 
     def plan(

@@ -71,6 +71,11 @@ def make_split(
     allowed, notes = set(allow), []
     if unknown := sorted(allowed - set(OVERLAPS)):
         raise SplitError(one_of("overlap", unknown[0], OVERLAPS))
+    if folds is not None and scheme not in GROUPS:
+        raise SplitError(
+            f"--folds {folds}: the split {scheme!r} has folds of its own; leave --folds out, or "
+            f"split by {', '.join(GROUPS)}"
+        )
     if scheme in SCHEMES:
         made = SCHEMES[scheme].make(utterances, folds)
         allowed |= set(SCHEMES[scheme].admits)
