@@ -122,8 +122,8 @@ def _people(
     known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
     if not known:
         raise SerError(
-            f"{named}: has neither sex nor age of the test speakers; IEMOCAP, CREMA-D, EmoDB and RAVDESS "
-            "have them, and so does a table with the columns sex (or gender) and age"
+            f"{named}: has neither sex nor age of the test speakers; IEMOCAP, CREMA-D, EmoDB and "
+            "RAVDESS have them, and so does a table with the columns sex (or gender) and age"
         )
     return known
 
