@@ -250,6 +250,62 @@ def test_several_chunks_of_sound_are_all_read():
         assert "holds 2 recordings" in told[0]
 
 
+EMPTY = b"data" + bytes(4)
+FMT = header(None, 0, sound=b"")[12:36]
+FIRST, SECOND = ((tone(1.0) * 32767).astype("<i2").tobytes() for _ in "ab")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (header(None, BYTES, before=EMPTY), ""),
+        (header(None, BYTES, before=EMPTY + EMPTY + LIST), ""),
+        (header(None, BYTES, before=EMPTY + FMT), ""),
+        (header(None, 0, before=EMPTY), "states no length"),
+        (header(None, BYTES, after=EMPTY), ""),
+        (header(None, BYTES, after=LIST + EMPTY), ""),
+        (header(None, BYTES // 2, sound=FIRST, after=EMPTY + SECOND), "states no length"),
+        (header(None, BYTES // 2, sound=FIRST, after=b"data\xff\xff\xff\xff" + SECOND), "holds 2"),
+    ],
+)
+def test_chunks_of_sound_without_sound_or_length(data, said):
+    told = []
+    samples = read_audio(data, warn=told.append)
+    assert len(samples) == 2 * SAMPLE_RATE
+    assert np.abs(samples[:15_900] - tone(2.0)[:15_900]).max() < 1e-3
+    assert np.array_equal(samples, np.concatenate(list(read_blocks(data, warn=None))))
+    assert said in "".join(told)
+    assert bool(said) == bool(told)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_streams_of_unknown_length_one_after_another(size):
+    one = header(size, size, sound=FIRST)
+    told = []
+    samples = read_audio(one + one + one, warn=told.append)
+    assert len(samples) == 3 * SAMPLE_RATE
+    assert np.abs(samples[SAMPLE_RATE:] - np.tile(samples[:SAMPLE_RATE], 2)).max() == 0
+    assert "holds 3 recordings" in told[0]
+
+
+@pytest.mark.parametrize("footer", [False, True])
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "FLAC", "MP3", "OGG", "AIFF", "AU", "CAF"])
+def test_cover_art_in_front_of_any_format_takes_no_sound(tmp_path, kind, footer):
+    file = io.BytesIO()
+    soundfile.write(file, tone(2.0), SAMPLE_RATE, format=kind)
+    tag = b"\4\0\x10" if footer else b"\4\0\0"
+    tag += bytes([0, 1, 1, 1])  # 16513 bytes, in 7 bits each
+    picture = np.random.default_rng(0).bytes(16_513)
+    data = b"ID3" + tag + picture + (b"3DI" + tag) * footer + file.getvalue()
+    path = tmp_path / "a.bin"
+    path.write_bytes(data)
+    told = []
+    wanted = read_audio(file.getvalue())
+    for source in (data, path):  # FFmpeg's mp3 decoder rounds otherwise than libsndfile's
+        np.testing.assert_allclose(read_audio(source, warn=told.append), wanted, atol=1e-5)
+    assert told == []
+
+
 @pytest.mark.parametrize(("stated", "said"), [(SAMPLE_RATE, True), (0, False)])
 def test_a_wav_whose_bytes_per_second_are_not_those_of_its_rate(stated, said):
     data, told = bytearray(header(None, BYTES)), []

@@ -28,6 +28,7 @@ from multimodal_ser.audio.sources import (
     located,
     media_kind,
     part,
+    past_tags,
     peek,
     refuse_text,
 )
@@ -142,10 +143,12 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
         mixed: whether its blocks are mixed to mono, [time]; otherwise [time, channels].
     """
     try:
-        where = located(name, source)
+        where = past_tags(located(name, source))
         head = peek(where, 0)
         refuse_text(name, head)
         parts = joins(where, head)
+        if len(parts) == 1 and len(parts[0]) > 1:  # without its empty chunks
+            where = part(where, parts[0])
         several = len(parts) > 1
         sound = _Chain(name, where, mixed, parts) if several else _single(name, where, mixed)
         try:

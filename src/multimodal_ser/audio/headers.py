@@ -30,6 +30,7 @@ _TRAILER = 4096  # bytes behind the sound that may be anything
 _BEGINS = {
     b"fLaC": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
     b"#!AM": re.compile(rb"#!AMR(?:-WB)?\n"),
+    b"RIFF": re.compile(rb"RIFF.{4}WAVE[ -~]{4}", re.DOTALL),
 }
 UNKNOWN_SIZE = 0x7FFF_0000  # sizes from here on are written to a pipe, before they are known
 _SLACK = 16  # bytes of padding that may be missing at the end
@@ -40,11 +41,12 @@ Ranges: TypeAlias = "list[tuple[int, int]]"  # (first, last) bytes
 
 
 class _Chunk(NamedTuple):
-    """A chunk: where it and its content begin, its stated length, and whether it is the sound."""
+    """A chunk: where it and its content begin, its stated length, its end, whether it is sound."""
 
     at: int
     begin: int
     length: int
+    end: int
     sound: bool
 
 
@@ -57,20 +59,29 @@ def joins(where: Where, head: bytes) -> list[Ranges]:
     """
     with content(where) as view:
         size = len(view)
-        if head[:4] == b"OggS":
-            starts = list(ogg_starts(view))
-        elif pattern := _BEGINS.get(head[:4]):
-            starts = [match.start() for match in pattern.finditer(view)]
-        else:  # formats whose parts state their own length
-            starts = [at for at, _, new in _elements(view, head) if new]
-        edges = [0, *(start for start in starts if start), size]
-        sounds = [chunk for chunk in _chunks(view) if chunk.sound and chunk.length]
-    if len(edges) > 2 or len(sounds) < 2:
-        return [[edge] for edge in pairwise(edges)]
+        edges = [0, *(start for start in _starts(view, head) if start), size]
+        chunks = [] if len(edges) > 2 else [chunk for chunk in _chunks(view) if chunk.sound]
+        if len(chunks) < 2:
+            return [[edge] for edge in pairwise(edges)]
+        # Recorders that reserve, resume or close twice leave chunks without sound.
+        sounds = [chunk for chunk in chunks if not _is_empty(view, chunk)] or chunks[:1]
     # Several chunks of sound behind one header: each is read as if it were the only one.
-    first, *others = sounds
-    ends = [(chunk.at, min(size, chunk.begin + chunk.length)) for chunk in others]
-    return [[(0, first.begin + first.length)], *([(0, first.at), end] for end in ends)]
+    others = [(0, chunks[0].at), *((one.end, after.at) for one, after in pairwise(chunks))]
+    ends = [(one.at, one.end if one.length else size) for one in sounds]
+    return [[*(edge for edge in others if edge[0] < edge[1]), end] for end in ends]
+
+
+def _starts(view: View, head: bytes) -> list[int]:
+    """Where the recordings of a joined file begin; 0 may be missing."""
+    if head[:4] == b"OggS":
+        return list(ogg_starts(view))
+    pattern = _BEGINS.get(head[:4])
+    if pattern and head[:4] != b"RIFF":
+        return [match.start() for match in pattern.finditer(view)]
+    parts = list(_elements(view, head))  # formats whose parts state their own length
+    if pattern and (not parts or parts[-1][1] < len(view)):  # written to a pipe, or crashed
+        return [match.start() for match in pattern.finditer(view)]
+    return [at for at, _, new in parts if new]
 
 
 def cut_short(where: Where, head: bytes) -> tuple[int, int] | None:
@@ -242,10 +253,21 @@ def _sound_size(view: View) -> tuple[int, int, _Order, int] | None:
 def _chunks(view: View) -> Iterator[_Chunk]:
     """The chunks of a WAV, AIFF or CAF file."""
     at, size, order, sound = _CHUNKS.get(bytes(view[:4]), (len(view), 4, "big", b""))
-    while at + 4 + size <= len(view):
+    found = False
+    # What follows the first chunk of sound may be more of it, and is searched for chunks only.
+    while at + 4 + size <= len(view) and not (found and not _is_name(bytes(view[at : at + 4]))):
         length, begin = _number(view, at + 4, size, order), at + 4 + size
-        yield _Chunk(at, begin, length, bytes(view[at : at + 4]) == sound)
-        at = begin + length + (length % 2 if size == 4 else 0)
+        end = begin + length + (length % 2 if size == 4 else 0)
+        is_sound = bytes(view[at : at + 4]) == sound
+        yield _Chunk(at, begin, length, min(end, len(view)), is_sound)
+        at, found = end, found or is_sound
+
+
+def _is_empty(view: View, chunk: _Chunk) -> bool:
+    """Whether a chunk holds nothing, and not all that follows, as in a crashed recorder's file."""
+    rest = len(view) - chunk.begin
+    following = bytes(view[chunk.begin : chunk.begin + 8])
+    return not chunk.length and (rest < 8 or _is_chunk(following, rest))
 
 
 def _is_whole(view: View, begin: int, stated: int) -> bool:

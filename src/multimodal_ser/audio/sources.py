@@ -16,6 +16,8 @@ from multimodal_ser.errors import AudioError
 
 Where: TypeAlias = "Path | io.BytesIO"
 
+# Formats that libsndfile misreads behind a tag that is meant for mp3 files.
+_TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' all that FFmpeg reads, such as "
@@ -101,6 +103,21 @@ def part(where: Where, ranges: Sequence[tuple[int, int]]) -> io.BytesIO:
     """The bytes of the (first, last) ranges, copied."""
     with content(where) as view:
         return io.BytesIO(b"".join(bytes(view[first:last]) for first, last in ranges))
+
+
+def past_tags(where: Where) -> Where:
+    """The recording without ID3v2 tags, such as cover art, in front of formats other than mp3."""
+    begin, head = 0, peek(where, 0, 10)
+    while head[:3] == b"ID3" and len(head) == 10:
+        # the size has 7 bits a byte; a footer repeats the 10 bytes of the header
+        size = int("".join(f"{byte & 0x7F:07b}" for byte in head[6:]), 2)
+        begin += 10 + size + (10 if head[5] & 0x10 else 0)
+        head = peek(where, begin, 10)
+    if not (begin and head.startswith(_TAGGED)):
+        return where
+    with content(where) as view:
+        end = len(view)
+    return part(where, [(begin, end)])
 
 
 def media_kind(head: bytes) -> str | None:
