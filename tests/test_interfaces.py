@@ -32,6 +32,35 @@ def predictor():
     return made
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ((tone(0.5), None), ["no rate", "a number"]),
+        ((tone(0.5), "16000"), ["no rate", "a number"]),
+        ({"array": tone(0.5)}, ["sampling_rate in Hz"]),
+        ({"array": tone(0.5), "sampling_rate": None}, ["sampling_rate=None", "rate in Hz"]),
+        ({"array": None, "sampling_rate": RATE}, ["no array", "the samples"]),
+        ("", ["empty", "path"]),
+        ("https://example.com/call.wav", ["is an address", "path or bytes"]),
+        ("file:///call.wav", ["is an address", "path or bytes"]),
+        (io.BytesIO(), ["0 bytes", "seek(0)"]),
+    ],
+)
+def test_what_is_no_recording_is_named_with_what_is_allowed(predictor, source, words):
+    with pytest.raises(SerError) as caught:
+        predictor(source)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_tensors_of_all_floats_are_one_recording(predictor):
+    torch = pytest.importorskip("torch")
+    wave = torch.tensor(tone(1.0))
+    wanted = predictor((wave.numpy(), RATE)).probabilities
+    for kind in (torch.float64, torch.float16, torch.bfloat16):
+        found = predictor((wave.to(kind)[None], RATE)).probabilities
+        np.testing.assert_allclose(found, wanted, atol=0.02)
+
+
 class Column:
     """As `datasets` 4 gives a column: rows are decoded when they are asked for."""
 

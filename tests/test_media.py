@@ -137,6 +137,19 @@ def test_an_intact_video_whose_sound_ends_early_is_not_called_truncated():
     assert any("truncated" in line for line in told)
 
 
+@pytest.mark.parametrize("picture", [None, "mpeg4"])
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [("matroska", "aac"), ("mp4", "aac"), ("mov", "aac"), ("nut", "pcm_s16le"), ("asf", "wmav2")],
+)
+def test_an_intact_file_whose_clock_begins_late_is_not_called_truncated(kind, codec, picture):
+    told = []
+    data, wanted = media(kind, codec, 48_000, late=2.5, picture=picture)
+    samples = read_audio(data, warn=told.append)
+    assert tones_begin(samples) == pytest.approx(wanted, abs=NEAR)
+    assert not told
+
+
 @pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame", "ac3"])
 def test_an_avi_whose_sound_begins_late(codec):
     data, wanted = media("avi", codec, 48_000, picture="mpeg4")

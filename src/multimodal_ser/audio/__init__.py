@@ -203,10 +203,11 @@ def _cut_array(
 def _as_array(name: str, source: object) -> npt.NDArray[Any]:
     """[samples] or [samples, channels]; a tensor of one channel may be [1, samples]."""
     try:
-        array: npt.NDArray[Any] = np.asarray(
-            source.detach().cpu() if hasattr(source, "detach") else source
-        )
-    except (TypeError, ValueError, RuntimeError) as error:  # such as bfloat16
+        if hasattr(source, "detach"):  # a tensor; numpy has no bfloat16
+            source = source.detach().cpu()
+            source = source.float() if source.is_floating_point() else source
+        array: npt.NDArray[Any] = np.asarray(source)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as nested lists
         raise AudioError(
             f"{name}: is not an array that numpy can hold ({error}); pass float32 samples"
         ) from error

@@ -35,6 +35,7 @@ _BEGINS = {"avi"}  # only the start of a track is stored; later times are counte
 _FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks may begin at any time
 _EDITED = {"mov", "matroska"}  # these state the delay of an encoder
 _STATED = {"mov", "matroska", "asf", "nut"}  # their durations are stored, not estimated
+_SIZED = {"asf"}  # their sizes in bytes tell what is missing; FFmpeg writes wrong durations
 _DELAY = 0.1  # seconds: the delay of an encoder shifts the first sound or picture by less
 _CUT = 60.0  # seconds: a file whose first packet is later was cut out of a longer one
 _JITTER = 0.01  # seconds: rounding of times
@@ -255,9 +256,11 @@ class Container:
             self.notes.append(f"{self.damaged} damaged packets are left out")
         if self.jumps:
             self.notes.append(f"its clock jumps {self.jumps} times; the sound is read as one piece")
-        if self.format not in _STATED or not self.claimed:
+        if self.format not in _STATED or self.format in _SIZED or not self.claimed:
             return
         begins, whole = (self.file.start_time or 0) / 1e6, self.claimed / self.rate
+        # Matroska counts its duration from 0, also where its first packet is later.
+        begins = 0.0 if self.format != "mov" and begins < whole else begins
         if self.reached < begins + whole - max(1.0, 0.02 * whole):
             self.notes.append(
                 f"its header claims {whole:.2f} s, it holds {max(0.0, self.reached - begins):.2f}; "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,10 @@ def located(name: str, source: object) -> Where:
     """An absolute path of a file, or the bytes: no URL or other scheme can reach a decoder."""
     if isinstance(source, str | Path):
         path = Path(source).absolute()
+        if not str(source):
+            raise AudioError("the name of the recording is empty; give the path of a file")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(source)) and not path.exists():
+            raise AudioError(f"{source}: is an address; nothing is fetched: give a path or bytes")
         try:
             if path.is_dir():
                 raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
@@ -77,7 +82,8 @@ def located(name: str, source: object) -> Where:
             "in binary mode, or an array with sample_rate="
         )
     if not data:
-        raise AudioError(f"{name}: is empty (0 bytes); fetch it again")
+        again = "; was it read before? then seek(0)" if hasattr(source, "read") else ""
+        raise AudioError(f"{name}: is empty (0 bytes){again or '; fetch it again'}")
     return io.BytesIO(data)
 
 

@@ -50,6 +50,11 @@ def as_list(source: object) -> Iterable[Any] | None:
     # Objects of other libraries are recognised by their attributes, so that none is imported.
     kind = getattr(getattr(source, "dtype", None), "kind", "")
     table = hasattr(source, "columns") and hasattr(source, "dtypes")
+    if isinstance(source, Mapping) and {"array", "raw", "path", "bytes"} & source.keys():
+        raise SerError(
+            f"a recording of {', '.join(map(str, source))}; allowed: array (or raw) and "
+            f"{_RATE} in Hz, or bytes and path"
+        )
     if isinstance(source, Mapping) or table or hasattr(source, "column_names"):
         raise SerError(
             f"{type(source).__name__} is a table; give one column of recordings, such as "
@@ -86,8 +91,13 @@ def _undressed(source: Any) -> Any:
     if not _is_dict(source):
         return source
     if _RATE in source:
-        array = source.get("array", source.get("raw"))
-        return np.asarray(array), int(source[_RATE])
+        array, rate = source.get("array", source.get("raw")), source[_RATE]
+        if array is None or not _is_number(rate):
+            raise SerError(
+                f"a recording with {_RATE}={rate!r} and {'no' if array is None else 'an'} array; "
+                "both are needed: the samples, and their rate in Hz"
+            )
+        return np.asarray(array), rate
     return source["path"] if source["bytes"] is None else source["bytes"]
 
 
@@ -96,6 +106,8 @@ def with_rate(source: object) -> tuple[Any, Any] | None:
     if not (isinstance(source, tuple) and len(source) == 2):
         return None
     # (array, rate) of soundfile and (rate, array) of SciPy: the number is the rate.
+    if hasattr(source[0], "__array__") and (source[1] is None or isinstance(source[1], str)):
+        raise SerError(f"(array, {source[1]!r}) has no rate; give (array, rate in Hz as a number)")
     for array, rate in (source, source[::-1]):
         if _is_number(rate) and not _is_number(array):
             if isinstance(array, list | tuple) and array and _is_number(array[0]):
