@@ -268,7 +268,8 @@ def test_any_source(tmp_path):
     path = written(tmp_path / "a.wav", SOUND, subtype="FLOAT")
     wanted = timeline(SOUND)
     done = []
-    for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
+    dressed = {"array": SOUND, "sampling_rate": RATE}
+    for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), dressed):
         done.clear()
         found = analyze(
             source, Pitch(), vad="energy", on_progress=lambda at, of: done.append((at, of))

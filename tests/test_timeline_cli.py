@@ -67,6 +67,10 @@ def test_settings_reach_the_analysis(tmp_path, model):
         (["x.wav", "--formats", "pdf"], "unknown format 'pdf'"),
         (["x.wav", "--microphone"], "leave one of them out"),
         (["nothere/*.wav"], "no sound files there"),
+        (["x.wav", "y.wav", "--hop", "5"], "error: hop=5 s; allowed: 0.1 to 3 s"),
+        (["x.wav", "--window", "nan"], "error: window=nan s; allowed"),
+        (["x.wav", "--channels", "left"], "error: channels='left'; allowed: mix, each"),
+        (["x.wav", "--names", "a,b,a"], "error: names has 'a' twice"),
     ],
 )
 def test_what_cannot_be_done(given, words, capsys):

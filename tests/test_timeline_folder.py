@@ -205,6 +205,38 @@ def test_files_of_another_recording_are_not_replaced(tmp_path, model, capsys):
     assert run("b/call.wav") == 0  # what it was made from is gone
 
 
+def test_files_of_the_users_own_are_not_replaced(tmp_path, model, capsys, monkeypatch):
+    (tmp_path / "calls").mkdir()
+    for name in ("a", "b"):
+        written(tmp_path / "calls" / f"{name}.wav", SOUND)
+    own, folder = tmp_path / "calls/b.srt", str(tmp_path / "calls")
+    given = ["--vad", "energy", "--formats", "json,srt", "--out", folder]
+    for name, files in (("b.srt", "b.wav"), ("b.srt", ""), ("index.csv", "")):
+        own = tmp_path / "calls" / name
+        own.write_text("my own work")
+        assert main(["analyze", f"{folder}/{files}", *given]) == 1
+        assert f"{own}: exists, and is not known" in capsys.readouterr().err
+        assert own.read_text() == "my own work"
+        assert not list((tmp_path / "calls").glob("*.json"))
+        own.unlink()
+    # a command that is killed between two files of a recording is resumed
+    replace = Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda a, b: _killed() if str(b).endswith("b.srt") else replace(a, b)
+    )
+    assert main(["analyze", folder, *given]) == 130
+    assert "rerun the same command to resume" in capsys.readouterr().err
+    assert (tmp_path / "calls/b.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: model)
+    assert main(["analyze", folder, *given]) == 0
+    assert main(["analyze", folder, *given]) == 0
+
+
+def _killed():
+    raise KeyboardInterrupt
+
+
 def test_a_recording_whose_files_cannot_have_its_name_fails_alone(tmp_path, model, capsys):
     (tmp_path / "in").mkdir()
     for name in ("a" * 250, "b"):
@@ -215,6 +247,8 @@ def test_a_recording_whose_files_cannot_have_its_name_fails_alone(tmp_path, mode
     index = list(csv.DictReader(io.StringIO((tmp_path / "out/index.csv").read_text())))
     assert [row["status"] for row in index] == ["failed", "done"]
     assert "File name too long" in index[0]["reason"]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 1
+    assert "1 of 2 recordings failed" in capsys.readouterr().err
 
 
 def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path, model, capsysbinary):

@@ -87,6 +87,8 @@ def analyze_command(
         device: device for torch, such as cpu or cuda.
         engine: local, or ray for a cluster (docs/cluster.md); both write the same files.
     """
+    from multimodal_ser.timeline import Stream
+    from multimodal_ser.timeline.lanes import channel_numbers
     from multimodal_ser.timeline.writers import checked_formats
 
     chosen = checked_formats(formats)
@@ -103,6 +105,9 @@ def analyze_command(
 
         settings["words"] = Recogniser(words_model, language=language)
     predictor = _predictor(model, source, device)
+    # what is wrong with the options is said once, and not for every recording
+    Stream(predictor, **settings)
+    channel_numbers(channels, given)
     lanes["speakers"], lanes["count"] = _diariser(speakers, vad, device)
     # with "auto", the channel is estimated per recording while it is analysed, not here
     if microphone or adapt != "auto":
@@ -167,6 +172,7 @@ def _files(
     if together:
         with locked(out / JOURNAL):
             folder = Folder(out, recipe, found)
+            folder.refuse_other_tables()
             if past := len(found) - len(folder.waiting):
                 sys.stderr.write(f"{past} of {len(found)} recordings are done already\n")
             for done in folder.run(engine, _progress):

@@ -79,7 +79,7 @@ def _is_dict(source: object) -> bool:
     )
 
 
-def _undressed(source: Any) -> Any:
+def undressed(source: Any) -> Any:
     """A recording of `datasets` or transformers as (array, rate in Hz), a path or bytes.
 
     Decoded recordings are ``{"array" or "raw", "sampling_rate"}`` or a decoder of torchcodec;
@@ -130,7 +130,7 @@ def read_recording(source: Dressed, sample_rate: int | None = None) -> Samples |
         sample_rate: rate in Hz of an array that is given without one.
     """
     try:
-        source = _undressed(source)
+        source = undressed(source)
         if pair := with_rate(source):
             wave = read_audio(pair[0], sample_rate=pair[1])
         elif hasattr(source, "__array__") and sample_rate is None:

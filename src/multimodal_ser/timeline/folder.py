@@ -25,6 +25,7 @@ from multimodal_ser.timeline.tables import SEGMENTS, index_row, segment_rows, wr
 from multimodal_ser.timeline.track import Timeline
 from multimodal_ser.timeline.writers import WRITERS, rendered
 
+_BEGUN = "begun "  # key of a line before the name whose files are being written
 JOURNAL, INDEX, SUMMARY = ".analyzed.jsonl", "index.csv", "summary.html"
 # errors of writing that concern one recording alone, such as a name that is too long with an ending
 _ITS_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
@@ -118,6 +119,7 @@ class Folder:
             for key, place in self._journal.places.items()
             if (made := _journal_key(key)) is not None
         }
+        self._begun = {key.removeprefix(_BEGUN) for key in self._journal.places}
         self.found = [self._free(place) for place in found]
         self._done = {
             place.name: self._lines[place.name][1] for place in self.found if self._is_done(place)
@@ -151,6 +153,23 @@ class Folder:
                 done = analyze_place(self.recipe, place, on_progress)
             yield self.keep(done)
 
+    def refuse_other_tables(self) -> None:
+        """Refuses to replace the user's own index.csv, or another file with the name of a table.
+
+        Raises:
+            SerError: such a file exists, and nothing was analysed into the folder before.
+        """
+        if not self._journal.places:
+            self._refuse([self.out / name for name in (INDEX, SEGMENTS, SUMMARY)])
+
+    def _refuse(self, files: Iterable[Path]) -> None:
+        for file in files:
+            if os.path.lexists(file):  # False where a name is too long
+                raise SerError(
+                    f"{file}: exists, and is not known to be of an earlier `ser analyze`, which "
+                    "would replace it; move it, or give another folder as --out"
+                )
+
     def finish(self) -> list[Path]:
         """Writes index, segments and summary of everything that is done; returns the files."""
         labels = tuple(self.recipe.predictor.labels)
@@ -172,7 +191,12 @@ class Folder:
                 add(segment_rows(row, labels, scale))
                 overview.add(row)
         # what was made with other settings is not done any more
-        self._journal.keep([*self.others, *self._ours()])
+        begun = [
+            line
+            for key, line in self._journal.places.items()
+            if key.startswith(_BEGUN) and key.removeprefix(_BEGUN) not in self._done
+        ]
+        self._journal.keep([*self.others, *begun, *self._ours()])
         summary = self.out / SUMMARY
         pages = "html" in self.recipe.formats
         with written_aside(summary) as partial:
@@ -182,6 +206,9 @@ class Folder:
     def keep(self, done: AnalysisResult) -> AnalysisResult:
         """Writes the files of one recording, and then its line in the journal."""
         reason = done.reason
+        if done.files and done.place.name not in self._lines:
+            # if the command is killed here, a rerun knows that the files are not the user's
+            self._journal.add({"key": _BEGUN + done.place.name})
         try:
             for ending, content in done.files.items():
                 with written_aside(self.out / (done.place.name + ending)) as partial:
@@ -213,13 +240,14 @@ class Folder:
         return JournalKey(self._recipe_name, state, place.source, place.name, path)
 
     def _is_done(self, place: Place) -> bool:
-        if place.name not in self._lines or not all(self._there(place, self.recipe.formats)):
+        files = self._files(place, self.recipe.formats)
+        if place.name not in self._lines or not all(file.is_file() for file in files):
             return False
         now, made = self._about(place), self._lines[place.name][0]
         return bool(now.state) and made[:3] == now[:3]
 
-    def _there(self, place: Place, formats: Iterable[str]) -> Iterator[bool]:
-        return ((self.out / (place.name + WRITERS[kind][0])).is_file() for kind in formats)
+    def _files(self, place: Place, formats: Iterable[str]) -> list[Path]:
+        return [self.out / (place.name + WRITERS[kind][0]) for kind in formats]
 
     def _free(self, place: Place) -> Place:
         """The recording with a name whose files are not those of another one, which still exists.
@@ -229,6 +257,8 @@ class Folder:
         named = place._replace(name=place.source)
         other = self._taken(place)
         if other is None:
+            if place.name not in self._lines and place.name not in self._begun:
+                self._refuse(self._files(place, self.recipe.formats))
             return place
         if other.source != place.source and self._taken(named) is None:
             return named
@@ -241,7 +271,9 @@ class Folder:
         """What is known of another recording whose files have the name of this one."""
         made = self._lines[place.name][0] if place.name in self._lines else None
         now = self._about(place)
-        if made is None or now.state in ("", made.state) or not any(self._there(place, WRITERS)):
+        if made is None or now.state in ("", made.state):
+            return None
+        if not any(file.is_file() for file in self._files(place, WRITERS)):
             return None
         elsewhere = Path(made.path).exists() and not Path(made.path).samefile(now.path)
         return made if elsewhere else None

@@ -20,7 +20,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
-from multimodal_ser.predict.inputs import with_rate
+from multimodal_ser.predict.inputs import undressed, with_rate
 
 CHOICES = "mix, each, auto, or numbers such as 0,1"
 
@@ -93,6 +93,7 @@ class Opened:
 
 def open_recording(source: Recording) -> Opened:
     """Opens a recording; a file object is read into memory, since it is read several times."""
+    source = undressed(source)
     if pair := with_rate(source):
         return Opened(pair[0], pair[1])
     if hasattr(source, "__array__"):
@@ -118,7 +119,7 @@ def chosen_lanes(
         SerError: there is no such channel.
     """
     count = recording.channels
-    numbers = _numbers(channels, count)
+    numbers = _numbers(channels, names, count)
     if channels == "mix" or count == 1:
         return recording, [Lane()], []
     parts = read_blocks(recording.sound, sample_rate=recording.rate, warn=None, mixed=False)
@@ -142,14 +143,27 @@ def _named(numbers: Sequence[int], names: Sequence[str]) -> list[Lane]:
     return [Lane(given.get(number, f"channel {number}"), number) for number in numbers]
 
 
-def _numbers(channels: str, count: int) -> tuple[int, ...]:
-    """The numbers of the wanted channels; all for ``each`` and ``auto``."""
+def channel_numbers(channels: str, names: Sequence[str] = ()) -> tuple[int, ...] | None:
+    """The channels that are given by number; None for ``mix``, ``each`` and ``auto``.
+
+    Raises:
+        SerError: it is none of these, or two of them have the same name.
+    """
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise SerError(f"names has {twice[0]!r} twice; speakers need different names")
     if channels in ("mix", "each", "auto"):
-        return tuple(range(count))
+        return None
     parts = [part.strip() for part in channels.split(",")]
     if not all(part.isdecimal() for part in parts):
         raise SerError(f"channels={channels!r}; allowed: {CHOICES}")
-    numbers = tuple(dict.fromkeys(map(int, parts)))
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _numbers(channels: str, names: Sequence[str], count: int) -> tuple[int, ...]:
+    """The numbers of the wanted channels; all for ``each`` and ``auto``."""
+    numbers = channel_numbers(channels, names)
+    if numbers is None:
+        return tuple(range(count))
     if max(numbers) >= count:
         raise SerError(
             f"channels={channels}, and the recording has {count}, numbered from 0; {CHOICES}"
