@@ -200,7 +200,7 @@ def _cut_array(
     return (to_mono(cut) if mixed else cut.reshape(len(cut), -1)), int(rate)
 
 
-def _as_array(name: str, source: object) -> npt.NDArray[Any]:
+def _as_array(name: str, source: Any) -> npt.NDArray[Any]:
     """[samples] or [samples, channels]; a tensor of one channel may be [1, samples]."""
     try:
         if hasattr(source, "detach"):  # a tensor; numpy has no bfloat16
