@@ -163,6 +163,18 @@ def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
 
 
 @every_baseline
+def test_features_in_tiny_units_are_read_like_others(name):
+    logits = []
+    for unit in (1.0, 1e-6, 1e6):
+        train, validation, test = made_parts(3)
+        for part in (train, validation, test):
+            part.audio.tokens[..., ::2] *= unit
+        logits.append(predict(fit_baseline(name, dims(3), train, validation, SCHEDULE).model, test))
+    for other in logits[1:]:
+        torch.testing.assert_close(other, logits[0], rtol=1e-3, atol=1e-3)
+
+
+@every_baseline
 def test_refitting_equals_scikit_learn_on_both_parts_and_validation_scores_are_from_before(
     name,
 ):

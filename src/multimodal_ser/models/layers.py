@@ -113,8 +113,9 @@ def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
     Nothing can be learnt from such a feature, and if it took another value later, that value
     divided by a tiny deviation would outweigh all other features.
     """
-    # Single precision keeps about seven digits: a spread below 1e-5 of the mean may be rounding.
-    varies = deviation > 1e-5 * (1 + mean.abs())
+    # Single precision keeps about seven digits: a spread below 1e-5 of the mean may be rounding. So
+    # may one below 1e-7, the step of half precision near 0, in which features are stored.
+    varies = deviation > (1e-5 * mean.abs()).clamp(min=1e-7)
     return torch.where(varies, 1 / deviation, 0.0)
 
 
