@@ -18,15 +18,15 @@ from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save
 CLASSES = ("low", "high")
 
 
-def encoder() -> WhisperEncoder:
-    network = WhisperEncoder(dim=16, heads=2, depth=2, mels=80, steps=200)
+def encoder(mels: int = 80) -> WhisperEncoder:
+    network = WhisperEncoder(dim=16, heads=2, depth=2, mels=mels, steps=200)
     torch.nn.init.normal_(network.positions, std=0.02)
     return network
 
 
-def model(seed: int = 0, dropout: float = 0.0) -> Tuned:
+def model(seed: int = 0, dropout: float = 0.0, mels: int = 80) -> Tuned:
     torch.manual_seed(seed)
-    return Tuned(encoder(), CLASSES, 8, dropout, card="# made", about={"encoder": "made"})
+    return Tuned(encoder(mels), CLASSES, 8, dropout, card="# made", about={"encoder": "made"})
 
 
 def clips(count: int = 12, seed: int = 0) -> Clips:
@@ -47,8 +47,9 @@ QUICK = TuneConfig(
 )
 
 
-def test_it_learns_what_separates_the_classes():
-    fitted = tune(model(), clips(), clips(6, seed=1), QUICK, seed=0)
+@pytest.mark.parametrize("mels", [80, 128])  # 128: whisper-large-v3
+def test_it_learns_what_separates_the_classes(mels):
+    fitted = tune(model(mels=mels), clips(), clips(6, seed=1), QUICK, seed=0)
     unseen = clips(20, seed=2)
     assert predict_clips(fitted.model, unseen).argmax(1).tolist() == unseen.label.tolist()
     assert [row["epoch"] for row in fitted.history] == [-1, 0, 1, 2]

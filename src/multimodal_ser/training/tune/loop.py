@@ -34,7 +34,7 @@ from multimodal_ser.training.tune.checkpoint import TrainingState
 from multimodal_ser.training.tune.clips import Clips, clip_batches
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.multi_device import DeviceShare
-from multimodal_ser.training.tune.tuned import Tuned, log_mels
+from multimodal_ser.training.tune.tuned import Tuned
 
 _EVALUATION_BATCH = 32  # recordings
 _log = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ def _pooled(model: Tuned, clips: Clips) -> Iterator[Tensor]:
     device = model.out.weight.device
     for start in range(0, len(clips), _EVALUATION_BATCH):
         rows = range(start, min(start + _EVALUATION_BATCH, len(clips)))
-        mel, lengths = log_mels([clips.wave(row) for row in rows])
+        mel, lengths = model.inputs(clips.items(rows))
         yield model.pooled(mel.to(device), lengths.to(device))
 
 

@@ -114,7 +114,7 @@ class Tuned(nn.Module):
         self, items: Mapping[str, Sequence[Any]], draw: np.random.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Waveforms → log-mel [B, mels, T], masked where there is a generator, and lengths [B]."""
-        mel, lengths = log_mels(items["audio"])
+        mel, lengths = log_mels(items["audio"], self.encoder.conv1.in_channels)
         return (mel if draw is None else _masked(mel, lengths, draw)), lengths
 
     def logits(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
@@ -216,8 +216,8 @@ def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
     for item, length in zip(mel, lengths.tolist(), strict=True):
         rest = item[:, :length].mean()
         for _ in range(2):
-            # A band of up to 10 of the 80 mel bins, and up to a tenth of the time.
-            start, width = rng.integers(0, 70), rng.integers(0, 11)
+            # A band of up to 10 of the 80 or 128 mel bins, and up to a tenth of the time.
+            start, width = rng.integers(0, len(item) - 10), rng.integers(0, 11)
             item[start : start + width, :length] = rest
             width = rng.integers(0, max(2, length // 10))
             start = rng.integers(0, length - width + 1)

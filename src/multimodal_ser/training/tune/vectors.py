@@ -38,7 +38,7 @@ _HELD = 480  # recordings that are in memory and sorted by length together
 def layer_means(network: WhisperEncoder, waves: Sequence[Samples]) -> Tensor:
     """The means over time of every layer, [N, layers, dim], for canonical waveforms."""
     device = network.positions.device
-    mel, lengths = log_mels(waves)
+    mel, lengths = log_mels(waves, network.conv1.in_channels)
     outputs = network(mel.to(device), lengths.to(device))
     # The encoder's second convolution halves the number of mel frames, rounding up.
     steps = torch.arange(outputs[0].shape[1], device=device)
