@@ -89,6 +89,7 @@ def analyze_command(
     """
     from multimodal_ser.timeline import Stream
     from multimodal_ser.timeline.lanes import channel_numbers
+    from multimodal_ser.timeline.speakers import diariser_of
     from multimodal_ser.timeline.writers import checked_formats
 
     chosen = checked_formats(formats)
@@ -108,7 +109,7 @@ def analyze_command(
     # what is wrong with the options is said once, and not for every recording
     Stream(predictor, **settings)
     channel_numbers(channels, given)
-    lanes["speakers"], lanes["count"] = _diariser(speakers, vad, device)
+    lanes["speakers"], lanes["count"] = diariser_of(speakers, vad, device)
     # with "auto", the channel is estimated per recording while it is analysed, not here
     if microphone or adapt != "auto":
         predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())
@@ -124,14 +125,6 @@ def analyze_command(
         # recording
         together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
         return _files(found, recipe, out or Path("timelines"), engine, together=together)
-
-
-def _diariser(speakers: str, vad: Vad, device: str) -> tuple[Any, int | None]:
-    if speakers == "off":
-        return None, None
-    from multimodal_ser.timeline.speakers import diariser_of
-
-    return diariser_of(speakers, vad, device)
 
 
 @contextmanager

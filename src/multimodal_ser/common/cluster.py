@@ -116,7 +116,9 @@ def run_on_ray(
         running: set[Any] = set()
         try:
             while True:
-                for item in islice(waiting, max(0, _most_at_once(ray) - len(running))):
+                # twice the cluster's CPUs: the waiting half makes an autoscaling cluster grow
+                most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+                for item in islice(waiting, max(0, most - len(running))):
                     running.add(task.remote(work, held, item))
                 if not running:
                     return
@@ -184,11 +186,6 @@ def _connected(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _most_at_once(ray: Any) -> int:
-    """Returns twice the cluster's CPUs; the waiting half makes an autoscaling cluster grow."""
-    return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _results(ray: Any, done: Sequence[Any]) -> Iterator[Any]:

@@ -118,17 +118,13 @@ def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utteran
             made.append(f"{table.name} row {number}: Dialogue_ID or Utterance_ID is not a number")
         elif row["Emotion"] not in MELD_7:
             made.append(f"meld/{own_id}: emotion {row['Emotion']!r} is not one of MELD's seven")
-        elif clips and (reason := _missing(clips, clip)):
+        elif clips and (reason := fault(clips[clip]) if clip in clips else "no such clip"):
             known = ", as known of some releases" if own_id in _KNOWN_BROKEN else ""
             made.append(f"meld/{own_id}: {reason}{known}")
         else:
             made.append(_utterance(row, split, own_id, clips.get(clip)))
     made += [f"meld/{split}/{clip}: no row in {table.name}" for clip in sorted(unused)]
     return made
-
-
-def _missing(clips: dict[str, Path], clip: str) -> str | None:
-    return fault(clips[clip]) if clip in clips else "no such clip"
 
 
 def _utterance(row: dict[str, str], split: str, own_id: str, clip: Path | None) -> Utterance:

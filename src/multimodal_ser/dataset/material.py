@@ -105,21 +105,12 @@ def load_material(
     folder = corpus_folder(folder)
     # Sorted by id, so that results do not depend on the order of lines in the manifest.
     rows = sorted(rows or read_manifest(folder / "manifest.jsonl"), key=lambda row: row.id)
-    found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
-    stores = {
-        modality: _choose(folder, modality, name, found)
-        for modality, name in (("audio", audio), ("text", text))
-    }
+    stores = _open_stores(folder, rows, audio, text)
     present = [store for store in stores.values() if store is not None]
-    if not present:
-        raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
-    for one in present:
-        check_made_of(one, rows)
     if task.startswith("classes") and complete and (own := classes_of(labels)):
         for corpus in sorted({row.corpus for row in rows}):
             own.check_covers(corpus, {row.emotion for row in rows if row.corpus == corpus})
     check_attributes(rows, labels)
-    # Everything that is left out is counted with its reason and shown: nothing disappears silently.
     kept, targets, dropped = _keep(rows, labels, present, task)
     classes = {one.label for one in targets}
     if len(kept) < 2 or (task == "classes" and len(classes) < 2):
@@ -127,9 +118,6 @@ def load_material(
         raise LabelError(
             f"{folder}: {len(kept)} utterances of {names} are too few; left out: {dict(dropped)}"
         )
-    known = {row.id for row in rows}
-    if alone := len({key for store in present for key in store.ids if key not in known}):
-        dropped["features without a row in the manifest"] = alone
     ids = tuple(row.id for row in kept)
     text_tokens, text_spec, _ = _read_modality(stores["text"], ids)
     audio_tokens, audio_spec, repeated = _read_modality(stores["audio"], ids)
@@ -204,6 +192,22 @@ def corpus_folder(folder: Path) -> Path:
     return inside[0]
 
 
+def _open_stores(
+    folder: Path, rows: Sequence[Utterance], audio: str | None, text: str | None
+) -> dict[str, FeatureStore | None]:
+    """Opens the chosen feature file of each modality, made of what the manifest lists."""
+    found = [FeatureStore.open(path) for path in sorted(folder.glob("*.safetensors"))]
+    stores = {
+        modality: _choose(folder, modality, name, found)
+        for modality, name in (("audio", audio), ("text", text))
+    }
+    if not any(stores.values()):
+        raise FeatureError(f"{folder}: neither audio nor text features chosen; at least one needed")
+    for store in filter(None, stores.values()):
+        check_made_of(store, rows)
+    return stores
+
+
 def _choose(
     folder: Path, modality: str, name: str | None, found: Sequence[FeatureStore]
 ) -> FeatureStore | None:
@@ -223,7 +227,10 @@ def _choose(
 def _keep(
     rows: Sequence[Utterance], labels: Outputs, stores: Sequence[FeatureStore], task: str
 ) -> tuple[list[Utterance], list[TaskLabel], Counter[str]]:
-    """Utterances with a label for the task and with features of at least one modality."""
+    """Utterances with a label for the task and with features of at least one modality.
+
+    Everything that is left out is counted with its reason and shown: nothing disappears silently.
+    """
     kept, targets = [], []
     dropped: Counter[str] = Counter()
     for row in rows:
@@ -235,6 +242,9 @@ def _keep(
         else:
             kept.append(row)
             targets.append(target)
+    known = {row.id for row in rows}
+    if alone := len({key for store in stores for key in store.ids if key not in known}):
+        dropped["features without a row in the manifest"] = alone
     return kept, targets, dropped
 
 

@@ -54,11 +54,6 @@ def package_folder(package: str) -> Path | None:
     return next(map(Path, places), None)
 
 
-def _cache_folder() -> Path:
-    """The cache folder of this project, in XDG_CACHE_HOME or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multimodal-ser"
-
-
 def assembled(name: str, offline: Offline, beside: Path) -> Path:
     """The folder with the joined weights file and the files that belong to it.
 
@@ -73,10 +68,12 @@ def assembled(name: str, offline: Offline, beside: Path) -> Path:
     Raises:
         EncoderError: the cache cannot be written.
     """
-    target = _cache_folder() / f"{name}-{offline.sha256[:12]}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multimodal-ser"
+    target = cache / f"{name}-{offline.sha256[:12]}"
     if (target / _WEIGHTS).is_file():
         return target
-    pieces = [_piece(part) for part in offline.parts]
+    split = (part.split("/", 1) for part in offline.parts)
+    pieces = [Path(str(package_folder(package))) / inside for package, inside in split]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder, so that the rename stays within one file system and is atomic.
@@ -97,11 +94,6 @@ def assembled(name: str, offline: Offline, beside: Path) -> Path:
             "space there, or set XDG_CACHE_HOME to a folder that can be written"
         ) from error
     return target
-
-
-def _piece(part: str) -> Path:
-    package, inside = part.split("/", 1)
-    return Path(str(package_folder(package))) / inside
 
 
 @dataclass(frozen=True)

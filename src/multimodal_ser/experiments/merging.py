@@ -100,13 +100,9 @@ def _all_features(materials: Sequence[Material], modality: str) -> FeatureSpec |
     contents: dict[str, str] = {}
     for one in materials:
         name = ", ".join(corpus_names(one))
-        contents[name] = contents.get(name, "") + _content(one, modality)
+        spec = one.features[modality]
+        contents[name] = contents.get(name, "") + (str(spec.content) if spec else "")
     return replace(first, content=contents)
-
-
-def _content(material: Material, modality: str) -> str:
-    described = material.features[modality]
-    return str(described.content) if described else ""
 
 
 def merged_split(splits: Sequence[Split]) -> Split:

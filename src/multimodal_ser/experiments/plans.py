@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multimodal_ser.config.record import ClassNames, FeatureSpec, RunConfig, SplitSpec, Training
+from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.dialogue import check_single_tokens
 from multimodal_ser.dataset.material import Material
@@ -170,7 +170,9 @@ def run_config(
     material: Material, split: Split, model: str, fold: Fold, train: Training
 ) -> RunConfig:
     """The configuration of a run within one corpus; protocols replace the fields that differ."""
-    labels, around = material.labels, []
+    labels, features, around = material.labels, material.features, []
+    if train.tune:  # the weights of an encoder that is fine-tuned are float32
+        features = {k: v and replace(v, compute_dtype="float32") for k, v in features.items()}
     if train.network is not None and reads_dialogue(model):
         around = context_notes(train.network.before, train.network.after, "features")
     return RunConfig(
@@ -185,7 +187,7 @@ def run_config(
             attributes.scale if (attributes := attributes_of(labels)) else None,
         ),
         corpora=corpus_names(material),
-        features=_in_float32(material.features) if train.tune else material.features,
+        features=features,
         split=split_spec(split),
         marks=(*material.marks, *split.notes, *around),
         train=train,
@@ -195,13 +197,6 @@ def run_config(
 def split_spec(split: Split) -> SplitSpec:
     """A split as runs record it."""
     return SplitSpec(split.name, split.hash, len(split.folds), leaks=split.leaks)
-
-
-def _in_float32(features: Mapping[str, FeatureSpec | None]) -> dict[str, FeatureSpec | None]:
-    """The features of an encoder that is fine-tuned, whose weights are float32."""
-    return {
-        name: spec and replace(spec, compute_dtype="float32") for name, spec in features.items()
-    }
 
 
 def describe_domain(material: Material, split: Split) -> dict[str, Any]:

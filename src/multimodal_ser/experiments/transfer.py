@@ -132,20 +132,8 @@ class Finetune(Transfer):
         Raises:
             SerError: class orders or features differ, or a part or model is unknown.
         """
-        from multimodal_ser.experiments.pairs import Pair
-
-        pair = Pair(source, source_split, target, target_split)
-        _check_parts(self.parts)
-        model = self.network_of(target)
-        starts = pair.starts(self, model)
-        systems = [(model, part) for part in ("none", *self.parts, "scratch")]
-        plans = [
-            plan
-            for name, part in [*systems, ("linear", "scratch")]
-            for plan in pair.plans(self, "finetune", name, starts=starts, parts=part)
-        ]
-        arguments = self.arguments | {"model": model}
-        return pair.experiment("finetune", arguments, plans, starts)
+        domains = source, source_split, target, target_split
+        return _tuned_runs(self, "finetune", ("none", *self.parts), [None], domains)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,24 +178,39 @@ class Fewshot(Transfer):
             SerError: class orders or features differ, a part or model is unknown, or a class has
                 too few utterances.
         """
-        from multimodal_ser.experiments.pairs import Pair
-
-        pair = Pair(source, source_split, target, target_split)
-        _check_parts(self.parts)
-        model = self.network_of(target)
-        starts = pair.starts(self, model)
-        systems = [(model, part) for part in (*self.parts, "scratch")]
-        plans = [
-            plan
-            for few in self.few
-            for name, part in [*systems, ("linear", "scratch")]
-            for plan in pair.plans(self, "fewshot", name, starts=starts, few=few, parts=part)
-        ]
-        arguments = self.arguments | {"model": model}
-        return pair.experiment("fewshot", arguments, plans, starts)
+        domains = source, source_split, target, target_split
+        return _tuned_runs(self, "fewshot", self.parts, self.few, domains)
 
 
-def _check_parts(parts: Sequence[str]) -> None:
-    for name in parts:
+def _tuned_runs(
+    asked: Finetune | Fewshot,
+    protocol: str,
+    parts: Sequence[str],
+    given: Sequence[Few | None],
+    domains: tuple[Material, Split, Material, Split],
+) -> Experiment:
+    """Plans to fine-tune the source's models, and systems that learn from the target alone.
+
+    Args:
+        asked: the protocol's options.
+        protocol: its name.
+        parts: which parts of the source's models are trained.
+        given: how much of the target's training part is given; None for all.
+        domains: the source, its split, the target, its split.
+    """
+    from multimodal_ser.experiments.pairs import Pair
+
+    pair = Pair(*domains)
+    for name in asked.parts:
         if name not in _TUNABLE:
             raise SerError(one_of("part to tune", name, _TUNABLE))
+    model = asked.network_of(pair.target)
+    starts = pair.starts(asked, model)
+    systems = [*((model, part) for part in (*parts, "scratch")), ("linear", "scratch")]
+    plans = [
+        plan
+        for few in given
+        for name, part in systems
+        for plan in pair.plans(asked, protocol, name, starts=starts, few=few, parts=part)
+    ]
+    return pair.experiment(protocol, asked.arguments | {"model": model}, plans, starts)

@@ -169,7 +169,8 @@ def _whole(backend: RunBackend, facts: dict[str, Any]) -> Graph | None:
             return None
         frames, more = found
         encoders.append(Tokens(frames, features.described, modality))
-        inputs |= _words() if modality == "text" else _sound(equal=bool(more["alone"]))
+        words = {"ids": torch.ones(3, 7, dtype=torch.int64), "pieces": torch.tensor([7, 3, 0])}
+        inputs |= words if modality == "text" else _sound(equal=bool(more["alone"]))
         facts = facts | more
     module = WholeRun(encoders, _head(backend))
     size = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -209,10 +210,6 @@ def _head(backend: RunBackend) -> nn.Module:
 def _sound(equal: bool = False) -> dict[str, Tensor]:
     lengths = torch.tensor([16_000] * 3 if equal else [16_000, 9_999, 12_345])
     return {"waves": 0.1 * torch.randn(3, 16_000), "lengths": lengths}
-
-
-def _words() -> dict[str, Tensor]:
-    return {"ids": torch.ones(3, 7, dtype=torch.int64), "pieces": torch.tensor([7, 3, 0])}
 
 
 def _tokens(backend: RunBackend, rows: int = 3) -> dict[str, Tensor]:

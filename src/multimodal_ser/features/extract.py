@@ -124,7 +124,9 @@ def extract(
         chunks = _to_do(spoken, done, header, chunk, retry_failed)
         if chunks:
             _log.info("%s", _size_of(header, utterances))
-            parts = Parts(path, chunks, _fingerprint(header, chunks, batch_seconds))
+            # Everything that decides the bytes of the parts: settings, content, what meets in one.
+            ids = [[row.id for row in chunk] for chunk in chunks]
+            parts = Parts(path, chunks, digest([asdict(header), ids, batch_seconds]))
             recipe = ExtractionRecipe(encoder, header, batch_seconds)
             _fill(parts, recipe, engine, threads, progress)
             kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
@@ -207,14 +209,6 @@ def _header(
         inputs=inputs, compute_dtype=computed_in(encoder), context=context[0],
         context_after=context[1], prefix=getattr(encoder, "prefix", ""),
     )  # fmt: skip
-
-
-def _fingerprint(
-    header: FeatureHeader, chunks: Sequence[Sequence[Utterance]], batch_seconds: float
-) -> str:
-    """Everything that decides the bytes of the parts: settings, contents and what meets in one."""
-    ids = [[row.id for row in chunk] for chunk in chunks]
-    return digest([asdict(header), ids, batch_seconds])
 
 
 def _finished(path: Path, header: FeatureHeader) -> FeatureStore:

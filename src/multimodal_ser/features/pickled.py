@@ -117,10 +117,6 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> Pickl
     return PickledArray(expect(dtype, DType), sizes(shape), "F" if order == "F" else "C", data)
 
 
-def _scalar(dtype: Any, data: Any) -> PickledArray:
-    return PickledArray(expect(dtype, DType), (), "C", data)
-
-
 def _ordered(pairs: Any = ()) -> dict[Any, Any]:
     if not all(isinstance(key, str | int) for key, _ in pairs):
         raise ValueError("a key is neither text nor number")
@@ -164,7 +160,9 @@ BUILDERS = {
     **{f"torch.{name}": _storage(code) for name, code in _STORAGES.items()},
     **{f"torch.storage.{name}": _storage(code) for name, code in _STORAGES.items()},
     **{f"{core}.multiarray._reconstruct": Builder(lambda *_: PickledArray()) for core in _CORES},
-    **{f"{core}.multiarray.scalar": Builder(_scalar) for core in _CORES},
+    **{f"{core}.multiarray.scalar": Builder(
+        lambda dtype, data: PickledArray(expect(dtype, DType), (), "C", data)
+    ) for core in _CORES},
     **{f"{core}.numeric._frombuffer": Builder(_frombuffer) for core in _CORES},
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from multimodal_ser.common.arrays import Array
+from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.errors import FeatureError, one_of
 
 ModalityName: TypeAlias = Literal["audio", "text"]
@@ -65,6 +66,16 @@ def keep_tokens(frames: Array, modality: ModalityName, tokens: int, pool: Pool) 
     if (tokens == 1 and pool == "first") or (tokens > 1 and modality == "text"):
         return np.ascontiguousarray(frames[:tokens], dtype=np.float32)
     return pool_frames(frames, tokens)
+
+
+def as_stored(frames: Array, modality: ModalityName, spec: FeatureSpec) -> Array:
+    """Frames [T, D] → the tokens that a run on features of this specification reads.
+
+    Rounded as in the feature file, before any mean: the same steps in the same order.
+    """
+    kept = keep_tokens(frames, modality, spec.pooled_from or spec.tokens, spec.pool)
+    kept = kept.astype(spec.dtype).astype(np.float32)
+    return kept.mean(0, keepdims=True) if spec.pooled_from else kept
 
 
 def check_pooling(tokens: int, pool: str) -> None:

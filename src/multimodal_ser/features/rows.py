@@ -135,7 +135,10 @@ def _json_ids(path: Path, text: str) -> list[str]:
 
 
 def _read_npy(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
-    return Rows(_load_numpy(path, lambda loaded: _as_array(path, loaded)))
+    loaded = _load_numpy(path, lambda found: found)
+    if not isinstance(loaded, np.ndarray):
+        raise FeatureError(f"{path.name}: is a .npz archive; give it that ending")
+    return Rows(loaded)
 
 
 def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
@@ -148,12 +151,6 @@ def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: st
         return Rows([*numbers.values()], [*numbers])  # an array for each utterance
     key = _choose(path, [name for name in numbers if numbers[name].ndim >= 2], key, modality)
     return Rows(arrays[key], None if ids is None else [str(item) for item in ids], key=key)
-
-
-def _as_array(path: Path, loaded: Any) -> Array:
-    if not isinstance(loaded, np.ndarray):
-        raise FeatureError(f"{path.name}: is a .npz archive; give it that ending")
-    return loaded
 
 
 def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:

@@ -133,11 +133,6 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * weight).sum(1) / weight.sum(1).clamp(min=1)  # at least 1: no division by zero
 
 
-def unit_power(x: Tensor) -> Tensor:
-    """Scales vectors to a mean square of 1 over their last dimension; zero vectors stay zero."""
-    return F.rms_norm(x, x.shape[-1:], eps=1e-5)
-
-
 class InputDropout(nn.Module):
     """Dropout of input features and of whole modalities; it acts in training only.
 

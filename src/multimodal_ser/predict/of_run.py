@@ -21,9 +21,9 @@ from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.record import FeatureSpec, SavedAs, as_json
 from multimodal_ser.dataset.examples import MODALITIES
 from multimodal_ser.encoders import ENCODERS, load_for
-from multimodal_ser.encoders.base import Encoder, EncoderInfo
+from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import EncoderError
-from multimodal_ser.features.pool import keep_tokens
+from multimodal_ser.features.pool import as_stored
 from multimodal_ser.models.layers import read_out
 from multimodal_ser.predict.backend import BatchPrediction, Vector, WeightPaths, check_words
 from multimodal_ser.predict.cards import run_card
@@ -53,8 +53,9 @@ class Features:
         present = [n for n, item in enumerate(items) if item is not None]
         if self.encoder and present:
             frames = self.encoder([items[n] for n in present])
-            info = self.encoder.info
-            rows = {n: self._kept(x, info) for n, x in zip(present, frames, strict=True)}
+            kind = self.encoder.info.modality
+            pairs = zip(present, frames, strict=True)
+            rows = {n: as_stored(x, kind, self.described) for n, x in pairs}
         # At least one, masked token: networks and ONNX need a token axis that is not empty.
         longest = max([1, *(len(row) for row in rows.values())])
         tokens = torch.zeros(len(items), longest, self.dim)
@@ -63,14 +64,6 @@ class Features:
             tokens[n, : len(row)] = torch.from_numpy(row)
             mask[n, : len(row)] = True
         return tokens, mask
-
-    def _kept(self, frames: np.ndarray, info: EncoderInfo) -> np.ndarray:
-        how = self.described
-        stored = how.pooled_from or how.tokens
-        kept = keep_tokens(frames, info.modality, stored, how.pool)
-        # Rounded as in the feature file, before any mean: the same steps in the same order.
-        kept = kept.astype(how.dtype).astype(np.float32)
-        return kept.mean(0, keepdims=True) if how.pooled_from else kept
 
 
 class RunBackend:

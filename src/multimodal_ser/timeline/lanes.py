@@ -135,12 +135,9 @@ def chosen_lanes(
     if len(numbers) == 1:
         return recording, [Lane(names[0] if names else None, numbers[0])], notes
     alike = found.kind in ("identical", "cancelling")  # asked for one by one all the same
-    return recording, _named(numbers, names), notes if alike or channels == "auto" else []
-
-
-def _named(numbers: Sequence[int], names: Sequence[str]) -> list[Lane]:
     given = dict(zip(numbers, names, strict=False))
-    return [Lane(given.get(number, f"channel {number}"), number) for number in numbers]
+    lanes = [Lane(given.get(number, f"channel {number}"), number) for number in numbers]
+    return recording, lanes, notes if alike or channels == "auto" else []
 
 
 def channel_numbers(channels: str, names: Sequence[str] = ()) -> tuple[int, ...] | None:

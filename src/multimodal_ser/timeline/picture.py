@@ -85,13 +85,8 @@ def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
     ax.set_ylim(-0.5, 0.5)
     _bare(ax)
     if lane is not None:
-        ax.set_ylabel(
-            _shortened(lane), rotation=0, ha="right", va="center", fontsize=8.5, color=INK
-        )
-
-
-def _shortened(name: str) -> str:
-    return (name if len(name) <= 14 else name[:13] + "…").replace("$", r"\$")
+        name = (lane if len(lane) <= 14 else lane[:13] + "…").replace("$", r"\$")
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8.5, color=INK)
 
 
 def _word(ax: Axes, segment: Segment, word: str, unsure: bool) -> None:

@@ -27,11 +27,6 @@ def columns_of(labels: Sequence[str], scale: Scale) -> dict[str, str]:
     }
 
 
-def _told(row: _Row) -> dict[str, float]:
-    """The probabilities of a segment, and its attributes."""
-    return {**row.get("probabilities", {}), **row.get("attributes", {})}
-
-
 def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> list[Any]:
     """The line of a recording in the index; without a row, the names of the columns."""
     if row is None:
@@ -74,7 +69,8 @@ def segment_rows(row: _Row, labels: Sequence[str], scale: Scale = None) -> list[
         {
             "source": row["source"], "start": s["start"], "end": s["end"],
             "speaker": s["speaker"], "label": s["label"], "confidence": s.get("confidence"),
-            **{column: _told(s)[name] for name, column in columns_of(labels, scale).items()},
+            **{column: {**s.get("probabilities", {}), **s.get("attributes", {})}[name]
+               for name, column in columns_of(labels, scale).items()},
             "text": s["text"],
         }
         for s in row["timeline"]["segments"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -72,11 +73,11 @@ class Recogniser:
         if language is not None and language not in self._model.supported_languages:
             raise SerError(one_of("language", language, sorted(self._model.supported_languages)))
         self._language = language
-        self._given = source, language, device
+        self._made_by = partial(Recogniser, source, language=language, device=device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the arguments: another process loads the network again."""
-        return _recogniser, self._given
+        return self._made_by, ()
 
     def __call__(self, samples: Samples) -> list[Word]:
         """Recognises at most 30 s of sound [time]; times count from its beginning."""
@@ -101,10 +102,6 @@ class Recogniser:
                 word = replace(word, start=begun.start, text=begun.text + text)
             words.append(word)
         return words
-
-
-def _recogniser(source: str | Path | None, language: str | None, device: str) -> Recogniser:
-    return Recogniser(source, language=language, device=device)
 
 
 @dataclass(frozen=True)

@@ -55,15 +55,10 @@ def _weighted_mean(each: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
 
 def focal(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:
     """Focal loss (Lin et al. 2017): cross-entropy times (1 − p)², small for confident classes."""
-    shares = _shares(truth, logits)
+    soft = truth.is_floating_point()
+    shares = truth if soft else F.one_hot(truth, logits.shape[2]).to(logits.dtype)
     logs = logits.log_softmax(2)
     return _weighted_mean(-((1 - logs.exp()) ** _FOCUS) * shares * logs, shares, weights)
-
-
-def _shares(truth: Tensor, logits: Tensor) -> Tensor:
-    if truth.is_floating_point():
-        return truth
-    return F.one_hot(truth, logits.shape[2]).to(logits.dtype)
 
 
 def balanced_softmax(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:

@@ -21,27 +21,20 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.models.layers import Output
-from multimodal_ser.training.baselines import Pooled, pooled_inputs, rbf
+from multimodal_ser.training.baselines import Linear, Pooled, pooled_inputs, rbf
 from multimodal_ser.training.loop import Fitted, predict
 
 _Setting = Mapping[str, float]
 _EPSILON = 0.05  # on the scale 0 … 1: smaller errors cost nothing in support vector regression
 
 
-class Ridge(nn.Module):
+class Ridge(Linear):
     """Ridge regression: linear regression with a squared penalty on the weights."""
 
     SETTINGS: Sequence[_Setting] = [{"alpha": float(a)} for a in np.geomspace(1, 1e5, 11)]
 
     def __init__(self, dims: Dims, **_: int) -> None:
-        super().__init__()
-        self.pooled = Pooled(dims)
-        self.out = nn.Linear(self.pooled.dim, dims.classes)
-
-    def forward(self, *batch: Tensor) -> Output:
-        """Text, its mask, audio, its mask → values [B, A] and the pooled input [B, D]."""
-        x = self.pooled(*batch)
-        return Output(self.out(x), x)
+        super().__init__(dims)
 
     @torch.no_grad()
     def fit(self, x: np.ndarray, target: np.ndarray, setting: _Setting) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
-from multimodal_ser.features.pool import keep_tokens
+from multimodal_ser.features.pool import as_stored
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.changes import let_learn, rates
@@ -152,15 +152,9 @@ class TunedEncoders(nn.Module):
         return logits.float().cpu()
 
     def _modality(self, name: str, items: Sequence[Any]) -> Modality:
-        how = self.features[name]
-        rows = []
-        for frames in self.encoders[name](items):
-            modality: Any = name
-            kept = keep_tokens(frames, modality, how.pooled_from or how.tokens, how.pool)
-            # Rounded to the precision of the feature file.
-            kept = kept.astype(how.dtype).astype("float32")
-            rows.append(kept.mean(0, keepdims=True) if how.pooled_from else kept)
-        return Modality.stack(rows)
+        kind: Any = name
+        frames = self.encoders[name](items)
+        return Modality.stack([as_stored(one, kind, self.features[name]) for one in frames])
 
 
 def _kept(frames: Tensor, modality: str, how: FeatureSpec) -> Tensor:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.settings import TuneConfig
@@ -27,7 +28,7 @@ from multimodal_ser.encoders.mel import (
 )
 from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel_tensor
 from multimodal_ser.errors import SerError
-from multimodal_ser.models.layers import Output, unit_power
+from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.plain import LAYERS, LOUDEST, NEAREST, SHORTEST
 
 
@@ -164,7 +165,9 @@ class Tuned(nn.Module):
             # `Probe.logits`.
             sure = self.temperature / self.distance(pooled).clamp(min=NEAREST)[:, None]
             return Output(self.out(embedding) * sure + self.shares.log(), embedding)
-        embedding = self.head(unit_power((pooled - self.mean) * self.scale))
+        standard = (pooled - self.mean) * self.scale
+        # To a mean square of 1; the epsilon keeps a vector of zeros as it is.
+        embedding = self.head(F.rms_norm(standard, standard.shape[-1:], eps=1e-5))
         return Output(self.out(embedding) * self.temperature, embedding)
 
     def distance(self, pooled: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,8 @@ def vectors(
     for start in range(0, len(rows), _HELD):
         part = list(enumerate(rows[start : start + _HELD], start))
         waves = {place: _prepared(row, change, rebuild) for place, row in part}
-        for batch in _of_like_length(waves):
+        order = sorted(waves, key=lambda place: len(waves[place]))
+        for batch in (order[k : k + _BATCH] for k in range(0, len(order), _BATCH)):
             with torch.autocast(
                 network.positions.device.type, torch.bfloat16, enabled=precision == "bfloat16"
             ):
@@ -88,12 +89,6 @@ def _prepared(row: Utterance, change: str, rebuild: float) -> Samples:
     draw = np.random.default_rng([zlib.crc32(change.encode()), zlib.crc32(row.id.encode())])
     wave = _CHANGES[change](wave, draw, rebuild)
     return lengthened(canonical(wave), SHORTEST)[:LONGEST_SAMPLES]
-
-
-def _of_like_length(waves: dict[int, Samples]) -> Iterator[list[int]]:
-    order = sorted(waves, key=lambda place: len(waves[place]))
-    for start in range(0, len(order), _BATCH):
-        yield order[start : start + _BATCH]
 
 
 @dataclass(frozen=True)
