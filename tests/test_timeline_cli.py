@@ -164,6 +164,15 @@ def test_parts_of_words_are_one_word(monkeypatch):
     assert words == [Word(0.0, 0.4, "eleven", "en", 0.4), Word(0.4, 0.9, "o'clock.", "en", 0.4)]
 
 
+def test_characters_of_a_language_without_spaces_have_their_own_times(monkeypatch):
+    sound = (recording(0.5, (3.0, "anger"), (3.0, "sadness"), 0.5), RATE)
+    told = [(0.5, 1.0, "你"), (1.0, 1.5, "好"), (4.5, 5.0, "再"), (5.0, 5.5, "见")]
+    monkeypatch.setitem(sys.modules, "faster_whisper", made_whisper(told, "zh"))
+    found = analyze(sound, Pitch(), vad="energy", words=Recogniser("made"))
+    assert [s.text for s in found.segments if s.text] == ["你好", "再见"]
+    assert [word.text for word in found.words] == list("你好再见")
+
+
 def made_whisper(told, language, multilingual=True):
     """The package, with a network that always hears the same."""
     parts = [SimpleNamespace(start=a, end=b, word=text, probability=0.4) for a, b, text in told]

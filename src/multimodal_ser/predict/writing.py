@@ -23,7 +23,8 @@ def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
         if item.reason is not None:
             file.write(f"{name:{wide}}  {item.label:{longest}}  {item.reason}\n")
             continue
-        best = item.probabilities.argsort(kind="stable")[::-1][:_SHOWN]
+        # of equal ones the first, which is the label
+        best = (-item.probabilities).argsort(kind="stable")[:_SHOWN]
         shares = "  ".join(f"{labels[n]} {item.probabilities[n]:.2f}" for n in best)
         if rated := item if item.scale else item.also:
             low, high = rated.scale or (0, 1)

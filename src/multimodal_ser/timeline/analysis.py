@@ -21,6 +21,7 @@ from multimodal_ser.timeline.lanes import (
 )
 from multimodal_ser.timeline.speakers import Diariser, Known, turns_by_speaker
 from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
+from multimodal_ser.timeline.stretch import text_of
 from multimodal_ser.timeline.track import (
     Model,
     Point,
@@ -130,17 +131,17 @@ def _words(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> 
 
 def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
     """Assigns each word to the nearest segment, and so to its speaker."""
-    texts: list[list[str]] = [[] for _ in found.segments]
+    spoken: list[list[Word]] = [[] for _ in found.segments]
     assigned = []
     for word in words if found.segments else ():
         middle = (word.start + word.end) / 2
         # Distance to a segment; negative inside, and most negative near its middle.
         off = [max(s.start - middle, middle - s.end) for s in found.segments]
         place = off.index(min(off))
-        texts[place].append(word.text)
+        spoken[place].append(word)
         assigned.append(replace(word, speaker=found.segments[place].speaker))
     segments = tuple(
-        replace(s, text=" ".join(text)) for s, text in zip(found.segments, texts, strict=True)
+        replace(s, text=text_of(own)) for s, own in zip(found.segments, spoken, strict=True)
     )
     return replace(found, segments=segments, words=tuple(assigned))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -19,6 +19,9 @@ from multimodal_ser.predict.prediction import (
     region,
 )
 from multimodal_ser.timeline.track import Point, Scale, Segment, Word, by_class
+
+# Languages written without spaces, of which Whisper gives single characters instead of words.
+UNSPACED = frozenset(("zh", "ja", "th", "lo", "my", "yue"))
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class SpokenStretch:
             # or less.
             mean = np.average(smoothed[part], axis=0, weights=np.diff(bounds)[part])
             start, end = float(bounds[first]), float(bounds[last + 1])
-            spoken = [w.text for w in self.words or () if start <= (w.start + w.end) / 2 < end]
-            text = None if self.words is None else " ".join(spoken)
+            spoken = [w for w in self.words or () if start <= (w.start + w.end) / 2 < end]
+            text = None if self.words is None else text_of(spoken)
             sure = float(mean[:cut].max()) if self.scale is None else 0.0
             attributes = on_scale(by_class(also.labels, mean[cut:]), also.scale) if also else {}
             told = label, sure, by_class(labels, mean[:cut]), text
@@ -82,6 +85,20 @@ class SpokenStretch:
         """Borders of the time that each window represents, in seconds [windows + 1]."""
         centres = _centres(self.windows)
         return np.array([self.start, *(centres[1:] + centres[:-1]) / 2, self.end])
+
+
+def text_of(words: Iterable[Word]) -> str:
+    """The words as one text, with spaces between them where their language is written with spaces.
+
+    >>> text_of([Word(0, 1, "so"), Word(1, 2, "what")])
+    'so what'
+    >>> text_of([Word(0, 1, "你", "zh"), Word(1, 2, "好", "zh")])
+    '你好'
+    """
+    text = ""
+    for word in words:
+        text += (" " if text and word.language not in UNSPACED else "") + word.text
+    return text
 
 
 def smooth(probabilities: Floats, centres: Floats, constant: float) -> Floats:

@@ -20,7 +20,7 @@ from multimodal_ser.encoders.weights import resolve
 from multimodal_ser.errors import SerError, one_of, to_install
 from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.resumable import Recognised
-from multimodal_ser.timeline.stretch import OpenStretch
+from multimodal_ser.timeline.stretch import UNSPACED, OpenStretch, text_of
 from multimodal_ser.timeline.track import Word, language_of
 
 # speech beyond 30 s is cut at the quietest place after so many samples
@@ -97,7 +97,8 @@ class Recogniser:
                 continue
             start, last = min(part.start, end), min(part.end, end)
             word = Word(start, last, text, about.language, part.probability)
-            if words and not part.word.startswith(" "):  # such as o + 'clock
+            split = about.language not in UNSPACED and not part.word.startswith(" ")
+            if words and split:  # such as o + 'clock
                 begun = words.pop()
                 word = replace(word, start=begun.start, text=begun.text + text)
             words.append(word)
@@ -118,7 +119,7 @@ class RecordingWords:
             return Recognised()
         parts = [self.recognise(wave[start:end]) for start, end in word_pieces(wave, over=True)]
         words = [word for part in parts for word in part]
-        text = " ".join(word.text for word in words) or None
+        text = text_of(words) or None
         return Recognised(text, language_of(words), words_doubt(words, self.recognise.multilingual))
 
 
