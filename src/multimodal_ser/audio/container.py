@@ -132,8 +132,8 @@ class Container:
         if not pictures or (begins == 0 and self.format in _EDITED):
             return begins
         first = float(pictures[0].start_time * pictures[0].time_base)
-        # Either the encoder's delay or a picture that really comes later: it cannot be told, and
-        # the middle is at most half of it off.
+        # Either the encoder's delay or a picture that really comes later. The two cannot be told
+        # apart, and the middle is wrong by half of it at most.
         return (begins + first) / 2 if 0 <= first - begins <= _DELAY else begins
 
     def _sought(self, first: int) -> int | None:

@@ -72,7 +72,7 @@ def predict_command(
     """
     from multimodal_ser.predict import load
     from multimodal_ser.predict.resumable import ChunkSettings, recording_chunks
-    from multimodal_ser.predict.sources import STDIN, find_recordings, refuse_recording
+    from multimodal_ser.predict.sources import find_recordings, refuse_recording
     from multimodal_ser.predict.writing import FORMATS
 
     if threshold is not None and not 0 <= threshold <= 1:
@@ -85,17 +85,8 @@ def predict_command(
     predictor.vad = vad
     words = words or bool(words_model or language)
     _check_text(predictor, found, text, words)
-    # estimating the channel needs all recordings before the first prediction; those decoded for it
-    # are reused
-    names = [name for name in found if name != STDIN]
-    known: dict[Recording, Recording] = {}
-    if adapt == "auto" and predictor.adaptable:
-        from multimodal_ser.timeline.adapting import decoded
-
-        known = decoded(names)
-    sources = [known.get(name, name) for name in names]
-    predictor = without_channel(predictor, adapt, sources)
-    settings = ChunkSettings(predictor, told=repr((vad, words, words_model, language, device)))
+    predictor, known = _adapted(predictor, adapt, found)
+    settings = ChunkSettings(predictor, described=repr((vad, words, words_model, language, device)))
     if words:
         from multimodal_ser.timeline.words import Recogniser, RecordingWords
 
@@ -116,6 +107,21 @@ def predict_command(
             journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
     return failed(failures, len(found))
+
+
+def _adapted(
+    predictor: Predictor, adapt: str, found: Sequence[str]
+) -> tuple[Predictor, dict[Recording, Recording]]:
+    """The predictor without the channel, and the recordings that were decoded to estimate it.
+
+    The estimate needs all recordings before the first prediction, so those decoded are reused.
+    """
+    from multimodal_ser.predict.sources import STDIN
+    from multimodal_ser.timeline.adapting import decoded
+
+    names = [name for name in found if name != STDIN]
+    known = decoded(names) if adapt == "auto" and predictor.adaptable else {}
+    return without_channel(predictor, adapt, [known.get(name, name) for name in names]), known
 
 
 def failed(failures: Sequence[str], total: int) -> int:

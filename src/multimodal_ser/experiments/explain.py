@@ -32,8 +32,8 @@ from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.runs.predictions import read_predictions
 from multimodal_ser.training.loop import predict
 
-_PARTS = 16  # runs of neighbouring features, where they are too many to be told one by one
-_ONE_BY_ONE = 128  # features up to which each is told by itself
+_PARTS = 16  # groups of neighbouring features, where there are too many to list each
+_ONE_BY_ONE = 128  # up to so many features, each is listed by itself
 _Losses = dict[str, float]
 
 

@@ -51,12 +51,12 @@ class ChunkSettings:
     Attributes:
         predictor: from `load`.
         words: recognises the words of a recording; None if words are given or not needed.
-        told: further settings that identify the journal's predictions.
+        described: further settings that identify the journal's predictions.
     """
 
     predictor: Predictor
     words: Callable[[Recording], Recognised] | None = None
-    told: str = ""
+    described: str = ""
 
 
 class RecordingChunk(NamedTuple):
@@ -76,11 +76,11 @@ class PredictedChunk(NamedTuple):
     notes: list[str]
 
 
-def identity(predictor: Any, *told: object) -> str:
+def identity(predictor: Any, *settings: object) -> str:
     """Identifies model and settings: it differs for other models, channels or versions."""
     channel = predictor.channel
     parts = (
-        version("multimodal-ser"), *told, predictor.name, predictor.labels, predictor.threshold,
+        version("multimodal-ser"), *settings, predictor.name, predictor.labels, predictor.threshold,
         getattr(predictor, "card", ""), channel and channel.shift.tobytes(),
     )  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -132,7 +132,7 @@ class ResumablePredictions:
 
     def __init__(self, file: Path, asked: ChunkSettings) -> None:
         self._journal, self._asked = Journal(file), asked
-        self._name = identity(asked.predictor, asked.told)
+        self._name = identity(asked.predictor, asked.described)
         self._lines: dict[int, int] = {}  # chunk → position of its line
 
     def run(self, given: Iterator[RecordingChunk], engine: str) -> Iterator[PredictedChunk]:

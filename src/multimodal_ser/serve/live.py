@@ -92,24 +92,30 @@ async def live(socket: WebSocket, service: Service) -> None:
         pass  # the client has gone
 
 
-async def _answer(socket: WebSocket, service: Service) -> None:
-    limits = service.settings
-    first = await _message(socket, limits.header_seconds)
+async def _begin(socket: WebSocket, service: Service) -> tuple[Sent, Stream]:
+    """Reads the first message, which describes the sound and may hold the key."""
+    first = await _message(socket, service.settings.header_seconds)
     told = _json(first)
+    # Browsers cannot set headers of a WebSocket, so the key may come in the first message.
     if isinstance(told, dict) and isinstance(told.get("key"), str):
         socket.scope["headers"].append((b"x-api-key", told["key"].encode("latin-1", "replace")))
         socket.__dict__.pop("_headers", None)  # starlette caches the headers that it has parsed
-    check_key(socket, limits)
-    sent, work = Sent.read(told), Work(math.inf)
+    check_key(socket, service.settings)
+    sent = Sent.read(told)
     try:
         stream = Stream(service.predictor, window=sent.window, hop=sent.hop)
     except SerError as error:
         raise RefusedError(422, str(error)) from None
-    convert = to_rate(sent.rate, SAMPLE_RATE)
     await _send(socket, {"type": "ready", "model": service.predictor.name,
                          "labels": list(service.predictor.labels)})  # fmt: skip
+    return sent, stream
 
-    # Browsers cannot set headers of a WebSocket, so the key may come in the first message.
+
+async def _answer(socket: WebSocket, service: Service) -> None:
+    sent, stream = await _begin(socket, service)
+    limits, work, convert = service.settings, Work(math.inf), to_rate(sent.rate, SAMPLE_RATE)
+    settled = 0
+
     def push(sound: Samples, last: bool) -> list[Point | Segment]:
         with service.computing.turn(work):
             try:
@@ -117,7 +123,13 @@ async def _answer(socket: WebSocket, service: Service) -> None:
             except SerError as error:
                 raise RefusedError(422, str(error)) from None
 
-    heard, settled = 0.0, 0
+    async def hear(sound: Samples, last: bool = False) -> None:
+        nonlocal settled
+        for item in await service.off_loop(push, sound, last):
+            settled += isinstance(item, Segment)
+            await _send(socket, _told(item))
+
+    heard = 0.0
     while (message := await _message(socket, limits.stream_quiet_seconds)).get("bytes") is not None:
         sound = sent.samples(message["bytes"])
         heard += len(sound) / sent.rate
@@ -125,17 +137,13 @@ async def _answer(socket: WebSocket, service: Service) -> None:
             raise RefusedError(
                 413, f"the stream is longer than {limits.stream_seconds:g} s; begin another"
             )
-        for item in await service.off_loop(push, sound, False):
-            settled += isinstance(item, Segment)
-            await _send(socket, _told(item))
+        await hear(sound)
         if service.gate.stopping:
             break
     end = _json(message) if message.get("bytes") is None else {"end": True}
     if not (isinstance(end, dict) and end.get("end") is True):
         raise RefusedError(422, 'a stream ends with the text message {"end": true}')
-    for item in await service.off_loop(push, np.zeros(0, np.float32), True):
-        settled += isinstance(item, Segment)
-        await _send(socket, _told(item))
+    await hear(np.zeros(0, np.float32), last=True)
 
     def finish() -> Timeline:
         with service.computing.turn(work):

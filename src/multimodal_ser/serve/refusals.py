@@ -56,7 +56,7 @@ def body(status: int, message: str, headers: Mapping[str, str] | None = None) ->
 
 
 def refuse_unknown(request: Request) -> None:
-    """Refuses parameters that a route does not have: without them it would answer another question.
+    """Refuses parameters that a route does not have: a misspelt one would silently have no effect.
 
     Raises:
         RefusedError: 422.

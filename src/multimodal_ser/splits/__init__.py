@@ -191,7 +191,7 @@ def _fold(
 def _by_list(
     utterances: Sequence[Utterance], speakers: Mapping[str, Sequence[str]], path: str
 ) -> tuple[Fold, list[str]]:
-    """One fold of speakers that a file lists part by part, and a note on those not heard here."""
+    """One fold of speakers that a file lists by part, and a note on those without utterances."""
     part: dict[str, str] = {}
     for side, names in speakers.items():
         for name in names:

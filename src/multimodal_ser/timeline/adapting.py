@@ -78,7 +78,7 @@ def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "a
 
 
 def _most_pieces(sources: Sequence[Recording]) -> int:
-    """At least as many as the recordings, or the pieces of speech in few, without listening."""
+    """An upper bound for the pieces of speech in the recordings, without searching for speech."""
     if len(sources) >= LEAST_RECORDINGS:
         return len(sources)
     firsts = (_first(source) for source in sources)

@@ -133,7 +133,7 @@ class Stream:
         """Ends the recording and returns the whole timeline."""
         if not self._finished:
             self._advance(self._finder.finish())
-            self._tell()
+            self._close_waiting()
             self._finished = True
         found = Timeline(
             duration=(self._at + len(self._sound)) / SAMPLE_RATE,
@@ -179,10 +179,10 @@ class Stream:
         # closed.
         new: list[Point | Segment] = [*self._predict(stretches)]
         for stretch, end in closing:
-            new += self._settle(stretch, end)
+            new += self._end_stretch(stretch, end)
         if self._open and current:
-            self._open.words += self._heard(self._open, current[1], over=False)
-        self._forget()
+            self._open.words += self._recognise(self._open, current[1], over=False)
+        self._drop_sound()
         return new
 
     def _stretch(self, start: int) -> OpenStretch:
@@ -225,48 +225,48 @@ class Stream:
         self._spoken += stretch.words
         return found
 
-    def _settle(self, stretch: OpenStretch, end: int) -> list[Segment]:
+    def _end_stretch(self, stretch: OpenStretch, end: int) -> list[Segment]:
         """Closes a stretch; for words, several are collected first, up to Whisper's 30 s."""
         if self._words is None:
             return self._close(stretch, end)
         new = []
         if self._waiting and end - self._waiting[0][0].start > LONGEST_SAMPLES:
-            new = self._tell()
+            new = self._close_waiting()
         self._waiting.append((stretch, end))
         return new
 
-    def _tell(self) -> list[Segment]:
+    def _close_waiting(self) -> list[Segment]:
         """Recognises the words of the waiting stretches and closes them."""
         if not self._waiting:
             return []
         stretches, ends = zip(*self._waiting, strict=True)
-        found = self._heard(stretches[0], ends[-1], over=True)
+        found = self._recognise(stretches[0], ends[-1], over=True)
         for place, word in assigned(found, self._waiting):
             stretches[place].words.append(word)
         self._waiting = []
         return [s for pair in zip(stretches, ends, strict=True) for s in self._close(*pair)]
 
-    def _heard(self, first: OpenStretch, end: int, *, over: bool) -> list[Word]:
+    def _recognise(self, first: OpenStretch, end: int, *, over: bool) -> list[Word]:
         """The words between the recognised part of `first` and `end`."""
         if self._words is None:
             return []
-        sound, begin, found = self._cut(first.heard, end), first.heard, []
+        sound, begin, found = self._cut(first.recognised, end), first.recognised, []
         for start, stop in word_pieces(sound, over=over):
             found += words_of(self._words, sound[start:stop], begin + start)
-            first.heard = begin + stop
+            first.recognised = begin + stop
         return found
 
     def _cut(self, start: int, end: int) -> Samples:
         return self._sound[start - self._at : end - self._at]
 
-    def _forget(self) -> None:
+    def _drop_sound(self) -> None:
         """Drops the sound that is not needed any more."""
         first = max(self._ended, self._finder.undecided - CONTEXT)
         if self._open:
             first = self._open.needed
-            first = first if self._words is None else min(first, self._open.heard)
+            first = first if self._words is None else min(first, self._open.recognised)
         if self._waiting:
-            first = min(first, self._waiting[0][0].heard)
+            first = min(first, self._waiting[0][0].recognised)
         if first > self._at:
             self._sound = self._sound[first - self._at :].copy()
             self._at = first

@@ -157,14 +157,14 @@ class OpenStretch:
         windows: (start, end) of the windows so far.
         rows: probabilities [C] of those that are predicted; attributes come after the classes.
         words: recognised so far.
-        heard: position up to which words are recognised.
+        recognised: position up to which words are recognised.
         sure: certainty that this is speech, from 0 to 1, once it has ended.
     """
 
     def __init__(
         self, start: int, size: int, hop: int, smoothing: float, lead: int = 0, scale: Scale = None
     ) -> None:
-        self.start = self.heard = start
+        self.start = self.recognised = start
         self.lead, self.tail, self.sure = lead, 0, 1.0
         self.windows: list[tuple[int, int]] = []
         self.rows: list[Floats] = []

@@ -205,7 +205,7 @@ class Timeline:
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; times to the millisecond, probabilities to four places.
 
-        Attributes are on their own scale, which is told with the labels that segments may have.
+        Attributes are on their own scale, which is given beside the labels that segments may have.
         """
         of_attributes = {}
         if self.scale is not None:

@@ -32,8 +32,7 @@ class ProbeConfig:
 
     Attributes:
         layers: layers of the encoder, counted from 1, whose means are concatenated.
-        axes: number of principal axes that are kept; the others hold too little to be told from
-            noise.
+        axes: number of principal axes that are kept; the variance of the others is mostly noise.
         shrinkage: share of the mean variance that is added in every direction.
         channel: weight of the differences between corpora in the noise.
         weight: a corpus counts by its number of recordings to this power: 0 gives all corpora the
