@@ -32,7 +32,9 @@ def row(corpus: Corpus, own_id: str) -> Utterance:
 def test_msp_improv_tells_means_raters_and_what_was_meant(tmp_path: Path) -> None:
     one = row(read("msp-improv", tmp_path), "S02A-F01-R-FM01")
     assert (one.emotion, one.extra["intended"]) == ("happiness", "anger")
-    assert one.attributes == {"arousal": 2.5, "valence": 4.0}  # NaN is no value
+    # A:2.5 on a scale from very active to very passive; NaN is no value
+    assert one.attributes == {"arousal": 3.5, "valence": 4.0}
+    assert one.extra["raters"]["PS2_1"]["arousal"] == 4.0
     assert one.votes == {"anger": 1, "neutral": 1}  # the copied rater counts once
     assert one.extra["raters"]["PS1_1"]["second"] == ["anger", "frustration"]
     assert (one.speaker, one.session, one.extra["sex"]) == ("F01", "01", "female")

@@ -6,7 +6,8 @@ followed by one line per rater; and ``session?/S01A/P/MSP-IMPROV-S01A-F01-P-FM01
 with target emotion A, said by F01 of session 01, kind P (R: read; T: target sentence, improvised;
 S: the other turns of an improvisation; P: conversation between scenes). Known traps: The table says
 ``UTD-IMPROV`` and ``.avi`` where the recordings are named ``MSP-IMPROV`` and ``.wav``. The class is
-what raters heard and saw, not the target emotion. The same rater may be listed twice for a turn.
+what raters heard and saw, not the target emotion. The table counts activation down, from 1 (very
+active) to 5 (very passive): arousal is 6 minus it. The same rater may be listed twice for a turn.
 All actors say the same 20 sentences in all emotions.
 """
 
@@ -94,7 +95,10 @@ def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], Raters]]:
 
 def _values(numbers: Iterable[str]) -> dict[str, float]:
     pairs = zip(_VALUES, numbers, strict=True)
-    return {name: float(number) for name, number in pairs if number != "NaN"}
+    found = {name: float(number) for name, number in pairs if number != "NaN"}
+    if "arousal" in found:
+        found["arousal"] = round(6 - found["arousal"], 6)
+    return found
 
 
 def _utterance(
