@@ -101,9 +101,11 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
     made.modalities = ("audio",)
     monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
     given = ["analyze", str(written(tmp_path / "x.wav", TALK)), "--speakers", str(file)]
-    assert main([*given, "--formats", "rttm", "--out", str(tmp_path), "--names", "Ann,Bob"]) == 0
+    out = tmp_path / "out"
+    assert main([*given, "--formats", "rttm", "--out", str(out), "--names", "Ann,Bob"]) == 0
     assert "Ann: speech 0:06" in capsys.readouterr().out
-    assert [line.split()[7] for line in file.read_text().splitlines()] == ["Ann", "Bob", "Ann"]
+    lines = (out / "x.rttm").read_text().splitlines()
+    assert [line.split()[7] for line in lines] == ["Ann", "Bob", "Ann"]
     file.write_text("SPEAKER x 1 a b <NA> <NA> A <NA> <NA>\n")
     with pytest.raises(SerError, match="not an RTTM file"):
         read_rttm(file)
