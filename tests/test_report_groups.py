@@ -88,6 +88,20 @@ def test_too_few_speakers_are_said_and_have_no_interval(experiment, manifest):
     assert young.scores["UA"].low is not None
 
 
+def test_groups_of_other_classes_are_not_compared(experiment, tmp_path):
+    sample = align(read_runs(experiment)).sample
+    joy = {key for (_, key), truth in zip(sample.keys, sample.truth, strict=True) if truth == 1}
+    rows = [
+        Utterance(key, "emodb", "W", extra={"sex": "F" if key in joy or place % 2 else "male"})
+        for place, (_, key) in enumerate(sample.keys)
+    ]
+    write_manifest(rows, tmp_path / "people.jsonl")
+    groups = summarise(experiment, manifests=[tmp_path / "people.jsonl"]).groups
+    assert {one.name for one in groups} == {"female", "male"}
+    assert {one.note for one in groups} == {"cannot be compared: only one side has joy"}
+    assert all(one.difference is None and one.scores["UA"].mean > 0 for one in groups)
+
+
 def test_groups_stand_in_page_and_csv(experiment, manifest, tmp_path):
     page = report(experiment, tmp_path / "out", manifests=[manifest])
     html = page.read_text(encoding="utf-8")

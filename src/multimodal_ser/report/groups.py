@@ -195,7 +195,12 @@ def _unknown(inside: Floats, outside: Floats, sample: Sample) -> str:
         effective = effective_clusters(sums, headline_metric(sample))
         if effective < statistics.LEAST_EFFECTIVE:
             return f"cannot be known from {kind}s who weigh like {effective:.1f} of equal size"
-    return ""
+    if sample.task == "attributes":
+        return ""
+    # UA is a mean over the classes that occur, and a hard class would be in one side's alone
+    has = [sums.sum((0, 1, -1)) > 0 for sums in (inside, outside)]
+    lacking = [name for name, *both in zip(sample.names, *has, strict=True) if len({*both}) > 1]
+    return f"cannot be compared: only one side has {', '.join(lacking)}" if lacking else ""
 
 
 def human_ceiling(sample: Sample) -> tuple[str, ...]:
