@@ -236,11 +236,9 @@ def load_for(described: Described, source: str | Path | None, device: str) -> En
         options["dtype"] = dtype
     encoder = load_encoder(name, source, device=device, **options)
     if (computes := computed_in(encoder)) != described.compute_dtype:
-        _log.warning(
-            "%s: its features were computed in %s, and it computes in %s on %s here: predictions "
-            "may differ a little from those of the training",
-            *(name, described.compute_dtype, computes, device),
-        )
+        formats = f"were computed in {described.compute_dtype}, and it computes in {computes}"
+        effect = "predictions may differ a little from those of the training"
+        _log.warning("%s: its features %s on %s here: %s", name, formats, device, effect)
     return encoder
 
 

@@ -50,11 +50,9 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
             moved.append(folder.replace(aside / folder.name))
             why |= reasons
     if moved:
-        _log.warning(
-            "%d runs in %s were made with other %s; they are set aside in %s, and the table shows "
-            "only the present ones",
-            *(len(moved), out, ", ".join(sorted(why)), aside),
-        )
+        made = f"{len(moved)} runs in {out} were made with other {', '.join(sorted(why))}"
+        shown = f"they are set aside in {aside}, and the table shows only the present ones"
+        _log.warning("%s; %s", made, shown)
     return moved
 
 

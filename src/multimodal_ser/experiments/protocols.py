@@ -175,10 +175,8 @@ class Combined(Protocol):
 
         material, split = merge_domains(domains, allow)
         model = self.model or planning.network_for(material)
-        plans = planning.plan_runs(
-            *(material, split, (model, "linear"), self.seeds, self.network, self.schedule),
-            protocol="combined",
-        )
+        systems, settings = (model, "linear"), (self.seeds, self.network, self.schedule)
+        plans = planning.plan_runs(material, split, systems, *settings, protocol="combined")
         stage = planning.Stage(tuple(planning.balanced(item) for item in plans), material)
         arguments = self.arguments | {"model": model} | planning.describe_domain(material, split)
         return planning.Experiment("combined", arguments, (stage,), {"split": split})

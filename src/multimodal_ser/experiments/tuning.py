@@ -153,10 +153,8 @@ class _Search:
         best = study.best_trial if study.trials else None
         better = best is not None and best.value is not None and best.value < recommended
         loss = best.value if best is not None and better else recommended
-        _log.info(
-            "fold %s: %d settings; validation loss %.4f, recommended %.4f",
-            *(fold.name, len(study.trials) + 1, loss, recommended),
-        )
+        losses = f"validation loss {loss:.4f}, recommended {recommended:.4f}"
+        _log.info("fold %s: %d settings; %s", fold.name, len(study.trials) + 1, losses)
         return {
             "knobs": dict(best.params) if best is not None and better else {},
             "settings": len(study.trials) + 1,

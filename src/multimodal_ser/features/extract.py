@@ -244,10 +244,8 @@ def _to_do(
     if other:
         what = "recordings" if header.modality == "audio" else "sentences"
         since = "have changed since" if done.header.inputs else "were not noted when"
-        _log.warning(
-            "%s: %d of %d %s %s it was made; encoding them again",
-            *(done.path, len(other), len(utterances), what, since),
-        )
+        changes = f"{len(other)} of {len(utterances)} {what} {since} it was made"
+        _log.warning("%s: %s; encoding them again", done.path, changes)
         if header.modality == "text":  # cheap, and only a whole file knows how many were cut
             return chunks
     again = [chunk for chunk in chunks if any(row.id in other for row in chunk)]

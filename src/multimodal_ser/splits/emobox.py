@@ -73,12 +73,12 @@ def _emobox_id(dataset: str, key: str, wav: Path) -> str:
 
 
 def hold_out(
-    utterances: Sequence[Utterance], share: float = VALIDATION_SHARE, seed: int = 0
+    utterances: Sequence[Utterance],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Holds out whole speakers (or sessions, or dialogues) of a training part for validation.
 
     Returns:
-        The ids that stay, and the held-out ids, which are at least `share` of all.
+        The ids that stay, and the held-out ids, which are at least VALIDATION_SHARE of all.
     """
     group = next((g for g in GROUPS if all(getattr(row, g) for row in utterances)), "id")
     spelt: dict[str, str] = {}  # spellings of one name are one group
@@ -86,11 +86,11 @@ def hold_out(
         spelt.setdefault(alike(name), name)
     group_of = {row.id: spelt[alike(str(getattr(row, group)))] for row in utterances}
     names = sorted(spelt.values())
-    random.Random(seed).shuffle(names)  # noqa: S311 - a split, not a secret
+    random.Random(0).shuffle(names)  # noqa: S311 - a split, not a secret
     counts = Counter(group_of.values())
     held: set[str] = set()
     for name in names[: max(1, len(names) - 1)]:
-        if sum(counts[taken] for taken in held) >= share * len(utterances):
+        if sum(counts[taken] for taken in held) >= VALIDATION_SHARE * len(utterances):
             break
         held.add(name)
     inside = tuple(row.id for row in utterances if group_of[row.id] not in held)

@@ -29,24 +29,23 @@ LEAST_CLUSTERS = 3  # with two, intervals are 60 to 85 points wide and no p valu
 LEAST_EFFECTIVE = 1.5  # below this one cluster dominates, and the variance cannot be estimated
 # A variance is raised to the quantile that independent utterances would fall below so rarely.
 RARE = 0.05
+UPPER = 0.975  # the quantile at the upper end of a two-sided 95 % interval
 _STEP = 1e-3  # of numerical derivatives, in utterances: small beside counts of 1 and more
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval for one score.
+    """A 95 % confidence interval for one score.
 
     Attributes:
         low: lower end; NaN where it cannot be known.
         high: upper end; NaN where it cannot be known.
-        level: its nominal coverage, such as 0.95.
         clusters: the number of clusters.
         effective: the number of equally weighted clusters with as much information.
     """
 
     low: float
     high: float
-    level: float
     clusters: int
     effective: float
 
@@ -244,8 +243,8 @@ def _independent(values: Floats, metric: Metric) -> Floats:
     return variance
 
 
-def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Returns the ends of the t interval on the logit scale, [...]; NaN where unknown.
+def interval_ends(sums: ArrayLike, metric: Metric) -> tuple[Floats, Floats]:
+    """Returns the ends of the 95 % t interval on the logit scale, [...]; NaN where unknown.
 
     On the logit scale the interval of a score near 1 reaches further down than up. A score of 0 or
     1 has no logit; one evenly spread prediction per class is added first (Agresti & Coull 1998).
@@ -254,7 +253,6 @@ def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple
     Args:
         sums: confusion counts, [..., S, K, C, C].
         metric: scores such counts over any leading axes, [..., C, C] → [...].
-        level: nominal coverage.
 
     Raises:
         SerError: fewer than three clusters.
@@ -263,7 +261,7 @@ def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple
     found = estimate(values, metric)
     known = found.effective >= LEAST_EFFECTIVE
     # nan degrees of freedom make nan ends: the interval cannot be known.
-    quantile = stdtrit(np.where(known, found.df, np.nan), (1 + level) / 2)
+    quantile = stdtrit(np.where(known, found.df, np.nan), UPPER)
     reach = quantile * np.sqrt(found.variance)
     if isinstance(metric, OfMeans):
         return metric.ends(found.value, reach)
@@ -276,13 +274,12 @@ def interval_ends(sums: ArrayLike, metric: Metric, level: float = 0.95) -> tuple
     return np.minimum(low, found.value), np.maximum(high, found.value)
 
 
-def clustered_interval(sums: ArrayLike, metric: Metric, *, level: float = 0.95) -> Interval:
+def clustered_interval(sums: ArrayLike, metric: Metric) -> Interval:
     """Estimates the interval of a score over clusters: where it lies for other speakers.
 
     Args:
         sums: confusion counts, [S, K, C, C].
         metric: scores such counts over any leading axes, [..., C, C] → [...].
-        level: nominal coverage.
 
     Raises:
         SerError: fewer than three clusters; no interval can be known.
@@ -294,6 +291,6 @@ def clustered_interval(sums: ArrayLike, metric: Metric, *, level: float = 0.95) 
     (0.23, 0.97, 3.0)
     """
     values = checked_sums(sums)
-    low, high = interval_ends(values, metric, level)
+    low, high = interval_ends(values, metric)
     effective = float(estimate(values, metric).effective)
-    return Interval(float(low), float(high), level, len(values), effective)
+    return Interval(float(low), float(high), len(values), effective)

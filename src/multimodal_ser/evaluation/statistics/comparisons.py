@@ -18,6 +18,7 @@ from multimodal_ser.common.arrays import Floats
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.statistics.clusters import (
     RARE,
+    UPPER,
     Metric,
     checked_sums,
     cluster_weights,
@@ -70,7 +71,6 @@ def compare(
     metric: Metric,
     *,
     repeats: tuple[Repeats, Repeats] | None = None,
-    level: float = 0.95,
 ) -> Comparison:
     """Compares two systems over the same utterances, generalising over speakers and seeds.
 
@@ -88,7 +88,6 @@ def compare(
         metric: scores such counts over any leading axes, [..., C, C] → [...].
         repeats: (seed, few-shot draw) of each of the K1 and K2 runs, where draws vary. Seeds and
             draws are then two crossed sources, and draws that both systems learnt from are paired.
-        level: nominal coverage of the difference's interval.
 
     Raises:
         SerError: there are fewer than three clusters, or the numbers of clusters differ.
@@ -106,7 +105,7 @@ def compare(
             f"a paired comparison needs the same clusters for both systems, not {one.shape[-4]} "
             f"and {other.shape[-4]}; compare over the same utterances"
         )
-    difference, low, high, p = paired(one, other, metric, repeats=repeats, level=level)
+    difference, low, high, p = paired(one, other, metric, repeats=repeats)
     p = np.maximum(p, sign_flip(one, other, metric))
     return Comparison(float(difference), float(low), float(high), float(p), len(one))
 
@@ -117,13 +116,12 @@ def paired(
     metric: Metric,
     *,
     repeats: tuple[Repeats, Repeats] | None = None,
-    level: float = 0.95,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """The t test of `compare` over any leading axes: difference, its interval's ends, p."""
     sides = metric(one.sum(-4)), metric(other.sum(-4))
     difference = sides[0].mean(-1) - sides[1].mean(-1)
     parts = [_over_clusters(one, other, metric, difference), *_over_repeats(*sides, repeats)]
-    return difference, *_t_test(difference, parts, level)
+    return difference, *_t_test(difference, parts)
 
 
 def compare_apart(
@@ -132,7 +130,6 @@ def compare_apart(
     metric: Metric,
     *,
     repeats: Repeats | None = None,
-    level: float = 0.95,
 ) -> Comparison:
     """Compares one system on two groups of different speakers, such as women and men.
 
@@ -144,7 +141,6 @@ def compare_apart(
         second: of the second, [S2, K, C, C].
         metric: scores such counts over any leading axes, [..., C, C] → [...].
         repeats: as for `compare`, of the one system.
-        level: nominal coverage of the difference's interval.
 
     Raises:
         SerError: a group of fewer than three clusters.
@@ -161,7 +157,7 @@ def compare_apart(
     parts = [_Part(side.variance, side.df) for side in found]
     gaps = metric(one.sum(-4)) - metric(other.sum(-4))
     varied = _of_repeats(gaps) if repeats is None else _crossed(gaps, repeats, (0, 1))
-    low, high, p = _t_test(difference, [*parts, *varied], level)
+    low, high, p = _t_test(difference, [*parts, *varied])
     clusters = one.shape[-4] + other.shape[-4]
     return Comparison(float(difference), float(low), float(high), float(p), clusters)
 
@@ -225,10 +221,8 @@ def _of_repeats(scores: Floats) -> list[_Part]:
     return [_Part(scores.var(-1, ddof=1) / repeats, np.asarray(repeats - 1.0))]
 
 
-def _t_test(
-    difference: Floats, parts: Sequence[_Part], level: float
-) -> tuple[Floats, Floats, Floats]:
-    """Ends of the t interval and p; degrees of freedom by Satterthwaite (1946)."""
+def _t_test(difference: Floats, parts: Sequence[_Part]) -> tuple[Floats, Floats, Floats]:
+    """Ends of the 95 % t interval and p; degrees of freedom by Satterthwaite (1946)."""
     total = np.sum([part.variance for part in parts], axis=0)
     below = np.sum([part.variance**2 / part.df for part in parts], axis=0)
     varies = total > 0
@@ -236,7 +230,7 @@ def _t_test(
     df = np.divide(total**2, below, out=np.ones_like(total), where=varies)
     error = np.sqrt(total)
     t = np.divide(np.abs(difference), error, out=np.zeros_like(total), where=varies)
-    half = stdtrit(df, (1 + level) / 2) * error
+    half = stdtrit(df, UPPER) * error
     return difference - half, difference + half, np.where(varies, 2 * stdtr(df, -t), 1.0)
 
 
@@ -249,7 +243,7 @@ def smallest_p(clusters: int) -> float:
     return float(max(2.0 ** (1 - clusters), 1 / (_FLIPS + 1)))
 
 
-def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floats:
+def sign_flip(one: Floats, other: Floats, metric: Metric) -> Floats:
     """Tests a difference by exchanging the two systems' predictions cluster by cluster: p, [...].
 
     If the systems were equal, a cluster's predictions could as well be those of the other system.
@@ -260,7 +254,6 @@ def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floa
         one: confusion counts of the first system, [..., S, K1, C, C].
         other: of the second, [..., S, K2, C, C].
         metric: scores such counts over any leading axes, [..., C, C] → [...].
-        seed: of the random exchanges.
     """
     # total ± signs · half are the counts of the two systems after an exchange: with sign +1 a
     # cluster keeps its own system, with −1 it takes the other's. All exchanges are one product.
@@ -270,8 +263,7 @@ def sign_flip(one: Floats, other: Floats, metric: Metric, seed: int = 0) -> Floa
     clusters = first.shape[-3]
     # [S, everything else]: one matrix product applies many sign flips at once.
     flat = np.moveaxis(half, -3, 0).reshape(clusters, -1)
-    # A fixed seed: the same comparison gives the same p value every time.
-    signs = _signs(clusters, seed)
+    signs = _signs(clusters)
     block = max(1, _AT_ONCE // max(flat.shape[1], clusters))
     as_large = np.zeros(seen.shape)
     for start in range(0, len(signs), block):
@@ -291,9 +283,10 @@ def _gap(total: Floats, half: Floats, metric: Metric) -> Floats:
     return metric(np.maximum(total + half, 0)) - metric(np.maximum(total - half, 0))
 
 
-def _signs(clusters: int, seed: int) -> NDArray[np.float64]:
+def _signs(clusters: int) -> NDArray[np.float64]:
     """All rows of signs whose first is +1, since the rest mirrors them; or random rows."""
     if clusters <= _EXACT:
         return np.array([(1, *rest) for rest in product((1, -1), repeat=clusters - 1)], dtype=float)
-    rng = np.random.default_rng(seed)
+    # A fixed seed: the same comparison gives the same p value every time.
+    rng = np.random.default_rng(0)
     return rng.choice(np.array([-1.0, 1.0]), size=(_FLIPS, clusters))
