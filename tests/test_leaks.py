@@ -72,6 +72,9 @@ def test_corpora_that_overlap_are_no_combined_training(tmp_path):
         [first, second], allow=("recording",)
     )
     assert all("tested recordings" in p.config.split.leaks[0] for p in allowed.plans)
+    twin = domain(corpus(tmp_path, "twin", 0), tmp_path)  # whose folds fall as those of "one"
+    with pytest.raises(SplitError, match="also in another corpus"):
+        protocols.Combined(model="audio", **SETTINGS).plan([first, twin])
     clean = protocols.Combined(model="audio", **SETTINGS).plan([first, other])
     assert not any(item.config.split.leaks for item in clean.plans)
 

@@ -42,6 +42,7 @@ UNSURE = frozenset(
         "anonymous",
     )
 )  # fmt: skip - names behind which several people may stand
+_MOST_GROUPS = 3  # of spellings that have a sentence each
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _GAPS = re.compile(r"[\W_]+")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
@@ -105,13 +106,15 @@ def _nearly_equal(names: Iterable[str | None]) -> list[list[str]]:
 
 
 def spelling_notes(kind: str, names: Iterable[str | None]) -> list[str]:
-    """Returns a sentence for each group of nearly equal names.
+    """Returns a sentence for each group of nearly equal names; of many groups, one for all.
 
     >>> spelling_notes("speaker", ["anna", "Anna"])
     ["the speakers 'Anna' and 'anna' differ in case, accents, spaces or zeros alone"]
     """
-    return [
-        f"the {kind}s {', '.join(map(repr, group[:-1]))} and {group[-1]!r} differ in case, "
-        "accents, spaces or zeros alone"
-        for group in _nearly_equal(names)
+    groups = [
+        f"{', '.join(map(repr, group[:-1]))} and {group[-1]!r}" for group in _nearly_equal(names)
     ]
+    alone = "differ in case, accents, spaces or zeros alone"
+    if len(groups) > _MOST_GROUPS:
+        return [f"{len(groups)} {kind}s have several spellings, such as {groups[0]}, which {alone}"]
+    return [f"the {kind}s {group} {alone}" for group in groups]

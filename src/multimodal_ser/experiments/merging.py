@@ -59,19 +59,19 @@ def merged_material(materials: Sequence[Material]) -> Material:
 
 
 def _checked_across(split: Split, materials: Sequence[Material], allow: Collection[str]) -> Split:
-    """Adds to a split the leaks between its test parts and the training of other corpora.
+    """Adds to a split the recordings that are tested in one corpus and are in another one, too.
 
     Each corpus's own split has checked the corpus against itself; copies across corpora are only
-    visible here.
+    visible here. Those that are tested in both leak nothing, but count as more speakers than spoke.
     """
     sounds, found = sounds_of(*materials), []
     for fold in split.folds:
-        tested, learnt = set(fold.test), {*fold.train, *fold.validation}
+        tested, present = set(fold.test), {*fold.train, *fold.validation, *fold.test}
         for corpus in materials:
             others = [row for one in materials if one is not corpus for row in one.utterances]
             found.append(
                 shared_between(
-                    [row for row in others if row.id in learnt],
+                    [row for row in others if row.id in present],
                     [row for row in corpus.utterances if row.id in tested],
                     sounds,
                 )
@@ -80,8 +80,7 @@ def _checked_across(split: Split, materials: Sequence[Material], allow: Collecti
     leaks, notes = [], list(dict.fromkeys(note for _, its_notes in found for note in its_notes))
     if copies:
         leaks = [
-            f"{len(copies)} tested recordings are, as they are or as copies, also learnt from in "
-            "another corpus"
+            f"{len(copies)} tested recordings are, as they are or as copies, also in another corpus"
         ]
         if "recording" not in allow:
             raise SplitError(
