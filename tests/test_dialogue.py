@@ -92,6 +92,10 @@ def test_positions_encode_distance_and_speaker():
     assert found.mask[7].tolist() == [True, True, False, False, True, True, False]
     assert (one_same, two_other) == (0, 0)
     assert found.mask[0].tolist() == [True] + 6 * [False]
+    spelt = [replace(row, speaker=str(row.speaker).upper()) if n % 3 else row
+             for n, row in enumerate(material.utterances)]  # fmt: skip
+    again = with_dialogue(replace(material, utterances=spelt), 3).examples.text
+    assert torch.equal(again.mask, found.mask)
 
 
 def test_dialogues_of_one_number_in_two_corpora_stay_apart():
@@ -161,3 +165,16 @@ def test_runs_of_other_models_are_the_same_whatever_dialogues_are():
         for network in (SMALL, replace(SMALL, before=2, after=1))
     ]
     assert names[0] == names[1]
+
+
+def test_runs_of_corrected_dialogues_are_other_runs():
+    material = talk(4)
+    split = make_split(material.utterances, "session", folds=2, allow=("speaker",))
+    rows = [replace(row, dialogue=f"{row.dialogue}{n % 2}")
+            for n, row in enumerate(material.utterances)]  # fmt: skip
+    for model, same in (("text", True), ("dialogue_text", False)):
+        names = [
+            plan_runs(one, split, (model,), 1, SMALL, TrainConfig())[0].config.folder
+            for one in (material, replace(material, utterances=rows))
+        ]
+        assert (names[0] == names[1]) is same

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import Material
@@ -74,7 +75,8 @@ def _around(
             for number, distance in enumerate(distances):
                 if 0 <= at + distance < len(turns):
                     other = turns[at + distance]
-                    same = row.speaker is not None and row.speaker == other.speaker
+                    both = row.speaker is not None and other.speaker is not None
+                    same = both and alike(str(row.speaker)) == alike(str(other.speaker))
                     yield row, 1 + 2 * number + same, other
 
 

@@ -174,7 +174,7 @@ class Pair:
                     run_config(self.target, self.target_split, model, fold, train),
                     protocol=protocol,
                     seed=seed,
-                    source=self._described(start),
+                    source=self._described(start, model),
                     marks=self.marks,
                 )
                 source = self.source_fold if starts is None else None
@@ -187,13 +187,13 @@ class Pair:
         labels = examples.label.tolist()
         return {key: names[place] for key, place in zip(examples.ids, labels, strict=True)}
 
-    def _described(self, run: str | None) -> SourceSpec:
+    def _described(self, run: str | None, model: str) -> SourceSpec:
         """What a run on the target records about its source, and the run that it starts from."""
         split = self.source_split
         return SourceSpec(
             corpora=corpus_names(self.source),
             split=SplitSpec(split.name, split.hash, fold=self.source_fold.name, leaks=split.leaks),
-            labels=labels_hash(self.source),
+            labels=labels_hash(self.source, model),
             features=self.source.features,
             marks=self.source.marks,
             run=run,

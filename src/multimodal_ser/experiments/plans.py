@@ -16,7 +16,7 @@ from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import attributes_of
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.features.context import context_notes
+from multimodal_ser.features.context import context_notes, turns_of
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.baselines import BASELINES
@@ -182,7 +182,7 @@ def run_config(
         labels=ClassNames(
             labels.name,
             tuple(labels.classes),
-            labels_hash(material),
+            labels_hash(material, model),
             material.task,
             attributes.scale if (attributes := attributes_of(labels)) else None,
         ),
@@ -213,10 +213,11 @@ def corpus_names(material: Material) -> tuple[str, ...]:
     return tuple(sorted({row.corpus for row in material.utterances}))
 
 
-def labels_hash(material: Material) -> str:
-    """A hash of the class and speaker of every utterance.
+def labels_hash(material: Material, model: str) -> str:
+    """A hash of the class and speaker of every utterance, and of dialogues if the model reads them.
 
-    It makes runs with corrected labels or speakers differ from older ones, which are set aside.
+    It makes runs with corrected labels, speakers or dialogues differ from older ones, which are set
+    aside.
     """
     speakers = [row.speaker for row in material.utterances]
     examples = material.examples
@@ -224,8 +225,10 @@ def labels_hash(material: Material) -> str:
     if examples.target is not None:
         truth = [list(pair) for pair in zip(truth, examples.target.tolist(), strict=True)]
     # In the order of the ids, which `load_material` has sorted.
-    rows = zip(examples.ids, truth, speakers, strict=True)
-    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()[:12]
+    rows: list[object] = list(zip(examples.ids, truth, speakers, strict=True))
+    if reads_dialogue(model):
+        rows += [[row.id for row in turns] for turns in turns_of(material.utterances)]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
 def _check_tunable(material: Material, tune: TuneConfig) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import InContext
 from multimodal_ser.errors import FeatureError
@@ -80,12 +81,13 @@ def _order(row: Utterance) -> tuple[float, list[tuple[int, str]]]:
 
 
 def _joined(row: Utterance, before: Sequence[Utterance], after: Sequence[Utterance]) -> InContext:
-    letters = {row.speaker or row.id: "A"}
+    letters = {_who(row): "A"}
     for turn in (*reversed(before), *after):
-        who = turn.speaker or turn.id
-        letters.setdefault(who, ascii_uppercase[min(len(letters), len(ascii_uppercase) - 1)])
-    words = [
-        [f"{letters[one.speaker or one.id]}: {one.text}" for one in side]
-        for side in (before, after)
-    ]
+        letters.setdefault(_who(turn), ascii_uppercase[min(len(letters), len(ascii_uppercase) - 1)])
+    words = [[f"{letters[_who(one)]}: {one.text}" for one in side] for side in (before, after)]
     return InContext(" ".join([*words[0], "A: "]), str(row.text), " ".join(["", *words[1]]))
+
+
+def _who(row: Utterance) -> str:
+    """The speaker in whatever spelling; somebody else where none is known."""
+    return alike(row.speaker) if row.speaker else row.id
