@@ -1,6 +1,7 @@
 """A user's models of ordinary layers: trained, saved, loaded and used like the shipped ones."""
 
 import copy
+import importlib
 import math
 import re
 import subprocess
@@ -238,3 +239,27 @@ def test_a_model_that_this_process_does_not_know_is_named(tmp_path, monkeypatch,
     monkeypatch.delitem(MODELS, "attending")
     with pytest.raises(SerError, match=r"unknown model 'attending'; choose one of: text, audio"):
         load_model(folder / "model.safetensors")
+
+
+def test_runs_of_changed_code_are_made_again(tmp_path, monkeypatch, material, caplog):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # both versions are of one size and time
+    split, found = make_split(material.utterances, "speaker", folds=2), []
+    asked = protocols.InDomain(
+        models=("recurrent", "linear"),
+        seeds=1,
+        network=NETWORK,
+        schedule=replace(SCHEDULE, epochs=1),
+    )
+    for order in ("words, sound", "sound, words"):
+        (tmp_path / "my_own.py").write_text(documented().replace("words, sound", order))
+        module = importlib.import_module("my_own")
+        monkeypatch.setitem(MODELS, "recurrent", importlib.reload(module).Recurrent)
+        experiment = asked.plan(material, split)
+        running.make_experiment(experiment, tmp_path / "runs", jobs=1)
+        found.append({path.name for path in (tmp_path / "runs").glob("*-*0-*")})
+    assert {name.split("-")[0] for name in found[0] & found[1]} == {"linear"}
+    assert [len(names) for names in found] == [4, 4]
+    assert "2 runs in" in caplog.text
+    assert "were made with other code; they are set aside" in caplog.text
+    assert plans.code_of(MODELS["text"], None) == ""

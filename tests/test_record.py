@@ -94,5 +94,5 @@ def test_what_is_no_record_is_refused(text, tmp_path):
     path.write_text(text)
     with pytest.raises(SerError, match=r"is not the config\.json of a run"):
         read_record(path)
-    with pytest.raises(SerError, match=r"none\.json: is not the config"):
+    with pytest.raises(SerError, match=r"no run; give a folder that holds none\.json"):
         read_record(tmp_path / "none.json")

@@ -194,6 +194,7 @@ class RunConfig:
         protocol: the kind of experiment; ``source`` for a model that other runs only start from.
         source: the corpora that were learnt from first, if other corpora are tested.
         layout: the generation of models that it was made with.
+        code: a hash of the source of models and adaptations of one's own.
     """
 
     model: str
@@ -208,6 +209,7 @@ class RunConfig:
     protocol: str = "in-domain"
     source: SourceSpec | None = None
     layout: int = _LAYOUT
+    code: str = field(default="", metadata=LEFT_OUT)
 
     @property
     def hash(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
     wanted = {config.folder for config in configs}
     # A dict instead of a set keeps the order, so that the same reasons are reported every time.
     present = list({_Content.of(config): None for config in configs})
-    cells = {_cell(config) for config in configs}
+    cells = {_cell(config): config.code for config in configs}
     moved, why = [], set()
     for path in config_files(out):
         folder = path.parent
@@ -56,15 +56,18 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
     return moved
 
 
-def _differences(path: Path, present: Sequence[_Content], cells: Collection[str]) -> set[str]:
+def _differences(path: Path, present: Sequence[_Content], cells: Mapping[str, str]) -> set[str]:
     """Why a finished run must not be in one table with the present ones; empty if it may be."""
     try:
         config = read_record(path).config
     except SerError:
         return {"versions of this project"}
     reasons = _Content.of(config).differs_from(present)
-    # Equal content but another folder name: the declared contamination (the marks) has changed.
-    return reasons or ({"marks"} if _cell(config) in cells else set())
+    if reasons or (code := cells.get(_cell(config))) is None:
+        return reasons
+    # Equal content but another folder name: the model's own code or the declared contamination (the
+    # marks) has changed.
+    return {"code" if code != config.code else "marks"}
 
 
 def _cell(config: RunConfig) -> str:

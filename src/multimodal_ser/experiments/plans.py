@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from multimodal_ser.common.plugins import code_of
 from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.dialogue import check_single_tokens
@@ -17,6 +18,7 @@ from multimodal_ser.dataset.tasks import attributes_of
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.features.context import context_notes, turns_of
+from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.baselines import BASELINES
@@ -191,6 +193,7 @@ def run_config(
         split=split_spec(split),
         marks=(*material.marks, *split.notes, *around),
         train=train,
+        code=code_of(MODELS.get(model), train.adaptation and ADAPTERS[train.adaptation.method]),
     )
 
 
@@ -214,11 +217,7 @@ def corpus_names(material: Material) -> tuple[str, ...]:
 
 
 def labels_hash(material: Material, model: str) -> str:
-    """A hash of the class and speaker of every utterance, and of dialogues if the model reads them.
-
-    It makes runs with corrected labels, speakers or dialogues differ from older ones, which are set
-    aside.
-    """
+    """A hash of every utterance's class and speaker, and of dialogues if the model reads them."""
     speakers = [row.speaker for row in material.utterances]
     examples = material.examples
     truth: list[object] = examples.label.tolist()

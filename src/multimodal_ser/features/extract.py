@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.common.files import locked
+from multimodal_ser.common.plugins import code_of
 from multimodal_ser.corpora.utterance import Utterance, check_utterances
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
@@ -30,18 +31,13 @@ from multimodal_ser.features.context import in_context
 from multimodal_ser.features.parts import Parts, merge_parts, work_folder
 from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
 from multimodal_ser.features.progress import progress_bar
-from multimodal_ser.features.store import (
-    FeatureHeader,
-    FeatureStore,
-    differences,
-    feature_path,
-)
+from multimodal_ser.features.store import FeatureHeader, FeatureStore, differences, feature_path
 
 _log = logging.getLogger(__name__)
 
 _SETTINGS = (
     "corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype",
-    "compute_dtype", "prefix",
+    "compute_dtype", "prefix", "code",
 )  # fmt: skip
 
 
@@ -208,6 +204,7 @@ def _header(
         exposure=dict(info.exposure), emotion_labels=info.emotion_labels, source=digest(inputs),
         inputs=inputs, compute_dtype=computed_in(encoder), context=context[0],
         context_after=context[1], prefix=getattr(encoder, "prefix", ""),
+        code=code_of(encoder),
     )  # fmt: skip
 
 

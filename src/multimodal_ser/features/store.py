@@ -62,7 +62,7 @@ class FeatureHeader:
         compute_dtype: number type that the encoder computed in; files of older versions: float32.
         context: number of preceding utterances of the dialogue that the text encoder has read.
         context_after: number of following utterances.
-        prefix: text before each sentence, such as E5's "query: ".
+        prefix: text before each sentence, such as E5's "query: "; code: a hash of an own encoder's.
         version: of this header's format.
     """
 
@@ -88,6 +88,7 @@ class FeatureHeader:
     context: int = 0
     context_after: int = 0
     prefix: str = ""
+    code: str = ""
     version: int = _FORMAT
 
 
@@ -267,13 +268,10 @@ def _parse_header(path: Path, meta: object) -> FeatureHeader:
         if version == _FORMAT:
             saw = {name: Exposure(**value) for name, value in values.pop("exposure").items()}
             labels = Exposure(**values.pop("emotion_labels", asdict(UNDECLARED)))
-            # Fields that files of older versions do not have.
-            before = {"compute_dtype": "float32", "context": 0, "context_after": 0, "prefix": ""}
-            values = {"inputs": {}, "prints": {}} | before | values
-            known = {item.name for item in fields(FeatureHeader)} - {"exposure", "emotion_labels"}
-            return FeatureHeader(
-                exposure=saw, emotion_labels=labels, **{key: values[key] for key in known}
-            )
+            # Files of older versions lack fields, which have defaults.
+            known = {item.name for item in fields(FeatureHeader)}
+            rest = {key: value for key, value in values.items() if key in known}
+            return FeatureHeader(exposure=saw, emotion_labels=labels, **rest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FeatureError(f"{path}: its header is damaged ({error}); {_AGAIN}") from error
     raise FeatureError(

@@ -20,7 +20,7 @@ TUNED_AS = {
     "scratch": "from scratch",
     "none": "not fine-tuned",
 }
-_NOT_A_SETTING = ("seed", "fold", "marks", "split", "labels", "protocol", "source")
+_NOT_A_SETTING = ("seed", "fold", "marks", "split", "labels", "protocol", "source", "code")
 _NOT_IN_FEW = ("draw", "count")
 
 
