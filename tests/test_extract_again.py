@@ -36,14 +36,6 @@ def test_a_finished_file_is_kept_and_other_settings_show_both(tmp_path):
     assert FeatureStore.open(path).header.tokens == 1
 
 
-def test_features_of_an_encoder_whose_code_has_changed_are_not_kept(tmp_path, monkeypatch):
-    rows, out = made_corpus(tmp_path / "wav", 4), tmp_path / "out"
-    assert FeatureStore.open(extract(rows, FakeEncoder(), out).path).header.code
-    monkeypatch.setattr("multimodal_ser.features.extract.code_of", lambda *own: "other")
-    with pytest.raises(FeatureError, match=r"code is '\w{12}', asked for 'other'.*--overwrite"):
-        extract(rows, FakeEncoder(), out)
-
-
 def test_failures_are_tried_again_only_when_asked(tmp_path):
     class Fails(FakeEncoder):
         def __call__(self, items):

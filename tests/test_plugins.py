@@ -3,6 +3,7 @@
 `PLUGIN` is what another package would hold; an installation's entry points name that module.
 """
 
+import importlib
 import re
 import subprocess
 import sys
@@ -155,6 +156,25 @@ def test_one_of_each_works_through_the_command_line(added, tmp_path, capsys):
     assert "\nmeans " in capsys.readouterr().out
     weights = sorted(path.name for path in (tmp_path / "adapted").glob("mean-means-*"))
     assert len(weights) == 4
+
+
+def test_features_of_an_encoder_with_changed_code_are_not_kept(
+    added, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sounds, manifest = folder_of_sounds(tmp_path / "sounds", "ab"), tmp_path / "m.jsonl"
+    ser("manifest", "mine", "--root", sounds, "--out", manifest)
+    line = ["extract", "--manifest", str(manifest), "--out", str(tmp_path / "f")]
+    line += ["--audio", "loudness"]
+    codes = []
+    for step in ("160", "160", "320"):
+        (tmp_path / "my_loud.py").write_text(PLUGIN.replace("160", step))
+        importlib.reload(importlib.import_module("my_loud"))
+        codes.append(main(line))
+    assert codes == [0, 0, 1]
+    assert re.search(r"code is '\w+', asked for '\w+'.*--overwrite", capsys.readouterr().err)
+    ser(*line, "--overwrite")
 
 
 def test_installed_packages_add_theirs_by_entry_points(tmp_path):

@@ -17,10 +17,11 @@ import sys
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any
 
 from multimodal_ser.errors import SerError
 
-_SHIPPED = __name__.partition(".")[0]
+_NOT_OWN = {__name__.partition(".")[0], *sys.stdlib_module_names}
 _GROUP = "multimodal_ser.plugins"  # other packages name it: it stays, wherever this module moves
 
 
@@ -52,9 +53,10 @@ def code_of(*own: object) -> str:
     for one in (one if hasattr(one, "__qualname__") else type(one) for one in own):
         package = one.__module__.partition(".")[0]
         for part in getattr(one, "__mro__", (one,)):
-            if package != _SHIPPED and part.__module__.partition(".")[0] == package:
+            if package not in _NOT_OWN and part.__module__.partition(".")[0] == package:
                 # defined at a prompt, a class has no file, and its lines may not be kept
-                for place in (sys.modules.get(part.__module__), part):
+                places: tuple[Any, ...] = (sys.modules.get(part.__module__), part)
+                for place in places:
                     with suppress(OSError, TypeError):
                         sources.add(inspect.getsource(place))
                         break

@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from multimodal_ser.common.devices import CPU, check_device
+from multimodal_ser.common.plugins import code_of
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure, computed_in
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError, one_of
@@ -208,7 +209,10 @@ def load_encoder(
             )
     if spec is None:
         return _load_any(name, str(source), check_device(device), **options)
-    return spec.load(source, check_device(device), **options)
+    encoder = spec.load(source, check_device(device), **options)
+    if code := code_of(encoder):
+        encoder.info = replace(encoder.info, code=code)
+    return encoder
 
 
 def load_for(described: Described, source: str | Path | None, device: str) -> Encoder:

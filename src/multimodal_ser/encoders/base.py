@@ -57,6 +57,7 @@ class EncoderInfo:
         emotion_labels: whether the training saw emotion labels of any corpus: ``labels``, ``no``
             or ``unknown``.
         pool: how all frames become one vector: their ``mean``, or the ``first`` ([CLS]).
+        code: a hash of the source of an encoder of one's own.
     """
 
     name: str
@@ -68,6 +69,7 @@ class EncoderInfo:
     exposure: Mapping[str, Exposure]
     pool: Literal["mean", "first"] = "mean"
     emotion_labels: Exposure = UNDECLARED
+    code: str = ""
 
 
 class Encoder(Protocol):

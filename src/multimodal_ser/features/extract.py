@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from multimodal_ser.common.files import locked
-from multimodal_ser.common.plugins import code_of
 from multimodal_ser.corpora.utterance import Utterance, check_utterances
 from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, one_of
@@ -204,7 +203,7 @@ def _header(
         exposure=dict(info.exposure), emotion_labels=info.emotion_labels, source=digest(inputs),
         inputs=inputs, compute_dtype=computed_in(encoder), context=context[0],
         context_after=context[1], prefix=getattr(encoder, "prefix", ""),
-        code=code_of(encoder),
+        code=info.code,
     )  # fmt: skip
 
 
