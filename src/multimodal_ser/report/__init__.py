@@ -11,6 +11,10 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.evaluation.metrics import OF_PROBABILITIES
@@ -21,6 +25,9 @@ from multimodal_ser.report.published import PublishedTable, counterpart, tables_
 from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Cloud, Group, Note, Row, Score, Summary, Versus
 from multimodal_ser.runs.folder import tasks_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "Group",
@@ -38,6 +45,9 @@ __all__ = [
     "text_tables",
     "write_report",
 ]
+
+# The figures that are also written to files of their own; the others belong to their page.
+_ALONE = ("confusion", "reliability", "learning_curve", "adaptation", "projection")
 
 
 def report(
@@ -71,11 +81,9 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
         the pictures as PNG. No file is written for what the experiment does not have
         (groups, comparisons).
     """
-    # importing matplotlib takes long, and a text table on the terminal does not need it
     from multimodal_ser.common.drawing import png, svg
-    from multimodal_ser.report.figures import ALONE, pictures, title
 
-    figures = pictures(summary, clouds)
+    figures = _pictures(summary, clouds)
     drawn = {name: (svg(figure, alt), alt) for name, (figure, alt) in figures.items()}
     made: dict[str, str | bytes] = {
         "table.txt": text_table(summary),
@@ -84,15 +92,77 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
         "report.html": report_page(summary, drawn),
     }
     # titled only now: the page's figures have their headings there
-    for name in ALONE:
+    for name in _ALONE:
         if name in figures:
-            made[f"{name}.png"] = png(figures[name][0], title(summary, name))
+            made[f"{name}.png"] = png(figures[name][0], _title(summary, name))
     for name, content in made.items():
         # an experiment without groups or comparisons yields empty texts: no file for those
         if content:
             with written_aside(out / name) as partial:
                 partial.write_bytes(content if isinstance(content, bytes) else content.encode())
     return out / "report.html"
+
+
+def _pictures(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, tuple[Figure, str]]:
+    """Draws a report's figures, each with its content in words, for readers who cannot see it."""
+    # importing matplotlib takes long, and a text table on the terminal does not need it
+    from multimodal_ser.report import figures
+
+    best, rows = summary.best, summary.rows
+    listed = _listed([row.name for row in rows], [next(iter(row.scores.values())) for row in rows])
+    found = {
+        "comparison": (figures.comparison(summary), f"{summary.headline} of each model. {listed}")
+    }
+    if summary.task != "attributes":
+        # without the diagonal, which holds the correct predictions
+        matrix = best.confusion * (1 - np.eye(len(best.confusion)))
+        true, predicted = divmod(int(matrix.argmax()), len(matrix))
+        found["recalls"] = (
+            figures.draw_recalls(summary),
+            f"Recall of {best.name} per class. {_listed(summary.classes, best.recalls)}",
+        )
+        found["confusion"] = (
+            figures.draw_confusion(summary),
+            f"Confusion matrix of {best.name}, in % of each true class. Most frequent mistake: "
+            f"{summary.classes[true]} taken for {summary.classes[predicted]}, "
+            f"{matrix[true, predicted]:.0f} times.",
+        )
+        found["reliability"] = (
+            figures.draw_reliability(summary),
+            f"Share of right answers against top probability for {best.name}; expected "
+            f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
+        )
+    if len(summary.shares) > 1:
+        alt = f"UA over the share of the target's labels. {listed}"
+        found["learning_curve"] = figures.learning_curve(summary), alt
+    if summary.protocol == "adaptation":
+        found["adaptation"] = figures.adaptation(summary), f"UA by method. {listed}"
+    if clouds:
+        found["projection"] = figures.projection(clouds), figures.clouds_text(clouds)
+    return found
+
+
+def _listed(names: Sequence[str], scores: Sequence[Score]) -> str:
+    return "; ".join(
+        f"{name} {words.percent(score.mean)} {words.interval(score)}".strip()
+        for name, score in zip(names, scores, strict=True)
+    )
+
+
+def _title(summary: Summary, name: str = "confusion") -> str:
+    """Returns a title for a figure outside the report: what it shows, and its numbers' leaks."""
+    best = [summary.best.name] if name in ("confusion", "reliability") else []
+    where = " + ".join(summary.corpora) or summary.name
+    if summary.source:
+        where = f"{' + '.join(summary.source)} → {where}"
+    lines = [" · ".join([*best, where, summary.split])]
+    if name in ("learning_curve", "adaptation"):
+        lines.append(words.whiskers(summary))
+    # a figure gets copied into slides without its report; the leaks must travel with it
+    lines += [
+        line for note in summary.notes if note.leak for line in wrap(words.note_line(note), 60)
+    ]
+    return "\n".join(lines)
 
 
 def csv_tables(summary: Summary) -> dict[str, str]:
