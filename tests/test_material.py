@@ -89,9 +89,9 @@ def test_the_folder_of_all_features_is_enough_where_it_holds_one_corpus(tmp_path
         load_material(tmp_path, COMMON)
 
 
-@pytest.mark.parametrize("folder", [".", "nowhere"])
-def test_a_folder_without_features_is_an_error_with_its_remedy(tmp_path, folder):
-    with pytest.raises(FeatureError, match=r"0 corpora \[\].*ser extract"):
+@pytest.mark.parametrize(("folder", "says"), [(".", r"0 corpora \[\]"), ("nowhere", "no folder")])
+def test_a_folder_without_features_is_an_error_with_its_remedy(tmp_path, folder, says):
+    with pytest.raises(FeatureError, match=f"{says}.*ser extract"):
         load_material(tmp_path / folder, COMMON)
 
 
