@@ -195,7 +195,7 @@ def test_a_client_that_does_not_read_is_closed():
         client.settimeout(1)
         with suppress(OSError):
             client.sendall(asked)
-        until(lambda: not app.state.service.doors.open)
+        until(lambda: not app.state.service.connections.open)
         honest_clients_are_answered(address, rounds=1)
 
 
@@ -204,14 +204,14 @@ def test_a_body_that_nobody_asked_for_does_not_hold_a_connection():
     asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
     with serving(app) as address, connections(address, 1, asked) as (client,):
         assert status(client) == 200
-        until(lambda: not app.state.service.doors.open)
+        until(lambda: not app.state.service.connections.open)
 
 
 def test_every_connection_at_work_leaves_no_room_for_another():
     app = create_app(MadePredictor(3.0), Settings(max_connections=8, batching=False))
     body = HALF + f"Content-Length: {len(CLIP)}\r\n\r\n".encode() + CLIP
     with serving(app) as address, connections(address, 8, body):
-        until(lambda: app.state.service.gate.inside == 8)
+        until(lambda: app.state.service.admission.active == 8)
         answer = httpx.get(f"{address}/health")
         assert answer.status_code == 503
         assert "8 connections are open" in answer.json()["error"]["message"]
@@ -226,7 +226,7 @@ def test_one_client_gives_up_its_own_connections_first():
             ("127.0.0.1", port_of(address)), source_address=("127.0.0.2", 0)
         )
         stack.enter_context(other)
-        until(lambda: len(app.state.service.doors.open) == 1)
+        until(lambda: len(app.state.service.connections.open) == 1)
         with connections(address, 6, HALF) as clients:
             until(lambda: sum(map(is_closed, clients)) == 3)
             assert [is_closed(one) for one in clients] == [True] * 3 + [False] * 3

@@ -125,7 +125,7 @@ def test_room_on_disk_is_shared_by_all_jobs(tmp_path):
         first = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
         refused = http.post("/v1/jobs", content=WAV, headers=TYPE)
         assert refused.status_code == 429
-        assert "room on disk" in refused.json()["error"]["message"]
+        assert "share of the disk" in refused.json()["error"]["message"]
         over(http, first, "done")  # its sound is gone
         assert http.post("/v1/jobs", content=WAV, headers=TYPE).status_code == 202
 

@@ -129,7 +129,7 @@ def test_broken_clients_leave_nothing_behind(served):
             break
         deadline.wait(0.05)
     assert service.streams.open == 0
-    assert not service.doors.open
+    assert not service.connections.open
     assert heard(address, SOUND, {"format": "f32"})[-1]["type"] == "timeline"
 
 

@@ -64,7 +64,7 @@ def test_too_many_at_a_time():
     refused = next(one for one in answers if one.status_code == 429)
     refusal(refused, 429, "too_many_requests", "allowed: 4")
     assert refused.headers["retry-after"] == "1"
-    assert app.state.service.gate.inside == 0
+    assert app.state.service.admission.active == 0
 
 
 def test_a_slow_upload_is_ended():
@@ -84,7 +84,7 @@ def test_finishes_what_runs_and_refuses_what_comes_while_stopping():
         async with client(app) as http:
             running = asyncio.create_task(http.post("/v1/predict", content=WAV, headers=WAV_TYPE))
             await asyncio.sleep(0.1)
-            app.state.service.gate.stopping = True
+            app.state.service.admission.stopping = True
             late = await http.post("/v1/predict", content=WAV, headers=WAV_TYPE)
             health = await http.get("/health")
             return await running, late, health

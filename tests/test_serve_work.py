@@ -107,7 +107,9 @@ def test_long_requests_have_places_of_their_own(minutes):
         until(lambda: predictor.heard > 0)
         answer = httpx.post(f"{address}/v1/analyze", content=minutes, headers=WAV, timeout=60)
         assert answer.status_code == 429
-        assert "2 long recordings are inside; allowed: 2" in answer.json()["error"]["message"]
+        assert (
+            "2 long recordings are being processed; allowed: 2" in answer.json()["error"]["message"]
+        )
         honest_clients_are_answered(address, rounds=1)
 
 
@@ -115,7 +117,7 @@ def test_a_small_upload_of_much_sound_takes_a_place_for_long_work():
     silence = encoded(np.zeros(300 * SAMPLE_RATE, "f4"), "FLAC")
     assert len(silence) < 100_000
     app = create_app(Costly(), Settings(max_long=1))
-    with serving(app) as address, app.state.service.gate.enter() as place:
+    with serving(app) as address, app.state.service.admission.enter() as place:
         place.lengthen()
         answer = httpx.post(f"{address}/v1/predict", content=silence, headers=WAV, timeout=60)
         assert answer.status_code == 429

@@ -51,8 +51,8 @@ class Arriving:
 class RequestPlace:
     """The place of an admitted request, which may have to become one of the fewer for long work."""
 
-    def __init__(self, gate: Admission) -> None:
-        self._gate, self._long, self._left = gate, False, False
+    def __init__(self, admission: Admission) -> None:
+        self._admission, self._long, self._left = admission, False, False
 
     def lengthen(self) -> None:
         """Takes one of the places for long work, so that short requests keep theirs.
@@ -60,25 +60,25 @@ class RequestPlace:
         Raises:
             RefusedError: 429.
         """
-        gate, most = self._gate, self._gate.settings.max_long
+        admission, most = self._admission, self._admission.settings.max_long
         # Decoding threads call this as soon as a recording turns out to be long.
-        with gate.lock:  # threads come here
+        with admission.lock:  # threads come here
             if self._long or self._left:
                 return
-            if gate.long >= most:
+            if admission.long >= most:
                 raise RefusedError(
                     429,
-                    f"{gate.long} long recordings are inside; allowed: {most}; try again in half "
-                    "a minute, or send a shorter one",
+                    f"{admission.long} long recordings are being processed; allowed: {most}; try "
+                    "again in half a minute, or send a shorter one",
                     {"Retry-After": "30"},
                 )
-            gate.long += 1
+            admission.long += 1
             self._long = True
 
     def leave(self) -> None:
         """Returns the place for long work, if it was taken."""
-        with self._gate.lock:
-            self._gate.long -= self._long
+        with self._admission.lock:
+            self._admission.long -= self._long
             self._long, self._left = False, True
 
 
@@ -86,7 +86,7 @@ class Admission:
     """Counts admitted requests; refuses those beyond the limits and those that come while stopping.
 
     Attributes:
-        inside: requests at work or waiting for it.
+        active: requests that are processed or wait for it.
         long: those of them with long recordings.
         arriving: bodies that are arriving.
         stopping: set when the server is told to stop.
@@ -94,7 +94,7 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.inside = self.long = 0
+        self.active = self.long = 0
         self.lock = threading.Lock()
         self.arriving: list[Arriving] = []
         self.stopping = False
@@ -102,7 +102,7 @@ class Admission:
     @property
     def requests(self) -> int:
         """The number of requests that arrive or are admitted."""
-        return len(self.arriving) + self.inside
+        return len(self.arriving) + self.active
 
     @asynccontextmanager
     async def arrive(self) -> AsyncIterator[Arriving]:
@@ -135,11 +135,11 @@ class Admission:
         """
         self._check()
         place = RequestPlace(self)
-        self.inside += 1
+        self.active += 1
         try:
             yield place
         finally:
-            self.inside -= 1
+            self.active -= 1
             place.leave()
 
     def _check(self) -> None:
@@ -150,11 +150,13 @@ class Admission:
                 {"Retry-After": "5", "Connection": "close"},
             )
         most = self.settings.max_requests
-        if self.inside >= most:
+        if self.active >= most:
             raise RefusedError(
-                429, f"{self.inside} requests are inside; allowed: {most}; try again in a second",
+                429,
+                f"{self.active} requests are being processed; allowed: {most}; try again in a "
+                "second",
                 _AGAIN,
-            )  # fmt: skip
+            )
 
     def _drop_slowest(self) -> None:
         slow = [body for body in self.arriving if body.slow()]

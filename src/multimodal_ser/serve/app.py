@@ -56,14 +56,10 @@ class Service:
     def __init__(
         self, predictor: Predictor, settings: Settings, words: Words | None = None
     ) -> None:
-        self.settings, self.gate, self.doors = (
-            settings,
-            Admission(settings),
-            ConnectionLimits(settings),
-        )
-        self.predictor, self.words = predictor, words
+        self.settings, self.predictor, self.words = settings, predictor, words
+        self.admission, self.connections = Admission(settings), ConnectionLimits(settings)
         self.streams = Streams(settings.max_streams)
-        self.metrics = Metrics(self.gate, self.streams)
+        self.metrics = Metrics(self.admission, self.streams)
         self.decoding, self.computing = Scheduler(settings.concurrency), Scheduler()
         most = settings.max_batch if settings.batching else 1
         wait = settings.batch_wait_ms / 1000
@@ -85,8 +81,8 @@ class Service:
             what: recording, words and work → the response.
             mixed: whether channels are mixed to mono.
         """
-        upload = await read_upload(request, self.gate, text)
-        with self.gate.enter() as place:
+        upload = await read_upload(request, self.admission, text)
+        with self.admission.enter() as place:
             work = Work(self.settings.deadline_seconds)
             return await unless_gone(
                 request, work, self._answer(request, upload, place, work, what, mixed)
@@ -209,7 +205,7 @@ def create_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.gate.stopping = True
+        service.admission.stopping = True
         if service.jobs is not None:
             service.jobs.close()
         service.close()
@@ -259,6 +255,6 @@ def _add_information(app: FastAPI, service: Service) -> None:
     @app.get("/health", tags=["server"], responses={503: ERRORS[503]})
     async def health() -> dict[str, Any]:
         """Whether the server accepts requests; needs no API key."""
-        if service.gate.stopping:
+        if service.admission.stopping:
             raise RefusedError(503, "the server is stopping")
-        return {"status": "ok", "version": VERSION, "requests": service.gate.requests}
+        return {"status": "ok", "version": VERSION, "requests": service.admission.requests}

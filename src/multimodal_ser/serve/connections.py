@@ -69,7 +69,7 @@ class LimitedProtocol(H11Protocol):
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], **how: Any
     ) -> None:
         super().__init__(config, server_state, app_state, **how)
-        self.doors: ConnectionLimits = config.app.state.service.doors  # type: ignore[union-attr]
+        self.limits: ConnectionLimits = config.app.state.service.connections  # type: ignore[union-attr]
         self.peer = ""
         self._timer: asyncio.TimerHandle | None = None
 
@@ -84,12 +84,12 @@ class LimitedProtocol(H11Protocol):
         super().connection_made(transport)
         self.peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._wait()
-        self.doors.admit(self)
+        self.limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Frees the place of the connection."""
         self._stop_waiting()
-        self.doors.leave(self)
+        self.limits.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -103,14 +103,14 @@ class LimitedProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hands a WebSocket over to its own protocol, which sends pings; `Streams` counts them."""
         self._stop_waiting()
-        self.doors.leave(self)
+        self.limits.leave(self)
         super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         """Limits the time for the rest of a body whose response is already sent."""
         super().on_response_complete()
-        if self in self.doors.open:  # idle from now on: behind those that have been so longer
-            self.doors.open[self] = self.doors.open.pop(self)
+        if self in self.limits.open:  # idle from now on: behind those that have been so longer
+            self.limits.open[self] = self.limits.open.pop(self)
         if self.conn.their_state is h11.SEND_BODY:
             self._wait()
 
@@ -144,7 +144,7 @@ class LimitedProtocol(H11Protocol):
 
     def _wait(self) -> None:
         self._stop_waiting()
-        self._timer = self.loop.call_later(self.doors.settings.header_seconds, self._late)
+        self._timer = self.loop.call_later(self.limits.settings.header_seconds, self._late)
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
@@ -156,5 +156,5 @@ class LimitedProtocol(H11Protocol):
         if self.flow.write_paused or self.conn.their_state is h11.SEND_BODY:
             self.transport.abort()
         elif self.idle and not self.transport.is_closing():
-            seconds = self.doors.settings.header_seconds
+            seconds = self.limits.settings.header_seconds
             self.refuse(408, f"the request's header did not arrive within {seconds:g} s")

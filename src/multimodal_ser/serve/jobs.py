@@ -95,7 +95,7 @@ class Jobs:
         """
         self._forget_old()
         limits = self._service.settings
-        if self._service.gate.stopping:
+        if self._service.admission.stopping:
             raise RefusedError(503, "the server is stopping", {"Retry-After": "30"})
         if sum(job.status in OPEN for job in self.jobs.values()) >= limits.max_jobs:
             raise RefusedError(
@@ -181,7 +181,9 @@ class Jobs:
                 if size > most:
                     raise RefusedError(413, f"the recording is larger than {limits.job_mb:g} MB")
                 if sum(self._held.values()) > limits.jobs_disk_mb * 1e6:
-                    raise RefusedError(429, "jobs fill the room on disk that they may; try later")
+                    raise RefusedError(
+                        429, "jobs have filled their share of the disk; try again later"
+                    )
                 file.write(chunk)
         if not size:
             raise RefusedError(422, "the recording is empty (0 bytes)")
@@ -200,7 +202,7 @@ class Jobs:
                 job.files, job.progress = files, 1.0
                 self._over(job, "done")
             except RefusedError as error:
-                stopping = self._service.gate.stopping
+                stopping = self._service.admission.stopping
                 if not stopping:  # else its state stays: lost, for the next server
                     self._over(job, "cancelled" if error.status == 499 else "failed", str(error))
             except (SerError, OSError) as error:

@@ -80,7 +80,7 @@ class Sent:
 async def live(socket: WebSocket, service: Service) -> None:
     """Serves one client from its first message to its last; see docs/conversations.md."""
     try:
-        with service.streams.enter(service.gate.stopping):
+        with service.streams.enter(service.admission.stopping):
             await socket.accept()
             await _answer(socket, service)
     except RefusedError as error:
@@ -138,7 +138,7 @@ async def _answer(socket: WebSocket, service: Service) -> None:
                 413, f"the stream is longer than {limits.stream_seconds:g} s; begin another"
             )
         await hear(sound)
-        if service.gate.stopping:
+        if service.admission.stopping:
             break
     end = _json(message) if message.get("bytes") is None else {"end": True}
     if not (isinstance(end, dict) and end.get("end") is True):

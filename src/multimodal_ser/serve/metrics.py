@@ -20,7 +20,7 @@ class Metrics:
         heard: seconds of sound.
     """
 
-    def __init__(self, gate: Admission, streams: Streams) -> None:
+    def __init__(self, admission: Admission, streams: Streams) -> None:
         self.registry = all_ = CollectorRegistry()
         self._requests = Counter(
             "ser_requests", "Requests answered", ["method", "route", "status"], registry=all_
@@ -30,9 +30,9 @@ class Metrics:
         )
         self.heard = Counter("ser_audio_seconds", "Sound decoded", registry=all_)
         for name, about, now in (
-            ("ser_requests_inside", "Requests at work or waiting", lambda: gate.inside),
-            ("ser_requests_long", "Of these, long recordings", lambda: gate.long),
-            ("ser_uploads", "Bodies on their way", lambda: len(gate.arriving)),
+            ("ser_requests_inside", "Requests at work or waiting", lambda: admission.active),
+            ("ser_requests_long", "Of these, long recordings", lambda: admission.long),
+            ("ser_uploads", "Bodies on their way", lambda: len(admission.arriving)),
             ("ser_streams", "Open streams", lambda: streams.open),
         ):
             Gauge(name, about, registry=all_).set_function(now)

@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to stop; a second Ctrl-C stops at once."""
-        self._service.gate.stopping = True
+        self._service.admission.stopping = True
         super().handle_exit(signal.Signals(sig), frame)
 
 

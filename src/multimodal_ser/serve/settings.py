@@ -110,5 +110,5 @@ class Settings:
 
     @property
     def max_requests(self) -> int:
-        """Requests inside at a time: those at work and those that wait."""
+        """Requests at a time: those that are processed and those that wait."""
         return self.concurrency + self.queue

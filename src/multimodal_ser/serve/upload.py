@@ -31,20 +31,20 @@ class Upload:
     text: str | None
 
 
-async def read_upload(request: Request, gate: Admission, text: str | None) -> Upload:
+async def read_upload(request: Request, admission: Admission, text: str | None) -> Upload:
     """Reads the body of a request and checks the limits while it arrives.
 
     Args:
         request: the request.
-        gate: the limits, and the places for arriving bodies.
+        admission: the limits, and the places for arriving bodies.
         text: words from the query string, for bodies that are the recording itself.
 
     Raises:
         RefusedError: 408, 413, 415, 422, 429 or 503.
     """
-    settings = gate.settings
-    async with gate.arrive() as arriving:
-        upload = await _in_time(_parsed(request, gate, arriving, text), arriving, settings)
+    settings = admission.settings
+    async with admission.arrive() as arriving:
+        upload = await _in_time(_parsed(request, admission, arriving, text), arriving, settings)
     if not upload.data:
         raise RefusedError(422, f"the recording is empty (0 bytes); {_ALLOWED}")
     if upload.text and len(upload.text) > settings.max_text:
@@ -75,29 +75,29 @@ async def _in_time(
 
 
 async def _parsed(
-    request: Request, gate: Admission, arriving: Arriving, text: str | None
+    request: Request, admission: Admission, arriving: Arriving, text: str | None
 ) -> Upload:
-    settings = gate.settings
+    settings = admission.settings
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        stream = _limited(request, gate, arriving, settings.max_bytes + _FRAMING)
+        stream = _limited(request, admission, arriving, settings.max_bytes + _FRAMING)
         return await _form(request, stream, settings, text)
     if not kind.startswith(_RAW):
         raise RefusedError(415, f"Content-Type is {kind[:80] or 'missing'}; {_ALLOWED}")
-    stream = _limited(request, gate, arriving, settings.max_bytes)
+    stream = _limited(request, admission, arriving, settings.max_bytes)
     return Upload(b"".join([chunk async for chunk in stream]), text)
 
 
 async def _limited(
-    request: Request, gate: Admission, arriving: Arriving, most: int
+    request: Request, admission: Admission, arriving: Arriving, most: int
 ) -> AsyncGenerator[bytes, None]:
-    settings = gate.settings
+    settings = admission.settings
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > most:
         raise _too_large(settings)
     async for chunk in request.stream():
         arriving.add(len(chunk))
-        gate.check_room()
+        admission.check_room()
         if arriving.size > most:
             raise _too_large(settings)
         yield chunk
