@@ -5,9 +5,11 @@ from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from made_corpora import make_iemocap, make_meld
 from made_features import made_arrays, made_folder, made_rows, write_features
@@ -18,6 +20,7 @@ from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_man
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import ENCODERS, load_encoder, load_for
 from multimodal_ser.encoders.base import InContext
+from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.features import FeatureStore, extract
 from multimodal_ser.features.context import in_context
@@ -81,6 +84,24 @@ def test_only_the_own_words_become_tokens_and_depend_on_the_context(minilm):
     changed = minilm([row.text for row in in_context(other, 2)])
     same = [np.allclose(one, two, atol=1e-5) for one, two in zip(shown, changed, strict=True)]
     assert same == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("with_space", [True, False])
+def test_the_first_own_word_is_kept_whatever_a_tokenizer_counts_to_it(with_space):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    space = pre_tokenizers.Metaspace()  # as DeBERTa's: the span of a word begins with the space
+    if not with_space:
+        space = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), space])
+    words = [(word, -1.0) for word in ("?", "▁A:", "▁B:", "▁Hi", "▁So")]
+    pieces = Tokenizer(models.Unigram(words, 0))
+    pieces.pre_tokenizer = space
+    made = PretrainedText.__new__(PretrainedText)
+    made.tokenizer, made.prefix = SimpleNamespace(is_fast=True), ""
+    made._pieces = lambda texts, **_: {"offset_mapping": [pieces.encode(texts[0]).offsets]}
+    text = InContext("B: Hi A: ", "So Hi", " B: Hi")
+    frames = torch.arange(len(pieces.encode(text).tokens))[:, None]
+    assert made._own(text, frames)[:, 0].tolist() == [3, 4]
 
 
 def test_no_future_utterance_is_seen_unless_it_is_asked_for(minilm):

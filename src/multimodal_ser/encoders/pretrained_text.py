@@ -128,9 +128,10 @@ class PretrainedText:
             )
         spans = self._pieces([text], return_offsets_mapping=True)["offset_mapping"][0]
         first, last = (place + len(self.prefix) for place in text.own)
-        # Special tokens have an empty span, a == b, and are no words. An utterance without words
-        # of its own keeps the first token.
-        own = torch.tensor([first <= a < b <= last for a, b in spans])
+        # Special tokens have an empty span, a == b, and are no words; some tokenizers (DeBERTa's)
+        # count the space before a word to its span. An utterance without words of its own keeps
+        # the first token.
+        own = torch.tensor([a < b and a < last and b > first for a, b in spans])
         return frames[own] if own.any() else frames[:1]
 
     def inputs(self, items: Sequence[object]) -> list[Tensor]:
