@@ -45,7 +45,7 @@ _PERSON = re.compile(
 _TIMELY = re.compile(
     r"time|start|begin|onset|stop|finish|offset|anfang|d[ée]but|inicio|(\b|_)m?s(ec)?\b"
 )
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
+_CLOCK = re.compile(r"(?:(?:(\d+) days? )?(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
 _VOTE = re.compile(r"\s*([^\s:,;][^:,;]*?)\s*:\s*(\d+(?:\.\d+)?)\s*[,;]?")
 _NUMBER = re.compile(r"\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?|[.,]\d+")
 
@@ -160,13 +160,13 @@ def _unit(column: str) -> tuple[str, float]:
 
 
 def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | None:
-    """Parses a cell as seconds: 1.25, 1,25 (a decimal comma), 00:01.250, 0:00:01,250.
+    """Parses a cell as seconds: 1.25, 1,25 (a decimal comma), 00:01.250, 0 days 00:00:01.25.
 
     Raises:
         SerError: the cell is anything else.
 
-    >>> seconds("t.csv:2", "start", "0:01:02,5"), seconds("t.csv:2", "start", "1,25")
-    (62.5, 1.25)
+    >>> [seconds("t.csv:2", "start", said) for said in ("0:01:02,5", "1,25", "0 days 00:00:01.25")]
+    [62.5, 1.25, 1.25]
     """
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
         return None
@@ -175,8 +175,8 @@ def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | Non
         found = float(cell)
     elif isinstance(cell, str):
         if clock := _CLOCK.fullmatch(cell):
-            hours, minutes, rest = clock.groups()
-            found, scale = 60 * (60 * int(hours or 0) + int(minutes)) + _number(rest), 1.0
+            days, hours, minutes = (int(part or 0) for part in clock.groups()[:3])
+            found, scale = 60 * (60 * (24 * days + hours) + minutes) + _number(clock[4]), 1.0
         elif _NUMBER.fullmatch(cell):
             found = _number(cell)
     found *= scale
