@@ -74,6 +74,12 @@ def test_a_dialogue_ends_where_another_begins(tmp_path):
         assert shown.text.count(": ") == 1 + same.index(row)
 
 
+def test_an_utterance_of_no_dialogue_is_encoded_like_the_first_of_one(minilm):
+    rows = [replace(dialogue()[0], id="mine/alone", dialogue=None), *dialogue()]
+    alone, first, *_ = minilm([row.text for row in in_context(rows, 2)])
+    np.testing.assert_allclose(alone, first, atol=1e-5)
+
+
 def test_only_the_own_words_become_tokens_and_depend_on_the_context(minilm):
     rows = dialogue()
     plain = minilm([row.text for row in rows])

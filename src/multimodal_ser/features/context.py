@@ -39,14 +39,16 @@ def in_context(rows: Sequence[Utterance], before: int, after: int = 0) -> list[U
     """
     if before < 0 or after < 0:
         raise FeatureError(f"a context of {before} and {after} utterances; allowed: 0 or more")
-    dialogues = turns_of([row for row in rows if (row.text or "").strip()])
+    spoken = [row for row in rows if (row.text or "").strip()]
+    dialogues = turns_of(spoken)
     if not dialogues:
         raise FeatureError(
             "--context reads the words of a dialogue, and no utterance has a dialogue and words; "
             "leave it out, or add both to the manifest"
         )
     found = {}
-    for turns in dialogues:
+    # An utterance of no dialogue is read as one of a single utterance: encoded like the others.
+    for turns in [*dialogues, *([row] for row in spoken if row.dialogue is None)]:
         for place, row in enumerate(turns):
             around = turns[max(0, place - before) : place], turns[place + 1 : place + 1 + after]
             found[row.id] = replace(row, text=_joined(row, *around))
