@@ -1,4 +1,4 @@
-"""Reads corpora whose file names contain all labels; `named_corpora` has an entry for each.
+"""Reads corpora whose file names contain all labels; ``named.json`` has an entry for each.
 
 Emotions are given in the words that class sets share (``anger``, ``happiness``, …); the corpus's
 own code stays in ``extra``. So ``common4``, ``common6`` and any list of classes work without a
@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.recordings import files_below
 from multimodal_ser.corpora.base import (
     SOUND,
@@ -24,6 +26,7 @@ from multimodal_ser.corpora.base import (
     require_folder,
 )
 from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.corpora.words import shared_word
 
 _SUFFIXES = (*SOUND, ".aiff", ".aif", ".m4a")
 
@@ -37,7 +40,7 @@ class Named:
         pattern: of the end of a path without its suffix, in any case; the groups ``speaker`` and
             ``emotion`` have meanings of their own, ``sentence`` is a key of `texts`, ``split``
             is the official part; all but that together make the id.
-        words: code of an emotion, in lower case → class.
+        words: code of an emotion, in lower case → class; in the file, ``a=anger sad …``.
         description: one line.
         licence: the terms under which it is released.
         citation: its key in ``citations.bib``.
@@ -130,9 +133,26 @@ def _person(known: Named, speaker: str | None) -> dict[str, Any]:
     return {"sex": sex, **({"age": int(age)} if age else {})}
 
 
-def info_of_named(name: str, known: Named) -> CorpusInfo:
-    """Returns the CORPORA entry of a corpus that is read by its file names."""
-    return CorpusInfo(
+def _entries() -> dict[str, Named]:
+    text = (files("multimodal_ser.corpora") / "named.json").read_text("utf-8")
+    return {
+        name: Named(**{**entry, "words": _words(entry["words"])})
+        for name, entry in parse_json(text).items()
+    }
+
+
+def _words(text: str) -> dict[str, str]:
+    """Codes of emotions → classes, in the words that class sets share.
+
+    >>> _words("a=anger d=disgust sad")
+    {'a': 'anger', 'd': 'disgust', 'sad': 'sadness'}
+    """
+    pairs = (pair.split("=") for pair in text.split())
+    return {pair[0]: shared_word(pair[-1]) for pair in pairs}
+
+
+NAMED = [
+    CorpusInfo(
         name=name,
         description=known.description,
         read=partial(read_named, name, known),
@@ -144,3 +164,5 @@ def info_of_named(name: str, known: Named) -> CorpusInfo:
         parts=known.parts,
         traps=known.traps,
     )
+    for name, known in _entries().items()
+]

@@ -22,7 +22,7 @@ from multimodal_ser.corpora.lhotse import LHOTSE
 from multimodal_ser.corpora.meld import MELD
 from multimodal_ser.corpora.msp_improv import MSP_IMPROV
 from multimodal_ser.corpora.msp_podcast import MSP_PODCAST
-from multimodal_ser.corpora.named_corpora import INFOS
+from multimodal_ser.corpora.named import NAMED
 from multimodal_ser.corpora.ravdess import RAVDESS
 from multimodal_ser.corpora.resd import RESD
 from multimodal_ser.corpora.table import TABLE
@@ -36,7 +36,7 @@ CORPORA: dict[str, CorpusInfo] = {
     for info in (
         *(IEMOCAP, CREMAD, MELD, EMODB, RAVDESS, MSP_PODCAST, MSP_IMPROV, CMU_MOSEI),
         *(EMOZIONALMENTE, RESD, EMODB2),
-        *INFOS,
+        *NAMED,
         *_GENERAL,
     )
 }
