@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from multimodal_ser.common.palette import COLOURS, DARK, SAME, colour
+from multimodal_ser.common.palette import COLOURS, DARK, SAME, colour, colours
 from multimodal_ser.corpora.labels import CLASS_SETS
+from multimodal_ser.predict.prediction import label_colours
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 SIGHT = {  # Machado, Oliveira, Fernandes (2009), severity 1
@@ -61,3 +62,25 @@ def test_every_class_of_every_set_has_a_colour_of_its_own():
         assert len({colour(name) for name in classes}) == len(classes)
     assert colour("Joy") == colour("happiness")
     assert colour("never heard of") == colour("never heard of")
+
+
+@pytest.mark.parametrize(
+    ("labels", "attributes"),
+    [
+        (SEVEN, ("arousal", "valence", "dominance")),
+        (("anger", "sadness"), ("valence", "arousal")),
+        (("A", "B", "C", "D", "E", "F", "G"), ()),
+        (("angry", "anger", "Anger", "calm"), ()),
+        (("positive", "negative"), ("valence",)),
+    ],
+)
+def test_what_a_model_shows_together_has_different_colours(labels, attributes):
+    shown = (*labels, "uncertain", *attributes)
+    hues = label_colours(labels, None, attributes)
+    for dark in (0, 1):
+        assert len({hues[name][dark] for name in shown}) == len(shown)
+    assert hues.get("anger", (colour("anger"),))[0] == colour("anger")
+    alone = label_colours(("arousal", "valence", "dominance"), (1, 5))
+    assert alone["active negative"] == colours(["anger"])["anger"]
+    assert alone["passive negative"] == colours(["sadness"])["sadness"]
+    assert len({alone[name] for name in alone}) == 7

@@ -8,6 +8,7 @@ emotion's name is always written next to it.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 COLOURS: dict[str, str] = {
     "anger": "#b02a17",
@@ -41,8 +42,10 @@ DARK: dict[str, str] = {
     "other": "#98a2ae",
     "uncertain": "#8b93a0",
 }
-# Synonyms, and attributes and their poles mapped to the emotion in that region of the
-# arousal-valence plane.
+# For classes of other names, in this order where labels shown together would have the same colour.
+SPARE = ("excitement", "frustration", "boredom", "calm", "contempt", "surprise", "other")
+ATTRIBUTES = {"arousal": "surprise", "valence": "boredom", "dominance": "contempt"}
+# Synonyms, and regions of the arousal-valence plane, which have the colour of the emotion there.
 SAME: dict[str, str] = {
     "angry": "anger",
     "happy": "happiness",
@@ -65,9 +68,6 @@ SAME: dict[str, str] = {
     "positive": "happiness",
     "dominant": "excitement",
     "submissive": "calm",
-    "arousal": "anger",
-    "valence": "sadness",
-    "dominance": "frustration",
 }
 
 
@@ -81,11 +81,32 @@ def colour(label: str, *, dark: bool = False) -> str:
     >>> colour("anger"), colour("Angry", dark=True)
     ('#b02a17', '#e0492a')
     """
-    table = DARK if dark else COLOURS
+    return (DARK if dark else COLOURS)[_entry(label)]
+
+
+def colours(labels: Iterable[str], regions: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
+    """The colours, on light and on dark, of labels that are shown together: all different.
+
+    Args:
+        labels: classes and attributes; more than the palette has share colours.
+        regions: of the arousal-valence plane; they share the colours of emotions.
+
+    >>> colours(["anger", "angry"])
+    {'anger': ('#b02a17', '#e0492a'), 'angry': ('#d9601a', '#f58b4c')}
+    """
+    entries: dict[str, str] = {}
+    # labels of the palette keep their colours, wherever they stand among others
+    for label in sorted(dict.fromkeys(labels), key=lambda one: one.strip().lower() not in COLOURS):
+        entry, taken = _entry(label), set(entries.values())
+        free = [one for one in (entry, *SPARE, *COLOURS) if one not in taken]
+        entries[label] = free[0] if free else entry
+    entries = {**{label: _entry(label) for label in regions}, **entries}
+    return {label: (COLOURS[entry], DARK[entry]) for label, entry in entries.items()}
+
+
+def _entry(label: str) -> str:
+    """The palette's name for the colour of a label."""
     word = label.strip().lower()
-    word = SAME.get(word, word)
-    if word not in table:
-        # CRC-32 and not `hash`, whose value for a text differs from process to process
-        spare = ("excitement", "frustration", "boredom", "calm", "contempt")
-        word = spare[zlib.crc32(word.encode()) % len(spare)]
-    return table[word]
+    word = ATTRIBUTES.get(word) or SAME.get(word, word)
+    # CRC-32 and not `hash`, whose value for a text differs from process to process
+    return word if word in COLOURS else SPARE[zlib.crc32(word.encode()) % 5]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.palette import colours
 from multimodal_ser.errors import SerError
 
 UNCERTAIN = "uncertain"
@@ -163,6 +164,21 @@ def on_scale(values: Mapping[str, float], scale: tuple[float, float]) -> dict[st
         name: low + (high - low) * min(max(float(value), 0.0), 1.0)
         for name, value in values.items()
     }
+
+
+def label_colours(
+    labels: Sequence[str], scale: object, attributes: Sequence[str] = ()
+) -> dict[str, tuple[str, str]]:
+    """The colours, on light and on dark, of everything that a model's predictions are called.
+
+    Args:
+        labels: of the model.
+        scale: None if these are classes, otherwise they are attributes.
+        attributes: that a model of classes predicts, too.
+    """
+    rated = labels if scale else attributes
+    places = regions(rated) if rated else ()
+    return colours((*labels, *([] if scale else (UNCERTAIN,)), *attributes), places)
 
 
 def regions(attributes: Sequence[str]) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 
 from multimodal_ser.common.arrays import Samples
-from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.inputs import LONG_SECONDS as LONGEST
-from multimodal_ser.predict.prediction import Prediction, regions
+from multimodal_ser.predict.prediction import Prediction, label_colours
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
 from multimodal_ser.serve.batching import Batcher
@@ -163,9 +162,7 @@ class Service:
         """The description of the model for the page and for clients."""
         labels, scale = self.predictor.labels, getattr(self.predictor, "scale", None)
         also = getattr(self.predictor, "also", None)
-        names = also.labels if also else labels if scale else ()
-        shown = (*labels, *(also.labels if also else ()), *(regions(names) if names else ()))
-        shown = (*shown, "uncertain")
+        shown = label_colours(labels, scale, also.labels if also else ())
         return {
             "name": self.predictor.name,
             "labels": list(labels),
@@ -173,9 +170,7 @@ class Service:
             "attributes": also and {"labels": list(also.labels), "scale": also.scale},
             "threshold": self.predictor.threshold,
             "adapted": self.predictor.channel and self.predictor.channel.count,
-            "colours": {
-                name: {"light": colour(name), "dark": colour(name, dark=True)} for name in shown
-            },
+            "colours": {name: {"light": one, "dark": two} for name, (one, two) in shown.items()},
             "card": self.predictor.card,
             "card_html": self.card_html,
         }

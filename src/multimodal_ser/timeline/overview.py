@@ -10,8 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from multimodal_ser.common.palette import colour
-from multimodal_ser.predict.prediction import UNCERTAIN, regions
+from multimodal_ser.predict.prediction import UNCERTAIN, label_colours, regions
 from multimodal_ser.timeline.page import page_templates
 from multimodal_ser.timeline.tables import mostly, seconds_of
 from multimodal_ser.timeline.track import Scale, attributes_text, clock
@@ -31,7 +30,7 @@ class Overview:
 
     def __init__(self, labels: Sequence[str], scale: Scale = None) -> None:
         self.labels = [*labels, UNCERTAIN] if scale is None else list(regions(labels))
-        self.scale = scale
+        self.scale, self.colours = scale, label_colours(labels, scale)
         self.count, self.duration, self.spoken = 0, 0.0, 0.0
         self.seconds: dict[str, float] = defaultdict(float)
         self.speakers: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -110,5 +109,5 @@ def summary_page(overview: Overview, pages: bool) -> str:
     kept = {row["source"]: row["page"] for row in overview.rows} if pages else {}
     return page_templates().get_template("summary.html").render(
         all=overview, clock=clock, moments=moments, pages=kept, most=_MOST,
-        colours={name: (colour(name), colour(name, dark=True)) for name in overview.labels},
+        colours=overview.colours,
     )  # fmt: skip

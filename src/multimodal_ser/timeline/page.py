@@ -17,9 +17,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import read_blocks
-from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.prediction import UNCERTAIN, regions
+from multimodal_ser.predict.prediction import label_colours
 from multimodal_ser.timeline.track import Timeline, clock, display_name
 
 EMBEDDED = 10_000_000  # bytes of sound that a page contains at most
@@ -83,13 +82,11 @@ def page_templates() -> Environment:
 
 def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
     """The data for the page's script: the timeline, the waveform, and the colours of the labels."""
-    labels = [*timeline.labels, UNCERTAIN]
-    for one in (timeline, timeline.attributes):
-        labels += [] if one is None or one.scale is None else (*one.labels, *regions(one.labels))
+    rated = () if timeline.attributes is None else timeline.attributes.labels
     return {
         **timeline.as_dict(),
         "peaks": rounded(peaks),
-        "colours": {name: [colour(name), colour(name, dark=True)] for name in labels},
+        "colours": label_colours(timeline.labels, timeline.scale, rated),
     }
 
 

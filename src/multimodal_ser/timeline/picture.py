@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from multimodal_ser.common.drawing import INK, LINE, MUTED, PAPER, canvas, png, print_svg
-from multimodal_ser.common.palette import colour
-from multimodal_ser.predict.prediction import UNCERTAIN
+from multimodal_ser.predict.prediction import UNCERTAIN, label_colours
 from multimodal_ser.timeline.annotations import ANYBODY, turns
 from multimodal_ser.timeline.track import Segment, Timeline, clock
 
@@ -66,14 +65,14 @@ def _waveform(ax: Axes, timeline: Timeline, peaks: NDArray[np.float32]) -> None:
 
 def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
     """The segments of a speaker; certain ones are drawn on top, with a visible minimum width."""
-    least = timeline.duration / 1500
+    least, hues = timeline.duration / 1500, label_colours(timeline.labels, timeline.scale)
     segments = [s for s in timeline.segments if s.speaker == lane]
     for s in sorted(segments, key=lambda s: s.label != UNCERTAIN):
         unsure = s.label == UNCERTAIN
         wide = (s.end - s.start) / max(timeline.duration, 1e-9) > 0.006
         ax.barh(
             0, max(s.end - s.start, least), left=s.start, height=1,
-            color=(PAPER if wide else LINE) if unsure else colour(s.label),
+            color=(PAPER if wide else LINE) if unsure else hues[s.label][0],
             edgecolor=LINE if unsure else PAPER, linewidth=0.8 if wide else 0,
             hatch="////" if unsure and wide else None,
         )  # fmt: skip
@@ -99,12 +98,12 @@ def _word(ax: Axes, segment: Segment, word: str, unsure: bool) -> None:
 
 def _curves(ax: Axes, timeline: Timeline) -> None:
     styles = itertools.cycle(("-", "--", "-.", ":"))
-    runs = list(_runs(timeline))
+    runs, hues = list(_runs(timeline)), label_colours(timeline.labels, timeline.scale)
     for label, style in zip(timeline.labels, styles, strict=False):
         name = label.replace("$", r"\$")
         for time, shares in runs:
             values = [one[label] for one in shares]
-            ax.plot(time, values, style, color=colour(label), linewidth=1.6, label=name)
+            ax.plot(time, values, style, color=hues[label][0], linewidth=1.6, label=name)
             name = "_" + name
     ax.set_ylim(0, 1)
     ax.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, read_blocks
 from multimodal_ser.common.files import written_aside
-from multimodal_ser.common.palette import colour
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.predict.prediction import on_scale
+from multimodal_ser.predict.prediction import label_colours, on_scale
 from multimodal_ser.timeline.annotations import as_eaf, as_label_studio, as_rttm, as_textgrid
 from multimodal_ser.timeline.track import (
     Scale,
@@ -142,9 +141,9 @@ def _as_csv(timeline: Timeline, source: Path) -> str:
 def _as_vtt(timeline: Timeline, source: Path) -> str:
     """WebVTT subtitles; each emotion is a class with its colour."""
     names = sorted({segment.label for segment in timeline.segments})
+    hues = label_colours(timeline.labels, timeline.scale)
     styles = "".join(
-        f"STYLE\n::cue(.{_class(name)}) {{ color: {colour(name, dark=True)}; }}\n\n"
-        for name in names
+        f"STYLE\n::cue(.{_class(name)}) {{ color: {hues[name][1]}; }}\n\n" for name in names
     )
     cues = (
         f"{number}\n{_stamp(s.start, '.')} --> {_stamp(s.end, '.')}\n"
@@ -156,9 +155,10 @@ def _as_vtt(timeline: Timeline, source: Path) -> str:
 
 def _as_srt(timeline: Timeline, source: Path) -> str:
     """SubRip subtitles, with colours in the form that most players understand."""
+    hues = label_colours(timeline.labels, timeline.scale)
     cues = (
         f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n"
-        f'<font color="{colour(s.label, dark=True)}">{_srt(_who(s) + s.said)}</font>'
+        f'<font color="{hues[s.label][1]}">{_srt(_who(s) + s.said)}</font>'
         f"{_words(s, _srt)}\n"
         for number, s in enumerate(timeline.segments, 1)
     )
