@@ -6,7 +6,9 @@ import asyncio
 import json
 import threading
 from contextlib import closing, suppress
+from itertools import pairwise
 
+import httpx
 import numpy as np
 import pytest
 
@@ -95,7 +97,9 @@ def test_16_bits_at_another_rate_in_stereo(served):
         ({"rate": True}, None, "a stream begins with"),
         ({"hop": 9.0}, None, "hop=9"),
         ({"format": "f32"}, np.array([np.nan], "f4").tobytes(), "NaN"),
-        ({"format": "f32"}, b"abc", "ends within a sample"),
+        ({"format": ["s16"]}, None, 'format is ["s16"]'),
+        ({"rate": "16000"}, None, 'rate is "16000"'),
+        ({"chanels": 2}, None, "chanels is 2"),
         ({"format": "f32"}, '{"stop": 1}', '"end": true'),
         ({"format": "f32"}, np.zeros(61 * SAMPLE_RATE // 4, "f4").tobytes(), "longer than 60 s"),
     ],
@@ -111,6 +115,22 @@ def test_errors_of_a_stream_are_reported(served, begin, then, words):
     assert last["type"] == "error"
     assert words in last["error"]["message"]
     assert service.streams.open == 0
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (4001, 7)])
+def test_messages_may_end_within_a_sample(served, sizes):
+    address, _ = served
+    sound = (SOUND[: SAMPLE_RATE if 1 in sizes else None] * 32_767).astype("<i2")
+    pair = np.stack([sound, sound], 1)
+    data = pair.tobytes()
+    cuts = np.cumsum(np.resize(sizes, 2 * len(data) // sum(sizes)))
+    wanted = heard(address, pair, {"channels": 2})[-1]
+    socket = opened(address, {"channels": 2})
+    for first, last in pairwise([0, *cuts[cuts < len(data)], len(data)]):
+        socket.send_binary(data[first:last])
+    socket.send_binary(b"\0")  # the end of a recording that was cut off
+    socket.send(json.dumps({"end": True}))
+    assert told(socket)[-1] == wanted
 
 
 def test_broken_clients_leave_nothing_behind(served):
@@ -174,3 +194,13 @@ def test_metrics():
     assert 'route="unmatched",status="404"} 1.0' in text
     assert "nothing" not in text
     assert "ser_audio_seconds_total 1.0" in text
+
+
+def test_head_is_answered_as_get_is_without_a_body(served):
+    address = served[0].replace("ws", "http", 1).removesuffix("/v1/stream")
+    for path in ("/", "/docs", "/health", "/v1/models", "/static/page.js"):
+        head, get = httpx.head(address + path), httpx.get(address + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(get.content))
+    assert httpx.head(address + "/v1/predict").status_code == 405
+    assert 'method="HEAD",route="/health",status="200"' in httpx.get(address + "/metrics").text

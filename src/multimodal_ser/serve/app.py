@@ -168,7 +168,7 @@ class Service:
             "labels": list(labels),
             "scale": scale,
             "attributes": also and {"labels": list(also.labels), "scale": also.scale},
-            "threshold": self.predictor.threshold,
+            "threshold": round(self.predictor.threshold, 6),
             "adapted": self.predictor.channel and self.predictor.channel.count,
             "colours": {name: {"light": one, "dark": two} for name, (one, two) in shown.items()},
             "card": self.predictor.card,

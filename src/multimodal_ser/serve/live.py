@@ -53,25 +53,32 @@ class Sent:
         Raises:
             RefusedError: 422.
         """
-        if (
-            not isinstance(told, dict) or told.keys() - _KEYS
-        ):  # such as sample_rate in place of rate
-            raise RefusedError(422, _BEGIN)
+        if not isinstance(told, dict):
+            raise RefusedError(422, f"the first message is no JSON object; {_BEGIN}")
         rate, channels = told.get("rate", SAMPLE_RATE), told.get("channels", 1)
         kind, window, hop = told.get("format", "s16"), told.get("window", 3.0), told.get("hop", 1.0)
-        plain = all(type(one) in (int, float) for one in (rate, channels, window, hop))
-        if not (plain and kind in KINDS and rate in _RATES and channels in _CHANNELS):
-            raise RefusedError(422, _BEGIN)
+        number = {name: type(told.get(name, 0)) in (int, float) for name in _KEYS}
+        right = {
+            "rate": number["rate"] and rate in _RATES,
+            "format": isinstance(kind, str) and kind in KINDS,
+            "channels": number["channels"] and channels in _CHANNELS,
+            "window": number["window"],
+            "hop": number["hop"],
+            "key": True,
+        }
+        # a name that is not known, such as sample_rate in place of rate, is wrong, too
+        if wrong := [name for name in (*told, *right) if not right.get(name)]:
+            given = json.dumps(told.get(wrong[0]))[:40]
+            raise RefusedError(422, f"{wrong[0][:40]} is {given}; {_BEGIN}")
         return cls(int(rate), kind, int(channels), float(window), float(hop))
 
-    def samples(self, data: bytes) -> Samples:
-        """The sound of a message, mono [time] at its own rate.
+    @property
+    def size(self) -> int:
+        """Bytes of one sample of all channels."""
+        return np.dtype(KINDS[self.kind]).itemsize * self.channels
 
-        Raises:
-            RefusedError: 422 if the message ends within a sample.
-        """
-        if len(data) % (np.dtype(KINDS[self.kind]).itemsize * self.channels):
-            raise RefusedError(422, f"a message of {len(data)} bytes ends within a sample")
+    def samples(self, data: bytes) -> Samples:
+        """The sound of whole samples, mono [time] at its own rate."""
         sound = np.frombuffer(data, KINDS[self.kind]).reshape(-1, self.channels)
         scale = 32_768 if self.kind == "s16" else 1
         return to_mono(sound.astype(np.float32) / np.float32(scale))
@@ -129,9 +136,11 @@ async def _answer(socket: WebSocket, service: Service) -> None:
             settled += isinstance(item, Segment)
             await _send(socket, _told(item))
 
-    heard = 0.0
+    heard, rest = 0.0, b""
     while (message := await _message(socket, limits.stream_quiet_seconds)).get("bytes") is not None:
-        sound = sent.samples(message["bytes"])
+        data = rest + message["bytes"]  # a message may end within a sample
+        whole = len(data) - len(data) % sent.size
+        sound, rest = sent.samples(data[:whole]), data[whole:]
         heard += len(sound) / sent.rate
         if heard > limits.stream_seconds:
             raise RefusedError(

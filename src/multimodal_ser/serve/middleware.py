@@ -57,6 +57,8 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        # HEAD is answered as GET is; the web server leaves out the body
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def answered(message: Message) -> None:
             nonlocal status
@@ -69,7 +71,7 @@ class RequestMiddleware:
 
         try:
             check_origin(scope, self.hosts)
-            await self.app(scope, receive, answered)
+            await self.app(asked, receive, answered)
         except RefusedError as error:
             await body(error.status, str(error), error.headers)(scope, receive, answered)
         except Exception:
@@ -78,7 +80,8 @@ class RequestMiddleware:
                 await told(scope, receive, answered)
             raise
         finally:
-            self._log(scope, status or 500, time.perf_counter() - began)
+            about = {**asked, "method": scope["method"]}
+            self._log(about, status or 500, time.perf_counter() - began)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a WebSocket: the same checks, and a line in the log."""
