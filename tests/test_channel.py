@@ -232,6 +232,13 @@ def test_recordings_that_show_no_channel_since_they_cannot_be_read_are_named(
     assert f"failed: {tmp_path / 'none.wav'}: no such file" in told.err
     assert f"2 of {count + 2} recordings failed" in told.err
     assert Channel.read(tmp_path / "channel.json").count == count
+    for name in tmp_path.glob("[0-9]*.wav"):
+        name.write_bytes(b"")
+    assert main([*given, "--out", str(tmp_path / "channel.json")]) == 1
+    told = capsys.readouterr().err
+    assert told.count("is empty (0 bytes)") == count
+    assert f"{count + 2} of {count + 2} recordings failed" in told
+    assert "error: no recording can be read" in told
 
 
 @pytest.mark.parametrize("command", ["predict", "adapt"])

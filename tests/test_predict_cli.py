@@ -117,6 +117,13 @@ def test_failures_are_listed_and_the_rest_is_kept(capsys, sounds, model):
     assert [Path(json.loads(line)["file"]).name for line in out.splitlines()] == ["a.wav"]
     assert f"failed: {sounds / 'notes.txt'}: is text, not audio" in err
     assert "2 of 3 recordings failed" in err
+    many = [sounds / f"none{number}.wav" for number in range(30)]
+    for shown in (True, False):  # a terminal has the first of them, a file has all
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys.stderr, "isatty", lambda shown=shown: shown, raising=False)
+            _, _, err = predicted(capsys, *many, sounds / "a.wav", "--model", model)
+        assert err.count("failed: ") == (20 if shown else 30)
+        assert ("… and 10 more; with 2> failed.txt all" in err) == shown
 
 
 class KilledError(BaseException):

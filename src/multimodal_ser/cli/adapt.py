@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import tyro
 from multimodal_ser.cli.app import app, say
 from multimodal_ser.cli.predict import failed, weights_of
 from multimodal_ser.config.settings import Vad
+from multimodal_ser.errors import NoSpeechError, SerError
 
 
 @app.command(name="adapt")
@@ -46,7 +48,17 @@ def adapt_command(
     predictor = load(model, device=device, weights=weights_of(source))
     predictor.vad = vad
     failures: dict[str, str] = {}
-    channel = channel_of(found, predictor, vad, failures=failures)
+    try:
+        channel = channel_of(found, predictor, vad, failures=failures)
+    except NoSpeechError as error:
+        _failed(failures, len(found))
+        if len(failures) < len(found):
+            raise
+        raise SerError("no recording can be read, so they show no channel") from error
     say(f"{channel.save(out)}: the channel of {channel.count} recordings or pieces of 3 s, for "
         f"{channel.model}")  # fmt: skip
-    return failed([f"{name}: {reason}" for name, reason in failures.items()], len(found))
+    return _failed(failures, len(found))
+
+
+def _failed(failures: Mapping[str, str], total: int) -> int:
+    return failed([f"{name}: {reason}" for name, reason in failures.items()], total)

@@ -125,11 +125,13 @@ def _adapted(
 
 
 def failed(failures: Sequence[str], total: int) -> int:
-    """Lists failed recordings; returns 1 if there are any."""
-    for line in failures[:MOST_SHOWN]:
+    """Lists failed recordings, in a file all of them; returns 1 if there are any."""
+    shown = failures[:MOST_SHOWN] if sys.stderr.isatty() else failures
+    for line in shown:
         sys.stderr.write(f"failed: {line}\n")
-    if len(failures) > MOST_SHOWN:
-        sys.stderr.write(f"… and {len(failures) - MOST_SHOWN} more\n")
+    if len(failures) > len(shown):
+        more = len(failures) - len(shown)
+        sys.stderr.write(f"… and {more} more; with 2> failed.txt all are listed in that file\n")
     if failures:
         sys.stderr.write(f"{len(failures)} of {total} recordings failed\n")
     return 1 if failures else 0

@@ -13,6 +13,7 @@ ENDINGS = (
     ".m4a", ".m4b", ".mp2", ".mka", ".weba", ".wma", ".spx", ".wv", ".tta", ".ape", ".mpc", ".dts",
     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv",
     ".f4v", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv", ".mxf", ".nut", ".wtv", ".rm",
+    ".wave", ".bwf", ".mpga", ".m4r", ".adts",
 )  # fmt: skip
 
 
