@@ -207,6 +207,14 @@ def test_commands(file, tmp_path, capsys):
     assert of_file == auto
     assert channel in said
     assert auto[0]["probabilities"] != plain[0]["probabilities"]
+    one, share = by_folder.mostly
+    labels = [max(row["probabilities"], key=row["probabilities"].get) for row in plain]
+    assert share == labels.count(one) / 11 == max(map(labels.count, labels)) / 11
+    for path in sorted((tmp_path / "calls").iterdir())[1:]:  # eleven times the same recording
+        path.write_bytes((tmp_path / "calls/00.wav").read_bytes())
+    _, said = predicted()
+    assert f"without it 100% of them would be {labels[0]}" in said
+    assert f"if most of them really are {labels[0]}, use --adapt off" in said
     assert main(["predict", calls, "--model", str(file), "--adapt", "none.json"]) == 1
     assert "none.json: not a channel" in capsys.readouterr().err
     few = ["analyze", f"{calls}/00.wav", "--model", str(file), "--formats", "none"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multimodal_ser.predict import Prediction, Predictor, Recording
     from multimodal_ser.predict.resumable import ChunkSettings, RecordingChunk
 
+_ONE_SIDED = 0.6  # share of one class among recordings that is doubtful, by channel or by content
 Format = Literal["table", "json", "jsonl", "csv"]
 Advance: TypeAlias = Callable[[int, float], None]
 
@@ -163,12 +164,20 @@ def without_channel(predictor: Predictor, adapt: str, names: Sequence[Recording]
 
 
 def tell_channel(predictor: Predictor, adapt: str) -> None:
-    """Reports on standard error that a channel was removed."""
-    if predictor.channel is not None:
-        where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
+    """Reports on standard error that a channel was removed, and when that may be a mistake."""
+    channel = predictor.channel
+    if channel is None:
+        return
+    where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
+    sys.stderr.write(
+        f"adapted to {where} channel, known from {channel.count} recordings or "
+        "pieces of 3 s; --adapt off predicts without it\n"
+    )
+    if channel.mostly and channel.mostly[1] >= _ONE_SIDED:
+        label, share = channel.mostly
         sys.stderr.write(
-            f"adapted to {where} channel, known from {predictor.channel.count} recordings or "
-            "pieces of 3 s; --adapt off predicts without it\n"
+            f"without it {share:.0%} of them would be {label}, which was taken for the channel's "
+            f"doing; if most of them really are {label}, use --adapt off\n"
         )
 
 

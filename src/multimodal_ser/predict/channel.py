@@ -52,12 +52,15 @@ class Channel:
         count: number of recordings, or pieces of long ones, that it was estimated from.
         space: identifies the model that it is for, see `space_of`.
         model: name of that model.
+        mostly: what most of the recordings would be called without it, and their share; None where
+            it was read from a file.
     """
 
     shift: _Vectors
     count: int
     space: str
     model: str
+    mostly: tuple[str, float] | None = None
 
     def save(self, file: str | Path) -> Path:
         """Writes it as JSON; `read` reads it."""
@@ -159,7 +162,10 @@ def estimated_channel(
     prediction = predict_batches(backend, spoken, [None] * len(spoken))
     assert prediction.vectors is not None  # noqa: S101 - a model with references has them
     shift = channel_shift(prediction.vectors, references, backend.shares)
-    return Channel(shift, len(spoken), space_of(references), backend.name)
+    first = prediction.probabilities[:, : len(backend.labels)].argmax(1)
+    most = int(np.bincount(first).argmax())
+    mostly = backend.labels[most], float(np.mean(first == most))
+    return Channel(shift, len(spoken), space_of(references), backend.name, mostly)
 
 
 def channel_shift(
