@@ -99,7 +99,7 @@ def test_16_bits_at_another_rate_in_stereo(served):
         ({"format": "f32"}, np.array([np.nan], "f4").tobytes(), "NaN"),
         ({"format": ["s16"]}, None, 'format is ["s16"]'),
         ({"rate": "16000"}, None, 'rate is "16000"'),
-        ({"chanels": 2}, None, "chanels is 2"),
+        ({"channel": 2}, None, "channel is 2"),
         ({"format": "f32"}, '{"stop": 1}', '"end": true'),
         ({"format": "f32"}, np.zeros(61 * SAMPLE_RATE // 4, "f4").tobytes(), "longer than 60 s"),
     ],
