@@ -113,6 +113,16 @@ def test_groups_stand_in_page_and_csv(experiment, manifest, tmp_path):
     assert "sex: female" in text_table(summarise(experiment, manifests=[manifest]))
 
 
+def test_nothing_of_an_earlier_report_stays(experiment, manifest, tmp_path):
+    report(experiment, tmp_path, manifests=[manifest])
+    assert (tmp_path / "groups.csv").is_file()
+    (tmp_path / "notes.txt").write_text("mine")
+    report(experiment, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "groups.csv" not in names
+    assert {"table.csv", "confusion.png", "notes.txt"} <= names
+
+
 def test_unknown_people_are_a_group_of_their_own(experiment, tmp_path):
     path = write_people(tmp_path / "some.jsonl", lambda fold: {"sex": "female"} if fold < 6 else {})
     groups = summarise(experiment, manifests=[path]).groups

@@ -49,13 +49,15 @@ def tune_command(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     Args:
         name: what to tune.
     """
+    from multimodal_ser.common.files import locked
     from multimodal_ser.experiments.tuning import TuningBudget, tune_hyperparameters
     from multimodal_ser.report import text_table, write_report
 
     material, split = name.load(name.features, name.split, name.folds)
     budget = TuningBudget(name.trials, name.minutes, name.seeds, name.jobs)
     knobs = name.network, name.schedule
-    summary = tune_hyperparameters(material, split, name.out, budget, name.model, *knobs)
+    with locked(name.out):
+        summary = tune_hyperparameters(material, split, name.out, budget, name.model, *knobs)
     say(text_table(summary))
     say(f"page: {write_report(summary, name.out / 'report')}")
     say(f"what was chosen: {name.out / 'chosen.json'}")

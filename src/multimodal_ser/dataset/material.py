@@ -156,10 +156,7 @@ def _targets(says: Sequence[TaskLabel], task: str, labels: Outputs) -> torch.Ten
 
 
 def pooled(material: Material) -> Material:
-    """The material with one token per modality: the mean of an utterance's tokens.
-
-    A modality that already has one token stays as it is.
-    """
+    """The material with one token per modality: the mean of an utterance's tokens."""
     examples = material.examples
     modalities: dict[str, Any] = {"audio": examples.audio, "text": examples.text}
     features = dict(material.features)
@@ -173,11 +170,7 @@ def pooled(material: Material) -> Material:
 
 
 def corpus_folder(folder: Path) -> Path:
-    """The folder itself, or that of the only corpus in it.
-
-    Raises:
-        FeatureError: it holds no features, or those of several corpora.
-    """
+    """The folder itself, or that of the only corpus in it; FeatureError if there is none alone."""
     if (folder / "manifest.jsonl").is_file():
         return folder
     if not folder.is_dir():

@@ -93,13 +93,16 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
     }
     # titled only now: the page's figures have their headings there
     for name in _ALONE:
-        if name in figures:
-            made[f"{name}.png"] = png(figures[name][0], _title(summary, name))
+        drawing = figures.get(name)
+        made[f"{name}.png"] = png(drawing[0], _title(summary, name)) if drawing else ""
     for name, content in made.items():
-        # an experiment without groups or comparisons yields empty texts: no file for those
-        if content:
-            with written_aside(out / name) as partial:
-                partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        # an experiment without groups or comparisons yields empty texts: no file for those, and
+        # none of an earlier report, which would not belong to the others
+        if not content:
+            (out / name).unlink(missing_ok=True)
+            continue
+        with written_aside(out / name) as partial:
+            partial.write_bytes(content if isinstance(content, bytes) else content.encode())
     return out / "report.html"
 
 
