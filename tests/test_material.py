@@ -43,6 +43,9 @@ def test_emotions_outside_the_set_and_utterances_without_features_are_counted(tm
     write_features(folder / "made-audio.safetensors", arrays, "audio")
     material = load_material(folder, COMMON)
     assert material.dropped == {"emotion 'boredom' is not in common4": 6, "no features": 2}
+    assert (
+        "2 utterances have no features: they are neither learnt from nor tested" in material.marks
+    )
     assert len(material.examples) == 22
     assert Counter(row.emotion for row in material.utterances).keys() == set(FOUR)
 

@@ -50,8 +50,7 @@ class Material:
         prints: id → fingerprint of the decoded sound, which copies of a recording share.
         marks: sentences that every result made from the data shows, such as contamination.
         dropped: reason → number of utterances that were left out.
-        emotion_labels: features → whether the training of their encoder saw emotion labels of any
-            corpus.
+        emotion_labels: features → whether their encoder's training saw emotion labels.
         task: what is predicted for an utterance, see `tasks`.
     """
 
@@ -129,6 +128,8 @@ def load_material(
             f"{len(repeated)} utterances have the very same audio features as another, "
             f"such as {repeated[0]!r}"
         )
+    if lost := dropped["no features"]:
+        marks.append(f"{lost} utterances have no features: they are neither learnt from nor tested")
     if target is not None:
         marks += scale_warnings(target.tolist(), labels)
     return Material(
