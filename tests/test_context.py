@@ -1,6 +1,7 @@
 """The dialogue around an utterance: what the encoder reads, in which order, and what it may not."""
 
 import pickle
+from copy import copy
 from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
@@ -147,6 +148,19 @@ def test_features_in_context_have_a_name_and_a_mark_of_their_own(minilm, tmp_pat
     assert "the words of up to 2 utterances before are read too" in shown.marks
     assert (plain.features["text"].context, shown.features["text"].context) == (0, 2)
     assert [row.text for row in read_manifest(tmp_path / "mine" / "manifest.jsonl")] == [*WORDS]
+
+
+def test_one_vector_in_context_is_the_mean_of_the_own_words(minilm, tmp_path):
+    encoder = copy(minilm)
+    encoder.info = replace(minilm.info, pool="first")  # as BERT, whose first token is [CLS]
+    made = extract(
+        dialogue(), encoder, tmp_path, tokens=1, dtype="float32", context=(2, 0), progress=False
+    )
+    frames = minilm([row.text for row in in_context(dialogue(), 2)])
+    store = FeatureStore.open(made.path)
+    assert store.header.pool == "mean"
+    for row, own in zip(dialogue(), frames, strict=True):
+        np.testing.assert_allclose(store[row.id][0], own.mean(0), atol=1e-5)
 
 
 def test_features_from_before_there_was_a_context_have_none():

@@ -188,7 +188,8 @@ def _header(
 ) -> FeatureHeader:
     info, corpus = encoder.info, one_corpus(utterances)
     tokens = KEPT_TOKENS[info.modality] if tokens is None else tokens
-    pool = pool or info.pool
+    # Of an utterance in its dialogue only its own words are kept, the first of which is no [CLS].
+    pool = pool or ("mean" if any(context) and tokens == 1 else info.pool)
     check_pooling(tokens, pool)
     if not any(has_material(row, info.modality) for row in utterances):
         needed = "words" if info.modality == "text" else "recordings"
