@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from made_corpora import make_iemocap, varied
 from made_features import made_folder, made_rows, write_features
 from multimodal_ser.cli import main
+from multimodal_ser.config.record import ClassNames
 from multimodal_ser.corpora import iemocap
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
@@ -29,9 +30,9 @@ from multimodal_ser.report.groups import human_ceiling
 from multimodal_ser.report.published import tables_for
 from multimodal_ser.report.words import verdict
 from multimodal_ser.runs.config_file import read_record
-from multimodal_ser.runs.folder import read_runs
+from multimodal_ser.runs.folder import _scores, read_runs
 from multimodal_ser.runs.model_file import load_model
-from multimodal_ser.runs.predictions import read_predictions
+from multimodal_ser.runs.predictions import Predicted, read_predictions
 from multimodal_ser.training import losses
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -315,6 +316,17 @@ def test_an_attribute_that_never_varies_is_refused():
     ]
     with pytest.raises(LabelError, match=r"valence has the same value in all utterances.*leave it"):
         tasks.scale_warnings([[0.1, 0.5], [0.2, math.nan], [0.3, 0.5]], both)
+
+
+def test_a_score_that_is_not_defined_is_left_out_of_the_run_s_metrics():
+    labels = ClassNames("arousal", ("arousal",), "", "attributes", (1.0, 5.0))
+    same = np.full((2, 1), 0.5)
+    for truth, said in (
+        (same, {}),
+        (np.array([[0.1], [0.9]]), {"CCC arousal": 0}),
+    ):
+        told = Predicted("test", ["a/1", "a/2"], ["", ""], ["", ""], same.astype("f4"), truth)
+        assert _scores(labels, [told]) == {"test": said}
 
 
 def test_a_corpus_without_a_known_scale_asks_for_one():

@@ -135,7 +135,8 @@ def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[st
             found = ccc(one.targets[told, cut:], one.probabilities[told, cut:])
             named = zip(labels.classes[cut:], found.tolist(), strict=True)
             mine |= {f"CCC {name}": value for name, value in named}
-    return scores
+    # What is not defined, such as the CCC where nothing varies, is left out: NaN is no JSON.
+    return {part: {k: v for k, v in mine.items() if v == v} for part, mine in scores.items()}
 
 
 def read_runs(experiment: Path, part: str = "test", task: str | None = None) -> list[Run]:
