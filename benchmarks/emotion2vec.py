@@ -155,7 +155,7 @@ def reference_way(
 def onnx_way(
     encoder: Emotion2Vec, waves: list[np.ndarray], file: Path, threads: int
 ) -> Callable[[], object]:
-    from multimodal_ser.predict.of_onnx import onnxruntime
+    from multimodal_ser.predict.onnx_backend import onnxruntime
 
     options = onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads

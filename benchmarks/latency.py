@@ -30,7 +30,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.export import export
 from multimodal_ser.predict import Predictor, load
-from multimodal_ser.predict.of_onnx import OnnxBackend, open_session
+from multimodal_ser.predict.onnx_backend import OnnxBackend, open_session
 
 # Prints the seconds of: importing the runtime; importing the rest and loading; answering once.
 PARTS = """

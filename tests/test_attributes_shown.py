@@ -15,7 +15,7 @@ from made_sound import written
 from made_timeline import FELT, Felt, recording
 from multimodal_ser.cli.analyze import _show
 from multimodal_ser.predict import Predictions
-from multimodal_ser.predict.scored import Pipeline
+from multimodal_ser.predict.pipelines import Pipeline
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.folder import AnalysisRecipe, Folder
 from multimodal_ser.timeline.places import places

@@ -26,7 +26,7 @@ for needed in ("onnx", "onnxscript", "onnxruntime"):
 from multimodal_ser.export import export, onnx_file  # noqa: E402
 from multimodal_ser.export.graphs import LogMel, token_shares  # noqa: E402
 from multimodal_ser.features.pool import pool_frames  # noqa: E402
-from multimodal_ser.predict.of_onnx import open_session  # noqa: E402
+from multimodal_ser.predict.onnx_backend import open_session  # noqa: E402
 from multimodal_ser.training.tune.tuned import log_mels  # noqa: E402
 
 WAVES = [noise(0.025), noise(0.9, 1), 0.001 * noise(2.2, 2), np.zeros(8_000, np.float32)]

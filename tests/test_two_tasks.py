@@ -30,8 +30,8 @@ from multimodal_ser.errors import LabelError, SerError
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.predict import Predictions
+from multimodal_ser.predict.pipelines import Pipeline
 from multimodal_ser.predict.resumable import _as_json, _from_json
-from multimodal_ser.predict.scored import Pipeline
 from multimodal_ser.predict.writing import FORMATS
 from multimodal_ser.report import report, summarise, text_table
 from multimodal_ser.runs.folder import read_runs, tasks_of

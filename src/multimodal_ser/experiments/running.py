@@ -22,8 +22,8 @@ from multimodal_ser.common.devices import CPU, check_device, is_gpu
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.experiments.aside import set_aside
 from multimodal_ser.experiments.fitting import RunContext, make_run
+from multimodal_ser.experiments.outdated import set_aside
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.chunks import ENGINES
 from multimodal_ser.runs.folder import is_complete, read_description

@@ -19,7 +19,7 @@ from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
 from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, block_outputs
 from multimodal_ser.models.layers import Output, masked_mean
-from multimodal_ser.training.tune.plain import LOUDEST
+from multimodal_ser.training.tune.numpy_probe import LOUDEST
 from multimodal_ser.training.tune.tuned import Tuned
 
 _LOWEST = -1e9  # below every log power

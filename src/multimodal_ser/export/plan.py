@@ -34,10 +34,10 @@ from multimodal_ser.export.graphs import (
     WholeTuned,
 )
 from multimodal_ser.predict import Predictor
-from multimodal_ser.predict.of_onnx import HEAD_INPUTS, FileFacts
-from multimodal_ser.predict.of_run import RunBackend
-from multimodal_ser.predict.plain import PlainBackend
-from multimodal_ser.predict.tuned import TunedBackend
+from multimodal_ser.predict.numpy_backend import NumpyBackend
+from multimodal_ser.predict.onnx_backend import HEAD_INPUTS, FileFacts
+from multimodal_ser.predict.run_backend import RunBackend
+from multimodal_ser.predict.tuned_backend import TunedBackend
 
 Part: TypeAlias = Literal["whole", "head"]
 _EXPORTED = tuple(kind for kind in _WAVES if kind != "wav2vec2-conformer")
@@ -98,7 +98,7 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
         SerError: the model has no such part, or is not on the CPU.
     """
     backend = predictor.backend
-    if isinstance(backend, PlainBackend):
+    if isinstance(backend, NumpyBackend):
         backend = TunedBackend(backend.file, backend.name)
     if not isinstance(backend, TunedBackend | RunBackend):
         raise SerError(

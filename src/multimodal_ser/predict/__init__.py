@@ -3,9 +3,9 @@
 from multimodal_ser.predict.channel import Channel
 from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.loading import load
+from multimodal_ser.predict.pipelines import Pipeline, pipeline
 from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction, Predictions
 from multimodal_ser.predict.predictor import Predictor
-from multimodal_ser.predict.scored import Pipeline, pipeline
 
 __all__ = [
     "NO_SPEECH",

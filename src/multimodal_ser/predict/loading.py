@@ -70,10 +70,10 @@ def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
             )
         # On the CPU the starter runs in numpy: importing torch takes seconds and much memory.
         if device == CPU:
-            from multimodal_ser.predict.plain import PlainBackend
+            from multimodal_ser.predict.numpy_backend import NumpyBackend
 
-            return PlainBackend(file, STARTER)
-        from multimodal_ser.predict.tuned import TunedBackend
+            return NumpyBackend(file, STARTER)
+        from multimodal_ser.predict.tuned_backend import TunedBackend
 
         return TunedBackend(file, STARTER, device)
     if source.startswith("hub:"):
@@ -86,7 +86,7 @@ def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
     if path.is_dir():
         return _folder(path, device, weights)
     if path.suffix == ".onnx":
-        from multimodal_ser.predict.of_onnx import OnnxBackend
+        from multimodal_ser.predict.onnx_backend import OnnxBackend
 
         return OnnxBackend(path, weights, device)
     if path.is_file():
@@ -95,7 +95,7 @@ def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
 
 
 def _emotion2vec(name: str, weights: WeightPaths, device: str) -> Backend:
-    from multimodal_ser.predict.of_emotion2vec import Emotion2VecBackend
+    from multimodal_ser.predict.emotion2vec_backend import Emotion2VecBackend
 
     place = weights.get(name) if isinstance(weights, dict) else weights
     return Emotion2VecBackend(name, place, device)  # type: ignore[arg-type]
@@ -103,8 +103,8 @@ def _emotion2vec(name: str, weights: WeightPaths, device: str) -> Backend:
 
 def _file(path: Path, device: str, weights: WeightPaths) -> Backend:
     """A file of tensors; the file of a run needs the rest of its folder too."""
-    from multimodal_ser.predict.of_run import RunBackend
-    from multimodal_ser.predict.tuned import TunedBackend
+    from multimodal_ser.predict.run_backend import RunBackend
+    from multimodal_ser.predict.tuned_backend import TunedBackend
 
     # The file of a run is not complete: its encoders are named in config.json beside it.
     if path.name == MODEL and _kind(path.parent) == "run":
@@ -115,8 +115,8 @@ def _file(path: Path, device: str, weights: WeightPaths) -> Backend:
 
 
 def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
-    from multimodal_ser.predict.of_run import RunBackend
-    from multimodal_ser.predict.tuned import TunedBackend
+    from multimodal_ser.predict.run_backend import RunBackend
+    from multimodal_ser.predict.tuned_backend import TunedBackend
 
     kind = _kind(path)
     if kind == "run":

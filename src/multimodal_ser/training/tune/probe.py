@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from multimodal_ser.common.arrays import Floats
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.training.tune.plain import NEAREST
+from multimodal_ser.training.tune.numpy_probe import NEAREST
 from multimodal_ser.training.tune.tuned import Tuned
 from multimodal_ser.training.tune.vectors import Vectors
 

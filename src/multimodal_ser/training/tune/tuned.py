@@ -29,7 +29,7 @@ from multimodal_ser.encoders.mel import (
 from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel_tensor
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import Output
-from multimodal_ser.training.tune.plain import LAYERS, LOUDEST, NEAREST, SHORTEST
+from multimodal_ser.training.tune.numpy_probe import LAYERS, LOUDEST, NEAREST, SHORTEST
 
 
 class Tuned(nn.Module):

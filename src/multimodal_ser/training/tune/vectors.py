@@ -21,7 +21,7 @@ from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.training.tune.plain import SHORTEST
+from multimodal_ser.training.tune.numpy_probe import SHORTEST
 from multimodal_ser.training.tune.tuned import log_mels
 
 _CHANGES: dict[str, Callable[[Samples, np.random.Generator, float], Samples]] = {

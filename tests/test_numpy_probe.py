@@ -18,15 +18,15 @@ from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.encoders import whisper
 from multimodal_ser.encoders.mel import log_mel, mel_filters
 from multimodal_ser.errors import SerError, to_install
-from multimodal_ser.predict.plain import PlainBackend
-from multimodal_ser.predict.tuned import TunedBackend
-from multimodal_ser.training.tune.plain import PlainProbe, gelu
+from multimodal_ser.predict.numpy_backend import NumpyBackend
+from multimodal_ser.predict.tuned_backend import TunedBackend
+from multimodal_ser.training.tune.numpy_probe import NumpyProbe, gelu
 
 
 @pytest.fixture(scope="module")
 def both():
     plain = load().backend
-    assert isinstance(plain, PlainBackend)
+    assert isinstance(plain, NumpyBackend)
     return plain, TunedBackend(plain.file, "torch's")
 
 
@@ -65,17 +65,19 @@ def test_a_long_recording_is_read_in_pieces_as_long_as_those_it_learnt_from(both
 @pytest.mark.parametrize("cores", [1, 2, 3])
 def test_any_number_of_cores_gives_the_same(both, monkeypatch, cores):
     several, one = [noise(30_000), noise(16_000, 1), tone(1.0)], [noise(40_000, 2)]
-    expected = [PlainProbe(both[0].file).pooled(wave) for wave in (*several[:1], *one)]
+    expected = [NumpyProbe(both[0].file).pooled(wave) for wave in (*several[:1], *one)]
     library, _ = numpy_threads()
-    monkeypatch.setattr("multimodal_ser.predict.plain.numpy_threads", lambda: (library, cores))
-    plain = PlainBackend(both[0].file, "starter")
+    monkeypatch.setattr(
+        "multimodal_ser.predict.numpy_backend.numpy_threads", lambda: (library, cores)
+    )
+    plain = NumpyBackend(both[0].file, "starter")
     # in windows that are sorted by length, and a single one whose steps are divided
     found = plain(several, [None] * 3).vectors[0], plain(one, [None]).vectors[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_what_was_read_for_a_channel_is_not_read_again(both, monkeypatch):
-    plain = PlainBackend(both[0].file, "starter")
+    plain = NumpyBackend(both[0].file, "starter")
     waves = [noise(30_000), tone(2.0)]
     first, shift = plain(waves, [None] * 2), np.ones(len(plain.references[0]), "f4")
     read, pooled = [], plain.model.pooled
@@ -106,7 +108,7 @@ def test_its_parts_are_those_of_torch():
 def test_what_is_no_probe_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(SerError, match=r"model\.safetensors: not a linear probe"):
-        PlainProbe(tmp_path / "model.safetensors")
+        NumpyProbe(tmp_path / "model.safetensors")
 
 
 WITHOUT = """

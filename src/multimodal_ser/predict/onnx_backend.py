@@ -125,7 +125,9 @@ class OnnxBackend:
         self.prefix, self.tokenizer = facts.prefix, _tokenizer(file, facts)
         self.features = None
         if facts.features:
-            from multimodal_ser.predict.of_run import load_features  # torch: only a head needs it
+            from multimodal_ser.predict.run_backend import (
+                load_features,  # torch: only a head needs it
+            )
 
             described = features_of(parse_json(facts.features))
             self.features = load_features(file, described, self.modalities, weights, device)

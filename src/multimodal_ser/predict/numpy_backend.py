@@ -18,12 +18,12 @@ from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, predict_windows, softmax
-from multimodal_ser.training.tune.plain import SHORTEST, PlainProbe
+from multimodal_ser.training.tune.numpy_probe import SHORTEST, NumpyProbe
 
 _REMEMBERED = 1024  # vectors, 6 MB
 
 
-class PlainBackend:
+class NumpyBackend:
     """A frozen encoder and its linear probe; it reads only sound and runs on the CPU."""
 
     modalities: tuple[str, ...] = ("audio",)
@@ -32,7 +32,7 @@ class PlainBackend:
 
     def __init__(self, file: Path, name: str) -> None:
         self.file, self.name = file, name
-        self.model = PlainProbe(file)
+        self.model = NumpyProbe(file)
         self.labels, self.card = self.model.classes, self.model.card
         self.threshold = self.model.threshold
         self.references: Vector | None = self.model.references

@@ -43,7 +43,7 @@ def whole(step: Callable[[slice], _Singles], size: int) -> _Singles:
     return step(slice(0, size))
 
 
-class PlainProbe:
+class NumpyProbe:
     """Whisper's first blocks and a linear probe of their means over time.
 
     Attributes:
