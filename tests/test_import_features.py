@@ -210,6 +210,24 @@ def original_rows(labels=(0, 1, 2, 3, 1, 0)):
     ]
 
 
+def test_a_folder_with_a_file_for_each_utterance(tmp_path):
+    rows = [
+        replace(row, audio=str(tmp_path / "wav" / f"{n}.wav"))
+        for n, row in enumerate([Utterance(f"made/u{n}", "made", "anger") for n in range(4)])
+    ]
+    (tmp_path / "given" / "part").mkdir(parents=True)
+    arrays = {f"part/{n}": np.full((2 + n, 3), n, "f4") for n in range(3)}
+    for name, array in arrays.items():
+        np.save(tmp_path / "given" / f"{name}.npy", array)
+    found = import_features(tmp_path / "given", rows, tmp_path / "f", "mine", "audio")
+    assert (found.done, found.missing) == (3, [rows[3].id])
+    store = FeatureStore.open(found.path)
+    assert all((store[rows[n].id] == n).all() and len(store[rows[n].id]) == 2 + n for n in range(3))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FeatureError, match=r"holds no \.npy"):
+        import_features(tmp_path / "empty", rows, tmp_path / "f", "other", "audio")
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_the_originals_layout_in_every_protocol(tmp_path, protocol):
     source = tmp_path / "IEMOCAP_BERT_emotion2vec_train.pkl"

@@ -256,7 +256,7 @@ def import_features_command(
     """Imports your own features: .npy, .npz, .parquet, .csv, or .pkl, whose code is never run.
 
     Args:
-        source: the file.
+        source: the file, or a folder with a .npy for each utterance.
         manifest: of the features' utterances, from `ser manifest`.
         out: the features folder.
         name: name of the features, in place of an encoder's.

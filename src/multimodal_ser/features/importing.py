@@ -70,8 +70,8 @@ def import_features(
     """Imports a user's features: one vector or [tokens, dim] matrix per utterance.
 
     Args:
-        source: .npy, .npz, .parquet, .csv, .pkl or .pt (see `read_feature_rows`); no pickle is
-            executed.
+        source: .npy, .npz, .parquet, .csv, .pkl or .pt (see `read_feature_rows`), or a folder with
+            a .npy for each utterance; no pickle is executed.
         utterances: of one corpus.
         out: the features folder; the file is ``out/<corpus>/<name>.safetensors``.
         name: name of the features, in place of an encoder.
@@ -100,7 +100,11 @@ def import_features(
     _check_settings(path, modality, tokens, pool, overwrite)
     seen = stated(trained_on)
     utterances = with_content(utterances)
-    table = read_feature_rows(source, modality, key, None if ids else id_format)
+    table = (
+        _read_folder(source, modality)
+        if source.is_dir()
+        else read_feature_rows(source, modality, key, None if ids else id_format)
+    )
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
     if labels is not None:
         _check_labels(source, table, utterances, places, labels)
@@ -122,6 +126,15 @@ def import_features(
     write_store(path, header, kept)
     keep_manifest(utterances, path.parent)
     return ImportResult(path, len(places), missing, unknown)
+
+
+def _read_folder(folder: Path, modality: ModalityName) -> Rows:
+    """Reads a .npy for each utterance, called by its id or its recording, as FunASR writes them."""
+    files = sorted(folder.rglob("*.npy"))
+    if not files:
+        raise FeatureError(f"{folder}: holds no .npy; give one for each utterance, or one file")
+    ids = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
+    return Rows([read_feature_rows(path, modality).values for path in files], ids)
 
 
 def _check_settings(
