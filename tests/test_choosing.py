@@ -79,10 +79,13 @@ def test_hyperparameters_are_chosen_on_validation_rows_only(features, tmp_path):
     pytest.importorskip("optuna")
     material = load_material(features, class_set("common4"))
     split = make_split(material.utterances, "speaker", folds=2)
-    one = replace(split, folds=split.folds[:1])
+    one = replace(split, folds=(replace(split.folds[0], name="speaker=../../x"),))
     budget = TuningBudget(trials=3, seeds=1, jobs=1)
     summary = tune_hyperparameters(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
     chosen = json.loads((tmp_path / "a" / "chosen.json").read_text())
+    assert {path.name for path in (tmp_path / "a").iterdir() if path.is_dir()} <= {
+        "trials", "chosen", "recommended",
+    }  # fmt: skip
     (said,) = chosen.values()
     assert said["settings"] == 3
     assert said["validation loss"] <= said["recommended"]
