@@ -270,7 +270,7 @@ def test_one_speaker_spelt_in_several_ways(tmp_path: Path, speakers, one, said) 
 
 def test_columns_that_may_say_who_speaks_are_named(tmp_path: Path) -> None:
     put(tmp_path / "0.wav")
-    for column in ("participant", "Speaker Name", "client_id"):
+    for column in ("participant", "Speaker Name", "client_id", "SpkrID"):
         rows = f"audio,emotion,{column}\n0.wav,joy,p1\n"
         assert read(tmp_path / "t.csv", rows).utterances[0].speaker == "p1"
     corpus = read(tmp_path / "t.csv", "audio,emotion,voice_no\n0.wav,joy,p1\n")
@@ -283,6 +283,22 @@ def test_columns_that_may_say_who_speaks_are_named(tmp_path: Path) -> None:
             columns=(f"speaker={column}",),
         )
         assert not any("may name the speaker" in line for line in corpus.left_out)
+
+
+def test_columns_that_are_read_although_they_mean_something_else_have_a_remedy(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path / "0.wav")
+    put(tmp_path / "1.wav")
+    for column, ours in (("set", "split"), ("utterance_id", "id")):
+        rows = f"fname,class,{column}\n0.wav,joy,A\n1.wav,fear,A\n"
+        with pytest.raises(SerError, match=f"--columns {ours}=none"):
+            read(tmp_path / "t.csv", rows)
+        found = read(tmp_path / "t.csv", rows, columns=(f"{ours}=none",)).utterances
+        assert [(row.emotion, row.extra) for row in found] == [
+            ("joy", {column: "A"}),
+            ("fear", {column: "A"}),
+        ]
 
 
 def test_other_words_for_an_emotion_are_named(tmp_path: Path) -> None:

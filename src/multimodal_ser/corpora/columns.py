@@ -14,17 +14,17 @@ from multimodal_ser.errors import SerError, one_of
 
 SPELLINGS = {
     "audio": "path file filename filepath audiopath audiofile audiofilepath wav wavpath wavfile "
-             "recording clip",
-    "emotion": "label emotionlabel emo emotions emotionname emotionclass emoclass",
+             "recording clip fname audioname audiofilename soundfile wavname",
+    "emotion": "label emotionlabel emo emotions emotionname emotionclass emoclass class category",
     "id": "uttid utteranceid segmentid",
     "text": "transcript transcription sentence utterance words",
-    "speaker": "speakerid speakername spk spkid actor actorid actorname subject subjectid talker "
-               "talkerid participant participantid person personid clientid",
+    "speaker": "speakerid speakername spk spkid spkr spkrid actor actorid actorname subject "
+               "subjectid talker talkerid participant participantid person personid clientid",
     "session": "sessionid",
     "dialogue": "dialog dialogueid dialogid conversation conversationid",
     "start": "starttime startat begin begintime onset tstart tmin xmin from",
     "end": "endtime endat stop stoptime offset tend tmax xmax to",
-    "split": "set subset partition",
+    "split": "set subset partition splitset",
     "arousal": "activation emoact",
     "valence": "emoval",
     "dominance": "emodom",

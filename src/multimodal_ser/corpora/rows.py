@@ -140,10 +140,12 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
         made = _utterance(table, row, f"{table.path}:{number}")
         if made.id in first:
             line, audio = first[made.id]
+            column = table.meaning.column.get("id")
             raise SerError(
                 f"{table.path}:{number}: the id {made.id!r} of {made.audio} is already that of "
                 f"line {line}, {audio}; give each row its own in a column id, and keep one file of "
                 "each recording"
+                + (f"; if {column!r} is no id: --columns id={NONE}" if column else "")
             )
         first[made.id] = number, made.audio
         reason = None if made.audio is None else fault(Path(made.audio))
@@ -173,7 +175,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
     if words["split"] not in (None, *SPLITS):
         raise SerError(
             f"{where}: split {part!r}; allowed: {', '.join(SPLITS)} or empty, also "
-            f"{', '.join(PART_SPELLINGS)}"
+            f"{', '.join(PART_SPELLINGS)}; if the column is something else: --columns split={NONE}"
         )
     if audio is None and (own_id is None or words["text"] is None):
         raise SerError(f"{where}: no audio; a row of words alone needs the columns id and text")

@@ -166,7 +166,7 @@ def _set_aside_caution(experiment: Path) -> list[str]:
     """Returns one sentence if outdated runs were set aside, which no table counts."""
     if count := len(config_files(experiment / SET_ASIDE)):
         return [
-            f"{count} runs made with other labels, features or splits are set aside in "
+            f"{count} runs made with other labels, features, splits or code are set aside in "
             f"{SET_ASIDE} and not counted"
         ]
     return []
