@@ -6,8 +6,9 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -53,6 +54,18 @@ def not_installed(error: ModuleNotFoundError) -> SerError | None:
     if name not in _TRAINING:
         return None
     return SerError(f"this needs {name}, which is not installed: {to_install('train')}")
+
+
+def import_extra(module: str, why: str, extra: str, kind: type[SerError] = SerError) -> Any:
+    """Imports a module of an extra.
+
+    Raises:
+        SerError: it is not installed; the message says why it is needed, and how to install it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise kind(f"{why}: {to_install(extra)}") from error
 
 
 def to_install(extra: str) -> str:

@@ -12,15 +12,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout
-from importlib import import_module
 from itertools import islice
 from threading import Event, current_thread
 from typing import Any, TypeVar
 
-from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.errors import SerError, import_extra
 
 _log = logging.getLogger(__name__)
 
+_NEEDED = "the engine 'local' needs nothing, and the engine 'ray' an extra"
 _Common = TypeVar("_Common")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,7 +105,7 @@ def run_on_ray(
         SerError: Ray is not installed, cannot be reached, or an item's workers died again and
             again. What the work raises is raised as it is.
     """
-    ray = _ray()
+    ray = import_extra("ray", _NEEDED, "ray")
     own: Any = _OwnOutput(sys.stdout)
     with redirect_stdout(own), _connected(ray):
         if gpus > ray.cluster_resources().get("GPU", 0):
@@ -154,15 +154,6 @@ class _OwnOutput:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def _ray() -> Any:
-    try:
-        return import_module("ray")
-    except ImportError as error:
-        raise SerError(
-            f"the engine 'ray' needs an extra: {to_install('ray')}; the engine 'local' needs none"
-        ) from error
 
 
 @contextmanager
@@ -219,5 +210,5 @@ def _on_worker(work: Callable[[Any, Any], Any], held: Sequence[Any], item: Any) 
     key = held[0].hex()
     if key not in _shared:
         _shared.clear()
-        _shared[key] = _ray().get(held[0])
+        _shared[key] = import_extra("ray", _NEEDED, "ray").get(held[0])
     return work(_shared[key], item)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.errors import SerError, import_extra
 
 _ROWS = 256  # at a time: their cells may hold whole recordings
 
@@ -46,14 +47,9 @@ def read_metadata(path: Path) -> dict[bytes, bytes]:
 
 def pyarrow_for(path: Path, kind: type[SerError] = SerError) -> Any:
     """Imports pyarrow, or raises an error of this kind that says how to install it."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise kind(
-            f"{path.name}: reading {path.suffix} needs an extra: {to_install('parquet')}"
-        ) from error
-    return pyarrow
+    why = f"{path.name}: reading {path.suffix} needs an extra"
+    import_extra("pyarrow.parquet", why, "parquet", kind)
+    return import_module("pyarrow")
 
 
 def _batches(path: Path, pyarrow: Any) -> Iterator[Any]:

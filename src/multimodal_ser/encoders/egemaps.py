@@ -16,7 +16,7 @@ import numpy as np
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import EncoderInfo, checked_waves
 from multimodal_ser.encoders.exposure import published
-from multimodal_ser.errors import EncoderError, to_install
+from multimodal_ser.errors import EncoderError, import_extra
 
 _NAME = "egemaps"
 _LEAST = 960  # samples: one of openSMILE's 60 ms frames; below that it gives NaN
@@ -48,13 +48,8 @@ def load_egemaps(source: str | Path | None = None, device: str = "cpu") -> Egema
     """
     if source is not None:
         raise EncoderError(f"{_NAME}: source={str(source)!r}; it has no weights, leave source out")
-    try:
-        import opensmile
-    except ImportError as error:
-        raise EncoderError(
-            f"{_NAME}: needs opensmile, whose licence is for research, education and private use: "
-            f"{to_install('egemaps')}"
-        ) from error
+    why = f"{_NAME}: needs opensmile, whose licence is for research, education and private use"
+    opensmile = import_extra("opensmile", why, "egemaps", EncoderError)
     features = opensmile.FeatureSet.eGeMAPSv02
     smile = opensmile.Smile(features, opensmile.FeatureLevel.Functionals)
     # Another version may compute other values: features of it must count as other features.

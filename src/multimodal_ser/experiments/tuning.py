@@ -20,7 +20,7 @@ import numpy as np
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.errors import import_extra
 from multimodal_ser.experiments.pairs import check_network
 from multimodal_ser.experiments.plans import Plan, network_for, plan_runs
 from multimodal_ser.experiments.running import run_all
@@ -138,10 +138,7 @@ class _Search:
 
     def best(self, fold: Fold) -> dict[str, Any]:
         """The hyper-parameters with the lowest validation loss of a fold, and their search."""
-        try:
-            import optuna
-        except ModuleNotFoundError as error:
-            raise SerError(f"ser tune needs an extra: {to_install('tune')}") from error
+        optuna = import_extra("optuna", "ser tune needs an extra", "tune")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # The sampler is seeded and the trials run one by one: a rerun draws the same settings and
         # finds their runs finished, which is how an interrupted search resumes.

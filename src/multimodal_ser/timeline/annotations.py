@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import scratch_folder
-from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.errors import import_extra
 from multimodal_ser.timeline.track import Segment, Timeline, Word, display_name
 
 ANYBODY = "speech"  # name of the speaker if speakers are not distinguished
@@ -128,10 +127,5 @@ def turns(timeline: Timeline) -> list[tuple[float, float, str]]:
 
 
 def _library(module: str, package: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise SerError(
-            f"this format is written with {package}: {to_install('annotations')}, or choose "
-            "other --formats"
-        ) from error
+    why = f"choose other --formats, or install {package}, which writes this one"
+    return import_extra(module, why, "annotations")

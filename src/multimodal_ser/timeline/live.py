@@ -10,7 +10,7 @@ import soxr
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.errors import SerError, import_extra
 
 PIECE = 0.1  # seconds per piece
 
@@ -47,12 +47,9 @@ def microphone(device: str | int | None = None, seconds: float | None = None) ->
 
 def _library() -> Any:
     try:
-        import sounddevice
-    except ImportError as error:
-        raise SerError(f"to listen to a microphone: {to_install('live')}") from error
+        return import_extra("sounddevice", "to listen to a microphone", "live")
     except OSError as error:
         raise SerError(
             f"sounddevice is installed, but the PortAudio library is not ({error}); on Debian and "
             "Ubuntu `apt install libportaudio2`"
         ) from error
-    return sounddevice

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from multimodal_ser.audio.speech import CONTEXT
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.errors import SerError, to_install
+from multimodal_ser.errors import SerError, import_extra
 
 
 class Turn(NamedTuple):
@@ -54,10 +53,7 @@ def pyannote(
     """
     import torch
 
-    try:
-        library: Any = import_module("pyannote.audio")
-    except ImportError as error:
-        raise SerError(f"this diarisation needs an extra: {to_install('pyannote')}") from error
+    library = import_extra("pyannote.audio", "this diarisation needs an extra", "pyannote")
     pipeline = library.Pipeline.from_pretrained(model, token=token)
     if pipeline is None:
         raise SerError(f"{model}: accept its conditions on the hub, and set HF_TOKEN")

@@ -17,7 +17,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES, package_folder
 from multimodal_ser.encoders.weights import resolve
-from multimodal_ser.errors import SerError, one_of, to_install
+from multimodal_ser.errors import SerError, import_extra, one_of
 from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.resumable import Recognised
 from multimodal_ser.timeline.stretch import UNSPACED, OpenStretch, text_of
@@ -57,14 +57,11 @@ class Recogniser:
             SerError: an extra is not installed, the weights cannot be read, or they know English
                 alone and another language is asked for.
         """
-        try:
-            from faster_whisper import WhisperModel
-        except ImportError as error:
-            raise SerError(f"to recognise words: {to_install('asr')}") from error
+        library = import_extra("faster_whisper", "to recognise words", "asr")
         place = _place(source)
         kind = "int8" if device == "cpu" else "float16"
         try:
-            self._model: Any = WhisperModel(place, device=device, compute_type=kind)
+            self._model: Any = library.WhisperModel(place, device=device, compute_type=kind)
         except (RuntimeError, ValueError, OSError) as error:
             raise SerError(f"{place}: cannot be read as a whisper model ({error})") from error
         self.multilingual = bool(self._model.model.is_multilingual)
