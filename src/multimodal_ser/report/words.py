@@ -73,12 +73,15 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def _p_value(p: float) -> str:
-    """Writes a p value.
+    """Writes a p value, with more digits where three would put it on the other side of 0.05.
 
-    >>> _p_value(0.0312), _p_value(0.0002)
-    ('p = 0.031', 'p < 0.001')
+    >>> _p_value(0.0312), _p_value(0.0002), _p_value(0.04961)
+    ('p = 0.031', 'p < 0.001', 'p = 0.0496')
     """
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    if p < 0.001:
+        return "p < 0.001"
+    written = (f"{p:.{digits}f}" for digits in range(3, 20))
+    return f"p = {next(one for one in written if (float(one) < 0.05) == (p < 0.05))}"
 
 
 def subject(summary: Summary) -> str:
