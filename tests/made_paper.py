@@ -16,7 +16,7 @@ import pytest
 import made_emotion2vec
 from made_corpora import iemocap_rows, make_cremad, make_iemocap, make_meld, write_sound
 from made_encoders import tiny
-from multimodal_ser.features.unpickle import read_pickle
+from multimodal_ser.features.pickle_reader import read_pickle
 
 REPOSITORY = Path(__file__).parents[1]
 FOUR = ["anger", "happiness", "neutral", "sadness"]

@@ -1,6 +1,6 @@
 """User's .npy, .npz, .parquet, .csv, .pkl or .pt file → rows, each a vector or a matrix.
 
-numpy is never allowed to unpickle, and pickles are read by `unpickle.py`, which runs nothing.
+numpy is never allowed to unpickle, and pickles are read by `pickle_reader.py`, which runs nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from multimodal_ser.corpora.cells import read_cells, read_words
 from multimodal_ser.corpora.columns import SPELLINGS
 from multimodal_ser.corpora.parquet import pyarrow_for
 from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.features.pickle_reader import read_pickle
 from multimodal_ser.features.pool import ModalityName
-from multimodal_ser.features.unpickle import read_pickle
 
 _log = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"(id|idx|code|nr|num|number|class|level0|0)$")  # pandas: index_level_0

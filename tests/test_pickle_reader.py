@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.features.unpickle import read_pickle
+from multimodal_ser.features.pickle_reader import read_pickle
 from test_import_features import IDS, VECTORS, imported, original_rows
 
 VALUES = [
@@ -244,7 +244,7 @@ def test_mutated_pickles_run_nothing_and_raise_nothing_else(tmp_path, protocol):
 def test_reading_tensors_imports_no_torch(tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(original_rows()))
     code = (
-        "import sys; from pathlib import Path; import multimodal_ser.features.unpickle as reader; "
+        "import sys; from pathlib import Path; import multimodal_ser.features.pickle_reader as reader; "
         "rows = reader.read_pickle(Path(sys.argv[1])); "
         "print(len(rows), rows[0]['audio_embed'].shape, 'torch' in sys.modules)"
     )

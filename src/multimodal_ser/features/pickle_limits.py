@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.features.pickled import PickledArray, Tensor, brief
+from multimodal_ser.features.pickle_values import PickledArray, Tensor, brief
 
 DEPTH = 64  # lists within lists
 STEPS = 30_000_000  # instructions; each can make an object, and a million rows of lists need fewer
