@@ -244,8 +244,8 @@ def test_mutated_pickles_run_nothing_and_raise_nothing_else(tmp_path, protocol):
 def test_reading_tensors_imports_no_torch(tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(original_rows()))
     code = (
-        "import sys; from pathlib import Path; import multimodal_ser.features.pickle_reader as reader; "
-        "rows = reader.read_pickle(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; from multimodal_ser.features import pickle_reader; "
+        "rows = pickle_reader.read_pickle(Path(sys.argv[1])); "
         "print(len(rows), rows[0]['audio_embed'].shape, 'torch' in sys.modules)"
     )
     source = Path(sys.modules["multimodal_ser"].__path__[0]).parent
