@@ -52,6 +52,19 @@ def test_what_is_no_recording_is_named_with_what_is_allowed(predictor, source, w
     assert [word for word in words if word not in str(caught.value)] == []
 
 
+def test_wrong_numbers_are_named_with_what_is_allowed(predictor):
+    sound = (tone(0.5), RATE)
+    for size in (0, -1, 2.0, "3"):
+        with pytest.raises(SerError, match=f"batch_size={size!r}; allowed: whole numbers from 1"):
+            predictor([sound], batch_size=size)
+    for share in ("0.5", None, float("nan"), 2):
+        with pytest.raises(SerError, match="allowed: a confidence from 0 to 1"):
+            predictor.threshold = share
+    for most in (0, -1, "all"):
+        with pytest.raises(SerError, match="whole numbers from 1, or None for all classes"):
+            pipeline("audio-classification", top_k=most)(sound)
+
+
 def test_tensors_of_all_floats_are_one_recording(predictor):
     torch = pytest.importorskip("torch")
     wave = torch.tensor(tone(1.0))

@@ -294,6 +294,32 @@ def test_settings_out_of_range(how, words):
         Stream(Pitch(), **how)
 
 
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"channels": 2}, "channels=2, and the recording has 2"),
+        ({"channels": (0, 5)}, "channels=0,5, and the recording has 2"),
+        ({"channels": None}, "channels='None'; allowed"),
+        ({"adapt": "off"}, "adapt='off'; allowed: True, False"),
+        ({"names": "a,a"}, "names has 'a' twice"),
+    ],
+)
+def test_settings_of_a_recording_that_are_wrong(how, words):
+    pair = np.stack([SOUND, SOUND[::-1]], 1)
+    with pytest.raises(SerError, match=words):
+        analyze((pair, RATE), Pitch(), vad="energy", **how)
+
+
+def test_channels_by_number_and_names_as_text():
+    pair = np.stack([SOUND, SOUND[::-1]], 1)
+    wanted = analyze((pair, RATE), Pitch(), vad="energy", channels="0,1", names=["a", "b"])
+    found = analyze((pair, RATE), Pitch(), vad="energy", channels=(0, 1), names="a,b")
+    assert [speaker.name for speaker in found.speakers] == ["a", "b"]
+    assert found == wanted
+    one = analyze((pair, RATE), Pitch(), vad="energy", channels=1)
+    assert one == analyze((pair, RATE), Pitch(), vad="energy", channels="1")
+
+
 def test_chunks_that_are_no_sound():
     stream = Stream(Pitch(), vad="energy")
     for chunk in (np.zeros((2, 2), "f4"), np.zeros(5, "i2"), np.array([np.nan], "f4")):

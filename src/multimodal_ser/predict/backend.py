@@ -190,6 +190,12 @@ def speech_input(
     return SpeechInput(wave, found.sure, found.reason)
 
 
+def checked_batch(size: object) -> None:
+    """Raises SerError unless it is a number of recordings for a batch."""
+    if not isinstance(size, int | np.integer) or size < 1:
+        raise SerError(f"batch_size={size!r}; allowed: whole numbers from 1, such as {BATCH}")
+
+
 def predict_batches(
     backend: Backend,
     waves: Sequence[Samples],
@@ -202,6 +208,7 @@ def predict_batches(
     Raises:
         EncoderError: its probabilities are not finite.
     """
+    checked_batch(batch_size)
     order: list[int] = []
     predictions = []
     for rows in _packs([len(wave) for wave in waves], batch_size):

@@ -51,6 +51,10 @@ class Pipeline:
             SerError: a recording cannot be read.
         """
         most = self.top_k if top_k is None else top_k
+        if most is not None and not (isinstance(most, int) and most >= 1):
+            raise SerError(
+                f"top_k={most!r}; allowed: whole numbers from 1, or None for all classes"
+            )
         several: Iterable[Any] | None = as_list(inputs)
         predictions = self.predictor.stream(
             [inputs] if several is None else several, batch_size=batch_size

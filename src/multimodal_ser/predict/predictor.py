@@ -20,7 +20,7 @@ from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import hub
-from multimodal_ser.predict.backend import BATCH, Backend, predict_rows, speech_input
+from multimodal_ser.predict.backend import BATCH, Backend, checked_batch, predict_rows, speech_input
 from multimodal_ser.predict.channel import Channel, channel_for, estimated_channel
 from multimodal_ser.predict.inputs import Dressed, Recording, as_list, given_texts, read_recording
 from multimodal_ser.predict.prediction import (
@@ -69,8 +69,8 @@ class Predictor:
 
     @threshold.setter
     def threshold(self, share: float) -> None:
-        if not 0 <= share <= 1:
-            raise SerError(f"threshold={share}; allowed: a confidence from 0 to 1, such as 0.8")
+        if not (isinstance(share, int | float | np.number) and 0 <= share <= 1):
+            raise SerError(f"threshold={share!r}; allowed: a confidence from 0 to 1, such as 0.8")
         self._threshold = float(share)
 
     @overload
@@ -154,6 +154,7 @@ class Predictor:
         Yields:
             The prediction, or the error of a recording that cannot be predicted.
         """
+        checked_batch(batch_size)
         given: Iterable[str | None] = repeat(None)
         if texts is not None:
             sources = list(sources)

@@ -10,11 +10,13 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from multimodal_ser.audio import Warn
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
+from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Predictor, Recording
 from multimodal_ser.timeline.lanes import (
     Lane,
     Listener,
     Opened,
+    channels_of,
     chosen_lanes,
     open_recording,
     without_channels,
@@ -48,7 +50,7 @@ def analyze(
     smoothing: float = SMOOTHING,
     vad: Vad = "auto",
     words: Words | None = None,
-    channels: str = "auto",
+    channels: str | int | Sequence[int] = "auto",
     names: Sequence[str] = (),
     speakers: Diariser | None = None,
     count: int | None = None,
@@ -67,7 +69,7 @@ def analyze(
         vad: ``auto`` and ``silero`` for the network, ``energy`` for the level above the noise
             floor, ``none`` to take everything as speech.
         words: sound → words, such as a `Recogniser`; None leaves words out.
-        channels: ``mix`` for the mean of all; ``each``, or numbers such as ``0,1``, for one lane
+        channels: ``mix`` for the mean of all; ``each``, or numbers such as ``"0,1"``, for one lane
             per channel on a common clock; ``auto`` for one lane per channel if they clearly have
             different speakers, and the mix otherwise.
         names: of the channels that are used, in order, or of the speakers in the order in which
@@ -85,6 +87,9 @@ def analyze(
     Raises:
         SerError: the recording cannot be read, or a setting is out of its range.
     """
+    channels, names = channels_of(channels), names.split(",") if isinstance(names, str) else names
+    if adapt not in (True, False):  # such as "off", which would count as True
+        raise SerError(f"adapt={adapt!r}; allowed: True, False; or a predictor that is adapted()")
     recording, lanes, notes = chosen_lanes(open_recording(source), channels, names)
     recognised: tuple[Word, ...] | None = None
     if speakers is not None and len(lanes) == 1:

@@ -140,6 +140,15 @@ def chosen_lanes(
     return recording, lanes, notes if alike or channels == "auto" else []
 
 
+def channels_of(given: str | int | Sequence[int]) -> str:
+    """The wanted channels as text, such as ``0,1``, where they are given by number.
+
+    >>> channels_of((0, 1)), channels_of("mix")
+    ('0,1', 'mix')
+    """
+    return given if isinstance(given, str) else ",".join(map(str, np.atleast_1d(given)))
+
+
 def channel_numbers(channels: str, names: Sequence[str] = ()) -> tuple[int, ...] | None:
     """The channels that are given by number; None for ``mix``, ``each`` and ``auto``.
 
