@@ -65,6 +65,20 @@ def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
         assert not list((tmp_path / "jobs").iterdir())
 
 
+@pytest.mark.parametrize("route", ["jobs", "analyze"])
+def test_wrong_settings_are_refused_at_once(tmp_path, route):
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        for given, words in (
+            ("channels=left", "channels='left'; allowed: mix, each"),
+            ("names=a,b,a", "names has 'a' twice"),
+            ("speakers=0", "allowed: off, auto, their number"),
+        ):
+            answer = http.post(f"/v1/{route}?{given}", content=WAV, headers=TYPE)
+            assert answer.status_code == 422
+            assert words in answer.json()["error"]["message"]
+        assert not list(tmp_path.iterdir())
+
+
 def test_jobs_wait_their_turn_and_are_cancelled(tmp_path):
     with served(tmp_path, 0.3, max_jobs=3) as here, httpx.Client(base_url=here, timeout=20) as http:
         jobs = [http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(3)]

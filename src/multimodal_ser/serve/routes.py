@@ -15,6 +15,7 @@ from multimodal_ser.serve.jobs import Jobs
 from multimodal_ser.serve.refusals import RefusedError, refuse_unknown
 from multimodal_ser.serve.scheduling import Work
 from multimodal_ser.serve.settings import Settings
+from multimodal_ser.timeline.lanes import channel_numbers
 from multimodal_ser.timeline.speakers import diariser_of
 from multimodal_ser.timeline.writers import checked_formats
 
@@ -68,11 +69,12 @@ def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, An
     """
     if not (speakers in ("off", "auto") or speakers.isdecimal()):
         raise RefusedError(422, f"speakers={speakers[:40]!r}; allowed: off, auto, their number")
+    given = [name.strip() for name in names.split(",") if name.strip()]
     try:
         diariser, count = diariser_of(speakers)
+        channel_numbers(channels, given)
     except SerError as error:
         raise RefusedError(422, str(error)) from None
-    given = [name.strip() for name in names.split(",") if name.strip()]
     return {
         "channels": channels, "names": given, "adapt": adapt, "speakers": diariser, "count": count,
     }  # fmt: skip
