@@ -275,6 +275,8 @@ def as_json(value: Any) -> Any:
         return _training_as_json(value)
     if is_dataclass(value) and not isinstance(value, type):
         shown = {one.name: getattr(value, one.name) for one in fields(value)}
+        # Fields that came later are left out at their default, so that the hashes of older runs,
+        # which name their folders, stay the same.
         plain = {one.name: one.default for one in fields(value) if one.metadata == LEFT_OUT}
         return {k: as_json(v) for k, v in shown.items() if k not in plain or v != plain[k]}
     if isinstance(value, Mapping):

@@ -77,6 +77,8 @@ def _around(
                     other = turns[at + distance]
                     both = row.speaker is not None and other.speaker is not None
                     same = both and alike(str(row.speaker)) == alike(str(other.speaker))
+                    # after the utterance itself, two places for each distance: the first is taken
+                    # if somebody else speaks there, the second if the same person does
                     yield row, 1 + 2 * number + same, other
 
 

@@ -28,6 +28,7 @@ def with_label(outputs: Tensor, truth: Tensor, columns: slice) -> tuple[Tensor, 
     if truth.ndim == 1:
         return outputs, truth
     own = truth[:, columns]
+    # nan stands where an utterance has no label of this task: it takes no part in its loss or score
     rows = ~own.isnan().any(1)
     return outputs[..., rows, columns], own[rows]
 

@@ -197,6 +197,7 @@ def _label_of_both(task: str, row: Utterance, outputs: Both) -> TaskLabel | str:
         if isinstance(found, str):
             target += [math.nan] * len(names)
         else:
+            # votes or values as they are; a class as a vector with a 1 in its place
             target += found.target or [float(n == found.label) for n in range(len(names))]
     return TaskLabel(NO_CLASS if isinstance(label, str) else label.label, target)
 

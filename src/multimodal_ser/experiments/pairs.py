@@ -165,6 +165,7 @@ class Pair:
         train = replace(training_settings(model, asked.network, asked.schedule), **how)
         found = []
         for seed in seeds_of(model, asked.seeds):
+            # what is trained from scratch begins with no model, but is of the same experiment
             start = starts[seed].config.folder if starts and how["parts"] != "scratch" else None
             for fold in folds:
                 if few is not None:
@@ -177,6 +178,7 @@ class Pair:
                     source=self._described(start, model),
                     marks=self.marks,
                 )
+                # without models of the source to start from, an adaptation learns from its fold
                 source = self.source_fold if starts is None else None
                 found.append(Plan(config, fold, source_fold=source, start=start))
         return found

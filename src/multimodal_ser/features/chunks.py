@@ -95,6 +95,7 @@ def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: EncodedChunk) -> None
     if recipe.header.modality == "audio":
         made.seconds += sum(loaded.seconds.values())
     for keys in batches_by_length(loaded.seconds, recipe.batch_seconds):
+        # popped, so that the memory of a recording is free as soon as it is encoded
         results = _encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
         made.truncated += _keep_batch(keys, results, recipe.header, made.arrays, made.failures)
     made.hashes |= {key: value for key, value in loaded.hashes.items() if key in made.arrays}

@@ -150,6 +150,8 @@ class ResumablePredictions:
 
         def remembered() -> Iterator[RecordingChunk]:
             for chunk in waiting:
+                # the key is of the files as they are now: one that changes while it is predicted
+                # has another key in the next run, which then predicts it again
                 keys[chunk.number] = self._key(chunk)
                 yield chunk
 
@@ -172,6 +174,7 @@ class ResumablePredictions:
 
     def _kept(self, chunk: RecordingChunk) -> bool:
         place = self._journal.places.get(self._key(chunk))
+        # what comes through standard input has no name or size that would tell it from other sound
         if place is not None and STDIN not in chunk.names:
             self._lines[chunk.number] = place
         return chunk.number in self._lines

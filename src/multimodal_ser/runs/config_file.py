@@ -67,6 +67,7 @@ def _structure_training(found: Mapping[str, Any], _: object) -> Training:
         return Training(tune=_CONVERTER.structure(rest, TuneConfig))
     few = rest.pop("few", None)
     if few is not None:
+        # {"percent": 10, …} or {"shots": 5, …} in the file; unit and amount in the class
         unit = next((unit for unit in ("percent", "shots") if unit in few), "percent")
         few = {**few, "unit": unit, "amount": few.get(unit)}
         few.pop(unit)

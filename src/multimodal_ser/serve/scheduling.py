@@ -97,6 +97,7 @@ class Scheduler:
                 work.check()
                 self._free -= 1
             finally:
+                # not always the first: a request that nobody wants any more leaves from within
                 self._queue.remove(ticket)
                 heapq.heapify(self._queue)
                 self._changed.notify_all()
