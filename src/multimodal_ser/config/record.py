@@ -22,8 +22,7 @@ from multimodal_ser.config.settings import (
 
 _LAYOUT = 2  # generation of models and records; runs of another generation are made again
 _OF_BASELINES = ("class_weights", "refit", "loss")  # the fields of a schedule that baselines use
-# The task's default loss is left out of the file, so that hashes of older runs stay the same.
-_NO_LOSS = ("loss", None)
+_NO_LOSS = ("loss", None)  # the task's default: left out, so that hashes of older runs stay
 LayerWeights: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
@@ -275,8 +274,7 @@ def as_json(value: Any) -> Any:
         return _training_as_json(value)
     if is_dataclass(value) and not isinstance(value, type):
         shown = {one.name: getattr(value, one.name) for one in fields(value)}
-        # Fields that came later are left out at their default, so that the hashes of older runs,
-        # which name their folders, stay the same.
+        # Later fields are left out at their default: the hashes that name older runs stay the same.
         plain = {one.name: one.default for one in fields(value) if one.metadata == LEFT_OUT}
         return {k: as_json(v) for k, v in shown.items() if k not in plain or v != plain[k]}
     if isinstance(value, Mapping):
