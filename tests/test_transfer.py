@@ -249,10 +249,15 @@ def test_pooled_features_make_corpora_with_other_tokens_comparable(pair):
     assert again.examples.text.tokens.equal(mean.examples.text.tokens)
 
 
-def test_a_folder_holds_one_protocol(pair, tmp_path):
+def test_a_folder_holds_one_protocol_on_the_same_corpora(pair, tmp_path):
     make(transfer.Adaptation(**MODEL, methods=("none",)).plan(*pair), tmp_path)
     with pytest.raises(SerError, match=r"holds the runs of 'adaptation'.*'finetune'.*--out"):
         make(transfer.Finetune(**MODEL).plan(*pair), tmp_path)
+    made = sorted(tmp_path.iterdir())
+    back = transfer.Adaptation(**MODEL, methods=("none",)).plan(*pair[2:], *pair[:2])
+    with pytest.raises(SerError, match=r"holds the runs of '\w+', which cannot be in one table"):
+        make(back, tmp_path)
+    assert sorted(tmp_path.iterdir()) == made
 
 
 @pytest.mark.parametrize(

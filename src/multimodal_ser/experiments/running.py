@@ -9,9 +9,10 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch.multiprocessing
 from rich.console import Console
@@ -91,18 +92,28 @@ def _check_devices(experiment: Experiment, device: str) -> None:
 
 def _write_description(experiment: Experiment, out: Path, command: str | None) -> None:
     path = out / "experiment.json"
-    other = read_description(out).get("protocol", experiment.protocol)
-    if other != experiment.protocol:
-        raise SerError(
-            f"{out} holds the runs of {other!r}, which cannot be in one table with those of "
-            f"{experiment.protocol!r}; give another --out"
-        )
+    described: dict[str, Any] = {
+        "protocol": experiment.protocol,
+        "arguments": dict(experiment.arguments),
+    }
+    for other, own in zip(_kinds(read_description(out)), _kinds(described), strict=True):
+        if other and other != own:
+            raise SerError(
+                f"{out} holds the runs of {other!r}, which cannot be in one table with those of "
+                f"{own!r}; give another --out"
+            )
     out.mkdir(parents=True, exist_ok=True)
-    described = {"protocol": experiment.protocol, "arguments": dict(experiment.arguments)}
     if command:
         described["command"] = command
     with written_aside(path) as partial:
         partial.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _kinds(described: Mapping[str, Any]) -> tuple[str, str]:
+    """The protocol and the tested corpora of an experiment; empty if they are not known."""
+    arguments = described.get("arguments", {})
+    tested = arguments.get("target", arguments).get("corpora", ())
+    return described.get("protocol", ""), " + ".join(tested)
 
 
 def run_all(
