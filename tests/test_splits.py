@@ -378,3 +378,28 @@ def test_a_list_of_speakers_as_windows_saves_it(tmp_path, encoding):
     rows, path = made_rows(24, speakers=6), tmp_path / "list.json"
     path.write_text(json.dumps({"train": ["s0", "s1", "s2"], "test": ["s3"]}), encoding=encoding)
     assert len(make_split(rows, path).folds[0].test) == 4
+
+
+def windows(step, parts=("train", "train", "dev", "test")):
+    """Windows of 1 s of two recordings, of which the second has no times."""
+    rows = [
+        Utterance(f"mine/{n}", "mine", "anger", "a.wav", start=n * step, end=n * step + 1.0,
+                  split=part)
+        for n, part in enumerate(parts)
+    ]  # fmt: skip
+    others = [Utterance(f"mine/b{n}", "mine", "joy", f"{n}.wav", split=part)
+              for n, part in enumerate(parts)]  # fmt: skip
+    return rows + others
+
+
+def test_windows_that_overlap_are_one_recording():
+    assert make_split(windows(1.0), "official").leaks == ()
+    assert make_split(windows(0.9), "official").leaks == ()  # turns that touch
+    for step in (0.75, 0.25):
+        with pytest.raises(SplitError, match=r"1 recordings stand both.*'mine/0' and 'mine/1'"):
+            make_split(windows(step), "official")
+    (leak,) = make_split(windows(0.5), "official", allow=("recording",)).leaks
+    assert leak.startswith("1 recordings stand both in a test part")
+    whole = Utterance("mine/all", "mine", "anger", "a.wav", split="train")
+    with pytest.raises(SplitError, match="1 recordings stand both"):
+        make_split([whole, *windows(1.0)], "official")

@@ -6,6 +6,7 @@ rare classes or speakers with a single class, is a warning.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -16,6 +17,7 @@ from multimodal_ser.splits.folds import Fold
 
 OVERLAPS = (*GROUPS, "recording", "fold")
 _PARTS = ("train", "validation", "test")
+_OVERLAP = 0.2  # of the shorter utterance, above which two of one recording share their sound
 _VALIDATED = ("speaker", "recording")  # noted if training and validation part share them
 
 
@@ -45,8 +47,9 @@ def check_folds(
     for fold in folds:
         _check_parts(fold, known)
     leaks, notes = [], []
+    heard = _with_overlaps(sounds, utterances)
     for kind in (*GROUPS, "recording"):
-        named = sounds if kind == "recording" else _named_groups(kind, utterances)
+        named = heard if kind == "recording" else _named_groups(kind, utterances)
         parts = [
             [{named[key] for key in getattr(fold, part) if key in named} for part in _PARTS]
             for fold in folds
@@ -82,6 +85,37 @@ def _named_groups(kind: str, utterances: Sequence[Utterance]) -> dict[str, str]:
         for row in utterances
         if (name := getattr(row, kind)) is not None
     }
+
+
+def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -> dict[str, str]:
+    """The names of sounds, one for utterances that overlap in their recording.
+
+    So windows that are cut with an overlap count as one recording, and touching turns do not.
+    """
+    files: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    for row in utterances:
+        if row.audio is not None:
+            end = math.inf if row.end is None else row.end
+            files[row.content or row.audio].append((row.start or 0.0, end, row.id))
+    joined: dict[str, str] = {}  # name of a sound → that of one that it overlaps with
+
+    def named(key: str) -> str:
+        name = sounds.get(key, key)
+        while name in joined:
+            name = joined[name]
+        return name
+
+    for cut in (sorted(rows) for rows in files.values() if len(rows) > 1):
+        for place, (start, end, key) in enumerate(cut):
+            for other_start, other_end, other in cut[place + 1 :]:
+                if other_start >= end:
+                    break
+                shorter = min(end - start, other_end - other_start)
+                both = min(end, other_end) - other_start
+                if both > _OVERLAP * shorter and named(key) != named(other):
+                    joined[named(other)] = named(key)
+    keys = {*sounds, *(row.id for row in utterances if row.audio is not None)} if joined else sounds
+    return {key: named(key) for key in keys}
 
 
 def _sentences(
