@@ -2,7 +2,7 @@
 
 This is the only place of the project that writes a pickle, because that is the original's file
 format; it contains only strings, numbers and numpy arrays. Nothing here unpickles: files are read
-by `multimodal_ser.features.unpickle`, which interprets the file itself and runs nothing.
+by `multimodal_ser.features.pickle_reader`, which interprets the file itself and runs nothing.
 
 Added to the original's ``text_embed``, ``audio_embed`` and ``label`` are: id, corpus, speaker,
 session, dialogue, the corpus's own label, the classes in their order, the scheme of the split,
@@ -25,8 +25,8 @@ from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
+from multimodal_ser.features.pickle_reader import read_pickle
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
-from multimodal_ser.features.unpickle import read_pickle
 
 MODALITIES = ("text", "audio")
 _OF_UTTERANCE = ("id", "corpus", "emotion", "speaker", "session", "dialogue", "extra")
