@@ -18,6 +18,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.base import between_passes, windows
 from multimodal_ser.errors import EncoderError, SerError
+from multimodal_ser.predict.prediction import AlsoPredicted
 
 Vector: TypeAlias = NDArray[np.float32]
 WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
@@ -47,7 +48,7 @@ class BatchPrediction(NamedTuple):
 
 
 class Backend(Protocol):
-    """A model that a Predictor can use.
+    """A model that a Predictor can use; backends derive from it and set what differs.
 
     Attributes:
         name: name of the model, as shown to users.
@@ -59,16 +60,20 @@ class Backend(Protocol):
         references: mean input of the head in training [N, V], for each class or over all classes;
             None if the model cannot be adapted to a channel.
         shares: assumed frequencies of the classes [C]; None for those of the training.
+        scale: of the attributes that the model predicts; None if it predicts classes.
+        also: the attributes that a model of classes predicts, too; else None.
     """
 
     name: str
     labels: tuple[str, ...]
-    threshold: float
     card: str
-    modalities: tuple[str, ...]
-    canonical: bool
-    references: Vector | None
-    shares: Vector | None
+    threshold: float = 0.0
+    modalities: tuple[str, ...] = ("audio",)
+    canonical: bool = False
+    references: Vector | None = None
+    shares: Vector | None = None
+    scale: tuple[float, float] | None = None
+    also: AlsoPredicted | None = None
 
     def __call__(
         self,

@@ -11,18 +11,12 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.encoders.emotion2vec import load_emotion2vec
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import BatchPrediction, Vector
+from multimodal_ser.predict.backend import Backend, BatchPrediction, Vector
 from multimodal_ser.predict.cards import encoder_card
 
 
-class Emotion2VecBackend:
+class Emotion2VecBackend(Backend):
     """Class probabilities from the published head; the embedding is the mean over frames."""
-
-    modalities: tuple[str, ...] = ("audio",)
-    threshold = 0.0
-    canonical = False
-    references: Vector | None = None
-    shares: Vector | None = None
 
     def __init__(self, name: str, weights: str | Path | None, device: str = "cpu") -> None:
         self.name = name

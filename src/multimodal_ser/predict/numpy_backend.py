@@ -17,16 +17,22 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.devices import numpy_threads
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
-from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, predict_windows, softmax
+from multimodal_ser.predict.backend import (
+    LEARNT,
+    Backend,
+    BatchPrediction,
+    Vector,
+    predict_windows,
+    softmax,
+)
 from multimodal_ser.training.tune.numpy_probe import SHORTEST, NumpyProbe
 
 _REMEMBERED = 1024  # vectors, 6 MB
 
 
-class NumpyBackend:
+class NumpyBackend(Backend):
     """A frozen encoder and its linear probe; it reads only sound and runs on the CPU."""
 
-    modalities: tuple[str, ...] = ("audio",)
     canonical = True
     device = "cpu"
 
@@ -35,8 +41,7 @@ class NumpyBackend:
         self.model = NumpyProbe(file)
         self.labels, self.card = self.model.classes, self.model.card
         self.threshold = self.model.threshold
-        self.references: Vector | None = self.model.references
-        self.shares: Vector | None = self.model.shares
+        self.references, self.shares = self.model.references, self.model.shares
         self.most = min(LEARNT, 2 * HOP * self.model.steps)
         self._vectors: dict[bytes, Vector] = {}
 

@@ -22,6 +22,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.backend import (
+    Backend,
     BatchPrediction,
     Vector,
     WeightPaths,
@@ -96,7 +97,7 @@ class FileFacts:
         return len(names.split(",")) if names else 0
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """A whole model, or a head on features.
 
     A whole model reads waves and lengths, word pieces (ids) and their numbers (pieces), or both,
@@ -125,9 +126,8 @@ class OnnxBackend:
         self.prefix, self.tokenizer = facts.prefix, _tokenizer(file, facts)
         self.features = None
         if facts.features:
-            from multimodal_ser.predict.run_backend import (
-                load_features,  # torch: only a head needs it
-            )
+            # imported here: it needs torch, and only a head needs it
+            from multimodal_ser.predict.run_backend import load_features
 
             described = features_of(parse_json(facts.features))
             self.features = load_features(file, described, self.modalities, weights, device)

@@ -24,7 +24,6 @@ from multimodal_ser.predict.backend import BATCH, Backend, checked_batch, predic
 from multimodal_ser.predict.channel import Channel, channel_for, estimated_channel
 from multimodal_ser.predict.inputs import Dressed, Recording, as_list, given_texts, read_recording
 from multimodal_ser.predict.prediction import (
-    AlsoPredicted,
     Prediction,
     Predictions,
     discounted,
@@ -59,8 +58,7 @@ class Predictor:
         self.vad: Vad = "auto"
         self.channel: Channel | None = None
         self.adaptable = backend.references is not None
-        self.scale: tuple[float, float] | None = getattr(backend, "scale", None)
-        self.also: AlsoPredicted | None = getattr(backend, "also", None)
+        self.scale, self.also = backend.scale, backend.also
 
     @property
     def threshold(self) -> float:

@@ -25,7 +25,13 @@ from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import as_stored
 from multimodal_ser.models.layers import read_out
-from multimodal_ser.predict.backend import BatchPrediction, Vector, WeightPaths, check_words
+from multimodal_ser.predict.backend import (
+    Backend,
+    BatchPrediction,
+    Vector,
+    WeightPaths,
+    check_words,
+)
 from multimodal_ser.predict.cards import run_card
 from multimodal_ser.predict.prediction import AlsoPredicted
 from multimodal_ser.runs.config_file import read_record
@@ -66,20 +72,14 @@ class Features:
         return tokens, mask
 
 
-class RunBackend:
+class RunBackend(Backend):
     """The encoders and the model of a run.
 
     Attributes:
         record: the run's config.json.
         features: by modality, ``text`` and ``audio``.
         model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
-        scale: of the attributes that the model predicts; None if it predicts classes.
-        also: the attributes that a model of classes predicts, too; else None.
     """
-
-    canonical = False
-    references: Vector | None = None
-    shares: Vector | None = None
 
     def __init__(self, folder: Path, weights: WeightPaths = None, device: str = "cpu") -> None:
         self.folder, self.device = folder, device

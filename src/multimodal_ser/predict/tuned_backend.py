@@ -15,14 +15,12 @@ from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP, LONGEST_SAMPLES
-from multimodal_ser.predict.backend import LEARNT, BatchPrediction, Vector, predict_windows
+from multimodal_ser.predict.backend import LEARNT, Backend, BatchPrediction, Vector, predict_windows
 from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
 
-class TunedBackend:
+class TunedBackend(Backend):
     """An encoder that was fine-tuned together with its head; it reads only sound."""
-
-    modalities: tuple[str, ...] = ("audio",)
 
     def __init__(self, file: Path, name: str, device: str = "cpu") -> None:
         self.file, self.name, self.device = file, name, device
@@ -30,9 +28,8 @@ class TunedBackend:
         self.labels, self.card = self.model.classes, self.model.card
         self.threshold = self.model.threshold
         self.canonical, self.shortest = self.model.linear, self.model.shortest
-        self.references: Vector | None = self.model.references.float().cpu().numpy()
-        shares = self.model.shares.cpu().numpy() if self.model.linear else None
-        self.shares: Vector | None = shares
+        self.references = self.model.references.float().cpu().numpy()
+        self.shares = self.model.shares.cpu().numpy() if self.model.linear else None
         # The second convolution halves the frames: one position stands for two hops of 10 ms.
         longest = LEARNT if self.canonical else LONGEST_SAMPLES
         self.most = min(longest, 2 * HOP * len(self.model.encoder.positions))
