@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,9 @@ def read_metadata(path: Path) -> dict[bytes, bytes]:
 def pyarrow_for(path: Path, kind: type[SerError] = SerError) -> Any:
     """Imports pyarrow, or raises an error of this kind that says how to install it."""
     why = f"{path.name}: reading {path.suffix} needs an extra"
-    import_extra("pyarrow.parquet", why, "parquet", kind)
-    return import_module("pyarrow")
+    pyarrow = import_extra("pyarrow", why, "parquet", kind)
+    import_extra("pyarrow.parquet", why, "parquet", kind)  # an attribute of the above from now on
+    return pyarrow
 
 
 def _batches(path: Path, pyarrow: Any) -> Iterator[Any]:

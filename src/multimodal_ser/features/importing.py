@@ -243,6 +243,8 @@ def _check_count(source: Path, count: int, other: str, wanted: int) -> None:
 def _matrix(source: Path, key: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
+        if array.ndim == 3 and len(array) == 1:  # the batch of one that an encoder returns
+            array = array[0]
         if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or not array.size:
             raise ValueError(f"{array.dtype} of shape {list(array.shape)}")
         with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused
