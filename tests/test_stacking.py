@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.kernel_ridge import KernelRidge as Reference
 
 from made_features import DIMS, made_examples
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.model_file import build_model
+from multimodal_ser.training import kernel
+from multimodal_ser.training.baselines import Setting, pooled_inputs
+from multimodal_ser.training.kernel import fit_kernel_ridge
 from multimodal_ser.training.loop import predict, ua_of
 from multimodal_ser.training.stacking import STACKED, Stacked, experts_of, fit_stacked, pool_weights
 
@@ -22,12 +26,12 @@ def fitted(dims=BOTH, skill=2.0, **how):
     return fit_stacked(dims, train, validation, NETWORK, SCHEDULE, 0), validation, test
 
 
-def test_every_modality_has_a_network_and_both_baselines_and_so_have_both_together():
+def test_every_modality_has_a_network_a_linear_and_a_kernel_expert_and_so_have_both_together():
     names = {"cross_attention", "text", "audio"}
-    for kind in ("linear", "svm"):
+    for kind in ("linear", "kernel"):
         names |= {f"{kind}_text_audio", f"{kind}_text", f"{kind}_audio"}
     assert set(experts_of(BOTH)) == names
-    assert set(experts_of(Dims(0, 8, 3))) == {"audio", "linear_audio", "svm_audio"}
+    assert set(experts_of(Dims(0, 8, 3))) == {"audio", "linear_audio", "kernel_audio"}
 
 
 def test_the_logits_are_the_weighed_log_probabilities_of_the_experts():
@@ -102,3 +106,48 @@ def test_experts_with_different_errors_are_better_together():
     right = (pooled.argmax(1) == labels[1000:]).float().mean()
     alone = [(one[1000:].argmax(1) == labels[1000:]).float().mean() for one in logs]
     assert right > max(alone) + 0.05
+
+
+def ridge(train, monkeypatch, **how):
+    """The kernel expert and scikit-learn's, with one setting; logits without the temperature."""
+    monkeypatch.setattr(kernel, "SETTINGS", [Setting(3.0, 0.5)])
+    schedule = TrainConfig(refit=False, **how)
+    model = fit_kernel_ridge(BOTH, train, train, schedule).model
+    x, label = pooled_inputs(model.pooled, train), train.label.numpy()
+    counts = np.bincount(label, minlength=3)
+    weight = 1 / counts[label] if schedule.class_weights else np.ones(len(label))
+    reference = Reference(alpha=1 / 3.0, kernel="rbf", gamma=0.5 / x.shape[1])
+    targets = np.eye(3)[label] - 1 / 3
+    reference.fit(x.astype(float), targets, sample_weight=weight / weight.mean())
+    return predict(model, train).numpy() / float(model.temperature), reference.predict(x)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_kernel_expert_is_scikit_learns_kernel_ridge(monkeypatch, weighted):
+    train = made_examples(90, 3, skill=1.0)
+    found, expected = ridge(
+        train.take([*range(40), *range(60, 90)]), monkeypatch, class_weights=weighted
+    )
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_of_many_rows_evenly_spaced_vectors_carry_nearly_the_same_solution(monkeypatch):
+    train = made_examples(400, 3, skill=1.0)
+    monkeypatch.setattr(kernel, "_MOST_ROWS", 300)
+    monkeypatch.setattr(kernel, "_VECTORS", 200)
+    found, expected = ridge(train, monkeypatch)
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.93
+
+
+def test_a_class_that_was_not_trained_on_is_never_predicted_by_the_kernel_expert():
+    examples = made_examples(60, 3, skill=0.0)
+    train = examples.take(np.flatnonzero(examples.label.numpy() != 1).tolist())
+    model = fit_kernel_ridge(BOTH, train, train, TrainConfig()).model
+    assert not (predict(model, examples).argmax(1) == 1).any()
+
+
+def test_a_saved_stack_of_other_experts_says_that_it_is_of_another_version():
+    model = fitted()[0].model
+    other = {name.replace("kernel", "svm"): one for name, one in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="kernel_text"):
+        build_model(STACKED, BOTH, NETWORK, other).load_state_dict(other)

@@ -35,7 +35,7 @@ STRENGTHS = {
 # 1 / (features · variance), where features are standardised.
 GAMMAS = {"linear": (None,), "svm": (0.1, 0.3, 1.0, 3.0)}
 _MOST_PRECOMPUTED = 12_000  # rows: the kernel and its copy in double precision take 2.3 GB
-_NEVER = -30.0  # the logit of a class without a training example
+NEVER = -30.0  # the logit of a class without a training example
 
 
 class Setting(NamedTuple):
@@ -107,7 +107,7 @@ class Linear(nn.Module):
         if len(fitted.classes_) == 2:
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
         self.out.weight.zero_()
-        self.out.bias.fill_(_NEVER)
+        self.out.bias.fill_(NEVER)
         self.out.weight[fitted.classes_] = torch.from_numpy(weight).float()
         self.out.bias[fitted.classes_] = torch.from_numpy(bias).float()
 
@@ -172,7 +172,7 @@ class Svm(nn.Module):
         # scikit-learn's squashing, x / (3 (|x| + 1)), lies within ±1/3.
         scores = votes + confidence / (3 * (confidence.abs() + 1))
         unseen = (first + second).sum(0) == 0  # classes in no pair: the training part lacked them
-        return Output((scores * self.temperature).masked_fill(unseen, _NEVER), x)
+        return Output((scores * self.temperature).masked_fill(unseen, NEVER), x)
 
     @torch.no_grad()
     def take(self, fitted: SVC, x: Tensor, gamma: float) -> None:

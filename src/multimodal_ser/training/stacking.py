@@ -1,7 +1,7 @@
 """Examples → `stacked`, the recommended model: a weighted combination of several models.
 
-A network, a support vector machine and logistic regression make different errors, and so do
-models of the words, of the sound and of both. Each of these experts is fitted by itself; the
+A network, kernel ridge regression and logistic regression make different errors, and so do models
+of the words, of the sound and of both. Each of these experts is fitted by itself; the
 validation part then sets how much each of them counts. This is stacked generalisation (Wolpert
 1992) with a logarithmic opinion pool: the logits are ``Σ w_e log p_e`` with ``w_e ≥ 0``.
 """
@@ -18,16 +18,15 @@ from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
-from multimodal_ser.training.baselines import BASELINES, Linear, Setting, Svm, fit_baseline
+from multimodal_ser.training.baselines import Linear, Setting, fit_baseline
+from multimodal_ser.training.kernel import KernelRidge, fit_kernel_ridge
 from multimodal_ser.training.loop import Fitted, fit, predict, ua_of
 from multimodal_ser.training.schedule import class_weights, log_prior
 
 STACKED = "stacked"
-# Coarser than the baselines' own grids: an expert need not be the best possible model of its kind.
-SETTINGS = {
-    "linear": [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)],
-    "svm": [Setting(c, gamma) for gamma in (0.1, 0.3, 1.0) for c in (1.0, 10.0)],
-}
+LINEAR, KERNEL = "linear", "kernel"
+# Coarser than the baseline's own grid: an expert need not be the best possible model of its kind.
+SETTINGS = [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)]
 # Before the validation part is seen, an expert on words and sound counts as much as four on one of
 # them: of nine experts the three on both modalities have two thirds of the weight.
 _BOTH = 4.0
@@ -41,7 +40,7 @@ class Stacked(nn.Module):
 
     Attributes:
         modalities: the modalities that the experts read.
-        experts: models over features by name, such as ``cross_attention`` and ``svm_text``.
+        experts: models over features by name, such as ``cross_attention`` and ``kernel_text``.
         weights: of the experts, in their order [E].
     """
 
@@ -69,7 +68,7 @@ def experts_of(dims: Dims) -> dict[str, tuple[str, tuple[str, ...]]]:
     """The experts for inputs of these widths: name → kind, and the modalities that it reads.
 
     >>> list(experts_of(Dims(0, 1152, 7)))
-    ['audio', 'linear_audio', 'svm_audio']
+    ['audio', 'linear_audio', 'kernel_audio']
     """
     present = _present(dims)
     # All modalities together first: the first expert gives the embedding.
@@ -78,20 +77,20 @@ def experts_of(dims: Dims) -> dict[str, tuple[str, tuple[str, ...]]]:
     for group in groups:
         network = group[0] if len(group) == 1 else "cross_attention"
         experts[network] = (network, group)
-        for kind in BASELINES:
-            # Names such as svm_text_audio are part of saved models.
+        for kind in (LINEAR, KERNEL):
+            # Names such as kernel_text_audio are part of saved models.
             experts["_".join((kind, *group))] = (kind, group)
     return experts
 
 
 def build_stacked(dims: Dims, config: ModelConfig, state: Mapping[str, Tensor]) -> Stacked:
-    """Makes the module that a saved state fits into; the state shows the sizes of the svms."""
+    """Makes the module that a saved state fits into; the state shows how many vectors it has."""
     experts: dict[str, nn.Module] = {}
     for name, (kind, group) in experts_of(dims).items():
-        if kind == "svm":
-            pairs, vectors = state[f"experts.{name}.dual"].shape
-            experts[name] = Svm(dims, group, vectors=vectors, pairs=pairs)
-        elif kind in BASELINES:
+        if kind == KERNEL:
+            dual = state.get(f"experts.{name}.dual", torch.empty(0, 0))
+            experts[name] = KernelRidge(dims, group, vectors=len(dual))
+        elif kind == LINEAR:
             experts[name] = Linear(dims, group)
         else:
             experts[name] = Ensemble(MODELS[kind], dims, config)
@@ -126,14 +125,16 @@ def fit_stacked(
     """
     fitted: dict[str, Fitted] = {}
     for name, (kind, group) in experts_of(dims).items():
-        if kind in BASELINES:
+        if kind == KERNEL:
+            fitted[name] = fit_kernel_ridge(dims, train, validation, schedule, modalities=group)
+        elif kind == LINEAR:
             fitted[name] = fit_baseline(
-                kind, dims, train, validation, schedule, modalities=group, settings=SETTINGS[kind]
+                kind, dims, train, validation, schedule, modalities=group, settings=SETTINGS
             )
         else:
             torch.manual_seed(seed)  # an expert's initial weights do not depend on those before it
             member = Ensemble(MODELS[kind], dims, network).to(device)
-            # Only networks are trained on the device; scikit-learn's models are fitted on the CPU.
+            # Only networks are trained on the device; the other experts are fitted on the CPU.
             mine, other = train.to(device), validation.to(device)
             fitted[name] = fit(member, mine, other, schedule, seed, groups=groups)
             fitted[name].model.to("cpu")
