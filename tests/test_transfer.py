@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from made_features import FOUR, made_folder, made_rows
 from made_transfer import (
     COMMON,
     MODEL,
@@ -27,6 +28,7 @@ from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import pooled
 from multimodal_ser.errors import FeatureError, LabelError, SerError, SplitError
 from multimodal_ser.experiments import protocols, transfer
+from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.training import loop as train
@@ -272,3 +274,17 @@ def test_a_folder_holds_one_protocol_on_the_same_corpora(pair, tmp_path):
 def test_what_does_not_exist_names_what_does(pair, protocol, how, said):
     with pytest.raises(SerError, match=said):
         getattr(transfer, protocol)(**{**MODEL, **how}).plan(*pair)
+
+
+def test_classes_that_a_model_has_not_learnt_are_told_with_its_results(tmp_path):
+    rows = [row for row in made_rows(60) if row.emotion != "sadness" or row.speaker == "s0"]
+    labels = ",".join(FOUR)
+    source = load_domain(made_folder(tmp_path / "a", rows), labels, "speaker")
+    assert source[1].notes == (
+        "mine: no 'sadness' in the train part of 2 folds, such as 'speaker=s0'",
+    )
+    others = made_folder(tmp_path / "b", made_rows(60, corpus="yours"), shift=0.1)
+    target = load_domain(others, labels, "speaker")
+    planned = transfer.Adaptation(**MODEL, methods=("none",)).plan(*source, *target)
+    told = "the source's training part has no 'sadness': a model of it cannot predict that"
+    assert all(told in item.config.marks for item in planned.plans)

@@ -24,6 +24,7 @@ from multimodal_ser.dataset.material import (
 from multimodal_ser.dataset.tasks import Outputs, attributes_of, classes_of, outputs_of
 from multimodal_ser.encoders.exposure import refuse_emotion_trained
 from multimodal_ser.errors import FeatureError, SerError, one_of
+from multimodal_ser.experiments.plans import corpus_names
 from multimodal_ser.experiments.protocols import TOKEN_CHOICES
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.models.layers import inverse
@@ -87,8 +88,22 @@ def load_domain(
         material = pooled(material)
     sounds = sounds_of(material)
     made = make_split(material.utterances, split, folds=folds, allow=allow, sounds=sounds)
+    if classes := classes_of(material.labels):
+        # what a model has not learnt it cannot predict: that is told with every result
+        unlearnt = cautions_of_folds(
+            made.folds, named_classes(material), classes.classes, ("train",)
+        )
+        whose = " + ".join(corpus_names(material))
+        made = replace(made, notes=(*made.notes, *(f"{whose}: {line}" for line in unlearnt)))
     _log_contents(material, made)
     return material, made
+
+
+def named_classes(material: Material) -> dict[str, str]:
+    """Id → class, of the utterances that have one."""
+    names, label = material.labels.classes, material.examples.label.tolist()
+    pairs = zip(material.examples.ids, label, strict=True)
+    return {key: names[place] for key, place in pairs if place >= 0}
 
 
 def load_described(
@@ -159,18 +174,16 @@ def standardized_by_speaker(material: Material) -> Material:
 
 def _log_contents(material: Material, split: Split) -> None:
     """Logs what a material holds, what was left out of it, and the leaks of its split."""
-    names = material.labels.classes
-    ids, label = material.examples.ids, material.examples.label.tolist()
-    _log.info("%d utterances: %s", len(ids), _counts_line(material))
+    _log.info("%d utterances: %s", len(material.utterances), _counts_line(material))
     for reason, count in material.dropped.items():
         _log.info("left out: %d, %s", count, reason)
     for leak in split.leaks:
         _log.warning("LEAK: %s", leak)
-    class_of = {key: names[place] for key, place in zip(ids, label, strict=True) if place >= 0}
-    warned = list(split.notes)
+    class_of, warned = named_classes(material), list(split.notes)
     if classes := classes_of(material.labels):
         warned += cautions(material.utterances, lambda row: class_of.get(row.id))
-        warned += cautions_of_folds(split.folds, class_of, classes.classes)
+        others = ("validation", "test")
+        warned += cautions_of_folds(split.folds, class_of, classes.classes, others)
     for note in warned:
         _log.warning("%s", note)
     _log.info("%d folds, split %s", len(split.folds), split.name)

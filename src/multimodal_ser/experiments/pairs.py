@@ -12,6 +12,7 @@ from multimodal_ser.config.record import FeatureSpec, FewSpec, SourceSpec, Split
 from multimodal_ser.corpora.labels import check_same_order
 from multimodal_ser.dataset.material import Material, sounds_of
 from multimodal_ser.errors import FeatureError, SerError, SplitError, one_of
+from multimodal_ser.experiments.loading import named_classes
 from multimodal_ser.experiments.plans import (
     Experiment,
     Plan,
@@ -128,6 +129,13 @@ class Pair:
         """Marks to show beside results: those of the target and the source, leaks and notes."""
         leaks = [f"source {_corpora_of(self.source)}: {leak}" for leak in self.source_split.leaks]
         notes = [*self.target_split.notes, *self.source_split.notes, *self._shared[1]]
+        class_of = named_classes(self.source)
+        learnt = {class_of.get(key) for key in self.source_fold.train}
+        notes += [
+            f"the source's training part has no {name!r}: a model of it cannot predict that"
+            for name in self.source.labels.classes
+            if name not in learnt
+        ]
         return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *notes]))
 
     def starts(self, asked: Transfer, model: str) -> dict[int, Plan]:
@@ -161,7 +169,7 @@ class Pair:
         """
         folds = self.target_split.folds
         if few is not None:
-            folds = tuple(few_fold(fold, self._classes, few) for fold in folds)
+            folds = tuple(few_fold(fold, named_classes(self.target), few) for fold in folds)
         train = replace(training_settings(model, asked.network, asked.schedule), **how)
         found = []
         for seed in seeds_of(model, asked.seeds):
@@ -182,12 +190,6 @@ class Pair:
                 source = self.source_fold if starts is None else None
                 found.append(Plan(config, fold, source_fold=source, start=start))
         return found
-
-    @cached_property
-    def _classes(self) -> dict[str, str]:
-        names, examples = self.target.labels.classes, self.target.examples
-        labels = examples.label.tolist()
-        return {key: names[place] for key, place in zip(examples.ids, labels, strict=True)}
 
     def _described(self, run: str | None, model: str) -> SourceSpec:
         """What a run on the target records about its source, and the run that it starts from."""

@@ -267,7 +267,10 @@ def _of_one_class(
 
 
 def cautions_of_folds(
-    folds: Iterable[Fold], class_of: dict[str, str], classes: Sequence[str]
+    folds: Iterable[Fold],
+    class_of: Mapping[str, str],
+    classes: Sequence[str],
+    parts: Sequence[str] = _PARTS,
 ) -> list[str]:
     """A warning for every class that is missing from a part, counted over the folds.
 
@@ -275,10 +278,11 @@ def cautions_of_folds(
         folds: of one split.
         class_of: id → class; utterances without a class are not in it.
         classes: of the class set.
+        parts: which ones to look at.
     """
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fold in folds:
-        for part in _PARTS:
+        for part in parts:
             has = {class_of.get(key) for key in getattr(fold, part)}
             for name in classes:
                 if name not in has:
