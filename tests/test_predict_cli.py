@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from made_models import CLASSES, made_run, made_tuned, noise
 from made_sound import written
@@ -173,6 +176,21 @@ def test_an_interrupted_command_is_resumed_to_the_same_bytes(capsys, tmp_path, m
     written(tmp_path / "in/3.wav", noise(0.45, 3))
     assert run("cut.csv") == (0, [1])
     assert (tmp_path / "cut.csv").read_bytes() == whole
+
+
+def test_a_model_with_other_weights_of_the_same_name_does_not_resume(model, tmp_path):
+    places = [tmp_path / name / "model.safetensors" for name in ("a/x", "b/x", "c/x")]
+    with safe_open(model, "numpy") as file:
+        tensors, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 - it is no mapping
+    for number, place in enumerate(places):
+        place.parent.mkdir(parents=True)
+        changed = max(tensors, key=lambda key: tensors[key].size)
+        kept = {**tensors, changed: tensors[changed] + np.float32(number == 2)}
+        save_file(kept, place, about)
+    first, same, other = map(load, places)
+    assert (first.name, first.card) == (other.name, other.card)
+    assert resumable.identity(first) == resumable.identity(same)
+    assert resumable.identity(first) != resumable.identity(other)
 
 
 def test_predictions_are_stored_exactly(sounds, model):

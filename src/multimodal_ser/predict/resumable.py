@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from multimodal_ser.audio.sources import content
 from multimodal_ser.common.cluster import run_on_ray
 from multimodal_ser.common.files import Journal
 from multimodal_ser.errors import SerError
@@ -83,7 +84,20 @@ def identity(predictor: Any, *settings: object) -> str:
         version("multimodal-ser"), *settings, predictor.name, predictor.labels, predictor.threshold,
         getattr(predictor, "card", ""), channel and channel.shift.tobytes(),
     )  # fmt: skip
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    found = hashlib.sha256(repr(parts).encode())
+    # Models that were trained or exported in different ways may have the same name and card.
+    for file in _model_files(getattr(predictor, "backend", None)):
+        with content(file) as view:
+            found.update(view)
+    return found.hexdigest()[:16]
+
+
+def _model_files(backend: Any) -> list[Path]:
+    """The weights of a model that lies in a file or folder of its own."""
+    if folder := getattr(backend, "folder", None):
+        return sorted(Path(folder).glob("*.safetensors"))
+    file = getattr(backend, "file", None)
+    return [] if file is None else [Path(file)]
 
 
 def recording_chunks(
