@@ -403,3 +403,6 @@ def test_windows_that_overlap_are_one_recording():
     whole = Utterance("mine/all", "mine", "anger", "a.wav", split="train")
     with pytest.raises(SplitError, match="1 recordings stand both"):
         make_split([whole, *windows(1.0)], "official")
+    tail = Utterance("mine/tail", "mine", "anger", "a.wav", start=5.0, split="test")
+    with pytest.raises(SplitError, match="1 recordings stand both"):
+        make_split([whole, tail, *windows(1.0)[4:]], "official")

@@ -112,7 +112,9 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
                     break
                 shorter = min(end - start, other_end - other_start)
                 both = min(end, other_end) - other_start
-                if both > _OVERLAP * shorter and named(key) != named(other):
+                to_the_end = both == math.inf  # of the file, in both
+                shares = to_the_end or both > _OVERLAP * shorter
+                if shares and named(key) != named(other):
                     joined[named(other)] = named(key)
     keys = {*sounds, *(row.id for row in utterances if row.audio is not None)} if joined else sounds
     return {key: named(key) for key in keys}
