@@ -400,6 +400,8 @@ def test_windows_that_overlap_are_one_recording():
             make_split(windows(step), "official")
     (leak,) = make_split(windows(0.5), "official", allow=("recording",)).leaks
     assert leak.startswith("1 recordings stand both in a test part")
+    apart = [replace(row, audio=f"{row.id}.wav", content="absent") for row in windows(0.25)]
+    assert make_split(apart, "official").leaks == ()  # recordings that are not here
     whole = Utterance("mine/all", "mine", "anger", "a.wav", split="train")
     with pytest.raises(SplitError, match="1 recordings stand both"):
         make_split([whole, *windows(1.0)], "official")

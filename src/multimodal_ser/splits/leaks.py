@@ -96,7 +96,7 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
     for row in utterances:
         if row.audio is not None:
             end = math.inf if row.end is None else row.end
-            files[row.content or row.audio].append((row.start or 0.0, end, row.id))
+            files[row.audio].append((row.start or 0.0, end, row.id))
     joined: dict[str, str] = {}  # name of a sound → that of one that it overlaps with
 
     def named(key: str) -> str:
@@ -105,7 +105,8 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
             name = joined[name]
         return name
 
-    for cut in (sorted(rows) for rows in files.values() if len(rows) > 1):
+    several = (sorted(rows) for rows in files.values() if len(rows) > 1)
+    for cut in (rows for rows in several if any(end < math.inf for _, end, _ in rows)):
         for place, (start, end, key) in enumerate(cut):
             for other_start, other_end, other in cut[place + 1 :]:
                 if other_start >= end:
