@@ -201,10 +201,12 @@ def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> AnalysisResult:
 
 def _tell(done: AnalysisResult, out: Path) -> int:
     """Prints a recording's result; returns 1 if it failed."""
+    # standard input is in a temporary file, whose path says nothing
+    name = "stdin" if done.place.source == "stdin" else done.place.path
     if done.timeline is None:
-        sys.stderr.write(f"failed: {done.place.path}: {done.reason}\n")
+        sys.stderr.write(f"failed: {name}: {done.reason}\n")
         return 1
-    _show(done.place.path, done.timeline)
+    _show(name, done.timeline)
     if done.files:
         say(f"  wrote {out / done.place.name}: {' '.join(done.files)}")
     return 0
