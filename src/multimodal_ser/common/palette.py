@@ -44,7 +44,7 @@ DARK: dict[str, str] = {
 }
 # For classes of other names, in this order where labels shown together would have the same colour.
 SPARE = ("excitement", "frustration", "boredom", "calm", "contempt", "surprise", "other")
-ATTRIBUTES = {"arousal": "surprise", "valence": "boredom", "dominance": "contempt"}
+_ATTRIBUTES = {"arousal": "surprise", "valence": "boredom", "dominance": "contempt"}
 # Synonyms, and regions of the arousal-valence plane, which have the colour of the emotion there.
 SAME: dict[str, str] = {
     "angry": "anger",
@@ -107,6 +107,6 @@ def colours(labels: Iterable[str], regions: Iterable[str] = ()) -> dict[str, tup
 def _entry(label: str) -> str:
     """The palette's name for the colour of a label."""
     word = label.strip().lower()
-    word = ATTRIBUTES.get(word) or SAME.get(word, word)
+    word = _ATTRIBUTES.get(word) or SAME.get(word, word)
     # CRC-32 and not `hash`, whose value for a text differs from process to process
     return word if word in COLOURS else SPARE[zlib.crc32(word.encode()) % 5]

@@ -27,7 +27,7 @@ from multimodal_ser.training.loop import Fitted, predict, ua_of
 from multimodal_ser.training.schedule import class_weights, likeliest_temperature, log_prior
 
 # Sorted by gamma, so that one kernel serves all C of it.
-SETTINGS = [Setting(c, gamma) for gamma in (0.1, 0.3, 1.0) for c in (1.0, 10.0)]
+_SETTINGS = [Setting(c, gamma) for gamma in (0.1, 0.3, 1.0) for c in (1.0, 10.0)]
 _MOST_ROWS = 6_000  # solved for exactly: time grows with their cube
 _VECTORS = 3_000  # of more rows
 _BLOCK = 4_096  # rows
@@ -81,7 +81,7 @@ def fit_kernel_ridge(
     """
     prior = log_prior(class_weights(train.label, dims.classes, config.class_weights))
     history, best = [], np.inf
-    for setting, candidate in _candidates(dims, train, config, modalities, SETTINGS):
+    for setting, candidate in _candidates(dims, train, config, modalities, _SETTINGS):
         said = predict(candidate, validation)
         factor = likeliest_temperature(said, validation.label, prior)
         loss = float(F.cross_entropy(said * factor + prior, validation.label))

@@ -26,7 +26,7 @@ from multimodal_ser.training.schedule import class_weights, log_prior
 STACKED = "stacked"
 LINEAR, KERNEL = "linear", "kernel"
 # Coarser than the baseline's own grid: an expert need not be the best possible model of its kind.
-SETTINGS = [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)]
+_SETTINGS = [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)]
 # Before the validation part is seen, an expert on words and sound counts as much as four on one of
 # them: of nine experts the three on both modalities have two thirds of the weight.
 _BOTH = 4.0
@@ -129,7 +129,7 @@ def fit_stacked(
             fitted[name] = fit_kernel_ridge(dims, train, validation, schedule, modalities=group)
         elif kind == LINEAR:
             fitted[name] = fit_baseline(
-                kind, dims, train, validation, schedule, modalities=group, settings=SETTINGS
+                kind, dims, train, validation, schedule, modalities=group, settings=_SETTINGS
             )
         else:
             torch.manual_seed(seed)  # an expert's initial weights do not depend on those before it
