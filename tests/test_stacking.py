@@ -110,7 +110,7 @@ def test_experts_with_different_errors_are_better_together():
 
 def ridge(train, monkeypatch, **how):
     """The kernel expert and scikit-learn's, with one setting; logits without the temperature."""
-    monkeypatch.setattr(kernel, "SETTINGS", [Setting(3.0, 0.5)])
+    monkeypatch.setattr(kernel, "_SETTINGS", [Setting(3.0, 0.5)])
     schedule = TrainConfig(refit=False, **how)
     model = fit_kernel_ridge(BOTH, train, train, schedule).model
     x, label = pooled_inputs(model.pooled, train), train.label.numpy()
