@@ -341,7 +341,7 @@ def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
     corrected = statistics.holm([one.p for one in versus])
     for (name, models), one, p in zip(rows, versus, corrected, strict=True):
         cells = [score(models, kind) for kind in shown]
-        chance = "< 0.001" if p < 0.001 else f"{p:.3f}"
+        chance = "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
         print(
             f"| {name} | {' | '.join(cells)} | {100 * one.difference:+.1f} "
             f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}] | {chance} "

@@ -67,3 +67,10 @@ def test_only_directions_between_classes_are_shifted_or_the_mean_without_classes
     np.testing.assert_allclose(whole[:3], channel_shift(points[:, :3], CENTRES, clips=0, most=1))
     alone = channel_shift(points, centres.mean(0)[None], clips=0, most=1)
     np.testing.assert_allclose(alone, points.mean(0) - centres.mean(0), rtol=1e-5)
+
+
+def test_a_set_as_near_as_the_training_data_has_no_channel_though_it_is_of_one_class():
+    near = np.tile(0.6 * CENTRES[0], (50, 1))  # mean square 1.08
+    assert not channel_shift(near, CENTRES).any()
+    sizes = [np.linalg.norm(channel_shift(scale * near, CENTRES)) for scale in (1.05, 1.1, 2)]
+    assert 0 < sizes[0] < sizes[1] < sizes[2]

@@ -258,3 +258,14 @@ def test_an_output_file_is_not_one_of_the_recordings(file, tmp_path, capsys, com
         assert main([command, str(tmp_path), "--model", str(file), "--out", str(out)]) == 1
         assert f"--out {out}: is the recording {sound}" in capsys.readouterr().err
         assert sound.read_bytes() == before
+
+
+@needs_emodb
+def test_recordings_like_those_of_the_training_keep_their_one_emotion(tmp_path, capsys):
+    for path in sorted(EMODB.glob("*W*.flac"))[:12]:  # W: Wut, anger
+        (tmp_path / path.name).symlink_to(path)
+    assert main(["predict", str(tmp_path), "--format", "json"]) == 0
+    told = capsys.readouterr()
+    assert "12 recordings or pieces of 3 s are as near to the training data" in told.err
+    labels = [row["label"] for row in json.loads(told.out)]
+    assert labels.count("anger") >= 10

@@ -168,6 +168,12 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
     channel = predictor.channel
     if channel is None:
         return
+    if not channel.shift.any():
+        sys.stderr.write(
+            f"{channel.count} recordings or pieces of 3 s are as near to the training data as that "
+            "is to itself, so no channel was removed\n"
+        )
+        return
     where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
     sys.stderr.write(
         f"adapted to {where} channel, known from {channel.count} recordings or "
