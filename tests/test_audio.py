@@ -99,7 +99,7 @@ def test_arrays_that_are_refused(tmp_path):
     refused(np.zeros((2, 2, 2)), "shape", sample_rate=16_000)
     refused(tone(), "whole numbers", sample_rate="fast")
     refused(np.array(["a.wav"]), "dtype", sample_rate=16_000)
-    refused(torch.zeros(9, dtype=torch.bfloat16), "numpy", sample_rate=16_000)
+    refused(torch.zeros(9, dtype=torch.complex64), "dtype", sample_rate=16_000)
     refused(np.zeros(9, np.int64), "int64", sample_rate=16_000)
     refused(np.zeros(9, complex), "complex", sample_rate=16_000)
     refused(np.zeros(0), "0 samples", sample_rate=16_000)

@@ -110,6 +110,7 @@ def test_every_message_that_names_an_extra_tells_how_to_install_it():
     for file in package.rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         asked |= set(re.findall(r"""to_install\(["']([\w-]+)["']\)""", text))
+        asked |= set(re.findall(r"""import_extra\([^()]*["']([\w-]+)["'][^()"']*\)""", text))
         if file != package / "errors.py":
             assert "multimodal-ser[" not in text, file
     assert {"train", "serve", "asr", "onnx", "video", "ray"} <= asked <= set(extras)

@@ -106,7 +106,7 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
         return name
 
     several = (sorted(rows) for rows in files.values() if len(rows) > 1)
-    for cut in (rows for rows in several if any(end < math.inf for _, end, _ in rows)):
+    for cut in (rows for rows in several if any(start or end < math.inf for start, end, _ in rows)):
         for place, (start, end, key) in enumerate(cut):
             for other_start, other_end, other in cut[place + 1 :]:
                 if other_start >= end:

@@ -10,6 +10,7 @@ import csv
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,13 +207,15 @@ class Folder:
     def keep(self, done: AnalysisResult) -> AnalysisResult:
         """Writes the files of one recording, and then its line in the journal."""
         reason = done.reason
-        if done.files and done.place.name not in self._lines:
-            # if the command is killed here, a rerun knows that the files are not the user's
-            self._journal.add({"key": _BEGUN + done.place.name})
         try:
-            for ending, content in done.files.items():
-                with written_aside(self.out / (done.place.name + ending)) as partial:
-                    partial.write_bytes(content)
+            with ExitStack() as written:
+                for ending, content in done.files.items():
+                    file = self.out / (done.place.name + ending)
+                    written.enter_context(written_aside(file)).write_bytes(content)
+                if done.files and done.place.name not in self._lines:
+                    # The files get their names after this line: if the command is killed between,
+                    # a rerun knows that they are not the user's.
+                    self._journal.add({"key": _BEGUN + done.place.name})
         except SerError as error:
             if getattr(error.__cause__, "errno", None) not in _ITS_NAME:
                 raise  # no other recording could be written either
