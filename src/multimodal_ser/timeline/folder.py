@@ -209,7 +209,8 @@ class Folder:
         reason = done.reason
         try:
             with ExitStack() as written:
-                for ending, content in done.files.items():
+                # reversed, since the last one that is opened gets its name first
+                for ending, content in reversed(list(done.files.items())):
                     file = self.out / (done.place.name + ending)
                     written.enter_context(written_aside(file)).write_bytes(content)
                 if done.files and done.place.name not in self._lines:
