@@ -142,7 +142,7 @@ def probe_of(model: Tuned) -> Probe:
     return Probe(*(state[name] for name in (*parts, "centres", "shares")))
 
 
-def sound_span(model: Tuned, data: Vectors, layers: Sequence[int], name: str) -> LeftOut:
+def heard_by(model: Tuned, data: Vectors, layers: Sequence[int], name: str) -> LeftOut:
     """A corpus as the shipped model hears it."""
     probe = probe_of(model)
     points = probe.vectors(side_by_side(data, layers))
@@ -210,7 +210,7 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
     }
     careful = Caution(float(model.temperature), model.threshold)
     held = {
-        corpus: sound_span(model, given[corpus, "test"], layers, corpus)
+        corpus: heard_by(model, given[corpus, "test"], layers, corpus)
         for corpus in ("cremad", "emodb")
     }
     train = Vectors.joined([one for (_, part), one in given.items() if part in LEARNT])
@@ -222,7 +222,7 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
     for manifest in arguments.unseen:
         name, part = rows_of(manifest)[0].corpus, rows_of(manifest)
         read[name], asked[name] = collect(out, encoder, part, "all", arguments.precision), part
-        never.append(table(sound_span(model, read[name], layers, name), careful))
+        never.append(table(heard_by(model, read[name], layers, name), careful))
     some = {corpus: slice(None, None, every) for corpus, every in EVERY.items()}
     sample = [row for corpus, cut in some.items() for row in rows[corpus, "test"][cut]]
     label = [k for corpus, cut in some.items() for k in given[corpus, "test"].label[cut].tolist()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
@@ -13,7 +14,7 @@ from made_sound import tone, written
 from multimodal_ser.cli import main
 from multimodal_ser.corpora import CORPORA, write_manifest
 from multimodal_ser.encoders import ENCODERS, load_encoder
-from multimodal_ser.encoders.exposure import FILE, claims, published, refuse_emotion_trained
+from multimodal_ser.encoders.exposure import claims, published, refuse_emotion_trained
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features import FeatureStore
@@ -37,7 +38,8 @@ def test_every_claim_is_whole_and_has_a_source():
 
 
 def test_the_claims_are_about_the_pinned_weights():
-    entries = {one["name"]: one for one in json.loads(FILE.read_text("utf-8"))["encoders"]}
+    file = files("multimodal_ser.encoders") / "exposure.json"
+    entries = {one["name"]: one for one in json.loads(file.read_text("utf-8"))["encoders"]}
     for name, home in WEIGHT_SOURCES.items():
         assert (entries[name]["hub"], entries[name]["revision"]) == (home.hub, home.revision or "")
         if home.offline:

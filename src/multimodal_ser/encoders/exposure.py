@@ -20,13 +20,13 @@ from typing import Any, Literal, cast, get_args
 
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.base import UNDECLARED, EncoderInfo, Exposure, Saw
+from multimodal_ser.encoders.weight_sources import CLAIMS
 from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import EncoderError, FeatureError
 
 DECLARED_CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
 _HOLDS = {"emodb2": "emodb"}  # the first contains the second: what saw this saw most of that
 _TUNED_ON = "tuned_on.json"
-FILE = Path(__file__).with_name("exposure.json")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def claims() -> tuple[Claims, ...]:
         seen = Seen(corpora, Exposure(**entry["emotion_labels"]))
         return Claims(entry["name"], entry["hub"], tuple(entry["sha256"]), seen)
 
-    return tuple(of(entry) for entry in parse_json(FILE.read_text("utf-8"))["encoders"])
+    return tuple(map(of, CLAIMS))
 
 
 def published(name: str) -> Seen:

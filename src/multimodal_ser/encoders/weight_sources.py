@@ -130,8 +130,9 @@ def _published(name: str, **how: Any) -> WeightSource:
 
 
 ANY_SOURCE = WeightSource()  # for any encoder that transformers can read
-_CLAIMS = parse_json(Path(__file__).with_name("exposure.json").read_text("utf-8"))["encoders"]
-_PAGES = {claim["name"]: claim for claim in _CLAIMS}
+# The content of ``exposure.json``; `exposure` reads what it says of corpora.
+CLAIMS = parse_json(Path(__file__).with_name("exposure.json").read_text("utf-8"))["encoders"]
+_PAGES = {claim["name"]: claim for claim in CLAIMS}
 WEIGHT_SOURCES = {
     # Offline packages are pinned by version and hash: an altered file is refused.
     "whisper-tiny": _published(

@@ -200,6 +200,7 @@ def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str
     for key in found:
         own = [one for one in (key, f"{corpus}/{key}") if one in known]
         end = next((end for end in _ends(_file_of(key)) if end in ends), ())
+        # An id of the manifest is nearer than any end of a path.
         own, near = (own, _FOLDERS + 2) if own else ([*ends[end]], len(end))
         meant.append((own[0], near) if len(own) == 1 else (key, 0))
         nearest[meant[-1][0]] = max(near, nearest[meant[-1][0]])
@@ -220,6 +221,7 @@ def _ends(path: PurePosixPath) -> list[tuple[str, ...]]:
 
 def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     """Leaves out rows of zeros at the end, with which arrays of one length are padded."""
+    # behind the last row that is not zero; of zeros alone, the first row stays
     ends = {key: int(np.flatnonzero(a.any(1))[-1:].sum()) + 1 for key, a in arrays.items()}
     if len({len(a) for a in arrays.values()}) > 1 or all(
         end == len(arrays[key]) for key, end in ends.items()

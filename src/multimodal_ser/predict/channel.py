@@ -207,10 +207,11 @@ def channel_shift(
     """
     classes = np.asarray(references, np.float64)
     there = classes.mean(0)
-    count = len(vectors)
+    points = np.asarray(vectors, np.float64)
+    count = len(points)
     if not count:
         return np.zeros(len(there), np.float32)
-    apart = np.asarray(vectors, np.float64) - there
+    apart = points - there
     way = apart.mean(0)
     if len(classes) > 1:
         centres = classes - there
@@ -225,8 +226,7 @@ def channel_shift(
         wanted = expected * own / (expected @ own)
         # The change of the logits that balances the classes, translated into a shift of vectors.
         way = -back @ _balance(unit * (apart @ centres.T - size), wanted) / unit
-        distance = float(np.square(np.asarray(vectors, np.float64)).mean())
-        way = way * np.clip((distance - _NEAR) / (_FAR - _NEAR), 0, 1)
+        way = way * np.clip((np.square(points).mean() - _NEAR) / (_FAR - _NEAR), 0, 1)
     return np.asarray(most * count / (count + clips) * way, np.float32)
 
 

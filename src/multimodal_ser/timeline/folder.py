@@ -120,7 +120,8 @@ class Folder:
             for key, place in self._journal.places.items()
             if (made := _journal_key(key)) is not None
         }
-        self._begun = {key.removeprefix(_BEGUN) for key in self._journal.places}
+        keys = self._journal.places
+        self._begun = {key.removeprefix(_BEGUN) for key in keys if key.startswith(_BEGUN)}
         self.found = [self._free(place) for place in found]
         self._done = {
             place.name: self._lines[place.name][1] for place in self.found if self._is_done(place)

@@ -26,6 +26,7 @@ from multimodal_ser.dataset.examples import MODALITIES, Examples, Unlabelled
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.models.layers import Output, inverse, masked_mean
 from multimodal_ser.training.loop import Fitted, calibrate, predict, ua_of
+from multimodal_ser.training.selection import Judgement, fit_best
 
 STRENGTHS = {
     "linear": (1e-4, 3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0),
@@ -235,31 +236,24 @@ def fit_baseline(
     kind = partial(BASELINES[name], dims, modalities)
     weight = "balanced" if config.class_weights else None
     grid = settings or [Setting(*pair[::-1]) for pair in product(GAMMAS[name], STRENGTHS[name])]
-    # Compared as (UA, −loss): the loss only decides between settings of equal UA.
-    history, best = [], (-1.0, 0.0)
-    for setting, candidate in _candidates(kind, train, weight, grid):
+
+    def judge(setting: Setting, candidate: Linear | Svm) -> Judgement:
         if isinstance(candidate, Svm):
             calibrate(candidate, validation)
         logits = predict(candidate, validation)
         ua, loss = ua_of(logits, validation), float(F.cross_entropy(logits, validation.label))
         row = {key: value for key, value in setting._asdict().items() if value is not None}
-        history.append({**row, "validation_ua": ua, "validation_loss": loss})
-        if (ua, -loss) > best:
-            best, chosen, model, validation_logits = (ua, -loss), setting, candidate, logits
-    if config.refit:
-        both = Examples.joined([train, validation])
-        ((_, again),) = _candidates(kind, both, weight, [chosen])
-        # The refitted machine has seen the validation part, which can no longer calibrate it.
-        if isinstance(model, Svm) and isinstance(again, Svm):
-            again.temperature = model.temperature
-        model = again
-    return Fitted(model.eval(), history, validation_logits)
+        # The loss only decides between settings of equal UA.
+        return (ua, -loss), {**row, "validation_ua": ua, "validation_loss": loss}
+
+    fitted_with = partial(_candidates, kind, weight)
+    return fit_best(fitted_with, grid, judge, train, validation, refit=config.refit)
 
 
 def _candidates(
     kind: Callable[[], Linear | Svm],
-    train: Examples,
     weight: str | None,
+    train: Examples,
     settings: Iterable[Setting],
 ) -> Iterator[tuple[Setting, Linear | Svm]]:
     """Yields each setting with the baseline fitted with it."""

@@ -9,6 +9,7 @@ pairs of classes that a class wins.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -25,6 +26,7 @@ from multimodal_ser.models.layers import Output
 from multimodal_ser.training.baselines import NEVER, Pooled, Setting, pooled_inputs, rbf
 from multimodal_ser.training.loop import Fitted, predict, ua_of
 from multimodal_ser.training.schedule import class_weights, likeliest_temperature, log_prior
+from multimodal_ser.training.selection import Judgement, fit_best
 
 # Sorted by gamma, so that one kernel serves all C of it.
 _SETTINGS = [Setting(c, gamma) for gamma in (0.1, 0.3, 1.0) for c in (1.0, 10.0)]
@@ -80,31 +82,24 @@ def fit_kernel_ridge(
     together, and `Fitted.validation` has the logits of the model before. Nothing is random.
     """
     prior = log_prior(class_weights(train.label, dims.classes, config.class_weights))
-    history, best = [], np.inf
-    for setting, candidate in _candidates(dims, train, config, modalities, _SETTINGS):
+
+    def judge(setting: Setting, candidate: KernelRidge) -> Judgement:
         said = predict(candidate, validation)
         factor = likeliest_temperature(said, validation.label, prior)
         loss = float(F.cross_entropy(said * factor + prior, validation.label))
         candidate.temperature.fill_(factor)
         row = {"validation_ua": ua_of(said, validation), "validation_loss": loss}
-        history.append({**setting._asdict(), **row})
-        if loss < best:
-            best, chosen, model = loss, setting, candidate
-    logits = predict(model, validation)
-    if config.refit:
-        both = Examples.joined([train, validation])
-        ((_, again),) = _candidates(dims, both, config, modalities, [chosen])
-        # The refitted model has seen the validation part, which can no longer calibrate it.
-        again.temperature = model.temperature
-        model = again
-    return Fitted(model.eval(), history, logits)
+        return -loss, {**setting._asdict(), **row}
+
+    fitted_with = partial(_candidates, dims, config, modalities)
+    return fit_best(fitted_with, _SETTINGS, judge, train, validation, refit=config.refit)
 
 
 def _candidates(
     dims: Dims,
-    train: Examples,
     config: TrainConfig,
     modalities: Sequence[str],
+    train: Examples,
     settings: Sequence[Setting],
 ) -> Iterator[tuple[Setting, KernelRidge]]:
     """Yields each setting with the model fitted with it."""

@@ -8,6 +8,7 @@ the baselines of classes they become torch modules with the same `forward` as th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -23,6 +24,7 @@ from multimodal_ser.models.fusion import Dims
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.baselines import Linear, Pooled, pooled_inputs, rbf
 from multimodal_ser.training.loop import Fitted, predict
+from multimodal_ser.training.selection import Judgement, fit_best
 
 _Setting = Mapping[str, float]
 _EPSILON = 0.05  # on the scale 0 … 1: smaller errors cost nothing in support vector regression
@@ -102,18 +104,15 @@ def fit_regressor(
         config: whether the chosen setting is refitted on both parts together.
     """
     kind = REGRESSORS[name]
-    history, best = [], -np.inf
-    for setting, candidate in _candidates(kind, dims, train, kind.SETTINGS):
-        values = predict(candidate, validation)
+
+    def judge(setting: _Setting, candidate: Ridge | Svr) -> Judgement:
+        values = predict(candidate, validation).numpy()
         # CCC is nan where nothing varies, as in a part of one utterance: all settings then tie
-        score = float(np.nan_to_num(ccc(validation.truth.numpy(), values.numpy()), nan=-1).mean())
-        history.append({**setting, "validation_ccc": score})
-        if score > best:
-            best, chosen, model, validation_values = score, setting, candidate, values
-    if config.refit:
-        both = Examples.joined([train, validation])
-        ((_, model),) = _candidates(kind, dims, both, [chosen])
-    return Fitted(model.eval(), history, validation_values)
+        score = float(np.nan_to_num(ccc(validation.truth.numpy(), values), nan=-1).mean())
+        return score, {**setting, "validation_ccc": score}
+
+    fitted_with = partial(_candidates, kind, dims)
+    return fit_best(fitted_with, kind.SETTINGS, judge, train, validation, refit=config.refit)
 
 
 def _candidates(
