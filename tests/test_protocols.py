@@ -23,7 +23,7 @@ from multimodal_ser.cli import main
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material, pooled
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import fitting, protocols
+from multimodal_ser.experiments import fitting, plans, protocols
 from multimodal_ser.experiments.merging import merged_material, merged_split
 from multimodal_ser.experiments.plans import known_models
 from multimodal_ser.splits import make_split
@@ -61,6 +61,15 @@ def test_an_ablation_is_all_models_with_tokens_and_pooled(two):
     assert {item.config.protocol for item in made.plans} == {"ablation"}
     same = [item.config.train for item in made.plans if item.config.model in networks]
     assert all(train == same[0] for train in same)
+
+
+def test_runs_of_a_stack_of_other_experts_have_other_names(two, monkeypatch):
+    asked, names = protocols.InDomain(models=("stacked", "linear"), seeds=1), []
+    for generation in (plans.GENERATION, "support-vector-machines"):
+        monkeypatch.setattr(plans, "GENERATION", generation)
+        names.append({item.config.folder for item in asked.plan(*two[0]).plans})
+    assert {name.split("-")[0] for name in names[0] & names[1]} == {"linear"}
+    assert {name.split("-")[0] for name in names[0] ^ names[1]} == {"stacked"}
 
 
 def test_features_of_one_token_are_ablated_once(two):

@@ -193,7 +193,8 @@ class RunConfig:
         protocol: the kind of experiment; ``source`` for a model that other runs only start from.
         source: the corpora that were learnt from first, if other corpora are tested.
         layout: the generation of models that it was made with.
-        code: a hash of the source of models and adaptations of one's own.
+        code: a hash of the source of models and adaptations of one's own; of `stacked`, which
+            experts it has.
     """
 
     model: str

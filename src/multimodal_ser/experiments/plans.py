@@ -24,7 +24,7 @@ from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.baselines import BASELINES
 from multimodal_ser.training.losses import LOSSES, loss_for
 from multimodal_ser.training.regressors import REGRESSORS
-from multimodal_ser.training.stacking import STACKED
+from multimodal_ser.training.stacking import GENERATION, STACKED
 
 _log = logging.getLogger(__name__)
 _FIXED = "egemaps"  # an encoder without weights, which cannot be fine-tuned
@@ -177,6 +177,7 @@ def run_config(
         features = {k: v and replace(v, compute_dtype="float32") for k, v in features.items()}
     if train.network is not None and reads_dialogue(model):
         around = context_notes(train.network.before, train.network.after, "features")
+    own = code_of(MODELS.get(model), train.adaptation and ADAPTERS[train.adaptation.method])
     return RunConfig(
         model=model,
         seed=0,
@@ -193,7 +194,7 @@ def run_config(
         split=split_spec(split),
         marks=(*material.marks, *split.notes, *around),
         train=train,
-        code=code_of(MODELS.get(model), train.adaptation and ADAPTERS[train.adaptation.method]),
+        code=GENERATION if model == STACKED else own,
     )
 
 

@@ -25,6 +25,7 @@ from multimodal_ser.training.schedule import class_weights, log_prior
 
 STACKED = "stacked"
 LINEAR, KERNEL = "linear", "kernel"
+GENERATION = "kernel-ridge"  # of the experts: runs that have others are made again
 # Coarser than the baseline's own grid: an expert need not be the best possible model of its kind.
 _SETTINGS = [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)]
 # Before the validation part is seen, an expert on words and sound counts as much as four on one of
