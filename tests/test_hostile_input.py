@@ -22,7 +22,7 @@ from made_sound import tone
 from multimodal_ser.cli import main
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.corpora import Utterance, read_manifest, write_manifest
-from multimodal_ser.corpora.table import read_table as read_table
+from multimodal_ser.corpora.own import read_table as read_table
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features import extract
 from multimodal_ser.predict import load

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from made_corpora import make_cremad, make_iemocap, make_msp_podcast
 from multimodal_ser.corpora import CORPORA, read_manifest, write_manifest
+from multimodal_ser.corpora.base import most_chosen, votes_of
 from multimodal_ser.corpora.labels import class_set
-from multimodal_ser.corpora.raters import most_chosen, votes_of
 
 CLIP = "1001_DFA_ANG_XX"
 RESPONSES = '"","localid","pos","ans","ttr","queryType","numTries","clipNum","questNum","subType","clipName","sessionNums","respEmo","respLevel","dispEmo","dispVal","dispLevel"'  # noqa: E501

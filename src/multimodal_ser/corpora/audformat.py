@@ -20,8 +20,8 @@ from typing import Any
 
 from multimodal_ser.corpora.base import CorpusInfo, read_text, require_folder
 from multimodal_ser.corpora.parquet import read_parquet
-from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
-from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus
+from multimodal_ser.corpora.rows import of_rows, part_named
+from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus
 from multimodal_ser.errors import SerError
 
 _Key = tuple[str, float | None, float | None]  # file, start and end in seconds
@@ -143,8 +143,8 @@ def _labels(root: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _part(header: Mapping[str, Any], name: str) -> str | None:
     split = header["tables"][name].get("split_id")
     split = header.get("splits", {}).get(split, {}).get("type", split)
-    named = [piece for piece in name.split(".") if piece in (*SPLITS, *PART_SPELLINGS)]
-    return split if split in (*SPLITS, *PART_SPELLINGS) else next(iter(named), None)
+    named = (part for piece in [str(split), *name.split(".")] if (part := part_named(piece)))
+    return next(named, None)
 
 
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Shared by all corpus readers: corpus descriptions, finding files, broken encodings."""
+"""Shared by all corpus readers: descriptions, finding files, broken encodings, raters' votes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from multimodal_ser.common.files import parse_json
@@ -19,6 +21,9 @@ from multimodal_ser.errors import SerError
 
 SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 VIDEO = (".mp4",)
+Raters = dict[str, dict[str, Any]]
+"""Rater → ``emotion`` (a list of words), ``second`` (secondary words), a level,
+arousal, valence, dominance. It is stored as ``raters`` in an utterance's ``extra``."""
 NOTE = "note: "  # starts a line of `left_out` about something that is kept nevertheless
 NO_FILE = "no such file"
 EMPTY = "empty file (0 bytes)"
@@ -89,16 +94,6 @@ def _citations() -> dict[str, str]:
 def cite(key: str) -> str:
     """Returns the BibTeX entry with this key in ``citations.bib``."""
     return _citations()[key]
-
-
-def traps_of(said: str | None) -> str:
-    """Extracts the known traps from a reader module's docstring.
-
-    >>> traps_of("Reads it. Known traps: a; b.")
-    'a; b.'
-    """
-    found = re.search(r"Known traps?:\s*(.*)", said or "", re.DOTALL)
-    return " ".join(found[1].split()).replace("``", "`") if found else ""
 
 
 def decode_text(raw: bytes) -> str:
@@ -208,14 +203,24 @@ def require_folder(root: Path, corpus: str) -> Path:
 
 
 def finish(
-    corpus: str, root: Path, utterances: list[Utterance], left_out: list[str], *, by_id: bool = True
+    corpus: str, root: Path, found: Iterable[Utterance | str], *, by_id: bool = True
 ) -> Corpus:
-    """Checks the utterances and sorts them by id, except a table's rows, which keep their order.
+    """Checks what a reader found, and sorts the utterances by id.
+
+    Args:
+        corpus: its name in messages.
+        root: the folder or file that was read.
+        found: utterances, and for what is none a line that says why it is left out.
+        by_id: False keeps the order, as for the rows of a table.
 
     Raises:
         SerError: two utterances have the same id, such as a wav and a flac of one recording; or
             nothing usable is left (the message says if Git LFS pointers are the reason).
     """
+    utterances: list[Utterance] = []
+    left_out: list[str] = []
+    for one in found:
+        (left_out if isinstance(one, str) else utterances).append(one)  # type: ignore[arg-type]
     if not utterances:
         reason = "; ".join(left_out[:3]) or "no file in it is named as in that corpus"
         if pointers := sum(line.endswith(_GIT_LFS) for line in left_out):
@@ -237,3 +242,41 @@ def _refuse_twins(utterances: Iterable[Utterance]) -> None:
             f"{len(twins)} utterances have the id of another: {one.id!r} is both {one.audio} and "
             f"{other.audio}; keep one file of each recording in the folder"
         )
+
+
+def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:
+    """Counts one vote per rater; a rater who chose several words gives each an equal share.
+
+    Args:
+        answers: each rater's answer, such as the values of `Raters`.
+
+    >>> votes_of([{"emotion": ["neu"]}, {"emotion": ["neu", "ang"]}, {"arousal": 3.0}])
+    {'neu': 1.5, 'ang': 0.5}
+    """
+    votes: dict[str, float] = defaultdict(float)
+    for answer in answers:
+        words = dict.fromkeys(answer.get("emotion", ()))
+        for word in words:
+            votes[word] += 1 / len(words)
+    return {word: int(n) if n.is_integer() else round(n, 6) for word, n in votes.items()}
+
+
+def means_of(answers: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, float]:
+    """Returns the mean of each number, such as arousal, over the raters who gave it.
+
+    >>> means_of([{"arousal": 3.0}, {"arousal": 4.0}, {"emotion": ["neu"]}], ["arousal", "valence"])
+    {'arousal': 3.5}
+    """
+    given = list(answers)
+    found = {name: [one[name] for one in given if name in one] for name in names}
+    return {name: fmean(values) for name, values in found.items() if values}
+
+
+def most_chosen(votes: Mapping[str, float]) -> str | None:
+    """Returns the word that most raters chose; None for a tie or without votes.
+
+    >>> most_chosen({"joy": 2, "anger": 1}), most_chosen({"joy": 1, "anger": 1})
+    ('joy', None)
+    """
+    first = [word for word, count in votes.items() if count == max(votes.values())]
+    return first[0] if len(first) == 1 else None

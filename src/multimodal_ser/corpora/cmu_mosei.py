@@ -4,10 +4,7 @@ Reads the raw release, ``Raw``: each rater's annotations in ``Labels/*.csv`` (In
 Input.CLIP, WorkerId, Answer.anger …, from 0 to 3), ``Transcript/Segmented/Combined/<video>.txt``
 (lines ``video___clip___start___end___words``) and ``Audio/Full/WAV_16000/<video>.wav``, from which
 each utterance is cut. The official parts are in ``cmu_mosei_std_folds.py`` of CMU-MultimodalSDK;
-put it next to ``Raw``. Known traps: An utterance may have several emotions or none. Its class here
-is the emotion with the highest mean intensity, ``neutral`` if all are 0, and ``no agreement`` if
-two are equally high. Most speakers are not named, so the same person may appear in several videos
-and in several parts of a split. Some start times are negative.
+put it next to ``Raw``.
 """
 
 from __future__ import annotations
@@ -22,17 +19,19 @@ from typing import Any
 from multimodal_ser.corpora.base import (
     NOTE,
     CorpusInfo,
+    Raters,
     cite,
     fault,
     files,
     finish,
+    means_of,
+    most_chosen,
     read_csv_rows,
     read_text,
     require_folder,
-    traps_of,
+    votes_of,
 )
 from multimodal_ser.corpora.columns import rating
-from multimodal_ser.corpora.raters import Raters, means_of, most_chosen, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
@@ -61,10 +60,9 @@ def read_cmu_mosei(root: Path) -> Corpus:
     beside = [place / _FOLDS for place in (root, raw, root.parent)]
     lists = next((path for path in beside if path.is_file()), None)
     part_of = _read_parts(lists) if lists else {}
-    utterances: list[Utterance] = []
-    left_out = (
-        [] if lists else [f"{NOTE}no {_FOLDS} next to Raw, so the official parts are unknown"]
-    )
+    found: list[Utterance | str] = []
+    if not lists:
+        found.append(f"{NOTE}no {_FOLDS} next to Raw, so the official parts are unknown")
     for own_id, start, end, text in _stretches(raw / "Transcript" / "Segmented" / "Combined"):
         video = own_id.rpartition("_")[0]
         path = raw / "Audio" / "Full" / "WAV_16000" / f"{video}.wav"
@@ -72,11 +70,11 @@ def read_cmu_mosei(root: Path) -> Corpus:
         if end <= start:
             reason = f"ends at {end} s, before it begins"
         if reason:
-            left_out.append(f"cmu-mosei/{own_id}: {reason}")
+            found.append(f"cmu-mosei/{own_id}: {reason}")
         else:
             made = _utterance(own_id, path, raters[own_id], text)
-            utterances.append(replace(made, start=start, end=end, split=part_of.get(video)))
-    return finish("CMU-MOSEI", root, utterances, left_out)
+            found.append(replace(made, start=start, end=end, split=part_of.get(video)))
+    return finish("CMU-MOSEI", root, found)
 
 
 def _read_raters(tables: list[Path]) -> dict[str, Raters]:
@@ -154,5 +152,10 @@ CMU_MOSEI = CorpusInfo(
     url="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
     labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
     parts="train, dev, test, by the lists of its SDK",
-    traps=traps_of(__doc__),
+    traps=(
+        "An utterance may have several emotions or none. Its class here is the emotion with the "
+        "highest mean intensity, `neutral` if all are 0, and `no agreement` if two are equally "
+        "high. Most speakers are not named, so the same person may appear in several videos and "
+        "in several parts of a split. Some start times are negative."
+    ),
 )

@@ -4,11 +4,7 @@ Reads ``AudioWAV/1001_DFA_ANG_XX.wav`` (actor, sentence, intended emotion, level
 ``VideoDemographics.csv``; and, in the same folder or in ``processedResults``, ``summaryTable.csv``
 (the most chosen emotion) and ``finishedResponses.csv`` (which emotion each listener chose, and how
 strong it was from 0 to 100) or ``tabulatedVotes.csv`` (how often each was chosen). Votes are those
-of listeners who heard the voice without seeing the face. Known traps: ``1040_ITH_SAD_X.wav`` is
-misspelt; its id here is ``1040_ITH_SAD_XX``, as in the corpus's own tables. ``1076_MTI_SAD_XX`` is
-silent. Clones of the repository often contain Git LFS pointers instead of audio. Votes may tie. The
-authors also doubt the videos of 1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX; these clips
-are kept, and ``ser check`` examines their audio.
+of listeners who heard the voice without seeing the face.
 """
 
 from __future__ import annotations
@@ -22,16 +18,16 @@ from typing import Any
 from multimodal_ser.corpora.base import (
     SOUND,
     CorpusInfo,
+    Raters,
     cite,
     fault,
     files,
     finish,
     read_csv_rows,
     require_folder,
-    traps_of,
+    votes_of,
 )
 from multimodal_ser.corpora.columns import rating
-from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError, one_of
 
@@ -80,20 +76,20 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
     raters = _read_raters(root)
     tallies = {} if raters else _read_tallies(root)
     people = _read_people(root)
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
+    found: list[Utterance | str] = []
     for path in recordings:
         made = _utterance(path, table, people, votes)
         if isinstance(made, str):
-            left_out.append(f"cremad/{path.stem}{made}")
+            found.append(f"cremad/{path.stem}{made}")
         else:
             own_id = _own_id(path)
             heard = raters.get(own_id, {})
             extra = {**made.extra, **({"raters": heard} if heard else {})}
             tally = votes_of(heard.values()) or tallies.get(own_id, {})
-            utterances.append(replace(made, votes=tally, extra=extra))
-    left_out += _absent(table, recordings, audio_dir)
-    return finish("CREMA-D", root / audio_dir, utterances, left_out)
+            found.append(replace(made, votes=tally, extra=extra))
+    absent = sorted(table.keys() - {_own_id(path) for path in recordings})
+    found += [f"cremad/{one}: in summaryTable.csv, no file in {audio_dir}" for one in absent]
+    return finish("CREMA-D", root / audio_dir, found)
 
 
 def _find(root: Path, audio_dir: str) -> list[Path]:
@@ -221,11 +217,6 @@ def _person(row: dict[str, str]) -> dict[str, Any]:
     return given
 
 
-def _absent(table: dict[str, dict[str, str]], recordings: list[Path], folder: str) -> list[str]:
-    absent = sorted(table.keys() - {_own_id(path) for path in recordings})
-    return [f"cremad/{own_id}: in summaryTable.csv, no file in {folder}" for own_id in absent]
-
-
 CREMAD = CorpusInfo(
     name="cremad",
     description="12 sentences in English by 91 actors in 6 emotions, 7,442 clips with votes",
@@ -235,5 +226,11 @@ CREMAD = CorpusInfo(
     url="https://github.com/CheyneyComputerScience/CREMA-D",
     labels="cremad6",
     speakers=91,
-    traps=traps_of(__doc__),
+    traps=(
+        "`1040_ITH_SAD_X.wav` is misspelt; its id here is `1040_ITH_SAD_XX`, as in the corpus's "
+        "own tables. `1076_MTI_SAD_XX` is silent. Clones of the repository often contain Git "
+        "LFS pointers instead of audio. Votes may tie. The authors also doubt the videos of "
+        "1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX; these clips are kept, and `ser "
+        "check` examines their audio."
+    ),
 )

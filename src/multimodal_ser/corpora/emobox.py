@@ -2,10 +2,7 @@
 
 Reads ``data/<dataset>/<dataset>.jsonl`` (key, wav, emo) with ``label_map.json`` (code → word) and
 ``data.seg.wrd.stm``, which gives the speakers. The recordings are in ``downloads``, two folders
-above. ``ser split --scheme data/<dataset>`` uses the benchmark's own folds. Known traps: The
-benchmark's folds share speakers if a corpus has fewer than four speakers, or very different numbers
-of recordings per speaker. Corpora that have a reader of their own here (IEMOCAP …) should be read
-with it.
+above. ``ser split --scheme data/<dataset>`` uses the benchmark's own folds.
 """
 
 from __future__ import annotations
@@ -21,11 +18,10 @@ from multimodal_ser.corpora.base import (
     json_of,
     read_text,
     require_folder,
-    traps_of,
 )
-from multimodal_ser.corpora.kaldi import find
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.rows import of_rows
+from multimodal_ser.corpora.toolkits import find
 from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
 
@@ -104,5 +100,9 @@ EMOBOX = CorpusInfo(
     licence="that of each corpus; the lists are EmoBox's",
     citation=cite("ma2024emobox"),
     url="https://github.com/emo-box/EmoBox",
-    traps=traps_of(__doc__),
+    traps=(
+        "The benchmark's folds share speakers if a corpus has fewer than four speakers, or very "
+        "different numbers of recordings per speaker. Corpora that have a reader of their own "
+        "here (IEMOCAP …) should be read with it."
+    ),
 )

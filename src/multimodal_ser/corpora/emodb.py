@@ -1,11 +1,12 @@
-"""EmoDB folder → Utterance: the Berlin database, ten actors, ten German sentences.
+"""EmoDB and EmoDB 2.0 folders → Utterance: the Berlin database, ten actors, ten German sentences.
 
-Reads ``wav/03a01Fa.wav`` or ``.flac`` (speaker, sentence, emotion letter, version) and, if present,
-``erkennung.txt``: the percentage of 20 listeners who recognised the emotion and who found it
-natural. Ages and sexes are from the corpus's documentation. Known traps: ``erkennung.txt`` is
-Latin-1 with no-break spaces and decimal commas, and also lists recordings that were not published.
-281 of these are in EmoDB 2.0; if they are in the folder, they are read with their intended emotion,
-and a note says so (``emodb2`` marks them as ambiguous). All actors say the same ten sentences.
+EmoDB has ``wav/03a01Fa.wav`` or ``.flac`` (speaker, sentence, emotion letter, version) and, if
+present, ``erkennung.txt``: the percentage of 20 listeners who recognised the emotion and who found
+it natural. Ages and sexes are from the corpus's documentation.
+
+EmoDB 2.0 is an audformat database: ``db.yaml``, the tables ``files``, ``emotion`` and
+``emotion.categories.*``, and ``wav/``. Its 535 recordings that were published before have the same
+names; the other 281 were recognised by fewer than 80 % of 20 listeners (``extra["ambiguous"]``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.corpora.audformat import joined_tables, read_header
 from multimodal_ser.corpora.base import (
     NOTE,
     SOUND,
@@ -23,9 +25,10 @@ from multimodal_ser.corpora.base import (
     files,
     finish,
     require_folder,
-    traps_of,
 )
+from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus, Utterance
+from multimodal_ser.errors import SerError
 
 EMODB_SENTENCES = {
     "a01": "Der Lappen liegt auf dem Eisschrank.",
@@ -68,23 +71,23 @@ def read_emodb(root: Path) -> Corpus:
     root = require_folder(Path(root), "EmoDB")
     folder = root / "wav" if (root / "wav").is_dir() else root
     rates = _read_rates([root / "erkennung.txt", folder.parent / "erkennung.txt"])
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
+    found: list[Utterance | str] = []
     for path in files(folder, SOUND):
         name = _NAME.fullmatch(path.stem)
         if name is None or name[1] not in EMODB_SPEAKERS or name[2] not in EMODB_SENTENCES:
-            left_out.append(f"emodb/{path.stem}: not named SPEAKER SENTENCE EMOTION VERSION")
+            found.append(f"emodb/{path.stem}: not named SPEAKER SENTENCE EMOTION VERSION")
         elif reason := fault(path):
-            left_out.append(f"emodb/{path.stem}: {reason}")
+            found.append(f"emodb/{path.stem}: {reason}")
         else:
-            utterances.append(_utterance(path, name, rates.get(path.stem, {})))
+            found.append(_utterance(path, name, rates.get(path.stem, {})))
     # more recordings under the same name would give scores that look comparable and are not
-    if len(utterances) > PUBLISHED:
-        left_out.append(
-            f"{NOTE}{len(utterances)} recordings, of which the published EmoDB has {PUBLISHED}: "
+    count = sum(isinstance(one, Utterance) for one in found)
+    if count > PUBLISHED:
+        found.append(
+            f"{NOTE}{count} recordings, of which the published EmoDB has {PUBLISHED}: "
             "results are not comparable with those on EmoDB; read EmoDB 2.0 as emodb2"
         )
-    return finish("EmoDB", root, utterances, left_out)
+    return finish("EmoDB", root, found)
 
 
 def _read_rates(places: list[Path]) -> dict[str, dict[str, float]]:
@@ -123,5 +126,63 @@ EMODB = CorpusInfo(
     url="http://emodb.bilderbar.info/",
     labels="emodb7",
     speakers=10,
-    traps=traps_of(__doc__),
+    traps=(
+        "`erkennung.txt` is Latin-1 with no-break spaces and decimal commas, and also lists "
+        "recordings that were not published. 281 of these are in EmoDB 2.0; if they are in the "
+        "folder, they are read with their intended emotion, and a note says so (`emodb2` marks "
+        "them as ambiguous). All actors say the same ten sentences."
+    ),
+)
+
+
+_TABLES = "files,emotion,emotion.categories.*"
+_AMBIGUOUS = "emotion.categories.ambiguous"
+_OURS = {
+    "emotion.confidence": "recognised",
+    "emotion.naturalness": "natural",
+    "transcription": "text",
+}
+
+
+def read_emodb2(root: Path) -> Corpus:
+    """Reads the folder of ``db.yaml``.
+
+    Raises:
+        SerError: no such folder or header, or no recording.
+    """
+    root = require_folder(Path(root), "EmoDB 2.0")
+    header = read_header(root)
+    if _AMBIGUOUS not in header["tables"]:
+        raise SerError(
+            f"{root}: has no table {_AMBIGUOUS}, so it is no EmoDB 2.0; read an earlier one with: "
+            "ser manifest emodb"
+        )
+    doubtful = {row["audio"] for row in joined_tables(root, header, _AMBIGUOUS)}
+    rows = [
+        {_OURS.get(name, name): cell for name, cell in row.items()}
+        # YAML reads the speaker 03 as the number 3: zfill restores the name that EmoDB uses
+        | {"id": Path(row["audio"]).stem, "speaker": str(row.get("speaker", "")).zfill(2)}
+        | ({"ambiguous": True} if row["audio"] in doubtful else {})
+        for row in joined_tables(root, header, _TABLES)
+    ]
+    return of_rows("emodb2", root / "db.yaml", rows)
+
+
+EMODB2 = CorpusInfo(
+    name="emodb2",
+    description="EmoDB with 281 more recordings, which are ambiguous: 10 actors in 7 emotions, 816",
+    read=read_emodb2,
+    licence="CC0-1.0",
+    citation=EMODB.citation,
+    url="https://github.com/audeering/emodb",
+    labels="anger,boredom,disgust,fear,happiness,neutral,sadness",
+    speakers=10,
+    parts="train, test (audEERING's) of the 535",
+    traps=(
+        "The label is the intended emotion, which most listeners may not have heard; "
+        '`extra["recognised"]` is the share who did. `laryngo/` has signals of the larynx for '
+        "the same recordings, which are not speech. The database's parts `train` and `test` "
+        "were defined by audEERING and cover only the 535. A model trained on EmoDB has seen "
+        "most of EmoDB 2.0."
+    ),
 )

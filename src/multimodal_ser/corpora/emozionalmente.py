@@ -2,9 +2,7 @@
 
 Reads ``metadata/samples.csv`` (file_name, actor, sentence, emotion_expressed), ``users.csv``
 (username, gender, age, mother_tongue), ``evaluations.csv`` (file_name, emotion_recognized) and
-``audio/``. Known traps: The speakers are amateurs who recorded themselves, each with their own
-microphone. The label is the emotion that they were asked to express; listeners recognise it in two
-of three recordings.
+``audio/``.
 """
 
 from __future__ import annotations
@@ -15,17 +13,17 @@ from typing import Any
 
 from multimodal_ser.corpora.base import (
     CorpusInfo,
+    Raters,
     cite,
     fault,
     finish,
     read_csv_rows,
     require_folder,
-    traps_of,
+    votes_of,
 )
 from multimodal_ser.corpora.columns import rating
-from multimodal_ser.corpora.raters import Raters, votes_of
+from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 _SEXES = {"m": "male", "f": "female"}
@@ -47,15 +45,14 @@ def read_emozionalmente(root: Path) -> Corpus:
     people = read_csv_rows(users, ["username", "gender", "age"]) if users.is_file() else []
     speakers = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
     raters = _read_raters(samples.with_name("evaluations.csv"))
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
+    found: list[Utterance | str] = []
     for row in read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
         path = root / "audio" / row["file_name"]
         if reason := fault(path):
-            left_out.append(f"emozionalmente/{path.stem}: {reason}")
+            found.append(f"emozionalmente/{path.stem}: {reason}")
             continue
         heard = raters.get(path.name, {})
-        utterances.append(
+        found.append(
             Utterance(
                 id=f"emozionalmente/{path.stem}",
                 corpus="emozionalmente",
@@ -67,7 +64,7 @@ def read_emozionalmente(root: Path) -> Corpus:
                 extra={**speakers.get(row["actor"], {}), **({"raters": heard} if heard else {})},
             )
         )
-    return finish("Emozionalmente", root, utterances, left_out)
+    return finish("Emozionalmente", root, found)
 
 
 def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
@@ -95,5 +92,9 @@ EMOZIONALMENTE = CorpusInfo(
     url="https://doi.org/10.5281/zenodo.6569824",
     labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
     speakers=431,
-    traps=traps_of(__doc__),
+    traps=(
+        "The speakers are amateurs who recorded themselves, each with their own microphone. The "
+        "label is the emotion that they were asked to express; listeners recognise it in two of "
+        "three recordings."
+    ),
 )

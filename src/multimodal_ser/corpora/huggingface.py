@@ -5,6 +5,9 @@ that ``save_to_disk`` writes, with the class names of a ClassLabel. The part is 
 (``train-00000-of-00001.parquet``) or that of its folder. Audio embedded in the table is written
 once, unchanged, to ``audio_dir``. Nothing is downloaded: get the folder with
 ``huggingface_hub.snapshot_download``.
+
+RESD (dialogues in Russian that 20 actors improvised) is such a data set, or a folder with
+``train.csv`` and ``test.csv`` with folders of the same names.
 """
 
 from __future__ import annotations
@@ -12,15 +15,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.common.recordings import files_below
-from multimodal_ser.corpora.base import CorpusInfo, json_of
+from multimodal_ser.corpora.base import CorpusInfo, cite, json_of, read_csv_rows, require_folder
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
-from multimodal_ser.corpora.rows import PART_SPELLINGS, of_rows
-from multimodal_ser.corpora.utterance import SPLITS, Corpus
+from multimodal_ser.corpora.rows import of_rows, part_named
+from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -82,7 +86,7 @@ def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
 def _part(path: Path) -> str | None:
     """Returns the part of a file: train-00000-of-00001.parquet, or train/0000.parquet."""
     words = [_WORD.match(name) for name in (path.name, path.parent.name)]
-    return next((word[0] for word in words if word and word[0] in (*SPLITS, *PART_SPELLINGS)), None)
+    return next((word[0] for word in words if word and part_named(word[0])), None)
 
 
 def _features(path: Path) -> dict[str, Mapping[str, Any]]:
@@ -128,4 +132,52 @@ HUGGINGFACE = CorpusInfo(
     read=read_huggingface,
     licence="that of the data set",
     url="https://huggingface.co/docs/datasets/audio_dataset",
+)
+
+
+def read_resd(root: Path, audio_dir: str = "recordings") -> Corpus:
+    """Reads the folder.
+
+    Args:
+        root: the data set's folder.
+        audio_dir: where audio embedded in the tables is written, below `root`.
+
+    Raises:
+        SerError: the folder or its files are missing, or pyarrow is missing for Parquet.
+    """
+    root = require_folder(Path(root), "RESD")
+    if (root / "train.csv").is_file():
+        read = of_rows("resd", root / "train.csv", _listed(root))
+    else:
+        read = read_huggingface(root, "resd", audio_dir=audio_dir)
+    # 32_happiness_enthusiasm_h_120: dialogue 32, its two emotions, the one meant, the turn
+    rows = [
+        replace(row, dialogue=PurePosixPath(row.id).name.rsplit("_", 2)[0])
+        for row in read.utterances
+    ]
+    return Corpus(rows, read.left_out)
+
+
+def _listed(root: Path) -> Iterator[dict[str, str]]:
+    for part in ("train", "test"):
+        for row in read_csv_rows(root / f"{part}.csv", ["path", "emotion"]):
+            own = f"{part}/{Path(row['path']).stem}"
+            audio = f"{part}/{row['path']}"
+            yield {"id": own, "audio": audio, "emotion": row["emotion"], "split": part}
+
+
+RESD = CorpusInfo(
+    name="resd",
+    description="improvised dialogues in Russian by 20 actors in 7 emotions, 1,396 recordings",
+    read=read_resd,
+    licence="MIT",
+    citation=cite("amentes2022resd"),
+    url="https://huggingface.co/datasets/Aniemore/resd",
+    labels="anger,disgust,enthusiasm,fear,happiness,neutral,sadness",
+    speakers=20,
+    parts="train, test",
+    traps=(
+        "Speakers are not given. Clips of one dialogue may be in both parts (`ser split` "
+        "reports this). Half of the recordings have a rate of 44.1 kHz."
+    ),
 )

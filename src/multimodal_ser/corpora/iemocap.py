@@ -1,13 +1,7 @@
 """IEMOCAP folder → Utterance: five sessions of two actors, scripted and improvised dialogues.
 
 Reads ``Session*/dialog/EmoEvaluation/*.txt`` (labels), ``dialog/transcriptions/*.txt`` (words) and
-``sentences/wav/<dialogue>/<id>.wav`` (one file per utterance). Known traps: Transcripts begin with
-time stamps, which are removed. Files named ``._*`` are macOS's companions, not transcripts. The
-speaker is given by the letter before the final number of an id; the letter in the dialogue's name
-only says who wore the motion-capture markers. The lines below each label are the single raters:
-``C-E2:`` has the classes that a rater chose (there may be several), ``A-E3:`` the attributes.
-``C-F1`` and ``C-M1`` are the actors' ratings of themselves: they are kept among the raters, but not
-counted as votes. ``xxx`` means that no class had a majority.
+``sentences/wav/<dialogue>/<id>.wav`` (one file per utterance).
 """
 
 from __future__ import annotations
@@ -19,15 +13,15 @@ from pathlib import Path
 from multimodal_ser.corpora.base import (
     NOTE,
     CorpusInfo,
+    Raters,
     cite,
     fault,
     files,
     finish,
     read_text,
     require_folder,
-    traps_of,
+    votes_of,
 )
-from multimodal_ser.corpora.raters import Raters, votes_of
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
@@ -59,33 +53,32 @@ def read_iemocap(root: Path) -> Corpus:
             f"{root}: holds no folder Session1 … Session5; give IEMOCAP's release folder "
             "(IEMOCAP_full_release)"
         )
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
-    for session in sessions:
-        _read_session(session, utterances, left_out)
+    found = [row for session in sessions for row in _read_session(session)]
     for number in sorted(set("12345") - {path.name[-1] for path in sessions}):
-        left_out.append(f"Session{number}: no such folder")
-    if wordless := sum(row.text is None for row in utterances):
-        left_out.append(f"{NOTE}{wordless} utterances have no words in dialog/transcriptions")
-    return finish("IEMOCAP", root, [_with_votes(row) for row in utterances], left_out)
+        found.append(f"Session{number}: no such folder")
+    if wordless := sum(isinstance(row, Utterance) and row.text is None for row in found):
+        found.append(f"{NOTE}{wordless} utterances have no words in dialog/transcriptions")
+    return finish("IEMOCAP", root, found)
 
 
-def _read_session(session: Path, utterances: list[Utterance], left_out: list[str]) -> None:
+def _read_session(session: Path) -> list[Utterance | str]:
     words = _read_words(session / "dialog" / "transcriptions")
+    found: list[Utterance | str] = []
     for path in files(session / "dialog" / "EmoEvaluation", [".txt"]):
         raters: Raters = {}  # of the label that was read last
         for number, line in enumerate(read_text(path).split("\n"), 1):
             if line.startswith("["):
                 raters = {}
                 if label := _LABEL.match(line):
-                    _add(label, session, words, raters, utterances, left_out)
+                    found.append(_utterance(label, session, words, raters))
                 else:
-                    left_out.append(
+                    found.append(
                         f"{path.name}:{number}: not of the shape [time] id label [v, a, d]"
                     )
             elif rater := _RATER.match(line):
                 _rate(raters, rater)
-    left_out += _unlabelled(session, utterances)
+    found = [one if isinstance(one, str) else _with_votes(one) for one in found]
+    return found + _unlabelled(session, found)
 
 
 def _rate(raters: Raters, line: re.Match[str]) -> None:
@@ -108,13 +101,13 @@ def _with_votes(row: Utterance) -> Utterance:
     return replace(row, votes=votes)
 
 
-def _unlabelled(session: Path, utterances: list[Utterance]) -> list[str]:
-    labelled = {row.audio for row in utterances}
+def _unlabelled(session: Path, found: list[Utterance | str]) -> list[Utterance | str]:
+    labelled = {row.audio for row in found if isinstance(row, Utterance)}
     folders = sorted((session / "sentences" / "wav").glob("Ses*"))
-    found = (path for folder in folders for path in files(folder, [".wav"]))
     return [
         f"iemocap/{path.stem}: no label in EmoEvaluation"
-        for path in found
+        for folder in folders
+        for path in files(folder, [".wav"])
         if str(path) not in labelled and fault(path) is None
     ]
 
@@ -129,42 +122,34 @@ def _read_words(folder: Path) -> dict[str, str]:
     return words
 
 
-def _add(
-    label: re.Match[str],
-    session: Path,
-    words: dict[str, str],
-    raters: Raters,
-    utterances: list[Utterance],
-    left_out: list[str],
-) -> None:
+def _utterance(
+    label: re.Match[str], session: Path, words: dict[str, str], raters: Raters
+) -> Utterance | str:
     start, end, own_id, emotion, valence, arousal, dominance = label.groups()
     dialogue, turn = own_id.rsplit("_", 1)
     audio = session / "sentences" / "wav" / dialogue / f"{own_id}.wav"
     if reason := fault(audio):
-        left_out.append(f"iemocap/{own_id}: {reason}")
-        return
-    utterances.append(
-        Utterance(
-            id=f"iemocap/{own_id}",
-            corpus="iemocap",
-            emotion=emotion,
-            audio=str(audio),
-            text=words.get(own_id) or None,
-            speaker=own_id[:5] + turn[0],
-            session=own_id[:5],
-            dialogue=dialogue,
-            attributes={
-                "valence": float(valence),
-                "arousal": float(arousal),
-                "dominance": float(dominance),
-            },
-            extra={
-                "sex": {"F": "female", "M": "male"}[turn[0]],
-                "dialogue_start": float(start),
-                "dialogue_end": float(end),
-                "raters": raters,
-            },
-        )
+        return f"iemocap/{own_id}: {reason}"
+    return Utterance(
+        id=f"iemocap/{own_id}",
+        corpus="iemocap",
+        emotion=emotion,
+        audio=str(audio),
+        text=words.get(own_id) or None,
+        speaker=own_id[:5] + turn[0],
+        session=own_id[:5],
+        dialogue=dialogue,
+        attributes={
+            "valence": float(valence),
+            "arousal": float(arousal),
+            "dominance": float(dominance),
+        },
+        extra={
+            "sex": {"F": "female", "M": "male"}[turn[0]],
+            "dialogue_start": float(start),
+            "dialogue_end": float(end),
+            "raters": raters,
+        },
     )
 
 
@@ -179,5 +164,13 @@ IEMOCAP = CorpusInfo(
     attribute_scale=(1.0, 5.0),
     speakers=10,
     parts="five sessions, left out in turn",
-    traps=traps_of(__doc__),
+    traps=(
+        "Transcripts begin with time stamps, which are removed. Files named `._*` are macOS's "
+        "companions, not transcripts. The speaker is given by the letter before the final "
+        "number of an id; the letter in the dialogue's name only says who wore the "
+        "motion-capture markers. The lines below each label are the single raters: `C-E2:` has "
+        "the classes that a rater chose (there may be several), `A-E3:` the attributes. `C-F1` "
+        "and `C-M1` are the actors' ratings of themselves: they are kept among the raters, but "
+        "not counted as votes. `xxx` means that no class had a majority."
+    ),
 )

@@ -42,6 +42,34 @@ _RAVDESS_8 = {
 }
 
 
+# Spellings of emotion words in corpora, by the word that class sets share.
+_SPELLINGS = {
+    "anger": "angry ang angr fury rage",
+    "disgust": "disgusted dis disg",
+    "fear": "fearful fea scared afraid",
+    "happiness": "happy hap joy joyful",
+    "neutral": "neu neutrality neutral_state",
+    "sadness": "sad",
+    "surprise": "surprised sur surp",
+    "calm": "calmness",
+    "contempt": "contemptuous",
+    "excitement": "excited exc",
+    "frustration": "frustrated fru",
+    "boredom": "bored bor",
+    "amusement": "amused",
+    "sleepiness": "sleepy",
+    "anxiety": "anxious",
+    "concern": "concerned",
+    "enthusiasm": "enthusiastic",
+    "disappointment": "disappointed",
+    "other": "oth others",
+    "no agreement": "no_agreement no-agreement xxx",
+}
+_SHARED = {
+    spelt: word for word, spellings in _SPELLINGS.items() for spelt in [word, *spellings.split()]
+}
+
+
 @dataclass(frozen=True)
 class ClassSet:
     """An ordered tuple of classes and, per corpus, which of its words means which class.
@@ -210,3 +238,22 @@ def check_same_order(first: Ordered, second: Ordered) -> None:
             f"{second.name!r} is {list(second.classes)}; use one class set for both, such as "
             "common4"
         )
+
+
+def shared_word(word: str) -> str:
+    """Returns the shared word for a spelling; any other word in lower case.
+
+    >>> shared_word("Angry"), shared_word("neutral"), shared_word("Pride")
+    ('anger', 'neutral', 'pride')
+    """
+    small = word.strip().casefold()
+    return _SHARED.get(small.replace(" ", "_"), small)
+
+
+def is_emotion(word: str) -> bool:
+    """Whether a word is an emotion word, in any spelling.
+
+    >>> is_emotion("Angry"), is_emotion("Actor_01")
+    (True, False)
+    """
+    return word.strip().casefold().replace(" ", "_") in _SHARED

@@ -2,9 +2,7 @@
 
 Reads ``train|dev|test_sent_emo.csv`` and the clips of ``train_splits``, ``dev_splits_complete`` and
 ``output_repeated_splits_test``, next to the tables or in folders ``train``, ``dev`` and ``test``
-(as the release unpacks). Known traps: The tables mix Windows-1252 with UTF-8. There are duplicates
-named ``final_videos_test…`` and macOS's ``._*`` files. Some clips are broken or missing in some
-releases. If a part has no clip on disk, its utterances have text only.
+(as the release unpacks).
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from multimodal_ser.corpora.base import (
     finish,
     read_csv_rows,
     require_folder,
-    traps_of,
 )
 from multimodal_ser.corpora.labels import MELD_7
 from multimodal_ser.corpora.utterance import Corpus, Utterance
@@ -61,19 +58,16 @@ def read_meld(root: Path) -> Corpus:
             f"{root}: holds none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv; "
             "take them from MELD's release"
         )
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
+    found: list[Utterance | str] = []
     for split, table in tables.items():
-        clips = _clips(root, split, left_out)
+        clips = _clips(root, split, found)
         if not clips:
-            left_out.append(
+            found.append(
                 f"{NOTE}no clips in {_CLIP_FOLDERS[split]}: only the words of {split} are kept"
             )
         rows = _read_split(table, split, clips)
-        utterances += [row for row in rows if isinstance(row, Utterance)]
-        left_out += [row for row in rows if isinstance(row, str)]
-        left_out += _doubtful(split, rows)
-    return finish("MELD", root, utterances, left_out)
+        found += [*rows, *_doubtful(split, rows)]
+    return finish("MELD", root, found)
 
 
 def _table(root: Path, split: str) -> Path | None:
@@ -81,12 +75,12 @@ def _table(root: Path, split: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
-    """Returns a part's clips by name; other files in the folder are noted in `left_out`."""
+def _clips(root: Path, split: str, found: list[Utterance | str]) -> dict[str, Path]:
+    """Returns a part's clips by name; other files in the folder are noted in `found`."""
     for folder in (root / _CLIP_FOLDERS[split], root / split / _CLIP_FOLDERS[split]):
-        found = files(folder, VIDEO + SOUND)
+        inside = files(folder, VIDEO + SOUND)
         clips: dict[str, Path] = {}
-        for path in (path for path in found if _CLIP.fullmatch(path.stem)):
+        for path in (path for path in inside if _CLIP.fullmatch(path.stem)):
             other = clips.get(path.stem)
             # a copy next to a broken clip replaces it; two usable ones are ambiguous
             if other is None or fault(other):
@@ -97,9 +91,9 @@ def _clips(root: Path, split: str, left_out: list[str]) -> dict[str, Path]:
                     "file of each clip in the folder"
                 )
         if clips:
-            left_out += [
+            found += [
                 f"{split}/{path.stem}: not named diaD_uttU (a duplicate)"
-                for path in found
+                for path in inside
                 if path.stem not in clips
             ]
             return clips
@@ -178,5 +172,9 @@ MELD = CorpusInfo(
     url="https://affective-meld.github.io/",
     labels="meld7",
     parts="train, dev, test",
-    traps=traps_of(__doc__),
+    traps=(
+        "The tables mix Windows-1252 with UTF-8. There are duplicates named "
+        "`final_videos_test…` and macOS's `._*` files. Some clips are broken or missing in some "
+        "releases. If a part has no clip on disk, its utterances have text only."
+    ),
 )

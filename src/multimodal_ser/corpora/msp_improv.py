@@ -4,11 +4,7 @@ Reads ``Evalution.txt`` (the release spells it so; ``Evaluation.txt`` is accepte
 turn with the winning class and mean activation, valence, dominance and naturalness from 1 to 5,
 followed by one line per rater; and ``session?/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav``: sentence 01
 with target emotion A, said by F01 of session 01, kind P (R: read; T: target sentence, improvised;
-S: the other turns of an improvisation; P: conversation between scenes). Known traps: The table says
-``UTD-IMPROV`` and ``.avi`` where the recordings are named ``MSP-IMPROV`` and ``.wav``. The class is
-what raters heard and saw, not the target emotion. The table counts activation down, from 1 (very
-active) to 5 (very passive): arousal is 6 minus it. The same rater may be listed twice for a turn.
-All actors say the same 20 sentences in all emotions.
+S: the other turns of an improvisation; P: conversation between scenes).
 """
 
 from __future__ import annotations
@@ -21,16 +17,16 @@ from typing import Any
 from multimodal_ser.common.recordings import files_below
 from multimodal_ser.corpora.base import (
     CorpusInfo,
+    Raters,
     cite,
     fault,
     finish,
     read_text,
     require_folder,
-    traps_of,
+    votes_of,
 )
-from multimodal_ser.corpora.raters import Raters, votes_of
+from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus, Utterance
-from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 MSP_IMPROV_EMOTIONS = {
@@ -60,8 +56,7 @@ def read_msp_improv(root: Path) -> Corpus:
         for path in files_below(root)
         if path.match("MSP-IMPROV-*.wav")
     }
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
+    found: list[Utterance | str] = []
     for own_id, letter, values, raters in _turns(read_text(tables[0])):
         path = recordings.pop(own_id, None)
         name = _NAME.fullmatch(own_id)
@@ -69,11 +64,11 @@ def read_msp_improv(root: Path) -> Corpus:
         if name is None or letter not in MSP_IMPROV_EMOTIONS:
             reason = f"class {letter!r}, or not named as MSP-IMPROV names its turns"
         if path is None or name is None or reason:
-            left_out.append(f"msp-improv/{own_id}: {reason}")
+            found.append(f"msp-improv/{own_id}: {reason}")
         else:
-            utterances.append(_utterance(path, name, letter, values, raters))
-    left_out += [f"msp-improv/{own_id}: no row in {tables[0].name}" for own_id in recordings]
-    return finish("MSP-IMPROV", root, utterances, left_out)
+            found.append(_utterance(path, name, letter, values, raters))
+    found += [f"msp-improv/{own_id}: no row in {tables[0].name}" for own_id in recordings]
+    return finish("MSP-IMPROV", root, found)
 
 
 def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], Raters]]:
@@ -140,5 +135,11 @@ MSP_IMPROV = CorpusInfo(
     attribute_scale=(1.0, 5.0),
     speakers=12,
     parts="six sessions, left out in turn",
-    traps=traps_of(__doc__),
+    traps=(
+        "The table says `UTD-IMPROV` and `.avi` where the recordings are named `MSP-IMPROV` and "
+        "`.wav`. The class is what raters heard and saw, not the target emotion. The table "
+        "counts activation down, from 1 (very active) to 5 (very passive): arousal is 6 minus "
+        "it. The same rater may be listed twice for a turn. All actors say the same 20 "
+        "sentences in all emotions."
+    ),
 )

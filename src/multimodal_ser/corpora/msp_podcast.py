@@ -3,12 +3,7 @@
 Reads ``Labels/labels_consensus.csv`` (FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender,
 Split_Set), ``Audios/`` and, if present, ``Transcripts/*.txt`` and each rater's annotation in
 ``Labels/labels_detailed.csv``, in the columns EmoClass_Major, EmoClass_Second, EmoAct, EmoVal and
-EmoDom or, in some releases, in the single column EmoDetail. Known traps: Older releases call the
-table ``labels_concensus.csv``, and the development part ``Validation`` instead of ``Development``.
-An annotation that begins with ``Other-`` counts as ``other``. Of the test parts only ``Test1`` is
-read, because ``Test2`` was sampled differently and ``Test3`` has no public labels. The speaker of a
-recording may be ``Unknown``. The classes ``O`` (other) and ``X`` (no agreement) belong to no class
-set. Attributes are means over raters, from 1 to 7.
+EmoDom or, in some releases, in the single column EmoDetail.
 """
 
 from __future__ import annotations
@@ -20,18 +15,18 @@ from typing import Any
 
 from multimodal_ser.corpora.base import (
     CorpusInfo,
+    Raters,
     cite,
     fault,
     finish,
     read_csv_rows,
     read_text,
     require_folder,
-    traps_of,
+    votes_of,
 )
 from multimodal_ser.corpora.columns import rating
-from multimodal_ser.corpora.raters import Raters, votes_of
+from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 MSP_PODCAST_EMOTIONS = {
@@ -56,8 +51,7 @@ def read_msp_podcast(root: Path) -> Corpus:
         table = table.with_name("labels_concensus.csv")
     if not table.is_file():
         raise SerError(f"no {table}; give the folder that MSP-Podcast's release was unpacked into")
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
+    found: list[Utterance | str] = []
     raters = _read_raters(table.with_name("labels_detailed.csv"))
     for number, row in enumerate(read_csv_rows(table, _NEEDED), 2):
         path = root / "Audios" / row["FileName"]
@@ -70,10 +64,10 @@ def read_msp_podcast(root: Path) -> Corpus:
             )
         reason = fault(path) or (None if part else f"of {row['Split_Set']}, no official part")
         if reason:
-            left_out.append(f"msp-podcast/{path.stem}: {reason}")
+            found.append(f"msp-podcast/{path.stem}: {reason}")
         else:
-            utterances.append(_utterance(row, path, part, raters.get(path.name, {})))
-    return finish("MSP-Podcast", root, utterances, left_out)
+            found.append(_utterance(row, path, part, raters.get(path.name, {})))
+    return finish("MSP-Podcast", root, found)
 
 
 def _read_raters(path: Path) -> dict[str, Raters]:
@@ -136,5 +130,12 @@ MSP_PODCAST = CorpusInfo(
     labels="anger,sadness,happiness,surprise,fear,disgust,contempt,neutral",
     attribute_scale=(1.0, 7.0),
     parts="train, dev (Development), test (Test1)",
-    traps=traps_of(__doc__),
+    traps=(
+        "Older releases call the table `labels_concensus.csv`, and the development part "
+        "`Validation` instead of `Development`. An annotation that begins with `Other-` counts "
+        "as `other`. Of the test parts only `Test1` is read, because `Test2` was sampled "
+        "differently and `Test3` has no public labels. The speaker of a recording may be "
+        "`Unknown`. The classes `O` (other) and `X` (no agreement) belong to no class set. "
+        "Attributes are means over raters, from 1 to 7."
+    ),
 )

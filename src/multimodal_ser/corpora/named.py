@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -25,8 +25,8 @@ from multimodal_ser.corpora.base import (
     finish,
     require_folder,
 )
+from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.corpora.words import shared_word
 
 _SUFFIXES = (*SOUND, ".aiff", ".aif", ".m4a")
 
@@ -41,31 +41,17 @@ class Named:
             ``emotion`` have meanings of their own, ``sentence`` is a key of `texts`, ``split``
             is the official part; all but that together make the id.
         words: code of an emotion, in lower case → class; in the file, ``a=anger sad …``.
-        description: one line.
-        licence: the terms under which it is released.
-        citation: its key in ``citations.bib``.
-        url: where to get it.
         people: a speaker, or the start of speakers' names → ``sex`` or ``sex:age``.
         texts: sentence → its words.
         same: another spelling of a speaker → the speaker.
-        speakers: number of speakers; None if unknown.
-        parts: the official split, in words.
-        traps: known pitfalls.
     """
 
     title: str
     pattern: str
     words: Mapping[str, str]
-    description: str
-    licence: str
-    citation: str
-    url: str
     people: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     same: Mapping[str, str] = field(default_factory=dict)
-    speakers: int | None = None
-    parts: str = ""
-    traps: str = ""
 
 
 def read_named(name: str, known: Named, root: Path) -> Corpus:
@@ -81,25 +67,24 @@ def read_named(name: str, known: Named, root: Path) -> Corpus:
     """
     root = require_folder(Path(root), known.title)
     pattern = re.compile(rf"(?:^|/){known.pattern}$", re.IGNORECASE)
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
+    found: list[Utterance | str] = []
     for path in files_below(root):
         if path.suffix.lower() not in _SUFFIXES:
             continue
         # With the root's own name: a user may give one speaker's or one emotion's folder.
         inside = Path(root.resolve().name) / path.relative_to(root)
-        found = pattern.search(inside.with_suffix("").as_posix())
-        word = known.words.get(found["emotion"].lower()) if found else None
+        parts = pattern.search(inside.with_suffix("").as_posix())
+        word = known.words.get(parts["emotion"].lower()) if parts else None
         reason = fault(path)
-        if found is None:
+        if parts is None:
             reason = f"not named as {known.title} names its recordings"
         elif word is None:
-            reason = f"emotion {found['emotion']!r} is none of {', '.join(sorted(known.words))}"
-        if found is None or word is None or reason:
-            left_out.append(f"{name}/{path.relative_to(root).as_posix()}: {reason}")
+            reason = f"emotion {parts['emotion']!r} is none of {', '.join(sorted(known.words))}"
+        if parts is None or word is None or reason:
+            found.append(f"{name}/{path.relative_to(root).as_posix()}: {reason}")
         else:
-            utterances.append(_utterance(name, known, path, found.groupdict(), word))
-    return finish(known.title, root, utterances, left_out)
+            found.append(_utterance(name, known, path, parts.groupdict(), word))
+    return finish(known.title, root, found)
 
 
 def _utterance(
@@ -133,12 +118,13 @@ def _person(known: Named, speaker: str | None) -> dict[str, Any]:
     return {"sex": sex, **({"age": int(age)} if age else {})}
 
 
-def _entries() -> dict[str, Named]:
-    text = (files("multimodal_ser.corpora") / "named.json").read_text("utf-8")
-    return {
-        name: Named(**{**entry, "words": _words(entry["words"])})
-        for name, entry in parse_json(text).items()
-    }
+def _corpus(name: str, entry: dict[str, Any]) -> CorpusInfo:
+    """An entry of the file, which has the naming scheme and the description of a corpus."""
+    scheme = {one.name: entry.pop(one.name) for one in fields(Named) if one.name in entry}
+    known = Named(**{**scheme, "words": _words(scheme["words"])})
+    entry["citation"] = cite(entry["citation"])
+    labels = ",".join(sorted(set(known.words.values())))
+    return CorpusInfo(name=name, read=partial(read_named, name, known), labels=labels, **entry)
 
 
 def _words(text: str) -> dict[str, str]:
@@ -151,18 +137,5 @@ def _words(text: str) -> dict[str, str]:
     return {pair[0]: shared_word(pair[-1]) for pair in pairs}
 
 
-NAMED = [
-    CorpusInfo(
-        name=name,
-        description=known.description,
-        read=partial(read_named, name, known),
-        licence=known.licence,
-        citation=cite(known.citation),
-        url=known.url,
-        labels=",".join(sorted(set(known.words.values()))),
-        speakers=known.speakers,
-        parts=known.parts,
-        traps=known.traps,
-    )
-    for name, known in _entries().items()
-]
+_FILE = (files("multimodal_ser.corpora") / "named.json").read_text("utf-8")
+NAMED = [_corpus(name, entry) for name, entry in parse_json(_FILE).items()]

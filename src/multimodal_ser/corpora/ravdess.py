@@ -2,9 +2,7 @@
 
 Reads the recordings named ``03-01-01-01-01-01-01.wav`` in the folders ``Actor_01`` … at any depth:
 modality, channel, emotion, intensity, statement, repetition, actor. Only audio-only speech
-(modality 03, channel 01) is used; song and video are left out. Known traps: A few files are stereo.
-Some copies of the corpus contain every actor's folder twice. Two recordings of Actor_07 are
-identical (``ser check`` finds them).
+(modality 03, channel 01) is used; song and video are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ from multimodal_ser.corpora.base import (
     files,
     finish,
     require_folder,
-    traps_of,
 )
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
@@ -49,9 +46,8 @@ def read_ravdess(root: Path) -> Corpus:
         SerError: no such folder, or no speech in it.
     """
     root = require_folder(Path(root), "RAVDESS")
-    utterances: list[Utterance] = []
+    found: list[Utterance | str] = []
     folder_of: dict[str, Path] = {}
-    left_out: list[str] = []
     folders = sorted(root.glob("**/Actor_*"), key=lambda path: (len(path.parts), path))
     for path in (path for folder in folders or [root] for path in files(folder, SOUND + VIDEO)):
         reason = _reason(path)
@@ -59,11 +55,8 @@ def read_ravdess(root: Path) -> Corpus:
         # (`finish`)
         if reason is None and folder_of.setdefault(path.stem, path.parent) != path.parent:
             reason = f"a second copy, in {path.parent.relative_to(root)}"
-        if reason:
-            left_out.append(f"ravdess/{path.stem}: {reason}")
-        else:
-            utterances.append(_utterance(path))
-    return finish("RAVDESS", root, utterances, left_out)
+        found.append(f"ravdess/{path.stem}: {reason}" if reason else _utterance(path))
+    return finish("RAVDESS", root, found)
 
 
 def _reason(path: Path) -> str | None:
@@ -105,5 +98,8 @@ RAVDESS = CorpusInfo(
     url="https://zenodo.org/records/1188976",
     labels="ravdess8",
     speakers=24,
-    traps=traps_of(__doc__),
+    traps=(
+        "A few files are stereo. Some copies of the corpus contain every actor's folder twice. "
+        "Two recordings of Actor_07 are identical (`ser check` finds them)."
+    ),
 )

@@ -1,4 +1,4 @@
-"""CORPORA: the corpora that can be read, one module per corpus.
+"""CORPORA: the corpora that can be read.
 
 >>> CORPORA["emodb"].licence
 'CC0-1.0'
@@ -11,21 +11,17 @@ from multimodal_ser.corpora.base import CorpusInfo
 from multimodal_ser.corpora.cmu_mosei import CMU_MOSEI
 from multimodal_ser.corpora.cremad import CREMAD
 from multimodal_ser.corpora.emobox import EMOBOX
-from multimodal_ser.corpora.emodb import EMODB
-from multimodal_ser.corpora.emodb2 import EMODB2
+from multimodal_ser.corpora.emodb import EMODB, EMODB2
 from multimodal_ser.corpora.emozionalmente import EMOZIONALMENTE
-from multimodal_ser.corpora.folders import FOLDERS
-from multimodal_ser.corpora.huggingface import HUGGINGFACE
+from multimodal_ser.corpora.huggingface import HUGGINGFACE, RESD
 from multimodal_ser.corpora.iemocap import IEMOCAP
-from multimodal_ser.corpora.kaldi import KALDI
-from multimodal_ser.corpora.lhotse import LHOTSE
 from multimodal_ser.corpora.meld import MELD
 from multimodal_ser.corpora.msp_improv import MSP_IMPROV
 from multimodal_ser.corpora.msp_podcast import MSP_PODCAST
 from multimodal_ser.corpora.named import NAMED
+from multimodal_ser.corpora.own import FOLDERS, TABLE
 from multimodal_ser.corpora.ravdess import RAVDESS
-from multimodal_ser.corpora.resd import RESD
-from multimodal_ser.corpora.table import TABLE
+from multimodal_ser.corpora.toolkits import KALDI, LHOTSE
 
 _GENERAL = (TABLE, FOLDERS, AUDFORMAT, HUGGINGFACE, KALDI, LHOTSE, EMOBOX)
 GENERAL_READERS = tuple(info.name for info in _GENERAL)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.spelling import is_missing, spelling_notes, tidy
-from multimodal_ser.corpora.base import NO_FILE, NOTE, check_name, fault, finish
+from multimodal_ser.corpora.base import NO_FILE, NOTE, check_name, fault, finish, most_chosen
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
     NONE,
@@ -23,8 +23,8 @@ from multimodal_ser.corpora.columns import (
     understood,
     votes,
 )
+from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
-from multimodal_ser.corpora.words import shared_word
 from multimodal_ser.errors import SerError
 
 NEEDED = ("audio", "emotion")
@@ -32,7 +32,7 @@ _RATED = (*ATTRIBUTES, "votes")  # any of them can be learnt where there is no e
 _OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
 _WORDS = ("text", "speaker", "session", "dialogue", "split")
-PART_SPELLINGS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev",
+_PART_SPELLINGS = {"training": "train", "val": "dev", "valid": "dev", "validation": "dev",
          "development": "dev", "testing": "test"}  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def of_cells(
     ):
         notes += spelling_notes(kind, names)
     sentences = [f"{NOTE}{note}" for note in notes]
-    return finish(name, path, utterances, [*left_out, *sentences], by_id=not own_words)
+    return finish(name, path, [*utterances, *left_out, *sentences], by_id=not own_words)
 
 
 def of_rows(
@@ -171,11 +171,11 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
     start, end = _stretch(table.meaning, row, where)
     attributes, cast = _rated(table, row, where)
     part = (words["split"] or "").casefold()
-    words["split"] = PART_SPELLINGS.get(part, part) or None
-    if words["split"] not in (None, *SPLITS):
+    words["split"] = part_named(part)
+    if part and not words["split"]:
         raise SerError(
             f"{where}: split {part!r}; allowed: {', '.join(SPLITS)} or empty, also "
-            f"{', '.join(PART_SPELLINGS)}; if the column is something else: --columns split={NONE}"
+            f"{', '.join(_PART_SPELLINGS)}; if the column is something else: --columns split={NONE}"
         )
     if audio is None and (own_id is None or words["text"] is None):
         raise SerError(f"{where}: no audio; a row of words alone needs the columns id and text")
@@ -195,6 +195,13 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
         votes=cast,
         extra=_extra(table.meaning, row, whole=start is None and end is None, where=where),
     )
+
+
+def part_named(word: str) -> str | None:
+    """The official part that a word means, such as ``dev`` for ``Validation``; None for no part."""
+    part = word.casefold()
+    part = _PART_SPELLINGS.get(part, part)
+    return part if part in SPLITS else None
 
 
 def _rated(
@@ -226,9 +233,8 @@ def _rated_as(attributes: Mapping[str, float], cast: Mapping[str, float]) -> str
     >>> _rated_as({"arousal": 0.5}, {}), _rated_as({}, {})
     ('no label', '')
     """
-    most = [word for word, count in cast.items() if count == max(cast.values())]
-    if most:
-        return most[0] if len(most) == 1 else "no agreement"
+    if cast:
+        return most_chosen(cast) or "no agreement"
     return "no label" if attributes else ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.corpora.base import read_text
-from multimodal_ser.corpora.rows import PART_SPELLINGS
+from multimodal_ser.corpora.rows import part_named
 from multimodal_ser.errors import SplitError, one_of
 
 # Share of a fold's utterances outside its test part, for schemes without a validation part.
@@ -100,7 +100,7 @@ def listed_speakers(path: Path) -> dict[str, list[str]] | None:
         return None
     if not isinstance(row, dict):
         return None
-    row = {PART_SPELLINGS.get(part.casefold(), part.casefold()): row[part] for part in row}
+    row = {part_named(part) or part: row[part] for part in row}
     if not {"train", "test"} <= row.keys() <= {"train", "dev", "test"}:
         return None
     if wrong := [part for part, names in row.items() if not isinstance(names, list) or not names]:

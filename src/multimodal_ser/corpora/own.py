@@ -1,0 +1,128 @@
+"""Users' own recordings → Utterance: a table of them, or a folder for each emotion.
+
+A table is CSV, TSV, JSONL or Parquet, one utterance per row. Its columns are ``audio`` and
+``emotion``; where there are such, ``id``, ``text``, ``speaker``, ``session``, ``dialogue``,
+``start``, ``end`` (seconds), ``split``, ``arousal``, ``valence``, ``dominance`` and ``votes``
+(``anger:3 neutral:2``, or an object in JSONL), in these or other usual spellings
+(`columns.SPELLINGS`), which are reported in notes. Other columns go to ``extra``. Emotions are
+names of classes, such as ``anger``. A row without an emotion is read if it has votes (its emotion
+is then the one with most of them, or ``no agreement``) or attributes (``no label``).
+
+In folders, a recording's emotion is the innermost folder above it whose name is an emotion, or else
+the folder that contains it. An outermost folder called ``train``, ``dev`` (``val``, ``validation``)
+or ``test`` is the part. Speakers are read from paths only by a pattern that the user gives, because
+a folder per speaker cannot be distinguished from a folder per day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from multimodal_ser.common.recordings import ENDINGS, files_below
+from multimodal_ser.corpora.base import CorpusInfo, check_name, require_folder
+from multimodal_ser.corpora.cells import read_cells
+from multimodal_ser.corpora.columns import understood
+from multimodal_ser.corpora.labels import is_emotion
+from multimodal_ser.corpora.rows import NEEDED, of_cells, of_rows, part_named
+from multimodal_ser.corpora.utterance import Corpus
+from multimodal_ser.errors import SerError
+
+
+def read_table(
+    root: Path,
+    name: str | None = None,
+    *,
+    columns: Sequence[str] = (),
+    encoding: str | None = None,
+    audio_dir: str = ".",
+) -> Corpus:
+    """Reads a table; its rows keep their order.
+
+    Args:
+        root: the table's file.
+        name: the corpus's name in ids and results; None for the file's name.
+        columns: ``start=von`` if the column start is called von, ``start=none`` if there is none.
+        encoding: of the text; None to detect it (an error if that is ambiguous).
+        audio_dir: the folder of the recordings, to which the table's paths are relative; itself
+            relative to the table's folder.
+
+    Raises:
+        SerError: the file or a column is missing, the name is taken, a cell cannot be read, or an
+            id occurs twice; the message gives line number and column.
+    """
+    path = Path(root)
+    if not path.is_file():
+        raise SerError(f"no table at {path}; give the CSV, TSV, JSONL or Parquet file itself")
+    name = check_name(path.stem if name is None else name)
+    cells = read_cells(path, encoding, _fits)
+    return of_cells(name, path, cells, columns, own_words=True, folder=path.parent / audio_dir)
+
+
+def _fits(columns: Sequence[str]) -> bool:
+    """Whether these columns could be a table's: audio or emotion is among them."""
+    return len(columns) > 1 and (
+        bool({*NEEDED} & {*columns})
+        or bool({*NEEDED} & {*understood("", [*dict.fromkeys(columns)]).column})
+    )
+
+
+TABLE = CorpusInfo(
+    name="table",
+    description="your own CSV, TSV, JSONL or Parquet file with the columns audio and emotion",
+    read=read_table,
+    licence="that of the recordings it lists",
+)
+
+
+def read_folders(root: Path, name: str | None = None, *, speaker: str | None = None) -> Corpus:
+    r"""Reads every recording below the folder.
+
+    Args:
+        root: the folder.
+        name: the corpus's name in ids and results; None for the folder's.
+        speaker: regular expression whose first group is the speaker, in the path below `root`,
+            such as ``Actor_(\d+)``.
+
+    Raises:
+        SerError: no folder, no recording in a folder of its own, or an invalid pattern.
+    """
+    root = require_folder(Path(root), "recordings sorted by emotion")
+    try:
+        pattern = re.compile(speaker) if speaker else None
+    except re.error as error:
+        raise SerError(f"--speaker {speaker!r} is no regular expression: {error}") from error
+    if pattern and not pattern.groups:
+        raise SerError(rf"--speaker {speaker!r} has no group; write it as 'Actor_(\d+)'")
+    paths = [path for path in files_below(root) if path.suffix.lower() in ENDINGS]
+    rows = []
+    for path in paths:
+        above = path.relative_to(root).parts[:-1]
+        if above:
+            found = pattern.search(path.relative_to(root).as_posix()) if pattern else None
+            rows.append(
+                {
+                    "audio": path.relative_to(root).as_posix(),
+                    # innermost first: in happy/Actor_01/x.wav the speaker's folder is nearer, but
+                    # is no emotion
+                    "emotion": next((one for one in above[::-1] if is_emotion(one)), above[-1]),
+                    "split": part_named(above[0]) if len(above) > 1 else None,
+                    "speaker": found[1] if found else None,
+                }
+            )
+    if not rows:
+        raise SerError(f"{root}: no recordings in folders of their own, such as {root}/angry/1.wav")
+    asked = "no speakers are read; if the paths contain them: --speaker 'Actor_(\\d+)'"
+    notes = [] if pattern else [asked]
+    if loose := [path.name for path in paths if path.parent == root]:
+        notes.append(f"{len(loose)} recordings, such as {loose[0]}, are in no folder: left out")
+    return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)
+
+
+FOLDERS = CorpusInfo(
+    name="folders",
+    description="your own recordings, in one folder per emotion",
+    read=read_folders,
+    licence="that of the recordings",
+)

@@ -1,0 +1,199 @@
+"""Manifests of toolkits → Utterance: a Kaldi data folder, or lhotse's JSON lines.
+
+A Kaldi folder holds ``wav.scp``, ``utt2spk``, ``utt2emo`` (or ``utt2emotion``, ``utt2label``) and,
+where there are such, ``segments``, ``text`` and ``utt2gender``; or a folder for each part
+(``train``, ``dev``, ``test``) does. Relative paths are looked up in the folder and in every folder
+above it, because in Kaldi they are relative to the folder in which a recipe was run.
+
+Of lhotse, ``*recordings*.jsonl`` with ``*supervisions*.jsonl`` are read, or otherwise
+``*cuts*.jsonl``, each also as ``.jsonl.gz``. A supervision's emotion is a field of its own or one
+of its ``custom`` fields. A file's name that contains ``train``, ``dev`` or ``test`` tells the part.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from multimodal_ser.corpora.base import CorpusInfo, json_of, read_text, require_folder
+from multimodal_ser.corpora.rows import of_rows, part_named
+from multimodal_ser.corpora.utterance import Corpus
+from multimodal_ser.errors import SerError
+
+_EMOTIONS = ("utt2emo", "utt2emotion", "utt2label")
+
+
+def read_kaldi(root: Path, name: str | None = None) -> Corpus:
+    """Reads a data folder, or all data folders in it.
+
+    Args:
+        root: the folder.
+        name: the corpus's name in ids and results; None for the folder's.
+
+    Raises:
+        SerError: ``wav.scp`` or the emotions are missing, or an entry has no recording.
+    """
+    root = require_folder(Path(root), "a Kaldi data folder")
+    folders = [path.parent for path in sorted([*root.glob("wav.scp"), *root.glob("*/wav.scp")])]
+    if not folders:
+        raise SerError(f"{root}: no wav.scp in it or in its folders; give a Kaldi data folder")
+    rows = [
+        row for folder in folders for row in _rows(folder, "" if folder == root else folder.name)
+    ]
+    return of_rows(name or root.resolve().name, root / "wav.scp", rows)
+
+
+def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
+    emotions = next((_map(folder / file) for file in _EMOTIONS if (folder / file).is_file()), None)
+    if emotions is None:
+        raise SerError(f"{folder}: none of {', '.join(_EMOTIONS)}; lines are: UTTERANCE EMOTION")
+    recordings = _map(folder / "wav.scp")
+    segments = _map(folder / "segments") or {key: key for key in recordings}
+    speakers, words = _map(folder / "utt2spk"), _map(folder / "text")
+    sexes = {"f": "female", "m": "male"}
+    genders = _map(folder / "utt2gender")
+    for key, segment in segments.items():
+        recording, *times = segment.split()
+        path = recordings.get(recording, "")
+        if not path or path.endswith("|"):
+            what = f"the command {path!r}" if path else "nothing"
+            raise SerError(
+                f"{folder / 'wav.scp'}: has {what} for {recording!r}; write the sound to files and "
+                "name them there"
+            )
+        gender = genders.get(key, "").lower()
+        yield {
+            "id": key,
+            "audio": str(find(folder, path)),
+            "emotion": emotions.get(key, ""),
+            "speaker": speakers.get(key),
+            "text": words.get(key),
+            "split": part_named(part),
+            "start": float(times[0]) if times else None,
+            "end": float(times[1]) if times else None,
+            "sex": sexes.get(gender[:1]),
+        }
+
+
+def _map(path: Path) -> dict[str, str]:
+    """Maps the first word of each line to the rest of it; empty if the file is missing."""
+    if not path.is_file():
+        return {}
+    pairs = (line.strip().partition(" ") for line in read_text(path).expandtabs(1).split("\n"))
+    return {key: value.strip() for key, _, value in pairs if key}
+
+
+def find(folder: Path, path: str) -> Path:
+    """Finds a relative path below a folder or any folder above it."""
+    folder = folder.absolute()  # the rows' paths must not depend on where they are read from
+    places = [folder / path, *(above / path for above in folder.parents)]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+KALDI = CorpusInfo(
+    name="kaldi",
+    description="a Kaldi data folder with utt2emo",
+    read=read_kaldi,
+    licence="that of the recordings",
+    url="https://kaldi-asr.org/doc/data_prep.html",
+    traps="An entry of `wav.scp` may be a command that ends in `|`; no command is run.",
+)
+
+
+_PART = re.compile(r"(?:^|[_.-])(train|dev|valid|validation|test)(?=[_.-]|$)")
+_KEPT = ("id", "text", "speaker", "gender", "language")
+_NEEDED = {
+    "recordings": {"id", "sources"},
+    "supervisions": {"id", "recording_id", "start", "duration"},
+    "cuts": {"id", "start"},
+}
+_TIMES = 6  # decimals of a second: sums of floats such as 0.1 + 0.2 would leave noise in manifests
+
+
+def read_lhotse(root: Path, name: str | None = None) -> Corpus:
+    """Reads all manifests of a folder.
+
+    Args:
+        root: their folder; relative paths are looked for below it and above it.
+        name: the corpus's name in ids and results; None for the folder's.
+
+    Raises:
+        SerError: there are no manifests, or a supervision's recording is in none of them.
+    """
+    root = require_folder(Path(root), "lhotse's manifests")
+    recordings = {row["id"]: row for _, row in _objects(root, "recordings")}
+    rows = [_row(root, part, one, recordings) for part, one in _objects(root, "supervisions")]
+    if not rows:
+        rows = [
+            _row(root, part, {**one, "start": cut["start"] + one["start"]}, cut)
+            for part, cut in _objects(root, "cuts")
+            for one in cut.get("supervisions", ())
+        ]
+    if not rows:
+        raise SerError(
+            f"{root}: no *recordings*.jsonl(.gz) with *supervisions*.jsonl(.gz), and no "
+            "*cuts*.jsonl(.gz); give the folder with lhotse's manifests"
+        )
+    return of_rows(name or root.resolve().name, root / "supervisions", rows)
+
+
+def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    for path in sorted([*root.glob(f"*{kind}*.jsonl"), *root.glob(f"*{kind}*.jsonl.gz")]):
+        part = _PART.search(path.name.partition(".jsonl")[0].lower())
+        opener = gzip.open if path.suffix == ".gz" else open
+        try:
+            with opener(path, "rt", encoding="utf-8") as file:
+                lines = list(file)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise SerError(f"{path}: cannot be read ({error}); fetch the file again") from error
+        for number, line in enumerate(lines, 1):
+            row = json_of(Path(f"{path}:{number}"), line)
+            if lacking := sorted(_NEEDED[kind] - row.keys()):
+                raise SerError(f"{path}:{number}: lacks {', '.join(lacking)}; write it with lhotse")
+            yield part[1] if part else None, row
+
+
+def _row(
+    root: Path, part: str | None, one: Mapping[str, Any], recordings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns a supervision's row; `recordings` is a cut if the supervision is part of one."""
+    recording = recordings.get(one["recording_id"]) or recordings.get("recording") or {}
+    source = recording.get("sources", [{}])[0]
+    if source.get("type") != "file":
+        raise SerError(
+            f"{root}: the supervision {one['id']!r} belongs to the recording "
+            f"{one['recording_id']!r}, whose source is {source or 'in none of the manifests'}; "
+            "only sources of the type file can be read: lhotse's save_audios writes them"
+        )
+    custom = one.get("custom") or {}
+    start, length = one["start"], one["duration"]
+    # durations are rounded in manifests; a segment that covers the file is stored as the whole file
+    whole = start == 0 and abs(length - recording.get("duration", length)) < 0.01
+    extra = {key: value for key, value in custom.items() if isinstance(value, str | int | float)}
+    return {
+        **extra,
+        **{key: one.get(key) for key in _KEPT},
+        "audio": str(find(root, source["source"])),
+        "emotion": one.get("emotion") or custom.get("emotion") or "",
+        "split": part,
+        "start": None if whole else round(max(start, 0.0), _TIMES),
+        "end": None if whole else round(start + length, _TIMES),
+    }
+
+
+LHOTSE = CorpusInfo(
+    name="lhotse",
+    description="lhotse's manifests, with an emotion at each supervision",
+    read=read_lhotse,
+    licence="that of the recordings",
+    url="https://lhotse.readthedocs.io/en/latest/corpus.html",
+    traps=(
+        "The times of a supervision inside a cut are relative to the start of the cut. A "
+        "recording's source may be a command or an address, which are not read. Several "
+        "channels of a recording are averaged."
+    ),
+)
