@@ -73,12 +73,7 @@ def print_svg(figure: Figure, title: str) -> bytes:
 
 
 def svg(figure: Figure, description: str) -> str:
-    """Returns a figure as an inline SVG element in the page's own colours and type.
-
-    Args:
-        figure: what to draw.
-        description: what a reader who cannot see it should know.
-    """
+    """Returns a figure as inline SVG in the page's colours; the description is for who cannot see."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context(_STYLE):

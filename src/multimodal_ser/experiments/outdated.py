@@ -25,10 +25,6 @@ _log = logging.getLogger(__name__)
 def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
     """Moves finished runs of other content aside, and those of the present content back.
 
-    Args:
-        out: the experiment's folder.
-        configs: configurations of the runs that the experiment consists of now.
-
     Returns:
         The new places of the runs that were moved aside.
     """

@@ -42,13 +42,8 @@ def make_experiment(
 ) -> list[Path]:
     """Makes an experiment's runs that are not complete yet, with one progress display.
 
-    Args:
-        experiment: what to make.
-        out: its folder; `experiment.json` is written there first.
-        jobs: number of processes, see `run_all`.
-        engine: where the processes run, see `run_all`.
-        device: where torch trains, see `run_all`.
-        command: the command line of the experiment, for the report.
+    The folder's `experiment.json` is written first, with the command for the report. The other
+    options are those of `run_all`.
 
     Returns:
         The run folders of the protocol; models that they start from are in the same place.

@@ -99,12 +99,7 @@ class Overview:
 
 
 def summary_page(overview: Overview, pages: bool) -> str:
-    """Writes the page.
-
-    Args:
-        overview: that has been given every row.
-        pages: whether each recording has a page of its own, to link to.
-    """
+    """Writes the page; `pages` says whether each recording has its own, to link to."""
     moments = [(key.split("\0")[0], s) for _, key, s in sorted(overview.strongest, reverse=True)]
     kept = {row["source"]: row["page"] for row in overview.rows} if pages else {}
     return page_templates().get_template("summary.html").render(
