@@ -261,6 +261,9 @@ FIRST, SECOND = ((tone(1.0) * 32767).astype("<i2").tobytes() for _ in "ab")
         (header(None, BYTES, before=EMPTY), ""),
         (header(None, BYTES, before=EMPTY + EMPTY + LIST), ""),
         (header(None, BYTES, before=EMPTY + FMT), ""),
+        (header(None, BYTES, before=EMPTY + bytes(2004)), ""),
+        (header(None, BYTES).replace(b"data", b"DATA"), ""),
+        (header(None, BYTES, before=EMPTY + bytes(20)).replace(b"data", b"DATA"), ""),
         (header(None, 0, before=EMPTY), "states no length"),
         (header(None, BYTES, after=EMPTY), ""),
         (header(None, BYTES, after=LIST + EMPTY), ""),
@@ -342,6 +345,18 @@ def test_a_flac_whose_header_states_too_little():
     assert len(read_audio(bytes(flac), warn=told.append)) == 9 * SAMPLE_RATE
     assert "claims 16000 samples, it holds 144000" in told[0]
     assert len(read_audio(bytes(flac), start=8.0)) == SAMPLE_RATE
+
+
+def test_what_follows_a_damaged_frame_of_flac_keeps_its_time():
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE)
+    soundfile.write(file, noise, SAMPLE_RATE, format="FLAC")
+    flac, told = bytearray(file.getvalue()), []
+    flac[len(flac) // 2] ^= 1
+    samples = read_audio(bytes(flac), warn=told.append)
+    assert len(samples) == len(noise)
+    np.testing.assert_allclose(samples[-20_000:], noise[-20_000:], atol=1e-4)
+    assert "damaged" in told[0]
 
 
 def test_check_names_what_headers_get_wrong(tmp_path):

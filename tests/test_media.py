@@ -128,6 +128,15 @@ def test_all_that_libsndfile_writes_is_read_whole(kind, subtype):
     assert pitch(samples[-12_000:-2_000]) == pytest.approx(880, abs=9)
 
 
+@pytest.mark.parametrize(("kind", "codec"), [("wav", "libmp3lame"), ("voc", "pcm_s16le")])
+def test_blocks_in_wav_and_voc_are_neither_called_truncated_nor_heard(kind, codec):
+    data, _ = media(kind, codec, SAMPLE_RATE)
+    told = []
+    samples = read_audio(data, warn=told.append)
+    assert told == []
+    assert np.abs(samples[: SAMPLE_RATE // 20]).max() < 0.02  # a head of a block is a click
+
+
 def test_an_intact_video_whose_sound_ends_early_is_not_called_truncated():
     told = []
     data, _ = media("matroska", "libopus", 48_000, late=2.0, picture="mpeg4")
@@ -240,6 +249,11 @@ def test_damaged_files_give_sound_or_one_error(kind):
         ("amr", "libopencore_amrnb", 8_000),
         ("adts", "aac", 44_100),
         ("ac3", "ac3", 48_000),
+        ("caf", "pcm_s16be", 44_100),
+        ("au", "pcm_s16be", 44_100),
+        ("w64", "pcm_s16le", 44_100),
+        ("voc", "pcm_s16le", 16_000),
+        ("nut", "pcm_s16le", 16_000),
     ],
 )
 def test_the_server_takes_what_the_commands_take(kind, codec, rate):

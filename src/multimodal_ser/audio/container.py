@@ -29,8 +29,9 @@ _READERS = (
     "kvag,iff,avr,truehd,mlp,shn,osq,qoa,bonk,amv,ivf,3dostr,psxstr,vqf,ac4,lc3"
 )
 _CHECKED = {"flac", "wavpack", "tta", "ape"}  # every frame has a checksum that is never wrong
-_TIMED = {"mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi"}
-# How containers treat time. Timed ones (above) have time stamps that can be used.
+_TIMED = {  # whose time stamps can be used
+    *("mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi", "flac")
+}
 _BEGINS = {"avi"}  # only the start of a track is stored; later times are counted from it
 _FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks may begin at any time
 _EDITED = {"mov", "matroska"}  # these state the delay of an encoder

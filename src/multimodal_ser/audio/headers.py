@@ -26,6 +26,7 @@ _CHUNKS: dict[bytes, tuple[int, int, _Order, bytes]] = {
     b"caff": (8, 8, "big", b"data"),
 }
 _TRAILER = 4096  # bytes behind the sound that may be anything
+_NOT_ZERO = re.compile(rb"[^\0]")
 # What recordings of formats begin with: FLAC by STREAMINFO, 34 bytes.
 _BEGINS = {
     b"fLaC": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
@@ -214,6 +215,14 @@ class Understated(NamedTuple):
     rest: int
 
 
+def misspelt(where: Where) -> dict[int, bytes]:
+    """The position of a chunk of sound whose name is not spelt in its usual case, and that name."""
+    with content(where) as view:
+        at = next((chunk.at for chunk in _chunks(view) if chunk.sound), None)
+        usual = b"" if at is None else _CHUNKS[bytes(view[:4])][3]
+        return {} if at is None or view[at : at + 4] == usual else {at: usual}
+
+
 def understated(where: Where) -> Understated | None:
     """Finds a header that states less sound than follows; None for all other files.
 
@@ -253,15 +262,22 @@ def _chunks(view: View) -> Iterator[_Chunk]:
     while at + 4 + size <= len(view) and not (found and not _is_name(bytes(view[at : at + 4]))):
         length, begin = _number(view, at + 4, size, order), at + 4 + size
         end = begin + length + (length % 2 if size == 4 else 0)
-        is_sound = bytes(view[at : at + 4]) == sound
+        is_sound = _is_sound(view, at, sound)
+        # Behind an empty chunk of sound, zeros may pad the header up to the chunk that is filled.
+        if is_sound and not length and (more := _NOT_ZERO.search(view, begin)):
+            end = more.start() if _is_sound(view, more.start(), sound) else end
         yield _Chunk(at, begin, length, min(end, len(view)), is_sound)
         at, found = end, found or is_sound
+
+
+def _is_sound(view: View, at: int, name: bytes) -> bool:
+    return bytes(view[at : at + 4]).upper() == name.upper()
 
 
 def _is_empty(view: View, chunk: _Chunk) -> bool:
     """Whether a chunk holds nothing, and not all that follows, as in a crashed recorder's file."""
     rest = len(view) - chunk.begin
-    following = bytes(view[chunk.begin : chunk.begin + 8])
+    following = bytes(view[chunk.end : chunk.end + 8])
     return not chunk.length and (rest < 8 or _is_chunk(following, rest))
 
 
@@ -284,11 +300,3 @@ def _is_chunk(head: bytes, rest: int) -> bool:
 
 def _is_name(four: bytes) -> bool:
     return len(four) == 4 and four.isascii() and four.decode("ascii").isprintable()
-
-
-def stated_samples(head: bytes) -> int:
-    """Samples per channel by the header of FLAC (36 bits) or NIST SPHERE; 0 if it states none."""
-    if head[:4] == b"fLaC" and len(head) >= 26:
-        return int.from_bytes(head[21:26], "big") & ((1 << 36) - 1)
-    found = re.search(rb"\nsample_count -i (\d+)", head) if head[:7] == b"NIST_1A" else None
-    return int(found[1]) if found else 0

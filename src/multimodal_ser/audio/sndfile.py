@@ -13,7 +13,7 @@ from typing import Any
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.headers import UNKNOWN_SIZE, stated_samples, understated
+from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, understated
 from multimodal_ser.audio.mp3 import mp3_length
 from multimodal_ser.audio.ogg import ends_within_ogg_page
 from multimodal_ser.audio.sound import Mix, apart, to_mono
@@ -44,21 +44,23 @@ class Sndfile:
     """A file that libsndfile reads.
 
     Attributes:
-        stops_early: whether libsndfile would stop before the end of this mp3 file.
+        stops_early: whether libsndfile would stop before the end of this mp3 file, or read the
+            heads of the blocks of this VOC file as sound.
     """
 
     def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
         self.name, self.where, self.mixed, self.notes = name, where, mixed, list[str]()
         self._raw: Any = None
-        total = stated_samples(peek(where, 0))
+        total = _stated_samples(peek(where, 0))
         self.file = _ForwardFile(self._source(where))
         self.rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self._mix: Mix = to_mono if mixed else apart(self.channels)
         self._check_header(where)
         mp3 = self.file.format == "MP3"
-        known, self.stops_early = mp3_length(where) if mp3 else (True, False)
-        # Without a tag libsndfile guesses the length of an mp3 file from its first bit rate.
+        other = not self.file.subtype.startswith("MPEG"), "multi-seg" in self.file.extra_info
+        known, self.stops_early = mp3_length(where) if mp3 else other
+        # Without a tag libsndfile guesses the length of mp3 from its first bit rate, also in WAV.
         stated = self.file.frames if self.file.frames < 1 << 62 and known else None
         self.claimed: int | None = total or stated
 
@@ -85,6 +87,7 @@ class Sndfile:
                 f"its header states {stated} (did its recorder crash?); all {found.rest} bytes "
                 "are read"
             )
+        patches |= misspelt(where)
         if not patches and (not isinstance(where, Path) or str(where).isascii()):
             return where
         self._raw = where.open("rb") if isinstance(where, Path) else where
@@ -149,3 +152,11 @@ class Sndfile:
                 raise error from None
         if self.claimed is not None and at != self.claimed:
             self._cut_short(at, self.claimed, "samples")
+
+
+def _stated_samples(head: bytes) -> int:
+    """Samples per channel by the header of FLAC (36 bits) or NIST SPHERE; 0 if it states none."""
+    if head[:4] == b"fLaC" and len(head) >= 26:
+        return int.from_bytes(head[21:26], "big") & ((1 << 36) - 1)
+    found = re.search(rb"\nsample_count -i (\d+)", head) if head[:7] == b"NIST_1A" else None
+    return int(found[1]) if found else 0

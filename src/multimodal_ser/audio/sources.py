@@ -19,10 +19,11 @@ Where: TypeAlias = "Path | io.BytesIO"
 
 # Formats that libsndfile misreads behind a tag that is meant for mp3 files.
 _TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
+_PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"ID3", b"Creative Voice File", b"NIST_1A")
 _LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
-    "wav, flac, mp3, ogg, AIFF, AU, CAF; with the extra 'video' all that FFmpeg reads, such as "
-    "mp4, m4a, mov, mkv, webm, avi, ts, flv, wma, wmv, aac, ac3, amr, gsm"
+    "wav, flac, mp3, ogg, AIFF, AU, CAF, W64; with the extra 'video' all that FFmpeg reads, such "
+    "as mp4, m4a, mov, mkv, webm, avi, ts, flv, wma, wmv, aac, ac3, amr, gsm"
 )
 # Formats that only FFmpeg reads, by their first bytes. The names are for messages; FFmpeg itself
 # recognises the formats on its own.
@@ -43,6 +44,7 @@ _MEDIA: dict[str, Callable[[bytes], bool]] = {
     "AC-3": lambda head: head[:2] == b"\x0b\x77",
     "DTS": lambda head: head[:4] == b"\x7f\xfe\x80\x01",
     "raw GSM 06.10": lambda head: len(head) >= 99 and all(b >> 4 == 0xD for b in head[:99:33]),
+    "a NUT file": lambda head: head[:4] == b"nut/",
     "RealMedia": lambda head: head[:4] in (b".RMF", b".ra\xfd"),
     "WavPack": lambda head: head[:4] == b"wvpk",
     "Monkey's Audio": lambda head: head[:4] == b"MAC ",
@@ -129,6 +131,12 @@ def past_tags(where: Where) -> Where:
 def media_kind(head: bytes) -> str | None:
     """The name of a format that only FFmpeg reads; None if libsndfile should try first."""
     return next((name for name, fits in _MEDIA.items() if fits(head)), None)
+
+
+def is_known(head: bytes) -> bool:
+    """Whether first bytes are those of a format that is read."""
+    frame = head[:1] == b"\xff" and head[1:2] >= b"\xe0"  # of MPEG audio
+    return frame or head.startswith(_PLAIN) or media_kind(head) is not None
 
 
 def refuse_text(name: str, head: bytes) -> None:

@@ -6,14 +6,13 @@ needed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from multimodal_ser.audio import audio_info, read_blocks
-from multimodal_ser.audio.sources import media_kind
+from multimodal_ser.audio.sources import READABLE, is_known
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
@@ -21,10 +20,7 @@ from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.scheduling import HeldTurn
 from multimodal_ser.serve.settings import Settings
 
-UPLOADABLE = (
-    "wav, flac, ogg (Vorbis, Opus), mp3 or AIFF; where the server has the extra 'video' also mp4, "
-    "m4a, mov, webm, mkv, avi, wma, wmv, ts, flv, aac, ac3, amr or gsm"
-)
+UPLOADABLE = READABLE.replace("with the", "where the server has the")
 _CHANNELS = 8  # largest number of channels
 _APART = 2  # length of all separate channels together, in multiples of the longest recording
 _RATE = 192_000  # Hz: the highest rate that is accepted
@@ -61,24 +57,15 @@ def decode_upload(
         RefusedError: 413 if too long, 415 for an unknown format, 422 if damaged or too slow to
             decode.
     """
-    _check_kind(data)
+    if not is_known(data[:4096]):
+        raise RefusedError(
+            415, f"the file is not a recording that this server reads; allowed: {UPLOADABLE}"
+        )
     try:
         _check_header(data, settings)
         return _bounded(data, settings, pause, lengthen, mixed)
     except AudioError as error:
         raise RefusedError(422, _told(str(error))) from None
-
-
-def _check_kind(data: bytes) -> None:
-    head = data[:4096]
-    frame = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0  # of MPEG audio
-    riff = head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE"
-    aiff = head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")
-    plain = frame or riff or aiff or head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3"
-    if not (plain or media_kind(head)):
-        raise RefusedError(
-            415, f"the file is not a recording that this server reads; allowed: {UPLOADABLE}"
-        )
 
 
 def _check_header(data: bytes, settings: Settings) -> None:
@@ -134,7 +121,5 @@ def _too_long(seconds: float, settings: Settings) -> RefusedError:
 
 
 def _told(message: str) -> str:
-    """An error message without ``<bytes>`` and without formats that uploads cannot have."""
-    return re.sub(
-        r"Allowed: wav.*", f"Allowed: {UPLOADABLE}", message.replace("<bytes>", "recording")
-    )
+    """An error message about the recording of a request."""
+    return message.replace("<bytes>", "recording").replace(READABLE, UPLOADABLE)
