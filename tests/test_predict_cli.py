@@ -117,9 +117,20 @@ def test_failures_are_listed_and_the_rest_is_kept(capsys, sounds, model):
     args = (sounds / "notes.txt", sounds / "a.wav", sounds / "none.wav", "--model", model)
     code, out, err = predicted(capsys, *args, "--format", "jsonl")
     assert code == 1
-    assert [Path(json.loads(line)["file"]).name for line in out.splitlines()] == ["a.wav"]
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [Path(row["file"]).name for row in rows] == ["notes.txt", "a.wav", "none.wav"]
+    assert [row["label"] == "failed" for row in rows] == [True, False, True]
+    assert rows[0]["reason"].startswith("is text, not audio")
     assert f"failed: {sounds / 'notes.txt'}: is text, not audio" in err
     assert "2 of 3 recordings failed" in err
+    _, out, _ = predicted(capsys, *args, "--format", "csv")
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert [row["label"] for row in table] == [row["label"] for row in rows]
+    assert [row["reason"] for row in table] == [row["reason"] or "" for row in rows]
+    assert float(table[1]["confidence"]) == rows[1]["confidence"]
+    assert {row["confidence"] for row in table[::2]} == {""}
+    _, out, _ = predicted(capsys, *args)
+    assert [line.split()[1] == "failed" for line in out.splitlines()] == [True, False, True]
     many = [sounds / f"none{number}.wav" for number in range(30)]
     for shown in (True, False):  # a terminal has the first of them, a file has all
         with pytest.MonkeyPatch.context() as patch:
@@ -246,7 +257,7 @@ def test_words(capsys, sounds, model, tmp_path, monkeypatch):
     assert (code, to_install("asr") in err) == (1, True)
     monkeypatch.setattr("multimodal_ser.timeline.words.Recogniser", Recogniser)
     code, out, err = predicted(capsys, sounds / "none.wav", *args, "--words", "--format", "json")
-    assert (code, [row["text"] for row in json.loads(out)]) == (1, ["so what"] * 2)
+    assert (code, [row["text"] for row in json.loads(out)]) == (1, [None, "so what", "so what"])
     assert "none.wav: no such file" in err
     code, out, _ = predicted(capsys, *args, "--language", "de", "--format", "json")
     assert (code, [row["language"] for row in json.loads(out)]) == (0, ["de"] * 2)

@@ -109,6 +109,16 @@ def test_channels_are_chosen_by_option():
             analyze((CALL, RATE), Pitch(), channels=wrong)
 
 
+def test_names_that_nobody_has_are_told():
+    ask = {"vad": "energy", "names": ["agent", "customer", "clerk"]}
+    told = analyze((CALL, RATE), Pitch(), **ask).notes
+    assert told[-1] == "without a channel or speaker of that name: clerk"
+    told = analyze((ONE, RATE), Pitch(), **ask).notes
+    assert told == ("without a channel or speaker of that name: agent, customer, clerk",)
+    with pytest.raises(SerError, match="names=agent,customer,clerk for channels=0,1; give one"):
+        analyze((CALL, RATE), Pitch(), channels=(0, 1), **ask)
+
+
 def test_words_belong_to_their_speakers():
     def words(sound):
         return [Word(0.5, 1.0, "yes")] if len(sound) < 5.5 * RATE else [Word(0.5, 1.0, "no")]

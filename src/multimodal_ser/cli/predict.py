@@ -45,8 +45,8 @@ def predict_command(
 ) -> int:
     """Predicts the emotion of recordings: label, and probabilities of all classes.
 
-    A recording without speech is labelled `no speech`, with the reason. Recordings that cannot be
-    read are listed at the end, all others are predicted, and the exit code is then 1. With --out,
+    A recording without speech is labelled `no speech`, with the reason; one that cannot be read
+    `failed`, all others are predicted, and the exit code is then 1. With --out,
     rerun to resume: finished predictions are kept next to it until all are done. For recordings
     with several emotions, see `ser analyze`.
 
@@ -102,7 +102,7 @@ def predict_command(
         chunks = recording_chunks(found, text, known)
         outcomes = _outcomes(settings, chunks, engine, journal, advance)
         with _output(out) as file:
-            FORMATS[format](_kept(found, outcomes, failures), predictor.labels, file)
+            FORMATS[format](_named(found, outcomes, failures), predictor.labels, file)
         # after failures the journal stays, so that a rerun predicts only their chunks again
         if journal and not failures:
             journal.unlink(missing_ok=True)
@@ -251,15 +251,17 @@ def _journal(out: Path | None, engine: str) -> Iterator[Path | None]:
         yield None
 
 
-def _kept(
+def _named(
     found: Sequence[str],
     outcomes: Iterator[Prediction | SerError],
     failures: list[str],
-) -> Iterator[tuple[str, Prediction]]:
-    """Yields predictions with their files' names; errors go into `failures`."""
+) -> Iterator[tuple[str, Prediction | str]]:
+    """Yields predictions, or reasons of failures, with their files' names; fills `failures`."""
     for name, outcome in zip(found, outcomes, strict=True):
         if isinstance(outcome, SerError):
-            failures.append(f"{name}: {str(outcome).removeprefix(f'{Path(name).name}: ')}")
+            reason = str(outcome).removeprefix(f"{Path(name).name}: ")
+            failures.append(f"{name}: {reason}")
+            yield name, reason
         else:
             yield name, outcome
 

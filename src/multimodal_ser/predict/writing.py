@@ -9,7 +9,12 @@ from typing import Any, TextIO, TypeAlias
 from multimodal_ser.common.files import readable_json
 from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
 
-_Rows: TypeAlias = Iterable[tuple[str, Prediction]]
+# The name of each recording, and its prediction or the reason why it failed.
+_Rows: TypeAlias = "Iterable[tuple[str, Prediction | str]]"
+FAILED = "failed"
+_UNKNOWN = dict.fromkeys(
+    ("confidence", "start", "end", "text", "language", "threshold", "adapted", "distance")
+)
 _SHOWN = 3  # classes per row of the table
 _FAR = 2.0  # the table shows greater distances from the training data: the logits are halved there
 
@@ -20,6 +25,9 @@ def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     wide = max((len(name) for name, _ in kept), default=0)
     longest = max(len(label) for label in (*labels, UNCERTAIN, NO_SPEECH))
     for name, item in kept:
+        if isinstance(item, str):
+            file.write(f"{name:{wide}}  {FAILED}\n")
+            continue
         if item.reason is not None:
             file.write(f"{name:{wide}}  {item.label:{longest}}  {item.reason}\n")
             continue
@@ -54,29 +62,39 @@ def write_jsonl(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
 
 def write_csv(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     """Writes one row per recording at once; columns for each class's probability or attribute."""
-    writer = csv.writer(file, lineterminator="\n")
-    own: tuple[str, ...] = ("label", "confidence")
-    rest = ("start", "end", "text", "language", "reason", "adapted", "distance")
-    head = ["file", *own, *rest, *(f"p_{label}" for label in labels)]
-    begun = False
+    waiting: list[dict[str, Any]] = []
+    writer: csv.DictWriter[str] | None = None
     for name, item in rows:
-        rated = () if item.also is None else item.also.labels
-        if item.scale is not None:
-            own, head = (), ["file", *rest, *labels]
-        if not begun:
-            writer.writerow([*head, *rated])
-            begun = True
-        record = _record(name, item)
-        told = record["probabilities"] if item.scale is None else record["attributes"]
-        values = [told.get(label, "") for label in labels]
-        values += [record["attributes"].get(name, "") for name in rated]
-        writer.writerow([name, *(record[column] for column in (*own, *rest)), *values])
-        file.flush()
-    if not begun:
-        writer.writerow(head)
+        row = _record(name, item)
+        shares = {f"p_{label}": share for label, share in row.get("probabilities", {}).items()}
+        waiting.append({**row, **shares, **row.get("attributes", {})})
+        if writer is None and isinstance(item, Prediction):  # the first one decides the columns
+            writer = _csv_writer(labels, item, file)
+        if writer is not None:
+            writer.writerows(waiting)
+            waiting.clear()
+            file.flush()
+    if writer is None:
+        _csv_writer(labels, None, file).writerows(waiting)
 
 
-def _record(name: str, item: Prediction) -> dict[str, Any]:
+def _csv_writer(
+    labels: Sequence[str], first: Prediction | None, file: TextIO
+) -> csv.DictWriter[str]:
+    rest = ("start", "end", "text", "language", "reason", "adapted", "distance")
+    columns = ["file", "label", "confidence", *rest, *(f"p_{label}" for label in labels)]
+    if first is not None and first.scale is not None:
+        columns = ["file", *rest, *labels]
+    elif first is not None and first.also is not None:
+        columns += first.also.labels
+    writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    return writer
+
+
+def _record(name: str, item: Prediction | str) -> dict[str, Any]:
+    if isinstance(item, str):
+        return {"file": name, "label": FAILED, "probabilities": {}, **_UNKNOWN, "reason": item}
     return {"file": name, **item.as_dict()}
 
 

@@ -98,6 +98,8 @@ def analyze(
             # of sentences.
             recognised, words = _words(recording, lanes, words, vad), None
         lanes = _lanes_by_speaker(recording, lanes[0], speakers, count, names)
+    if unused := names[sum(lane.name is not None for lane in lanes) :]:
+        notes = [*notes, f"without a channel or speaker of that name: {', '.join(unused)}"]
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     models: list[Any] = [predictor] * len(lanes)
     if adapt and getattr(predictor, "adaptable", False):

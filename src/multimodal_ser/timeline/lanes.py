@@ -153,7 +153,7 @@ def channel_numbers(channels: str, names: Sequence[str] = ()) -> tuple[int, ...]
     """The channels that are given by number; None for ``mix``, ``each`` and ``auto``.
 
     Raises:
-        SerError: it is none of these, or two of them have the same name.
+        SerError: it is none of these, two of them have the same name, or there are more names.
     """
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise SerError(f"names has {twice[0]!r} twice; speakers need different names")
@@ -162,7 +162,12 @@ def channel_numbers(channels: str, names: Sequence[str] = ()) -> tuple[int, ...]
     parts = [part.strip() for part in channels.split(",")]
     if not all(part.isdecimal() for part in parts):
         raise SerError(f"channels={channels!r}; allowed: {CHOICES}")
-    return tuple(dict.fromkeys(map(int, parts)))
+    numbers = tuple(dict.fromkeys(map(int, parts)))
+    if len(names) > len(numbers):
+        raise SerError(
+            f"names={','.join(names)} for channels={channels}; give one for each at most"
+        )
+    return numbers
 
 
 def _numbers(channels: str, names: Sequence[str], count: int) -> tuple[int, ...]:
