@@ -24,7 +24,7 @@ from multimodal_ser.encoders.base import InContext
 from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.features import FeatureStore, extract
-from multimodal_ser.features.context import in_context
+from multimodal_ser.features.content import in_context
 from multimodal_ser.report import summarise, text_table
 from multimodal_ser.report.layout import markdown_table
 

@@ -12,9 +12,9 @@ from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.dataset.dialogue import with_dialogue
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import Material
+from multimodal_ser.dataset.views import with_dialogue
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import models_for, plan_runs
 from multimodal_ser.experiments.running import run_all

@@ -46,8 +46,8 @@ def test_a_timeline_that_costs_too_much_is_refused_before_it_begins(minutes):
 
 
 def test_the_hop_that_is_advised_is_allowed():
-    from multimodal_ser.serve.limits import check_work
     from multimodal_ser.serve.refusals import RefusedError
+    from multimodal_ser.serve.scheduling import check_work
 
     for seconds, window, hop in ((600, 30, 0.1), (600, 3, 0.1), (599, 0.7, 0.1), (60, 30, 0.1)):
         settings = Settings(max_heard=200)

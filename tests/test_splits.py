@@ -21,8 +21,7 @@ from multimodal_ser.splits import (
     VALIDATION_SHARE,
     make_split,
 )
-from multimodal_ser.splits.emobox import hold_out
-from multimodal_ser.splits.folds import Few, Fold, few_fold, read_split, write_split
+from multimodal_ser.splits.folds import Few, Fold, few_fold, hold_out, read_split, write_split
 
 PARTS = ("train", "validation", "test")
 

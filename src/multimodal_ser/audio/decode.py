@@ -18,8 +18,8 @@ from typing import Protocol
 import soundfile
 
 from multimodal_ser.audio.container import Container
+from multimodal_ser.audio.framing import lost_ogg_pages
 from multimodal_ser.audio.headers import Ranges, cut_short, joins
-from multimodal_ser.audio.ogg import lost_ogg_pages
 from multimodal_ser.audio.sndfile import Sndfile, other_length
 from multimodal_ser.audio.sound import joined_blocks, to_rate
 from multimodal_ser.audio.sources import (

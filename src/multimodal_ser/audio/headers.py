@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
-from multimodal_ser.audio.mp3 import View
-from multimodal_ser.audio.ogg import ogg_starts
+from multimodal_ser.audio.framing import View, ogg_starts
 from multimodal_ser.audio.sources import Where, content
 
 _Order: TypeAlias = Literal["big", "little"]

@@ -13,9 +13,8 @@ from typing import Any
 import soundfile
 
 from multimodal_ser.audio.container import Container
+from multimodal_ser.audio.framing import ends_within_ogg_page, mp3_length
 from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, understated
-from multimodal_ser.audio.mp3 import mp3_length
-from multimodal_ser.audio.ogg import ends_within_ogg_page
 from multimodal_ser.audio.sound import Mix, apart, to_mono
 from multimodal_ser.audio.sources import Patched, Where, peek
 from multimodal_ser.common.arrays import Samples

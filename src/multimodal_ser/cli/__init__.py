@@ -26,17 +26,14 @@ from types import FrameType
 import tyro
 
 from multimodal_ser.cli import (  # noqa: F401 - importing them registers their commands
-    adapt,
     analyze,
     choosing,
     corpora,
-    demo,
+    deploy,
     experiment,
-    export,
     features,
     predict,
     report,
-    serve,
     unseen,
 )
 from multimodal_ser.cli.app import app, command_line, given, say

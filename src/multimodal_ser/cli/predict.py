@@ -272,7 +272,7 @@ def _meter(total: int, show: bool) -> Iterator[Advance]:
     if not show:
         yield lambda count, seconds: None
         return
-    from multimodal_ser.features.progress import progress_bar
+    from multimodal_ser.features.parts import progress_bar
 
     with progress_bar("predict", total, 0, show) as bar:
         yield bar.advance

@@ -1,4 +1,4 @@
-"""Subcommands about results: report, compare, results."""
+"""Subcommands about results: demo, report, compare, results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from multimodal_ser.cli.app import File, app, say
+from multimodal_ser.cli.experiment import Train, train_command
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
@@ -94,3 +95,26 @@ def results_command(
     from multimodal_ser.report.results import write_results
 
     say(f"wrote {write_results(runs, tables, out)}")
+
+
+@app.command(name="demo")
+def demo_command(out: Path = Path("demo"), seeds: int = 1, open_page: bool = False) -> None:
+    """Trains and evaluates on shipped features: EmoDB, leaving one speaker out at a time.
+
+    Args:
+        out: folder for runs and report.
+        seeds: number of seeds of the network.
+        open_page: show the report in a browser.
+    """
+    from importlib.resources import files
+
+    from multimodal_ser.report import report
+
+    shipped = Path(str(files("multimodal_ser") / "demo"))
+    train_command(Train(features=shipped, labels="emodb7", out=out, seeds=seeds))
+    page = report(out)
+    say(f"report: {page}")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.absolute().as_uri())

@@ -73,7 +73,7 @@ def print_svg(figure: Figure, title: str) -> bytes:
 
 
 def svg(figure: Figure, description: str) -> str:
-    """Returns a figure as inline SVG in the page's colours; the description is for who cannot see."""
+    """Returns a figure as inline SVG in the page's colours, with a description in words."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context(_STYLE):

@@ -19,8 +19,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from multimodal_ser.common.files import written_aside
-from multimodal_ser.common.recordings import files_below
+from multimodal_ser.common.files import files_below, written_aside
 from multimodal_ser.corpora.base import CorpusInfo, cite, json_of, read_csv_rows, require_folder
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
 from multimodal_ser.corpora.rows import of_rows, part_named

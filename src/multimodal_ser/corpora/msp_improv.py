@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.common.recordings import files_below
+from multimodal_ser.common.files import files_below
 from multimodal_ser.corpora.base import (
     CorpusInfo,
     Raters,

@@ -15,8 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.common.files import parse_json
-from multimodal_ser.common.recordings import files_below
+from multimodal_ser.common.files import files_below, parse_json
 from multimodal_ser.corpora.base import (
     SOUND,
     CorpusInfo,

@@ -20,7 +20,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from multimodal_ser.common.recordings import ENDINGS, files_below
+from multimodal_ser.common.files import ENDINGS, files_below
 from multimodal_ser.corpora.base import CorpusInfo, check_name, require_folder
 from multimodal_ser.corpora.cells import read_cells
 from multimodal_ser.corpora.columns import understood

@@ -27,8 +27,7 @@ from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
-from multimodal_ser.features.content import check_made_of
-from multimodal_ser.features.context import context_notes
+from multimodal_ser.features.content import check_made_of, context_notes
 
 _SAYS = {
     "labels": "saw it with emotion labels: not a clean test",

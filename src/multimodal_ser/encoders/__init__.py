@@ -191,8 +191,13 @@ def load_encoder(
             transformers; or, with `source`, the name to give to such an encoder.
         source: local folder, hub id, or None for the installed offline package.
         device: where torch computes, such as ``"cpu"`` or ``"cuda"``.
-        options: those that the encoder's spec lists, such as ``layers=(2, 3, 4)`` or
-            ``revision="main"``.
+        options: those that the encoder's spec lists. ``layers`` are blocks, counted from 1 (0 is
+            the input of the first), whose outputs are concatenated, such as (2, 3, 4), or
+            ``"all"``; ``revision`` a branch, tag or commit on the hub; ``dtype`` the number type:
+            ``float32``, ``bfloat16``, on a GPU ``float16``, or for emotion2vec on a CPU ``int8``,
+            products of the blocks in 8 bits and the rest in bfloat16 where the processor has
+            instructions for it; ``prefix`` text before each sentence that the network was trained
+            with, as E5's "query: ".
 
     Raises:
         EncoderError: the name or an option is unknown, or the weights are missing.
@@ -219,11 +224,6 @@ def load_for(described: Described, source: str | Path | None, device: str) -> En
     """Loads the encoder that made a feature file, with the same layers, prefix and number format.
 
     A format that this device lacks is replaced by the nearest that it has, which is logged.
-
-    Args:
-        described: what the feature file says about the encoder.
-        source: where its weights are; None for the installed offline package.
-        device: where torch computes.
 
     Raises:
         EncoderError: the weights are missing.

@@ -217,15 +217,7 @@ def load_emotion2vec(
 ) -> Emotion2Vec:
     """Loads emotion2vec; its sizes are read from the weights.
 
-    Args:
-        source: local folder (ModelScope's too) or hub id; no package carries its weights.
-        device: where torch computes.
-        layers: blocks, counted from 1, whose outputs are concatenated; None for the last.
-        revision: branch, tag or commit on the hub.
-        dtype: the number type: ``float32``, ``bfloat16``, on a GPU ``float16``, or on a CPU
-            ``int8``: products of the blocks in 8 bits, the rest in bfloat16 if the processor has
-            instructions for it and in float32 otherwise.
-        variant: ``emotion2vec-base``, ``-plus-seed``, ``-plus-base`` or ``-plus-large``.
+    The options are those of `load_encoder`; no package carries weights.
 
     Raises:
         EncoderError: the weights are missing, damaged or of another variant, or a layer or type

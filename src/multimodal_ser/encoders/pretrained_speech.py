@@ -208,14 +208,7 @@ def load_speech_encoder(
 ) -> PretrainedSpeech:
     """Loads a speech encoder of transformers.
 
-    Args:
-        source: local folder or hub id; no package carries weights.
-        device: where torch computes.
-        layers: blocks, counted from 1, whose outputs are concatenated, 0 being the input of the
-            first block; ``all``; None for the last.
-        revision: branch, tag or commit on the hub.
-        dtype: the number type: ``float32``, ``bfloat16``, or on a GPU ``float16``.
-        known_as: key in ENCODERS, or another name of the encoder.
+    The options are those of `load_encoder`; no package carries weights.
 
     Raises:
         EncoderError: the weights are missing, damaged or of an unknown architecture, or a layer or

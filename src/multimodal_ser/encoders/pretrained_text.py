@@ -178,16 +178,7 @@ def load_text_encoder(
 ) -> PretrainedText:
     """Loads a text encoder of transformers with its tokenizer.
 
-    Args:
-        source: local folder, hub id, or None for the installed offline package.
-        device: where torch computes.
-        layers: blocks, counted from 1, whose outputs are concatenated, 0 being the input of the
-            first block; ``all``; None for the last.
-        revision: branch, tag or commit on the hub.
-        dtype: the number type: ``float32``, ``bfloat16``, or on a GPU ``float16``.
-        known_as: key in ENCODERS, or another name of the encoder.
-        pool: how a sentence becomes one vector: the mean over all tokens, or the first.
-        prefix: text before each sentence that the network was trained with, as E5's "query: ".
+    The options are those of `load_encoder`.
 
     Raises:
         EncoderError: weights or tokenizer are missing, damaged or of an unknown architecture, or a

@@ -218,13 +218,8 @@ def load_whisper(
 ) -> Whisper:
     """Loads Whisper's encoder.
 
-    Args:
-        source: local folder, hub id, or None for the installed offline package.
-        device: where torch computes.
-        layers: blocks, counted from 1, whose outputs are concatenated; None for the last three, or
-            2, 3 and 4 of whisper-base, whose last blocks generalise worse to other corpora.
-        revision: branch, tag or commit on the hub.
-        known_as: the size, as ENCODERS names it.
+    The options are those of `load_encoder`. By default the last three blocks are read, or 2, 3 and
+    4 of whisper-base, whose last blocks generalise worse to other corpora.
 
     Raises:
         EncoderError: the weights are missing, damaged or of another size, or a layer does not

@@ -17,10 +17,10 @@ from multimodal_ser.common.devices import CPU
 from multimodal_ser.common.plugins import load_plugins
 from multimodal_ser.config.record import RunConfig
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig
-from multimodal_ser.dataset.dialogue import with_dialogue
 from multimodal_ser.dataset.examples import Examples, Unlabelled
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import class_votes, classes_of
+from multimodal_ser.dataset.views import with_dialogue
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.finetuned import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan

@@ -12,12 +12,12 @@ from typing import Any
 from multimodal_ser.common.plugins import code_of
 from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.dataset.dialogue import check_single_tokens
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import attributes_of
+from multimodal_ser.dataset.views import check_single_tokens
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.features.context import context_notes, turns_of
+from multimodal_ser.features.content import context_notes, turns_of
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.splits.folds import Fold, Split

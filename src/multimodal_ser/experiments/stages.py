@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.dataset.parts import check_both_labelled, part_of, part_of_split, unlabelled
 from multimodal_ser.dataset.tasks import Both
+from multimodal_ser.dataset.views import check_both_labelled, part_of, part_of_split, unlabelled
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import (
     Stage,

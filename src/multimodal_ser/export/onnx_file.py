@@ -20,8 +20,8 @@ from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.backend import predict_batches, softmax
-from multimodal_ser.predict.emotion2vec_backend import Emotion2VecBackend
 from multimodal_ser.predict.onnx_backend import FileFacts, OnnxBackend, onnxruntime, open_session
+from multimodal_ser.predict.tuned_backend import Emotion2VecBackend
 
 _ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file
 _WORDS = "It is eleven o'clock, and I would like to go: we'll stop in a couple of minutes."

@@ -25,11 +25,16 @@ from multimodal_ser.features.chunks import (
     has_material,
     make_parts,
 )
-from multimodal_ser.features.content import changed, digest, inputs_of, keep_manifest, with_content
-from multimodal_ser.features.context import in_context
-from multimodal_ser.features.parts import Parts, merge_parts, work_folder
+from multimodal_ser.features.content import (
+    changed,
+    digest,
+    in_context,
+    inputs_of,
+    keep_manifest,
+    with_content,
+)
+from multimodal_ser.features.parts import Parts, merge_parts, progress_bar, work_folder
 from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
-from multimodal_ser.features.progress import progress_bar
 from multimodal_ser.features.store import FeatureHeader, FeatureStore, differences, feature_path
 
 _log = logging.getLogger(__name__)

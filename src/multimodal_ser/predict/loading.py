@@ -95,7 +95,7 @@ def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
 
 
 def _emotion2vec(name: str, weights: WeightPaths, device: str) -> Backend:
-    from multimodal_ser.predict.emotion2vec_backend import Emotion2VecBackend
+    from multimodal_ser.predict.tuned_backend import Emotion2VecBackend
 
     place = weights.get(name) if isinstance(weights, dict) else weights
     return Emotion2VecBackend(name, place, device)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from multimodal_ser.common.recordings import ENDINGS, files_below
+from multimodal_ser.common.files import ENDINGS, files_below
 from multimodal_ser.errors import SerError
 
 STDIN = "-"

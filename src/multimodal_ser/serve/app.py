@@ -23,17 +23,18 @@ from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.connections import ConnectionLimits
 from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload, decode_upload
 from multimodal_ser.serve.jobs import Jobs
-from multimodal_ser.serve.limits import LONG_BYTES, check_work, unless_gone
 from multimodal_ser.serve.live import live
 from multimodal_ser.serve.metrics import Metrics, Streams
 from multimodal_ser.serve.middleware import RequestMiddleware
-from multimodal_ser.serve.pages import add_page, card_html
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
-from multimodal_ser.serve.routes import ERRORS, add_jobs, add_predictions
+from multimodal_ser.serve.routes import ERRORS, add_jobs, add_page, add_predictions, card_html
 from multimodal_ser.serve.scheduling import (
+    LONG_BYTES,
     Scheduler,
     Work,
     Yielding,
+    check_work,
+    unless_gone,
     yielding_diariser,
     yielding_words,
 )

@@ -1,12 +1,18 @@
-"""The routes: one prediction, a timeline, and jobs for long recordings."""
+"""The routes: one prediction, a timeline, jobs for long recordings, and the server's pages."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from markdown_it import MarkdownIt
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
@@ -16,11 +22,49 @@ from multimodal_ser.serve.refusals import RefusedError, refuse_unknown
 from multimodal_ser.serve.scheduling import Work
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.timeline.lanes import channel_numbers
+from multimodal_ser.timeline.page import assets
 from multimodal_ser.timeline.speakers import diariser_of
 from multimodal_ser.timeline.writers import checked_formats
 
 if TYPE_CHECKING:
     from multimodal_ser.serve.app import Service
+
+STATIC = Path(str(files("multimodal_ser.serve") / "static"))
+
+
+def add_page(app: FastAPI) -> None:
+    """Adds / and /docs, and what they load."""
+    css, js = assets()  # one script for what is served and for what `ser analyze` writes
+    for name, text, kind in (("css", css, "text/css"), ("js", js, "text/javascript")):
+        made = partial(Response, text, media_type=kind)
+        app.get(f"/static/timeline.{name}", include_in_schema=False)(_always(made))
+    for path, name in (("/", "index.html"), ("/docs", "docs.html")):
+        app.get(path, include_in_schema=False)(partial(_file, name))
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def _always(make: Callable[[], Response]) -> Callable[[], Awaitable[Response]]:
+    async def answer() -> Response:
+        return make()
+
+    return answer
+
+
+async def _file(name: str) -> FileResponse:
+    return FileResponse(STATIC / name)
+
+
+def card_html(card: str) -> str:
+    """Renders a card; HTML in it is shown as text.
+
+    >>> card_html("# Hi <b>you</b>").strip()
+    '<h1>Hi &lt;b&gt;you&lt;/b&gt;</h1>'
+    """
+    text = re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)  # the hub's own header
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    html: str = renderer.render(text)
+    return html
+
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {

@@ -17,11 +17,12 @@ from pathlib import Path
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError, one_of
-from multimodal_ser.splits.emobox import emobox_folds, hold_out
 from multimodal_ser.splits.folds import (
     VALIDATION_SHARE,
     Fold,
     Split,
+    emobox_folds,
+    hold_out,
     listed_speakers,
     read_split,
 )

@@ -20,9 +20,15 @@ from multimodal_ser.common.files import Journal, made_folder, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.resumable import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
-from multimodal_ser.timeline.overview import Overview, summary_page
 from multimodal_ser.timeline.places import Place
-from multimodal_ser.timeline.tables import SEGMENTS, index_row, segment_rows, writer_of
+from multimodal_ser.timeline.tables import (
+    SEGMENTS,
+    Overview,
+    index_row,
+    segment_rows,
+    summary_page,
+    writer_of,
+)
 from multimodal_ser.timeline.track import Timeline
 from multimodal_ser.timeline.writers import WRITERS, rendered
 

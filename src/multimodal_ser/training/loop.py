@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.dataset.examples import Examples
-from multimodal_ser.dataset.parts import with_label
+from multimodal_ser.dataset.views import with_label
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
