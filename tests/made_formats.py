@@ -162,7 +162,7 @@ def make_kaldi(root: Path) -> Made:
     write(root / "train/wav.scp", f"rec1\t{root.parent / 'wavs/long.wav'}\n")
     write(root / "train/segments", "u1 rec1 0.00 1.50\nu2 rec1 1.5 3\n")
     write(root / "train/utt2spk", "u1 ann\nu2 ben\n")
-    write(root / "train/utt2gender", "u1 f\nu2 m\n")
+    write(root / "train/spk2gender", "ann f\n")
     write(root / "train/text", "u1 made up words\nu2\n")
     write(root / "train/utt2emo", "u1 ang\nu2 neu\n")
     for key, word in (("u1", "anger"), ("u2", "neutral"), ("u3", "sadness")):

@@ -132,6 +132,9 @@ def test_kaldi_cuts_segments_and_runs_no_command(tmp_path: Path) -> None:
     with pytest.raises(SerError, match=r"the command 'touch .*write the sound to files"):
         CORPORA["kaldi"].read(root)
     assert not (tmp_path / "pwned").exists()
+    write(root / "dev/utt2emotion", "u3 sad\nu3 sad\nu3 hap\n")
+    with pytest.raises(SerError, match=r"utt2emotion:3: 'u3' is 'hap' here, but 'sad'"):
+        CORPORA["kaldi"].read(root)
     (root / "dev/utt2emotion").unlink()
     with pytest.raises(SerError, match="utt2emo"):
         CORPORA["kaldi"].read(root)
@@ -151,6 +154,16 @@ def test_lhotse_cuts_count_from_their_begin(tmp_path: Path) -> None:
         file.write(lines_of([cut]))
     (one,) = CORPORA["lhotse"].read(root).utterances
     assert (one.start, one.end, one.split, one.emotion) == (2.5, 3.5, "dev", "fear")
+
+
+def test_lhotse_says_that_channels_are_mixed(tmp_path: Path) -> None:
+    stereo = recording("r1", "1.wav") | {"channel_ids": [0, 1]}
+    put(tmp_path / "1.wav")
+    write(tmp_path / "own_recordings_train.jsonl", lines_of([stereo]))
+    said = [supervision("a", "r1", 0.0, 1.0, channel=1, custom={"emotion": "fear"})]
+    write(tmp_path / "own_supervisions_train.jsonl", lines_of(said))
+    found = CORPORA["lhotse"].read(tmp_path).left_out
+    assert "note: 1 segments are on one channel of several, whose mean is read" in found
 
 
 def test_lhotse_recordings_that_are_no_files_are_refused(tmp_path: Path) -> None:

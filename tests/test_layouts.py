@@ -49,6 +49,16 @@ def test_emozionalmente_tells_people_words_and_votes(tmp_path: Path) -> None:
     one = row(read("emozionalmente", tmp_path), "ada_neutrality")
     assert one.votes == {"neutral": 3, "happiness": 1, "fear": 1}
     assert (one.text, one.extra["sex"], one.extra["age"]) == ("Una frase, inventata.", "female", 31)
+    assert one.split is None
+    write(tmp_path / "metadata/split/val.csv", "file_name\nada_joy.wav\n")
+    corpus = CORPORA["emozionalmente"].read(tmp_path)
+    assert [row.id for row in corpus.utterances if row.split == "dev"] == ["emozionalmente/ada_joy"]
+    samples = tmp_path / "metadata/samples.csv"
+    samples.write_text(samples.read_text() + samples.read_text().splitlines()[1] + "\n")
+    again = CORPORA["emozionalmente"].read(tmp_path)
+    assert (again.utterances, again.left_out) == (
+        corpus.utterances, ["emozionalmente/ada_anger: the same again"],
+    )  # fmt: skip
 
 
 def test_cmu_mosei_is_cut_from_its_videos_with_the_means_of_raters(tmp_path: Path) -> None:

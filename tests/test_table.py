@@ -305,3 +305,17 @@ def test_other_words_for_an_emotion_are_named(tmp_path: Path) -> None:
     corpus = names(tmp_path, ["p", "q", "r"], ["anger ", "Anger", "anger"])
     assert [row.emotion for row in corpus.utterances] == ["anger", "Anger", "anger"]
     assert any("emotions 'Anger' and 'anger' differ" in line for line in corpus.left_out)
+
+
+def test_a_comma_that_may_separate_thousands_is_asked_about(tmp_path: Path) -> None:
+    put(tmp_path / "0.wav")
+    head = "audio,emotion,start,end\n0.wav,joy,0.25,"
+    with pytest.raises(SerError, match=r"t\.csv:2: end is '1,234', which is 1\.234 or 1234"):
+        read(tmp_path / "t.csv", head + '"1,234"\n')
+    told = read(tmp_path / "t.csv", head + '"1,234"\n0.wav,joy,"1,5","2,25"\n').utterances
+    assert [row.end for row in told] == [1.234, 2.25]
+
+
+def test_columns_of_one_meaning_are_named_with_their_file(tmp_path: Path) -> None:
+    with pytest.raises(SerError, match=r"t\.csv:1: the columns \['label', 'class'\]"):
+        read(tmp_path / "t.csv", "audio,label,class\n0.wav,0,joy\n")

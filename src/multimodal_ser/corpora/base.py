@@ -213,6 +213,8 @@ def finish(
         found: utterances, and for what is none a line that says why it is left out.
         by_id: False keeps the order, as for the rows of a table.
 
+    Of utterances that are equal in everything, as lines that a table repeats, the first is kept.
+
     Raises:
         SerError: two utterances have the same id, such as a wav and a flac of one recording; or
             nothing usable is left (the message says if Git LFS pointers are the reason).
@@ -226,22 +228,20 @@ def finish(
         if pointers := sum(line.endswith(_GIT_LFS) for line in left_out):
             reason = f"all {pointers} recordings are Git LFS pointers: run `git lfs pull`"
         raise SerError(f"no {corpus} recordings in {root}: {reason}")
-    _refuse_twins(utterances)
-    rows = sorted(utterances, key=lambda row: row.id) if by_id else utterances
-    return Corpus(rows, left_out)
-
-
-def _refuse_twins(utterances: Iterable[Utterance]) -> None:
+    first: dict[str, Utterance] = {}
+    again = [row for row in utterances if first.setdefault(row.id, row) is not row]
+    twins = [(first[row.id], row) for row in again if first[row.id] != row]
     # an id that stands for two recordings would put one of them into training and the other into
     # test
-    first: dict[str, Utterance] = {}
-    twins = [(first[row.id], row) for row in utterances if first.setdefault(row.id, row) is not row]
     if twins:
         one, other = twins[0]
-        raise SerError(
-            f"{len(twins)} utterances have the id of another: {one.id!r} is both {one.audio} and "
-            f"{other.audio}; keep one file of each recording in the folder"
-        )
+        what = f"both {one.audio} and {other.audio}; keep one file of each recording in the folder"
+        if one.audio == other.audio:
+            what = f"listed twice, in different ways, for {one.audio}; correct the corpus's table"
+        raise SerError(f"{len(twins)} utterances have the id of another: {one.id!r} is {what}")
+    left_out += [f"{row.id}: the same again" for row in again]
+    rows = sorted(first.values(), key=lambda row: row.id) if by_id else [*first.values()]
+    return Corpus(rows, left_out)
 
 
 def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:

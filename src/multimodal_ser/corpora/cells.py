@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ _COMMON = (
     "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254",
     "cp1255", "cp1256", "cp1257", "cp874", "koi8_r",
 )  # fmt: skip
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+")
 _LONGEST_CELL = 1 << 24  # characters; csv's default of 131,072 is too short for embedded JSON
 
 
@@ -84,6 +86,25 @@ def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
     columns = [tidy(cell) for cell in lines[0][1]] if lines else []
     rows = list(_rows(path, columns, lines[1:]))
     return Cells(rows, [name for name in columns if name], notes)
+
+
+def check_commas(where: str, cells: Cells, *columns: str | None) -> None:
+    """Raises SerError if commas in some cells of these columns may separate thousands: 1,234."""
+    said = [(n, name, str(row.get(name or "", ""))) for n, row in cells.rows for name in columns]
+    numbers = [one for one in said if one[2]]
+    commas = [one for one in numbers if "," in one[2]]
+    # a comma in every cell is a decimal one, and so is that of a cell such as 0,5
+    if (
+        len(commas) < len(numbers)
+        and commas
+        and all(_THOUSANDS.fullmatch(one[2]) for one in commas)
+    ):
+        number, name, cell = commas[0]
+        raise SerError(
+            f"{where.rpartition(':')[0]}:{number}: {name} is {cell!r}, which is "
+            f"{cell.replace(',', '.', 1)} or {cell.replace(',', '')}; write the table's times "
+            "without commas"
+        )
 
 
 def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]:

@@ -84,8 +84,9 @@ def _read_raters(tables: list[Path]) -> dict[str, Raters]:
             where = f"{path}:{number}"
             video = row["Input.VIDEO_ID"].rpartition("/")[2]
             given = {name: row[f"Answer.{name}"] for name in _EMOTIONS}
-            # the crowd-sourcing tables have rows without an answer
-            if not video or not any(given.values()):
+            # the crowd-sourcing tables have rows without an answer, and answers that were refused
+            refused = row.get("AssignmentStatus") == "Rejected"
+            if refused or not video or not any(given.values()):
                 continue
             levels = {name: rating(where, name, cell) for name, cell in given.items() if cell}
             # a rater's vote is the emotion of highest intensity; several equal ones share the vote

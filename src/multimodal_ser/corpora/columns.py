@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from multimodal_ser.corpora.cells import Cells
+from multimodal_ser.corpora.cells import Cells, check_commas
 from multimodal_ser.errors import SerError, one_of
 
 SPELLINGS = {
@@ -241,8 +241,9 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
         Sentences about such columns if each row has its own recording.
 
     Raises:
-        SerError: several rows name the same recording, so that each would be the whole of it.
+        SerError: a comma may separate thousands, or rows of one recording would each be all of it.
     """
+    check_commas(where, cells, *map(meaning.column.get, ("start", "end")), meaning.length)
     if {"start", "end"} & {*meaning.column, *meaning.absent}:
         return []
     known = {*meaning.column.values(), meaning.length}
@@ -255,8 +256,7 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
     files = Counter(str(meaning.cell(row, "audio")) for _, row in cells.rows)
     shared = sum(count for count in files.values() if count > 1)
     timely = [name for name in values if _TIMELY.search(name.casefold())]
-    # two columns of numbers where the first is smaller in every row may be start and end, whatever
-    # they are called
+    # columns of numbers, the first smaller in every row, may be start and end by any name
     pairs = [
         (one, other)
         for one in values

@@ -1,8 +1,8 @@
 """Emozionalmente folder → Utterance: 18 Italian sentences by 431 people, five votes each.
 
 Reads ``metadata/samples.csv`` (file_name, actor, sentence, emotion_expressed), ``users.csv``
-(username, gender, age, mother_tongue), ``evaluations.csv`` (file_name, emotion_recognized) and
-``audio/``.
+(username, gender, age, mother_tongue), ``evaluations.csv`` (file_name, emotion_recognized),
+``split/*.csv`` (file_name), if present, and ``audio/``.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from multimodal_ser.corpora.base import (
     Raters,
     cite,
     fault,
+    files,
     finish,
     read_csv_rows,
     require_folder,
     votes_of,
 )
 from multimodal_ser.corpora.columns import rating
-from multimodal_ser.corpora.labels import shared_word
+from multimodal_ser.corpora.labels import sex_of, shared_word
+from multimodal_ser.corpora.rows import part_named
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
-
-_SEXES = {"m": "male", "f": "female"}
 
 
 def read_emozionalmente(root: Path) -> Corpus:
@@ -45,6 +45,11 @@ def read_emozionalmente(root: Path) -> Corpus:
     people = read_csv_rows(users, ["username", "gender", "age"]) if users.is_file() else []
     speakers = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
     raters = _read_raters(samples.with_name("evaluations.csv"))
+    part_of = {
+        row["file_name"]: part_named(path.stem)
+        for path in files(samples.parent / "split", [".csv"])
+        for row in read_csv_rows(path, ["file_name"])
+    }
     found: list[Utterance | str] = []
     for row in read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
         path = root / "audio" / row["file_name"]
@@ -60,6 +65,7 @@ def read_emozionalmente(root: Path) -> Corpus:
                 audio=str(path),
                 text=row["sentence"] or None,
                 speaker=row["actor"] or None,
+                split=part_of.get(path.name),
                 votes=votes_of(heard.values()),
                 extra={**speakers.get(row["actor"], {}), **({"raters": heard} if heard else {})},
             )
@@ -68,8 +74,8 @@ def read_emozionalmente(root: Path) -> Corpus:
 
 
 def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
-    sex = row["gender"].lower()
-    person: dict[str, Any] = {"sex": _SEXES.get(sex, sex)} if sex else {}
+    sex = sex_of(row["gender"])
+    person: dict[str, Any] = {"sex": sex} if sex else {}
     return person | ({"age": int(rating(where, "age", row["age"]))} if row["age"] else {})
 
 
@@ -92,6 +98,7 @@ EMOZIONALMENTE = CorpusInfo(
     url="https://doi.org/10.5281/zenodo.6569824",
     labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
     speakers=431,
+    parts="train, dev, test by speakers, where the release has metadata/split",
     traps=(
         "The speakers are amateurs who recorded themselves, each with their own microphone. The "
         "label is the emotion that they were asked to express; listeners recognise it in two of "

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from multimodal_ser.common.spelling import alike
+from multimodal_ser.common.spelling import alike, is_missing
 from multimodal_ser.errors import LabelError, one_of
 
 _IEMOCAP_6 = {
@@ -65,6 +65,11 @@ _SPELLINGS = {
     "other": "oth others",
     "no agreement": "no_agreement no-agreement xxx",
 }
+_SEXES = {
+    "male": "m man men mann männlich homme masculin hombre masculino uomo maschio",
+    "female": "f w woman women frau weiblich femme féminin mujer femenino donna femmina",
+}
+_SEX = {spelt: word for word, spellings in _SEXES.items() for spelt in [word, *spellings.split()]}
 _SHARED = {
     spelt: word for word, spellings in _SPELLINGS.items() for spelt in [word, *spellings.split()]
 }
@@ -238,6 +243,17 @@ def check_same_order(first: Ordered, second: Ordered) -> None:
             f"{second.name!r} is {list(second.classes)}; use one class set for both, such as "
             "common4"
         )
+
+
+def sex_of(cell: object) -> str:
+    """Names a sex, which corpora write in many ways; empty if it is unknown.
+
+    >>> [sex_of(cell) for cell in ("F", "Male", "NA", None, "Unknown", "other")]
+    ['female', 'male', '', '', '', 'other']
+    """
+    said = str(cell or "").strip()
+    word = said.casefold()
+    return "" if is_missing(said) or word == "unknown" else _SEX.get(word, word)
 
 
 def shared_word(word: str) -> str:

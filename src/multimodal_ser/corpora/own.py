@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from multimodal_ser.common.files import ENDINGS, files_below
@@ -56,15 +57,15 @@ def read_table(
     if not path.is_file():
         raise SerError(f"no table at {path}; give the CSV, TSV, JSONL or Parquet file itself")
     name = check_name(path.stem if name is None else name)
-    cells = read_cells(path, encoding, _fits)
+    cells = read_cells(path, encoding, partial(_fits, f"{path}:1"))
     return of_cells(name, path, cells, columns, own_words=True, folder=path.parent / audio_dir)
 
 
-def _fits(columns: Sequence[str]) -> bool:
+def _fits(where: str, columns: Sequence[str]) -> bool:
     """Whether these columns could be a table's: audio or emotion is among them."""
     return len(columns) > 1 and (
         bool({*NEEDED} & {*columns})
-        or bool({*NEEDED} & {*understood("", [*dict.fromkeys(columns)]).column})
+        or bool({*NEEDED} & {*understood(where, [*dict.fromkeys(columns)]).column})
     )
 
 

@@ -143,8 +143,8 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
             column = table.meaning.column.get("id")
             raise SerError(
                 f"{table.path}:{number}: the id {made.id!r} of {made.audio} is already that of "
-                f"line {line}, {audio}; give each row its own in a column id, and keep one file of "
-                "each recording"
+                f"line {line}, {audio}; give each row its own in a column id, and keep one row and "
+                "one file of each recording"
                 + (f"; if {column!r} is no id: --columns id={NONE}" if column else "")
             )
         first[made.id] = number, made.audio

@@ -1,9 +1,9 @@
 """Manifests of toolkits → Utterance: a Kaldi data folder, or lhotse's JSON lines.
 
 A Kaldi folder holds ``wav.scp``, ``utt2spk``, ``utt2emo`` (or ``utt2emotion``, ``utt2label``) and,
-where there are such, ``segments``, ``text`` and ``utt2gender``; or a folder for each part
-(``train``, ``dev``, ``test``) does. Relative paths are looked up in the folder and in every folder
-above it, because in Kaldi they are relative to the folder in which a recipe was run.
+where there are such, ``segments``, ``text`` and ``spk2gender`` (or ``utt2gender``); or a folder
+for each part (``train``, ``dev``, ``test``) does. Relative paths are looked up in the folder and in
+every folder above it, because in Kaldi they are relative to the folder in which a recipe was run.
 
 Of lhotse, ``*recordings*.jsonl`` with ``*supervisions*.jsonl`` are read, or otherwise
 ``*cuts*.jsonl``, each also as ``.jsonl.gz``. A supervision's emotion is a field of its own or one
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.corpora.base import CorpusInfo, json_of, read_text, require_folder
+from multimodal_ser.corpora.labels import sex_of
 from multimodal_ser.corpora.rows import of_rows, part_named
 from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
@@ -54,8 +55,7 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
     recordings = _map(folder / "wav.scp")
     segments = _map(folder / "segments") or {key: key for key in recordings}
     speakers, words = _map(folder / "utt2spk"), _map(folder / "text")
-    sexes = {"f": "female", "m": "male"}
-    genders = _map(folder / "utt2gender")
+    genders, of_speaker = _map(folder / "utt2gender"), _map(folder / "spk2gender")
     for key, segment in segments.items():
         recording, *times = segment.split()
         path = recordings.get(recording, "")
@@ -65,17 +65,17 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
                 f"{folder / 'wav.scp'}: has {what} for {recording!r}; write the sound to files and "
                 "name them there"
             )
-        gender = genders.get(key, "").lower()
+        speaker = speakers.get(key)
         yield {
             "id": key,
             "audio": str(find(folder, path)),
             "emotion": emotions.get(key, ""),
-            "speaker": speakers.get(key),
+            "speaker": speaker,
             "text": words.get(key),
             "split": part_named(part),
             "start": float(times[0]) if times else None,
             "end": float(times[1]) if times else None,
-            "sex": sexes.get(gender[:1]),
+            "sex": sex_of(genders.get(key, of_speaker.get(speaker or ""))) or None,
         }
 
 
@@ -83,8 +83,16 @@ def _map(path: Path) -> dict[str, str]:
     """Maps the first word of each line to the rest of it; empty if the file is missing."""
     if not path.is_file():
         return {}
-    pairs = (line.strip().partition(" ") for line in read_text(path).expandtabs(1).split("\n"))
-    return {key: value.strip() for key, _, value in pairs if key}
+    found: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).expandtabs(1).split("\n"), 1):
+        key, _, value = line.strip().partition(" ")
+        # the last line winning would silently change a label
+        if key and found.setdefault(key, value.strip()) != value.strip():
+            raise SerError(
+                f"{path}:{number}: {key!r} is {value.strip()!r} here, but {found[key]!r} in a line "
+                "above; keep one line of each"
+            )
+    return found
 
 
 def find(folder: Path, path: str) -> Path:
@@ -138,7 +146,9 @@ def read_lhotse(root: Path, name: str | None = None) -> Corpus:
             f"{root}: no *recordings*.jsonl(.gz) with *supervisions*.jsonl(.gz), and no "
             "*cuts*.jsonl(.gz); give the folder with lhotse's manifests"
         )
-    return of_rows(name or root.resolve().name, root / "supervisions", rows)
+    mixed = sum(row.pop("mixed") for row in rows)
+    notes = [f"{mixed} segments are on one channel of several, whose mean is read"] if mixed else []
+    return of_rows(name or root.resolve().name, root / "supervisions", rows, notes=notes)
 
 
 def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]]]:
@@ -174,8 +184,12 @@ def _row(
     # durations are rounded in manifests; a segment that covers the file is stored as the whole file
     whole = start == 0 and abs(length - recording.get("duration", length)) < 0.01
     extra = {key: value for key, value in custom.items() if isinstance(value, str | int | float)}
+    spoken = one.get("channel", 0)
+    spoken = {*spoken} if isinstance(spoken, list) else {spoken}
+    channels = {*(recording.get("channel_ids") or source.get("channels") or spoken)}
     return {
         **extra,
+        "mixed": len(channels) > 1 and channels != spoken,
         **{key: one.get(key) for key in _KEPT},
         "audio": str(find(root, source["source"])),
         "emotion": one.get("emotion") or custom.get("emotion") or "",

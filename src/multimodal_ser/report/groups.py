@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from multimodal_ser.common.arrays import Floats
 from multimodal_ser.common.spelling import is_missing
+from multimodal_ser.corpora.labels import sex_of
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import agreement, metrics, statistics
@@ -34,19 +35,7 @@ from multimodal_ser.runs.predictions import corpus_of
 
 _AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
 _UNKNOWN = "unknown"
-_SEXES = {"m": "male", "man": "male", "f": "female", "w": "female", "woman": "female"}
 _TOLD = ("UA", "WA", "macro-F1")  # of how well raters agree
-
-
-def _sex(cell: object) -> str:
-    """Names a sex, which corpora write in many ways.
-
-    >>> _sex("F"), _sex("Male"), _sex("NA"), _sex(None), _sex("other")
-    ('female', 'male', 'unknown', 'unknown', 'other')
-    """
-    said = str(cell or "").strip()
-    word = said.casefold()
-    return _UNKNOWN if is_missing(said) else _SEXES.get(word, word)
 
 
 def _age_band(cell: object) -> str:
@@ -116,7 +105,7 @@ def _people(
     extra = [rows[name].extra if name in rows else {} for name in ids]
     told = [{key.casefold(): cell for key, cell in one.items()} for one in extra]
     groupings = {
-        "sex": np.array([_sex(one.get("sex", one.get("gender", ""))) for one in told]),
+        "sex": np.array([sex_of(one.get("sex", one.get("gender"))) or _UNKNOWN for one in told]),
         "age": np.array([_age_band(one.get("age", "")) for one in told]),
     }
     known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
