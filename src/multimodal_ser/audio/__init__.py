@@ -168,6 +168,10 @@ def _tell(sound: Sound, warn: Warn | None) -> None:
 def check_scale(name: str, samples: npt.NDArray[Any]) -> None:
     """Refuses sound whose full scale is not ±1; one rule for files, arrays and streams.
 
+    Args:
+        name: of the source, for the message.
+        samples: floats of any shape.
+
     Raises:
         AudioError: a sample is not finite, or beyond ±2.
     """

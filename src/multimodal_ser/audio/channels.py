@@ -78,7 +78,11 @@ class Channels:
 
 
 def compare_channels(blocks: Iterable[Samples]) -> Channels:
-    """Compares the channels of a recording, keeping one number per channel and 50 ms in memory."""
+    """Compares the channels of a recording, keeping one number per channel and 50 ms in memory.
+
+    Args:
+        blocks: [time, channels] at 16 kHz, see `read_blocks`.
+    """
     power, levels = None, []
     rest = None
     for block in blocks:

@@ -124,7 +124,10 @@ def copies(prints: Mapping[str, str]) -> list[tuple[str, str]]:
 def _overlap_differs(one: _Codes, other: _Codes, lag: int) -> bool:
     """Whether two recordings differ where they overlap, or overlap too little.
 
-    The second one's first frame is `lag` frames after that of the first; this may be negative.
+    Args:
+        one: codes of a recording.
+        other: codes of another, whose first frame is `lag` frames after the first of `one`.
+        lag: in frames; may be negative.
     """
     first, second = one[max(lag, 0) :], other[max(-lag, 0) :]
     length = min(len(first), len(second))

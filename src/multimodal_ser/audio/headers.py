@@ -51,7 +51,12 @@ class _Chunk(NamedTuple):
 
 
 def joins(where: Where, head: bytes) -> list[Ranges]:
-    """The bytes of each recording in a file that holds one or several in sequence."""
+    """The bytes of each recording in a file that holds one or several in sequence.
+
+    Args:
+        where: the file.
+        head: its first bytes.
+    """
     with content(where) as view:
         size = len(view)
         edges = [0, *(start for start in _starts(view, head) if start), size]

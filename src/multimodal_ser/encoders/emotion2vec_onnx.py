@@ -72,6 +72,10 @@ class _Exported(nn.Module):
 def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
     """Writes an encoder as an ONNX file with the last block's frames and the head's scores.
 
+    Args:
+        encoder: on the CPU, in float32.
+        out: the file; large weights go into ``<out>.data`` beside it.
+
     Returns:
         The file. Input ``waves`` [batch, samples] at 16 kHz, outputs ``frames`` [batch, frames,
         dim] and, with a head, ``scores`` [batch, classes]; its metadata has the classes' labels.

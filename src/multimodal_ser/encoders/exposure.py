@@ -79,7 +79,12 @@ def published(name: str) -> Seen:
 
 
 def _seen_by(name: str, weights: Weights) -> Seen:
-    """What the training of these weights saw."""
+    """What the training of these weights saw.
+
+    Args:
+        name: key in ENCODERS, or another name of the encoder.
+        weights: what `resolve` found.
+    """
     # By hash or hub page, never by the name that a folder is given under.
     for one in claims():
         if weights.sha256 in one.sha256 or (one.hub and weights.hub == one.hub):
@@ -145,7 +150,13 @@ def info_of(
 
 
 def write_tuned_on(folder: Path, corpora: Sequence[str], labels: str) -> None:
-    """Records beside weights on which corpora they were fine-tuned with emotion labels."""
+    """Records beside weights on which corpora they were fine-tuned with emotion labels.
+
+    Args:
+        folder: of the weights.
+        corpora: names of the corpora.
+        labels: the class set.
+    """
     text = json.dumps({"corpora": list(corpora), "labels": labels}, indent=1)
     (folder / _TUNED_ON).write_text(text + "\n", encoding="utf-8")
 

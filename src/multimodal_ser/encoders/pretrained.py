@@ -53,6 +53,11 @@ def kind_of(name: str, folder: Path) -> Any:
 def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
     """Loads a network with transformers' `AutoModel` and checks that no parameter is missing.
 
+    Args:
+        name: the encoder, for messages.
+        weights: what `resolve` found.
+        allowed: the architectures that are supported.
+
     Returns:
         The model in float32, in evaluation mode, without gradients.
 

@@ -52,6 +52,10 @@ _TRANSFORMERS = (
 def read_encoder(name: str, file: Path) -> tuple[dict[str, Tensor], int]:
     """Reads the encoder's tensors, float32, and its number of attention heads.
 
+    Args:
+        name: the encoder, for messages.
+        file: ``model.safetensors`` with a ``config.json`` beside it, or CTranslate2's model.bin.
+
     Raises:
         EncoderError: the file is damaged, or is not a Whisper of these layouts.
     """

@@ -115,7 +115,13 @@ def _total(values: _Floats) -> _Floats:
 
 
 def recalls(matrix: ArrayLike) -> _Floats:
-    """Confusion counts [..., C, C] → each class's recall [..., C]; NaN where the truth lacks it.
+    """Returns each class's recall; NaN for a class that is absent from the truth.
+
+    Args:
+        matrix: confusion counts, [..., C, C].
+
+    Returns:
+        Recalls in class order, [..., C].
 
     >>> recalls([[3, 1, 0], [0, 0, 0], [0, 0, 2]]).tolist()
     [0.75, nan, 1.0]
@@ -129,8 +135,13 @@ def ua(matrix: ArrayLike) -> _Floats:
 
     ``UA = 1/|P| · Σ_{c in P} n_cc / n_c.`` with P the classes that occur in the truth, as
     scikit-learn's balanced accuracy. A class without a true row has no recall; counting it as 0
-    would lower the score for something that the sample lacks. Confusion counts [..., C, C] become
-    scores [...], which are NaN without rows; so do those of the other metrics.
+    would lower the score for something that the sample lacks.
+
+    Args:
+        matrix: confusion counts, [..., C, C].
+
+    Returns:
+        UA between 0 and 1, [...]; NaN without rows.
 
     >>> float(ua([[3, 1, 0], [0, 0, 0], [0, 0, 2]]))
     0.875
@@ -143,6 +154,12 @@ def ua(matrix: ArrayLike) -> _Floats:
 def wa(matrix: ArrayLike) -> _Floats:
     """Returns the accuracy, the field's WA: the share of rows on the diagonal.
 
+    Args:
+        matrix: confusion counts, [..., C, C].
+
+    Returns:
+        WA between 0 and 1, [...]; NaN without rows.
+
     >>> float(wa([[3, 1], [0, 4]]))
     0.875
     """
@@ -152,6 +169,12 @@ def wa(matrix: ArrayLike) -> _Floats:
 
 def wf1(matrix: ArrayLike) -> _Floats:
     """Returns the mean F1 weighted by each class's support in the truth.
+
+    Args:
+        matrix: confusion counts, [..., C, C].
+
+    Returns:
+        WF1 between 0 and 1, [...]; NaN without rows.
 
     >>> round(float(wf1([[3, 1], [0, 4]])), 4)
     0.873
@@ -166,6 +189,12 @@ def macro_f1(matrix: ArrayLike) -> _Floats:
 
     This is what scikit-learn does where no labels are given: a class that occurs in neither is
     left out, and one that is only predicted counts as 0.
+
+    Args:
+        matrix: confusion counts, [..., C, C].
+
+    Returns:
+        macro-F1 between 0 and 1, [...]; NaN without rows.
 
     >>> round(float(macro_f1([[3, 1, 0], [0, 4, 0], [0, 0, 0]])), 4)
     0.873

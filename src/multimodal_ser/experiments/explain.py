@@ -65,6 +65,12 @@ class Explanation:
 def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Explanation:
     """Explains a run over features on its own test rows.
 
+    Args:
+        folder: the run.
+        features: the corpus's features that it was trained on.
+        labels: its class set.
+        seed: of the random permutations.
+
     Raises:
         SerError: the run has no model over features, or these are not its features.
     """

@@ -94,6 +94,10 @@ def make_run(context: RunContext, item: Plan) -> Path:
     has a `source_fold`, it learns and selects there instead, and is given the target's training
     part without labels.
 
+    Args:
+        context: the data, and where the run is written.
+        item: the run.
+
     Returns:
         The run folder.
 

@@ -57,6 +57,20 @@ def load_domain(
 
     `ser train --help` has the arguments.
 
+    Args:
+        features: folder of one corpus's features.
+        labels: class set, or attributes.
+        split: scheme, split file or folder.
+        folds: number of folds, for schemes by group.
+        allow: overlaps between parts to accept.
+        audio: name of the audio features.
+        text: name of the text features.
+        tokens: ``tokens`` as they are, or ``pooled``: the mean of each modality.
+        standardize_speakers: see `standardized_by_speaker`.
+        forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
+        task: what is predicted for an utterance, see `tasks`.
+        scale: of attributes, if the corpus does not define it.
+
     Raises:
         SerError: features, labels and split do not fit together; the message has the remedy.
     """

@@ -53,8 +53,13 @@ def make_experiment(
 ) -> list[Path]:
     """Makes an experiment's runs that are not complete yet, with one progress display.
 
-    The folder's `experiment.json` is written first, with the command for the report. The other
-    options are those of `run_all`.
+    Args:
+        experiment: what to make.
+        out: its folder; `experiment.json` is written there first.
+        jobs: number of processes, see `run_all`.
+        engine: where the processes run, see `run_all`.
+        device: where torch trains, see `run_all`.
+        command: the command line of the experiment, for the report.
 
     Returns:
         The run folders of the protocol; models that they start from are in the same place.

@@ -189,7 +189,15 @@ def _tuned_runs(
     given: Sequence[Few | None],
     domains: tuple[Material, Split, Material, Split],
 ) -> Experiment:
-    """Plans to fine-tune the source's models, and systems that learn from the target alone."""
+    """Plans to fine-tune the source's models, and systems that learn from the target alone.
+
+    Args:
+        asked: the protocol's options.
+        protocol: its name.
+        parts: which parts of the source's models are trained.
+        given: how much of the target's training part is given; None for all.
+        domains: the source, its split, the target, its split.
+    """
     from multimodal_ser.experiments.pairs import Pair
 
     pair = Pair(*domains)

@@ -84,7 +84,11 @@ def merge_parts(
 ) -> FeatureStore:
     """Writes all parts into one feature file, one utterance at a time.
 
-    Of several parts, a later one takes precedence over an earlier one.
+    Args:
+        path: of the finished file.
+        header: the settings that all parts share.
+        stores: the parts; a later one takes precedence over an earlier one.
+        order: the utterances in the manifest's order.
     """
     # A later failure removes an earlier success: its features were of other content.
     having: dict[str, FeatureStore] = {}

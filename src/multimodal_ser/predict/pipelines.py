@@ -89,6 +89,13 @@ def pipeline(
 ) -> Pipeline:
     """Makes what transformers' ``pipeline`` makes, with the models of `load`.
 
+    Args:
+        task: ``audio-classification``.
+        model: as `load` takes it.
+        device: as `load` takes it.
+        weights: as `load` takes them.
+        top_k: number of classes that are returned; None for all.
+
     Raises:
         SerError: the task is another one, or there is no such model.
 

@@ -169,7 +169,13 @@ def on_scale(values: Mapping[str, float], scale: tuple[float, float]) -> dict[st
 def label_colours(
     labels: Sequence[str], scale: object, attributes: Sequence[str] = ()
 ) -> dict[str, tuple[str, str]]:
-    """The colours, on light and on dark, of everything that a model's predictions are called."""
+    """The colours, on light and on dark, of everything that a model's predictions are called.
+
+    Args:
+        labels: of the model.
+        scale: None if these are classes, otherwise they are attributes.
+        attributes: that a model of classes predicts, too.
+    """
     rated = labels if scale else attributes
     places = regions(rated) if rated else ()
     return colours((*labels, *([] if scale else (UNCERTAIN,)), *attributes), places)

@@ -103,7 +103,13 @@ def _model_files(backend: Any) -> list[Path]:
 def recording_chunks(
     found: Sequence[str], texts: Sequence[str], known: Mapping[Recording, Recording]
 ) -> Iterator[RecordingChunk]:
-    """Cuts recordings into chunks; those in `known` are decoded already."""
+    """Cuts recordings into chunks.
+
+    Args:
+        found: names of the recordings.
+        texts: the words of each, or empty.
+        known: name → recording, for those that are decoded already.
+    """
     for first in range(0, len(found), CHUNK):
         names = found[first : first + CHUNK]
         sources = [
@@ -145,6 +151,10 @@ class ResumablePredictions:
 
     def run(self, given: Iterator[RecordingChunk], engine: str) -> Iterator[PredictedChunk]:
         """Predicts the chunks that are not finished, and stores each at once.
+
+        Args:
+            given: all chunks, in order.
+            engine: ``local`` or ``ray``.
 
         Yields:
             The newly predicted chunks, in order of completion.

@@ -107,7 +107,15 @@ def summarise_all(
 def summary_of(
     runs: Sequence[Run], protocol: str, name: str, part: str, manifests: Sequence[Path] = ()
 ) -> Summary:
-    """Computes every number about the runs of one table."""
+    """Computes every number about the runs of one table.
+
+    Args:
+        runs: read with `read_runs`.
+        protocol: decides which systems are compared, see `versus.PAIRS`.
+        name: of the table.
+        part: which rows the runs hold.
+        manifests: of the tested corpora, for scores by sex and age.
+    """
     aligned = align(runs)
     notes = _notes(aligned.systems)
     sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}

@@ -125,6 +125,13 @@ class Service:
     ) -> Response:
         """Emotions over time.
 
+        Args:
+            recording: the decoded upload.
+            work: the computing of the request.
+            words: whether words are recognised.
+            drawn: whether the peaks of the waveform are included.
+            how: settings of `analyze`.
+
         Raises:
             RefusedError: 422 if the windows hold more sound than is allowed.
         """

@@ -41,6 +41,11 @@ class _Server(uvicorn.Server):
 def run(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serves until SIGTERM or Ctrl-C; then finishes running requests, for at most 30 s.
 
+    Args:
+        app: from `create_app`.
+        host: address to listen on.
+        port: port to listen on; 0 for any free one, which the log then names.
+
     Raises:
         SerError: the address cannot be had.
     """
@@ -63,6 +68,9 @@ def run(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """Serves in a thread, on a free port of the loopback: for tests, notebooks and pictures.
+
+    Args:
+        app: from `create_app`.
 
     Yields:
         The address, such as ``http://127.0.0.1:40123``.

@@ -216,7 +216,12 @@ def shared_between(
 def cautions(
     utterances: Sequence[Utterance], class_of: Callable[[Utterance], str | None] | None = None
 ) -> list[str]:
-    """Warnings about labels and names that are allowed but rarely intended."""
+    """Warnings about labels and names that are allowed but rarely intended.
+
+    Args:
+        utterances: of a manifest.
+        class_of: the class of an utterance; None for the corpus's own word.
+    """
     named = class_of or (lambda row: row.emotion)
     lines = []
     for corpus in sorted({row.corpus for row in utterances}):
@@ -270,7 +275,14 @@ def cautions_of_folds(
     classes: Sequence[str],
     parts: Sequence[str] = _PARTS,
 ) -> list[str]:
-    """A warning for every class that is missing from a part, counted over the folds."""
+    """A warning for every class that is missing from a part, counted over the folds.
+
+    Args:
+        folds: of one split.
+        class_of: id → class; utterances without a class are not in it.
+        classes: of the class set.
+        parts: which ones to look at.
+    """
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fold in folds:
         for part in parts:

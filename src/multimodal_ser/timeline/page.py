@@ -40,6 +40,11 @@ def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) 
 
     Sound of at most 10 MB is inside it; larger recordings are played from the page's folder, or
     once the reader opens them in the page.
+
+    Args:
+        timeline: from `analyze`.
+        source: the recording.
+        peaks: peaks of the recording, from 0 to 1.
     """
     css, js = assets()
     audio, missing = _audio(source)

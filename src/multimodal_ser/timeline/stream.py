@@ -76,8 +76,15 @@ class Stream:
     ) -> None:
         """Prepares an empty stream.
 
-        The settings are those of `analyze`; a finder, such as of known turns, takes the place of
-        `vad`.
+        Args:
+            predictor: from `load`.
+            window: length of a window that is predicted, in seconds, 0.5 to 30; shorter speech is
+                one window.
+            hop: seconds from one window to the next, 0.1 to a window.
+            smoothing: time constant of the smoothing, in seconds; 0 for none.
+            vad: ``auto``, ``silero``, ``energy``, or ``none`` to take everything as speech.
+            words: sound → words, such as a `Recogniser`; None leaves words out.
+            finder: finds the speech, in place of `vad`.
 
         Raises:
             SerError: a setting is out of its range, or silero-vad is missing.

@@ -223,6 +223,15 @@ def fit_baseline(
     The history has one row per setting. Nothing is random. With `config.refit` the model returned
     is fitted with the best setting on training and validation part together, and
     `Fitted.validation` has the logits of the model before.
+
+    Args:
+        name: key in BASELINES.
+        dims: widths and number of classes.
+        train: the training part.
+        validation: the part that chooses the setting.
+        config: class weights and refitting.
+        modalities: the modalities that are read.
+        settings: those to choose from; STRENGTHS × GAMMAS by default.
     """
     kind = partial(BASELINES[name], dims, modalities)
     weight = "balanced" if config.class_weights else None

@@ -93,7 +93,15 @@ Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple
 def clip_batches(
     clips: Clips, config: TuneConfig, seed: int, epoch: int, collate: Collate
 ) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
-    """The batches of one epoch, of similar lengths; the next is prepared while one is used."""
+    """The batches of one epoch, of similar lengths; the next is prepared while one is used.
+
+    Args:
+        clips: the training part.
+        config: the schedule.
+        seed: of the order and of the augmentation.
+        epoch: number of the epoch.
+        collate: rows, and a generator if they are augmented → the model's input.
+    """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(clips))
     size, mega = config.batch_size, config.batch_size * MEGABATCH

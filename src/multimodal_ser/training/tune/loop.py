@@ -163,7 +163,12 @@ class _Training:
         return self.model.inputs(items, draw)
 
     def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """A process's part of the cross-entropy of a batch: that of its own rows."""
+        """A process's part of the cross-entropy of a batch: that of its own rows.
+
+        Args:
+            logits: of its own rows [N, C], or of one more row if it has none.
+            label: classes of the whole batch, whose weights divide the sum.
+        """
         label = label.to(logits.device)
         own = self.share.of(label)
         total = F.cross_entropy(
