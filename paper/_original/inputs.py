@@ -10,8 +10,7 @@ from _original.pickles import Row, check_width, read_features, to_library
 from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.dataset.material import Material, load_material, sounds_of
 from multimodal_ser.splits import SCHEMES, make_split
-from multimodal_ser.splits.folds import hold_out
-from multimodal_ser.splits.folds import Fold, Split, write_split
+from multimodal_ser.splits.folds import Fold, Split, hold_out, write_split
 
 Ids = dict[str, tuple[str, ...]]
 HELD_OUT = "validation held out of the training file"
