@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from multimodal_ser.corpora import CORPORA, cremad, emodb, msp_podcast, ravdess
+from multimodal_ser.corpora import CORPORA, cremad, emodb
 
 LFS_POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"
@@ -26,6 +26,12 @@ LFS_POINTER = (
 )
 CREMAD_EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 MELD_EMOTIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+# Codes are said here and not taken from the readers, so that a swap in a reader is seen.
+RAVDESS_EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
+MSP_EMOTIONS = (
+    "anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral", "other",
+    "no agreement",
+)  # fmt: skip
 IEMOCAP_LABELS = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth", "xxx")
 MELD_FOLDERS = {
     "train": "train_splits",
@@ -221,9 +227,9 @@ def make_ravdess(root: Path, sound: bool = False) -> Made:
     """Four actors, every emotion, both statements."""
     emotions = {}
     for actor in range(1, 5):
-        for code, word in ravdess.RAVDESS_EMOTIONS.items():
+        for code, word in enumerate(RAVDESS_EMOTIONS, 1):
             for statement in ("01", "02"):
-                name = f"03-01-{code}-01-{statement}-01-{actor:02d}"
+                name = f"03-01-{code:02d}-01-{statement}-01-{actor:02d}"
                 put(root / f"Actor_{actor:02d}" / f"{name}.wav", name, sound)
                 emotions[f"ravdess/{name}"] = word
     return Made(root, emotions)
@@ -321,7 +327,7 @@ def make_named(name: str, root: Path, sound: bool = False) -> Made:
 def make_msp_podcast(root: Path, sound: bool = False) -> Made:
     """Every class in the parts that count, and a row of a part that does not."""
     rows, emotions = [], {}
-    for place, (code, word) in enumerate(msp_podcast.MSP_PODCAST_EMOTIONS.items()):
+    for place, (code, word) in enumerate(zip("ASHUFDCNOX", MSP_EMOTIONS, strict=True)):
         name = f"MSP-PODCAST_0001_{place:04d}"
         put(root / "Audios" / f"{name}.wav", name, sound)
         part = ("Train", "Development", "Test1", "Validation")[place % 4]

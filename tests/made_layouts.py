@@ -7,8 +7,10 @@ from pathlib import Path
 
 from made_corpora import Made, put
 from made_formats import sound_bytes, write, write_audformat, write_parquet
-from multimodal_ser.corpora import emodb, msp_improv
+from multimodal_ser.corpora import emodb
 
+IMPROV = {"A": "anger", "H": "happiness", "S": "sadness", "N": "neutral", "O": "other",
+          "X": "no agreement"}  # fmt: skip
 SIX = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 
 
@@ -16,7 +18,7 @@ def make_msp_improv(root: Path) -> Made:
     """Two sessions, every class, three raters of whom one is copied."""
     emotions, lines = {}, []
     for session in ("01", "02"):
-        for place, (letter, word) in enumerate(msp_improv.MSP_IMPROV_EMOTIONS.items()):
+        for place, (letter, word) in enumerate(IMPROV.items()):
             own_id = f"S0{place + 1}A-F{session}-{'PRST'[place % 4]}-FM01"
             name = f"MSP-IMPROV-{own_id}.wav"
             put(root / f"session{int(session)}" / f"S0{place + 1}A" / "PRST"[place % 4] / name)

@@ -56,6 +56,17 @@ def test_a_constant_prediction_has_ccc_zero_and_no_correlation():
             assert np.isnan(scores["r arousal"](sums))
 
 
+@pytest.mark.parametrize("much", [1, 0.1, 0.001, 1e-5])
+def test_how_much_predictions_vary_changes_no_interval_of_their_correlation(much):
+    draw = np.random.default_rng(0)
+    truth, groups = draw.random((240, 1)), np.repeat(np.arange(8), 30)
+    varied = truth - 0.5 + 0.5 * draw.standard_normal((240, 1))
+    terms = agreement.attribute_terms(truth, 0.5 + much * varied)
+    sums = statistics.sums_of(terms, groups, 8)[:, None]
+    ends = statistics.interval_ends(sums, agreement.attribute_scores(["arousal"])["r arousal"])
+    assert np.array(ends) == pytest.approx([0.4522, 0.6439], abs=1e-4)
+
+
 def test_a_share_of_one_in_six_is_not_more_than_one_in_six():
     votes = np.full((1, 6), np.round(1 / 6, 7))  # as predictions.csv has it: 0.1666667
     terms = agreement.distribution_terms(votes, np.full((1, 6), 1 / 6))

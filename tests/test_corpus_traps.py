@@ -74,6 +74,7 @@ def test_iemocap_words_carry_no_time_stamps(tmp_path: Path) -> None:
         b"Ses01F_impro01_F001: It\x92s three.\r\n"
         b"Ses01F_impro01_M001 [010.9266-014.6649]:\r\n"
         b"   Ses01F_impro01_F002 [015.0-016.0]: four\r\n\r\n"
+        b"Ses01F_impro01_F002 [015.0-016.0]: four, once more\r\n"
     )
     read = by_id("iemocap", tmp_path)
     texts = [read[f"iemocap/{own_id}"].text for own_id in ids]
@@ -122,7 +123,8 @@ def test_iemocap_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_cremad_misspelt_and_silent_and_foreign_names(tmp_path: Path) -> None:
     make_cremad(tmp_path, ["1040_ITH_SAD_X", "1076_MTI_SAD_XX"], votes={"1040_ITH_SAD_X": "N"})
-    put(tmp_path / "AudioWAV" / "1001_ABC_SAD_XX.wav")
+    for other in ("1001_ABC_SAD_XX", "1001_DFA_SAD_XY"):
+        put(tmp_path / "AudioWAV" / f"{other}.wav")
     read = CORPORA["cremad"].read(tmp_path)
     (row,) = read.utterances
     assert row.id == "cremad/1040_ITH_SAD_XX"
@@ -132,6 +134,7 @@ def test_cremad_misspelt_and_silent_and_foreign_names(tmp_path: Path) -> None:
     assert row.extra["voice_vote"] == "N"
     assert read.left_out == [
         "cremad/1001_ABC_SAD_XX: not named ACTOR_SENTENCE_EMOTION_LEVEL",
+        "cremad/1001_DFA_SAD_XY: not named ACTOR_SENTENCE_EMOTION_LEVEL",
         "cremad/1076_MTI_SAD_XX: silent in the corpus's own release",
     ]
 
@@ -144,6 +147,7 @@ def test_cremad_votes_of_the_listeners(tmp_path: Path) -> None:
     read = CORPORA["cremad"].read(tmp_path, votes="voice")
     words = {row.id: (row.emotion, row.extra["intended"]) for row in read.utterances}
     assert words == {f"cremad/{names[1]}": ("NEU", "SAD"), f"cremad/{names[2]}": ("HAP", "HAP")}
+    assert {row.extra["label"] for row in read.utterances} == {"voice votes"}
     assert read.left_out == [
         "cremad/1001_DFA_ANG_XX (A:D): the votes tie",
         "cremad/1001_TIE_ANG_XX: no votes in summaryTable.csv",
@@ -293,8 +297,11 @@ def test_two_files_of_one_recording_are_both_named(
         CORPORA[corpus].read(root)
     assert str(root / file) in str(caught.value)
     assert str(root / twin) in str(caught.value)
-    (root / twin).write_bytes(b"")  # what cannot be a recording is no twin
-    assert str(root / file) in {row.audio for row in CORPORA[corpus].read(root).utterances}
+    for nothing, kept in ((twin, file), (file, twin)):
+        whole = (root / kept).read_bytes()
+        (root / nothing).write_bytes(b"")  # what cannot be a recording is no twin
+        assert str(root / kept) in {row.audio for row in CORPORA[corpus].read(root).utterances}
+        (root / nothing).write_bytes(whole)
 
 
 def test_melds_clips_are_expected_to_last_as_their_table_says(tmp_path: Path) -> None:

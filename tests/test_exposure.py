@@ -55,6 +55,15 @@ def test_emotion2vec_base_was_trained_on_what_its_paper_lists():
     assert published("emotion2vec-plus-seed").corpora["turev-db"].saw == "labels"
 
 
+def test_podcasts_and_videos_of_the_web_may_be_those_of_a_corpus():
+    saw = {
+        one.hub: {name: claim.saw for name, claim in one.seen.corpora.items()} for one in claims()
+    }
+    wavlm, xlsr = saw["microsoft/wavlm-large"], saw["facebook/wav2vec2-xls-r-300m"]
+    assert (wavlm["msp-podcast"], wavlm["cmu-mosei"], wavlm["*"]) == ("unknown", "unknown", "no")
+    assert (xlsr.get("msp-podcast", xlsr["*"]), xlsr["cmu-mosei"]) == ("no", "unknown")
+
+
 @pytest.mark.parametrize(
     ("name", "saw"), [("emotion2vec-plus-large", "labels"), ("bert", "no"), ("whisper-base", "no")]
 )

@@ -61,6 +61,28 @@ def test_which_words_of_a_corpus_count(name, corpus, words, kept):
     assert {word for word in words if known.class_of(corpus, word)} == kept
 
 
+def test_every_word_means_what_its_corpus_says():
+    four = ("anger", "happiness", "neutral", "sadness")
+    six = {"DIS": "disgust", "FEA": "fear"}
+    rest = {"calm": "calm", "fearful": "fear", "disgust": "disgust", "surprised": "surprise"}
+    own = {
+        corpus: dict(zip(words.split(), four, strict=True))
+        for corpus, words in {
+            "iemocap": "ang hap neu sad", "cremad": "ANG HAP NEU SAD", "emodb": "W F N T",
+            "meld": "anger joy neutral sadness", "ravdess": "angry happy neutral sad",
+        }.items()
+    }  # fmt: skip
+    merged = {**own["iemocap"], "exc": "happiness"}
+    assert CLASS_SETS["common4"].words == {**own, "iemocap": merged}
+    assert CLASS_SETS["cremad6"].words["cremad"] == own["cremad"] | six
+    assert CLASS_SETS["ravdess8"].words["ravdess"] == own["ravdess"] | rest
+    more = {"L": "boredom", "E": "disgust", "A": "fear"}
+    assert CLASS_SETS["emodb7"].words["emodb"] == own["emodb"] | more
+    more = {"exc": "excitement", "fru": "frustration"}
+    assert CLASS_SETS["iemocap6"].words["iemocap"] == own["iemocap"] | more
+    assert all(word == name for word, name in CLASS_SETS["meld7"].words["meld"].items())
+
+
 def test_excitement_is_happiness_only_in_the_fields_standard():
     meanings = {
         name: CLASS_SETS[name].class_of("iemocap", "exc") for name in ORDERS if "ie" in name

@@ -171,11 +171,15 @@ def test_running_statistics_are_kept_and_no_batch_has_one_row(folder, tmp_path, 
     assert np.mean(np.array(right) == np.array(material.labels.classes)[said]) > 0.6
 
 
-def test_a_frozen_normalisation_does_not_move():
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_frozen_normalisation_does_not_move(affine):
     examples = made_examples(40)
     model = Ensemble(Normalised, Dims(DIMS["text"], DIMS["audio"], 3), NETWORK)
+    for member in model.members:
+        member.norm = nn.BatchNorm1d(member.norm.num_features, affine=affine)
     fit(model, examples, examples, SCHEDULE, 0)
     before = copy.deepcopy(model.members[0].norm.state_dict())
+    assert before["running_mean"].any()
     model.requires_grad_(False)
     model.members[0].classify.requires_grad_(True)
     fit(model, examples, examples, SCHEDULE, 1)

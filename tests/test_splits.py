@@ -21,7 +21,16 @@ from multimodal_ser.splits import (
     VALIDATION_SHARE,
     make_split,
 )
-from multimodal_ser.splits.folds import Few, Fold, few_fold, hold_out, read_split, write_split
+from multimodal_ser.splits.folds import (
+    Few,
+    Fold,
+    Split,
+    few_fold,
+    hold_out,
+    read_split,
+    write_split,
+)
+from multimodal_ser.splits.leaks import OVERLAPS
 
 PARTS = ("train", "validation", "test")
 
@@ -79,9 +88,7 @@ def test_folds_are_counted_for_splits_by_group_alone():
 def test_the_order_on_disk_does_not_matter(scheme, folds):
     rows = made_rows(72, speakers=6)
     shuffled = random.Random(1).sample(rows, len(rows))
-    assert as_sets(make_split(rows, scheme, folds=folds)) == as_sets(
-        make_split(shuffled, scheme, folds=folds)
-    )
+    assert make_split(rows, scheme, folds=folds) == make_split(shuffled, scheme, folds=folds)
 
 
 @settings(max_examples=60, deadline=None)
@@ -184,6 +191,25 @@ def test_an_overlap_is_an_error_unless_asked_for_by_name():
             make_split(rows, "dialogue", allow={"speaker", "session"} - {group})
     split = make_split(rows, "dialogue", allow=("speaker", "session"))
     assert [leak.split()[:2] for leak in split.leaks] == [["5", "speakers"], ["5", "sessions"]]
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_tested_speaker_or_utterance_is_in_no_other_part_of_a_given_fold(part, tmp_path):
+    rows = made_rows(60, speakers=6)
+    said = {f"s{n}": [row.id for row in rows if row.speaker == f"s{n}"] for n in range(6)}
+    parts = {"train": [*said["s0"], *said["s1"]], "validation": said["s2"], "test": said["s3"]}
+    path = tmp_path / "mine.json"
+
+    def of(**more):
+        ids = {name: (*keys, *more.get(name, ())) for name, keys in parts.items()}
+        write_split(Split("mine", (Fold("one", **ids),)), path)
+        return make_split(rows, str(path), allow=() if "test" in more else OVERLAPS)
+
+    with pytest.raises(SplitError, match=f"the id '{said['s3'][0]}' occurs twice"):
+        of(**{part: said["s3"][:1]})
+    parts[part], parts["test"] = [*parts[part], said["s3"][0]], said["s3"][1:]
+    with pytest.raises(SplitError, match=r"1 speakers stand both .* test part"):
+        of(test=())
 
 
 def test_a_dialogue_on_both_sides_is_an_error():

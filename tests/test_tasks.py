@@ -33,6 +33,7 @@ from multimodal_ser.runs.folder import _scores, read_record, read_runs
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.runs.predictions import Predicted, read_predictions
 from multimodal_ser.training import losses
+from multimodal_ser.training.schedule import class_weights
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import panels
@@ -380,6 +381,16 @@ def test_losses_equal_their_formulas():
     expected = sum(1 - agreement.ccc(truth, one).mean() for one in values.double())
     found = losses.one_minus_ccc(values, truth, weights, 0.0)
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, one in losses.LOSSES.items() if "distributions" in one.tasks]
+)
+def test_no_loss_raises_a_class_that_the_training_part_lacks(name):
+    logits = torch.randn(2, 6, 3, requires_grad=True)
+    shares = F.one_hot(torch.tensor([0, 1, 1, 0, 1, 1]), 3).float()
+    losses.LOSSES[name].of(logits, shares, class_weights(shares, 3, True), 0.1).backward()
+    assert (logits.grad[..., 2] >= 0).all()  # a step against the gradient lowers it
 
 
 @pytest.mark.parametrize("name", sorted(losses.LOSSES))

@@ -11,6 +11,7 @@ from torch import nn
 from made_features import DIMS, made_examples
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
+from multimodal_ser.training import loop
 from multimodal_ser.training.loop import fit, predict, ua_of
 from multimodal_ser.training.schedule import (
     BestEpoch,
@@ -266,3 +267,14 @@ def test_refitting_uses_the_validation_part_but_its_reported_scores_do_not():
     # the same training came before the refit, and its predictions are the ones that are reported
     torch.testing.assert_close(after.validation, predict(before.model, validation))
     assert not torch.allclose(after.validation, predict(after.model, validation))
+
+
+def test_refitting_takes_as_many_epochs_as_were_kept(monkeypatch):
+    losses, updates = iter([9, 8, 7, 6, 5, 4, 3, 9]), []  # the seventh of 25 is the best
+    monkeypatch.setattr(loop, "_judged", lambda *_: {"validation_loss": next(losses)})
+    monkeypatch.setattr(loop.WeightAverage, "update", lambda self, model: updates.append(1))
+    examples = made_examples(16)
+    model = Ensemble(MODELS["concat"], Dims(6, 8, 3), ModelConfig(members=1, hidden_dim=8))
+    schedule = TrainConfig(epochs=25, patience=1, batch_size=8, least_steps=1)
+    fit(model, examples.take(range(8)), examples.take(range(8, 16)), schedule, 0)
+    assert len(updates) == 8 + 7 * 2  # the parts together have two batches

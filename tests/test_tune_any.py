@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 
 import made_emotion2vec
 from made_encoders import tiny
@@ -133,6 +134,31 @@ def test_only_the_chosen_parts_are_trained(method, root):
         assert moved <= last
     else:
         assert (moved > last) if method == "whole" else not moved
+
+
+def test_running_statistics_of_an_encoder_stay_and_its_changes_are_all_of_it(tmp_path, monkeypatch):
+    """A conformer has batch normalisation, whose statistics are no parameters."""
+    config = hf.Wav2Vec2ConformerConfig(
+        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(8,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+        conv_depthwise_kernel_size=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    hf.Wav2Vec2ConformerModel(config).save_pretrained(tmp_path)
+    hf.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    monkeypatch.setitem(globals(), "loaded", lambda *_: load_encoder(str(tmp_path)))
+    how = TuneConfig(**{**vars(QUICK), "method": "whole"})
+    model = fitted(("conformer",), tmp_path, how).model
+    assert model.about["epoch"] >= 0
+    wanted, again = predict_clips(model, clips(4, 2)), loaded("", tmp_path)
+    kept = dict(again.network.named_buffers())
+    assert any("running_mean" in name for name in kept)
+    for name, value in model.networks["audio"].named_buffers():
+        torch.testing.assert_close(value, kept[name], msg=name)
+    save_changes(model.networks["audio"], how, {}, tmp_path / "changes.safetensors")
+    apply_changes(again.network, tmp_path / "changes.safetensors")
+    model.encoders["audio"] = again
+    torch.testing.assert_close(predict_clips(model, clips(4, 2)), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_killed_training_is_resumed_to_the_same_result(root, tmp_path):

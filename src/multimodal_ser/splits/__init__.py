@@ -252,9 +252,9 @@ def _iemocap_original(utterances: Sequence[Utterance], folds: int | None) -> lis
 
 def _shuffled(utterances: Sequence[Utterance], folds: int | None) -> list[Fold]:
     """80 / 10 / 10 % of the files, shuffled, as the original did with CREMA-D."""
-    # Sorted before shuffling, so that the split does not depend on the order of files on disk, as
-    # the original's did.
-    keys = sorted(row.id for row in utterances)
+    # Sorted by `make_split`, so that nothing depends on the order of files on disk, as the
+    # original's split did.
+    keys = [row.id for row in utterances]
     random.Random(42).shuffle(keys)  # noqa: S311 - a split, not a secret
     first, second = round(0.8 * len(keys)), round(0.9 * len(keys))
     parts = keys[:first], keys[first:second], keys[second:]

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.dataset.examples import Examples
@@ -31,6 +30,7 @@ from multimodal_ser.training.losses import loss_named
 from multimodal_ser.training.schedule import (
     BestEpoch,
     WeightAverage,
+    frozen_norms,
     likeliest_temperature,
     log_prior,
     rate,
@@ -116,8 +116,9 @@ def fit(
         training = _Training(model, both, config, seed, adaptation, groups)
         # Training and validation part together need fewer epochs for the same number of steps, so
         # the same share of the epochs is trained, on the same learning-rate schedule.
-        share = (best.epoch + 1) / epochs_of(config, len(train))
-        last = math.ceil(share * epochs_of(config, len(both))) - 1
+        # Whole numbers: a share times the same number of epochs again may round to one more.
+        kept = (best.epoch + 1) * epochs_of(config, len(both))
+        last = -(-kept // epochs_of(config, len(train))) - 1
         next(epoch for epoch in training.epochs() if epoch == last)
         model.load_state_dict(training.average.model.state_dict())
         model.temperature.copy_(temperature)
@@ -210,10 +211,12 @@ class _Training:
         )
         steps, epochs = math.ceil(len(train) / config.batch_size), epochs_of(config, len(train))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, total=epochs * steps))
+        resting = [*frozen_norms(model)]
         for epoch in range(epochs):
             losses = []
             model.train()
-            _rest_frozen_norms(model)
+            for norm in resting:
+                norm.eval()
             order = train.order(self.order, self.groups)
             # Groups or not, an epoch has as many rows as the training part.
             for step, rows in enumerate(split_rows(order, config.batch_size)):
@@ -256,14 +259,6 @@ def _check_shape(model: Ensemble, logits: Tensor, rows: int) -> None:
             f"{[*logits.shape[1:]]}; needed: {[*wanted]}, a row for each utterance and a column "
             "for each class (docs/models.md)"
         )
-
-
-def _rest_frozen_norms(model: nn.Module) -> None:
-    """Keeps the running statistics of normalisations whose weights are frozen."""
-    for part in model.modules():
-        own = [*part.parameters()] if isinstance(part, _NormBase) else []
-        if own and not any(p.requires_grad for p in own):
-            part.eval()
 
 
 @torch.no_grad()

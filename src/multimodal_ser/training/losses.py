@@ -67,7 +67,9 @@ def balanced_softmax(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: 
     The logits themselves then describe a world in which all classes are equally frequent, while
     every utterance of a batch has the same weight.
     """
-    return cross_entropy(logits + log_prior(weights), truth, torch.ones_like(weights), smoothing)
+    # Label smoothing must not raise the logit of a class that is missing: its prior hides it.
+    present = (weights > 0).to(weights)
+    return cross_entropy(logits + log_prior(weights), truth, present, smoothing)
 
 
 def kl(logits: Tensor, truth: Tensor, weights: Tensor, smoothing: float) -> Tensor:

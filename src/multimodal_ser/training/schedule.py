@@ -1,4 +1,4 @@
-"""What controls a training: the learning rate, the weights of the classes, which epoch is kept.
+"""What controls a training: learning rate, weights of the classes, what is kept and what rests.
 
 Networks over features and encoders that are fine-tuned both use it.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 # Factors of the logits that calibration tries: a quarter to sixteen times, in equal ratios of 1.19.
 # A grid has no local minima and gives the same result on every machine.
@@ -164,3 +166,16 @@ class WeightAverage:
         torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)
         for average, present in zip(self._buffers, model.buffers(), strict=True):
             average.copy_(present)
+
+
+def frozen_norms(part: nn.Module, learns: bool = True) -> Iterator[nn.Module]:
+    """The normalisations whose running statistics stay, because their weights are frozen.
+
+    One without weights is frozen with what is around it, once it has statistics.
+    """
+    own = [p.requires_grad for p in part.parameters()]
+    learns = all(own) if own else learns
+    if isinstance(part, _NormBase) and not learns and (own or part.num_batches_tracked):
+        yield part
+    for child in part.children():
+        yield from frozen_norms(child, learns)

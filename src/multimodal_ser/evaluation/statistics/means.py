@@ -19,9 +19,9 @@ from scipy.special import expit, logit
 
 from multimodal_ser.common.arrays import Floats
 
-# Step of numerical derivatives. Terms are of the order of 1, and for central differences the cube
-# root of the machine epsilon, 6e-6, balances truncation and rounding.
-_STEP = 1e-5
+# Step of numerical derivatives, in standard deviations of a term: predictions may hardly vary, and
+# a step beyond their variance would leave them none.
+_STEP = 1e-6
 _EDGE = 1e-9  # a score is kept this far inside its range, where the stretched scale is finite
 
 
@@ -79,12 +79,14 @@ class OfMeans:
         number = total[..., 0, 0]
         mean = total[..., 0, 1:] / number[..., None]
         second = total[..., 1:, 1:] / number[..., None, None]
-        steps = _STEP * np.eye(mean.shape[-1])
-        centre = mean[..., None, :]
-        slopes = (self.of(centre + steps) - self.of(centre - steps)) / (2 * _STEP)
+        spread = np.diagonal(second, axis1=-2, axis2=-1) - mean**2
+        sizes = _STEP * np.sqrt(np.maximum(spread, 0))  # [..., D]; 0 where a term is constant
+        steps, centre = sizes[..., None] * np.eye(mean.shape[-1]), mean[..., None, :]
+        gaps = self.of(centre + steps) - self.of(centre - steps)
+        slopes = np.divide(gaps, 2 * sizes, out=np.zeros_like(gaps), where=sizes > 0)
         # var(g'z) / n with the gradient g of the score: (E[(g'z)²] − E[g'z]²) / n
-        spread = np.einsum("...i,...ij,...j->...", slopes, second, slopes)
-        variance: Floats = (spread - np.einsum("...i,...i->...", slopes, mean) ** 2) / number
+        squares = np.einsum("...i,...ij,...j->...", slopes, second, slopes)
+        variance: Floats = (squares - np.einsum("...i,...i->...", slopes, mean) ** 2) / number
         return np.maximum(variance, 0)
 
     def ends(self, value: Floats, half: Floats) -> tuple[Floats, Floats]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.dataset.examples import Examples
@@ -130,6 +131,9 @@ class _Training:
         """Trains for one epoch; returns its mean loss."""
         config, device = self.config, self.weights.device
         self.model.train()
+        for part in self.model.modules():
+            if isinstance(part, _NormBase):
+                part.eval()  # running statistics stay: they are no part of what is saved
         # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
         # without interruption.
         torch.manual_seed(self.seed * 1_000 + number + 1_000_000 * self.share.rank)
