@@ -10,11 +10,9 @@ from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import transfer
-from multimodal_ser.experiments.projection import clouds, clouds_of, plane, told_apart
+from multimodal_ser.experiments.projection import clouds_of, plane, told_apart
 from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.report import report, summarise, write_report
-from multimodal_ser.report.align import align
-from multimodal_ser.runs.folder import read_runs
 from multimodal_ser.splits import make_split
 
 LABELS = class_set("anger,happiness,neutral,sadness")
@@ -43,7 +41,7 @@ def made(tmp_path_factory):
 
 def test_both_corpora_are_embedded_by_both_networks(made):
     runs, features = made
-    before, after = clouds(align(read_runs(runs)).systems, features)
+    before, after = clouds_of(runs, summarise(runs), features)
     assert (before.name, after.name) == ("none", "coral")
     for cloud in (before, after):
         assert cloud.points.shape == (48, 2)

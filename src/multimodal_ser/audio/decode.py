@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 import soundfile
 
@@ -55,32 +55,6 @@ class AudioInfo:
     channels: int
     frames: int
     duration: float
-
-
-class Sound(Protocol):
-    """An open recording.
-
-    Attributes:
-        name: for messages.
-        rate: Hz.
-        channels: as stored.
-        claimed: samples per channel by its header; None if it does not say.
-        notes: warnings for the user; complete once the recording was read to its end.
-    """
-
-    name: str
-    rate: int
-    channels: int
-    claimed: int | None
-    notes: list[str]
-
-    def blocks(self, first: int = 0) -> Iterator[Samples]:
-        """The sound from sample `first` on, to its end."""
-        ...
-
-    def close(self) -> None:
-        """Closes the file."""
-        ...
 
 
 def header_of(sound: Sound, count: bool) -> AudioInfo:
@@ -212,7 +186,8 @@ class _Chain:
     def __init__(self, name: str, where: Where, mixed: bool, parts: Sequence[Ranges]) -> None:
         self.name, self.where, self.mixed, self.parts = name, where, mixed, parts
         with self._opened(0) as first:
-            self.rate, self.channels = first.rate, first.channels
+            self.rate: int = first.rate
+            self.channels: int = first.channels
         self.claimed: int | None = None
         self.notes = [f"holds {len(parts)} recordings one after another; all are read"]
 
@@ -252,3 +227,10 @@ class _Chain:
             if not number:
                 raise
             self.notes.append(f"recording {number + 1} in it cannot be read ({error})")
+
+
+Sound: TypeAlias = Container | Sndfile | _Chain
+"""An open recording with its `name`, `rate` in Hz and number of `channels` as stored.
+
+`claimed` is the number of samples per channel by its header, None if it does not say. `notes` are
+warnings for the user, complete once the recording was read to its end."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from multimodal_ser.common.spelling import alike, is_missing
 from multimodal_ser.errors import LabelError, one_of
@@ -223,19 +223,7 @@ def class_set(name: str) -> ClassSet:
     return CLASS_SETS[name]
 
 
-class Ordered(Protocol):
-    """Anything that has a name and ordered classes."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names."""
-
-
-def check_same_order(first: Ordered, second: Ordered) -> None:
+def check_same_order(first: Any, second: Any) -> None:
     """Raises LabelError, showing both orders, unless two class sets number classes the same."""
     if first.classes != second.classes:
         raise LabelError(

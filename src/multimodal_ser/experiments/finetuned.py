@@ -24,7 +24,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.plans import Plan, corpus_names
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.runs.folder import write_run
-from multimodal_ser.runs.model_file import layers_of
+from multimodal_ser.runs.model_file import dims_of
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.encoders import TunedEncoders
@@ -84,12 +84,8 @@ def _examples(material: Material, keys: Sequence[str]) -> Examples:
 
 def _dims(material: Material, modalities: Sequence[str]) -> Dims:
     """Input sizes of a head that reads these modalities."""
-    text, audio = (
-        getattr(material.examples, modality).dim if modality in modalities else 0
-        for modality in ("text", "audio")
-    )
-    layers = (max(1, len(layers_of(material.features[modality]))) for modality in ("text", "audio"))
-    return Dims(text, audio, len(material.labels.classes), *layers)
+    dims = dims_of(material)
+    return dims._replace(**{name: 0 for name in MODALITIES if name not in modalities})
 
 
 def load_clips(material: Material, keys: Sequence[str], words: bool = False) -> Clips:

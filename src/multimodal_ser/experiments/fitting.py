@@ -28,7 +28,7 @@ from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
 from multimodal_ser.models.layers import read_out
 from multimodal_ser.runs.folder import MODEL, write_run
-from multimodal_ser.runs.model_file import build_model, layers_of, load_model
+from multimodal_ser.runs.model_file import build_model, dims_of, load_model
 from multimodal_ser.runs.predictions import Predicted
 from multimodal_ser.splits.folds import Fold
 from multimodal_ser.training.alignment import AlignmentTarget
@@ -64,10 +64,7 @@ class RunContext:
     @property
     def dims(self) -> Dims:
         """The sizes of a network for the material."""
-        examples, classes = self.material.examples, len(self.material.labels.classes)
-        features = self.material.features
-        layers = (max(1, len(layers_of(features[modality]))) for modality in ("text", "audio"))
-        return Dims(examples.text.dim, examples.audio.dim, classes, *layers)
+        return dims_of(self.material)
 
 
 @contextmanager

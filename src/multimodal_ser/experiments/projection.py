@@ -46,20 +46,8 @@ def clouds_of(
     Raises:
         SerError: there is no pair of such networks, or the features do not fit them.
     """
-    systems = {system.name: system for system in align(read_runs(experiment)).systems}
-    return clouds([systems[row.name] for row in summary.rows], features)
-
-
-def clouds(systems: Sequence[System], features: tuple[Path, Path]) -> tuple[Cloud, Cloud]:
-    """Embeds both corpora with the network without adaptation and with the best adapted one.
-
-    Args:
-        systems: of the table, the best first.
-        features: folders of the source's and the target's features.
-
-    Raises:
-        SerError: there is no pair of such networks, or the features do not fit them.
-    """
+    named = {system.name: system for system in align(read_runs(experiment)).systems}
+    systems = [named[row.name] for row in summary.rows]
     networks = [one for one in systems if not one.baseline]
     adapted = [one for one in networks if method(one.runs[0]) != NO_ADAPTATION]
     after = adapted[0] if adapted else None

@@ -66,7 +66,7 @@ class Fusion(nn.Module):
     """
 
     modalities: ClassVar[tuple[str, ...]] = MODALITIES
-    dialogue: ClassVar[bool] = False  # whether a token is an utterance, see `dataset.dialogue`
+    dialogue: ClassVar[bool] = False  # whether a token is an utterance, see `dataset.views`
 
     def __init__(self, dims: Dims, config: ModelConfig) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class CrossAttention(Concat):
 class Dialogue(Fusion):
     """Each utterance attends to those before it in its dialogue, in each modality by itself.
 
-    The tokens are utterances, see `dataset.dialogue`; the first is the utterance itself.
+    The tokens are utterances, see `dataset.views`; the first is the utterance itself.
     """
 
     dialogue = True
@@ -296,5 +296,5 @@ MODELS: dict[str, Kind] = {
 
 
 def reads_dialogue(name: str) -> bool:
-    """Whether a model of this name reads the utterances around each, see `dataset.dialogue`."""
+    """Whether a model of this name reads the utterances around each, see `dataset.views`."""
     return bool(getattr(MODELS.get(name), "dialogue", False))

@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from multimodal_ser.common.files import parse_json, scratch_folder, written_aside
 from multimodal_ser.config.record import Record
 from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import Backend
+
+if TYPE_CHECKING:
+    from multimodal_ser.predict.predictor import Predictor
 
 HUB_FILES = ("model.safetensors", "config.json", "README.md")
 _ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
@@ -27,21 +29,7 @@ tags:
 """
 
 
-class Saved(Protocol):
-    """The parts of a predictor that are saved."""
-
-    backend: Backend
-    name: str
-    labels: tuple[str, ...]
-    card: str
-
-    @property
-    def threshold(self) -> float:
-        """Confidence below which a prediction is ``uncertain``."""
-        ...
-
-
-def save(predictor: Saved, folder: Path) -> Path:
+def save(predictor: Predictor, folder: Path) -> Path:
     """Writes a predictor's three files; see `Predictor.save`."""
     config = predictor.backend.save(folder)
     about = {"kind": config.pop("kind"), "name": predictor.name, "threshold": predictor.threshold}
@@ -54,7 +42,7 @@ def save(predictor: Saved, folder: Path) -> Path:
     return folder
 
 
-def push(predictor: Saved, repo_id: str, *, private: bool = False) -> str:
+def push(predictor: Predictor, repo_id: str, *, private: bool = False) -> str:
     """Uploads a predictor; see `Predictor.push`."""
     import huggingface_hub
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -26,6 +27,9 @@ from multimodal_ser.training.stacking import STACKED, Stacked, build_stacked
 from multimodal_ser.training.tune.changes import save_changes
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.tuned import Tuned, save_tuned
+
+if TYPE_CHECKING:
+    from multimodal_ser.dataset.material import Material
 
 
 def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:
@@ -122,6 +126,13 @@ def build_model(
 def layers_of(described: FeatureSpec | None) -> tuple[str, ...]:
     """The layers of an encoder that features consist of; empty for imported features."""
     return tuple(described.layers.split(",")) if described and described.weights else ()
+
+
+def dims_of(material: Material) -> Dims:
+    """The sizes of a network for a material."""
+    examples, classes = material.examples, len(material.labels.classes)
+    layers = (max(1, len(layers_of(material.features[name]))) for name in ("text", "audio"))
+    return Dims(examples.text.dim, examples.audio.dim, classes, *layers)
 
 
 def learnt_layers(model: nn.Module, features: Mapping[str, FeatureSpec | None]) -> LayerWeights:

@@ -204,6 +204,10 @@ class Listener:
                 self.kept.append(wave.copy())
             elif (place := int(self._draw.integers(self._heard))) < ENOUGH_RECORDINGS:
                 self.kept[place] = wave.copy()
+        return self.nothing(waves)
+
+    def nothing(self, waves: Sequence[Samples]) -> list[Any]:
+        """What a `Stream` needs as predictions."""
         return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.prediction import AlsoPredicted
+from multimodal_ser.timeline.speakers import Known
 from multimodal_ser.timeline.stretch import OpenStretch, points
 from multimodal_ser.timeline.track import Model, Point, Scale, Segment, Timeline, Word, overall
 from multimodal_ser.timeline.words import Words, assigned, word_pieces, words_doubt, words_of
@@ -30,28 +30,6 @@ WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
 SHORTEST, LONGEST = 0.5, 30.0  # seconds: range of a window, up to what Whisper takes
 LEAST_HOP = 0.1  # seconds
 _AT_ONCE = 64  # windows per call of the predictor
-
-
-class Finder(Protocol):
-    """Finds speech while sound arrives: a `SpeechFinder`, or `Known` turns."""
-
-    @property
-    def undecided(self) -> int:
-        """The sample before which no speech can begin any more; not beyond what was pushed."""
-        ...
-
-    @property
-    def current(self) -> tuple[int, int] | None:
-        """The stretch that has begun but not ended: its start, and how far it certainly reaches."""
-        ...
-
-    def push(self, samples: Samples) -> list[Found]:
-        """Takes samples [time]; returns the stretches that end."""
-        ...
-
-    def finish(self) -> list[Found]:
-        """Ends the recording; returns the stretches that end with it."""
-        ...
 
 
 class Stream:
@@ -72,7 +50,7 @@ class Stream:
         smoothing: float = SMOOTHING,
         vad: Vad = "auto",
         words: Words | None = None,
-        finder: Finder | None = None,
+        finder: SpeechFinder | Known | None = None,
     ) -> None:
         """Prepares an empty stream.
 
@@ -96,7 +74,7 @@ class Stream:
         self._scale: Scale = getattr(predictor, "scale", None)
         self._also: AlsoPredicted | None = getattr(predictor, "also", None)
         self._size, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
-        self._finder: Finder = finder or SpeechFinder(make_gate(vad))
+        self._finder = finder or SpeechFinder(make_gate(vad))
         self._sound: Samples = np.zeros(0, np.float32)
         self._at = 0  # position in the recording of the first sample in memory
         self._open: OpenStretch | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.predict import Channel
+from multimodal_ser.timeline.lanes import Listener
 from multimodal_ser.timeline.speakers import Turn
 from multimodal_ser.timeline.stream import Stream
 from multimodal_ser.timeline.voice_network import SIZE, voice_vectors, voice_weights
@@ -232,14 +231,11 @@ def _energies(block: Samples) -> Samples:
     return np.asarray(np.square(whole.reshape(-1, _ENERGY)).mean(1))
 
 
-class _Heard:
+class _Heard(Listener):
     """Takes the place of a model and keeps the voice embedding of each window that it is given."""
 
-    name, threshold = "voices", 0.0
-    labels: tuple[str, ...] = ("speech",)
-    channel: Channel | None = None
-
     def __init__(self) -> None:
+        super().__init__()
         self.vectors: list[_Vectors] = []
 
     def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
@@ -247,4 +243,4 @@ class _Heard:
         parts = [wave[max(0, len(wave) - SIZE) // 2 :][:SIZE] for wave in waves]
         if parts:
             self.vectors.append(voice_vectors(np.stack([np.resize(part, SIZE) for part in parts])))
-        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
+        return self.nothing(waves)

@@ -17,7 +17,7 @@ from multimodal_ser.errors import SerError, one_of
 AUTO = "silero"
 
 
-class SileroGate:
+class SileroGate(Gate):
     """Silero's probability that a frame contains speech, for sound at one level.
 
     The network misses half of the speech that is 30 dB too quiet for it. So each frame is scaled
@@ -93,32 +93,15 @@ class WeakGate(SileroGate):
         return 0.0
 
 
-class OpenGate:
-    """Takes everything as speech."""
-
-    enter, stay, least = 0.0, 0.0, 1
-
-    def push(self, frames: Samples) -> Floats:
-        """See `Gate`; the scores come at once."""
-        return np.zeros(len(frames))
-
-    def finish(self) -> Floats:
-        """See `Gate`."""
-        return np.zeros(0)
-
-    def certainty(self, frames: int, mean: float) -> float:
-        """See `Gate`."""
-        return 1.0
-
-
-class EnergyGate:
+class EnergyGate(Gate):
     """Scores frames by their level above the noise floor, in dB.
 
     The level is the frame's standard deviation in dB of full scale. The noise floor is the lowest
     level, in means of five frames, from 10 s before to 1 s after the frame (minimum statistics;
     Martin, 2001); digital silence does not count. Speech begins 10 dB above the floor and continues
     while 6 dB above it. The floor is limited to -75 to -35 dB, so in noise louder than -29 dB
-    everything may count as speech. Nothing below -65 dB does.
+    everything may count as speech. Nothing below -65 dB does. Every stretch is certain: loud sound
+    may be anything, and the level cannot tell.
     """
 
     enter, stay, least = 10.0, 6.0, LEAST_FRAMES
@@ -138,10 +121,6 @@ class EnergyGate:
     def finish(self) -> Floats:
         """See `Gate`."""
         return self._scores(len(self._power))
-
-    def certainty(self, frames: int, mean: float) -> float:
-        """See `Gate`: always 1, since loud sound may be anything and the level cannot tell."""
-        return 1.0
 
     def _scores(self, stop: int) -> Floats:
         if stop <= self._kept:
@@ -179,6 +158,6 @@ def make_gate(vad: Vad = "auto") -> Gate:
     if vad not in get_args(Vad):
         raise SerError(one_of("speech detector", vad, get_args(Vad)))
     kinds: dict[str, Callable[[], Gate]] = {
-        "silero": SileroGate, "weak": WeakGate, "energy": EnergyGate, "none": OpenGate
+        "silero": SileroGate, "weak": WeakGate, "energy": EnergyGate, "none": Gate
     }  # fmt: skip
     return kinds[AUTO if vad == "auto" else vad]()

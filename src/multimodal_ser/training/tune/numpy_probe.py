@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,9 @@ _CACHED = 16_384  # numbers, 64 KiB: several arrays of so many fit into a core's
 _Singles = NDArray[np.float32]
 
 
-class Shared(Protocol):
-    """Computes a sum over attention heads, or over hidden features, divided among cores."""
-
-    def __call__(self, step: Callable[[slice], _Singles], size: int) -> _Singles:
-        """The sum of a step's results for slices that together are all of `size`."""
-        ...
+Shared: TypeAlias = Callable[[Callable[[slice], _Singles], int], _Singles]
+"""Computes the sum of a step's results for slices that together are all of a size: of attention
+heads or of hidden features, divided among cores."""
 
 
 def whole(step: Callable[[slice], _Singles], size: int) -> _Singles:
