@@ -21,7 +21,7 @@ from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.features import extract
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.folds import Fold, Split, read_split, write_split
-from multimodal_ser.splits.leaks import cautions, cautions_of_folds
+from multimodal_ser.splits.leaks import cautions, cautions_of_folds, shared_between
 from test_check import CHANGES, speech
 from test_emobox import cremad_row, write_fold
 from test_extract import FakeEncoder
@@ -99,6 +99,21 @@ def test_speakers_of_one_name_in_two_corpora_are_said(tmp_path):
     said = "have the name of one that another corpus is learnt from, such as 'q'"
     for item in experiment.plans:
         assert any(said in mark for mark in item.config.marks)
+
+
+@pytest.mark.parametrize("content", [None, "absent", "0123456789abcdef"])
+def test_one_recording_of_two_speakers_is_found_whatever_the_features(content):
+    rows = made_rows(40, 5)
+    paths = ["/x/0.wav", "/y/0.wav" if content and content != "absent" else "/x/../x/0.wav"]
+    twice = [next(row for row in rows if row.speaker == name) for name in ("s0", "s1")]
+    heard = [
+        replace(row, audio=path, content=content) for row, path in zip(twice, paths, strict=True)
+    ]
+    rows = [*heard, *(row for row in rows if row not in twice)]
+    with pytest.raises(SplitError, match=r"1 recordings stand both in a test.*--allow recording"):
+        make_split(rows, "speaker")
+    copies, _ = shared_between([heard[0]], [replace(heard[1], id="other/1", corpus="other")], {})
+    assert copies == ["other/1"]
 
 
 def test_anna_and_Anna_are_one_speaker():

@@ -65,17 +65,17 @@ def _checked_across(split: Split, materials: Sequence[Material], allow: Collecti
     visible here. Those that are tested in both leak nothing, but count as more speakers than spoke.
     """
     sounds, found = sounds_of(*materials), []
-    for fold in split.folds:
-        tested, present = set(fold.test), {*fold.train, *fold.validation, *fold.test}
-        for corpus in materials:
-            others = [row for one in materials if one is not corpus for row in one.utterances]
-            found.append(
-                shared_between(
-                    [row for row in others if row.id in present],
-                    [row for row in corpus.utterances if row.id in tested],
-                    sounds,
-                )
+    tested = {key for fold in split.folds for key in fold.test}
+    present = tested.union(*((*fold.train, *fold.validation) for fold in split.folds))
+    for corpus in materials:
+        others = [row for one in materials if one is not corpus for row in one.utterances]
+        found.append(
+            shared_between(
+                [row for row in others if row.id in present],
+                [row for row in corpus.utterances if row.id in tested],
+                sounds,
             )
+        )
     copies = sorted({key for keys, _ in found for key in keys})
     leaks, notes = [], list(dict.fromkeys(note for _, its_notes in found for note in its_notes))
     if copies:

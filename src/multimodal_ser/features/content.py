@@ -23,7 +23,13 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from multimodal_ser.common.spelling import alike
-from multimodal_ser.corpora.utterance import GROUPS, Utterance, read_manifest, write_manifest
+from multimodal_ser.corpora.utterance import (
+    ABSENT,
+    GROUPS,
+    Utterance,
+    read_manifest,
+    write_manifest,
+)
 from multimodal_ser.encoders.base import InContext
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import ModalityName
@@ -109,7 +115,6 @@ def _who(row: Utterance) -> str:
 
 _log = logging.getLogger(__name__)
 _JUDGED = ("emotion", *GROUPS, "split", "attributes", "votes")  # decide labels and splits
-_ABSENT = "absent"  # in place of the hash of a missing recording
 _DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
 _BLOCK = 1 << 20  # bytes read at a time
 _READERS = 4  # threads that read files; hashing releases the interpreter's lock
@@ -164,14 +169,14 @@ def digest(value: object) -> str:
 
 
 def file_hash(path: str | Path) -> str:
-    """The first 16 digits of the sha256 of a file's bytes; `_ABSENT` if it cannot be read."""
+    """The first 16 digits of the sha256 of a file's bytes; `ABSENT` if it cannot be read."""
     found = hashlib.sha256()
     try:
         with Path(path).open("rb") as file:
             while block := file.read(_BLOCK):
                 found.update(block)
     except OSError:
-        return _ABSENT
+        return ABSENT
     return found.hexdigest()[:_DIGITS]
 
 

@@ -7,18 +7,18 @@ rare classes or speakers with a single class, is a warning.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from multimodal_ser.common.spelling import UNSURE, alike, is_missing, spelling_notes
-from multimodal_ser.corpora.utterance import GROUPS, Utterance
+from multimodal_ser.corpora.utterance import ABSENT, GROUPS, Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import Fold
 
 OVERLAPS = (*GROUPS, "recording", "fold")
 _PARTS = ("train", "validation", "test")
 _OVERLAP = 0.2  # of the shorter utterance, above which two of one recording share their sound
-_VALIDATED = ("speaker", "recording")  # noted if training and validation part share them
 
 
 def check_folds(
@@ -59,7 +59,7 @@ def check_folds(
         tested = [test & (train | validation) for train, validation, test in parts]
         place = f"{kind}s stand both in a test part and in its training or validation part"
         leaks += _sentences(place, kind, tested, kind in allowed, named)
-        if kind in _VALIDATED:
+        if kind in ("speaker", "recording"):
             validated = [train & validation for train, validation, _ in parts]
             place = (
                 f"{kind}s stand both in a training part and in its validation part, so that an "
@@ -96,7 +96,7 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
     for row in utterances:
         if row.audio is not None:
             end = math.inf if row.end is None else row.end
-            files[row.audio].append((row.start or 0.0, end, row.id))
+            files[_recording(row)].append((row.start or 0.0, end, row.id))
     joined: dict[str, str] = {}  # name of a sound → that of one that it overlaps with
 
     def named(key: str) -> str:
@@ -105,20 +105,31 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
             name = joined[name]
         return name
 
-    several = (sorted(rows) for rows in files.values() if len(rows) > 1)
-    for cut in (rows for rows in several if any(start or end < math.inf for start, end, _ in rows)):
+    for cut in (sorted(rows) for rows in files.values() if len(rows) > 1):
         for place, (start, end, key) in enumerate(cut):
             for other_start, other_end, other in cut[place + 1 :]:
                 if other_start >= end:
                     break
                 shorter = min(end - start, other_end - other_start)
                 both = min(end, other_end) - other_start
-                to_the_end = both == math.inf  # of the file, in both
-                shares = to_the_end or both > _OVERLAP * shorter
+                # infinite where both last to the end of the file
+                shares = both == math.inf or both > _OVERLAP * shorter
                 if shares and named(key) != named(other):
                     joined[named(other)] = named(key)
     keys = {*sounds, *(row.id for row in utterances if row.audio is not None)} if joined else sounds
     return {key: named(key) for key in keys}
+
+
+def _recording(row: Utterance) -> str:
+    """The recording that an utterance is in: the hash of its bytes if it is known, or its path."""
+    unread = row.content in (None, ABSENT)
+    return os.path.normpath(str(row.audio)) if unread else str(row.content)
+
+
+def _names(row: Utterance, sounds: Mapping[str, str]) -> set[object]:
+    """What an utterance and its copies in other corpora share."""
+    place = (_recording(row), row.start, row.end) if row.audio else row.id
+    return {row.id, sounds.get(row.id, row.id), place}
 
 
 def _sentences(
@@ -200,8 +211,8 @@ def shared_between(
         with equal names, since only somebody who knows the corpora can say whether they are one
         person.
     """
-    known = {row.id for row in learnt} | {sounds.get(row.id, row.id) for row in learnt}
-    copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id)} & known)
+    known = {name for row in learnt for name in _names(row, sounds)}
+    copies = sorted(row.id for row in tested if _names(row, sounds) & known)
     voices = {alike(row.speaker) for row in learnt if row.speaker is not None}
     tested_voices = {alike(row.speaker): row.speaker for row in tested if row.speaker is not None}
     both = sorted(name for key, name in tested_voices.items() if key in voices)
@@ -218,9 +229,7 @@ def cautions(
 ) -> list[str]:
     """Warnings about labels and names that are allowed but rarely intended.
 
-    Args:
-        utterances: of a manifest.
-        class_of: the class of an utterance; None for the corpus's own word.
+    `class_of` gives the class of an utterance; by default it is the corpus's own word.
     """
     named = class_of or (lambda row: row.emotion)
     lines = []
@@ -275,13 +284,9 @@ def cautions_of_folds(
     classes: Sequence[str],
     parts: Sequence[str] = _PARTS,
 ) -> list[str]:
-    """A warning for every class that is missing from a part, counted over the folds.
+    """A warning for every class that is missing from one of `parts`, counted over the folds.
 
-    Args:
-        folds: of one split.
-        class_of: id → class; utterances without a class are not in it.
-        classes: of the class set.
-        parts: which ones to look at.
+    `class_of` has the class of an id; utterances without a class are not in it.
     """
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fold in folds:
