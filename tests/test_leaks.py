@@ -20,8 +20,8 @@ from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.features import extract
 from multimodal_ser.splits import make_split
-from multimodal_ser.splits.folds import Fold, Split, read_split, write_split
-from multimodal_ser.splits.leaks import cautions, cautions_of_folds, shared_between
+from multimodal_ser.splits.folds import Fold, Split, cautions_of_folds, read_split, write_split
+from multimodal_ser.splits.leaks import cautions, shared_between
 from test_check import CHANGES, speech
 from test_emobox import cremad_row, write_fold
 from test_extract import FakeEncoder
@@ -145,6 +145,16 @@ def split_again(rows, split, allow=(), folder=Path()):
         path = Path(place) / "split.json"
         write_split(split, path)
         return make_split(rows, str(path), allow=allow)
+
+
+def test_folds_that_test_only_what_is_easy_are_told():
+    rows = made_rows(40, 5)
+    whole = make_split(rows, "speaker")
+    first, *folds = whole.folds
+    split = Split("mine", (replace(first, test=first.test[1:]), *folds))
+    assert split_again(rows, split).notes == (
+        *whole.notes, f"1 utterances, such as {first.test[0]!r}, are tested by no fold",
+    )  # fmt: skip
 
 
 def test_folds_that_test_the_same_rows_are_refused_or_said():

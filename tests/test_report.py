@@ -1,6 +1,7 @@
 """A report of made-up runs: its numbers, its warnings in every format, its self-sufficiency."""
 
 import csv
+import json
 import io
 import re
 import subprocess
@@ -108,6 +109,19 @@ def test_a_missing_linear_probe_is_said(tmp_path):
     summary = summarise_all([tmp_path / "a", tmp_path / "b"])
     assert {row.model for row in summary.rows} == {"linear (a)", "linear (b)"}
     assert not any("linear probe is missing" in line for line in summary.cautions)
+
+
+def test_experiments_that_learnt_from_other_labels_are_told_apart(tmp_path):
+    places = [tmp_path / name for name in ("a", "b")]
+    for place in places:
+        write_experiment(place, {"linear": (2.0, 1)}, hash8=8 * place.name, salt=place.name)
+    assert not any("learnt from other" in line for line in summarise_all(places).cautions)
+    for path in places[1].glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config["labels"]["hash"] = "c0ffee"
+        path.write_text(json.dumps(config))
+    said = "b learnt from other labels, speakers or utterances than a"
+    assert said in summarise_all(places).cautions
 
 
 def test_leaks_and_marks_stand_in_every_format(experiment):

@@ -228,8 +228,8 @@ def split_command(
     from multimodal_ser.corpora import read_manifest
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.splits import make_split
-    from multimodal_ser.splits.folds import write_split
-    from multimodal_ser.splits.leaks import cautions, cautions_of_folds
+    from multimodal_ser.splits.folds import cautions_of_folds, write_split
+    from multimodal_ser.splits.leaks import cautions
 
     classes = class_set(labels)
     every = read_manifest(manifest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from multimodal_ser.report.scores import (
     scores_of,
 )
 from multimodal_ser.report.summary import Note, Row, Summary
-from multimodal_ser.report.versus import COMPARED, compare_rows
+from multimodal_ser.report.versus import COMPARED, SINGLE, compare_rows
 from multimodal_ser.runs.folder import SET_ASIDE, Run, config_files, read_description, read_runs
 
 
@@ -101,7 +101,27 @@ def summarise_all(
     names = " and ".join(place.resolve().name for place in experiments)
     summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
     aside = [line for place in experiments for line in _set_aside_caution(place)]
-    return replace(summary, cautions=(*summary.cautions, *aside))
+    return replace(summary, cautions=(*summary.cautions, *aside, *_other_labels(read)))
+
+
+def _other_labels(read: Mapping[Path, Sequence[Run]]) -> list[str]:
+    """Returns a sentence for each experiment that learnt from other labels than the first one.
+
+    The tested labels are compared row by row; those that are only learnt from are known by a hash
+    of all, which covers the dialogues of models that read them, too.
+    """
+    hashes = {
+        place.resolve().name: {
+            one.config.labels.hash for one in runs if one.config.model not in SINGLE
+        }
+        for place, runs in read.items()
+    }
+    (first, known), *others = hashes.items()
+    return [
+        f"{name} learnt from other labels, speakers or utterances than {first}"
+        for name, found in others
+        if found and known and not found & known
+    ]
 
 
 def summary_of(

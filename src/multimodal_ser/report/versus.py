@@ -24,7 +24,7 @@ COMPARED = "compare"  # several experiments in one table
 CHOSEN = "chosen"  # suffix of a model whose settings were tuned, see `experiments.tuning`
 # Of classes, which is not recorded, of votes, of attributes, and of two tasks.
 _USUAL_LOSSES = (None, "kl", "ccc", "cross-entropy+ccc", "kl+ccc")
-_SINGLE = {"dialogue": "cross_attention", "dialogue_text": "text", "dialogue_audio": "audio"}
+SINGLE = {"dialogue": "cross_attention", "dialogue_text": "text", "dialogue_audio": "audio"}
 _BEST = "each network against the best baseline"
 
 
@@ -62,7 +62,7 @@ def _contexts(rows: Sequence[Row]) -> list[_Pair]:
     alone = {row.model: row.name for row in rows if context not in row.settings}
     found = []
     for row in rows:
-        single = _SINGLE.get(row.model, row.model if context in row.settings else "")
+        single = SINGLE.get(row.model, row.model if context in row.settings else "")
         if single in alone:
             found.append((row.name, alone[single]))
     return [_Pair("each context against single utterances", *pair, "") for pair in found]
