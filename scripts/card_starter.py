@@ -49,7 +49,7 @@ from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save
 from multimodal_ser.training.tune.vectors import Vectors
 
 BATCH = 16
-EVERY = {"cremad": 3, "emodb": 1}  # of the held-out recordings are heard under each condition
+EVERY = {"cremad": 3, "emodb": 1}  # of the held-out recordings are measured under each condition
 COMMON = ("anger", "happiness", "neutral", "sadness")
 PAUSE = 32_000  # samples, 2 s
 Wave = NDArray[np.float32]
@@ -57,7 +57,7 @@ Wave = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the script is told."""
+    """The arguments of the script."""
 
     run: Path
     cremad: Path
@@ -93,12 +93,12 @@ CONDITIONS: dict[str, Callable[[Wave, np.random.Generator], Wave]] = {
 @torch.inference_mode()
 def probabilities(model: Tuned, waves: Sequence[Wave]) -> NDArray[np.float32]:
     """What the model says of recordings, each brought to its canonical form."""
-    heard = [lengthened(canonical(wave), model.shortest)[:LONGEST_SAMPLES] for wave in waves]
-    order = sorted(range(len(heard)), key=lambda place: len(heard[place]))
-    found = np.zeros((len(heard), len(model.classes)), np.float32)
+    prepared = [lengthened(canonical(wave), model.shortest)[:LONGEST_SAMPLES] for wave in waves]
+    order = sorted(range(len(prepared)), key=lambda place: len(prepared[place]))
+    found = np.zeros((len(prepared), len(model.classes)), np.float32)
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
-        logits = model(*log_mels([heard[place] for place in batch])).logits
+        logits = model(*log_mels([prepared[place] for place in batch])).logits
         found[batch] = logits.softmax(1).numpy()
     return found
 
@@ -116,20 +116,20 @@ def conditions(
         ]
         shares = probabilities(model, changed)
         first = shares.argmax(1) if first is None else first
-        said = judged(shares, truth, speaker, model.threshold)
-        found.append({"name": name, "changed": float((shares.argmax(1) != first).mean()), **said})
-        logging.info("%s: UA %.3f, changed %.3f", name, said["ua"], found[-1]["changed"])
+        scores = judged(shares, truth, speaker, model.threshold)
+        found.append({"name": name, "changed": float((shares.argmax(1) != first).mean()), **scores})
+        logging.info("%s: UA %.3f, changed %.3f", name, scores["ua"], found[-1]["changed"])
     return found
 
 
 def silent(model: Tuned) -> dict[str, Any]:
     """What becomes of recordings without speech."""
     sounds = without_speech()
-    heard = [wave for wave in sounds if find_speech(wave).stretches]
-    top = probabilities(model, heard).max(1) if heard else np.zeros(0)
+    spoken = [wave for wave in sounds if find_speech(wave).stretches]
+    top = probabilities(model, spoken).max(1) if spoken else np.zeros(0)
     return {
         "n": len(sounds),
-        "no_speech": len(sounds) - len(heard),
+        "no_speech": len(sounds) - len(spoken),
         "uncertain": int((top < model.threshold).sum()),
         "highest": float(top.max()) if len(top) else None,
     }
@@ -164,8 +164,8 @@ def of_before(file: Path, manifest: Path) -> dict[str, Any]:
     """What an earlier starter's file says of the same recordings, as it was shipped."""
     predictor = load(file)
     rows = [row for row in rows_of(manifest) if LABELS.classes[int(str(class_of(row)))] in COMMON]
-    said = predictor([str(row.audio) for row in rows])
-    shares = np.array([one.probabilities for one in said if isinstance(one, Prediction)])
+    predictions = predictor([str(row.audio) for row in rows])
+    shares = np.array([one.probabilities for one in predictions if isinstance(one, Prediction)])
     label = np.array([class_of(row) for row in rows], np.int64)
     speaker = np.array([str(row.speaker) for row in rows])
     places = [predictor.labels.index(name) for name in LABELS.classes]
@@ -252,8 +252,8 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
 
 def recalls(one: LeftOut, careful: Caution) -> list[float]:
     """Of each class."""
-    said = one.logits(careful.temperature).argmax(1)
-    return [float((said[one.label == k] == k).mean()) for k in range(len(LABELS.classes))]
+    predicted = one.logits(careful.temperature).argmax(1)
+    return [float((predicted[one.label == k] == k).mean()) for k in range(len(LABELS.classes))]
 
 
 def render(facts: Mapping[str, Any]) -> str:

@@ -63,6 +63,6 @@ def _left_out(
         )
         probe.fit(side_by_side(others, layers), others.label)
         kept = mine.where(np.isin(mine.label, asked))
-        said = probe.predict(side_by_side(kept, layers))
-        found[name] = float(ua(confusion(kept.label, said, len(LABELS.classes))))
+        predicted = probe.predict(side_by_side(kept, layers))
+        found[name] = float(ua(confusion(kept.label, predicted, len(LABELS.classes))))
     return found

@@ -49,7 +49,7 @@ REBUILT = {"cremad": 0.0, "emodb": 0.5}  # CREMA-D is rebuilt already
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the script is told."""
+    """The arguments of the script."""
 
     cremad: Path
     emodb: Path
@@ -103,10 +103,10 @@ def parts(arguments: Arguments) -> dict[tuple[str, str], list[Utterance]]:
     """Corpus and part → its recordings."""
     lists = json.loads(arguments.speakers.read_text())
     cremad, emodb = rows_of(arguments.cremad), rows_of(arguments.emodb)
-    said = {part: set(map(str, lists[part])) for part in (*LEARNT, "test")}
+    speakers = {part: set(map(str, lists[part])) for part in (*LEARNT, "test")}
     found = {
         ("cremad", part): [row for row in cremad if str(row.speaker) in names]
-        for part, names in said.items()
+        for part, names in speakers.items()
     }
     found["emodb", "train"] = [row for row in emodb if row.speaker not in EMODB_TEST]
     found["emodb", "test"] = [row for row in emodb if row.speaker in EMODB_TEST]

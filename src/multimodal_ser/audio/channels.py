@@ -35,27 +35,27 @@ class Channels:
     Attributes:
         kind: ``one`` channel; all but one ``silent``; ``identical``; ``cancelling``; ``speakers``,
             where each has speech of its own; or ``scene``, where all hear the same.
-        heard: numbers of the channels that are not silent, counted from 0.
+        audible: numbers of the channels that are not silent, counted from 0.
         count: number of all channels.
         levels: dB of full scale, every 50 ms, [frames, channels].
     """
 
     kind: _Kind
-    heard: tuple[int, ...]
+    audible: tuple[int, ...]
     count: int
     levels: _Levels
 
     @property
-    def told(self) -> str | None:
+    def note(self) -> str | None:
         """A note for the user; None for a single channel."""
-        silent = [number for number in range(self.count) if number not in self.heard]
-        quiet = f"; silent: {_listed(silent)}" if silent and self.heard else ""
+        silent = [number for number in range(self.count) if number not in self.audible]
+        quiet = f"; silent: {_listed(silent)}" if silent and self.audible else ""
         sentences = {
             "one": "",
-            "silent": f"of {self.count} channels, only {_listed(self.heard)} has sound",
+            "silent": f"of {self.count} channels, only {_listed(self.audible)} has sound",
             "identical": f"its {self.count} channels are identical",
             "cancelling": f"its {self.count} channels cancel each other: one of them is heard",
-            "speakers": f"its channels {_listed(self.heard)} have different speakers{quiet}",
+            "speakers": f"its channels {_listed(self.audible)} have different speakers{quiet}",
             "scene": f"its {self.count} channels hear the same scene: they are mixed{quiet}",
         }[self.kind]
         return sentences or None
@@ -98,29 +98,29 @@ def compare_channels(blocks: Iterable[Samples]) -> Channels:
         power = rest.T @ rest + (0 if power is None else power)
     if power is None:
         return Channels("one", (0,), 1, np.zeros((0, 1), np.float32))
-    return _told(np.asarray(power, np.float64), np.concatenate(levels))
+    return _compared(np.asarray(power, np.float64), np.concatenate(levels))
 
 
-def _told(power: NDArray[np.float64], levels: _Levels) -> Channels:
+def _compared(power: NDArray[np.float64], levels: _Levels) -> Channels:
     """Classifies channels by their products, summed over time [C, C], and levels [frames, C]."""
     count = len(power)
     loud = np.percentile(levels, 95, axis=0)
-    heard = tuple(np.flatnonzero(loud > max(FLOOR, loud.max() - _SILENT)).tolist())
+    audible = tuple(np.flatnonzero(loud > max(FLOOR, loud.max() - _SILENT)).tolist())
     kind: _Kind = "scene"
     own = np.diag(power)
     if count == 1:
         kind = "one"
-    elif len(heard) <= 1:
-        kind = "silent" if heard else "identical"
+    elif len(audible) <= 1:
+        kind = "silent" if audible else "identical"
     # Power of the difference of two channels: Σ (a − b)² = Σ a² + Σ b² − 2 Σ ab.
     elif (own[0] + own - 2 * power[0] <= _IDENTICAL * (own[0] + own)).all():
         kind = "identical"
     # The sum over all pairs is the power of the sum of all channels, as `to_mono` mixes them.
     elif power.sum() < CANCELLED * own.sum():  # as `to_mono` has it
         kind = "cancelling"
-    elif _speakers(levels[:, heard]):
+    elif _speakers(levels[:, audible]):
         kind = "speakers"
-    return Channels(kind, heard, count, levels)
+    return Channels(kind, audible, count, levels)
 
 
 def _speakers(levels: _Levels) -> bool:

@@ -57,7 +57,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Examined:
     """The result of opening a recording; hash and print are empty if nothing is compared."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -99,32 +99,37 @@ def check(
         )
     opened = [row for row in utterances if row.audio is not None]
     with ThreadPoolExecutor(workers) as pool:
-        heard = list(pool.map(lambda row: _hear(row, shortest, silence, clipped), opened))
-    findings = [finding for one in heard for finding in one.findings]
-    return findings + _duplicates(opened, heard) + _copies(opened, heard) + _rates(opened, heard)
+        examined = list(pool.map(lambda row: _examine(row, shortest, silence, clipped), opened))
+    findings = [finding for one in examined for finding in one.findings]
+    return (
+        findings
+        + _duplicates(opened, examined)
+        + _copies(opened, examined)
+        + _rates(opened, examined)
+    )
 
 
-def _hear(row: Utterance, shortest: float, silence: float, clipped: float) -> _Heard:
+def _examine(row: Utterance, shortest: float, silence: float, clipped: float) -> _Examined:
     path = Path(row.audio or "")
     rate, warnings = None, list[str]()
     try:
         if reason := fault(path):
             problem = _FAULTS.get(reason, "unreadable")
-            return _Heard([Finding(row.id, problem, f"{path}: {reason}")])
+            return _Examined([Finding(row.id, problem, f"{path}: {reason}")])
         info = audio_info(path)
         rate = info.sample_rate
         if info.frames == 0:
-            return _Heard([Finding(row.id, "empty", f"{path}: 0 samples")], rate)
+            return _Examined([Finding(row.id, "empty", f"{path}: 0 samples")], rate)
         samples = read_audio(path, start=row.start, end=row.end, warn=warnings.append)
     except (AudioError, OSError) as error:
-        return _Heard([Finding(row.id, "unreadable", str(error))], rate)
+        return _Examined([Finding(row.id, "unreadable", str(error))], rate)
     findings = [Finding(row.id, "length", note) for note in warnings]
     findings += _judge(row.id, samples, shortest, silence, clipped) + _duration(row, samples)
     # All silent recordings of one length are equal, which does not make them duplicates.
     silent = any(finding.problem == "silent" for finding in findings)
     if silent:
-        return _Heard(findings, rate)
-    return _Heard(findings, rate, audio_hash(samples), fingerprint(samples))
+        return _Examined(findings, rate)
+    return _Examined(findings, rate, audio_hash(samples), fingerprint(samples))
 
 
 def _judge(
@@ -145,10 +150,10 @@ def _judge(
     return findings
 
 
-def _duplicates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+def _duplicates(opened: list[Utterance], examined: list[_Examined]) -> list[Finding]:
     first: dict[str, str] = {}
     findings = []
-    for row, one in zip(opened, heard, strict=True):
+    for row, one in zip(opened, examined, strict=True):
         if not one.samples_hash:
             continue
         earlier = first.setdefault(one.samples_hash, row.id)
@@ -168,8 +173,8 @@ def _duration(row: Utterance, samples: npt.NDArray[np.float32]) -> list[Finding]
     return [Finding(row.id, "duration", f"{seconds:.1f} s, where the table says {stated:.1f} s")]
 
 
-def _copies(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
-    found = {row.id: one for row, one in zip(opened, heard, strict=True)}
+def _copies(opened: list[Utterance], examined: list[_Examined]) -> list[Finding]:
+    found = {row.id: one for row, one in zip(opened, examined, strict=True)}
     pairs = copies({key: one.print for key, one in found.items()})
     first: dict[str, str] = {}
     for one, other in pairs:
@@ -178,10 +183,10 @@ def _copies(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
     return [Finding(key, "copy", f"a copy of {first[key]}") for key in found if key in first]
 
 
-def _rates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
+def _rates(opened: list[Utterance], examined: list[_Examined]) -> list[Finding]:
     """Compares the stored rate of each recording with the most common one of its corpus."""
     rates: dict[str, Counter[int]] = {}
-    for row, one in zip(opened, heard, strict=True):
+    for row, one in zip(opened, examined, strict=True):
         if one.rate is not None:
             rates.setdefault(row.corpus, Counter())[one.rate] += 1
     usual = {corpus: min(found, key=lambda r: (-found[r], r)) for corpus, found in rates.items()}
@@ -190,7 +195,7 @@ def _rates(opened: list[Utterance], heard: list[_Heard]) -> list[Finding]:
         for corpus, rate in sorted(usual.items())
         if rate < SAMPLE_RATE
     ]
-    for row, one in zip(opened, heard, strict=True):
+    for row, one in zip(opened, examined, strict=True):
         if one.rate is not None and one.rate != usual[row.corpus]:
             others = f"{rates[row.corpus][usual[row.corpus]]} of {row.corpus}"
             detail = f"{one.rate} Hz, where {others} have {usual[row.corpus]} Hz"

@@ -132,8 +132,8 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
     except _library_errors() as error:
         # soundfile puts the path before libsndfile's message, but the message here begins with it
         # anyway.
-        said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-        reason = str(said).strip().rstrip(".")
+        message = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+        reason = str(message).strip().rstrip(".")
         if reason.startswith("File does not exist"):  # so libsndfile calls an mp3 without a frame
             reason = "Format not recognised"
         raise AudioError(

@@ -70,20 +70,20 @@ def _codes(samples: NDArray[np.float32]) -> _Codes:
     bits = np.diff(slope, axis=0) > 0
     codes = np.packbits(bits, axis=1).view(">u4")[:, 0].astype(np.uint32)
     loud = bands.sum(1)
-    heard = loud[1:] > _FLOOR * loud.max()
-    return np.where(heard, np.maximum(codes, 1), 0).astype(np.uint32)  # 0 marks quiet frames
+    audible = loud[1:] > _FLOOR * loud.max()
+    return np.where(audible, np.maximum(codes, 1), 0).astype(np.uint32)  # 0 marks quiet frames
 
 
 def _is_even(codes: _Codes) -> bool:
     # Compares frames whose windows do not overlap any more.
     step = _WINDOW // _HOP + 1
-    heard = (codes[step:] > 0) & (codes[:-step] > 0)
-    return not heard.any() or _differing(codes[step:], codes[:-step], heard) < _MOST_DIFFERING
+    audible = (codes[step:] > 0) & (codes[:-step] > 0)
+    return not audible.any() or _differing(codes[step:], codes[:-step], audible) < _MOST_DIFFERING
 
 
-def _differing(one: _Codes, other: _Codes, heard: NDArray[np.bool_]) -> float:
-    """The share of bits that differ, over the frames where `heard` is true."""
-    return float(_bits(one ^ other)[heard].mean()) / 32
+def _differing(one: _Codes, other: _Codes, audible: NDArray[np.bool_]) -> float:
+    """The share of bits that differ, over the frames where `audible` is true."""
+    return float(_bits(one ^ other)[audible].mean()) / 32
 
 
 def _bits(codes: _Codes) -> NDArray[np.uint8]:
@@ -132,11 +132,11 @@ def _overlap_differs(one: _Codes, other: _Codes, lag: int) -> bool:
     first, second = one[max(lag, 0) :], other[max(-lag, 0) :]
     length = min(len(first), len(second))
     first, second = first[:length], second[:length]
-    heard = (first > 0) & (second > 0)
+    audible = (first > 0) & (second > 0)
     shorter = min(np.count_nonzero(one), np.count_nonzero(other))
-    if heard.sum() < max(_LEAST, _SHARE * shorter):
+    if audible.sum() < max(_LEAST, _SHARE * shorter):
         return True
-    return _differing(first, second, heard) > _MOST_DIFFERING
+    return _differing(first, second, audible) > _MOST_DIFFERING
 
 
 def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
@@ -157,9 +157,9 @@ def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
         different = owner[one] != owner[other]
         one, other = one[different], other[different]
         near = flat[at[one][:, None] + around], flat[at[other][:, None] + around]
-        heard = (near[0] > 0) & (near[1] > 0)
-        share = (_bits(near[0] ^ near[1]) * heard).sum(1) / (32 * np.maximum(heard.sum(1), 1))
-        good = (share < _NEAR_DIFFERING) & (heard.sum(1) >= _NEAR)
+        audible = (near[0] > 0) & (near[1] > 0)
+        share = (_bits(near[0] ^ near[1]) * audible).sum(1) / (32 * np.maximum(audible.sum(1), 1))
+        good = (share < _NEAR_DIFFERING) & (audible.sum(1) >= _NEAR)
         for left, right in zip(one[good].tolist(), other[good].tolist(), strict=True):
             first, second = int(owner[left]), int(owner[right])
             lag = int((at[left] - starts[first]) - (at[right] - starts[second]))
@@ -172,14 +172,14 @@ def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
 
 def _agreeing(flat: _Codes, at: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
     """Yields pairs of positions in `at` whose frames share a key, in blocks."""
-    heard = np.flatnonzero(flat[at])
+    audible = np.flatnonzero(flat[at])
     # Longer keys in larger corpora: otherwise unrelated frames would share keys by chance.
-    bits = int(np.clip(np.log2(max(len(heard), 4) / 4), *_KEY_BITS))
+    bits = int(np.clip(np.log2(max(len(audible), 4) / 4), *_KEY_BITS))
     # Three parts of the code as keys: one of them is likely to survive errors in the other bits.
     for low in (0, (32 - bits) // 2, 32 - bits):
-        key = (flat[at[heard]] >> low) & ((1 << bits) - 1)
+        key = (flat[at[audible]] >> low) & ((1 << bits) - 1)
         order = np.argsort(key, kind="stable")
-        rows, key = heard[order], key[order]
+        rows, key = audible[order], key[order]
         bounds = np.flatnonzero(np.diff(key)) + 1
         size = np.diff(np.concatenate([[0], bounds, [len(key)]]))
         crowded = np.repeat(size > _CROWD, size)

@@ -138,10 +138,10 @@ def _recordings(files: Sequence[str]) -> Iterator[list[Place]]:
     with scratch_folder() as folder:
         for number, place in enumerate(found):
             if place.path == STDIN:
-                heard = folder / "stdin"
-                with heard.open("wb") as file:
+                copy = folder / "stdin"
+                with copy.open("wb") as file:
                     shutil.copyfileobj(sys.stdin.buffer, file)
-                found[number] = place._replace(path=str(heard))
+                found[number] = place._replace(path=str(copy))
         yield found
 
 

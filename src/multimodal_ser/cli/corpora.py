@@ -40,7 +40,7 @@ def list_all_command(corpus: Annotated[str | None, tyro.conf.Positional] = None)
         "class sets": {name: " ".join(s.classes) for name, s in CLASS_SETS.items()},
         "splits": {name: scheme.about for name, scheme in SCHEMES.items()},
         "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
-        "scores of every table": _told({**METRICS, **OF_PROBABILITIES}),
+        "scores of every table": _described({**METRICS, **OF_PROBABILITIES}),
         **_trained(),
     }
     for title, lines in sections.items():
@@ -63,11 +63,11 @@ def _trained() -> dict[str, dict[str, str]]:
             raise
         return {"models, baselines, losses, adaptations": {"": str(missing)}}
     return {
-        "models": _told({STACKED: Stacked, **MODELS}),
-        "baselines, which stand in every table": _told(BASELINES),
-        "baselines of attributes": _told(REGRESSORS),
+        "models": _described({STACKED: Stacked, **MODELS}),
+        "baselines, which stand in every table": _described(BASELINES),
+        "baselines of attributes": _described(REGRESSORS),
         "losses": {name: f"of {', '.join(loss.tasks)}" for name, loss in LOSSES.items()},
-        "adaptations": _told(ADAPTERS),
+        "adaptations": _described(ADAPTERS),
     }
 
 
@@ -107,7 +107,7 @@ def _tell_corpus(name: str) -> None:
     say(info.citation)
 
 
-def _told(registry: Mapping[str, object]) -> dict[str, str]:
+def _described(registry: Mapping[str, object]) -> dict[str, str]:
     """Returns each entry's name and the first line of its docstring."""
     docs = {name: inspect.cleandoc(one.__doc__ or "") for name, one in registry.items()}
     return {name: text.split("\n")[0].removeprefix("Returns ") for name, text in docs.items()}

@@ -220,14 +220,14 @@ class Journal:
         if count > len(self.places):
             self.keep(list(self.places.values()))
 
-    def add(self, told: Mapping[str, Any]) -> int:
+    def add(self, entry: Mapping[str, Any]) -> int:
         """Adds an object and returns the position of its line."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("ab") as file:
             place = file.tell()
-            file.write(readable_json(told).encode() + b"\n")
-        if told["key"]:
-            self.places[told["key"]] = place
+            file.write(readable_json(entry).encode() + b"\n")
+        if entry["key"]:
+            self.places[entry["key"]] = place
         return place
 
     def read(self, places: Iterable[int]) -> Iterator[Any]:

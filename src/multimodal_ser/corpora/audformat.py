@@ -105,16 +105,16 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
 
 
 def _rows(
-    root: Path, header: Mapping[str, Any], told: Mapping[_Key, dict[str, Any]]
+    root: Path, header: Mapping[str, Any], labelled: Mapping[_Key, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    cut = {file for file, start, _ in told if start is not None}
+    cut = {file for file, start, _ in labelled if start is not None}
     labels = _labels(root, header)
     rows = []
-    for (file, start, end), cells in told.items():
+    for (file, start, end), cells in labelled.items():
         # the file's own row only supplies values for its segments
         if start is None and file in cut:
             continue
-        row = {**told.get((file, None, None), {}), **cells}
+        row = {**labelled.get((file, None, None), {}), **cells}
         for column in [column for column in row if column in labels]:
             label = labels[column].get(str(row[column]))
             if isinstance(label, str):

@@ -90,8 +90,8 @@ def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
 
 def check_commas(where: str, cells: Cells, *columns: str | None) -> None:
     """Raises SerError if commas in some cells of these columns may separate thousands: 1,234."""
-    said = [(n, name, str(row.get(name or "", ""))) for n, row in cells.rows for name in columns]
-    numbers = [one for one in said if one[2]]
+    filled = [(n, name, str(row.get(name or "", ""))) for n, row in cells.rows for name in columns]
+    numbers = [one for one in filled if one[2]]
     commas = [one for one in numbers if "," in one[2]]
     # a comma in every cell is a decimal one, and so is that of a cell such as 0,5
     if (

@@ -165,7 +165,7 @@ def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | Non
     Raises:
         SerError: the cell is anything else.
 
-    >>> [seconds("t.csv:2", "start", said) for said in ("0:01:02,5", "1,25", "0 days 00:00:01.25")]
+    >>> [seconds("t.csv:2", "start", cell) for cell in ("0:01:02,5", "1,25", "0 days 00:00:01.25")]
     [62.5, 1.25, 1.25]
     """
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):

@@ -83,9 +83,9 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
             found.append(f"cremad/{path.stem}{made}")
         else:
             own_id = _own_id(path)
-            heard = raters.get(own_id, {})
-            extra = {**made.extra, **({"raters": heard} if heard else {})}
-            tally = votes_of(heard.values()) or tallies.get(own_id, {})
+            ratings = raters.get(own_id, {})
+            extra = {**made.extra, **({"raters": ratings} if ratings else {})}
+            tally = votes_of(ratings.values()) or tallies.get(own_id, {})
             found.append(replace(made, votes=tally, extra=extra))
     absent = sorted(table.keys() - {_own_id(path) for path in recordings})
     found += [f"cremad/{one}: in summaryTable.csv, no file in {audio_dir}" for one in absent]

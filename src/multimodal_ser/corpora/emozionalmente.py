@@ -56,7 +56,7 @@ def read_emozionalmente(root: Path) -> Corpus:
         if reason := fault(path):
             found.append(f"emozionalmente/{path.stem}: {reason}")
             continue
-        heard = raters.get(path.name, {})
+        ratings = raters.get(path.name, {})
         found.append(
             Utterance(
                 id=f"emozionalmente/{path.stem}",
@@ -66,8 +66,11 @@ def read_emozionalmente(root: Path) -> Corpus:
                 text=row["sentence"] or None,
                 speaker=row["actor"] or None,
                 split=part_of.get(path.name),
-                votes=votes_of(heard.values()),
-                extra={**speakers.get(row["actor"], {}), **({"raters": heard} if heard else {})},
+                votes=votes_of(ratings.values()),
+                extra={
+                    **speakers.get(row["actor"], {}),
+                    **({"raters": ratings} if ratings else {}),
+                },
             )
         )
     return finish("Emozionalmente", root, found)

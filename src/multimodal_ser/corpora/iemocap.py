@@ -82,14 +82,14 @@ def _read_session(session: Path) -> list[Utterance | str]:
 
 
 def _rate(raters: Raters, line: re.Match[str]) -> None:
-    kind, who, said, remark = line.groups()
+    kind, who, rating, remark = line.groups()
     answer = raters.setdefault(who, {})
     if kind == "C":
-        spelt = [word.strip().lower()[:3] for word in said.split(";")]  # Neutral state → neu
+        spelt = [word.strip().lower()[:3] for word in rating.split(";")]  # Neutral state → neu
         # comments that raters typed instead of an emotion are dropped here and kept as remarks
         answer["emotion"] = [word for word in spelt if word in _WORDS_OF_RATERS]
     else:
-        answer |= {_VALUES[name]: float(value) for name, value in _VALUE.findall(said)}
+        answer |= {_VALUES[name]: float(value) for name, value in _VALUE.findall(rating)}
     if remark:
         answer["remark"] = remark
 

@@ -239,9 +239,9 @@ def sex_of(cell: object) -> str:
     >>> [sex_of(cell) for cell in ("F", "Male", "NA", None, "Unknown", "other")]
     ['female', 'male', '', '', '', 'other']
     """
-    said = str(cell or "").strip()
-    word = said.casefold()
-    return "" if is_missing(said) or word == "unknown" else _SEX.get(word, word)
+    text = str(cell or "").strip()
+    word = text.casefold()
+    return "" if is_missing(text) or word == "unknown" else _SEX.get(word, word)
 
 
 def shared_word(word: str) -> str:

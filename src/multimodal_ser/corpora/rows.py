@@ -69,7 +69,7 @@ def of_cells(
     utterances, left_out = _utterances(table, cells)
     for column, count in table.missing.items():
         notes.append(f"{count} cells of {column} that say nan, null or None were read as empty")
-    notes += [f"{own!r} was read as {word}" for own, word in sorted(table.said.items())]
+    notes += [f"{own!r} was read as {word}" for own, word in sorted(table.translated.items())]
     for kind, names in (
         ("speaker", [row.speaker for row in utterances]),
         ("emotion", [row.emotion for row in utterances]),
@@ -99,7 +99,7 @@ def of_rows(
 class _Table:
     """The state shared by all rows of a table.
 
-    `missing` counts cells with words such as "nan", by column; `said` has the translated words.
+    `missing` counts cells with words such as "nan", by column; `translated` has words and ours.
     """
 
     name: str
@@ -108,13 +108,13 @@ class _Table:
     own_words: bool
     folder: Path
     missing: Counter[str] = field(default_factory=Counter)
-    said: dict[str, str] = field(default_factory=dict)
+    translated: dict[str, str] = field(default_factory=dict)
 
     def word(self, own: str) -> str:
         """Returns the word for an emotion, shared or the table's own."""
         if self.own_words or not own or shared_word(own) == own:
             return own
-        return self.said.setdefault(own, shared_word(own))
+        return self.translated.setdefault(own, shared_word(own))
 
 
 def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:

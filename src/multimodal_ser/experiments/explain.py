@@ -119,15 +119,15 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> _Measured:
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(examples.ids)))  # [N]
     truth = examples.label[:, None]  # [N, 1]
 
-    def said(given: Examples) -> float:
+    def log_likelihood(given: Examples) -> float:
         return float(predict(model, given).log_softmax(1).gather(1, truth).mean())
 
     def loss(modality: str, changed: Modality) -> float:
         if modality == "audio":
-            return before - said(replace(examples, audio=changed))
-        return before - said(replace(examples, text=changed))
+            return before - log_likelihood(replace(examples, audio=changed))
+        return before - log_likelihood(replace(examples, text=changed))
 
-    before = said(examples)
+    before = log_likelihood(examples)
     modalities: dict[str, _Losses] = {}
     moments: dict[str, list[float]] = {}
     features: dict[str, _Losses] = {}

@@ -289,5 +289,5 @@ def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | No
         return target
     rows = {row.id: row for row in material.utterances}
     votes = np.array([class_votes(rows[key], classes) for key in examples.ids])
-    told = np.where(votes.sum(1, keepdims=True) > 0, votes, np.nan)
-    return np.hstack([told, target[:, len(classes.classes) :]])
+    shares = np.where(votes.sum(1, keepdims=True) > 0, votes, np.nan)
+    return np.hstack([shares, target[:, len(classes.classes) :]])

@@ -47,10 +47,10 @@ def in_context(rows: Sequence[Utterance], before: int, after: int = 0) -> list[U
     Raises:
         FeatureError: no utterance has a dialogue, or a number is negative.
 
-    >>> said = [("Ann", "Hi!"), ("Bob", "Hello."), ("Ann", "So?")]
+    >>> lines = [("Ann", "Hi!"), ("Bob", "Hello."), ("Ann", "So?")]
     >>> rows = [
     ...     Utterance(f"a/{n}", "a", "joy", text=words, speaker=who, dialogue="d")
-    ...     for n, (who, words) in enumerate(said)
+    ...     for n, (who, words) in enumerate(lines)
     ... ]
     >>> [row.text for row in in_context(rows, 2)]
     ['A: Hi!', 'B: Hi! A: Hello.', 'A: Hi! B: Hello. A: So?']
@@ -137,15 +137,15 @@ def keep_manifest(utterances: Sequence[Utterance], folder: Path) -> None:
     All feature files of the folder are read with this manifest: its labels and speakers become
     theirs.
     """
-    path, said = folder / "manifest.jsonl", ""
+    path, changes = folder / "manifest.jsonl", ""
     if path.is_file():
         try:
-            said = _changes(read_manifest(path), utterances)
+            changes = _changes(read_manifest(path), utterances)
         except SerError as error:
-            said = f"it could not be read ({error})"
-    if said:
+            changes = f"it could not be read ({error})"
+    if changes:
         _log.warning(
-            "%s, which all features in that folder are read with, is replaced: %s", path, said
+            "%s, which all features in that folder are read with, is replaced: %s", path, changes
         )
     write_manifest(utterances, path)
 
@@ -159,8 +159,8 @@ def _changes(before: Iterable[Utterance], after: Iterable[Utterance]) -> str:
         for name in _JUDGED
     }
     counts |= {"gone": len(old.keys() - new.keys()), "new": len(new.keys() - old.keys())}
-    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return f"of its utterances {said}" if said else ""
+    listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"of its utterances {listed}" if listed else ""
 
 
 def digest(value: object) -> str:

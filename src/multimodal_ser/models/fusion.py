@@ -275,13 +275,13 @@ class Ensemble(nn.Module):
         temperature; for attributes, they are the members' mean value.
         """
         each = self.each(text, text_mask, audio, audio_mask)
-        cut, said = self.classes - self.values, []
+        cut, parts = self.classes - self.values, []
         if cut:
             # log of the mean of p = logsumexp of log p − log M: no probability underflows to zero
             logs = each.logits[:, :, :cut].log_softmax(2).logsumexp(0) - math.log(len(self.members))
-            said = [logs * self.temperature]
-        said += [each.logits[:, :, cut:].mean(0)] if self.values else []
-        return Output(torch.cat(said, 1), each.embedding.transpose(0, 1).flatten(1))
+            parts = [logs * self.temperature]
+        parts += [each.logits[:, :, cut:].mean(0)] if self.values else []
+        return Output(torch.cat(parts, 1), each.embedding.transpose(0, 1).flatten(1))
 
 
 MODELS: dict[str, Kind] = {

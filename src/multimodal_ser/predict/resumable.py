@@ -219,13 +219,13 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {**record, "probabilities": outcome.probabilities.tolist()}
 
 
-def _from_json(told: dict[str, Any], labels: tuple[str, ...]) -> Outcome:
-    if "error" in told:
-        return SerError(told["error"])
-    told["probabilities"] = np.array(told["probabilities"], np.float32)
-    told["scale"] = told["scale"] and tuple(told["scale"])
-    rated = told.pop("also", None)
-    one = Prediction(labels, embedding=np.zeros(0, np.float32), **told)
+def _from_json(fields: dict[str, Any], labels: tuple[str, ...]) -> Outcome:
+    if "error" in fields:
+        return SerError(fields["error"])
+    fields["probabilities"] = np.array(fields["probabilities"], np.float32)
+    fields["scale"] = fields["scale"] and tuple(fields["scale"])
+    rated = fields.pop("also", None)
+    one = Prediction(labels, embedding=np.zeros(0, np.float32), **fields)
     if rated is None:
         return one
     names, scale, values = rated

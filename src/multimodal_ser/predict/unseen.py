@@ -112,27 +112,27 @@ class Caution:
     threshold: float
 
 
-def caution(heard: Sequence[LeftOut], right: float = RIGHT) -> Caution:
+def caution(left_out: Sequence[LeftOut], right: float = RIGHT) -> Caution:
     """Chooses the temperature and the threshold on the left-out corpora, each with equal weight.
 
     Args:
-        heard: the left-out corpora that may be learnt from.
+        left_out: the left-out corpora that may be learnt from.
         right: share of the predictions above the threshold that must be right, averaged over the
             corpora.
     """
 
     def loss(temperature: float) -> float:
-        logs = [log_softmax(one.logits(temperature), axis=1) for one in heard]
-        own = [row[np.arange(len(row)), one.label] for one, row in zip(heard, logs, strict=True)]
+        logs = [log_softmax(one.logits(temperature), axis=1) for one in left_out]
+        own = [row[np.arange(len(row)), one.label] for one, row in zip(left_out, logs, strict=True)]
         return float(np.mean([-part.mean() for part in own]))
 
     # The temperature first, since the threshold is a confidence after calibration.
     temperature = float(min(TEMPERATURES, key=loss))
-    shares = [softmax(one.logits(temperature), axis=1) for one in heard]
+    shares = [softmax(one.logits(temperature), axis=1) for one in left_out]
 
     def accuracy(threshold: float) -> float:
         found = []
-        for one, predicted in zip(heard, shares, strict=True):
+        for one, predicted in zip(left_out, shares, strict=True):
             above = predicted.max(1) >= threshold
             found.append(np.mean((predicted.argmax(1) == one.label)[above]) if above.any() else 1.0)
         return float(np.mean(found))
@@ -252,8 +252,8 @@ def _after(one: LeftOut, temperature: float, drawn: Sequence[NDArray[np.int64]])
     return _ua(one.label, before) + float(np.mean(found))
 
 
-def _ua(label: NDArray[np.int64], said: NDArray[np.int64]) -> float:
-    return float(np.mean([np.mean(said[label == k] == k) for k in np.unique(label)]))
+def _ua(label: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    return float(np.mean([np.mean(predicted[label == k] == k) for k in np.unique(label)]))
 
 
 def protocol(
@@ -270,10 +270,12 @@ def protocol(
     Temperature and threshold are chosen on the corpora that may be learnt from, each left out.
     Returns ``caution``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `Adapted`).
     """
-    heard = leave_one_out(data, learn, config, len(classes), [classes.index(one) for one in asked])
-    careful = caution([one for one in heard if one.corpus in learn])
+    left_out = leave_one_out(
+        data, learn, config, len(classes), [classes.index(one) for one in asked]
+    )
+    careful = caution([one for one in left_out if one.corpus in learn])
     found = {}
-    for one in heard:
+    for one in left_out:
         after = asdict(adapted(one, careful.temperature, sizes=sizes))
         skewed = after["skewed"].items()
         after["skewed"] = {size: {classes[k]: ua for k, ua in by.items()} for size, by in skewed}

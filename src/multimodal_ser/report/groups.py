@@ -44,11 +44,11 @@ def _age_band(cell: object) -> str:
     >>> _age_band(25), _age_band("44,5"), _age_band(74.0), _age_band("twenties"), _age_band(-1)
     ('under 30', '30 to 44', '60 and over', 'twenties', 'unknown')
     """
-    said = str(cell or "").strip()
+    text = str(cell or "").strip()
     try:
-        years = float(said.replace(",", "."))
+        years = float(text.replace(",", "."))
     except ValueError:
-        return _UNKNOWN if is_missing(said) else said
+        return _UNKNOWN if is_missing(text) else text
     # up to the next band's start, so that 29.5 years belong to the band that ends at 29
     band = next((band for band in _AGE_BANDS if 0 < years < band[1] + 1), None)
     if band is None:  # such as -1 for an unknown age
@@ -103,10 +103,10 @@ def _people(
             "the manifest of the tested corpus"
         )
     extra = [rows[name].extra if name in rows else {} for name in ids]
-    told = [{key.casefold(): cell for key, cell in one.items()} for one in extra]
+    cells = [{key.casefold(): cell for key, cell in one.items()} for one in extra]
     groupings = {
-        "sex": np.array([sex_of(one.get("sex", one.get("gender"))) or _UNKNOWN for one in told]),
-        "age": np.array([_age_band(one.get("age", "")) for one in told]),
+        "sex": np.array([sex_of(one.get("sex", one.get("gender"))) or _UNKNOWN for one in cells]),
+        "age": np.array([_age_band(one.get("age", "")) for one in cells]),
     }
     known = {by: names for by, names in groupings.items() if (names != _UNKNOWN).any()}
     if not known:

@@ -223,8 +223,8 @@ def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[st
             matrix = metrics.confusion(truth, one.probabilities[known, :cut].argmax(1), cut)
             mine |= {name: float(of(matrix)) for name, of in metrics.METRICS.items()}
         if labels.values and one.targets is not None:
-            told = ~np.isnan(one.targets[:, cut:]).any(1)
-            found = ccc(one.targets[told, cut:], one.probabilities[told, cut:])
+            rated = ~np.isnan(one.targets[:, cut:]).any(1)
+            found = ccc(one.targets[rated, cut:], one.probabilities[rated, cut:])
             named = zip(labels.classes[cut:], found.tolist(), strict=True)
             mine |= {f"CCC {name}": value for name, value in named}
     # What is not defined, such as the CCC where nothing varies, is left out: NaN is no JSON.

@@ -146,10 +146,10 @@ class Service:
     ) -> Response:
         sound = (recording.wave, SAMPLE_RATE)
         with self.computing.turn(work) as pause:
-            heard = yielding_words(self.words, pause) if words and self.words else None
+            recognise = yielding_words(self.words, pause) if words and self.words else None
             model = Yielding(self.predictor, pause)
             how = yielding_diariser(how, pause)
-            found = analyze(sound, model, words=heard, on_progress=pause, **how)
+            found = analyze(sound, model, words=recognise, on_progress=pause, **how)
             content = {**found.as_dict(), "warnings": recording.warnings}
             if drawn:
                 content["peaks"] = rounded(peaks_of(*sound))

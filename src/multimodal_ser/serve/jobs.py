@@ -130,7 +130,7 @@ class Jobs:
             raise RefusedError(404, "no such job; it may be older than this server keeps them")
         return self.jobs[name]
 
-    def told(self, job: Job) -> dict[str, Any]:
+    def status_of(self, job: Job) -> dict[str, Any]:
         """The state of a job for its sender."""
         kept = {key: value for key, value in asdict(job).items() if key != "over"}
         ahead = self.waiting.index(job.id) if job.status == "queued" else 0
@@ -220,7 +220,7 @@ class Jobs:
         sound, limits = self._place(job) / SOUND, self._service.settings
         with self._service.computing.turn(work) as pause:
 
-            def heard(done: float, whole: float | None) -> None:
+            def progressed(done: float, whole: float | None) -> None:
                 if done > limits.job_seconds:
                     raise RefusedError(413, f"it is longer than {limits.job_seconds:g} s")
                 job.progress = round(done / max(whole or done, done, 1e-9), 3)
@@ -228,7 +228,7 @@ class Jobs:
 
             predictor = self._service.predictor
             model, how = Yielding(predictor, pause), yielding_diariser(how, pause)
-            found = analyze(sound, model, on_progress=heard, **how)
+            found = analyze(sound, model, on_progress=progressed, **how)
             files = {}
             for kind, (ending, content) in zip(
                 formats, rendered(found, sound, formats), strict=True

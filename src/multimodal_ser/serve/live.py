@@ -47,17 +47,21 @@ class Sent:
     hop: float
 
     @classmethod
-    def read(cls, told: Any) -> Sent:
+    def read(cls, message: Any) -> Sent:
         """Reads the first message.
 
         Raises:
             RefusedError: 422.
         """
-        if not isinstance(told, dict):
+        if not isinstance(message, dict):
             raise RefusedError(422, f"the first message is no JSON object; {_BEGIN}")
-        rate, channels = told.get("rate", SAMPLE_RATE), told.get("channels", 1)
-        kind, window, hop = told.get("format", "s16"), told.get("window", 3.0), told.get("hop", 1.0)
-        number = {name: type(told.get(name, 0)) in (int, float) for name in _KEYS}
+        rate, channels = message.get("rate", SAMPLE_RATE), message.get("channels", 1)
+        kind, window, hop = (
+            message.get("format", "s16"),
+            message.get("window", 3.0),
+            message.get("hop", 1.0),
+        )
+        number = {name: type(message.get(name, 0)) in (int, float) for name in _KEYS}
         right = {
             "rate": number["rate"] and rate in _RATES,
             "format": isinstance(kind, str) and kind in KINDS,
@@ -67,8 +71,8 @@ class Sent:
             "key": True,
         }
         # a name that is not known, such as sample_rate in place of rate, is wrong, too
-        if wrong := [name for name in (*told, *right) if not right.get(name)]:
-            given = json.dumps(told.get(wrong[0]))[:40]
+        if wrong := [name for name in (*message, *right) if not right.get(name)]:
+            given = json.dumps(message.get(wrong[0]))[:40]
             raise RefusedError(422, f"{wrong[0][:40]} is {given}; {_BEGIN}")
         return cls(int(rate), kind, int(channels), float(window), float(hop))
 
@@ -102,13 +106,13 @@ async def live(socket: WebSocket, service: Service) -> None:
 async def _begin(socket: WebSocket, service: Service) -> tuple[Sent, Stream]:
     """Reads the first message, which describes the sound and may hold the key."""
     first = await _message(socket, service.settings.header_seconds)
-    told = _json(first)
+    message = _json(first)
     # Browsers cannot set headers of a WebSocket, so the key may come in the first message.
-    if isinstance(told, dict) and isinstance(told.get("key"), str):
-        socket.scope["headers"].append((b"x-api-key", told["key"].encode("latin-1", "replace")))
+    if isinstance(message, dict) and isinstance(message.get("key"), str):
+        socket.scope["headers"].append((b"x-api-key", message["key"].encode("latin-1", "replace")))
         socket.__dict__.pop("_headers", None)  # starlette caches the headers that it has parsed
     check_key(socket, service.settings)
-    sent = Sent.read(told)
+    sent = Sent.read(message)
     try:
         stream = Stream(service.predictor, window=sent.window, hop=sent.hop)
     except SerError as error:
@@ -134,15 +138,15 @@ async def _answer(socket: WebSocket, service: Service) -> None:
         nonlocal settled
         for item in await service.off_loop(push, sound, last):
             settled += isinstance(item, Segment)
-            await _send(socket, _told(item))
+            await _send(socket, _as_message(item))
 
-    heard, rest = 0.0, b""
+    seconds, rest = 0.0, b""
     while (message := await _message(socket, limits.stream_quiet_seconds)).get("bytes") is not None:
         data = rest + message["bytes"]  # a message may end within a sample
         whole = len(data) - len(data) % sent.size
         sound, rest = sent.samples(data[:whole]), data[whole:]
-        heard += len(sound) / sent.rate
-        if heard > limits.stream_seconds:
+        seconds += len(sound) / sent.rate
+        if seconds > limits.stream_seconds:
             raise RefusedError(
                 413, f"the stream is longer than {limits.stream_seconds:g} s; begin another"
             )
@@ -158,10 +162,10 @@ async def _answer(socket: WebSocket, service: Service) -> None:
         with service.computing.turn(work):
             return stream.finish()
 
-    service.metrics.heard.inc(heard)
+    service.metrics.decoded.inc(seconds)
     timeline = await service.off_loop(finish)
     for item in timeline.segments[settled:]:
-        await _send(socket, _told(item))
+        await _send(socket, _as_message(item))
     await _send(socket, {"type": "timeline", **timeline.as_dict()})
     await socket.close(1000)
 
@@ -183,9 +187,9 @@ def _json(message: dict[str, Any]) -> Any:
         return None
 
 
-def _told(item: Point | Segment) -> dict[str, Any]:
+def _as_message(item: Point | Segment) -> dict[str, Any]:
     return {"type": "segment" if isinstance(item, Segment) else "estimate", **item.as_dict()}
 
 
-async def _send(socket: WebSocket, told: dict[str, Any]) -> None:
-    await socket.send_text(json.dumps(told, ensure_ascii=False))
+async def _send(socket: WebSocket, message: dict[str, Any]) -> None:
+    await socket.send_text(json.dumps(message, ensure_ascii=False))

@@ -17,7 +17,7 @@ class Metrics:
     """Counters of one server; labels are names of routes only, never anything that a client sent.
 
     Attributes:
-        heard: seconds of sound.
+        decoded: seconds of sound.
     """
 
     def __init__(self, admission: Admission, streams: Streams) -> None:
@@ -28,7 +28,7 @@ class Metrics:
         self._seconds = Histogram(
             "ser_request_seconds", "Time to an answer", ["route"], buckets=_BOUNDS, registry=all_
         )
-        self.heard = Counter("ser_audio_seconds", "Sound decoded", registry=all_)
+        self.decoded = Counter("ser_audio_seconds", "Sound decoded", registry=all_)
         for name, about, now in (
             ("ser_requests_inside", "Requests at work or waiting", lambda: admission.active),
             ("ser_requests_long", "Of these, long recordings", lambda: admission.long),

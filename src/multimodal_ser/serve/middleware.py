@@ -146,8 +146,8 @@ class RequestMiddleware:
             await body(error.status, str(error), error.headers)(scope, receive, answered)
         except Exception:
             if not status:
-                told = body(500, "the server failed; its log says why")
-                await told(scope, receive, answered)
+                failure = body(500, "the server failed; its log says why")
+                await failure(scope, receive, answered)
             raise
         finally:
             about = {**asked, "method": scope["method"]}
@@ -171,7 +171,7 @@ class RequestMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         measured = scope.get("state", {}).get("measured", {})
         self.metrics.answered(method, route, status, seconds)
-        self.metrics.heard.inc(measured.get("seconds", 0.0))
+        self.metrics.decoded.inc(measured.get("seconds", 0.0))
         fields = {
             "method": method,
             "route": route,

@@ -192,13 +192,13 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
             chosen = checked_formats(formats) or ["json"]
         except SerError as error:
             raise RefusedError(422, str(error)) from None
-        return jobs.told(await jobs.submit(request, how, chosen))
+        return jobs.status_of(await jobs.submit(request, how, chosen))
 
     @app.get("/v1/jobs/{job}", tags=["jobs"])
     async def state(request: Request, job: str) -> dict[str, Any]:
         """State of a job: queued, running, done, failed, cancelled, or lost (server stopped)."""
         check_key(request, settings)
-        return jobs.told(jobs.get(job))
+        return jobs.status_of(jobs.get(job))
 
     @app.get("/v1/jobs/{job}/result", tags=["jobs"], dependencies=known)
     async def result(request: Request, job: str, format: str = "json") -> Response:

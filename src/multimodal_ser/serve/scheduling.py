@@ -185,12 +185,12 @@ class Yielding:
 def yielding_words(words: Words, pause: HeldTurn) -> Words:
     """A recogniser that pauses before each piece of sound."""
 
-    def heard(samples: Samples) -> Sequence[Word]:
+    def recognise(samples: Samples) -> Sequence[Word]:
         pause()
         return words(samples)
 
-    heard.multilingual = getattr(words, "multilingual", True)  # type: ignore[attr-defined]
-    return heard
+    recognise.multilingual = getattr(words, "multilingual", True)  # type: ignore[attr-defined]
+    return recognise
 
 
 def yielding_diariser(how: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]:
@@ -235,17 +235,17 @@ def check_work(seconds: float, window: float, hop: float, settings: Settings) ->
     """
     window = min(window, seconds)
     # Overlapping windows are predicted once each: a small hop multiplies the work.
-    heard = window * (1 + max(0.0, seconds - window) / hop)
+    predicted = window * (1 + max(0.0, seconds - window) / hop)
     most = settings.most_heard
-    if heard <= most:
+    if predicted <= most:
         return
     # The hop with which the same window would be allowed, rounded up.
     wider = -(-window * (seconds - window) // max(most - window, 1e-9))
     raise RefusedError(
         422,
-        f"window={window:g} s every hop={hop:g} s of {seconds:.0f} s are {heard:.0f} s of sound to "
-        f"hear; allowed: {most:g} s; take a hop of {wider:.0f} s or more, a shorter window, or a "
-        "shorter recording",
+        f"window={window:g} s every hop={hop:g} s of {seconds:.0f} s are {predicted:.0f} s of "
+        f"sound to predict; allowed: {most:g} s; take a hop of {wider:.0f} s or more, a shorter "
+        "window, or a shorter recording",
     )
 
 

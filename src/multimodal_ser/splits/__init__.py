@@ -215,8 +215,8 @@ def _by_list(
     ids = {side: tuple(row.id for row in found) for side, found in rows.items()}
     if "dev" not in ids:
         ids["train"], ids["dev"] = hold_out(rows["train"])
-    heard = {alike(row.speaker) for found in rows.values() for row in found if row.speaker}
-    absent = [name for names in speakers.values() for name in names if alike(name) not in heard]
+    present = {alike(row.speaker) for found in rows.values() for row in found if row.speaker}
+    absent = [name for names in speakers.values() for name in names if alike(name) not in present]
     fold = Fold(Path(path).stem, ids["train"], ids["dev"], ids["test"])
     if not absent:
         return fold, []

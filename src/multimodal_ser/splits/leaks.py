@@ -46,9 +46,9 @@ def check_folds(
     for fold in folds:
         _check_parts(fold, known)
     leaks, notes = [], []
-    heard = _with_overlaps(sounds, utterances)
+    recordings = _with_overlaps(sounds, utterances)
     for kind in (*GROUPS, "recording"):
-        named = heard if kind == "recording" else _named_groups(kind, utterances)
+        named = recordings if kind == "recording" else _named_groups(kind, utterances)
         parts = [
             [{named[key] for key in getattr(fold, part) if key in named} for part in PARTS]
             for fold in folds

@@ -50,16 +50,16 @@ def channel_of(
     from multimodal_ser.timeline.analysis import listen
     from multimodal_ser.timeline.lanes import Lane, Listener, open_recording
 
-    heard = Listener()
+    listener = Listener()
     for source in sources:
         try:
-            listen(open_recording(source), [Lane()], [heard], vad)
+            listen(open_recording(source), [Lane()], [listener], vad)
         except (AudioError, OSError) as error:
             _note(failures, source, error)
-    if len(heard.kept) < least:
-        what = "too little" if heard.kept else "no"
+    if len(listener.kept) < least:
+        what = "too little" if listener.kept else "no"
         raise NoSpeechError(f"{what} speech in {len(sources)} recordings, so they show no channel")
-    return predictor.channel_of(heard.kept, speech=True)
+    return predictor.channel_of(listener.kept, speech=True)
 
 
 def adapted_to(sources: Sequence[Recording], predictor: Predictor, vad: Vad = "auto") -> Predictor:

@@ -44,7 +44,7 @@ def _apart(items: list[Segment] | list[Word], duration: float) -> list[tuple[flo
         if end - start >= _LEAST:
             text = item.text if isinstance(item, Word) else item.label
             if isinstance(item, Segment) and item.scale is not None:
-                text = item.said
+                text = item.summary
             made.append((start, end, _CONTROL.sub("", text)))
     return made
 

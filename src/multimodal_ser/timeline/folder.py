@@ -46,18 +46,18 @@ class AnalysisRecipe:
         predictor: from `load`.
         settings: of `analyze`.
         formats: keys of `writers.WRITERS`.
-        told: the settings in words for the journal, where those without plain values are named.
+        described: the settings in words for the journal; it names those without plain values.
     """
 
     predictor: Any
     settings: Mapping[str, Any]
     formats: Sequence[str]
-    told: str = ""
+    described: str = ""
 
     @property
     def name(self) -> str:
         """Identifies the recipe: it differs for other settings, formats, models or versions."""
-        return identity(self.predictor, self.told, list(self.formats))
+        return identity(self.predictor, self.described, list(self.formats))
 
 
 class AnalysisResult(NamedTuple):

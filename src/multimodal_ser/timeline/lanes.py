@@ -124,13 +124,13 @@ def chosen_lanes(
         return recording, [Lane()], []
     parts = read_blocks(recording.sound, sample_rate=recording.rate, warn=None, mixed=False)
     found = compare_channels(parts)
-    notes = [found.told] if found.told else []
+    notes = [found.note] if found.note else []
     if channels == "auto":
         if found.kind == "silent":
-            return recording, [Lane(None, found.heard[0])], notes
+            return recording, [Lane(None, found.audible[0])], notes
         if found.kind != "speakers":
             return recording, [Lane()], notes
-        numbers = found.heard
+        numbers = found.audible
     recording = Opened(recording.sound, recording.rate, found.leaks())
     if len(numbers) == 1:
         return recording, [Lane(names[0] if names else None, numbers[0])], notes
@@ -211,16 +211,16 @@ class Listener:
         return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
 
 
-def without_channels(predictor: Predictor, heard: Sequence[Listener]) -> list[Predictor]:
+def without_channels(predictor: Predictor, listeners: Sequence[Listener]) -> list[Predictor]:
     """For each lane, the predictor adapted to its channel, which includes its speaker's voice.
 
     A lane with too little speech uses the channel of all lanes together. If that is too little as
     well, or the model cannot be adapted, the predictor stays as it is.
     """
     if not predictor.adaptable:
-        return [predictor] * len(heard)
-    every = [wave for lane in heard for wave in lane.kept]
-    enough = [lane.kept if len(lane.kept) >= LEAST_RECORDINGS else every for lane in heard]
+        return [predictor] * len(listeners)
+    every = [wave for lane in listeners for wave in lane.kept]
+    enough = [lane.kept if len(lane.kept) >= LEAST_RECORDINGS else every for lane in listeners]
     return [
         predictor.adapted(predictor.channel_of(kept, speech=True)) if len(kept) >= LEAST_RECORDINGS
         else predictor

@@ -30,11 +30,11 @@ def microphone(device: str | int | None = None, seconds: float | None = None) ->
         # At the device's own rate, which every driver supports, and resampled here.
         rate = round(sounddevice.query_devices(device, "input")["default_samplerate"])
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        size, heard = max(1, round(PIECE * rate)), 0
+        size, recorded = max(1, round(PIECE * rate)), 0
         with sounddevice.InputStream(rate, size, device, 1, "float32") as stream:
-            while seconds is None or heard < seconds * rate:
+            while seconds is None or recorded < seconds * rate:
                 sound, _ = stream.read(size)
-                heard += size
+                recorded += size
                 mono = np.ascontiguousarray(sound[:, 0])
                 yield mono if rate == SAMPLE_RATE else resampler.resample_chunk(mono)
     except (sounddevice.PortAudioError, ValueError) as error:

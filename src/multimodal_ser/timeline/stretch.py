@@ -78,8 +78,8 @@ class SpokenStretch:
             text = None if self.words is None else text_of(spoken)
             sure = float(mean[:cut].max()) if self.scale is None else 0.0
             attributes = on_scale(by_class(also.labels, mean[cut:]), also.scale) if also else {}
-            told = label, sure, by_class(labels, mean[:cut]), text
-            yield Segment(start, end, *told, scale=self.scale, attributes=attributes)
+            result = label, sure, by_class(labels, mean[:cut]), text
+            yield Segment(start, end, *result, scale=self.scale, attributes=attributes)
 
     def bounds(self) -> Floats:
         """Borders of the time that each window represents, in seconds [windows + 1]."""

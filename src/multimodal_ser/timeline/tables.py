@@ -171,15 +171,15 @@ class Overview:
         if s["speaker"] is not None:
             self.speakers[s["speaker"]][label] += seconds
         if label not in (UNCERTAIN, "neutral"):
-            said, force = self._said(s)
-            where, segment = f"{source}\0{s['start']:012.3f}", {**s, "said": said}
+            summary, force = self._summary(s)
+            where, segment = f"{source}\0{s['start']:012.3f}", {**s, "summary": summary}
             # A heap of the ten strongest moments: the weakest is dropped as soon as there are
             # eleven.
             heapq.heappush(self.strongest, (force * min(seconds, 10.0), where, segment))
             if len(self.strongest) > _SHOWN:
                 heapq.heappop(self.strongest)
 
-    def _said(self, s: Mapping[str, Any]) -> tuple[str, float]:
+    def _summary(self, s: Mapping[str, Any]) -> tuple[str, float]:
         """A segment in words, and its strength 0 to 1: confidence, or distance from the middle."""
         if self.scale is None:
             return f"{s['label']} {100 * s['confidence']:.0f} %", s["confidence"]

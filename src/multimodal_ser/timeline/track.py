@@ -106,7 +106,7 @@ class Segment:
     attributes: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The label with its probability, or with the attributes on their scale."""
         if self.scale is not None:
             return f"{self.label} ({attributes_text(self.probabilities, self.scale)})"
@@ -231,9 +231,9 @@ class Timeline:
         }
 
     def _as_attributes(self) -> dict[str, Any]:
-        told = self.as_dict()
+        fields = self.as_dict()
         kept = ("labels", "scale", "regions", "overall", "segments", "track", "speakers")
-        return {name: told[name] for name in kept}
+        return {name: fields[name] for name in kept}
 
 
 def language_of(words: Sequence[Word]) -> str | None:

@@ -58,16 +58,16 @@ class Voices:
 
     def hear(self, blocks: Iterator[Samples]) -> Voiced:
         """Computes the voices of a recording, mono blocks [time] at 16 kHz."""
-        heard, quiet = _Heard(), list[Samples]()
-        # `Stream` finds the speech and cuts the windows; `_Heard` takes the place of the model
-        stream = Stream(heard, window=SIZE / SAMPLE_RATE, hop=_STEP, smoothing=0, vad=self.vad)
+        voices, quiet = _VoiceVectors(), list[Samples]()
+        # `Stream` finds the speech and cuts the windows; `_VoiceVectors` stands in for the model
+        stream = Stream(voices, window=SIZE / SAMPLE_RATE, hop=_STEP, smoothing=0, vad=self.vad)
         for block in blocks:
             stream.push(block)
             quiet.append(_energies(block))
         timeline = stream.finish()
         spans = [(point.start, point.end) for point in timeline.track]
         speech = [(*span, sure) for span, sure in zip(timeline.speech, stream.sure, strict=True)]
-        return Voiced(spans, heard.vectors, speech, quiet)
+        return Voiced(spans, voices.vectors, speech, quiet)
 
 
 class Voiced(NamedTuple):
@@ -231,7 +231,7 @@ def _energies(block: Samples) -> Samples:
     return np.asarray(np.square(whole.reshape(-1, _ENERGY)).mean(1))
 
 
-class _Heard(Listener):
+class _VoiceVectors(Listener):
     """Takes the place of a model and keeps the voice embedding of each window that it is given."""
 
     def __init__(self) -> None:

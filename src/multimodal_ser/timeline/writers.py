@@ -147,7 +147,7 @@ def _as_vtt(timeline: Timeline, source: Path) -> str:
     )
     cues = (
         f"{number}\n{_stamp(s.start, '.')} --> {_stamp(s.end, '.')}\n"
-        f"{_voice(s)}<c.{_class(s.label)}>{_cue(s.said)}</c>{_words(s, _cue)}\n"
+        f"{_voice(s)}<c.{_class(s.label)}>{_cue(s.summary)}</c>{_words(s, _cue)}\n"
         for number, s in enumerate(timeline.segments, 1)
     )
     return "WEBVTT\n\n" + styles + "\n".join(cues)
@@ -158,7 +158,7 @@ def _as_srt(timeline: Timeline, source: Path) -> str:
     hues = label_colours(timeline.labels, timeline.scale)
     cues = (
         f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n"
-        f'<font color="{hues[s.label][1]}">{_srt(_who(s) + s.said)}</font>'
+        f'<font color="{hues[s.label][1]}">{_srt(_who(s) + s.summary)}</font>'
         f"{_words(s, _srt)}\n"
         for number, s in enumerate(timeline.segments, 1)
     )
@@ -168,7 +168,7 @@ def _as_srt(timeline: Timeline, source: Path) -> str:
 def _as_audacity(timeline: Timeline, source: Path) -> str:
     """Audacity's label track: start, end and label, separated by tabs."""
     texts = (
-        ": ".join([_who(s) + s.said, *([s.text] if s.text else [])]) for s in timeline.segments
+        ": ".join([_who(s) + s.summary, *([s.text] if s.text else [])]) for s in timeline.segments
     )
     return "".join(
         f"{s.start:.6f}\t{s.end:.6f}\t{_line(words)}\n"
@@ -220,7 +220,7 @@ def table(segments: Iterable[Segment]) -> str:
 
 
 def _sure(s: Segment) -> str:
-    return f"{s.label:12} {100 * s.confidence:4.0f} %" if s.scale is None else s.said
+    return f"{s.label:12} {100 * s.confidence:4.0f} %" if s.scale is None else s.summary
 
 
 def headline(timeline: Timeline) -> str:

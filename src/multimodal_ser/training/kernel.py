@@ -84,11 +84,11 @@ def fit_kernel_ridge(
     prior = log_prior(class_weights(train.label, dims.classes, config.class_weights))
 
     def judge(setting: Setting, candidate: KernelRidge) -> Judgement:
-        said = predict(candidate, validation)
-        factor = likeliest_temperature(said, validation.label, prior)
-        loss = float(F.cross_entropy(said * factor + prior, validation.label))
+        logits = predict(candidate, validation)
+        factor = likeliest_temperature(logits, validation.label, prior)
+        loss = float(F.cross_entropy(logits * factor + prior, validation.label))
         candidate.temperature.fill_(factor)
-        row = {"validation_ua": ua_of(said, validation), "validation_loss": loss}
+        row = {"validation_ua": ua_of(logits, validation), "validation_loss": loss}
         return -loss, {**setting._asdict(), **row}
 
     fitted_with = partial(_candidates, dims, config, modalities)

@@ -143,14 +143,14 @@ def _judged(logits: Tensor, validation: Examples, prior: Tensor, factor: float) 
     """
     scores, loss, cut = {}, 0.0, len(prior)
     if cut:
-        said, truth = with_label(logits, validation.truth, slice(0, cut))
-        sure = likeliest_temperature(said, truth, prior)
-        loss = float(F.cross_entropy(sure * said + prior, truth))
+        outputs, truth = with_label(logits, validation.truth, slice(0, cut))
+        temperature = likeliest_temperature(outputs, truth, prior)
+        loss = float(F.cross_entropy(temperature * outputs + prior, truth))
         scores["validation_ua"] = ua_of(logits[:, :cut], validation)
     if cut < logits.shape[1]:
-        said, truth = with_label(logits, validation.truth, slice(cut, None))
+        outputs, truth = with_label(logits, validation.truth, slice(cut, None))
         # CCC is nan where nothing varies, as in a part of one utterance; such a part scores 0
-        score = float(np.nan_to_num(ccc(truth.numpy(), said.numpy())).mean())
+        score = float(np.nan_to_num(ccc(truth.numpy(), outputs.numpy())).mean())
         scores["validation_ccc"] = score
         loss += factor * (1 - score)
     return {**scores, "validation_loss": loss}

@@ -102,9 +102,9 @@ def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samp
     loud = power[power > _ACTIVE * np.quantile(power, 0.95, method="higher")]
     if not len(loud) or loud.mean() < 1e-14:
         return np.asarray(kept, np.float32)
-    heard = np.flatnonzero(_powers(kept, _JOINT) > _FAINT * loud.mean())
-    last = len(kept) if heard[-1] == len(kept) // _JOINT - 1 else (heard[-1] + 1) * _JOINT
-    kept = kept[heard[0] * _JOINT : last]
+    audible = np.flatnonzero(_powers(kept, _JOINT) > _FAINT * loud.mean())
+    last = len(kept) if audible[-1] == len(kept) // _JOINT - 1 else (audible[-1] + 1) * _JOINT
+    kept = kept[audible[0] * _JOINT : last]
     return np.asarray(kept * (LEVEL / np.sqrt(loud.mean())), np.float32)
 
 

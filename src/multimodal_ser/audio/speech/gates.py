@@ -139,9 +139,9 @@ class EnergyGate(Gate):
         # Imported here: an installation without training lacks scipy.
         from scipy.ndimage import minimum_filter1d
 
-        heard = np.where(self._power > 10 ** (self._SILENT / 10), self._power, np.nan)
-        wide = np.pad(heard, self._MEAN, constant_values=np.nan)
-        mean = sum(wide[at : at + len(heard)] for at in range(2 * self._MEAN + 1))
+        audible = np.where(self._power > 10 ** (self._SILENT / 10), self._power, np.nan)
+        wide = np.pad(audible, self._MEAN, constant_values=np.nan)
+        mean = sum(wide[at : at + len(audible)] for at in range(2 * self._MEAN + 1))
         mean = np.nan_to_num(np.asarray(mean) / (2 * self._MEAN + 1), nan=np.inf)
         size = self._BEFORE + self._AFTER + 1
         shift = self._BEFORE - size // 2  # scipy centres its window; this one reaches further back

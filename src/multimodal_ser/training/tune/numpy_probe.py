@@ -144,16 +144,16 @@ class NumpyProbe:
             x @ weight[:, at + rows.start : at + rows.stop] + bias[at + rows.start : at + rows.stop]
             for at in (0, dim, 2 * dim)
         )
-        heard = np.empty_like(values)
-        for head in range(0, heard.shape[1], width):
+        context = np.empty_like(values)
+        for head in range(0, context.shape[1], width):
             own = slice(head, head + width)
             scores = queries[:, own] @ keys[:, own].T
             scores /= np.float32(np.sqrt(width))
             scores -= scores.max(1, keepdims=True)  # so that exp cannot overflow
             np.exp(scores, out=scores)
             scores /= scores.sum(1, keepdims=True)
-            heard[:, own] = scores @ values[:, own]
-        return np.asarray(heard @ self._state[f"{name}out.weight"][rows])
+            context[:, own] = scores @ values[:, own]
+        return np.asarray(context @ self._state[f"{name}out.weight"][rows])
 
     def _widened(self, name: str, x: _Singles, features: slice) -> _Singles:
         """What some hidden features of the feed-forward layers add to the frames, [T, D]."""

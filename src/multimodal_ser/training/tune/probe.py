@@ -130,11 +130,11 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     # Copies are centred on the unchanged recordings of their corpus, not on their own mean: how an
     # alteration shifts them must stay visible to the regression.
     own = {name: part.middle for (name, _), part in zip(names, parts, strict=True) if part.whole}
-    heard = [
+    inputs = [
         (part.x + part.middle - own[name]) @ white.T
         for (name, _), part in zip(names, parts, strict=True)
     ]
-    weights, bias = _regression(heard, [part.label for part in parts], share, config.trust)
+    weights, bias = _regression(inputs, [part.label for part in parts], share, config.trust)
     centres = _mixed(share, [part.class_means(classes) for part in parts]) @ white.T
     references = _references(weights, bias, centres)
     # The logits differ only within the C − 1 dimensions that the class weights span; the embedding
@@ -192,14 +192,14 @@ def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
 
 
 def _regression(
-    heard: Sequence[Floats], label: Sequence[NDArray[np.int64]], share: Floats, trust: float
+    inputs: Sequence[Floats], label: Sequence[NDArray[np.int64]], share: Floats, trust: float
 ) -> tuple[Floats, Floats]:
     """Weights [C, A] and biases [C], with mean 0 over the classes; parts count by their share."""
     weight = np.concatenate(
-        [np.full(len(x), s / len(x)) for x, s in zip(heard, share, strict=True)]
+        [np.full(len(x), s / len(x)) for x, s in zip(inputs, share, strict=True)]
     )
     found = LogisticRegression(C=trust, max_iter=200, tol=1e-5)
-    found.fit(np.concatenate(heard), np.concatenate(label), weight)
+    found.fit(np.concatenate(inputs), np.concatenate(label), weight)
     weights, bias = found.coef_, found.intercept_
     # For two classes scikit-learn keeps only the weights of the second.
     if len(weights) == 1:
