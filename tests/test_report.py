@@ -1,8 +1,8 @@
 """A report of made-up runs: its numbers, its warnings in every format, its self-sufficiency."""
 
 import csv
-import json
 import io
+import json
 import re
 import subprocess
 import sys
