@@ -25,7 +25,8 @@ from multimodal_ser.config.settings import ModelConfig
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.corpora.utterance import Utterance, read_manifest, write_manifest
 from multimodal_ser.dataset import tasks
-from multimodal_ser.dataset.views import check_both_labelled, part_of, with_label
+from multimodal_ser.dataset.examples import with_label
+from multimodal_ser.dataset.views import check_both_labelled, part_of
 from multimodal_ser.errors import LabelError, SerError
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble

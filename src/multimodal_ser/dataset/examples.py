@@ -228,3 +228,20 @@ def _balanced(order: Tensor, groups: Tensor) -> Tensor:
     # [each, groups] flattened: neighbouring rows are of different groups, so every batch is
     # balanced.
     return torch.stack(dealt, 1).flatten()[: len(order)]
+
+
+def with_label(outputs: Tensor, truth: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
+    """The outputs and the truth of one task, of the utterances that have a label for it.
+
+    Args:
+        outputs: of a model, [..., N, C].
+        truth: class ids [N], of which nothing is taken away; or targets [N, C], nan where an
+            utterance has none.
+        columns: of the task.
+    """
+    if truth.ndim == 1:
+        return outputs, truth
+    own = truth[:, columns]
+    # nan stands where an utterance has no label of this task: it takes no part in its loss or score
+    rows = ~own.isnan().any(1)
+    return outputs[..., rows, columns], own[rows]

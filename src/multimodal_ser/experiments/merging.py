@@ -12,9 +12,10 @@ from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import Material, sounds_of
 from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.pairs import check_comparable
-from multimodal_ser.experiments.plans import corpus_names
+from multimodal_ser.experiments.plans import Plan, corpus_names
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.splits.leaks import shared_between
+from multimodal_ser.training.baselines import BASELINES
 
 
 def merge_domains(
@@ -129,3 +130,11 @@ def merged_split(splits: Sequence[Split]) -> Split:
         for kind in ("leaks", "notes")
     )
     return Split(name, tuple(folds), leaks, notes)
+
+
+def balanced(item: Plan) -> Plan:
+    """The same run with every corpus drawn equally often; baselines are left as they are."""
+    if item.config.model in BASELINES:
+        return item
+    train = replace(item.config.train, balanced=True)
+    return replace(item, config=replace(item.config, train=train))

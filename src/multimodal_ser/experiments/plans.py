@@ -160,14 +160,6 @@ def seeds_of(model: str, seeds: int) -> range:
     return range(1 if is_baseline(model) else seeds)
 
 
-def balanced(item: Plan) -> Plan:
-    """The same run with every corpus drawn equally often; baselines are left as they are."""
-    if item.config.model in BASELINES:
-        return item
-    train = replace(item.config.train, balanced=True)
-    return replace(item, config=replace(item.config, train=train))
-
-
 def run_config(
     material: Material, split: Split, model: str, fold: Fold, train: Training
 ) -> RunConfig:
@@ -267,6 +259,21 @@ def known_models(task: str = "classes") -> tuple[str, ...]:
     if task == "attributes":
         return (*MODELS, *REGRESSORS)
     return (*MODELS, STACKED, *BASELINES) if task == "classes" else (*MODELS, *BASELINES)
+
+
+def models_of_task(task: str, models: Sequence[str], material: Material) -> tuple[str, ...]:
+    """The models, with those that can only predict classes replaced by ones for the task.
+
+    For attributes, ``linear`` and ``svm`` become ridge and support vector regression. For all but
+    classes, ``stacked`` becomes the network that reads all modalities.
+    """
+    if task == "classes":
+        return tuple(models)
+    # The stack's log-probability pool and scikit-learn's classifiers are for classes only.
+    instead = {STACKED: network_for(material)} if STACKED in models else {}
+    if task == "attributes":
+        instead |= {"linear": "ridge", "svm": "svr"}
+    return tuple(dict.fromkeys(instead.get(name, name) for name in models))
 
 
 def _lacking(name: str, material: Material) -> list[str]:

@@ -7,7 +7,7 @@ the code that plans runs is imported in the `plan` methods.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
@@ -15,7 +15,7 @@ from multimodal_ser.errors import SerError, one_of
 
 if TYPE_CHECKING:
     from multimodal_ser.dataset.material import Material
-    from multimodal_ser.experiments.plans import Experiment
+    from multimodal_ser.experiments.plans import Experiment, Stage
     from multimodal_ser.splits.folds import Split
 
 TokenKind = Literal["tokens", "pooled"]
@@ -81,19 +81,55 @@ class InDomain(Protocol):
             SerError: a model is unknown or its modality has no features, or an encoder cannot be
                 fine-tuned.
         """
-        from multimodal_ser.experiments.plans import (
-            Experiment,
-            describe_domain,
-        )
-        from multimodal_ser.experiments.stages import stages_of
+        from multimodal_ser.experiments.plans import Experiment, describe_domain
 
         if not self.tune_encoder and self.tune != TuneConfig():
             raise SerError("--tune.… are settings of a fine-tuned encoder: add --tune-encoder")
         tune = self.tune if self.tune_encoder else None
-        systems, how = self.systems(material), (self.seeds, self.network, self.schedule, tune)
-        stages = stages_of(material, split, systems, *how)
+        stages = self._stages(material, split, tune)
         arguments = self.arguments | describe_domain(material, split)
         return Experiment("in-domain", arguments, stages, {"split": split})
+
+    def _stages(
+        self, material: Material, split: Split, tune: TuneConfig | None
+    ) -> tuple[Stage, ...]:
+        """The runs, of one task or two.
+
+        Of two tasks, networks learn both. Baselines cannot: each task has its own, on the
+        utterances that have a label for it, in the same folds.
+        """
+        from multimodal_ser.dataset import views
+        from multimodal_ser.dataset.tasks import Both
+        from multimodal_ser.experiments import plans as planning
+
+        names = planning.models_of_task(material.task, self.systems(material), material)
+        settings = self.seeds, self.network, self.schedule
+        if not isinstance(material.labels, Both):
+            plans = planning.plan_runs(material, split, names, *settings, tune=tune)
+            return (planning.Stage(tuple(plans), material),)
+        parts = [views.part_of(material, place) for place in (0, 1)]
+        views.check_both_labelled(parts, split)
+        marks = (*material.marks, *views.unlabelled(material, parts))
+        material = replace(material, marks=marks)
+        baselines = [name for name in names if planning.is_baseline(name)]
+        networks = [name for name in names if name not in baselines]
+        if not networks:
+            raise SerError(
+                f"--task {material.task}: {', '.join(names)} learn one task each; name a network "
+                "too, such as --model stacked"
+            )
+        plans = planning.plan_runs(material, split, networks, *settings, tune=tune)
+        stages = [planning.Stage(tuple(plans), material)]
+        for part in (replace(part, marks=marks) for part in parts):
+            own = planning.models_of_task(part.task, baselines, part)
+            own = tuple(name for name in own if name in planning.known_models(part.task))
+            usual = 1, self.network, replace(self.schedule, loss=None)
+            plans = planning.plan_runs(part, views.part_of_split(split, part), own, *usual)
+            # One table needs one split: the same folds, of which a task's baselines read a part.
+            spec = planning.split_spec(split)
+            whole = [replace(one, config=replace(one.config, split=spec)) for one in plans]
+            stages.append(planning.Stage(tuple(whole), part))
+        return tuple(stages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,12 +207,12 @@ class Combined(Protocol):
                 tested in one corpus are learnt from in another.
         """
         from multimodal_ser.experiments import plans as planning
-        from multimodal_ser.experiments.merging import merge_domains
+        from multimodal_ser.experiments.merging import balanced, merge_domains
 
         material, split = merge_domains(domains, allow)
         model = self.model or planning.network_for(material)
         systems, settings = (model, "linear"), (self.seeds, self.network, self.schedule)
         plans = planning.plan_runs(material, split, systems, *settings, protocol="combined")
-        stage = planning.Stage(tuple(planning.balanced(item) for item in plans), material)
+        stage = planning.Stage(tuple(balanced(item) for item in plans), material)
         arguments = self.arguments | {"model": model} | planning.describe_domain(material, split)
         return planning.Experiment("combined", arguments, (stage,), {"split": split})

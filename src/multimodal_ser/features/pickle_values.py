@@ -10,6 +10,7 @@ import math
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -141,10 +142,6 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tenso
     return tensor
 
 
-def _storage(code: str) -> Builder:
-    return Builder(lambda key, count: Storage(code, key, count))
-
-
 BUILDERS = {
     "collections.OrderedDict": Builder(_ordered),
     "_codecs.encode": Builder(_encode),
@@ -157,8 +154,8 @@ BUILDERS = {
     "torch._utils._rebuild_tensor_v2": Builder(_tensor),
     "torch._utils._rebuild_parameter": Builder(lambda data, *_: expect(data, Tensor)),
     "torch.Size": Builder(lambda values: sizes(tuple(values[:65]))),
-    **{f"torch.{name}": _storage(code) for name, code in _STORAGES.items()},
-    **{f"torch.storage.{name}": _storage(code) for name, code in _STORAGES.items()},
+    **{f"{module}.{name}": Builder(partial(Storage, code)) for name, code in _STORAGES.items()
+       for module in ("torch", "torch.storage")},
     **{f"{core}.multiarray._reconstruct": Builder(lambda *_: PickledArray()) for core in _CORES},
     **{f"{core}.multiarray.scalar": Builder(
         lambda dtype, data: PickledArray(expect(dtype, DType), (), "C", data)

@@ -20,11 +20,10 @@ from multimodal_ser.common.files import written_aside
 from multimodal_ser.evaluation.metrics import OF_PROBABILITIES
 from multimodal_ser.report import words
 from multimodal_ser.report.compute import summarise, summarise_all
-from multimodal_ser.report.layout import latex_table, report_page, text_table
+from multimodal_ser.report.layout import latex_table, report_page, text_table, text_tables
 from multimodal_ser.report.published import PublishedTable, counterpart, tables_for
 from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Cloud, Group, Note, Row, Score, Summary, Versus
-from multimodal_ser.runs.folder import tasks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,12 +59,6 @@ def report(
     """Summarises an experiment and writes its report, see `summarise` and `write_report`."""
     summary = summarise(experiment, manifests=manifests, task=task)
     return write_report(summary, experiment / "report" if out is None else out)
-
-
-def text_tables(experiment: Path) -> str:
-    """The table of an experiment; of two tasks, that of each."""
-    tasks = tasks_of(experiment)
-    return "\n\n".join(text_table(summarise(experiment, task=task)) for task in tasks)
 
 
 def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> Path:

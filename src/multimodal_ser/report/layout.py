@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from multimodal_ser.report import words
+from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.published import MARK, PublishedTable, counterpart, original, tables_for
 from multimodal_ser.report.scores import score_names
 from multimodal_ser.report.summary import Group, Row, Summary
+from multimodal_ser.runs.folder import tasks_of
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -40,6 +43,12 @@ _LATEX = {
 def text_table(summary: Summary) -> str:
     """Lays the tables out for a terminal, with all caveats below them."""
     return _rendered("table.txt", summary)
+
+
+def text_tables(experiment: Path) -> str:
+    """The table of an experiment; of two tasks, that of each."""
+    tasks = tasks_of(experiment)
+    return "\n\n".join(text_table(summarise(experiment, task=task)) for task in tasks)
 
 
 def latex_table(summary: Summary) -> str:

@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multimodal_ser.config.settings import TrainConfig
-from multimodal_ser.dataset.examples import Examples
-from multimodal_ser.dataset.views import with_label
+from multimodal_ser.dataset.examples import Examples, with_label
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc

@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multimodal_ser.dataset.examples import Examples
-from multimodal_ser.dataset.views import with_label
+from multimodal_ser.dataset.examples import Examples, with_label
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.training.schedule import class_weights, log_prior
 

@@ -16,10 +16,9 @@ from multimodal_ser.evaluation.statistics.comparisons import (
     compare_apart,
     paired,
     sign_flip,
-    smallest_p,
 )
 from multimodal_ser.evaluation.statistics.means import OfMeans, sums_of
-from multimodal_ser.evaluation.statistics.p_values import McNemar, holm, mcnemar
+from multimodal_ser.evaluation.statistics.p_values import McNemar, holm, mcnemar, smallest_p
 
 __all__ = [
     "LEAST_CLUSTERS",

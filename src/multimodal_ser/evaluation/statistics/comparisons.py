@@ -30,11 +30,11 @@ from multimodal_ser.evaluation.statistics.clusters import (
     smoothed,
 )
 from multimodal_ser.evaluation.statistics.means import OfMeans
+from multimodal_ser.evaluation.statistics.p_values import FLIPS
 
 Repeats = Sequence[tuple[int, int]]  # of each run, its seed and its draw of few-shot utterances
 
 _EXACT = 13  # up to so many clusters every sign flip is tried: 2^12 of them
-_FLIPS = 4_999  # random sign flips for more clusters; with the observed one 5,000
 _AT_ONCE = 4_000_000  # numbers computed at a time, 32 MB: bounds the memory of many flips
 
 
@@ -234,15 +234,6 @@ def _t_test(difference: Floats, parts: Sequence[_Part]) -> tuple[Floats, Floats,
     return difference - half, difference + half, np.where(varies, 2 * stdtr(df, -t), 1.0)
 
 
-def smallest_p(clusters: int) -> float:
-    """The smallest p value that exchanging two systems over so many clusters can give.
-
-    >>> smallest_p(2), smallest_p(5)
-    (0.5, 0.0625)
-    """
-    return float(max(2.0 ** (1 - clusters), 1 / (_FLIPS + 1)))
-
-
 def sign_flip(one: Floats, other: Floats, metric: Metric) -> Floats:
     """Tests a difference by exchanging the two systems' predictions cluster by cluster: p, [...].
 
@@ -289,4 +280,4 @@ def _signs(clusters: int) -> NDArray[np.float64]:
         return np.array([(1, *rest) for rest in product((1, -1), repeat=clusters - 1)], dtype=float)
     # A fixed seed: the same comparison gives the same p value every time.
     rng = np.random.default_rng(0)
-    return rng.choice(np.array([-1.0, 1.0]), size=(_FLIPS, clusters))
+    return rng.choice(np.array([-1.0, 1.0]), size=(FLIPS, clusters))

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from multimodal_ser.errors import SerError
 
+FLIPS = 4_999  # random sign flips of many clusters; with the observed one 5,000
+
 
 @dataclass(frozen=True)
 class McNemar:
@@ -72,3 +74,12 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
         so_far = max(so_far, min(1.0, (len(made) - rank) * p))
         corrected[place] = so_far
     return tuple(corrected)
+
+
+def smallest_p(clusters: int) -> float:
+    """The smallest p value that exchanging two systems over so many clusters can give.
+
+    >>> smallest_p(2), smallest_p(5)
+    (0.5, 0.0625)
+    """
+    return float(max(2.0 ** (1 - clusters), 1 / (FLIPS + 1)))
