@@ -22,7 +22,7 @@ from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import ENCODERS, load_encoder, load_for
 from multimodal_ser.encoders.base import InContext
 from multimodal_ser.encoders.pretrained_text import PretrainedText
-from multimodal_ser.errors import FeatureError
+from multimodal_ser.errors import EncoderError, FeatureError
 from multimodal_ser.features import FeatureStore, extract
 from multimodal_ser.features.content import in_context
 from multimodal_ser.report import summarise, text_table
@@ -126,6 +126,12 @@ def test_of_a_long_context_the_first_words_are_cut(minilm):
     assert len(frames) == len(plain) - 2
     (shown,) = minilm([WORDS[0]])  # and a sentence alone is read as before
     assert len(shown) > 2
+
+
+def test_a_context_that_leaves_no_room_for_the_own_words_is_an_error(minilm):
+    rows = dialogue((WORDS[0], "word " * 600))
+    with pytest.raises(EncoderError, match="leave none to its own; take a smaller --context-after"):
+        minilm([in_context(rows, 0, 1)[0].text])
 
 
 def test_a_copy_in_another_process_keeps_the_position_of_its_own_words():

@@ -103,6 +103,19 @@ def test_speech_equals_transformers(kind, speech):
         close(frames, wanted[: len(frames)])
 
 
+@pytest.mark.parametrize("kind", ["wav2vec2", "xls-r", "wav2vec2-bert"])
+def test_an_adapter_after_the_last_block_changes_nothing(kind, speech, tmp_path):
+    model, extractor, folder = speech(kind)
+    config = model.config.to_dict() | {"add_adapter": True, "num_adapter_layers": 1}
+    more = type(model)(type(model.config)(**config))
+    assert not more.load_state_dict(model.state_dict(), strict=False).unexpected_keys
+    for saved in (more, extractor):
+        saved.save_pretrained(tmp_path)
+    wanted = load_encoder(str(folder), layers="all")(waves())
+    for got, frames in zip(load_encoder(str(tmp_path), layers="all")(waves()), wanted, strict=True):
+        close(got, frames)
+
+
 @pytest.mark.parametrize("kind", ["wav2vec2", "wavlm-large", "wav2vec2-bert"])
 def test_long_recordings_pass_in_windows_with_context(kind, speech):
     encoder = load_encoder(str(speech(kind)[2]))

@@ -61,6 +61,8 @@ class SpeechNetwork(nn.Module):
         # In training mode the model would mask stretches with numpy's global generator and skip
         # whole blocks, although their outputs are needed.
         config.apply_spec_augment, config.layerdrop = False, 0.0
+        # An adapter for a decoder comes after the last block, and its norm, and is not used.
+        model.adapter, config.add_adapter = None, False
         self.kind: str = config.model_type
         self.prepared = self.kind == "wav2vec2-bert"  # reads filter banks, not samples
         # A group norm in the feature extractor averages over time, and so over padding.
@@ -114,9 +116,8 @@ class SpeechNetwork(nn.Module):
         """Padded inputs [B, rows, …] and their mask [B, rows] → the layers, each [B, T, width]."""
         found = self.model(batch, attention_mask=mask, output_hidden_states=True)
         states = list(found.hidden_states)
-        if not getattr(self.model.config, "add_adapter", False):
-            # Some versions of transformers leave the final norm out of the last hidden state.
-            states[-1] = found.last_hidden_state
+        # Some versions of transformers leave the final norm out of the last hidden state.
+        states[-1] = found.last_hidden_state
         return states
 
 

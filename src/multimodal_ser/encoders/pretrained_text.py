@@ -132,6 +132,11 @@ class PretrainedText:
         # count the space before a word to its span. An utterance without words of its own keeps
         # the first token.
         own = torch.tensor([a < b and a < last and b > first for a, b in spans])
+        if first < last <= min((a for a, b in spans if a < b), default=0):
+            raise EncoderError(
+                f"{self.info.name}: the words after an utterance fill all {self.most} word pieces "
+                "and leave none to its own; take a smaller --context-after"
+            )
         return frames[own] if own.any() else frames[:1]
 
     def inputs(self, items: Sequence[object]) -> list[Tensor]:
