@@ -26,6 +26,7 @@ from multimodal_ser.models.fusion import Dims
 from multimodal_ser.models.layers import AttentionBlock
 from multimodal_ser.runs.model_file import build_model, load_model
 from multimodal_ser.splits import make_split
+from multimodal_ser.training.baselines import Linear
 
 NETWORK = ModelConfig(members=1, hidden_dim=8, num_heads=2)
 QUICK = TrainConfig(epochs=1, least_steps=1)
@@ -144,6 +145,19 @@ def test_explanations_find_the_features_that_predict_the_class(features, runs, m
     assert len(found.features["audio"]) == 8
     assert len(found.moments["audio"]) == MOMENTS
     assert found.likeness < 0.9
+
+
+def test_no_feature_is_taken_from_an_utterance_that_lacks_the_modality():
+    draw = torch.Generator().manual_seed(0)
+    words = 50 + torch.randn(40, 1, 3, generator=draw)  # zero is far from every value
+    mask = (torch.arange(40) % 2 == 0)[:, None]
+    text = Modality(words * mask[..., None], mask)
+    label = torch.randint(0, 2, (40,), generator=draw)
+    examples = Examples(tuple(map(str, range(40))), text, Modality.absent(40), label)
+    torch.manual_seed(0)
+    model = Linear(Dims(3, 0, 2), ["text"])
+    model.pooled.fit(examples)
+    assert max(measured(model, examples)[2]["text"].values()) < 1
 
 
 def test_shuffled_weights_give_another_map(features, runs):

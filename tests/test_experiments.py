@@ -20,6 +20,7 @@ from multimodal_ser.dataset.material import load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.experiments import plans, running
+from multimodal_ser.experiments.fitting import one_thread
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.report import summarise
 from multimodal_ser.runs import folder as run_folder
@@ -151,6 +152,17 @@ def test_training_labels_are_seen(material, split, made, tmp_path):
     plans = [item for item in planned(turned, split) if item.fold is split.folds[0]]
     for before, after in zip(made, run_all(plans, turned, tmp_path), strict=True):
         assert without_labels(after) != without_labels(before)
+
+
+def test_a_run_computes_on_one_thread_and_leaves_the_others_be():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_same_plan_gives_the_same_files(material, split, made, tmp_path):

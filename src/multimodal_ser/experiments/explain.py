@@ -160,8 +160,9 @@ def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], fl
         columns = slice(first, min(first + width, modality.dim))
         tokens = modality.tokens.clone()
         # Only the mean over the utterance is exchanged. Its number of tokens, and how they vary
-        # around the mean, stay those of the utterance itself.
-        moved = (means[order] - means)[:, None, columns] * modality.mask[..., None]
+        # around the mean, stay those of the utterance itself. One without tokens has no mean.
+        both = (modality.mask & modality.mask[order].any(1, keepdim=True))[..., None]
+        moved = (means[order] - means)[:, None, columns] * both
         tokens[..., columns] += moved
         name = f"{columns.start}" if width == 1 else f"{columns.start}-{columns.stop - 1}"
         found[name] = loss(Modality(tokens, modality.mask))
