@@ -103,8 +103,9 @@ def make_emodb2(root: Path) -> Made:
     words = ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral")
     english = dict(zip("WLEAFTN", words, strict=True))
     rows, people = [], {}
-    for speaker, (sex, age) in emodb.EMODB_SPEAKERS.items():
-        people[int(speaker)] = {"gender": sex, "age": age}
+    for speaker, about in emodb.EMODB_SPEAKERS.items():
+        sex, age = about.split(":")
+        people[int(speaker)] = {"gender": sex, "age": int(age)}
         for letter, word in english.items():
             for take in "ab":
                 name = f"{speaker}a01{letter}{take}"

@@ -18,7 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import CorpusInfo, read_text, require_folder
+from multimodal_ser.corpora.base import read_text, require_folder
 from multimodal_ser.corpora.parquet import read_parquet
 from multimodal_ser.corpora.rows import of_rows, part_named
 from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus
@@ -171,12 +171,3 @@ def _seconds(cell: Any) -> Any:
         return cell
     days, hours, minutes, seconds = map(float, found.groups())
     return 86400 * days + 3600 * hours + 60 * minutes + seconds
-
-
-AUDFORMAT = CorpusInfo(
-    name="audformat",
-    description="a database in audEERING's audformat",
-    read=read_audformat,
-    licence="that of the database, in its db.yaml",
-    url="https://audeering.github.io/audformat/",
-)

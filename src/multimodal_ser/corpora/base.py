@@ -85,6 +85,22 @@ class CorpusInfo:
 
 
 @cache
+def facts() -> dict[str, dict[str, Any]]:
+    """What is known of each corpus beside how it is read: the content of ``corpora.json``."""
+    return dict(parse_json((Path(__file__).parent / "corpora.json").read_text("utf-8")))
+
+
+def person(written: str) -> dict[str, Any]:
+    """Sex and age of a speaker as ``corpora.json`` has them.
+
+    >>> person("male:31"), person("female")
+    ({'sex': 'male', 'age': 31}, {'sex': 'female'})
+    """
+    sex, _, age = written.partition(":")
+    return {"sex": sex, **({"age": int(age)} if age else {})}
+
+
+@cache
 def _citations() -> dict[str, str]:
     """Returns the entries of ``citations.bib`` by key."""
     text = (Path(__file__).parent / "citations.bib").read_text("utf-8")

@@ -18,9 +18,7 @@ from typing import Any
 
 from multimodal_ser.corpora.base import (
     NOTE,
-    CorpusInfo,
     Raters,
-    cite,
     fault,
     files,
     finish,
@@ -142,21 +140,3 @@ def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) ->
         votes=votes_of(raters.values()),
         extra=extra,
     )
-
-
-CMU_MOSEI = CorpusInfo(
-    name="cmu-mosei",
-    description="monologues in English from YouTube, 6 emotions by intensity, 23,000 utterances",
-    read=read_cmu_mosei,
-    licence="for research; the videos are their makers'",
-    citation=cite("zadeh2018mosei"),
-    url="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
-    labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
-    parts="train, dev, test, by the lists of its SDK",
-    traps=(
-        "An utterance may have several emotions or none. Its class here is the emotion with the "
-        "highest mean intensity, `neutral` if all are 0, and `no agreement` if two are equally "
-        "high. Most speakers are not named, so the same person may appear in several videos and "
-        "in several parts of a split. Some start times are negative."
-    ),
-)

@@ -17,9 +17,8 @@ from typing import Any
 
 from multimodal_ser.corpora.base import (
     SOUND,
-    CorpusInfo,
     Raters,
-    cite,
+    facts,
     fault,
     files,
     finish,
@@ -31,20 +30,7 @@ from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError, one_of
 
-CREMAD_SENTENCES = {
-    "IEO": "It's eleven o'clock",
-    "TIE": "That is exactly what happened",
-    "IOM": "I'm on my way to the meeting",
-    "IWW": "I wonder what this is about",
-    "TAI": "The airplane is almost full",
-    "MTI": "Maybe tomorrow it will be cold",
-    "IWL": "I would like a new alarm clock",
-    "ITH": "I think I have a doctor's appointment",
-    "DFA": "Don't forget a jacket",
-    "ITS": "I think I've seen this before",
-    "TSI": "The surface is slick",
-    "WSI": "We'll stop in a couple of minutes",
-}
+CREMAD_SENTENCES: dict[str, str] = facts()["cremad"]["texts"]
 _VOTES = ("intended", "voice")
 
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX)")
@@ -215,22 +201,3 @@ def _person(row: dict[str, str]) -> dict[str, Any]:
     if row.get("Age"):
         given["age"] = int(row["Age"])
     return given
-
-
-CREMAD = CorpusInfo(
-    name="cremad",
-    description="12 sentences in English by 91 actors in 6 emotions, 7,442 clips with votes",
-    read=read_cremad,
-    licence="ODbL 1.0, its contents DbCL 1.0",
-    citation=cite("cao2014cremad"),
-    url="https://github.com/CheyneyComputerScience/CREMA-D",
-    labels="cremad6",
-    speakers=91,
-    traps=(
-        "`1040_ITH_SAD_X.wav` is misspelt; its id here is `1040_ITH_SAD_XX`, as in the corpus's "
-        "own tables. `1076_MTI_SAD_XX` is silent. Clones of the repository often contain Git "
-        "LFS pointers instead of audio. Votes may tie. The authors also doubt the videos of "
-        "1064_IEO_DIS_MD, 1064_TIE_SAD_XX and 1076_MTI_NEU_XX; these clips are kept, and `ser "
-        "check` examines their audio."
-    ),
-)

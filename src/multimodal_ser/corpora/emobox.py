@@ -13,8 +13,6 @@ from typing import Any
 
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.corpora.base import (
-    CorpusInfo,
-    cite,
     json_of,
     read_text,
     require_folder,
@@ -91,18 +89,3 @@ def utterance_id(dataset: str, key: str) -> str:
     '31_fear'
     """
     return key.removeprefix(f"{dataset}-")
-
-
-EMOBOX = CorpusInfo(
-    name="emobox",
-    description="a dataset of the EmoBox benchmark, by its JSON lines",
-    read=read_emobox,
-    licence="that of each corpus; the lists are EmoBox's",
-    citation=cite("ma2024emobox"),
-    url="https://github.com/emo-box/EmoBox",
-    traps=(
-        "The benchmark's folds share speakers if a corpus has fewer than four speakers, or very "
-        "different numbers of recordings per speaker. Corpora that have a reader of their own "
-        "here (IEMOCAP …) should be read with it."
-    ),
-)

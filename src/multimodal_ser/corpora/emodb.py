@@ -13,49 +13,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from multimodal_ser.corpora.audformat import joined_tables, read_header
 from multimodal_ser.corpora.base import (
     NOTE,
     SOUND,
-    CorpusInfo,
-    cite,
+    facts,
     fault,
     files,
     finish,
+    person,
     require_folder,
 )
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
-EMODB_SENTENCES = {
-    "a01": "Der Lappen liegt auf dem Eisschrank.",
-    "a02": "Das will sie am Mittwoch abgeben.",
-    "a04": "Heute abend könnte ich es ihm sagen.",
-    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
-    "a07": "In sieben Stunden wird es soweit sein.",
-    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
-    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
-    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
-    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
-    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
-}
-# sex and age as in the corpus's documentation
-EMODB_SPEAKERS: dict[str, tuple[str, int]] = {
-    "03": ("male", 31),
-    "08": ("female", 34),
-    "09": ("female", 21),
-    "10": ("male", 32),
-    "11": ("male", 26),
-    "12": ("male", 30),
-    "13": ("female", 32),
-    "14": ("female", 35),
-    "15": ("male", 25),
-    "16": ("female", 31),
-}
-
+EMODB_SENTENCES: dict[str, str] = facts()["emodb"]["texts"]
+EMODB_SPEAKERS: dict[str, str] = facts()["emodb"]["people"]  # sex and age, such as male:31
 PUBLISHED = 535
 
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z]?)")
@@ -104,8 +79,7 @@ def _read_rates(places: list[Path]) -> dict[str, dict[str, float]]:
 
 def _utterance(path: Path, name: re.Match[str], rates: dict[str, float]) -> Utterance:
     speaker, sentence, emotion, version = name.groups()
-    sex, age = EMODB_SPEAKERS[speaker]
-    extra: dict[str, Any] = {"sex": sex, "age": age, "version": version, **rates}
+    extra = {**person(EMODB_SPEAKERS[speaker]), "version": version, **rates}
     return Utterance(
         id=f"emodb/{path.stem}",
         corpus="emodb",
@@ -115,24 +89,6 @@ def _utterance(path: Path, name: re.Match[str], rates: dict[str, float]) -> Utte
         speaker=speaker,
         extra=extra,
     )
-
-
-EMODB = CorpusInfo(
-    name="emodb",
-    description="10 sentences in German by 10 actors in 7 emotions, 535 recordings",
-    read=read_emodb,
-    licence="CC0-1.0",
-    citation=cite("burkhardt2005emodb"),
-    url="http://emodb.bilderbar.info/",
-    labels="emodb7",
-    speakers=10,
-    traps=(
-        "`erkennung.txt` is Latin-1 with no-break spaces and decimal commas, and also lists "
-        "recordings that were not published. 281 of these are in EmoDB 2.0; if they are in the "
-        "folder, they are read with their intended emotion, and a note says so (`emodb2` marks "
-        "them as ambiguous). All actors say the same ten sentences."
-    ),
-)
 
 
 _TABLES = "files,emotion,emotion.categories.*"
@@ -166,23 +122,3 @@ def read_emodb2(root: Path) -> Corpus:
         for row in joined_tables(root, header, _TABLES)
     ]
     return of_rows("emodb2", root / "db.yaml", rows)
-
-
-EMODB2 = CorpusInfo(
-    name="emodb2",
-    description="EmoDB with 281 more recordings, which are ambiguous: 10 actors in 7 emotions, 816",
-    read=read_emodb2,
-    licence="CC0-1.0",
-    citation=EMODB.citation,
-    url="https://github.com/audeering/emodb",
-    labels="anger,boredom,disgust,fear,happiness,neutral,sadness",
-    speakers=10,
-    parts="train, test (audEERING's) of the 535",
-    traps=(
-        "The label is the intended emotion, which most listeners may not have heard; "
-        '`extra["recognised"]` is the share who did. `laryngo/` has signals of the larynx for '
-        "the same recordings, which are not speech. The database's parts `train` and `test` "
-        "were defined by audEERING and cover only the 535. A model trained on EmoDB has seen "
-        "most of EmoDB 2.0."
-    ),
-)

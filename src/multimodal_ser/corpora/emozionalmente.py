@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.corpora.base import (
-    CorpusInfo,
     Raters,
-    cite,
     fault,
     files,
     finish,
@@ -90,21 +88,3 @@ def _read_raters(path: Path) -> dict[str, Raters]:
         who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"
         found[row["file_name"]][who] = {"emotion": [shared_word(row["emotion_recognized"])]}
     return found
-
-
-EMOZIONALMENTE = CorpusInfo(
-    name="emozionalmente",
-    description="18 sentences in Italian by 431 amateurs, 7 emotions, 6,902 recordings with votes",
-    read=read_emozionalmente,
-    licence="CC BY 4.0",
-    citation=cite("catania2023emozionalmente"),
-    url="https://doi.org/10.5281/zenodo.6569824",
-    labels="anger,disgust,fear,happiness,neutral,sadness,surprise",
-    speakers=431,
-    parts="train, dev, test by speakers, where the release has metadata/split",
-    traps=(
-        "The speakers are amateurs who recorded themselves, each with their own microphone. The "
-        "label is the emotion that they were asked to express; listeners recognise it in two of "
-        "three recordings."
-    ),
-)

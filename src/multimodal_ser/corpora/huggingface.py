@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from multimodal_ser.common.files import files_below, written_aside
-from multimodal_ser.corpora.base import CorpusInfo, cite, json_of, read_csv_rows, require_folder
+from multimodal_ser.corpora.base import json_of, read_csv_rows, require_folder
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
 from multimodal_ser.corpora.rows import of_rows, part_named
 from multimodal_ser.corpora.utterance import Corpus
@@ -125,15 +125,6 @@ def _kept(sound: bytes, path: Path) -> str:
     return str(path.absolute())
 
 
-HUGGINGFACE = CorpusInfo(
-    name="huggingface",
-    description="a Hugging Face data set with an audio column, in a folder",
-    read=read_huggingface,
-    licence="that of the data set",
-    url="https://huggingface.co/docs/datasets/audio_dataset",
-)
-
-
 def read_resd(root: Path, audio_dir: str = "recordings") -> Corpus:
     """Reads the folder.
 
@@ -163,20 +154,3 @@ def _listed(root: Path) -> Iterator[dict[str, str]]:
             own = f"{part}/{Path(row['path']).stem}"
             audio = f"{part}/{row['path']}"
             yield {"id": own, "audio": audio, "emotion": row["emotion"], "split": part}
-
-
-RESD = CorpusInfo(
-    name="resd",
-    description="improvised dialogues in Russian by 20 actors in 7 emotions, 1,396 recordings",
-    read=read_resd,
-    licence="MIT",
-    citation=cite("amentes2022resd"),
-    url="https://huggingface.co/datasets/Aniemore/resd",
-    labels="anger,disgust,enthusiasm,fear,happiness,neutral,sadness",
-    speakers=20,
-    parts="train, test",
-    traps=(
-        "Speakers are not given. Clips of one dialogue may be in both parts (`ser split` "
-        "reports this). Half of the recordings have a rate of 44.1 kHz."
-    ),
-)

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from multimodal_ser.corpora.base import (
     NOTE,
-    CorpusInfo,
     Raters,
-    cite,
     fault,
     files,
     finish,
@@ -151,26 +149,3 @@ def _utterance(
             "raters": raters,
         },
     )
-
-
-IEMOCAP = CorpusInfo(
-    name="iemocap",
-    description="acted dialogues in English, 10 speakers in 5 sessions, 10,039 utterances",
-    read=read_iemocap,
-    licence="for research, on request to USC SAIL; not to be passed on",
-    citation=cite("busso2008iemocap"),
-    url="https://sail.usc.edu/iemocap/",
-    labels="iemocap4",
-    attribute_scale=(1.0, 5.0),
-    speakers=10,
-    parts="five sessions, left out in turn",
-    traps=(
-        "Transcripts begin with time stamps, which are removed. Files named `._*` are macOS's "
-        "companions, not transcripts. The speaker is given by the letter before the final "
-        "number of an id; the letter in the dialogue's name only says who wore the "
-        "motion-capture markers. The lines below each label are the single raters: `C-E2:` has "
-        "the classes that a rater chose (there may be several), `A-E3:` the attributes. `C-F1` "
-        "and `C-M1` are the actors' ratings of themselves: they are kept among the raters, but "
-        "not counted as votes. `xxx` means that no class had a majority."
-    ),
-)

@@ -16,8 +16,6 @@ from multimodal_ser.corpora.base import (
     NOTE,
     SOUND,
     VIDEO,
-    CorpusInfo,
-    cite,
     fault,
     files,
     finish,
@@ -161,20 +159,3 @@ def _doubtful(split: str, rows: list[Utterance | str]) -> list[str]:
         for own_id in sorted(_KNOWN_BROKEN)
         if own_id.startswith(f"{split}/") and f"meld/{own_id}" in kept
     ]
-
-
-MELD = CorpusInfo(
-    name="meld",
-    description="dialogues of the series Friends in English, 13,708 utterances with their words",
-    read=read_meld,
-    licence="GPL-3.0 (tables and code); the clips are parts of a television series",
-    citation=cite("poria2019meld"),
-    url="https://affective-meld.github.io/",
-    labels="meld7",
-    parts="train, dev, test",
-    traps=(
-        "The tables mix Windows-1252 with UTF-8. There are duplicates named "
-        "`final_videos_test…` and macOS's `._*` files. Some clips are broken or missing in some "
-        "releases. If a part has no clip on disk, its utterances have text only."
-    ),
-)

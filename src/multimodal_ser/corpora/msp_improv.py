@@ -16,9 +16,7 @@ from typing import Any
 
 from multimodal_ser.common.files import files_below
 from multimodal_ser.corpora.base import (
-    CorpusInfo,
     Raters,
-    cite,
     fault,
     finish,
     read_text,
@@ -122,24 +120,3 @@ def _utterance(
         votes=votes_of(raters.values()),
         extra=extra,
     )
-
-
-MSP_IMPROV = CorpusInfo(
-    name="msp-improv",
-    description="improvised scenes in English by 12 actors in 6 sessions, 8,438 turns",
-    read=read_msp_improv,
-    licence="for research, on request to the MSP lab",
-    citation=cite("busso2017mspimprov"),
-    url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Improv.html",
-    labels="anger,happiness,neutral,sadness",
-    attribute_scale=(1.0, 5.0),
-    speakers=12,
-    parts="six sessions, left out in turn",
-    traps=(
-        "The table says `UTD-IMPROV` and `.avi` where the recordings are named `MSP-IMPROV` and "
-        "`.wav`. The class is what raters heard and saw, not the target emotion. The table "
-        "counts activation down, from 1 (very active) to 5 (very passive): arousal is 6 minus "
-        "it. The same rater may be listed twice for a turn. All actors say the same 20 "
-        "sentences in all emotions."
-    ),
-)

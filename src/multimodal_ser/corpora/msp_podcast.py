@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.corpora.base import (
-    CorpusInfo,
     Raters,
-    cite,
     fault,
     finish,
     read_csv_rows,
@@ -118,24 +116,3 @@ def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters
         },
         extra=extra,
     )
-
-
-MSP_PODCAST = CorpusInfo(
-    name="msp-podcast",
-    description="speech from podcasts in English, 8 classes and 3 attributes, over 100,000 turns",
-    read=read_msp_podcast,
-    licence="on request, academic or commercial",
-    citation=cite("lotfian2019building"),
-    url="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
-    labels="anger,sadness,happiness,surprise,fear,disgust,contempt,neutral",
-    attribute_scale=(1.0, 7.0),
-    parts="train, dev (Development), test (Test1)",
-    traps=(
-        "Older releases call the table `labels_concensus.csv`, and the development part "
-        "`Validation` instead of `Development`. An annotation that begins with `Other-` counts "
-        "as `other`. Of the test parts only `Test1` is read, because `Test2` was sampled "
-        "differently and `Test3` has no public labels. The speaker of a recording may be "
-        "`Unknown`. The classes `O` (other) and `X` (no agreement) belong to no class set. "
-        "Attributes are means over raters, from 1 to 7."
-    ),
-)

@@ -1,4 +1,4 @@
-"""Reads corpora whose file names contain all labels; ``named.json`` has an entry for each.
+"""Reads corpora whose file names contain all labels; ``corpora.json`` has their patterns.
 
 Emotions are given in the words that class sets share (``anger``, ``happiness``, …); the corpus's
 own code stays in ``extra``. So ``common4``, ``common6`` and any list of classes work without a
@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from functools import partial
-from importlib.resources import files
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.common.files import files_below, parse_json
+from multimodal_ser.common.files import files_below
 from multimodal_ser.corpora.base import (
     SOUND,
-    CorpusInfo,
-    cite,
     fault,
     finish,
+    person,
     require_folder,
 )
 from multimodal_ser.corpora.labels import shared_word
@@ -110,31 +107,15 @@ def _utterance(
 def _person(known: Named, speaker: str | None) -> dict[str, Any]:
     """Returns sex and age of a speaker, if the corpus gives them."""
     fitting = [start for start in known.people if speaker and speaker.startswith(start)]
-    if not fitting:
-        return {}
     # the longest match wins: an entry for one speaker goes before one for all that start alike
-    sex, _, age = known.people[max(fitting, key=len)].partition(":")
-    return {"sex": sex, **({"age": int(age)} if age else {})}
+    return person(known.people[max(fitting, key=len)]) if fitting else {}
 
 
-def _corpus(name: str, entry: dict[str, Any]) -> CorpusInfo:
-    """An entry of the file, which has the naming scheme and the description of a corpus."""
-    scheme = {one.name: entry.pop(one.name) for one in fields(Named) if one.name in entry}
-    known = Named(**{**scheme, "words": _words(scheme["words"])})
-    entry["citation"] = cite(entry["citation"])
-    labels = ",".join(sorted(set(known.words.values())))
-    return CorpusInfo(name=name, read=partial(read_named, name, known), labels=labels, **entry)
-
-
-def _words(text: str) -> dict[str, str]:
+def emotions(text: str) -> dict[str, str]:
     """Codes of emotions → classes, in the words that class sets share.
 
-    >>> _words("a=anger d=disgust sad")
+    >>> emotions("a=anger d=disgust sad")
     {'a': 'anger', 'd': 'disgust', 'sad': 'sadness'}
     """
     pairs = (pair.split("=") for pair in text.split())
     return {pair[0]: shared_word(pair[-1]) for pair in pairs}
-
-
-_FILE = (files("multimodal_ser.corpora") / "named.json").read_text("utf-8")
-NAMED = [_corpus(name, entry) for name, entry in parse_json(_FILE).items()]

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from multimodal_ser.common.files import ENDINGS, files_below
-from multimodal_ser.corpora.base import CorpusInfo, check_name, require_folder
+from multimodal_ser.corpora.base import check_name, require_folder
 from multimodal_ser.corpora.cells import read_cells
 from multimodal_ser.corpora.columns import understood
 from multimodal_ser.corpora.labels import is_emotion
@@ -69,14 +69,6 @@ def _fits(where: str, columns: Sequence[str]) -> bool:
     )
 
 
-TABLE = CorpusInfo(
-    name="table",
-    description="your own CSV, TSV, JSONL or Parquet file with the columns audio and emotion",
-    read=read_table,
-    licence="that of the recordings it lists",
-)
-
-
 def read_folders(root: Path, name: str | None = None, *, speaker: str | None = None) -> Corpus:
     r"""Reads every recording below the folder.
 
@@ -119,11 +111,3 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
     if loose := [path.name for path in paths if path.parent == root]:
         notes.append(f"{len(loose)} recordings, such as {loose[0]}, are in no folder: left out")
     return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)
-
-
-FOLDERS = CorpusInfo(
-    name="folders",
-    description="your own recordings, in one folder per emotion",
-    read=read_folders,
-    licence="that of the recordings",
-)

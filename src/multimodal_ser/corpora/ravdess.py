@@ -14,8 +14,7 @@ from typing import Any
 from multimodal_ser.corpora.base import (
     SOUND,
     VIDEO,
-    CorpusInfo,
-    cite,
+    facts,
     fault,
     files,
     finish,
@@ -33,7 +32,7 @@ RAVDESS_EMOTIONS = {
     "07": "disgust",
     "08": "surprised",
 }
-_RAVDESS_STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+_RAVDESS_STATEMENTS: dict[str, str] = facts()["ravdess"]["texts"]
 _INTENSITIES = {"01": "normal", "02": "strong"}
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
@@ -87,19 +86,3 @@ def _utterance(path: Path) -> Utterance:
         speaker=actor,
         extra=extra,
     )
-
-
-RAVDESS = CorpusInfo(
-    name="ravdess",
-    description="2 statements in English by 24 actors in 8 emotions, 1,440 recordings of speech",
-    read=read_ravdess,
-    licence="CC BY-NC-SA 4.0",
-    citation=cite("livingstone2018ravdess"),
-    url="https://zenodo.org/records/1188976",
-    labels="ravdess8",
-    speakers=24,
-    traps=(
-        "A few files are stereo. Some copies of the corpus contain every actor's folder twice. "
-        "Two recordings of Actor_07 are identical (`ser check` finds them)."
-    ),
-)

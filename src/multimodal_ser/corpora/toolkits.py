@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import CorpusInfo, json_of, read_text, require_folder
+from multimodal_ser.corpora.base import json_of, read_text, require_folder
 from multimodal_ser.corpora.labels import sex_of
 from multimodal_ser.corpora.rows import of_rows, part_named
 from multimodal_ser.corpora.utterance import Corpus
@@ -100,16 +100,6 @@ def find(folder: Path, path: str) -> Path:
     folder = folder.absolute()  # the rows' paths must not depend on where they are read from
     places = [folder / path, *(above / path for above in folder.parents)]
     return next((place for place in places if place.is_file()), places[0])
-
-
-KALDI = CorpusInfo(
-    name="kaldi",
-    description="a Kaldi data folder with utt2emo",
-    read=read_kaldi,
-    licence="that of the recordings",
-    url="https://kaldi-asr.org/doc/data_prep.html",
-    traps="An entry of `wav.scp` may be a command that ends in `|`; no command is run.",
-)
 
 
 _PART = re.compile(r"(?:^|[_.-])(train|dev|valid|validation|test)(?=[_.-]|$)")
@@ -197,17 +187,3 @@ def _row(
         "start": None if whole else round(max(start, 0.0), _TIMES),
         "end": None if whole else round(start + length, _TIMES),
     }
-
-
-LHOTSE = CorpusInfo(
-    name="lhotse",
-    description="lhotse's manifests, with an emotion at each supervision",
-    read=read_lhotse,
-    licence="that of the recordings",
-    url="https://lhotse.readthedocs.io/en/latest/corpus.html",
-    traps=(
-        "The times of a supervision inside a cut are relative to the start of the cut. A "
-        "recording's source may be a command or an address, which are not read. Several "
-        "channels of a recording are averaged."
-    ),
-)
