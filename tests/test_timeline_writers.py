@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_vtt(folder):
     assert "&lt;/script&gt;" in spoken
     assert "<" not in spoken
     assert ">" not in spoken
+
+
+def test_vtt_has_a_colour_for_labels_of_any_script(folder):
+    names = ("生气", "中性", "0")
+    renamed = dict(zip(LABELS, names, strict=True))
+    segments = [
+        replace(s, label=renamed.get(s.label, s.label), probabilities=dict.fromkeys(names, 0.3))
+        for s in folder[1].segments
+    ]
+    timeline = replace(folder[1], labels=names, segments=tuple(segments))
+    text = WRITERS["vtt"][1](timeline, folder[2])
+    styles, wanted = re.findall(r"::cue\(\.([^)]+)\)", text), {s.label for s in segments}
+    assert sorted(styles) == sorted(name.replace("0", "class-0") for name in wanted)
 
 
 def test_srt(folder):

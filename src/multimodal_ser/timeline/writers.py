@@ -283,7 +283,9 @@ def _words(segment: Segment, safe: Callable[[str], str]) -> str:
 
 
 def _class(label: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "other"
+    """A label as a class of CSS, in any script; such a name does not begin with a digit."""
+    name = re.sub(r"\W+", "-", label.lower()).strip("-") or "other"
+    return f"class-{name}" if name[0].isdigit() else name
 
 
 def _line(text: str) -> str:
