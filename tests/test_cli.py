@@ -130,7 +130,7 @@ def test_a_check_that_finds_something_exits_with_one(capsys, emodb):
     code, out, _ = ser(capsys, "check", manifest)
     assert code == 1
     assert "emodb/03a01Wa" in out
-    assert "70 utterances checked, 1 findings" in out
+    assert "70 utterances checked, 1 finding\n" in out
 
 
 def test_an_extraction_with_failures_exits_with_one_and_keeps_the_rest(

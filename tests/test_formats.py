@@ -118,7 +118,7 @@ def test_folders_say_parts_and_ask_who_speaks(tmp_path: Path) -> None:
     moved.rename(moved.with_suffix(".m4a"))  # every format counts
     corpus = CORPORA["folders"].read(root)
     assert len(corpus.utterances) == count
-    assert "note: 1 recordings, such as loose.wav, are in no folder: left out" in corpus.left_out
+    assert "note: left out, in no folder: 1 recording, such as loose.wav" in corpus.left_out
 
 
 def test_kaldi_cuts_segments_and_runs_no_command(tmp_path: Path) -> None:

@@ -265,5 +265,5 @@ def test_runs_of_changed_code_are_made_again(tmp_path, monkeypatch, material, ca
     assert {name.split("-")[0] for name in found[0] & found[1]} == {"linear"}
     assert [len(names) for names in found] == [4, 4]
     assert "2 runs in" in caplog.text
-    assert "were made with other code; they are set aside" in caplog.text
+    assert "made with other code; set aside" in caplog.text
     assert plans.code_of(MODELS["text"], None) == ""

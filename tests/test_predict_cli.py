@@ -251,7 +251,7 @@ def test_words(capsys, sounds, model, tmp_path, monkeypatch):
     code, out, _ = predicted(capsys, *args, "--text", "so what", "else", "--format", "json")
     assert (code, [row["text"] for row in json.loads(out)]) == (0, ["so what", "else"])
     code, _, err = predicted(capsys, *args, "--text", "so what")
-    assert (code, "1 texts for 2 recordings" in err) == (1, True)
+    assert (code, "1 text for 2 recordings" in err) == (1, True)
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     code, _, err = predicted(capsys, *args, "--words")
     assert (code, to_install("asr") in err) == (1, True)

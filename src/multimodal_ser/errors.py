@@ -97,6 +97,15 @@ def _from_clone(clone: Path, extra: str) -> str:
     return shlex.join(["pip", "install", *tested, f"{place}[{extra}]"])
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "speaker"), counted(1200, "speaker"), counted(2, "class", "classes")
+    ('1 speaker', '1,200 speakers', '2 classes')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:
     """Builds the message for a value that is not one of the allowed ones.
 

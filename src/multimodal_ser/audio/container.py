@@ -19,7 +19,7 @@ import numpy as np
 from multimodal_ser.audio.sound import OVER, apart, joined_blocks, silence, to_mono, to_rate
 from multimodal_ser.audio.sources import Where, media_kind, peek
 from multimodal_ser.common.arrays import Samples
-from multimodal_ser.errors import AudioError, to_install
+from multimodal_ser.errors import AudioError, counted, to_install
 
 # The readers that FFmpeg may choose from. None of them follows a playlist to other files or URLs.
 _READERS = (
@@ -254,9 +254,11 @@ class Container:
 
     def _compare(self) -> None:
         if self.damaged:
-            self.notes.append(f"{self.damaged} damaged packets are left out")
+            self.notes.append(f"left out: {counted(self.damaged, 'damaged packet')}")
         if self.jumps:
-            self.notes.append(f"its clock jumps {self.jumps} times; the sound is read as one piece")
+            self.notes.append(
+                f"its clock jumps {counted(self.jumps, 'time')}; the sound is read as one piece"
+            )
         if self.format not in _STATED or self.format in _SIZED or not self.claimed:
             return
         begins, whole = (self.file.start_time or 0) / 1e6, self.claimed / self.rate

@@ -33,7 +33,7 @@ from multimodal_ser.audio.sources import (
     refuse_text,
 )
 from multimodal_ser.common.arrays import Samples
-from multimodal_ser.errors import AudioError
+from multimodal_ser.errors import AudioError, counted
 
 RATES = range(1_000, 1_000_001)  # Hz: anything else is a damaged header or a mistake
 _BLOCK = 1 << 18  # frames per call: no memory is reserved by what a header claims
@@ -148,7 +148,9 @@ def _single(name: str, where: Where, mixed: bool) -> Sound:
     if isinstance(sound, Container) and (sizes := cut_short(where, head)):
         sound.notes.append(other_length(sizes[1], sizes[0], "bytes"))
     if head[:4] == b"OggS" and (lost := lost_ogg_pages(where)):
-        sound.notes.append(f"{lost} damaged or missing pages are left out; what follows is early")
+        sound.notes.append(
+            f"left out, so that what follows is early: {counted(lost, 'damaged or missing page')}"
+        )
     return sound
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
-from multimodal_ser.errors import SerError, not_installed
+from multimodal_ser.errors import SerError, counted, not_installed
 
 if TYPE_CHECKING:
     from multimodal_ser.corpora import CorpusInfo
@@ -200,7 +200,7 @@ def check_command(manifest: File, /, shortest: float = 0.1) -> int:
         say(f"{finding.problem:12} {finding.id}  {finding.detail}")
     for line in cautions(utterances):
         say(f"caution: {line}")
-    say(f"{len(utterances)} utterances checked, {len(findings)} findings")
+    say(f"{counted(len(utterances), 'utterance')} checked, {counted(len(findings), 'finding')}")
     return 1 if findings else 0
 
 
@@ -238,7 +238,7 @@ def split_command(
     rows = [row for row in every if classes.class_of(row.corpus, row.emotion)]
     made = make_split(rows, scheme, folds=folds, allow=allow)
     write_split(made, out)
-    say(f"wrote {out}: {made.name}, {len(made.folds)} folds, hash {made.hash}")
+    say(f"wrote {out}: {made.name}, {counted(len(made.folds), 'fold')}, hash {made.hash}")
     left = Counter(row.emotion for row in every) - Counter(row.emotion for row in rows)
     for word, count in sorted(left.items()):
         say(f"  left out: {count}, emotion {word!r} is not in {labels}")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from multimodal_ser.cli.app import Name, app, say
-from multimodal_ser.cli.predict import failed, weights_of
+from multimodal_ser.cli.predict import failed, shown, weights_of
 from multimodal_ser.common.files import locked
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import NoSpeechError, SerError, to_install
@@ -58,7 +58,7 @@ def adapt_command(
         if len(failures) < len(found):
             raise
         raise SerError("no recording can be read, so they show no channel") from error
-    say(f"{channel.save(out)}: the channel of {channel.count} recordings or pieces of 3 s, for "
+    say(f"{channel.save(out)}: the channel of {shown(channel)}, for "
         f"{channel.model}")  # fmt: skip
     return _failed(failures, len(found))
 

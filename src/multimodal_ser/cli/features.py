@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
-from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.errors import SerError, counted, one_of
 
 if TYPE_CHECKING:
     from multimodal_ser.encoders import Encoder
@@ -164,13 +164,16 @@ def _encoder_of(
 
 
 def _show_extracted(result: ExtractionResult) -> int:
-    say(f"{result.path}: {result.done} utterances, {len(result.failures)} failed")
+    say(f"{result.path}: {counted(result.done, 'utterance')}, {len(result.failures)} failed")
     if result.truncated:
-        say(f"  the last words of {result.truncated} utterances were cut (--text-tokens)")
+        say(
+            f"  the last words of {counted(result.truncated, 'utterance')} were cut (--text-tokens)"
+        )
     if result.repeated:
         say(
-            f"  {len(result.repeated)} utterances have the same sound as an earlier one, such as "
-            f"{result.repeated[0]}: does the manifest give their start and end?"
+            "  with the same sound as an earlier one: "
+            f"{counted(len(result.repeated), 'utterance')}, such as {result.repeated[0]}: does the "
+            "manifest give their start and end?"
         )
     for key, reason in list(result.failures.items())[:MOST_SHOWN]:
         say(f"  {key}: {reason}")
@@ -293,7 +296,7 @@ def import_features_command(
         trained_on=trained_on,
         overwrite=overwrite,
     )
-    say(f"{result.path}: {result.done} utterances")
+    say(f"{result.path}: {counted(result.done, 'utterance')}")
     lone = {"without a row": result.missing, "unknown to the manifest": result.unknown}
     for what, keys in lone.items():
         if keys:

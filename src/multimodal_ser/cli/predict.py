@@ -14,10 +14,10 @@ import tyro
 from multimodal_ser.cli.app import MOST_SHOWN, app
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.settings import Vad
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 
 if TYPE_CHECKING:
-    from multimodal_ser.predict import Prediction, Predictor, Recording
+    from multimodal_ser.predict import Channel, Prediction, Predictor, Recording
     from multimodal_ser.predict.resumable import ChunkSettings, RecordingChunk
 
 _ONE_SIDED = 0.6  # share of one class among recordings that is doubtful, by channel or by content
@@ -170,14 +170,14 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
         return
     if not channel.shift.any():
         sys.stderr.write(
-            f"{channel.count} recordings or pieces of 3 s are as near to the training data as that "
-            "is to itself, so no channel was removed\n"
+            f"no channel was removed: {shown(channel)} as near to the training data as that is to "
+            "itself\n"
         )
         return
     where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
     sys.stderr.write(
-        f"adapted to {where} channel, known from {channel.count} recordings or "
-        "pieces of 3 s; --adapt off predicts without it\n"
+        f"adapted to {where} channel, known from {shown(channel)}; --adapt off predicts without "
+        "it\n"
     )
     if channel.mostly and channel.mostly[1] >= _ONE_SIDED:
         label, share = channel.mostly
@@ -185,6 +185,11 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
             f"without it {share:.0%} of them would be {label}, which was taken for the channel's "
             f"doing; if most of them really are {label}, use --adapt off\n"
         )
+
+
+def shown(channel: Channel) -> str:
+    """What a channel was estimated from."""
+    return counted(channel.count, "recording or piece", "recordings or pieces") + " of 3 s"
 
 
 def weights_of(given: Sequence[str]) -> str | dict[str, str] | None:
@@ -212,7 +217,10 @@ def _check_text(
     if "text" not in predictor.modalities:
         raise SerError(f"{predictor.name} uses audio only; leave {option} out")
     if text and len(text) != len(found):
-        raise SerError(f"--text: {len(text)} texts for {len(found)} recordings; give as many")
+        raise SerError(
+            f"--text: {counted(len(text), 'text')} for {counted(len(found), 'recording')}; give as "
+            "many"
+        )
 
 
 def _outcomes(

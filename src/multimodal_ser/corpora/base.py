@@ -17,7 +17,7 @@ from typing import Any
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 
 SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 VIDEO = (".mp4",)
@@ -254,7 +254,8 @@ def finish(
         what = f"both {one.audio} and {other.audio}; keep one file of each recording in the folder"
         if one.audio == other.audio:
             what = f"listed twice, in different ways, for {one.audio}; correct the corpus's table"
-        raise SerError(f"{len(twins)} utterances have the id of another: {one.id!r} is {what}")
+        count = counted(len(twins), "utterance")
+        raise SerError(f"{count} with the id of another: {one.id!r} is {what}")
     left_out += [f"{row.id}: the same again" for row in again]
     rows = sorted(first.values(), key=lambda row: row.id) if by_id else [*first.values()]
     return Corpus(rows, left_out)

@@ -27,7 +27,7 @@ from multimodal_ser.corpora.base import (
 )
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 
 EMODB_SENTENCES: dict[str, str] = facts()["emodb"]["texts"]
 EMODB_SPEAKERS: dict[str, str] = facts()["emodb"]["people"]  # sex and age, such as male:31
@@ -59,7 +59,7 @@ def read_emodb(root: Path) -> Corpus:
     count = sum(isinstance(one, Utterance) for one in found)
     if count > PUBLISHED:
         found.append(
-            f"{NOTE}{count} recordings, of which the published EmoDB has {PUBLISHED}: "
+            f"{NOTE}{counted(count, 'recording')}, of which the published EmoDB has {PUBLISHED}: "
             "results are not comparable with those on EmoDB; read EmoDB 2.0 as emodb2"
         )
     return finish("EmoDB", root, found)

@@ -28,7 +28,7 @@ from multimodal_ser.corpora.columns import understood
 from multimodal_ser.corpora.labels import is_emotion
 from multimodal_ser.corpora.rows import NEEDED, of_cells, of_rows, part_named
 from multimodal_ser.corpora.utterance import Corpus
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 
 
 def read_table(
@@ -109,5 +109,7 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
     asked = "no speakers are read; if the paths contain them: --speaker 'Actor_(\\d+)'"
     notes = [] if pattern else [asked]
     if loose := [path.name for path in paths if path.parent == root]:
-        notes.append(f"{len(loose)} recordings, such as {loose[0]}, are in no folder: left out")
+        notes.append(
+            f"left out, in no folder: {counted(len(loose), 'recording')}, such as {loose[0]}"
+        )
     return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)

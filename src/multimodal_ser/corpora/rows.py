@@ -25,7 +25,7 @@ from multimodal_ser.corpora.columns import (
 )
 from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 
 NEEDED = ("audio", "emotion")
 _RATED = (*ATTRIBUTES, "votes")  # any of them can be learnt where there is no emotion
@@ -68,7 +68,7 @@ def of_cells(
     notes += asked_of_speakers(cells, table.meaning)
     utterances, left_out = _utterances(table, cells)
     for column, count in table.missing.items():
-        notes.append(f"{count} cells of {column} that say nan, null or None were read as empty")
+        notes.append(f"read as empty: {counted(count, 'cell')} of {column} with nan, null or None")
     notes += [f"{own!r} was read as {word}" for own, word in sorted(table.translated.items())]
     for kind, names in (
         ("speaker", [row.speaker for row in utterances]),

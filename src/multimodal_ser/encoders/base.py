@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from multimodal_ser.common.devices import native_bfloat16
-from multimodal_ser.errors import EncoderError, one_of
+from multimodal_ser.errors import EncoderError, counted, one_of
 
 if TYPE_CHECKING:  # listing encoders imports no torch
     import torch
@@ -120,7 +120,7 @@ def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.nda
         if len(wave) < least:
             what = f"item {place}" if len(items) > 1 else "the recording"
             raise EncoderError(
-                f"{name}: {what} has {len(wave)} samples; it needs at least {least} "
+                f"{name}: {what} has {counted(len(wave), 'sample')}; it needs at least {least} "
                 f"({least / 16:g} ms at 16 kHz); leave it out"
             )
         if not np.isfinite(wave).all():

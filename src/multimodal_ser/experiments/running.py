@@ -28,7 +28,7 @@ from multimodal_ser.common.devices import CPU, check_device, is_gpu
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.record import RunConfig, as_json
 from multimodal_ser.dataset.material import Material
-from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.errors import SerError, counted, one_of
 from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.chunks import ENGINES
@@ -227,8 +227,8 @@ def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
             moved.append(folder.replace(aside / folder.name))
             why |= reasons
     if moved:
-        made = f"{len(moved)} runs in {out} were made with other {', '.join(sorted(why))}"
-        shown = f"they are set aside in {aside}, and the table shows only the present ones"
+        made = f"{counted(len(moved), 'run')} in {out} made with other {', '.join(sorted(why))}"
+        shown = f"set aside in {aside}, and the table shows only the present ones"
         _log.warning("%s; %s", made, shown)
     return moved
 

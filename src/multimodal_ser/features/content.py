@@ -31,7 +31,7 @@ from multimodal_ser.corpora.utterance import (
     write_manifest,
 )
 from multimodal_ser.encoders.base import InContext
-from multimodal_ser.errors import FeatureError, SerError
+from multimodal_ser.errors import FeatureError, SerError, counted
 from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.store import FeatureStore
 
@@ -89,7 +89,9 @@ def context_notes(before: int, after: int, what: str = "words") -> list[str]:
     ['the words of up to 3 utterances before are read too']
     """
     sides = {"before": before, "after": after}
-    amounts = " and ".join(f"up to {n} utterances {side}" for side, n in sides.items() if n)
+    amounts = " and ".join(
+        f"up to {counted(n, 'utterance')} {side}" for side, n in sides.items() if n
+    )
     return [f"the {what} of {amounts} are read too"] if amounts else []
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from multimodal_ser.common.files import locked
 from multimodal_ser.corpora.utterance import Utterance, check_utterances
 from multimodal_ser.encoders.base import Encoder, computed_in
-from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.errors import FeatureError, counted, one_of
 from multimodal_ser.features.chunks import (
     ENGINES,
     EncodedChunk,
@@ -159,8 +159,8 @@ def _size_of(header: FeatureHeader, utterances: Sequence[Utterance]) -> str:
     width = {"float16": 2, "float32": 4}.get(header.dtype, 4)
     most, layers = rows * header.tokens * header.dim * width, header.layers.count(",") + 1
     sentence = (
-        f"{header.corpus} · {header.encoder}: at most {most / 1e6:.1f} MB ({rows} utterances of up "
-        f"to {header.tokens} tokens, {header.dim} wide)"
+        f"{header.corpus} · {header.encoder}: at most {most / 1e6:.1f} MB "
+        f"({counted(rows, 'utterance')} of up to {header.tokens} tokens, {header.dim} wide)"
     )
     if layers > 1:
         sentence += f"; one of its {layers} layers takes {most / layers / 1e6:.1f} MB (--layers)"
@@ -218,7 +218,7 @@ def _finished(path: Path, header: FeatureHeader) -> FeatureStore:
     different = differences(store.header, {key: getattr(header, key) for key in _SETTINGS})
     made_of = {*store.ids, *store.header.failures}
     if not different and made_of != header.inputs.keys():
-        different = f"it was made from another manifest (of {len(made_of)} utterances)"
+        different = f"it was made from another manifest (of {counted(len(made_of), 'utterance')})"
     if different:
         raise FeatureError(
             f"{path} is finished, but {different}; choose another --out, or replace it with "
@@ -262,7 +262,9 @@ def _check_any_succeeded(parts: Parts, stores: Sequence[FeatureStore]) -> None:
     failures = {key: why for store in stores for key, why in store.header.failures.items()}
     shutil.rmtree(parts.folder)
     shown = "; ".join(f"{key}: {why}" for key, why in list(failures.items())[:3])
-    raise FeatureError(f"all {len(failures)} utterances failed, so nothing was written: {shown}")
+    raise FeatureError(
+        f"{counted(len(failures), 'utterance')}, and all failed, so nothing was written: {shown}"
+    )
 
 
 def _fill(

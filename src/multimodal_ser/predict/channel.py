@@ -28,7 +28,7 @@ from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
-from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.errors import NoSpeechError, SerError, counted
 from multimodal_ser.predict.backend import Backend, predict_batches, speech_input
 from multimodal_ser.predict.inputs import Recording, read_recording
 from multimodal_ser.predict.sources import find_recordings
@@ -164,7 +164,9 @@ def estimated_channel(
     given = [speech_input(backend, wave, None, vad, speech) for wave in whole]
     spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
     if not spoken:
-        raise NoSpeechError(f"no speech in {len(waves)} recordings, so they show no channel")
+        raise NoSpeechError(
+            f"no speech in {counted(len(waves), 'recording')}, so they show no channel"
+        )
     prediction = predict_batches(backend, spoken, [None] * len(spoken))
     assert prediction.vectors is not None  # noqa: S101 - a model with references has them
     shift = channel_shift(prediction.vectors, references, backend.shares)

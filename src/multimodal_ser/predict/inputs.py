@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from multimodal_ser.audio import Source, read_audio
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.errors import AudioError, SerError
+from multimodal_ser.errors import AudioError, SerError, counted
 
 _log = logging.getLogger(__name__)
 
@@ -155,10 +155,13 @@ def read_recording(source: Dressed, sample_rate: int | None = None) -> Samples |
 def given_texts(texts: Sequence[str | None] | None, count: int) -> list[str | None]:
     """The texts as a list with one entry per recording; blank texts become None."""
     if isinstance(texts, str):
-        raise SerError(f"one text for {count} recordings; give a list of as many")
+        raise SerError(f"one text for {counted(count, 'recording')}; give a list of as many")
     given = [None] * count if texts is None else list(texts)
     if len(given) != count:
-        raise SerError(f"{len(given)} texts for {count} recordings; give as many, or None")
+        raise SerError(
+            f"{counted(len(given), 'text')} for {counted(count, 'recording')}; give as many, or "
+            "None"
+        )
     if odd := [text for text in given if not (text is None or isinstance(text, str))]:
         raise SerError(f"a text is {type(odd[0]).__name__}; allowed: strings and None")
     return [text if text and text.strip() else None for text in given]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from multimodal_ser.common.arrays import Floats
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.report.align import Sample, System, align
 from multimodal_ser.report.groups import group_scores, human_ceiling
@@ -186,8 +186,8 @@ def _set_aside_caution(experiment: Path) -> list[str]:
     """Returns one sentence if outdated runs were set aside, which no table counts."""
     if count := len(config_files(experiment / SET_ASIDE)):
         return [
-            f"{count} runs made with other labels, features, splits or code are set aside in "
-            f"{SET_ASIDE} and not counted"
+            f"set aside in {SET_ASIDE} and not counted: {counted(count, 'run')} made with other "
+            "labels, features, splits or code"
         ]
     return []
 

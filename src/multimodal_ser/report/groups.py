@@ -17,7 +17,7 @@ from multimodal_ser.common.arrays import Floats
 from multimodal_ser.common.spelling import is_missing
 from multimodal_ser.corpora.labels import sex_of
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 from multimodal_ser.evaluation import agreement, metrics, statistics
 from multimodal_ser.report import words
 from multimodal_ser.report.align import Sample, System
@@ -179,7 +179,7 @@ def _unknown(inside: Floats, outside: Floats, sample: Sample) -> str:
         return "cannot be known: the speakers are not known"
     for sums, kind in ((inside, "speaker"), (outside, "other speaker")):
         if len(sums) < statistics.LEAST_CLUSTERS:
-            number = f"{len(sums)} {kind}{'' if len(sums) == 1 else 's'}"
+            number = counted(len(sums), kind)
             return f"cannot be known from {number} (at least {statistics.LEAST_CLUSTERS})"
         effective = effective_clusters(sums, headline_metric(sample))
         if effective < statistics.LEAST_EFFECTIVE:
@@ -228,7 +228,7 @@ def human_ceiling(sample: Sample) -> tuple[str, ...]:
     sums = statistics.sums_of(distance, kept, int(kept.max()) + 1)[:, None]
     js = score_of(sums, statistics.OfMeans(lambda means: means[..., 0], "share"))
     return (
-        f"Human ceiling, one rater at a time ({words.count(int(several.sum()), 'utterance')} with "
+        f"Human ceiling, one rater at a time ({counted(int(several.sum()), 'utterance')} with "
         f"votes of two or more): {'; '.join(lines)}; JS to the others' votes {_with_interval(js)}.",
     )
 

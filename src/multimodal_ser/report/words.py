@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from multimodal_ser.errors import counted
 from multimodal_ser.report.published import MARK, PublishedTable
 from multimodal_ser.report.summary import (
     Group,
@@ -63,15 +64,6 @@ def interval(score: Score, unknown: str = f"[{UNKNOWN}]") -> str:
     return _bounds(score.low, score.high) or unknown
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Writes a number with its noun.
-
-    >>> count(1, "speaker"), count(1200, "speaker"), count(2, "class", "classes")
-    ('1 speaker', '1,200 speakers', '2 classes')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def _p_value(p: float) -> str:
     """Writes a p value, with more digits where three would put it on the other side of 0.05.
 
@@ -87,17 +79,17 @@ def _p_value(p: float) -> str:
 def subject(summary: Summary) -> str:
     """Describes what was tested: corpora, classes, split, utterances."""
     corpora = " + ".join(summary.corpora) or summary.name
-    what = f"{summary.labels} ({count(len(summary.classes), 'class', 'classes')})"
+    what = f"{summary.labels} ({counted(len(summary.classes), 'class', 'classes')})"
     if summary.task != "classes":
         what = {"attributes": summary.labels, "distributions": f"votes over {what}"}[summary.task]
     parts = [
         f"{' + '.join(summary.source)} → {corpora}" if summary.source else corpora,
         what,
-        f"{summary.split}, {count(len(summary.folds), 'fold')}",
-        count(summary.utterances, f"{summary.part} utterance"),
+        f"{summary.split}, {counted(len(summary.folds), 'fold')}",
+        counted(summary.utterances, f"{summary.part} utterance"),
     ]
     if summary.by == "speaker":
-        parts.append(count(summary.clusters, "speaker"))
+        parts.append(counted(summary.clusters, "speaker"))
     return " · ".join(parts)
 
 
@@ -110,7 +102,7 @@ def repeats(row: Row) -> str:
     """
     if len(row.draws) < 2:
         return str(len(row.seeds))
-    return f"{count(len(row.draws), 'draw')} × {count(len(row.seeds), 'seed')}"
+    return f"{counted(len(row.draws), 'draw')} × {counted(len(row.seeds), 'seed')}"
 
 
 def verdict(
@@ -203,7 +195,9 @@ def scores_legend(summary: Summary) -> list[str]:
 def whiskers(summary: Summary) -> str:
     """Explains the interval lines of a figure, or why there are none."""
     if all(row.scores[summary.headline].low is None for row in summary.rows):
-        return f"intervals over {summary.by}s {UNKNOWN} from {count(summary.clusters, summary.by)}"
+        return (
+            f"intervals over {summary.by}s {UNKNOWN} from {counted(summary.clusters, summary.by)}"
+        )
     return f"lines are 95 % intervals over {summary.by}s"
 
 

@@ -10,7 +10,7 @@ from multimodal_ser.audio import read_blocks
 from multimodal_ser.audio.speech.finder import FRAME, HANGOVER
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.errors import AudioError, NoSpeechError
+from multimodal_ser.errors import AudioError, NoSpeechError, counted
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, evenly_chosen
 
@@ -58,7 +58,9 @@ def channel_of(
             _note(failures, source, error)
     if len(listener.kept) < least:
         what = "too little" if listener.kept else "no"
-        raise NoSpeechError(f"{what} speech in {len(sources)} recordings, so they show no channel")
+        raise NoSpeechError(
+            f"{what} speech in {counted(len(sources), 'recording')}, so they show no channel"
+        )
     return predictor.channel_of(listener.kept, speech=True)
 
 

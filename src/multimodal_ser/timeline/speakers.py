@@ -14,7 +14,7 @@ from multimodal_ser.audio.speech import CONTEXT
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.errors import SerError, import_extra
+from multimodal_ser.errors import SerError, counted, import_extra
 
 
 class Turn(NamedTuple):
@@ -90,8 +90,8 @@ def read_rttm(file: str | Path) -> Diariser:
         raise SerError(f"{file}: not an RTTM file ({error})") from error
     if len(names) != 1:
         raise SerError(
-            f"{file}: is about {len(names)} recordings by its lines SPEAKER; give a file with the "
-            "lines of one"
+            f"{file}: is about {counted(len(names), 'recording')} by its lines SPEAKER; give a "
+            "file with the lines of one"
         )
     return lambda blocks, count: turns
 
