@@ -113,6 +113,8 @@ def test_recordings_of_datasets_and_transformers_are_accepted(predictor, tmp_pat
     for given in (
         {"bytes": file.read_bytes(), "path": "a.wav"},
         {"bytes": None, "path": str(file)},
+        {"path": str(file), "label": 3},
+        {"bytes": file.read_bytes()},
     ):
         np.testing.assert_allclose(predictor(given).probabilities, stored, atol=1e-5)
     with pytest.raises(SerError, match=r"is a table.*dataset\['audio'\]"):
@@ -146,8 +148,9 @@ def test_results_have_a_short_repr(predictor):
     frame = pytest.importorskip("pandas") and found.to_frame()
     assert len(frame) == 7
     assert frame["p_anger"][0] == pytest.approx(found[0].probabilities[0], abs=1e-5)
-    assert isinstance(frame["error"][1], str)
-    assert frame["error"].isna().sum() == 6
+    assert frame["label"][1] == "failed"
+    assert frame["reason"][1] == str(found[1])
+    assert frame["reason"].isna().sum() == 6
 
 
 def test_a_pipeline_returns_what_transformers_does(predictor):

@@ -63,6 +63,23 @@ def test_each_speaker_has_a_lane():
     assert nobody.speakers == ()
 
 
+def test_python_takes_the_words_of_the_command(tmp_path):
+    file = tmp_path / "x.rttm"
+    file.write_text("".join(f"SPEAKER x 1 {a} {b - a:.2f} <NA> <NA> {who} <NA> <NA>\n"
+                            for a, b, who in TURNS))  # fmt: skip
+    found = analyze((TALK, RATE), Pitch(), vad="energy", speakers=str(file))
+    assert found == analyze((TALK, RATE), Pitch(), vad="energy", speakers=turns)
+    assert analyze((TALK, RATE), Pitch(), vad="energy", speakers="off").speakers == ()
+    for wrong, said in (
+        ({"speakers": "two"}, "speakers='two'; allowed: off"),
+        ({"speakers": 0}, "speakers='0'; allowed: off"),
+        ({"words": True}, "words=True; allowed: None, or a recogniser"),
+        ({"predictor": "starter"}, r"give a model: load\('starter'\)"),
+    ):
+        with pytest.raises(SerError, match=said):
+            analyze((TALK, RATE), **{"predictor": Pitch(), "vad": "energy", **wrong})
+
+
 def test_known_turns_do_not_depend_on_the_pieces():
     parts = turns_by_speaker(turns(iter(()), None))[0]
 

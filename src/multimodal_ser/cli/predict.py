@@ -263,15 +263,13 @@ def _named(
     found: Sequence[str],
     outcomes: Iterator[Prediction | SerError],
     failures: list[str],
-) -> Iterator[tuple[str, Prediction | str]]:
+) -> Iterator[tuple[str, Prediction | SerError]]:
     """Yields predictions, or reasons of failures, with their files' names; fills `failures`."""
     for name, outcome in zip(found, outcomes, strict=True):
         if isinstance(outcome, SerError):
-            reason = str(outcome).removeprefix(f"{Path(name).name}: ")
-            failures.append(f"{name}: {reason}")
-            yield name, reason
-        else:
-            yield name, outcome
+            outcome = SerError(str(outcome).removeprefix(f"{Path(name).name}: "))
+            failures.append(f"{name}: {outcome}")
+        yield name, outcome
 
 
 @contextmanager

@@ -74,9 +74,11 @@ def as_list(source: object) -> Iterable[Any] | None:
 
 def _is_dict(source: object) -> bool:
     """Whether `source` is one recording as in `datasets` or transformers' pipelines."""
-    return (isinstance(source, Mapping) and _RATE in source) or (
-        isinstance(source, Mapping) and {"bytes", "path"} <= source.keys()
-    )
+    if not isinstance(source, Mapping):
+        return False
+    # a table has lists in place of the path and the bytes
+    encoded = isinstance(source.get("path"), str | Path) or isinstance(source.get("bytes"), bytes)
+    return _RATE in source or (encoded and not {"array", "raw"} & source.keys())
 
 
 def undressed(source: Any) -> Any:
@@ -98,7 +100,7 @@ def undressed(source: Any) -> Any:
                 "both are needed: the samples, and their rate in Hz"
             )
         return np.asarray(array), rate
-    return source["path"] if source["bytes"] is None else source["bytes"]
+    return source["path"] if source.get("bytes") is None else source["bytes"]
 
 
 def with_rate(source: object) -> tuple[Any, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.plugins import load_plugins
-from multimodal_ser.errors import SerError, not_installed
+from multimodal_ser.errors import SerError, counted, not_installed
 from multimodal_ser.predict.backend import Backend, WeightPaths
 from multimodal_ser.predict.predictor import Predictor
 
@@ -129,7 +129,8 @@ def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
     if runs := sorted(one.parent.name for one in path.glob(f"*/{MODEL}")):
         more = f" and {len(runs) - _MOST_NAMED} more" if len(runs) > _MOST_NAMED else ""
         raise SerError(
-            f"{path} holds {len(runs)} models; choose one: {', '.join(runs[:_MOST_NAMED])}{more}"
+            f"{path} holds {counted(len(runs), 'model')}; choose one: "
+            f"{', '.join(runs[:_MOST_NAMED])}{more}"
         )
     raise SerError(
         f"{path} is not a model folder (no {MODEL} of this project; a folder of emotion2vec+ "

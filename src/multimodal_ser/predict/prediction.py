@@ -16,6 +16,7 @@ from multimodal_ser.errors import SerError
 
 UNCERTAIN = "uncertain"
 NO_SPEECH = "no speech"
+FAILED = "failed"  # label of a recording that could not be predicted
 _OF_CLASSES = ("label", "confidence", "probabilities", "threshold")
 # the halves of each scale, as FEELTRACE calls them (Cowie et al., 2000)
 _HALVES = {
@@ -242,8 +243,8 @@ class Predictions(list[Prediction | SerError]):
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row per recording and a column ``p_…`` for each class.
 
-        Attributes have columns of their own names. Rows of recordings that could not be predicted
-        have only an ``error``.
+        Attributes have columns of their own names. Recordings that could not be predicted have the
+        label ``failed`` and a ``reason``.
 
         Raises:
             SerError: pandas is not installed.
@@ -252,7 +253,7 @@ class Predictions(list[Prediction | SerError]):
             import pandas as pd
         except ModuleNotFoundError as error:
             raise SerError("to_frame needs pandas: pip install pandas") from error
-        return pd.DataFrame([_record(item) for item in self])
+        return pd.DataFrame([flat_record(item) for item in self])
 
 
 def _shortly(item: Prediction | SerError) -> str:
@@ -274,12 +275,10 @@ def _row(number: int, item: Prediction | SerError, columns: int) -> str:
     return f"<tr>{cells}</tr>"
 
 
-def _record(item: Prediction | SerError) -> dict[str, Any]:
+def flat_record(item: Prediction | SerError) -> dict[str, Any]:
+    """One row of a table: probabilities as ``p_…``, attributes by their names."""
     if isinstance(item, SerError):
-        return {"error": str(item)}
+        return {"label": FAILED, "reason": str(item)}
     record = item.as_dict()
-    if item.scale is not None:
-        return {**record, **record.pop("attributes"), "error": None}
-    shares = record.pop("probabilities")
-    record |= record.pop("attributes", {})
-    return {**record, **{f"p_{name}": share for name, share in shares.items()}, "error": None}
+    shares, values = record.pop("probabilities", {}), record.pop("attributes", {})
+    return {**record, **values, **{f"p_{name}": share for name, share in shares.items()}}

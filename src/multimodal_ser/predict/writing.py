@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO, TypeAlias
 
 from multimodal_ser.common.files import readable_json
-from multimodal_ser.predict.prediction import NO_SPEECH, UNCERTAIN, Prediction
+from multimodal_ser.errors import SerError
+from multimodal_ser.predict.prediction import FAILED, NO_SPEECH, UNCERTAIN, Prediction, flat_record
 
 # The name of each recording, and its prediction or the reason why it failed.
-_Rows: TypeAlias = "Iterable[tuple[str, Prediction | str]]"
-FAILED = "failed"
+_Rows: TypeAlias = "Iterable[tuple[str, Prediction | SerError]]"
 _UNKNOWN = dict.fromkeys(
     ("confidence", "start", "end", "text", "language", "threshold", "adapted", "distance")
 )
@@ -25,7 +25,7 @@ def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     wide = max((len(name) for name, _ in kept), default=0)
     longest = max(len(label) for label in (*labels, UNCERTAIN, NO_SPEECH))
     for name, item in kept:
-        if isinstance(item, str):
+        if isinstance(item, SerError):
             file.write(f"{name:{wide}}  {FAILED}\n")
             continue
         if item.reason is not None:
@@ -65,9 +65,7 @@ def write_csv(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     waiting: list[dict[str, Any]] = []
     writer: csv.DictWriter[str] | None = None
     for name, item in rows:
-        row = _record(name, item)
-        shares = {f"p_{label}": share for label, share in row.get("probabilities", {}).items()}
-        waiting.append({**row, **shares, **row.get("attributes", {})})
+        waiting.append({"file": name, **flat_record(item)})
         if writer is None and isinstance(item, Prediction):  # the first one decides the columns
             writer = _csv_writer(labels, item, file)
         if writer is not None:
@@ -92,9 +90,9 @@ def _csv_writer(
     return writer
 
 
-def _record(name: str, item: Prediction | str) -> dict[str, Any]:
-    if isinstance(item, str):
-        return {"file": name, "label": FAILED, "probabilities": {}, **_UNKNOWN, "reason": item}
+def _record(name: str, item: Prediction | SerError) -> dict[str, Any]:
+    if isinstance(item, SerError):
+        return {"file": name, "probabilities": {}, **_UNKNOWN, **flat_record(item)}
     return {"file": name, **item.as_dict()}
 
 

@@ -21,7 +21,7 @@ from multimodal_ser.timeline.lanes import (
     open_recording,
     without_channels,
 )
-from multimodal_ser.timeline.speakers import Diariser, Known, turns_by_speaker
+from multimodal_ser.timeline.speakers import Diariser, Known, diariser_of, turns_by_speaker
 from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
 from multimodal_ser.timeline.stretch import text_of
 from multimodal_ser.timeline.track import (
@@ -52,7 +52,7 @@ def analyze(
     words: Words | None = None,
     channels: str | int | Sequence[int] = "auto",
     names: Sequence[str] = (),
-    speakers: Diariser | None = None,
+    speakers: Diariser | str | int | None = None,
     count: int | None = None,
     adapt: bool = False,
     on_progress: Progressed | None = None,
@@ -75,7 +75,7 @@ def analyze(
         names: of the channels that are used, in order, or of the speakers in the order in which
             they first speak, such as ``("agent", "customer")``.
         speakers: a diariser for speakers who are not on channels of their own, such as `Voices`,
-            `pyannote` or `read_rttm`; None for none.
+            `pyannote` or `read_rttm`, or as `ser analyze --speakers` has it; None for none.
         count: number of speakers, if it is known.
         adapt: remove the channel of each lane. It needs a model that can be adapted and half a
             minute of speech; otherwise nothing is removed.
@@ -90,6 +90,13 @@ def analyze(
     channels, names = channels_of(channels), names.split(",") if isinstance(names, str) else names
     if adapt not in (True, False):  # such as "off", which would count as True
         raise SerError(f"adapt={adapt!r}; allowed: True, False; or a predictor that is adapted()")
+    if isinstance(speakers, str | int):
+        speakers, number = diariser_of(str(speakers), vad)
+        count = number or count
+    if not (words is None or callable(words)):
+        raise SerError(f"words={words!r}; allowed: None, or a recogniser such as Recogniser()")
+    if not hasattr(predictor, "waves"):
+        raise SerError(f"predictor={predictor!r}; give a model: load({predictor!r})")
     recording, lanes, notes = chosen_lanes(open_recording(source), channels, names)
     recognised: tuple[Word, ...] | None = None
     if speakers is not None and len(lanes) == 1:
