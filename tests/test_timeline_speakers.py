@@ -109,6 +109,18 @@ def test_words_go_to_who_says_them():
     assert [word.speaker for word in found.words] == ["speaker 1", "speaker 2", "speaker 1"]
 
 
+def test_words_of_all_speakers_are_doubted_as_those_of_one():
+    class English:
+        multilingual = False
+
+        def __call__(self, sound):
+            return [Word(0.1 + k, 0.5 + k, "uh", probability=0.3) for k in range(8)]
+
+    for speakers in (None, turns):
+        found = analyze((TALK, RATE), Pitch(), vad="energy", words=English(), speakers=speakers)
+        assert "30 % certainty" in found.doubt
+
+
 def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
     file = tmp_path / "x.rttm"
     file.write_text("".join(f"SPEAKER x 1 {a} {b - a:.2f} <NA> <NA> {who} <NA> <NA>\n"

@@ -98,12 +98,12 @@ def analyze(
     if not hasattr(predictor, "waves"):
         raise SerError(f"predictor={predictor!r}; give a model: load({predictor!r})")
     recording, lanes, notes = chosen_lanes(open_recording(source), channels, names)
-    recognised: tuple[Word, ...] | None = None
+    recognised: Timeline | None = None
     if speakers is not None and len(lanes) == 1:
         if words is not None:
             # Words are recognised in the whole sound, not turn by turn: Whisper needs the context
             # of sentences.
-            recognised, words = _words(recording, lanes, words, vad), None
+            recognised, words = _recognised(recording, lanes, words, vad), None
         lanes = _lanes_by_speaker(recording, lanes[0], speakers, count, names)
     if unused := names[sum(lane.name is not None for lane in lanes) :]:
         notes = [*notes, f"without a channel or speaker of that name: {', '.join(unused)}"]
@@ -137,17 +137,17 @@ def _finder(lane: Lane) -> Known | None:
     return None if lane.turns is None else Known(lane.turns)
 
 
-def _words(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> tuple[Word, ...]:
-    """The words of all speakers, recognised in the undivided sound."""
+def _recognised(recording: Opened, lanes: Sequence[Lane], words: Words, vad: Vad) -> Timeline:
+    """A timeline with the words of all speakers, recognised in the undivided sound."""
     stream = Stream(Listener(), window=WINDOW, hop=WINDOW, smoothing=0, vad=vad, words=words)
-    return _run_streams(recording, lanes, [stream])[0].words
+    return _run_streams(recording, lanes, [stream])[0]
 
 
-def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
-    """Assigns each word to the nearest segment, and so to its speaker."""
+def _with_words(found: Timeline, recognised: Timeline) -> Timeline:
+    """Assigns each recognised word to the nearest segment, and so to its speaker."""
     spoken: list[list[Word]] = [[] for _ in found.segments]
     assigned = []
-    for word in words if found.segments else ():
+    for word in recognised.words if found.segments else ():
         middle = (word.start + word.end) / 2
         # Distance to a segment; negative inside, and most negative near its middle.
         off = [max(s.start - middle, middle - s.end) for s in found.segments]
@@ -157,7 +157,7 @@ def _with_words(found: Timeline, words: Sequence[Word]) -> Timeline:
     segments = tuple(
         replace(s, text=text_of(own)) for s, own in zip(found.segments, spoken, strict=True)
     )
-    return replace(found, segments=segments, words=tuple(assigned))
+    return replace(found, segments=segments, words=tuple(assigned), doubt=recognised.doubt)
 
 
 def _run_streams(
