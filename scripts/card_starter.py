@@ -37,7 +37,7 @@ from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.predict import Prediction
 from multimodal_ser.predict.unseen import (
     RIGHT,
-    Caution,
+    Calibration,
     LeftOut,
     adapted,
     judged,
@@ -149,14 +149,14 @@ def heard_by(model: Tuned, data: Vectors, layers: Sequence[int], name: str) -> L
     return LeftOut(name, probe, points, data.label, data.speaker)
 
 
-def table(one: LeftOut, careful: Caution) -> dict[str, Any]:
-    """A row of the table of unseen corpora, asked about what they have in common."""
+def table(one: LeftOut, calibration: Calibration) -> dict[str, Any]:
+    """A row of the table of unseen corpora, for the classes that all corpora have."""
     four = one.of([LABELS.classes.index(name) for name in COMMON])
     return {
         "corpus": one.corpus,
-        "single": scores(four, careful),
-        "adapted": asdict(adapted(four, careful.temperature)),
-        "all_classes": scores(one, careful)["ua"],
+        "single": scores(four, calibration),
+        "adapted": asdict(adapted(four, calibration.temperature)),
+        "all_classes": scores(one, calibration)["ua"],
     }
 
 
@@ -173,9 +173,9 @@ def of_before(file: Path, manifest: Path) -> dict[str, Any]:
     return {"corpus": rows[0].corpus, **found}
 
 
-def coverage(one: LeftOut, careful: Caution) -> list[dict[str, float]]:
+def coverage(one: LeftOut, calibration: Calibration) -> list[dict[str, float]]:
     """How many answers stand above a threshold, and how many of those are right."""
-    shares = softmax(one.logits(careful.temperature), axis=1)
+    shares = softmax(one.logits(calibration.temperature), axis=1)
     found = []
     for threshold in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7):
         kept = shares.max(1) >= threshold
@@ -184,7 +184,7 @@ def coverage(one: LeftOut, careful: Caution) -> list[dict[str, float]]:
     return found
 
 
-def groups(rows: Sequence[Utterance], one: LeftOut, careful: Caution) -> dict[str, Any]:
+def groups(rows: Sequence[Utterance], one: LeftOut, calibration: Calibration) -> dict[str, Any]:
     """By sex and age."""
     cuts: dict[str, Callable[[Utterance], bool]] = {
         "women": lambda row: row.extra.get("sex") == "female",
@@ -193,10 +193,12 @@ def groups(rows: Sequence[Utterance], one: LeftOut, careful: Caution) -> dict[st
         "30 to 44 years": lambda row: 30 <= int(row.extra["age"]) < 45,
         "45 years and over": lambda row: int(row.extra["age"]) >= 45,
     }
-    shares, found = softmax(one.logits(careful.temperature), axis=1), {}
+    shares, found = softmax(one.logits(calibration.temperature), axis=1), {}
     for name, keep in cuts.items():
         mask = np.array([keep(row) for row in rows])
-        found[name] = judged(shares[mask], one.label[mask], one.speaker[mask], careful.threshold)
+        found[name] = judged(
+            shares[mask], one.label[mask], one.speaker[mask], calibration.threshold
+        )
     return found
 
 
@@ -208,7 +210,7 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
     given = {
         key: collect(out, encoder, part, key[1], arguments.precision) for key, part in rows.items()
     }
-    careful = Caution(float(model.temperature), model.threshold)
+    calibration = Calibration(float(model.temperature), model.threshold)
     held = {
         corpus: heard_by(model, given[corpus, "test"], layers, corpus)
         for corpus in ("cremad", "emodb")
@@ -217,42 +219,44 @@ def measured(arguments: Arguments, model: Tuned) -> dict[str, Any]:
     left = leave_one_out(train, ("cremad", "emodb"), arguments.probe, len(LABELS.classes))
     clean = train.where(train.change == "none")
     read = {name: clean.where(clean.corpus == name) for name in ("cremad", "emodb")}
-    asked = {name: [row for part in LEARNT for row in rows.get((name, part), [])] for name in read}
+    recordings = {
+        name: [row for part in LEARNT for row in rows.get((name, part), [])] for name in read
+    }
     never = []
     for manifest in arguments.unseen:
         name, part = rows_of(manifest)[0].corpus, rows_of(manifest)
-        read[name], asked[name] = collect(out, encoder, part, "all", arguments.precision), part
-        never.append(table(heard_by(model, read[name], layers, name), careful))
+        read[name], recordings[name] = collect(out, encoder, part, "all", arguments.precision), part
+        never.append(table(heard_by(model, read[name], layers, name), calibration))
     some = {corpus: slice(None, None, every) for corpus, every in EVERY.items()}
     sample = [row for corpus, cut in some.items() for row in rows[corpus, "test"][cut]]
     label = [k for corpus, cut in some.items() for k in given[corpus, "test"].label[cut].tolist()]
     return {
         "classes": list(LABELS.classes),
         "common": list(COMMON),
-        "held_out": {name: scores(one, careful) for name, one in held.items()},
-        "recalls": recalls(held["cremad"], careful),
-        "left_out": [table(one, careful) for one in left],
+        "held_out": {name: scores(one, calibration) for name, one in held.items()},
+        "recalls": recalls(held["cremad"], calibration),
+        "left_out": [table(one, calibration) for one in left],
         "never": never,
         "frozen": frozen(
-            {ENCODER: read}, asked, arguments.beside, out, layers, COMMON, arguments.precision
+            {ENCODER: read}, recordings, arguments.beside, out, layers, COMMON, arguments.precision
         ),
         "right": RIGHT,
         "before": [of_before(arguments.before, manifest) for manifest in arguments.unseen]
         if arguments.before
         else [],
-        "coverage": coverage(held["cremad"], careful),
+        "coverage": coverage(held["cremad"], calibration),
         "conditions": conditions(model, sample, label),
         "silent": silent(model),
-        "groups": groups(rows["cremad", "test"], held["cremad"], careful),
-        "caution": asdict(careful),
+        "groups": groups(rows["cremad", "test"], held["cremad"], calibration),
+        "calibration": asdict(calibration),
         "about": model.about,
         "layers": list(layers),
     }
 
 
-def recalls(one: LeftOut, careful: Caution) -> list[float]:
+def recalls(one: LeftOut, calibration: Calibration) -> list[float]:
     """Of each class."""
-    predicted = one.logits(careful.temperature).argmax(1)
+    predicted = one.logits(calibration.temperature).argmax(1)
     return [float((predicted[one.label == k] == k).mean()) for k in range(len(LABELS.classes))]
 
 

@@ -47,12 +47,12 @@ def frozen(
             corpus: collect(out / name, encoder, some, "all", precision)
             for corpus, some in rows.items()
         }
-    asked = [LABELS.classes.index(name) for name in common]
-    return {name: _left_out(one, layers, asked) for name, one in data.items()}
+    classes = [LABELS.classes.index(name) for name in common]
+    return {name: _left_out(one, layers, classes) for name, one in data.items()}
 
 
 def _left_out(
-    data: Mapping[str, Vectors], layers: Sequence[int], asked: Sequence[int]
+    data: Mapping[str, Vectors], layers: Sequence[int], classes: Sequence[int]
 ) -> dict[str, float]:
     """Corpus → UA of a logistic regression trained on the other training corpora."""
     found = {}
@@ -62,7 +62,7 @@ def _left_out(
             StandardScaler(), LogisticRegression(C=STRICT, class_weight="balanced", max_iter=200)
         )
         probe.fit(side_by_side(others, layers), others.label)
-        kept = mine.where(np.isin(mine.label, asked))
+        kept = mine.where(np.isin(mine.label, classes))
         predicted = probe.predict(side_by_side(kept, layers))
         found[name] = float(ua(confusion(kept.label, predicted, len(LABELS.classes))))
     return found

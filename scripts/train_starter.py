@@ -26,7 +26,7 @@ from multimodal_ser.corpora.labels import CLASS_SETS
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.unseen import caution, leave_one_out
+from multimodal_ser.predict.unseen import calibrate_on, leave_one_out
 from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of
 from multimodal_ser.training.tune.tuned import save_tuned
 from multimodal_ser.training.tune.vectors import Vectors, kept_vectors
@@ -123,7 +123,7 @@ def main(arguments: Arguments) -> None:
     }
     train = Vectors.joined([one for (_, part), one in given.items() if part in LEARNT])
     count = len(LABELS.classes)
-    careful = caution(leave_one_out(train, ("cremad", "emodb"), arguments.probe, count))
+    calibration = calibrate_on(leave_one_out(train, ("cremad", "emodb"), arguments.probe, count))
     probe = fit_probe(train, arguments.probe, count)
     about = {
         "encoder": ENCODER,
@@ -133,10 +133,10 @@ def main(arguments: Arguments) -> None:
         "changed": int((train.change != "none").sum()),
     }
     model = model_of(
-        probe, encoder, LABELS.classes, careful.temperature, careful.threshold, about=about
+        probe, encoder, LABELS.classes, calibration.temperature, calibration.threshold, about=about
     )
     save_tuned(model, out / "model.safetensors")
-    logging.info("threshold %.3f, temperature %.3f", careful.threshold, careful.temperature)
+    logging.info("threshold %.3f, temperature %.3f", calibration.threshold, calibration.temperature)
 
 
 if __name__ == "__main__":

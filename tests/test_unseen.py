@@ -13,7 +13,14 @@ from made_features import FOUR, made_arrays, made_folder, made_rows, write_featu
 from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.unseen import LeftOut, adapted, caution, leave_one_out, protocol, scores
+from multimodal_ser.predict.unseen import (
+    LeftOut,
+    adapted,
+    calibrate_on,
+    leave_one_out,
+    protocol,
+    scores,
+)
 from multimodal_ser.training.schedule import TEMPERATURES
 from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
 from multimodal_ser.training.tune.tuned import log_mels
@@ -134,8 +141,8 @@ def test_a_channel_is_removed_without_labels():
 def test_temperature_and_threshold_are_set_on_left_out_corpora():
     data = Vectors.joined([corpus("a", count=300), corpus("b", shift=0.7, count=300)])
     heard = leave_one_out(data, ("a", "b"), CONFIG, 3)
-    careful = caution(heard, right=0.9)
-    both = [scores(one, careful) for one in heard]
+    calibration = calibrate_on(heard, right=0.9)
+    both = [scores(one, calibration) for one in heard]
     assert np.mean([one["accuracy_above"] for one in both]) >= 0.9
     for said in both:
         assert 0 <= said["coverage"] <= 1
@@ -147,10 +154,12 @@ def test_corpora_are_tested_on_their_common_classes():
     found = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,))
     assert json.loads(json.dumps(found))["corpora"]["only"]["single"]["classes"] == 2
     assert set(found["corpora"]["a"]["adapted"]["skewed"][10]) == {*NAMES}
-    asked = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,), asked=NAMES[:2])["corpora"]
-    assert [one["single"]["classes"] for one in asked.values()] == [2, 2, 2]
-    assert [one["single"]["n"] for one in asked.values()] == [60, 60, 90]
-    assert asked["only"]["single"]["ua"] == found["corpora"]["only"]["single"]["ua"]
+    restricted = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,), test_classes=NAMES[:2])[
+        "corpora"
+    ]
+    assert [one["single"]["classes"] for one in restricted.values()] == [2, 2, 2]
+    assert [one["single"]["n"] for one in restricted.values()] == [60, 60, 90]
+    assert restricted["only"]["single"]["ua"] == found["corpora"]["only"]["single"]["ua"]
 
 
 def test_a_wrong_prediction_without_any_doubt_still_has_a_loss():
@@ -160,7 +169,7 @@ def test_a_wrong_prediction_without_any_doubt_still_has_a_loss():
 
     label = np.arange(3)
     wrong = LeftOut("b", Sure(), np.eye(3)[[1, 2, 0]], label, np.array(["b/1"] * 3))
-    assert caution([wrong]).temperature == min(TEMPERATURES)
+    assert calibrate_on([wrong]).temperature == min(TEMPERATURES)
 
 
 def test_a_rarer_class_is_predicted_less_mainly_without_strong_evidence():

@@ -23,7 +23,7 @@ def unseen_command(
     shrinkage: float = 1.0,
     channel: float = 1.0,
     odds: tuple[float, ...] = (),
-    asked: tuple[str, ...] = (),
+    test_classes: tuple[str, ...] = (),
     sizes: tuple[int, ...] = (10, 50, 200, 500),
     out: Path | None = None,
 ) -> None:
@@ -41,7 +41,7 @@ def unseen_command(
         shrinkage: share of the mean variance that is added in every direction.
         channel: weight of the differences between corpora as noise.
         odds: assumed frequency of each class, in the class set's order; default: all equal.
-        asked: test only recordings of these classes, so that corpora compare; default: all.
+        test_classes: test only recordings of these classes, so that corpora compare; default: all.
             Predictions may be of any class.
         sizes: numbers of recordings from which the channel is estimated.
         out: file for the results, as JSON.
@@ -56,7 +56,7 @@ def unseen_command(
     from multimodal_ser.training.tune.vectors import Vectors
 
     named = class_set(labels)
-    if strange := [name for name in asked if name not in named.classes]:
+    if strange := [name for name in test_classes if name not in named.classes]:
         raise SerError(one_of("class", strange[0], named.classes))
     # incomplete class sets are fine here: a corpus without "disgust" can still test the other
     # classes
@@ -68,7 +68,7 @@ def unseen_command(
     notes = _checked(materials, learn)
     data = Vectors.joined([of_material(one) for one in materials])
     config = ProbeConfig((1,), axes, shrinkage, channel, odds=odds)
-    found = protocol(data, learn, config, named.classes, sizes=sizes, asked=asked)
+    found = protocol(data, learn, config, named.classes, sizes=sizes, test_classes=test_classes)
     marks = list(dict.fromkeys([*(mark for one in materials for mark in one.marks), *notes]))
     say("\n".join([_table(found, sizes), "", *marks]))
     if out is not None:

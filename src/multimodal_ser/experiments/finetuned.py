@@ -70,10 +70,10 @@ def _run(share: DeviceShare, device: str, item: Plan, material: Material, out: P
         if isinstance(model, TunedEncoders)
         else Dims(0, model.encoder.positions.shape[1], len(material.labels.classes))
     )
-    asked = list(_predict_parts(model, item, material, words, share))
+    predicted = list(_predict_parts(model, item, material, words, share))
     if share.rank:
         return out / item.config.folder
-    folder = write_run(out, item.config, dims, fitted, asked)
+    folder = write_run(out, item.config, dims, fitted, predicted)
     checkpoint.unlink(missing_ok=True)
     return folder
 

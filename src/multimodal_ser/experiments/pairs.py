@@ -138,17 +138,17 @@ class Pair:
         ]
         return tuple(dict.fromkeys([*self.target.marks, *self.source.marks, *leaks, *notes]))
 
-    def starts(self, asked: Transfer, model: str) -> dict[int, Plan]:
+    def starts(self, options: Transfer, model: str) -> dict[int, Plan]:
         """Seed → the run that trains the source's model, shared by all runs that start from it."""
         check_network(model, self.source)
         first = replace(self.source_split, folds=(self.source_fold,))
-        settings = asked.seeds, asked.network, asked.schedule
+        settings = options.seeds, options.network, options.schedule
         made = plan_runs(self.source, first, (model,), *settings, protocol="source")
         return {item.config.seed: item for item in made}
 
     def plans(
         self,
-        asked: Transfer,
+        options: Transfer,
         protocol: str,
         model: str,
         *,
@@ -159,7 +159,7 @@ class Pair:
         """Lists the runs of a system: seeds × folds of the target.
 
         Args:
-            asked: seeds and settings.
+            options: seeds and settings.
             protocol: name of the protocol.
             model: key in MODELS or BASELINES.
             starts: the source's models by seed, if the systems start from them; without, they learn
@@ -170,9 +170,9 @@ class Pair:
         folds = self.target_split.folds
         if few is not None:
             folds = tuple(few_fold(fold, named_classes(self.target), few) for fold in folds)
-        train = replace(training_settings(model, asked.network, asked.schedule), **how)
+        train = replace(training_settings(model, options.network, options.schedule), **how)
         found = []
-        for seed in seeds_of(model, asked.seeds):
+        for seed in seeds_of(model, options.seeds):
             # what is trained from scratch begins with no model, but is of the same experiment
             start = starts[seed].config.folder if starts and how["parts"] != "scratch" else None
             for fold in folds:

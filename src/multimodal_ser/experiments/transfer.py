@@ -183,7 +183,7 @@ class Fewshot(Transfer):
 
 
 def _tuned_runs(
-    asked: Finetune | Fewshot,
+    options: Finetune | Fewshot,
     protocol: str,
     parts: Sequence[str],
     given: Sequence[Few | None],
@@ -192,7 +192,7 @@ def _tuned_runs(
     """Plans to fine-tune the source's models, and systems that learn from the target alone.
 
     Args:
-        asked: the protocol's options.
+        options: the protocol's options.
         protocol: its name.
         parts: which parts of the source's models are trained.
         given: how much of the target's training part is given; None for all.
@@ -201,16 +201,16 @@ def _tuned_runs(
     from multimodal_ser.experiments.pairs import Pair
 
     pair = Pair(*domains)
-    for name in asked.parts:
+    for name in options.parts:
         if name not in _TUNABLE:
             raise SerError(one_of("part to tune", name, _TUNABLE))
-    model = asked.network_of(pair.target)
-    starts = pair.starts(asked, model)
+    model = options.network_of(pair.target)
+    starts = pair.starts(options, model)
     systems = [*((model, part) for part in (*parts, "scratch")), ("linear", "scratch")]
     plans = [
         plan
         for few in given
         for name, part in systems
-        for plan in pair.plans(asked, protocol, name, starts=starts, few=few, parts=part)
+        for plan in pair.plans(options, protocol, name, starts=starts, few=few, parts=part)
     ]
-    return pair.experiment(protocol, asked.arguments | {"model": model}, plans, starts)
+    return pair.experiment(protocol, options.arguments | {"model": model}, plans, starts)

@@ -119,13 +119,13 @@ def recording_chunks(
         yield RecordingChunk(first // CHUNK, names, sources, words)
 
 
-def predict_chunk(asked: ChunkSettings, chunk: RecordingChunk) -> PredictedChunk:
+def predict_chunk(settings: ChunkSettings, chunk: RecordingChunk) -> PredictedChunk:
     """Predicts a chunk; the error of a recording is returned in its place, not raised."""
     words = [Recognised(text) for text in chunk.texts]
-    if asked.words is not None:
-        words = [asked.words(source) for source in chunk.sources]
+    if settings.words is not None:
+        words = [settings.words(source) for source in chunk.sources]
     pairs = zip(
-        asked.predictor.stream(chunk.sources, [one.text for one in words]), words, strict=True
+        settings.predictor.stream(chunk.sources, [one.text for one in words]), words, strict=True
     )
     nothing = np.zeros(0, np.float32)
     outcomes: list[Outcome] = [
@@ -141,12 +141,12 @@ class ResumablePredictions:
 
     Args:
         file: the journal, with one line per finished chunk.
-        asked: how every chunk is predicted.
+        settings: how every chunk is predicted.
     """
 
-    def __init__(self, file: Path, asked: ChunkSettings) -> None:
-        self._journal, self._asked = Journal(file), asked
-        self._name = identity(asked.predictor, asked.described)
+    def __init__(self, file: Path, settings: ChunkSettings) -> None:
+        self._journal, self._settings = Journal(file), settings
+        self._name = identity(settings.predictor, settings.described)
         self._lines: dict[int, int] = {}  # chunk → position of its line
 
     def run(self, given: Iterator[RecordingChunk], engine: str) -> Iterator[PredictedChunk]:
@@ -171,9 +171,9 @@ class ResumablePredictions:
 
         every = remembered()
         done = (
-            run_on_ray(predict_chunk, self._asked, every)
+            run_on_ray(predict_chunk, self._settings, every)
             if engine == "ray"
-            else (predict_chunk(self._asked, chunk) for chunk in every)
+            else (predict_chunk(self._settings, chunk) for chunk in every)
         )
         for one in done:
             self._keep(one, keys.pop(one.number))
@@ -184,7 +184,7 @@ class ResumablePredictions:
         places = [self._lines[number] for number in sorted(self._lines)]
         for line in self._journal.read(places) if places else ():
             for answer in line["answers"]:
-                yield _from_json(answer, tuple(self._asked.predictor.labels))
+                yield _from_json(answer, tuple(self._settings.predictor.labels))
 
     def _kept(self, chunk: RecordingChunk) -> bool:
         place = self._journal.places.get(self._key(chunk))

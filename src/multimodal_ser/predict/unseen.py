@@ -66,7 +66,7 @@ def leave_one_out(
     learn: Sequence[str],
     config: ProbeConfig,
     classes: int,
-    asked: Sequence[int] = (),
+    test_classes: Sequence[int] = (),
 ) -> list[LeftOut]:
     """Fits one probe for each corpus, on the other corpora that may be learnt from.
 
@@ -75,7 +75,7 @@ def leave_one_out(
         learn: names of two or more corpora that may be learnt from; the others are for evaluation.
         config: of the probes.
         classes: number of classes; a corpus for evaluation may lack some of them.
-        asked: only recordings of these classes are predicted, so that corpora can be compared;
+        test_classes: only recordings of these classes are predicted, so that corpora compare;
             empty for all. The prediction can be any class.
 
     Raises:
@@ -95,12 +95,12 @@ def leave_one_out(
         own = data.where((data.corpus == name) & (data.change == "none"))
         points = fitted[sources].vectors(side_by_side(own, config.layers))
         whole = LeftOut(name, fitted[sources], points, own.label, own.speaker)
-        found.append(whole.of(asked) if asked else whole)
+        found.append(whole.of(test_classes) if test_classes else whole)
     return found
 
 
 @dataclass(frozen=True)
-class Caution:
+class Calibration:
     """Calibration of a probe for corpora that it was not trained on.
 
     Attributes:
@@ -112,7 +112,7 @@ class Caution:
     threshold: float
 
 
-def caution(left_out: Sequence[LeftOut], right: float = RIGHT) -> Caution:
+def calibrate_on(left_out: Sequence[LeftOut], right: float = RIGHT) -> Calibration:
     """Chooses the temperature and the threshold on the left-out corpora, each with equal weight.
 
     Args:
@@ -138,18 +138,18 @@ def caution(left_out: Sequence[LeftOut], right: float = RIGHT) -> Caution:
         return float(np.mean(found))
 
     fitting = (threshold for threshold in np.arange(0, 1, 0.01) if accuracy(threshold) >= right)
-    return Caution(temperature, round(float(next(fitting, 0.99)), 2))
+    return Calibration(temperature, round(float(next(fitting, 0.99)), 2))
 
 
 def scores(
-    one: LeftOut, careful: Caution, shift: NDArray[np.floating] | float = 0.0
+    one: LeftOut, calibration: Calibration, shift: NDArray[np.floating] | float = 0.0
 ) -> dict[str, Any]:
     """UA with its interval over speakers, ECE, confidence, and accuracy above the threshold.
 
     UA is over the classes that the corpus has; a prediction of another class is wrong.
     """
-    shares = softmax(one.logits(careful.temperature, shift), axis=1)
-    found = judged(shares, one.label, one.speaker, careful.threshold)
+    shares = softmax(one.logits(calibration.temperature, shift), axis=1)
+    found = judged(shares, one.label, one.speaker, calibration.threshold)
     return {**found, "distance": float(one.probe.distance(one.vectors - shift).mean())}
 
 
@@ -263,24 +263,24 @@ def protocol(
     classes: Sequence[str],
     *,
     sizes: Sequence[int] = _SIZES,
-    asked: Sequence[str] = (),
+    test_classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The whole protocol: every corpus left out, scored, and adapted; see `leave_one_out`.
 
     Temperature and threshold are chosen on the corpora that may be learnt from, each left out.
-    Returns ``caution``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `Adapted`).
+    Returns ``calibration``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `Adapted`).
     """
     left_out = leave_one_out(
-        data, learn, config, len(classes), [classes.index(one) for one in asked]
+        data, learn, config, len(classes), [classes.index(one) for one in test_classes]
     )
-    careful = caution([one for one in left_out if one.corpus in learn])
+    calibration = calibrate_on([one for one in left_out if one.corpus in learn])
     found = {}
     for one in left_out:
-        after = asdict(adapted(one, careful.temperature, sizes=sizes))
+        after = asdict(adapted(one, calibration.temperature, sizes=sizes))
         skewed = after["skewed"].items()
         after["skewed"] = {size: {classes[k]: ua for k, ua in by.items()} for size, by in skewed}
-        found[one.corpus] = {"single": scores(one, careful), "adapted": after}
-    return {"caution": asdict(careful), "corpora": found}
+        found[one.corpus] = {"single": scores(one, calibration), "adapted": after}
+    return {"calibration": asdict(calibration), "corpora": found}
 
 
 def of_material(material: Material) -> Vectors:

@@ -122,10 +122,10 @@ class Loss:
         """Weights of the classes [C]; none for attributes, where there are no classes."""
         if not classes:
             return torch.ones(0)
-        asked = weighted if self.weighted is None else self.weighted
+        balanced = weighted if self.weighted is None else self.weighted
         truth = examples.truth
         _, truth = with_label(truth, truth, slice(0, classes))
-        return class_weights(truth, classes, asked, groups)
+        return class_weights(truth, classes, balanced, groups)
 
 
 _OF_CLASSES = ("classes", "distributions")
