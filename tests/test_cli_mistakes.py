@@ -64,9 +64,15 @@ def places(tmp_path_factory):
     sound = written(root / "a.wav", tone(0.5))
     rows = [
         Utterance(
-            f"mine/{n}", "mine", word, str(sound), "so what",
-            speaker=f"s{n % 3}", start=n / 50, end=(n + 1) / 50,
-        )  # fmt: skip
+            f"mine/{n}",
+            "mine",
+            word,
+            str(sound),
+            "so what",
+            speaker=f"s{n % 3}",
+            start=n / 50,
+            end=(n + 1) / 50,
+        )
         for n, word in enumerate(("anger", "happiness", "neutral", "sadness") * 3)
     ]
     write_manifest(rows, root / "m.jsonl")

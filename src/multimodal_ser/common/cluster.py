@@ -20,6 +20,7 @@ from multimodal_ser.errors import SerError, import_extra
 
 _log = logging.getLogger(__name__)
 
+_MOST_THREADS = 1024
 _NEEDED = "the engine 'local' needs nothing, and the engine 'ray' an extra"
 _Common = TypeVar("_Common")
 Item = TypeVar("Item")
@@ -47,14 +48,14 @@ def run_on_threads(
         Results in order of completion; those that are there are yielded before another's error.
 
     Raises:
-        SerError: `threads` is less than 1. What the work raises is raised as it is.
+        SerError: `threads` is not in 1 to 1024. What the work raises is raised as it is.
     """
     import torch
 
     before = torch.get_num_threads()
     threads = before if threads is None else threads
-    if threads < 1:
-        raise SerError(f"threads={threads}; allowed: 1 or more")
+    if not 1 <= threads <= _MOST_THREADS:
+        raise SerError(f"threads={threads}; allowed: 1 to {_MOST_THREADS}")
     waiting = iter(items)
     running: set[Future[Result]] = set()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
