@@ -199,7 +199,8 @@ def test_a_recording_is_sorted_with_few_others_at_a_time(tmp_path):
 
 def test_parts_hold_what_the_file_will(tmp_path):
     rows = made_corpus(tmp_path / "wav", 2)
-    header = FeatureHeader("made", "fake", "audio", DIM, 100.0, "ab12", "1,2", 4)
+    header = FeatureHeader(corpus="made", encoder="fake", modality="audio", dim=DIM, rate=100.0,
+                       weights="ab12", layers="1,2", tokens=4)  # fmt: skip
     _, made = make_part(ExtractionRecipe(FakeEncoder(), header, 8.0), (0, rows))
     assert {array.dtype.str for array in made.arrays.values()} == {"<f2"}
     assert made.seconds == pytest.approx((1600 + 1920) / 16_000)

@@ -21,7 +21,8 @@ from multimodal_ser.features import (
 from multimodal_ser.features.store import differences
 
 DIM = 3
-HEADER = FeatureHeader("made", "fake", "audio", DIM, 100.0, "ab12", "1,2", 4)
+HEADER = FeatureHeader(corpus="made", encoder="fake", modality="audio", dim=DIM, rate=100.0,
+                       weights="ab12", layers="1,2", tokens=4)  # fmt: skip
 
 
 def items(count=3):

@@ -147,7 +147,7 @@ def test_an_extraction_killed_before_its_end_leaves_the_old_manifest(tmp_path):
 
 
 def test_rows_are_paired_in_the_order_of_an_unsorted_table(tmp_path):
-    from multimodal_ser.corpora import table
+    from multimodal_ser.corpora import own as table
 
     draw = np.random.default_rng(3)
     rows = [(f"{s}{c}{k}.wav", c, s) for s in "pqrs" for c in CLASSES for k in range(5)]

@@ -61,25 +61,23 @@ class ClassNames:
 
 
 @dataclass(frozen=True)
-class FeatureSpec:
-    """The specification of the features of one modality, from their file.
+class Encoding:
+    """How the features of one modality were made, as their file and the runs on them record it.
 
     Attributes:
         encoder: key in ENCODERS, or the name of imported features.
-        weights: sha256 of the encoder's weights; empty for imported features.
-        layers: the layers that are concatenated.
-        tokens: largest number of tokens of an utterance.
-        pool: how a single token is made.
+        weights: sha256 of the encoder's weights; empty for imported features, of whose extractor
+            only the name is known.
+        layers: the layers that are concatenated; for imported features the key in their file.
+        tokens: largest number of tokens of an utterance; 1 is one pooled vector.
+        pool: how a single token is made: the ``mean`` of all, or the ``first`` ([CLS]).
         dim: width of a token.
-        dtype: as stored.
+        dtype: ``float16`` or ``float32``, as stored.
         version: of the feature file's format.
-        content: hash of the tokens; for several corpora, corpus → hash.
-        pooled_from: number of tokens in the file, if their mean is used.
         context: number of preceding utterances of the dialogue that the text encoder has read.
         context_after: number of following utterances.
-        prefix: text before each sentence.
+        prefix: text before each sentence, such as E5's "query: ".
         compute_dtype: number format that the encoder computed in.
-        by_speaker: whether each speaker's features were standardised by themselves.
     """
 
     encoder: str
@@ -90,12 +88,24 @@ class FeatureSpec:
     dim: int = 0
     dtype: str = "float32"
     version: int = 1
-    content: str | Mapping[str, str] = ""
-    pooled_from: int | None = field(default=None, metadata=LEFT_OUT)
     context: int = field(default=0, metadata=LEFT_OUT)
     context_after: int = field(default=0, metadata=LEFT_OUT)
     prefix: str = field(default="", metadata=LEFT_OUT)
     compute_dtype: str = field(default="float32", metadata=LEFT_OUT)
+
+
+@dataclass(frozen=True)
+class FeatureSpec(Encoding):
+    """The specification of the features of one modality that a run reads.
+
+    Attributes:
+        content: hash of the tokens; for several corpora, corpus → hash.
+        pooled_from: number of tokens in the file, if their mean is used.
+        by_speaker: whether each speaker's features were standardised by themselves.
+    """
+
+    content: str | Mapping[str, str] = ""
+    pooled_from: int | None = field(default=None, metadata=LEFT_OUT)
     by_speaker: bool = field(default=False, metadata=LEFT_OUT)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from multimodal_ser.audio.fingerprints import same_sounds
-from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.config.record import Encoding, FeatureSpec
 from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.tasks import (
@@ -266,12 +266,8 @@ def _read_modality(
 
 
 def _describe(store: FeatureStore, content: str) -> FeatureSpec:
-    header = store.header
-    keys = (
-        "encoder", "weights", "layers", "tokens", "pool", "dim", "dtype", "version", "context",
-        "context_after", "prefix", "compute_dtype",
-    )  # fmt: skip
-    return FeatureSpec(**{key: getattr(header, key) for key in keys}, content=content)
+    made = {one.name: getattr(store.header, one.name) for one in fields(Encoding)}
+    return FeatureSpec(**made, content=content)
 
 
 def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[str, ...]:

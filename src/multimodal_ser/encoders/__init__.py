@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.common.plugins import code_of
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure, computed_in
-from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
+from multimodal_ser.encoders.weight_sources import CLAIMS
 from multimodal_ser.errors import EncoderError, one_of
 
 __all__ = [
@@ -72,76 +72,27 @@ def _loaded(
     return encoder
 
 
-_WHISPER = {
-    "whisper-tiny": "Whisper's smallest English encoder, layers side by side; 50 frames a second, "
-    "1152 wide",
-    "whisper-base": "Whisper's encoder for many languages, layers 2 to 4; 50 frames a second, 1536 "
-    "wide",
-    "whisper-small": "Whisper's small encoder, many languages; 50 frames a second, 2304 wide",
-    "whisper-medium": "Whisper's medium encoder, many languages; 50 frames a second, 3072 wide",
-    "whisper-large": "Whisper large-v3's encoder; 50 frames a second, 3840 wide",
-}
-_EMOTION2VEC = {
-    "emotion2vec-base": "emotion2vec, self-supervised on emotional speech; 50 frames a second, 768 "
-    "wide",
-    "emotion2vec-plus-seed": "emotion2vec+ seed, fine-tuned on EmoBox's corpora; 50 frames a "
-    "second, 768 wide",
-    "emotion2vec-plus-base": "emotion2vec+ base, fine-tuned on pseudo-labels; 50 frames a second, "
-    "768 wide",
-    "emotion2vec-plus-large": "emotion2vec+ large, as the original; 50 frames a second, 1024 wide",
-}
-_WORDS = {  # how their frames are pooled where a sentence is one frame, and a description
-    "minilm": (
-        "mean",
-        "all-MiniLM-L6-v2, a small sentence encoder; one frame a word piece, 384 wide",
-    ),
-    "bert": ("first", "BERT base uncased; one frame a word piece, the first is [CLS], 768 wide"),
+# By the first word of an encoder's name: what it reads, its module, and its options.
+_FAMILIES: dict[str, tuple[Literal["audio", "text"], str, tuple[str, ...]]] = {
+    "whisper": ("audio", "whisper", ("layers", "revision")),
+    "wav2vec2": ("audio", "pretrained_speech", _ANY),
+    "egemaps": ("audio", "egemaps", ()),
+    "emotion2vec": ("audio", "emotion2vec", _ANY),
+    "minilm": ("text", "pretrained_text", _OF_WORDS),
+    "bert": ("text", "pretrained_text", _OF_WORDS),
 }
 
+
+def _spec(name: str, hub: str, about: str) -> EncoderSpec:
+    modality, module, options = _FAMILIES[name.split("-")[0]]
+    own: dict[str, str] = {} if module == "egemaps" else {"known_as": name}
+    if name == "bert":  # its first word piece, [CLS], stands for a sentence that is one frame
+        own["pool"] = "first"
+    return EncoderSpec(modality, partial(_loaded, module, **own), hub or None, options, about)
+
+
 ENCODERS: dict[str, EncoderSpec] = {
-    **{
-        name: EncoderSpec(
-            "audio",
-            partial(_loaded, "whisper", known_as=name),
-            WEIGHT_SOURCES[name].hub,
-            ("layers", "revision"),
-            about,
-        )
-        for name, about in _WHISPER.items()
-    },
-    "wav2vec2": EncoderSpec(
-        "audio",
-        partial(_loaded, "pretrained_speech", known_as="wav2vec2"),
-        WEIGHT_SOURCES["wav2vec2"].hub,
-        _ANY,
-        "wav2vec 2.0 base, self-supervised on LibriSpeech; 50 frames a second, 768 wide",
-    ),
-    "egemaps": EncoderSpec(
-        "audio",
-        partial(_loaded, "egemaps"),
-        about="eGeMAPS v02 functionals of openSMILE; one frame a recording, 88 wide; research "
-        "licence",
-    ),
-    **{
-        name: EncoderSpec(
-            "audio",
-            partial(_loaded, "emotion2vec", variant=name),
-            WEIGHT_SOURCES[name].hub,
-            _ANY,
-            about,
-        )
-        for name, about in _EMOTION2VEC.items()
-    },
-    **{
-        name: EncoderSpec(
-            "text",
-            partial(_loaded, "pretrained_text", known_as=name, pool=pool),
-            WEIGHT_SOURCES[name].hub,
-            _OF_WORDS,
-            about,
-        )
-        for name, (pool, about) in _WORDS.items()
-    },
+    one["name"]: _spec(one["name"], one["hub"], one["about"]) for one in CLAIMS if one["name"]
 }
 
 

@@ -213,7 +213,7 @@ def load_emotion2vec(
     revision: str | None = None,
     dtype: str = "float32",
     *,
-    variant: str = _BASE,
+    known_as: str = _BASE,
 ) -> Emotion2Vec:
     """Loads emotion2vec; its sizes are read from the weights.
 
@@ -223,19 +223,20 @@ def load_emotion2vec(
         EncoderError: the weights are missing, damaged or of another variant, or a layer or type
             is not allowed.
     """
+    name = known_as
     if dtype not in (*COMPUTE_DTYPES, "int8"):
-        raise EncoderError(f"{variant}: {one_of('dtype', dtype, (*COMPUTE_DTYPES, 'int8'))}")
+        raise EncoderError(f"{name}: {one_of('dtype', dtype, (*COMPUTE_DTYPES, 'int8'))}")
     beside = "bfloat16" if native_bfloat16() else "float32"
     # bfloat16 without instructions for it is emulated and slower than float32.
-    computed = torch_dtype(variant, beside if dtype == "int8" else dtype, device)
-    weights = resolve(variant, source, revision)
-    tensors, labels = read_checkpoint(variant, weights)
-    network = network_from(variant, weights.file, tensors)
-    _check_variant(variant, weights.file, labels)
+    computed = torch_dtype(name, beside if dtype == "int8" else dtype, device)
+    weights = resolve(name, source, revision)
+    tensors, labels = read_checkpoint(name, weights)
+    network = network_from(name, weights.file, tensors)
+    _check_variant(name, weights.file, labels)
     depth = len(network.blocks)
-    chosen = chosen_layers(variant, (depth,) if layers is None else layers, depth)
+    chosen = chosen_layers(name, (depth,) if layers is None else layers, depth)
     rate = SAMPLE_RATE / STRIDE
-    info = info_of(variant, "audio", weights, chosen, width=network.sizes.dim, rate=rate)
+    info = info_of(name, "audio", weights, chosen, width=network.sizes.dim, rate=rate)
     encoder = Emotion2Vec(network, info, chosen, labels, device, computed)
     if dtype == "int8":
         encoder.in_int8()

@@ -21,9 +21,10 @@ import numpy as np
 
 from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.files import parse_json, removed_at_end, written_aside
+from multimodal_ser.config.record import Encoding
 from multimodal_ser.encoders.base import UNDECLARED, Exposure
 from multimodal_ser.errors import FeatureError, one_of
-from multimodal_ser.features.pool import ModalityName, Pool
+from multimodal_ser.features.pool import ModalityName
 
 _FORMAT = 1
 STORED_DTYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4")}  # safetensors', numpy's
@@ -33,22 +34,14 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _AGAIN = "make it again with --overwrite"
 
 
-@dataclass(frozen=True)
-class FeatureHeader:
+@dataclass(frozen=True, kw_only=True)
+class FeatureHeader(Encoding):
     """What a feature file records about how it was made.
 
     Attributes:
         corpus: whose utterances these are.
-        encoder: key in ENCODERS, or the name that imported features were given.
         modality: ``audio`` or ``text``.
-        dim: width of a token.
         rate: frames per second before averaging; 0 for text and imported features.
-        weights: sha256 of the encoder's weights; empty for imported features, of whose extractor
-            only the name is known.
-        layers: the layers that are concatenated; for imported features the key in their file.
-        tokens: largest number of tokens of an utterance; 1 is one pooled vector.
-        pool: how a single token is made: the ``mean`` of all, or the ``first`` ([CLS]).
-        dtype: ``float16`` or ``float32``, as stored.
         source: sha256 of `inputs`; for imported features also of the bytes of their file.
         inputs: id → hash of the section of sound or the words that were encoded (for an import, of
             those in its manifest); empty in files of older versions.
@@ -59,22 +52,12 @@ class FeatureHeader:
         failures: id → reason why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
         prints: id → `fingerprint` of the decoded samples, which copies share.
-        compute_dtype: number type that the encoder computed in; files of older versions: float32.
-        context: number of preceding utterances of the dialogue that the text encoder has read.
-        context_after: number of following utterances.
-        prefix: text before each sentence, such as E5's "query: "; code: a hash of an own encoder's.
-        version: of this header's format.
+        code: a hash of an own encoder's.
     """
 
     corpus: str
-    encoder: str
     modality: ModalityName
-    dim: int
     rate: float
-    weights: str
-    layers: str
-    tokens: int
-    pool: Pool = "mean"
     dtype: str = "float16"
     source: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -84,10 +67,6 @@ class FeatureHeader:
     failures: Mapping[str, str] = field(default_factory=dict)
     audio_hashes: Mapping[str, str] = field(default_factory=dict)
     prints: Mapping[str, str] = field(default_factory=dict)
-    compute_dtype: str = "float32"
-    context: int = 0
-    context_after: int = 0
-    prefix: str = ""
     code: str = ""
     version: int = _FORMAT
 

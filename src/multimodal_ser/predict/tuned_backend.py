@@ -70,7 +70,7 @@ class Emotion2VecBackend(Backend):
 
     def __init__(self, name: str, weights: str | Path | None, device: str = "cpu") -> None:
         self.name = name
-        self.encoder = load_emotion2vec(weights, device, variant=name)
+        self.encoder = load_emotion2vec(weights, device, known_as=name)
         labels = self.encoder.labels or ()
         self._used = [n for n, label in enumerate(labels) if not label.startswith(UNUSED)]
         self.labels = tuple(labels[n] for n in self._used)
