@@ -152,8 +152,8 @@ def test_rows_are_paired_in_the_order_of_an_unsorted_table(tmp_path):
     draw = np.random.default_rng(3)
     rows = [(f"{s}{c}{k}.wav", c, s) for s in "pqrs" for c in CLASSES for k in range(5)]
     rows = [rows[place] for place in draw.permutation(len(rows))]
-    for name, _, _ in rows:
-        soundfile.write(tmp_path / name, np.full(1600, 0.01), 16_000)
+    for place, (name, _, _) in enumerate(rows, 1):  # equal recordings would be a leak
+        soundfile.write(tmp_path / name, np.full(1600, 0.001 * place), 16_000)
     lines = ["audio,emotion,speaker", *(",".join(row) for row in rows)]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     write_manifest(table.read_table(tmp_path / "t.csv", "my").utterances, tmp_path / "m.jsonl")
