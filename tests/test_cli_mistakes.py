@@ -307,6 +307,7 @@ def test_names_with_dashes_and_bytes(places, tmp_path, monkeypatch):
         code, said = asked([*line, "--format", kind, "--out", "out"])
         assert code == 0, said
         assert (tmp_path / "out").stat().st_size > 20
+    assert r"\xe9.wav," in (tmp_path / "out").read_text("utf-8")
     assert asked([*line, "--format", "json", "--out", "out.json"])[0] == 0
     assert json.loads((tmp_path / "out.json").read_text())[0]["file"] == "\udce9.wav"
     code, said = asked(["analyze", "\udce9.wav", "--model", str(places["model"]), "--out", "t"])

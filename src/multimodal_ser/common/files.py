@@ -181,6 +181,11 @@ def _remedy(code: int | None) -> str:
     return "give a place that you may write to"
 
 
+def spelt_out(name: str) -> str:
+    """A file's name with bytes that are no UTF-8 spelt out: no table or page could hold them."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def readable_json(value: object, indent: int | None = None) -> str:
     """Writes JSON with readable letters; file names that are not UTF-8 become escapes."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO, TypeAlias
 
-from multimodal_ser.common.files import readable_json
+from multimodal_ser.common.files import readable_json, spelt_out
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.prediction import FAILED, NO_SPEECH, UNCERTAIN, Prediction, flat_record
 
@@ -65,7 +65,7 @@ def write_csv(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     waiting: list[dict[str, Any]] = []
     writer: csv.DictWriter[str] | None = None
     for name, item in rows:
-        waiting.append({"file": name, **flat_record(item)})
+        waiting.append({"file": spelt_out(name), **flat_record(item)})
         if writer is None and isinstance(item, Prediction):  # the first one decides the columns
             writer = _csv_writer(labels, item, file)
         if writer is not None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from multimodal_ser.common.files import spelt_out
 from multimodal_ser.predict.sources import STDIN, find_recordings
 
 KEPT = {"index", "summary", "segments"}  # names of the folder's own files
@@ -86,5 +87,4 @@ def _relative(path: str, root: str) -> str:
         name = whole.relative_to(root).as_posix()
     except ValueError:
         name = "/".join(part for part in whole.parts[1:])
-    # bytes that are no UTF-8 are spelt out: no table, page or annotation could hold them
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return spelt_out(name)
