@@ -264,6 +264,7 @@ def test_refuses_parameters_and_fields_that_it_does_not_know():
 
 def test_refuses_addresses_and_verbs():
     refusal(ask("GET", "/nothing"), 404, "not_found", "/docs")
+    refusal(ask("POST", "/v1/jobs"), 404, "not_found", "started with --jobs FOLDER")
     refusal(ask("GET", "/v1/predict"), 405, "method_not_allowed", "GET")
     refusal(ask("GET", "/static/../settings.py"), 404, "not_found")
     refusal(ask("GET", "/static/%2e%2e/settings.py"), 404, "not_found")

@@ -89,8 +89,10 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_routes(request: Request, error: HTTPException) -> JSONResponse:
+        jobs = request.url.path.startswith("/v1/jobs")
         where = {
-            404: "no such address; /docs lists them",
+            404: "no such address; /docs lists them"
+            + (", and jobs need a server that was started with --jobs FOLDER" if jobs else ""),
             405: f"{request.method} is not allowed here; /docs lists what is",
         }
         message = where.get(error.status_code, HTTPStatus(error.status_code).phrase)
