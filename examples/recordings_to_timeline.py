@@ -27,7 +27,7 @@ print(table[["label", "confidence", "reason"]].head())
 # recordings or more, this shift is estimated without labels and removed.
 
 # %%
-if any(item.reason is None for item in found):
+if table["reason"].isna().any():  # otherwise none of them was predicted
     adapted = predictor.adapted(calls)
     print(adapted.channel.count, "recordings used to estimate the channel")
     print(adapted(sorted(calls.glob("*.wav"))))

@@ -94,6 +94,16 @@ def test_the_distance_from_the_training_data_is_shown():
     assert "unlike the training data of the model (2.5)" in other
 
 
+@pytest.mark.usefixtures("all_is_speech")
+def test_a_channel_is_that_of_several_recordings(file):
+    model = load(file)
+    given = sounds(3)
+    assert model.adapted(one for one in given).channel.count == 3
+    for wrong, said in ((None, "NoneType"), (3, "int"), (given[0], "tuple")):
+        with pytest.raises(SerError, match=rf"a channel of {said}; allowed: several recordings"):
+            model.adapted(wrong)
+
+
 def test_doubtful_speech_gives_no_class_a_high_probability():
     shares = np.array([0.9, 0.06, 0.04], "f4")
     assert discounted(shares, 0.0).tolist() == pytest.approx([1 / 3] * 3)

@@ -285,6 +285,7 @@ def test_any_source(tmp_path):
     [
         ({"window": 0.2}, "window=0.2 s; allowed: 0.5 to 30 s"),
         ({"hop": 4.0}, "hop=4 s; allowed: 0.1 to 3 s"),
+        ({"window": "3"}, "window='3' s; allowed: 0.5 to 30 s"),
         ({"smoothing": -1.0}, "smoothing=-1 s"),
         ({"smoothing": float("nan")}, "smoothing=nan s"),
     ],

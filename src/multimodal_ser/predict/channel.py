@@ -30,7 +30,7 @@ from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import NoSpeechError, SerError, counted
 from multimodal_ser.predict.backend import Backend, predict_batches, speech_input
-from multimodal_ser.predict.inputs import Recording, read_recording
+from multimodal_ser.predict.inputs import Recording, as_list, read_recording
 from multimodal_ser.predict.sources import find_recordings
 
 _Vectors: TypeAlias = NDArray[np.float32]
@@ -125,8 +125,13 @@ def channel_for(
     if isinstance(channel, str | Path):
         channel = find_recordings([str(channel)])
     if not isinstance(channel, Channel):
+        if (several := as_list(channel)) is None:
+            raise SerError(
+                f"a channel of {type(recordings).__name__}; allowed: several recordings (a list, a "
+                "generator, a column), a folder, or a saved Channel"
+            )
         sounds: list[Samples] = []
-        for one in evenly_chosen(channel, ENOUGH_RECORDINGS):
+        for one in evenly_chosen(list(several), ENOUGH_RECORDINGS):
             sound = read_recording(one)
             if isinstance(sound, SerError):
                 raise sound

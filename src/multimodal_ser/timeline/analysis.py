@@ -87,7 +87,8 @@ def analyze(
     Raises:
         SerError: the recording cannot be read, or a setting is out of its range.
     """
-    channels, names = channels_of(channels), names.split(",") if isinstance(names, str) else names
+    names = names.split(",") if isinstance(names, str) else [str(name) for name in names or ()]
+    channels = channels_of(channels)
     if adapt not in (True, False):  # such as "off", which would count as True
         raise SerError(f"adapt={adapt!r}; allowed: True, False; or a predictor that is adapted()")
     if isinstance(speakers, str | int):

@@ -270,5 +270,7 @@ def _checked(chunk: Samples) -> Samples:
 
 
 def _check(name: str, given: float, least: float, most: float) -> None:
-    if not least <= given <= most:
-        raise SerError(f"{name}={given:g} s; allowed: {least:g} to {most:g} s")
+    number = isinstance(given, int | float | np.number)
+    if not (number and least <= given <= most):
+        shown = f"{given:g}" if number else repr(given)
+        raise SerError(f"{name}={shown} s; allowed: {least:g} to {most:g} s")
