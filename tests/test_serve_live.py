@@ -117,7 +117,7 @@ def test_errors_of_a_stream_are_reported(served, begin, then, words):
     assert service.streams.open == 0
 
 
-@pytest.mark.parametrize("sizes", [(1, 2, 3), (4001, 7)])
+@pytest.mark.parametrize("sizes", [(1, 2, 3, 501), (4001, 7)])
 def test_messages_may_end_within_a_sample(served, sizes):
     address, _ = served
     sound = (SOUND[: SAMPLE_RATE if 1 in sizes else None] * 32_767).astype("<i2")

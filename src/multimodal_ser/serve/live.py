@@ -150,7 +150,8 @@ async def _answer(socket: WebSocket, service: Service) -> None:
             raise RefusedError(
                 413, f"the stream is longer than {limits.stream_seconds:g} s; begin another"
             )
-        await hear(sound)
+        if len(sound):
+            await hear(sound)
         if service.admission.stopping:
             break
     end = _json(message) if message.get("bytes") is None else {"end": True}
