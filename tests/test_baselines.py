@@ -204,3 +204,14 @@ def test_one_modality_alone_can_be_read(name):
         heard = model(text, text_mask, audio, audio_mask).logits
         torch.testing.assert_close(model(text, text_mask, -audio, audio_mask).logits, heard)
         assert not torch.allclose(model(-text, text_mask, audio, audio_mask).logits, heard)
+
+
+def test_an_svm_of_very_many_rows_is_announced(monkeypatch, caplog):
+    train, validation, _ = made_parts(3)
+    monkeypatch.setattr("multimodal_ser.training.baselines._MOST_PRECOMPUTED", len(train))
+    fit_baseline("svm", dims(3), train, validation, SCHEDULE)
+    assert not caplog.text
+    monkeypatch.setattr("multimodal_ser.training.baselines._MOST_PRECOMPUTED", len(train) - 1)
+    fit_baseline("svm", dims(3), train, validation, SCHEDULE)
+    assert f"{len(train)} rows may take hours" in caplog.text
+    assert "--baselines linear" in caplog.text

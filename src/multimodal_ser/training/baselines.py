@@ -8,6 +8,7 @@ same `forward` as the networks, so that they are saved, loaded and used like any
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -28,6 +29,7 @@ from multimodal_ser.models.layers import Output, inverse, masked_mean
 from multimodal_ser.training.loop import Fitted, calibrate, predict, ua_of
 from multimodal_ser.training.selection import Judgement, fit_best
 
+_log = logging.getLogger(__name__)
 STRENGTHS = {
     "linear": (1e-4, 3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0),
     "svm": (0.3, 1.0, 3.0, 10.0, 30.0),
@@ -234,6 +236,8 @@ def fit_baseline(
         settings: those to choose from; STRENGTHS × GAMMAS by default.
     """
     kind = partial(BASELINES[name], dims, modalities)
+    if name == "svm" and len(train) > _MOST_PRECOMPUTED:
+        _log.warning("svm: %d rows may take hours; without it: --baselines linear", len(train))
     weight = "balanced" if config.class_weights else None
     grid = settings or [Setting(*pair[::-1]) for pair in product(GAMMAS[name], STRENGTHS[name])]
 
