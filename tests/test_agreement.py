@@ -67,6 +67,15 @@ def test_how_much_predictions_vary_changes_no_interval_of_their_correlation(much
     assert np.array(ends) == pytest.approx([0.4522, 0.6439], abs=1e-4)
 
 
+@pytest.mark.parametrize("spread", [0, 1])
+def test_constant_and_perfect_predictions_have_finite_or_unknown_intervals(spread):
+    truth, groups = np.random.default_rng(0).random((40, 1)), np.repeat(np.arange(4), 10)
+    said = 0.5 + spread * (truth - 0.5)
+    sums = statistics.sums_of(agreement.attribute_terms(truth, said), groups, 4)[:, None]
+    for score in agreement.attribute_scores(["arousal"]).values():
+        assert not np.isinf(statistics.interval_ends(sums, score)).any()
+
+
 def test_a_share_of_one_in_six_is_not_more_than_one_in_six():
     votes = np.full((1, 6), np.round(1 / 6, 7))  # as predictions.csv has it: 0.1666667
     terms = agreement.distribution_terms(votes, np.full((1, 6), 1 / 6))

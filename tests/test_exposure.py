@@ -14,7 +14,13 @@ from made_sound import tone, written
 from multimodal_ser.cli import main
 from multimodal_ser.corpora import CORPORA, write_manifest
 from multimodal_ser.encoders import ENCODERS, load_encoder
-from multimodal_ser.encoders.exposure import claims, published, refuse_emotion_trained
+from multimodal_ser.encoders.base import Exposure
+from multimodal_ser.encoders.exposure import (
+    claim_about,
+    claims,
+    published,
+    refuse_emotion_trained,
+)
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features import FeatureStore
@@ -53,6 +59,12 @@ def test_emotion2vec_base_was_trained_on_what_its_paper_lists():
     assert seen.corpora["*"].saw == "no"
     assert "table 1" in seen.corpora["*"].source
     assert published("emotion2vec-plus-seed").corpora["turev-db"].saw == "labels"
+
+
+def test_what_saw_a_corpus_saw_most_of_one_that_contains_it():
+    claims_of = {"emodb": Exposure("labels", "stated"), "*": Exposure("no", "stated")}
+    assert claim_about("emodb2", claims_of).saw == "labels"
+    assert claim_about("ravdess", claims_of).saw == "no"
 
 
 def test_podcasts_and_videos_of_the_web_may_be_those_of_a_corpus():

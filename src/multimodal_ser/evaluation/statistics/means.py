@@ -82,7 +82,8 @@ class OfMeans:
         spread = np.diagonal(second, axis1=-2, axis2=-1) - mean**2
         sizes = _STEP * np.sqrt(np.maximum(spread, 0))  # [..., D]; 0 where a term is constant
         steps, centre = sizes[..., None] * np.eye(mean.shape[-1]), mean[..., None, :]
-        gaps = self.of(centre + steps) - self.of(centre - steps)
+        with np.errstate(divide="ignore", invalid="ignore"):  # as of a constant: nan, as its score
+            gaps = self.of(centre + steps) - self.of(centre - steps)
         slopes = np.divide(gaps, 2 * sizes, out=np.zeros_like(gaps), where=sizes > 0)
         # var(g'z) / n with the gradient g of the score: (E[(g'z)²] − E[g'z]²) / n
         squares = np.einsum("...i,...ij,...j->...", slopes, second, slopes)
@@ -95,8 +96,11 @@ class OfMeans:
         centre = np.clip(value, low + _EDGE, high - _EDGE)
         # The half width on the stretched scale is the one given times the derivative (delta method)
         place, reach = stretched(centre), half * slope(centre)
+        with np.errstate(over="ignore"):  # of an amount of nearly 0 the upper end is not known
+            top = back(place + reach)
         # Clipping near an end of the range must not move the interval past the score itself.
-        return np.minimum(back(place - reach), value), np.maximum(back(place + reach), value)
+        top = np.where(np.isinf(top), np.nan, np.maximum(top, value))
+        return np.minimum(back(place - reach), value), top
 
 
 def sums_of(terms: ArrayLike, groups: ArrayLike, groups_total: int) -> Floats:
