@@ -70,6 +70,17 @@ def test_the_encoder_moves_and_frozen_blocks_do_not():
     )
 
 
+def test_what_the_validation_part_sounds_like_changes_no_weight():
+    made = [tune(model(), clips(), clips(6, seed), QUICK, 0).model for seed in (1, 2)]
+    assert made[0].about["epoch"] == made[1].about["epoch"]
+    states = [one.state_dict() for one in made]
+    assert all(
+        torch.equal(value, states[1][key])
+        for key, value in states[0].items()
+        if key != "temperature"
+    )
+
+
 def test_an_interrupted_training_gives_the_same_result(tmp_path):
     config = TuneConfig(**{**QUICK.__dict__, "augment": True, "dropout": 0.2})
     whole = tune(model(dropout=0.2), clips(), clips(6), config, seed=3)
