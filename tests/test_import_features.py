@@ -386,3 +386,40 @@ def test_padding_of_arrays_of_one_length_is_left_out(tmp_path, caplog):
     store = imported(tmp_path, tmp_path / "x.npz")[1]
     assert [len(store[key]) for key in IDS] == lengths
     assert "zeros at the end of 4 of 6 utterances" in caplog.text
+
+
+def test_labels_among_the_features_are_refused(tmp_path):
+    rows = [replace(row, id=f"{row.id}{n}") for n in range(2) for row in UTTERANCES]
+    ids, words = np.array([row.id for row in rows]), sorted({row.emotion for row in rows})
+    noise = np.random.default_rng(0).normal(size=(len(rows), 3)).round(3)
+    number = np.array([[words.index(row.emotion)] for row in rows])
+    source = tmp_path / "x.npz"
+
+    def check(features, said, rows=rows):
+        np.savez(source, feat=features, id=ids)
+        with pytest.raises(FeatureError, match=said):
+            import_features(source, rows, tmp_path / "o", "mine", "audio")
+
+    check(np.hstack([noise, number]), "1 of the features tell the label exactly, such as number 4")
+    check(np.hstack([noise, number == 1]), "number 4 of 4")  # 1 for one of the emotions
+    rated = [
+        replace(row, attributes={"valence": x}) for row, x in zip(rows, noise[:, 0], strict=True)
+    ]
+    check(noise, "number 1 of 3", rated)
+    lines = [",".join(map(str, line)) for line in zip(ids, *noise.T, number[:, 0], strict=True)]
+    (tmp_path / "x.csv").write_text("\n".join(["id,f0,f1,f2,y", *lines]))
+    with pytest.raises(FeatureError, match="such as y: a model would read it"):
+        import_features(tmp_path / "x.csv", rows, tmp_path / "o", "mine", "audio")
+    np.savez(source, feat=noise, id=ids)
+    import_features(source, rows, tmp_path / "o", "mine", "audio")
+
+
+def test_rows_of_parquet_are_matched_by_the_recording(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+    rows = [replace(row, audio=f"/x/{row.id[-2:]}.wav") for row in UTTERANCES]
+    table = {"file": [row.audio for row in rows[::-1]], "f": VECTORS[::-1, 0]}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    made = import_features(tmp_path / "a.parquet", rows, tmp_path / "o", "mine", "audio")
+    store = FeatureStore.open(made.path)
+    assert [store[key][0, 0] for key in IDS] == pytest.approx(VECTORS[:, 0], abs=1e-3)

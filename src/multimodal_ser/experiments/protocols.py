@@ -183,8 +183,9 @@ class Ablation(Protocol):
 class Combined(Protocol):
     """One training on several corpora, each drawn equally often, and tested on each of them.
 
-    Fold k consists of the k-th fold of every corpus. The predictions hold the rows of all corpora,
-    whose ids begin with the corpus. Logistic regression on all rows is in the same table.
+    Networks are trained so, those of ``stacked`` too; its other experts and logistic regression
+    learn from every row alike. Fold k consists of the k-th fold of every corpus. The predictions
+    hold the rows of all corpora, whose ids begin with the corpus.
 
     Attributes:
         model: a network that `ser list` shows; by default cross_attention for sound and words, or

@@ -22,9 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
 
+import numpy as np
+from numpy.typing import NDArray
+
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import (
     ABSENT,
+    ATTRIBUTES,
     GROUPS,
     Utterance,
     read_manifest,
@@ -228,4 +232,32 @@ def check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
             f"were made from other {what} than {store.path.parent / 'manifest.jsonl'} lists; make "
             f"them again from this manifest with ser extract --{modality}, or extract with the "
             "manifest that they were made from"
+        )
+
+
+def check_no_label(
+    source: Path,
+    arrays: Mapping[str, NDArray[np.float32]],
+    utterances: Sequence[Utterance],
+    names: Sequence[str] = (),
+) -> None:
+    """Raises FeatureError if some of the features are the labels, and not all of them.
+
+    A number of the emotion, or one that is 1 for an emotion alone, has one value in all utterances
+    of an emotion, as no measurement of sound or words has.
+    """
+    rows = [row for row in utterances if row.id in arrays]
+    means = np.stack([arrays[row.id].mean(0) for row in rows])  # [N, D]
+    words, varies = np.array([row.emotion for row in rows]), np.ptp(means, 0) > 0
+    each = [np.ptp(means[words == word], 0) == 0 for word in {*words}]
+    told = varies & np.all(each, 0) & (len(rows) >= 2 * len(each))
+    for name in ATTRIBUTES:
+        values = np.array([row.attributes.get(name, np.nan) for row in rows])[:, None]
+        told |= varies & np.isclose(means, values).all(0)
+    if told.any() and not told.all():
+        place = int(told.argmax())
+        which = names[place] if names else f"number {place + 1} of {len(told)}"
+        raise FeatureError(
+            f"{source.name}: {told.sum()} of the features tell the label exactly, such as {which}: "
+            "a model would read it there; leave them out of the file"
         )

@@ -10,7 +10,7 @@ import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -29,8 +29,7 @@ from multimodal_ser.features.pool import ModalityName
 
 _log = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"(id|idx|code|nr|num|number|class|level0|0)$")  # pandas: index_level_0
-_ID_KEYS = ("id", "ids", "utterance_id")
-_LABEL_KEYS = ("label", "labels")
+_ID_KEYS, _LABEL_KEYS = ("id", "ids", "utterance_id"), ("label", "labels")
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, TypeError, MemoryError, zipfile.BadZipFile)
 _OF_IDS = (".txt", ".csv", ".tsv", ".json")
 _NO_FEATURES = ("fold", "index", "unnamed", "sex", "gender", "age")
@@ -47,15 +46,16 @@ class Rows:
     Attributes:
         values: one per row: a vector [dim] or a matrix [tokens, dim].
         ids: one per row; None if the file has none.
-        labels: one integer per row, if the file has some; they are only checked, never used as
-            labels.
+        labels: one integer per row, if the file has some; they are only checked.
         key: which array, column or dict entry the values are; empty if there is only one.
+        names: of the features, if each has a column of its own.
     """
 
     values: Sequence[Any] | Array
     ids: Sequence[str] | None = None
     labels: Sequence[int] | None = None
     key: str = ""
+    names: Sequence[str] = ()
 
 
 def read_feature_rows(
@@ -176,9 +176,8 @@ def _read_parquet(
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise FeatureError(f"{path.name}: is not a parquet file, or damaged ({error})") from error
     kinds = {field.name: field.type for field in table.schema}
-    named = {name for _, name, _, _ in Formatter().parse(id_format or "{id}")}
-    used = [name for name in kinds if name in named]
-    plain = table.select(used).to_pylist() if used else []
+    id_format, used = _ids_by(kinds, id_format)
+    plain = table.select([name for name in kinds if name in used]).to_pylist()
     ids = [_format_id(path, row, id_format) for row in plain] if used else None
     lists = [name for name, kind in kinds.items() if pyarrow.types.is_nested(kind)]
     if lists or key:
@@ -190,30 +189,34 @@ def _read_parquet(
         for name, kind in kinds.items()
         if types.is_floating(kind) or types.is_integer(kind)
     }
-    return Rows(_wide(path, kinds, numbers, used), ids)
+    return replace(_wide(path, kinds, numbers, used), ids=ids)
 
 
 def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
     table = read_cells(path, None, lambda columns: len(columns) > 1)
-    own = next((name for name in (*_ID_KEYS, "file", "path") if name in table.columns), None)
-    id_format = id_format or (own and f"{{{own}}}")
-    used = {name for _, name, _, _ in Formatter().parse(id_format or "") if name}
+    id_format, used = _ids_by(table.columns, id_format)
     rows = [row for _, row in table.rows]
     ids = [tidy(_format_id(path, row, id_format)) for row in rows] if used else None
     numbers: dict[str, Array] = {}
     for name in table.columns:
-        with suppress(ValueError):  # a column of words
-            # an empty cell is nan, which is refused later
+        with suppress(ValueError):  # a column of words; nan is refused later
             cells = ["nan" if is_missing(row[name]) else row[name] for row in rows]
             column = np.array([float(cell.replace(",", ".")) for cell in cells])
             numbers |= {} if np.isnan(column).all() else {name: column}
-    return Rows(_wide(path, table.columns, numbers, used), ids)
+    return replace(_wide(path, table.columns, numbers, used), ids=ids)
+
+
+def _ids_by(columns: Collection[str], id_format: str | None) -> tuple[str | None, set[str]]:
+    """The format of ids, by default a column of ids or recordings, and the columns in it."""
+    own = (f"{{{name}}}" for name in (*_ID_KEYS, "file", "path") if name in columns)
+    id_format = id_format or next(own, None)
+    return id_format, {name for _, name, _, _ in Formatter().parse(id_format or "") if name}
 
 
 def _wide(
     path: Path, columns: Iterable[str], numbers: Mapping[str, Array], used: Collection[str]
-) -> Array:
-    """The features of a table that has one in each column, [rows, dim].
+) -> Rows:
+    """The rows of a table that has one feature in each column.
 
     A column with a number for the emotion, the speaker or the row is none: a model would learn it.
     """
@@ -222,11 +225,11 @@ def _wide(
     taken = [name for name in numbers if not {name, plain[name]} & known]
     if not taken:
         raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(plain)}")
-    left = [name for name in plain if name not in taken and name not in used]
-    left_out = f"; not as features: {', '.join(left)}" if left else ""
+    left = ", ".join(name for name in plain if name not in taken and name not in used)
     shown = ", ".join(taken if len(taken) < 6 else [*taken[:2], "…", taken[-1]])
-    _log.warning("%s: %d columns are features: %s%s", path.name, len(taken), shown, left_out)
-    return np.stack([numbers[name] for name in taken], axis=1)
+    shown += f"; not as features: {left}" if left else ""
+    _log.warning("%s: %d columns are features: %s", path.name, len(taken), shown)
+    return Rows(np.stack([numbers[name] for name in taken], axis=1), names=taken)
 
 
 def _read_pickle(

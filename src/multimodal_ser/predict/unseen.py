@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.evaluation import metrics
@@ -296,6 +297,6 @@ def of_material(material: Material) -> Vectors:
         material.examples.audio.pooled()[:, None],
         material.examples.label.numpy(),
         np.array([row.corpus for row in rows]),
-        np.array([f"{row.corpus}/{row.speaker}" for row in rows]),
+        np.array([f"{row.corpus}/{alike(row.speaker or '')}" for row in rows]),
         np.full(len(rows), "none"),
     )
