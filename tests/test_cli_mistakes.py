@@ -72,11 +72,7 @@ def places(tmp_path_factory):
             speaker=f"s{n % 3}",
             start=n / 50,
             end=(n + 1) / 50,
-<<<<<<< HEAD
         )
-=======
-        )  # fmt: skip
->>>>>>> 179cbb1 (Imported features that are the label are refused; rows of Parquet are matched by recording)
         for n, word in enumerate(("anger", "happiness", "neutral", "sadness") * 3)
     ]
     write_manifest(rows, root / "m.jsonl")
