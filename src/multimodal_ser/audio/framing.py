@@ -30,6 +30,10 @@ _SLOWER = {3: 1, 2: 2, 0: 4}  # divisor of the rate, by the two version bits of 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")  # eleven bits that are 1 begin a frame
 _NEAR = 1 << 17  # bytes within which the first frame must begin
 _ID3 = 10  # bytes of an ID3v2 header
+_OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
+_OGG_PAGE = re.compile(rb"OggS\0")
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_LONGEST = 27 + 255 + 255 * 255  # bytes of the longest page: header, segment table, segments
 
 
 class Frame(NamedTuple):
@@ -119,12 +123,6 @@ def _stated_frames(frame: bytes) -> int | None:
     if text[:4] == b"VBRI":
         return int.from_bytes(text[14:18], "big")
     return int.from_bytes(text[8:12], "big") if text[7:8] and text[7] & 1 else 0
-
-
-_OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
-_OGG_PAGE = re.compile(rb"OggS\0")
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_LONGEST = 27 + 255 + 255 * 255  # bytes of the longest page: header, segment table, segments
 
 
 def ogg_starts(view: View) -> Iterator[int]:

@@ -21,6 +21,15 @@ from multimodal_ser.errors import SerError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST = 255  # bytes of a file's name
 _unfinished: set[Path] = set()
+_log = logging.getLogger(__name__)
+ENDINGS = (
+    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd",
+    ".w64", ".rf64", ".caf", ".voc", ".sph", ".gsm", ".amr", ".awb", ".aac", ".ac3", ".eac3",
+    ".m4a", ".m4b", ".mp2", ".mka", ".weba", ".wma", ".spx", ".wv", ".tta", ".ape", ".mpc", ".dts",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv",
+    ".f4v", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv", ".mxf", ".nut", ".wtv", ".rm",
+    ".wave", ".bwf", ".mpga", ".m4r", ".adts",
+)  # fmt: skip
 
 
 @contextmanager
@@ -250,17 +259,6 @@ class Journal:
                 if item["key"]:
                     self.places[item["key"]] = new.tell()
                     new.write(readable_json(item).encode() + b"\n")
-
-
-_log = logging.getLogger(__name__)
-ENDINGS = (
-    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd",
-    ".w64", ".rf64", ".caf", ".voc", ".sph", ".gsm", ".amr", ".awb", ".aac", ".ac3", ".eac3",
-    ".m4a", ".m4b", ".mp2", ".mka", ".weba", ".wma", ".spx", ".wv", ".tta", ".ape", ".mpc", ".dts",
-    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv",
-    ".f4v", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv", ".mxf", ".nut", ".wtv", ".rm",
-    ".wave", ".bwf", ".mpga", ".m4r", ".adts",
-)  # fmt: skip
 
 
 def files_below(folder: Path) -> list[Path]:

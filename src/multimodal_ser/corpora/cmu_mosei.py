@@ -16,19 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import (
-    NOTE,
-    Raters,
-    fault,
-    files,
-    finish,
-    means_of,
-    most_chosen,
-    read_csv_rows,
-    read_text,
-    require_folder,
-    votes_of,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
@@ -49,9 +37,9 @@ def read_cmu_mosei(root: Path) -> Corpus:
     Raises:
         SerError: folder, raters' labels or recordings are missing.
     """
-    root = require_folder(Path(root), "CMU-MOSEI")
+    root = base.require_folder(Path(root), "CMU-MOSEI")
     raw = root / "Raw" if (root / "Raw").is_dir() else root
-    tables = files(raw / "Labels", [".csv"])
+    tables = base.files(raw / "Labels", [".csv"])
     if not tables:
         raise SerError(f"no {raw / 'Labels'}/*.csv; give the folder of CMU-MOSEI's raw release")
     raters = _read_raters(tables)
@@ -60,11 +48,11 @@ def read_cmu_mosei(root: Path) -> Corpus:
     part_of = _read_parts(lists) if lists else {}
     found: list[Utterance | str] = []
     if not lists:
-        found.append(f"{NOTE}no {_FOLDS} next to Raw, so the official parts are unknown")
+        found.append(f"{base.NOTE}no {_FOLDS} next to Raw, so the official parts are unknown")
     for own_id, start, end, text in _stretches(raw / "Transcript" / "Segmented" / "Combined"):
         video = own_id.rpartition("_")[0]
         path = raw / "Audio" / "Full" / "WAV_16000" / f"{video}.wav"
-        reason = fault(path) or (None if own_id in raters else "no rater")
+        reason = base.fault(path) or (None if own_id in raters else "no rater")
         if end <= start:
             reason = f"ends at {end} s, before it begins"
         if reason:
@@ -72,13 +60,13 @@ def read_cmu_mosei(root: Path) -> Corpus:
         else:
             made = _utterance(own_id, path, raters[own_id], text)
             found.append(replace(made, start=start, end=end, split=part_of.get(video)))
-    return finish("CMU-MOSEI", root, found)
+    return base.finish("CMU-MOSEI", root, found)
 
 
-def _read_raters(tables: list[Path]) -> dict[str, Raters]:
-    found: dict[str, Raters] = defaultdict(dict)
+def _read_raters(tables: list[Path]) -> dict[str, base.Raters]:
+    found: dict[str, base.Raters] = defaultdict(dict)
     for path in tables:
-        for number, row in enumerate(read_csv_rows(path, _NEEDED), 2):
+        for number, row in enumerate(base.read_csv_rows(path, _NEEDED), 2):
             where = f"{path}:{number}"
             video = row["Input.VIDEO_ID"].rpartition("/")[2]
             given = {name: row[f"Answer.{name}"] for name in _EMOTIONS}
@@ -101,7 +89,7 @@ def _read_parts(path: Path) -> dict[str, str]:
     """Returns the part of each video; the Python file is parsed, never run."""
     part_of: dict[str, str] = {}
     try:
-        for line in ast.parse(read_text(path)).body:
+        for line in ast.parse(base.read_text(path)).body:
             if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
                 part = _PARTS.get(line.targets[0].id)
                 part_of |= dict.fromkeys(ast.literal_eval(line.value), part) if part else {}
@@ -114,8 +102,8 @@ def _read_parts(path: Path) -> dict[str, str]:
 
 def _stretches(folder: Path) -> Iterator[tuple[str, float, float, str]]:
     """Yields id, start and end in seconds, and words."""
-    for path in files(folder, [".txt"]):
-        for number, line in enumerate(read_text(path).split("\n"), 1):
+    for path in base.files(folder, [".txt"]):
+        for number, line in enumerate(base.read_text(path).split("\n"), 1):
             if not line.strip():
                 continue
             video, clip, *times, text = [*line.split("___", 4), "", "", "", ""][:5]
@@ -124,9 +112,9 @@ def _stretches(folder: Path) -> Iterator[tuple[str, float, float, str]]:
 
 
 def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) -> Utterance:
-    means = means_of(raters.values(), (*_EMOTIONS, "sentiment"))
+    means = base.means_of(raters.values(), (*_EMOTIONS, "sentiment"))
     intensities = {name: round(means[name], 6) for name in _EMOTIONS if name in means}
-    found = most_chosen(intensities) or "no agreement"
+    found = base.most_chosen(intensities) or "no agreement"
     extra: dict[str, Any] = {"intensities": intensities, "raters": raters}
     if "sentiment" in means:
         extra["sentiment"] = round(means["sentiment"], 6)
@@ -137,6 +125,6 @@ def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) ->
         audio=str(path),
         text=text or None,
         dialogue=path.stem,
-        votes=votes_of(raters.values()),
+        votes=base.votes_of(raters.values()),
         extra=extra,
     )

@@ -15,22 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import (
-    SOUND,
-    Raters,
-    facts,
-    fault,
-    files,
-    finish,
-    read_csv_rows,
-    require_folder,
-    votes_of,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError, one_of
 
-CREMAD_SENTENCES: dict[str, str] = facts()["cremad"]["texts"]
+CREMAD_SENTENCES: dict[str, str] = base.facts()["cremad"]["texts"]
 _VOTES = ("intended", "voice")
 
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX)")
@@ -54,7 +44,7 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
     Raises:
         SerError: folder, recordings or (for ``voice``) the table of votes are missing.
     """
-    root = require_folder(Path(root), "CREMA-D")
+    root = base.require_folder(Path(root), "CREMA-D")
     if votes not in _VOTES:
         raise SerError(one_of("kind of votes", votes, _VOTES))
     recordings = _find(root, audio_dir)
@@ -71,11 +61,11 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
             own_id = _own_id(path)
             ratings = raters.get(own_id, {})
             extra = {**made.extra, **({"raters": ratings} if ratings else {})}
-            tally = votes_of(ratings.values()) or tallies.get(own_id, {})
+            tally = base.votes_of(ratings.values()) or tallies.get(own_id, {})
             found.append(replace(made, votes=tally, extra=extra))
     absent = sorted(table.keys() - {_own_id(path) for path in recordings})
     found += [f"cremad/{one}: in summaryTable.csv, no file in {audio_dir}" for one in absent]
-    return finish("CREMA-D", root / audio_dir, found)
+    return base.finish("CREMA-D", root / audio_dir, found)
 
 
 def _find(root: Path, audio_dir: str) -> list[Path]:
@@ -85,7 +75,7 @@ def _find(root: Path, audio_dir: str) -> list[Path]:
             f"{root}: has no folder {audio_dir!r}; its folders: {found}; name the one with the "
             "recordings as audio_dir, or give CREMA-D's own folder"
         )
-    return files(root / audio_dir, SOUND)
+    return base.files(root / audio_dir, base.SOUND)
 
 
 def _table(root: Path, name: str) -> Path:
@@ -93,12 +83,12 @@ def _table(root: Path, name: str) -> Path:
     return next((path for path in places if path.is_file()), places[0])
 
 
-def _read_raters(root: Path) -> dict[str, Raters]:
+def _read_raters(root: Path) -> dict[str, base.Raters]:
     """Returns by clip and rater the emotion chosen from the voice, and its strength, 0 to 100."""
     path = _table(root, "finishedResponses.csv")
-    found: dict[str, Raters] = defaultdict(dict)
+    found: dict[str, base.Raters] = defaultdict(dict)
     if path.is_file():
-        for row in read_csv_rows(
+        for row in base.read_csv_rows(
             path, ["localid", "queryType", "clipName", "respEmo", "respLevel"]
         ):
             # raters also saw the face, with or without sound; those answers are about another
@@ -122,7 +112,7 @@ def _read_tallies(root: Path) -> dict[str, dict[str, int]]:
             if row[letter] != "0"
         }
         for number, row in enumerate(
-            read_csv_rows(path, ["fileName", "numResponses", *_LETTERS], index="row"), 2
+            base.read_csv_rows(path, ["fileName", "numResponses", *_LETTERS], index="row"), 2
         )
         if row["row"].startswith(_VOICE)
     }
@@ -131,7 +121,7 @@ def _read_tallies(root: Path) -> dict[str, dict[str, int]]:
 def _read_votes(root: Path, needed: bool) -> dict[str, dict[str, str]]:
     path = _table(root, "summaryTable.csv")
     if path.is_file():
-        return {row["FileName"]: row for row in read_csv_rows(path, ["FileName", "VoiceVote"])}
+        return {row["FileName"]: row for row in base.read_csv_rows(path, ["FileName", "VoiceVote"])}
     if needed:
         raise SerError(
             f"{path}: missing, but votes='voice' needs it; it is part of CREMA-D's release"
@@ -143,7 +133,7 @@ def _read_people(root: Path) -> dict[str, dict[str, str]]:
     path = root / "VideoDemographics.csv"
     if not path.is_file():
         return {}
-    return {row["ActorID"]: row for row in read_csv_rows(path, ["ActorID", "Age", "Sex"])}
+    return {row["ActorID"]: row for row in base.read_csv_rows(path, ["ActorID", "Age", "Sex"])}
 
 
 def _utterance(
@@ -154,7 +144,7 @@ def _utterance(
     name = _NAME.fullmatch(own_id)
     if name is None or name[2] not in CREMAD_SENTENCES:
         return ": not named ACTOR_SENTENCE_EMOTION_LEVEL"
-    if reason := fault(path):
+    if reason := base.fault(path):
         return f": {reason}"
     if own_id in _SILENT:
         return ": silent in the corpus's own release"

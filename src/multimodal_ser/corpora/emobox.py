@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.corpora.base import (
-    json_of,
-    read_text,
-    require_folder,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.toolkits import find
@@ -40,16 +36,16 @@ def read_emobox(root: Path) -> Corpus:
         SerError: folder or list are missing, a row is invalid, or the corpus has a reader of its
             own.
     """
-    root = require_folder(Path(root), "an EmoBox dataset")
+    root = base.require_folder(Path(root), "an EmoBox dataset")
     table = root / f"{root.resolve().name}.jsonl"
     if not table.is_file():
         raise SerError(f"no {table}; give a dataset's folder in EmoBox, such as EmoBox/data/resd")
     words = root / "label_map.json"
-    labels = json_of(words, read_text(words)) if words.is_file() else {}
+    labels = base.json_of(words, base.read_text(words)) if words.is_file() else {}
     spoken = _speakers(root / "data.seg.wrd.stm")
     rows: list[dict[str, Any]] = []
     name = root.resolve().name
-    for number, line in enumerate(filter(str.strip, read_text(table).split("\n")), 1):
+    for number, line in enumerate(filter(str.strip, base.read_text(table).split("\n")), 1):
         try:
             row = parse_json(line)
             name = OURS.get(row["dataset"], row["dataset"])
@@ -78,7 +74,7 @@ def read_emobox(root: Path) -> Corpus:
 
 def _speakers(path: Path) -> dict[str, str]:
     """Returns the speaker by row key, from the benchmark's other list."""
-    lines = read_text(path).split("\n") if path.is_file() else []
+    lines = base.read_text(path).split("\n") if path.is_file() else []
     return {found[1]: found[2] for line in lines if (found := _SPEAKER.match(line))}
 
 

@@ -14,23 +14,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.audformat import joined_tables, read_header
-from multimodal_ser.corpora.base import (
-    NOTE,
-    SOUND,
-    facts,
-    fault,
-    files,
-    finish,
-    person,
-    require_folder,
-)
 from multimodal_ser.corpora.rows import of_rows
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError, counted
 
-EMODB_SENTENCES: dict[str, str] = facts()["emodb"]["texts"]
-EMODB_SPEAKERS: dict[str, str] = facts()["emodb"]["people"]  # sex and age, such as male:31
+EMODB_SENTENCES: dict[str, str] = base.facts()["emodb"]["texts"]
+EMODB_SPEAKERS: dict[str, str] = base.facts()["emodb"]["people"]  # sex and age, such as male:31
 PUBLISHED = 535
 
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z]?)")
@@ -43,15 +34,15 @@ def read_emodb(root: Path) -> Corpus:
     Raises:
         SerError: no such folder, or no recording in it.
     """
-    root = require_folder(Path(root), "EmoDB")
+    root = base.require_folder(Path(root), "EmoDB")
     folder = root / "wav" if (root / "wav").is_dir() else root
     rates = _read_rates([root / "erkennung.txt", folder.parent / "erkennung.txt"])
     found: list[Utterance | str] = []
-    for path in files(folder, SOUND):
+    for path in base.files(folder, base.SOUND):
         name = _NAME.fullmatch(path.stem)
         if name is None or name[1] not in EMODB_SPEAKERS or name[2] not in EMODB_SENTENCES:
             found.append(f"emodb/{path.stem}: not named SPEAKER SENTENCE EMOTION VERSION")
-        elif reason := fault(path):
+        elif reason := base.fault(path):
             found.append(f"emodb/{path.stem}: {reason}")
         else:
             found.append(_utterance(path, name, rates.get(path.stem, {})))
@@ -59,10 +50,10 @@ def read_emodb(root: Path) -> Corpus:
     count = sum(isinstance(one, Utterance) for one in found)
     if count > PUBLISHED:
         found.append(
-            f"{NOTE}{counted(count, 'recording')}, of which the published EmoDB has {PUBLISHED}: "
-            "results are not comparable with those on EmoDB; read EmoDB 2.0 as emodb2"
+            f"{base.NOTE}{counted(count, 'recording')}, of which the published EmoDB has "
+            f"{PUBLISHED}: results are not comparable with those on EmoDB; read EmoDB 2.0 as emodb2"
         )
-    return finish("EmoDB", root, found)
+    return base.finish("EmoDB", root, found)
 
 
 def _read_rates(places: list[Path]) -> dict[str, dict[str, float]]:
@@ -79,7 +70,7 @@ def _read_rates(places: list[Path]) -> dict[str, dict[str, float]]:
 
 def _utterance(path: Path, name: re.Match[str], rates: dict[str, float]) -> Utterance:
     speaker, sentence, emotion, version = name.groups()
-    extra = {**person(EMODB_SPEAKERS[speaker]), "version": version, **rates}
+    extra = {**base.person(EMODB_SPEAKERS[speaker]), "version": version, **rates}
     return Utterance(
         id=f"emodb/{path.stem}",
         corpus="emodb",
@@ -106,7 +97,7 @@ def read_emodb2(root: Path) -> Corpus:
     Raises:
         SerError: no such folder or header, or no recording.
     """
-    root = require_folder(Path(root), "EmoDB 2.0")
+    root = base.require_folder(Path(root), "EmoDB 2.0")
     header = read_header(root)
     if _AMBIGUOUS not in header["tables"]:
         raise SerError(

@@ -11,15 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import (
-    Raters,
-    fault,
-    files,
-    finish,
-    read_csv_rows,
-    require_folder,
-    votes_of,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.labels import sex_of, shared_word
 from multimodal_ser.corpora.rows import part_named
@@ -33,25 +25,25 @@ def read_emozionalmente(root: Path) -> Corpus:
     Raises:
         SerError: no such folder or table, or no recording.
     """
-    root = require_folder(Path(root), "Emozionalmente")
+    root = base.require_folder(Path(root), "Emozionalmente")
     if not (root / "metadata").is_dir() and (root / "emozionalmente_dataset").is_dir():
         root = root / "emozionalmente_dataset"
     samples = root / "metadata" / "samples.csv"
     if not samples.is_file():
         raise SerError(f"no {samples}; give the folder that Emozionalmente was unpacked into")
     users = samples.with_name("users.csv")
-    people = read_csv_rows(users, ["username", "gender", "age"]) if users.is_file() else []
+    people = base.read_csv_rows(users, ["username", "gender", "age"]) if users.is_file() else []
     speakers = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
     raters = _read_raters(samples.with_name("evaluations.csv"))
     part_of = {
         row["file_name"]: part_named(path.stem)
-        for path in files(samples.parent / "split", [".csv"])
-        for row in read_csv_rows(path, ["file_name"])
+        for path in base.files(samples.parent / "split", [".csv"])
+        for row in base.read_csv_rows(path, ["file_name"])
     }
     found: list[Utterance | str] = []
-    for row in read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
+    for row in base.read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
         path = root / "audio" / row["file_name"]
-        if reason := fault(path):
+        if reason := base.fault(path):
             found.append(f"emozionalmente/{path.stem}: {reason}")
             continue
         ratings = raters.get(path.name, {})
@@ -64,14 +56,14 @@ def read_emozionalmente(root: Path) -> Corpus:
                 text=row["sentence"] or None,
                 speaker=row["actor"] or None,
                 split=part_of.get(path.name),
-                votes=votes_of(ratings.values()),
+                votes=base.votes_of(ratings.values()),
                 extra={
                     **speakers.get(row["actor"], {}),
                     **({"raters": ratings} if ratings else {}),
                 },
             )
         )
-    return finish("Emozionalmente", root, found)
+    return base.finish("Emozionalmente", root, found)
 
 
 def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
@@ -80,9 +72,9 @@ def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
     return person | ({"age": int(rating(where, "age", row["age"]))} if row["age"] else {})
 
 
-def _read_raters(path: Path) -> dict[str, Raters]:
-    found: dict[str, Raters] = defaultdict(dict)
-    rows = read_csv_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
+def _read_raters(path: Path) -> dict[str, base.Raters]:
+    found: dict[str, base.Raters] = defaultdict(dict)
+    rows = base.read_csv_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
     # releases call the rater's column differently
     for number, row in enumerate(rows, 2):
         who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"

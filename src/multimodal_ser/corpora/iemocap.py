@@ -10,16 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from multimodal_ser.corpora.base import (
-    NOTE,
-    Raters,
-    fault,
-    files,
-    finish,
-    read_text,
-    require_folder,
-    votes_of,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
@@ -42,7 +33,7 @@ def read_iemocap(root: Path) -> Corpus:
     Raises:
         SerError: no session in it, or no utterance.
     """
-    root = require_folder(Path(root), "IEMOCAP")
+    root = base.require_folder(Path(root), "IEMOCAP")
     if not list(root.glob("Session[1-5]")) and (root / "IEMOCAP_full_release").is_dir():
         root = root / "IEMOCAP_full_release"
     sessions = sorted(path for path in root.glob("Session[1-5]") if path.is_dir())
@@ -55,16 +46,16 @@ def read_iemocap(root: Path) -> Corpus:
     for number in sorted(set("12345") - {path.name[-1] for path in sessions}):
         found.append(f"Session{number}: no such folder")
     if wordless := sum(isinstance(row, Utterance) and row.text is None for row in found):
-        found.append(f"{NOTE}{wordless} utterances have no words in dialog/transcriptions")
-    return finish("IEMOCAP", root, found)
+        found.append(f"{base.NOTE}{wordless} utterances have no words in dialog/transcriptions")
+    return base.finish("IEMOCAP", root, found)
 
 
 def _read_session(session: Path) -> list[Utterance | str]:
     words = _read_words(session / "dialog" / "transcriptions")
     found: list[Utterance | str] = []
-    for path in files(session / "dialog" / "EmoEvaluation", [".txt"]):
-        raters: Raters = {}  # of the label that was read last
-        for number, line in enumerate(read_text(path).split("\n"), 1):
+    for path in base.files(session / "dialog" / "EmoEvaluation", [".txt"]):
+        raters: base.Raters = {}  # of the label that was read last
+        for number, line in enumerate(base.read_text(path).split("\n"), 1):
             if line.startswith("["):
                 raters = {}
                 if label := _LABEL.match(line):
@@ -79,7 +70,7 @@ def _read_session(session: Path) -> list[Utterance | str]:
     return found + _unlabelled(session, found)
 
 
-def _rate(raters: Raters, line: re.Match[str]) -> None:
+def _rate(raters: base.Raters, line: re.Match[str]) -> None:
     kind, who, rating, remark = line.groups()
     answer = raters.setdefault(who, {})
     if kind == "C":
@@ -95,7 +86,7 @@ def _rate(raters: Raters, line: re.Match[str]) -> None:
 def _with_votes(row: Utterance) -> Utterance:
     raters = row.extra.get("raters", {})
     # only the evaluators E1 … vote; the actors F1 and M1 rated themselves
-    votes = votes_of(answer for who, answer in raters.items() if who.startswith("E"))
+    votes = base.votes_of(answer for who, answer in raters.items() if who.startswith("E"))
     return replace(row, votes=votes)
 
 
@@ -105,15 +96,15 @@ def _unlabelled(session: Path, found: list[Utterance | str]) -> list[Utterance |
     return [
         f"iemocap/{path.stem}: no label in EmoEvaluation"
         for folder in folders
-        for path in files(folder, [".wav"])
-        if str(path) not in labelled and fault(path) is None
+        for path in base.files(folder, [".wav"])
+        if str(path) not in labelled and base.fault(path) is None
     ]
 
 
 def _read_words(folder: Path) -> dict[str, str]:
     words: dict[str, str] = {}
-    for path in files(folder, [".txt"]):
-        for line in read_text(path).split("\n"):
+    for path in base.files(folder, [".txt"]):
+        for line in base.read_text(path).split("\n"):
             if match := _WORDS.match(line.strip()):
                 # a few transcripts repeat an utterance; the first one counts
                 words.setdefault(match[1], match[2])
@@ -121,12 +112,12 @@ def _read_words(folder: Path) -> dict[str, str]:
 
 
 def _utterance(
-    label: re.Match[str], session: Path, words: dict[str, str], raters: Raters
+    label: re.Match[str], session: Path, words: dict[str, str], raters: base.Raters
 ) -> Utterance | str:
     start, end, own_id, emotion, valence, arousal, dominance = label.groups()
     dialogue, turn = own_id.rsplit("_", 1)
     audio = session / "sentences" / "wav" / dialogue / f"{own_id}.wav"
-    if reason := fault(audio):
+    if reason := base.fault(audio):
         return f"iemocap/{own_id}: {reason}"
     return Utterance(
         id=f"iemocap/{own_id}",

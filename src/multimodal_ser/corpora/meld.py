@@ -12,16 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import (
-    NOTE,
-    SOUND,
-    VIDEO,
-    fault,
-    files,
-    finish,
-    read_csv_rows,
-    require_folder,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.labels import MELD_7
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
@@ -49,7 +40,7 @@ def read_meld(root: Path) -> Corpus:
     Raises:
         SerError: no table of a split, or no utterance.
     """
-    root = require_folder(Path(root), "MELD")
+    root = base.require_folder(Path(root), "MELD")
     tables = {split: path for split in _CLIP_FOLDERS if (path := _table(root, split))}
     if not tables:
         raise SerError(
@@ -61,11 +52,11 @@ def read_meld(root: Path) -> Corpus:
         clips = _clips(root, split, found)
         if not clips:
             found.append(
-                f"{NOTE}no clips in {_CLIP_FOLDERS[split]}: only the words of {split} are kept"
+                f"{base.NOTE}no clips in {_CLIP_FOLDERS[split]}: only the words of {split} are kept"
             )
         rows = _read_split(table, split, clips)
         found += [*rows, *_doubtful(split, rows)]
-    return finish("MELD", root, found)
+    return base.finish("MELD", root, found)
 
 
 def _table(root: Path, split: str) -> Path | None:
@@ -76,14 +67,14 @@ def _table(root: Path, split: str) -> Path | None:
 def _clips(root: Path, split: str, found: list[Utterance | str]) -> dict[str, Path]:
     """Returns a part's clips by name; other files in the folder are noted in `found`."""
     for folder in (root / _CLIP_FOLDERS[split], root / split / _CLIP_FOLDERS[split]):
-        inside = files(folder, VIDEO + SOUND)
+        inside = base.files(folder, base.VIDEO + base.SOUND)
         clips: dict[str, Path] = {}
         for path in (path for path in inside if _CLIP.fullmatch(path.stem)):
             other = clips.get(path.stem)
             # a copy next to a broken clip replaces it; two usable ones are ambiguous
-            if other is None or fault(other):
+            if other is None or base.fault(other):
                 clips[path.stem] = path
-            elif not fault(path):
+            elif not base.fault(path):
                 raise SerError(
                     f"meld/{split}/{path.stem} is both {other} and {path}; keep one "
                     "file of each clip in the folder"
@@ -102,7 +93,7 @@ def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utteran
     """Returns an utterance per table row, or the line that says why it has none."""
     made: list[Utterance | str] = []
     unused = set(clips)
-    for number, row in enumerate(read_csv_rows(table, _COLUMNS), 1):
+    for number, row in enumerate(base.read_csv_rows(table, _COLUMNS), 1):
         clip = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
         own_id = f"{split}/{clip}"
         unused.discard(clip)
@@ -110,7 +101,7 @@ def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utteran
             made.append(f"{table.name} row {number}: Dialogue_ID or Utterance_ID is not a number")
         elif row["Emotion"] not in MELD_7:
             made.append(f"meld/{own_id}: emotion {row['Emotion']!r} is not one of MELD's seven")
-        elif clips and (reason := fault(clips[clip]) if clip in clips else "no such clip"):
+        elif clips and (reason := base.fault(clips[clip]) if clip in clips else "no such clip"):
             known = ", as known of some releases" if own_id in _KNOWN_BROKEN else ""
             made.append(f"meld/{own_id}: {reason}{known}")
         else:
@@ -155,7 +146,7 @@ def _doubtful(split: str, rows: list[Utterance | str]) -> list[str]:
     """Notes clips that are kept although they are broken in some releases."""
     kept = {row.id for row in rows if isinstance(row, Utterance) and row.audio is not None}
     return [
-        f"{NOTE}meld/{own_id} is broken in some releases; `ser check` opens it"
+        f"{base.NOTE}meld/{own_id} is broken in some releases; `ser check` opens it"
         for own_id in sorted(_KNOWN_BROKEN)
         if own_id.startswith(f"{split}/") and f"meld/{own_id}" in kept
     ]

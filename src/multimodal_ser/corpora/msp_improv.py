@@ -15,14 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import files_below
-from multimodal_ser.corpora.base import (
-    Raters,
-    fault,
-    finish,
-    read_text,
-    require_folder,
-    votes_of,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus, Utterance
 from multimodal_ser.errors import SerError
@@ -44,7 +37,7 @@ def read_msp_improv(root: Path) -> Corpus:
     Raises:
         SerError: no such folder or table, or no recording.
     """
-    root = require_folder(Path(root), "MSP-IMPROV")
+    root = base.require_folder(Path(root), "MSP-IMPROV")
     spelt = [root / "Evalution.txt", root / "Evaluation.txt"]
     tables = [path for path in spelt if path.is_file()]
     if not tables:
@@ -55,10 +48,10 @@ def read_msp_improv(root: Path) -> Corpus:
         if path.match("MSP-IMPROV-*.wav")
     }
     found: list[Utterance | str] = []
-    for own_id, letter, values, raters in _turns(read_text(tables[0])):
+    for own_id, letter, values, raters in _turns(base.read_text(tables[0])):
         path = recordings.pop(own_id, None)
         name = _NAME.fullmatch(own_id)
-        reason = "no such file" if path is None else fault(path)
+        reason = "no such file" if path is None else base.fault(path)
         if name is None or letter not in MSP_IMPROV_EMOTIONS:
             reason = f"class {letter!r}, or not named as MSP-IMPROV names its turns"
         if path is None or name is None or reason:
@@ -66,12 +59,12 @@ def read_msp_improv(root: Path) -> Corpus:
         else:
             found.append(_utterance(path, name, letter, values, raters))
     found += [f"msp-improv/{own_id}: no row in {tables[0].name}" for own_id in recordings]
-    return finish("MSP-IMPROV", root, found)
+    return base.finish("MSP-IMPROV", root, found)
 
 
-def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], Raters]]:
+def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], base.Raters]]:
     """Yields name, class, mean attributes and each rater's answer."""
-    turn: tuple[str, str, dict[str, float], Raters] | None = None
+    turn: tuple[str, str, dict[str, float], base.Raters] | None = None
     for line in text.split("\n"):
         if head := _TURN.match(line.strip()):
             if turn:
@@ -95,7 +88,7 @@ def _values(numbers: Iterable[str]) -> dict[str, float]:
 
 
 def _utterance(
-    path: Path, name: re.Match[str], letter: str, values: dict[str, float], raters: Raters
+    path: Path, name: re.Match[str], letter: str, values: dict[str, float], raters: base.Raters
 ) -> Utterance:
     sentence, target, sex, session, kind, _ = name.groups()
     extra: dict[str, Any] = {
@@ -117,6 +110,6 @@ def _utterance(
         # a split; read sentences are grouped separately
         dialogue=f"{session}-{sentence}{target}-{'R' if kind == 'R' else 'I'}",
         attributes={key: value for key, value in values.items() if key in ATTRIBUTES},
-        votes=votes_of(raters.values()),
+        votes=base.votes_of(raters.values()),
         extra=extra,
     )

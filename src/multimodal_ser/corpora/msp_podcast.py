@@ -13,15 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import (
-    Raters,
-    fault,
-    finish,
-    read_csv_rows,
-    read_text,
-    require_folder,
-    votes_of,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.columns import rating
 from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import Corpus, Utterance
@@ -43,7 +35,7 @@ def read_msp_podcast(root: Path) -> Corpus:
     Raises:
         SerError: folder, table or recordings are missing, or a class is unknown.
     """
-    root = require_folder(Path(root), "MSP-Podcast")
+    root = base.require_folder(Path(root), "MSP-Podcast")
     table = root / "Labels" / "labels_consensus.csv"
     if not table.is_file() and table.with_name("labels_concensus.csv").is_file():
         table = table.with_name("labels_concensus.csv")
@@ -51,7 +43,7 @@ def read_msp_podcast(root: Path) -> Corpus:
         raise SerError(f"no {table}; give the folder that MSP-Podcast's release was unpacked into")
     found: list[Utterance | str] = []
     raters = _read_raters(table.with_name("labels_detailed.csv"))
-    for number, row in enumerate(read_csv_rows(table, _NEEDED), 2):
+    for number, row in enumerate(base.read_csv_rows(table, _NEEDED), 2):
         path = root / "Audios" / row["FileName"]
         part = _PARTS.get(row["Split_Set"].casefold())
         # parts without public labels have none to check
@@ -60,18 +52,20 @@ def read_msp_podcast(root: Path) -> Corpus:
                 f"{table}:{number}: EmoClass {row['EmoClass']!r}; "
                 f"allowed: {', '.join(MSP_PODCAST_EMOTIONS)}"
             )
-        reason = fault(path) or (None if part else f"of {row['Split_Set']}, no official part")
+        reason = base.fault(path) or (None if part else f"of {row['Split_Set']}, no official part")
         if reason:
             found.append(f"msp-podcast/{path.stem}: {reason}")
         else:
             found.append(_utterance(row, path, part, raters.get(path.name, {})))
-    return finish("MSP-Podcast", root, found)
+    return base.finish("MSP-Podcast", root, found)
 
 
-def _read_raters(path: Path) -> dict[str, Raters]:
+def _read_raters(path: Path) -> dict[str, base.Raters]:
     """Returns by recording and rater the emotion, further emotions and attributes."""
-    found: dict[str, Raters] = defaultdict(dict)
-    for number, row in enumerate(read_csv_rows(path, ["FileName"]) if path.is_file() else (), 2):
+    found: dict[str, base.Raters] = defaultdict(dict)
+    for number, row in enumerate(
+        base.read_csv_rows(path, ["FileName"]) if path.is_file() else (), 2
+    ):
         if detail := _DETAIL.match(row.get("EmoDetail", "")):
             worker, first, second, *numbers = detail.groups()
         else:
@@ -92,7 +86,7 @@ def _read_raters(path: Path) -> dict[str, Raters]:
     return found
 
 
-def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters) -> Utterance:
+def _utterance(row: dict[str, str], path: Path, part: str | None, raters: base.Raters) -> Utterance:
     words = path.parents[1] / "Transcripts" / f"{path.stem}.txt"
     extra: dict[str, Any] = {"code": row["EmoClass"]}
     if raters:
@@ -104,11 +98,11 @@ def _utterance(row: dict[str, str], path: Path, part: str | None, raters: Raters
         corpus="msp-podcast",
         emotion=MSP_PODCAST_EMOTIONS[row["EmoClass"]],
         audio=str(path),
-        text=read_text(words).strip() or None if words.is_file() else None,
+        text=base.read_text(words).strip() or None if words.is_file() else None,
         # "Unknown" is no speaker: as a name it would tie unrelated recordings together
         speaker=None if row["SpkrID"].casefold() in ("", "unknown") else row["SpkrID"],
         split=part,
-        votes=votes_of(raters.values()),
+        votes=base.votes_of(raters.values()),
         attributes={
             name: rating(f"the row of {path.name} in labels_consensus.csv", key, row[key])
             for key, name in _ATTRIBUTES.items()

@@ -14,17 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.common.files import files_below
-from multimodal_ser.corpora.base import (
-    SOUND,
-    fault,
-    finish,
-    person,
-    require_folder,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
-_SUFFIXES = (*SOUND, ".aiff", ".aif", ".m4a")
+_SUFFIXES = (*base.SOUND, ".aiff", ".aif", ".m4a")
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ def read_named(name: str, known: Named, root: Path) -> Corpus:
     Raises:
         SerError: no such folder, or no recording of the corpus in it.
     """
-    root = require_folder(Path(root), known.title)
+    root = base.require_folder(Path(root), known.title)
     pattern = re.compile(rf"(?:^|/){known.pattern}$", re.IGNORECASE)
     found: list[Utterance | str] = []
     for path in files_below(root):
@@ -71,7 +65,7 @@ def read_named(name: str, known: Named, root: Path) -> Corpus:
         inside = Path(root.resolve().name) / path.relative_to(root)
         parts = pattern.search(inside.with_suffix("").as_posix())
         word = known.words.get(parts["emotion"].lower()) if parts else None
-        reason = fault(path)
+        reason = base.fault(path)
         if parts is None:
             reason = f"not named as {known.title} names its recordings"
         elif word is None:
@@ -80,7 +74,7 @@ def read_named(name: str, known: Named, root: Path) -> Corpus:
             found.append(f"{name}/{path.relative_to(root).as_posix()}: {reason}")
         else:
             found.append(_utterance(name, known, path, parts.groupdict(), word))
-    return finish(known.title, root, found)
+    return base.finish(known.title, root, found)
 
 
 def _utterance(
@@ -108,7 +102,7 @@ def _person(known: Named, speaker: str | None) -> dict[str, Any]:
     """Returns sex and age of a speaker, if the corpus gives them."""
     fitting = [start for start in known.people if speaker and speaker.startswith(start)]
     # the longest match wins: an entry for one speaker goes before one for all that start alike
-    return person(known.people[max(fitting, key=len)]) if fitting else {}
+    return base.person(known.people[max(fitting, key=len)]) if fitting else {}
 
 
 def emotions(text: str) -> dict[str, str]:

@@ -11,15 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import (
-    SOUND,
-    VIDEO,
-    facts,
-    fault,
-    files,
-    finish,
-    require_folder,
-)
+from multimodal_ser.corpora import base
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 
 RAVDESS_EMOTIONS = {
@@ -32,7 +24,7 @@ RAVDESS_EMOTIONS = {
     "07": "disgust",
     "08": "surprised",
 }
-_RAVDESS_STATEMENTS: dict[str, str] = facts()["ravdess"]["texts"]
+_RAVDESS_STATEMENTS: dict[str, str] = base.facts()["ravdess"]["texts"]
 _INTENSITIES = {"01": "normal", "02": "strong"}
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
@@ -44,18 +36,19 @@ def read_ravdess(root: Path) -> Corpus:
     Raises:
         SerError: no such folder, or no speech in it.
     """
-    root = require_folder(Path(root), "RAVDESS")
+    root = base.require_folder(Path(root), "RAVDESS")
     found: list[Utterance | str] = []
     folder_of: dict[str, Path] = {}
     folders = sorted(root.glob("**/Actor_*"), key=lambda path: (len(path.parts), path))
-    for path in (path for folder in folders or [root] for path in files(folder, SOUND + VIDEO)):
+    kinds = base.SOUND + base.VIDEO
+    for path in (path for folder in folders or [root] for path in base.files(folder, kinds)):
         reason = _reason(path)
         # a corpus unpacked twice is common; two files of one recording in a folder are an error
         # (`finish`)
         if reason is None and folder_of.setdefault(path.stem, path.parent) != path.parent:
             reason = f"a second copy, in {path.parent.relative_to(root)}"
         found.append(f"ravdess/{path.stem}: {reason}" if reason else _utterance(path))
-    return finish("RAVDESS", root, found)
+    return base.finish("RAVDESS", root, found)
 
 
 def _reason(path: Path) -> str | None:
@@ -66,7 +59,7 @@ def _reason(path: Path) -> str | None:
         return "song, not speech"
     if name[1] != "03":
         return "video, not audio alone"
-    return fault(path)
+    return base.fault(path)
 
 
 def _utterance(path: Path) -> Utterance:

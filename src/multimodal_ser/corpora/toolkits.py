@@ -26,6 +26,14 @@ from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
 
 _EMOTIONS = ("utt2emo", "utt2emotion", "utt2label")
+_PART = re.compile(r"(?:^|[_.-])(train|dev|valid|validation|test)(?=[_.-]|$)")
+_KEPT = ("id", "text", "speaker", "gender", "language")
+_NEEDED = {
+    "recordings": {"id", "sources"},
+    "supervisions": {"id", "recording_id", "start", "duration"},
+    "cuts": {"id", "start"},
+}
+_TIMES = 6  # decimals of a second: sums of floats such as 0.1 + 0.2 would leave noise in manifests
 
 
 def read_kaldi(root: Path, name: str | None = None) -> Corpus:
@@ -100,16 +108,6 @@ def find(folder: Path, path: str) -> Path:
     folder = folder.absolute()  # the rows' paths must not depend on where they are read from
     places = [folder / path, *(above / path for above in folder.parents)]
     return next((place for place in places if place.is_file()), places[0])
-
-
-_PART = re.compile(r"(?:^|[_.-])(train|dev|valid|validation|test)(?=[_.-]|$)")
-_KEPT = ("id", "text", "speaker", "gender", "language")
-_NEEDED = {
-    "recordings": {"id", "sources"},
-    "supervisions": {"id", "recording_id", "start", "duration"},
-    "cuts": {"id", "start"},
-}
-_TIMES = 6  # decimals of a second: sums of floats such as 0.1 + 0.2 would leave noise in manifests
 
 
 def read_lhotse(root: Path, name: str | None = None) -> Corpus:

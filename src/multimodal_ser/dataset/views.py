@@ -22,6 +22,8 @@ from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features.content import turns_of
 from multimodal_ser.splits.folds import Fold, Split
 
+_LEAST = 2  # utterances of each part of a fold: one alone has neither a class to tell apart nor CCC
+
 
 def with_dialogue(material: Material, before: int, after: int = 0) -> Material:
     """Replaces the one token of each utterance with those of its dialogue.
@@ -92,9 +94,6 @@ def _gathered(modality: Modality, index: Tensor) -> Modality:
     mask = known & modality.mask[:, 0][index.clamp(min=0)]
     tokens = modality.tokens[:, 0][index.clamp(min=0)] * mask[..., None]
     return Modality(tokens, mask)
-
-
-_LEAST = 2  # utterances of each part of a fold: one alone has neither a class to tell apart nor CCC
 
 
 def _columns(labels: Both) -> tuple[slice, slice]:

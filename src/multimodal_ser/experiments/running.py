@@ -41,6 +41,9 @@ from multimodal_ser.runs.folder import (
 )
 from multimodal_ser.splits.folds import write_split
 
+_worker: dict[str, RunContext] = {}  # set once per worker process, so that each plan travels alone
+_log = logging.getLogger(__name__)
+
 
 def make_experiment(
     experiment: Experiment,
@@ -181,9 +184,6 @@ def _make_runs(todo: Sequence[Plan], context: RunContext, jobs: int) -> Iterator
         yield from pool.map(_make_in_worker, todo)
 
 
-_worker: dict[str, RunContext] = {}  # set once per worker process, so that each plan travels alone
-
-
 def _start_worker(context: RunContext) -> None:
     _worker["this"] = context
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -198,9 +198,6 @@ def _end_with_parent() -> None:
 
 def _make_in_worker(item: Plan) -> Path:
     return make_run(_worker["this"], item)
-
-
-_log = logging.getLogger(__name__)
 
 
 def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:

@@ -39,6 +39,12 @@ from multimodal_ser.errors import FeatureError, SerError, counted
 from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.store import FeatureStore
 
+_log = logging.getLogger(__name__)
+_JUDGED = ("emotion", *GROUPS, "split", "attributes", "votes")  # decide labels and splits
+_DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
+_BLOCK = 1 << 20  # bytes read at a time
+_READERS = 4  # threads that read files; hashing releases the interpreter's lock
+
 
 def in_context(rows: Sequence[Utterance], before: int, after: int = 0) -> list[Utterance]:
     """The utterances in their order, with the words of the dialogue around their own words.
@@ -117,13 +123,6 @@ def _joined(row: Utterance, before: Sequence[Utterance], after: Sequence[Utteran
 def _who(row: Utterance) -> str:
     """The speaker in whatever spelling; somebody else where none is known."""
     return alike(row.speaker) if row.speaker else row.id
-
-
-_log = logging.getLogger(__name__)
-_JUDGED = ("emotion", *GROUPS, "split", "attributes", "votes")  # decide labels and splits
-_DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
-_BLOCK = 1 << 20  # bytes read at a time
-_READERS = 4  # threads that read files; hashing releases the interpreter's lock
 
 
 def with_content(utterances: Sequence[Utterance]) -> list[Utterance]:

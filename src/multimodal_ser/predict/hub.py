@@ -27,6 +27,13 @@ tags:
 ---
 
 """
+LIMITS = """\
+## Limits
+
+The classes are those of the training corpora, most of them acted. A probability says how such
+recordings were labelled, not what a person feels. Do not use it to judge a person: not in hiring,
+policing, education, insurance or medicine, and not on anybody who has not agreed.
+"""
 
 
 def save(predictor: Predictor, folder: Path) -> Path:
@@ -85,15 +92,6 @@ def fetch(hub_id: str) -> Path:
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
-
-
-LIMITS = """\
-## Limits
-
-The classes are those of the training corpora, most of them acted. A probability says how such
-recordings were labelled, not what a person feels. Do not use it to judge a person: not in hiring,
-policing, education, insurance or medicine, and not on anybody who has not agreed.
-"""
 
 
 def run_card(folder: Path, record: Record) -> str:

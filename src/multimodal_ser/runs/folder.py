@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from multimodal_ser.training.loop import Fitted
 
 _VARIOUS = "made by another version of this project: delete its folder and run the command again"
+_CONVERTER = Converter(forbid_extra_keys=True)
+_VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
+CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensors"
+RUN_FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
+_SCORED = ("test", "validation")
+SET_ASIDE = "set-aside"  # folder beside the runs, for runs that were made with other content
+Repeat = tuple[int, int]  # seed and draw
 
 
 def read_record(path: Path) -> Record:
@@ -113,20 +120,10 @@ def _strictly(kinds: tuple[type, ...], value: object, _: object) -> Any:
     return value
 
 
-_CONVERTER = Converter(forbid_extra_keys=True)
 for _kind, _taken in {str: (str,), int: (int,), float: (int, float), bool: (bool,)}.items():
     _CONVERTER.register_structure_hook(_kind, partial(_strictly, _taken))
 _CONVERTER.register_structure_hook(str | Mapping[str, str], partial(_strictly, (str, dict)))
 _CONVERTER.register_structure_hook(Training, _structure_training)
-
-
-_VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
-CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensors"
-RUN_FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
-_SCORED = ("test", "validation")
-SET_ASIDE = "set-aside"  # folder beside the runs, for runs that were made with other content
-
-Repeat = tuple[int, int]  # seed and draw
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,30 @@ from multimodal_ser.serve.metrics import Metrics
 from multimodal_ser.serve.refusals import RefusedError, body
 
 _PORTS = {"http": 80, "https": 443}
+_log = logging.getLogger("multimodal_ser.serve")
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "media-src 'self' blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Cache-Control": "no-cache",
+}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def check_origin(scope: Scope, hosts: Sequence[str]) -> None:
@@ -81,32 +105,6 @@ def _split(address: str) -> SplitResult | None:
 
 def _place(parts: SplitResult, scheme: str | None = None) -> tuple[str | None, int | None]:
     return parts.hostname, parts.port or _PORTS.get(scheme or parts.scheme)
-
-
-_log = logging.getLogger("multimodal_ser.serve")
-
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "media-src 'self' blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
-HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
-    "Cache-Control": "no-cache",
-}
 
 
 class RequestMiddleware:
@@ -181,6 +179,3 @@ class RequestMiddleware:
         }
         _log.log(logging.ERROR if status >= 500 and status != 503 else logging.INFO, "request",
                 extra={"fields": fields})  # fmt: skip
-
-
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

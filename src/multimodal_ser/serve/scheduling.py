@@ -28,6 +28,7 @@ from multimodal_ser.timeline.words import Words
 
 TURN_SAMPLES = 60 * SAMPLE_RATE  # samples per turn of the network: about a second on a CPU
 _CHECK_SECONDS = 0.25  # seconds between checks whether a waiting request is still wanted
+LONG_BYTES = 2_000_000  # larger uploads need a place for long work, before their length is known
 
 
 class Work:
@@ -222,9 +223,6 @@ def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         total += length
     if lengths:
         yield first, len(lengths)
-
-
-LONG_BYTES = 2_000_000  # larger uploads need a place for long work, before their length is known
 
 
 def check_work(seconds: float, window: float, hop: float, settings: Settings) -> None:

@@ -23,6 +23,9 @@ _Row: TypeAlias = Mapping[str, Any]
 _PARQUET = find_spec("pyarrow") is not None  # the extra ``parquet``
 SEGMENTS = "segments.parquet" if _PARQUET else "segments.csv"
 _GROUP = 20_000  # rows in memory before they are written
+_PARTS = 10  # equal parts of a recording, over which the trend is shown
+_SHOWN = 10  # of outliers, strongest moments and reasons
+_MOST = 1_000  # recordings in the page's table; the index has all of them
 
 
 def columns_of(labels: Sequence[str], scale: Scale) -> dict[str, str]:
@@ -112,11 +115,6 @@ def writer_of(
         yield add
         if held:
             whole.write_table(pa.Table.from_pylist(held, schema))
-
-
-_PARTS = 10  # equal parts of a recording, over which the trend is shown
-_SHOWN = 10  # of outliers, strongest moments and reasons
-_MOST = 1_000  # recordings in the page's table; the index has all of them
 
 
 class Overview:
