@@ -92,19 +92,17 @@ def extract_command(
     limit_caches()
     utterances = [row for path in manifest for row in read_manifest(path)]
     failed = 0
-    modalities = {
-        "audio": (audio, audio_source, audio_tokens),
-        "text": (text, text_source, text_tokens),
-    }
-    for modality, (name, source, tokens) in modalities.items():
+    for modality, name, source, tokens in (
+        ("audio", audio, audio_source, audio_tokens),
+        ("text", text, text_source, text_tokens),
+    ):
         if name is None:
             continue
         words = modality == "text"
         asked = text_dtype if words else audio_dtype or default_dtype(name, device)
         chosen = _layers(layers) if modality == "audio" or audio is None else None
-        given = {"layers": chosen, "dtype": asked, "revision": revision,
-                 "prefix": text_prefix if words else None}  # fmt: skip
-        options = {key: value for key, value in given.items() if value is not None}
+        prefix = text_prefix if words else None
+        options = {"layers": chosen, "dtype": asked, "revision": revision, "prefix": prefix}
         encoder = _encoder_of(modality, name, source, device, options)
         encoder.info = with_stated(encoder.info, trained_on)
         if forbid_emotion_trained:
@@ -155,7 +153,8 @@ def _encoder_of(
     fitting = [key for key, spec in ENCODERS.items() if spec.modality == modality]
     if name in ENCODERS and name not in fitting:
         raise SerError(one_of(f"{modality} encoder", name, fitting))
-    encoder = load_encoder(name, source, device=device, **options)
+    given = {key: value for key, value in options.items() if value is not None}
+    encoder = load_encoder(name, source, device=device, **given)
     if encoder.info.modality != modality:
         raise SerError(
             f"{name} is an encoder of {encoder.info.modality}; give it as --{encoder.info.modality}"

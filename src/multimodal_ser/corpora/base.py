@@ -235,10 +235,9 @@ def finish(
         SerError: two utterances have the same id, such as a wav and a flac of one recording; or
             nothing usable is left (the message says if Git LFS pointers are the reason).
     """
-    utterances: list[Utterance] = []
-    left_out: list[str] = []
-    for one in found:
-        (left_out if isinstance(one, str) else utterances).append(one)  # type: ignore[arg-type]
+    found = list(found)
+    utterances = [one for one in found if isinstance(one, Utterance)]
+    left_out = [one for one in found if isinstance(one, str)]
     if not utterances:
         reason = "; ".join(left_out[:3]) or "no file in it is named as in that corpus"
         if pointers := sum(line.endswith(_GIT_LFS) for line in left_out):

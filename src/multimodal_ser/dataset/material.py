@@ -121,14 +121,7 @@ def load_material(
     audio_tokens, audio_spec, repeated = _read_modality(stores["audio"], ids)
     label = torch.tensor([one.label for one in targets])
     target = _targets(targets, task, labels)
-    marks = list(_marks(kept, present))
-    if repeated:
-        marks.append(
-            f"{len(repeated)} utterances have the very same audio features as another, "
-            f"such as {repeated[0]!r}"
-        )
-    if lost := dropped["no features"]:
-        marks.append(f"{lost} utterances have no features: they are neither learnt from nor tested")
+    marks = [*_marks(kept, present), *_marks_of_rows(repeated, dropped["no features"])]
     if target is not None:
         marks += scale_warnings(target.tolist(), labels)
     return Material(
@@ -268,6 +261,17 @@ def _read_modality(
 def _describe(store: FeatureStore, content: str) -> FeatureSpec:
     made = {one.name: getattr(store.header, one.name) for one in fields(Encoding)}
     return FeatureSpec(**made, content=content)
+
+
+def _marks_of_rows(repeated: Sequence[str], lost: int) -> list[str]:
+    """Sentences about utterances whose features repeat another's, or that have none."""
+    marks = []
+    if repeated:
+        same = "utterances have the very same audio features as another"
+        marks.append(f"{len(repeated)} {same}, such as {repeated[0]!r}")
+    if lost:
+        marks.append(f"{lost} utterances have no features: they are neither learnt from nor tested")
+    return marks
 
 
 def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[str, ...]:

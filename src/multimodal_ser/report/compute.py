@@ -139,10 +139,7 @@ def summary_of(
     aligned = align(runs)
     notes = _notes(aligned.systems)
     sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}
-    rows = [_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems]
-    # the first score is the headline's: within one share of labels, the best system comes first
-    rows.sort(key=lambda row: -next(iter(row.scores.values())).mean)
-    rows.sort(key=lambda row: (row.share.unit, row.share.amount) if row.share else ("", 0.0))
+    rows = _ranked([_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems])
     config = runs[0].config
     effective = effective_clusters(next(iter(sums.values())), headline_metric(aligned.sample))
     return Summary(
@@ -169,17 +166,31 @@ def summary_of(
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
         cautions=tuple(cautions_of_table(aligned, rows, part, effective)),
-        settings={
-            name: value
-            for name, value in rows[0].settings.items()
-            if all(row.settings.get(name) == value for row in rows)
-        },
+        settings=_shared_settings(rows),
         versions=_versions(runs),
         validation=None,
         task=aligned.sample.task,
         ceiling=human_ceiling(aligned.sample),
         headline=aligned.sample.headline,
     )
+
+
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    """The rows by share of labels, and within one share the best first."""
+    # the first score is the headline's
+    best = sorted(rows, key=lambda row: -next(iter(row.scores.values())).mean)
+    return sorted(
+        best, key=lambda row: (row.share.unit, row.share.amount) if row.share else ("", 0.0)
+    )
+
+
+def _shared_settings(rows: Sequence[Row]) -> dict[str, str]:
+    """The settings that all systems have in common."""
+    return {
+        name: value
+        for name, value in rows[0].settings.items()
+        if all(row.settings.get(name) == value for row in rows)
+    }
 
 
 def _set_aside_caution(experiment: Path) -> list[str]:
