@@ -21,6 +21,7 @@ from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import plans, protocols, running
+from multimodal_ser.experiments.rules import warn_of_padding
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.runs.model_file import load_model
@@ -267,3 +268,42 @@ def test_runs_of_changed_code_are_made_again(tmp_path, monkeypatch, material, ca
     assert "2 runs in" in caplog.text
     assert "made with other code; set aside" in caplog.text
     assert plans.code_of(MODELS["text"], None) == ""
+
+
+class Careless(nn.Module):
+    """Reads padding as if it were sound, or adds noise; its layers are of three tokens at most."""
+
+    modalities = ("audio",)
+
+    def __init__(self, dims, config, how="reads padding"):
+        super().__init__()
+        self.how, self.classify = how, nn.Linear(dims.audio, dims.classes)
+
+    def forward(self, text, text_mask, audio, audio_mask):
+        real = masked_mean(audio, audio_mask)
+        if self.how == "reads padding":
+            real = audio.mean(1)
+        if self.how == "noise":
+            real = real + torch.randn_like(real)
+        if self.how == "fixed":
+            real = real + audio.reshape(-1, 5, audio.shape[2])[: len(real), 0]
+        return Output(self.classify(real), real)
+
+
+@pytest.mark.parametrize("how", ["reads padding", "noise", "fixed", "well"])
+def test_a_network_that_reads_padding_is_told(how, caplog):
+    class Kind(Careless):
+        def __init__(self, dims, config):
+            super().__init__(dims, config, how)
+
+    examples = made_examples(8, tokens=5)
+    model = Ensemble(Kind, Dims(**DIMS, classes=3), NETWORK).eval()
+    model.fit_inputs(examples)
+    warn_of_padding("mine", model, examples)
+    assert bool(caplog.records) == (how != "well")
+    caplog.clear()
+    for name in ("audio", "text", "cross_attention", "concat"):
+        model = Ensemble(MODELS[name], Dims(**DIMS, classes=3), NETWORK).eval()
+        model.fit_inputs(examples)
+        warn_of_padding(name, model, examples)
+    assert not caplog.records

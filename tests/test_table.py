@@ -319,3 +319,6 @@ def test_a_comma_that_may_separate_thousands_is_asked_about(tmp_path: Path) -> N
 def test_columns_of_one_meaning_are_named_with_their_file(tmp_path: Path) -> None:
     with pytest.raises(SerError, match=r"t\.csv:1: the columns \['label', 'class'\]"):
         read(tmp_path / "t.csv", "audio,label,class\n0.wav,0,joy\n")
+    put(tmp_path / "0.wav")
+    (one,) = read(tmp_path / "t.csv", "audio,labels\n0.wav,joy\n").utterances
+    assert one.emotion == "joy"

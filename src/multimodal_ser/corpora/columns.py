@@ -15,7 +15,8 @@ from multimodal_ser.errors import SerError, one_of
 SPELLINGS = {
     "audio": "path file filename filepath audiopath audiofile audiofilepath wav wavpath wavfile "
              "recording clip fname audioname audiofilename soundfile wavname",
-    "emotion": "label emotionlabel emo emotions emotionname emotionclass emoclass class category",
+    "emotion": "label labels emotionlabel emo emotions emotionname emotionclass emoclass class "
+               "category",
     "id": "uttid utteranceid segmentid",
     "text": "transcript transcription sentence utterance words",
     "speaker": "speakerid speakername spk spkid spkr spkrid actor actorid actorname subject "
@@ -27,8 +28,7 @@ SPELLINGS = {
     "split": "set subset partition splitset",
     "arousal": "activation emoact",
     "valence": "emoval",
-    "dominance": "emodom",
-    "votes": "",
+    "dominance": "emodom", "votes": "",
 }  # fmt: skip
 NONE = "none"  # as a column's name: the table has no such column
 _LENGTHS = ("duration", "dur", "length", "len")

@@ -52,7 +52,10 @@ def read_huggingface(
     folder = root.parent if root.is_file() else root
     files = [root] if root.is_file() else sorted(_files(root))
     if not files:
-        raise SerError(f"{root}: no .parquet and no .arrow file in it; give a data set's folder")
+        raise SerError(
+            f"{root}: no .parquet and no .arrow file in it; give a data set's folder, or read one "
+            "with metadata.csv or metadata.jsonl as a table: ser manifest table"
+        )
     rows = [row for path in files for row in _rows(path, folder / audio_dir)]
     repeated = Counter(row["id"] for row in rows)
     for number, row in enumerate(rows):

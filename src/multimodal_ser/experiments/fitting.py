@@ -24,6 +24,7 @@ from multimodal_ser.dataset.views import with_dialogue
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.finetuned import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
+from multimodal_ser.experiments.rules import warn_of_padding
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
 from multimodal_ser.models.layers import read_out
@@ -115,6 +116,9 @@ def make_run(context: RunContext, item: Plan) -> Path:
             f"{context.device} has too little memory for {item.config.folder} ({error}); take a "
             "smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
         ) from error
+    if isinstance(fitted.model, Ensemble) and not reads_dialogue(item.config.model):
+        few = _examples(material, item.fold.test[:8])
+        warn_of_padding(item.config.model, fitted.model, few)
     return write_run(context.out, item.config, context.dims, fitted, parts)
 
 
