@@ -230,7 +230,10 @@ def test_predictions_are_stored_exactly(sounds, model):
 def test_standard_input(capsys, sounds, model, monkeypatch):
     sound = io.BytesIO((sounds / "a.wav").read_bytes())
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=sound))
-    code, out, _ = predicted(capsys, "-", "--model", model, "--format", "json")
+    monkeypatch.chdir(sounds)
+    given = ("-", "--model", model, "--format", "json", "--out", "-")
+    code, out, _ = predicted(capsys, *given)
+    assert not Path("-").exists()
     (record,) = json.loads(out)
     assert (code, record["file"]) == (0, "-")
     assert record["label"] == load(model)(sounds / "a.wav").label

@@ -34,6 +34,11 @@ sys.exit(main(["serve", "--port", sys.argv[1]]))
 HEADERS = {"Content-Type": "audio/wav"}
 
 
+def test_a_port_that_there_is_not_is_refused(capsys):
+    assert main(["serve", "--port", "99999"]) == 1
+    assert "--port 99999; allowed: 0 to 65535" in capsys.readouterr().err
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return listening.getsockname()[1]

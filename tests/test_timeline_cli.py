@@ -66,6 +66,8 @@ def test_settings_reach_the_analysis(tmp_path, model):
         ([], "no recordings given"),
         (["x.wav", "--formats", "pdf"], "unknown format 'pdf'"),
         (["x.wav", "--microphone"], "leave one of them out"),
+        (["x.wav", "--seconds", "5"], "--seconds 5 is how long --microphone records"),
+        (["--microphone", "--seconds", "0"], "--seconds 0 is how long"),
         (["nothere/*.wav"], "no sound files there"),
         (["x.wav", "y.wav", "--hop", "5"], "error: hop=5 s; allowed: 0.1 to 3 s"),
         (["x.wav", "--window", "nan"], "error: window=nan s; allowed"),

@@ -95,6 +95,8 @@ def analyze_command(
     chosen = checked_formats(formats)
     if microphone and files:
         raise SerError("--microphone records instead of reading files; leave one of them out")
+    if seconds is not None and not (microphone and seconds > 0):
+        raise SerError(f"--seconds {seconds:g} is how long --microphone records; allowed: above 0")
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     given = tuple(name.strip() for name in names.split(",") if name.strip())
     lanes: dict[str, Any] = {"channels": channels, "names": given, "adapt": adapt == "auto"}

@@ -156,6 +156,8 @@ def serve_command(
         batching: combine concurrent predictions into one call of the network.
         source: where the encoders' weights are, as for `ser predict`.
     """
+    if not 0 <= port <= 65_535:
+        raise SerError(f"--port {port}; allowed: 0 to 65535, where 0 is any free one")
     try:
         from multimodal_ser.serve import Settings, create_app, run
     except ModuleNotFoundError as error:

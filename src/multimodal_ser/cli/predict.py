@@ -60,7 +60,7 @@ def predict_command(
         words_model: a Whisper model, as for `ser analyze`.
         language: language of the words, such as de; by default, a multilingual model detects it.
         format: a table for people, or json, jsonl, csv.
-        out: file to write; default: standard output.
+        out: file to write; default, and -: standard output.
         source: where the encoders' weights are, folder or hub id; ENCODER=PLACE for several.
         threshold: confidence below which the label is `uncertain`; default: the model's own.
         adapt: auto removes the channel effect (line, microphone, room) estimated from the
@@ -79,6 +79,7 @@ def predict_command(
     if threshold is not None and not 0 <= threshold <= 1:
         raise SerError(f"--threshold {threshold:g}; allowed: a confidence from 0 to 1, such as 0.8")
     found = find_recordings(files)
+    out = None if out == Path("-") else out
     refuse_recording(out, found)
     predictor = load(model, device=device, weights=weights_of(source))
     if threshold is not None:
