@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from made_sound import pitch, refused, tone, written
@@ -171,6 +172,16 @@ def test_what_is_no_audio(tmp_path):
     (tmp_path / "noise.raw").write_bytes(bytes(range(256)) * 20)
     refused(tmp_path / "noise.raw", "cannot be read as audio", "Allowed: wav")
     refused(b"RIFF\x00\x00\x00\x00WAVE" + bytes(9), "cannot be read as audio")
+
+
+def test_sound_that_was_copied_as_text_is_refused():
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, SAMPLE_RATE)
+    for kind in ("WAV", "FLAC", "OGG"):
+        soundfile.write(file := io.BytesIO(), noise, SAMPLE_RATE, format=kind)
+        data = file.getvalue()
+        assert len(read_audio(data)) == SAMPLE_RATE
+        refused(data.replace(b"\n", b"\r\n"), "copy it again in binary mode")
+        refused(data.decode("utf-8", "replace").encode(), "copy it again in binary mode")
 
 
 def test_empty_and_not_finite(tmp_path):

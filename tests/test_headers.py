@@ -291,6 +291,17 @@ def test_streams_of_unknown_length_one_after_another(size):
     assert "holds 3 recordings" in told[0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "codec", "rate"),
+    [("ipod", "aac", 44_100), ("wv", "wavpack", 16_000), ("amr", "libopencore_amrnb", 8_000),
+     ("adts", "aac", 44_100)],
+)  # fmt: skip
+def test_cover_art_in_front_of_what_ffmpeg_reads(kind, codec, rate):
+    plain, _ = media(kind, codec, rate)
+    tagged = b"ID3\4\0\0\0\0\7\x68" + bytes(1_000) + plain
+    np.testing.assert_array_equal(read_audio(tagged), read_audio(plain))
+
+
 @pytest.mark.parametrize("footer", [False, True])
 @pytest.mark.parametrize("kind", ["WAV", "RF64", "FLAC", "MP3", "OGG", "AIFF", "AU", "CAF"])
 def test_cover_art_in_front_of_any_format_takes_no_sound(tmp_path, kind, footer):

@@ -118,9 +118,8 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
     """
     try:
         where = past_tags(located(name, source))
-        head = peek(where, 0)
-        refuse_text(name, head)
-        parts = joins(where, head)
+        refuse_text(name, where)
+        parts = joins(where, peek(where, 0))
         if len(parts) == 1 and len(parts[0]) > 1:  # without its empty chunks
             where = part(where, parts[0])
         several = len(parts) > 1

@@ -20,6 +20,7 @@ Where: TypeAlias = "Path | io.BytesIO"
 # Formats that libsndfile misreads behind a tag that is meant for mp3 files.
 _TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"ID3", b"Creative Voice File", b"NIST_1A")
+_MUCH, _CHANCE = 1 << 20, 16  # bytes that are searched for changes, and changes by chance
 _LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF, W64; with the extra 'video' all that FFmpeg reads, such "
@@ -121,7 +122,7 @@ def past_tags(where: Where) -> Where:
         size = int("".join(f"{byte & 0x7F:07b}" for byte in head[6:]), 2)
         begin += 10 + size + (10 if head[5] & 0x10 else 0)
         head = peek(where, begin, 10)
-    if not (begin and head.startswith(_TAGGED)):
+    if not (begin and (head.startswith(_TAGGED) or media_kind(peek(where, begin)))):
         return where
     with content(where) as view:
         end = len(view)
@@ -139,14 +140,25 @@ def is_known(head: bytes) -> bool:
     return frame or head.startswith(_PLAIN) or media_kind(head) is not None
 
 
-def refuse_text(name: str, head: bytes) -> None:
-    """Raises AudioError for text and for Git LFS pointers."""
+def refuse_text(name: str, where: Where) -> None:
+    """Raises AudioError for text, Git LFS pointers, and sound that was copied as text."""
+    much = peek(where, 0, _MUCH)
+    head = much[:4096]
     if head.startswith(_LFS):
         raise AudioError(
             f"{name}: is a Git LFS pointer, not the sound itself; run `git lfs pull` in its folder"
         )
     if head.isascii() and not any(byte < 9 for byte in head) and not head.startswith(b"#!AMR"):
         raise AudioError(f"{name}: is text, not audio; allowed: {READABLE}")
+    # Sound has as many carriage returns as line feeds, few of them together, and hardly a U+FFFD.
+    ends = much.count(b"\r\n")
+    alone = much.count(b"\r") - ends
+    if (ends == much.count(b"\n") and min(ends, alone) > _CHANCE) or (
+        much.count(b"\xef\xbf\xbd") > _CHANCE
+    ):
+        raise AudioError(
+            f"{name}: was changed on its way, as if it were text; copy it again in binary mode"
+        )
 
 
 class Patched:
