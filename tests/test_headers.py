@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from made_media import ffmpeg_seconds, media, tones_begin
+from made_media import av, ffmpeg_seconds, media, tones_begin
 from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio, read_blocks
 from multimodal_ser.audio.check import check
@@ -368,6 +368,21 @@ def test_what_follows_a_damaged_frame_of_flac_keeps_its_time():
     assert len(samples) == len(noise)
     np.testing.assert_allclose(samples[-20_000:], noise[-20_000:], atol=1e-4)
     assert "damaged" in told[0]
+
+
+def test_flac_recorded_from_the_middle_of_a_stream_begins_at_once():
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8 * SAMPLE_RATE)
+    soundfile.write(file := io.BytesIO(), noise, SAMPLE_RATE, format="FLAC")
+    flac = file.getvalue()
+    with av().open(io.BytesIO(flac)) as opened:
+        places = [packet.pos for packet in opened.demux() if packet.size]
+    cut = flac[: places[0]] + flac[places[10] :]
+    samples = read_audio(cut, warn=None)
+    np.testing.assert_allclose(samples, noise[-len(samples) :], atol=1e-4)
+    assert len(noise) - len(samples) == 10 * 4_096
+    np.testing.assert_array_equal(
+        read_audio(cut, start=1, end=2, warn=None), samples[16_000:32_000]
+    )
 
 
 def test_check_names_what_headers_get_wrong(tmp_path):

@@ -241,7 +241,9 @@ class Container:
             return 0
         # The first block of sound without pictures is late by the encoder's delay: second 0 is
         # there.
-        if not begun and 0 < off <= _DELAY * self.rate and not self.file.streams.video:
+        delayed = off <= _DELAY * self.rate and not self.file.streams.video
+        # A FLAC stream that was recorded from its middle on counts from its lost beginning.
+        if not begun and off > 0 and (delayed or self.format == "flac"):
             self.origin = (self.origin or 0.0) + off / self.rate  # an encoder's delay
             return 0
         # The clock has jumped: the sound is continued without a gap, and the origin moves along.

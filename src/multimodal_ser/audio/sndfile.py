@@ -114,15 +114,13 @@ class Sndfile:
     def blocks(self, first: int = 0) -> Iterator[Samples]:
         """The sound from sample `first` on, about a second at a time."""
         at = 0
-        if (
-            self.claimed is not None
-            and first <= min(self.claimed, self.file.frames)
-            and self.file.can_seek()
-        ):
-            # Also to 0: after a seek some decoders differ in the last bit; all reads must agree.
-            at = int(self.file.seek(first))
+        stated = min(self.claimed or 0, self.file.frames)
+        seeks = self.claimed is not None and first <= stated and self.file.can_seek()
         while True:
             try:
+                if seeks:
+                    # Also to 0: after a seek some decoders differ in the last bit; all must agree.
+                    at, seeks = int(self.file.seek(first)), False
                 block = self._mix(self.file.read(_BLOCK, dtype="float32", always_2d=True))
             except soundfile.SoundFileError as error:
                 yield from self._rest(max(at, first), error)
