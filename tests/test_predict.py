@@ -185,7 +185,7 @@ def test_invalid_arguments_are_refused(tuned):
         (lambda: tuned(wave), r"give \(array, rate"),
         (lambda: tuned(wave.tolist(), sample_rate=16_000), "a list of numbers is no recording"),
         (lambda: tuned([wave, 16_000]), "a list of numbers is no recording"),
-        (lambda: tuned([(wave, 16_000)], "one"), "one text for 1 recordings"),
+        (lambda: tuned([(wave, 16_000)], "one"), "one text for 1 recording;"),
         (lambda: tuned.waves([wave], ["a", "b"]), "2 texts for 1 recording;"),
         (lambda: tuned.waves([wave], [3]), "a text is int"),
         (lambda: tuned((wave, 16_000), ["a"]), "text is list"),

@@ -18,8 +18,8 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.common.palette import colour
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Word, analyze
-from multimodal_ser.timeline.page import assets, page_data, timeline_page
-from multimodal_ser.timeline.writers import WRITERS, peaks, table, write_files
+from multimodal_ser.timeline.page import assets, page_data, peaks, timeline_page
+from multimodal_ser.timeline.writers import WRITERS, table, write_files
 
 SOUND = recording(1.0, (4.0, "anger"), 1.0, (2.0, "sadness"), 1.0)
 EVIL = ["</script><script>alert(1)</script>", "--> 00:00 &amp; <b>", "a\tb\nc", "=1+1", '"q"']
@@ -126,7 +126,7 @@ def test_the_page_is_whole_and_asks_for_nothing(folder):
 
 def test_a_recording_that_browsers_do_not_play_is_inside_as_flac(folder, tmp_path):
     path = written(tmp_path / "a.aiff", SOUND)
-    page = timeline_page(folder[1], path, peaks(path))
+    page = timeline_page(folder[1], path)
     (audio,) = re.findall(r"data:audio/flac;base64,([A-Za-z0-9+/=]+)<", page)
     np.testing.assert_allclose(read_audio(base64.b64decode(audio)), read_audio(path), atol=1e-4)
 
@@ -134,7 +134,7 @@ def test_a_recording_that_browsers_do_not_play_is_inside_as_flac(folder, tmp_pat
 def test_a_large_recording_stays_outside(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("multimodal_ser.timeline.page.EMBEDDED", 1000)
     path = written(tmp_path / "a <b>.wav", SOUND)
-    page = timeline_page(folder[1], path, peaks(path))
+    page = timeline_page(folder[1], path)
     assert 'id="audio">a%20%3Cb%3E.wav</script>' in page
     assert "base64" not in page
     assert "is not part of this page" in page

@@ -1,4 +1,4 @@
-"""Subcommands about features: extract, convert-weights, merge-encoder, import-features."""
+"""Subcommands about features: extract, convert-weights, import-features."""
 
 from __future__ import annotations
 
@@ -200,40 +200,6 @@ def convert_weights_command(
     from multimodal_ser.encoders.emotion2vec_files import convert_weights as convert
 
     say(f"wrote {convert(source, out, name=name, revision=revision)}")
-
-
-@app.command(name="merge-encoder")
-def merge_encoder_command(
-    run: Name, /, out: Path, modality: Literal["audio", "text"] = "audio", source: str | None = None
-) -> None:
-    """Writes a run's fine-tuned encoder as a folder of the hub's layout, its update merged in.
-
-    The folder can be given as --audio-source or --text-source; it records what it was tuned on.
-
-    Args:
-        run: folder of a run of `ser train --tune-encoder`.
-        out: folder to write.
-        modality: whose encoder.
-        source: folder or hub id of the weights it was tuned from.
-    """
-    from multimodal_ser.encoders import load_for
-    from multimodal_ser.runs.folder import read_record
-    from multimodal_ser.runs.model_file import changes_of
-    from multimodal_ser.training.tune.changes import write_merged
-
-    folder = Path(run)
-    spec = read_record(folder / "config.json").config.features[modality]
-    changes = changes_of(folder, modality)
-    if spec is None or not changes.is_file():
-        raise SerError(f"{folder} has no {modality} encoder that was fine-tuned ({changes.name})")
-    encoder = load_for(spec, source, "cpu")
-    # the stored update is a difference: added to other weights it would give a broken encoder
-    # without any error
-    if encoder.info.weights != spec.weights:
-        raise SerError(
-            f"{run}: it was tuned from weights {spec.weights[:12]}; give them as --source"
-        )
-    say(f"wrote {write_merged(encoder, changes, out)}")
 
 
 @app.command(name="import-features")

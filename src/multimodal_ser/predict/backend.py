@@ -21,6 +21,9 @@ from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.predict.prediction import AlsoPredicted
 
 Vector: TypeAlias = NDArray[np.float32]
+PredictedRow: TypeAlias = (
+    "tuple[Vector, Vector, float | None]"  # probabilities, embedding, distance
+)
 WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 BATCH = 16  # recordings
 # Samples of canonical speech that are predicted at a time. Linear probes learn from recordings of
@@ -192,7 +195,7 @@ def speech_input(
     found = Speech(()) if speech else find_speech(wave, vad)
     if backend.canonical and found.reason is None:
         wave = canonical(wave, found.stretches)
-    return SpeechInput(wave, found.sure, found.reason)
+    return SpeechInput(wave, found.sure if found.reason is None else 0.0, found.reason)
 
 
 def checked_batch(size: object) -> None:
@@ -234,8 +237,8 @@ def predict_rows(
     texts: Sequence[str | None],
     shift: Vector | None,
     batch_size: int,
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], float | None]]:
-    """Yields the probabilities [C], embedding [D] and distance of each recording."""
+) -> Iterator[PredictedRow]:
+    """Yields the prediction of each recording."""
     if not waves:
         return
     prediction = predict_batches(backend, waves, texts, shift, batch_size)

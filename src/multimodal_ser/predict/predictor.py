@@ -20,15 +20,18 @@ from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import hub
-from multimodal_ser.predict.backend import BATCH, Backend, checked_batch, predict_rows, speech_input
+from multimodal_ser.predict.backend import (
+    BATCH,
+    Backend,
+    PredictedRow,
+    SpeechInput,
+    checked_batch,
+    predict_rows,
+    speech_input,
+)
 from multimodal_ser.predict.channel import Channel, channel_for, estimated_channel
 from multimodal_ser.predict.inputs import Dressed, Recording, as_list, given_texts, read_recording
-from multimodal_ser.predict.prediction import (
-    Prediction,
-    Predictions,
-    discounted,
-    with_attributes,
-)
+from multimodal_ser.predict.prediction import Prediction, Predictions, discounted, with_attributes
 
 _log = logging.getLogger(__name__)
 DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 MB as float32
@@ -204,27 +207,31 @@ class Predictor:
             batch_size,
         )
         by_row = dict(zip(spoken, predicted, strict=True))
+        return [
+            self._prediction(wave, text, item, by_row.get(row))
+            for row, (wave, text, item) in enumerate(zip(checked, words, given, strict=True))
+        ]
+
+    def _prediction(
+        self, wave: Samples, text: str | None, item: SpeechInput, row: PredictedRow | None
+    ) -> Prediction:
         cut, every = len(self.labels), (*self.labels, *(self.also.labels if self.also else ()))
         nothing = np.ones(len(every), np.float32), np.zeros(0, np.float32), None
-        found = []
-        for row, item in enumerate(given):
-            shares, embedding, distance = by_row.get(row, nothing)
-            sure = item.sure if row in by_row else 0.0
-            one = Prediction(
-                self.labels,
-                discounted(shares[:cut], sure) if self.scale is None else shares,
-                embedding,
-                0.0,
-                len(checked[row]) / SAMPLE_RATE,
-                self.threshold,
-                words[row],
-                reason=item.reason,
-                adapted=None if self.channel is None else self.channel.count,
-                distance=distance,
-                scale=self.scale,
-            )
-            found.append(with_attributes(one, shares[cut:], self.also))
-        return found
+        shares, embedding, distance = nothing if row is None else row
+        one = Prediction(
+            self.labels,
+            discounted(shares[:cut], item.sure) if self.scale is None else shares,
+            embedding,
+            0.0,
+            len(wave) / SAMPLE_RATE,
+            self.threshold,
+            text,
+            reason=item.reason,
+            adapted=None if self.channel is None else self.channel.count,
+            distance=distance,
+            scale=self.scale,
+        )
+        return with_attributes(one, shares[cut:], self.also)
 
     def adapted(self, recordings: str | Path | Sequence[Recording] | Channel) -> Predictor:
         """Adapts the model to one channel: a telephone line, a microphone, a room, or a speaker.

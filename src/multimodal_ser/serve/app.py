@@ -41,9 +41,9 @@ from multimodal_ser.serve.scheduling import (
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.serve.upload import Upload, read_upload
 from multimodal_ser.timeline import analyze
+from multimodal_ser.timeline.page import peaks as peaks_of
 from multimodal_ser.timeline.page import rounded
 from multimodal_ser.timeline.words import Words
-from multimodal_ser.timeline.writers import peaks as peaks_of
 
 VERSION = version("multimodal-ser")
 _T = TypeVar("_T")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,7 @@ async def _begin(socket: WebSocket, service: Service) -> tuple[Sent, Stream]:
 
 async def _answer(socket: WebSocket, service: Service) -> None:
     sent, stream = await _begin(socket, service)
-    limits, work, convert = service.settings, Work(math.inf), to_rate(sent.rate, SAMPLE_RATE)
+    work, convert = Work(math.inf), to_rate(sent.rate, SAMPLE_RATE)
     settled = 0
 
     def push(sound: Samples, last: bool) -> list[Point | Segment]:
@@ -140,7 +141,28 @@ async def _answer(socket: WebSocket, service: Service) -> None:
             settled += isinstance(item, Segment)
             await _send(socket, _as_message(item))
 
-    seconds, rest = 0.0, b""
+    async for sound in _sounds(socket, service, sent):
+        await hear(sound)
+    await hear(np.zeros(0, np.float32), last=True)
+
+    def finish() -> Timeline:
+        with service.computing.turn(work):
+            return stream.finish()
+
+    timeline = await service.off_loop(finish)
+    for item in timeline.segments[settled:]:
+        await _send(socket, _as_message(item))
+    await _send(socket, {"type": "timeline", **timeline.as_dict()})
+    await socket.close(1000)
+
+
+async def _sounds(socket: WebSocket, service: Service, sent: Sent) -> AsyncIterator[Samples]:
+    """The sound of a client's messages, piece by piece, until it or the server ends the stream.
+
+    Raises:
+        RefusedError: the stream is too long, or ends in another way than it should.
+    """
+    limits, seconds, rest = service.settings, 0.0, b""
     while (message := await _message(socket, limits.stream_quiet_seconds)).get("bytes") is not None:
         data = rest + message["bytes"]  # a message may end within a sample
         whole = len(data) - len(data) % sent.size
@@ -151,24 +173,13 @@ async def _answer(socket: WebSocket, service: Service) -> None:
                 413, f"the stream is longer than {limits.stream_seconds:g} s; begin another"
             )
         if len(sound):
-            await hear(sound)
+            yield sound
         if service.admission.stopping:
             break
     end = _json(message) if message.get("bytes") is None else {"end": True}
     if not (isinstance(end, dict) and end.get("end") is True):
         raise RefusedError(422, 'a stream ends with the text message {"end": true}')
-    await hear(np.zeros(0, np.float32), last=True)
-
-    def finish() -> Timeline:
-        with service.computing.turn(work):
-            return stream.finish()
-
     service.metrics.decoded.inc(seconds)
-    timeline = await service.off_loop(finish)
-    for item in timeline.segments[settled:]:
-        await _send(socket, _as_message(item))
-    await _send(socket, {"type": "timeline", **timeline.as_dict()})
-    await socket.close(1000)
 
 
 async def _message(socket: WebSocket, seconds: float) -> dict[str, Any]:

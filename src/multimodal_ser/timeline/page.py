@@ -16,11 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import read_blocks
+from multimodal_ser.audio import Source, read_blocks
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import label_colours
 from multimodal_ser.timeline.track import Timeline, clock, display_name
 
+PEAKS = (800, 6000)  # smallest and largest number of points of a drawn waveform; else ten a second
 EMBEDDED = 10_000_000  # bytes of sound that a page contains at most
 PLAYABLE = {  # formats that browsers play, by the ending of the name
     ".wav": "audio/wav",
@@ -35,7 +36,7 @@ PLAYABLE = {  # formats that browsers play, by the ending of the name
 }
 
 
-def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) -> str:
+def timeline_page(timeline: Timeline, source: Path) -> str:
     """Writes the page.
 
     Sound of at most 10 MB is inside it; larger recordings are played from the page's folder, or
@@ -44,7 +45,6 @@ def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) 
     Args:
         timeline: from `analyze`.
         source: the recording.
-        peaks: peaks of the recording, from 0 to 1.
     """
     css, js = assets()
     audio, missing = _audio(source)
@@ -57,7 +57,7 @@ def timeline_page(timeline: Timeline, source: Path, peaks: NDArray[np.float32]) 
             spoken=sum(end - start for start, end in timeline.speech),
             clock=clock,
             data={
-                **page_data(timeline, peaks),
+                **page_data(timeline, peaks(source)),
                 "missing": missing,
                 "source": display_name(timeline, source),
                 "keep": True,
@@ -80,19 +80,42 @@ def page_templates() -> Environment:
     )
 
 
-def page_data(timeline: Timeline, peaks: NDArray[np.float32]) -> dict[str, Any]:
+def page_data(timeline: Timeline, wave: NDArray[np.float32]) -> dict[str, Any]:
     """The data for the page's script: the timeline, the waveform, and the colours of the labels."""
     rated = () if timeline.attributes is None else timeline.attributes.labels
     return {
         **timeline.as_dict(),
-        "peaks": rounded(peaks),
+        "peaks": rounded(wave),
         "colours": label_colours(timeline.labels, timeline.scale, rated),
     }
 
 
-def rounded(peaks: NDArray[np.float32]) -> list[float]:
+def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
+    """The largest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
+
+    Args:
+        source: path, bytes or binary file object, or an array.
+        rate: of an array, in Hz.
+
+    Returns:
+        [800 to 6000], ten per second; fewer if the recording has fewer spans of 20 ms.
+    """
+    span = SAMPLE_RATE // 50
+    rest, found = np.zeros(0, np.float32), []
+    for block in read_blocks(source, sample_rate=rate, warn=None):
+        sound = np.concatenate([rest, np.abs(block)])
+        whole = len(sound) // span * span
+        found.append(sound[:whole].reshape(-1, span).max(1))
+        rest = sound[whole:]
+    spans = np.concatenate([*found, [rest.max()] if len(rest) else []])
+    count = min(int(np.clip(len(spans) / 5, *PEAKS)), len(spans))
+    edges = np.linspace(0, len(spans), count + 1).astype(int)[:-1]
+    return np.minimum(np.maximum.reduceat(spans, edges), 1).astype(np.float32)
+
+
+def rounded(wave: NDArray[np.float32]) -> list[float]:
     """Peaks with three decimals, which are enough for drawing."""
-    return [round(float(peak), 3) for peak in peaks]
+    return [round(float(peak), 3) for peak in wave]
 
 
 def assets() -> tuple[str, str]:

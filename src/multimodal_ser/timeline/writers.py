@@ -11,12 +11,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from multimodal_ser.audio import Source, read_blocks
 from multimodal_ser.common.files import written_aside
-from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.predict.prediction import label_colours, on_scale
 from multimodal_ser.timeline.annotations import as_eaf, as_label_studio, as_rttm, as_textgrid
@@ -28,8 +23,6 @@ from multimodal_ser.timeline.track import (
     clock,
     display_name,
 )
-
-PEAKS = (800, 6000)  # smallest and largest number of points of a drawn waveform; else ten a second
 
 
 def write_files(
@@ -91,29 +84,6 @@ def checked_formats(given: str | Sequence[str]) -> list[str]:
         if name not in WRITERS:
             raise SerError(one_of("format", name, WRITERS))
     return chosen
-
-
-def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
-    """The largest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
-
-    Args:
-        source: path, bytes or binary file object, or an array.
-        rate: of an array, in Hz.
-
-    Returns:
-        [800 to 6000], ten per second; fewer if the recording has fewer spans of 20 ms.
-    """
-    span = SAMPLE_RATE // 50
-    rest, found = np.zeros(0, np.float32), []
-    for block in read_blocks(source, sample_rate=rate, warn=None):
-        sound = np.concatenate([rest, np.abs(block)])
-        whole = len(sound) // span * span
-        found.append(sound[:whole].reshape(-1, span).max(1))
-        rest = sound[whole:]
-    spans = np.concatenate([*found, [rest.max()] if len(rest) else []])
-    count = min(int(np.clip(len(spans) / 5, *PEAKS)), len(spans))
-    edges = np.linspace(0, len(spans), count + 1).astype(int)[:-1]
-    return np.minimum(np.maximum.reduceat(spans, edges), 1).astype(np.float32)
 
 
 def _as_json(timeline: Timeline, source: Path) -> str:
@@ -178,6 +148,7 @@ def _as_audacity(timeline: Timeline, source: Path) -> str:
 
 def _as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
     """A picture, ``png`` or ``svg``: waveform, segments, probabilities or attributes over time."""
+    from multimodal_ser.timeline.page import peaks
     from multimodal_ser.timeline.picture import draw
 
     return draw(timeline, peaks(source), display_name(timeline, source), kind)
@@ -187,7 +158,7 @@ def as_html(timeline: Timeline, source: Path) -> str:
     """A page that plays the recording, see `page`."""
     from multimodal_ser.timeline.page import timeline_page
 
-    return timeline_page(timeline, source, peaks(source))
+    return timeline_page(timeline, source)
 
 
 WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
