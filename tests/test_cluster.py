@@ -358,7 +358,9 @@ def test_a_folder_is_predicted_on_ray_to_the_same_bytes(cluster, tmp_path, monke
     assert capsys.readouterr().out == (tmp_path / "ray.csv").read_text()
     assert (tmp_path / "flag").exists()
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
-    assert len((tmp_path / "ray.csv").read_text().splitlines()) == 6
+    rows = (tmp_path / "ray.csv").read_text().splitlines()
+    assert len(rows) == 7
+    assert "in/bad.wav,failed," in rows[-1]
 
 
 def test_a_recogniser_is_loaded_again_where_it_is_sent(monkeypatch):

@@ -18,7 +18,7 @@ from multimodal_ser.config.record import (
 )
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.errors import SerError
-from multimodal_ser.runs.folder import read_record
+from multimodal_ser.runs.config_file import read_record
 
 AUDIO = FeatureSpec("whisper-tiny", "ab" * 32, "2,3,4", 1, dim=1152, content="c0", pooled_from=32)
 FEW = FewSpec("percent", 10, draw=2, count=14)

@@ -29,7 +29,8 @@ from multimodal_ser.report.align import Sample, align
 from multimodal_ser.report.groups import human_ceiling
 from multimodal_ser.report.published import tables_for
 from multimodal_ser.report.words import verdict
-from multimodal_ser.runs.folder import _scores, read_record, read_runs
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.folder import _scores, read_runs
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.runs.predictions import Predicted, read_predictions
 from multimodal_ser.training import losses

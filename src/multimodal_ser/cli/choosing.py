@@ -91,7 +91,7 @@ def explain_command(
     from multimodal_ser.common.files import written_aside
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.experiments.explain import explain as explained
-    from multimodal_ser.runs.folder import read_record
+    from multimodal_ser.runs.config_file import read_record
 
     named = labels or read_record(run / "config.json").config.labels.name
     found = explained(run, features, class_set(named), seed)

@@ -126,7 +126,7 @@ def merge_encoder_command(
         source: folder or hub id of the weights it was tuned from.
     """
     from multimodal_ser.encoders import load_for
-    from multimodal_ser.runs.folder import read_record
+    from multimodal_ser.runs.config_file import read_record
     from multimodal_ser.runs.model_file import changes_of
     from multimodal_ser.training.tune.changes import write_merged
 

@@ -26,7 +26,8 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.attention import MOMENTS, Maps, attention_maps, moments_of
 from multimodal_ser.experiments.loading import load_described
 from multimodal_ser.models.fusion import reads_dialogue
-from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS, read_record
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.folder import CONFIG, MODEL, PREDICTIONS
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.runs.predictions import read_predictions
 from multimodal_ser.training.loop import predict

@@ -32,13 +32,8 @@ from multimodal_ser.errors import SerError, counted, one_of
 from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.chunks import ENGINES
-from multimodal_ser.runs.folder import (
-    SET_ASIDE,
-    config_files,
-    is_complete,
-    read_description,
-    read_record,
-)
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.folder import SET_ASIDE, config_files, is_complete, read_description
 from multimodal_ser.splits.folds import write_split
 
 _worker: dict[str, RunContext] = {}  # set once per worker process, so that each plan travels alone

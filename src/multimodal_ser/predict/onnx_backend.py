@@ -32,7 +32,7 @@ from multimodal_ser.predict.backend import (
     softmax,
 )
 from multimodal_ser.predict.prediction import AlsoPredicted
-from multimodal_ser.runs.folder import features_of
+from multimodal_ser.runs.config_file import features_of
 
 _STEP = 320  # samples: windows begin at whole frames
 

@@ -34,7 +34,8 @@ from multimodal_ser.predict.backend import (
 )
 from multimodal_ser.predict.hub import run_card
 from multimodal_ser.predict.prediction import AlsoPredicted
-from multimodal_ser.runs.folder import CONFIG, MODEL, read_record
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.folder import CONFIG, MODEL
 from multimodal_ser.runs.model_file import changes_of, load_model
 from multimodal_ser.training.tune.changes import apply_changes
 

@@ -1,129 +1,45 @@
 """One fitted model and its predictions ↔ a run folder, which is complete or absent.
 
 A folder is written under another name and renamed. Its name has a hash of its config, so a run that
-exists need not be made again; a config.json with anything unexpected in it is refused. Scores are
+exists need not be made again; Scores are
 always derived from the predictions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from cattrs import BaseValidationError, Converter, transform_error
-from cattrs.v import format_exception
 from numpy.typing import NDArray
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.record import (
     ClassNames,
-    FeatureSpec,
-    FewSpec,
     Record,
     RunConfig,
-    Training,
     as_json,
 )
-from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
+from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.predictions import Predicted, read_predictions, write_predictions
 
 if TYPE_CHECKING:
     from multimodal_ser.models.fusion import Dims
     from multimodal_ser.training.loop import Fitted
 
-_VARIOUS = "made by another version of this project: delete its folder and run the command again"
-_CONVERTER = Converter(forbid_extra_keys=True)
 _VERSIONED = ("multimodal-ser", "torch", "scikit-learn", "numpy")
 CONFIG, PREDICTIONS, MODEL = "config.json", "predictions.csv", "model.safetensors"
 RUN_FILES = (CONFIG, "history.jsonl", PREDICTIONS, "metrics.json", MODEL)
 _SCORED = ("test", "validation")
 SET_ASIDE = "set-aside"  # folder beside the runs, for runs that were made with other content
 Repeat = tuple[int, int]  # seed and draw
-
-
-def read_record(path: Path) -> Record:
-    """Reads the config.json of a run.
-
-    Raises:
-        SerError: the file is missing, damaged, of another version, or of another kind.
-    """
-    if not path.is_file():
-        raise SerError(f"{path.parent}: no run; give a folder that holds {path.name}")
-    try:
-        rest = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(rest, dict):
-            raise ValueError("it is no JSON object")
-        beside = {one.name: rest.pop(one.name) for one in fields(Record)[1:] if one.name in rest}
-        return _CONVERTER.structure({"config": rest, **beside}, Record)
-    except BaseValidationError as error:
-        reasons = "; ".join(transform_error(error, format_exception=_described))
-        cause: Exception = error
-        reason = reasons.replace("$.config.", "").replace("$.", "")
-    except (OSError, ValueError) as error:
-        reason, cause = str(error), error
-    raise SerError(f"{path}: is not the config.json of a run ({reason}); {_VARIOUS}") from cause
-
-
-def features_of(found: object) -> dict[str, FeatureSpec | None]:
-    """The specification of features by modality that an exported file contains.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    try:
-        return _CONVERTER.structure(found, dict[str, FeatureSpec | None])
-    except BaseValidationError as error:
-        raise ValueError("; ".join(transform_error(error))) from error
-
-
-def _described(error: BaseException, kind: type | None) -> str:
-    if isinstance(error, KeyError):
-        return "lacks"
-    return str(error) if isinstance(error, SerError | TypeError) else format_exception(error, kind)
-
-
-def _structure_training(found: Mapping[str, Any], _: object) -> Training:
-    rest = dict(found)
-    # Only TuneConfig has this field: the record of a fine-tuned encoder is stored without a level.
-    if "probe_epochs" in rest:
-        return Training(tune=_CONVERTER.structure(rest, TuneConfig))
-    few = rest.pop("few", None)
-    if few is not None:
-        # {"percent": 10, …} or {"shots": 5, …} in the file; unit and amount in the class
-        unit = next((unit for unit in ("percent", "shots") if unit in few), "percent")
-        few = {**few, "unit": unit, "amount": few.get(unit)}
-        few.pop(unit)
-    own = {one.name: one for one in fields(Training)[1:]}
-    parts = {name: rest.pop(name) for name in own if name in rest} | {"few": few}
-    kinds = {"network": ModelConfig, "adaptation": AdaptConfig, "few": FewSpec, "parts": str}
-    built: dict[str, Any] = {
-        name: _CONVERTER.structure(one, kinds.get(name, bool))
-        for name, one in parts.items()
-        if one is not None
-    }
-    return Training(_CONVERTER.structure(rest, TrainConfig), **built)
-
-
-def _strictly(kinds: tuple[type, ...], value: object, _: object) -> Any:
-    """Accepts values of these types only; cattrs would convert others silently."""
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise TypeError(f"{value!r} is no {' or '.join(one.__name__ for one in kinds)}")
-    return value
-
-
-for _kind, _taken in {str: (str,), int: (int,), float: (int, float), bool: (bool,)}.items():
-    _CONVERTER.register_structure_hook(_kind, partial(_strictly, _taken))
-_CONVERTER.register_structure_hook(str | Mapping[str, str], partial(_strictly, (str, dict)))
-_CONVERTER.register_structure_hook(Training, _structure_training)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,8 @@ from multimodal_ser.config.record import FeatureSpec, LayerWeights, RunConfig, a
 from multimodal_ser.config.settings import ModelConfig, TuneConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
-from multimodal_ser.runs.folder import CONFIG, read_record
+from multimodal_ser.runs.config_file import read_record
+from multimodal_ser.runs.folder import CONFIG
 from multimodal_ser.training.baselines import BASELINES, Linear, Svm
 from multimodal_ser.training.regressors import REGRESSORS, Ridge, Svr
 from multimodal_ser.training.stacking import STACKED, Stacked, build_stacked
