@@ -30,10 +30,10 @@ def augmented(
     rebuild: float = 0.0,
     silence: float = 0.0,
 ) -> Samples:
-    """Alters a recording [samples] at random, in the order in which sound meets the alterations.
+    """Alters a recording [samples] at random, in the order of real sound: room, microphone, line.
 
     Each alteration is applied to some recordings only, so that clean ones remain. Loudness is not
-    altered, since whatever reads the recording normalises it.
+    altered, since models read recordings at one level.
 
     Args:
         wave: [samples] at 16 kHz.

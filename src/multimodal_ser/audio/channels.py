@@ -18,12 +18,12 @@ _Kind: TypeAlias = Literal["one", "silent", "identical", "cancelling", "speakers
 _Levels: TypeAlias = NDArray[np.float32]
 
 LEVEL_FRAME = SAMPLE_RATE // 20  # samples, 50 ms
-FLOOR, RANGE = -65.0, 40.0  # dB of full scale, and below the loud frames: what is quieter is pause
+FLOOR, RANGE = -65.0, 40.0  # dB of full scale, and dB below loud frames: quieter frames are pauses
 _SILENT = 50.0  # dB below the loudest channel
-_IDENTICAL = 1e-3  # of the power: what the difference of two equal channels may have
-_APART = 10.0  # dB by which one channel is louder than the others, in the middle of all frames
+_IDENTICAL = 1e-3  # share of their power that the difference of two equal channels may have
+_APART = 10.0  # dB by which one channel is louder than the others, in the median frame
 _ALONE = 6.0  # dB by which a channel is the loudest
-_LEAST = 1.0, 0.02  # seconds, and share of the frames with sound, in which each channel is so
+_LEAST = 1.0, 0.02  # seconds, and share of frames with sound: each channel is the loudest as long
 _LEAK = 15.0  # dB below another channel, and below its own speech: what leaks into a channel
 _NEAR = 7  # frames: between two syllables, a channel is as loud as they are
 
@@ -116,7 +116,7 @@ def _compared(power: NDArray[np.float64], levels: _Levels) -> Channels:
     elif (own[0] + own - 2 * power[0] <= _IDENTICAL * (own[0] + own)).all():
         kind = "identical"
     # The sum over all pairs is the power of the sum of all channels, as `to_mono` mixes them.
-    elif power.sum() < CANCELLED * own.sum():  # as `to_mono` has it
+    elif power.sum() < CANCELLED * own.sum():
         kind = "cancelling"
     elif _speakers(levels[:, audible]):
         kind = "speakers"

@@ -25,18 +25,18 @@ PROBLEMS = {
     "missing": "no file where the manifest says",
     "empty": "no samples",
     "unreadable": "cannot be decoded",
-    "length": "the file and its header disagree, mostly on how much sound there is",
+    "length": "the file contradicts its header, usually in its length",
     "too short": "shorter than `shortest`",
     "silent": "peak below `silence`",
     "clipped": "more than the share `clipped` of its samples at full scale",
-    "rate": "stored at another sample rate than the rest of its corpus, or below 16 kHz",
-    "duration": "lasts another time than the corpus's table says",
+    "rate": "its sample rate differs from the rest of its corpus, or is below 16 kHz",
+    "duration": "its duration differs from the one in the corpus's table",
     "duplicate": "the same samples as an earlier utterance",
-    "copy": "an earlier utterance, louder, trimmed, resampled or from a lossy codec",
+    "copy": "an earlier utterance again, but louder, trimmed, resampled or lossily compressed",
 }
 
 _FAULTS = {NO_FILE: "missing", EMPTY: "empty"}
-# Tolerances, in seconds and as a share: cuts at video frames and pauses differ by less.
+# Tolerances, in seconds and as a share: cutting at video frames or pauses changes less.
 _DURATION_SECONDS, _DURATION_SHARE = 1.0, 0.25
 _FULL_SCALE = 0.999  # decoders and resamplers round slightly below full scale
 

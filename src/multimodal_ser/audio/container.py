@@ -113,7 +113,7 @@ class Container:
         marked = [track for track in usable if int(track.disposition) & _DEFAULT]
         self.stream: Any = next(iter(marked or usable), None)
         if self.stream is not None and self.stream.codec_context.name in _CHECKED:
-            # otherwise FFmpeg gives noise in place of a damaged frame, without a word
+            # otherwise FFmpeg silently gives noise in place of a damaged frame
             self.stream.codec_context.options = {"err_detect": "crccheck+explode"}
         if self.stream is None:
             raise AudioError(
@@ -189,7 +189,7 @@ class Container:
             time = frame.time
             # this class places the sound; the resampler would insert silence of its own
             frame.pts = None
-            # What a codec decodes from damaged data has no limit, and is no other scale.
+            # A codec may turn damaged data into any value, which does not mean another scale.
             scale = np.inf if self.stream.codec_context.name.startswith("pcm") else OVER
             parts = (
                 self._mix(np.clip(p.to_ndarray().T.astype(np.float32), -scale, scale))

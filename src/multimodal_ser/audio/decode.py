@@ -133,7 +133,7 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
         # anyway.
         message = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         reason = str(message).strip().rstrip(".")
-        if reason.startswith("File does not exist"):  # so libsndfile calls an mp3 without a frame
+        if reason.startswith("File does not exist"):  # libsndfile says so of an mp3 without a frame
             reason = "Format not recognised"
         raise AudioError(
             f"{name}: cannot be read as audio ({reason or type(error).__name__}); the file is "
@@ -148,7 +148,7 @@ def _single(name: str, where: Where, mixed: bool) -> Sound:
         sound.notes.append(other_length(sizes[1], sizes[0], "bytes"))
     if head[:4] == b"OggS" and (lost := lost_ogg_pages(where)):
         sound.notes.append(
-            f"left out, so that what follows is early: {counted(lost, 'damaged or missing page')}"
+            f"skips {counted(lost, 'damaged or missing page')}: what follows comes too early"
         )
     return sound
 

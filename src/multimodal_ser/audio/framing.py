@@ -137,7 +137,7 @@ def ogg_starts(view: View) -> Iterator[int]:
 
 
 def lost_ogg_pages(where: Where) -> int:
-    """How many pages of an Ogg file are damaged or missing: decoders skip them without a word."""
+    """How many pages of an Ogg file are damaged or missing: decoders skip them silently."""
     lost, follows, sound = 0, 0, True
     number: dict[bytes, int] = {}
     with content(where) as view:

@@ -1,4 +1,4 @@
-"""Lengths in headers that decoders would believe: of joined files and of crashed recorders.
+"""Wrong lengths in headers, which decoders would believe: joined files, crashed recorders.
 
 `cat a.ogg b.ogg` makes a legal Ogg file, and other formats can be joined in the same way. Decoders
 stop at the length that the first header states. Only `decode` uses this.
@@ -24,9 +24,9 @@ _CHUNKS: dict[bytes, tuple[int, int, _Order, bytes]] = {
     b"FORM": (12, 4, "big", b"SSND"),
     b"caff": (8, 8, "big", b"data"),
 }
-_TRAILER = 4096  # bytes behind the sound that may be anything
+_TRAILER = 4096  # bytes: fewer behind the sound are a trailer, whatever they are
 _NOT_ZERO = re.compile(rb"[^\0]")
-# What recordings of formats begin with: FLAC by STREAMINFO, 34 bytes.
+# The first bytes of a recording by format; FLAC begins with its block STREAMINFO of 34 bytes.
 _BEGINS = {
     b"fLaC": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
     b"#!AM": re.compile(rb"#!AMR(?:-WB)?\n"),
@@ -85,7 +85,7 @@ def _starts(view: View, head: bytes) -> list[int]:
 
 
 def cut_short(where: Where, head: bytes) -> tuple[int, int] | None:
-    """The bytes that a file's parts state, and the fewer that it holds; None if all are there."""
+    """The size that a file's parts state and its smaller real one; None if nothing is missing."""
     with content(where) as view:
         stated = max((end for _, end, _ in _elements(view, head)), default=0)
         return (stated, len(view)) if stated > len(view) + _SLACK else None
@@ -220,7 +220,7 @@ class Understated(NamedTuple):
 
 
 def misspelt(where: Where) -> dict[int, bytes]:
-    """The position of a chunk of sound whose name is not spelt in its usual case, and that name."""
+    """Position → usual name of the chunk of sound if its name is in another case; else empty."""
     with content(where) as view:
         at = next((chunk.at for chunk in _chunks(view) if chunk.sound), None)
         usual = b"" if at is None else _CHUNKS[bytes(view[:4])][3]
@@ -279,7 +279,7 @@ def _is_sound(view: View, at: int, name: bytes) -> bool:
 
 
 def _is_empty(view: View, chunk: _Chunk) -> bool:
-    """Whether a chunk holds nothing, and not all that follows, as in a crashed recorder's file."""
+    """Whether a chunk is empty; a crashed recorder states 0 as well, but its sound follows."""
     rest = len(view) - chunk.begin
     following = bytes(view[chunk.end : chunk.end + 8])
     return not chunk.length and (rest < 8 or _is_chunk(following, rest))

@@ -43,8 +43,8 @@ class Sndfile:
     """A file that libsndfile reads.
 
     Attributes:
-        stops_early: whether libsndfile would stop before the end of this mp3 file, or read the
-            heads of the blocks of this VOC file as sound.
+        stops_early: whether libsndfile would stop before the end of this mp3 file, or read
+            block headers of this VOC file as sound.
     """
 
     def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
@@ -103,7 +103,7 @@ class Sndfile:
         for stated, held in re.findall(r"Bytes/sec *: ([1-9]\d*) \(should be (\d+)\)", log):
             self.notes.append(
                 f"its header contradicts itself: {self.rate} Hz are {held} bytes per second, not "
-                f"{stated}; it is read at {self.rate} Hz: listen whether that is right"
+                f"{stated}; it is read at {self.rate} Hz: listen to it to check"
             )
         if self.file.format == "OGG" and ends_within_ogg_page(where):
             self.notes.append("is truncated within its last page; what is before it is read")

@@ -10,10 +10,10 @@ import soxr
 
 from multimodal_ser.common.arrays import Samples
 
-Mix: TypeAlias = Callable[[Samples], Samples]  # [time, channels] to what goes on of it
+Mix: TypeAlias = Callable[[Samples], Samples]  # [time, channels] → their mean, or unchanged
 
 _BLOCK = 1 << 18  # samples per block of silence
-OVER = 2.0  # codecs and resamplers overshoot full scale by less; more means another scale
+OVER = 2.0  # greatest sample: codecs and resamplers overshoot ±1 by less; more is another scale
 CANCELLED = 0.05  # share of the power of uncorrelated channels, below which channels cancel
 
 

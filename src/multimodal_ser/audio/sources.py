@@ -20,7 +20,7 @@ Where: TypeAlias = "Path | io.BytesIO"
 # Formats that libsndfile misreads behind a tag that is meant for mp3 files.
 _TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"ID3", b"Creative Voice File", b"NIST_1A")
-_MUCH, _CHANCE = 1 << 20, 16  # bytes that are searched for changes, and changes by chance
+_MUCH, _CHANCE = 1 << 20, 16  # bytes searched for changes of text mode, and how many may be chance
 _LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF, W64; with the extra 'video' all that FFmpeg reads, such "
@@ -61,7 +61,7 @@ def located(name: str, source: object) -> Where:
         if not str(source):
             raise AudioError("the name of the recording is empty; give the path of a file")
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(source)) and not path.exists():
-            raise AudioError(f"{source}: is an address; nothing is fetched: give a path or bytes")
+            raise AudioError(f"{source}: is an address, not a file; give a path or bytes")
         try:
             if path.is_dir():
                 raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
@@ -157,7 +157,7 @@ def refuse_text(name: str, where: Where) -> None:
         much.count(b"\xef\xbf\xbd") > _CHANCE
     ):
         raise AudioError(
-            f"{name}: was changed on its way, as if it were text; copy it again in binary mode"
+            f"{name}: was altered by a transfer in text mode; copy it again in binary mode"
         )
 
 

@@ -1,7 +1,7 @@
 """Waveform → the speech in it → the canonical waveform: only speech, at one level.
 
 What a recording has before, between and after its speech, and the distance of the speaker from the
-microphone, change next to nothing in a model's input.
+microphone, have almost no effect on a model's input.
 """
 
 from __future__ import annotations
