@@ -275,6 +275,8 @@ def test_ravdess_speech_only_once_each(tmp_path: Path) -> None:
     row = read.utterances[0]
     assert (row.speaker, row.extra["sex"], row.extra["intensity"]) == ("01", "male", "normal")
     assert row.text == "Kids are talking by the door"
+    (tmp_path / "speech" / "Actor_01").rename(tmp_path / "speech" / "actor_01")
+    assert {row.id for row in CORPORA["ravdess"].read(tmp_path).utterances} == {*made.emotions}
 
 
 @pytest.mark.parametrize(

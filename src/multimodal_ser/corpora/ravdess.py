@@ -31,7 +31,7 @@ _NAME = re.compile(r"(\d\d)-(\d\d)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
 
 
 def read_ravdess(root: Path) -> Corpus:
-    """Reads all folders ``Actor_*`` in `root`, or `root` itself if it is one.
+    """Reads all folders ``Actor_*`` or ``actor_*`` in `root`, or `root` itself if it is one.
 
     Raises:
         SerError: no such folder, or no speech in it.
@@ -39,7 +39,7 @@ def read_ravdess(root: Path) -> Corpus:
     root = base.require_folder(Path(root), "RAVDESS")
     found: list[Utterance | str] = []
     folder_of: dict[str, Path] = {}
-    folders = sorted(root.glob("**/Actor_*"), key=lambda path: (len(path.parts), path))
+    folders = sorted(root.glob("**/[Aa]ctor_*"), key=lambda path: (len(path.parts), path))
     kinds = base.SOUND + base.VIDEO
     for path in (path for folder in folders or [root] for path in base.files(folder, kinds)):
         reason = _reason(path)
