@@ -400,18 +400,29 @@ def test_labels_among_the_features_are_refused(tmp_path):
         with pytest.raises(FeatureError, match=said):
             import_features(source, rows, tmp_path / "o", "mine", "audio")
 
-    check(np.hstack([noise, number]), "1 of the features tell the label exactly, such as number 4")
-    check(np.hstack([noise, number == 1]), "number 4 of 4")  # 1 for one of the emotions
+    check(np.hstack([noise, number]), "1 of 4 features, such as number 4, tell the label exactly")
+    check(np.hstack([noise, number == 1]), "number 4, tell")  # 1 for one of the emotions
     rated = [
         replace(row, attributes={"valence": x}) for row, x in zip(rows, noise[:, 0], strict=True)
     ]
-    check(noise, "number 1 of 3", rated)
+    check(noise, "number 1, tell", rated)
     lines = [",".join(map(str, line)) for line in zip(ids, *noise.T, number[:, 0], strict=True)]
     (tmp_path / "x.csv").write_text("\n".join(["id,f0,f1,f2,y", *lines]))
-    with pytest.raises(FeatureError, match="such as y: a model would read it"):
+    with pytest.raises(FeatureError, match="such as y, tell the label"):
         import_features(tmp_path / "x.csv", rows, tmp_path / "o", "mine", "audio")
     np.savez(source, feat=noise, id=ids)
     import_features(source, rows, tmp_path / "o", "mine", "audio")
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-9, 0.0), (1.0, 1e6)])
+def test_features_that_would_be_read_as_constants_are_told(tmp_path, caplog, scale, offset):
+    source = tmp_path / "x.npz"
+    np.savez(source, feat=VECTORS * scale + offset, id=np.array(IDS))
+    with pytest.raises(FeatureError, match="5 of 5 features, such as number 1, vary too little"):
+        imported(tmp_path, source)
+    np.savez(source, feat=np.hstack([VECTORS, VECTORS[:, :1] * scale + offset]), id=np.array(IDS))
+    imported(tmp_path, source)
+    assert "1 of 6 features, such as number 6, vary too little" in caplog.text
 
 
 def test_rows_of_parquet_are_matched_by_the_recording(tmp_path):

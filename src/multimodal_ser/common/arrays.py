@@ -11,3 +11,6 @@ Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]
 Samples: TypeAlias = NDArray[np.float32]
 """A waveform: [time], or [time, channels] if channels are kept."""
+# Single precision keeps about seven digits: a spread below 1e-5 of the mean may be rounding. So may
+# one below 1e-7, the step of half precision near 0, in which features are stored.
+LEAST_SPREAD = (1e-5, 1e-7)

@@ -25,6 +25,7 @@ from string import ascii_uppercase
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import LEAST_SPREAD
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import (
     ABSENT,
@@ -234,29 +235,54 @@ def check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
         )
 
 
-def check_no_label(
+def check_numbers(
     source: Path,
     arrays: Mapping[str, NDArray[np.float32]],
     utterances: Sequence[Utterance],
     names: Sequence[str] = (),
 ) -> None:
-    """Raises FeatureError if some of the features are the labels, and not all of them.
+    """Refuses features that are the labels, and names those that models read as constants.
 
-    A number of the emotion, or one that is 1 for an emotion alone, has one value in all utterances
-    of an emotion, as no measurement of sound or words has.
+    Raises:
+        FeatureError: some of the features, and not all, are labels; or all are read as constants.
     """
     rows = [row for row in utterances if row.id in arrays]
     means = np.stack([arrays[row.id].mean(0) for row in rows])  # [N, D]
-    words, varies = np.array([row.emotion for row in rows]), np.ptp(means, 0) > 0
+    varies = np.ptp(means, 0) > 0
+    of_mean, least = LEAST_SPREAD
+    size = np.abs(means.mean(0, dtype=np.float64))
+    lost = varies & (means.std(0, dtype=np.float64) <= np.maximum(of_mean * size, least))
+    told = varies & _are_labels(means, rows)
+
+    def some(chosen: NDArray[np.bool_]) -> str:
+        which = names[int(chosen.argmax())] if names else f"number {chosen.argmax() + 1}"
+        return f"{source.name}: {chosen.sum()} of {len(chosen)} features, such as {which}"
+
+    if told.any() and not told.all():
+        raise FeatureError(
+            f"{some(told)}, tell the label exactly: a model would read it there; leave them out of "
+            "the file"
+        )
+    said = (
+        f"{some(lost)}, vary too little beside their size, or by less than {least:g}, and are read "
+        "as constants; subtract what they have in common, or multiply them"
+    )
+    if lost.all():
+        raise FeatureError(said)
+    if lost.any():
+        _log.warning("%s", said)
+
+
+def _are_labels(means: NDArray[np.float32], rows: Sequence[Utterance]) -> NDArray[np.bool_]:
+    """Whether each feature is a rating, or has one value in all utterances of an emotion, [D].
+
+    That is a number of the emotion, or one that is 1 for an emotion alone: no measurement of sound
+    or words is so.
+    """
+    words = np.array([row.emotion for row in rows])
     each = [np.ptp(means[words == word], 0) == 0 for word in {*words}]
-    told = varies & np.all(each, 0) & (len(rows) >= 2 * len(each))
+    found = np.all(each, 0) & (len(rows) >= 2 * len(each))
     for name in ATTRIBUTES:
         values = np.array([row.attributes.get(name, np.nan) for row in rows])[:, None]
-        told |= varies & np.isclose(means, values).all(0)
-    if told.any() and not told.all():
-        place = int(told.argmax())
-        which = names[place] if names else f"number {place + 1} of {len(told)}"
-        raise FeatureError(
-            f"{source.name}: {told.sum()} of the features tell the label exactly, such as {which}: "
-            "a model would read it there; leave them out of the file"
-        )
+        found |= np.isclose(means, values).all(0)
+    return np.asarray(found, bool)

@@ -17,7 +17,7 @@ from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.exposure import stated
 from multimodal_ser.errors import FeatureError, one_of
 from multimodal_ser.features.content import (
-    check_no_label,
+    check_numbers,
     digest,
     file_hash,
     inputs_of,
@@ -112,7 +112,7 @@ def import_features(
     arrays = _unpadded(
         source, {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
     )
-    check_no_label(source, arrays, utterances, table.names)
+    check_numbers(source, arrays, utterances, table.names)
     missing = [row.id for row in utterances if row.id not in places]
     inputs = inputs_of(utterances, modality)
     longest = max(len(array) for array in arrays.values())

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from multimodal_ser.common.arrays import LEAST_SPREAD
 from multimodal_ser.config.settings import ModelConfig
 from multimodal_ser.dataset.examples import Examples, Unlabelled
 
@@ -113,9 +114,8 @@ def inverse(deviation: Tensor, mean: Tensor) -> Tensor:
     Nothing can be learnt from such a feature, and if it took another value later, that value
     divided by a tiny deviation would outweigh all other features.
     """
-    # Single precision keeps about seven digits: a spread below 1e-5 of the mean may be rounding. So
-    # may one below 1e-7, the step of half precision near 0, in which features are stored.
-    varies = deviation > (1e-5 * mean.abs()).clamp(min=1e-7)
+    of_mean, least = LEAST_SPREAD
+    varies = deviation > (of_mean * mean.abs()).clamp(min=least)
     return torch.where(varies, 1 / deviation, 0.0)
 
 
