@@ -11,6 +11,7 @@ from multimodal_ser.experiments.protocols import Protocol
 
 if TYPE_CHECKING:
     from multimodal_ser.dataset.material import Material
+    from multimodal_ser.experiments.pairs import Pair
     from multimodal_ser.experiments.plans import Experiment
     from multimodal_ser.splits.folds import Few, Split
 
@@ -32,7 +33,18 @@ class Transfer(Protocol):
     def plan(
         self, source: Material, source_split: Split, target: Material, target_split: Split
     ) -> Experiment:
-        """Plans the runs."""
+        """Plans to learn from the source's first fold and to test on all folds of the target.
+
+        Raises:
+            SerError: class orders or features differ, a method, part or model is unknown, or a
+                class has too few utterances for few-shot learning.
+        """
+        from multimodal_ser.experiments.pairs import Pair
+
+        return self.experiment_of(Pair(source, source_split, target, target_split))
+
+    def experiment_of(self, pair: Pair) -> Experiment:
+        """Plans the runs of a protocol between two corpora."""
         raise NotImplementedError
 
     def network_of(self, target: Material) -> str:
@@ -60,20 +72,13 @@ class Adaptation(Transfer):
     weight: float | None = None
     standardize: bool = True
 
-    def plan(
-        self, source: Material, source_split: Split, target: Material, target_split: Split
-    ) -> Experiment:
-        """Plans to learn from the source's first fold and to test on all folds of the target.
-
-        Raises:
-            SerError: class orders or features differ, or a method or model is unknown.
-        """
-        from multimodal_ser.experiments.pairs import Pair, check_network
+    def experiment_of(self, pair: Pair) -> Experiment:
+        """Plans every method, for the network and, if it has no loss, for logistic regression."""
+        from multimodal_ser.experiments.pairs import check_network
         from multimodal_ser.models.adapters import ADAPTERS
 
-        pair = Pair(source, source_split, target, target_split)
-        model = self.network_of(target)
-        check_network(model, target)
+        model = self.network_of(pair.target)
+        check_network(model, pair.target)
         methods = self.methods or tuple(ADAPTERS)
         for name in methods:
             if name not in ADAPTERS:
@@ -124,16 +129,9 @@ class Finetune(Transfer):
 
     parts: tuple[_Part, ...] = _TUNABLE
 
-    def plan(
-        self, source: Material, source_split: Split, target: Material, target_split: Split
-    ) -> Experiment:
-        """Plans to fine-tune the source's models on every fold of the target.
-
-        Raises:
-            SerError: class orders or features differ, or a part or model is unknown.
-        """
-        domains = source, source_split, target, target_split
-        return _tuned_runs(self, "finetune", ("none", *self.parts), [None], domains)
+    def experiment_of(self, pair: Pair) -> Experiment:
+        """Plans to fine-tune the source's models on every fold of the target."""
+        return _tuned_runs(self, "finetune", ("none", *self.parts), [None], pair)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,17 +167,9 @@ class Fewshot(Transfer):
             )
         return [Few(unit, amount, draw) for amount in amounts for draw in range(self.draws)]
 
-    def plan(
-        self, source: Material, source_split: Split, target: Material, target_split: Split
-    ) -> Experiment:
-        """Plans to fine-tune the source's models on few utterances of every fold of the target.
-
-        Raises:
-            SerError: class orders or features differ, a part or model is unknown, or a class has
-                too few utterances.
-        """
-        domains = source, source_split, target, target_split
-        return _tuned_runs(self, "fewshot", self.parts, self.few, domains)
+    def experiment_of(self, pair: Pair) -> Experiment:
+        """Plans to fine-tune the source's models on few utterances of every fold of the target."""
+        return _tuned_runs(self, "fewshot", self.parts, self.few, pair)
 
 
 def _tuned_runs(
@@ -187,7 +177,7 @@ def _tuned_runs(
     protocol: str,
     parts: Sequence[str],
     given: Sequence[Few | None],
-    domains: tuple[Material, Split, Material, Split],
+    pair: Pair,
 ) -> Experiment:
     """Plans to fine-tune the source's models, and systems that learn from the target alone.
 
@@ -196,11 +186,8 @@ def _tuned_runs(
         protocol: its name.
         parts: which parts of the source's models are trained.
         given: how much of the target's training part is given; None for all.
-        domains: the source, its split, the target, its split.
+        pair: source and target.
     """
-    from multimodal_ser.experiments.pairs import Pair
-
-    pair = Pair(*domains)
     for name in options.parts:
         if name not in _TUNABLE:
             raise SerError(one_of("part to tune", name, _TUNABLE))

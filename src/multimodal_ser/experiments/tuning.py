@@ -118,11 +118,11 @@ def tune_hyperparameters(
     name = model or network_for(material)
     check_network(name, material)
     start = network or ModelConfig(), schedule or TrainConfig()
-    one_of = _Search(material, split, name, start, out, budget)
-    chosen = {fold.name: one_of.best(fold) for fold in split.folds}
+    search = _Search(material, split, name, start, out, budget)
+    chosen = {fold.name: search.best(fold) for fold in split.folds}
     with written_aside(out / "chosen.json") as partial:
         partial.write_text(json.dumps(chosen, indent=1) + "\n", "utf-8")
-    return summary_of(one_of.tested(chosen), "tune", out.resolve().name, "test")
+    return summary_of(search.tested(chosen), "tune", out.resolve().name, "test")
 
 
 @dataclass(frozen=True)
