@@ -206,18 +206,17 @@ class Predictor:
             None if self.channel is None else self.channel.shift,
             batch_size,
         )
-        by_row = dict(zip(spoken, predicted, strict=True))
         return [
-            self._prediction(wave, text, item, by_row.get(row))
-            for row, (wave, text, item) in enumerate(zip(checked, words, given, strict=True))
+            self._prediction(wave, text, item, next(predicted) if item.reason is None else None)
+            for wave, text, item in zip(checked, words, given, strict=True)
         ]
 
     def _prediction(
         self, wave: Samples, text: str | None, item: SpeechInput, row: PredictedRow | None
     ) -> Prediction:
-        cut, every = len(self.labels), (*self.labels, *(self.also.labels if self.also else ()))
-        nothing = np.ones(len(every), np.float32), np.zeros(0, np.float32), None
-        shares, embedding, distance = nothing if row is None else row
+        cut = len(self.labels)
+        even = np.ones(cut + (len(self.also.labels) if self.also else 0), np.float32)
+        shares, embedding, distance = row or (even, np.zeros(0, np.float32), None)
         one = Prediction(
             self.labels,
             discounted(shares[:cut], item.sure) if self.scale is None else shares,
