@@ -107,6 +107,12 @@ def test_a_class_set_that_does_not_cover_is_an_error_with_both_orders(tmp_path):
     assert load_material(folder, class_set(",".join(FOUR[:3]))).labels.classes == FOUR[:3]
 
 
+def test_one_class_alone_is_nothing_to_learn_or_to_test(tmp_path):
+    folder = made_folder(tmp_path, made_rows(24, words=FOUR[:1]))
+    with pytest.raises(LabelError, match=r"24 utterances of \['anger'\] are too few"):
+        load_material(folder, COMMON, complete=False)
+
+
 @pytest.mark.parametrize(
     ("saw", "words"),
     [

@@ -184,3 +184,11 @@ def test_groups_are_not_compared_with_one_seed_or_one_speaker(tmp_path, manifest
     assert sexes["audio"].p is None
     assert sexes["audio"].note == "cannot be known from one seed of a network"
     assert sexes["linear"].p is not None
+
+
+def test_groups_of_unknown_speakers_are_not_compared(tmp_path, manifest):
+    models = {"audio": (2.0, 2), "linear": (1.0, 1)}
+    write_experiment(tmp_path / "made", models, folds=FOLDS, speaker=False)
+    groups = summarise(tmp_path / "made", manifests=[manifest]).groups
+    assert {one.note for one in groups} == {"cannot be known: the speakers are not known"}
+    assert all(one.p is None for one in groups)
