@@ -108,6 +108,17 @@ def test_windows_of_a_long_recording(encoder, monkeypatch):
     assert np.abs(frames[0].mean(0) - unwindowed.mean(0)).max() < 0.02
 
 
+def test_every_window_is_normalised_by_the_whole_recording(encoder, monkeypatch):
+    wave = noise(60 * 16_000)
+    wave[32 * 16_000 :] *= 10
+    monkeypatch.setattr(encoder, "whole", 10_000)
+    at_once = encoder.states(encoder.inputs([wave]))[0].detach().numpy()
+    close(encoder([wave])[0], at_once)
+    monkeypatch.setattr(encoder, "whole", 2_000)
+    similar = (encoder([wave])[0] * at_once).sum(1)
+    assert (similar / (at_once**2).sum(1)).min() > 0.95
+
+
 def test_a_recording_of_the_window_length_is_encoded_at_once(encoder, monkeypatch):
     wave = noise(1_999 * 320 + 400)
     assert frame_count(len(wave)) == encoder.whole

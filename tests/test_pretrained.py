@@ -27,6 +27,7 @@ SPEECH_KINDS = {
     "xls-r": ("wav2vec2", LAYER_NORM),  # and MMS, wav2vec 2.0 large
     "hubert": ("hubert", {}),
     "hubert-large": ("hubert", LAYER_NORM),
+    "hubert-batch-norm": ("hubert", {**LAYER_NORM, "conv_pos_batch_norm": True}),
     "wavlm": ("wavlm", {}),
     "wavlm-large": ("wavlm", LAYER_NORM),
     "data2vec-audio": ("data2vec-audio", {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}),

@@ -8,12 +8,19 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
-from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder, log_mel_tensor, mel_filters
+from multimodal_ser.encoders.whisper import (
+    Whisper,
+    WhisperEncoder,
+    block_outputs,
+    log_mel_tensor,
+    mel_filters,
+)
 from multimodal_ser.errors import EncoderError
 
 hf = pytest.importorskip("transformers")
@@ -38,6 +45,7 @@ def test_mel_filters(mels):
 
 def test_log_mel():
     wave = noise(30 * 16_000)
+    wave[5 * 16_000 :] *= 1e-6  # quieter than 80 dB below the loudest bin
     theirs = hf.WhisperFeatureExtractor()(wave, sampling_rate=16_000)["input_features"][0]
     np.testing.assert_allclose(our_log_mel(wave), theirs, atol=1e-4)
 
@@ -83,6 +91,16 @@ def test_any_mix_of_lengths_equals_single_items(pair, lengths):
     for item, frames in zip(items, encoder(items), strict=True):
         assert frames.shape == ((len(item) // 160 + 1) // 2, 96)
         np.testing.assert_allclose(frames, encoder([item])[0], atol=2e-5)
+
+
+def test_an_odd_number_of_mel_frames_is_heard_to_its_end():
+    torch.manual_seed(0)
+    network = WhisperEncoder(dim=16, heads=2, depth=2, steps=40).eval()
+    mel = torch.randn(1, 80, 33)
+    x = F.gelu(network.conv2(F.gelu(network.conv1(mel)))).transpose(1, 2)
+    with torch.inference_mode():
+        wanted = block_outputs(network.blocks, network.norm, x + network.positions[:17], None)
+        torch.testing.assert_close(network(mel, torch.tensor([33])), wanted)
 
 
 def test_the_mask_is_exact():
