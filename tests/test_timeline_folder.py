@@ -289,3 +289,15 @@ def test_the_summary_shows_text_as_text(tmp_path, monkeypatch):
     assert "&lt;script" in page
     assert "2 recordings" in page
     assert np.char.count(page, "<b>so</b>") == 0
+
+
+def test_shares_of_emotions_add_up_where_speakers_overlap():
+    said = {"start": 0.0, "end": 8.0, "confidence": 0.9, "text": None}
+    segments = [
+        {**said, "speaker": who, "label": what} for who, what in (("a", "joy"), ("b", "fear"))
+    ]
+    timeline = {"duration": 8.0, "speech": [[0.0, 8.0]], "segments": segments, "speakers": []}
+    overview = tables.Overview(("fear", "joy"))
+    overview.add({"reason": "", "source": "call", "name": "call", "timeline": timeline})
+    assert overview.rows[0]["shares"] == [0.5, 0.5, 0]
+    assert overview.outliers()[0][0] == 0  # it is all there is

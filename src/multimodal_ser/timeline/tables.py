@@ -156,10 +156,11 @@ class Overview:
             self._segment(row["source"], s, duration)
         if len(self.rows) < _MOST:
             names = ", ".join(one["name"] for one in timeline["speakers"])
+            every = max(sum(found.values()), 1e-9)  # more than is spoken where speakers overlap
             self.rows.append(
                 {"source": row["source"], "page": quote(f"{row['name']}.html"), "speakers": names,
                  "duration": duration, "spoken": spoken, "mostly": mostly(segments) or "–",
-                 "shares": [found.get(name, 0) / max(spoken, 1e-9) for name in self.labels]}
+                 "shares": [found.get(name, 0) / every for name in self.labels]}
             )  # fmt: skip
 
     def _segment(self, source: str, s: Mapping[str, Any], duration: float) -> None:
@@ -170,8 +171,10 @@ class Overview:
             self.speakers[s["speaker"]][label] += seconds
         if label not in (UNCERTAIN, "neutral"):
             summary, force = self._summary(s)
-            where, segment = f"{source}\0{s['start']:012.3f}", {**s, "summary": summary}
-            # A heap of the ten strongest moments: the weakest is dropped as soon as there are
+            where = f"{source}\0{s['start']:012.3f}\0{s['speaker']}"
+            segment = {**s, "summary": summary}
+            # A heap of the ten strongest moments, of which no two have the same place, since dicts
+            # cannot be compared: the weakest is dropped as soon as there are
             # eleven.
             heapq.heappush(self.strongest, (force * min(seconds, 10.0), where, segment))
             if len(self.strongest) > _SHOWN:
