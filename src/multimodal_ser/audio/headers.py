@@ -205,20 +205,6 @@ _STEPS: dict[tuple[int, bytes], Callable[[View, int], _Step]] = {
 }
 
 
-class Understated(NamedTuple):
-    """A header that states less sound than follows it.
-
-    Attributes:
-        patch: position of the length, and the bytes that state all that follows.
-        stated: bytes of sound by the header.
-        rest: bytes that follow.
-    """
-
-    patch: dict[int, bytes]
-    stated: int
-    rest: int
-
-
 def misspelt(where: Where) -> dict[int, bytes]:
     """Position → usual name of the chunk of sound if its name is in another case; else empty."""
     with content(where) as view:
@@ -227,11 +213,14 @@ def misspelt(where: Where) -> dict[int, bytes]:
         return {} if at is None or view[at : at + 4] == usual else {at: usual}
 
 
-def understated(where: Where) -> Understated | None:
+def understated(where: Where) -> tuple[dict[int, bytes], int, int] | None:
     """Finds a header that states less sound than follows; None for all other files.
 
     Recorders that crash leave 0 in place of the size of the sound, or the size of a while ago.
     Sound of the stated size that is followed by another chunk, a tag or padding is whole.
+
+    Returns:
+        The position of the size and bytes that state all that follows; the stated and real sizes.
     """
     with content(where) as view:
         found = _sound_size(view)
@@ -242,7 +231,7 @@ def understated(where: Where) -> Understated | None:
         if stated >= rest or _is_whole(view, begin, stated):
             return None
         most = min(rest, (1 << 8 * size) - 2)  # the greatest number means that it is not known
-        return Understated({at: most.to_bytes(size, order)}, stated, rest)
+        return {at: most.to_bytes(size, order)}, stated, rest
 
 
 def _sound_size(view: View) -> tuple[int, int, _Order, int] | None:

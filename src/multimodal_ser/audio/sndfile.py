@@ -80,11 +80,10 @@ class Sndfile:
         if head[:4] == b"fLaC" and len(head) > 21:  # 0 means unknown: it then reads to the end
             patches = {21: bytes([head[21] & 0xF0]) + bytes(4)}
         elif found := understated(where):
-            patches = found.patch
-            stated = f"only {found.stated} bytes of sound" if found.stated else "no length"
+            patches, size, rest = found
+            stated = f"only {size} bytes of sound" if size else "no length"
             self.notes.append(
-                f"its header states {stated} (did its recorder crash?); all {found.rest} bytes "
-                "are read"
+                f"its header states {stated} (did its recorder crash?); all {rest} bytes are read"
             )
         patches |= misspelt(where)
         if not patches and (not isinstance(where, Path) or str(where).isascii()):
