@@ -103,7 +103,7 @@ def test_channels_are_chosen_by_option():
     assert (same.speakers, same.notes) == ((), ("its 2 channels are identical",))
     silent = analyze((np.stack([0 * ONE, ONE], 1), RATE), Pitch(), vad="energy")
     assert [s.label for s in silent.segments] == ["anger", "sadness"]
-    assert silent.notes == ("of 2 channels, only 1 has sound",)
+    assert silent.notes == ("of 2 channels, only channel 1 has sound",)
     for wrong, words in (("2", "the recording has 2"), ("left", "mix, each, auto"), ("", "auto")):
         with pytest.raises(SerError, match=words):
             analyze((CALL, RATE), Pitch(), channels=wrong)

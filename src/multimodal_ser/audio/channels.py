@@ -52,7 +52,7 @@ class Channels:
         quiet = f"; silent: {_listed(silent)}" if silent and self.audible else ""
         sentences = {
             "one": "",
-            "silent": f"of {self.count} channels, only {_listed(self.audible)} has sound",
+            "silent": f"of {self.count} channels, only channel {_listed(self.audible)} has sound",
             "identical": f"its {self.count} channels are identical",
             "cancelling": f"its {self.count} channels cancel each other: one of them is heard",
             "speakers": f"its channels {_listed(self.audible)} have different speakers{quiet}",
