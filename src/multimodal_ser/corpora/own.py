@@ -63,10 +63,8 @@ def read_table(
 
 def _fits(where: str, columns: Sequence[str]) -> bool:
     """Whether these columns could be a table's: audio or emotion is among them."""
-    return len(columns) > 1 and (
-        bool({*NEEDED} & {*columns})
-        or bool({*NEEDED} & {*understood(where, [*dict.fromkeys(columns)]).column})
-    )
+    found = understood(where, [*dict.fromkeys(columns)]).column if len(columns) > 1 else ()
+    return bool({*NEEDED} & {*found})
 
 
 def read_folders(root: Path, name: str | None = None, *, speaker: str | None = None) -> Corpus:

@@ -104,7 +104,7 @@ def read_ids(path: Path, id_format: str | None = None) -> list[str]:
         return _json_ids(path, read_words(path)[0])
     if path.suffix == ".txt":
         return [tidy(line) for line in read_words(path)[0].split("\n") if line.strip()]
-    named = {name for _, name, _, _ in Formatter().parse(id_format or "{id}") if name}
+    _, named = _ids_by({"id"}, id_format)
     table = read_cells(path, None, lambda columns: named <= {*columns})
     return [tidy(_format_id(path, row, id_format)) for _, row in table.rows]
 

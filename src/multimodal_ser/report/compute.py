@@ -105,11 +105,9 @@ def summarise_all(
 
 
 def _other_labels(read: Mapping[Path, Sequence[Run]]) -> list[str]:
-    """Returns a sentence for each experiment that learnt from other labels than the first one.
-
-    The tested labels are compared row by row; those that are only learnt from are known by a hash
-    of all, which covers the dialogues of models that read them, too.
-    """
+    """Returns a sentence for each experiment that learnt from other labels than the first one."""
+    # tested labels are compared row by row, those only learnt from by their hash, which also covers
+    # the dialogues of models that read them
     hashes = {
         place.resolve().name: {
             one.config.labels.hash for one in runs if one.config.model not in SINGLE
