@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.common.plugins import code_of
+from multimodal_ser.config.record import Encoding
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure, computed_in
 from multimodal_ser.encoders.weight_sources import CLAIMS
 from multimodal_ser.errors import EncoderError, one_of
@@ -96,26 +97,6 @@ ENCODERS: dict[str, EncoderSpec] = {
 }
 
 
-class Described(Protocol):
-    """What a feature file says about the encoder that made it."""
-
-    @property
-    def encoder(self) -> str:
-        """The name of the encoder."""
-
-    @property
-    def layers(self) -> str:
-        """The layers that were taken, such as ``2,3,4``."""
-
-    @property
-    def prefix(self) -> str:
-        """The text before each sentence; empty for sound."""
-
-    @property
-    def compute_dtype(self) -> str:
-        """The number format that it computed in, such as ``bfloat16``."""
-
-
 def file_name(name: str) -> str:
     """The name of an encoder's feature files: its key in ENCODERS, or derived from id or folder.
 
@@ -171,7 +152,7 @@ def load_encoder(
     return encoder
 
 
-def load_for(described: Described, source: str | Path | None, device: str) -> Encoder:
+def load_for(described: Encoding, source: str | Path | None, device: str) -> Encoder:
     """Loads the encoder that made a feature file, with the same layers, prefix and number format.
 
     A format that this device lacks is replaced by the nearest that it has, which is logged.
