@@ -173,9 +173,8 @@ class Overview:
             summary, force = self._summary(s)
             where = f"{source}\0{s['start']:012.3f}\0{s['speaker']}"
             segment = {**s, "summary": summary}
-            # A heap of the ten strongest moments, of which no two have the same place, since dicts
-            # cannot be compared: the weakest is dropped as soon as there are
-            # eleven.
+            # A heap of the ten strongest moments: the weakest is dropped as soon as there are
+            # eleven. No two have the same place, since dicts cannot be compared.
             heapq.heappush(self.strongest, (force * min(seconds, 10.0), where, segment))
             if len(self.strongest) > _SHOWN:
                 heapq.heappop(self.strongest)
