@@ -62,7 +62,8 @@ class SpeechNetwork(nn.Module):
         # whole blocks, although their outputs are needed.
         config.apply_spec_augment, config.layerdrop = False, 0.0
         # An adapter for a decoder comes after the last block, and its norm, and is not used.
-        model.adapter, config.add_adapter = None, False
+        model.adapter = model.intermediate_ffn = None
+        config.add_adapter = config.use_intermediate_ffn_before_adapter = False
         self.kind: str = config.model_type
         self.prepared = self.kind == "wav2vec2-bert"  # reads filter banks, not samples
         # A group norm in the feature extractor averages over time, and so over padding.
