@@ -241,10 +241,11 @@ def check_numbers(
     utterances: Sequence[Utterance],
     names: Sequence[str] = (),
 ) -> None:
-    """Refuses features that are the labels, and names those that models read as constants.
+    """Warns of features that are the labels, and of those that models read as constants.
 
     Raises:
-        FeatureError: some of the features, and not all, are labels; or all are read as constants.
+        FeatureError: some of a table's columns, and not all, are labels; or all features are read
+            as constants.
     """
     rows = [row for row in utterances if row.id in arrays]
     means = np.stack([arrays[row.id].mean(0) for row in rows])  # [N, D]
@@ -258,19 +259,20 @@ def check_numbers(
         which = names[int(chosen.argmax())] if names else f"number {chosen.argmax() + 1}"
         return f"{source.name}: {chosen.sum()} of {len(chosen)} features, such as {which}"
 
-    if told.any() and not told.all():
-        raise FeatureError(
-            f"{some(told)}, tell the label exactly: a model would read it there; leave them out of "
-            "the file"
-        )
-    said = (
+    label = f"{some(told)}, tell the label exactly: a model reads it there; leave them out"
+    constant = (
         f"{some(lost)}, vary too little beside their size, or by less than {least:g}, and are read "
         "as constants; subtract what they have in common, or multiply them"
     )
+    among = told.any() and not told.all()
+    if among and names:  # a table's columns are not all meant to be features
+        raise FeatureError(label)
     if lost.all():
-        raise FeatureError(said)
+        raise FeatureError(constant)
+    if among:
+        _log.warning("%s", label)
     if lost.any():
-        _log.warning("%s", said)
+        _log.warning("%s", constant)
 
 
 def _are_labels(means: NDArray[np.float32], rows: Sequence[Utterance]) -> NDArray[np.bool_]:
