@@ -123,7 +123,7 @@ def test_iemocap_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_cremad_misspelt_and_silent_and_foreign_names(tmp_path: Path) -> None:
     make_cremad(tmp_path, ["1040_ITH_SAD_X", "1076_MTI_SAD_XX"], votes={"1040_ITH_SAD_X": "N"})
-    for other in ("1001_ABC_SAD_XX", "1001_DFA_SAD_XY"):
+    for other in ("1001_ABC_SAD_XX", "1001_DFA_SAD_XX (1)", "1001_DFA_SAD_XY"):
         put(tmp_path / "AudioWAV" / f"{other}.wav")
     read = CORPORA["cremad"].read(tmp_path)
     (row,) = read.utterances
@@ -134,6 +134,7 @@ def test_cremad_misspelt_and_silent_and_foreign_names(tmp_path: Path) -> None:
     assert row.extra["voice_vote"] == "N"
     assert read.left_out == [
         "cremad/1001_ABC_SAD_XX: not named ACTOR_SENTENCE_EMOTION_LEVEL",
+        "cremad/1001_DFA_SAD_XX (1): not named ACTOR_SENTENCE_EMOTION_LEVEL",
         "cremad/1001_DFA_SAD_XY: not named ACTOR_SENTENCE_EMOTION_LEVEL",
         "cremad/1076_MTI_SAD_XX: silent in the corpus's own release",
     ]
