@@ -114,8 +114,10 @@ def test_one_recording_of_two_speakers_is_found_whatever_the_features(content):
         make_split(rows, "speaker")
     copies, _ = shared_between([heard[0]], [replace(heard[1], id="other/1", corpus="other")], {})
     assert copies == ["other/1"]
-    # but a file that most rows name only stands in for recordings that are elsewhere
-    stood_in = [replace(row, audio="/x/0.wav", content=content) for row in rows]
+    # but a file that many rows name only stands in for recordings that are elsewhere
+    stood_in = [
+        replace(row, audio=f"/x/{row.emotion}.wav", content=content and row.emotion) for row in rows
+    ]
     assert len(make_split(stood_in, "speaker").folds) == 5
 
 

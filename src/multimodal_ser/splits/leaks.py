@@ -17,6 +17,7 @@ from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import PARTS, Fold
 
 OVERLAPS = (*GROUPS, "recording", "fold")
+_MUCH = 0.05  # of the utterances
 _OVERLAP = 0.2  # of the shorter utterance, above which two of one recording share their sound
 
 
@@ -109,9 +110,9 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
         return name
 
     for cut in (sorted(rows) for rows in files.values() if len(rows) > 1):
-        # one file for most of a manifest stands in for recordings that are elsewhere
+        # one file for much of a manifest stands in for recordings that are elsewhere
         cuts = any(start or end < math.inf for start, end, _ in cut)
-        if not cuts and 2 * len(cut) > len(utterances):
+        if not cuts and len(cut) > max(3, _MUCH * len(utterances)):
             continue
         for place, (start, end, key) in enumerate(cut):
             for other_start, other_end, other in cut[place + 1 :]:
