@@ -29,9 +29,9 @@ _READERS = (
     "kvag,iff,avr,truehd,mlp,shn,osq,qoa,bonk,amv,ivf,3dostr,psxstr,vqf,ac4,lc3"
 )
 _CHECKED = {"flac", "wavpack", "tta", "ape"}  # every frame has a checksum that is never wrong
-_TIMED = {  # whose time stamps can be used
-    *("mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi", "flac")
-}
+_TIMED = {  # formats whose time stamps can be used
+    "mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi", "flac",
+}  # fmt: skip
 _BEGINS = {"avi"}  # only the start of a track is stored; later times are counted from it
 _FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks may begin at any time
 _EDITED = {"mov", "matroska"}  # these state the delay of an encoder

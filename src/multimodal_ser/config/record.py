@@ -1,6 +1,6 @@
 """What decides the result of a run, and what is kept beside it: the typed form of config.json.
 
-`as_json` writes it and `runs.folder` reads it; no other module knows the layout of the file.
+`as_json` writes it and `runs.config_file` reads it; no other module knows the layout of the file.
 """
 
 from __future__ import annotations

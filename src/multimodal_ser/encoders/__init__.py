@@ -15,14 +15,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.common.plugins import code_of
-from multimodal_ser.config.record import Encoding
 from multimodal_ser.encoders.base import Encoder, EncoderInfo, Exposure, computed_in
 from multimodal_ser.encoders.weight_sources import CLAIMS
 from multimodal_ser.errors import EncoderError, one_of
+
+if TYPE_CHECKING:
+    from multimodal_ser.config.record import Encoding
 
 __all__ = [
     "ENCODERS",

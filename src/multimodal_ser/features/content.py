@@ -36,7 +36,7 @@ from multimodal_ser.corpora.utterance import (
     write_manifest,
 )
 from multimodal_ser.encoders.base import InContext
-from multimodal_ser.errors import FeatureError, SerError, counted
+from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.store import FeatureStore
 
@@ -98,11 +98,12 @@ def context_notes(before: int, after: int, what: str = "words") -> list[str]:
 
     >>> context_notes(3, 0)
     ['the words of up to 3 utterances before are read too']
+    >>> context_notes(1, 0)
+    ['the words of up to 1 utterances before are read too']
     """
     sides = {"before": before, "after": after}
-    amounts = " and ".join(
-        f"up to {counted(n, 'utterance')} {side}" for side, n in sides.items() if n
-    )
+    # In these words also for 1: they are part of a run's record, and others would make it again.
+    amounts = " and ".join(f"up to {n} utterances {side}" for side, n in sides.items() if n)
     return [f"the {what} of {amounts} are read too"] if amounts else []
 
 
@@ -253,18 +254,18 @@ def check_numbers(
     of_mean, least = LEAST_SPREAD
     size = np.abs(means.mean(0, dtype=np.float64))
     lost = varies & (means.std(0, dtype=np.float64) <= np.maximum(of_mean * size, least))
-    told = varies & _are_labels(means, rows)
+    labels = varies & _are_labels(means, rows)
 
     def some(chosen: NDArray[np.bool_]) -> str:
         which = names[int(chosen.argmax())] if names else f"number {chosen.argmax() + 1}"
         return f"{source.name}: {chosen.sum()} of {len(chosen)} features, such as {which}"
 
-    label = f"{some(told)}, tell the label exactly: a model reads it there; leave them out"
+    label = f"{some(labels)}, tell the label exactly: a model reads it there; leave them out"
     constant = (
         f"{some(lost)}, vary too little beside their size, or by less than {least:g}, and are read "
         "as constants; subtract what they have in common, or multiply them"
     )
-    among = told.any() and not told.all()
+    among = labels.any() and not labels.all()
     if among and names:  # a table's columns are not all meant to be features
         raise FeatureError(label)
     if lost.all():

@@ -21,9 +21,8 @@ from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.predict.prediction import AlsoPredicted
 
 Vector: TypeAlias = NDArray[np.float32]
-PredictedRow: TypeAlias = (
-    "tuple[Vector, Vector, float | None]"  # probabilities, embedding, distance
-)
+PredictedRow: TypeAlias = "tuple[Vector, Vector, float | None]"
+"""Probabilities [C], embedding [D] and distance of a recording."""
 WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
 BATCH = 16  # recordings
 # Samples of canonical speech that are predicted at a time. Linear probes learn from recordings of

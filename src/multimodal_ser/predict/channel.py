@@ -168,7 +168,7 @@ def estimated_channel(
     # what is too short to be predicted shows nothing of the channel, and says so when predicted
     whole = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]
     given = [speech_input(backend, wave, None, vad, speech) for wave in whole]
-    spoken = [item.wave for item in given if item.reason is None and item.sure > _SURE]
+    spoken = [item.wave for item in given if item.sure > _SURE]
     if not spoken:
         raise NoSpeechError(
             f"no speech in {counted(len(waves), 'recording')}, so they show no channel"

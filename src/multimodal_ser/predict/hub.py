@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multimodal_ser.common.files import parse_json, scratch_folder, written_aside
-from multimodal_ser.config.record import Record
-from multimodal_ser.encoders.base import Exposure
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
+    from multimodal_ser.config.record import Record
+    from multimodal_ser.encoders.base import Exposure
     from multimodal_ser.predict.predictor import Predictor
 
 HUB_FILES = ("model.safetensors", "config.json", "README.md")

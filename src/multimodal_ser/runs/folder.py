@@ -1,8 +1,7 @@
 """One fitted model and its predictions ↔ a run folder, which is complete or absent.
 
 A folder is written under another name and renamed. Its name has a hash of its config, so a run that
-exists need not be made again; Scores are
-always derived from the predictions.
+exists need not be made again. Scores are always derived from the predictions.
 """
 
 from __future__ import annotations
@@ -18,12 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.common.files import parse_json, written_aside
-from multimodal_ser.config.record import (
-    ClassNames,
-    Record,
-    RunConfig,
-    as_json,
-)
+from multimodal_ser.config.record import ClassNames, Record, RunConfig, as_json
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc

@@ -219,9 +219,9 @@ def shared_between(
     """
     known: set[object] = {row.id for row in learnt}
     known |= {sounds.get(row.id, row.id) for row in learnt}
-    heard, other = (Counter(_stretch(row) for row in rows) for rows in (learnt, tested))
+    learnt_at, tested_at = (Counter(_stretch(row) for row in rows) for rows in (learnt, tested))
     # what several rows of a corpus name stands in for recordings that are elsewhere
-    known |= {place for place in heard if place and heard[place] == other[place] == 1}
+    known |= {place for place, n in learnt_at.items() if place and n == tested_at[place] == 1}
     copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id), _stretch(row)} & known)
     voices = {alike(row.speaker) for row in learnt if row.speaker is not None}
     tested_voices = {alike(row.speaker): row.speaker for row in tested if row.speaker is not None}
