@@ -92,7 +92,7 @@ def _csv_writer(
 
 def _record(name: str, item: Prediction | SerError) -> dict[str, Any]:
     if isinstance(item, SerError):
-        return {"file": name, "probabilities": {}, **_UNKNOWN, **flat_record(item)}
+        return {"file": name, **flat_record(item), **_UNKNOWN, "probabilities": {}}
     return {"file": name, **item.as_dict()}
 
 
