@@ -20,8 +20,9 @@ from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.features import extract
 from multimodal_ser.splits import make_split
-from multimodal_ser.splits.folds import Fold, Split, cautions_of_folds, read_split, write_split
-from multimodal_ser.splits.leaks import cautions, shared_between
+from multimodal_ser.splits.cautions import cautions, cautions_of_folds
+from multimodal_ser.splits.folds import Fold, Split, read_split, write_split
+from multimodal_ser.splits.leaks import shared_between
 from test_check import CHANGES, speech
 from test_emobox import cremad_row, write_fold
 from test_extract import FakeEncoder

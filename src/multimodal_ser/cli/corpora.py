@@ -192,7 +192,7 @@ def check_command(manifest: File, /, shortest: float = 0.1) -> int:
     """
     from multimodal_ser.audio.check import check as check_recordings
     from multimodal_ser.corpora import read_manifest
-    from multimodal_ser.splits.leaks import cautions
+    from multimodal_ser.splits.cautions import cautions
 
     utterances = read_manifest(manifest)
     findings = check_recordings(utterances, shortest=shortest)
@@ -228,8 +228,8 @@ def split_command(
     from multimodal_ser.corpora import read_manifest
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.splits import make_split
-    from multimodal_ser.splits.folds import cautions_of_folds, write_split
-    from multimodal_ser.splits.leaks import cautions
+    from multimodal_ser.splits.cautions import cautions, cautions_of_folds
+    from multimodal_ser.splits.folds import write_split
 
     classes = class_set(labels)
     every = read_manifest(manifest)

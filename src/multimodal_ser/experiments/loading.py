@@ -29,8 +29,8 @@ from multimodal_ser.experiments.protocols import TOKEN_CHOICES
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.models.layers import inverse
 from multimodal_ser.splits import make_split
-from multimodal_ser.splits.folds import Split, cautions_of_folds
-from multimodal_ser.splits.leaks import cautions
+from multimodal_ser.splits.cautions import cautions, cautions_of_folds
+from multimodal_ser.splits.folds import Split
 
 _log = logging.getLogger(__name__)
 # what tells apart feature files of one encoder

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -265,26 +265,3 @@ def hold_out(
         held.add(name)
     inside = tuple(row.id for row in utterances if group_of[row.id] not in held)
     return inside, tuple(row.id for row in utterances if group_of[row.id] in held)
-
-
-def cautions_of_folds(
-    folds: Iterable[Fold],
-    class_of: Mapping[str, str],
-    classes: Sequence[str],
-    parts: Sequence[str] = PARTS,
-) -> list[str]:
-    """A warning for every class that is missing from one of `parts`, counted over the folds.
-
-    `class_of` has the class of an id; utterances without a class are not in it.
-    """
-    lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for fold in folds:
-        for part in parts:
-            has = {class_of.get(key) for key in getattr(fold, part)}
-            for name in classes:
-                if name not in has:
-                    lacking[part, name].append(fold.name)
-    return [
-        f"no {name!r} in the {part} part of {len(names)} folds, such as {names[0]!r}"
-        for (part, name), names in lacking.items()
-    ]

@@ -1,7 +1,6 @@
-"""utterances, folds → what a reader of results has to know about them.
+"""utterances, folds → what the parts of a fold share, and what else a reader of results must know.
 
-What the parts of a fold share is an error, unless it is allowed by name. Misleading data, such as
-rare classes or speakers with a single class, is a warning.
+What they share is an error, unless it is allowed by name.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from multimodal_ser.common.spelling import UNSURE, alike, is_missing, spelling_notes
+from multimodal_ser.common.spelling import alike, spelling_notes
 from multimodal_ser.corpora.utterance import ABSENT, GROUPS, Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import PARTS, Fold
@@ -46,6 +45,28 @@ def check_folds(
     known = {row.id: row for row in utterances}
     for fold in folds:
         _check_parts(fold, known)
+    leaks, notes = _overlaps(folds, utterances, allowed, sounds)
+    leaks += _tested_twice(folds, "fold" in allowed)
+    notes += _left_out(folds, utterances)
+    notes += _never_tested(folds)
+    for kind in GROUPS:
+        notes += [
+            f"{sentence}: taken for one"
+            for sentence in spelling_notes(kind, (getattr(row, kind) for row in utterances))
+        ]
+    return leaks, notes
+
+
+def _overlaps(
+    folds: Sequence[Fold],
+    utterances: Sequence[Utterance],
+    allowed: Collection[str],
+    sounds: Mapping[str, str],
+) -> tuple[list[str], list[str]]:
+    """Sentences on speakers, sessions, dialogues and recordings that parts of a fold share.
+
+    Leaks into a test part come first, then what training and validation parts share.
+    """
     leaks, notes = [], []
     recordings = _with_overlaps(sounds, utterances)
     for kind in (*GROUPS, "recording"):
@@ -66,17 +87,6 @@ def check_folds(
                 "epoch is picked on what was learnt from"
             )
             notes += _sentences(place, kind, validated, True, named)
-    leaks += _tested_twice(folds, "fold" in allowed)
-    notes += _left_out(folds, utterances)
-    never = {key for one in folds for key in one.train} - {key for one in folds for key in one.test}
-    # one fold tests a part; several test all in turn, unless somebody left out what is hard
-    if never and len(folds) > 1:
-        notes.append(f"{len(never)} utterances, such as {min(never)!r}, are tested by no fold")
-    for kind in GROUPS:
-        notes += [
-            f"{sentence}: taken for one"
-            for sentence in spelling_notes(kind, (getattr(row, kind) for row in utterances))
-        ]
     return leaks, notes
 
 
@@ -172,6 +182,14 @@ def _tested_twice(folds: Sequence[Fold], allowed: bool) -> list[str]:
     return [sentence]
 
 
+def _never_tested(folds: Sequence[Fold]) -> list[str]:
+    never = {key for one in folds for key in one.train} - {key for one in folds for key in one.test}
+    # one fold tests a part; several test all in turn, unless somebody left out what is hard
+    if not never or len(folds) < 2:
+        return []
+    return [f"{len(never)} utterances, such as {min(never)!r}, are tested by no fold"]
+
+
 def _left_out(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[str]:
     placed = {key for fold in folds for key in (*fold.train, *fold.validation, *fold.test)}
     out = [row for row in utterances if row.id not in placed]
@@ -231,58 +249,4 @@ def shared_between(
     return copies, [
         f"{len(both)} tested speakers have the name of one that another corpus is learnt from, "
         f"such as {both[0]!r}: if they are the same people, this is no test on new speakers"
-    ]
-
-
-def cautions(
-    utterances: Sequence[Utterance], class_of: Callable[[Utterance], str | None] | None = None
-) -> list[str]:
-    """Warnings about labels and names that are allowed but rarely intended.
-
-    `class_of` gives the class of an utterance; by default it is the corpus's own word.
-    """
-    named = class_of or (lambda row: row.emotion)
-    lines = []
-    for corpus in sorted({row.corpus for row in utterances}):
-        rows = [row for row in utterances if row.corpus == corpus and named(row) is not None]
-        counts = Counter(str(named(row)) for row in rows)
-        lines += [
-            f"{corpus}: the class {name!r} has one utterance, which can be trained on or tested, "
-            "not both"
-            for name in sorted(counts)
-            if counts[name] == 1
-        ]
-        lines += _of_one_class(corpus, rows, named, len(counts))
-        for kind in (*GROUPS, "emotion"):
-            names = [getattr(row, kind) for row in rows]
-            lines += [f"{corpus}: {one}" for one in spelling_notes(kind, names)]
-            # such a name may stand for several people, or is a program's word for "missing"
-            lines += [
-                f"{corpus}: a {kind} is called {name!r}"
-                for name in sorted({name for name in names if name is not None})
-                if is_missing(name) or (kind in GROUPS and name.casefold() in UNSURE)
-            ]
-    return lines
-
-
-def _of_one_class(
-    corpus: str,
-    rows: Iterable[Utterance],
-    named: Callable[[Utterance], str | None],
-    classes: int,
-) -> list[str]:
-    """A warning about speakers with only one class, which their voice alone would tell."""
-    found: dict[str, set[str | None]] = defaultdict(set)
-    written: dict[str, str] = {}
-    for row in rows:
-        if row.speaker is not None:
-            key = alike(row.speaker)
-            found[key].add(named(row))
-            written.setdefault(key, row.speaker)
-    single = sorted(written[key] for key, words in found.items() if len(words) == 1)
-    if classes < 2 or not single:
-        return []
-    return [
-        f"{corpus}: {len(single)} of {len(found)} speakers have utterances of one class only, "
-        f"such as {single[0]!r}: a model may learn to recognise the speaker instead"
     ]
