@@ -314,6 +314,20 @@ def test_names_with_dashes_and_bytes(places, tmp_path, monkeypatch):
     assert code == 0, said
 
 
+def test_a_name_with_a_line_break_stays_on_one_line(places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        written(tmp_path / "a\n\x1b[1mb.wav", tone(0.5))
+    except OSError as error:
+        pytest.skip(f"this file system takes no such names: {error}")
+    Path("bad\n.wav").write_text("no sound")
+    for command in (["predict"], ["analyze", "--formats", "none"]):
+        code, said = asked([*command, ".", "--model", str(places["model"])])
+        assert code == 1
+        assert r"a\n\x1b[1mb.wav" in said
+        assert [line for line in said.splitlines() if line.startswith(r"failed: bad\n.wav: ")]
+
+
 @pytest.mark.parametrize("value", ["80", "-0.1", "nan", "inf"])
 def test_a_threshold_is_a_share(places, value):
     code, said = asked(["predict", str(places["sound"]), "--threshold", value])
@@ -331,3 +345,38 @@ def test_a_file_is_not_both_input_and_output(tmp_path, monkeypatch, capsys, form
         assert main([*given.split(), *form.format("t.csv").split()]) == 1
         assert "t.csv: is an input of this command" in capsys.readouterr().err
         assert Path("t.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("pedict a.wav", "ser has no command pedict; did you mean predict? `ser --help`"),
+        ("experiment in-doman", "ser experiment has no command in-doman; did you mean in-domain?"),
+        (
+            "predict a.wav --modle x",
+            "ser predict has no option --modle; did you mean --model? ",
+        ),
+        ("train --models stacked", "ser train has no option --models; did you mean --model? "),
+        ("train --network.hiden-dim=3", "did you mean --network.hidden-dim? "),
+        ("analyze a.wav --no-microphon", "did you mean --no-microphone?"),
+        ("list --xyzzy", "ser list has no option --xyzzy; `ser list --help` shows all"),
+        ("--verison", "did you mean --version?"),
+    ],
+)
+def test_a_mistyped_name_is_one_line_with_the_nearest(line, said, capsys):
+    assert main(line.split()) == 1
+    out, error = capsys.readouterr()
+    assert said in error
+    assert error.count("\n") == 1
+    assert not out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("predict a.wav --format cvs", "Expected one of"), ("report", "Missing from ser report"),
+     ("predict a.wav --threshold abc", "Error parsing --threshold"), ("", "Expected one of")],
+)  # fmt: skip
+def test_other_mistakes_are_told_once(line, said, capsys):
+    with pytest.raises(SystemExit):
+        main(line.split())
+    assert capsys.readouterr().err.count(said) == 1

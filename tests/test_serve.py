@@ -120,6 +120,15 @@ def test_refuses_channels_and_speakers_as_the_command_does(asked, words):
         "POST", f"/v1/analyze?{asked}", small, content=encoded(conversation()), headers=WAV_TYPE
     )
     refusal(answer, 422, "unreadable", words)
+    assert "rttm, " not in answer.text  # clients must not name files
+
+
+def test_words_that_a_timeline_would_not_use_are_refused():
+    form = {"file": ("a.wav", WAV), "text": (None, "so what")}
+    refusal(ask("POST", "/v1/analyze", files=form), 422, "unreadable", "text is for /v1/predict")
+    assert ask("POST", "/v1/predict", files=form).json()["text"] == "so what"
+    body = ask("GET", "/openapi.json").json()["paths"]["/v1/analyze"]["post"]["requestBody"]
+    assert [*body["content"]["multipart/form-data"]["schema"]["properties"]] == ["file"]
 
 
 def test_many_channels_of_long_recordings_are_not_kept_apart():

@@ -43,20 +43,20 @@ def test_overlapping_turns_are_cut_apart():
     found = turns_by_speaker(
         [Turn(0, 100, "a"), Turn(40, 60, "b"), Turn(90, 130, "b"), Turn(5, 5, "c")]
     )
-    assert [[tuple(part)[:2] for part in parts] for parts in found] == [
+    assert [[tuple(part)[:2] for part in parts] for parts in found.values()] == [
         [(0, 40), (60, 90)], [(40, 60), (90, 130)]
     ]  # fmt: skip
-    assert turns_by_speaker([]) == []
+    assert turns_by_speaker([]) == {}
 
 
 def test_each_speaker_has_a_lane():
     found = analyze((TALK, RATE), Pitch(), vad="energy", speakers=turns, names=["Ann"])
     assert [(s.speaker, s.label) for s in found.segments] == [
-        ("Ann", "anger"), ("speaker 2", "sadness"), ("Ann", "anger")
+        ("Ann", "anger"), ("b", "sadness"), ("Ann", "anger")
     ]  # fmt: skip
     assert [(s.start, s.end) for s in found.segments] == [(a, b) for a, b, _ in TURNS]
     assert [(one.name, round(one.seconds, 1), one.channel) for one in found.speakers] == [
-        ("Ann", 6.2, None), ("speaker 2", 3.2, None)
+        ("Ann", 6.2, None), ("b", 3.2, None)
     ]  # fmt: skip
     assert all(point.speaker for point in found.track)
     nobody = analyze((TALK, RATE), Pitch(), vad="energy", speakers=lambda blocks, count: [])
@@ -81,7 +81,7 @@ def test_python_takes_the_words_of_the_command(tmp_path):
 
 
 def test_known_turns_do_not_depend_on_the_pieces():
-    parts = turns_by_speaker(turns(iter(()), None))[0]
+    parts = next(iter(turns_by_speaker(turns(iter(()), None)).values()))
 
     def heard(size):
         stream = Stream(Pitch(), finder=Known(parts))
@@ -104,9 +104,9 @@ def test_words_go_to_who_says_them():
         words=lambda sound: said if len(sound) > 8 * RATE else [],
     )  # fmt: skip
     assert [(s.speaker, s.text) for s in found.segments] == [
-        ("speaker 1", "yes"), ("speaker 2", "no"), ("speaker 1", "well")
+        ("a", "yes"), ("b", "no"), ("a", "well")
     ]  # fmt: skip
-    assert [word.speaker for word in found.words] == ["speaker 1", "speaker 2", "speaker 1"]
+    assert [word.speaker for word in found.words] == ["a", "b", "a"]
 
 
 def test_words_of_all_speakers_are_doubted_as_those_of_one():
@@ -126,9 +126,7 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
     file.write_text("".join(f"SPEAKER x 1 {a} {b - a:.2f} <NA> <NA> {who} <NA> <NA>\n"
                             for a, b, who in TURNS))  # fmt: skip
     assert list(read_rttm(file)(iter(()), None)) == turns(iter(()), None)
-    made = Pitch()
-    made.modalities = ("audio",)
-    monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
+    _pitch(monkeypatch)
     given = ["analyze", str(written(tmp_path / "x.wav", TALK)), "--speakers", str(file)]
     out = tmp_path / "out"
     assert main([*given, "--formats", "rttm", "--out", str(out), "--names", "Ann,Bob"]) == 0
@@ -287,3 +285,39 @@ def test_two_real_voices_are_told_apart():
     right = max(hits.get(("03", k), 0) + hits.get(("08", 1 - k), 0) for k in (0, 1))
     assert right / sum(hits.values()) > 0.9
     assert len({turn.speaker for turn in Voices()(iter([sound]), None)}) == 2
+
+
+def _pitch(monkeypatch):
+    made = Pitch()
+    made.modalities = ("audio",)
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: made)
+
+
+def test_an_rttm_file_keeps_its_names_and_a_corrected_one_is_read_again(tmp_path, monkeypatch):
+    _pitch(monkeypatch)
+    line = "SPEAKER x 1 {} 3.0 <NA> <NA> {} <NA> <NA>\n"
+    file, calls = tmp_path / "x.rttm", tmp_path / "calls"
+    file.write_text(line.format(0.5, "agent") + line.format(4.5, "customer"))
+    calls.mkdir()
+    written(calls / "x.wav", TALK)
+    given = ["analyze", str(calls), "--speakers", str(file), "--out", str(tmp_path / "out")]
+
+    def speakers():
+        assert main([*given, "--formats", "rttm", "--vad", "energy"]) == 0
+        lines = (tmp_path / "out/x.rttm").read_text().splitlines()
+        return [line.split()[7] for line in lines]
+
+    assert speakers() == ["agent", "customer"]
+    given += ["--names", "customer"]  # the second one cannot have this name, too
+    assert speakers() == ["customer", "speaker_2"]
+    file.write_text(line.format(0.5, "agent"))
+    assert speakers() == ["customer"]
+
+
+def test_an_rttm_file_is_of_one_recording(tmp_path, monkeypatch, capsys):
+    _pitch(monkeypatch)
+    file = tmp_path / "x.rttm"
+    file.write_text("SPEAKER x 1 0.5 3.0 <NA> <NA> A <NA> <NA>\n")
+    both = [str(written(tmp_path / name, TALK)) for name in ("x.wav", "y.wav")]
+    assert main(["analyze", *both, "--speakers", str(file), "--formats", "none"]) == 1
+    assert "x.rttm: has the turns of one recording, and 2 are given" in capsys.readouterr().err

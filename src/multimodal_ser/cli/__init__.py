@@ -37,11 +37,13 @@ from multimodal_ser.cli import (  # noqa: F401 - importing them registers their 
     unseen,
 )
 from multimodal_ser.cli.app import app, command_line, given, say
+from multimodal_ser.cli.mistyped import mistyped
 from multimodal_ser.common.files import remove_unfinished
 from multimodal_ser.common.plugins import load_plugins
 from multimodal_ser.errors import SerError, not_installed
 
 USER_ERROR, UNEXPECTED_ERROR, STOPPED = 1, 2, 130
+_WRONG_OPTIONS = 2  # tyro's exit code
 CLOSED_PIPE = 128 + 13  # as a shell counts a program that SIGPIPE ends
 
 
@@ -73,11 +75,29 @@ def _run(args: list[str]) -> int:
         say(f"multimodal-ser {metadata.version('multimodal-ser')}")
         return 0
     _refuse_input_as_output(args)
+    if {"-h", "--help"} & set(args):
+        return _parsed(args)
+    try:
+        return _parsed(args, console_outputs=False)
+    except SystemExit as stop:
+        if stop.code != _WRONG_OPTIONS:
+            raise
+        if wrong := mistyped(args, _parsed):
+            raise SerError(wrong) from None
+        # a value of a wrong kind is reported in any case, all other mistakes only if asked for
+        if type(stop.__context__).__name__ == "InstantiationError":
+            raise
+    return _parsed(args)
+
+
+def _parsed(args: list[str], console_outputs: bool = True) -> int:
+    """Parses a command line and runs its command; wrong options raise SystemExit."""
     code = app.cli(
         prog="ser",
         description="Speech emotion recognition whose numbers can be believed. "
         "--version says which version this is.",
         args=args,
+        console_outputs=console_outputs,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
     return int(code or 0)

@@ -13,6 +13,7 @@ import tyro
 
 from multimodal_ser.cli.app import app, say
 from multimodal_ser.cli.predict import weights_of, without_channel
+from multimodal_ser.common.files import one_line
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError
 
@@ -89,7 +90,7 @@ def analyze_command(
     """
     from multimodal_ser.timeline import Stream
     from multimodal_ser.timeline.lanes import channel_numbers
-    from multimodal_ser.timeline.speakers import diariser_of
+    from multimodal_ser.timeline.speakers import diariser_of, is_rttm
     from multimodal_ser.timeline.writers import checked_formats
 
     chosen = checked_formats(formats)
@@ -112,6 +113,9 @@ def analyze_command(
     Stream(predictor, **settings)
     channel_numbers(channels, given)
     lanes["speakers"], lanes["count"] = diariser_of(speakers, vad, device)
+    if turns := is_rttm(speakers):
+        # its name alone would not tell that its turns were corrected
+        description += Path(speakers).read_text("utf-8-sig")
     # with "auto", the channel is estimated per recording while it is analysed, not here
     if microphone or adapt != "auto":
         predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())
@@ -123,6 +127,11 @@ def analyze_command(
 
     recipe = AnalysisRecipe(predictor, {**settings, **lanes}, chosen, description)
     with _recordings(files) as found:
+        if turns and len(found) > 1:
+            raise SerError(
+                f"--speakers {speakers}: has the turns of one recording, and {len(found)} are "
+                "given; analyse each by itself, with its own file"
+            )
         # index and summary belong to a folder's analysis, even if the folder holds a single
         # recording
         together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
@@ -204,13 +213,13 @@ def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> AnalysisResult:
 def _tell(done: AnalysisResult, out: Path) -> int:
     """Prints a recording's result; returns 1 if it failed."""
     # standard input is in a temporary file, whose path says nothing
-    name = "stdin" if done.place.source == "stdin" else done.place.path
+    name = "stdin" if done.place.source == "stdin" else one_line(done.place.path)
     if done.timeline is None:
-        sys.stderr.write(f"failed: {name}: {done.reason}\n")
+        sys.stderr.write(f"failed: {name}: {one_line(done.reason)}\n")
         return 1
     _show(name, done.timeline)
     if done.files:
-        say(f"  wrote {out / done.place.name}: {' '.join(done.files)}")
+        say(f"  wrote {one_line(str(out / done.place.name))}: {' '.join(done.files)}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias
 import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, app
-from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.files import one_line, written_aside
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError, counted
 
@@ -85,9 +85,11 @@ def predict_command(
     if threshold is not None:
         predictor.threshold = threshold
     predictor.vad = vad
-    words = words or bool(words_model or language)
-    _check_text(predictor, found, text, words)
+    wanted = {"--words": words, "--words-model": words_model, "--language": language}
+    recognise_by = [option for option, value in wanted.items() if value]
+    _check_text(predictor, found, text, recognise_by)
     predictor, known = _adapted(predictor, adapt, found)
+    words = bool(recognise_by)
     settings = ChunkSettings(predictor, described=repr((vad, words, words_model, language, device)))
     if words:
         from multimodal_ser.timeline.words import Recogniser, RecordingWords
@@ -130,7 +132,7 @@ def failed(failures: Sequence[str], total: int) -> int:
     """Lists failed recordings, in a file all of them; returns 1 if there are any."""
     shown = failures[:MOST_SHOWN] if sys.stderr.isatty() else failures
     for line in shown:
-        sys.stderr.write(f"failed: {line}\n")
+        sys.stderr.write(f"failed: {one_line(line)}\n")
     if len(failures) > len(shown):
         more = len(failures) - len(shown)
         sys.stderr.write(f"… and {more} more; with 2> failed.txt all are listed in that file\n")
@@ -208,15 +210,16 @@ def weights_of(given: Sequence[str]) -> str | dict[str, str] | None:
 
 
 def _check_text(
-    predictor: Predictor, found: Sequence[str], text: Sequence[str], words: bool
+    predictor: Predictor, found: Sequence[str], text: Sequence[str], recognise_by: Sequence[str]
 ) -> None:
-    if not (text or words):
+    """Raises SerError if words are given or to be recognised that the model cannot use."""
+    if not (text or recognise_by):
         return
-    option = "--words" if words else "--text"
-    if text and words:
-        raise SerError("--text gives the words and --words recognises them; choose one")
+    options = " and ".join(recognise_by) or "--text"
+    if text and recognise_by:
+        raise SerError(f"--text gives the words and {options} recognises them; choose one")
     if "text" not in predictor.modalities:
-        raise SerError(f"{predictor.name} uses audio only; leave {option} out")
+        raise SerError(f"{predictor.name} uses audio only; leave {options} out")
     if text and len(text) != len(found):
         raise SerError(
             f"--text: {counted(len(text), 'text')} for {counted(len(found), 'recording')}; give as "
@@ -235,7 +238,7 @@ def _outcomes(
     alone = (predict_chunk(settings, chunk) for chunk in chunks)
     for one in kept.run(chunks, engine) if kept else alone:
         for line in one.notes:
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{one_line(line)}\n")
         good = [outcome for outcome in one.outcomes if not isinstance(outcome, SerError)]
         advance(len(one.outcomes), sum(outcome.end - outcome.start for outcome in good))
         if kept is None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -193,6 +194,15 @@ def _remedy(code: int | None) -> str:
 def spelt_out(name: str) -> str:
     """A file's name with bytes that are no UTF-8 spelt out: no table or page could hold them."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def one_line(text: str) -> str:
+    r"""The text with control characters and line breaks, which file names may have, spelt out.
+
+    >>> one_line("a\nb.wav")
+    'a\\nb.wav'
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def readable_json(value: object, indent: int | None = None) -> str:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO, TypeAlias
 
-from multimodal_ser.common.files import readable_json, spelt_out
+from multimodal_ser.common.files import one_line, readable_json, spelt_out
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.prediction import FAILED, NO_SPEECH, UNCERTAIN, Prediction, flat_record
 
@@ -21,7 +21,7 @@ _FAR = 2.0  # the table shows greater distances from the training data: the logi
 
 def write_table(rows: _Rows, labels: Sequence[str], file: TextIO) -> None:
     """Writes one aligned line per recording: the label and the most probable classes."""
-    kept = list(rows)
+    kept = [(one_line(name), item) for name, item in rows]
     wide = max((len(name) for name, _ in kept), default=0)
     longest = max(len(label) for label in (*labels, UNCERTAIN, NO_SPEECH))
     for name, item in kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -85,6 +86,8 @@ _BODY: dict[str, Any] = {
         },
     }
 }
+_TIMELINE_BODY = deepcopy(_BODY)  # without words, which timelines recognise
+del _TIMELINE_BODY["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["text"]
 _JOB_BODY = {"requestBody": {"required": True, "content": {"audio/*": _BINARY}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The API key is missing or wrong"},
@@ -111,7 +114,8 @@ def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, An
     Raises:
         RefusedError: 422; clients must not name files of this machine or hubs.
     """
-    if not (speakers in ("off", "auto") or speakers.isdecimal()):
+    number = int(speakers[:9]) if speakers.isdecimal() else 0
+    if not (speakers in ("off", "auto") or number):
         raise RefusedError(422, f"speakers={speakers[:40]!r}; allowed: off, auto, their number")
     given = [name.strip() for name in names.split(",") if name.strip()]
     try:
@@ -127,17 +131,16 @@ def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, An
 def add_predictions(app: FastAPI, service: Service) -> None:
     """Adds the routes that answer with a prediction or a timeline."""
     post = partial(
-        app.post, openapi_extra=_BODY, responses=ERRORS, tags=["emotions"],
-        dependencies=[Depends(refuse_unknown)],
-    )  # fmt: skip
+        app.post, responses=ERRORS, tags=["emotions"], dependencies=[Depends(refuse_unknown)]
+    )
 
-    @post("/v1/predict")
+    @post("/v1/predict", openapi_extra=_BODY)
     async def predict(request: Request, text: _Text = None) -> Response:
         """Predicts the emotion of a short recording: a probability for each class."""
         check_key(request, service.settings)
         return await service.answer(request, text, service.predict)
 
-    @post("/v1/analyze")
+    @post("/v1/analyze", openapi_extra=_TIMELINE_BODY)
     async def timeline(
         request: Request,
         window: Annotated[float, Query(ge=0.5, le=30, description="Seconds per prediction.")] = 3.0,
@@ -165,6 +168,10 @@ def add_predictions(app: FastAPI, service: Service) -> None:
         how = {"window": window, "hop": hop, **lanes(channels, speakers, names, adapt)}
 
         async def over_time(recording: DecodedUpload, text: str | None, work: Work) -> Response:
+            if text:
+                raise RefusedError(
+                    422, "text is for /v1/predict; timelines recognise the words with words=true"
+                )
             return await service.timeline(recording, work, words=words, drawn=peaks, **how)
 
         return await service.answer(request, None, over_time, mixed=channels == "mix")

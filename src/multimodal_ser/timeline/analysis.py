@@ -73,7 +73,8 @@ def analyze(
             per channel on a common clock; ``auto`` for one lane per channel if they clearly have
             different speakers, and the mix otherwise.
         names: of the channels that are used, in order, or of the speakers in the order in which
-            they first speak, such as ``("agent", "customer")``.
+            they first speak, such as ``("agent", "customer")``; where none is given, those
+            of the diariser, such as an RTTM file's, or ``speaker 1`` and so on.
         speakers: a diariser for speakers who are not on channels of their own, such as `Voices`,
             `pyannote` or `read_rttm`, or as `ser analyze --speakers` has it; None for none.
         count: number of speakers, if it is known.
@@ -130,8 +131,14 @@ def _lanes_by_speaker(
     """Divides a lane into one for each speaker; unchanged if nobody speaks."""
     sound = (sounds[0] for sounds in recording.blocks([lane]))
     parts = turns_by_speaker(speakers(sound, count))
-    called = [*names, *(f"speaker {number + 1}" for number in range(len(names), len(parts)))]
-    return [Lane(called[k], lane.channel, turns) for k, turns in enumerate(parts)] or [lane]
+    called = [*names]
+    for number, own in enumerate([*parts][len(names) :], len(names) + 1):
+        # a diariser's own names are kept, such as an RTTM file's; numbers only tell speakers apart
+        known = isinstance(own, str) and own not in called
+        called.append(str(own) if known else f"speaker {number}")
+    return [
+        Lane(name, lane.channel, turns) for name, turns in zip(called, parts.values(), strict=False)
+    ] or [lane]
 
 
 def _finder(lane: Lane) -> Known | None:

@@ -23,7 +23,8 @@ class Turn(NamedTuple):
     Attributes:
         start: its first sample at 16 kHz.
         end: its last sample + 1.
-        speaker: a name or number, equal in all turns of one speaker.
+        speaker: a name, which the timeline keeps unless another one is given, or a number; equal
+            in all turns of one speaker.
         sure: how certain it is that this is speech, from 0 to 1.
     """
 
@@ -96,8 +97,8 @@ def read_rttm(file: str | Path) -> Diariser:
     return lambda blocks, count: turns
 
 
-def turns_by_speaker(turns: Iterable[Turn]) -> list[tuple[Found, ...]]:
-    """The turns of each speaker, sorted by who speaks first.
+def turns_by_speaker(turns: Iterable[Turn]) -> dict[str | int, tuple[Found, ...]]:
+    """Speaker → the turns of that speaker, sorted by who speaks first.
 
     The result has no overlaps: while several speak, it is the turn of the one who began last.
     """
@@ -121,7 +122,7 @@ def turns_by_speaker(turns: Iterable[Turn]) -> list[tuple[Found, ...]]:
             else:
                 parts.append(Found(start, end, one.sure))
         before = one
-    return [tuple(parts) for parts in found.values()]
+    return {speaker: tuple(parts) for speaker, parts in found.items()}
 
 
 class Known:
@@ -162,6 +163,11 @@ class Known:
         return ended
 
 
+def is_rttm(speakers: str) -> bool:
+    """Whether `speakers` of `analyze` names a file of turns."""
+    return speakers.lower().endswith(".rttm")
+
+
 def diariser_of(
     speakers: str, vad: Vad = "auto", device: str = "cpu"
 ) -> tuple[Diariser | None, int | None]:
@@ -172,7 +178,7 @@ def diariser_of(
     """
     if speakers == "off":
         return None, None
-    if speakers.lower().endswith(".rttm"):
+    if is_rttm(speakers):
         return read_rttm(speakers), None
     engine, _, number = speakers.rpartition(":")
     engine, number = ("pyannote", "auto") if number == "pyannote" else (engine, number)
