@@ -104,6 +104,14 @@ def test_noise_of_damaged_frames_is_no_other_scale(seed):
     assert np.abs(read_audio(bytes(data))).max() <= 2.1
 
 
+@pytest.mark.parametrize(("kind", "codec"), [("matroska", "aac"), ("avi", "pcm_s16le")])
+def test_tags_that_are_no_utf8(kind, codec):
+    data = media(kind, codec, 16_000, picture="mpeg4")[0]
+    strange = data.replace(b"Lavf", b"\xfc\xff\xe4\xfe")
+    assert strange != data
+    np.testing.assert_array_equal(read_audio(strange), read_audio(data))
+
+
 def test_a_video_without_sound(tmp_path):
     av = pytest.importorskip("av", reason="the extra 'video' is not installed")
     with av.open(str(tmp_path / "a.mp4"), "w") as file:

@@ -103,9 +103,11 @@ class Container:
         raw.seek(0)
         # FFmpeg may not open anything else: media files can refer to other files and to URLs.
         limits = {"format_whitelist": _READERS, "protocol_whitelist": "none"}
-        self.file: Any = self._files.enter_context(
-            self.av.open(raw, options=limits, metadata_errors="ignore")
-        )
+        # Tags are not read, so those that are no UTF-8 need not matter. PyAV 19 no longer minds
+        # them, nor takes the argument.
+        old = int(self.av.__version__.split(".")[0]) < 19
+        tags: dict[str, Any] = {"metadata_errors": "ignore"} if old else {}
+        self.file: Any = self._files.enter_context(self.av.open(raw, options=limits, **tags))
         self.format = self.file.format.name.split(",")[0]
         tracks = self.file.streams.audio
         usable = [track for track in tracks if track.codec_context is not None]
