@@ -328,6 +328,17 @@ def test_a_name_with_a_line_break_stays_on_one_line(places, tmp_path, monkeypatc
         assert [line for line in said.splitlines() if line.startswith(r"failed: bad\n.wav: ")]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("--language de", "leave --language out"), ("--text a", "leave --text out"),
+     ("--words --words-model base", "leave --words and --words-model out")],
+)  # fmt: skip
+def test_options_for_words_are_named_as_given(places, given, said):
+    line = ["predict", str(places["sound"]), "--model", str(places["model"]), *given.split()]
+    code, told = asked(line)
+    assert (code, said in told) == (1, True), told
+
+
 @pytest.mark.parametrize("value", ["80", "-0.1", "nan", "inf"])
 def test_a_threshold_is_a_share(places, value):
     code, said = asked(["predict", str(places["sound"]), "--threshold", value])

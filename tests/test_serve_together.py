@@ -95,6 +95,19 @@ def test_finishes_what_runs_and_refuses_what_comes_while_stopping():
     refusal(health, 503, "stopping")
 
 
+def test_what_a_stopping_server_does_not_wait_for_is_told_so():
+    app = create_app(MadePredictor(0.5), Settings())
+
+    async def cut_off():
+        async with client(app) as http:
+            running = asyncio.create_task(http.post("/v1/predict", content=WAV, headers=WAV_TYPE))
+            await asyncio.sleep(0.2)
+            running.cancel()  # as uvicorn does with what is not finished in time
+            return await running
+
+    refusal(asyncio.run(cut_off()), 503, "stopping", "send it again")
+
+
 def test_the_log_is_json_without_content_or_names(caplog):
     caplog.set_level(logging.INFO)
     files = {"file": ("secret-name.wav", WAV, "audio/wav")}

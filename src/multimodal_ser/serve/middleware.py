@@ -5,6 +5,7 @@ Only pages of this server, under a name of its own, may send requests.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
@@ -142,6 +143,13 @@ class RequestMiddleware:
             await self.app(asked, receive, answered)
         except RefusedError as error:
             await body(error.status, str(error), error.headers)(scope, receive, answered)
+        except asyncio.CancelledError:
+            # the server stops, and has waited for this request as long as it waits for any
+            if status:
+                raise
+            message = "the server stopped before the request was finished; send it again"
+            late = body(503, message, {"Retry-After": "30"})
+            await late(scope, receive, answered)
         except Exception:
             if not status:
                 failure = body(500, "the server failed; its log says why")
