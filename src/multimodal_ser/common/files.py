@@ -40,8 +40,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     Readers see either the old content or the new, never a part of it; if writing fails, what was at
     `path` stays and the part is removed. A part left behind by a killed process is replaced the
     next time, because its name is always the same. A device or a pipe, such as ``/dev/null``, is
-    written
-    directly: renaming would replace it with a file.
+    written directly: renaming would replace it with a file.
 
     Args:
         path: the file, or the folder if the block makes one. Missing parent folders are created;
@@ -203,6 +202,17 @@ def one_line(text: str) -> str:
     'a\\nb.wav'
     """
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: ascii(found[0])[1:-1], text)
+
+
+def file_state(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in ns: others once a file has changed.
+
+    None where there is no file.
+    """
+    if not path.is_file():
+        return None
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 def readable_json(value: object, indent: int | None = None) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from multimodal_ser.audio.sources import content
 from multimodal_ser.common.cluster import run_on_ray
-from multimodal_ser.common.files import Journal
+from multimodal_ser.common.files import Journal, file_state
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.prediction import AlsoPredicted, Prediction, with_attributes
@@ -202,9 +202,8 @@ class ResumablePredictions:
 
     def _key(self, chunk: RecordingChunk) -> str:
         """Identifies a chunk: it differs if a recording or the settings have changed."""
-        about = [Path(name).stat() if Path(name).is_file() else None for name in chunk.names]
-        sizes = [one and (one.st_size, one.st_mtime_ns) for one in about]
-        parts = (self._name, chunk.number, list(chunk.names), sizes, list(chunk.texts))
+        states = [file_state(Path(name)) for name in chunk.names]
+        parts = (self._name, chunk.number, list(chunk.names), states, list(chunk.texts))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_ser.common.cluster import run_on_ray
-from multimodal_ser.common.files import Journal, made_folder, written_aside
+from multimodal_ser.common.files import Journal, file_state, made_folder, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.resumable import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
@@ -86,11 +86,11 @@ def analyze_place(
 
 
 class JournalKey(NamedTuple):
-    """What a line of the journal is about; recipe and state differ if its recording is not done.
+    """What a line of the journal is about; another recipe or state: the recording is to be redone.
 
     Attributes:
         recipe: the recipe's name.
-        state: size and time of the recording.
+        state: size and time of the recording, see `file_state`; empty if it is gone.
         source: the recording's name relative to the given folders.
         name: of its files.
         path: where it was read from.
@@ -244,10 +244,8 @@ class Folder:
         return done
 
     def _about(self, place: Place) -> JournalKey:
-        file = Path(place.path)
-        about = file.stat() if file.is_file() else None
-        state = f"{about.st_size} {about.st_mtime_ns}" if about else ""
-        path = os.path.abspath(file)  # noqa: PTH100 - links keep the names that the user gave
+        state = " ".join(map(str, file_state(Path(place.path)) or ()))
+        path = os.path.abspath(place.path)  # noqa: PTH100 - links keep the names that the user gave
         return JournalKey(self._recipe_name, state, place.source, place.name, path)
 
     def _is_done(self, place: Place) -> bool:
@@ -261,9 +259,9 @@ class Folder:
         return [self.out / (place.name + WRITERS[kind][0]) for kind in formats]
 
     def _free(self, place: Place) -> Place:
-        """The recording with a name whose files are not those of another one, which still exists.
+        """The recording, named so that its files replace none of another one that still exists.
 
-        That is its own name, or the whole one with its ending: ``call.wav`` after ``call.mp3``.
+        It keeps its name, or takes the whole one with its ending: ``call.wav`` after ``call.mp3``.
         """
         named = place._replace(name=place.source)
         other = self._taken(place)
