@@ -139,12 +139,11 @@ class OnnxBackend(Backend):
         shift: Vector | None = None,
     ) -> BatchPrediction:
         """Predicts a batch."""
+        check_words(self.name, self.modalities, texts)
         if self.features is not None:
-            check_words(self.name, self.modalities, texts)
             batch = [*self.features["text"](texts), *self.features["audio"](waves)]
             named = dict(zip(HEAD_INPUTS, (tensor.numpy() for tensor in batch), strict=True))
             return self._run({key: value for key, value in named.items() if key in self.inputs})
-        check_words(self.name, self.modalities, texts)
         if self.modalities == ("text",):
             return self._run(self._pieces(texts))
         if "lengths" in self.inputs:

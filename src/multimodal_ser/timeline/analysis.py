@@ -88,17 +88,12 @@ def analyze(
     Raises:
         SerError: the recording cannot be read, or a setting is out of its range.
     """
+    _check_given(predictor, words, adapt)
     names = names.split(",") if isinstance(names, str) else [str(name) for name in names or ()]
     channels = channels_of(channels)
-    if adapt not in (True, False):  # such as "off", which would count as True
-        raise SerError(f"adapt={adapt!r}; allowed: True, False; or a predictor that is adapted()")
     if isinstance(speakers, str | int):
         speakers, number = diariser_of(str(speakers), vad)
         count = number or count
-    if not (words is None or callable(words)):
-        raise SerError(f"words={words!r}; allowed: None, or a recogniser such as Recogniser()")
-    if not hasattr(predictor, "waves"):
-        raise SerError(f"predictor={predictor!r}; give a model: load({predictor!r})")
     recording, lanes, notes = chosen_lanes(open_recording(source), channels, names)
     recognised: Timeline | None = None
     if speakers is not None and len(lanes) == 1:
@@ -109,12 +104,10 @@ def analyze(
         lanes = _lanes_by_speaker(recording, lanes[0], speakers, count, names)
     if unused := names[sum(lane.name is not None for lane in lanes) :]:
         notes = [*notes, f"without a channel or speaker of that name: {', '.join(unused)}"]
-    settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     models: list[Any] = [predictor] * len(lanes)
     if adapt and getattr(predictor, "adaptable", False):
-        listeners = [Listener() for _ in lanes]
-        listen(recording, lanes, listeners, vad)
-        models = without_channels(cast(Predictor, predictor), listeners)
+        models = _adapted_models(recording, lanes, cast(Predictor, predictor), vad)
+    settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     streams = [
         Stream(model, words=words, finder=_finder(lane), **settings)
         for model, lane in zip(models, lanes, strict=True)
@@ -123,6 +116,25 @@ def analyze(
     return replace(
         found if recognised is None else _with_words(found, recognised), notes=tuple(notes)
     )
+
+
+def _check_given(predictor: object, words: object, adapt: object) -> None:
+    """Raises SerError for what is easily given in the place of a model, recogniser or bool."""
+    if adapt not in (True, False):  # such as "off", which would count as True
+        raise SerError(f"adapt={adapt!r}; allowed: True, False; or a predictor that is adapted()")
+    if not (words is None or callable(words)):
+        raise SerError(f"words={words!r}; allowed: None, or a recogniser such as Recogniser()")
+    if not hasattr(predictor, "waves"):
+        raise SerError(f"predictor={predictor!r}; give a model: load({predictor!r})")
+
+
+def _adapted_models(
+    recording: Opened, lanes: Sequence[Lane], predictor: Predictor, vad: Vad
+) -> list[Predictor]:
+    """The predictor of each lane, without its channel, for which the recording is read once."""
+    listeners = [Listener() for _ in lanes]
+    listen(recording, lanes, listeners, vad)
+    return without_channels(predictor, listeners)
 
 
 def _lanes_by_speaker(

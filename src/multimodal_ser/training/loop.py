@@ -113,17 +113,33 @@ def fit(
         model.load_state_dict(start)
         both = Examples.joined([train, validation])
         training = _Training(model, both, config, seed, adaptation, groups)
-        # Training and validation part together need fewer epochs for the same number of steps, so
-        # the same share of the epochs is trained, on the same learning-rate schedule.
-        # Whole numbers: a share times the same number of epochs again may round to one more.
-        kept = (best.epoch + 1) * epochs_of(config, len(both))
-        last = -(-kept // epochs_of(config, len(train))) - 1
+        planned = epochs_of(config, len(train)), epochs_of(config, len(both))
+        last = _last_of_refit(best.epoch, *planned)
         next(epoch for epoch in training.epochs() if epoch == last)
         model.load_state_dict(training.average.model.state_dict())
         model.temperature.copy_(temperature)
     if training.target:
         model.standardize = training.target.standardize
     return Fitted(model.eval(), history, validation_logits)
+
+
+def _last_of_refit(chosen: int, epochs: int, refit_epochs: int) -> int:
+    """The epoch at which a refit ends, after the same share of its epochs as the chosen one.
+
+    Training and validation part together need fewer epochs for the same number of steps. The
+    learning rate is scheduled over `refit_epochs`, so that equal shares end at equal rates.
+
+    Args:
+        chosen: the epoch that was chosen on the training part, from 0.
+        epochs: of the training part.
+        refit_epochs: of both parts together.
+
+    >>> _last_of_refit(9, 40, 36), _last_of_refit(39, 40, 36)
+    (8, 35)
+    """
+    # Whole numbers, rounded up: a share as a float, times the same number of epochs again, may be
+    # a little too large and end one epoch later.
+    return -(-(chosen + 1) * refit_epochs // epochs) - 1
 
 
 def _weights(
