@@ -276,6 +276,6 @@ def test_recordings_like_those_of_the_training_keep_their_one_emotion(tmp_path, 
         (tmp_path / path.name).symlink_to(path)
     assert main(["predict", str(tmp_path), "--format", "json"]) == 0
     told = capsys.readouterr()
-    assert "no channel was removed: 12 recordings or pieces of 3 s as near" in told.err
+    assert "no channel was removed: 12 recordings or pieces of 3 s are as near" in told.err
     labels = [row["label"] for row in json.loads(told.out)]
     assert labels.count("anger") >= 10

@@ -173,8 +173,8 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
         return
     if not channel.shift.any():
         sys.stderr.write(
-            f"no channel was removed: {shown(channel)} as near to the training data as that is to "
-            "itself\n"
+            f"no channel was removed: {shown(channel)} are as near to the training data as its own "
+            "recordings\n"
         )
         return
     where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
@@ -185,8 +185,8 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
     if channel.mostly and channel.mostly[1] >= _ONE_SIDED:
         label, share = channel.mostly
         sys.stderr.write(
-            f"without it {share:.0%} of them would be {label}, which was taken for the channel's "
-            f"doing; if most of them really are {label}, use --adapt off\n"
+            f"without it {share:.0%} of them would be {label}, which was attributed to the "
+            f"channel; if most of them really are {label}, use --adapt off\n"
         )
 
 

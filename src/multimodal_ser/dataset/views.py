@@ -22,7 +22,7 @@ from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features.content import turns_of
 from multimodal_ser.splits.folds import Fold, Split
 
-_LEAST = 2  # utterances of each part of a fold: one alone has neither a class to tell apart nor CCC
+_LEAST = 2  # utterances of a task in each part of a fold: over a single one, UA and CCC say nothing
 
 
 def with_dialogue(material: Material, before: int, after: int = 0) -> Material:

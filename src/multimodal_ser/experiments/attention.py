@@ -52,7 +52,7 @@ def attention_maps(model: nn.Module, examples: Examples) -> Maps:
                 for handle in _Watcher(network, sums).register():
                     watched.callback(handle.remove)
         predict(model, examples)
-    # A part without any token, as in words of fewer tokens than parts, counts as even.
+    # A part without any token (words may have fewer tokens than there are parts) counts as 1.
     return {
         name: torch.where(even > 0, got / even.clamp(min=1e-9), 1.0).tolist()
         for name, (got, even) in sums.items()

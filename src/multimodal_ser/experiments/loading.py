@@ -109,7 +109,7 @@ def named_classes(material: Material) -> dict[str, str]:
 def load_described(
     folder: Path, labels: Outputs, described: Mapping[str, FeatureSpec | None], task: str
 ) -> Material:
-    """A corpus's features as a run reads them whose features are described so."""
+    """Reads the features of a corpus that a run's record describes, as that run reads them."""
     audio, text = (_file_of(folder, name, described[name]) for name in ("audio", "text"))
     material = load_material(folder, labels, audio, text, task=task)
     specs = [spec for spec in described.values() if spec]
@@ -119,7 +119,7 @@ def load_described(
 
 
 def _file_of(folder: Path, modality: str, spec: FeatureSpec | None) -> str:
-    """The name of the feature file that was made as described; the encoder's if there is none."""
+    """The name of the feature file that was made as described; without one, the encoder's name."""
     if spec is None:
         return "none"
     wanted = replace(spec, tokens=spec.pooled_from or spec.tokens)
@@ -143,7 +143,7 @@ def standardized_by_speaker(material: Material) -> Material:
     """
     described, audio = material.features["audio"], material.examples.audio
     if described is None:
-        raise FeatureError("standardising by speaker needs audio features; choose some")
+        raise FeatureError("standardising by speaker needs audio features: name them as --audio")
     places: dict[str | None, list[int]] = defaultdict(list)
     for place, row in enumerate(material.utterances):
         places[alike(row.speaker) if row.speaker else None].append(place)

@@ -143,10 +143,11 @@ def training_settings(
 ) -> Training:
     """The hyper-parameters that decide the result of a model; a baseline has no network.
 
-    A baseline has a fixed loss. It cannot learn shares of votes, so it learns one class of them.
+    A baseline has a fixed loss. It cannot learn shares of votes, so it learns one class for
+    each utterance.
     """
     if not is_baseline(model):
-        if not reads_dialogue(model):  # the same run, whatever dialogues are for others
+        if not reads_dialogue(model):  # sizes of a context that it ignores
             network = replace(network, before=ModelConfig.before, after=ModelConfig.after)
         return Training(schedule, network)
     loss = None

@@ -30,7 +30,7 @@ from multimodal_ser.runs.folder import MODEL, Run, read_runs
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.training.alignment import recoloured
 
-_MOST_ROWS = 800  # of each corpus: more points cover each other, and t-SNE takes long
+_MOST_ROWS = 800  # of each corpus: more points would hide each other, and t-SNE would take long
 
 
 def clouds_of(

@@ -1,4 +1,4 @@
-"""A network → a warning if it breaks the rules of docs/models.md, as one of a user's own may."""
+"""A network → a warning if it breaks the rules of docs/models.md: users add their own networks."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import SET_ASIDE, config_files, is_complete, read_description
 from multimodal_ser.splits.folds import write_split
 
-_worker: dict[str, RunContext] = {}  # set once per worker process, so that each plan travels alone
+# Set once per worker process: plans are then sent to it without the data.
+_worker: dict[str, RunContext] = {}
 _log = logging.getLogger(__name__)
 
 

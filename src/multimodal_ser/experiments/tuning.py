@@ -190,7 +190,7 @@ class _Search:
 
     def _loss(self, fold: Fold, knobs: Mapping[str, Any]) -> float:
         """Mean of -log p(true class) over the fold's validation rows; test rows are not read."""
-        # by its number: a fold's name has a speaker's, which may be no name of a folder
+        # named by number: a fold may be called by a speaker, whose name a folder cannot always have
         folder = self.out / "trials" / str(self.split.folds.index(fold))
         (made,) = self._plans(fold, knobs, 1)
         run_all([made], self.material, folder, jobs=1)

@@ -279,8 +279,8 @@ def check_numbers(
 def _are_labels(means: NDArray[np.float32], rows: Sequence[Utterance]) -> NDArray[np.bool_]:
     """Whether each feature is a rating, or has one value in all utterances of an emotion, [D].
 
-    That is a number of the emotion, or one that is 1 for an emotion alone: no measurement of sound
-    or words is so.
+    Such a feature numbers the emotions, or is 1 for one emotion alone; no measurement of sound or
+    words is like that.
     """
     words = np.array([row.emotion for row in rows])
     each = [np.ptp(means[words == word], 0) == 0 for word in {*words}]

@@ -185,7 +185,7 @@ def _match(
 
 
 def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
-    """The utterance that each of a file's ids means; what means none stays as it is.
+    """The utterance that each of a file's ids means; an id that means none stays as it is.
 
     Ids in users' files often lack the corpus that this project puts in front, or are the names of
     the recordings, in whatever folder they were. Where folders have files of one name, the last
@@ -206,7 +206,8 @@ def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str
         own, near = (own, _FOLDERS + 2) if own else ([*ends[end]], len(end))
         meant.append((own[0], near) if len(own) == 1 else (key, 0))
         nearest[meant[-1][0]] = max(near, nearest[meant[-1][0]])
-    # Another folder's file of the same name means nothing where the file itself is there.
+    # Two ids may mean one utterance: then only the nearer one does, such as the file itself and not
+    # a file of the same name in another folder.
     return [
         own if near == nearest[own] else key for key, (own, near) in zip(found, meant, strict=True)
     ]

@@ -218,7 +218,8 @@ def _wide(
 ) -> Rows:
     """The rows of a table that has one feature in each column.
 
-    A column with a number for the emotion, the speaker or the row is none: a model would learn it.
+    Columns that number the emotions, the speakers or the rows are no features: a model would learn
+    from them what it must not know.
     """
     known = {*used, *SPELLINGS, *" ".join(SPELLINGS.values()).split(), *_NO_FEATURES}
     plain = {name: _NUMBERED.sub("", re.sub(r"[\W_]", "", name).casefold()) for name in columns}

@@ -52,7 +52,7 @@ class FeatureHeader(Encoding):
         failures: id → reason why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
         prints: id → `fingerprint` of the decoded samples, which copies share.
-        code: a hash of an own encoder's.
+        code: hash of the code of an encoder from outside this package; empty for the others.
     """
 
     corpus: str
