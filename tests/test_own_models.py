@@ -1,7 +1,9 @@
 """A user's models of ordinary layers: trained, saved, loaded and used like the shipped ones."""
 
 import copy
+import functools
 import importlib
+import linecache
 import math
 import re
 import subprocess
@@ -16,12 +18,14 @@ from torch import nn
 
 from made_features import DIMS, made_examples, made_folder, made_rows
 from made_transfer import rows_of, shares_of
+from multimodal_ser.common.plugins import code_of
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import plans, protocols, running
-from multimodal_ser.experiments.rules import warn_of_padding
+from multimodal_ser.experiments.explain import _likeness, measured
+from multimodal_ser.experiments.rules import warn_of_outputs
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.runs.model_file import load_model
@@ -29,6 +33,7 @@ from multimodal_ser.splits import make_split
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.alignment import AlignmentTarget
 from multimodal_ser.training.loop import fit, predict
+from multimodal_ser.training.losses import LOSSES, Loss
 
 NETWORK = ModelConfig(members=2, hidden_dim=16, num_heads=2, dropout=0.1, input_dropout=0.0)
 SCHEDULE = TrainConfig(epochs=12, batch_size=16, learning_rate=0.01, least_steps=1)
@@ -197,6 +202,11 @@ class Wrong(Normalised):
             return said.logits
         if self.fault == "width":
             return Output(said.logits[:, :1], said.embedding)
+        if self.fault == "embedding":
+            return Output(said.logits, said.embedding[:, None])
+        if self.fault == "writes":
+            given[2].mul_(2)
+            return said
         return Output(said.logits * math.nan, said.embedding)
 
 
@@ -205,7 +215,9 @@ class Wrong(Normalised):
     [
         ("tensor", r"Wrong.forward gave a Tensor, not an Output"),
         ("width", r"Wrong.forward gave logits of shape \[16, 1\]; needed: \[16, 4\]"),
-        ("nan", r"outputs for 'mine/\d+' are \[nan.*take a lower --schedule.learning-rate"),
+        ("embedding", r"Wrong.forward gave an embedding of shape \[16, 1, 8\]; needed: \[16, wid"),
+        ("writes", r"Wrong.forward writes into its inputs, which the other networks"),
+        ("nan", r"Wrong: the training diverged.*nan in epoch 0; take a lower --schedule.learning-"),
     ],
 )
 def test_wrong_outputs_are_told_and_leave_no_run(fault, told, material, tmp_path, monkeypatch):
@@ -299,11 +311,105 @@ def test_a_network_that_reads_padding_is_told(how, caplog):
     examples = made_examples(8, tokens=5)
     model = Ensemble(Kind, Dims(**DIMS, classes=3), NETWORK).eval()
     model.fit_inputs(examples)
-    warn_of_padding("mine", model, examples)
+    warn_of_outputs("mine", model, examples)
     assert bool(caplog.records) == (how != "well")
     caplog.clear()
     for name in ("audio", "text", "cross_attention", "concat"):
         model = Ensemble(MODELS[name], Dims(**DIMS, classes=3), NETWORK).eval()
         model.fit_inputs(examples)
-        warn_of_padding(name, model, examples)
+        warn_of_outputs(name, model, examples)
     assert not caplog.records
+
+
+class Both(nn.Module):
+    """Has no mean of a modality without tokens; computes its logits in 16 bits."""
+
+    modalities = ("text", "audio")
+
+    def __init__(self, dims, config):
+        super().__init__()
+        self.words = nn.Linear(dims.text, dims.audio)
+        self.classify = nn.Linear(dims.audio, dims.classes)
+
+    def forward(self, text, text_mask, audio, audio_mask):
+        words, sound = (
+            x.sum(1) / m.sum(1, True) for x, m in ((text, text_mask), (audio, audio_mask))
+        )
+        embedding = self.words(words) * sound
+        with torch.autocast(text.device.type, torch.bfloat16):
+            return Output(self.classify(embedding), embedding)
+
+
+def test_a_network_that_needs_both_modalities_is_told_why_its_loss_is_nan():
+    examples, dims = made_examples(48), Dims(**DIMS, classes=3)
+    with pytest.raises(SerError, match=r"Both.forward gives nan for an utterance without text"):
+        fit(Ensemble(Both, dims, NETWORK), examples, examples, SCHEDULE, 0)
+    model = Ensemble(Both, dims, replace(NETWORK, modality_dropout=0.0))
+    fit(model, examples, examples, SCHEDULE, 0)
+    assert predict(model, examples).dtype == torch.float32
+    # Without a modality its outputs are nan, which no explanation can compare with.
+    modalities, moments, features = measured(model, examples)
+    for name in ("text", "audio"):
+        assert modalities[name]["hidden"] is None
+        assert math.isfinite(modalities[name]["another's"])
+        assert all(loss is None or math.isfinite(loss) for loss in moments.get(name, ()))
+        assert all(map(math.isfinite, features[name].values()))
+    unknown = np.array([np.nan, 1.0, 2.0, 3.0])
+    assert _likeness(unknown, np.array([7.0, 2.0, 4.0, 6.0])) == pytest.approx(1)
+
+
+def test_a_network_that_returns_probabilities_is_told(caplog):
+    class Soft(Careless):
+        def __init__(self, dims, config):
+            super().__init__(dims, config, "well")
+
+        def forward(self, *given):
+            said = super().forward(*given)
+            return Output(said.logits.softmax(1), said.embedding)
+
+    examples = made_examples(8, tokens=5)
+    model = Ensemble(Soft, Dims(**DIMS, classes=3), NETWORK)
+    model.fit_inputs(examples)
+    warn_of_outputs("mine", model.eval(), examples)
+    assert "its outputs are probabilities" in caplog.text
+
+
+def test_the_hash_of_own_code_has_what_it_imports_and_its_arguments(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "own_part.py").write_text("WIDTH = 8\n\ndef half(x):\n    return x / 2\n")
+    (tmp_path / "own_net.py").write_text(
+        "import torch\nfrom own_part import half\n\nclass Net:\n    modalities = ('audio',)\n"
+    )
+    modules = [importlib.import_module(name) for name in ("own_part", "own_net")]
+    before = code_of(modules[1].Net)
+    assert before == code_of(modules[1].Net) != ""
+    (tmp_path / "own_part.py").write_text("WIDTH = 9\n\ndef half(x):\n    return x / 2\n")
+    linecache.clearcache()
+    assert code_of(modules[1].Net) != before
+    two, three = (code_of(functools.partial(modules[1].Net, layers=n)) for n in (2, 3))
+    assert two != three
+    assert code_of(functools.partial(len, len)) == code_of(functools.partial(len, len))
+
+
+def test_runs_with_an_own_loss_are_named_by_its_code(material, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    split, names = make_split(material.utterances, "speaker", folds=2), []
+    for factor in (1, 2):
+        (tmp_path / "own_loss.py").write_text(
+            "def scaled(logits, truth, weights, smoothing):\n"
+            f"    return {factor} * (logits.logsumexp(2).mean() - logits[:, range(len(truth)), "
+            "truth].mean())\n"
+        )
+        module = importlib.reload(importlib.import_module("own_loss"))
+        linecache.clearcache()
+        monkeypatch.setitem(LOSSES, "scaled", Loss(module.scaled, ("classes",)))
+        schedule = replace(SCHEDULE, loss="scaled", epochs=1)
+        for model in ("audio", "stacked"):
+            planned = plans.plan_runs(material, split, (model,), 1, NETWORK, schedule)
+            names.append(planned[0].config.folder)
+    assert len(set(names)) == 4
+    planned = plans.plan_runs(material, split, ("audio",), 1, NETWORK, schedule)
+    (folder,) = running.run_all(planned[:1], material, tmp_path / "runs", jobs=1)
+    assert (folder / "predictions.csv").is_file()

@@ -235,6 +235,14 @@ def test_an_error_in_code_of_the_user_names_its_line(added, tmp_path, capsys, mo
     assert "should not happen" not in said
 
 
+def test_a_reader_of_ones_own_that_finds_nothing_writes_nothing(added, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    words = ["manifest", "mine", "--root", str(tmp_path / "empty"), "--out", str(tmp_path / "m")]
+    assert main(words) == 1
+    assert "no utterance was found (nothing was left out)" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
 class Point:
     """An entry point that cannot be loaded."""
 

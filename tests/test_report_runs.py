@@ -1,5 +1,7 @@
 """Which runs a report puts together, which it leaves out and says so, which it refuses."""
 
+import hashlib
+import json
 import re
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from made_runs import CLASSES, write_experiment, write_run
 from multimodal_ser.errors import SerError
 from multimodal_ser.report import csv_tables, latex_table, report, summarise, text_table
+from multimodal_ser.report.compute import summarise_all
 
 
 def test_missing_runs_are_left_out_and_said(tmp_path):
@@ -197,3 +200,17 @@ def test_an_empty_or_absent_experiment_says_what_to_give(tmp_path):
         summarise(tmp_path)
     with pytest.raises(SerError, match="no such folder"):
         summarise(tmp_path / "nowhere")
+
+
+def test_predictions_that_were_changed_after_the_training_are_told(tmp_path):
+    folder = write_run(tmp_path, "linear", 0, 0)
+    file, config = folder / "predictions.csv", folder / "config.json"
+    record = json.loads(config.read_text("utf-8"))
+    record["predictions"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    config.write_text(json.dumps(record), "utf-8")
+    assert not [line for line in summarise(tmp_path).cautions if "changed" in line]
+    rows = file.read_text("utf-8").splitlines(keepends=True)
+    file.write_text("".join(rows[:-1]), "utf-8")
+    told = "predictions were changed after the training in 1 run, such as linear-0-0-0123abcd/"
+    assert [line for line in summarise(tmp_path).cautions if line.startswith(told)]
+    assert [line for line in summarise_all([tmp_path]).cautions if line.startswith(told)]

@@ -102,16 +102,22 @@ def explain_command(
             partial.write_text(json.dumps(asdict(found), indent=1) + "\n", "utf-8")
 
 
+def _shown(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.3f}"
+
+
 def _lines(found: Explanation) -> list[str]:
     lines = [f"{found.utterances} test utterances; what the true class loses, in nats"]
     for modality, losses in found.modalities.items():
-        numbers = ", ".join(f"{what} {loss:.3f}" for what, loss in losses.items())
+        numbers = ", ".join(f"{what} {_shown(loss)}" for what, loss in losses.items())
         lines.append(f"{modality}: {numbers}")
+        if losses["hidden"] is None:
+            lines.append(f"  –: the network gives no finite outputs without {modality}")
         if modality in found.moments:
-            shares = " ".join(f"{loss:.3f}" for loss in found.moments[modality])
+            shares = " ".join(map(_shown, found.moments[modality]))
             lines.append(f"  without a fifth of its tokens, first to last: {shares}")
         best = list(found.features[modality].items())[:_SHOWN]
-        lines.append("  features: " + ", ".join(f"{name} {loss:.3f}" for name, loss in best))
+        lines.append("  features: " + ", ".join(f"{name} {_shown(loss)}" for name, loss in best))
     # Adebayo et al. (2018), "Sanity checks for saliency maps": an explanation that survives random
     # weights shows the data and not what the model has learned
     lines.append(f"correlation with a network of shuffled weights: {found.likeness:.2f}")

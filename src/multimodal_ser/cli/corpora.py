@@ -169,6 +169,12 @@ def manifest_command(
         read = Corpus([row for row in read.utterances if row.split == part], read.left_out)
         if not read.utterances:
             raise SerError(f"{corpus} in {root} has no {part} part; leave out --part")
+    if not read.utterances:
+        reason = "; ".join([*read.left_out][:3]) or "nothing was left out"
+        raise SerError(
+            f"{corpus} in {root}: no utterance was found ({reason}); check --root, and the reader "
+            "if it is your own"
+        )
     chosen = labels or info.labels
     rows = summarise_corpus(read, class_set(chosen) if chosen else None)
     write_manifest(read.utterances, out)

@@ -6,17 +6,20 @@ A package names such a module in its pyproject.toml,
     mine = "my_package.emotions"
 
 and the module adds what it has: ``MODELS["recurrent"] = Recurrent``, and likewise to CORPORA,
-ENCODERS, ADAPTERS and METRICS.
+ENCODERS, ADAPTERS, LOSSES and METRICS.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import re
 import sys
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import SerError
@@ -46,19 +49,59 @@ def load_plugins() -> None:
 def code_of(*own: object) -> str:
     """A hash of the source of classes, objects and functions of one's own; empty if none is.
 
-    It is that of their whole files, and of those of the classes of the same package that they
-    derive from. What was made with other code is not taken for the same.
+    It is that of their whole files, of those of the classes of the same package that they derive
+    from, and of what these files import from their package or folder. What was made with other code
+    is not taken for the same. Of a ``functools.partial`` the arguments count too.
     """
     sources = set()
-    for one in (one if hasattr(one, "__qualname__") else type(one) for one in own):
-        package = one.__module__.partition(".")[0]
-        for part in getattr(one, "__mro__", (one,)):
+    for one in own:
+        while isinstance(one, functools.partial):
+            arguments = repr((one.args, sorted(one.keywords.items())))
+            sources.add(re.sub(" at 0x[0-9a-f]+", "", arguments))  # addresses change by themselves
+            one = one.func
+        kind: Any = one if hasattr(one, "__qualname__") else type(one)
+        package = kind.__module__.partition(".")[0]
+        for part in getattr(kind, "__mro__", (kind,)):
             if package not in _NOT_OWN and part.__module__.partition(".")[0] == package:
+                sources |= {_source(sys.modules[name]) for name in _used_by(part.__module__)}
                 # defined at a prompt, a class has no file, and its lines may not be kept
-                places: tuple[Any, ...] = (sys.modules.get(part.__module__), part)
-                for place in places:
-                    with suppress(OSError, TypeError):
-                        sources.add(inspect.getsource(place))
-                        break
-    text = "\0".join(sorted(sources))
+                if not _source(sys.modules.get(part.__module__)):
+                    sources.add(_source(part))
+    text = "\0".join(sorted(sources - {""}))
     return hashlib.sha256(text.encode()).hexdigest()[:12] if text else ""
+
+
+def _source(one: Any) -> str:
+    with suppress(OSError, TypeError):
+        return inspect.getsource(one)
+    return ""
+
+
+def _used_by(name: str) -> set[str]:
+    """A module and those of its package or folder whose names stand in it, and so on."""
+    found, rest = set(), [name] if name in sys.modules else []
+    while rest:
+        found.add(own := rest.pop())
+        values = [*vars(sys.modules[own]).values()]
+        named = {one.__name__ if inspect.ismodule(one) else _module_of(one) for one in values}
+        rest += [one for one in named - found if one in sys.modules and _beside(own, one)]
+    return found
+
+
+def _module_of(one: object) -> str:
+    name = getattr(one, "__module__", None)
+    return name if isinstance(name, str) else ""
+
+
+def _beside(own: str, other: str) -> bool:
+    """Whether one module belongs to the package of another, or to the folder of a script."""
+    package = other.partition(".")[0]
+    if package in _NOT_OWN:
+        return False
+    if package == own.partition(".")[0]:
+        return True
+    files = [getattr(sys.modules[name], "__file__", None) for name in (own, other)]
+    folder, place = (Path(file or ".").resolve().parent for file in files)
+    # Installed packages lie side by side in one folder, whoever made them.
+    installed = {"site-packages", "dist-packages"} & {*folder.parts, *place.parts}
+    return all(files) and not installed and place.is_relative_to(folder)

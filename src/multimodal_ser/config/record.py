@@ -203,8 +203,8 @@ class RunConfig:
         protocol: the kind of experiment; ``source`` for a model that other runs only start from.
         source: the corpora that were learnt from first, if other corpora are tested.
         layout: the generation of models that it was made with.
-        code: a hash of the source of models and adaptations of one's own; of `stacked`, which
-            experts it has.
+        code: a hash of the source of models, adaptations and losses of one's own; of `stacked`,
+            which experts it has.
     """
 
     model: str
@@ -265,6 +265,7 @@ class Record:
         versions: of the software that made it.
         predictor: how it was saved, if it was.
         layer_weights: modality → layer of its encoder → the weight that the model learnt for it.
+        predictions: sha256 of `predictions.csv` as it was written; empty in older records.
     """
 
     config: RunConfig
@@ -272,6 +273,7 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
     predictor: SavedAs | None = None
     layer_weights: LayerWeights = field(default_factory=dict)
+    predictions: str = ""
 
 
 def as_json(value: Any) -> Any:
@@ -280,6 +282,8 @@ def as_json(value: Any) -> Any:
         rest: dict[str, Any] = {"parameters": value.parameters, "versions": dict(value.versions)}
         if value.layer_weights:
             rest["layer_weights"] = as_json(value.layer_weights)
+        if value.predictions:
+            rest["predictions"] = value.predictions
         return {**as_json(value.config), **rest}
     if isinstance(value, Training):
         return _training_as_json(value)

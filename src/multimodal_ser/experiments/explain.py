@@ -8,6 +8,7 @@ Checks for Saliency Maps").
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -34,12 +35,16 @@ from multimodal_ser.training.loop import predict
 
 _PARTS = 16  # groups of neighbouring features, where there are too many to list each
 _ONE_BY_ONE = 128  # up to so many features, each is listed by itself
-_Losses = dict[str, float]
+_Loss = float | None
+_Losses = dict[str, _Loss]
 
 
 @dataclass(frozen=True)
 class Explanation:
     """What the predictions of a run depend on; losses are in nats of log p(true class).
+
+    A loss is None if the network gives no finite outputs without what is removed, as one of a
+    user's own may that needs both modalities.
 
     Attributes:
         utterances: number of utterances that the losses are means over.
@@ -55,9 +60,9 @@ class Explanation:
     """
 
     utterances: int
-    modalities: Mapping[str, Mapping[str, float]]
-    moments: Mapping[str, Sequence[float]]
-    features: Mapping[str, Mapping[str, float]]
+    modalities: Mapping[str, Mapping[str, _Loss]]
+    moments: Mapping[str, Sequence[_Loss]]
+    features: Mapping[str, Mapping[str, _Loss]]
     likeness: float
     attention: Maps
     attention_likeness: float
@@ -111,7 +116,7 @@ def _check_same(folder: Path, wanted: Mapping[str, object], material: Material) 
             raise SerError(f"{folder}: was trained on other {modality} features; give those")
 
 
-_Measured = tuple[dict[str, _Losses], dict[str, list[float]], dict[str, _Losses]]
+_Measured = tuple[dict[str, _Losses], dict[str, list[_Loss]], dict[str, _Losses]]
 
 
 def measured(model: nn.Module, examples: Examples, seed: int = 0) -> _Measured:
@@ -123,14 +128,15 @@ def measured(model: nn.Module, examples: Examples, seed: int = 0) -> _Measured:
     def log_likelihood(given: Examples) -> float:
         return float(predict(model, given).log_softmax(1).gather(1, truth).mean())
 
-    def loss(modality: str, changed: Modality) -> float:
-        if modality == "audio":
-            return before - log_likelihood(replace(examples, audio=changed))
-        return before - log_likelihood(replace(examples, text=changed))
+    def loss(modality: str, changed: Modality) -> _Loss:
+        own = modality == "audio"
+        given = replace(examples, audio=changed) if own else replace(examples, text=changed)
+        lost = before - log_likelihood(given)
+        return lost if math.isfinite(lost) else None
 
     before = log_likelihood(examples)
     modalities: dict[str, _Losses] = {}
-    moments: dict[str, list[float]] = {}
+    moments: dict[str, list[_Loss]] = {}
     features: dict[str, _Losses] = {}
     for modality, given in (("audio", examples.audio), ("text", examples.text)):
         if not given.dim or modality not in getattr(model, "modalities", MODALITIES):
@@ -153,7 +159,7 @@ def _hidden(modality: Modality, where: Tensor) -> Modality:
     return Modality(modality.tokens * ~where[..., None], modality.mask & ~where)
 
 
-def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], float]) -> _Losses:
+def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], _Loss]) -> _Losses:
     width = 1 if modality.dim <= _ONE_BY_ONE else -(-modality.dim // _PARTS)
     means = modality.tokens.sum(1) / modality.mask.sum(1, keepdim=True).clamp(min=1)
     found = {}
@@ -167,7 +173,7 @@ def _by_feature(modality: Modality, order: Tensor, loss: Callable[[Modality], fl
         tokens[..., columns] += moved
         name = f"{columns.start}" if width == 1 else f"{columns.start}-{columns.stop - 1}"
         found[name] = loss(Modality(tokens, modality.mask))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    return dict(sorted(found.items(), key=lambda item: -math.inf if item[1] is None else -item[1]))
 
 
 def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -189,7 +195,9 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def _likeness(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """The correlation of two lists of numbers; 0 if one of them is constant."""
+    """The correlation of two lists of numbers, where both are known; 0 if one is constant."""
+    known = np.isfinite(first) & np.isfinite(second)
+    first, second = first[known], second[known]
     if len(first) < 2 or not first.std() or not second.std():
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])

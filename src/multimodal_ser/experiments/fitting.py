@@ -24,7 +24,7 @@ from multimodal_ser.dataset.views import with_dialogue
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.finetuned import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
-from multimodal_ser.experiments.rules import warn_of_padding
+from multimodal_ser.experiments.rules import warn_of_outputs
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
 from multimodal_ser.models.layers import read_out
@@ -118,7 +118,7 @@ def make_run(context: RunContext, item: Plan) -> Path:
         ) from error
     if isinstance(fitted.model, Ensemble) and not reads_dialogue(item.config.model):
         few = _examples(material, item.fold.test[:8])
-        warn_of_padding(item.config.model, fitted.model, few)
+        warn_of_outputs(item.config.model, fitted.model, few)
     return write_run(context.out, item.config, context.dims, fitted, parts)
 
 

@@ -22,7 +22,7 @@ from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.baselines import BASELINES
-from multimodal_ser.training.losses import LOSSES, loss_for
+from multimodal_ser.training.losses import LOSSES, functions_of, loss_for
 from multimodal_ser.training.regressors import REGRESSORS
 from multimodal_ser.training.stacking import GENERATION, STACKED
 
@@ -170,7 +170,11 @@ def run_config(
         features = {k: v and replace(v, compute_dtype="float32") for k, v in features.items()}
     if train.network is not None and reads_dialogue(model):
         around = context_notes(train.network.before, train.network.after, "features")
-    own = code_of(MODELS.get(model), train.adaptation and ADAPTERS[train.adaptation.method])
+    own = code_of(
+        MODELS.get(model),
+        train.adaptation and ADAPTERS[train.adaptation.method],
+        *functions_of(train.schedule.loss),
+    )
     return RunConfig(
         model=model,
         seed=0,
@@ -187,7 +191,7 @@ def run_config(
         split=split_spec(split),
         marks=(*material.marks, *split.notes, *around),
         train=train,
-        code=GENERATION if model == STACKED else own,
+        code="-".join(filter(None, (GENERATION if model == STACKED else "", own))),
     )
 
 

@@ -1,4 +1,4 @@
-"""A network → a warning if it breaks the rules of docs/models.md: users add their own networks."""
+"""A network → warnings if it breaks the rules of docs/models.md: users add their own networks."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import logging
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.models.fusion import Ensemble
 
 _log = logging.getLogger(__name__)
 
 
-def warn_of_padding(name: str, model: nn.Module, examples: Examples) -> None:
-    """Warns if the logits change with one more token of padding, or from call to call.
+def warn_of_outputs(name: str, model: Ensemble, examples: Examples) -> None:
+    """Warns if the outputs are not what the rest takes them for.
 
-    A recording by itself, without the padding of longer ones, is then predicted otherwise than in
-    the table.
+    That is, if they change with one more token of padding, or from call to call: a recording by
+    itself, without the padding of longer ones, is then predicted otherwise than in the table. And
+    if they are probabilities in place of logits.
     """
     device = next(model.buffers()).device
     batch = [one.to(device) for one in next(examples.batches(len(examples)))[:4]]
@@ -28,6 +29,16 @@ def warn_of_padding(name: str, model: nn.Module, examples: Examples) -> None:
             same = torch.allclose(once, again, atol=1e-3)
         except RuntimeError:  # layers of a fixed number of tokens
             same = False
+    with torch.inference_mode():
+        text, text_mask, audio, audio_mask = batch
+        logits = model.each(text, text_mask, audio, audio_mask).logits[
+            ..., : model.classes - model.values
+        ]
+    if logits.numel() and bool((logits >= 0).all() and ((logits.sum(2) - 1).abs() < 1e-3).all()):
+        _log.warning(
+            "%s: its outputs are probabilities: softmax is applied to them once more, which makes "
+            "all of them alike; return the logits, as they are before a softmax", name,
+        )  # fmt: skip
     if not same:
         _log.warning(
             "%s: its outputs change with padding, or from call to call: a recording by itself is "

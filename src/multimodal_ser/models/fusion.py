@@ -257,11 +257,29 @@ class Ensemble(nn.Module):
             if name in own:
                 scaled = own[name](tokens, mask)
                 given[name] = self.sums[name](scaled) if name in self.sums else scaled, mask
-        outputs = [member(*self.hide(*given["text"], *given["audio"])) for member in self.members]
-        if not isinstance(outputs[0], Output):
-            kind, other = type(self.members[0]).__name__, type(outputs[0]).__name__
+        outputs = [self._of_member(member, given) for member in self.members]
+        # A network of one's own may compute in 16 bits; losses and probabilities are float32.
+        return Output(*(torch.stack(parts).float() for parts in zip(*outputs, strict=True)))
+
+    def _of_member(self, member: nn.Module, given: dict[str, tuple[Tensor, Tensor]]) -> Output:
+        """Output of a network, which may be one of a user's own that does not keep the rules."""
+        inputs = self.hide(*given["text"], *given["audio"])
+        counted = inputs if self.training and len(self.members) > 1 else ()
+        # Tensors count the writes into them, except in inference mode.
+        before = [one._version for one in counted]
+        output = member(*inputs)
+        kind = type(member).__name__
+        if not isinstance(output, Output):
+            other = type(output).__name__
             raise SerError(f"{kind}.forward gave a {other}, not an Output; see docs/models.md")
-        return Output(*(torch.stack(parts) for parts in zip(*outputs, strict=True)))
+        # When they predict, all members are given the same tensors.
+        if before != [one._version for one in counted]:
+            raise SerError(
+                f"{kind}.forward writes into its inputs, which the other networks of the ensemble "
+                "read too; make new tensors, such as audio = audio + 1 for audio += 1 and "
+                "masked_fill for masked_fill_, or train one network: --network.members 1"
+            )
+        return output
 
     def layer_weights(self) -> dict[str, list[float]]:
         """Modality → the learnt weight of each of the encoder's layers in its features."""

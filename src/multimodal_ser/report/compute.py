@@ -24,7 +24,14 @@ from multimodal_ser.report.scores import (
 )
 from multimodal_ser.report.summary import Note, Row, Summary
 from multimodal_ser.report.versus import COMPARED, SINGLE, compare_rows
-from multimodal_ser.runs.folder import SET_ASIDE, Run, config_files, read_description, read_runs
+from multimodal_ser.runs.folder import (
+    SET_ASIDE,
+    Run,
+    changed_predictions,
+    config_files,
+    read_description,
+    read_runs,
+)
 
 
 def summarise(
@@ -68,6 +75,7 @@ def summarise(
             *summary.cautions,
             *_set_aside_caution(experiment),
             *_other_tasks(runs, summary.task),
+            *_changed_caution(runs),
         ),
         validation=summarise(experiment, "validation", task=task) if ablation else None,
     )
@@ -101,7 +109,9 @@ def summarise_all(
     names = " and ".join(place.resolve().name for place in experiments)
     summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
     aside = [line for place in experiments for line in _set_aside_caution(place)]
-    return replace(summary, cautions=(*summary.cautions, *aside, *_other_labels(read)))
+    changed = _changed_caution([run for found in read.values() for run in found])
+    cautions = (*summary.cautions, *aside, *_other_labels(read), *changed)
+    return replace(summary, cautions=cautions)
 
 
 def _other_labels(read: Mapping[Path, Sequence[Run]]) -> list[str]:
@@ -201,6 +211,17 @@ def _set_aside_caution(experiment: Path) -> list[str]:
     return []
 
 
+def _changed_caution(runs: Sequence[Run]) -> list[str]:
+    """Returns one sentence if predictions were changed after their runs had been made."""
+    if changed := changed_predictions(runs):
+        return [
+            f"predictions were changed after the training in {counted(len(changed), 'run')}, such "
+            f"as {changed[0].parent.name}/{changed[0].name}: the scores are of the changed ones; "
+            "delete the folder and rerun the command to make it anew"
+        ]
+    return []
+
+
 def _other_tasks(runs: Sequence[Run], shown: str) -> list[str]:
     """Returns one sentence if the models were trained on another task, too, with its own table."""
     others = sorted({task for run in runs for task in run.tasks} - {shown})
@@ -220,7 +241,8 @@ def _row(
     known = sample.truth >= 0
     repeats, _, columns = system.probabilities.shape
     parameters = [run.record.parameters for run in system.runs]
-    counted = [number for number in parameters if number is not None]
+    # 0: a support vector machine is made of training rows and has no parameters to count
+    counted = [number for number in parameters if number]
     return Row(
         name=system.name,
         model=system.model,

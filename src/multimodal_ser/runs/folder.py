@@ -6,6 +6,7 @@ exists need not be made again. Scores are always derived from the predictions.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -106,12 +107,23 @@ def write_run(
     rows = "".join(json.dumps(row) + "\n" for row in fitted.history)
     with written_aside(folder) as partial:
         partial.mkdir()
-        _write_json(partial / CONFIG, as_json(record))
         (partial / "history.jsonl").write_text(rows)
         write_predictions(partial / PREDICTIONS, config.labels.classes, parts)
+        digest = _sha256(partial / PREDICTIONS)
+        _write_json(partial / CONFIG, as_json(replace(record, predictions=digest)))
         _write_json(partial / "metrics.json", _scores(config.labels, parts))
         save_model(fitted.model, partial / MODEL, config, dims)
     return folder
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def changed_predictions(runs: Iterable[Run]) -> list[Path]:
+    """The files of predictions that are not as they were when their runs were made."""
+    files = {run.folder / PREDICTIONS: run.record.predictions for run in runs}
+    return [path for path, digest in files.items() if digest and _sha256(path) != digest]
 
 
 def _write_json(path: Path, value: object) -> None:

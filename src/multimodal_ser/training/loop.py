@@ -24,6 +24,7 @@ from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.models.adapters import PACE
 from multimodal_ser.models.fusion import Ensemble
+from multimodal_ser.models.layers import Output
 from multimodal_ser.training.alignment import Alignment, AlignmentTarget
 from multimodal_ser.training.losses import loss_named
 from multimodal_ser.training.schedule import (
@@ -95,6 +96,10 @@ def fit(
     best = BestEpoch(patience, chooses=not (training.target and training.target.aligns))
     history = []
     for epoch in training.epochs():
+        if not math.isfinite(training.loss):
+            model.standardize = plain
+            model.load_state_dict(start)
+            raise SerError(_diverged(model, train, epoch))
         logits = predict(training.average.model, validation)
         scores = _judged(logits, validation, prior, loss_named(config.loss).factor)
         history.append({"epoch": epoch, "train_loss": training.loss, **scores})
@@ -140,6 +145,35 @@ def _last_of_refit(chosen: int, epochs: int, refit_epochs: int) -> int:
     # Whole numbers, rounded up: a share as a float, times the same number of epochs again, may be
     # a little too large and end one epoch later.
     return -(-(chosen + 1) * refit_epochs // epochs) - 1
+
+
+def _diverged(model: Ensemble, train: Examples, epoch: int) -> str:
+    """Why the loss of a training that began with this model may have become nan."""
+    kind = type(model.members[0]).__name__
+    batch = [*train.batch(torch.arange(min(8, len(train))))[:4]]
+    places = {"text": 0, "audio": 2}
+    model.eval()
+
+    def gives_nan(without: str | None) -> bool:
+        given = list(batch)
+        for place in () if without is None else (places[without], places[without] + 1):
+            given[place] = torch.zeros_like(given[place])
+        with torch.no_grad():
+            text, text_mask, audio, audio_mask = given
+            logits = model.each(text, text_mask, audio, audio_mask).logits
+            return not bool(logits.isfinite().all())
+
+    both = len(model.modalities) > 1 and not gives_nan(None)
+    for name in filter(gives_nan, model.modalities if both else ()):
+        return (
+            f"{kind}: the training loss became nan in epoch {epoch}, since {kind}.forward gives "
+            f"nan for an utterance without {name}; see the rules in docs/models.md (training "
+            "hides modalities at random, unless --network.modality-dropout is 0)"
+        )
+    return (
+        f"{kind}: the training diverged, its loss became nan in epoch {epoch}; take a lower "
+        "--schedule.learning-rate, or correct the model if it is your own"
+    )
 
 
 def _weights(
@@ -237,7 +271,7 @@ class _Training:
             for step, rows in enumerate(split_rows(order, config.batch_size)):
                 batch = train.batch(rows).to(device)
                 each = model.each(*batch[:4])  # [members, B, C]
-                _check_shape(model, each.logits, len(rows))
+                _check_shape(model, each, len(rows))
                 loss = loss_of(each.logits, batch.truth, weights, config.label_smoothing)
                 if self.target:
                     loss = loss + self.target.loss(each, (epoch + step / steps) / epochs)
@@ -266,13 +300,17 @@ def split_rows(order: Tensor, size: int) -> list[Tensor]:
     return batches
 
 
-def _check_shape(model: Ensemble, logits: Tensor, rows: int) -> None:
-    wanted = (rows, model.classes)
-    if logits.shape[1:] != wanted:
+def _check_shape(model: Ensemble, each: Output, rows: int) -> None:
+    wanted, kind = (rows, model.classes), type(model.members[0]).__name__
+    if each.logits.shape[1:] != wanted:
         raise SerError(
-            f"{type(model.members[0]).__name__}.forward gave logits of shape "
-            f"{[*logits.shape[1:]]}; needed: {[*wanted]}, a row for each utterance and a column "
-            "for each class (docs/models.md)"
+            f"{kind}.forward gave logits of shape {[*each.logits.shape[1:]]}; needed: {[*wanted]}, "
+            "a row for each utterance and a column for each class (docs/models.md)"
+        )
+    if each.embedding.ndim != 3 or each.embedding.shape[1] != rows:
+        raise SerError(
+            f"{kind}.forward gave an embedding of shape {[*each.embedding.shape[1:]]}; needed: "
+            f"[{rows}, width], a row for each utterance (docs/models.md)"
         )
 
 

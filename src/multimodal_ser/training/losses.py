@@ -167,6 +167,16 @@ def loss_named(name: str | None) -> Loss:
     return replace(classes, of=of, factor=factor)
 
 
+def functions_of(name: str | None) -> list[Callable[..., Tensor]]:
+    """The functions that a loss of this name consists of; of a sum, two.
+
+    >>> functions_of("kl+0.5*mse") == [kl, mse]
+    True
+    """
+    first, *second = (name or "cross-entropy").split("+")
+    return [LOSSES[key].of for key in (first, *(_factored(term)[1] for term in second))]
+
+
 def _factored(term: str) -> tuple[float, str]:
     """The factor of a loss in a sum, and the loss's name.
 
