@@ -2,6 +2,8 @@
 
 import csv
 import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields, replace
 from functools import partial
 
@@ -289,6 +291,17 @@ def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):
     together = running.run_all(plans, material, tmp_path / "together", jobs=2)
     for one, other in zip(alone, together, strict=True):
         assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker does its own imports")
+def test_workers_begin_with_their_imports_done():
+    with ProcessPoolExecutor(1, running._processes("cpu")) as pool:
+        assert pool.submit(loaded, "torch._dynamo").result()
+    assert running._processes("cuda").get_start_method() == "spawn"
+
+
+def loaded(name):
+    return name in sys.modules
 
 
 def test_every_setting_changes_the_name_of_the_run(material, split):

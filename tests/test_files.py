@@ -295,9 +295,9 @@ def test_a_full_disk_keeps_what_stood_there(tmp_path, kind):
 
 
 PARENT = """
-    import multiprocessing, os, time
+    import os, time
     from concurrent.futures import ProcessPoolExecutor
-    from multimodal_ser.experiments.running import _start_worker
+    from multimodal_ser.experiments.running import _processes, _start_worker
 
     def work(_):
         print(os.getpid(), flush=True)
@@ -305,8 +305,7 @@ PARENT = """
             pass
 
     if __name__ == "__main__":
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, spawn, _start_worker, (None,)) as pool:
+        with ProcessPoolExecutor(1, _processes("cpu"), _start_worker, (None,)) as pool:
             pool.submit(work, 0).result()
 """
 

@@ -12,6 +12,7 @@ import json
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -173,11 +174,25 @@ def _make_runs(todo: Sequence[Plan], context: RunContext, jobs: int) -> Iterator
     if min(jobs, len(todo)) <= 1:
         yield from (make_run(context, item) for item in todo)
         return
-    # torch's multiprocessing shares tensors between processes instead of copying them. Processes
-    # are spawned, since a forked copy of a process with threads (OpenMP, CUDA) can deadlock.
-    processes = torch.multiprocessing.get_context("spawn")
+    # torch's multiprocessing shares tensors between processes instead of copying them.
+    processes = _processes(context.device)
     with ProcessPoolExecutor(min(jobs, len(todo)), processes, _start_worker, (context,)) as pool:
         yield from pool.map(_make_in_worker, todo)
+
+
+def _processes(device: str) -> Any:
+    """How worker processes are started.
+
+    They are not forked from this process, since a copy of a process with threads (OpenMP, CUDA) can
+    deadlock. On Linux they are forked from one that has done their imports, which take seconds, and
+    nothing else. Elsewhere, and for a GPU, which an import might start, each does its own.
+    """
+    if sys.platform != "linux" or device != CPU:
+        return torch.multiprocessing.get_context("spawn")
+    processes = torch.multiprocessing.get_context("forkserver")
+    # torch._dynamo is imported by the first optimiser of a process.
+    processes.set_forkserver_preload([__name__, "torch._dynamo"])
+    return processes
 
 
 def _start_worker(context: RunContext) -> None:
