@@ -117,10 +117,15 @@ class Linear(nn.Module):
 
 def rbf(x: Tensor, vectors: Tensor, gamma: Tensor) -> Tensor:
     """The kernel ``exp(-γ ‖x_i − v_j‖²)`` [B, V] of x [B, D] and vectors [V, D]."""
+    return torch.exp(-gamma * squared_distances(x, vectors))
+
+
+def squared_distances(x: Tensor, vectors: Tensor) -> Tensor:
+    """``‖x_i − v_j‖²`` [B, V] of x [B, D] and vectors [V, D]."""
     # ‖x‖² + ‖v‖² − 2xv instead of torch.cdist, for which ONNX has no operator; rounding can make it
     # slightly negative.
     squares = x.square().sum(1, keepdim=True) + vectors.square().sum(1)
-    return torch.exp(-gamma * (squares - 2 * x @ vectors.T).clamp(min=0))
+    return (squares - 2 * x @ vectors.T).clamp(min=0)
 
 
 class Svm(nn.Module):

@@ -23,7 +23,14 @@ from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.models.layers import Output
-from multimodal_ser.training.baselines import NEVER, Pooled, Setting, pooled_inputs, rbf
+from multimodal_ser.training.baselines import (
+    NEVER,
+    Pooled,
+    Setting,
+    pooled_inputs,
+    rbf,
+    squared_distances,
+)
 from multimodal_ser.training.loop import Fitted, predict, ua_of
 from multimodal_ser.training.schedule import class_weights, likeliest_temperature, log_prior
 from multimodal_ser.training.selection import Judgement, fit_best
@@ -114,6 +121,8 @@ def _candidates(
     weights = class_weights(train.label, dims.classes, config.class_weights)[train.label].double()
     row_weight = (weights / weights.mean()).numpy()
     seen = torch.bincount(train.label, minlength=dims.classes) > 0
+    # In double precision: small distances are differences of large numbers.
+    apart = squared_distances(vectors.double(), vectors.double())
     for gamma, group in groupby(settings, key=lambda setting: setting.gamma or 1.0):
         # Relative to the width, so that one grid serves 88 and 1,536 features.
         scaled = torch.tensor(gamma / max(1, x.shape[1]))
@@ -121,7 +130,7 @@ def _candidates(
         # the vectors. If these are all rows, it solves (K + W⁻¹ / C) β = Y. Else, with K₁ the
         # kernel of all rows and the vectors, it solves (K₁ᵀ W K₁ + K / C) β = K₁ᵀ W Y (Smola &
         # Schölkopf, 2000).
-        among = _kernel(vectors, vectors, scaled)
+        among = np.asarray(torch.exp(-scaled * apart).numpy())
         if exact:
             fixed, by_strength, wanted = among, np.diag(1 / row_weight), targets
         else:
@@ -136,11 +145,6 @@ def _candidates(
             yield setting, model
 
 
-def _kernel(x: Tensor, vectors: Tensor, gamma: Tensor) -> Floats:
-    """The kernel [N, V] in double precision: small distances are differences of large numbers."""
-    return np.asarray(rbf(x.double(), vectors.double(), gamma).numpy())
-
-
 def _normal_equations(
     x: Tensor, vectors: Tensor, gamma: Tensor, row_weight: Floats, targets: Floats
 ) -> tuple[Floats, Floats]:
@@ -149,7 +153,7 @@ def _normal_equations(
     wanted = np.zeros((len(vectors), targets.shape[1]))
     for start in range(0, len(x), _BLOCK):
         block = slice(start, start + _BLOCK)
-        kernel = _kernel(x[block], vectors, gamma)
+        kernel = np.asarray(rbf(x[block].double(), vectors.double(), gamma).numpy())
         weighed = kernel.T * row_weight[block]
         gram += weighed @ kernel
         wanted += weighed @ targets[block]
