@@ -272,7 +272,7 @@ def test_refitting_uses_the_validation_part_but_its_reported_scores_do_not():
 def test_refitting_takes_as_many_epochs_as_were_kept(monkeypatch):
     losses, updates = iter([9, 8, 7, 6, 5, 4, 3, 9]), []  # the seventh of 25 is the best
     monkeypatch.setattr(loop, "_judged", lambda *_: {"validation_loss": next(losses)})
-    monkeypatch.setattr(loop.WeightAverage, "update", lambda self, model: updates.append(1))
+    monkeypatch.setattr(loop.WeightAverage, "move", lambda self, weights: updates.append(1))
     examples = made_examples(16)
     model = Ensemble(MODELS["concat"], Dims(6, 8, 3), ModelConfig(members=1, hidden_dim=8))
     schedule = TrainConfig(epochs=25, patience=1, batch_size=8, least_steps=1)

@@ -248,7 +248,9 @@ class _Training:
         device = model.temperature.device
         weights = _weights(model, train, config, self.groups).to(device)
         loss_of = loss_named(config.loss).of
-        own = [p for p in model.parameters() if p.requires_grad]
+        # Collected once: walking through the modules at every step takes as long as some layers.
+        every = list(model.parameters())
+        own = [p for p in every if p.requires_grad]
         adapters = [*self.target.adapters.parameters()] if self.target else []
         learnt: list[dict[str, Any]] = [
             {"params": own},
@@ -280,8 +282,9 @@ class _Training:
                 nn.utils.clip_grad_norm_(own, 1.0)
                 optimizer.step()
                 schedule.step()
-                self.average.update(model)
+                self.average.move(every)
                 losses.append(loss.detach())  # not .item(), which would wait for a GPU every step
+            self.average.take_buffers(model)
             self.loss = torch.stack(losses).mean().item()
             yield epoch
 

@@ -156,14 +156,23 @@ class WeightAverage:
         self._pairs: list[Tensor] = list(self.model.parameters())
         self._buffers: list[Tensor] = list(self.model.buffers())
 
-    @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Moves the average a step towards the model's current weights."""
+        self.move(list(model.parameters()))
+        self.take_buffers(model)
+
+    @torch.no_grad()
+    def move(self, weights: list[nn.Parameter]) -> None:
+        """Moves the average a step towards these weights, which are those of the whole model."""
         self.steps += 1
         # (1 + n) / (10 + n) is the warm-up of TensorFlow's ExponentialMovingAverage
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         # One call for all parameters instead of one per parameter: it is made at every step.
-        torch._foreach_lerp_(self._pairs, list(model.parameters()), 1 - decay)
+        torch._foreach_lerp_(self._pairs, weights, 1 - decay)
+
+    @torch.no_grad()
+    def take_buffers(self, model: nn.Module) -> None:
+        """Copies the model's present buffers."""
         for average, present in zip(self._buffers, model.buffers(), strict=True):
             average.copy_(present)
 
