@@ -249,7 +249,7 @@ class _Training:
         weights = _weights(model, train, config, self.groups).to(device)
         loss_of = loss_named(config.loss).of
         # Collected once: walking through the modules at every step takes as long as some layers.
-        every = list(model.parameters())
+        every: list[Tensor] = list(model.parameters())
         own = [p for p in every if p.requires_grad]
         adapters = [*self.target.adapters.parameters()] if self.target else []
         learnt: list[dict[str, Any]] = [

@@ -162,7 +162,7 @@ class WeightAverage:
         self.take_buffers(model)
 
     @torch.no_grad()
-    def move(self, weights: list[nn.Parameter]) -> None:
+    def move(self, weights: list[Tensor]) -> None:
         """Moves the average a step towards these weights, which are those of the whole model."""
         self.steps += 1
         # (1 + n) / (10 + n) is the warm-up of TensorFlow's ExponentialMovingAverage
