@@ -153,7 +153,7 @@ def exit_code_of(work: Callable[[], int], command: str) -> int:
     except SerError as error:
         return _report(str(error), USER_ERROR)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was finished is kept: rerun the same command to resume\n")
+        sys.stderr.write("stopped; what was written to files is kept: rerun the same command to resume\n")
         return STOPPED
     except BrokenPipeError:
         _discard_output()
