@@ -375,7 +375,9 @@ def test_a_file_is_not_both_input_and_output(tmp_path, monkeypatch, capsys, form
     ],
 )
 def test_a_mistyped_name_is_one_line_with_the_nearest(line, said, capsys):
-    assert main(line.split()) == 1
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
     out, error = capsys.readouterr()
     assert said in error
     assert error.count("\n") == 1

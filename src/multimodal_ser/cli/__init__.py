@@ -83,7 +83,8 @@ def _run(args: list[str]) -> int:
         if stop.code != _WRONG_OPTIONS:
             raise
         if wrong := mistyped(args, _parsed):
-            raise SerError(wrong) from None
+            sys.stderr.write(f"error: {wrong}\n")
+            raise SystemExit(_WRONG_OPTIONS) from None
         # a value of a wrong kind is reported in any case, all other mistakes only if asked for
         if type(stop.__context__).__name__ == "InstantiationError":
             raise
@@ -153,7 +154,7 @@ def exit_code_of(work: Callable[[], int], command: str) -> int:
     except SerError as error:
         return _report(str(error), USER_ERROR)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was written to files is kept: rerun the same command to resume\n")
+        sys.stderr.write("stopped; what was written is kept: rerun the same command to resume\n")
         return STOPPED
     except BrokenPipeError:
         _discard_output()
