@@ -213,7 +213,8 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
         check_key(request, settings)
         return FileResponse(jobs.file(jobs.get(job), format))
 
-    @app.delete("/v1/jobs/{job}", status_code=204, tags=["jobs"])
+    # Older FastAPI takes the annotation "None" for a body, which 204 must not have.
+    @app.delete("/v1/jobs/{job}", status_code=204, response_model=None, tags=["jobs"])
     async def cancel(request: Request, job: str) -> None:
         """Cancels a job, or removes a finished one with its files."""
         check_key(request, settings)
