@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tomllib
 
 from made_docs import PAGES, ROOT, arguments, blocks, is_shell, small, statements, world
 from multimodal_ser.cli import main
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.models.fusion import MODELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it there
+    import tomli as tomllib
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 import multimodal_ser
 from multimodal_ser.corpora import read_manifest
 from multimodal_ser.errors import to_install
 from multimodal_ser.features import FeatureStore
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it there
+    import tomli as tomllib
 
 DEMO = Path(multimodal_ser.__file__).parent / "demo"
 
