@@ -37,7 +37,6 @@ from multimodal_ser.cli import (  # noqa: F401 - importing them registers their 
     unseen,
 )
 from multimodal_ser.cli.app import app, command_line, given, say
-from multimodal_ser.cli.mistyped import mistyped
 from multimodal_ser.common.files import remove_unfinished
 from multimodal_ser.common.plugins import load_plugins
 from multimodal_ser.errors import SerError, not_installed
@@ -69,19 +68,22 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     # plug-ins may import torch: help must not wait for that
-    if args and not {"-h", "--help"} & set(args):
+    wants_help = bool({"-h", "--help"} & set(args))
+    if args and not wants_help:
         load_plugins()
     if args == ["--version"]:
         say(f"multimodal-ser {metadata.version('multimodal-ser')}")
         return 0
     _refuse_input_as_output(args)
-    if {"-h", "--help"} & set(args):
+    if wants_help:
         return _parsed(args)
     try:
         return _parsed(args, console_outputs=False)
     except SystemExit as stop:
         if stop.code != _WRONG_OPTIONS:
             raise
+        from multimodal_ser.cli.mistyped import mistyped
+
         if wrong := mistyped(args, _parsed):
             sys.stderr.write(f"error: {wrong}\n")
             raise SystemExit(_WRONG_OPTIONS) from None
