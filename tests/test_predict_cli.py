@@ -189,6 +189,24 @@ def test_an_interrupted_command_is_resumed_to_the_same_bytes(capsys, tmp_path, m
     assert (tmp_path / "cut.csv").read_bytes() == whole
 
 
+def test_long_recordings_are_stored_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable, "CHUNK", 4)
+    monkeypatch.setattr(resumable, "_LARGE", 1000)
+    sizes = [600, 600, 5000, 1, 1, 1, 1, 1, 2000]
+    names = [str(tmp_path / f"{number}.wav") for number in range(len(sizes))]
+
+    def cut():
+        return [list(chunk.names) for chunk in resumable.recording_chunks(names, (), {})]
+
+    for name, size in zip(names, sizes, strict=True):
+        Path(name).write_bytes(bytes(size))
+    assert cut() == [names[:2], names[2:3], names[3:4], names[4:8], names[8:]]
+    Path(names[2]).write_bytes(b"mended")  # changes no chunk after the first four recordings
+    assert cut() == [names[:2], names[2:4], names[4:8], names[8:]]
+    Path(names[2]).unlink()
+    assert cut() == [names[:2], names[2:4], names[4:8], names[8:]]
+
+
 def test_a_model_with_other_weights_of_the_same_name_does_not_resume(model, tmp_path):
     places = [tmp_path / name / "model.safetensors" for name in ("a/x", "b/x", "c/x")]
     with safe_open(model, "numpy") as file:

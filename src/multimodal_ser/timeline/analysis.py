@@ -36,6 +36,7 @@ from multimodal_ser.timeline.track import (
 from multimodal_ser.timeline.words import Words
 
 _log = logging.getLogger(__name__)
+_LATE = 0.5  # seconds that turns may reach beyond the end, since annotations are rounded
 
 Progressed: TypeAlias = Callable[[float, float | None], None]
 _Timed = TypeVar("_Timed", Segment, Point, Word)
@@ -113,6 +114,7 @@ def analyze(
         for model, lane in zip(models, lanes, strict=True)
     ]
     found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, _log.warning))
+    notes = [*notes, *_late_turns(lanes, found.duration)]
     return replace(
         found if recognised is None else _with_words(found, recognised), notes=tuple(notes)
     )
@@ -151,6 +153,18 @@ def _lanes_by_speaker(
     return [
         Lane(name, lane.channel, turns) for name, turns in zip(called, parts.values(), strict=False)
     ] or [lane]
+
+
+def _late_turns(lanes: Sequence[Lane], duration: float) -> list[str]:
+    """A note about turns beyond the end of the recording, which are cut off."""
+    ends = [lane.turns[-1].end for lane in lanes if lane.turns]
+    last = max(ends, default=0) / SAMPLE_RATE
+    if last <= duration + _LATE:
+        return []
+    return [
+        f"the turns of its speakers reach to {last:.1f} s, and it ends at {duration:.1f} s: check "
+        "that they are of this recording, and in seconds"
+    ]
 
 
 def _finder(lane: Lane) -> Known | None:

@@ -14,6 +14,7 @@ from multimodal_ser.audio.speech import CONTEXT
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
+from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import SerError, counted, import_extra
 
 
@@ -87,7 +88,7 @@ def read_rttm(file: str | Path) -> Diariser:
                     Turn(round(start * SAMPLE_RATE), round((start + long) * SAMPLE_RATE), part[7])
                 )
                 names.add(part[1])
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, OverflowError) as error:
         raise SerError(f"{file}: not an RTTM file ({error})") from error
     if len(names) != 1:
         raise SerError(
@@ -101,8 +102,17 @@ def turns_by_speaker(turns: Iterable[Turn]) -> dict[str | int, tuple[Found, ...]
     """Speaker → the turns of that speaker, sorted by who speaks first.
 
     The result has no overlaps: while several speak, it is the turn of the one who began last.
+
+    Raises:
+        SerError: a turn begins before the recording.
     """
     ordered = sorted((turn for turn in turns if turn.end > turn.start), key=lambda turn: turn[:2])
+    if ordered and ordered[0].start < 0:
+        first = ordered[0]
+        raise SerError(
+            f"a turn of {first.speaker} begins at {first.start / SAMPLE_RATE:.3f} s; allowed: from "
+            "0 s on, counted from the beginning of the recording"
+        )
     # Between two consecutive edges the set of speakers does not change: each such piece is decided
     # once.
     edges = sorted({edge for turn in ordered for edge in turn[:2]})
@@ -126,10 +136,13 @@ def turns_by_speaker(turns: Iterable[Turn]) -> dict[str | int, tuple[Found, ...]
 
 
 class Known:
-    """Reports known stretches of speech to a `Stream`, in place of a `SpeechFinder`."""
+    """Reports known stretches of speech to a `Stream`, in place of a `SpeechFinder`.
+
+    Those that are too short to be predicted are left out.
+    """
 
     def __init__(self, turns: Sequence[Found]) -> None:
-        self._turns = list(turns)
+        self._turns = _long_enough(turns)
         self._at = 0
 
     @property
@@ -152,7 +165,7 @@ class Known:
     def finish(self) -> list[Found]:
         """Ends the recording; turns beyond its end are cut off."""
         cut = [turn for turn in self._turns if turn.start < self._at]
-        self._turns = [turn._replace(end=min(turn.end, self._at)) for turn in cut]
+        self._turns = _long_enough([turn._replace(end=min(turn.end, self._at)) for turn in cut])
         return self._ended(self._at)
 
     def _ended(self, until: int) -> list[Found]:
@@ -161,6 +174,10 @@ class Known:
             count += 1
         ended, self._turns = self._turns[:count], self._turns[count:]
         return ended
+
+
+def _long_enough(turns: Sequence[Found]) -> list[Found]:
+    return [turn for turn in turns if turn.end - turn.start >= LEAST_SAMPLES]
 
 
 def is_rttm(speakers: str) -> bool:
