@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.speech.canonical import SILENT, WORDLESS
 from multimodal_ser.cli import main
 from multimodal_ser.errors import NoSpeechError, SerError
+from multimodal_ser.export import export
 from multimodal_ser.predict import Channel, Prediction
 from multimodal_ser.predict.prediction import discounted
 from multimodal_ser.predict.writing import write_table
@@ -122,6 +124,10 @@ def test_a_channel_is_removed_saved_and_read(model, file, tmp_path):
     saved = adapted.channel.save(tmp_path / "new" / "channel.json")
     again = load(file).adapted(Channel.read(saved))
     np.testing.assert_array_equal(again(given[0]).probabilities, other.probabilities)
+    for write in (adapted.save, partial(export, adapted)):  # the file of a model has no channel
+        with pytest.raises(SerError, match=r"adapted to a channel, .* predictor.channel.save"):
+            write(tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
     # by hand: the head on vectors less the shift
     answer = model.backend([given[0][0]], [None])
     import torch

@@ -271,6 +271,15 @@ def test_refuses_parameters_and_fields_that_it_does_not_know():
     refusal(answer, 422, "unreadable", "unknown field 'hop'", "?hop=0.5")
 
 
+def test_refuses_what_is_given_twice():
+    sound = {"files": {"file": WAV}}
+    answer = ask("POST", "/v1/analyze?hop=0.5&window=1&hop=1", **sound)
+    refusal(answer, 422, "unreadable", "hop is given 2 times")
+    for query, form in (("", ["a", "b"]), ("?text=a", ["b"])):
+        answer = ask("POST", f"/v1/predict{query}", data={"text": form}, **sound)
+        refusal(answer, 422, "unreadable", "text is given 2 times")
+
+
 def test_refuses_addresses_and_verbs():
     refusal(ask("GET", "/nothing"), 404, "not_found", "/docs")
     refusal(ask("POST", "/v1/jobs"), 404, "not_found", "started with --jobs FOLDER")

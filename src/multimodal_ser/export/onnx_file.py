@@ -20,6 +20,7 @@ from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.backend import predict_batches, softmax
+from multimodal_ser.predict.hub import refuse_adapted
 from multimodal_ser.predict.onnx_backend import FileFacts, OnnxBackend, onnxruntime, open_session
 from multimodal_ser.predict.tuned_backend import Emotion2VecBackend
 
@@ -71,9 +72,10 @@ def export(
         compare: 16 kHz waveforms to compare on; synthetic sound by default.
 
     Raises:
-        SerError: the extra is missing, the model has no such part, or the file's predictions
-            differ from torch's by more than 1e-4; nothing is written then.
+        SerError: the extra is missing, the model has no such part or is adapted to a channel, or
+            the file's predictions differ from torch's by more than 1e-4; nothing is written then.
     """
+    refuse_adapted(predictor)
     if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
         raise SerError(f"ONNX export needs an extra: {to_install('onnx')}")
     out = Path(out)

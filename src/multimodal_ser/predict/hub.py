@@ -36,8 +36,18 @@ policing, education, insurance or medicine, and not on anybody who has not agree
 """
 
 
+def refuse_adapted(predictor: Predictor) -> None:
+    """Raises SerError for a predictor that removes a channel, which no model's file can hold."""
+    if predictor.channel is not None:
+        raise SerError(
+            f"{predictor.name} is adapted to a channel, which would not be in its files; write "
+            "the model that was adapted, and its channel with predictor.channel.save(FILE)"
+        )
+
+
 def save(predictor: Predictor, folder: Path) -> Path:
     """Writes a predictor's three files; see `Predictor.save`."""
+    refuse_adapted(predictor)
     config = predictor.backend.save(folder)
     about = {"kind": config.pop("kind"), "name": predictor.name, "threshold": predictor.threshold}
     config["predictor"] = {**about, "labels": list(predictor.labels)}

@@ -267,7 +267,8 @@ class Predictor:
         """Writes model.safetensors, config.json and the card as README.md; `load` reads them.
 
         Raises:
-            SerError: this kind of model cannot be saved (an ONNX file, emotion2vec).
+            SerError: this kind of model cannot be saved (an ONNX file, emotion2vec), or it is
+                adapted to a channel, which is saved by itself.
         """
         return hub.save(self, Path(folder))
 

@@ -56,7 +56,7 @@ def body(status: int, message: str, headers: Mapping[str, str] | None = None) ->
 
 
 def refuse_unknown(request: Request) -> None:
-    """Refuses parameters that a route does not have: a misspelt one would silently have no effect.
+    """Refuses parameters that a route does not have, or has twice: one would have no effect.
 
     Raises:
         RefusedError: 422.
@@ -68,6 +68,8 @@ def refuse_unknown(request: Request) -> None:
             raise RefusedError(
                 422, f"unknown parameter {name[:40]!r}; allowed: {', '.join(allowed)}"
             )
+        if len(values := request.query_params.getlist(name)) > 1:
+            raise RefusedError(422, f"{name} is given {len(values)} times; allowed: once")
 
 
 def add_handlers(app: FastAPI) -> None:

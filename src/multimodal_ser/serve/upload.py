@@ -135,12 +135,14 @@ async def _form(
                 f"unknown field {unknown[0][:40]!r}; {_ALLOWED}; settings are parameters of the "
                 "address, such as ?hop=0.5",
             )
+        words = [*form.getlist("text"), *([] if text is None else [text])]
+        if len(words) > 1:
+            raise RefusedError(422, f"text is given {len(words)} times; allowed: once")
         if not isinstance(given, UploadFile):
             raise RefusedError(422, f"no file in the field `file`; {_ALLOWED}")
-        words = form.get("text", text)
         data = await given.read()
     finally:
         await form.close()
     if len(data) > settings.max_bytes:
         raise _too_large(settings)
-    return Upload(data, words if isinstance(words, str) else None)
+    return Upload(data, next((one for one in words if isinstance(one, str)), None))
