@@ -1,4 +1,4 @@
-"""Which part of an encoder is trained: all of it, its last blocks, or a low-rank update; its file.
+"""Chooses what of an encoder is trained (all, its last blocks, a low-rank update), and stores it.
 
 A low-rank update (LoRA; Hu et al., 2021) leaves a weight unchanged and adds ``up @ down``, a
 product of low rank, to it. It is a parametrisation of the weight itself, not a layer around it. So
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.settings import TuneConfig
@@ -69,33 +71,22 @@ def let_learn(network: Any, config: TuneConfig) -> None:
             block.requires_grad_(config.method != "low-rank")
             if config.method == "low-rank":
                 _add_low_rank(block, config.rank)
-    waves = getattr(getattr(network, "model", None), "feature_extractor", None)
-    if waves is not None and not any(p.requires_grad for p in waves.parameters()):
+    convolutions = getattr(getattr(network, "model", None), "feature_extractor", None)
+    if convolutions is not None and not any(p.requires_grad for p in convolutions.parameters()):
         # Otherwise transformers makes the waveform require a gradient, and the frozen convolutions
         # would keep their activations for nothing.
-        waves._requires_grad = False
+        convolutions._requires_grad = False
     if config.checkpointing:
         for block in blocks:
-            block.forward = _Again(block.forward)
-
-
-class _Again:
-    """A block's forward pass that recomputes activations in the backward pass (checkpointing)."""
-
-    def __init__(self, forward: Any) -> None:
-        self.inner = forward
-
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        from torch.utils.checkpoint import checkpoint
-
-        return checkpoint(self.inner, *given, use_reentrant=False, **named)
+            # Activations are not kept, but computed again in the backward pass, to save memory.
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def _linears(module: nn.Module) -> Iterator[nn.Linear]:
     """All linear layers: those of attention and feed-forward."""
-    for one in module.modules():
-        if isinstance(one, nn.Linear):
-            yield one
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            yield part
 
 
 def _add_low_rank(block: nn.Module, rank: int) -> None:
@@ -125,10 +116,9 @@ def save_changes(network: Any, config: TuneConfig, about: Mapping[str, Any], pat
     """Writes the trained parameters of an encoder: a few MB for a low-rank update."""
     header = {**about, "method": config.method, "rank": config.rank, "blocks": len(network.blocks)}
     learnt = {k: p for k, p in network.named_parameters() if p.requires_grad}
-    learning = (
-        n for n, b in enumerate(network.blocks) if any(p.requires_grad for p in b.parameters())
-    )
-    header["first"] = next(learning, 0)
+    # The first block that is trained: `apply_changes` adds low-rank updates from there on.
+    trained = [any(p.requires_grad for p in block.parameters()) for block in network.blocks]
+    header["first"] = trained.index(True) if any(trained) else 0
     tensors = {key: value.detach().cpu().contiguous() for key, value in learnt.items()}
     with written_aside(path) as partial:
         partial.write_bytes(save(tensors, {"changes": json.dumps(header)}))
@@ -147,14 +137,16 @@ def write_merged(encoder: Any, changes: Path, out: Path) -> Path:
     """
     if not isinstance(encoder, PretrainedSpeech | PretrainedText):
         raise SerError(
-            f"{encoder.info.name}: encoders of transformers are written; others keep their changes "
-            "apart, in the run folder"
+            f"{encoder.info.name}: only encoders of transformers can be written with their changes "
+            "merged; the changes of others stay in the run folder, from where `ser predict` takes "
+            "them"
         )
     header = apply_changes(encoder.network, changes)
-    prepares = encoder.extractor if isinstance(encoder, PretrainedSpeech) else encoder.tokenizer
+    # The configuration of the input is written too, without which the folder is no whole encoder.
+    processor = encoder.extractor if isinstance(encoder, PretrainedSpeech) else encoder.tokenizer
     with written_aside(out) as partial:
         encoder.network.model.save_pretrained(partial)
-        prepares.save_pretrained(partial)
+        processor.save_pretrained(partial)
         write_tuned_on(partial, header["tuned on"], header["labels"])
     return out
 
@@ -174,9 +166,7 @@ def apply_changes(network: Any, path: Path) -> dict[str, Any]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         blocks = list(network.blocks)
         if header["method"] == "low-rank":
-            # The same parametrisations as in training must exist before their parameters can be
-            # filled.
-
+            # The parametrisations of the training must exist before their parameters are filled.
             for block in blocks[header["first"] :]:
                 _add_low_rank(block, header["rank"])
         own = dict(network.named_parameters())

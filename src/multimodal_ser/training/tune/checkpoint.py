@@ -18,7 +18,7 @@ from multimodal_ser.training.schedule import EarlyStopping, WeightAverage
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything that a training needs to be resumed after an epoch, as one safetensors file.
+    """Everything that is needed to resume a training after an epoch, as one safetensors file.
 
     Attributes:
         model: the model that is trained.
@@ -75,12 +75,12 @@ class TrainingState:
         self.average.steps = facts["steps"]
         self.stopping.state = under("best")
         self.stopping.best, self.stopping.best_epoch, self.stopping.kept = facts["best"]
-        # An optimiser's state is keyed by parameter objects, which are new ones here: by position
-        # instead.
+        # An optimiser's state is keyed by parameter objects, which differ from process to process;
+        # the file has them by position.
         for place, parameter in enumerate(self._parameters()):
             self.optimizer.state[parameter] = under(f"optimizer.{place}")
         self.schedule.last_epoch = facts["schedule"]
-        # The rate is set by hand: the scheduler only sets it at its next step.
+        # The scheduler would set the learning rate only at its next step.
         for group, first in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = first * self.schedule.lr_lambdas[0](facts["schedule"])
         history: list[dict[str, Any]] = facts["history"]

@@ -19,13 +19,21 @@ from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
 
-# So many batches are sorted by length together: little padding, yet batches stay random.
+# Batches whose recordings are sorted by length together: enough for little padding, and few enough
+# that batches stay random.
 MEGABATCH = 20
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Recordings in memory: 16 kHz waveforms as int16, class ids [N], and the words."""
+    """Recordings in memory.
+
+    Attributes:
+        ids: of the utterances [N].
+        waves: waveforms at 16 kHz, int16 [samples] each.
+        label: class ids [N].
+        texts: the words of each utterance; empty if no encoder reads them.
+    """
 
     ids: tuple[str, ...]
     waves: Sequence[NDArray[np.int16]]
@@ -68,15 +76,15 @@ class Clips:
 
     @classmethod
     def words(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
-        """Only the words; no recording is read."""
-        # Stand-ins as long as the texts: batches are formed by the length of `waves`.
-        nothing = [np.zeros(len(row.text or ""), np.int16) for row in rows]
-        return cls(tuple(row.id for row in rows), nothing, label, [row.text or "" for row in rows])
+        """Takes only the words of utterances; no recording is read."""
+        # `clip_batches` sorts by the length of `waves`: silence as long as the text, in characters.
+        silence = [np.zeros(len(row.text or ""), np.int16) for row in rows]
+        return cls(tuple(row.id for row in rows), silence, label, [row.text or "" for row in rows])
 
     def items(
         self, rows: Sequence[int], draw: np.random.Generator | None = None
     ) -> dict[str, list[Any]]:
-        """Waveforms and words of rows; with `draw`, waveforms are augmented and cut to 30 s."""
+        """Waveforms and words of rows; with a generator, augmented waveforms of at most 30 s."""
         waves = [self.wave(row) for row in rows]
         if draw is not None:
             waves = [augmented(wave, draw)[:LONGEST_SAMPLES] for wave in waves]
@@ -93,14 +101,16 @@ Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple
 def clip_batches(
     clips: Clips, config: TuneConfig, seed: int, epoch: int, collate: Collate
 ) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
-    """The batches of one epoch, of similar lengths; the next is prepared while one is used.
+    """Yields the batches of one epoch: the model's input, and class ids [B].
+
+    Recordings of similar lengths share a batch. The next batch is prepared while one is used.
 
     Args:
         clips: the training part.
         config: the schedule.
         seed: of the order and of the augmentation.
         epoch: number of the epoch.
-        collate: rows, and a generator if they are augmented → the model's input.
+        collate: numbers of rows, and a generator if they are augmented → the model's input.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(clips))
@@ -112,11 +122,11 @@ def clip_batches(
     # Batches were formed from short to long; they are used in random order.
     rng.shuffle(rows)
 
-    def make(place: int) -> tuple[tuple[Any, ...], Tensor]:
+    def prepare(number: int) -> tuple[tuple[Any, ...], Tensor]:
         # A generator for each batch: what a batch draws does not depend on thread timing or on
         # resuming.
-        draw = np.random.default_rng([seed, epoch, place]) if config.augment else None
-        return collate(rows[place].tolist(), draw), clips.label[rows[place]]
+        draw = np.random.default_rng([seed, epoch, number]) if config.augment else None
+        return collate(rows[number].tolist(), draw), clips.label[rows[number]]
 
     with ThreadPoolExecutor(1) as ahead:
-        yield from ahead.map(make, range(len(rows)))
+        yield from ahead.map(prepare, range(len(rows)))

@@ -1,7 +1,7 @@
 """Encoders of sound, words or both, fine-tuned together with a network over their tokens.
 
-The network is one of MODELS, as it is trained on features; the tokens are made as for a feature
-file. A fine-tuned model is therefore used for predictions in the same way as a run on features.
+The network is one of MODELS, and its tokens are made as for a feature file. A fine-tuned model
+therefore predicts in the same way as one that was trained on features.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TunedEncoders(nn.Module):
         network: settings of the head.
         head: the network over tokens.
         classes: class names in order.
-        about: further facts for its files.
+        about: what else its files say, such as the epoch that was kept.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TunedEncoders(nn.Module):
         return self.head.temperature.device
 
     def begin(self, train: Examples, validation: Examples, config: TuneConfig, seed: int) -> None:
-        """Fits the head to the features of the untouched encoders."""
+        """Fits the head to features of the pretrained encoders, before these are trained too."""
         # Imported here: predicting with this module needs no training loop.
         from multimodal_ser.training.loop import fit
 
@@ -84,7 +84,7 @@ class TunedEncoders(nn.Module):
             fit(self.head, train.to(device), validation.to(device), schedule, seed)
         else:
             self.head.fit_inputs(train.to(str(self.device)))
-        # The temperature belongs to the head before fine-tuning; it is set anew at the end.
+        # `fit` calibrated the head of before the fine-tuning; `tune` sets the temperature anew.
         self.head.temperature.fill_(1.0)
 
     def learn(self, config: TuneConfig, rows: int) -> list[dict[str, Any]]:
@@ -94,12 +94,13 @@ class TunedEncoders(nn.Module):
             config: what is trained, and at which rates.
             rows: number of utterances of the training part.
         """
-        self.head.hide.rows, found = rows, []
+        self.head.hide.rows = rows
+        groups = []
         for network in self.networks.values():
             let_learn(network, config)
-            found += rates(network, config)
+            groups += rates(network, config)
         head = {"params": [*self.head.parameters()], "lr": config.head_rate * config.learning_rate}
-        return [*found, head]
+        return [*groups, head]
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -126,8 +127,7 @@ class TunedEncoders(nn.Module):
                 # A modality without an encoder has no tokens and no width.
                 batch += [torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool)]
                 continue
-            given = [x.to(self.device) for x in inputs[name]]
-            states = self.encoders[name].states(given)
+            states = self.encoders[name].states([x.to(self.device) for x in inputs[name]])
             kept = [_kept(x.float(), name, self.features[name]) for x in states]
             lengths = torch.tensor([len(x) for x in kept], device=self.device)
             batch.append(nn.utils.rnn.pad_sequence(kept, batch_first=True))
@@ -157,10 +157,10 @@ class TunedEncoders(nn.Module):
         return Modality.stack([as_stored(one, kind, self.features[name]) for one in frames])
 
 
-def _kept(frames: Tensor, modality: str, how: FeatureSpec) -> Tensor:
+def _kept(frames: Tensor, modality: str, spec: FeatureSpec) -> Tensor:
     """Like `features.pool.keep_tokens`, but differentiable: [T, D] → [at most `tokens`, D]."""
-    most = how.pooled_from or how.tokens
-    if (most == 1 and how.pool == "first") or (most > 1 and modality == "text"):
+    most = spec.pooled_from or spec.tokens
+    if (most == 1 and spec.pool == "first") or (most > 1 and modality == "text"):
         kept = frames[:most]
     else:
         count = min(len(frames), most)
@@ -170,4 +170,4 @@ def _kept(frames: Tensor, modality: str, how: FeatureSpec) -> Tensor:
         place = torch.arange(count, device=frames.device).repeat_interleave(sizes)
         sums = frames.new_zeros(count, frames.shape[1]).index_add(0, place, frames)
         kept = sums / sizes[:, None]
-    return kept.mean(0, keepdim=True) if how.pooled_from else kept
+    return kept.mean(0, keepdim=True) if spec.pooled_from else kept

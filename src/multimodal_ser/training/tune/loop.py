@@ -55,17 +55,17 @@ def tune(
     """Fine-tunes encoder and head, and keeps the epoch that the validation part chooses.
 
     Args:
-        model: encoder with its pretrained weights and a new head; trained in place, the head by
-            itself first.
+        model: encoder with its pretrained weights and a new head; trained in place, first the head
+            alone.
         train: the training part.
         validation: chooses the epoch (`schedule.EarlyStopping`), where -1 is the head alone, and
             sets the temperature.
         config: the schedule.
         seed: of data order, augmentation and dropout.
-        features: of both parts, made by the untouched encoders; the head of `TunedEncoders` learns
-            from them first.
+        features: of training and validation part, from the pretrained encoders; the head of
+            `TunedEncoders` is first fitted to them.
         checkpoint: file that is written after each epoch, and resumed from if it exists.
-        share: of this process, if several learn together.
+        share: what this process computes of each batch, if several train together.
     """
     weights = class_weights(train.label, len(model.classes), config.class_weights)
     weights = weights.to(model.temperature.device)
@@ -74,23 +74,27 @@ def tune(
         # al., 2022, "Fine-Tuning can Distort Pretrained Features"), so it is fitted alone before.
         _fit_head(model, train, config, weights, seed, features)
     training = _Training(model, train, config, weights, seed, share)
-    # The moving average is what is evaluated and kept; the model itself only learns.
+    # Epochs are compared, and the best one is kept, by the moving average of the weights, which
+    # varies less from step to step than the weights themselves.
     averaged: Tuned | TunedEncoders = training.average.model  # type: ignore[assignment]
     stopping = EarlyStopping(config.patience, len(validation))
     state = TrainingState(
         model, training.optimizer, training.average, stopping, training.schedule, model.frozen
     )
     history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
+
+    def stops_after(epoch: int, **trained: float) -> bool:
+        history.append({"epoch": epoch, **trained, **evaluate(averaged, validation, share)})
+        ua = history[-1]["validation_ua"]
+        name = "the head alone" if epoch < 0 else f"epoch {epoch}"
+        _log.info("%s: validation UA %.3f", name, ua)
+        return stopping.stops_after(epoch, ua, averaged)
+
     if not history:
-        history.append({"epoch": -1, **evaluate(averaged, validation, share)})
-        stopping.stops_after(-1, history[-1]["validation_ua"], averaged)
-        _log.info("the head alone: validation UA %.3f", history[-1]["validation_ua"])
+        stops_after(-1)
     for epoch in range(len(history) - 1, config.epochs):
-        row = {"epoch": epoch, "train_loss": training.epoch(epoch)}
-        history.append({**row, **evaluate(averaged, validation, share)})
-        _log.info("epoch %d: validation UA %.3f", epoch, history[-1]["validation_ua"])
-        stop = stopping.stops_after(epoch, history[-1]["validation_ua"], averaged)
-        if checkpoint and not share.rank:
+        stop = stops_after(epoch, train_loss=training.epoch(epoch))
+        if checkpoint and not share.rank:  # the first process writes the files of all
             state.save(checkpoint, history)
         if stop:
             break
@@ -103,7 +107,7 @@ def tune(
 
 
 class _Training:
-    """What learns: the optimiser, its learning rate, and the moving average of the weights."""
+    """The optimiser, its learning-rate schedule, and the moving average of the weights."""
 
     def __init__(
         self,
@@ -133,23 +137,24 @@ class _Training:
         self.model.train()
         for part in self.model.modules():
             if isinstance(part, _NormBase):
-                part.eval()  # running statistics stay: they are no part of what is saved
+                part.eval()  # keeps its running statistics: files of trained changes have none
         # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
         # without interruption.
         torch.manual_seed(self.seed * 1_000 + number + 1_000_000 * self.share.rank)
         losses = []
-        made = clip_batches(self.train, config, self.seed, number, self._inputs)
-        for place, (inputs, label) in enumerate(made, 1):
+        in_bfloat16 = config.precision == "bfloat16"
+        batches = clip_batches(self.train, config, self.seed, number, self._inputs)
+        for count, (inputs, label) in enumerate(batches, 1):
             # The loss is computed in float32, whatever the products are computed in.
-            halved = config.precision == "bfloat16"
-            with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+            with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
                 logits = self.learner(inputs).float()
+            # torch averages gradients over processes, but the processes' parts of the loss add up.
             loss = self.share.world * self._loss(logits, label)
-            # Several batches make one step, and so do those that are left at an epoch's end.
-            left = self.batches - (place - 1) // config.accumulate * config.accumulate
+            # `accumulate` batches make one step; at the end of an epoch, those that are left do.
+            left = self.batches - (count - 1) // config.accumulate * config.accumulate
             (loss / min(config.accumulate, left)).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
-            if place % config.accumulate and place < self.batches:
+            if count % config.accumulate and count < self.batches:
                 continue
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
@@ -160,18 +165,20 @@ class _Training:
         return float(self.share.summed(mean) / self.share.world)
 
     def _inputs(self, rows: Sequence[int], draw: np.random.Generator | None) -> Any:
-        """The model's inputs for a process's own rows of a batch, of which there can be none."""
+        """The model's inputs for this process's rows of a batch."""
         if draw is not None and self.share.rank:
-            draw = draw.spawn(self.share.rank)[-1]
+            draw = draw.spawn(self.share.rank)[-1]  # other random numbers in each process
+        # A process without rows computes one all the same, since the others wait for its gradients;
+        # `_loss` leaves that row out.
         items = self.train.items(self.share.of(rows) or rows[:1], draw)
         return self.model.inputs(items, draw)
 
     def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """A process's part of the cross-entropy of a batch: that of its own rows.
+        """This process's part of the cross-entropy of a batch; the parts of all sum to the mean.
 
         Args:
-            logits: of its own rows [N, C], or of one more row if it has none.
-            label: classes of the whole batch, whose weights divide the sum.
+            logits: of this process's rows [N, C]; of one row that does not count if it has none.
+            label: classes of the whole batch; the sum of their weights is the divisor.
         """
         label = label.to(logits.device)
         own = self.share.of(label)
@@ -197,14 +204,15 @@ def _fit_head(
         probe(model, train, config, weights, seed)
     elif features is None:
         raise SerError(
-            "the head of fine-tuned encoders is trained on their features first: give them"
+            "the head of fine-tuned encoders is trained on features of the pretrained encoders "
+            "first; give features=(train, validation)"
         )
     else:
         model.begin(*features, config, seed)
 
 
 class _Logits(nn.Module):
-    """A model with the interface that torch averages gradients by: input in, one tensor out."""
+    """A model whose `forward` returns one tensor, which the averaging of gradients needs."""
 
     def __init__(self, model: Tuned | TunedEncoders) -> None:
         super().__init__()
@@ -216,13 +224,13 @@ class _Logits(nn.Module):
 
 
 def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed: int) -> None:
-    """Fits the head to the untouched encoder, on vectors that are computed once."""
+    """Fits the head alone, on the pretrained encoder's vectors, which are computed once."""
     vectors = torch.cat(list(_pooled(model, train)))
     model.mean.copy_(vectors.mean(0))
     model.scale.copy_(inverse(vectors.std(0), model.mean))
     label = train.label.to(vectors.device)
-    # The encoder is not touched here, so that a step costs little and the rate can be ten times
-    # higher.
+    # Ten times the learning rate of fine-tuning: no pretrained weight changes here, and a new head
+    # is far from its optimum.
     head = [*model.head.parameters(), *model.out.parameters()]
     optimizer = torch.optim.AdamW(head, 10 * config.learning_rate, weight_decay=config.weight_decay)
     torch.manual_seed(seed)

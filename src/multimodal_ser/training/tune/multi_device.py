@@ -1,7 +1,8 @@
 """Fine-tuning on several devices: a process for each, by Lightning Fabric (extra ``gpus``).
 
 Every process learns from its share of each batch, and torch averages the gradients. The result is
-that of one process with the same batches, up to rounding and to what dropout and augmentation draw.
+that of one process with the same batches, up to rounding and the random numbers of dropout and
+augmentation.
 """
 
 from __future__ import annotations
@@ -36,18 +37,22 @@ class DeviceShare:
     fabric: Any = None
 
     def of(self, rows: Any) -> Any:
-        """Its share of a sequence: every `world`-th item."""
+        """This process's share of a sequence: every `world`-th item."""
         return rows[self.rank :: self.world]
 
     def learner(self, model: nn.Module) -> nn.Module:
         """The model whose gradients are averaged over all processes in the backward pass."""
-        made: nn.Module = self.fabric.setup_module(model) if self.fabric else model
-        return made
+        if not self.fabric:
+            return model
+        averaging: nn.Module = self.fabric.setup_module(model)
+        return averaging
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
-        found: Tensor = self.fabric.all_reduce(values, reduce_op="sum") if self.fabric else values
-        return found
+        if not self.fabric:
+            return values
+        total: Tensor = self.fabric.all_reduce(values, reduce_op="sum")
+        return total
 
 
 def run_on_devices(devices: Sequence[str], work: Callable[[DeviceShare, str], _Made]) -> _Made:
@@ -55,10 +60,10 @@ def run_on_devices(devices: Sequence[str], work: Callable[[DeviceShare, str], _M
 
     Args:
         devices: all CPUs, or GPUs with their numbers.
-        work: can be pickled, as processes are spawned: a function of a module, or its `partial`.
+        work: a function of a module, or a `partial` of one, since spawning pickles it.
 
     Returns:
-        What it returned in the first process.
+        What `work` returned in the first process.
 
     Raises:
         SerError: the extra is missing, the devices are of different kinds, or a process failed.
@@ -71,7 +76,8 @@ def run_on_devices(devices: Sequence[str], work: Callable[[DeviceShare, str], _M
     kinds = {torch.device(device).type for device in devices}
     if len(kinds) > 1:
         raise SerError(f"--device {','.join(devices)}: give devices of one kind, CPUs or GPUs")
-    # Not every parameter has a gradient: nothing reads what comes after the last chosen layer.
+    # Otherwise torch waits for a gradient of every parameter; what comes after the last layer that
+    # is read has none.
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True)
     kind, numbers = kinds.pop(), [torch.device(device).index or 0 for device in devices]
     which: Any = len(devices) if kind == "cpu" else numbers

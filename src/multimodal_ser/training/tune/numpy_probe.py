@@ -31,12 +31,13 @@ _Singles = NDArray[np.float32]
 
 
 Shared: TypeAlias = Callable[[Callable[[slice], _Singles], int], _Singles]
-"""Computes the sum of a step's results for slices that together are all of a size: of attention
-heads or of hidden features, divided among cores."""
+"""``shared(step, size)`` sums ``step(slice)`` over slices that together are ``range(size)``.
+
+The slices are of attention heads or of hidden features, and may be divided among cores."""
 
 
 def whole(step: Callable[[slice], _Singles], size: int) -> _Singles:
-    """Computes the sum at once."""
+    """The `Shared` of one core: a single slice."""
     return step(slice(0, size))
 
 
@@ -72,14 +73,16 @@ class NumpyProbe:
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise SerError(f"{file}: not a linear probe of this project ({error!r})") from error
         # Transposed once, to a layout that numpy's matrix products read without a copy.
-        self._state = {key: np.ascontiguousarray(_turned(value)) for key, value in state.items()}
+        self._state = {
+            key: np.ascontiguousarray(_transposed(value)) for key, value in state.items()
+        }
 
     def pooled(self, wave: _Singles, shared: Shared = whole) -> _Singles:
         """The input of the head, [V], for a waveform [samples] of up to 30 s.
 
         Args:
             wave: [samples].
-            shared: how its blocks are computed, on one core by default.
+            shared: divides the work of its blocks among cores; one core by default.
         """
         mel = log_mel(wave, self.filters)  # [T, mels]
         mel += np.float32(LOUDEST) - mel.max()
@@ -99,8 +102,8 @@ class NumpyProbe:
         embeddings = self._linear("span", vectors)
         distance = np.maximum(np.square(vectors).mean(1), NEAREST)
         # Divided by the distance from the training data, see `probe.Probe.logits`.
-        sure = self._state["temperature"] / distance[:, None]
-        return self._linear("out", embeddings) * sure + np.log(self.shares), embeddings
+        factor = self._state["temperature"] / distance[:, None]
+        return self._linear("out", embeddings) * factor + np.log(self.shares), embeddings
 
     def _linear(self, name: str, x: _Singles) -> _Singles:
         product = x @ self._state[f"{name}.weight"]
@@ -115,12 +118,12 @@ class NumpyProbe:
         return np.asarray(unit)
 
     def _block(self, name: str, x: _Singles, shared: Shared) -> _Singles:
-        """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper.Block`.
+        """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper`.
 
-        What attention heads, and hidden features of the feed-forward layers, add to the result is
-        independent of each other, so that cores meet only twice in a block. Each reads only its
-        part of the weights, which dividing the frames would not save (Shoeybi et al., 2019,
-        arXiv:1909.08053, section 3).
+        Attention heads add to the result independently of each other, and so do hidden features of
+        the feed-forward layers: cores have to wait for each other only twice in a block. Each core
+        reads only its part of the weights; if the frames were divided instead, each would read all
+        (Shoeybi et al., 2019, arXiv:1909.08053, section 3).
         """
         heads = partial(self._attended, name, self._normed(f"{name}norm1", x))
         x = x + shared(heads, self.heads)
@@ -162,13 +165,9 @@ class NumpyProbe:
         return np.asarray(gelu(wide) @ self._state[f"{name}down.weight"][features])
 
 
-def _turned(value: _Singles) -> _Singles:
+def _transposed(value: _Singles) -> _Singles:
     """A weight of torch, [E, D] or [E, D, taps] of a convolution, as the W of `x @ W`."""
-    return (
-        value.transpose(*range(value.ndim - 1, 0, -1), 0).reshape(-1, len(value))
-        if value.ndim > 1
-        else value
-    )
+    return value.T.reshape(-1, len(value)) if value.ndim > 1 else value
 
 
 def _taps(x: _Singles, stride: int) -> _Singles:

@@ -92,14 +92,14 @@ class Probe:
     def logits(self, vectors: NDArray[np.floating], temperature: float = 1.0) -> Floats:
         """Vectors [N, A] → logits [N, C].
 
-        The evidence is divided by the distance. A recording that is unlike the training data
-        scatters more on all axes, and so, to the same extent, on those that tell its class. The log
-        frequencies of the classes are added afterwards (Bayes' rule), so they count the more, the
-        less sure the evidence.
+        The scores of the regression are divided by the distance. A recording that is unlike the
+        training data varies more on all axes, and so, to the same extent, on those that tell its
+        class. The log frequencies of the classes are added afterwards (Bayes' rule), so they count
+        the more, the farther a recording is from the training data.
         """
         raw = self.embed(vectors) @ self.weight.T + self.bias
-        sure = temperature / np.maximum(self.distance(vectors), NEAREST)
-        return np.asarray(raw * sure[:, None] + np.log(self.shares))
+        factor = temperature / np.maximum(self.distance(vectors), NEAREST)
+        return np.asarray(raw * factor[:, None] + np.log(self.shares))
 
 
 def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
@@ -119,23 +119,20 @@ def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
     """
     odds = np.asarray(config.odds or np.ones(classes))
     if len(odds) != classes or not (odds > 0).all():
-        raise SerError(f"odds: {config.odds}; allowed: {classes} numbers above zero, one a class")
+        raise SerError(f"odds: {config.odds}; allowed: {classes} numbers above zero, one per class")
     names = list(dict.fromkeys(zip(data.corpus.tolist(), data.change.tolist(), strict=True)))
     means = side_by_side(data, config.layers)
-    parts = [_Part.of(means, data, _rows(data, name), classes) for name in names]
+    parts = [_Part.of(means, data, name, classes) for name in names]
     share = _shares(data, names, config.weight)
     # Every corpus has the same weight in the common centre, however large it is.
-    middle = np.mean([part.middle for part in parts if part.whole], axis=0)
+    middle = np.mean([part.middle for part in parts if part.unchanged], axis=0)
     white = _axes(parts, share, middle, config, classes)
     # Copies are centred on the unchanged recordings of their corpus, not on their own mean: how an
     # alteration shifts them must stay visible to the regression.
-    own = {name: part.middle for (name, _), part in zip(names, parts, strict=True) if part.whole}
-    inputs = [
-        (part.x + part.middle - own[name]) @ white.T
-        for (name, _), part in zip(names, parts, strict=True)
-    ]
+    centre = {part.corpus: part.middle for part in parts if part.unchanged}
+    inputs = [(part.x + part.middle - centre[part.corpus]) @ white.T for part in parts]
     weights, bias = _regression(inputs, [part.label for part in parts], share, config.trust)
-    centres = _mixed(share, [part.class_means(classes) for part in parts]) @ white.T
+    centres = _weighted_sum(share, [part.class_means(classes) for part in parts]) @ white.T
     references = _references(weights, bias, centres)
     # The logits differ only within the C − 1 dimensions that the class weights span; the embedding
     # is their coordinates, with the mean reference as its origin.
@@ -156,23 +153,24 @@ def _axes(
     parts: Sequence[_Part], share: Floats, middle: Floats, config: ProbeConfig, classes: int
 ) -> Floats:
     """The projection [A, D] to axes on which the noise is equal in all directions."""
-    # Standardised features first: principal axes would otherwise be those of the largest features.
-    scale = 1 / (np.sqrt(_mixed(share, [part.x.var(0) for part in parts])) + 1e-6)
-    covariance = _mixed(share, [np.cov((part.x * scale).T) for part in parts])
+    # Features are standardised first: principal axes would otherwise follow the largest of them.
+    scale = 1 / (np.sqrt(_weighted_sum(share, [part.x.var(0) for part in parts])) + 1e-6)
+    covariance = _weighted_sum(share, [np.cov((part.x * scale).T) for part in parts])
     axes = scale[:, None] * np.linalg.eigh(covariance)[1][:, -config.axes :]
     # Noise: scatter within classes, differences between corpora, and an equal amount everywhere.
-    noise = _mixed(share, [np.cov((part.residual(classes) @ axes).T) for part in parts])
+    noise = _weighted_sum(share, [np.cov((part.residual(classes) @ axes).T) for part in parts])
     level = float(np.diag(noise).mean())
     apart = np.stack([part.middle - middle for part in parts]) @ axes
     noise = noise + config.channel * apart.T @ apart / len(parts)
     # Dividing by the root of the noise's eigenvalues makes it the same in all directions.
-    power, turned = np.linalg.eigh(noise + config.shrinkage * level * np.eye(len(noise)))
-    white = (axes @ (turned / np.sqrt(power))).T
-    usual = [np.square((part.x + part.middle - middle) @ white.T).mean() for part in parts]
+    variances, directions = np.linalg.eigh(noise + config.shrinkage * level * np.eye(len(noise)))
+    white = (axes @ (directions / np.sqrt(variances))).T
+    # The training data gets a mean square of 1, the unit of `Probe.distance`.
+    squares = [np.square((part.x + part.middle - middle) @ white.T).mean() for part in parts]
+    white = white / np.sqrt(float(_weighted_sum(share, squares)))
     # Rounded to the 16 bits of a model's file here, before the offset is computed from it: rounding
     # it later would shift what the offset has to cancel.
-    kept = white / np.sqrt(float(_mixed(share, usual)))
-    return np.asarray(kept.astype(np.float16), np.float64)
+    return np.asarray(white.astype(np.float16), np.float64)
 
 
 def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
@@ -195,12 +193,11 @@ def _regression(
     inputs: Sequence[Floats], label: Sequence[NDArray[np.int64]], share: Floats, trust: float
 ) -> tuple[Floats, Floats]:
     """Weights [C, A] and biases [C], with mean 0 over the classes; parts count by their share."""
-    weight = np.concatenate(
-        [np.full(len(x), s / len(x)) for x, s in zip(inputs, share, strict=True)]
-    )
-    found = LogisticRegression(C=trust, max_iter=200, tol=1e-5)
-    found.fit(np.concatenate(inputs), np.concatenate(label), weight)
-    weights, bias = found.coef_, found.intercept_
+    sizes = [len(x) for x in inputs]
+    weight = np.repeat(share / sizes, sizes)
+    regression = LogisticRegression(C=trust, max_iter=200, tol=1e-5)
+    regression.fit(np.concatenate(inputs), np.concatenate(label), weight)
+    weights, bias = regression.coef_, regression.intercept_
     # For two classes scikit-learn keeps only the weights of the second.
     if len(weights) == 1:
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
@@ -208,17 +205,18 @@ def _regression(
 
 
 def _rows(data: Vectors, name: tuple[str, str]) -> NDArray[np.bool_]:
+    """Which rows belong to a part: a corpus, and how its recordings were altered."""
     return np.asarray((data.corpus == name[0]) & (data.change == name[1]))
 
 
 def _shares(data: Vectors, names: Sequence[tuple[str, str]], power: float) -> Floats:
     """The weight of each part: its share of its corpus, times the weight of the corpus."""
-    found = []
+    weights = []
     for corpus, change in names:
-        whole = ((data.corpus == corpus) & (data.change == "none")).sum()
+        unchanged = _rows(data, (corpus, "none")).sum()
         share = _rows(data, (corpus, change)).sum() / (data.corpus == corpus).sum()
-        found.append(share * whole**power)
-    return np.asarray(np.array(found) / sum(found))
+        weights.append(share * unchanged**power)
+    return np.asarray(np.array(weights) / sum(weights))
 
 
 def side_by_side(data: Vectors, layers: Sequence[int]) -> Floats:
@@ -229,24 +227,34 @@ def side_by_side(data: Vectors, layers: Sequence[int]) -> Floats:
 
 @dataclass(frozen=True)
 class _Part:
-    """One part: rows centred on the mean of its class means, and that mean.
+    """The recordings of a corpus that were altered in the same way.
 
     Attributes:
-        whole: whether they are the unchanged recordings.
+        corpus: its name.
+        unchanged: whether they are the unaltered recordings.
+        x: layer means minus `middle`, [N, D].
+        label: class ids [N].
+        middle: the mean of the class means [D].
     """
 
+    corpus: str
+    unchanged: bool
     x: Floats
     label: NDArray[np.int64]
     middle: Floats
-    whole: bool
 
     @classmethod
-    def of(cls, x: Floats, data: Vectors, mine: NDArray[np.bool_], classes: int) -> _Part:
-        label, name = data.label[mine], data.corpus[mine][0]
+    def of(cls, means: Floats, data: Vectors, name: tuple[str, str], classes: int) -> _Part:
+        corpus, change = name
+        rows = _rows(data, name)
+        x, label = means[rows], data.label[rows]
         if lacking := sorted(set(range(classes)) - set(label.tolist())):
-            raise SerError(f"{name} has no recording of class {lacking[0]}; a probe needs them all")
-        middle = np.mean([x[mine][label == k].mean(0) for k in range(classes)], axis=0)
-        return cls(x[mine] - middle, label, middle, bool(data.change[mine][0] == "none"))
+            raise SerError(
+                f"{corpus} has no recording of class {lacking[0]}; a probe needs every class in "
+                "every corpus: leave the corpus out, or choose other classes"
+            )
+        middle = np.mean([x[label == k].mean(0) for k in range(classes)], axis=0)
+        return cls(corpus, change == "none", x - middle, label, middle)
 
     def class_means(self, classes: int) -> Floats:
         return np.stack([self.x[self.label == k].mean(0) for k in range(classes)])
@@ -255,7 +263,7 @@ class _Part:
         return self.x - self.class_means(classes)[self.label]
 
 
-def _mixed(share: Floats, parts: Sequence[Any]) -> Floats:
+def _weighted_sum(share: Floats, parts: Sequence[Any]) -> Floats:
     return np.asarray(sum(weight * part for weight, part in zip(share, parts, strict=True)))
 
 
@@ -268,7 +276,7 @@ def model_of(
     *,
     about: dict[str, Any] | None = None,
 ) -> Tuned:
-    """The probe behind its encoder, whose last three blocks it reads.
+    """Joins a probe to its encoder, whose last three blocks it reads.
 
     Args:
         probe: fitted on the means of these blocks.
@@ -276,7 +284,7 @@ def model_of(
         classes: class names in the probe's order.
         temperature: factor of the logits.
         threshold: confidence below which a prediction is ``uncertain``.
-        about: what else its file says.
+        about: what else its file says, see `Tuned`.
     """
     model = Tuned(encoder, classes, len(probe.origin), about=about, axes=len(probe.middle))
     numbers = {
@@ -291,6 +299,6 @@ def model_of(
         "temperature": np.asarray(temperature),
         "least_confidence": np.asarray(threshold),
     }
-    known = model.state_dict() | {key: torch.from_numpy(one) for key, one in numbers.items()}
-    model.load_state_dict(known)
+    fitted = {key: torch.from_numpy(number) for key, number in numbers.items()}
+    model.load_state_dict(model.state_dict() | fitted)
     return model.eval()

@@ -38,11 +38,11 @@ class Tuned(nn.Module):
     Attributes:
         classes: class names in order.
         card: the model card, in Markdown.
-        about: further facts in its file, such as the name of the encoder and the epoch that was
-            kept (-1: only the head was fitted, and the encoder is unchanged).
+        about: what else its file says, such as the name of the encoder and the epoch that was kept
+            (-1: only the head was fitted, and the encoder is unchanged).
     """
 
-    frozen: frozenset[str] = frozenset()  # a checkpoint has all of its weights
+    frozen: frozenset[str] = frozenset()  # checkpoints hold all of its weights
     temperature: Tensor
     least_confidence: Tensor
     mean: Tensor
@@ -68,7 +68,7 @@ class Tuned(nn.Module):
             hidden_dim: width of the embedding.
             dropout: of the head during training; a linear head has none.
             card: the model card.
-            about: further facts for its file.
+            about: what else its file says.
             axes: for a linear probe of layer means, which reads canonical waveforms, its number of
                 axes (see `tune.probe.Probe`); 0 for a head that is fine-tuned with the encoder.
         """
@@ -102,7 +102,7 @@ class Tuned(nn.Module):
         return float(self.least_confidence)
 
     def learn(self, config: TuneConfig, rows: int) -> list[dict[str, Any]]:
-        """Freezes the first blocks and the convolutions; returns groups for AdamW."""
+        """Freezes the first `frozen_blocks` blocks and the convolutions; returns AdamW's groups."""
         encoder = self.encoder
         encoder.positions.requires_grad_(False)  # they are fixed in every Whisper
         if config.frozen_blocks:
@@ -155,7 +155,7 @@ class Tuned(nn.Module):
     def predict_from(self, pooled: Tensor) -> Output:
         """The head: its input [B, V] → logits and embedding.
 
-        A fine-tuned head reads vectors that are standardised by the statistics of the untouched
+        A fine-tuned head reads vectors that are standardised by the statistics of the pretrained
         encoder. A few of Whisper's features are hundreds of times larger than the rest, and a layer
         norm alone would leave them so.
         """
@@ -163,8 +163,8 @@ class Tuned(nn.Module):
             embedding = self.span(pooled)
             # Logits are divided by the distance of the recording from the training data, see
             # `Probe.logits`.
-            sure = self.temperature / self.distance(pooled).clamp(min=NEAREST)[:, None]
-            return Output(self.out(embedding) * sure + self.shares.log(), embedding)
+            factor = self.temperature / self.distance(pooled).clamp(min=NEAREST)[:, None]
+            return Output(self.out(embedding) * factor + self.shares.log(), embedding)
         standard = (pooled - self.mean) * self.scale
         # To a mean square of 1; the epsilon keeps a vector of zeros as it is.
         embedding = self.head(F.rms_norm(standard, standard.shape[-1:], eps=1e-5))
@@ -178,7 +178,7 @@ class Tuned(nn.Module):
     def references(self) -> Tensor:
         """Mean inputs of the head in training, [N, V]: of each class, or over all classes.
 
-        `predict.adaptation.channel_shift` compares the recordings of a channel with it.
+        `predict.channel.channel_shift` compares the recordings of a channel with them.
         """
         return self.centres if self.linear else self.mean[None]
 
@@ -217,14 +217,14 @@ def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tens
 def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
     """SpecAugment (Park et al., 2019): masks two bands and two time spans of each item."""
     for item, length in zip(mel, lengths.tolist(), strict=True):
-        rest = item[:, :length].mean()
+        mean = item[:, :length].mean()
         for _ in range(2):
             # A band of up to 10 of the 80 or 128 mel bins, and up to a tenth of the time.
             start, width = rng.integers(0, len(item) - 10), rng.integers(0, 11)
-            item[start : start + width, :length] = rest
+            item[start : start + width, :length] = mean
             width = rng.integers(0, max(2, length // 10))
             start = rng.integers(0, length - width + 1)
-            item[:, start : start + width] = rest
+            item[:, start : start + width] = mean
     return mel
 
 

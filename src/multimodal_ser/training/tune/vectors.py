@@ -17,6 +17,7 @@ from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.augment import augmented, over_the_line
 from multimodal_ser.audio.speech import canonical, lengthened
 from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.whisper import WhisperEncoder
@@ -32,7 +33,7 @@ _CHANGES: dict[str, Callable[[Samples, np.random.Generator, float], Samples]] = 
     "line": lambda wave, draw, rebuild: over_the_line(wave, draw),
 }
 _BATCH = 16  # recordings
-_HELD = 480  # recordings that are in memory and sorted by length together
+_HELD = 480  # recordings that are held in memory, and sorted by length, at a time
 
 
 def layer_means(network: WhisperEncoder, waves: Sequence[Samples]) -> Tensor:
@@ -60,11 +61,12 @@ def vectors(
     Args:
         network: the encoder, cut after the last layer that is wanted.
         rows: their recordings are read, altered and brought to their canonical form.
-        change: key in CHANGES.
+        change: how recordings are altered: ``none``, ``line`` (a telephone line), or ``any``
+            (drawn at random, see `augmented`).
         rebuild: share of recordings that ``any`` rebuilds from spectrograms.
-        precision: of the products, float32 or bfloat16.
+        precision: number format of the encoder's products, float32 or bfloat16.
     """
-    found: Tensor | None = None
+    result: Tensor | None = None
     for start in range(0, len(rows), _HELD):
         part = list(enumerate(rows[start : start + _HELD], start))
         waves = {place: _prepared(row, change, rebuild) for place, row in part}
@@ -74,11 +76,12 @@ def vectors(
                 network.positions.device.type, torch.bfloat16, enabled=precision == "bfloat16"
             ):
                 means = layer_means(network, [waves[place] for place in batch])
-            found = torch.zeros(len(rows), *means.shape[1:]) if found is None else found
-            found[batch] = means
-    if found is None:
+            if result is None:
+                result = torch.zeros(len(rows), *means.shape[1:])
+            result[batch] = means
+    if result is None:
         raise SerError("there are no recordings to train on")
-    return found
+    return result
 
 
 def _prepared(row: Utterance, change: str, rebuild: float) -> Samples:
@@ -100,7 +103,7 @@ class Vectors:
         label: class ids [N].
         corpus: names [N].
         speaker: names [N], unique over corpora.
-        change: how each recording was altered, keys in CHANGES, [N].
+        change: how each recording was altered, see `vectors`, [N].
     """
 
     mean: NDArray[np.float32]
@@ -136,15 +139,13 @@ def kept_vectors(
     """Reads the vectors from a file that an earlier call wrote, or computes and writes them."""
     if not file.is_file():
         made = vectors(network, rows, change=change, rebuild=rebuild, precision=precision)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(file.name + ".partial")
-        save_file({"mean": made}, partial)
-        partial.replace(file)
+        with written_aside(file) as partial:
+            save_file({"mean": made}, partial)
     mean = load_file(file)["mean"].numpy()
     if len(mean) != len(rows):
         raise SerError(
-            f"{file} holds {len(mean)} vectors, and there are {len(rows)} recordings; remove it "
-            "to make it again"
+            f"{file} holds {len(mean)} vectors, and there are {len(rows)} recordings; remove the "
+            "file, and rerun to compute it again"
         )
     return Vectors(
         mean,
