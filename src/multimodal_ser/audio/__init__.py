@@ -75,7 +75,7 @@ def read_audio(
         _refuse_rate(name, sample_rate)
         with opened(name, source) as sound:
             mono, rate = decode.read_sound(sound, start, end), sound.rate
-            _tell(sound, warn)
+            _warn_of_notes(sound, warn)
     if not len(mono):
         after = f" after {start:g} s" if start else ""
         raise AudioError(f"{name}: holds no sound{after} (0 samples)")
@@ -110,13 +110,13 @@ def read_blocks(
     if hasattr(source, "__array__"):
         sound, rate = _cut_array(name, source, sample_rate, None, None, mixed)
         size = _BLOCK_SECONDS * max(rate, 1)
-        parts = (sound[at : at + size] for at in range(0, len(sound), size))
+        parts = (sound[start : start + size] for start in range(0, len(sound), size))
         yield from _joined_blocks(_resampled(name, parts, rate))
         return
     _refuse_rate(name, sample_rate)
     with opened(name, source, mixed) as file:
         yield from _joined_blocks(_resampled(name, file.blocks(), file.rate))
-        _tell(file, warn)
+        _warn_of_notes(file, warn)
 
 
 def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> AudioInfo:
@@ -158,7 +158,7 @@ def _refuse_rate(name: str, sample_rate: int | None) -> None:
         raise AudioError(f"{name}: sample_rate={sample_rate} was given, but it is for arrays only")
 
 
-def _tell(sound: Sound, warn: Warn | None) -> None:
+def _warn_of_notes(sound: Sound, warn: Warn | None) -> None:
     if warn is None:
         return
     for note in sound.notes:
@@ -166,7 +166,7 @@ def _tell(sound: Sound, warn: Warn | None) -> None:
 
 
 def check_scale(name: str, samples: npt.NDArray[Any]) -> None:
-    """Refuses sound whose full scale is not ±1; one rule for files, arrays and streams.
+    """Refuses sound whose full scale is not ±1; files, arrays and streams share this rule.
 
     Args:
         name: of the source, for the message.
@@ -229,7 +229,7 @@ def _scaled(name: str, array: npt.NDArray[Any]) -> Samples:
     if kind == "f":
         with np.errstate(over="ignore"):  # what overflows becomes inf and is refused as such
             return array.astype(np.float32)
-    if kind not in "iu" or bits > 32:
+    if kind not in "iu" or bits > 32:  # signed and unsigned integers
         raise AudioError(
             f"{name}: has dtype {array.dtype}; allowed: floats and integers of 8, 16 or 32 bits "
             "(wider ones do not say what full scale is)"
@@ -267,21 +267,23 @@ def _resample(name: str, mono: Samples, rate: int) -> Samples:
 def _resampled(name: str, blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
     """Resamples block by block with state in between: the result is that of one piece."""
     _check_rate(name, rate)
-    convert, read, given = None, 0, 0
+    convert = None
+    samples_in = samples_out = 0
     for block in blocks:
         check_scale(name, block)
         if convert is None:
             convert = to_rate(rate, SAMPLE_RATE, block.shape[1] if block.ndim > 1 else 1)
-        out = convert(block, False)
-        read, given = read + len(block), given + len(out)
-        yield out
-    if not read or convert is None:
+        resampled = convert(block, False)
+        samples_in += len(block)
+        samples_out += len(resampled)
+        yield resampled
+    if not samples_in or convert is None:
         raise AudioError(f"{name}: holds no sound (0 samples)")
-    if rate != SAMPLE_RATE:
-        out = convert(block[:0], True)
-        yield out
-        given += len(out)
-    if not given:
+    if rate != SAMPLE_RATE:  # the resampler holds back its last samples until it is told of the end
+        resampled = convert(block[:0], True)
+        samples_out += len(resampled)
+        yield resampled
+    if not samples_out:
         raise AudioError(f"{name}: is too short to be resampled from {rate} Hz to 16 kHz")
 
 

@@ -17,7 +17,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import mel_filters
 
-_PEAK = 0.5  # peak of the result of `augmented`
+_PEAK = 0.5  # of the results of `augmented`, and of what is given to a codec
 # Spectrogram settings of `rebuilt`, close to those that CREMA-D's audio was rebuilt from.
 _REBUILT = {"n_fft": 1_024, "hop": 256, "mels": 128, "rounds": 16}
 
@@ -60,7 +60,7 @@ def augmented(
         wave = noisy(wave, rng.uniform(8, 40), rng)
     if rng.random() < 0.3:
         wave = band_limited(wave, rng.uniform(30, 350), rng.uniform(3_000, 7_500))
-    wave = wave * np.float32(_PEAK / max(float(np.abs(wave).max()), 1e-9))
+    wave = _with_peak(wave)
     if codecs and rng.random() < 0.15:
         kind, bits = (("mp3", 32), ("mp3", 24), ("opus", 24), ("opus", 16))[rng.integers(4)]
         wave = coded(wave, kind, bits * 1_000)
@@ -73,9 +73,7 @@ def over_the_line(wave: Samples, rng: np.random.Generator) -> Samples:
     if rng.random() < 0.5:
         wave = noisy(wave, rng.uniform(15, 40), rng)
     if rng.random() < 0.3:
-        wave = coded(
-            wave * np.float32(_PEAK / max(float(np.abs(wave).max()), 1e-9)), "opus", 16_000
-        )
+        wave = coded(_with_peak(wave), "opus", 16_000)
     return wave
 
 
@@ -120,7 +118,7 @@ def equalised(wave: Samples, rng: np.random.Generator, deviation: float = 6.0) -
         deviation: of the gain at six places from 60 Hz to 8 kHz, in dB.
     """
     spectrum = np.fft.rfft(wave)
-    # Octaves relative to 1 kHz, clamped at 60 Hz.
+    # Octaves from 1 kHz; below 60 Hz, the gain is that at 60 Hz.
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE), 60) / 1_000)
     gain = np.interp(octaves, np.linspace(-4, 3, 6), rng.normal(0, deviation, 6))
     gain += rng.uniform(-3, 3) * octaves
@@ -188,15 +186,17 @@ def coded(wave: Samples, kind: str, bits: int) -> Samples:
     with av.open(file, "w", format=container_kind) as container:
         stream: Any = container.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
         stream.bit_rate = bits
-        steps = (np.clip(wave, -1, 1) * 32_767).astype(np.int16)[None]
-        frame = av.AudioFrame.from_ndarray(steps, format="s16", layout="mono")
+        integers = (np.clip(wave, -1, 1) * 32_767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(integers, format="s16", layout="mono")
         frame.sample_rate = SAMPLE_RATE
         for packet in (*stream.encode(frame), *stream.encode(None)):
             container.mux(packet)
     file.seek(0)
     resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    frames: list[Any] = []
     with av.open(file, "r") as again:
-        frames = [part for one in again.decode(audio=0) for part in resampler.resample(one)]
+        for decoded in again.decode(audio=0):
+            frames += resampler.resample(decoded)
     frames += resampler.resample(None)
     return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
 
@@ -204,32 +204,38 @@ def coded(wave: Samples, kind: str, bits: int) -> Samples:
 def rebuilt(wave: Samples, rng: np.random.Generator) -> Samples:
     """Speech without its original phase: log-mel in 8 bits, inverted by fast Griffin-Lim (2013).
 
-    Rebuilt CREMA-D sounds like this. If some recordings of every corpus do, the sound of rebuilding
-    does not mark a corpus and its classes.
+    The audio of CREMA-D that was rebuilt from spectrograms sounds like this. If some recordings of
+    every corpus do, a model cannot tell a corpus, and with it its classes, by that sound.
     """
     n_fft, hop = _REBUILT["n_fft"], _REBUILT["hop"]
     if len(wave) <= n_fft:
         return wave
     window, filters = torch.hann_window(n_fft), mel_filters(_REBUILT["mels"], n_fft)
     bank = torch.from_numpy(filters).float()
-    given = torch.stft(torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True)
-    mel = 10 * (bank.T @ given.abs().square()).clamp(min=1e-10).log10()
+    original = torch.stft(torch.from_numpy(wave), n_fft, hop, window=window, return_complex=True)
+    mel = 10 * (bank.T @ original.abs().square()).clamp(min=1e-10).log10()
     # 80 dB below the maximum in 255 steps: what an 8-bit image of a spectrogram keeps.
     mel = (((mel - mel.max()).clamp(min=-80) / 80 * 255).round() / 255 * 80) / 10
     # The pseudoinverse of the filter bank gives the least-squares magnitudes.
     inverse = torch.from_numpy(np.linalg.pinv(filters.T)).float()
-    size = (inverse @ 10**mel).clamp(min=0).sqrt()
-    phase = torch.from_numpy(rng.uniform(0, 2 * np.pi, size.shape)).float()
-    spectrum, before = torch.polar(size, phase), torch.zeros_like(given)
+    magnitude = (inverse @ 10**mel).clamp(min=0).sqrt()
+    phase = torch.from_numpy(rng.uniform(0, 2 * np.pi, magnitude.shape)).float()
+    spectrum, previous = torch.polar(magnitude, phase), torch.zeros_like(original)
     # Griffin-Lim: project onto consistent spectrograms (istft, stft), then restore the magnitudes.
     for _ in range(_REBUILT["rounds"]):
         sound = torch.istft(spectrum, n_fft, hop, window=window, length=len(wave))
-        again = torch.stft(sound, n_fft, hop, window=window, return_complex=True)
-        faster = again - 0.4975 * before  # momentum 0.99 (Perraudin et al., 2013)
-        before = again
-        spectrum = size * faster / faster.abs().clamp(min=1e-9)
-    found = torch.istft(spectrum, n_fft, hop, window=window, length=len(wave)).numpy()
-    return np.asarray(found * (_level(wave) / max(_level(found), 1e-12)), np.float32)
+        consistent = torch.stft(sound, n_fft, hop, window=window, return_complex=True)
+        # Momentum α = 0.99 (Perraudin et al., 2013) as α / (1 + α): the scale has no effect on the
+        # phase.
+        faster = consistent - 0.4975 * previous
+        previous = consistent
+        spectrum = magnitude * faster / faster.abs().clamp(min=1e-9)
+    result = torch.istft(spectrum, n_fft, hop, window=window, length=len(wave)).numpy()
+    return np.asarray(result * (_level(wave) / max(_level(result), 1e-12)), np.float32)
+
+
+def _with_peak(wave: Samples) -> Samples:
+    return wave * np.float32(_PEAK / max(float(np.abs(wave).max()), 1e-9))
 
 
 def _level(samples: NDArray[Any]) -> float:

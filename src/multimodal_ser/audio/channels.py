@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -23,9 +23,10 @@ _SILENT = 50.0  # dB below the loudest channel
 _IDENTICAL = 1e-3  # share of their power that the difference of two equal channels may have
 _APART = 10.0  # dB by which one channel is louder than the others, in the median frame
 _ALONE = 6.0  # dB by which a channel is the loudest
-_LEAST = 1.0, 0.02  # seconds, and share of frames with sound: each channel is the loudest as long
+# Each speaker's channel is the loudest for so many seconds, and in this share of frames with sound.
+_LEAST_SECONDS, _LEAST_SHARE = 1.0, 0.02
 _LEAK = 15.0  # dB below another channel, and below its own speech: what leaks into a channel
-_NEAR = 7  # frames: between two syllables, a channel is as loud as they are
+_NEAR = 7  # frames; short enough to join two syllables, and no more
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +34,9 @@ class Channels:
     """How the channels of a recording relate to each other.
 
     Attributes:
-        kind: ``one`` channel; all but one ``silent``; ``identical``; ``cancelling``; ``speakers``,
-            where each has speech of its own; or ``scene``, where all hear the same.
+        kind: ``one`` channel; all but one ``silent``; ``identical``; ``cancelling`` each other if
+            they are mixed; ``speakers``, one on each channel; or ``scene``: several microphones
+            record the same sound.
         audible: numbers of the channels that are not silent, counted from 0.
         count: number of all channels.
         levels: dB of full scale, every 50 ms, [frames, channels].
@@ -50,31 +52,28 @@ class Channels:
         """A note for the user; None for a single channel."""
         silent = [number for number in range(self.count) if number not in self.audible]
         quiet = f"; silent: {_listed(silent)}" if silent and self.audible else ""
-        sentences = {
+        return {
             "one": "",
             "silent": f"of {self.count} channels, only channel {_listed(self.audible)} has sound",
             "identical": f"its {self.count} channels are identical",
             "cancelling": f"its {self.count} channels cancel each other: one of them is heard",
             "speakers": f"its channels {_listed(self.audible)} have different speakers{quiet}",
             "scene": f"its {self.count} channels hear the same scene: they are mixed{quiet}",
-        }[self.kind]
-        return sentences or None
+        }[self.kind] or None
 
     def leaks(self) -> NDArray[np.bool_]:
         """Where a channel has no more than what leaks into it from another, [frames, channels]."""
         around = ((_NEAR // 2, _NEAR - 1 - _NEAR // 2), (0, 0))
-        # The loudest frame within seven: between two syllables a channel counts as loud as they
-        # are.
+        # The loudest frame within seven: between two syllables, a channel counts as loud as the
+        # syllables are.
         near = sliding_window_view(np.pad(self.levels, around, "edge"), _NEAR, 0).max(2)
         others = np.stack(
             [np.delete(near, number, axis=1).max(1) for number in range(self.count)], 1
         )
-        leading = near > others
-        own = np.array(
-            [np.percentile(row[own_level], 90) if own_level.any() else FLOOR
-             for row, own_level in zip(near.T, leading.T, strict=True)]
-        )  # fmt: skip
-        return np.asarray((near < others - _LEAK) & (near < own - _LEAK))
+        speech = []  # level of each channel while it is the loudest
+        for levels, leading in zip(near.T, (near > others).T, strict=True):
+            speech.append(np.percentile(levels[leading], 90) if leading.any() else FLOOR)
+        return np.asarray((near < others - _LEAK) & (near < np.array(speech) - _LEAK))
 
 
 def compare_channels(blocks: Iterable[Samples]) -> Channels:
@@ -83,25 +82,25 @@ def compare_channels(blocks: Iterable[Samples]) -> Channels:
     Args:
         blocks: [time, channels] at 16 kHz, see `read_blocks`.
     """
-    power, levels = None, []
-    rest = None
+    # Products of all pairs of channels, [C, C]: they suffice to tell equal and cancelling ones.
+    power: Any = 0
+    levels = []
+    rest: Samples | None = None  # the samples of an incomplete frame
     for block in blocks:
         sound = block if rest is None else np.concatenate([rest, block])
         whole = len(sound) // LEVEL_FRAME * LEVEL_FRAME
         frames, rest = sound[:whole].reshape(-1, LEVEL_FRAME, sound.shape[1]), sound[whole:]
         levels.append(_decibels(np.square(frames).mean(1)))
-        # Products of all pairs of channels, [C, C]: they suffice to tell equal and cancelling
-        # channels.
-        power = sound[:whole].T @ sound[:whole] + (0 if power is None else power)
-    if rest is not None and len(rest):
-        levels.append(_decibels(np.square(rest).mean(0, keepdims=True)))
-        power = rest.T @ rest + (0 if power is None else power)
-    if power is None:
+        power = sound[:whole].T @ sound[:whole] + power
+    if rest is None:
         return Channels("one", (0,), 1, np.zeros((0, 1), np.float32))
-    return _compared(np.asarray(power, np.float64), np.concatenate(levels))
+    if len(rest):
+        levels.append(_decibels(np.square(rest).mean(0, keepdims=True)))
+        power = rest.T @ rest + power
+    return _classified(np.asarray(power, np.float64), np.concatenate(levels))
 
 
-def _compared(power: NDArray[np.float64], levels: _Levels) -> Channels:
+def _classified(power: NDArray[np.float64], levels: _Levels) -> Channels:
     """Classifies channels by their products, summed over time [C, C], and levels [frames, C]."""
     count = len(power)
     loud = np.percentile(levels, 95, axis=0)
@@ -124,7 +123,7 @@ def _compared(power: NDArray[np.float64], levels: _Levels) -> Channels:
 
 
 def _speakers(levels: _Levels) -> bool:
-    """Whether mostly one channel is far louder than the others, and each of them in its turn."""
+    """Whether there is mostly one channel far louder than the others, and each is at times."""
     ordered = np.sort(levels, axis=1)
     top, margin = ordered[:, -1], ordered[:, -1] - ordered[:, -2]
     active = np.asarray(top > max(FLOOR, float(np.percentile(top, 95)) - RANGE))
@@ -132,7 +131,7 @@ def _speakers(levels: _Levels) -> bool:
         return False
     alone = active & (margin >= _ALONE)
     turns = np.bincount(levels.argmax(1)[alone], minlength=levels.shape[1])
-    least = max(_LEAST[0] * SAMPLE_RATE / LEVEL_FRAME, _LEAST[1] * active.sum())
+    least = max(_LEAST_SECONDS * SAMPLE_RATE / LEVEL_FRAME, _LEAST_SHARE * active.sum())
     return bool((turns >= least).all())
 
 

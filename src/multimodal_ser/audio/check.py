@@ -36,7 +36,8 @@ PROBLEMS = {
 }
 
 _FAULTS = {NO_FILE: "missing", EMPTY: "empty"}
-# Tolerances, in seconds and as a share: cutting at video frames or pauses changes less.
+# Tolerances of a recording's length, in seconds and as a share of the length in the corpus's table.
+# Cutting at frames of a video, or at pauses, changes it by less.
 _DURATION_SECONDS, _DURATION_SHARE = 1.0, 0.25
 _FULL_SCALE = 0.999  # decoders and resamplers round slightly below full scale
 
@@ -58,12 +59,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Examined:
-    """The result of opening a recording; hash and print are empty if nothing is compared."""
+    """The result of opening a recording; without hash and fingerprint it is not compared."""
 
     findings: list[Finding] = field(default_factory=list)
     rate: int | None = None
     samples_hash: str = ""
-    print: str = ""
+    fingerprint: str = ""
 
 
 def check(
@@ -124,15 +125,15 @@ def _examine(row: Utterance, shortest: float, silence: float, clipped: float) ->
     except (AudioError, OSError) as error:
         return _Examined([Finding(row.id, "unreadable", str(error))], rate)
     findings = [Finding(row.id, "length", note) for note in warnings]
-    findings += _judge(row.id, samples, shortest, silence, clipped) + _duration(row, samples)
+    findings += _check_samples(row.id, samples, shortest, silence, clipped)
+    findings += _duration(row, samples)
     # All silent recordings of one length are equal, which does not make them duplicates.
-    silent = any(finding.problem == "silent" for finding in findings)
-    if silent:
+    if any(finding.problem == "silent" for finding in findings):
         return _Examined(findings, rate)
     return _Examined(findings, rate, audio_hash(samples), fingerprint(samples))
 
 
-def _judge(
+def _check_samples(
     row_id: str, samples: npt.NDArray[np.float32], shortest: float, silence: float, clipped: float
 ) -> list[Finding]:
     findings = []
@@ -175,7 +176,7 @@ def _duration(row: Utterance, samples: npt.NDArray[np.float32]) -> list[Finding]
 
 def _copies(opened: list[Utterance], examined: list[_Examined]) -> list[Finding]:
     found = {row.id: one for row, one in zip(opened, examined, strict=True)}
-    pairs = copies({key: one.print for key, one in found.items()})
+    pairs = copies({key: one.fingerprint for key, one in found.items()})
     first: dict[str, str] = {}
     for one, other in pairs:
         if found[one].samples_hash != found[other].samples_hash:

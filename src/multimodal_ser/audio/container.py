@@ -29,20 +29,21 @@ _READERS = (
     "kvag,iff,avr,truehd,mlp,shn,osq,qoa,bonk,amv,ivf,3dostr,psxstr,vqf,ac4,lc3"
 )
 _CHECKED = {"flac", "wavpack", "tta", "ape"}  # every frame has a checksum that is never wrong
-_TIMED = {  # formats whose time stamps can be used
+_TIMED = {  # formats with usable time stamps
     "mov", "matroska", "asf", "flv", "mpegts", "mpeg", "nut", "wtv", "ogg", "rm", "avi", "flac",
 }  # fmt: skip
-_BEGINS = {"avi"}  # only the start of a track is stored; later times are counted from it
-_FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks may begin at any time
+_BEGINS = {"avi"}  # only the start of a track is stored; FFmpeg counts later times from it
+_FREE = {"mpegts", "mpeg", "wtv", "ogg"}  # their clocks may start at any time, not only at 0
 _EDITED = {"mov", "matroska"}  # these state the delay of an encoder
-_STATED = {"mov", "matroska", "asf", "nut"}  # their durations are stored, not estimated
-_SIZED = {"asf"}  # their sizes in bytes tell what is missing; FFmpeg writes wrong durations
+_STATED = {"mov", "matroska", "asf", "nut"}  # they store their duration; for others it is estimated
+# FFmpeg writes wrong durations into these; `headers.cut_short` finds what is missing by their size.
+_SIZED = {"asf"}
 _DELAY = 0.1  # seconds: the delay of an encoder shifts the first sound or picture by less
 _CUT = 60.0  # seconds: a file whose first packet is later was cut out of a longer one
 _JITTER = 0.01  # seconds: rounding of times
 _DEFAULT = 1  # FFmpeg's flag AV_DISPOSITION_DEFAULT
 _LONGEST = 3600.0  # seconds without a packet; a longer gap means that the clock has jumped
-_BACK = 0.5  # seconds in all that overlapping packets may lose; beyond that the times are wrong
+_BACK = 0.5  # seconds that overlapping packets may lose in all; if they lose more, times are wrong
 _AHEAD = 2.0  # seconds that are decoded before a seek's target: decoders need a start-up
 
 
@@ -90,11 +91,11 @@ class Container:
         self.damaged, self.jumps, self.reached = 0, 0, 0.0
         self.spare = round(_BACK * self.rate)
         self.origin = self._origin()
-        start = self._sought(first)
-        for at, block in self._placed(self._timed(), start):
-            if at + len(block) > first:
-                yield block[max(0, first - at) :]
-        self._compare()
+        start = self._seek(first)
+        for position, block in self._placed_blocks(self._timed_blocks(), start):
+            if position + len(block) > first:
+                yield block[max(0, first - position) :]
+        self._note_problems()
 
     def _open(self) -> None:
         self.close()
@@ -139,8 +140,12 @@ class Container:
         # apart, and the middle is wrong by half of it at most.
         return (begins + first) / 2 if 0 <= first - begins <= _DELAY else begins
 
-    def _sought(self, first: int) -> int | None:
-        """Seeks close to `first` if that is fast: None if it did, and 0 if reading starts at 0."""
+    def _seek(self, first: int) -> int | None:
+        """Seeks to a place before sample `first` if the format allows it.
+
+        Returns:
+            None after a seek, since only time stamps tell where it led; 0 if reading starts at 0.
+        """
         begin = first / self.rate - _AHEAD
         if self.origin is None or self.format not in _STATED or begin <= 0:
             return 0
@@ -174,13 +179,13 @@ class Container:
             except self.av.FFmpegError:
                 self.damaged += 1
 
-    def _timed(self) -> Iterator[tuple[float | None, Samples]]:
+    def _timed_blocks(self) -> Iterator[tuple[float | None, Samples]]:
         """Blocks at the track's rate, each with its time in the file in seconds."""
         kind: Any = None
         plain: Any = None
         convert: Any = None
         for frame in self._frames():
-            # A track may change its format on the way; resamplers are made anew then.
+            # A track may change its format in between, and then needs other resamplers.
             if kind != (frame.format.name, frame.layout.name, frame.sample_rate):
                 kind = frame.format.name, frame.layout.name, frame.sample_rate
                 plain = self.av.AudioResampler(format="fltp")
@@ -201,7 +206,7 @@ class Container:
         if convert is not None:
             yield None, convert(self._nothing, True)
 
-    def _placed(
+    def _placed_blocks(
         self, blocks: Iterable[tuple[float | None, Samples]], start: int | None
     ) -> Iterator[tuple[int, Samples]]:
         """Places blocks at their times: yields each with its position in samples.
@@ -210,53 +215,53 @@ class Container:
             blocks: with their times in the file.
             start: expected position of the first block; None if only its time tells it.
         """
-        at, begun = start, False
-        for (time, block), following in _with_next(blocks):
-            off = 0
-            has_times = not (begun and self.format in _BEGINS)  # else time stamps are made up
+        position, begun = start, False
+        for (time, block), next_time in _with_next(blocks):
+            late = 0
+            has_times = not (begun and self.format in _BEGINS)
             if self.origin is not None and time is not None and has_times:
-                if at is None:
-                    at = max(0, round((time - self.origin) * self.rate))
-                off = round((time - self.origin) * self.rate) - at
-                off = self._moved(off, at, block, following, begun)
-            at = at or 0
-            for gap in silence(off, block):
-                yield at, gap
-                at += len(gap)
-            block = block[max(0, -off) :]
-            yield at, block
-            at, begun = at + len(block), True
+                stated = round((time - self.origin) * self.rate)
+                if position is None:
+                    position = max(0, stated)
+                late = self._lateness(stated - position, position, block, next_time, begun)
+            position = position or 0
+            for gap in silence(late, block):
+                yield position, gap
+                position += len(gap)
+            block = block[max(0, -late) :]
+            yield position, block
+            position, begun = position + len(block), True
 
-    def _moved(
-        self, off: int, at: int, block: Samples, following: float | None, begun: bool
+    def _lateness(
+        self, late: int, position: int, block: Samples, next_time: float | None, begun: bool
     ) -> int:
-        """By how many samples a block really is late (or early, if negative).
+        """By how many samples a block really is late (early if negative); `late` is by its time.
 
-        A single odd time is only rounding by the codec: the following time must differ as well.
+        A single odd time is only rounding by the codec: the time after it must differ as well.
         """
         small = _JITTER * self.rate
-        if begun and following is not None:
-            later = round((following - (self.origin or 0.0)) * self.rate) - at - len(block)
-            if abs(later) <= small or (later > 0) != (off > 0):
+        if begun and next_time is not None:
+            end = position + len(block)
+            later = round((next_time - (self.origin or 0.0)) * self.rate) - end
+            if abs(later) <= small or (later > 0) != (late > 0):
                 return 0
-        if begun and abs(off) <= small:
+        if begun and abs(late) <= small:
             return 0
-        # The first block of sound without pictures is late by the encoder's delay: second 0 is
-        # there.
-        delayed = off <= _DELAY * self.rate and not self.file.streams.video
+        # Without pictures, the first block is late only by the encoder's delay: it is second 0.
+        delayed = late <= _DELAY * self.rate and not self.file.streams.video
         # A FLAC stream that was recorded from its middle on counts from its lost beginning.
-        if not begun and off > 0 and (delayed or self.format == "flac"):
-            self.origin = (self.origin or 0.0) + off / self.rate  # an encoder's delay
+        if not begun and late > 0 and (delayed or self.format == "flac"):
+            self.origin = (self.origin or 0.0) + late / self.rate
             return 0
         # The clock has jumped: the sound is continued without a gap, and the origin moves along.
-        if off > _LONGEST * self.rate or off < -self.spare:
-            self.origin = (self.origin or 0.0) + off / self.rate
+        if late > _LONGEST * self.rate or late < -self.spare:
+            self.origin = (self.origin or 0.0) + late / self.rate
             self.jumps += 1
             return 0
-        self.spare += min(off, 0) if begun else 0
-        return off
+        self.spare += min(late, 0) if begun else 0
+        return late
 
-    def _compare(self) -> None:
+    def _note_problems(self) -> None:
         if self.damaged:
             self.notes.append(f"left out: {counted(self.damaged, 'damaged packet')}")
         if self.jumps:
@@ -278,11 +283,11 @@ class Container:
 def _with_next(
     blocks: Iterable[tuple[float | None, Samples]],
 ) -> Iterator[tuple[tuple[float | None, Samples], float | None]]:
-    """Each item with the time of the item after it."""
-    waiting = None
+    """Each item with the time of the item after it; None for the last."""
+    previous = None
     for item in blocks:
-        if waiting is not None:
-            yield waiting, item[0]
-        waiting = item
-    if waiting is not None:
-        yield waiting, None
+        if previous is not None:
+            yield previous, item[0]
+        previous = item
+    if previous is not None:
+        yield previous, None

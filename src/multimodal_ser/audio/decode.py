@@ -68,19 +68,19 @@ def header_of(sound: Sound, count: bool) -> AudioInfo:
 def read_sound(sound: Sound, start: float | None, end: float | None) -> Samples:
     """The sound from second `start` to second `end`; AudioError if they are beyond it."""
     first, last = _edges(start, end, sound.rate)
-    found: list[Samples] = []
+    blocks: list[Samples] = []
     count = 0
     for block in sound.blocks(first):
-        found.append(block)
+        blocks.append(block)
         count += len(block)
         if last is not None and count >= last - first:
             break
     if (first and not count) or (
         last is not None and first + count < last - _PAST_END * sound.rate
     ):
-        held = (first + count) if count else (sound.claimed or 0)
-        raise _beyond(sound.name, start, end, held / sound.rate)
-    return joined_blocks(found)[: None if last is None else last - first]
+        length = (first + count) if count else (sound.claimed or 0)
+        raise _beyond(sound.name, start, end, length / sound.rate)
+    return joined_blocks(blocks)[: None if last is None else last - first]
 
 
 def _edges(start: float | None, end: float | None, rate: int) -> tuple[int, int | None]:
@@ -99,10 +99,10 @@ def span(
     return first, frames if last is None else min(last, frames)
 
 
-def _beyond(name: str, start: float | None, end: float | None, held: float) -> AudioError:
+def _beyond(name: str, start: float | None, end: float | None, seconds: float) -> AudioError:
     """The error for a part that does not exist."""
     return AudioError(
-        f"{name}: start={start}, end={end} s lie beyond its {held:.3f} s; "
+        f"{name}: start={start}, end={end} s lie beyond its {seconds:.3f} s; "
         "correct the times or the path"
     )
 
@@ -129,8 +129,8 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
         finally:
             sound.close()
     except _library_errors() as error:
-        # soundfile puts the path before libsndfile's message, but the message here begins with it
-        # anyway.
+        # soundfile's message begins with the path, as the message here does; error_string is
+        # libsndfile's alone.
         message = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         reason = str(message).strip().rstrip(".")
         if reason.startswith("File does not exist"):  # libsndfile says so of an mp3 without a frame
@@ -142,7 +142,7 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
 
 
 def _single(name: str, where: Where, mixed: bool) -> Sound:
-    """Opens one recording, and notes what is missing of it, which decoders leave out silently."""
+    """Opens one recording, and notes parts that are missing, which decoders skip silently."""
     sound, head = _opened_by_any(name, where, mixed), peek(where, 0)
     if isinstance(sound, Container) and (sizes := cut_short(where, head)):
         sound.notes.append(other_length(sizes[1], sizes[0], "bytes"))
@@ -207,18 +207,19 @@ class _Chain:
         """The sound of all recordings from sample `first` on, at the rate of the first one."""
         at = 0
         for number in range(len(self.parts)):
-            for block in self._one(number):
+            for block in self._blocks_of(number):
                 if at + len(block) > first:
                     yield block[max(0, first - at) :]
                 at += len(block)
 
-    def _one(self, number: int) -> Iterator[Samples]:
+    def _blocks_of(self, number: int) -> Iterator[Samples]:
         try:
             with self._opened(number) as sound:
                 width = 1 if self.mixed else self.channels
                 if not self.mixed and sound.channels != width:
                     raise AudioError(f"it has {sound.channels} channels and not {width}")
-                convert, block = to_rate(sound.rate, self.rate, width), None
+                convert = to_rate(sound.rate, self.rate, width)
+                block = None
                 for block in sound.blocks():
                     yield convert(block, False)
                 if block is not None:

@@ -22,7 +22,7 @@ _HOP = 256  # samples: 32 ms
 _WINDOW = 1024  # samples: 128 ms
 _BANDS = 33  # one more than bits: each bit compares two neighbouring bands
 _LOW, _HIGH = 250.0, 3400.0  # Hz
-_FLOOR = 1e-4  # of the loudest frame's power: frames 40 dB below it are not compared
+_FLOOR = 1e-4  # share of the loudest frame's power: frames 40 dB below it are not compared
 _LONGEST = 60  # seconds of a recording that are used
 _KEY_BITS = (18, 26)  # bits that must agree in one frame to compare further; more in large corpora
 _CROWD = 60  # frames: a key that more frames share says nothing
@@ -34,7 +34,7 @@ _SHARE = 0.5  # of the shorter recording's frames that must overlap
 # Share of bits; chance is 0.5. Copies of EmoDB's recordings (louder, trimmed, mp3, Opus, 8 kHz,
 # noise) differ in 0.23 at most, two takes of a sentence by one actor in 0.39 at least.
 _MOST_DIFFERING = 0.3
-_BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)  # set bits
+_BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)  # that are 1
 
 
 def fingerprint(samples: NDArray[np.float32]) -> str:
@@ -49,7 +49,7 @@ def fingerprint(samples: NDArray[np.float32]) -> str:
 
 
 def _halved(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Half the rate, by the filter of scipy.signal.resample_poly; scipy may be missing."""
+    """Halves the rate, by the filter of scipy.signal.resample_poly; scipy may not be installed."""
     half = np.arange(-20, 21)
     low_pass = np.sinc(half / 2) * np.kaiser(41, 5.0)
     low_pass = (low_pass / low_pass.sum()).astype(np.float32)
@@ -75,7 +75,7 @@ def _codes(samples: NDArray[np.float32]) -> _Codes:
 
 
 def _is_even(codes: _Codes) -> bool:
-    # Compares frames whose windows do not overlap any more.
+    """Whether frames so far apart that their windows do not overlap are alike."""
     step = _WINDOW // _HOP + 1
     audible = (codes[step:] > 0) & (codes[:-step] > 0)
     return not audible.any() or _differing(codes[step:], codes[:-step], audible) < _MOST_DIFFERING
@@ -101,7 +101,7 @@ def same_sounds(hashes: Mapping[str, str], prints: Mapping[str, str]) -> dict[st
     sounds = dict(hashes)
     for one, other in copies(prints):
         if one in sounds and other in sounds and sounds[one] != sounds[other]:
-            old, new = sorted((sounds[one], sounds[other]))[::-1]
+            new, old = sorted((sounds[one], sounds[other]))
             sounds.update({key: new for key, value in sounds.items() if value == old})
     return sounds
 
@@ -114,7 +114,7 @@ def copies(prints: Mapping[str, str]) -> list[tuple[str, str]]:
     if len(codes) < 2:
         return []
     found = set()
-    for first, second, lag in _places(codes):
+    for first, second, lag in _alignments(codes):
         pair = (keys[first], keys[second])
         if pair not in found and not _overlap_differs(codes[first], codes[second], lag):
             found.add(pair)
@@ -139,10 +139,9 @@ def _overlap_differs(one: _Codes, other: _Codes, lag: int) -> bool:
     return _differing(first, second, audible) > _MOST_DIFFERING
 
 
-def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
+def _alignments(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
     """Yields (first, second, lag) of recordings that agree in the frames around a common key."""
-    # All codes in one array with gaps of zeros, so that a neighbourhood never reaches into the next
-    # recording.
+    # All codes in one array with gaps of zeros: a neighbourhood never reaches the next recording.
     gap = np.zeros(_NEAR, np.uint32)
     flat = np.concatenate([gap, *(part for one in codes for part in (one, gap))])
     lengths = np.array([len(one) for one in codes])
@@ -153,7 +152,7 @@ def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
     )
     around = np.arange(-_NEAR, _NEAR + 1)
     seen = set()
-    for one, other in _agreeing(flat, at):
+    for one, other in _pairs_with_a_key(flat, at):
         different = owner[one] != owner[other]
         one, other = one[different], other[different]
         near = flat[at[one][:, None] + around], flat[at[other][:, None] + around]
@@ -170,7 +169,9 @@ def _places(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
                 yield first, second, lag
 
 
-def _agreeing(flat: _Codes, at: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+def _pairs_with_a_key(
+    flat: _Codes, at: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], ...]]:
     """Yields pairs of positions in `at` whose frames share a key, in blocks."""
     audible = np.flatnonzero(flat[at])
     # Longer keys in larger corpora: otherwise unrelated frames would share keys by chance.

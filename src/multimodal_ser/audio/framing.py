@@ -28,7 +28,7 @@ _KBITS = {
 _RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it for MPEG 2, a quarter for 2.5
 _SLOWER = {3: 1, 2: 2, 0: 4}  # divisor of the rate, by the two version bits of a header
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")  # eleven bits that are 1 begin a frame
-_NEAR = 1 << 17  # bytes within which the first frame must begin
+_NEAR = 1 << 17  # bytes after the tags within which the first frame must begin
 _ID3 = 10  # bytes of an ID3v2 header
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
 _OGG_PAGE = re.compile(rb"OggS\0")
@@ -63,7 +63,7 @@ def mp3_length(where: Where) -> tuple[bool, bool]:
 
 
 def _frames(view: View) -> Iterator[Frame]:
-    """All frames of an mp3, where two consecutive ones make a beginning; none of another file."""
+    """All frames of an mp3 file, none of another: the first must be followed by one of its kind."""
     at = _after_tags(view, 0)
     last = min(len(view), at + _NEAR)
     while (found := _begins(view, at, last)) is not None:
@@ -139,7 +139,7 @@ def ogg_starts(view: View) -> Iterator[int]:
 def lost_ogg_pages(where: Where) -> int:
     """How many pages of an Ogg file are damaged or missing: decoders skip them silently."""
     lost, follows, sound = 0, 0, True
-    number: dict[bytes, int] = {}
+    number: dict[bytes, int] = {}  # of the next page, by stream
     with content(where) as view:
         for match in _OGG_PAGE.finditer(view):
             start = match.start()
@@ -153,7 +153,8 @@ def lost_ogg_pages(where: Where) -> int:
                 stream, own = page[14:18], int.from_bytes(page[18:22], "little")
                 lost += max(0, own - number.get(stream, own))
                 number[stream], follows = own + 1, end
-    return lost + (not sound)  # the last one is followed by none that shows that it is missing
+    # A damaged page is counted when the next one's number leaves a gap; the last has no next one.
+    return lost + (not sound)
 
 
 def _page_hash(page: bytes) -> int:

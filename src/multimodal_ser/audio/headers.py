@@ -24,7 +24,7 @@ _CHUNKS: dict[bytes, tuple[int, int, _Order, bytes]] = {
     b"FORM": (12, 4, "big", b"SSND"),
     b"caff": (8, 8, "big", b"data"),
 }
-_TRAILER = 4096  # bytes: fewer behind the sound are a trailer, whatever they are
+_TRAILER = 4096  # bytes: fewer than these after the sound are no sound, whatever they are
 _NOT_ZERO = re.compile(rb"[^\0]")
 # The first bytes of a recording by format; FLAC begins with its block STREAMINFO of 34 bytes.
 _BEGINS = {
@@ -34,9 +34,8 @@ _BEGINS = {
 }
 UNKNOWN_SIZE = 0x7FFF_0000  # sizes from here on are written to a pipe, before they are known
 _SLACK = 16  # bytes of padding that may be missing at the end
-_Step: TypeAlias = (
-    "tuple[int, bool] | None"  # the end of a part, and whether it is a recording's first
-)
+# The end of a part, and whether the part is the first of a recording; None where there is no part.
+_Step: TypeAlias = "tuple[int, bool] | None"
 Ranges: TypeAlias = "list[tuple[int, int]]"  # (first, last) bytes
 
 
@@ -59,13 +58,15 @@ def joins(where: Where, head: bytes) -> list[Ranges]:
     """
     with content(where) as view:
         size = len(view)
+        # Where recordings that were joined begin, and where the last one ends.
         edges = [0, *(start for start in _starts(view, head) if start), size]
         chunks = [] if len(edges) > 2 else [chunk for chunk in _chunks(view) if chunk.sound]
         if len(chunks) < 2:
             return [[edge] for edge in pairwise(edges)]
         # Recorders that reserve, resume or close twice leave chunks without sound.
         sounds = [chunk for chunk in chunks if not _is_empty(view, chunk)] or chunks[:1]
-    # Several chunks of sound behind one header: each is read as if it were the only one.
+    # Several chunks of sound behind one header: each is read as if it were the only one, with the
+    # header and the chunks in between, but without the other chunks of sound.
     others = [(0, chunks[0].at), *((one.end, after.at) for one, after in pairwise(chunks))]
     ends = [(one.at, one.end if one.length else size) for one in sounds]
     return [[*(edge for edge in others if edge[0] < edge[1]), end] for end in ends]
@@ -216,8 +217,8 @@ def misspelt(where: Where) -> dict[int, bytes]:
 def understated(where: Where) -> tuple[dict[int, bytes], int, int] | None:
     """Finds a header that states less sound than follows; None for all other files.
 
-    Recorders that crash leave 0 in place of the size of the sound, or the size of a while ago.
-    Sound of the stated size that is followed by another chunk, a tag or padding is whole.
+    Recorders that crash leave 0 in place of the size of the sound, or an earlier size. If another
+    chunk, a tag or padding follows the stated size, the size is right.
 
     Returns:
         The position of the size and bytes that state all that follows; the stated and real sizes.
@@ -235,7 +236,7 @@ def understated(where: Where) -> tuple[dict[int, bytes], int, int] | None:
 
 
 def _sound_size(view: View) -> tuple[int, int, _Order, int] | None:
-    """Position, bytes and order of the size of the sound, and where what it counts begins."""
+    """Position, bytes and byte order of the field with the sound's size; where the sound begins."""
     if view[:4] == b".snd":
         return 8, 4, "big", _number(view, 4)
     chunk = next((chunk for chunk in _chunks(view) if chunk.sound), None)
@@ -275,7 +276,7 @@ def _is_empty(view: View, chunk: _Chunk) -> bool:
 
 
 def _is_whole(view: View, begin: int, stated: int) -> bool:
-    """Whether what follows the stated sound is something else than more of it."""
+    """Whether the stated size is right: what follows it is not sound."""
     end = begin + stated
     if stated and (len(view) - end < _TRAILER or not any(view[end : end + _TRAILER])):
         return True
@@ -286,7 +287,7 @@ def _is_whole(view: View, begin: int, stated: int) -> bool:
 def _is_chunk(head: bytes, rest: int) -> bool:
     if head.startswith((b"TAG", b"ID3", b"APETAGEX")):
         return True
-    # the order of RIFF, of AIFF, and CAF's 64 bits, whose upper half is 0
+    # sizes are little endian in RIFF and big endian in AIFF; of CAF's 64 bits, the upper half is 0
     sizes = [struct.unpack(order, head[4:])[0] for order in ("<I", ">I")] if len(head) == 8 else []
     return _is_name(head[:4]) and any(size <= rest - 8 for size in sizes)
 

@@ -30,7 +30,7 @@ def other_length(held: int, claimed: int, unit: str) -> str:
 
 
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file without soundfile's seek after every read, which fails if a header is wrong."""
+    """A file without soundfile's seek after each read, which fails if a header is wrong."""
 
     def seekable(self) -> bool:
         return False
@@ -56,11 +56,13 @@ class Sndfile:
         self.channels: int = self.file.channels
         self._mix: Mix = to_mono if mixed else apart(self.channels)
         self._check_header(where)
-        mp3 = self.file.format == "MP3"
-        other = not self.file.subtype.startswith("MPEG"), "multi-seg" in self.file.extra_info
-        known, self.stops_early = mp3_length(where) if mp3 else other
-        # Without a tag libsndfile guesses the length of mp3 from its first bit rate, also in WAV.
-        stated = self.file.frames if self.file.frames < 1 << 62 and known else None
+        if self.file.format == "MP3":
+            states_length, self.stops_early = mp3_length(where)
+        else:
+            # libsndfile guesses the length of mp3 in WAV from its first bit rate.
+            states_length = not self.file.subtype.startswith("MPEG")
+            self.stops_early = "multi-seg" in self.file.extra_info  # its log about a VOC file
+        stated = self.file.frames if self.file.frames < 1 << 62 and states_length else None
         self.claimed: int | None = total or stated
 
     def close(self) -> None:

@@ -20,7 +20,8 @@ Where: TypeAlias = "Path | io.BytesIO"
 # Formats that libsndfile misreads behind a tag that is meant for mp3 files.
 _TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"ID3", b"Creative Voice File", b"NIST_1A")
-_MUCH, _CHANCE = 1 << 20, 16  # bytes searched for changes of text mode, and how many may be chance
+_SEARCHED = 1 << 20  # bytes that are searched for the changes of a transfer in text mode
+_CHANCE = 16  # such changes may occur by chance
 _LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF, W64; with the extra 'video' all that FFmpeg reads, such "
@@ -142,19 +143,20 @@ def is_known(head: bytes) -> bool:
 
 def refuse_text(name: str, where: Where) -> None:
     """Raises AudioError for text, Git LFS pointers, and sound that was copied as text."""
-    much = peek(where, 0, _MUCH)
-    head = much[:4096]
+    data = peek(where, 0, _SEARCHED)
+    head = data[:4096]
     if head.startswith(_LFS):
         raise AudioError(
             f"{name}: is a Git LFS pointer, not the sound itself; run `git lfs pull` in its folder"
         )
     if head.isascii() and not any(byte < 9 for byte in head) and not head.startswith(b"#!AMR"):
         raise AudioError(f"{name}: is text, not audio; allowed: {READABLE}")
-    # Sound has as many carriage returns as line feeds, few of them together, and hardly a U+FFFD.
-    ends = much.count(b"\r\n")
-    alone = much.count(b"\r") - ends
-    if (ends == much.count(b"\n") and min(ends, alone) > _CHANCE) or (
-        much.count(b"\xef\xbf\xbd") > _CHANCE
+    # Text mode puts a carriage return before every line feed, or U+FFFD in place of bytes that are
+    # no UTF-8. In sound, few line feeds follow a carriage return, and U+FFFD hardly occurs.
+    pairs = data.count(b"\r\n")
+    alone = data.count(b"\r") - pairs
+    if (pairs == data.count(b"\n") and min(pairs, alone) > _CHANCE) or (
+        data.count(b"\xef\xbf\xbd") > _CHANCE
     ):
         raise AudioError(
             f"{name}: was altered by a transfer in text mode; copy it again in binary mode"
@@ -162,7 +164,7 @@ def refuse_text(name: str, where: Where) -> None:
 
 
 class Patched:
-    """A binary file in which some bytes read as others; nothing is copied or written."""
+    """A binary file that reads with other bytes in some places; nothing is copied or written."""
 
     def __init__(self, file: BinaryIO, bytes_at: Mapping[int, bytes]) -> None:
         self.file, self.bytes_at = file, bytes_at

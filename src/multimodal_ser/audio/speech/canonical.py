@@ -18,7 +18,7 @@ from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import between_passes
 
 LEVEL = 0.05  # root mean square of the canonical waveform's speech
-_JOINT = 160  # samples, 10 ms, over which two stretches are cross-faded
+_JOINT = 160  # samples (10 ms) over which two stretches are cross-faded
 _ACTIVE = 0.01  # -20 dB: frames above this share of the loud frames' power count as speech
 _FAINT = 10**-4.5  # -45 dB: both ends are cut where they are below this share of speech's power
 _PIECE = 1 << 20  # samples, about a minute, that are searched at a time
@@ -59,15 +59,17 @@ def find_speech(wave: Samples, vad: Vad = "auto") -> Speech:
     gate = make_gate(vad)
     # If the network finds nothing with its own thresholds, lower ones find possible speech, whose
     # certainty is then 0.
-    for one in (gate, WeakGate()) if isinstance(gate, SileroGate) else (gate,):
-        finder = SpeechFinder(one)
-        found: list[Stretch] = []
+    gates = [gate, WeakGate()] if isinstance(gate, SileroGate) else [gate]
+    for each in gates:
+        finder = SpeechFinder(each)
+        stretches: list[Stretch] = []
         for first in range(0, len(wave), _PIECE):
             if first:
-                between_passes.get()()
-            found += finder.push(wave[first : first + _PIECE])
-        if found := [*found, *finder.finish()]:
-            return Speech(tuple(found))
+                between_passes.get()()  # a server lets other requests take their turn
+            stretches += finder.push(wave[first : first + _PIECE])
+        stretches += finder.finish()
+        if stretches:
+            return Speech(tuple(stretches))
     return Speech((), SILENT if _powers(wave).max() < _SILENT else WORDLESS)
 
 
@@ -91,7 +93,7 @@ def canonical(wave: Samples, stretches: Sequence[Stretch] | None = None) -> Samp
     spans: list[tuple[int, int]] = []
     for start, end, _ in stretches:
         start, end = max(0, start - CONTEXT), min(len(wave), end + CONTEXT)
-        if spans and start <= spans[-1][1]:  # with their margins they touch, and become one
+        if spans and start <= spans[-1][1]:  # with their margins they touch: they become one
             start = spans.pop()[0]
         spans.append((start, end))
     kept = _joined([wave[start:end] for start, end in spans] or [wave])

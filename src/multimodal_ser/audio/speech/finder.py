@@ -15,7 +15,7 @@ from multimodal_ser.common.arrays import Floats, Samples
 
 FRAME = 512  # samples, 32 ms: the frame that silero-vad was trained with
 LEAST_FRAMES = 8  # frames of speech in a stretch at least, 0.256 s: clicks and coughs are shorter
-HANGOVER = 16  # frames below the lower threshold that end a stretch, 0.512 s
+HANGOVER = 16  # frames below `Gate.stay` that end a stretch, 0.512 s
 _PAD = 3 * FRAME  # samples added at both ends, 96 ms: soft beginnings and ends are below the gate
 CONTEXT = 3 * FRAME  # samples beside a stretch that are kept for a model, another 96 ms
 
@@ -69,11 +69,14 @@ class SpeechFinder:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._rest: Samples = np.zeros(0, np.float32)
-        self._samples = 0
+        self._samples = 0  # that were pushed
         self._frame = 0  # index of the next frame to be scored
+        # Of the stretch that has begun: its first frame, its last frame of speech, and the number
+        # and summed scores of its frames of speech.
         self._first: int | None = None
-        self._last = self._count = self._barrier = 0
-        self._sum = 0.0  # of the scores that are counted
+        self._last = self._count = 0
+        self._sum = 0.0
+        self._barrier = 0  # the end of the previous stretch: the next one begins after it
 
     @property
     def undecided(self) -> int:
