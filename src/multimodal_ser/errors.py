@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,15 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     ('1 speaker', '1,200 speakers', '2 classes')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """The first `most` names, with an ellipsis if there are more.
+
+    >>> some_of(["a", "b"]), some_of(["a", "b", "c", "d"])
+    ('a, b', 'a, b, c, …')
+    """
+    return ", ".join([*names[:most], *(["…"] if len(names) > most else [])])
 
 
 def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from multimodal_ser.corpora.base import NOTE
 from multimodal_ser.corpora.labels import ClassSet
 from multimodal_ser.corpora.utterance import Corpus
+from multimodal_ser.errors import some_of
 
 _NONE = "(none)"
-_NAMED = 3  # of what was left out for one reason
 
 
 class CorpusRow(NamedTuple):
@@ -71,13 +71,9 @@ def _reasons(left_out: Iterable[str]) -> list[CorpusRow]:
         name, _, reason = line.partition(": ")
         found[reason or line].append(name if reason else "")
     return [
-        CorpusRow("left out", f"{reason}: {_listed(names)}" if any(names) else reason, len(names))
+        CorpusRow("left out", f"{reason}: {some_of(names)}" if any(names) else reason, len(names))
         for reason, names in sorted(found.items())
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
 
 
 def _counted(part: str, names: Iterable[str | None]) -> list[CorpusRow]:

@@ -3,7 +3,7 @@
 Importing this imports neither torch nor transformers. Speech and text encoders of transformers need
 no entry: a folder or a hub id is enough. Another kind of encoder needs a module with
 ``load(source, device, **options) -> Encoder``, the places of its weights in WEIGHT_SOURCES, what it
-was trained on in ``exposure.json``, and one line in ENCODERS.
+was trained on in ``exposure.json``, and one line in `_LOADERS` and `_FAMILIES` each.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
     "load_encoder",
     "load_for",
 ]
-_LOADERS = {  # module → its function, imported when called: listing encoders imports no torch
+_LOADERS = {  # module → its loader; imported when called, so that listing encoders imports no torch
     "egemaps": "load_egemaps",
     "emotion2vec": "load_emotion2vec",
     "pretrained_speech": "load_speech_encoder",
@@ -100,7 +100,7 @@ ENCODERS: dict[str, EncoderSpec] = {
 
 
 def file_name(name: str) -> str:
-    """The name of an encoder's feature files: its key in ENCODERS, or derived from id or folder.
+    """The name of an encoder's feature files: its key in ENCODERS, or made from its id or folder.
 
     >>> file_name("bert"), file_name("microsoft/wavlm-large"), file_name("facebook/wav2vec2-base")
     ('bert', 'microsoft--wavlm-large', 'wav2vec2')
@@ -110,7 +110,7 @@ def file_name(name: str) -> str:
     if not Path(name).is_dir():
         known = next((key for key, spec in ENCODERS.items() if spec.hub == name), None)
         return known or name.replace("/", "--")
-    # A folder may not pass for an encoder of this registry, whose exposure is known.
+    # A folder must not have the name of an encoder in ENCODERS, whose training data is known.
     own = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).resolve().name).strip("-._") or "encoder"
     return f"my-{own}" if own in ENCODERS else own
 
@@ -138,7 +138,8 @@ def load_encoder(
         SerError: there is no such device here.
     """
     if name not in ENCODERS and source is None:
-        source, name = _place(name), file_name(name)
+        _check_place(name)
+        source, name = name, file_name(name)
     spec = ENCODERS.get(name)
     allowed = spec.options if spec else _OF_WORDS
     for option in options:
@@ -163,14 +164,15 @@ def load_for(described: Encoding, source: str | Path | None, device: str) -> Enc
         EncoderError: the weights are missing.
     """
     name = described.encoder
-    takes = ENCODERS[name].options if name in ENCODERS else _OF_WORDS
+    allowed = ENCODERS[name].options if name in ENCODERS else _OF_WORDS
     options: dict[str, Any] = {}
-    if "layers" in takes:
+    if "layers" in allowed:
         options["layers"] = tuple(int(layer) for layer in described.layers.split(","))
     if described.prefix:
         options["prefix"] = described.prefix
     dtype = _format_here(described.compute_dtype, device)
-    if "dtype" in takes and dtype != "float32":  # Whisper's, of any name, is float32 without it
+    # Not for float32, the default: a Whisper of another name is not known yet, and takes no dtype.
+    if "dtype" in allowed and dtype != "float32":
         options["dtype"] = dtype
     encoder = load_encoder(name, source, device=device, **options)
     if (computes := computed_in(encoder)) != described.compute_dtype:
@@ -194,16 +196,16 @@ def _format_here(computed: str, device: str) -> str:
     return beside or products
 
 
-def _place(name: str) -> str:
-    """Returns a name that is a folder or a hub id; others raise EncoderError."""
+def _check_place(name: str) -> None:
+    """Raises EncoderError unless a name is a folder or has the form of a hub id."""
     from multimodal_ser.encoders.weights import HUB_ID
 
-    if Path(name).is_dir() or HUB_ID.fullmatch(name):
-        return name
-    raise EncoderError(
-        one_of("encoder", name, ENCODERS)
-        + "; or give a folder or hub id of a speech or text encoder, such as microsoft/wavlm-large"
-    )
+    if not (Path(name).is_dir() or HUB_ID.fullmatch(name)):
+        raise EncoderError(
+            one_of("encoder", name, ENCODERS)
+            + "; or give a folder or hub id of a speech or text encoder, such as "
+            "microsoft/wavlm-large"
+        )
 
 
 def _load_any(name: str, source: str, device: str, **options: Any) -> Encoder:
@@ -224,7 +226,7 @@ def _load_any(name: str, source: str, device: str, **options: Any) -> Encoder:
             f"{name}: {folder / 'config.json'} says " + one_of("model_type", kind, known)
         )
     if module != "pretrained_text" and "prefix" in options:
-        raise EncoderError(f"{name}: a prefix is for encoders of words; this one is of sound")
+        raise EncoderError(f"{name}: a prefix is for encoders of words; this one reads sound")
     if module == "whisper" and options.pop("dtype", "float32") != "float32":
-        raise EncoderError(f"{name}: Whisper's encoder computes in float32 alone")
+        raise EncoderError(f"{name}: Whisper's encoder computes in float32 only; leave dtype out")
     return _loaded(module, source, device, known_as=name, **options)

@@ -46,7 +46,7 @@ class EncoderInfo:
     """The description of an encoder that feature files store.
 
     Attributes:
-        name: key in ENCODERS, or a name derived from hub id or folder, see `file_name`.
+        name: key in ENCODERS, or a name made from hub id or folder, see `file_name`.
         modality: ``audio`` (16 kHz mono float32 waveforms in) or ``text`` (sentences in).
         dim: width of a frame or token.
         rate: frames per second; 0 for text, and for encoders with one frame per recording.
@@ -94,8 +94,8 @@ def default_dtype(encoder: str, device: str) -> str | None:
     bfloat16 if the CPU has instructions for it, for encoders whose bfloat16 is tested to agree with
     float32 (emotion2vec: cosine of frames ≥ 0.9999).
     """
-    takes = encoder.startswith("emotion2vec")
-    return "bfloat16" if takes and device == "cpu" and native_bfloat16() else None
+    tested = encoder.startswith("emotion2vec")
+    return "bfloat16" if tested and device == "cpu" and native_bfloat16() else None
 
 
 def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.ndarray]:
@@ -210,7 +210,8 @@ def pieces(
     Args:
         lengths: number of input rows (samples, or filter banks) of each recording.
         whole: largest number of frames that go through the network at once.
-        context: number of frames at either inner end of a window that its neighbour provides.
+        context: number of frames that serve only as context at an end of a window where another
+            window follows or precedes.
         stride: input rows from one frame to the next.
         field: input rows that one frame depends on.
 
@@ -222,9 +223,9 @@ def pieces(
         count = (length - field) // stride + 1
         cores = [slice(0, count)] if count <= whole else windows(count, whole - 2 * context, 1)
         for core in cores:
-            # The first and the last window have no neighbour on one side, and no context there.
+            # The first window has no context before it, and the last one none after it.
             first, last = max(0, core.start - context), min(count, core.stop + context)
-            # Rows after the last frame make no frame, but a norm over the whole recording sees them
+            # Rows after the last frame make no frame, but norms over the whole recording use them.
             stop = length if last == count else (last - 1) * stride + field
             keep = slice(core.start - first, core.stop - first)
             found.append(Piece(item, core.start, slice(first * stride, stop), keep))

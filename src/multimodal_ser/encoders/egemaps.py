@@ -52,7 +52,7 @@ def load_egemaps(source: str | Path | None = None, device: str = "cpu") -> Egema
     opensmile = import_extra("opensmile", why, "egemaps", EncoderError)
     features = opensmile.FeatureSet.eGeMAPSv02
     smile = opensmile.Smile(features, opensmile.FeatureLevel.Functionals)
-    # Another version may compute other values: features of it must count as other features.
+    # Another version may compute other values, and its features count as other features.
     named = f"opensmile {opensmile.__version__} {features.value} functionals"
     info = EncoderInfo(
         name=_NAME,

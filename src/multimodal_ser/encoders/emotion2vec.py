@@ -102,10 +102,10 @@ class Emotion2Vec:
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes 16 kHz waveforms into float32 arrays [frames, dim]; see `frame_times`."""
         waves = checked_waves(self.info.name, items, FIELD)
-        found = [np.empty((frame_count(len(w)), self.info.dim), np.float32) for w in waves]
+        encoded = [np.empty((frame_count(len(w)), self.info.dim), np.float32) for w in waves]
         for piece, frames in self._encoded(waves, self.layers):
-            found[piece.item][piece.start : piece.start + len(frames)] = frames.cpu().numpy()
-        return found
+            encoded[piece.item][piece.start : piece.start + len(frames)] = frames.cpu().numpy()
+        return encoded
 
     def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
         """The network's input for each waveform: its normalised samples."""
@@ -179,8 +179,9 @@ class Emotion2Vec:
 
 def _scale(wave: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of a whole recording, with the epsilon of layer norm in it."""
-    # Blocks of a million samples: a double precision copy of an hour would take 460 MB.
-    mean, step = float(wave.mean(dtype=np.float64)), 1 << 20
+    mean = float(wave.mean(dtype=np.float64))
+    # In blocks of a million samples: a double-precision copy of an hour would take 460 MB.
+    step = 1 << 20
     blocks = (wave[i : i + step].astype(np.float64) - mean for i in range(0, len(wave), step))
     # Not a dot product: the threads of numpy's BLAS would then spin on the cores that torch needs.
     squares = sum(float(np.square(block).sum()) for block in blocks)
@@ -226,8 +227,8 @@ def load_emotion2vec(
     name = known_as
     if dtype not in (*COMPUTE_DTYPES, "int8"):
         raise EncoderError(f"{name}: {one_of('dtype', dtype, (*COMPUTE_DTYPES, 'int8'))}")
+    # For what is not in int8; bfloat16 without instructions for it is slower than float32.
     beside = "bfloat16" if native_bfloat16() else "float32"
-    # bfloat16 without instructions for it is emulated and slower than float32.
     computed = torch_dtype(name, beside if dtype == "int8" else dtype, device)
     weights = resolve(name, source, revision)
     tensors, labels = read_checkpoint(name, weights)
@@ -244,10 +245,10 @@ def load_emotion2vec(
 
 
 def _check_variant(variant: str, file: Path, labels: tuple[str, ...] | None) -> None:
-    """Refuses the weights of another variant: what the training saw is declared by variant."""
+    """Refuses the weights of another variant, whose training data is declared separately."""
     if (labels is None) != (variant == _BASE):
-        found = "a head for classes" if labels else "no head for classes"
+        what = "a head for classes" if labels else "no head for classes"
         raise EncoderError(
-            f"{variant}: {file} has {found}; emotion2vec-base has none and the plus models have "
+            f"{variant}: {file} has {what}; emotion2vec-base has none and the plus models have "
             "one: load it by the name that it was published under"
         )

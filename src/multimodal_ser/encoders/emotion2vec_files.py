@@ -1,9 +1,9 @@
-"""Checkpoints of emotion2vec → tensors under our names, sizes and labels; and to safetensors.
+"""Reads checkpoints of emotion2vec: its tensors, sizes and labels; converts them to safetensors.
 
 ``model.pt``, as published by FunASR, the hub and ModelScope, is read by torch's weights-only
 reader, which admits tensors and plain containers and runs no code; a file with anything else in it
-is refused. Entries that only training needs (decoder, moving average, losses) are left out by name;
-any other unknown entry is an error.
+is refused. Entries that only training needs (decoder, moving average, losses) are left out; any
+other unknown entry is an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.encoders.weights import Weights, resolve
-from multimodal_ser.errors import EncoderError, one_of
+from multimodal_ser.errors import EncoderError, one_of, some_of
 
 _TOKENS = "tokens.txt"
 UNUSED = "unuse"  # how the reference marks classes that its head has but that were not trained
@@ -87,7 +87,7 @@ def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
     if odd := sorted(key for key, value in state.items() if not _fits(key, value)):
         raise EncoderError(
             f"{name}: {weights.file} holds {len(odd)} entries that emotion2vec does not have "
-            f"({_some(odd)}); it is another network or of an unknown version"
+            f"({some_of(odd)}); it is another network or of an unknown version"
         )
     classes = len(state.get("proj.bias", ()))
     labels = _labels(name, weights.folder, classes, labels)
@@ -114,7 +114,7 @@ def network_from(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotio
         with torch.device("meta"):
             network = Emotion2VecNet(_sizes(state))
         if missing := sorted(network.state_dict().keys() - state.keys()):
-            raise ValueError(f"it lacks {len(missing)} tensors: {_some(missing)}")
+            raise ValueError(f"it lacks {len(missing)} tensors: {some_of(missing)}")
         network.load_state_dict(_arranged(state), assign=True)
     except (KeyError, ValueError, RuntimeError) as error:
         raise EncoderError(
@@ -212,10 +212,6 @@ def _fits(key: str, value: object) -> bool:
     return bool(known) and isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:5]) + (", …" if keys[5:] else "")
-
-
 def _renamed(key: str) -> str:
     if match := _POSITION.match(key):  # numbered from 1: module 0 there only transposes
         return f"positions.convs.{int(match[1]) - 1}.{key[match.end() :]}"
@@ -264,7 +260,7 @@ def _sizes(state: Mapping[str, Tensor]) -> Sizes:
 
 
 def _arranged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Reshapes convolutions to [out, kernel × in] for rows, and the scale to one per head."""
+    """Reshapes convolutions to [out, kernel × in], as `Conv` needs it, and the scale to [heads]."""
     arranged = dict(state)
     for i in range(len(KERNELS)):
         arranged[f"convs.{i}.weight"] = state[f"convs.{i}.weight"].transpose(1, 2).flatten(1)

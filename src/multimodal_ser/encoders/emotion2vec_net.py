@@ -115,8 +115,8 @@ class Positions(nn.Module):
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         """Maps [batch, time, dim] to the same shape; rows where `real` [time, 1] is 0 stay 0."""
-        # Set to zero after every convolution: its bias and norm would make a gap non-zero, and the
-        # next convolution would carry that into the recordings.
+        # Gaps are set to zero after every convolution: its bias and norm make them non-zero, and
+        # the next convolution would carry that into the recordings.
         for conv in self.convs:
             y = conv(x.transpose(1, 2)).transpose(1, 2)
             x = F.gelu(F.layer_norm(y, y.shape[-1:]))
@@ -245,7 +245,7 @@ class Emotion2VecNet(nn.Module):
         steep = alibi_slopes(self.sizes.heads).to(scale.device) * scale
         extra = self.sizes.extra
         distance = F.pad((place[:, None] - place).abs(), (extra, 0, extra, 0))
-        # [heads, tokens, tokens] is large, so that it is made once and shared by all blocks.
+        # Large, so it is made once and shared by all blocks.
         bias = distance * -steep[:, None, None]
         return bias.to(self.feature_proj.weight.dtype)
 
@@ -276,7 +276,7 @@ class Emotion2VecNet(nn.Module):
         return [torch.cat(outputs[layer].split_with_sizes(sizes)[1::2]) for layer in layers]
 
     def _packed_features(self, waves: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
-        """Convolutions over the pack. Recordings start at whole strides, so no frame sees two."""
+        """Convolutions over the pack; recordings start at whole strides, so no frame is of two."""
         starts = _starts([-(-len(wave) // STRIDE) for wave in waves])
         pack = waves[0].new_zeros(starts[-1] * STRIDE + FIELD - STRIDE)
         for start, wave in zip(starts, waves, strict=False):

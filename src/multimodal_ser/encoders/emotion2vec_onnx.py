@@ -86,7 +86,10 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
     if not all(find_spec(name) for name in ("onnx", "onnxscript")):
         raise EncoderError(f"ONNX export needs an extra: {to_install('onnx')}")
     if encoder.device.type != "cpu" or encoder.computes != "float32":
-        raise EncoderError("ONNX export needs the encoder in float32 on the CPU: load it so")
+        raise EncoderError(
+            f"ONNX export needs the encoder in float32 on the CPU, not in {encoder.computes} on "
+            f"{encoder.device}; load it with device='cpu' and dtype='float32'"
+        )
     model = _Exported(encoder.network, encoder.labels).eval()
     shapes = {"waves": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}}
     with torch.no_grad(), quiet_exporter():

@@ -25,7 +25,7 @@ from multimodal_ser.encoders.weights import Weights
 from multimodal_ser.errors import EncoderError, FeatureError
 
 DECLARED_CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
-_HOLDS = {"emodb2": "emodb"}  # the first contains the second: what saw this saw most of that
+_CONTAINS = {"emodb2": "emodb"}  # corpus → a corpus in it: who saw that saw most of the larger one
 _TUNED_ON = "tuned_on.json"
 
 
@@ -85,7 +85,7 @@ def _seen_by(name: str, weights: Weights) -> Seen:
         name: key in ENCODERS, or another name of the encoder.
         weights: what `resolve` found.
     """
-    # By hash or hub page, never by the name that a folder is given under.
+    # By hash or hub page, never by a name, which the user may give to any folder.
     for one in claims():
         if weights.sha256 in one.sha256 or (one.hub and weights.hub == one.hub):
             return one.seen
@@ -96,8 +96,8 @@ def _seen_by(name: str, weights: Weights) -> Seen:
         "the hub"
     )
 
-    # Weights that go by a published name are believed to have seen at least the same labels; a
-    # claim that they did not see a corpus is not believed.
+    # Weights under a published name have at least seen the labels that the published ones saw, but
+    # may have seen more: that they did not see a corpus is not believed.
     def doubted(claim: Exposure) -> Exposure:
         return Exposure(
             "labels" if claim.saw == "labels" else "unknown",
@@ -106,11 +106,9 @@ def _seen_by(name: str, weights: Weights) -> Seen:
 
     corpora = {corpus: doubted(claim) for corpus, claim in known.corpora.items()}
     if not corpora:
-        # Even of an unknown encoder each corpus is listed, so that every result shows the mark.
+        # Corpora are listed for an unknown encoder too, so that every result shows the mark.
         corpora = dict.fromkeys(("*", *DECLARED_CORPORA), Exposure("unknown", where))
-    labels = doubted(known.emotion_labels)
-    for claim in tuned.values():
-        labels = claim
+    labels = next(iter(tuned.values()), doubted(known.emotion_labels))
     return Seen({**corpora, **tuned}, labels)
 
 
@@ -174,7 +172,7 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
 
 
 def claim_about(corpus: str, exposure: Mapping[str, Exposure]) -> Exposure | None:
-    """The claim about a corpus: by its name, by one that it contains (HOLDS), or by ``*``.
+    """The claim about a corpus: by its name, by that of a corpus that it contains, or by ``*``.
 
     Users write CREMA-D or EmoDB for ``cremad`` and ``emodb``.
 
@@ -182,8 +180,8 @@ def claim_about(corpus: str, exposure: Mapping[str, Exposure]) -> Exposure | Non
     'labels'
     """
     claims = {_plain(name): claim for name, claim in exposure.items()}
-    held = _plain(_HOLDS.get(corpus, corpus))
-    return claims.get(_plain(corpus)) or claims.get(held) or exposure.get("*")
+    contained = _plain(_CONTAINS.get(corpus, corpus))
+    return claims.get(_plain(corpus)) or claims.get(contained) or exposure.get("*")
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,7 @@
 """Linear layers in 8 bits: large matrix products with the processor's integer instructions.
 
-Weights are quantised once, symmetrically with one scale per output; inputs are quantised as they
-come, with one scale per row (vector-wise quantisation; Dettmers et al., 2022, section 3.1). One
+Weights are quantised once, symmetrically with one scale per output; inputs are quantised at every
+call, with one scale per row (vector-wise quantisation; Dettmers et al., 2022, section 3.1). One
 scale for a whole batch would be cheaper, but would make the frames of a recording depend on what
 shares its batch. With a scale per row they do not, since sums of integers are exact.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 _SMALLEST = 1e-12  # keeps the scale of a row of zeros above zero
-_CHUNK = 256  # rows per product: what is between two passes over them fits the processor's caches
+_CHUNK = 256  # rows per product, few enough for the results between two passes to fit the caches
 
 
 class Int8Linear(nn.Module):

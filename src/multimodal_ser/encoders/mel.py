@@ -43,10 +43,10 @@ def log_mel(wave: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArray[
     Returns:
         Float32 [samples // 160, mels].
     """
-    around = np.pad(wave, N_FFT // 2, "reflect")  # torch.stft centres its frames in this way
-    cuts = np.lib.stride_tricks.sliding_window_view(around, N_FFT)[::HOP][: len(wave) // HOP]
+    padded = np.pad(wave, N_FFT // 2, "reflect")  # torch.stft centres its frames in this way
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP][: len(wave) // HOP]
     window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)  # periodic, as torch.hann_window
-    spectrum = np.fft.rfft(cuts * window)
+    spectrum = np.fft.rfft(frames * window)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ filters
-    found = np.log10(np.maximum(power, 1e-10))
-    return np.asarray((np.maximum(found, found.max() - 8.0) + 4.0) / 4.0, np.float32)
+    log_power = np.log10(np.maximum(power, 1e-10))
+    return np.asarray((np.maximum(log_power, log_power.max() - 8.0) + 4.0) / 4.0, np.float32)

@@ -10,13 +10,13 @@ from typing import Any
 
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.weights import Weights, how_to_get, weight_source
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, some_of
 
-_WAVES = (
+WAVES = (  # read samples
     "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat",
     "wav2vec2-conformer",
 )  # fmt: skip
-SPEECH = (*_WAVES, "wav2vec2-bert")
+SPEECH = (*WAVES, "wav2vec2-bert")
 TEXT = (
     "bert", "roberta", "xlm-roberta", "deberta", "deberta-v2", "modernbert", "electra",
     "distilbert", "mpnet",
@@ -78,19 +78,19 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
     missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
     if missing:
         raise EncoderError(
-            f"{name}: {weights.file} lacks {len(missing)} parameters ({_some(missing)}); "
+            f"{name}: {weights.file} lacks {len(missing)} parameters ({some_of(missing)}); "
             f"{how_to_get(name)}"
         )
     # Unknown parameters mean another architecture, whose known ones would not fit either.
     if strange := sorted(key for key in report["unexpected_keys"] if not _HEADS.search(key)):
         raise EncoderError(
             f"{name}: {weights.file} has {len(strange)} parameters that the network lacks "
-            f"({_some(strange)}): it is of another architecture; {how_to_get(name)}"
+            f"({some_of(strange)}): it is of another architecture; {how_to_get(name)}"
         )
     if other := sorted(map(str, report.get("mismatched_keys", ()))):
         raise EncoderError(
             f"{name}: {weights.file} has {len(other)} parameters of another shape than its "
-            f"config.json says ({_some(other)}); fetch both again"
+            f"config.json says ({some_of(other)}); fetch both again"
         )
     return model.float().eval().requires_grad_(False)
 
@@ -122,10 +122,6 @@ def _loaded(name: str, weights: Weights) -> tuple[Any, Any]:
             f"{name}: {weights.file} cannot be loaded ({type(error).__name__}: {error}); it is "
             f"damaged or of another architecture; {how_to_get(name)}"
         ) from error
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (", ..." if keys[3:] else "")
 
 
 @contextmanager

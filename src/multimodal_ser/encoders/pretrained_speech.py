@@ -36,9 +36,9 @@ from multimodal_ser.encoders.pretrained import SPEECH, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
 
-WHOLE, CONTEXT = 30 * 50, 5 * 50  # frames that pass at once; those of them that lend context
+WHOLE, CONTEXT = 30 * 50, 5 * 50  # frames per pass at most; frames of context at an inner end
 _GROUP = 16  # windows that are encoded at a time
-_MASKED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")  # whose mask shuts padding out
+_MASKED = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")  # whose mask excludes padding entirely
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +69,7 @@ class SpeechNetwork(nn.Module):
         # A group norm in the feature extractor averages over time, and so over padding.
         norm = getattr(config, "feat_extract_norm", "layer")
         self.pads = (
-            config.model_type in _MASKED
+            self.kind in _MASKED
             and norm != "group"
             and not getattr(config, "conv_pos_batch_norm", False)
         )
@@ -107,7 +107,7 @@ class SpeechNetwork(nn.Module):
         if len(set(lengths.tolist())) > 1:
             steps = torch.arange(batch.shape[1], device=batch.device)
             mask = (steps < lengths[:, None]).long()
-        if mask is not None and self.model.config.model_type == "wavlm":
+        if mask is not None and self.kind == "wavlm":
             # WavLM's position bias is a float mask and its padding mask a boolean one. torch
             # accepts the two together but warns at every call.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
@@ -115,11 +115,9 @@ class SpeechNetwork(nn.Module):
 
     def states(self, batch: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """Padded inputs [B, rows, …] and their mask [B, rows] → the layers, each [B, T, width]."""
-        found = self.model(batch, attention_mask=mask, output_hidden_states=True)
-        states = list(found.hidden_states)
+        outputs = self.model(batch, attention_mask=mask, output_hidden_states=True)
         # Some versions of transformers leave the final norm out of the last hidden state.
-        states[-1] = found.last_hidden_state
-        return states
+        return [*outputs.hidden_states[:-1], outputs.last_hidden_state]
 
 
 class PretrainedSpeech:
@@ -145,7 +143,7 @@ class PretrainedSpeech:
         """Encodes 16 kHz waveforms into arrays [frames, dim]."""
         inputs = self.inputs(items)
         counts = [self.network.frames(len(x)) for x in inputs]
-        found = [np.empty((count, self.info.dim), np.float32) for count in counts]
+        encoded = [np.empty((count, self.info.dim), np.float32) for count in counts]
         for place, group in enumerate(self._groups(inputs)):
             if place:
                 between_passes.get()()
@@ -155,20 +153,18 @@ class PretrainedSpeech:
             for row, piece in zip(frames, group, strict=True):
                 kept = row[piece.keep]
                 check_finite(self.info.name, kept, self.dtype)
-                found[piece.item][piece.start : piece.start + len(kept)] = kept.numpy()
-        return found
+                encoded[piece.item][piece.start : piece.start + len(kept)] = kept.numpy()
+        return encoded
 
     def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Frames [T, dim] of each input, with gradients if the network is being fine-tuned."""
-        network = self.network
-        lengths = {len(x) for x in inputs}
-        together = network.pads or len(lengths) == 1
-        found = []
+        together = self.network.pads or len({len(x) for x in inputs}) == 1
+        frames = []
         for batch in [inputs] if together else [[x] for x in inputs]:
-            states, counts = network(batch)
+            states, counts = self.network(batch)
             joined = torch.cat([states[layer] for layer in self.layers], dim=-1)
-            found += [row[:count] for row, count in zip(joined, counts.tolist(), strict=True)]
-        return found
+            frames += [row[:count] for row, count in zip(joined, counts.tolist(), strict=True)]
+        return frames
 
     def inputs(self, items: Sequence[object]) -> list[Tensor]:
         """The network's input for each waveform: normalised samples, or filter banks."""
@@ -176,13 +172,13 @@ class PretrainedSpeech:
         return [self._prepared(wave) for wave in waves]
 
     def _prepared(self, wave: np.ndarray) -> Tensor:
-        made = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        extracted = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         if not self.network.prepared:
-            values: Tensor = made["input_values"][0]
+            values: Tensor = extracted["input_values"][0]
             return values
-        banks: Tensor = made["input_features"][0]
+        banks: Tensor = extracted["input_features"][0]
         # The extractor pads an odd last bank to a pair; the mask shows what is real.
-        return banks[made["attention_mask"][0].bool()]
+        return banks[extracted["attention_mask"][0].bool()]
 
     def _groups(self, inputs: Sequence[Tensor]) -> Iterator[list[Piece]]:
         """Groups of pieces that may share a batch: of any length, or of equal lengths only."""

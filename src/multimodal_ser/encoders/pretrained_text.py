@@ -81,7 +81,8 @@ class PretrainedText:
     """A text encoder of transformers with the interface of `Encoder`: sentences → frames.
 
     Attributes:
-        in_context: True: of `InContext` words it returns only the frames of the utterance's own.
+        in_context: True, since from words with their context (`InContext`) it returns only the
+            frames of the utterance's own words.
     """
 
     in_context = True
@@ -110,12 +111,12 @@ class PretrainedText:
         tokens = self.tokens(texts)
         joined = self.network.chosen(self.layers, **tokens).float().cpu()
         lengths = tokens["attention_mask"].sum(1).tolist()
-        found = [state[:length] for state, length in zip(joined, lengths, strict=True)]
-        if any(isinstance(text, InContext) for text in texts):
-            found = [self._own(*pair) for pair in zip(texts, found, strict=True)]
-        for frames in found:
+        encoded = []
+        for text, states, length in zip(texts, joined, lengths, strict=True):
+            frames = self._own(text, states[:length])
             check_finite(self.info.name, frames, self.dtype)
-        return [frames.numpy().copy() for frames in found]
+            encoded.append(frames.numpy().copy())
+        return encoded
 
     def _own(self, text: str, frames: Tensor) -> Tensor:
         """Keeps the frames of the utterance's own words, which have attended to their context."""
@@ -128,9 +129,9 @@ class PretrainedText:
             )
         spans = self._pieces([text], return_offsets_mapping=True)["offset_mapping"][0]
         first, last = (place + len(self.prefix) for place in text.own)
-        # Special tokens have an empty span, a == b, and are no words; some tokenizers (DeBERTa's)
-        # count the space before a word to its span. An utterance without words of its own keeps
-        # the first token.
+        # Special tokens have an empty span, a == b, and are no words. A word piece belongs to the
+        # utterance if their spans overlap: some tokenizers (DeBERTa's) count the space before a
+        # word to its span. An utterance without words of its own keeps the first token.
         own = torch.tensor([a < b and a < last and b > first for a, b in spans])
         if first < last <= min((a for a, b in spans if a < b), default=0):
             raise EncoderError(
@@ -163,7 +164,7 @@ class PretrainedText:
         return dict(tokens.to(self.device))
 
     def _pieces(self, texts: Sequence[str], **how: Any) -> Any:
-        """Word pieces; of a context that is too long, the earliest words are cut off."""
+        """Word pieces; if there are too many, those of a context are cut at its beginning."""
         cut = "left" if any(isinstance(text, InContext) for text in texts) else "right"
         self.tokenizer.truncation_side = cut
         given = [self.prefix + text for text in texts]

@@ -65,10 +65,10 @@ def resolve(name: str, source: str | Path | None, revision: str | None = None) -
     """
     if source is None:
         return _packaged(name)
-    found = _in_folder(name, folder_of(name, source, revision))
+    weights = _in_folder(name, folder_of(name, source, revision))
     # Anybody can open a pull request (refs/pr/…) on a hub page: it is not the owner's.
-    theirs = not Path(source).is_dir() and not (revision or "").startswith("refs/pr/")
-    return replace(found, hub=str(source) if theirs else "")
+    by_owner = not Path(source).is_dir() and not (revision or "").startswith("refs/pr/")
+    return replace(weights, hub=str(source) if by_owner else "")
 
 
 def folder_of(name: str, source: str | Path, revision: str | None = None) -> Path:
@@ -140,7 +140,6 @@ def _downloaded(name: str, hub_id: str, revision: str | None) -> Path:
     home = weight_source(name)
     safe = [file for file in home.files if "safetensors" in file]
     other = [file for file in home.files if file not in safe]
-    # Safetensors first; a pickle is only fetched if the page has nothing else.
     for files in filter(None, (safe, other)):
         folder = _fetched(name, hub_id, revision, [*files, *home.beside])
         if index := next((file for file in files if (folder / file).is_file()), None):

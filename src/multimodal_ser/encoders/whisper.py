@@ -141,7 +141,7 @@ class WhisperEncoder(nn.Module):
 def block_outputs(
     blocks: nn.ModuleList, norm: nn.Module, x: Tensor, mask: Tensor | None
 ) -> list[Tensor]:
-    """The output of each block for x (b, t, d), that of the last one normalised."""
+    """The output of each block for x (b, t, d), that of the last one after the final norm."""
     outputs = []
     for block in blocks:
         x = block(x, mask)
@@ -230,15 +230,15 @@ def load_whisper(
     state, heads = read_encoder(name, weights.file)
     network = _network(name, weights.file, state, heads)
     depth, dim = len(network.blocks), network.positions.shape[1]
-    # The declared contamination goes by the name, so weights of another size must not pass for it.
-    found = WHISPER_SIZES.get((dim, depth), name)
-    if name in WHISPER_SIZES.values() and found != name:
+    # What the training saw is declared by name, so weights of another size must not have this name.
+    size = WHISPER_SIZES.get((dim, depth), name)
+    if name in WHISPER_SIZES.values() and size != name:
         raise EncoderError(
-            f"{name}: {weights.file} holds {found} ({dim} wide, {depth} blocks); "
-            f"ask for {found}, or give weights of {name}"
+            f"{name}: {weights.file} holds {size} ({dim} wide, {depth} blocks); "
+            f"ask for {size}, or give weights of {name}"
         )
-    usual = _LAYERS.get(name, range(max(1, depth - 2), depth + 1))
-    chosen = chosen_layers(name, usual if layers is None else layers, depth)
+    default = _LAYERS.get(name, range(max(1, depth - 2), depth + 1))
+    chosen = chosen_layers(name, default if layers is None else layers, depth)
     info = info_of(name, "audio", weights, chosen, width=dim, rate=SAMPLE_RATE / (2 * HOP))
     return Whisper(network, info, chosen, device)
 
