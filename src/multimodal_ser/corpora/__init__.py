@@ -1,6 +1,6 @@
 """Reads corpora into manifests: one module per corpus, all registered in CORPORA.
 
-The registry is loaded on first use: who reads a manifest needs none of the readers.
+The registry is loaded on first use, since reading a manifest needs none of the readers.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def joined_tables(root: Path, header: Mapping[str, Any], tables: str = "*") -> l
             for column, cell in cells.items():
                 before = joined.setdefault(key, {}).setdefault(column, cell)
                 first = source.setdefault((key, column), name)
-                # a majority or the last table winning would silently change labels; the user has to
+                # taking the majority or the last table would silently change labels: the user must
                 # choose
                 if before != cell:
                     raise SerError(
@@ -128,23 +128,25 @@ def _rows(
 
 def _labels(root: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns by column and label what its scheme says: another word, or a mapping of values."""
-    schemes, found = header.get("schemes", {}), {}
+    schemes = header.get("schemes", {})
+    found = {}
     for table in header["tables"].values():
         for column, described in (table.get("columns") or {}).items():
             labels = schemes.get((described or {}).get("scheme_id"), {}).get("labels")
-            if isinstance(labels, str):  # a table of its own, whose first column is the label
+            if isinstance(labels, str):  # the name of a table, whose first column is the label
                 rows = _lines(root, labels)
-                labels = {next(iter(row.values())): dict([*row.items()][1:]) for row in rows}
+                labels = {row.pop(next(iter(row))): row for row in rows}
             if isinstance(labels, dict):
                 found[column] = {str(label): value for label, value in labels.items()}
     return found
 
 
 def _part(header: Mapping[str, Any], name: str) -> str | None:
+    """Returns the official part of a table: by its split, or by a word of its name."""
     split = header["tables"][name].get("split_id")
     split = header.get("splits", {}).get(split, {}).get("type", split)
-    named = (part for piece in [str(split), *name.split(".")] if (part := part_named(piece)))
-    return next(named, None)
+    parts = [part_named(word) for word in [str(split), *name.split(".")]]
+    return next(filter(None, parts), None)
 
 
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:

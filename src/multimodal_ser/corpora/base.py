@@ -32,12 +32,12 @@ _GIT_LFS = "a Git LFS pointer, not sound: run `git lfs pull` in the corpus folde
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _POINTER_SIZE = 1024  # the specification's upper bound for a pointer file
 _POINTER_START = b"version https://git-lfs"
-# Windows-1252 in both of the ways it gets lost: as stray bytes between UTF-8 (surrogate-escaped)
-# and as the control characters U+0080 to U+009F that a Latin-1 reading leaves behind.
+# Windows-1252 in both of the ways it gets lost: as the control characters U+0080 to U+009F that a
+# Latin-1 reading leaves behind, and as stray bytes in UTF-8 (surrogate-escaped).
+_CP1252 = bytes(range(0x80, 0x100)).decode("cp1252", "replace")
 _WINDOWS_1252 = {
-    place + byte: bytes([byte]).decode("cp1252", "replace")
-    for place, first in ((0, 0x80), (0xDC00, 0x80))
-    for byte in range(first, 0xA0 if place == 0 else 0x100)
+    **dict(zip(range(0x80, 0xA0), _CP1252, strict=False)),
+    **dict(zip(range(0xDC80, 0xDD00), _CP1252, strict=True)),
 }
 
 
@@ -86,12 +86,12 @@ class CorpusInfo:
 
 @cache
 def facts() -> dict[str, dict[str, Any]]:
-    """What is known of each corpus beside how it is read: the content of ``corpora.json``."""
+    """What is known of each corpus apart from its reader: the content of ``corpora.json``."""
     return dict(parse_json((Path(__file__).parent / "corpora.json").read_text("utf-8")))
 
 
 def person(written: str) -> dict[str, Any]:
-    """Sex and age of a speaker as ``corpora.json`` has them.
+    """Sex and age of a speaker from the form that they have in ``corpora.json``.
 
     >>> person("male:31"), person("female")
     ({'sex': 'male', 'age': 31}, {'sex': 'female'})
@@ -226,10 +226,9 @@ def finish(
     Args:
         corpus: its name in messages.
         root: the folder or file that was read.
-        found: utterances, and for what is none a line that says why it is left out.
+        found: utterances, and a line for everything else that says why it is left out. Of
+            utterances that are equal in everything (a table repeats a line) the first is kept.
         by_id: False keeps the order, as for the rows of a table.
-
-    Of utterances that are equal in everything, as lines that a table repeats, the first is kept.
 
     Raises:
         SerError: two utterances have the same id, such as a wav and a flac of one recording; or
@@ -246,8 +245,7 @@ def finish(
     first: dict[str, Utterance] = {}
     again = [row for row in utterances if first.setdefault(row.id, row) is not row]
     twins = [(first[row.id], row) for row in again if first[row.id] != row]
-    # an id that stands for two recordings would put one of them into training and the other into
-    # test
+    # of two recordings with one id, one could be in the training and the other in the test part
     if twins:
         one, other = twins[0]
         what = f"both {one.audio} and {other.audio}; keep one file of each recording in the folder"

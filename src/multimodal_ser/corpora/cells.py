@@ -1,7 +1,7 @@
 """Reads a table's file into rows of cells: encoding, separator, quotes.
 
-Nothing is guessed silently: every assumption becomes a note, and an encoding is asked for if the
-same bytes could be other letters in another encoding.
+Nothing is guessed silently: every assumption becomes a note, and the user has to give the encoding
+if the bytes would be other letters in another one.
 """
 
 from __future__ import annotations
@@ -90,18 +90,17 @@ def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
 
 def check_commas(where: str, cells: Cells, *columns: str | None) -> None:
     """Raises SerError if commas in some cells of these columns may separate thousands: 1,234."""
-    filled = [(n, name, str(row.get(name or "", ""))) for n, row in cells.rows for name in columns]
-    numbers = [one for one in filled if one[2]]
-    commas = [one for one in numbers if "," in one[2]]
-    # a comma in every cell is a decimal one, and so is that of a cell such as 0,5
-    if (
-        len(commas) < len(numbers)
-        and commas
-        and all(_THOUSANDS.fullmatch(one[2]) for one in commas)
-    ):
-        number, name, cell = commas[0]
+    filled: list[tuple[int, str, str]] = []  # line, column, cell
+    for line, row in cells.rows:
+        for name in filter(None, columns):
+            if cell := str(row.get(name, "")):
+                filled.append((line, name, cell))
+    commas = [entry for entry in filled if "," in entry[2]]
+    # if every cell has a comma, or one has it as in 0,5, they are decimal commas
+    if 0 < len(commas) < len(filled) and all(_THOUSANDS.fullmatch(cell) for _, _, cell in commas):
+        line, name, cell = commas[0]
         raise SerError(
-            f"{where.rpartition(':')[0]}:{number}: {name} is {cell!r}, which is "
+            f"{where.rpartition(':')[0]}:{line}: {name} is {cell!r}, which is "
             f"{cell.replace(',', '.', 1)} or {cell.replace(',', '')}; write the table's times "
             "without commas"
         )
@@ -121,11 +120,11 @@ def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]
         return _decoded(path, raw, encoding), []
     for mark, name in _MARKS:
         if raw.startswith(mark):
-            if name == "utf-8-sig" and not _is(raw, name):
+            if name == "utf-8-sig" and not _decodes(raw, name):
                 return decode_text(raw), [f"{path.name} is UTF-8 with Windows-1252 between"]
             notes = [] if name == "utf-8-sig" else [f"{path.name} was read as {name}"]
             return _decoded(path, raw, name), notes
-    if _is(raw, "utf-8") and b"\0" not in raw:
+    if _decodes(raw, "utf-8") and b"\0" not in raw:
         return raw.decode("utf-8"), []
     if b"\0" in raw:
         # UTF-16 without a mark: Latin letters have a zero byte, second in little-endian order,
@@ -138,7 +137,7 @@ def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]
     return _decoded(path, raw, name), [f"{path.name} was read as {name}; other: --encoding"]
 
 
-def _is(raw: bytes, encoding: str) -> bool:
+def _decodes(raw: bytes, encoding: str) -> bool:
     try:
         raw.decode(encoding)
     except ValueError:
@@ -174,9 +173,9 @@ def _detected(path: Path, raw: bytes) -> str:
     # lines in ASCII are the same in all candidate encodings and would only dilute the statistics
     telling = [line for line in raw.split(b"\n") if not line.isascii()]
     found = from_bytes(b"\n".join(telling), cp_isolation=list(_COMMON))
-    names = [match.encoding for match in found if _is(raw, match.encoding)]
+    names = [match.encoding for match in found if _decodes(raw, match.encoding)]
     texts = {name: raw.decode(name) for name in names}
-    # several encodings may be possible; that is harmless as long as all give the same text
+    # several possible encodings do no harm as long as all give the same text
     if names and all(text == texts[names[0]] for text in texts.values()):
         return names[0]
     first = telling[0]
@@ -200,8 +199,9 @@ def _separator(text: str, usual: str, fits: _Understood) -> tuple[str, str, int]
     def columns(separator: str) -> list[str]:
         return next(csv.reader([header], delimiter=separator), [])
 
-    fitting = [one for one in (usual, *_BY_NAME) if fits([tidy(c) for c in columns(one)])]
-    return (fitting[0] if fitting else usual), text, 0
+    candidates = (usual, *_BY_NAME)
+    fitting = (one for one in candidates if fits([tidy(cell) for cell in columns(one)]))
+    return next(fitting, usual), text, 0
 
 
 def _lines(path: Path, text: str, separator: str, skipped: int) -> list[tuple[int, list[str]]]:

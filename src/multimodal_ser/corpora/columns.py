@@ -37,7 +37,7 @@ _UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
 # Times in these units need a sampling or frame rate that the table may not give.
 _COUNTED = ("sample", "samples", "frame", "frames")
 _WORDS = re.compile(r"[^\W_]+")
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # between the words of startTime
 _PERSON = re.compile(
     r"speak|spk|actor|subject|talker|person|voice|client|user|patient|caller|child"
     r"|sprecher|locut|hablante|parlante"
@@ -105,7 +105,7 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
             found[ours], scale[ours] = name, _unit(name)[1]
     length = next((name for name in free if _unit(name)[0] in _LENGTHS), None)
     if length and "end" in found and "start" not in found and _unit(found["end"])[0] == "offset":
-        # "offset" alone is read as the end; next to a duration it is the start
+        # "offset" is read as the end of a segment, but beside a duration it is the start
         found["start"], scale["start"] = found.pop("end"), scale.pop("end")
     if length:
         scale["length"] = _unit(length)[1]
@@ -129,7 +129,7 @@ def _stated(where: str, columns: Sequence[str], given: Sequence[str]) -> dict[st
 
 
 def _fitting(where: str, ours: str, spellings: Sequence[str], free: Sequence[str]) -> list[str]:
-    """The columns of one meaning: spelt as ours, else the only one in another spelling."""
+    """Returns the columns that could have a meaning; those in our own spelling exclude others."""
     if ours in free:
         return [ours]
     plain = [name for name in free if _unit(name)[0] == ours]
@@ -235,7 +235,7 @@ def votes(where: str, column: str, cell: Any) -> dict[str, float]:
 
 
 def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
-    """Asks about columns that look like times of segments but were not recognised.
+    """Looks for columns that seem to be times of segments but were not recognised.
 
     Returns:
         Sentences about such columns if each row has its own recording.
@@ -256,7 +256,8 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
     files = Counter(str(meaning.cell(row, "audio")) for _, row in cells.rows)
     shared = sum(count for count in files.values() if count > 1)
     timely = [name for name in values if _TIMELY.search(name.casefold())]
-    # columns of numbers, the first smaller in every row, may be start and end by any name
+    # two columns of numbers may be start and end, whatever their names, if the first is smaller in
+    # every row
     pairs = [
         (one, other)
         for one in values
@@ -279,7 +280,7 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
 
 
 def asked_of_speakers(cells: Cells, meaning: Meaning) -> list[str]:
-    """Returns a sentence on columns that may name the speaker, if none was recognised."""
+    """Returns a sentence about columns that may name the speaker, if none was recognised."""
     if "speaker" in {*meaning.column, *meaning.absent}:
         return []
     known = {*meaning.column.values()}
@@ -293,6 +294,7 @@ def asked_of_speakers(cells: Cells, meaning: Meaning) -> list[str]:
 
 
 def _as_number(cell: Any) -> float:
+    """Returns a cell as seconds, and -1 if it is empty or anything else."""
     try:
         found = seconds("", "", cell)
     except SerError:

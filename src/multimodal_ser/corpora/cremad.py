@@ -25,9 +25,10 @@ _VOTES = ("intended", "voice")
 
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX)")
 _LETTERS = {"A": "ANG", "D": "DIS", "F": "FEA", "H": "HAP", "N": "NEU", "S": "SAD"}
-_SILENT = {"1076_MTI_SAD_XX"}
+_SILENT = {"1076_MTI_SAD_XX"}  # recordings without sound in the release itself
 _TABLES = ("", "processedResults", "data/InfoAndStats/processedResults")
-_VOICE = "1"  # of queryType; row numbers of tabulatedVotes.csv begin with the same
+# queryType of answers to the voice alone; with it, row numbers of tabulatedVotes.csv begin.
+_VOICE = "1"
 _VOTE_COLUMNS = {"VoiceVote": "voice", "FaceVote": "face", "MultiModalVote": "multimodal"}
 
 
@@ -54,15 +55,14 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
     people = _read_people(root)
     found: list[Utterance | str] = []
     for path in recordings:
-        made = _utterance(path, table, people, votes)
-        if isinstance(made, str):
-            found.append(f"cremad/{path.stem}{made}")
-        else:
+        row = _utterance(path, table, people, votes)
+        if isinstance(row, Utterance):
             own_id = _own_id(path)
             ratings = raters.get(own_id, {})
-            extra = {**made.extra, **({"raters": ratings} if ratings else {})}
+            extra = {**row.extra, "raters": ratings} if ratings else row.extra
             tally = base.votes_of(ratings.values()) or tallies.get(own_id, {})
-            found.append(replace(made, votes=tally, extra=extra))
+            row = replace(row, votes=tally, extra=extra)
+        found.append(row)
     absent = sorted(table.keys() - {_own_id(path) for path in recordings})
     found += [f"cremad/{one}: in summaryTable.csv, no file in {audio_dir}" for one in absent]
     return base.finish("CREMA-D", root / audio_dir, found)
@@ -88,11 +88,9 @@ def _read_raters(root: Path) -> dict[str, base.Raters]:
     path = _table(root, "finishedResponses.csv")
     found: dict[str, base.Raters] = defaultdict(dict)
     if path.is_file():
-        for row in base.read_csv_rows(
-            path, ["localid", "queryType", "clipName", "respEmo", "respLevel"]
-        ):
-            # raters also saw the face, with or without sound; those answers are about another
-            # stimulus
+        columns = ["localid", "queryType", "clipName", "respEmo", "respLevel"]
+        for row in base.read_csv_rows(path, columns):
+            # other answers are about the face, with or without the voice
             if row["queryType"] == _VOICE and row["respEmo"] in _LETTERS:
                 answer: dict[str, Any] = {"emotion": [_LETTERS[row["respEmo"]]]}
                 if row["respLevel"].replace(".", "", 1).isdigit():
@@ -139,20 +137,22 @@ def _read_people(root: Path) -> dict[str, dict[str, str]]:
 def _utterance(
     path: Path, table: dict[str, dict[str, str]], people: dict[str, dict[str, str]], votes: str
 ) -> Utterance | str:
-    """Returns one file's utterance, or the reason why it has none, as text for `left_out`."""
+    """Returns one file's utterance, or the line that says why it has none."""
     own_id = _own_id(path)
     name = _NAME.fullmatch(own_id)
     if name is None or name[2] not in CREMAD_SENTENCES:
-        return ": not named ACTOR_SENTENCE_EMOTION_LEVEL"
+        return f"cremad/{path.stem}: not named ACTOR_SENTENCE_EMOTION_LEVEL"
     if reason := base.fault(path):
-        return f": {reason}"
+        return f"cremad/{path.stem}: {reason}"
     if own_id in _SILENT:
-        return ": silent in the corpus's own release"
+        return f"cremad/{path.stem}: silent in the corpus's own release"
     actor, sentence, intended, level = name.groups()
     row = table.get(own_id, {})
     emotion = intended if votes == "intended" else _LETTERS.get(row.get("VoiceVote", ""))
     if emotion is None:
-        return f" ({row['VoiceVote']}): the votes tie" if row else ": no votes in summaryTable.csv"
+        if row:
+            return f"cremad/{path.stem} ({row['VoiceVote']}): the votes tie"
+        return f"cremad/{path.stem}: no votes in summaryTable.csv"
     extra = {"level": level, "intended": intended, **_votes(row), **_person(people.get(actor, {}))}
     if votes == "voice":
         extra["label"] = "voice votes"
@@ -170,6 +170,7 @@ def _utterance(
 
 
 def _own_id(path: Path) -> str:
+    # some files are named _X where the tables say _XX
     return path.stem + "X" if path.stem.endswith("_X") else path.stem
 
 

@@ -46,7 +46,7 @@ def read_emodb(root: Path) -> Corpus:
             found.append(f"emodb/{path.stem}: {reason}")
         else:
             found.append(_utterance(path, name, rates.get(path.stem, {})))
-    # more recordings under the same name would give scores that look comparable and are not
+    # a larger corpus under the same name would give scores that only look comparable
     count = sum(isinstance(one, Utterance) for one in found)
     if count > PUBLISHED:
         found.append(

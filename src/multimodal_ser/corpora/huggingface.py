@@ -74,14 +74,14 @@ def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
     features, part = _features(path), _part(path)
     for number, cells in enumerate(read_parquet(path)):
         sound = cells.pop(_column_of_sound(path, features, cells)) or {}
-        own = str(sound.get("path") or cells.pop("path", None) or f"{path.stem}-{number:06}")
-        audio = own
-        # named by its row: two folders may use the same file names
+        own_name = str(sound.get("path") or cells.pop("path", None) or f"{path.stem}-{number:06}")
+        audio = own_name
+        # files are named by their row, since two folders may use the same names
         if sound.get("bytes"):
             audio = _kept(sound["bytes"], out / (part or "") / f"{path.stem}-{number:06}")
         row = {name: _named(features.get(name, {}), cell) for name, cell in cells.items()}
         row = {name: cell for name, cell in row.items() if isinstance(cell, str | int | float)}
-        key = "/".join(filter(None, [part, str(row.get("id", PurePosixPath(own).stem))]))
+        key = "/".join(filter(None, [part, str(row.get("id", PurePosixPath(own_name).stem))]))
         yield {**row, "id": key, "audio": audio, "split": part or row.get("split")}
 
 

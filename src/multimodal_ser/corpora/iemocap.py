@@ -23,7 +23,7 @@ _RATER = re.compile(r"([CA])-([EFM]\d+):\s*(.*?)\s*(?:\((.*)\)\s*)?$")
 _VALUES = {"val": "valence", "act": "arousal", "dom": "dominance"}
 _VALUE = re.compile(r"(val|act|dom)\s+(\d+(?:\.\d+)?)")
 _WORDS_OF_RATERS = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth")
-# With or without stamp and colon; lines that name no utterance ("M: …") are nobody's words.
+# With or without times and colon; lines without an utterance's id ("M: …") belong to none.
 _WORDS = re.compile(r"(Ses\d\d[FM]_\w+)\s*(?:\[[\d.\s-]*\])?\s*:?\s*(.*?)\s*$")
 
 

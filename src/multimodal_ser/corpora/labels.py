@@ -195,8 +195,9 @@ BUILT_IN_CORPORA = frozenset(CLASS_SETS["common4"].words)
 def class_set(name: str) -> ClassSet:
     """Finds a class set by name, or makes one from a comma-separated list in its order.
 
-    The classes of a list mean what the first class set that has them all says: for IEMOCAP, the
-    class happiness includes excitement as in iemocap4, unless excitement is in the list too.
+    For each corpus, the words of the classes are those of the first class set that has all of them:
+    in a list for IEMOCAP, happiness includes excitement as in iemocap4, unless the list has
+    excitement too.
 
     Raises:
         LabelError: the name is unknown and contains no comma.

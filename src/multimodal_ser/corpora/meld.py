@@ -49,7 +49,8 @@ def read_meld(root: Path) -> Corpus:
         )
     found: list[Utterance | str] = []
     for split, table in tables.items():
-        clips = _clips(root, split, found)
+        clips, others = _clips(root, split)
+        found += others
         if not clips:
             found.append(
                 f"{base.NOTE}no clips in {_CLIP_FOLDERS[split]}: only the words of {split} are kept"
@@ -64,14 +65,14 @@ def _table(root: Path, split: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _clips(root: Path, split: str, found: list[Utterance | str]) -> dict[str, Path]:
-    """Returns a part's clips by name; other files in the folder are noted in `found`."""
+def _clips(root: Path, split: str) -> tuple[dict[str, Path], list[str]]:
+    """Returns a part's clips by name, and a line for each other file in the folder."""
     for folder in (root / _CLIP_FOLDERS[split], root / split / _CLIP_FOLDERS[split]):
         inside = base.files(folder, base.VIDEO + base.SOUND)
         clips: dict[str, Path] = {}
         for path in (path for path in inside if _CLIP.fullmatch(path.stem)):
             other = clips.get(path.stem)
-            # a copy next to a broken clip replaces it; two usable ones are ambiguous
+            # a usable copy beside a broken clip replaces it; of two usable ones, none can be chosen
             if other is None or base.fault(other):
                 clips[path.stem] = path
             elif not base.fault(path):
@@ -80,13 +81,12 @@ def _clips(root: Path, split: str, found: list[Utterance | str]) -> dict[str, Pa
                     "file of each clip in the folder"
                 )
         if clips:
-            found += [
+            return clips, [
                 f"{split}/{path.stem}: not named diaD_uttU (a duplicate)"
                 for path in inside
                 if path.stem not in clips
             ]
-            return clips
-    return {}
+    return {}, []
 
 
 def _read_split(table: Path, split: str, clips: dict[str, Path]) -> list[Utterance | str]:

@@ -82,7 +82,7 @@ def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], base.Raters]
 def _values(numbers: Iterable[str]) -> dict[str, float]:
     pairs = zip(_VALUES, numbers, strict=True)
     found = {name: float(number) for name, number in pairs if number != "NaN"}
-    if "arousal" in found:
+    if "arousal" in found:  # the table counts from 1, very active, to 5, very passive
         found["arousal"] = round(6 - found["arousal"], 6)
     return found
 
@@ -106,8 +106,8 @@ def _utterance(
         audio=str(path),
         speaker=sex + session,
         session=session,
-        # the actors hear each other in improvised turns of a scene: these must stay in one part of
-        # a split; read sentences are grouped separately
+        # in improvised scenes the actors react to each other, so the turns of a scene stay in one
+        # part of a split; those of read sentences are another group
         dialogue=f"{session}-{sentence}{target}-{'R' if kind == 'R' else 'I'}",
         attributes={key: value for key, value in values.items() if key in ATTRIBUTES},
         votes=base.votes_of(raters.values()),

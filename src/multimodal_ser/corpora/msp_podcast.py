@@ -46,7 +46,7 @@ def read_msp_podcast(root: Path) -> Corpus:
     for number, row in enumerate(base.read_csv_rows(table, _NEEDED), 2):
         path = root / "Audios" / row["FileName"]
         part = _PARTS.get(row["Split_Set"].casefold())
-        # parts without public labels have none to check
+        # parts without public labels have no class that could be checked
         if part and row["EmoClass"] not in MSP_PODCAST_EMOTIONS:
             raise SerError(
                 f"{table}:{number}: EmoClass {row['EmoClass']!r}; "

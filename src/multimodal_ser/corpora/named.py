@@ -27,11 +27,12 @@ class Named:
 
     Attributes:
         title: the corpus's own name.
-        pattern: of the end of a path without its suffix, in any case; the groups ``speaker`` and
-            ``emotion`` have meanings of their own, ``sentence`` is a key of `texts`, ``split``
-            is the official part; all but that together make the id.
-        words: code of an emotion, in lower case → class; in the file, ``a=anger sad …``.
-        people: a speaker, or the start of speakers' names → ``sex`` or ``sex:age``.
+        pattern: regular expression for the end of a path without its suffix, in capitals or small
+            letters. Its groups are ``speaker``, ``emotion`` (a key of `words`), ``sentence`` (a key
+            of `texts`), ``split`` (the official part) and others, which are kept in ``extra``; all
+            groups but ``split`` together make the id.
+        words: code of an emotion, in lower case → class; in ``corpora.json``, ``a=anger sad …``.
+        people: a speaker, or the beginning of several speakers' names → ``sex`` or ``sex:age``.
         texts: sentence → its words.
         same: another spelling of a speaker → the speaker.
     """
@@ -101,7 +102,7 @@ def _utterance(
 def _person(known: Named, speaker: str | None) -> dict[str, Any]:
     """Returns sex and age of a speaker, if the corpus gives them."""
     fitting = [start for start in known.people if speaker and speaker.startswith(start)]
-    # the longest match wins: an entry for one speaker goes before one for all that start alike
+    # the longest beginning counts: an entry for one speaker goes before one for several
     return base.person(known.people[max(fitting, key=len)]) if fitting else {}
 
 

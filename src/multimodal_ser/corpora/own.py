@@ -95,17 +95,17 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
             rows.append(
                 {
                     "audio": path.relative_to(root).as_posix(),
-                    # innermost first: in happy/Actor_01/x.wav the speaker's folder is nearer, but
-                    # is no emotion
-                    "emotion": next((one for one in above[::-1] if is_emotion(one)), above[-1]),
+                    # in happy/Actor_01/x.wav, the nearest folder is no emotion, but the next one is
+                    "emotion": next((name for name in above[::-1] if is_emotion(name)), above[-1]),
                     "split": part_named(above[0]) if len(above) > 1 else None,
                     "speaker": found[1] if found else None,
                 }
             )
     if not rows:
         raise SerError(f"{root}: no recordings in folders of their own, such as {root}/angry/1.wav")
-    asked = "no speakers are read; if the paths contain them: --speaker 'Actor_(\\d+)'"
-    notes = [] if pattern else [asked]
+    notes = []
+    if not pattern:
+        notes.append("no speakers are read; if the paths contain them: --speaker 'Actor_(\\d+)'")
     if loose := [path.name for path in paths if path.parent == root]:
         notes.append(
             f"left out, in no folder: {counted(len(loose), 'recording')}, such as {loose[0]}"

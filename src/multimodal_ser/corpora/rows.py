@@ -21,14 +21,14 @@ from multimodal_ser.corpora.columns import (
     rating,
     seconds,
     understood,
-    votes,
 )
+from multimodal_ser.corpora.columns import votes as parse_votes
 from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
 from multimodal_ser.errors import SerError, counted
 
 NEEDED = ("audio", "emotion")
-_RATED = (*ATTRIBUTES, "votes")  # any of them can be learnt where there is no emotion
+_RATED = (*ATTRIBUTES, "votes")  # a model can learn these even where there is no emotion
 _OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
 _WORDS = ("text", "speaker", "session", "dialogue", "split")
@@ -97,9 +97,11 @@ def of_rows(
 
 @dataclass
 class _Table:
-    """The state shared by all rows of a table.
+    """What all rows of a table share.
 
-    `missing` counts cells with words such as "nan", by column; `translated` has words and ours.
+    Attributes:
+        missing: by column, the number of cells with words such as "nan".
+        translated: the table's word for an emotion → the word that class sets share.
     """
 
     name: str
@@ -111,7 +113,7 @@ class _Table:
     translated: dict[str, str] = field(default_factory=dict)
 
     def word(self, own: str) -> str:
-        """Returns the word for an emotion, shared or the table's own."""
+        """Returns the shared word for an emotion, or the table's own if those are kept."""
         if self.own_words or not own or shared_word(own) == own:
             return own
         return self.translated.setdefault(own, shared_word(own))
@@ -169,7 +171,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
     words = {key: _word(table, row, key, where) for key in (*NEEDED, "id", *_WORDS)}
     audio, own_id = words["audio"], words["id"]
     start, end = _stretch(table.meaning, row, where)
-    attributes, cast = _rated(table, row, where)
+    attributes, votes = _rated(table, row, where)
     part = (words["split"] or "").casefold()
     words["split"] = part_named(part)
     if part and not words["split"]:
@@ -182,7 +184,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
     return Utterance(
         id=f"{table.name}/{own_id or _id_of(str(audio), start)}",
         corpus=table.name,
-        emotion=table.word(words["emotion"] or "") or _rated_as(attributes, cast),
+        emotion=table.word(words["emotion"] or "") or _rated_as(attributes, votes),
         audio=None if audio is None else str(_file(table.folder, audio)),
         start=start,
         end=end,
@@ -192,7 +194,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
         dialogue=words["dialogue"],
         split=words["split"],
         attributes=attributes,
-        votes=cast,
+        votes=votes,
         extra=_extra(table.meaning, row, whole=start is None and end is None, where=where),
     )
 
@@ -215,17 +217,16 @@ def _rated(
         for name, cell in cells.items()
         if cell is not None and not (isinstance(cell, str) and is_missing(cell))
     }
-    cast = given.pop("votes", None)
+    cell_of_votes = given.pop("votes", None)
     attributes = {name: rating(where, meaning.column[name], cell) for name, cell in given.items()}
-    counted: dict[str, float] = defaultdict(float)
-    if cast is not None:
-        for own, count in votes(where, meaning.column["votes"], cast).items():
-            # two spellings of one emotion are added up
-            counted[table.word(own)] += count
-    return attributes, dict(counted)
+    votes: dict[str, float] = defaultdict(float)
+    if cell_of_votes is not None:
+        for own, count in parse_votes(where, meaning.column["votes"], cell_of_votes).items():
+            votes[table.word(own)] += count  # two spellings of one emotion are added up
+    return attributes, dict(votes)
 
 
-def _rated_as(attributes: Mapping[str, float], cast: Mapping[str, float]) -> str:
+def _rated_as(attributes: Mapping[str, float], votes: Mapping[str, float]) -> str:
     """Returns the word for a row without an emotion; empty if nobody rated it.
 
     >>> _rated_as({}, {"anger": 2, "joy": 1}), _rated_as({}, {"anger": 1, "joy": 1})
@@ -233,8 +234,8 @@ def _rated_as(attributes: Mapping[str, float], cast: Mapping[str, float]) -> str
     >>> _rated_as({"arousal": 0.5}, {}), _rated_as({}, {})
     ('no label', '')
     """
-    if cast:
-        return most_chosen(cast) or "no agreement"
+    if votes:
+        return most_chosen(votes) or "no agreement"
     return "no label" if attributes else ""
 
 
@@ -243,14 +244,15 @@ def _stretch(
 ) -> tuple[float | None, float | None]:
     """Returns start and end of a row's segment, in seconds."""
 
-    def of(name: str, column: str | None) -> float | None:
+    def time_in(column: str | None, name: str) -> float | None:
         cell = None if column is None else row.get(column)
         cell = None if isinstance(cell, str) and is_missing(cell) else cell
         return seconds(where, column or name, cell, meaning.scale.get(name, 1.0))
 
-    start, end = of("start", meaning.column.get("start")), of("end", meaning.column.get("end"))
+    start = time_in(meaning.column.get("start"), "start")
+    end = time_in(meaning.column.get("end"), "end")
     if start is not None and end is None and meaning.length:
-        length = of("length", meaning.length)
+        length = time_in(meaning.length, "length")
         end = None if length is None else start + length
     if end is not None and end <= (start or 0.0):
         raise SerError(f"{where}: end {end} is not after start {start or 0.0}; both are in seconds")
@@ -273,8 +275,8 @@ def _file(folder: Path, audio: str) -> Path:
     # tables come from Windows (backslashes) and macOS (file names in decomposed Unicode)
     spellings = [audio, audio.replace("\\", "/")]
     spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
-    found = [folder / spelt for spelt in spellings]
-    return next((path for path in found if path.is_file()), found[0])
+    paths = [folder / spelling for spelling in spellings]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _id_of(audio: str, start: float | None) -> str:
@@ -290,7 +292,8 @@ def _word(table: _Table, row: Mapping[str, Any], key: str, where: str) -> str | 
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         column = table.meaning.column[key]
         raise SerError(f"{where}: {column} is {cell!r}; allowed: text or a number")
-    text = str(cell).strip() if key == "audio" else tidy(str(cell))  # a file is called as it is
+    # a file's name is kept in the Unicode form that it has
+    text = str(cell).strip() if key == "audio" else tidy(str(cell))
     if is_missing(text):
         table.missing[key] += bool(text)
         return None

@@ -59,7 +59,9 @@ def read_kaldi(root: Path, name: str | None = None) -> Corpus:
 def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
     emotions = next((_map(folder / file) for file in _EMOTIONS if (folder / file).is_file()), None)
     if emotions is None:
-        raise SerError(f"{folder}: none of {', '.join(_EMOTIONS)}; lines are: UTTERANCE EMOTION")
+        raise SerError(
+            f"{folder}: has none of {', '.join(_EMOTIONS)}; write one with lines UTTERANCE EMOTION"
+        )
     recordings = _map(folder / "wav.scp")
     segments = _map(folder / "segments") or {key: key for key in recordings}
     speakers, words = _map(folder / "utt2spk"), _map(folder / "text")
@@ -94,7 +96,7 @@ def _map(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, line in enumerate(read_text(path).expandtabs(1).split("\n"), 1):
         key, _, value = line.strip().partition(" ")
-        # the last line winning would silently change a label
+        # taking the last of two lines would silently change a label
         if key and found.setdefault(key, value.strip()) != value.strip():
             raise SerError(
                 f"{path}:{number}: {key!r} is {value.strip()!r} here, but {found[key]!r} in a line "
@@ -105,7 +107,7 @@ def _map(path: Path) -> dict[str, str]:
 
 def find(folder: Path, path: str) -> Path:
     """Finds a relative path below a folder or any folder above it."""
-    folder = folder.absolute()  # the rows' paths must not depend on where they are read from
+    folder = folder.absolute()  # the paths in rows must not depend on the current folder
     places = [folder / path, *(above / path for above in folder.parents)]
     return next((place for place in places if place.is_file()), places[0])
 

@@ -161,8 +161,8 @@ def _parse(raw: bytes, where: str, folder: Path) -> Utterance:
         row["audio"] = str(folder / row["audio"])  # an absolute path stays as it is
     # a manifest is kept in memory as a whole, so strings that rows share are interned
     repeated = {key: row[key] for key in _REPEATED if key in row}
-    mappings = {key: _kept_once(row[key]) for key in _MAPPINGS if key in row}
-    return Utterance(**row | _kept_once(repeated) | mappings)
+    mappings = {key: _interned(row[key]) for key in _MAPPINGS if key in row}
+    return Utterance(**row | _interned(repeated) | mappings)
 
 
 def _fault(row: Mapping[str, Any]) -> str:
@@ -173,12 +173,12 @@ def _fault(row: Mapping[str, Any]) -> str:
             continue
         if not isinstance(value, str):
             return f'{key} is {value!r}; allowed: text, such as "{value}"'
-        # an empty speaker would be one person who says everything whose speaker is unknown
+        # an empty name would be one speaker of all utterances whose speaker is unknown
         if key in (*_NEEDED, *GROUPS) and not value.strip():
             allowed = "text" if key in _NEEDED else "text, or null where it is unknown"
             return f"{key} is empty; allowed: {allowed}"
-        # such names are compared as text: "Anna " and "Anna" would be two speakers, one of them in
-        # training and one in test
+        # names are compared as text: "Anna " and "Anna" would be two speakers, of whom one could be
+        # in the training and the other in the test part
         if key in (*GROUPS, "id", "emotion") and value != tidy(value):
             return f"{key} is {value!r}; allowed: no space around it, and Unicode composed (NFC)"
         if "\0" in value:
@@ -215,7 +215,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _kept_once(row: dict[str, Any]) -> dict[str, Any]:
+def _interned(row: dict[str, Any]) -> dict[str, Any]:
     return {
         sys.intern(key): sys.intern(value) if isinstance(value, str) else value
         for key, value in row.items()
