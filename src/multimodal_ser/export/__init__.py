@@ -1,4 +1,4 @@
-"""a Predictor's model → one ONNX file that says what it is, checked against torch."""
+"""A Predictor's model → one ONNX file with its description, compared with torch."""
 
 from multimodal_ser.export.onnx_file import Exported, export
 

@@ -117,7 +117,7 @@ class WholeTuned(nn.Module):
         The vectors are the head's input before `shift` (the channel) is subtracted.
         """
         vectors = self.model.pooled(*self.log_mel(waves, lengths))
-        # the channel is an input and not a constant, so that an exported model can still be adapted
+        # an input instead of a constant, so that an exported model can be adapted to a channel
         output = self.model.predict_from(vectors - shift)
         return output.logits, output.embedding, vectors
 
@@ -178,8 +178,8 @@ class TextFrames(nn.Module):
 
     def forward(self, ids: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
         """Word pieces [B, P] and their numbers [B] → frames [B, P, D], number of real ones [B]."""
-        # attention over nothing is not a number: an item without words reads one piece, and the
-        # head is told that it has none
+        # attention over no piece gives NaN: of an item without words, the network reads one piece,
+        # and the mask tells the head that there is none
         real = torch.arange(ids.shape[1], device=ids.device) < pieces.clamp(min=1)[:, None]
         return self.network.chosen(self.layers, input_ids=ids, attention_mask=real.long()), pieces
 
@@ -196,7 +196,7 @@ class Tokens(nn.Module):
         self.frames = frames
         self.tokens = described.pooled_from or described.tokens
         self.pooled, self.rounds = bool(described.pooled_from), described.dtype == "float16"
-        # as `keep_tokens` decides
+        # as `keep_tokens` does: words and [CLS] are the first frames, all else is averaged
         words = self.tokens > 1 and modality == "text"
         self.cuts = words or (self.tokens == 1 and described.pool == "first")
 
@@ -207,7 +207,7 @@ class Tokens(nn.Module):
         share = token_shares(joined.shape[1], steps, self.tokens, self.cuts)
         tokens = share @ joined
         if self.rounds:
-            tokens = tokens.half().float()  # as the feature file had stored them
+            tokens = tokens.half().float()  # the features of the training were stored so
         mask = share.any(2)
         if self.pooled:
             tokens, mask = masked_mean(tokens, mask)[:, None], mask.any(1, keepdim=True)
@@ -225,16 +225,15 @@ class WholeRun(nn.Module):
         self, first: Tensor, count: Tensor, second: Tensor | None = None, many: Tensor | None = None
     ) -> Output:
         """Input [B, …] and lengths [B] of each encoder → logits [B, C], embedding [B, H]."""
-        given = [(first, count)]
-        if second is not None and many is not None:
-            given.append((second, many))
-        tokens = [encoder(*one) for encoder, one in zip(self.encoders, given, strict=True)]
-        output: Output = self.head(*(part for pair in tokens for part in pair))
+        tokens = [*self.encoders[0](first, count)]
+        if second is not None:
+            tokens += self.encoders[1](second, many)
+        output: Output = self.head(*tokens)
         return output
 
 
 def token_shares(frames: int, steps: Tensor, tokens: int, cuts: bool = False) -> Tensor:
-    """Returns `keep_tokens` as a matrix: each frame's share of each token, [B, tokens, frames].
+    """Returns `keep_tokens` as a matrix [B, tokens, frames]: the share of each frame in each token.
 
     Args:
         frames: of the padded batch.
@@ -247,8 +246,8 @@ def token_shares(frames: int, steps: Tensor, tokens: int, cuts: bool = False) ->
     # integer division gives the same bounds as `pool_frames`; items with fewer frames than tokens
     # get one token per frame
     spread = count if cuts else steps[:, None]
-    some = count.clamp(min=1)  # an item can have no words
-    first, last = number * spread // some, (number + 1) * spread // some
+    divisor = count.clamp(min=1)  # an item can have no words
+    first, last = number * spread // divisor, (number + 1) * spread // divisor
     place = torch.arange(frames, device=steps.device)
     inside = (place >= first[..., None]) & (place < last[..., None])
     inside = inside & (number < count)[..., None]

@@ -37,11 +37,11 @@ class Exported:
         file: the ONNX file.
         part: ``whole`` takes waveforms, ``head`` takes features.
         compared: number of items compared.
-        difference: the largest between probabilities of torch and of the float32 file, or
-            between attributes on 0 … 1.
-        int8_difference: the same for the file in 8 bits; None where it is not.
-        int8_changed: share of the items whose most probable class the 8 bits changed; None of
-            attributes.
+        difference: the largest difference between probabilities of torch and of the float32 file,
+            or between attributes on 0 … 1.
+        int8_difference: the same for the file in 8 bits; None if it has none.
+        int8_changed: share of the items whose most probable class is another in 8 bits; None for
+            attributes and without 8 bits.
     """
 
     file: Path
@@ -79,12 +79,12 @@ def export(
     if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
         raise SerError(f"ONNX export needs an extra: {to_install('onnx')}")
     out = Path(out)
-    # not next to `out`, where a killed process would leave it behind
+    # not beside `out`, where a killed process would leave it behind
     with scratch_folder() as folder:
         file = folder / out.name
         graph = _write(predictor, file, part)
-        wanted, ask = _comparison(predictor, graph, list(compare) or _made_up_sound())
-        difference = float(np.abs(ask(file) - wanted).max())
+        wanted, probabilities_of = _comparison(predictor, graph, list(compare) or _made_up_sound())
+        difference = float(np.abs(probabilities_of(file) - wanted).max())
         # "not <=" and not ">": a difference of NaN has to fail as well
         if not difference <= _ALLOWED:
             raise SerError(
@@ -95,10 +95,10 @@ def export(
         if int8:
             _quantise(file)
             classes = len(predictor.labels) if predictor.scale is None else 0
-            result = _measured_int8(result, wanted, ask(file), classes)
-        for made in folder.iterdir():
-            with written_aside(out.parent / made.name) as partial:
-                shutil.copyfile(made, partial)
+            result = _measured_int8(result, wanted, probabilities_of(file), classes)
+        for written in folder.iterdir():  # the file, and that of large weights beside it
+            with written_aside(out.parent / written.name) as partial:
+                shutil.copyfile(written, partial)
     return result
 
 
@@ -124,7 +124,7 @@ def _write(predictor: Predictor, file: Path, part: Part | None) -> Graph | None:
         _write_graph(graph, file)
         return graph
     if part == "head":
-        raise SerError(f"{predictor.name} is one piece, encoder and head; leave --part out")
+        raise SerError(f"{predictor.name} is one piece of encoder and head; leave --part out")
     export_onnx(predictor.backend.encoder, file)
     facts = FileFacts(
         ",".join(predictor.labels), name=predictor.name, threshold=repr(predictor.threshold),
@@ -147,7 +147,7 @@ def _write_graph(graph: Graph, file: Path) -> None:
         )
     if program is None:
         raise SerError("torch.onnx.export gave nothing; this needs torch 2.6 or later")
-    # the exporter names what a network embeds "embedding", as we name an output
+    # inner results of embedding layers are called "embedding" by the exporter, as an output is here
     for node in program.model.graph:
         for value in node.outputs:
             if value.name in graph.outputs and value not in program.model.graph.outputs:
@@ -184,41 +184,41 @@ def _comparison(
     """Returns torch's probabilities [N, C], and a function that computes a file's."""
     if graph is None or graph.part == "whole":
 
-        def ask(file: Path) -> NDArray[np.float32]:
+        def of_file(file: Path) -> NDArray[np.float32]:
             return _probabilities(Predictor(OnnxBackend(file)), waves)
 
-        return _probabilities(predictor, waves), ask
+        return _probabilities(predictor, waves), of_file
     inputs = _random_tokens(graph)
     with torch.inference_mode():
         logits: NDArray[np.float32] = graph.module(*inputs.values()).logits.numpy()
 
-    def ask_head(file: Path) -> NDArray[np.float32]:
+    def of_head(file: Path) -> NDArray[np.float32]:
         named = {name: tensor.numpy() for name, tensor in inputs.items()}
-        found: NDArray[np.float32] = open_session(file).run(["logits"], named)[0]
-        return softmax(found, graph.facts.values)
+        logits_of_file: NDArray[np.float32] = open_session(file).run(["logits"], named)[0]
+        return softmax(logits_of_file, graph.facts.values)
 
-    return softmax(logits, graph.facts.values), ask_head
+    return softmax(logits, graph.facts.values), of_head
 
 
 def _probabilities(predictor: Predictor, waves: Sequence[Samples]) -> NDArray[np.float32]:
     """Runs the network without looking for speech, which synthetic sound does not contain."""
-    # every other one without words, where those can be missing
+    # every other item lacks its words, if the model can do without
     missing = None if predictor.modalities != ("text",) else ""
     texts = [_WORDS[: 9 * n] if n % 2 else missing for n in range(len(waves))]
     return predict_batches(predictor.backend, waves, texts).probabilities
 
 
 def _random_tokens(graph: Graph) -> dict[str, torch.Tensor]:
-    """Draws other sizes than the examples', and items that lack a modality."""
+    """Draws inputs of other sizes than the examples, with items that lack a modality."""
     noise = torch.Generator().manual_seed(0)
-    found = {}
+    inputs = {}
     for name, example in graph.inputs.items():
         if example.dtype == torch.bool:
             count = torch.randint(0, 12, (_HEAD_ROWS, 1), generator=noise)
-            found[name] = torch.arange(11) < count
+            inputs[name] = torch.arange(11) < count
         else:
-            found[name] = torch.randn(_HEAD_ROWS, 11, example.shape[2], generator=noise)
-    return found
+            inputs[name] = torch.randn(_HEAD_ROWS, 11, example.shape[2], generator=noise)
+    return inputs
 
 
 def _quantise(file: Path) -> None:
@@ -241,7 +241,7 @@ def _quantise(file: Path) -> None:
 
 
 def _without_inner_shapes(file: Path, plain: Path) -> None:
-    """Removes inner shapes; some quantisers refuse what some exporters noted, and infer them."""
+    """Removes inner shapes: some quantisers refuse those of some exporters, and infer their own."""
     import onnx
 
     model = onnx.load(str(file), load_external_data=False)

@@ -17,7 +17,7 @@ from multimodal_ser.encoders.base import computed_in
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import STRIDE
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
-from multimodal_ser.encoders.pretrained import _WAVES
+from multimodal_ser.encoders.pretrained import WAVES
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
 from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.encoders.whisper import Whisper
@@ -40,13 +40,13 @@ from multimodal_ser.predict.run_backend import RunBackend
 from multimodal_ser.predict.tuned_backend import TunedBackend
 
 Part: TypeAlias = Literal["whole", "head"]
-_EXPORTED = tuple(kind for kind in _WAVES if kind != "wav2vec2-conformer")
+_EXPORTED = tuple(kind for kind in WAVES if kind != "wav2vec2-conformer")
 _MOST_BYTES = 2_000_000_000  # protobuf, and so one ONNX file, ends at 2 GiB
 _WHOLE = (
-    "one file with the encoders can be had of sound by Whisper, emotion2vec or "
-    f"{', '.join(_EXPORTED)} and of words by encoders with a fast tokenizer, of less than 2 GB "
-    "and computed in float32; of others, whose encoder was not fine-tuned, with "
-    "--part head the network on features"
+    "a file with the encoders can be written if sound is encoded by Whisper, emotion2vec or "
+    f"{', '.join(_EXPORTED)}, and words by an encoder with a fast tokenizer, all computed in "
+    "float32 and of less than 2 GB together; of other models, --part head writes the network on "
+    "features, unless an encoder was fine-tuned"
 )
 
 
@@ -123,16 +123,15 @@ def graph_of(predictor: Predictor, part: Part | None) -> Graph:
 
 def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
     if part == "head":
-        raise SerError(f"{backend.name} is one piece, encoder and head; leave --part out")
-    # `repr` keeps all digits of a float; `str.format` with fixed digits would not round-trip
-    temperature = repr(float(backend.model.temperature))
+        raise SerError(f"{backend.name} is one piece of encoder and head; leave --part out")
     references = backend.model.references.float()
     more = {
         "longest": str(backend.most),
-        "temperature": temperature,
+        # `repr` keeps all digits of a float
+        "temperature": repr(float(backend.model.temperature)),
         "canonical": "1" if backend.canonical else "",
         "shortest": str(backend.shortest),
-        # little-endian on every machine: metadata of an ONNX file is text, read elsewhere
+        # little endian, whatever this machine's order: the file may be read on another one
         "references": b64encode(references.numpy().astype("<f4").tobytes()).decode(),
         "width": str(references.shape[1]),
         "shares": "" if backend.shares is None else ",".join(map(repr, backend.shares.tolist())),
@@ -143,16 +142,16 @@ def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -
 
 
 def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
-    temperature = repr(float(getattr(backend.model, "temperature", 1.0)))
-    facts = facts | {"temperature": temperature}
+    facts = facts | {"temperature": repr(float(getattr(backend.model, "temperature", 1.0)))}
     if part != "head" and (whole := _whole(backend, facts)):
         return whole
     if part == "whole":
-        raise SerError(f"{backend.name} reads {' and '.join(backend.modalities)}; {_WHOLE}")
+        raise SerError(f"{backend.name} reads {' and '.join(backend.modalities)}: {_WHOLE}")
     if backend.tuned:
         raise SerError(
-            f"{backend.name}: its encoder was fine-tuned, and a head alone would be asked with the "
-            f"untuned one; {_WHOLE}. The run folder predicts and serves as it is"
+            f"{backend.name}: its encoder was fine-tuned, and the head alone would be used with "
+            f"features of the pretrained one; {_WHOLE}. `ser predict` and `ser serve` take the run "
+            "folder itself"
         )
     spec = json.dumps(as_json(backend.record.config.features))
     return Graph("head", _head(backend), _tokens(backend), FileFacts(**facts | {"features": spec}))
@@ -164,13 +163,16 @@ def _whole(backend: RunBackend, facts: dict[str, Any]) -> Graph | None:
     inputs: dict[str, Tensor] = {}
     for modality in backend.modalities:
         features = backend.features[modality]
-        found = _frames(features.encoder)
-        if found is None:
+        graph = _frames(features.encoder)
+        if graph is None:
             return None
-        frames, more = found
+        frames, more = graph
         encoders.append(Tokens(frames, features.described, modality))
-        words = {"ids": torch.ones(3, 7, dtype=torch.int64), "pieces": torch.tensor([7, 3, 0])}
-        inputs |= words if modality == "text" else _sound(equal=bool(more["alone"]))
+        if modality == "text":
+            inputs["ids"] = torch.ones(3, 7, dtype=torch.int64)
+            inputs["pieces"] = torch.tensor([7, 3, 0])
+        else:
+            inputs |= _sound(equal=bool(more["alone"]))
         facts = facts | more
     module = WholeRun(encoders, _head(backend))
     size = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -178,7 +180,7 @@ def _whole(backend: RunBackend, facts: dict[str, Any]) -> Graph | None:
 
 
 def _frames(encoder: Encoder | None) -> tuple[nn.Module, dict[str, str]] | None:
-    """Returns the encoder as a graph, and what its inputs are, as fields of `FileFacts`."""
+    """Returns an encoder's graph and fields of `FileFacts` about its input; None if it has none."""
     if encoder is None or computed_in(encoder) != "float32":
         return None
     if isinstance(encoder, PretrainedText):
@@ -190,13 +192,13 @@ def _frames(encoder: Encoder | None) -> tuple[nn.Module, dict[str, str]] | None:
     if isinstance(encoder, Whisper):
         return WhisperFrames(encoder), {"longest": str(encoder.most), "alone": ""}
     if isinstance(encoder, Emotion2Vec):
-        made: nn.Module = Emotion2VecFrames(encoder)
+        frames: nn.Module = Emotion2VecFrames(encoder)
         longest = encoder.whole * STRIDE
     elif isinstance(encoder, PretrainedSpeech) and encoder.network.kind in _EXPORTED:
-        made, longest = SpeechFrames(encoder), encoder.whole * encoder.network.stride
+        frames, longest = SpeechFrames(encoder), encoder.whole * encoder.network.stride
     else:
         return None
-    return made, {"longest": str(longest), "alone": "1"}
+    return frames, {"longest": str(longest), "alone": "1"}  # alone: recordings of equal lengths
 
 
 def _head(backend: RunBackend) -> nn.Module:
@@ -208,14 +210,16 @@ def _head(backend: RunBackend) -> nn.Module:
 
 
 def _sound(equal: bool = False) -> dict[str, Tensor]:
+    """Example inputs of sound; `equal` for networks that need equal lengths."""
     lengths = torch.tensor([16_000] * 3 if equal else [16_000, 9_999, 12_345])
     return {"waves": 0.1 * torch.randn(3, 16_000), "lengths": lengths}
 
 
-def _tokens(backend: RunBackend, rows: int = 3) -> dict[str, Tensor]:
+def _tokens(backend: RunBackend) -> dict[str, Tensor]:
+    """Example inputs of a head."""
     inputs: dict[str, Tensor] = {}
     for modality in backend.modalities:
-        tokens = torch.randn(rows, 5 if modality == "text" else 7, backend.features[modality].dim)
+        tokens = torch.randn(3, 5 if modality == "text" else 7, backend.features[modality].dim)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
         inputs |= {modality: tokens, f"{modality}_mask": mask}
     return {name: inputs[name] for name in HEAD_INPUTS if name in inputs}
