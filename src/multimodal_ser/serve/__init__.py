@@ -1,4 +1,4 @@
-"""recordings over HTTP → predictions and timelines: a server with one page (extra ``serve``)."""
+"""A server: recordings over HTTP → predictions and timelines, and a page (extra ``serve``)."""
 
 from multimodal_ser.serve.app import create_app
 from multimodal_ser.serve.run import run, serving

@@ -14,10 +14,10 @@ from starlette.requests import HTTPConnection
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 
-# A sender is slow if nothing came for _QUIET seconds, or if after _GRACE seconds the mean rate is
-# below _RATE bytes per second.
+# A sender is slow if it sent nothing for _QUIET seconds, or if its mean rate after _GRACE seconds
+# is below _RATE bytes per second.
 _QUIET, _GRACE, _RATE = 0.3, 2.0, 8_000
-_AGAIN = {"Retry-After": "1", "Connection": "close"}  # headers of a refusal for lack of places
+_AGAIN = {"Retry-After": "1", "Connection": "close"}  # headers of a refusal for lack of a place
 
 
 class Arriving:
@@ -44,12 +44,12 @@ class Arriving:
     def slow(self) -> bool:
         """Whether its place may be given to another request."""
         now = time.monotonic()
-        crawls = now - self.began > _GRACE and self.rate() < _RATE
-        return not self.dropped.is_set() and (crawls or now - self.last > _QUIET)
+        low_rate = now - self.began > _GRACE and self.rate() < _RATE
+        return not self.dropped.is_set() and (low_rate or now - self.last > _QUIET)
 
 
 class RequestPlace:
-    """The place of an admitted request, which may have to become one of the fewer for long work."""
+    """The place of an admitted request, which takes another one if its recording is long."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission, self._long, self._left = admission, False, False
@@ -62,7 +62,7 @@ class RequestPlace:
         """
         admission, most = self._admission, self._admission.settings.max_long
         # Decoding threads call this as soon as a recording turns out to be long.
-        with admission.lock:  # threads come here
+        with admission.lock:
             if self._long or self._left:
                 return
             if admission.long >= most:
@@ -114,7 +114,7 @@ class Admission:
         self._check()
         full = len(self.arriving) >= self.settings.max_uploads
         if full and not any(body.slow() for body in self.arriving):
-            # All came at the same time: after a short wait it shows which of them send nothing.
+            # After a short wait it is known which of them send nothing.
             await asyncio.sleep(_QUIET)
             self._check()
         if len(self.arriving) >= self.settings.max_uploads:
@@ -194,7 +194,7 @@ def check_key(request: HTTPConnection, settings: Settings) -> None:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     given = bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     # Headers are Latin-1 in starlette; the key may be any text.
-    key = (settings.api_key or "").strip().encode()
+    key = settings.api_key.strip().encode()
     if not hmac.compare_digest(given.strip().encode("latin-1", "replace"), key):
         raise RefusedError(
             401,

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 
@@ -27,7 +26,14 @@ from multimodal_ser.serve.live import live
 from multimodal_ser.serve.metrics import Metrics, Streams
 from multimodal_ser.serve.middleware import RequestMiddleware
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
-from multimodal_ser.serve.routes import ERRORS, add_jobs, add_page, add_predictions, card_html
+from multimodal_ser.serve.routes import (
+    ERRORS,
+    add_jobs,
+    add_page,
+    add_predictions,
+    add_timelines,
+    card_html,
+)
 from multimodal_ser.serve.scheduling import (
     LONG_BYTES,
     Scheduler,
@@ -71,35 +77,35 @@ class Service:
         self.jobs = None if settings.jobs is None else Jobs(settings.jobs, self)
 
     async def answer(
-        self, request: Request, text: str | None, what: _Handler, *, mixed: bool = True
+        self, request: Request, text: str | None, handler: _Handler, *, mixed: bool = True
     ) -> Response:
         """Reads the body of a request and responds within the time limit, if the client stays.
 
         Args:
             request: the request; its body holds the recording.
             text: words from the query string.
-            what: recording, words and work → the response.
+            handler: recording, words and work → the response.
             mixed: whether channels are mixed to mono.
         """
         upload = await read_upload(request, self.admission, text)
         with self.admission.enter() as place:
             work = Work(self.settings.deadline_seconds)
             return await unless_gone(
-                request, work, self._answer(request, upload, place, work, what, mixed)
+                request, work, self._answer(request, upload, place, work, handler, mixed)
             )
 
     async def _answer(
-        self, request: Request, upload: Upload, place: RequestPlace, work: Work, what: _Handler,
+        self, request: Request, upload: Upload, place: RequestPlace, work: Work, handler: _Handler,
         mixed: bool,
     ) -> Response:  # fmt: skip
         if len(upload.data) > LONG_BYTES:
             place.lengthen()
-        found = await self.off_loop(self._decoded, upload.data, place, work, mixed)
+        recording = await self.off_loop(self._decoded, upload.data, place, work, mixed)
         request.state.measured = {
             "bytes": len(upload.data),
-            "seconds": round(len(found.wave) / SAMPLE_RATE, 2),
+            "seconds": round(len(recording.wave) / SAMPLE_RATE, 2),
         }
-        return await what(found, upload.text, work)
+        return await handler(recording, upload.text, work)
 
     def _decoded(self, data: bytes, place: RequestPlace, work: Work, mixed: bool) -> DecodedUpload:
         with self.decoding.turn(work) as pause:
@@ -109,19 +115,19 @@ class Service:
         """Predicts a recording; short recordings of several requests share a batch."""
         wave, warnings = recording
         if len(wave) <= LONGEST * SAMPLE_RATE:
-            found = await self.batcher(wave, text)
+            prediction = await self.batcher(wave, text)
         else:
-            found = await self.off_loop(self._alone, wave, text, work)
+            prediction = await self.off_loop(self._alone, wave, text, work)
         about = {"model": self.predictor.name, "duration": round(len(wave) / SAMPLE_RATE, 3)}
-        return JSONResponse({**about, **found.as_dict(), "warnings": warnings})
+        return JSONResponse({**about, **prediction.as_dict(), "warnings": warnings})
 
     def _alone(self, wave: Samples, text: str | None, work: Work) -> Prediction:
         with self.computing.turn(work) as pause:
-            found: Prediction = Yielding(self.predictor, pause).waves([wave], [text])[0]
-            return found
+            prediction: Prediction = Yielding(self.predictor, pause).waves([wave], [text])[0]
+            return prediction
 
     async def timeline(
-        self, recording: DecodedUpload, work: Work, *, words: bool, drawn: bool, **how: Any
+        self, recording: DecodedUpload, work: Work, *, words: bool, peaks: bool, **settings: Any
     ) -> Response:
         """Emotions over time.
 
@@ -129,35 +135,36 @@ class Service:
             recording: the decoded upload.
             work: the computing of the request.
             words: whether words are recognised.
-            drawn: whether the peaks of the waveform are included.
-            how: settings of `analyze`.
+            peaks: whether the peaks of the waveform are included.
+            settings: of `analyze`.
 
         Raises:
             RefusedError: 422 if the windows hold more sound than is allowed.
         """
-        each = how["channels"] == "each" and recording.wave.ndim == 2
-        lanes = recording.wave.shape[1] if each else len(how["channels"].split(","))
+        each = settings["channels"] == "each" and recording.wave.ndim == 2
+        lanes = recording.wave.shape[1] if each else len(settings["channels"].split(","))
         seconds = lanes * len(recording.wave) / SAMPLE_RATE
-        check_work(seconds, how["window"], how["hop"], self.settings)
-        return await self.off_loop(self._timeline, recording, work, words, drawn, how)
+        check_work(seconds, settings["window"], settings["hop"], self.settings)
+        return await self.off_loop(self._timeline, recording, work, words, peaks, settings)
 
     def _timeline(
-        self, recording: DecodedUpload, work: Work, words: bool, drawn: bool, how: dict[str, Any]
-    ) -> Response:
+        self, recording: DecodedUpload, work: Work, words: bool, peaks: bool,
+        settings: dict[str, Any],
+    ) -> Response:  # fmt: skip
         sound = (recording.wave, SAMPLE_RATE)
         with self.computing.turn(work) as pause:
             recognise = yielding_words(self.words, pause) if words and self.words else None
             model = Yielding(self.predictor, pause)
-            how = yielding_diariser(how, pause)
-            found = analyze(sound, model, words=recognise, on_progress=pause, **how)
-            content = {**found.as_dict(), "warnings": recording.warnings}
-            if drawn:
+            settings = yielding_diariser(settings, pause)
+            timeline = analyze(sound, model, words=recognise, on_progress=pause, **settings)
+            content = {**timeline.as_dict(), "warnings": recording.warnings}
+            if peaks:
                 content["peaks"] = rounded(peaks_of(*sound))
             return JSONResponse(content)  # serialised in this thread, not in the event loop
 
-    async def off_loop(self, work: Callable[..., _T], *given: Any) -> _T:
+    async def off_loop(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Runs a function in a thread, so that the event loop stays free."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *given))
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
 
     def model(self) -> dict[str, Any]:
         """The description of the model for the page and for clients."""
@@ -214,6 +221,7 @@ def create_app(
     app.add_middleware(RequestMiddleware, metrics=service.metrics, hosts=service.settings.hosts)
     add_handlers(app)
     add_predictions(app, service)
+    add_timelines(app, service)
     _add_information(app, service)
     if service.jobs is not None:
         add_jobs(app, service.jobs, service.settings)

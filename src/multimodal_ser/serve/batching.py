@@ -1,7 +1,7 @@
-"""concurrent predictions of short recordings → one call of the network.
+"""Concurrent predictions of short recordings → one call of the network.
 
-While a batch is computed the next one gathers by itself; only the first request to an idle server
-waits for others.
+While a batch is computed, the requests that arrive make the next one; only the first request to an
+idle server waits for others.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class _Item:
 
 
 class Batcher:
-    """Gathers waveforms that arrive at about the same time into batches.
+    """Collects waveforms that arrive at about the same time into batches.
 
     Args:
         predictor: predicts lists of waveforms.
         turns: decide who may compute.
-        most: largest number of recordings in a batch; 1 disables gathering.
+        most: largest number of recordings in a batch; 1 disables batches.
         wait: seconds that the first request waits for others.
     """
 

@@ -95,7 +95,8 @@ class LimitedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Stops waiting once the header is complete."""
         super().data_received(data)
-        if not self.idle or self.transport.get_protocol() is not self:  # a stream has its own
+        upgraded = self.transport.get_protocol() is not self  # to a WebSocket
+        if upgraded or not self.idle:
             self._stop_waiting()
         elif self._timer is None:
             self._wait()
@@ -109,7 +110,7 @@ class LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Limits the time for the rest of a body whose response is already sent."""
         super().on_response_complete()
-        if self in self.limits.open:  # idle from now on: behind those that have been so longer
+        if self in self.limits.open:  # idle from now on, and so the last in the order of `open`
             self.limits.open[self] = self.limits.open.pop(self)
         if self.conn.their_state is h11.SEND_BODY:
             self._wait()
@@ -137,9 +138,9 @@ class LimitedProtocol(H11Protocol):
         content = json.dumps(refusal(status, message)).encode()
         head = {**HEADERS, "Content-Type": "application/json", "Connection": "close",
                 "Content-Length": str(len(content)), "Retry-After": "1"}  # fmt: skip
-        top = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-        top += [f"{name}: {value}" for name, value in head.items()]
-        self.transport.write("\r\n".join([*top, "", ""]).encode() + content)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in head.items()]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + content)
         self.transport.close()
 
     def _wait(self) -> None:

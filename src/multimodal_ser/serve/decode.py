@@ -22,7 +22,7 @@ from multimodal_ser.serve.settings import Settings
 
 UPLOADABLE = READABLE.replace("with the", "where the server has the")
 _CHANNELS = 8  # largest number of channels
-_APART = 2  # length of all separate channels together, in multiples of the longest recording
+_APART = 2  # length of all channels together if they are kept, in multiples of `max_seconds`
 _RATE = 192_000  # Hz: the highest rate that is accepted
 
 _LONG = 60  # seconds from which on a recording needs a place for long work
@@ -97,7 +97,7 @@ def _bounded(
         if width * count > _APART * (most + 1):
             raise RefusedError(
                 413,
-                f"{width} channels of {count / SAMPLE_RATE:.0f} s or more are too much to hear "
+                f"{width} channels of {count / SAMPLE_RATE:.0f} s or more are too long to analyse "
                 f"each; allowed: {_APART * settings.max_seconds:g} s together; send channels=mix",
             )
         if count > _LONG * SAMPLE_RATE:
@@ -121,5 +121,5 @@ def _too_long(seconds: float, settings: Settings) -> RefusedError:
 
 
 def _reworded(message: str) -> str:
-    """An error message about the recording of a request."""
+    """A message about a recording, in words for whoever sent it."""
     return message.replace("<bytes>", "recording").replace(READABLE, UPLOADABLE)

@@ -39,7 +39,7 @@ _QUIET = 30.0  # seconds between two pieces of a body at most
 
 @dataclass
 class Job:
-    """One recording to be analysed.
+    """One recording that is to be analysed.
 
     Attributes:
         id: a random name that only its sender knows.
@@ -47,7 +47,7 @@ class Job:
         progress: share of the recording that is analysed.
         error: why it failed.
         files: format → name of the file that is ready.
-        over: when it ended, in seconds since 1970.
+        over: when it ended, in seconds since 1970; None until then.
     """
 
     id: str
@@ -72,9 +72,10 @@ class Jobs:
     def __init__(self, folder: Path, service: Service) -> None:
         self.folder, self._service = folder, service
         self.jobs: dict[str, Job] = {}
+        # settings of `analyze`, and formats of the files, by job
         self._asked: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
         self._work: dict[str, Work] = {}
-        self._held: dict[str, int] = {}  # bytes on disk, by job
+        self._bytes: dict[str, int] = {}  # on disk, by job
         self._task: asyncio.Task[None] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -177,10 +178,10 @@ class Jobs:
                 if chunk is None:
                     break
                 size += len(chunk)
-                self._held[job.id] = size
+                self._bytes[job.id] = size
                 if size > most:
                     raise RefusedError(413, f"the recording is larger than {limits.job_mb:g} MB")
-                if sum(self._held.values()) > limits.jobs_disk_mb * 1e6:
+                if sum(self._bytes.values()) > limits.jobs_disk_mb * 1e6:
                     raise RefusedError(
                         429, "jobs have filled their share of the disk; try again later"
                     )
@@ -202,13 +203,12 @@ class Jobs:
                 job.files, job.progress = files, 1.0
                 self._over(job, "done")
             except RefusedError as error:
-                stopping = self._service.admission.stopping
-                if not stopping:  # else its state stays: lost, for the next server
+                # When the server stops, the state stays as it is: the next one reports it as lost.
+                if not self._service.admission.stopping:
                     self._over(job, "cancelled" if error.status == 499 else "failed", str(error))
             except (SerError, OSError) as error:
                 self._over(job, "failed", str(error).replace(str(self._place(job)), ""))
-            # Recorded for the sender, then raised, so that the log has the traceback.
-            except Exception:
+            except Exception:  # recorded for the sender; raised again, for a traceback in the log
                 self._over(job, "failed", "the server failed; its log says why")
                 raise
             finally:
@@ -228,11 +228,10 @@ class Jobs:
 
             predictor = self._service.predictor
             model, how = Yielding(predictor, pause), yielding_diariser(how, pause)
-            found = analyze(sound, model, on_progress=progressed, **how)
+            timeline = analyze(sound, model, on_progress=progressed, **how)
             files = {}
-            for kind, (ending, content) in zip(
-                formats, rendered(found, sound, formats), strict=True
-            ):
+            contents = rendered(timeline, sound, formats)
+            for kind, (ending, content) in zip(formats, contents, strict=True):
                 files[kind] = f"timeline{ending}"
                 (self._place(job) / files[kind]).write_bytes(content)
                 pause()
@@ -246,7 +245,7 @@ class Jobs:
         self._measure(job)
 
     def _measure(self, job: Job) -> None:
-        self._held[job.id] = sum(file.stat().st_size for file in self._place(job).iterdir())
+        self._bytes[job.id] = sum(file.stat().st_size for file in self._place(job).iterdir())
 
     def _place(self, job: Job) -> Path:
         return self.folder / job.id
@@ -257,7 +256,7 @@ class Jobs:
 
     def _remove(self, job: Job) -> None:
         self.jobs.pop(job.id, None)
-        self._held.pop(job.id, None)
+        self._bytes.pop(job.id, None)
         with suppress(FileNotFoundError):
             shutil.rmtree(self._place(job))
 
@@ -276,5 +275,6 @@ class Jobs:
 
     def _forget_old(self) -> None:
         before = time.time() - self._service.settings.jobs_kept_seconds
-        for job in [one for one in self.jobs.values() if one.over and one.over < before]:
-            self._remove(job)
+        for job in list(self.jobs.values()):
+            if job.over and job.over < before:
+                self._remove(job)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 KINDS = {"s16": "<i2", "f32": "<f4"}
 _RATES, _CHANNELS = range(8_000, 48_001), (1, 2)
-_KEYS = {"rate", "format", "channels", "window", "hop", "key"}
 _BEGIN = (
     'a stream begins with a text message such as {"rate": 16000, "format": "s16", "channels": 1}; '
     "format: s16 or f32, little-endian; rate: 8000 to 48000; channels: 1 or 2; also window, hop"
@@ -57,22 +56,18 @@ class Sent:
         if not isinstance(message, dict):
             raise RefusedError(422, f"the first message is no JSON object; {_BEGIN}")
         rate, channels = message.get("rate", SAMPLE_RATE), message.get("channels", 1)
-        kind, window, hop = (
-            message.get("format", "s16"),
-            message.get("window", 3.0),
-            message.get("hop", 1.0),
-        )
-        number = {name: type(message.get(name, 0)) in (int, float) for name in _KEYS}
-        right = {
-            "rate": number["rate"] and rate in _RATES,
+        kind = message.get("format", "s16")
+        window, hop = message.get("window", 3.0), message.get("hop", 1.0)
+        valid = {
+            "rate": _is_number(rate) and rate in _RATES,
             "format": isinstance(kind, str) and kind in KINDS,
-            "channels": number["channels"] and channels in _CHANNELS,
-            "window": number["window"],
-            "hop": number["hop"],
+            "channels": _is_number(channels) and channels in _CHANNELS,
+            "window": _is_number(window),
+            "hop": _is_number(hop),
             "key": True,
         }
-        # a name that is not known, such as sample_rate in place of rate, is wrong, too
-        if wrong := [name for name in (*message, *right) if not right.get(name)]:
+        # an unknown name, such as sample_rate instead of rate, is an error too
+        if wrong := [name for name in (*message, *valid) if not valid.get(name)]:
             given = json.dumps(message.get(wrong[0]))[:40]
             raise RefusedError(422, f"{wrong[0][:40]} is {given}; {_BEGIN}")
         return cls(int(rate), kind, int(channels), float(window), float(hop))
@@ -87,6 +82,10 @@ class Sent:
         sound = np.frombuffer(data, KINDS[self.kind]).reshape(-1, self.channels)
         scale = 32_768 if self.kind == "s16" else 1
         return to_mono(sound.astype(np.float32) / np.float32(scale))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)  # isinstance would take True for a number
 
 
 async def live(socket: WebSocket, service: Service) -> None:
@@ -126,7 +125,7 @@ async def _begin(socket: WebSocket, service: Service) -> tuple[Sent, Stream]:
 async def _answer(socket: WebSocket, service: Service) -> None:
     sent, stream = await _begin(socket, service)
     work, convert = Work(math.inf), to_rate(sent.rate, SAMPLE_RATE)
-    settled = 0
+    sent_segments = 0
 
     def push(sound: Samples, last: bool) -> list[Point | Segment]:
         with service.computing.turn(work):
@@ -136,9 +135,9 @@ async def _answer(socket: WebSocket, service: Service) -> None:
                 raise RefusedError(422, str(error)) from None
 
     async def hear(sound: Samples, last: bool = False) -> None:
-        nonlocal settled
+        nonlocal sent_segments
         for item in await service.off_loop(push, sound, last):
-            settled += isinstance(item, Segment)
+            sent_segments += isinstance(item, Segment)
             await _send(socket, _as_message(item))
 
     async for sound in _sounds(socket, service, sent):
@@ -150,7 +149,7 @@ async def _answer(socket: WebSocket, service: Service) -> None:
             return stream.finish()
 
     timeline = await service.off_loop(finish)
-    for item in timeline.segments[settled:]:
+    for item in timeline.segments[sent_segments:]:
         await _send(socket, _as_message(item))
     await _send(socket, {"type": "timeline", **timeline.as_dict()})
     await socket.close(1000)

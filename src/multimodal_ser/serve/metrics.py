@@ -14,28 +14,32 @@ _BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)  # seconds, of the 
 
 
 class Metrics:
-    """Counters of one server; labels are names of routes only, never anything that a client sent.
+    """Counters of one server; their labels are routes and the like, never what a client sent.
 
     Attributes:
         decoded: seconds of sound.
     """
 
     def __init__(self, admission: Admission, streams: Streams) -> None:
-        self.registry = all_ = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._requests = Counter(
-            "ser_requests", "Requests answered", ["method", "route", "status"], registry=all_
+            "ser_requests", "Requests answered", ["method", "route", "status"], registry=registry
         )
         self._seconds = Histogram(
-            "ser_request_seconds", "Time to an answer", ["route"], buckets=_BOUNDS, registry=all_
+            "ser_request_seconds",
+            "Time to an answer",
+            ["route"],
+            buckets=_BOUNDS,
+            registry=registry,
         )
-        self.decoded = Counter("ser_audio_seconds", "Sound decoded", registry=all_)
-        for name, about, now in (
+        self.decoded = Counter("ser_audio_seconds", "Sound decoded", registry=registry)
+        for name, about, value in (
             ("ser_requests_inside", "Requests at work or waiting", lambda: admission.active),
             ("ser_requests_long", "Of these, long recordings", lambda: admission.long),
             ("ser_uploads", "Bodies on their way", lambda: len(admission.arriving)),
             ("ser_streams", "Open streams", lambda: streams.open),
         ):
-            Gauge(name, about, registry=all_).set_function(now)
+            Gauge(name, about, registry=registry).set_function(value)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a response."""

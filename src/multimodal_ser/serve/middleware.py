@@ -62,6 +62,7 @@ def check_origin(scope: Scope, hosts: Sequence[str]) -> None:
     """
     headers = Headers(scope=scope)
     host = headers.get("host")
+    # the scheme is only there for parsing; that of the page, below, decides the default port
     here = _split(f"http://{host}") if host is not None else None
     own = {"localhost", socket.gethostname().lower(), *(name.lower() for name in hosts)}
     if scope.get("server"):
@@ -144,7 +145,7 @@ class RequestMiddleware:
         except RefusedError as error:
             await body(error.status, str(error), error.headers)(scope, receive, answered)
         except asyncio.CancelledError:
-            # the server stops, and has waited for this request as long as it waits for any
+            # the server stops, and has waited for this request as long as it does for any
             if status:
                 raise
             message = "the server stopped before the request was finished; send it again"
@@ -156,6 +157,7 @@ class RequestMiddleware:
                 await failure(scope, receive, answered)
             raise
         finally:
+            # the router notes the route in `asked`; the method is the one that was sent
             about = {**asked, "method": scope["method"]}
             self._log(about, status or 500, time.perf_counter() - began)
 

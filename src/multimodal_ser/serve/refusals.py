@@ -1,4 +1,4 @@
-"""Error in a request → status code, and a body that says what to do about it."""
+"""An error in a request → its status code, and a body that says what to do about it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def refusal(status: int, message: str) -> dict[str, dict[str, str]]:
 
 
 def body(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Returns an error as a response."""
+    """An error as a response."""
     return JSONResponse(refusal(status, message), status, headers=dict(headers or {}))
 
 
@@ -76,13 +76,13 @@ def add_handlers(app: FastAPI) -> None:
     """Makes all errors of an application respond with the same JSON body."""
 
     @app.exception_handler(SerError)
-    async def of_ours(request: Request, error: SerError) -> JSONResponse:
+    async def own_error(request: Request, error: SerError) -> JSONResponse:
         if isinstance(error, RefusedError):
             return body(error.status, str(error), error.headers)
         return body(422, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def of_parameters(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def wrong_parameter(request: Request, error: RequestValidationError) -> JSONResponse:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
             for item in error.errors()
@@ -90,7 +90,7 @@ def add_handlers(app: FastAPI) -> None:
         return body(422, f"{wrong}; see /docs for what is allowed")
 
     @app.exception_handler(HTTPException)
-    async def of_routes(request: Request, error: HTTPException) -> JSONResponse:
+    async def wrong_address(request: Request, error: HTTPException) -> JSONResponse:
         jobs = request.url.path.startswith("/v1/jobs")
         where = {
             404: "no such address; /docs lists them"
@@ -101,5 +101,5 @@ def add_handlers(app: FastAPI) -> None:
         return body(error.status_code, message, error.headers)
 
     @app.exception_handler(ClientDisconnect)
-    async def of_leaving(request: Request, error: ClientDisconnect) -> JSONResponse:
+    async def client_left(request: Request, error: ClientDisconnect) -> JSONResponse:
         return body(499, "the client closed the connection")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from functools import partial
 from importlib.resources import files
@@ -37,18 +36,15 @@ def add_page(app: FastAPI) -> None:
     """Adds / and /docs, and what they load."""
     css, js = assets()  # one script for what is served and for what `ser analyze` writes
     for name, text, kind in (("css", css, "text/css"), ("js", js, "text/javascript")):
-        made = partial(Response, text, media_type=kind)
-        app.get(f"/static/timeline.{name}", include_in_schema=False)(_always(made))
+        send = partial(_text, text, kind)
+        app.get(f"/static/timeline.{name}", include_in_schema=False)(send)
     for path, name in (("/", "index.html"), ("/docs", "docs.html")):
         app.get(path, include_in_schema=False)(partial(_file, name))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
-def _always(make: Callable[[], Response]) -> Callable[[], Awaitable[Response]]:
-    async def answer() -> Response:
-        return make()
-
-    return answer
+async def _text(content: str, media_type: str) -> Response:
+    return Response(content, media_type=media_type)
 
 
 async def _file(name: str) -> FileResponse:
@@ -98,6 +94,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The server is stopping"},
     504: {"description": "The request took longer than the server allows"},
 }
+_EMOTIONS: dict[str, Any] = {  # what both routes of emotions have
+    "responses": ERRORS,
+    "tags": ["emotions"],
+    "dependencies": [Depends(refuse_unknown)],
+}
 _Text = Annotated[str | None, Query(description="What is said, if the body is the recording.")]
 _Formats = Annotated[str, Query(description="Formats as of `ser analyze`, separated by commas.")]
 _Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
@@ -129,18 +130,19 @@ def lanes(channels: str, speakers: str, names: str, adapt: bool) -> dict[str, An
 
 
 def add_predictions(app: FastAPI, service: Service) -> None:
-    """Adds the routes that answer with a prediction or a timeline."""
-    post = partial(
-        app.post, responses=ERRORS, tags=["emotions"], dependencies=[Depends(refuse_unknown)]
-    )
+    """Adds the route of predictions."""
 
-    @post("/v1/predict", openapi_extra=_BODY)
+    @app.post("/v1/predict", openapi_extra=_BODY, **_EMOTIONS)
     async def predict(request: Request, text: _Text = None) -> Response:
         """Predicts the emotion of a short recording: a probability for each class."""
         check_key(request, service.settings)
         return await service.answer(request, text, service.predict)
 
-    @post("/v1/analyze", openapi_extra=_TIMELINE_BODY)
+
+def add_timelines(app: FastAPI, service: Service) -> None:
+    """Adds the route of timelines."""
+
+    @app.post("/v1/analyze", openapi_extra=_TIMELINE_BODY, **_EMOTIONS)
     async def timeline(
         request: Request,
         window: Annotated[float, Query(ge=0.5, le=30, description="Seconds per prediction.")] = 3.0,
@@ -164,15 +166,14 @@ def add_predictions(app: FastAPI, service: Service) -> None:
             raise RefusedError(
                 422, "words=true, but this server recognises none; start it with --words"
             )
-
-        how = {"window": window, "hop": hop, **lanes(channels, speakers, names, adapt)}
+        chosen = {"window": window, "hop": hop, **lanes(channels, speakers, names, adapt)}
 
         async def over_time(recording: DecodedUpload, text: str | None, work: Work) -> Response:
             if text:
                 raise RefusedError(
                     422, "text is for /v1/predict; timelines recognise the words with words=true"
                 )
-            return await service.timeline(recording, work, words=words, drawn=peaks, **how)
+            return await service.timeline(recording, work, words=words, peaks=peaks, **chosen)
 
         return await service.answer(request, None, over_time, mixed=channels == "mix")
 

@@ -26,7 +26,7 @@ _LAST = 30  # seconds for running requests once told to stop
 
 
 class _Server(uvicorn.Server):
-    """Tells the application before it stops listening, so that open connections hear 503."""
+    """Tells the application before it stops listening, so that open connections get 503."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -47,17 +47,17 @@ def run(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
         port: port to listen on; 0 for any free one, which the log then names.
 
     Raises:
-        SerError: the address cannot be had.
+        SerError: the address is in use, or not this machine's.
     """
     log_json()
     config = _config(app, host=host, port=port, timeout_graceful_shutdown=_LAST)
-    # uvicorn sends itself the signal again at the end; having stopped as told is a success.
+    # At the end uvicorn sends itself the signal once more; to have stopped when told is a success.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         _Server(config, app).run()
     except KeyboardInterrupt:
         return
-    except SystemExit as stopped:  # uvicorn's word for an address that is taken
+    except SystemExit as stopped:  # uvicorn exits if it cannot listen on the address
         if stopped.code:
             raise SerError(
                 f"cannot listen on {host}:{port}; it is in use or not this machine's: choose "

@@ -1,4 +1,4 @@
-"""Scheduling: one step of one request at a time, so that short requests pass long ones.
+"""Scheduling: requests compute in turns, so that short ones do not wait for long ones.
 
 What costs too much is refused before work begins, and work stops when nobody waits for it.
 """
@@ -68,8 +68,8 @@ def timed_out(limit: float) -> RefusedError:
 class Scheduler:
     """Grants turns in order of arrival, where the time a request has already had counts as delay.
 
-    A request of many steps therefore steps back behind newer ones after each step, but still
-    advances if new ones keep coming.
+    A request of many turns is therefore overtaken by newer ones after each turn, but still advances
+    if new ones keep coming.
     """
 
     def __init__(self, places: int = 1) -> None:
@@ -106,7 +106,7 @@ class Scheduler:
                 work.check()
                 self._free -= 1
             finally:
-                # not always the first: a request that nobody wants any more leaves from within
+                # a request that nobody wants any more may leave from the middle of the queue
                 self._queue.remove(ticket)
                 heapq.heapify(self._queue)
                 self._changed.notify_all()
@@ -170,17 +170,18 @@ class Yielding:
         speech: bool = False,
     ) -> list[Any]:
         """Like `Predictor.waves`, with about a minute of sound at a time."""
-        answers: list[Any] = []
+        predictions: list[Any] = []
+        # Encoders call `between_passes` within a long recording, too.
         token = between_passes.set(self._pause)
         try:
             for first, last in _parts([len(wave) for wave in waves]):
                 if first:
                     self._pause()
                 words = texts and texts[first:last]
-                answers += self._predictor.waves(waves[first:last], words, speech=speech)
+                predictions += self._predictor.waves(waves[first:last], words, speech=speech)
         finally:
             between_passes.reset(token)
-        return answers
+        return predictions
 
 
 def yielding_words(words: Words, pause: HeldTurn) -> Words:
@@ -198,7 +199,7 @@ def yielding_diariser(how: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]
     """Settings of `analyze` whose diariser pauses before each block of sound."""
     diariser = how.get("speakers")
 
-    def apart(blocks: Iterator[Samples], count: int | None) -> Iterable[Turn]:
+    def pausing(blocks: Iterator[Samples], count: int | None) -> Iterable[Turn]:
         def paused() -> Iterator[Samples]:
             for block in blocks:
                 pause()
@@ -206,7 +207,7 @@ def yielding_diariser(how: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]
 
         return cast(Diariser, diariser)(paused(), count)
 
-    return {**how, "speakers": diariser and apart}
+    return {**how, "speakers": diariser and pausing}
 
 
 def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -237,7 +238,7 @@ def check_work(seconds: float, window: float, hop: float, settings: Settings) ->
     most = settings.most_heard
     if predicted <= most:
         return
-    # The hop with which the same window would be allowed, rounded up.
+    # The hop, rounded up, with which the same window would be allowed.
     wider = -(-window * (seconds - window) // max(most - window, 1e-9))
     raise RefusedError(
         422,

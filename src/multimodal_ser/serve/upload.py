@@ -65,8 +65,8 @@ async def _in_time(
             return task.result()
         raise RefusedError(
             408,
-            f"the body did not arrive within {settings.upload_seconds:g} s, or slower than those "
-            "of others; send it again",
+            f"the body did not arrive within {settings.upload_seconds:g} s, or arrived slower than "
+            "those of others; send it again",
             {"Connection": "close"},
         )
     finally:
@@ -118,7 +118,7 @@ async def _form(
     parser = MultiPartParser(
         request.headers, stream, max_files=1, max_fields=4, max_part_size=4 * settings.max_text + 64
     )
-    # The limit of the stream, so that the parser never writes an upload to a temporary file.
+    # As large as the stream may be, so that the parser never writes an upload to a temporary file.
     parser.spool_max_size = settings.max_bytes + _FRAMING
     try:
         form = await parser.parse()
