@@ -20,7 +20,6 @@ from multimodal_ser.encoders.base import Encoder, computed_in
 from multimodal_ser.errors import FeatureError, counted, one_of
 from multimodal_ser.features.chunks import (
     ENGINES,
-    EncodedChunk,
     ExtractionRecipe,
     has_material,
     make_parts,
@@ -116,30 +115,37 @@ def extract(
     utterances = with_content(utterances)
     spoken = _in_context(utterances, encoder, *context) if any(context) else utterances
     header = _header(spoken, encoder, tokens, dtype, pool, context)
-    around = {"context": header.context, "after": header.context_after}
-    named = "".join(f"-{side}{count}" for side, count in around.items() if count)
-    path = feature_path(out, header.corpus, header.encoder + named)
+    path = _path(out, header)
     with locked(path):
         done = None if overwrite or not path.exists() else _finished(path, header)
         chunks = _to_do(spoken, done, header, chunk, retry_failed)
         if chunks:
             _log.info("%s", _size_of(header, utterances))
-            # Everything that decides the bytes of the parts: settings, content, what meets in one.
-            ids = [[row.id for row in chunk] for chunk in chunks]
+            # All that decides the bytes of the parts: settings, content, who is in which part.
+            ids = [[row.id for row in rows] for rows in chunks]
             parts = Parts(path, chunks, digest([asdict(header), ids, batch_seconds]))
             recipe = ExtractionRecipe(encoder, header, batch_seconds)
             _fill(parts, recipe, engine, threads, progress)
-            kept = [] if done is None or sum(map(len, chunks)) >= len(spoken) else [done]
-            stores = [*kept, *parts.stores()]
+            stores = parts.stores()
+            if done is not None and sum(map(len, chunks)) < len(spoken):
+                stores = [done, *stores]
             _check_any_succeeded(parts, stores)
             done = merge_parts(path, header, stores, utterances)
-        # Last, since whoever reads them compares the two: features of another manifest are refused.
+        # After the features, since their readers refuse features that contradict the manifest.
         keep_manifest(utterances, path.parent)
         shutil.rmtree(work_folder(path), ignore_errors=True)
     assert done is not None  # noqa: S101 - a file that is not finished always has chunks to do
-    first: dict[str, str] = {}  # of equal samples: one recording, which a split keeps together
-    repeated = [k for k, value in done.audio_hashes.items() if first.setdefault(value, k) != k]
+    first: dict[str, str] = {}  # hash of the samples → the first utterance that has it
+    repeated = [
+        key for key, sound in done.audio_hashes.items() if first.setdefault(sound, key) != key
+    ]
     return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
+
+
+def _path(out: Path, header: FeatureHeader) -> Path:
+    before = f"-context{header.context}" if header.context else ""
+    after = f"-after{header.context_after}" if header.context_after else ""
+    return feature_path(out, header.corpus, f"{header.encoder}{before}{after}")
 
 
 def _in_context(
@@ -283,16 +289,13 @@ def _fill(
         progress_bar(f"{header.corpus} · {header.encoder}", total, done, progress) as bar,
         closing(make_parts(recipe, chunks, engine, threads)) as results,
     ):
-        for index, made in results:
-            parts.write(index, _of_part(header, made), made.arrays)
-            bar.advance(len(parts.chunks[index]), made.seconds)
-
-
-def _of_part(header: FeatureHeader, made: EncodedChunk) -> FeatureHeader:
-    return replace(
-        header,
-        failures=made.failures,
-        audio_hashes=made.hashes,
-        prints=made.prints,
-        truncated=made.truncated,
-    )
+        for index, chunk in results:
+            header_of_part = replace(
+                header,
+                failures=chunk.failures,
+                audio_hashes=chunk.hashes,
+                prints=chunk.prints,
+                truncated=chunk.truncated,
+            )
+            parts.write(index, header_of_part, chunk.arrays)
+            bar.advance(len(parts.chunks[index]), chunk.seconds)

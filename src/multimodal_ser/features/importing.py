@@ -101,11 +101,7 @@ def import_features(
     _check_settings(path, modality, tokens, pool, overwrite)
     seen = stated(trained_on)
     utterances = with_content(utterances)
-    table = (
-        _read_folder(source, modality)
-        if source.is_dir()
-        else read_feature_rows(source, modality, key, None if ids else id_format)
-    )
+    table = _read_source(source, modality, key, None if ids else id_format)
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
     if labels is not None:
         _check_labels(source, table, utterances, places, labels)
@@ -115,10 +111,10 @@ def import_features(
     check_numbers(source, arrays, utterances, table.names)
     missing = [row.id for row in utterances if row.id not in places]
     inputs = inputs_of(utterances, modality)
-    longest = max(len(array) for array in arrays.values())
     header = FeatureHeader(
         corpus=corpus, encoder=name, modality=modality, dim=next(iter(arrays.values())).shape[1],
-        rate=0.0, weights="", layers=table.key, tokens=tokens or longest, pool=pool, dtype=dtype,
+        rate=0.0, weights="", layers=table.key, pool=pool, dtype=dtype,
+        tokens=tokens or max(len(array) for array in arrays.values()),
         source=digest([file_hash(source), table.key, inputs]), inputs=inputs,
         exposure=dict(seen.corpora), emotion_labels=seen.emotion_labels,
         truncated=sum(modality == "text" and 1 < (tokens or 0) < len(a) for a in arrays.values()),
@@ -130,12 +126,16 @@ def import_features(
     return ImportResult(path, len(places), missing, unknown)
 
 
-def _read_folder(folder: Path, modality: ModalityName) -> Rows:
-    """Reads a .npy for each utterance, called by its id or its recording, as FunASR writes them."""
-    files = sorted(folder.rglob("*.npy"))
+def _read_source(
+    source: Path, modality: ModalityName, key: str | None, id_format: str | None
+) -> Rows:
+    if not source.is_dir():
+        return read_feature_rows(source, modality, key, id_format)
+    # as FunASR writes them: a file for each utterance, named by its id or its recording
+    files = sorted(source.rglob("*.npy"))
     if not files:
-        raise FeatureError(f"{folder}: holds no .npy; give one for each utterance, or one file")
-    ids = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
+        raise FeatureError(f"{source}: holds no .npy; give one for each utterance, or one file")
+    ids = [path.relative_to(source).with_suffix("").as_posix() for path in files]
     return Rows([read_feature_rows(path, modality).values for path in files], ids)
 
 
@@ -224,7 +224,7 @@ def _ends(path: PurePosixPath) -> list[tuple[str, ...]]:
 
 def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     """Leaves out rows of zeros at the end, with which arrays of one length are padded."""
-    # behind the last row that is not zero; of zeros alone, the first row stays
+    # the place after the last row that is not zero; if all are zero, the first row stays
     ends = {key: int(np.flatnonzero(a.any(1))[-1:].sum()) + 1 for key, a in arrays.items()}
     if len({len(a) for a in arrays.values()}) > 1 or all(
         end == len(arrays[key]) for key, end in ends.items()
