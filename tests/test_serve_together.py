@@ -111,11 +111,13 @@ def test_what_a_stopping_server_does_not_wait_for_is_told_so():
 def test_the_log_is_json_without_content_or_names(caplog):
     caplog.set_level(logging.INFO)
     files = {"file": ("secret-name.wav", WAV, "audio/wav")}
-    ask("POST", "/v1/predict?text=secret", files=files, data={"text": "secret"})
+    ask("POST", "/v1/predict?text=secret", files=files)
+    ask("POST", "/v1/predict", files=files, data={"text": "secret"})
     ask("GET", "/secret")
     records = [r for r in caplog.records if r.name == "multimodal_ser.serve"]
     lines = [json.loads(JsonFormatter().format(record)) for record in records]
     assert [(one["route"], one["status"]) for one in lines] == [
+        ("/v1/predict", 200),
         ("/v1/predict", 200),
         ("unmatched", 404),
     ]
