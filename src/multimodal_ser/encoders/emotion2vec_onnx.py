@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,25 +91,47 @@ def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
             f"ONNX export needs the encoder in float32 on the CPU, not in {encoder.computes} on "
             f"{encoder.device}; load it with device='cpu' and dtype='float32'"
         )
-    model = _Exported(encoder.network, encoder.labels).eval()
+    model = _Exported(encoder.network, encoder.labels)
     shapes = {"waves": {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}}
-    with torch.no_grad(), quiet_exporter():
-        program = torch.onnx.export(
-            model,
-            (torch.zeros(2, 8_000),),
-            dynamo=True,
-            dynamic_shapes=shapes,
-            input_names=["waves"],
-            output_names=["frames", "scores"][: 2 if encoder.labels else 1],
-            verbose=False,
-        )
-    if program is None:
-        raise EncoderError("torch.onnx.export gave nothing; this needs torch 2.6 or later")
+    outputs = ["frames", "scores"][: 2 if encoder.labels else 1]
+    program = onnx_program(model, {"waves": torch.zeros(2, 8_000)}, shapes, outputs)
     labels = [label for label in encoder.labels or () if not label.startswith(UNUSED)]
     program.model.metadata_props["labels"] = ",".join(labels)
     program.model.metadata_props["weights"] = encoder.info.weights
     program.save(str(out))
     return Path(out)
+
+
+def onnx_program(
+    module: nn.Module, inputs: Mapping[str, Tensor], dynamic: Any, outputs: Sequence[str]
+) -> Any:
+    """Traces a module with torch's exporter.
+
+    Args:
+        module: is put into evaluation mode.
+        inputs: example inputs by name, in the module's order.
+        dynamic: which of their sizes are variable, as `torch.export` takes it.
+        outputs: names of the outputs.
+
+    Returns:
+        torch's `ONNXProgram`.
+
+    Raises:
+        EncoderError: torch is too old.
+    """
+    with torch.no_grad(), quiet_exporter():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    if program is None:
+        raise EncoderError("torch.onnx.export returned nothing; this needs torch 2.6 or later")
+    return program
 
 
 @contextmanager

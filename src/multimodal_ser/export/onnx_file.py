@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.encoders.emotion2vec_onnx import export_onnx, quiet_exporter
+from multimodal_ser.encoders.emotion2vec_onnx import export_onnx, onnx_program, quiet_exporter
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.export.plan import Graph, Part, graph_of
 from multimodal_ser.predict import Predictor
@@ -135,18 +135,7 @@ def _write(predictor: Predictor, file: Path, part: Part | None) -> Graph | None:
 
 
 def _write_graph(graph: Graph, file: Path) -> None:
-    with torch.no_grad(), quiet_exporter():
-        program = torch.onnx.export(
-            graph.module.eval(),
-            tuple(graph.inputs.values()),
-            dynamo=True,
-            dynamic_shapes=graph.dynamic,
-            input_names=list(graph.inputs),
-            output_names=graph.outputs,
-            verbose=False,
-        )
-    if program is None:
-        raise SerError("torch.onnx.export gave nothing; this needs torch 2.6 or later")
+    program = onnx_program(graph.module, graph.inputs, graph.dynamic, graph.outputs)
     # inner results of embedding layers are called "embedding" by the exporter, as an output is here
     for node in program.model.graph:
         for value in node.outputs:
