@@ -175,13 +175,13 @@ def _duration(row: Utterance, samples: npt.NDArray[np.float32]) -> list[Finding]
 
 
 def _copies(opened: list[Utterance], examined: list[_Examined]) -> list[Finding]:
-    found = {row.id: one for row, one in zip(opened, examined, strict=True)}
-    pairs = copies({key: one.fingerprint for key, one in found.items()})
+    by_id = {row.id: one for row, one in zip(opened, examined, strict=True)}
+    pairs = copies({key: one.fingerprint for key, one in by_id.items()})
     first: dict[str, str] = {}
     for one, other in pairs:
-        if found[one].samples_hash != found[other].samples_hash:
+        if by_id[one].samples_hash != by_id[other].samples_hash:
             first.setdefault(other, one)
-    return [Finding(key, "copy", f"a copy of {first[key]}") for key in found if key in first]
+    return [Finding(key, "copy", f"a copy of {first[key]}") for key in by_id if key in first]
 
 
 def _rates(opened: list[Utterance], examined: list[_Examined]) -> list[Finding]:

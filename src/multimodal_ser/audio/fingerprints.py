@@ -113,12 +113,12 @@ def copies(prints: Mapping[str, str]) -> list[tuple[str, str]]:
     codes = [np.frombuffer(one, "<u4").astype(np.uint32) for one in raw]
     if len(codes) < 2:
         return []
-    found = set()
+    pairs = set()
     for first, second, lag in _alignments(codes):
         pair = (keys[first], keys[second])
-        if pair not in found and not _overlap_differs(codes[first], codes[second], lag):
-            found.add(pair)
-    return sorted(found)
+        if pair not in pairs and not _overlap_differs(codes[first], codes[second], lag):
+            pairs.add(pair)
+    return sorted(pairs)
 
 
 def _overlap_differs(one: _Codes, other: _Codes, lag: int) -> bool:

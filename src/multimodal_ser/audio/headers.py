@@ -224,10 +224,10 @@ def understated(where: Where) -> tuple[dict[int, bytes], int, int] | None:
         The position of the size and bytes that state all that follows; the stated and real sizes.
     """
     with content(where) as view:
-        found = _sound_size(view)
-        if found is None:
+        field = _sound_size(view)
+        if field is None:
             return None
-        at, size, order, begin = found
+        at, size, order, begin = field
         stated, rest = _number(view, at, size, order), len(view) - begin
         if stated >= rest or _is_whole(view, begin, stated):
             return None
@@ -251,9 +251,9 @@ def _sound_size(view: View) -> tuple[int, int, _Order, int] | None:
 def _chunks(view: View) -> Iterator[_Chunk]:
     """The chunks of a WAV, AIFF or CAF file."""
     at, size, order, sound = _CHUNKS.get(bytes(view[:4]), (len(view), 4, "big", b""))
-    found = False
+    had_sound = False
     # What follows the first chunk of sound may be more of it, and is searched for chunks only.
-    while at + 4 + size <= len(view) and not (found and not _is_name(bytes(view[at : at + 4]))):
+    while at + 4 + size <= len(view) and not (had_sound and not _is_name(bytes(view[at : at + 4]))):
         length, begin = _number(view, at + 4, size, order), at + 4 + size
         end = begin + length + (length % 2 if size == 4 else 0)
         is_sound = _is_sound(view, at, sound)
@@ -261,7 +261,7 @@ def _chunks(view: View) -> Iterator[_Chunk]:
         if is_sound and not length and (more := _NOT_ZERO.search(view, begin)):
             end = more.start() if _is_sound(view, more.start(), sound) else end
         yield _Chunk(at, begin, length, min(end, len(view)), is_sound)
-        at, found = end, found or is_sound
+        at, had_sound = end, had_sound or is_sound
 
 
 def _is_sound(view: View, at: int, name: bytes) -> bool:

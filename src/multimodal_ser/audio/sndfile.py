@@ -156,5 +156,5 @@ def _stated_samples(head: bytes) -> int:
     """Samples per channel by the header of FLAC (36 bits) or NIST SPHERE; 0 if it states none."""
     if head[:4] == b"fLaC" and len(head) >= 26:
         return int.from_bytes(head[21:26], "big") & ((1 << 36) - 1)
-    found = re.search(rb"\nsample_count -i (\d+)", head) if head[:7] == b"NIST_1A" else None
-    return int(found[1]) if found else 0
+    match = re.search(rb"\nsample_count -i (\d+)", head) if head[:7] == b"NIST_1A" else None
+    return int(match[1]) if match else 0

@@ -54,8 +54,8 @@ def apart(channels: int) -> Mix:
 
 def joined_blocks(blocks: Iterable[Samples]) -> Samples:
     """Concatenates blocks, [time] or [time, channels]; [0] if there are none."""
-    found = list(blocks)
-    return np.concatenate(found) if found else np.zeros(0, np.float32)
+    parts = list(blocks)
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def silence(count: int, like: Samples) -> Iterator[Samples]:

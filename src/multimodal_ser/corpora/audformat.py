@@ -129,7 +129,7 @@ def _rows(
 def _labels(root: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns by column and label what its scheme says: another word, or a mapping of values."""
     schemes = header.get("schemes", {})
-    found = {}
+    labels_of = {}
     for table in header["tables"].values():
         for column, described in (table.get("columns") or {}).items():
             labels = schemes.get((described or {}).get("scheme_id"), {}).get("labels")
@@ -137,8 +137,8 @@ def _labels(root: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 rows = _lines(root, labels)
                 labels = {row.pop(next(iter(row))): row for row in rows}
             if isinstance(labels, dict):
-                found[column] = {str(label): value for label, value in labels.items()}
-    return found
+                labels_of[column] = {str(label): value for label, value in labels.items()}
+    return labels_of
 
 
 def _part(header: Mapping[str, Any], name: str) -> str | None:

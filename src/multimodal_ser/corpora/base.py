@@ -282,8 +282,8 @@ def means_of(answers: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict
     {'arousal': 3.5}
     """
     given = list(answers)
-    found = {name: [one[name] for one in given if name in one] for name in names}
-    return {name: fmean(values) for name, values in found.items() if values}
+    values_of = {name: [one[name] for one in given if name in one] for name in names}
+    return {name: fmean(values) for name, values in values_of.items() if values}
 
 
 def most_chosen(votes: Mapping[str, float]) -> str | None:

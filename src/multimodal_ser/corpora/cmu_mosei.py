@@ -64,7 +64,7 @@ def read_cmu_mosei(root: Path) -> Corpus:
 
 
 def _read_raters(tables: list[Path]) -> dict[str, base.Raters]:
-    found: dict[str, base.Raters] = defaultdict(dict)
+    raters: dict[str, base.Raters] = defaultdict(dict)
     for path in tables:
         for number, row in enumerate(base.read_csv_rows(path, _NEEDED), 2):
             where = f"{path}:{number}"
@@ -81,8 +81,8 @@ def _read_raters(tables: list[Path]) -> dict[str, base.Raters]:
             answer: dict[str, Any] = {"emotion": words or ["neutral"], **levels}
             if row.get("Answer.sentiment"):
                 answer["sentiment"] = rating(where, "sentiment", row["Answer.sentiment"])
-            found[f"{video}_{row['Input.CLIP']}"][row["WorkerId"]] = answer
-    return found
+            raters[f"{video}_{row['Input.CLIP']}"][row["WorkerId"]] = answer
+    return raters
 
 
 def _read_parts(path: Path) -> dict[str, str]:
@@ -114,14 +114,14 @@ def _stretches(folder: Path) -> Iterator[tuple[str, float, float, str]]:
 def _utterance(own_id: str, path: Path, raters: Mapping[str, Any], text: str) -> Utterance:
     means = base.means_of(raters.values(), (*_EMOTIONS, "sentiment"))
     intensities = {name: round(means[name], 6) for name in _EMOTIONS if name in means}
-    found = base.most_chosen(intensities) or "no agreement"
+    strongest = base.most_chosen(intensities) or "no agreement"
     extra: dict[str, Any] = {"intensities": intensities, "raters": raters}
     if "sentiment" in means:
         extra["sentiment"] = round(means["sentiment"], 6)
     return Utterance(
         id=f"cmu-mosei/{own_id}",
         corpus="cmu-mosei",
-        emotion=found if any(intensities.values()) else "neutral",
+        emotion=strongest if any(intensities.values()) else "neutral",
         audio=str(path),
         text=text or None,
         dialogue=path.stem,

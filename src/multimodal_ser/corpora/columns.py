@@ -88,7 +88,7 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
     if twice := sorted(name for name, count in Counter(columns).items() if count > 1):
         raise SerError(f"{where}: has the columns {list(columns)}: {twice} more than once")
     stated = _stated(where, columns, given)
-    found: dict[str, str] = {}
+    named: dict[str, str] = {}
     scale: dict[str, float] = {}
     free = [name for name in columns if name not in stated.values()]
     for ours, spellings in SPELLINGS.items():
@@ -102,18 +102,18 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
                 f"--columns {ours}={fitting[0]}"
             )
         for name in fitting:
-            found[ours], scale[ours] = name, _unit(name)[1]
+            named[ours], scale[ours] = name, _unit(name)[1]
     length = next((name for name in free if _unit(name)[0] in _LENGTHS), None)
-    if length and "end" in found and "start" not in found and _unit(found["end"])[0] == "offset":
+    if length and "end" in named and "start" not in named and _unit(named["end"])[0] == "offset":
         # "offset" is read as the end of a segment, but beside a duration it is the start
-        found["start"], scale["start"] = found.pop("end"), scale.pop("end")
+        named["start"], scale["start"] = named.pop("end"), scale.pop("end")
     if length:
         scale["length"] = _unit(length)[1]
     notes = [
-        f"the column {name!r} was read as {ours}" for ours, name in found.items() if name != ours
+        f"the column {name!r} was read as {ours}" for ours, name in named.items() if name != ours
     ]
     absent = frozenset(ours for ours, theirs in stated.items() if theirs == NONE)
-    return Meaning(found, scale, absent, length, notes)
+    return Meaning(named, scale, absent, length, notes)
 
 
 def _stated(where: str, columns: Sequence[str], given: Sequence[str]) -> dict[str, str]:
@@ -170,19 +170,19 @@ def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | Non
     """
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
         return None
-    found = math.nan
+    value = math.nan
     if isinstance(cell, int | float) and not isinstance(cell, bool):
-        found = float(cell)
+        value = float(cell)
     elif isinstance(cell, str):
         if clock := _CLOCK.fullmatch(cell):
             days, hours, minutes = (int(part or 0) for part in clock.groups()[:3])
-            found, scale = 60 * (60 * (24 * days + hours) + minutes) + _number(clock[4]), 1.0
+            value, scale = 60 * (60 * (24 * days + hours) + minutes) + _number(clock[4]), 1.0
         elif _NUMBER.fullmatch(cell):
-            found = _number(cell)
-    found *= scale
-    if not (math.isfinite(found) and found >= 0):
+            value = _number(cell)
+    value *= scale
+    if not (math.isfinite(value) and value >= 0):
         raise SerError(f"{where}: {name} is {cell!r}; allowed: seconds, 0 or more, such as 1.25")
-    return found
+    return value
 
 
 def _number(text: str) -> float:
@@ -198,17 +198,17 @@ def rating(where: str, column: str, cell: Any) -> float:
     >>> rating("t.csv:2", "valence", "-0,5")
     -0.5
     """
-    found = math.nan
+    value = math.nan
     if isinstance(cell, int | float) and not isinstance(cell, bool):
-        found = float(cell)
+        value = float(cell)
     elif isinstance(cell, str) and _NUMBER.fullmatch(cell.lstrip("+-")):
-        found = _number(cell)
-    if not math.isfinite(found):
+        value = _number(cell)
+    if not math.isfinite(value):
         raise SerError(
             f"{where}: {column} is {cell!r}; allowed: a number; if the column is not a rating, "
             f"leave it out with --columns, such as --columns arousal={NONE}"
         )
-    return found
+    return value
 
 
 def votes(where: str, column: str, cell: Any) -> dict[str, float]:
@@ -228,10 +228,10 @@ def votes(where: str, column: str, cell: Any) -> dict[str, float]:
             f"{where}: {column} is {cell!r}; allowed: anger:3 neutral:2, or an object in JSONL; if "
             f"the column is something else: --columns votes={NONE}"
         )
-    found = {word: rating(where, column, count) for word, count in cell.items()}
-    if not found or min(found.values()) < 0 or not sum(found.values()):
+    counts = {word: rating(where, column, count) for word, count in cell.items()}
+    if not counts or min(counts.values()) < 0 or not sum(counts.values()):
         raise SerError(f"{where}: {column} is {cell!r}; allowed: raters, 0 or more, not all 0")
-    return found
+    return counts
 
 
 def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
@@ -284,19 +284,19 @@ def asked_of_speakers(cells: Cells, meaning: Meaning) -> list[str]:
     if "speaker" in {*meaning.column, *meaning.absent}:
         return []
     known = {*meaning.column.values()}
-    found = [name for name in cells.columns if name not in known and _PERSON.search(name.lower())]
-    if not found:
+    likely = [name for name in cells.columns if name not in known and _PERSON.search(name.lower())]
+    if not likely:
         return []
     return [
-        f"the columns {found} may name the speaker, but none of them is read; if one does: "
-        f"--columns speaker={found[0]}; if none does: --columns speaker={NONE}"
+        f"the columns {likely} may name the speaker, but none of them is read; if one does: "
+        f"--columns speaker={likely[0]}; if none does: --columns speaker={NONE}"
     ]
 
 
 def _as_number(cell: Any) -> float:
     """Returns a cell as seconds, and -1 if it is empty or anything else."""
     try:
-        found = seconds("", "", cell)
+        number = seconds("", "", cell)
     except SerError:
         return -1.0
-    return -1.0 if found is None else found
+    return -1.0 if number is None else number

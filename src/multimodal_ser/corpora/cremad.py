@@ -70,9 +70,9 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
 
 def _find(root: Path, audio_dir: str) -> list[Path]:
     if not (root / audio_dir).is_dir():
-        found = sorted(path.name for path in root.iterdir() if path.is_dir()) or "none"
+        folders = sorted(path.name for path in root.iterdir() if path.is_dir()) or "none"
         raise SerError(
-            f"{root}: has no folder {audio_dir!r}; its folders: {found}; name the one with the "
+            f"{root}: has no folder {audio_dir!r}; its folders: {folders}; name the one with the "
             "recordings as audio_dir, or give CREMA-D's own folder"
         )
     return base.files(root / audio_dir, base.SOUND)
@@ -86,7 +86,7 @@ def _table(root: Path, name: str) -> Path:
 def _read_raters(root: Path) -> dict[str, base.Raters]:
     """Returns by clip and rater the emotion chosen from the voice, and its strength, 0 to 100."""
     path = _table(root, "finishedResponses.csv")
-    found: dict[str, base.Raters] = defaultdict(dict)
+    raters: dict[str, base.Raters] = defaultdict(dict)
     if path.is_file():
         columns = ["localid", "queryType", "clipName", "respEmo", "respLevel"]
         for row in base.read_csv_rows(path, columns):
@@ -95,8 +95,8 @@ def _read_raters(root: Path) -> dict[str, base.Raters]:
                 answer: dict[str, Any] = {"emotion": [_LETTERS[row["respEmo"]]]}
                 if row["respLevel"].replace(".", "", 1).isdigit():
                     answer["level"] = float(row["respLevel"])
-                found[row["clipName"]][row["localid"]] = answer
-    return found
+                raters[row["clipName"]][row["localid"]] = answer
+    return raters
 
 
 def _read_tallies(root: Path) -> dict[str, dict[str, int]]:

@@ -73,10 +73,10 @@ def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
 
 
 def _read_raters(path: Path) -> dict[str, base.Raters]:
-    found: dict[str, base.Raters] = defaultdict(dict)
+    raters: dict[str, base.Raters] = defaultdict(dict)
     rows = base.read_csv_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
     # releases call the rater's column differently
     for number, row in enumerate(rows, 2):
         who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"
-        found[row["file_name"]][who] = {"emotion": [shared_word(row["emotion_recognized"])]}
-    return found
+        raters[row["file_name"]][who] = {"emotion": [shared_word(row["emotion_recognized"])]}
+    return raters

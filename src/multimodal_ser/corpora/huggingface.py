@@ -66,8 +66,8 @@ def read_huggingface(
 
 def _files(root: Path) -> Iterator[Path]:
     # files that start with "cache-" are results of map and filter, not the data
-    found = [path for path in files_below(root) if not path.name.startswith("cache-")]
-    return (path for kind in (".parquet", ".arrow") for path in found if path.suffix == kind)
+    paths = [path for path in files_below(root) if not path.name.startswith("cache-")]
+    return (path for kind in (".parquet", ".arrow") for path in paths if path.suffix == kind)
 
 
 def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:

@@ -135,10 +135,10 @@ def _utterance(row: dict[str, str], split: str, own_id: str, clip: Path | None) 
 
 def _seconds(stamp: str | None) -> float:
     """Converts a time such as 00:16:16,059 to seconds; NaN if it is not one."""
-    found = _STAMP.fullmatch(stamp or "")
-    if found is None:
+    match = _STAMP.fullmatch(stamp or "")
+    if match is None:
         return math.nan
-    hours, minutes, seconds = (float(part.replace(",", ".")) for part in found.groups())
+    hours, minutes, seconds = (float(part.replace(",", ".")) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
 
 

@@ -81,10 +81,10 @@ def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], base.Raters]
 
 def _values(numbers: Iterable[str]) -> dict[str, float]:
     pairs = zip(_VALUES, numbers, strict=True)
-    found = {name: float(number) for name, number in pairs if number != "NaN"}
-    if "arousal" in found:  # the table counts from 1, very active, to 5, very passive
-        found["arousal"] = round(6 - found["arousal"], 6)
-    return found
+    values = {name: float(number) for name, number in pairs if number != "NaN"}
+    if "arousal" in values:  # the table counts from 1, very active, to 5, very passive
+        values["arousal"] = round(6 - values["arousal"], 6)
+    return values
 
 
 def _utterance(

@@ -62,7 +62,7 @@ def read_msp_podcast(root: Path) -> Corpus:
 
 def _read_raters(path: Path) -> dict[str, base.Raters]:
     """Returns by recording and rater the emotion, further emotions and attributes."""
-    found: dict[str, base.Raters] = defaultdict(dict)
+    raters: dict[str, base.Raters] = defaultdict(dict)
     for number, row in enumerate(
         base.read_csv_rows(path, ["FileName"]) if path.is_file() else (), 2
     ):
@@ -80,10 +80,10 @@ def _read_raters(path: Path) -> dict[str, base.Raters]:
         named = [shared_word(word.strip().removeprefix("Other-")) for word in second.split(",")]
         answer["second"] = [word for word in named if word]
         values = zip(("arousal", "valence", "dominance"), numbers, strict=True)
-        found[row["FileName"]][worker] = answer | {
+        raters[row["FileName"]][worker] = answer | {
             name: rating(f"{path}:{number}", name, value) for name, value in values if value
         }
-    return found
+    return raters
 
 
 def _utterance(row: dict[str, str], path: Path, part: str | None, raters: base.Raters) -> Utterance:

@@ -63,8 +63,8 @@ def read_table(
 
 def _fits(where: str, columns: Sequence[str]) -> bool:
     """Whether these columns could be a table's: audio or emotion is among them."""
-    found = understood(where, [*dict.fromkeys(columns)]).column if len(columns) > 1 else ()
-    return bool({*NEEDED} & {*found})
+    recognised = understood(where, [*dict.fromkeys(columns)]).column if len(columns) > 1 else ()
+    return bool({*NEEDED} & {*recognised})
 
 
 def read_folders(root: Path, name: str | None = None, *, speaker: str | None = None) -> Corpus:
@@ -91,14 +91,14 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
     for path in paths:
         above = path.relative_to(root).parts[:-1]
         if above:
-            found = pattern.search(path.relative_to(root).as_posix()) if pattern else None
+            match = pattern.search(path.relative_to(root).as_posix()) if pattern else None
             rows.append(
                 {
                     "audio": path.relative_to(root).as_posix(),
                     # in happy/Actor_01/x.wav, the nearest folder is no emotion, but the next one is
                     "emotion": next((name for name in above[::-1] if is_emotion(name)), above[-1]),
                     "split": part_named(above[0]) if len(above) > 1 else None,
-                    "speaker": found[1] if found else None,
+                    "speaker": match[1] if match else None,
                 }
             )
     if not rows:

@@ -66,13 +66,13 @@ def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[Cor
 
 def _reasons(left_out: Iterable[str]) -> list[CorpusRow]:
     """Counts lines such as ``t/b: empty`` by their reasons, and names the first ones of each."""
-    found: dict[str, list[str]] = defaultdict(list)
+    names_of: dict[str, list[str]] = defaultdict(list)
     for line in left_out:
         name, _, reason = line.partition(": ")
-        found[reason or line].append(name if reason else "")
+        names_of[reason or line].append(name if reason else "")
     return [
         CorpusRow("left out", f"{reason}: {some_of(names)}" if any(names) else reason, len(names))
-        for reason, names in sorted(found.items())
+        for reason, names in sorted(names_of.items())
     ]
 
 

@@ -93,16 +93,16 @@ def _map(path: Path) -> dict[str, str]:
     """Maps the first word of each line to the rest of it; empty if the file is missing."""
     if not path.is_file():
         return {}
-    found: dict[str, str] = {}
+    rest: dict[str, str] = {}
     for number, line in enumerate(read_text(path).expandtabs(1).split("\n"), 1):
         key, _, value = line.strip().partition(" ")
         # taking the last of two lines would silently change a label
-        if key and found.setdefault(key, value.strip()) != value.strip():
+        if key and rest.setdefault(key, value.strip()) != value.strip():
             raise SerError(
-                f"{path}:{number}: {key!r} is {value.strip()!r} here, but {found[key]!r} in a line "
+                f"{path}:{number}: {key!r} is {value.strip()!r} here, but {rest[key]!r} in a line "
                 "above; keep one line of each"
             )
-    return found
+    return rest
 
 
 def find(folder: Path, path: str) -> Path:

@@ -268,8 +268,8 @@ def torch_dtype(name: str, dtype: str, device: str) -> torch.dtype:
         raise EncoderError(f"{name}: {one_of('dtype', dtype, COMPUTE_DTYPES)}")
     if dtype == "float16" and torch.device(device).type == "cpu":
         raise EncoderError(f"{name}: float16 is for GPUs; on a CPU take bfloat16 or float32")
-    found: torch.dtype = getattr(torch, dtype)
-    return found
+    resolved: torch.dtype = getattr(torch, dtype)
+    return resolved
 
 
 def check_finite(name: str, rows: torch.Tensor, dtype: torch.dtype) -> None:

@@ -161,8 +161,8 @@ class Emotion2Vec:
         """Yields every piece of every recording with its frames [frames, layers × dim], float32."""
         # Mean and deviation are those of the whole recording, not of a window.
         scales = [_scale(wave) for wave in waves]
-        found = pieces([len(wave) for wave in waves], self.whole, CONTEXT, STRIDE, FIELD)
-        packs = _packs(found, _PACK.get(self.device.type, _PACK["cpu"]))
+        windows = pieces([len(wave) for wave in waves], self.whole, CONTEXT, STRIDE, FIELD)
+        packs = _packs(windows, _PACK.get(self.device.type, _PACK["cpu"]))
         for place, pack in enumerate(packs):
             if place:
                 between_passes.get()()
@@ -192,11 +192,11 @@ def _normalised(samples: np.ndarray, mean: float, deviation: float) -> Tensor:
     return torch.from_numpy((samples - np.float32(mean)) / np.float32(deviation))
 
 
-def _packs(found: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
+def _packs(windows: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
     """Pieces sorted by length, in packs of at most `most` samples but at least one piece."""
     pack: list[Piece] = []
     samples = 0
-    for piece in sorted(found, key=lambda p: p.cut.stop - p.cut.start):
+    for piece in sorted(windows, key=lambda p: p.cut.stop - p.cut.start):
         length = piece.cut.stop - piece.cut.start
         if pack and samples + length > most:
             yield pack

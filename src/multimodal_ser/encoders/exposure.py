@@ -201,7 +201,7 @@ def stated(items: Sequence[str]) -> Seen:
     >>> stated(["meld=labels"]).emotion_labels.saw
     'labels'
     """
-    found = {}
+    claimed = {}
     for item in items:
         corpus, _, saw = item.partition("=")
         if not corpus or saw not in get_args(Saw):
@@ -210,11 +210,11 @@ def stated(items: Sequence[str]) -> Seen:
                 f"{', '.join(get_args(Saw))}, such as meld=labels; emotions=no says that no "
                 "emotion labels were used"
             )
-        found[corpus] = Exposure(cast(Saw, saw), "stated by the user (--trained-on)")
+        claimed[corpus] = Exposure(cast(Saw, saw), "stated by the user (--trained-on)")
     # Labels of any corpus are emotion labels; a statement to the contrary does not count.
-    any_labels = next((claim for claim in found.values() if claim.saw == "labels"), UNDECLARED)
-    labels = found.pop("emotions", any_labels)
-    return Seen(found, any_labels if any_labels.saw == "labels" else labels)
+    any_labels = next((claim for claim in claimed.values() if claim.saw == "labels"), UNDECLARED)
+    labels = claimed.pop("emotions", any_labels)
+    return Seen(claimed, any_labels if any_labels.saw == "labels" else labels)
 
 
 def with_stated(info: EncoderInfo, items: Sequence[str]) -> EncoderInfo:

@@ -85,8 +85,8 @@ class SpeechNetwork(nn.Module):
     @property
     def blocks(self) -> nn.ModuleList:
         """The transformer's blocks, in order."""
-        found: nn.ModuleList = self.model.encoder.layers
-        return found
+        layers: nn.ModuleList = self.model.encoder.layers
+        return layers
 
     def frames(self, rows: int) -> int:
         """Number of frames of an input with so many rows."""
@@ -183,12 +183,14 @@ class PretrainedSpeech:
     def _groups(self, inputs: Sequence[Tensor]) -> Iterator[list[Piece]]:
         """Groups of pieces that may share a batch: of any length, or of equal lengths only."""
         network = self.network
-        found = pieces([len(x) for x in inputs], self.whole, CONTEXT, network.stride, network.field)
+        windows = pieces(
+            [len(x) for x in inputs], self.whole, CONTEXT, network.stride, network.field
+        )
 
         def length(piece: Piece) -> int:
             return int(piece.cut.stop - piece.cut.start)
 
-        order = sorted(found, key=length)
+        order = sorted(windows, key=length)
         for _, same in groupby(order, key=lambda piece: 0 if network.pads else length(piece)):
             group = list(same)
             for start in range(0, len(group), _GROUP):

@@ -128,10 +128,10 @@ def _in_folder(name: str, folder: Path) -> Weights:
         file = folder / candidate
         if file.is_file():
             return Weights(folder, file, _sha256(name, file))
-    found = sorted(path.name for path in folder.iterdir() if path.is_file())
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
     raise EncoderError(
         f"{name}: {folder} has no {' or '.join(weight_source(name).files)} (it has "
-        f"{', '.join(found[:5]) or 'no files'}); {how_to_get(name)}"
+        f"{', '.join(names[:5]) or 'no files'}); {how_to_get(name)}"
     )
 
 

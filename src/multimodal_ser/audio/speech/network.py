@@ -97,24 +97,24 @@ def _weights() -> dict[str, Any]:
     file = weights_file()
     try:
         given = load_file(file)
-        found = {"stft": given["stft_conv.weight"][:, 0].T}
+        tensors = {"stft": given["stft_conv.weight"][:, 0].T}
         for number in range(1, 5):
             kernel = given[f"conv{number}.weight"]  # [E, D, 3]
-            found[f"conv{number}"] = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
-            found[f"bias{number}"] = given[f"conv{number}.bias"]
+            tensors[f"conv{number}"] = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
+            tensors[f"bias{number}"] = given[f"conv{number}.bias"]
         # torch's order of gates is input, forget, cell, output; three of them are halved for the
         # tanh.
         order = np.concatenate([np.r_[:256], np.r_[384:512], np.r_[256:384]])
         half = np.repeat(np.array([0.5, 1.0], np.float32), (3 * _WIDTH, _WIDTH))
-        found["input"] = given["lstm_cell.weight_ih"][order].T * half
-        found["hidden"] = given["lstm_cell.weight_hh"][order].T * half
+        tensors["input"] = given["lstm_cell.weight_ih"][order].T * half
+        tensors["hidden"] = given["lstm_cell.weight_hh"][order].T * half
         bias = given["lstm_cell.bias_ih"] + given["lstm_cell.bias_hh"]
-        found["bias"] = bias[order] * half
-        found["output"] = given["final_conv.weight"][:, :, 0].T
-        found["output_bias"] = given["final_conv.bias"]
+        tensors["bias"] = bias[order] * half
+        tensors["output"] = given["final_conv.weight"][:, :, 0].T
+        tensors["output_bias"] = given["final_conv.bias"]
     except (KeyError, ValueError, IndexError, OSError, SafetensorError) as error:
         raise SerError(f"{file}: not the weights of silero-vad 6 ({error!r})") from error
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in found.items()}
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
 
 
 def weights_file() -> Path:
