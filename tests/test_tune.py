@@ -11,6 +11,7 @@ from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
+from multimodal_ser.predict.tuned_backend import TunedBackend
 from multimodal_ser.training.tune.clips import Clips
 from multimodal_ser.training.tune.loop import predict_clips, tune
 from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
@@ -96,6 +97,35 @@ def test_an_interrupted_training_gives_the_same_result(tmp_path):
         assert torch.equal(value, resumed.model.state_dict()[key]), key
 
 
+def test_a_training_that_was_killed_after_its_last_epoch_learns_no_more(tmp_path):
+    config = TuneConfig(**{**vars(QUICK), "epochs": 9, "patience": 1})
+    file = tmp_path / "checkpoint.safetensors"
+    whole = tune(model(), clips(), clips(6), config, 0, checkpoint=file)
+    assert 1 < len(whole.history) < 10  # patience ran out
+    resumed = tune(model(seed=9), clips(), clips(6), config, 0, checkpoint=file)
+    assert resumed.history == whole.history
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_recordings_of_more_than_30_s_are_learnt_and_predicted_as_ser_predict_does(
+    tmp_path, augment
+):
+    torch.manual_seed(0)
+    made = Tuned(WhisperEncoder(dim=8, heads=1, depth=1, steps=1500), CLASSES, 4)
+    parts = [clips(4), clips(4, seed=1)]
+    for part in parts:
+        part.waves[1] = np.tile(part.waves[1], 200)[: 31 * 16_000]
+    config = TuneConfig(epochs=1, batch_size=2, probe_epochs=1, augment=augment)
+    fitted = tune(made, *parts, config, seed=0)
+    save_tuned(fitted.model, tmp_path / "model.safetensors", half=False)
+    waves = [parts[1].wave(row) for row in range(4)]
+    said = TunedBackend(tmp_path / "model.safetensors", "made")(waves, [None] * 4).probabilities
+    told = predict_clips(fitted.model, parts[1]).softmax(1).numpy()
+    np.testing.assert_allclose(told, said, rtol=1e-4)
+
+
 def test_recordings_of_16_bits_are_kept_exactly(tmp_path):
     told = np.random.default_rng(0).integers(-32_768, 32_768, 999).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", told, 16_000)
@@ -109,6 +139,17 @@ def test_batches_left_at_an_epochs_end_are_averaged_too():
         for count in (3, 50)  # an epoch has three batches
     ]
     assert made[0].history == made[1].history
+
+
+def test_batches_that_make_one_step_equal_one_batch_of_all_their_utterances():
+    made = [
+        tune(
+            model(), clips(9), clips(6), TuneConfig(**{**vars(QUICK), "probe_epochs": 0, **how}), 0
+        )
+        for how in ({"batch_size": 9}, {"batch_size": 4, "accumulate": 3})  # 4, 4 and 1
+    ]
+    whole, parts = ([row.get("train_loss") for row in one.history[1:]] for one in made)
+    assert parts == pytest.approx(whole, rel=1e-4)
 
 
 def test_a_batch_equals_its_single_items():

@@ -14,6 +14,7 @@ from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.experiments.plans import plan_runs
+from multimodal_ser.experiments.running import run_all
 from multimodal_ser.predict import load
 from multimodal_ser.runs.folder import is_complete
 
@@ -93,6 +94,18 @@ def test_a_head_of_another_encoder_is_refused(features):
     material.features["audio"] = replace(material.features["audio"], encoder="egemaps")
     with pytest.raises(SerError, match=r"--tune-encoder fine-tunes whisper-tiny.*of egemaps"):
         plan_runs(material, made, (), 1, ModelConfig(), TrainConfig(), tune=TuneConfig())
+
+
+@pytest.mark.parametrize("lacks", ["a class", "a validation part"])
+def test_a_fold_that_nothing_can_be_learnt_from_is_told(features, tmp_path, lacks):
+    material, made = load_domain(features, "anger,sadness", "speaker")
+    fold = made.folds[0]
+    one_class = tuple(key for key in fold.train if int(key.rpartition("/")[2]) % 2)
+    fold = replace(fold, **{"a class": {"train": one_class}}.get(lacks, {"validation": ()}))
+    split = replace(made, folds=(fold,))
+    plans = plan_runs(material, split, (), 1, ModelConfig(), TrainConfig(), tune=TuneConfig())
+    with pytest.raises(SerError, match="two classes and an utterance to select by are needed"):
+        run_all(plans, material, tmp_path)
 
 
 def test_any_encoder_is_tuned_and_predicts(features, tmp_path):

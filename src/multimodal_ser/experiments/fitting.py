@@ -104,6 +104,8 @@ def make_run(context: RunContext, item: Plan) -> Path:
     """
     load_plugins()  # this may be a new process, whose registries lack what plug-ins add
     if item.config.model == TUNED:
+        learnt = item.fold.train, item.fold.validation
+        _check_classes(item.config, *(_examples(context.material, keys) for keys in learnt))
         return run_tuned(item, context.material, context.out, context.devices)
     material = as_model_reads(context.material, item.config)
     source = context.source and as_model_reads(context.source, item.config)

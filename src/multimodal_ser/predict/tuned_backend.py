@@ -16,7 +16,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.emotion2vec import load_emotion2vec
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
-from multimodal_ser.encoders.mel import HOP, LONGEST_SAMPLES
+from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.backend import LEARNT, Backend, BatchPrediction, Vector, predict_windows
 from multimodal_ser.predict.hub import encoder_card
@@ -34,9 +34,7 @@ class TunedBackend(Backend):
         self.canonical, self.shortest = self.model.linear, self.model.shortest
         self.references = self.model.references.float().cpu().numpy()
         self.shares = self.model.shares.cpu().numpy() if self.model.linear else None
-        # The second convolution halves the frames: one position stands for two hops of 10 ms.
-        longest = LEARNT if self.canonical else LONGEST_SAMPLES
-        self.most = min(longest, 2 * HOP * len(self.model.encoder.positions))
+        self.most = min(LEARNT, self.model.most) if self.canonical else self.model.most
 
     def __call__(
         self,

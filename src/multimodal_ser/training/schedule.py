@@ -139,6 +139,10 @@ class EarlyStopping:
         error = math.sqrt(self.best * (1 - self.best) / self.count)
         if ua >= self.best - error:
             self.state, self.kept = copy.deepcopy(model.state_dict()), epoch
+        return self.is_over(epoch)
+
+    def is_over(self, epoch: int) -> bool:
+        """Whether patience has run out after an epoch."""
         return epoch - self.best_epoch >= self.patience
 
 

@@ -77,17 +77,29 @@ class Clips:
     @classmethod
     def words(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
         """Takes only the words of utterances; no recording is read."""
-        # `clip_batches` sorts by the length of `waves`: silence as long as the text, in characters.
+        # `batch_rows` sorts by the length of `waves`: silence as long as the text, in characters.
         silence = [np.zeros(len(row.text or ""), np.int16) for row in rows]
         return cls(tuple(row.id for row in rows), silence, label, [row.text or "" for row in rows])
 
     def items(
-        self, rows: Sequence[int], draw: np.random.Generator | None = None
+        self,
+        rows: Sequence[int],
+        draw: np.random.Generator | None = None,
+        *,
+        whole: bool = True,
     ) -> dict[str, list[Any]]:
-        """Waveforms and words of rows; with a generator, augmented waveforms of at most 30 s."""
+        """Waveforms and words of rows.
+
+        Args:
+            rows: which recordings.
+            draw: augments the waveforms.
+            whole: False cuts them to 30 s, which an encoder is trained on at most.
+        """
         waves = [self.wave(row) for row in rows]
         if draw is not None:
-            waves = [augmented(wave, draw)[:LONGEST_SAMPLES] for wave in waves]
+            waves = [augmented(wave, draw) for wave in waves]
+        if not whole:
+            waves = [wave[:LONGEST_SAMPLES] for wave in waves]
         return {"audio": waves, "text": [self.texts[row] for row in rows] if self.texts else []}
 
     def wave(self, row: int) -> NDArray[np.float32]:
@@ -98,19 +110,14 @@ class Clips:
 Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple[Any, ...]]
 
 
-def clip_batches(
-    clips: Clips, config: TuneConfig, seed: int, epoch: int, collate: Collate
-) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
-    """Yields the batches of one epoch: the model's input, and class ids [B].
-
-    Recordings of similar lengths share a batch. The next batch is prepared while one is used.
+def batch_rows(clips: Clips, config: TuneConfig, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """The rows of each batch of one epoch, of similar lengths, in the order of training.
 
     Args:
         clips: the training part.
         config: the schedule.
-        seed: of the order and of the augmentation.
+        seed: of the order.
         epoch: number of the epoch.
-        collate: numbers of rows, and a generator if they are augmented → the model's input.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(clips))
@@ -121,6 +128,29 @@ def clip_batches(
         rows += [np.asarray(part[k : k + size]) for k in range(0, len(part), size)]
     # Batches were formed from short to long; they are used in random order.
     rng.shuffle(rows)
+    return rows
+
+
+def clip_batches(
+    clips: Clips,
+    rows: Sequence[NDArray[np.int64]],
+    config: TuneConfig,
+    seed: int,
+    epoch: int,
+    collate: Collate,
+) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+    """Yields the batches of one epoch: the model's input, and class ids [B].
+
+    The next batch is prepared while one is used.
+
+    Args:
+        clips: the training part.
+        rows: of each batch, see `batch_rows`.
+        config: the schedule.
+        seed: of the augmentation.
+        epoch: number of the epoch.
+        collate: numbers of rows, and a generator if they are augmented → the model's input.
+    """
 
     def prepare(number: int) -> tuple[tuple[Any, ...], Tensor]:
         # A generator for each batch: what a batch draws does not depend on thread timing or on

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -32,7 +33,7 @@ from multimodal_ser.training.schedule import (
     rate,
 )
 from multimodal_ser.training.tune.checkpoint import TrainingState
-from multimodal_ser.training.tune.clips import Clips, clip_batches
+from multimodal_ser.training.tune.clips import Clips, batch_rows, clip_batches
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.multi_device import DeviceShare
 from multimodal_ser.training.tune.tuned import Tuned
@@ -83,21 +84,22 @@ def tune(
     )
     history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
 
-    def stops_after(epoch: int, **trained: float) -> bool:
+    def add_epoch(epoch: int, **trained: float) -> None:
         history.append({"epoch": epoch, **trained, **evaluate(averaged, validation, share)})
         ua = history[-1]["validation_ua"]
         name = "the head alone" if epoch < 0 else f"epoch {epoch}"
         _log.info("%s: validation UA %.3f", name, ua)
-        return stopping.stops_after(epoch, ua, averaged)
+        stopping.stops_after(epoch, ua, averaged)
 
     if not history:
-        stops_after(-1)
+        add_epoch(-1)
     for epoch in range(len(history) - 1, config.epochs):
-        stop = stops_after(epoch, train_loss=training.epoch(epoch))
+        # Asked before an epoch, not after: a training that was killed after its last epoch ends too
+        if stopping.is_over(epoch - 1):
+            break
+        add_epoch(epoch, train_loss=training.epoch(epoch))
         if checkpoint and not share.rank:  # the first process writes the files of all
             state.save(checkpoint, history)
-        if stop:
-            break
     # Not strict: frozen weights are not part of the kept state.
     model.load_state_dict(stopping.state, strict=False)
     model.about["epoch"] = stopping.kept
@@ -123,8 +125,8 @@ class _Training:
         self.optimizer = torch.optim.AdamW(
             model.learn(config, len(train)), config.learning_rate, weight_decay=config.weight_decay
         )
-        self.batches = math.ceil(len(train) / config.batch_size)
-        total = config.epochs * math.ceil(self.batches / config.accumulate)
+        batches = math.ceil(len(train) / config.batch_size)
+        total = config.epochs * math.ceil(batches / config.accumulate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, partial(rate, total=total)
         )
@@ -141,28 +143,43 @@ class _Training:
         # Seeded anew for each epoch, so that a resumed training draws the same dropout masks as one
         # without interruption.
         torch.manual_seed(self.seed * 1_000 + number + 1_000_000 * self.share.rank)
-        losses = []
+        rows = batch_rows(self.train, config, self.seed, number)
+        totals = self._totals(rows)
+        losses, summed = [], 0.0
         in_bfloat16 = config.precision == "bfloat16"
-        batches = clip_batches(self.train, config, self.seed, number, self._inputs)
-        for count, (inputs, label) in enumerate(batches, 1):
+        batches = clip_batches(self.train, rows, config, self.seed, number, self._inputs)
+        for place, (inputs, label) in enumerate(batches):
             # The loss is computed in float32, whatever the products are computed in.
             with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
                 logits = self.learner(inputs).float()
-            # torch averages gradients over processes, but the processes' parts of the loss add up.
-            loss = self.share.world * self._loss(logits, label)
             # `accumulate` batches make one step; at the end of an epoch, those that are left do.
-            left = self.batches - (count - 1) // config.accumulate * config.accumulate
-            (loss / min(config.accumulate, left)).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.item())
-            if count % config.accumulate and count < self.batches:
+            step, before = divmod(place, config.accumulate)
+            # torch averages gradients over processes, but the processes' parts of the loss add up.
+            loss = self.share.world * self._loss(logits, label) / totals[step]
+            loss.backward()  # type: ignore[no-untyped-call]
+            summed += loss.item()
+            if before < config.accumulate - 1 and place < len(rows) - 1:
                 continue
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.schedule.step()
             self.average.update(self.model)
+            losses.append(summed)
+            summed = 0.0
         mean = torch.tensor(losses, dtype=torch.float64).mean()
         return float(self.share.summed(mean) / self.share.world)
+
+    def _totals(self, rows: Sequence[NDArray[np.int64]]) -> list[Tensor]:
+        """What divides the sum of each step's losses: the weights of all of its utterances.
+
+        A step's loss is then that of one batch of them, whatever the sizes of its batches: an
+        average over batches would give the utterances of a small last one more weight.
+        """
+        count = self.config.accumulate
+        steps = [rows[start : start + count] for start in range(0, len(rows), count)]
+        labels = [self.train.label[np.concatenate(step)].to(self.weights.device) for step in steps]
+        return [self.weights[label].sum() for label in labels]
 
     def _inputs(self, rows: Sequence[int], draw: np.random.Generator | None) -> Any:
         """The model's inputs for this process's rows of a batch."""
@@ -170,26 +187,24 @@ class _Training:
             draw = draw.spawn(self.share.rank)[-1]  # other random numbers in each process
         # A process without rows computes one all the same, since the others wait for its gradients;
         # `_loss` leaves that row out.
-        items = self.train.items(self.share.of(rows) or rows[:1], draw)
+        items = self.train.items(self.share.of(rows) or rows[:1], draw, whole=False)
         return self.model.inputs(items, draw)
 
     def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """This process's part of the cross-entropy of a batch; the parts of all sum to the mean.
+        """This process's part of the cross-entropy of a batch, summed over its rows.
 
         Args:
             logits: of this process's rows [N, C]; of one row that does not count if it has none.
-            label: classes of the whole batch; the sum of their weights is the divisor.
+            label: classes of the whole batch.
         """
-        label = label.to(logits.device)
-        own = self.share.of(label)
-        total = F.cross_entropy(
+        own = self.share.of(label.to(logits.device))
+        return F.cross_entropy(
             logits[: len(own)],
             own,
             self.weights,
             label_smoothing=self.config.label_smoothing,
             reduction="sum",
         )
-        return total / self.weights[label].sum()
 
 
 def _fit_head(
@@ -254,7 +269,7 @@ def _pooled(model: Tuned, clips: Clips) -> Iterator[Tensor]:
     device = model.out.weight.device
     for start in range(0, len(clips), _EVALUATION_BATCH):
         rows = range(start, min(start + _EVALUATION_BATCH, len(clips)))
-        mel, lengths = model.inputs(clips.items(rows))
+        mel, lengths = model.inputs(clips.items(rows, whole=False))
         yield model.pooled(mel.to(device), lengths.to(device))
 
 

@@ -20,7 +20,9 @@ from torch.nn import functional as F
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.settings import TuneConfig
+from multimodal_ser.encoders.base import windows
 from multimodal_ser.encoders.mel import (
+    HOP,
     LEAST_SAMPLES,
     LONGEST_SAMPLES,
     N_FFT,
@@ -125,8 +127,21 @@ class Tuned(nn.Module):
         return output.logits
 
     def predict(self, items: Mapping[str, Sequence[Any]]) -> Tensor:
-        """Waveforms → logits [B, C] on the CPU."""
-        return self.logits(self.inputs(items)).cpu()
+        """Waveforms → logits [B, C] on the CPU; of a long recording, of its windows' mean."""
+        waves = items["audio"]
+        cuts = [
+            (row, cut)
+            for row, wave in enumerate(waves)
+            for cut in windows(len(wave), self.most, 2 * HOP)
+        ]
+        logits = self.logits(self.inputs({"audio": [waves[row][cut] for row, cut in cuts]})).cpu()
+        if len(cuts) == len(waves):
+            return logits
+        # [B, windows]: a window counts by its share of its recording, as in `predict_windows`
+        share = logits.new_zeros(len(waves), len(cuts))
+        for place, (row, cut) in enumerate(cuts):
+            share[row, place] = (cut.stop - cut.start) / len(waves[row])
+        return (share @ logits.softmax(1)).log()
 
     def forward(self, mel: Tensor, lengths: Tensor) -> Output:
         """Log-mel [B, mels, T] and its lengths [B] → logits [B, C], embedding [B, H]."""
@@ -181,6 +196,12 @@ class Tuned(nn.Module):
         `predict.channel.channel_shift` compares the recordings of a channel with them.
         """
         return self.centres if self.linear else self.mean[None]
+
+    @property
+    def most(self) -> int:
+        """Samples that the encoder reads at a time."""
+        # The second convolution halves the frames: one position stands for two hops of 10 ms.
+        return min(LONGEST_SAMPLES, 2 * HOP * len(self.encoder.positions))
 
     @property
     def shortest(self) -> int:
