@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import pickle
 import sys
+import unicodedata
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.errors import FeatureError
+from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features import FeatureStore, import_features
 from multimodal_ser.features.rows import read_feature_rows, read_ids
 
@@ -436,3 +437,108 @@ def test_rows_of_parquet_are_matched_by_the_recording(tmp_path):
     made = import_features(tmp_path / "a.parquet", rows, tmp_path / "o", "mine", "audio")
     store = FeatureStore.open(made.path)
     assert [store[key][0, 0] for key in IDS] == pytest.approx(VECTORS[:, 0], abs=1e-3)
+
+
+def padded_outputs():
+    """What an encoder gives for a padded batch: its outputs for padding are not zero."""
+    lengths, frames = [3, 1, 4, 2, 2, 1], np.random.default_rng(0).normal(size=(6, 4, 5))
+    real = [frames[row, :count].astype("f4") for row, count in enumerate(lengths)]
+    return frames.astype("f4"), np.array(lengths), real
+
+
+@pytest.mark.parametrize("told", ["lengths", "mask", "audio_mask", "audio_lengths"])
+@pytest.mark.parametrize("kind", ["npz", "pickle"])
+def test_padding_is_told_by_lengths_or_a_mask_beside_it(tmp_path, caplog, told, kind):
+    frames, lengths, real = padded_outputs()
+    mask = np.arange(4) < lengths[:, None]
+    columns = {"audio": frames, told: mask.astype("i8") if "mask" in told else lengths}
+    if kind == "npz":
+        np.savez(tmp_path / "x.npz", id=np.array(IDS), **columns)
+        source = tmp_path / "x.npz"
+    else:
+        source = tmp_path / "x.pkl"
+        rows = [
+            {"id": key, **{name: value[row] for name, value in columns.items()}}
+            for row, key in enumerate(IDS)
+        ]
+        source.write_bytes(pickle.dumps(rows))
+    store = imported(tmp_path, source)[1]
+    for key, matrix in zip(IDS, real, strict=True):
+        np.testing.assert_array_equal(store[key], matrix)
+    assert f"padding of 5 of 6 utterances is left out, by '{told}'" in caplog.text
+
+
+def test_lengths_of_something_else_are_told_and_not_used(tmp_path, caplog):
+    frames, lengths, _ = padded_outputs()
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=frames, lengths=lengths * 16_000)
+    assert len(imported(tmp_path, tmp_path / "x.npz")[1][IDS[0]]) == 4
+    assert "'lengths' does not say which rows of 'audio' are padding" in caplog.text
+
+
+def test_an_utterance_whose_row_is_empty_is_listed_and_the_others_are_kept(tmp_path):
+    frames, lengths, real = padded_outputs()
+    lengths[2] = 0
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=frames, lengths=lengths)
+    result, store = imported(tmp_path, tmp_path / "x.npz")
+    assert (result.done, result.missing) == (5, [IDS[2]])
+    assert store.header.failures == {IDS[2]: "its row is empty in x.npz"}
+    np.testing.assert_array_equal(store[IDS[3]], real[3])
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=frames, lengths=0 * lengths)
+    with pytest.raises(FeatureError, match=r"x\.npz: the rows of all utterances are empty"):
+        imported(tmp_path, tmp_path / "x.npz")
+
+
+def test_arrays_beside_the_features_are_not_taken_for_utterances(tmp_path):
+    np.savez(tmp_path / "x.npz", features=VECTORS, labels=np.arange(6), fold=np.ones(6))
+    check_vectors(imported(tmp_path, tmp_path / "x.npz", rows="manifest")[1])
+
+
+def test_features_that_are_zeros_are_told_and_all_rows_that_are_no_numbers_are_counted(
+    tmp_path, caplog
+):
+    vectors = VECTORS.copy()
+    vectors[[1, 4]] = 0
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
+    imported(tmp_path, tmp_path / "x.npz")
+    assert "the features of 2 utterances, such as iemocap/u1, are all zero" in caplog.text
+    vectors[[1, 4]] = np.nan
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
+    with pytest.raises(FeatureError, match=r"u1: 'mine' gave NaN.* so do 2 of 6 rows of x\.npz"):
+        imported(tmp_path, tmp_path / "x.npz")
+
+
+def test_features_too_small_for_their_type_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=VECTORS * [1, 1, 1, 1, 1e-9])
+    with pytest.raises(FeatureError, match=r"1 of 5 features are below 1e-06.*--dtype float32"):
+        imported(tmp_path, tmp_path / "x.npz", dtype="float16")
+
+
+@pytest.mark.parametrize("ending", ["wav", "npy"])
+def test_ids_are_recognised_with_another_ending_form_or_space(tmp_path, ending):
+    names = ["Jos\u00e9_1", "Zo\u00eb_2", "a.b_3", "d_4", "e_5", "f_6"]
+    rows = [
+        replace(row, id=f"iemocap/{n}", audio=f"/here/{unicodedata.normalize('NFD', name)}.flac")
+        for n, (row, name) in enumerate(zip(UTTERANCES, names, strict=True))
+    ]
+    ids = np.array([f"x/{name}.{ending} " for name in names])
+    np.savez(tmp_path / "x.npz", id=ids, audio=VECTORS)
+    made = import_features(tmp_path / "x.npz", rows, tmp_path / "out", "mine", "audio")
+    check_vectors(FeatureStore.open(made.path), [row.id for row in rows])
+
+
+def test_hidden_files_of_other_systems_are_no_features(tmp_path):
+    for key, vector in zip(IDS, VECTORS, strict=True):
+        np.save(tmp_path / f"{key.rpartition('/')[2]}.npy", vector)
+    (tmp_path / "._u0.npy").write_bytes(b"\0\5\26\7")
+    check_vectors(imported(tmp_path, tmp_path)[1])
+
+
+def test_commas_that_may_separate_thousands_are_asked_about(tmp_path):
+    lines = [f'{key},"{950 if n else "1,234"}","0,{n + 1}"' for n, key in enumerate(IDS)]
+    (tmp_path / "x.csv").write_text("id,pitch,jitter\n" + "\n".join(lines))
+    store = imported(tmp_path, tmp_path / "x.csv")[1]
+    assert store[IDS[0]].tolist() == [[pytest.approx(1.234), pytest.approx(0.1)]]
+    lines = [f'{key},"{950 if n else "1,234"}",{n + 1}' for n, key in enumerate(IDS)]
+    (tmp_path / "x.csv").write_text("id,pitch,jitter\n" + "\n".join(lines))
+    with pytest.raises(SerError, match=r"x\.csv:2: pitch is '1,234', which is 1.234 or 1234"):
+        imported(tmp_path, tmp_path / "x.csv")

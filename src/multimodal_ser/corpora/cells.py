@@ -101,8 +101,8 @@ def check_commas(where: str, cells: Cells, *columns: str | None) -> None:
         line, name, cell = commas[0]
         raise SerError(
             f"{where.rpartition(':')[0]}:{line}: {name} is {cell!r}, which is "
-            f"{cell.replace(',', '.', 1)} or {cell.replace(',', '')}; write the table's times "
-            "without commas"
+            f"{cell.replace(',', '.', 1)} or {cell.replace(',', '')}; write the table's "
+            "numbers without commas"
         )
 
 

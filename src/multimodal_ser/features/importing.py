@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from multimodal_ser.common.arrays import Array
+from multimodal_ser.common.spelling import tidy
 from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet, class_set
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.exposure import stated
-from multimodal_ser.errors import FeatureError, one_of
+from multimodal_ser.errors import FeatureError, counted, one_of
 from multimodal_ser.features.content import (
     check_numbers,
     digest,
@@ -30,6 +31,9 @@ from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
 
 _log = logging.getLogger(__name__)
+# of recordings and of features, where another one of an utterance is named than the manifest has
+_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".npy", ".npz", ".pt", ".csv")
+_LEAST_FLOAT16 = 1e-6  # below, its steps of 6e-8 are large
 _FOLDERS = 3  # of a recording's path that distinguish files of one name
 
 
@@ -40,7 +44,7 @@ class ImportResult:
     Attributes:
         path: the feature file.
         done: utterances with features.
-        missing: ids of the manifest without a row.
+        missing: ids of the manifest without a row, or with one that holds nothing.
         unknown: ids of the file that the manifest does not have; their rows are not used.
     """
 
@@ -105,11 +109,11 @@ def import_features(
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
     if labels is not None:
         _check_labels(source, table, utterances, places, labels)
-    arrays = _unpadded(
-        source, {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
-    )
+    found = {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
+    arrays = _unpadded(source, {row: array for row, array in found.items() if len(array)})
+    _check_values(source, arrays, name, dtype)
     check_numbers(source, arrays, utterances, table.names)
-    missing = [row.id for row in utterances if row.id not in places]
+    missing = [row.id for row in utterances if row.id not in arrays]
     inputs = inputs_of(utterances, modality)
     header = FeatureHeader(
         corpus=corpus, encoder=name, modality=modality, dim=next(iter(arrays.values())).shape[1],
@@ -118,12 +122,15 @@ def import_features(
         source=digest([file_hash(source), table.key, inputs]), inputs=inputs,
         exposure=dict(seen.corpora), emotion_labels=seen.emotion_labels,
         truncated=sum(modality == "text" and 1 < (tokens or 0) < len(a) for a in arrays.values()),
-        failures=dict.fromkeys(missing, f"it has no row in {source.name}"),
+        failures={
+            key: f"{'its row is empty' if key in found else 'it has no row'} in {source.name}"
+            for key in missing
+        },
     )  # fmt: skip
     kept = ((row, keep_tokens(a, modality, header.tokens, pool)) for row, a in arrays.items())
     write_store(path, header, kept)
     keep_manifest(utterances, path.parent)
-    return ImportResult(path, len(places), missing, unknown)
+    return ImportResult(path, len(arrays), missing, unknown)
 
 
 def _read_source(
@@ -132,7 +139,8 @@ def _read_source(
     if not source.is_dir():
         return read_feature_rows(source, modality, key, id_format)
     # as FunASR writes them: a file for each utterance, named by its id or its recording
-    files = sorted(source.rglob("*.npy"))
+    # macOS writes hidden files such as ._a.npy beside those on other systems' disks
+    files = sorted(path for path in source.rglob("*.npy") if not path.name.startswith("."))
     if not files:
         raise FeatureError(f"{source}: holds no .npy; give one for each utterance, or one file")
     ids = [path.relative_to(source).with_suffix("").as_posix() for path in files]
@@ -163,7 +171,7 @@ def _match(
     if rows == "manifest":
         _check_count(source, len(table.values), "the manifest", len(utterances))
         return {row.id: place for place, row in enumerate(utterances)}, []
-    found = read_ids(ids, id_format) if ids else table.ids
+    found = read_ids(ids, id_format) if ids else table.ids and [tidy(key) for key in table.ids]
     if found is None:
         raise FeatureError(
             f"{source.name}: has no ids; give a parallel file with --ids, or, if row i is the i-th "
@@ -201,7 +209,9 @@ def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str
     meant, nearest = [], Counter[str]()
     for key in found:
         own = [one for one in (key, f"{corpus}/{key}") if one in known]
-        end = next((end for end in _ends(_file_of(key)) if end in ends), ())
+        named = _file_of(key)
+        spelt = [named, named.with_suffix("")] if named.suffix in _ENDINGS else [named]
+        end = next((end for path in spelt for end in _ends(path) if end in ends), ())
         # An id of the manifest is nearer than any end of a path.
         own, near = (own, _FOLDERS + 2) if own else ([*ends[end]], len(end))
         meant.append((own[0], near) if len(own) == 1 else (key, 0))
@@ -214,7 +224,7 @@ def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str
 
 
 def _file_of(path: str) -> PurePosixPath:
-    return PurePosixPath(path.replace("\\", "/"))
+    return PurePosixPath(tidy(path.replace("\\", "/")))
 
 
 def _ends(path: PurePosixPath) -> list[tuple[str, ...]]:
@@ -237,6 +247,31 @@ def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     return {key: a[: ends[key]] for key, a in arrays.items()}
 
 
+def _check_values(source: Path, arrays: Mapping[str, Array], name: str, dtype: str) -> None:
+    """Warns of utterances whose features are zeros; raises FeatureError for none or odd values."""
+    if not arrays:
+        raise FeatureError(f"{source.name}: the rows of all utterances are empty")
+    odd = [key for key, array in arrays.items() if not np.isfinite(array).all()]
+    if odd:
+        raise FeatureError(
+            f"{odd[0]}: {name!r} gave NaN or infinite values, and so do {len(odd)} of "
+            f"{len(arrays)} rows of {source.name}; leave these rows out, and their utterances are "
+            "listed as without features"
+        )
+    if dtype == "float16":
+        largest = np.max([np.abs(array).max(0) for array in arrays.values()], 0)
+        if lost := int(((largest > 0) & (largest < _LEAST_FLOAT16)).sum()):
+            raise FeatureError(
+                f"{source.name}: {lost} of {len(largest)} features are below {_LEAST_FLOAT16:g} in "
+                "all utterances, where float16 keeps hardly a digit: use --dtype float32"
+            )
+    if zeros := [key for key, array in arrays.items() if not array.any()]:
+        _log.warning(
+            "%s: the features of %s, such as %s, are all zero; if that stands for a failure, leave "
+            "these rows out", source.name, counted(len(zeros), "utterance"), zeros[0],
+        )  # fmt: skip
+
+
 def _check_count(source: Path, count: int, other: str, wanted: int) -> None:
     if count != wanted:
         raise FeatureError(
@@ -250,7 +285,7 @@ def _matrix(source: Path, key: str, value: Any) -> Array:
         array = np.asarray(value)
         if array.ndim == 3 and len(array) == 1:  # the batch of one that an encoder returns
             array = array[0]
-        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or not array.size:
+        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or not array.shape[-1]:
             raise ValueError(f"{array.dtype} of shape {list(array.shape)}")
         with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused
             return np.atleast_2d(array.astype(np.float32))

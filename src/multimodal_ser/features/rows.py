@@ -20,7 +20,7 @@ import numpy as np
 from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.spelling import is_missing, tidy
-from multimodal_ser.corpora.cells import read_cells, read_words
+from multimodal_ser.corpora.cells import check_commas, read_cells, read_words
 from multimodal_ser.corpora.columns import SPELLINGS
 from multimodal_ser.corpora.parquet import pyarrow_for
 from multimodal_ser.errors import FeatureError, one_of
@@ -32,6 +32,18 @@ _NUMBERED = re.compile(r"(id|idx|code|nr|num|number|class|level0|0)$")  # pandas
 _ID_KEYS, _LABEL_KEYS = ("id", "ids", "utterance_id"), ("label", "labels")
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, TypeError, MemoryError, zipfile.BadZipFile)
 _OF_IDS = (".txt", ".csv", ".tsv", ".json")
+# Beside padded arrays of the key: which of their rows are real, or how many are.
+_MASKS = ("{}_mask", "{}_attention_mask", "attention_mask", "mask")
+_LENGTHS = (
+    "{}_lengths",
+    "{}_length",
+    "{}_lens",
+    "lengths",
+    "length",
+    "lens",
+    "n_frames",
+    "num_frames",
+)
 _NO_FEATURES = ("fold", "index", "unnamed", "sex", "gender", "age")
 _GUESSES: dict[ModalityName, tuple[str, ...]] = {
     "audio": ("audio_embed", "audio_features", "audio_embedding", "audio"),
@@ -147,10 +159,73 @@ def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: st
     if ids is not None and ids.dtype.kind == "S":  # bytes, which str() would show as b'…'
         ids = np.char.decode(ids, "utf-8")
     numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
-    if ids is None and key is None and len(numbers) > 2 and not {*_GUESSES[modality]} & {*numbers}:
-        return Rows([*numbers.values()], [*numbers])  # an array for each utterance
-    key = _choose(path, [name for name in numbers if numbers[name].ndim >= 2], key, modality)
-    return Rows(arrays[key], None if ids is None else [str(item) for item in ids], key=key)
+    usual = {*_GUESSES[modality]} & {*numbers}
+    # of one utterance each: all are vectors, or matrices, of one width
+    alike = {(array.ndim, array.shape[-1:]) for array in numbers.values()}
+    if ids is None and key is None and len(numbers) > 2 and not usual and len(alike) == 1:
+        return Rows([*numbers.values()], [*numbers])
+    masks = _names_for((*_MASKS, *_LENGTHS), numbers)
+    names = [name for name in numbers if numbers[name].ndim >= 2 and name not in masks]
+    key = _choose(path, names, key, modality)
+    values = _real_rows(path, arrays, key)
+    return Rows(values, None if ids is None else [str(item) for item in ids], key=key)
+
+
+def _names_for(spellings: Iterable[str], keys: Collection[str]) -> list[str]:
+    """The names in these spellings of what belongs to one of the keys."""
+    return [spelling.format(key) for spelling in spellings for key in keys]
+
+
+def _real_rows(path: Path, columns: Mapping[str, Any], key: str) -> Any:
+    """The values of a key without the padding that a mask, or lengths, beside them tell.
+
+    An encoder's outputs for padding are not zero: taken for speech or words, they would be learnt.
+    """
+    values = columns[key]
+    for name in _names_for((*_MASKS, *_LENGTHS), [key]):
+        if name not in columns:
+            continue
+        kept = _kept_rows(values, columns[name])
+        if kept is None:
+            _log.warning(
+                "%s: %r does not say which rows of %r are padding and is not used",
+                path.name,
+                name,
+                key,
+            )
+            continue
+        cut = sum(len(one) < len(_matrix_of(row)) for one, row in zip(kept, values, strict=True))
+        if cut:
+            _log.warning(
+                "%s: padding of %d of %d utterances is left out, by %r",
+                path.name, cut, len(kept), name,
+            )  # fmt: skip
+        return kept
+    return values
+
+
+def _matrix_of(row: Any) -> Array:
+    array = np.asarray(row)
+    return array[0] if array.ndim == 3 and len(array) == 1 else array
+
+
+def _kept_rows(values: Any, told: Any) -> list[Array] | None:
+    """Each row's matrix without its padding; None if `told` fits to none, or not to all."""
+    kept: list[Array] = []
+    try:
+        for row, real in zip(values, told, strict=True):
+            matrix, which = _matrix_of(row), np.asarray(real).reshape(-1)
+            if matrix.ndim != 2 or which.dtype.kind not in "biuf":
+                return None
+            if which.size == len(matrix) and which.size > 1 and set(which.tolist()) <= {0, 1}:
+                kept.append(matrix[which.astype(bool)])
+            elif which.size == 1 and which[0] == int(which[0]) and 0 <= which[0] <= len(matrix):
+                kept.append(matrix[: int(which[0])])
+            else:
+                return None
+    except (TypeError, ValueError):
+        return None
+    return kept
 
 
 def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
@@ -203,6 +278,8 @@ def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: st
             cells = ["nan" if is_missing(row[name]) else row[name] for row in rows]
             column = np.array([float(cell.replace(",", ".")) for cell in cells])
             numbers |= {} if np.isnan(column).all() else {name: column}
+    commas = [name for name in numbers if any("," in row[name] for row in rows)]
+    check_commas(f"{path}:1", table, *commas)
     return replace(_wide(path, table.columns, numbers, used), ids=ids)
 
 
@@ -257,12 +334,13 @@ def _read_pickle(
 def _from_columns(
     path: Path, columns: Mapping[str, Any], key: str | None, modality: ModalityName
 ) -> Rows:
-    names = [str(name) for name in columns if name not in (*_ID_KEYS, *_LABEL_KEYS)]
+    others = {*_ID_KEYS, *_LABEL_KEYS, *_names_for((*_MASKS, *_LENGTHS), [*map(str, columns)])}
+    names = [str(name) for name in columns if name not in others]
     key = _choose(path, names, key, modality)
     ids = next((columns[name] for name in _ID_KEYS if name in columns), None)
     labels = next((columns[name] for name in _LABEL_KEYS if name in columns), None)
     return Rows(
-        columns[key],
+        _real_rows(path, columns, key),
         None if ids is None else [str(item) for item in ids],
         None if labels is None else _integers(path, labels),
         key,
