@@ -433,3 +433,11 @@ def test_windows_that_overlap_are_one_recording():
     tail = Utterance("mine/tail", "mine", "anger", "a.wav", start=5.0, split="test")
     with pytest.raises(SplitError, match="1 recordings stand both"):
         make_split([whole, tail, *windows(1.0)[4:]], "official")
+
+
+@pytest.mark.parametrize("names", [("राम", "रीम", "रोम"), ("กิ", "กี", "กึ"), ("😀1", "😂1", "😎1")])
+def test_names_in_every_script_are_distinguished(names):
+    """Vowels of Indic scripts and Thai are marks in Unicode, and no punctuation."""
+    rows = [replace(row, speaker=names[int(row.speaker[1:])]) for row in made_rows(36, 3)]
+    split = make_split(rows, "speaker")
+    assert sorted(fold.name for fold in split.folds) == sorted(f"speaker={name}" for name in names)

@@ -44,10 +44,10 @@ UNSURE = frozenset(
 )  # fmt: skip - names behind which several people may stand
 _MOST_GROUPS = 3  # of spellings that have a sentence each
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_GAPS = re.compile(r"[\W_]+")
+_INVISIBLE = re.compile("[\ufe00-\ufe0f]")  # select one of several pictures of a letter
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _WHOLE = re.compile(r"(\d+)\.0+")
-_TURN = re.compile(r"(?<=[^\W\d_])(?=\d)")  # from letters to digits
+_TURN = re.compile(r"(?<=[^\d\s])(?=\d)")  # from letters to digits
 
 
 def tidy(text: str) -> str:
@@ -75,19 +75,28 @@ def alike(name: str) -> str:
     ['anna', 'anna', 'anna', 'spk 3', 'spk 3', '3', '3']
     >>> alike("An\u200bna"), alike("\u0663")
     ('anna', '3')
+    >>> alike("\u0930\u093e\u092e") == alike("\u0930\u0940\u092e")  # Ram, Rim: vowels are marks
+    False
     """
     # NFKC joins what looks alike (full-width letters, ligatures), then NFD separates accents from
     # their letters so that they can be removed
     plain = "".join(_plain(letter) for letter in unicodedata.normalize("NFKC", name)).strip()
     plain = _ACCENTS.sub("", unicodedata.normalize("NFD", plain)).casefold()
-    whole = _WHOLE.fullmatch(plain)
-    plain = _GAPS.sub(" ", _TURN.sub(" ", whole[1] if whole else plain)).strip()
+    if whole := _WHOLE.fullmatch(plain):
+        plain = whole[1]
+    spaced = "".join(" " if _is_gap(letter) else letter for letter in plain)
+    plain = " ".join(_TURN.sub(" ", spaced).split())
     return unicodedata.normalize("NFC", _ZEROS.sub("", plain)) or name
+
+
+def _is_gap(letter: str) -> bool:
+    """Whether it is punctuation or space; the vowels of Indic scripts (marks) and emoji are not."""
+    return unicodedata.category(letter)[0] in "PZC"
 
 
 def _plain(letter: str) -> str:
     """Maps digits of every script to 0-9, and invisible letters such as U+200B to nothing."""
-    if unicodedata.category(letter) == "Cf":
+    if unicodedata.category(letter) == "Cf" or _INVISIBLE.match(letter):
         return ""
     return str(unicodedata.decimal(letter, letter))
 
