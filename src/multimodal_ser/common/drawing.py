@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
@@ -15,6 +18,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from multimodal_ser.common.fonts import USUAL, prepare_text
 
 INK, MUTED, LINE, ACCENT, FILL, ON_FILL, PAPER = (
     "#1b2330",
@@ -35,7 +40,7 @@ _VARIABLES = {
 }
 _STYLE: Any = {  # matplotlib's own type for it differs from release to release
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [USUAL],
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": LINE,
@@ -50,12 +55,23 @@ _STYLE: Any = {  # matplotlib's own type for it differs from release to release
 }
 
 
+@contextmanager
+def _ready(figure: Figure) -> Iterator[None]:
+    """The common style, in which the figure's text is prepared."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # `prepare_text` says it once, and with a remedy
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
+        prepare_text(figure)
+        yield
+
+
 def png(figure: Figure, title: str) -> bytes:
     """Returns a figure as PNG on white, titled; the same figure gives the same bytes."""
     file = io.BytesIO()
     with mpl.rc_context(_STYLE):
         figure.suptitle(title, fontsize=8.5, color=MUTED)
         FigureCanvasAgg(figure)
+    with _ready(figure):
         # no software and date in the file: the same figure must give the same bytes, in tests and
         # in git
         figure.savefig(file, format="png", dpi=160, facecolor=PAPER, metadata={"Software": None})
@@ -68,6 +84,7 @@ def print_svg(figure: Figure, title: str) -> bytes:
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context(_STYLE):
         figure.suptitle(title, fontsize=8.5, color=MUTED)
+    with _ready(figure):
         figure.savefig(file, format="svg", facecolor=PAPER, metadata=nothing)
     return file.getvalue()
 
@@ -76,7 +93,7 @@ def svg(figure: Figure, description: str) -> str:
     """Returns a figure as inline SVG in the page's colours, with a description in words."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context(_STYLE):
+    with _ready(figure):
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :]
@@ -90,7 +107,7 @@ def svg(figure: Figure, description: str) -> str:
     # Matplotlib's style rules would apply to every other figure of the page
     drawing = re.sub(r"<style[^>]*>.*?</style>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'<g id="[^"]*">', "<g>", drawing)  # the same in every figure of a page
-    drawing = drawing.replace("'DejaVu Sans', sans-serif", "var(--font)")
+    drawing = re.sub(rf"'{USUAL}'(?:, (?:'[^']+'|sans-serif))*", "var(--font)", drawing)
     drawing = drawing.replace("xlink:href", "href")
     for colour, variable in _VARIABLES.items():
         drawing = drawing.replace(colour, f"var({variable})")

@@ -52,7 +52,7 @@ def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = 
         _curves(axes, part_of)
     speech = sum(end - start for start, end in timeline.speech)
     title = f"{name} · {clock(timeline.duration)}, of it speech {clock(speech)}"
-    title = f"{title} · model {timeline.model}".replace("$", r"\$")
+    title = f"{title} · model {timeline.model}"
     return png(figure, title) if kind == "png" else print_svg(figure, title)
 
 
@@ -84,13 +84,13 @@ def _strip(ax: Axes, timeline: Timeline, lane: str | None) -> None:
     ax.set_ylim(-0.5, 0.5)
     _bare(ax)
     if lane is not None:
-        name = (lane if len(lane) <= 14 else lane[:13] + "…").replace("$", r"\$")
+        name = lane if len(lane) <= 14 else lane[:13] + "…"
         ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8.5, color=INK)
 
 
 def _word(ax: Axes, segment: Segment, word: str, unsure: bool) -> None:
     ax.text(
-        (segment.start + segment.end) / 2, 0, word.replace("$", r"\$"),
+        (segment.start + segment.end) / 2, 0, word,
         ha="center", va="center", fontsize=8, clip_on=True, color=INK if unsure else PAPER,
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5} if unsure else None,
     )  # fmt: skip
@@ -100,7 +100,7 @@ def _curves(ax: Axes, timeline: Timeline) -> None:
     styles = itertools.cycle(("-", "--", "-.", ":"))
     runs, hues = list(_runs(timeline)), label_colours(timeline.labels, timeline.scale)
     for label, style in zip(timeline.labels, styles, strict=False):
-        name = label.replace("$", r"\$")
+        name = label
         for time, shares in runs:
             values = [one[label] for one in shares]
             ax.plot(time, values, style, color=hues[label][0], linewidth=1.6, label=name)
