@@ -266,7 +266,7 @@ def test_an_interrupted_command_says_that_it_can_be_resumed(
     def interrupt(*given, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multimodal_ser.experiments.running.make_run", interrupt)
+    monkeypatch.setattr("multimodal_ser.experiments.failures.make_run", interrupt)
     code, _, err = ser(capsys, *train(features, tmp_path / "runs", "--model", "audio"))
     assert code == 130
     assert "rerun the same command to resume" in err

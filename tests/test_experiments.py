@@ -21,7 +21,7 @@ from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import load_material, pooled
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation import metrics
-from multimodal_ser.experiments import plans, running
+from multimodal_ser.experiments import failures, plans, running
 from multimodal_ser.experiments.fitting import one_thread
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.report import summarise
@@ -265,13 +265,13 @@ def test_a_crash_leaves_no_run_folder_and_the_next_call_makes_it(
 
 
 def test_complete_runs_are_not_made_again(material, split, tmp_path, monkeypatch):
-    fits, make = [], running.make_run
+    fits, make = [], failures.make_run
 
     def counted(bench, item):
         fits.append(item.config.folder)
         return make(bench, item)
 
-    monkeypatch.setattr(running, "make_run", counted)
+    monkeypatch.setattr(failures, "make_run", counted)
     plans = planned(material, split, ("concat", "linear"))
     folders = run_all(plans[:3], material, tmp_path)
     assert run_all(plans, material, tmp_path)[:3] == folders
@@ -291,6 +291,17 @@ def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):
     together = running.run_all(plans, material, tmp_path / "together", jobs=2)
     for one, other in zip(alone, together, strict=True):
         assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+
+
+def test_a_run_that_fails_in_a_process_of_its_own_does_not_stop_the_others(
+    material, split, tmp_path
+):
+    first, second, *_ = planned(material, split, ("linear",))
+    empty = replace(first, fold=replace(first.fold, validation=()))
+    with pytest.raises(SerError, match="an utterance to select by are needed") as caught:
+        running.run_all([empty, second], material, tmp_path, jobs=2)
+    assert "in _check_classes" in str(caught.value.__cause__)  # where, in the other process
+    assert [path.name for path in tmp_path.iterdir()] == [second.config.folder]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker does its own imports")

@@ -230,6 +230,22 @@ def test_wrong_outputs_are_told_and_leave_no_run(fault, told, material, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_fails_does_not_keep_the_others_from_being_made(
+    material, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setitem(MODELS, "wrong", Wrong)
+    monkeypatch.setattr(Wrong, "fault", "width")
+    split = make_split(material.utterances, "speaker", folds=2)
+    asked = protocols.InDomain(
+        models=("wrong", "linear"), seeds=1, network=NETWORK, schedule=SCHEDULE
+    ).plan(material, split)
+    with pytest.raises(SerError, match=r"Wrong.forward gave logits of shape"):
+        running.make_experiment(asked, tmp_path, jobs=1)
+    made = [path.name.split("-")[0] for path in tmp_path.iterdir() if path.is_dir()]
+    assert made == ["linear", "linear"]
+    assert "2 of 4 runs failed; those that are complete are kept" in caplog.text
+
+
 def test_a_model_that_does_not_say_what_it_reads(material, monkeypatch):
     monkeypatch.setitem(MODELS, "silent", type("Silent", (nn.Module,), {}))
     split = make_split(material.utterances, "speaker")

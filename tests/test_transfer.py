@@ -24,6 +24,7 @@ from made_transfer import (
     turned,
     without_labels,
 )
+from multimodal_ser.cli import main
 from multimodal_ser.dataset.examples import Modality
 from multimodal_ser.dataset.material import pooled
 from multimodal_ser.errors import FeatureError, LabelError, SerError, SplitError
@@ -288,3 +289,34 @@ def test_classes_that_a_model_has_not_learnt_are_told_with_its_results(tmp_path)
     planned = transfer.Adaptation(**MODEL, methods=("none",)).plan(*source, *target)
     told = "the source's training part has no 'sadness': a model of it cannot predict that"
     assert all(told in item.config.marks for item in planned.plans)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "source", "target", "told"),
+    [
+        ("adaptation", "whole", "lacks", []),  # it reads no labels of the target
+        ("adaptation", "lacks", "whole", ["mine: no 'sadness' in the train part of 1 folds"]),
+        ("finetune", "whole", "lacks", ["mine: no 'sadness' in the train part of 2 folds"]),
+        ("combined", "whole", "lacks", []),  # the other corpus has it
+        ("combined", "lacks", "lacks", ["mine + yours: no 'sadness' in the train part of 2 folds"]),
+    ],
+)
+def test_only_classes_that_a_model_should_have_learnt_are_missed(
+    protocol, source, target, told, tmp_path, caplog
+):
+    folders = []
+    for corpus, kind, shift in (("yours", source, 0.1), ("mine", target, 0.0)):
+        corpus = {"lacks": "mine", "whole": "yours"}[kind] if source != target else corpus
+        rows = made_rows(60, corpus=corpus)
+        if kind == "lacks":  # a fold that tests s0 has no sadness to learn from
+            rows = [row for row in rows if row.emotion != "sadness" or row.speaker == "s0"]
+        folders.append(made_folder(tmp_path / f"{len(folders)}", rows, shift=shift))
+    given = (
+        ["--features", *map(str, folders), "--folds", "3"]
+        if protocol == "combined"
+        else ["--source", str(folders[0]), "--target", str(folders[1])]
+    )
+    words = ["experiment", protocol, *given, "--labels", ",".join(FOUR), "--seeds", "1"]
+    assert main([*words, "--out", str(tmp_path / "runs"), "--dry-run"]) == 0
+    said = [line for line in caplog.messages if "train part" in line]
+    assert [line.partition(", such as")[0] for line in said] == told

@@ -18,7 +18,8 @@ from made_transfer import (
     turned,
     without_labels,
 )
-from multimodal_ser.experiments import running, transfer
+from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import failures, transfer
 from multimodal_ser.runs.folder import is_complete
 
 
@@ -167,8 +168,25 @@ def test_a_class_that_the_targets_few_lack_is_survived(pair, tmp_path):
         )
 
 
+def test_what_starts_from_a_run_that_failed_is_not_made(pair, tmp_path, monkeypatch, caplog):
+    make_run = failures.make_run
+
+    def failing(bench, item):
+        if item.config.protocol == "source":
+            raise SerError("made to fail")
+        return make_run(bench, item)
+
+    monkeypatch.setattr(failures, "make_run", failing)
+    with pytest.raises(SerError, match="made to fail"):
+        make(transfer.Finetune(**MODEL).plan(*pair), tmp_path)
+    made = [config_of(path.parent) for path in tmp_path.glob("*/config.json")]
+    assert {config["model"] for config in made} == {"cross_attention", "linear"}
+    assert {config["train"]["parts"] for config in made} == {"scratch"}
+    assert "1 of " in caplog.text
+
+
 def test_an_interrupted_fewshot_is_resumed(pair, few, tmp_path, monkeypatch):
-    fits, make_run = [], running.make_run
+    fits, make_run = [], failures.make_run
 
     def counted(bench, item, allowed=3):
         if len(fits) >= allowed:
@@ -176,7 +194,7 @@ def test_an_interrupted_fewshot_is_resumed(pair, few, tmp_path, monkeypatch):
         fits.append(item.config.folder)
         return make_run(bench, item)
 
-    monkeypatch.setattr(running, "make_run", counted)
+    monkeypatch.setattr(failures, "make_run", counted)
 
     def begin():
         return make(transfer.Fewshot(**MODEL, **FEW).plan(*pair), tmp_path)
@@ -186,7 +204,7 @@ def test_an_interrupted_fewshot_is_resumed(pair, few, tmp_path, monkeypatch):
     left = sorted(path.parent.name for path in tmp_path.glob("*/config.json"))
     assert left == sorted(fits)
     assert all(is_complete(tmp_path / name) for name in left)
-    monkeypatch.setattr(running, "make_run", partial(counted, allowed=10**9))
+    monkeypatch.setattr(failures, "make_run", partial(counted, allowed=10**9))
     made = begin()
     assert len(fits) == len(set(fits)) == len(few) + 1
     for before, after in zip(few, made, strict=True):

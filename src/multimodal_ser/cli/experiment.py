@@ -67,7 +67,7 @@ class ExperimentCommand:
         raise NotImplementedError
 
     def load(
-        self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **task: Any
+        self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **how: Any
     ) -> tuple[Material, Split]:
         """Loads a corpus and its split, for a task; describes them on standard error."""
         from multimodal_ser.experiments.loading import load_domain
@@ -81,7 +81,7 @@ class ExperimentCommand:
             tokens=tokens,
             standardize_speakers=self.standardize_speakers,
             forbid_emotion_trained=self.forbid_emotion_trained,
-            **task,
+            **how,
         )
 
 
@@ -175,7 +175,8 @@ class CombinedCommand(ExperimentCommand, protocols.Combined):
                 "or one per corpus"
             )
         domains = [
-            self.load(path, split, self.folds if split in GROUPS else None, self.tokens)
+            # what all of them lack is told when they are merged
+            self.load(path, split, self.folds if split in GROUPS else None, self.tokens, learnt=0)
             for path, split in zip(self.features, splits, strict=True)
         ]
         yield self.out, self.plan(domains, self.allow)
@@ -208,10 +209,15 @@ class TransferCommand(ExperimentCommand, transfer.Transfer):
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
         """Yields one experiment per pair."""
+        # an adaptation reads no labels of the target
+        learnt = 0 if isinstance(self, transfer.Adaptation) else None
         for out, source, target in self.pairs():
-            learnt = self.load(source, self.source_split, self.source_folds, self.tokens)
-            tested = self.load(target, self.target_split, self.target_folds, self.tokens)
-            yield out, self.plan(*learnt, *tested)
+            of_source = source, self.source_split, self.source_folds, self.tokens
+            of_target = target, self.target_split, self.target_folds, self.tokens
+            yield (
+                out,
+                self.plan(*self.load(*of_source, learnt=1), *self.load(*of_target, learnt=learnt)),
+            )
 
     def pairs(self) -> Iterator[tuple[Path, Path, Path]]:
         """Yields each pair's output folder, source and target."""

@@ -30,7 +30,7 @@ from multimodal_ser.features import FeatureStore
 from multimodal_ser.models.layers import inverse
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.cautions import cautions, cautions_of_folds
-from multimodal_ser.splits.folds import Split
+from multimodal_ser.splits.folds import Fold, Split
 
 _log = logging.getLogger(__name__)
 # what tells apart feature files of one encoder
@@ -52,6 +52,7 @@ def load_domain(
     forbid_emotion_trained: bool = False,
     task: str = "classes",
     scale: tuple[float, float] | None = None,
+    learnt: int | None = None,
 ) -> tuple[Material, Split]:
     """Reads a corpus's features, makes its split, and logs what they hold.
 
@@ -70,6 +71,8 @@ def load_domain(
         forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
         task: what is predicted for an utterance, see `tasks`.
         scale: of attributes, if the corpus does not define it.
+        learnt: number of first folds whose training parts models learn from, by themselves and with
+            labels; None for all. Only of these, missing classes are told.
 
     Raises:
         SerError: features, labels and split do not fit together; the message has the remedy.
@@ -88,15 +91,20 @@ def load_domain(
         material = pooled(material)
     sounds = sounds_of(material)
     made = make_split(material.utterances, split, folds=folds, allow=allow, sounds=sounds)
-    if classes := classes_of(material.labels):
-        # what a model has not learnt it cannot predict: that is told with every result
-        unlearnt = cautions_of_folds(
-            made.folds, named_classes(material), classes.classes, ("train",)
-        )
-        whose = " + ".join(corpus_names(material))
-        made = replace(made, notes=(*made.notes, *(f"{whose}: {line}" for line in unlearnt)))
+    made = replace(made, notes=(*made.notes, *unlearnt(material, made.folds[:learnt])))
     _log_contents(material, made)
     return material, made
+
+
+def unlearnt(material: Material, folds: Sequence[Fold]) -> list[str]:
+    """Sentences on classes that training parts lack, to be told with every result.
+
+    What a model has not learnt it cannot predict.
+    """
+    if not (classes := classes_of(material.labels)):
+        return []
+    lines = cautions_of_folds(folds, named_classes(material), classes.classes, ("train",))
+    return [f"{' + '.join(corpus_names(material))}: {line}" for line in lines]
 
 
 def named_classes(material: Material) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -11,11 +12,14 @@ from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.dataset.material import Material, sounds_of
 from multimodal_ser.errors import SerError, SplitError
+from multimodal_ser.experiments.loading import unlearnt
 from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.experiments.plans import Plan, corpus_names
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.splits.leaks import shared_between
 from multimodal_ser.training.baselines import BASELINES
+
+_log = logging.getLogger(__name__)
 
 
 def merge_domains(
@@ -36,7 +40,12 @@ def merge_domains(
         raise SerError("a combined training needs two corpora or more")
     for first, second in combinations(materials, 2):
         check_comparable(first, second)
-    return merged_material(materials), _checked_across(merged_split(splits), materials, allow)
+    material = merged_material(materials)
+    split = _checked_across(merged_split(splits), materials, allow)
+    lacking = unlearnt(material, split.folds)
+    for line in lacking:
+        _log.warning("%s", line)
+    return material, replace(split, notes=(*split.notes, *lacking))
 
 
 def merged_material(materials: Sequence[Material]) -> Material:

@@ -30,7 +30,8 @@ from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.record import RunConfig, as_json
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, counted, one_of
-from multimodal_ser.experiments.fitting import RunContext, make_run
+from multimodal_ser.experiments.failures import Failure, log_failure, raise_failures, try_run
+from multimodal_ser.experiments.fitting import RunContext
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.chunks import ENGINES
 from multimodal_ser.runs.config_file import read_record
@@ -67,19 +68,22 @@ def make_experiment(
     Raises:
         SerError: the folder holds the runs of another protocol, or there is no such device or
             engine.
+        Exception: that of the first run that failed, after all others have been made.
     """
     _check_devices(experiment, device)
     _write_description(experiment, out, command)
     set_aside(out, [item.config for item in experiment.plans])
     for name, split in experiment.splits.items():
         write_split(split, out / f"{name}.json")
-    folders = []
+    failures = []
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(experiment.protocol, total=len(experiment.plans))
         for stage in experiment.stages:
-            made = run_all(
-                stage.plans,
+            # What starts from a run that failed cannot be made.
+            ready = [one for one in stage.plans if not one.start or is_complete(out / one.start)]
+            failures += _attempt(
+                ready,
                 stage.material,
                 out,
                 source=stage.source,
@@ -87,10 +91,11 @@ def make_experiment(
                 engine=engine,
                 device=device,
                 on_run=lambda folder: bar.advance(task),
+                alone=len(experiment.plans) == 1,
             )
-            wanted = [item.config.protocol == experiment.protocol for item in stage.plans]
-            folders += [folder for folder, own in zip(made, wanted, strict=True) if own]
-    return folders
+    raise_failures(failures, len(experiment.plans))
+    own = [one for one in experiment.plans if one.config.protocol == experiment.protocol]
+    return [out / one.config.folder for one in own]
 
 
 def _check_devices(experiment: Experiment, device: str) -> None:
@@ -149,7 +154,38 @@ def run_all(
 
     Returns:
         The run folders, in the order of the plans.
+
+    Raises:
+        Exception: that of the first run that failed, after all others have been made.
     """
+    failures = _attempt(
+        plans,
+        material,
+        out,
+        source=source,
+        jobs=jobs,
+        engine=engine,
+        device=device,
+        on_run=on_run,
+        alone=len(plans) == 1,
+    )
+    raise_failures(failures, len(plans))
+    return [out / item.config.folder for item in plans]
+
+
+def _attempt(
+    plans: Sequence[Plan],
+    material: Material,
+    out: Path,
+    *,
+    source: Material | None,
+    jobs: int | None,
+    engine: str,
+    device: str,
+    on_run: Callable[[Path], None],
+    alone: bool,
+) -> list[Failure]:
+    """Makes what `run_all` makes; returns what failed, which is logged unless it was `alone`."""
     out.mkdir(parents=True, exist_ok=True)
     folders = [out / item.config.folder for item in plans]
     # Complete folders are results: rerunning the command makes only what is missing.
@@ -160,19 +196,25 @@ def run_all(
         raise SerError(one_of("engine", engine, ENGINES))
     context = RunContext(material, source, out.resolve(), tuple(device.split(",")))
     if engine == "ray":
-        made = run_on_ray(make_run, context, todo, gpus=len(context.devices) * is_gpu(device))
+        made = run_on_ray(try_run, context, todo, gpus=len(context.devices) * is_gpu(device))
     else:
-        alone = is_gpu(device) or len(context.devices) > 1
-        made = _make_runs(todo, context, jobs or (1 if alone else os.cpu_count() or 1))
-    for folder in made:
-        on_run(folder)
-    return folders
+        single = is_gpu(device) or len(context.devices) > 1
+        made = _make_runs(todo, context, jobs or (1 if single else os.cpu_count() or 1))
+    failures = []
+    for one in made:
+        if isinstance(one, Failure):
+            failures.append(one)
+            if not alone:
+                log_failure(one)
+        else:
+            on_run(one)
+    return failures
 
 
-def _make_runs(todo: Sequence[Plan], context: RunContext, jobs: int) -> Iterator[Path]:
+def _make_runs(todo: Sequence[Plan], context: RunContext, jobs: int) -> Iterator[Path | Failure]:
     # A single job stays in this process: no start of a worker, and errors keep their traceback.
     if min(jobs, len(todo)) <= 1:
-        yield from (make_run(context, item) for item in todo)
+        yield from (try_run(context, item) for item in todo)
         return
     # torch's multiprocessing shares tensors between processes instead of copying them.
     processes = _processes(context.device)
@@ -207,8 +249,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make_in_worker(item: Plan) -> Path:
-    return make_run(_worker["this"], item)
+def _make_in_worker(item: Plan) -> Path | Failure:
+    return try_run(_worker["this"], item)
 
 
 def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:

@@ -1,0 +1,76 @@
+"""A run that fails does not keep the others from being made: its error is raised at the end."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multimodal_ser.errors import counted
+from multimodal_ser.experiments.fitting import RunContext, make_run
+from multimodal_ser.experiments.plans import Plan
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The error of a run.
+
+    Attributes:
+        run: the name of its folder.
+        error: what was raised.
+        trace: its traceback as text, which an error from another process lacks.
+    """
+
+    run: str
+    error: Exception
+    trace: str
+
+
+class _Trace(Exception):  # noqa: N818 - the traceback of another process, shown as a cause
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def try_run(context: RunContext, item: Plan) -> Path | Failure:
+    """Makes a run; returns its folder, or the error of its model or data.
+
+    Raises:
+        OSError: such as a full disk, which every other run would meet, too.
+    """
+    try:
+        return make_run(context, item)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is raised when the other runs are made
+        return Failure(item.config.folder, error, traceback.format_exc())
+
+
+def log_failure(failure: Failure) -> None:
+    """Logs the error of one of several runs when it happens."""
+    reason = (str(failure.error).strip().splitlines() or [type(failure.error).__name__])[0]
+    _log.error("%s failed (%s); the other runs are made", failure.run, reason)
+
+
+def raise_failures(failures: Sequence[Failure], runs: int) -> None:
+    """Raises the error of the first failed run, if there is one; the other runs have been made.
+
+    Args:
+        failures: in the order of the runs.
+        runs: number of all runs, failed or not.
+    """
+    if not failures:
+        return
+    if runs > 1:
+        _log.error(
+            "%d of %s failed; those that are complete are kept: ser report shows them, and the "
+            "same command makes the others",
+            len(failures), counted(runs, "run"),
+        )  # fmt: skip
+    error = failures[0].error
+    if error.__traceback__ is None:
+        raise error from _Trace(failures[0].trace)
+    raise error
