@@ -252,6 +252,22 @@ def test_8_bits_on_the_command_line(tuned, ready, tmp_path, capsys):
     )
     assert 0 < largest < 0.2
     assert main(["predict", "none.wav", "--model", str(out)]) == 1
+    import onnx
+
+    graph = onnx.load(str(out)).graph
+    kinds = {one.name: one.data_type for one in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "MatMulInteger"]
+    # signed ones overflow on processors without VNNI
+    assert {kinds[node.input[1]] for node in products} == {onnx.TensorProto.UINT8}
+
+
+def test_8_bits_that_change_most_predictions_are_not_kept(tuned, ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "_CHANGED", -1.0)
+    with pytest.raises(
+        SerError, match=r"in 8 bits the most probable class changed for .* not kept"
+    ):
+        export(tuned, tmp_path / "small.onnx", int8=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_differs_is_not_kept(tuned, ready, tmp_path, monkeypatch):
