@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 from made_sound import written
 from made_timeline import LABELS, RATE, Pitch, recording, silence
 from multimodal_ser.audio import read_audio
 from multimodal_ser.common.palette import colour
 from multimodal_ser.errors import SerError
-from multimodal_ser.timeline import Word, analyze
+from multimodal_ser.timeline import Timeline, Word, analyze
 from multimodal_ser.timeline.page import assets, page_data, peaks, timeline_page
 from multimodal_ser.timeline.writers import WRITERS, table, write_files
 
@@ -171,3 +172,33 @@ def test_the_page_for_others_to_use(folder):
     assert "innerHTML" not in js
     assert css.count(".ser") > 50
     assert json.dumps(page_data(folder[1], peaks(folder[2])))
+
+
+def test_a_page_plays_what_was_read(tmp_path):
+    sound = 0.1 * np.sin(np.arange(32_000, dtype="f4") / 9)
+    nothing = Timeline(2.0, ("anger",), (), (), (), {}, "made")
+
+    def coded(kind, subtype):
+        file = io.BytesIO()
+        soundfile.write(file, sound, 16_000, format=kind, subtype=subtype)
+        return file.getvalue()
+
+    plain, ogg, mp3 = coded("WAV", "PCM_16"), coded("OGG", "VORBIS"), coded("MP3", None)
+    bare = mp3[mp3.index(mp3[:2], 4) :]  # without its first frame, which states the length
+    for name, data, kind in (
+        ("a.wav", plain, "audio/wav"),
+        ("a.mp3", plain, "audio/wav"),  # the content decides
+        ("a.mp3", mp3, "audio/mpeg"),
+        ("a.ogg", ogg, "audio/ogg"),
+        ("a.wav", coded("WAV", "DOUBLE"), "audio/flac"),
+        ("a.wav", coded("AIFF", "PCM_16"), "audio/flac"),
+        ("a.ogg", ogg + ogg, "audio/flac"),  # browsers play the first one
+        ("a.mp3", bare, "audio/flac"),  # browsers guess where its seconds are
+    ):
+        file = tmp_path / name
+        file.write_bytes(data)
+        found = re.search(r'id="audio">data:([^;]+);base64,([^<]+)<', timeline_page(nothing, file))
+        assert (name, found[1]) == (name, kind)
+        assert kind == "audio/flac" or base64.b64decode(found[2]) == data
+        if data == ogg + ogg:
+            assert len(soundfile.read(io.BytesIO(base64.b64decode(found[2])))[0]) > 60_000

@@ -77,6 +77,7 @@ class Container:
                 f"has {count} sound tracks; only track {read} is read; save another one as a file "
                 "of its own to read it"
             )
+        self.kind = f"{self.format}/{self.stream.codec_context.name}"
         self.origin = self._origin()
         whole = (self.file.duration or 0) / 1e6  # microseconds
         self.claimed: int | None = round(whole * self.rate) or None

@@ -49,12 +49,15 @@ class AudioInfo:
         channels: number of channels as stored.
         frames: samples per channel by the header; counted, or 0, if it does not say.
         duration: seconds.
+        kind: container and codec in the words of libsndfile or FFmpeg, such as ``WAV/PCM_16`` or
+            ``mov/aac``; empty for several recordings in one file.
     """
 
     sample_rate: int
     channels: int
     frames: int
     duration: float
+    kind: str = ""
 
 
 def header_of(sound: Sound, count: bool) -> AudioInfo:
@@ -62,7 +65,7 @@ def header_of(sound: Sound, count: bool) -> AudioInfo:
     frames = sound.claimed or 0
     if sound.claimed is None and count:
         frames = sum(len(block) for block in sound.blocks())
-    return AudioInfo(sound.rate, sound.channels, frames, frames / sound.rate)
+    return AudioInfo(sound.rate, sound.channels, frames, frames / sound.rate, sound.kind)
 
 
 def read_sound(sound: Sound, start: float | None, end: float | None) -> Samples:
@@ -190,6 +193,7 @@ class _Chain:
             self.rate: int = first.rate
             self.channels: int = first.channels
         self.claimed: int | None = None
+        self.kind = ""
         self.notes = [f"holds {len(parts)} recordings one after another; all are read"]
 
     def close(self) -> None:
@@ -232,7 +236,7 @@ class _Chain:
 
 
 Sound: TypeAlias = Container | Sndfile | _Chain
-"""An open recording with its `name`, `rate` in Hz and number of `channels` as stored.
+"""An open recording with its `name`, `kind`, `rate` in Hz and number of `channels` as stored.
 
 `claimed` is the number of samples per channel by its header, None if it does not say. `notes` are
 warnings for the user, complete once the recording was read to its end."""

@@ -54,6 +54,7 @@ class Sndfile:
         self.file = _ForwardFile(self._source(where))
         self.rate: int = self.file.samplerate
         self.channels: int = self.file.channels
+        self.kind = f"{self.file.format}/{self.file.subtype}"
         self._mix: Mix = to_mono if mixed else apart(self.channels)
         self._check_header(where)
         if self.file.format == "MP3":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import Source, read_blocks
+from multimodal_ser.audio import Source, Warn, audio_info, read_blocks
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import label_colours
 from multimodal_ser.timeline.track import Timeline, clock, display_name
 
 PEAKS = (800, 6000)  # smallest and largest number of points of a drawn waveform; else ten a second
 EMBEDDED = 10_000_000  # bytes of sound that a page contains at most
-PLAYABLE = {  # formats that browsers play, by the ending of the name
-    ".wav": "audio/wav",
-    ".mp3": "audio/mpeg",
-    ".flac": "audio/flac",
-    ".ogg": "audio/ogg",
-    ".oga": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".m4a": "audio/mp4",
-    ".mp4": "audio/mp4",
-    ".webm": "audio/webm",
+_MP3 = "MP3/MPEG_LAYER_III"
+_PLAYED = {  # what browsers play, as `AudioInfo.kind` has it
+    **dict.fromkeys(
+        (
+            f"{riff}/{kind}"
+            for riff in ("WAV", "WAVEX")
+            for kind in ("PCM_U8", "PCM_16", "PCM_24", "FLOAT", "ULAW", "ALAW")
+        ),
+        "audio/wav",
+    ),
+    **dict.fromkeys(("FLAC/PCM_16", "FLAC/PCM_24"), "audio/flac"),
+    **dict.fromkeys(("OGG/OPUS", "OGG/VORBIS"), "audio/ogg"),
+    **dict.fromkeys(("mov/aac", "mov/mp3", "mov/opus"), "audio/mp4"),
+    **dict.fromkeys(("matroska/opus", "matroska/vorbis"), "audio/webm"),
+    _MP3: "audio/mpeg",
 }
+_CALLED = {"audio/mp4": (".m4a", ".mp4"), "audio/webm": (".webm",)}  # and no .mov or .mkv
 
 
 def timeline_page(timeline: Timeline, source: Path) -> str:
@@ -47,7 +54,9 @@ def timeline_page(timeline: Timeline, source: Path) -> str:
         source: the recording.
     """
     css, js = assets()
-    audio, missing = _audio(source)
+    odd: list[str] = []
+    wave = peaks(source, warn=odd.append)
+    audio, missing = _audio(source, odd)
     return (
         page_templates()
         .get_template("page.html")
@@ -57,7 +66,7 @@ def timeline_page(timeline: Timeline, source: Path) -> str:
             spoken=sum(end - start for start, end in timeline.speech),
             clock=clock,
             data={
-                **page_data(timeline, peaks(source)),
+                **page_data(timeline, wave),
                 "missing": missing,
                 "source": display_name(timeline, source),
                 "keep": True,
@@ -90,19 +99,20 @@ def page_data(timeline: Timeline, wave: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def peaks(source: Source, rate: int | None = None) -> NDArray[np.float32]:
+def peaks(source: Source, rate: int | None = None, warn: Warn | None = None) -> NDArray[np.float32]:
     """The largest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
 
     Args:
         source: path, bytes or binary file object, or an array.
         rate: of an array, in Hz.
+        warn: as for `read_blocks`.
 
     Returns:
         [800 to 6000], ten per second; fewer if the recording has fewer spans of 20 ms.
     """
     span = SAMPLE_RATE // 50
     rest, found = np.zeros(0, np.float32), []
-    for block in read_blocks(source, sample_rate=rate, warn=None):
+    for block in read_blocks(source, sample_rate=rate, warn=warn):
         sound = np.concatenate([rest, np.abs(block)])
         whole = len(sound) // span * span
         found.append(sound[:whole].reshape(-1, span).max(1))
@@ -128,14 +138,20 @@ def assets() -> tuple[str, str]:
     return css, "".join(js)
 
 
-def _audio(source: Path) -> tuple[str, str]:
-    """An address for the player, and a message if it does not play."""
-    size, kind = source.stat().st_size, PLAYABLE.get(source.suffix.lower())
-    if kind is None and size <= 2 * EMBEDDED:
+def _audio(source: Path, odd: Sequence[str]) -> tuple[str, str]:
+    """An address for the player, and a message if it does not play.
+
+    Args:
+        source: the recording.
+        odd: warnings from reading it. Players then may read less of it, or at other times.
+    """
+    size, played = source.stat().st_size, _played(source)
+    sound, kind = b"", played
+    if (odd or played is None) and size <= 2 * EMBEDDED:
         sound, kind = _as_flac(source), "audio/flac"
-    else:
-        sound = source.read_bytes() if kind and size <= EMBEDDED else b""
-    if kind and 0 < len(sound) <= EMBEDDED:
+    if played and not 0 < len(sound) <= EMBEDDED:
+        sound, kind = (source.read_bytes() if size <= EMBEDDED else b""), played
+    if 0 < len(sound) <= EMBEDDED:
         coded = base64.b64encode(sound).decode("ascii")
         return f"data:{kind};base64,{coded}", "This browser cannot play the recording."
     return quote(os.fsencode(source.name)), (
@@ -144,8 +160,19 @@ def _audio(source: Path) -> tuple[str, str]:
     )
 
 
+def _played(source: Path) -> str | None:
+    """The type of a recording that browsers play as `read_blocks` reads it; None of others."""
+    about = audio_info(source, count=False)
+    kind = _PLAYED.get(about.kind)
+    if about.kind == _MP3 and not about.frames:
+        return None  # without its length, players go to another place than they are told
+    return (
+        kind if source.suffix.lower() in _CALLED.get(kind or "", (source.suffix.lower(),)) else None
+    )
+
+
 def _as_flac(source: Path) -> bytes:
-    """The recording as FLAC, 16 kHz mono, for formats that browsers do not play."""
+    """The recording as FLAC, 16 kHz mono, as it was read, for what browsers do not play so."""
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as sound:
         for block in read_blocks(source, warn=None):
