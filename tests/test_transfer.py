@@ -320,3 +320,5 @@ def test_only_classes_that_a_model_should_have_learnt_are_missed(
     assert main([*words, "--out", str(tmp_path / "runs"), "--dry-run"]) == 0
     said = [line for line in caplog.messages if "train part" in line]
     assert [line.partition(", such as")[0] for line in said] == told
+    if (protocol, source) == ("adaptation", "lacks"):  # a source is not tested
+        assert not any("test part" in line for line in caplog.messages)

@@ -72,7 +72,8 @@ def load_domain(
         task: what is predicted for an utterance, see `tasks`.
         scale: of attributes, if the corpus does not define it.
         learnt: number of first folds whose training parts models learn from, by themselves and with
-            labels; None for all. Only of these, missing classes are told.
+            labels; None for all. Only of these, missing classes are told. 1 is a source, which is
+            not tested.
 
     Raises:
         SerError: features, labels and split do not fit together; the message has the remedy.
@@ -92,7 +93,7 @@ def load_domain(
     sounds = sounds_of(material)
     made = make_split(material.utterances, split, folds=folds, allow=allow, sounds=sounds)
     made = replace(made, notes=(*made.notes, *unlearnt(material, made.folds[:learnt])))
-    _log_contents(material, made)
+    _log_contents(material, made, learnt)
     return material, made
 
 
@@ -180,8 +181,11 @@ def standardized_by_speaker(material: Material) -> Material:
     return replace(material, examples=examples, features=features, marks=(*material.marks, mark))
 
 
-def _log_contents(material: Material, split: Split) -> None:
-    """Logs what a material holds, what was left out of it, and the leaks of its split."""
+def _log_contents(material: Material, split: Split, learnt: int | None) -> None:
+    """Logs what a material holds, what was left out of it, and the leaks of its split.
+
+    `learnt` is as for `load_domain`.
+    """
     _log.info("%d utterances: %s", len(material.utterances), _counts_line(material))
     for reason, count in material.dropped.items():
         _log.info("left out: %d, %s", count, reason)
@@ -190,8 +194,9 @@ def _log_contents(material: Material, split: Split) -> None:
     class_of, warned = named_classes(material), list(split.notes)
     if classes := classes_of(material.labels):
         warned += cautions(material.utterances, lambda row: class_of.get(row.id))
-        others = ("validation", "test")
-        warned += cautions_of_folds(split.folds, class_of, classes.classes, others)
+        others = ("validation",) if learnt == 1 else ("validation", "test")
+        used = split.folds[: learnt or None]
+        warned += cautions_of_folds(used, class_of, classes.classes, others)
     for note in warned:
         _log.warning("%s", note)
     _log.info("%d folds, split %s", len(split.folds), split.name)
