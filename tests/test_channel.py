@@ -106,6 +106,20 @@ def test_a_channel_is_that_of_several_recordings(file):
             model.adapted(wrong)
 
 
+def test_while_the_channel_is_heard_others_have_a_turn_and_the_work_can_be_stopped(model):
+    told = []
+    how = {"vad": "none", "adapt": True}
+    analyze((noise(65.0), 16_000), model, on_progress=lambda done, whole: told.append(done), **how)
+    assert told == [0, 0, 0, 30, 60, 65]
+
+    def stop(done, whole):
+        raise KeyboardInterrupt
+
+    model.channel_of = None  # is not reached
+    with pytest.raises(KeyboardInterrupt):
+        analyze((noise(65.0), 16_000), model, on_progress=stop, **how)
+
+
 def test_doubtful_speech_gives_no_class_a_high_probability():
     shares = np.array([0.9, 0.06, 0.04], "f4")
     assert discounted(shares, 0.0).tolist() == pytest.approx([1 / 3] * 3)

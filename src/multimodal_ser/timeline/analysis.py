@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -107,7 +108,7 @@ def analyze(
         notes = [*notes, f"without a channel or speaker of that name: {', '.join(unused)}"]
     models: list[Any] = [predictor] * len(lanes)
     if adapt and getattr(predictor, "adaptable", False):
-        models = _adapted_models(recording, lanes, cast(Predictor, predictor), vad)
+        models = _adapted_models(recording, lanes, cast(Predictor, predictor), vad, on_progress)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     streams = [
         Stream(model, words=words, finder=_finder(lane), **settings)
@@ -131,12 +132,22 @@ def _check_given(predictor: object, words: object, adapt: object) -> None:
 
 
 def _adapted_models(
-    recording: Opened, lanes: Sequence[Lane], predictor: Predictor, vad: Vad
+    recording: Opened,
+    lanes: Sequence[Lane],
+    predictor: Predictor,
+    vad: Vad,
+    on_progress: Progressed | None,
 ) -> list[Predictor]:
     """The predictor of each lane, without its channel, for which the recording is read once."""
     listeners = [Listener() for _ in lanes]
-    listen(recording, lanes, listeners, vad)
+    # nothing is done yet, but whoever is told may stop the work, or let others have a turn
+    tell = None if on_progress is None else partial(_none_done, on_progress)
+    listen(recording, lanes, listeners, vad, tell)
     return without_channels(predictor, listeners)
+
+
+def _none_done(tell: Progressed, done: float, whole: float | None) -> None:
+    tell(0.0, whole)
 
 
 def _lanes_by_speaker(
@@ -214,7 +225,11 @@ def _run_streams(
 
 
 def listen(
-    recording: Opened, lanes: Sequence[Lane], listeners: Sequence[Listener], vad: Vad
+    recording: Opened,
+    lanes: Sequence[Lane],
+    listeners: Sequence[Listener],
+    vad: Vad,
+    tell: Progressed | None = None,
 ) -> None:
     """Gives the speech of each lane, in pieces of 3 s, to its listener; gives no warnings."""
     settings: dict[str, Any] = {"window": WINDOW, "hop": WINDOW, "smoothing": 0, "vad": vad}
@@ -222,7 +237,7 @@ def listen(
         Stream(one, finder=_finder(lane), **settings)
         for one, lane in zip(listeners, lanes, strict=True)
     ]
-    _run_streams(recording, lanes, streams)
+    _run_streams(recording, lanes, streams, tell)
 
 
 def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:
