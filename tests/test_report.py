@@ -124,6 +124,19 @@ def test_experiments_that_learnt_from_other_labels_are_told_apart(tmp_path):
     assert said in summarise_all(places).cautions
 
 
+def test_experiments_in_folders_of_one_name_are_told_apart(tmp_path):
+    places = [tmp_path / name / "runs" for name in ("a", "b")]
+    for place, name in zip(places, "ab", strict=True):
+        write_experiment(place, {"linear": (2.0, 1)}, hash8=8 * name, salt=name)
+    for path in places[1].glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config["labels"]["hash"] = "c0ffee"
+        path.write_text(json.dumps(config))
+    summary = summarise_all(places)
+    assert {row.name for row in summary.rows} == {"linear (a/runs)", "linear (b/runs)"}
+    assert "b/runs learnt from other labels, speakers or utterances than a/runs" in summary.cautions
+
+
 def test_leaks_and_marks_stand_in_every_format(experiment):
     page = report(experiment)
     out = page.parent

@@ -93,6 +93,7 @@ def summarise_all(
         SerError: the experiments differ in classes, split or test rows, or a run is damaged.
     """
     read = {place: read_runs(place, "test", task) for place in experiments}
+    called = _called(experiments)
     runs: dict[str, Run] = {}
     for place, found in read.items():
         others = [run for one in read if one != place for run in read[one]]
@@ -102,26 +103,33 @@ def summarise_all(
             # a run folder's name ends in the hash of its configuration: equal names are the same
             # run, while equal models in other folders are different systems
             if run.config.model in models and run.folder.name not in folders:
-                named = f"{run.config.model} ({place.resolve().name})"
+                named = f"{run.config.model} ({called[place]})"
                 record = replace(run.record, config=replace(run.config, model=named))
                 run = replace(run, record=record)
             runs[run.folder.name] = run
-    names = " and ".join(place.resolve().name for place in experiments)
+    names = " and ".join(called[place] for place in experiments)
     summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
     aside = [line for place in experiments for line in _set_aside_caution(place)]
     changed = _changed_caution([run for found in read.values() for run in found])
-    cautions = (*summary.cautions, *aside, *_other_labels(read), *changed)
+    cautions = (*summary.cautions, *aside, *_other_labels(read, called), *changed)
     return replace(summary, cautions=cautions)
 
 
-def _other_labels(read: Mapping[Path, Sequence[Run]]) -> list[str]:
+def _called(experiments: Sequence[Path]) -> dict[Path, str]:
+    """Folder → its name, with the folders above it if others of the same name are compared."""
+    parts = {place: place.resolve().parts for place in experiments}
+    distinct, count = len({*parts.values()}), 1
+    while len({own[-count:] for own in parts.values()}) < distinct:
+        count += 1
+    return {place: "/".join(own[-count:]) for place, own in parts.items()}
+
+
+def _other_labels(read: Mapping[Path, Sequence[Run]], called: Mapping[Path, str]) -> list[str]:
     """Returns a sentence for each experiment that learnt from other labels than the first one."""
     # tested labels are compared row by row, those only learnt from by their hash, which also covers
     # the dialogues of models that read them
     hashes = {
-        place.resolve().name: {
-            one.config.labels.hash for one in runs if one.config.model not in SINGLE
-        }
+        called[place]: {one.config.labels.hash for one in runs if one.config.model not in SINGLE}
         for place, runs in read.items()
     }
     (first, known), *others = hashes.items()
