@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
-from multimodal_ser.experiments import plans, protocols, running
+from multimodal_ser.experiments import failures, plans, protocols, running
 from multimodal_ser.experiments.explain import _likeness, measured
 from multimodal_ser.experiments.rules import warn_of_outputs
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
@@ -244,6 +245,21 @@ def test_a_model_that_fails_does_not_keep_the_others_from_being_made(
     made = [path.name.split("-")[0] for path in tmp_path.iterdir() if path.is_dir()]
     assert made == ["linear", "linear"]
     assert "2 of 4 runs failed; those that are complete are kept" in caplog.text
+
+
+class Asking(Exception):
+    """An error that cannot be rebuilt from its message, as another process does it."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def test_an_error_of_any_class_comes_from_another_process():
+    told = failures.sendable(failures.Failure("run", Asking(1, 2), "trace"))
+    sent = ForkingPickler.loads(ForkingPickler.dumps(told))
+    assert str(sent.error) == "Asking: 1 and 2"
+    refused = SerError("no")
+    assert failures.sendable(failures.Failure("run", refused, "")).error is refused
 
 
 def test_a_model_that_does_not_say_what_it_reads(material, monkeypatch):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multimodal_ser.errors import counted
+from multimodal_ser.errors import SerError, counted
 from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.experiments.plans import Plan
 
@@ -47,6 +47,19 @@ def try_run(context: RunContext, item: Plan) -> Path | Failure:
         raise
     except Exception as error:  # noqa: BLE001 - it is raised when the other runs are made
         return Failure(item.config.folder, error, traceback.format_exc())
+
+
+def sendable(failure: Failure) -> Failure:
+    """The failure with an error that another process can receive.
+
+    Python rebuilds an error from its message alone. One of a class whose constructor asks for more,
+    as a user's network may raise, would break the pool of processes, and with it the runs that are
+    still to be made. So an error of any class but Python's own and ours is told in words.
+    """
+    kind = type(failure.error)
+    if issubclass(kind, SerError) or kind.__module__ == "builtins":
+        return failure
+    return replace(failure, error=RuntimeError(f"{kind.__name__}: {failure.error}"))
 
 
 def log_failure(failure: Failure) -> None:

@@ -30,7 +30,13 @@ from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.record import RunConfig, as_json
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, counted, one_of
-from multimodal_ser.experiments.failures import Failure, log_failure, raise_failures, try_run
+from multimodal_ser.experiments.failures import (
+    Failure,
+    log_failure,
+    raise_failures,
+    sendable,
+    try_run,
+)
 from multimodal_ser.experiments.fitting import RunContext
 from multimodal_ser.experiments.plans import Experiment, Plan
 from multimodal_ser.features.chunks import ENGINES
@@ -250,7 +256,8 @@ def _end_with_parent() -> None:
 
 
 def _make_in_worker(item: Plan) -> Path | Failure:
-    return try_run(_worker["this"], item)
+    made = try_run(_worker["this"], item)
+    return sendable(made) if isinstance(made, Failure) else made
 
 
 def set_aside(out: Path, configs: Sequence[RunConfig]) -> list[Path]:
