@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.devices import native_bfloat16
 from multimodal_ser.errors import EncoderError, counted, one_of
 
@@ -183,6 +184,21 @@ def windows(samples: int, most: int, step: int) -> list[slice]:
     # Edges are rounded up to multiples of `step`, so that every window starts at a whole frame.
     edges = [-(-samples * i // (count * step)) * step for i in range(count)] + [samples]
     return [slice(start, end) for start, end in pairwise(edges)]
+
+
+def window_shares(lengths: Sequence[int], cuts: Sequence[tuple[int, slice]]) -> Samples:
+    """Shares of each recording's length that windows have: [recordings, windows].
+
+    Multiplied with the predictions of the windows, they give those of the recordings.
+
+    Args:
+        lengths: of the recordings, in samples.
+        cuts: each window's recording, counted from 0, and its samples.
+    """
+    shares = np.zeros((len(lengths), len(cuts)), np.float32)
+    for place, (row, cut) in enumerate(cuts):
+        shares[row, place] = (cut.stop - cut.start) / lengths[row]
+    return shares
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from multimodal_ser.audio.speech import Speech, canonical, find_speech
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.encoders.base import between_passes, windows
+from multimodal_ser.encoders.base import between_passes, window_shares, windows
 from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.predict.prediction import AlsoPredicted
 
@@ -143,10 +143,7 @@ def predict_windows(
         predictions.append(ask([waves[row][cut] for row, cut in pieces[start : start + size]]))
     if len(pieces) == len(waves) and [row for row, _ in pieces] == list(range(len(waves))):
         return predictions[0]
-    # [recordings, windows]: a window counts by its share of its recording's length
-    share = np.zeros((len(waves), len(pieces)), np.float32)
-    for place, (row, cut) in enumerate(pieces):
-        share[row, place] = (cut.stop - cut.start) / len(waves[row])
+    share = window_shares([len(wave) for wave in waves], pieces)
     whole = joined_predictions(predictions)
     return BatchPrediction(*(None if part is None else share @ part for part in whole))  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.settings import TuneConfig
-from multimodal_ser.encoders.base import windows
+from multimodal_ser.encoders.base import window_shares, windows
 from multimodal_ser.encoders.mel import (
     HOP,
     LEAST_SAMPLES,
@@ -137,11 +137,8 @@ class Tuned(nn.Module):
         logits = self.logits(self.inputs({"audio": [waves[row][cut] for row, cut in cuts]})).cpu()
         if len(cuts) == len(waves):
             return logits
-        # [B, windows]: a window counts by its share of its recording, as in `predict_windows`
-        share = logits.new_zeros(len(waves), len(cuts))
-        for place, (row, cut) in enumerate(cuts):
-            share[row, place] = (cut.stop - cut.start) / len(waves[row])
-        return (share @ logits.softmax(1)).log()
+        shares = torch.from_numpy(window_shares([len(wave) for wave in waves], cuts))
+        return (shares @ logits.softmax(1)).log()
 
     def forward(self, mel: Tensor, lengths: Tensor) -> Output:
         """Log-mel [B, mels, T] and its lengths [B] → logits [B, C], embedding [B, H]."""
