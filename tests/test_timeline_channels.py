@@ -56,6 +56,18 @@ def test_what_channels_hold(sound, wanted):
     assert kind(at_other_rate, 48_000) == wanted
 
 
+def test_who_says_little_in_a_long_recording_is_heard():
+    rest = silence(300.0, 0.0)  # as of a line on which nobody speaks
+    both = np.stack([np.concatenate([AGENT, rest]), np.concatenate([CUSTOMER, rest])], 1)
+    assert kind(both) == "speakers"  # 4 of 315 s are the customer's
+    busy = both.copy()
+    busy[15 * RATE :, 0] = np.tile(AGENT, 20)
+    assert compare_channels([busy.astype(np.float32)]).audible == (0, 1)
+    click = np.zeros_like(both[:, 0])
+    click[RATE : RATE + RATE // 10] = 0.5
+    assert kind(np.stack([busy[:, 0], click], 1)) == "silent"
+
+
 def test_each_channel_has_its_timeline_on_one_clock():
     found = analyze((CALL, RATE), Pitch(), vad="energy", names=["agent", "customer"])
     told = [(s.speaker, s.label, round(s.start), round(s.end)) for s in found.segments]

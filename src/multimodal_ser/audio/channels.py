@@ -103,7 +103,7 @@ def compare_channels(blocks: Iterable[Samples]) -> Channels:
 def _classified(power: NDArray[np.float64], levels: _Levels) -> Channels:
     """Classifies channels by their products, summed over time [C, C], and levels [frames, C]."""
     count = len(power)
-    loud = np.percentile(levels, 95, axis=0)
+    loud = _loud(levels)
     audible = tuple(np.flatnonzero(loud > max(FLOOR, loud.max() - _SILENT)).tolist())
     kind: _Kind = "scene"
     own = np.diag(power)
@@ -126,13 +126,22 @@ def _speakers(levels: _Levels) -> bool:
     """Whether there is mostly one channel far louder than the others, and each is at times."""
     ordered = np.sort(levels, axis=1)
     top, margin = ordered[:, -1], ordered[:, -1] - ordered[:, -2]
-    active = np.asarray(top > max(FLOOR, float(np.percentile(top, 95)) - RANGE))
+    active = np.asarray(top > max(FLOOR, float(_loud(top)) - RANGE))
     if not active.any() or np.median(margin[active]) < _APART:
         return False
     alone = active & (margin >= _ALONE)
     turns = np.bincount(levels.argmax(1)[alone], minlength=levels.shape[1])
     least = max(_LEAST_SECONDS * SAMPLE_RATE / LEVEL_FRAME, _LEAST_SHARE * active.sum())
     return bool((turns >= least).all())
+
+
+def _loud(levels: _Levels) -> Any:
+    """The level that a channel exceeds for a second; in less than 20 s, for a twentieth of them.
+
+    Someone who says little in a long recording speaks for far less than a twentieth of it.
+    """
+    second = SAMPLE_RATE / LEVEL_FRAME / len(levels)
+    return np.percentile(levels, 100 * (1 - min(0.05, second)), axis=0)
 
 
 def _decibels(power: NDArray[np.floating]) -> _Levels:
