@@ -8,11 +8,13 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from multimodal_ser.errors import SerError
 from multimodal_ser.timeline import Segment, Speaker, Timeline, Word
 from multimodal_ser.timeline.annotations import tiers, turns
+from multimodal_ser.timeline.picture import draw
 from multimodal_ser.timeline.writers import write_files
 
 SHARES = {"anger": 0.8, "neutral": 0.2}
@@ -79,6 +81,23 @@ def test_eaf_is_read_by_pympi(tmp_path):
     ]  # fmt: skip
     assert read.get_parameters_for_tier("the customer emotion")["PARTICIPANT"] == "the customer"
     assert read.get_linked_files()[0]["RELATIVE_MEDIA_URL"] == "calls/ü 1.wav"
+
+
+def test_control_characters_in_names_are_spelt_out(tmp_path):
+    elan = pytest.importorskip("pympi.Elan", reason="needs the extra 'annotations'")
+    named = replace(
+        TALK,
+        source="a\x01b.wav",
+        segments=tuple(replace(s, speaker="a\nb\x02") for s in TALK.segments[2:4]),
+        speakers=(Speaker("a\nb\x02", 0, 3.5, SHARES),),
+        words=(),
+    )
+    read = elan.Eaf(str(made(named, "eaf", tmp_path)))
+    assert set(read.get_tier_names()) == {"a\\nb\\x02 emotion"}
+    assert read.media_descriptors[0]["RELATIVE_MEDIA_URL"] == "a\\x01b.wav"
+    assert b'name = "a\\nb\\x02 emotion"' in made(named, "textgrid", tmp_path).read_bytes()
+    picture = draw(named, np.ones(9, np.float32), "a\x01b.wav", "svg")
+    assert b"a\\x01b.wav" in picture and b"b\\x02" in picture and b"\x01" not in picture
 
 
 def test_label_studio_gets_regions_of_its_own_shape(tmp_path):

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.text import Text
 
+from multimodal_ser.common.files import one_line
+
 USUAL = "DejaVu Sans"  # comes with matplotlib
 _NO_PICTURE = "CZ"  # categories of Unicode: control and format, separators
 _SELECTORS = range(0xFE00, 0xFE10)  # of variants of the letter before
@@ -25,7 +27,9 @@ def prepare_text(figure: Figure) -> None:
     """
     for text in _texts(figure):
         text.set_parse_math(False)  # between two signs of dollar, matplotlib would read a formula
-        written = text.get_text()
+        # SVG holds no control characters, which names of files may have
+        written = "\n".join(map(one_line, text.get_text().split("\n")))
+        text.set_text(written)
         if written.isascii():
             continue
         letters = {ord(letter) for letter in written if _has_picture(letter)}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.common.files import scratch_folder
+from multimodal_ser.common.files import one_line, scratch_folder
 from multimodal_ser.errors import import_extra
 from multimodal_ser.timeline.track import Segment, Timeline, Word, display_name
 
@@ -32,7 +32,9 @@ def tiers(timeline: Timeline) -> Iterator[tuple[str, list[tuple[float, float, st
         ]
         for kind, found in items:
             if found or kind == "emotion":
-                yield (kind if name is None else f"{name} {kind}"), _apart(found, timeline.duration)
+                # XML holds no control characters, and readers of TextGrids no line breaks in names
+                tier = kind if name is None else f"{one_line(name)} {kind}"
+                yield tier, _apart(found, timeline.duration)
 
 
 def _apart(items: list[Segment] | list[Word], duration: float) -> list[tuple[float, float, str]]:
@@ -68,7 +70,7 @@ def as_eaf(timeline: Timeline, source: Path) -> bytes:
     made = elan.Eaf(author="multimodal-ser")
     made.adocument["DATE"] = _DATE
     made.remove_tier("default")
-    name = display_name(timeline, source)
+    name = one_line(display_name(timeline, source))
     made.add_linked_file(name, relpath=name, mimetype="audio/*")
     for name, items in tiers(timeline):
         made.add_tier(name, part=name.rpartition(" ")[0] or None)
