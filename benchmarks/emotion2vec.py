@@ -49,6 +49,9 @@ def main() -> None:
     seconds = sum(map(len, waves)) / 16_000
     print(machine(given.device))
     on_gpu = given.device.startswith("cuda")
+    # By default, PyTorch multiplies float32 numbers exactly but for convolutions on a GPU, of which
+    # FunASR's network has more. So that both compute alike, it is one or the other throughout.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = given.tf32
     native = torch.cuda.is_bf16_supported(False) if on_gpu else native_bfloat16()
     print(f"bfloat16 products in hardware: {'yes' if native else 'no, so it is not timed here'}")
     print(f"{len(waves)} recordings, {seconds:.1f} s of sound, {given.size} layout")
@@ -74,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="0 measures the memory alone")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tf32", action="store_true", help="round float32 products on a GPU")
     parser.add_argument("--funasr", help="folder to import FunASR and omegaconf from")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--minutes", type=int, default=0, help="memory for a recording this long")

@@ -1,8 +1,11 @@
 """Where networks are trained, and the messages if a device is missing or too small."""
 
+import numpy as np
 import pytest
 import torch
 
+from made_emotion2vec import noise
+from made_encoders import tiny
 from made_features import made_folder, made_rows
 from multimodal_ser.common.devices import check_device
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig, TrainConfig
@@ -21,6 +24,7 @@ from multimodal_ser.training.loop import fit
 NETWORK = ModelConfig(members=2, hidden_dim=8, num_heads=2)
 SCHEDULE = TrainConfig(epochs=2, batch_size=16, least_steps=1)
 ABSENT = f"cuda:{torch.cuda.device_count()}"
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def test_a_run_that_does_not_fit_says_what_to_change(material, planned, tmp_path
         make_run(RunContext(material, None, tmp_path), planned[0])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@needs_gpu
 @pytest.mark.parametrize("method", [None, "dann", "mmd", "coral"])
 def test_a_gpu_trains_to_the_scores_of_the_processor(material, planned, method):
     labelled = material.examples
@@ -79,3 +83,23 @@ def test_a_gpu_trains_to_the_scores_of_the_processor(material, planned, method):
         assert next(fitted.model.parameters()).device.type == device
         scores[device] = fitted.history[-1]["validation_ua"]
     assert scores["cuda"] == pytest.approx(scores["cpu"], abs=0.1)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["emotion2vec-plus-base", "wav2vec2", "whisper-tiny", "bert"])
+def test_a_gpu_encodes_as_the_processor_does(name, tmp_path, monkeypatch):
+    # A GPU may round the numbers of convolutions to 10 bits (TF32), which is PyTorch's default.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    folder = tiny(name, tmp_path)
+    words = ["so what", "else !", "what else so ! so"]
+    items = words if name == "bert" else [noise(n, n) for n in (400, 9_000, 5_000, 70_000)]
+    wanted = load_encoder(name, folder)(items)
+    for frames, on_cpu in zip(
+        load_encoder(name, folder, device="cuda")(items), wanted, strict=True
+    ):
+        np.testing.assert_allclose(frames, on_cpu, atol=1e-4)
+    if name != "whisper-tiny":  # it computes in float32 only
+        half = load_encoder(name, folder, device="cuda", dtype="bfloat16")(items)
+        for frames, on_cpu in zip(half, wanted, strict=True):
+            cosines = (frames * on_cpu).sum(1) / np.linalg.norm(frames, axis=1)
+            assert (cosines / np.linalg.norm(on_cpu, axis=1)).min() > 0.99

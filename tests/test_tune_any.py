@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -34,9 +36,9 @@ def root(tmp_path_factory):
     return tmp_path_factory.mktemp("tune")
 
 
-def loaded(name, root):
+def loaded(name, root, device="cpu"):
     folder = made_emotion2vec.folder(root / name) if name == PLUS else tiny(name, root)
-    return load_encoder(name, folder)
+    return load_encoder(name, folder, device=device)
 
 
 def clips(count=8, seed=0):
@@ -51,9 +53,9 @@ def clips(count=8, seed=0):
     return Clips(ids, waves, torch.arange(count) % 2, texts)
 
 
-def made(names, root, config=QUICK):
+def made(names, root, config=QUICK, device="cpu"):
     """A model of these encoders, and the features that they give as they are."""
-    encoders = {one.info.modality: one for one in (loaded(name, root) for name in names)}
+    encoders = {one.info.modality: one for one in (loaded(name, root, device) for name in names)}
     specs = {
         side: FeatureSpec(one.info.name, one.info.weights, one.info.layers, 4, one.info.pool,
                           one.info.dim, "float32")
@@ -106,6 +108,26 @@ def test_every_encoder_learns_and_is_read_again(names, root, tmp_path):
         assert any(not torch.equal(state[k], v) for k, v in before[again.info.name].items())
         model.encoders[side] = again
     torch.testing.assert_close(predict_clips(model, clips(4, 2)), wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("names", EVERY, ids="+".join)
+def test_a_gpu_tunes_a_model_that_the_processor_reads(names, precision, root):
+    """Losses are not compared with those of a CPU: dropout draws other random numbers there."""
+    config = dataclasses.replace(QUICK, method="whole", precision=precision)
+    model, parts = made(names, root, config, "cuda")
+    before = predict_clips(model.to("cuda"), clips(4, 2))
+    torch.testing.assert_close(
+        before, predict_clips(made(names, root)[0], clips(4, 2)), rtol=1e-3, atol=1e-3
+    )
+    tuned = tune(model, clips(), clips(4, 1), config, 0, features=parts).model
+    after = predict_clips(tuned, clips(4, 2))
+    assert after.isfinite().all()
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(
+        predict_clips(tuned.to("cpu"), clips(4, 2)), after, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_gradients_are_those_of_extraction(root):

@@ -288,9 +288,9 @@ def torch_dtype(name: str, dtype: str, device: str) -> torch.dtype:
     return resolved
 
 
-def check_finite(name: str, rows: torch.Tensor, dtype: torch.dtype) -> None:
-    """Raises EncoderError if frames overflowed or the weights are damaged."""
-    if not bool(rows.isfinite().all()):
+def check_finite(name: str, finite: torch.Tensor, dtype: torch.dtype) -> None:
+    """Raises EncoderError if not all frames are finite: they overflowed or weights are damaged."""
+    if not bool(finite):
         raise EncoderError(
             f"{name}: frames are not finite in {str(dtype).split('.')[-1]}; the weights are "
             "damaged, or need dtype='float32' or 'bfloat16'"

@@ -10,7 +10,10 @@ from those of a single pass, by at most 0.7 % on 120 s of speech with random wei
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +55,7 @@ __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load_emotion2vec"]
 
 _BASE = "emotion2vec-base"
 WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames per pass at most; frames of context at an inner end
-_PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 480 * SAMPLE_RATE}  # samples per batch at most
+_PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 240 * SAMPLE_RATE}  # samples per batch at most
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -103,8 +106,9 @@ class Emotion2Vec:
         """Encodes 16 kHz waveforms into float32 arrays [frames, dim]; see `frame_times`."""
         waves = checked_waves(self.info.name, items, FIELD)
         encoded = [np.empty((frame_count(len(w)), self.info.dim), np.float32) for w in waves]
-        for piece, frames in self._encoded(waves, self.layers):
-            encoded[piece.item][piece.start : piece.start + len(frames)] = frames.cpu().numpy()
+        for pack, rows in self._encoded(waves, self.layers, lambda pack, rows: rows):
+            for piece, frames in zip(pack, _kept(pack, rows), strict=True):
+                encoded[piece.item][piece.start : piece.start + len(frames)] = frames.numpy()
         return encoded
 
     def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
@@ -150,31 +154,82 @@ class Emotion2Vec:
 
     def _means(self, waves: list[np.ndarray], layers: Sequence[int]) -> Tensor:
         sums = torch.zeros(len(waves), len(layers) * self.network.sizes.dim, dtype=torch.float64)
-        for piece, frames in self._encoded(waves, layers):
-            # Double precision: a million frames in float32 would lose digits of the mean.
-            sums[piece.item] += frames.sum(0, dtype=torch.float64).cpu()
+        for pack, totals in self._encoded(waves, layers, _sums):
+            for piece, total in zip(pack, totals, strict=True):
+                sums[piece.item] += total
         return sums / torch.tensor([[frame_count(len(wave))] for wave in waves]).view(-1, 1)
 
     def _encoded(
-        self, waves: list[np.ndarray], layers: Sequence[int]
-    ) -> Iterator[tuple[Piece, Tensor]]:
-        """Yields every piece of every recording with its frames [frames, layers × dim], float32."""
+        self,
+        waves: list[np.ndarray],
+        layers: Sequence[int],
+        reduce: Callable[[list[Piece], Tensor], Tensor],
+    ) -> Iterator[tuple[list[Piece], Tensor]]:
+        """Yields packs of pieces, each with what `reduce` makes of its frames, on the CPU.
+
+        The frames are float32 rows [frames, layers × dim] on the device, those of every piece's
+        context included; see `_kept`.
+        """
         # Mean and deviation are those of the whole recording, not of a window.
-        scales = [_scale(wave) for wave in waves]
+        scale = cache(lambda item: _scale(waves[item]))
         windows = pieces([len(wave) for wave in waves], self.whole, CONTEXT, STRIDE, FIELD)
-        packs = _packs(windows, _PACK.get(self.device.type, _PACK["cpu"]))
-        for place, pack in enumerate(packs):
+        ahead = int(self.device.type == "cuda")  # it computes while the CPU prepares the next pack
+        begun: deque[_Begun] = deque()
+        for place, pack in enumerate(_packs(windows, _PACK.get(self.device.type, _PACK["cpu"]))):
             if place:
                 between_passes.get()()
-            inputs = [_normalised(waves[p.item][p.cut], *scales[p.item]) for p in pack]
-            with torch.inference_mode():
-                rows = torch.cat(
-                    self.network([x.to(self.device, self.dtype) for x in inputs], layers), dim=-1
-                ).float()
-                check_finite(self.info.name, rows, self.dtype)
-                counts = [frame_count(len(x)) for x in inputs]
-                kept = [x[p.keep] for p, x in zip(pack, rows.split_with_sizes(counts), strict=True)]
-            yield from zip(pack, kept, strict=True)
+            inputs = [_normalised(waves[p.item][p.cut], *scale(p.item)) for p in pack]
+            begun.append(self._begin(pack, inputs, layers, reduce))
+            if len(begun) > ahead:
+                yield self._finish(begun.popleft())
+        yield from map(self._finish, begun)
+
+    def _begin(
+        self,
+        pack: list[Piece],
+        inputs: list[Tensor],
+        layers: Sequence[int],
+        reduce: Callable[[list[Piece], Tensor], Tensor],
+    ) -> _Begun:
+        """Encodes a pack; a GPU only has the work in its queue then."""
+        with torch.inference_mode():
+            rows = torch.cat(self.network(inputs, layers), dim=-1).float()
+            finite, result = rows.isfinite().all(), reduce(pack, rows)
+            if self.device.type != "cuda":
+                return _Begun(pack, finite, result.cpu())
+            finite, result = (x.to("cpu", non_blocking=True) for x in (finite, result))
+        done = torch.cuda.current_stream(self.device).record_event()
+        return _Begun(pack, finite, result, done)
+
+    def _finish(self, begun: _Begun) -> tuple[list[Piece], Tensor]:
+        if begun.done is not None:
+            begun.done.synchronize()
+        check_finite(self.info.name, begun.finite, self.dtype)
+        return begun.pack, begun.result
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A pack that is computed, or that a GPU will have computed once `done` has happened."""
+
+    pack: list[Piece]
+    finite: Tensor
+    result: Tensor
+    done: torch.cuda.Event | None = None
+
+
+def _kept(pack: Sequence[Piece], rows: Tensor) -> list[Tensor]:
+    """The rows of each piece, without those of its context."""
+    counts = [frame_count(p.cut.stop - p.cut.start) for p in pack]
+    return [x[p.keep] for p, x in zip(pack, rows.split_with_sizes(counts), strict=True)]
+
+
+def _sums(pack: Sequence[Piece], rows: Tensor) -> Tensor:
+    """The sums over each piece's frames, shape [pieces, dim].
+
+    Double precision: a million frames in float32 would lose digits of the mean.
+    """
+    return torch.stack([frames.sum(0, dtype=torch.float64) for frames in _kept(pack, rows)])
 
 
 def _scale(wave: np.ndarray) -> tuple[float, float]:

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 # Samples from one frame to the next, the product of STRIDES; and samples that a frame depends on.
 STRIDE, FIELD = 320, 400
-_CHUNK = 100  # frames per pass of the convolutions: their intermediate results fit the CPU's caches
+# Frames per pass of the convolutions. On a CPU, their intermediate results then fit the caches; a
+# GPU needs many rows to be busy, and the results of a minute of sound take 1 GB there.
+_CHUNK = {"cpu": 100, "cuda": 3_000}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,16 @@ def alibi_slopes(heads: int) -> Tensor:
     slopes = [2 ** (-8 * i / below) for i in range(1, below + 1)]
     between = [2 ** (-4 * i / below) for i in range(1, 2 * below + 1, 2)]
     return torch.tensor(slopes + between[: heads - below])
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copies to a device, to a GPU without waiting until it has computed what is in its queue.
+
+    Such a copy reads memory that the operating system may not move ("pinned").
+    """
+    if device.type == "cuda" and not values.is_cuda:
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 class Conv(nn.Module):
@@ -134,9 +146,10 @@ class Positions(nn.Module):
             y: Tensor = self(x[None], None)[0]
             return y
         starts = _starts([count + self.gap for count in counts])
-        places = torch.cat(
-            [torch.arange(a, a + n) for a, n in zip(starts, counts, strict=False)]
-        ).to(x.device)
+        places = to_device(
+            torch.cat([torch.arange(a, a + n) for a, n in zip(starts, counts, strict=False)]),
+            x.device,
+        )
         real = x.new_zeros(starts[-1], 1)
         real[places] = 1
         spread = x.new_zeros(starts[-1], x.shape[1])
@@ -169,16 +182,22 @@ class AlibiAttention:
         self.runs = [(n, len(list(same))) for n, same in groupby(counts)]  # (tokens, recordings)
         self.padded = padded and len(self.runs) > 1
         if self.padded:
-            lengths = torch.tensor(counts, device=bias.device)
-            self.real = torch.arange(bias.shape[-1], device=bias.device) < lengths[:, None]
-            self.mask = bias.masked_fill(~self.real[:, None, None], -torch.inf)  # (b, h, t, t)
+            lengths, place = torch.tensor(counts)[:, None], torch.arange(bias.shape[-1])
+            real, starts = place < lengths, lengths.cumsum(0) - lengths
+            # Padding repeats a recording's last row, and the mask keeps it from being attended to.
+            # Rows are selected by indices made here, because a mask's rows would have to be counted
+            # on the device, and a GPU's queue would be waited for.
+            self.source = to_device(starts + place.minimum(lengths - 1), bias.device)  # (b, t)
+            self.kept = to_device(real.flatten().nonzero()[:, 0], bias.device)
+            padding = ~to_device(real, bias.device)[:, None, None]
+            self.mask = bias.masked_fill(padding, -torch.inf)  # (b, h, t, t)
 
     def __call__(self, qkv: Tensor) -> Tensor:
         """Maps rows [tokens, 3 × dim] of all recordings to rows [tokens, dim]."""
         if self.padded:
-            spread = qkv.new_zeros(*self.real.shape, qkv.shape[1])
-            spread[self.real] = qkv
-            return masked_attention(spread, self.heads, self.mask)[self.real]
+            spread = qkv.index_select(0, self.source.flatten()).view(*self.source.shape, -1)
+            y = masked_attention(spread, self.heads, self.mask)
+            return y.flatten(0, 1).index_select(0, self.kept)
         parts, start = [], 0
         for n, many in self.runs:
             rows = qkv[start : start + n * many].view(many, n, -1)
@@ -242,7 +261,7 @@ class Emotion2VecNet(nn.Module):
         """
         scale = self.alibi_scale.float().clamp(min=0)
         place = torch.arange(frames, device=scale.device, dtype=torch.float32)
-        steep = alibi_slopes(self.sizes.heads).to(scale.device) * scale
+        steep = to_device(alibi_slopes(self.sizes.heads), scale.device) * scale
         extra = self.sizes.extra
         distance = F.pad((place[:, None] - place).abs(), (extra, 0, extra, 0))
         # Large, so it is made once and shared by all blocks.
@@ -253,7 +272,7 @@ class Emotion2VecNet(nn.Module):
         """Encodes recordings, packed.
 
         Args:
-            waves: normalised recordings, each [samples] with at least 400 of them.
+            waves: normalised recordings, each [samples] with at least 400 of them, on any device.
             layers: blocks to return, counted from 1.
 
         Returns:
@@ -281,9 +300,12 @@ class Emotion2VecNet(nn.Module):
         pack = waves[0].new_zeros(starts[-1] * STRIDE + FIELD - STRIDE)
         for start, wave in zip(starts, waves, strict=False):
             pack[start * STRIDE : start * STRIDE + len(wave)] = wave
+        weight = self.feature_proj.weight
+        pack = to_device(pack, weight.device).to(weight.dtype)
+        chunk = _CHUNK.get(pack.device.type, _CHUNK["cpu"])
         chunks = [
             self.features(pack[None, start * STRIDE : stop * STRIDE + FIELD - STRIDE])[0]
-            for start, stop in pairwise([*range(0, starts[-1], _CHUNK), starts[-1]])
+            for start, stop in pairwise([*range(0, starts[-1], chunk), starts[-1]])
         ]
         x = torch.cat(chunks)
         return torch.cat([x[a : a + n] for a, n in zip(starts, counts, strict=False)])

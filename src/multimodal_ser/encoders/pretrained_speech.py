@@ -152,7 +152,7 @@ class PretrainedSpeech:
             frames = torch.cat([states[layer] for layer in self.layers], dim=-1).float().cpu()
             for row, piece in zip(frames, group, strict=True):
                 kept = row[piece.keep]
-                check_finite(self.info.name, kept, self.dtype)
+                check_finite(self.info.name, kept.isfinite().all(), self.dtype)
                 encoded[piece.item][piece.start : piece.start + len(kept)] = kept.numpy()
         return encoded
 

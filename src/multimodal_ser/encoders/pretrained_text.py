@@ -114,7 +114,7 @@ class PretrainedText:
         encoded = []
         for text, states, length in zip(texts, joined, lengths, strict=True):
             frames = self._own(text, states[:length])
-            check_finite(self.info.name, frames, self.dtype)
+            check_finite(self.info.name, frames.isfinite().all(), self.dtype)
             encoded.append(frames.numpy().copy())
         return encoded
 

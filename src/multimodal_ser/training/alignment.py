@@ -101,6 +101,7 @@ class Recoloured(Standardize):
 
     def __init__(self, own: Standardize, colour: Tensor) -> None:
         super().__init__(len(colour))
+        self.to(colour.device)
         self.load_state_dict(own.state_dict())
         self.register_buffer("colour", colour)
 
