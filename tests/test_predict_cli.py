@@ -57,8 +57,8 @@ def test_folders_and_wildcards(sounds):
     assert names(find_recordings([f"{root}/b.flac", root]), root)[0] == "b.flac"
     assert len(find_recordings([root, f"{root}/a.wav"])) == 3
     assert find_recordings(["-", "none.wav"]) == ["-", "none.wav"]
-    for wrong in ([f"{root}/*.mp3"], []):
-        with pytest.raises(SerError, match=r"no sound files|no recordings"):
+    for wrong in ([f"{root}/*.mp3"], [], [f"{root}/a.wav", ""]):
+        with pytest.raises(SerError, match=r"no sound files|no recordings|is empty; name"):
             find_recordings(wrong)
 
 
@@ -107,6 +107,12 @@ def test_formats_agree(capsys, sounds, model, tmp_path):
         assert (row["file"], row["label"], row["text"]) == (record["file"], record["label"], "")
         shares = {name: float(row[f"p_{name}"]) for name in CLASSES}
         assert rounded(shares) == record["probabilities"]
+    for ending in ("csv", "JSONL", "json", "txt"):  # without --format, the ending decides
+        predicted(capsys, sounds, "--model", model, "--out", tmp_path / f"by.{ending}")
+    assert (tmp_path / "by.csv").read_bytes() == file.read_bytes()
+    assert len((tmp_path / "by.JSONL").read_text().splitlines()) == 3
+    assert json.loads((tmp_path / "by.json").read_text()) == found
+    assert (tmp_path / "by.txt").read_text().startswith(found[0]["file"])
     _, out, _ = predicted(capsys, sounds, "--model", model)
     for line, record in zip(out.splitlines(), found, strict=True):
         assert line.startswith(record["file"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias, cast
 
 import tyro
 
@@ -34,7 +34,7 @@ def predict_command(
     words: bool = False,
     words_model: str | None = None,
     language: str | None = None,
-    format: Format = "table",
+    format: Format | None = None,
     out: Path | None = None,
     source: tuple[str, ...] = (),
     threshold: float | None = None,
@@ -59,7 +59,7 @@ def predict_command(
             default).
         words_model: a Whisper model, as for `ser analyze`.
         language: language of the words, such as de; by default, a multilingual model detects it.
-        format: a table for people, or json, jsonl, csv.
+        format: a table for people, or json, jsonl, csv; default: as --out ends, otherwise a table.
         out: file to write; default, and -: standard output.
         source: where the encoders' weights are, folder or hub id; ENCODER=PLACE for several.
         threshold: confidence below which the label is `uncertain`; default: the model's own.
@@ -81,6 +81,9 @@ def predict_command(
     found = find_recordings(files)
     out = None if out == Path("-") else out
     refuse_recording(out, found)
+    if format is None:
+        ending = "" if out is None else out.suffix.lower().removeprefix(".")
+        format = cast(Format, ending if ending in FORMATS else "table")
     predictor = load(model, device=device, weights=weights_of(source))
     if threshold is not None:
         predictor.threshold = threshold

@@ -24,10 +24,12 @@ def find_recordings(names: Sequence[str]) -> list[str]:
             ``-`` for standard input.
 
     Raises:
-        SerError: a folder or wildcard has no sound files, or no name is given.
+        SerError: a folder or wildcard has no sound files, a name is empty, or none is given.
     """
     found: dict[str, None] = {}
     for name in names:
+        if not name:  # of a shell's variable that is not set; as a path it is the current folder
+            raise SerError("the name of a recording is empty; name files, folders or wildcards")
         inside = _inside(name)
         if not inside:
             raise SerError(f"{name}: no sound files there; looked for {' '.join(ENDINGS)}")
