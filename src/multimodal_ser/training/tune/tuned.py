@@ -33,6 +33,8 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.numpy_probe import LAYERS, LOUDEST, NEAREST, SHORTEST
 
+_WINDOWS = 32  # of long recordings, per pass
+
 
 class Tuned(nn.Module):
     """An encoder and its head: log-mel in, logits out.
@@ -134,7 +136,10 @@ class Tuned(nn.Module):
             for row, wave in enumerate(waves)
             for cut in windows(len(wave), self.most, 2 * HOP)
         ]
-        logits = self.logits(self.inputs({"audio": [waves[row][cut] for row, cut in cuts]})).cpu()
+        # In parts: the windows of an hour-long recording would not fit into memory at once.
+        parts = [cuts[start : start + _WINDOWS] for start in range(0, len(cuts), _WINDOWS)]
+        pieces = ([waves[row][cut] for row, cut in part] for part in parts)
+        logits = torch.cat([self.logits(self.inputs({"audio": one})).cpu() for one in pieces])
         if len(cuts) == len(waves):
             return logits
         shares = torch.from_numpy(window_shares([len(wave) for wave in waves], cuts))
