@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from made_corpora import write_sound
@@ -19,6 +20,7 @@ from multimodal_ser.corpora import CORPORA, Corpus, Utterance
 from multimodal_ser.encoders import ENCODERS
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.metrics import METRICS
+from multimodal_ser.features.store import FeatureStore
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import MODELS
 
@@ -175,6 +177,41 @@ def test_features_of_an_encoder_with_changed_code_are_not_kept(
     assert codes == [0, 0, 1]
     assert re.search(r"code is '\w+', asked for '\w+'.*--overwrite", capsys.readouterr().err)
     ser(*line, "--overwrite")
+
+
+def test_small_and_large_values_of_an_encoder_of_ones_own_are_kept(
+    added, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sounds, manifest = folder_of_sounds(tmp_path / "sounds", "ab"), tmp_path / "m.jsonl"
+    ser("manifest", "mine", "--root", sounds, "--out", manifest)
+    line = ["extract", "--manifest", str(manifest), "--out", str(tmp_path / "f"), "--overwrite"]
+    line += ["--audio", "loudness"]
+    source = PLUGIN.replace("np.abs(cut).mean(1), ", "np.square(cut).mean(1) * FACTOR, ")
+    kept = {}
+    for name, factor in {"small": 1e-5, "large": 1e7}.items():
+        (tmp_path / f"my_{name}.py").write_text(source.replace("FACTOR", str(factor)))
+        importlib.import_module(f"my_{name}")
+        ser(*line)
+        store = FeatureStore.open(tmp_path / "f" / "mine" / "loudness.safetensors")
+        kept[name] = np.array([store[key].mean(0)[0] for key in store.ids])
+    np.testing.assert_allclose(kept["small"] * 1e12, kept["large"], rtol=1e-5)
+    # what no model can read is told, and a name that means something else is refused
+    constant = source.replace("FACTOR", "1e-9").replace("cut.std(1)", "cut.std(1) * 1e-9")
+    (tmp_path / "my_constant.py").write_text(constant)
+    importlib.import_module("my_constant")
+    assert main(line) == 1
+    assert "2 of 2 features" in (said := capsys.readouterr().err)
+    assert "are read as constants" in said
+    monkeypatch.setitem(ENCODERS, "none", ENCODERS["loudness"])
+    monkeypatch.setattr(
+        sys.modules["my_constant"].Loudness,
+        "info",
+        replace(ENCODERS["loudness"].load(None, "cpu").info, name="none"),
+    )
+    assert main([*line[:-1], "none"]) == 1
+    assert "no encoder can be called 'none'" in capsys.readouterr().err
 
 
 def test_installed_packages_add_theirs_by_entry_points(tmp_path):

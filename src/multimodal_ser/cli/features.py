@@ -27,7 +27,7 @@ def extract_command(
     context_after: int = 0,
     revision: str | None = None,
     layers: tuple[str, ...] | None = None,
-    dtype: Literal["float16", "float32"] = "float16",
+    dtype: Literal["float16", "float32"] | None = None,
     device: str = "cpu",
     audio_dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
     text_dtype: Literal["float32", "bfloat16", "float16"] | None = None,
@@ -62,7 +62,8 @@ def extract_command(
             by one to give it.
         layers: layers to concatenate, of the audio encoder (or of the text encoder if there is no
             audio): numbers, or all.
-        dtype: precision of the stored features.
+        dtype: precision of the stored features; default: float16, but float32 for an encoder of
+            your own, whose values may be too small or too large for 16 bits.
         device: device for torch, such as cpu or cuda.
         audio_dtype: precision of the audio encoder's computation; default: float32, but bfloat16
             for emotion2vec on CPUs that support it in hardware. int8 is for emotion2vec on a CPU.

@@ -190,7 +190,7 @@ def _keep_batch(
         try:
             check_array(key, frames, replace(header, dtype="float32"))
         except FeatureError as error:
-            failures[key] = str(error)
+            failures[key] = str(error).removeprefix(f"{key}: ")  # which is listed with it
             continue
         tokens = keep_tokens(frames, header.modality, header.tokens, header.pool)
         check_array(key, tokens, header)  # not caught: values beyond float16 mean a wrong setting

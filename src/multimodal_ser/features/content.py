@@ -238,7 +238,7 @@ def check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
 
 def check_numbers(
     source: Path,
-    arrays: Mapping[str, NDArray[np.float32]],
+    arrays: Mapping[str, NDArray[np.float32]] | FeatureStore,
     utterances: Sequence[Utterance],
     names: Sequence[str] = (),
 ) -> None:

@@ -26,6 +26,7 @@ from multimodal_ser.features.chunks import (
 )
 from multimodal_ser.features.content import (
     changed,
+    check_numbers,
     digest,
     in_context,
     inputs_of,
@@ -69,7 +70,7 @@ def extract(
     out: Path,
     *,
     tokens: int | None = None,
-    dtype: str = "float16",
+    dtype: str | None = None,
     pool: Pool | None = None,
     chunk: int = 64,
     batch_seconds: float = 32.0,
@@ -93,7 +94,8 @@ def extract(
         out: the features folder; the file is ``out/<corpus>/<encoder>.safetensors``.
         tokens: largest number of rows per utterance; None for 32 (audio) or 64 (text); 1 is the
             pooled vector.
-        dtype: ``float16`` or ``float32``, as stored.
+        dtype: ``float16`` or ``float32``, as stored; None for float16, and for float32 if the
+            encoder is one's own: what it measures may be too small or too large for 16 bits.
         pool: how the pooled vector is made, ``mean`` or ``first``; None for the encoder's own way.
         chunk: utterances per part file.
         batch_seconds: length of a batch including its padding, in seconds of sound (15 characters
@@ -108,12 +110,14 @@ def extract(
 
     Raises:
         FeatureError: an unknown engine; a finished file has other settings; several corpora; none
-            of the utterances has sound (or words); none succeeded; or values too large for float16.
+            of the utterances has sound (or words); none succeeded; values too large for float16;
+            or features of one's own encoder that all models read as constants (the file is kept).
     """
     if engine not in ENGINES:
         raise FeatureError(one_of("engine", engine, ENGINES))
     utterances = with_content(utterances)
     spoken = _in_context(utterances, encoder, *context) if any(context) else utterances
+    dtype = dtype or ("float32" if encoder.info.code else "float16")
     header = _header(spoken, encoder, tokens, dtype, pool, context)
     path = _path(out, header)
     with locked(path):
@@ -135,6 +139,8 @@ def extract(
         keep_manifest(utterances, path.parent)
         shutil.rmtree(work_folder(path), ignore_errors=True)
     assert done is not None  # noqa: S101 - a file that is not finished always has chunks to do
+    if header.code:  # what published encoders give is known to vary
+        check_numbers(path, done, utterances)
     first: dict[str, str] = {}  # hash of the samples → the first utterance that has it
     repeated = [
         key for key, sound in done.audio_hashes.items() if first.setdefault(sound, key) != key

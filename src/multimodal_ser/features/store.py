@@ -75,7 +75,7 @@ def feature_path(out: Path, corpus: str, encoder: str) -> Path:
     """The feature file of a corpus and an encoder: ``out/<corpus>/<encoder>.safetensors``.
 
     Raises:
-        FeatureError: a name cannot be a file name on all systems.
+        FeatureError: a name cannot be a file name on all systems, or the encoder's is ``none``.
 
     >>> feature_path(Path("features"), "emodb", "minilm").as_posix()
     'features/emodb/minilm.safetensors'
@@ -86,6 +86,8 @@ def feature_path(out: Path, corpus: str, encoder: str) -> Path:
                 f"the {kind} name {name!r} cannot be a file name; allowed: letters, digits, "
                 "'.', '_' and '-', a letter or digit first"
             )
+    if encoder == "none":  # `--audio none`
+        raise FeatureError("no encoder can be called 'none', which stands for no features")
     return out / corpus / f"{encoder}.safetensors"
 
 
