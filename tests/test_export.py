@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -143,6 +144,14 @@ def test_a_fine_tuned_model_in_one_file(tuned, exported, tmp_path):
         export(again, tmp_path / "again.onnx")
     with pytest.raises(SerError, match="is one piece"):
         export(tuned, tmp_path / "head.onnx", part="head")
+
+
+def test_a_file_is_sent_to_processes_that_lack_it(exported, tmp_path):
+    file = shutil.copyfile(exported.file, tmp_path / "made.onnx")
+    model = load(file)
+    sent = pickle.dumps(model)
+    file.unlink()
+    agree(model, pickle.loads(sent))
 
 
 def test_a_run_on_audio_in_one_file(weights, tmp_path):

@@ -132,6 +132,15 @@ class OnnxBackend(Backend):
             described = features_of(parse_json(facts.features))
             self.features = load_features(file, described, self.modalities, weights, device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """With the file's content in place of the session: another machine may lack the file."""
+        return {**self.__dict__, "session": self.file.read_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Opens a session of one thread, as the copies in several processes share the cores."""
+        self.__dict__.update(state)
+        self.session = open_session(self.file, 1, state["session"])
+
     def __call__(
         self,
         waves: Sequence[Samples],
@@ -217,12 +226,13 @@ def onnxruntime() -> Any:
     return runtime
 
 
-def open_session(file: Path, threads: int = 0) -> Any:
+def open_session(file: Path, threads: int = 0, content: bytes | None = None) -> Any:
     """Opens an onnxruntime session on the CPU.
 
     Args:
         file: the model.
         threads: number of threads; 0 for one per core.
+        content: of the file, where it has been read already.
 
     Raises:
         SerError: the extra is missing, or the file is no ONNX file.
@@ -232,7 +242,7 @@ def open_session(file: Path, threads: int = 0) -> Any:
     runtime = onnxruntime()
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-    if not file.is_file():
+    if content is None and not file.is_file():
         raise SerError(f"{file}: there is no such file; make it with: ser export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -240,7 +250,8 @@ def open_session(file: Path, threads: int = 0) -> Any:
     # By default the threads spin between two calls and keep the cores busy without any work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        model = str(file) if content is None else content
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except (states.Fail, states.InvalidProtobuf, states.InvalidGraph, states.NoSuchFile) as error:
         raise SerError(f"{file}: not an ONNX file that onnxruntime can read ({error})") from error
 
