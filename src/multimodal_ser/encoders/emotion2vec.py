@@ -194,10 +194,11 @@ class Emotion2Vec:
         """Encodes a pack; a GPU only has the work in its queue then."""
         with torch.inference_mode():
             rows = torch.cat(self.network(inputs, layers), dim=-1).float()
-            finite, result = rows.isfinite().all(), reduce(pack, rows)
-            if self.device.type != "cuda":
-                return _Begun(pack, finite, result.cpu())
-            finite, result = (x.to("cpu", non_blocking=True) for x in (finite, result))
+            finite = rows.isfinite().all()
+            if self.device.type != "cuda":  # on the CPU: Apple's GPUs have no double precision
+                return _Begun(pack, finite, reduce(pack, rows.cpu()))
+            outputs = finite, reduce(pack, rows)
+            finite, result = (x.to("cpu", non_blocking=True) for x in outputs)
         done = torch.cuda.current_stream(self.device).record_event()
         return _Begun(pack, finite, result, done)
 
