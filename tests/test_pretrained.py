@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import shutil
 
 import numpy as np
@@ -95,6 +96,9 @@ def test_speech_equals_transformers(kind, speech):
     assert encoder.info.name == {"wav2vec2": "my-wav2vec2"}.get(kind, kind)
     assert {claim.saw for claim in encoder.info.exposure.values()} == {"unknown"}
     assert encoder.network.pads == (kind in PADS)
+    sent = pickle.loads(pickle.dumps(encoder))  # as to the workers of a cluster
+    for own, there in zip(encoder(waves()), sent(waves()), strict=True):
+        assert np.array_equal(own, there)
     for wave, frames in zip(waves(), encoder(waves()), strict=True):
         given = extractor(wave, sampling_rate=16_000, return_tensors="pt")
         with torch.inference_mode():
