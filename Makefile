@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/ser demo --out demo --open-page
 
 test: check browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What the tests share: how they compute, and the two corpora that transfer is tested on."""
 
+import gc
 import os
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 # one thread: the networks of the tests are too small to gain from more, and lose by waiting
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# the collector walks through all that the imports have made, a tenth of the time at 700
+gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
