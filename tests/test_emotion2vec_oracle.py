@@ -126,9 +126,9 @@ def test_true_size(tmp_path):
 def test_true_size_at_length(size, tmp_path):
     theirs, ours = pair(tmp_path, {**getattr(funasr_oracle, size), "classes": 9})
     half = load_encoder(PLUS, tmp_path, dtype="bfloat16")
-    waves = [noise(0.1), noise(3.0), *speech(3), noise(30.0)]
+    waves = [noise(0.1), noise(3.0), *speech(3), noise(LONGEST[size.lower()])]
     for wave, frames in zip(waves, ours(waves), strict=True):
         wanted = funasr_oracle.frames(theirs, torch.from_numpy(wave)).numpy()
         assert relative(frames, wanted) < 1e-4
-        if len(wave) < 5 * 16_000:
+        if len(wave) < 2 * 16_000:  # processors without bfloat16 take 3 s for a second of sound
             assert cosine(half.means([wave])[0], wanted.mean(0)) >= 0.9999
