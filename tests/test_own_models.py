@@ -26,7 +26,7 @@ from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments import failures, plans, protocols, running
 from multimodal_ser.experiments.explain import _likeness, measured
-from multimodal_ser.experiments.rules import warn_of_outputs
+from multimodal_ser.experiments.fitting import warn_of_outputs
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output, masked_mean
 from multimodal_ser.runs.model_file import load_model

@@ -88,7 +88,7 @@ def explain_command(
     """
     import json
 
-    from multimodal_ser.common.files import written_aside
+    from multimodal_ser.common.files import write_file
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.experiments.explain import explain as explained
     from multimodal_ser.runs.config_file import read_record
@@ -98,8 +98,7 @@ def explain_command(
     for line in _lines(found):
         say(line)
     if out is not None:
-        with written_aside(out) as partial:
-            partial.write_text(json.dumps(asdict(found), indent=1) + "\n", "utf-8")
+        write_file(out, json.dumps(asdict(found), indent=1) + "\n")
 
 
 def _shown(loss: float | None) -> str:

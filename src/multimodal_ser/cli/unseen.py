@@ -46,7 +46,7 @@ def unseen_command(
         sizes: numbers of recordings from which the channel is estimated.
         out: file for the results, as JSON.
     """
-    from multimodal_ser.common.files import written_aside
+    from multimodal_ser.common.files import write_file
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.dataset.material import load_material, pooled
     from multimodal_ser.errors import SerError, one_of
@@ -73,8 +73,7 @@ def unseen_command(
     say("\n".join([_table(found, sizes), "", *marks]))
     if out is not None:
         origin = {"command": command_line(), "marks": marks}
-        with written_aside(out) as partial:
-            partial.write_text(json.dumps({**origin, **found}, indent=1) + "\n", "utf-8")
+        write_file(out, json.dumps({**origin, **found}, indent=1) + "\n")
 
 
 def _checked(materials: Sequence[Material], learn: Sequence[str]) -> list[str]:

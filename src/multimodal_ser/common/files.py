@@ -78,6 +78,12 @@ def written_aside(path: Path) -> Iterator[Path]:
             partial.replace(real)
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes a file of this content, as UTF-8 if it is text; see `written_aside`."""
+    with written_aside(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def made_folder(folder: Path) -> None:
     """Makes a folder to write to, before the work whose results it is for.
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from multimodal_ser.common.files import files_below, written_aside
+from multimodal_ser.common.files import files_below, write_file
 from multimodal_ser.corpora.base import json_of, read_csv_rows, require_folder
 from multimodal_ser.corpora.parquet import read_metadata, read_parquet
 from multimodal_ser.corpora.rows import of_rows, part_named
@@ -123,8 +123,7 @@ def _kept(sound: bytes, path: Path) -> str:
     path = path.with_name(path.name + ending)
     if not path.is_file() or path.stat().st_size != len(sound):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(path) as partial:
-            partial.write_bytes(sound)
+        write_file(path, sound)
     return str(path.absolute())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
@@ -192,6 +192,10 @@ class Examples:
         target = None if self.target is None else self.target[index]
         ids = tuple(self.ids[row] for row in index)
         return Examples(ids, text, audio, self.label[index], target)
+
+    def of(self, ids: Iterable[str]) -> Examples:
+        """The examples of these utterances, in this order."""
+        return self.take([self.places[key] for key in ids])
 
     def to(self, device: str) -> Examples:
         """The same with both modalities on a device; labels stay on the CPU."""

@@ -20,7 +20,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, Emotion2VecNet, Sizes
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.encoders.weights import Weights, resolve
@@ -156,10 +156,7 @@ def convert_weights(
     about = {"format": "pt", "source_sha256": weights.sha256}
     if labels:
         about["labels"] = json.dumps(labels)
-    with written_aside(file) as partial:
-        partial.write_bytes(
-            save({key: value.contiguous() for key, value in tensors.items()}, about)
-        )
+    write_file(file, save({key: value.contiguous() for key, value in tensors.items()}, about))
     return file
 
 

@@ -95,7 +95,7 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
     rows = read_predictions(folder / PREDICTIONS, config.labels.classes, "test", task)
     # votes without agreement have no class that could lose anything
     ids = [key for key, label in zip(rows.ids, rows.truth, strict=True) if label >= 0]
-    examples = material.examples.take([material.examples.places[key] for key in ids])
+    examples = material.examples.of(ids)
     model = load_model(folder / MODEL)
     other = shuffled(model, seed)
     own = measured(model, examples, seed)
@@ -209,11 +209,8 @@ def _numbers(maps: Maps) -> NDArray[np.float64]:
 
 def _flat(found: _Measured) -> NDArray[np.float64]:
     modalities, moments, features = found
-    parts = [
-        loss for modality in sorted(modalities) for _, loss in sorted(modalities[modality].items())
-    ]
-    parts += [loss for modality in sorted(moments) for loss in moments[modality]]
-    parts += [
-        loss for modality in sorted(features) for _, loss in sorted(features[modality].items())
-    ]
+    # Sorted: features are listed by their loss, so in another order for another network.
+    named = [sorted(one[name].items()) for one in (modalities, features) for name in sorted(one)]
+    parts = [loss for losses in named for _, loss in losses]
+    parts += [loss for name in sorted(moments) for loss in moments[name]]
     return np.array(parts, np.float64)

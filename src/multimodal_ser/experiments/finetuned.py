@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from multimodal_ser.common.devices import CPU
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import TuneConfig
-from multimodal_ser.dataset.examples import MODALITIES, Examples
+from multimodal_ser.dataset.examples import MODALITIES
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.encoders import load_for
 from multimodal_ser.encoders.whisper import Whisper
@@ -61,7 +60,7 @@ def _run(share: DeviceShare, device: str, item: Plan, material: Material, out: P
         load_clips(material, fold.validation, words),
         config,
         item.config.seed,
-        features=(_examples(material, fold.train), _examples(material, fold.validation)),
+        features=(material.examples.of(fold.train), material.examples.of(fold.validation)),
         checkpoint=checkpoint,
         share=share,
     )
@@ -76,10 +75,6 @@ def _run(share: DeviceShare, device: str, item: Plan, material: Material, out: P
     folder = write_run(out, item.config, dims, fitted, predicted)
     checkpoint.unlink(missing_ok=True)
     return folder
-
-
-def _examples(material: Material, keys: Sequence[str]) -> Examples:
-    return material.examples.take([material.examples.places[key] for key in keys])
 
 
 def _dims(material: Material, modalities: Sequence[str]) -> Dims:
@@ -145,10 +140,7 @@ def _encoder(spec: FeatureSpec, source: str | None, device: str) -> Any:
 def _predict_parts(
     model: Tuned | TunedEncoders, item: Plan, material: Material, words: bool, share: DeviceShare
 ) -> Iterator[Predicted]:
-    speakers = {row.id: row.speaker or "" for row in material.utterances}
-    names = np.asarray(material.labels.classes)
     for part in ("validation", "test"):
         clips = load_clips(material, getattr(item.fold, part), words)
         probabilities = predict_clips(model, clips, share).softmax(1).numpy()
-        labels = names[clips.label.numpy()].tolist()
-        yield Predicted(part, clips.ids, [speakers[k] for k in clips.ids], labels, probabilities)
+        yield Predicted.of(part, material, clips.ids, probabilities)

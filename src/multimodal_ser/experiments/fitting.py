@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
@@ -24,7 +26,6 @@ from multimodal_ser.dataset.views import with_dialogue
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.finetuned import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
-from multimodal_ser.experiments.rules import warn_of_outputs
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
 from multimodal_ser.models.layers import read_out
@@ -38,6 +39,8 @@ from multimodal_ser.training.loop import Fitted, fit, predict
 from multimodal_ser.training.losses import learnt_as
 from multimodal_ser.training.regressors import REGRESSORS, fit_regressor
 from multimodal_ser.training.stacking import STACKED, fit_stacked
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def make_run(context: RunContext, item: Plan) -> Path:
     load_plugins()  # this may be a new process, whose registries lack what plug-ins add
     if item.config.model == TUNED:
         learnt = item.fold.train, item.fold.validation
-        _check_classes(item.config, *(_examples(context.material, keys) for keys in learnt))
+        _check_classes(item.config, *map(context.material.examples.of, learnt))
         return run_tuned(item, context.material, context.out, context.devices)
     material = as_model_reads(context.material, item.config)
     source = context.source and as_model_reads(context.source, item.config)
@@ -119,7 +122,7 @@ def make_run(context: RunContext, item: Plan) -> Path:
             "smaller --schedule.batch-size or --network.hidden-dim, or --device cpu"
         ) from error
     if isinstance(fitted.model, Ensemble) and not reads_dialogue(item.config.model):
-        few = _examples(material, item.fold.test[:8])
+        few = material.examples.of(item.fold.test[:8])
         warn_of_outputs(item.config.model, fitted.model, few)
     return write_run(context.out, item.config, context.dims, fitted, parts)
 
@@ -132,22 +135,16 @@ def as_model_reads(material: Material, config: RunConfig) -> Material:
     return with_dialogue(material, network.before, network.after)
 
 
-def _examples(material: Material, keys: Sequence[str]) -> Examples:
-    """The examples of these ids, in this order."""
-    examples = material.examples
-    return examples.take([examples.places[key] for key in keys])
-
-
 def _fit(context: RunContext, item: Plan) -> Fitted:
     """Fits the model of a run: a baseline, the stack, or a network."""
     config, settings = item.config, item.config.train
     learnt, fold = _training_fold(context, item)
     # The part of the target that an adaptation may know: its training part without labels.
     adapts = learnt is context.source
-    target = _examples(context.material, item.fold.train).unlabelled() if adapts else None
+    target = context.material.examples.of(item.fold.train).unlabelled() if adapts else None
     loss = settings.schedule.loss or "cross-entropy"
     train, validation = (
-        learnt_as(_examples(learnt, keys), loss) for keys in (fold.train, fold.validation)
+        learnt_as(learnt.examples.of(keys), loss) for keys in (fold.train, fold.validation)
     )
     _check_classes(config, train, validation)
     if config.model in REGRESSORS:
@@ -265,9 +262,7 @@ def _freeze_body(model: Ensemble) -> None:
 
 def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) -> Predicted:
     material = context.material
-    examples = _examples(material, getattr(item.fold, part))
-    speakers = {row.id: row.speaker or "" for row in material.utterances}
-    names = material.labels.classes
+    examples = material.examples.of(getattr(item.fold, part))
     logits, held_out = predict(fitted.model, examples).clone(), fitted.validation
     # A refitted model has learnt from the validation rows; its own predictions for them would be
     # too good. Those of the model before the refit are reported instead.
@@ -276,14 +271,8 @@ def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) ->
         # Only the rows that the loss learns from: some leave out utterances without a class.
         learnt = learnt_as(examples, item.config.train.schedule.loss or "cross-entropy")
         logits[[examples.places[key] for key in learnt.ids]] = held_out
-    return Predicted(
-        part,
-        examples.ids,
-        [speakers[key] for key in examples.ids],
-        ["" if place < 0 else names[place] for place in examples.label.tolist()],
-        read_out(logits, item.config.labels.values).numpy(),
-        _targets(material, examples),
-    )
+    outputs = read_out(logits, item.config.labels.values).numpy()
+    return Predicted.of(part, material, examples.ids, outputs, _targets(material, examples))
 
 
 def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | None:
@@ -297,3 +286,36 @@ def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | No
     votes = np.array([class_votes(rows[key], classes) for key in examples.ids])
     shares = np.where(votes.sum(1, keepdims=True) > 0, votes, np.nan)
     return np.hstack([shares, target[:, len(classes.classes) :]])
+
+
+def warn_of_outputs(name: str, model: Ensemble, examples: Examples) -> None:
+    """Warns if a network breaks the rules of docs/models.md, as one of a user's own may.
+
+    Its outputs must be logits, and must depend neither on padding nor on the call. Otherwise a
+    recording by itself, without the padding of longer ones, gets another prediction than in the
+    table.
+    """
+    device = next(model.buffers()).device
+    batch = [one.to(device) for one in next(examples.batches(len(examples)))[:4]]
+    wider = [F.pad(one, (0, 0) * (one.ndim - 2) + (0, int(one.shape[1] > 1))) for one in batch]
+    with torch.inference_mode():
+        try:
+            once, again = (model(*inputs).logits for inputs in (batch, wider))
+            same = torch.allclose(once, again, atol=1e-3)
+        except RuntimeError:  # layers of a fixed number of tokens
+            same = False
+    with torch.inference_mode():
+        text, text_mask, audio, audio_mask = batch
+        logits = model.each(text, text_mask, audio, audio_mask).logits[
+            ..., : model.classes - model.values
+        ]
+    if logits.numel() and bool((logits >= 0).all() and ((logits.sum(2) - 1).abs() < 1e-3).all()):
+        _log.warning(
+            "%s: its outputs are probabilities, and softmax is applied to them once more, which "
+            "makes all classes nearly equal; return the logits, without a softmax", name,
+        )  # fmt: skip
+    if not same:
+        _log.warning(
+            "%s: its outputs change with padding, or from call to call: a recording by itself gets "
+            "another prediction than in the table; see the rules in docs/models.md", name,
+        )  # fmt: skip

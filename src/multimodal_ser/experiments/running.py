@@ -26,7 +26,7 @@ from rich.progress import Progress
 
 from multimodal_ser.common.cluster import run_on_ray
 from multimodal_ser.common.devices import CPU, check_device, is_gpu
-from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.files import write_file
 from multimodal_ser.config.record import RunConfig, as_json
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, counted, one_of
@@ -38,7 +38,7 @@ from multimodal_ser.experiments.failures import (
     try_run,
 )
 from multimodal_ser.experiments.fitting import RunContext
-from multimodal_ser.experiments.plans import Experiment, Plan
+from multimodal_ser.experiments.plans import Experiment, Plan, Stage
 from multimodal_ser.features.chunks import ENGINES
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import SET_ASIDE, config_files, is_complete, read_description
@@ -81,24 +81,12 @@ def make_experiment(
     set_aside(out, [item.config for item in experiment.plans])
     for name, split in experiment.splits.items():
         write_split(split, out / f"{name}.json")
-    failures = []
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(experiment.protocol, total=len(experiment.plans))
-        for stage in experiment.stages:
-            # What starts from a run that failed cannot be made.
-            ready = [one for one in stage.plans if not one.start or is_complete(out / one.start)]
-            failures += _attempt(
-                ready,
-                stage.material,
-                out,
-                source=stage.source,
-                jobs=jobs,
-                engine=engine,
-                device=device,
-                on_run=lambda folder: bar.advance(task),
-                alone=len(experiment.plans) == 1,
-            )
+        failures = _make_stages(
+            experiment.stages, out, jobs, engine, device, lambda folder: bar.advance(task)
+        )
     raise_failures(failures, len(experiment.plans))
     own = [one for one in experiment.plans if one.config.protocol == experiment.protocol]
     return [out / one.config.folder for one in own]
@@ -127,8 +115,7 @@ def _write_description(experiment: Experiment, out: Path, command: str | None) -
     out.mkdir(parents=True, exist_ok=True)
     if command:
         described["command"] = command
-    with written_aside(path) as partial:
-        partial.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_file(path, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 
 def _kinds(described: Mapping[str, Any]) -> tuple[str, str]:
@@ -164,67 +151,64 @@ def run_all(
     Raises:
         Exception: that of the first run that failed, after all others have been made.
     """
-    failures = _attempt(
-        plans,
-        material,
-        out,
-        source=source,
-        jobs=jobs,
-        engine=engine,
-        device=device,
-        on_run=on_run,
-        alone=len(plans) == 1,
-    )
-    raise_failures(failures, len(plans))
+    stage = Stage(tuple(plans), material, source)
+    raise_failures(_make_stages([stage], out, jobs, engine, device, on_run), len(plans))
     return [out / item.config.folder for item in plans]
 
 
-def _attempt(
-    plans: Sequence[Plan],
-    material: Material,
+def _make_stages(
+    stages: Sequence[Stage],
     out: Path,
-    *,
-    source: Material | None,
     jobs: int | None,
     engine: str,
     device: str,
-    on_run: Callable[[Path], None],
-    alone: bool,
+    on_run: Callable[[Path], Any],
 ) -> list[Failure]:
-    """Makes what `run_all` makes; returns what failed, which is logged unless it was `alone`."""
-    out.mkdir(parents=True, exist_ok=True)
-    folders = [out / item.config.folder for item in plans]
-    # Complete folders are results: rerunning the command makes only what is missing.
-    todo = [item for item, folder in zip(plans, folders, strict=True) if not is_complete(folder)]
-    for folder in filter(is_complete, folders):
-        on_run(folder)
+    """Makes the runs of all stages; returns those that failed, each of which is logged at once.
+
+    The failure of a single run is not logged, because its error is raised right after.
+    """
     if engine not in ENGINES:
         raise SerError(one_of("engine", engine, ENGINES))
-    context = RunContext(material, source, out.resolve(), tuple(device.split(",")))
-    if engine == "ray":
-        made = run_on_ray(try_run, context, todo, gpus=len(context.devices) * is_gpu(device))
-    else:
-        single = is_gpu(device) or len(context.devices) > 1
-        made = _make_runs(todo, context, jobs or (1 if single else os.cpu_count() or 1))
-    failures = []
-    for one in made:
-        if isinstance(one, Failure):
-            failures.append(one)
+    out.mkdir(parents=True, exist_ok=True)
+    alone = sum(len(stage.plans) for stage in stages) == 1
+    failures: list[Failure] = []
+    for stage in stages:
+        # What starts from a run that failed cannot be made.
+        failed = {failure.run for failure in failures}
+        ready = [one for one in stage.plans if one.start not in failed]
+        context = RunContext(stage.material, stage.source, out.resolve(), tuple(device.split(",")))
+        for made in _make_runs(ready, context, engine, jobs):
+            if not isinstance(made, Failure):
+                on_run(made)
+                continue
+            failures.append(made)
             if not alone:
-                log_failure(one)
-        else:
-            on_run(one)
+                log_failure(made)
     return failures
 
 
-def _make_runs(todo: Sequence[Plan], context: RunContext, jobs: int) -> Iterator[Path | Failure]:
+def _make_runs(
+    plans: Sequence[Plan], context: RunContext, engine: str, jobs: int | None
+) -> Iterator[Path | Failure]:
+    """Yields the folders of complete runs, then those of the others as they are made."""
+    # Complete folders are results: rerunning the command makes only what is missing.
+    complete = {item.config.folder: is_complete(context.out / item.config.folder) for item in plans}
+    yield from (context.out / folder for folder, there in complete.items() if there)
+    todo = [item for item in plans if not complete[item.config.folder]]
+    on_gpu = is_gpu(context.device)
+    if engine == "ray":
+        yield from run_on_ray(try_run, context, todo, gpus=len(context.devices) * on_gpu)
+        return
+    single = on_gpu or len(context.devices) > 1
+    jobs = min(jobs or (1 if single else os.cpu_count() or 1), len(todo))
     # A single job stays in this process: no start of a worker, and errors keep their traceback.
-    if min(jobs, len(todo)) <= 1:
+    if jobs <= 1:
         yield from (try_run(context, item) for item in todo)
         return
     # torch's multiprocessing shares tensors between processes instead of copying them.
     processes = _processes(context.device)
-    with ProcessPoolExecutor(min(jobs, len(todo)), processes, _start_worker, (context,)) as pool:
+    with ProcessPoolExecutor(jobs, processes, _start_worker, (context,)) as pool:
         yield from pool.map(_make_in_worker, todo)
 
 

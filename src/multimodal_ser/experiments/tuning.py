@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.files import write_file
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import import_extra
@@ -120,8 +120,7 @@ def tune_hyperparameters(
     start = network or ModelConfig(), schedule or TrainConfig()
     search = _Search(material, split, name, start, out, budget)
     chosen = {fold.name: search.best(fold) for fold in split.folds}
-    with written_aside(out / "chosen.json") as partial:
-        partial.write_text(json.dumps(chosen, indent=1) + "\n", "utf-8")
+    write_file(out / "chosen.json", json.dumps(chosen, indent=1) + "\n")
     return summary_of(search.tested(chosen), "tune", out.resolve().name, "test")
 
 
@@ -147,14 +146,13 @@ class _Search:
         while len(study.trials) + 1 < self.budget.trials and not self.budget.spent:
             trial = study.ask()
             study.tell(trial, self._loss(fold, _suggested(trial)))
-        best = study.best_trial if study.trials else None
-        better = best is not None and best.value is not None and best.value < recommended
-        loss = best.value if best is not None and better else recommended
+        tried = [({}, recommended), *((one.params, one.value) for one in study.trials)]
+        knobs, loss = min(tried, key=lambda one: one[1])  # of equal ones, the recommended setting
         losses = f"validation loss {loss:.4f}, recommended {recommended:.4f}"
-        _log.info("fold %s: %d settings; %s", fold.name, len(study.trials) + 1, losses)
+        _log.info("fold %s: %d settings; %s", fold.name, len(tried), losses)
         return {
-            "knobs": dict(best.params) if best is not None and better else {},
-            "settings": len(study.trials) + 1,
+            "knobs": knobs,
+            "settings": len(tried),
             "validation loss": loss,
             "recommended": recommended,
         }

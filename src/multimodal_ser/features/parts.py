@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from multimodal_ser.common.arrays import Array
-from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.files import write_file
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import FeatureError
 from multimodal_ser.features.store import FeatureHeader, FeatureStore, write_store
@@ -44,8 +44,7 @@ class Parts:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not note.exists():
-            with written_aside(note) as partial:
-                partial.write_text(fingerprint)
+            write_file(note, fingerprint)
 
     def write(self, index: int, header: FeatureHeader, arrays: Mapping[str, Array]) -> None:
         """Writes one part, in the order of its chunk."""

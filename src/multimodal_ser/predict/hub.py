@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multimodal_ser.common.files import parse_json, scratch_folder, written_aside
+from multimodal_ser.common.files import parse_json, scratch_folder, write_file
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
@@ -51,11 +51,9 @@ def save(predictor: Predictor, folder: Path) -> Path:
     config = predictor.backend.save(folder)
     about = {"kind": config.pop("kind"), "name": predictor.name, "threshold": predictor.threshold}
     config["predictor"] = {**about, "labels": list(predictor.labels)}
-    text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+    write_file(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     card = predictor.card if predictor.card.startswith("---\n") else _FRONT + predictor.card
-    for name, content in (("config.json", text), ("README.md", card)):
-        with written_aside(folder / name) as partial:
-            partial.write_text(content, "utf-8")
+    write_file(folder / "README.md", card)
     return folder
 
 

@@ -6,13 +6,16 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.errors import SerError, one_of
+
+if TYPE_CHECKING:
+    from multimodal_ser.dataset.material import Material
 
 _COLUMNS = ("id", "part", "speaker", "label")
 
@@ -37,6 +40,22 @@ class Predicted:
     labels: Sequence[str]
     probabilities: NDArray[np.float32]
     targets: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        part: str,
+        material: Material,
+        ids: Sequence[str],
+        probabilities: NDArray[np.float32],
+        targets: NDArray[np.float64] | None = None,
+    ) -> Predicted:
+        """The predictions for these utterances of a material, with their speakers and classes."""
+        examples, names = material.examples, material.labels.classes
+        rows = [examples.places[key] for key in ids]
+        speakers = [material.utterances[row].speaker or "" for row in rows]
+        labels = ["" if place < 0 else names[place] for place in examples.label[rows].tolist()]
+        return cls(part, ids, speakers, labels, probabilities, targets)
 
 
 class PredictionRows(NamedTuple):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.scheduling import Work, Yielding, yielding_diariser
@@ -251,8 +251,7 @@ class Jobs:
         return self.folder / job.id
 
     def _save(self, job: Job) -> None:
-        with written_aside(self._place(job) / STATE) as partial:
-            partial.write_text(json.dumps(asdict(job)) + "\n", encoding="utf-8")
+        write_file(self._place(job) / STATE, json.dumps(asdict(job)) + "\n")
 
     def _remove(self, job: Job) -> None:
         self.jobs.pop(job.id, None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.base import read_text
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
@@ -59,8 +59,7 @@ class Split:
 
 def write_split(split: Split, path: Path) -> None:
     """Writes a split with its hash as JSON, complete or not at all."""
-    with written_aside(path) as partial:
-        partial.write_text(json.dumps({**asdict(split), "hash": split.hash}, indent=1))
+    write_file(path, json.dumps({**asdict(split), "hash": split.hash}, indent=1))
 
 
 def read_split(path: Path) -> Split:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multimodal_ser.common.cluster import run_on_ray
-from multimodal_ser.common.files import Journal, file_state, made_folder, written_aside
+from multimodal_ser.common.files import Journal, file_state, made_folder, write_file, written_aside
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.resumable import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
@@ -207,8 +207,7 @@ class Folder:
         self._journal.keep([*self.others, *begun, *self._ours()])
         summary = self.out / SUMMARY
         pages = "html" in self.recipe.formats
-        with written_aside(summary) as partial:
-            partial.write_text(summary_page(overview, pages), encoding="utf-8")
+        write_file(summary, summary_page(overview, pages))
         return [index, segments, summary]
 
     def keep(self, done: AnalysisResult) -> AnalysisResult:

@@ -11,7 +11,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
-from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.files import write_file
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.predict.prediction import label_colours, on_scale
 from multimodal_ser.timeline.annotations import as_eaf, as_label_studio, as_rttm, as_textgrid
@@ -52,8 +52,7 @@ def write_files(
     files = []
     for ending, content in rendered(timeline, source, checked_formats(formats)):
         file = folder / ((source.stem if name is None else name) + ending)
-        with written_aside(file) as partial:
-            partial.write_bytes(content)
+        write_file(file, content)
         files.append(file)
     return files
 

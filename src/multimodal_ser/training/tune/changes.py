@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, write_file, written_aside
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.exposure import write_tuned_on
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
@@ -120,8 +120,7 @@ def save_changes(network: Any, config: TuneConfig, about: Mapping[str, Any], pat
     trained = [any(p.requires_grad for p in block.parameters()) for block in network.blocks]
     header["first"] = trained.index(True) if any(trained) else 0
     tensors = {key: value.detach().cpu().contiguous() for key, value in learnt.items()}
-    with written_aside(path) as partial:
-        partial.write_bytes(save(tensors, {"changes": json.dumps(header)}))
+    write_file(path, save(tensors, {"changes": json.dumps(header)}))
 
 
 def write_merged(encoder: Any, changes: Path, out: Path) -> Path:

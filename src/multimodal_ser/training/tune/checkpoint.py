@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.training.schedule import EarlyStopping, WeightAverage
 
 
@@ -56,8 +56,7 @@ class TrainingState:
         }
         # safetensors refuses tensors that share memory, as those of `best` and `average` may.
         apart = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
-        with written_aside(path) as partial:
-            partial.write_bytes(save(apart, {"progress": json.dumps(facts)}))
+        write_file(path, save(apart, {"progress": json.dumps(facts)}))
 
     def load(self, path: Path) -> list[dict[str, Any]]:
         """Restores the state that `save` wrote; returns the history."""

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.base import window_shares, windows
 from multimodal_ser.encoders.mel import (
@@ -268,8 +268,7 @@ def save_tuned(model: Tuned, path: Path, *, half: bool = True) -> None:
         key: (value.half() if half and value.ndim > 1 else value).contiguous()
         for key, value in model.state_dict().items()
     }
-    with written_aside(path) as partial:
-        partial.write_bytes(save(state, {"tuned": json.dumps(header)}))
+    write_file(path, save(state, {"tuned": json.dumps(header)}))
 
 
 def load_tuned(path: Path) -> Tuned:
