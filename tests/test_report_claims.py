@@ -102,7 +102,7 @@ def test_effective_speakers_not_names_are_counted(tmp_path):
     summary = summarise(tmp_path / "few")
     assert summary.clusters == 12
     assert summary.effective < 6
-    words = f"the 12 speakers weigh like {summary.effective:.1f} of equal size"
+    words = f"the 12 speakers count as much as {summary.effective:.1f} of equal size"
     assert any(words in line for line in summary.cautions)
     assert "effective_clusters" in (report(tmp_path / "few").parent / "table.csv").read_text()
 

@@ -138,7 +138,7 @@ def test_utterances_without_a_speaker_are_one_cluster_beside_those_of_the_speake
     assert "audio beats the best baseline, linear," in text_table(one)
     # seven known speakers with an utterance each do not make the 119 others independent
     assert most.best.scores["UA"].low is None
-    assert "cannot be known: 8 speakers who weigh like 1." in text_table(most)
+    assert "cannot be known: 8 speakers who count as much as 1." in text_table(most)
 
 
 def test_validation_rows_can_be_scored_instead(tmp_path):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.files import write_file
 from multimodal_ser.evaluation.metrics import OF_PROBABILITIES
 from multimodal_ser.report import words
 from multimodal_ser.report.compute import summarise, summarise_all
@@ -94,8 +94,7 @@ def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> P
         if not content:
             (out / name).unlink(missing_ok=True)
             continue
-        with written_aside(out / name) as partial:
-            partial.write_bytes(content if isinstance(content, bytes) else content.encode())
+        write_file(out / name, content)
     return out / "report.html"
 
 
@@ -125,7 +124,7 @@ def _pictures(summary: Summary, clouds: Sequence[Cloud] = ()) -> dict[str, tuple
         )
         found["reliability"] = (
             figures.draw_reliability(summary),
-            f"Share of right answers against top probability for {best.name}; expected "
+            f"Share of correct predictions against top probability for {best.name}; expected "
             f"calibration error {words.percent(best.scores['ECE'].mean)} %.",
         )
     if len(summary.shares) > 1:
@@ -145,7 +144,7 @@ def _listed(names: Sequence[str], scores: Sequence[Score]) -> str:
     )
 
 
-def _title(summary: Summary, name: str = "confusion") -> str:
+def _title(summary: Summary, name: str) -> str:
     """Returns a title for a figure outside the report: what it shows, and its numbers' leaks."""
     best = [summary.best.name] if name in ("confusion", "reliability") else []
     where = " + ".join(summary.corpora) or summary.name

@@ -248,15 +248,14 @@ def _row(
     classes = sample.task != "attributes"
     known = sample.truth >= 0
     repeats, _, columns = system.probabilities.shape
-    parameters = [run.record.parameters for run in system.runs]
     # 0: a support vector machine is made of training rows and has no parameters to count
-    counted = [number for number in parameters if number]
+    parameters = [n for run in system.runs if (n := run.record.parameters)]
     return Row(
         name=system.name,
         model=system.model,
         kind=system.kind,
         share=system.share,
-        parameters=max(counted, default=None),
+        parameters=max(parameters, default=None),
         seeds=tuple(sorted({seed for seed, _ in system.repeats})),
         draws=tuple(sorted({draw for _, draw in system.repeats})),
         scores=scores_of(system, sample, sums),

@@ -143,14 +143,14 @@ def draw_reliability(summary: Summary) -> Figure:
     """
     figure, (ax,) = canvas(4.6, 4.3)
     ax.plot([0, 100], [0, 100], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    write_label(ax, 17, 23, "as sure as right", rotation=45, color=MUTED, fontsize=8, ha="center")
+    write_label(ax, 17, 23, "calibrated", rotation=45, color=MUTED, fontsize=8, ha="center")
     baseline = summary.baseline
     if baseline is not None and baseline is not summary.best:
         _curve(ax, baseline, MUTED)
     _curve(ax, summary.best, ACCENT)
     ax.grid(color=LINE, linewidth=0.6)
     ax.set(xlim=(0, 101), ylim=(0, 101), aspect="equal")
-    ax.set(xlabel="top probability in %", ylabel="right answers in %")
+    ax.set(xlabel="top probability in %", ylabel="correct predictions in %")
     ax.tick_params(labelcolor=MUTED)
     ax.spines[:].set_visible(False)
     return figure
@@ -286,7 +286,7 @@ def _by_class(ax: Axes, cloud: Cloud) -> None:
 
 
 def clouds_text(pair: Sequence[Cloud]) -> str:
-    """Says in words what the picture shows, for readers who cannot see it."""
+    """Describes the figure in words, for readers who cannot see it."""
     parts = [
         f"{cloud.name}: a linear classifier tells the corpora apart in "
         f"{100 * cloud.told_apart:.0f} % (50 is chance)"

@@ -183,7 +183,9 @@ def _unknown(inside: Floats, outside: Floats, sample: Sample) -> str:
             return f"cannot be known from {number} (at least {statistics.LEAST_CLUSTERS})"
         effective = effective_clusters(sums, headline_metric(sample))
         if effective < statistics.LEAST_EFFECTIVE:
-            return f"cannot be known from {kind}s who weigh like {effective:.1f} of equal size"
+            return (
+                f"cannot be known from {kind}s who count as much as {effective:.1f} of equal size"
+            )
     if sample.task == "attributes":
         return ""
     # UA is a mean over the classes that occur, and a hard class would be in one side's alone

@@ -15,7 +15,7 @@ from multimodal_ser.report import words
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.published import MARK, PublishedTable, counterpart, original, tables_for
 from multimodal_ser.report.scores import score_names
-from multimodal_ser.report.summary import Group, Row, Summary
+from multimodal_ser.report.summary import Group, Summary
 from multimodal_ser.runs.folder import tasks_of
 
 _LATEX = {
@@ -94,6 +94,7 @@ def report_page(summary: Summary, drawn: Mapping[str, tuple[str, str]]) -> str:
             drawings={name: Markup(svg) for name, (svg, _) in drawn.items()},  # noqa: S704
             source=original().source,
             seen=drawn.get("projection", ("", ""))[1],
+            validation=_score_cells(summary.validation) if summary.validation else [],
             differing={
                 name: [row.settings.get(name, "–") for row in summary.rows]
                 for name in names
@@ -149,9 +150,7 @@ def template_values(summary: Summary) -> dict[str, Any]:
     return {
         "words": words,
         "head": ["model", "parameters", "seeds", *main, *other],
-        "score_names": main,
-        "other_names": other,
-        "main": [ScoreCells.of(row, summary) for row in summary.rows],
+        "main": _score_cells(summary),
         "groups": [_group_cells(group) for group in groups],
         "group_head": ("group", "model", "utterances", "speakers", *main[:2], "against all others"),
         "published": [(table, _published_grid(table, summary)) for table in tables_for(summary)],
@@ -166,47 +165,30 @@ class ScoreCells:
         name: of the system.
         notes: letters of its notes.
         lead: parameters and seeds.
-        means: of every score, with the spread over seeds.
-        intervals: of every score, empty if it cannot have one.
+        scores: of every score, the mean with its spread over seeds, and the interval, which is
+            empty if it cannot have one.
         best: whether no other system has a higher mean of the first score.
     """
 
     name: str
     notes: tuple[str, ...]
     lead: tuple[str, str]
-    means: tuple[str, ...]
-    intervals: tuple[str, ...]
+    scores: tuple[tuple[str, str], ...]
     best: bool
-
-    @classmethod
-    def of(cls, row: Row, summary: Summary) -> ScoreCells:
-        """Formats a row's numbers."""
-        main, other = score_names(summary)
-        parameters = "–" if row.parameters is None else f"{row.parameters:,}"
-        return cls(
-            row.name,
-            row.notes,
-            (parameters, words.repeats(row)),
-            tuple(words.with_sd(row.score(name)) for name in (*main, *other)),
-            tuple(words.interval(row.score(name)) for name in main)
-            + tuple(words.interval(row.score(name), "") for name in other),
-            row is summary.best,
-        )
 
     @property
     def lines(self) -> list[list[str]]:
         """Returns two lines of a table: the means, and the intervals below them."""
         marked = f"{self.name} ({', '.join(self.notes)})" if self.notes else self.name
-        return [[marked, *self.lead, *self.means], ["", "", "", *self.intervals]]
+        means, intervals = zip(*self.scores, strict=True)
+        return [[marked, *self.lead, *means], ["", "", "", *intervals]]
 
     @property
     def line(self) -> list[str]:
         """Returns one line of a table: means with intervals, the best first mean in bold."""
-        first, *rest = self.lines[0][3:]
-        means = [f"**{first}**" if self.best else first, *rest]
-        pairs = zip(means, self.intervals, strict=True)
-        joined = [f"{mean} {end}".strip() for mean, end in pairs]
-        return [*self.lines[0][:3], *joined]
+        (first, interval), *rest = self.scores
+        bold = (f"**{first}**" if self.best else first), interval
+        return [*self.lines[0][:3], *(" ".join(pair).strip() for pair in (bold, *rest))]
 
     @property
     def latex_lines(self) -> list[list[str]]:
@@ -217,6 +199,21 @@ class ScoreCells:
             means[place] = rf"\textbf{{{means[place]}}}"
         marks = rf"\tnote{{{','.join(self.notes)}}}" if self.notes else ""
         return [[_latex_escaped(self.name) + marks, *means], intervals]
+
+
+def _score_cells(summary: Summary) -> list[ScoreCells]:
+    """Formats the numbers of the main table, row by row."""
+    main, other = score_names(summary)
+    rows = []
+    for row in summary.rows:
+        means = [words.with_sd(row.score(name)) for name in (*main, *other)]
+        # what never has an interval, such as ECE, has an empty cell instead of "cannot be known"
+        intervals = [words.interval(row.score(name)) for name in main]
+        intervals += [words.interval(row.score(name), "") for name in other]
+        parameters = "–" if row.parameters is None else f"{row.parameters:,}"
+        lead, scores = (parameters, words.repeats(row)), tuple(zip(means, intervals, strict=True))
+        rows.append(ScoreCells(row.name, row.notes, lead, scores, row is summary.best))
+    return rows
 
 
 def _group_cells(group: Group) -> list[str]:

@@ -12,14 +12,14 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import numpy as np
 from cattrs import BaseValidationError, Converter, transform_error
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.errors import SerError
 from multimodal_ser.report.compute import summarise
 from multimodal_ser.report.layout import markdown_table
@@ -145,10 +145,9 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
             )
     # `allow_nan=False`: Python would write NaN, which is no JSON; `as_record` has turned it into
     # null
-    text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)
-    for file, content in ((path, text + "\n"), (out, render(page, kept))):
-        with written_aside(file) as partial:
-            partial.write_text(content, encoding="utf-8")
+    text, shown = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False), render(page, kept)
+    write_file(path, text + "\n")
+    write_file(out, shown)
     return out
 
 
@@ -195,23 +194,10 @@ def _commands(table: Listed, summary: Summary) -> str:
     return "\n".join(["```", *commands, "```"]) if commands else ""
 
 
-def as_record(value: Any) -> Any:
-    """Turns a summary, or any part of one, into JSON values; numbers keep nine digits.
-
-    >>> as_record({"UA": (0.5, float("nan"))})
-    {'UA': [0.5, None]}
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: as_record(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, np.ndarray):
-        return as_record(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(key): as_record(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [as_record(one) for one in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, _DIGITS)
-    return value
+def as_record(summary: Summary) -> dict[str, Any]:
+    """Turns a summary into JSON values; numbers keep nine digits, and NaN becomes null."""
+    found: dict[str, Any] = _CONVERTER.unstructure(summary)
+    return found
 
 
 def from_record(record: Mapping[str, Any]) -> Summary:
@@ -230,16 +216,23 @@ def from_record(record: Mapping[str, Any]) -> Summary:
         ) from error
 
 
+def _is_array(kind: Any) -> bool:
+    return (get_origin(kind) or kind) is np.ndarray
+
+
 def _converter() -> Converter:
     """Builds the converter: JSON has no NaN, so null means NaN unless the number may be None."""
-    made = Converter(forbid_extra_keys=True)
+    made = Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
     made.register_structure_hook(float, lambda value, _: math.nan if value is None else value)
-    made.register_structure_hook(float | None, lambda value, _: value)
-    made.register_structure_hook_func(
-        # cattrs knows no NumPy arrays; the second type argument of NDArray[X] is the element type
-        lambda kind: str(get_origin(kind)) == str(np.ndarray),
-        lambda value, kind: np.array(value, dtype=get_args(get_args(kind)[1])[0]),
+    made.register_unstructure_hook(
+        float, lambda value: None if math.isnan(value) else round(value, _DIGITS)
     )
+    made.register_structure_hook(float | None, lambda value, _: value)
+    # cattrs knows no NumPy arrays; the second type argument of NDArray[X] is the element type
+    made.register_structure_hook_func(
+        _is_array, lambda value, kind: np.array(value, dtype=get_args(get_args(kind)[1])[0])
+    )
+    made.register_unstructure_hook_func(_is_array, lambda value: made.unstructure(value.tolist()))
     return made
 
 

@@ -202,8 +202,8 @@ def cautions_of_table(
     else:
         if effective < _UNEQUAL * number:
             lines.append(
-                f"the {number} speakers weigh like {effective:.1f} of equal size: some have far "
-                "more utterances; intervals and p values take that into account"
+                f"the {number} speakers count as much as {effective:.1f} of equal size: some have "
+                "far more utterances; intervals and p values take that into account"
             )
         if (least := statistics.smallest_p(number)) > _LEVEL:
             lines.append(
@@ -225,7 +225,7 @@ def too_few(number: int, effective: float) -> str:
     if number < statistics.LEAST_CLUSTERS:
         return f"{('one speaker', 'two speakers')[number - 1]} only"
     if effective < statistics.LEAST_EFFECTIVE:
-        return f"{number} speakers who weigh like {effective:.1f} of equal size"
+        return f"{number} speakers who count as much as {effective:.1f} of equal size"
     return ""
 
 

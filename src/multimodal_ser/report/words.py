@@ -7,14 +7,7 @@ from collections.abc import Sequence
 
 from multimodal_ser.errors import counted
 from multimodal_ser.report.published import MARK, PublishedTable
-from multimodal_ser.report.summary import (
-    Group,
-    Note,
-    Row,
-    Score,
-    Summary,
-    Versus,
-)
+from multimodal_ser.report.summary import Group, Note, Row, Score, Summary, Versus
 
 UNKNOWN = "cannot be known"
 MINUS = "\N{MINUS SIGN}"
@@ -127,7 +120,7 @@ def verdict(
     ends = _bounds(versus.low, versus.high, signed=True)
     proof = _p_value(versus.p) + (f", Holm over {comparisons}" if comparisons > 1 else "")
     if versus.mcnemar is not None:
-        proof += f"; right answers: McNemar {_p_value(versus.mcnemar)}"
+        proof += f"; McNemar {_p_value(versus.mcnemar)}"
     for one in beside:
         gap = f"{one.score} {percent(one.difference, signed=True)}"
         proof += f"; {gap}" if one.p is None else f"; {gap}, {_p_value(one.p)}"
