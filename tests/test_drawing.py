@@ -4,7 +4,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from multimodal_ser.common import fonts
+from multimodal_ser.common import drawing
 from multimodal_ser.common.drawing import canvas, png, svg, write_label
 
 _GLYPH = "中"
@@ -40,10 +40,10 @@ def drawn(text):
 def test_letters_that_the_usual_font_lacks_are_drawn_in_one_that_has_them(
     tmp_path, monkeypatch, caplog, recwarn
 ):
-    monkeypatch.setattr(fonts, "_told", set())
-    fonts._fonts_with.cache_clear()
+    monkeypatch.setattr(drawing, "_told", set())
+    drawing._fonts_with.cache_clear()
     empty = png(drawn("a龘"), "made")  # no font has it here, or one of the system does
-    found = fonts._fonts_with(frozenset([ord("龘")]))[0]
+    found = drawing._fonts_with(frozenset([ord("龘")]))[0]
     assert found or "pictures show boxes in place of 龘: no installed font" in caplog.text
     png(drawn("a龘"), "made")
     assert caplog.text.count("boxes") <= 1  # said once
@@ -51,16 +51,16 @@ def test_letters_that_the_usual_font_lacks_are_drawn_in_one_that_has_them(
     entries = [*font_manager.fontManager.ttflist]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries[:])
     font_manager.fontManager.addfont(own)
-    fonts._fonts_with.cache_clear()
+    drawing._fonts_with.cache_clear()
     caplog.clear()
-    families, unknown = fonts._fonts_with(frozenset([ord(_GLYPH)]))
+    families, unknown = drawing._fonts_with(frozenset([ord(_GLYPH)]))
     assert families
     assert not unknown
     assert png(drawn(_GLYPH), "made") != empty
     assert not caplog.text
     assert not [one for one in recwarn if "Glyph" in str(one.message)]
     assert _GLYPH in svg(drawn(_GLYPH), "made")
-    fonts._fonts_with.cache_clear()
+    drawing._fonts_with.cache_clear()
 
 
 def test_signs_of_dollar_are_no_formula():

@@ -1,16 +1,20 @@
 """Renders figures as PNG or inline SVG in one style.
 
 Colours are the page's light theme. In SVG they are replaced by its CSS variables, so that the same
-drawing follows the reader's light or dark setting.
+drawing follows the reader's light or dark setting. Text gets fonts that have its letters, since
+names may be in any script, or hold emoji.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -18,18 +22,18 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.text import Text
 
-from multimodal_ser.common.fonts import USUAL, prepare_text
+from multimodal_ser.common.files import one_line
 
-INK, MUTED, LINE, ACCENT, FILL, ON_FILL, PAPER = (
-    "#1b2330",
-    "#667085",
-    "#d5dae2",
-    "#1f5fa8",
-    "#2463ab",
-    "#fffffe",
-    "#ffffff",
-)
+INK = "#1b2330"
+MUTED = "#667085"
+LINE = "#d5dae2"
+ACCENT = "#1f5fa8"
+FILL = "#2463ab"
+ON_FILL = "#fffffe"
+PAPER = "#ffffff"
 _VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -38,9 +42,14 @@ _VARIABLES = {
     FILL: "--fill",
     ON_FILL: "--on-fill",
 }
+_USUAL = "DejaVu Sans"  # comes with matplotlib
+_NO_PICTURE = "CZ"  # categories of Unicode: control and format, separators
+_SELECTORS = range(0xFE00, 0xFE10)  # of variants of the letter before
+_log = logging.getLogger(__name__)
+_told: set[int] = set()
 _STYLE: Any = {  # matplotlib's own type for it differs from release to release
     "font.family": "sans-serif",
-    "font.sans-serif": [USUAL],
+    "font.sans-serif": [_USUAL],
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": LINE,
@@ -59,9 +68,9 @@ _STYLE: Any = {  # matplotlib's own type for it differs from release to release
 def _ready(figure: Figure) -> Iterator[None]:
     """The common style, in which the figure's text is prepared."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # `prepare_text` says it once, and with a remedy
+        # `_prepare_text` says it once, and with a remedy
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
-        prepare_text(figure)
+        _prepare_text(figure)
         yield
 
 
@@ -107,7 +116,7 @@ def svg(figure: Figure, description: str) -> str:
     # Matplotlib's style rules would apply to every other figure of the page
     drawing = re.sub(r"<style[^>]*>.*?</style>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'<g id="[^"]*">', "<g>", drawing)  # the same in every figure of a page
-    drawing = re.sub(rf"'{USUAL}'(?:, (?:'[^']+'|sans-serif))*", "var(--font)", drawing)
+    drawing = re.sub(rf"'{_USUAL}'(?:, (?:'[^']+'|sans-serif))*", "var(--font)", drawing)
     drawing = drawing.replace("xlink:href", "href")
     for colour, variable in _VARIABLES.items():
         drawing = drawing.replace(colour, f"var({variable})")
@@ -145,3 +154,72 @@ def write_label(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Writes a label in the common style at data coordinates."""
     with mpl.rc_context(_STYLE):
         ax.text(x, y, text, **{"color": INK, "va": "center", "fontsize": 9, **style})
+
+
+def _prepare_text(figure: Figure) -> None:
+    """Makes a figure's text appear as it is: no formulas, and letters in fonts that have them.
+
+    A warning names letters that no installed font has, once for each.
+    """
+    for text in _texts(figure):
+        text.set_parse_math(False)  # between two signs of dollar, matplotlib would read a formula
+        # SVG holds no control characters, which names of files may have
+        written = "\n".join(map(one_line, text.get_text().split("\n")))
+        text.set_text(written)
+        if written.isascii():
+            continue
+        letters = {ord(letter) for letter in written if _has_picture(letter)}
+        if lacking := frozenset(letters - _letters_of(findfont(_USUAL))):
+            families, unknown = _fonts_with(lacking)
+            text.set_fontfamily([_USUAL, *families])
+            _tell(unknown - _told)
+
+
+def _texts(figure: Figure) -> Iterator[Text]:
+    for ax in figure.axes:
+        yield from ax.get_xticklabels()
+        yield from ax.get_yticklabels()
+    for found in figure.findobj(Text):
+        if isinstance(found, Text):
+            yield found
+
+
+def _has_picture(letter: str) -> bool:
+    return unicodedata.category(letter)[0] not in _NO_PICTURE and ord(letter) not in _SELECTORS
+
+
+@cache
+def _letters_of(path: str) -> frozenset[int]:
+    """The code points that a font file has; none of one that matplotlib cannot draw with."""
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except (RuntimeError, OSError):  # such as fonts of bitmaps, which colour emoji are
+        return frozenset()
+
+
+@cache
+def _fonts_with(letters: frozenset[int]) -> tuple[tuple[str, ...], frozenset[int]]:
+    """The fewest installed families that have these letters, and letters that none has."""
+    families: list[str] = []
+    left = set(letters)
+    usable = {entry.name: entry.fname for entry in fontManager.ttflist}
+    while left:
+        has = {name: len(left & _letters_of(path)) for name, path in sorted(usable.items())}
+        best = max(has, key=lambda name: has[name], default="")
+        if not best or not has[best]:
+            break
+        families.append(best)
+        left -= _letters_of(usable[best])
+    return tuple(families), frozenset(left)
+
+
+def _tell(letters: Collection[int]) -> None:
+    if not letters:
+        return
+    _told.update(letters)
+    shown = "".join(chr(letter) for letter in sorted(letters)[:20])
+    _log.warning(
+        "pictures show boxes in place of %s: no installed font has these letters; install one that "
+        "does, such as Noto Sans CJK or Noto Emoji",
+        shown,
+    )
