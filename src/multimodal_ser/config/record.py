@@ -297,6 +297,19 @@ def as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def dotted(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Joins the names of nested settings by dots.
+
+    >>> dotted({"train": {"lr": 0.001, "layers": [2, 3]}, "text": None})
+    {'train.lr': 0.001, 'train.layers': [2, 3], 'text': None}
+    """
+    flat: dict[str, Any] = {}
+    for key, one in value.items():
+        name = f"{prefix}{key}"
+        flat |= dotted(one, f"{name}.") if isinstance(one, Mapping) else {name: one}
+    return flat
+
+
 def _training_as_json(train: Training) -> dict[str, Any]:
     """The fields of the schedule on the same level as the rest, since they came first.
 

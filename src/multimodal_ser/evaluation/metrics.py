@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.errors import SerError
 
-_Floats = NDArray[np.float64]
 _Ints = NDArray[np.int64]
 
 
@@ -94,27 +94,27 @@ def _ids(values: ArrayLike, classes: int | None) -> _Ints:
     return ids.astype(np.int64)
 
 
-def _divide(above: NDArray[Any], below: _Floats, otherwise: float) -> _Floats:
-    quotient: _Floats = np.divide(
+def _divide(above: NDArray[Any], below: Floats, otherwise: float) -> Floats:
+    quotient: Floats = np.divide(
         above, below, out=np.full(np.shape(above), otherwise), where=below > 0
     )
     return quotient
 
 
-def _sums(matrix: ArrayLike) -> tuple[_Floats, _Floats, _Floats]:
+def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
     counts = np.asarray(matrix, dtype=np.float64)
     rows, columns = (np.einsum(f"...ij->...{axis}", counts) for axis in "ij")
     # Hits [..., C], support of the truth [..., C], and number of predictions [..., C].
     return np.diagonal(counts, axis1=-2, axis2=-1), rows, columns
 
 
-def _total(values: _Floats) -> _Floats:
+def _total(values: Floats) -> Floats:
     """The sum over the last axis; for few classes, einsum is several times faster than sum."""
-    total: _Floats = np.einsum("...i->...", values)
+    total: Floats = np.einsum("...i->...", values)
     return total
 
 
-def recalls(matrix: ArrayLike) -> _Floats:
+def recalls(matrix: ArrayLike) -> Floats:
     """Returns each class's recall; NaN for a class that is absent from the truth.
 
     Args:
@@ -130,7 +130,7 @@ def recalls(matrix: ArrayLike) -> _Floats:
     return _divide(hits, support, np.nan)
 
 
-def ua(matrix: ArrayLike) -> _Floats:
+def ua(matrix: ArrayLike) -> Floats:
     """Returns the unweighted average recall: the mean recall of the classes in the truth.
 
     ``UA = 1/|P| · Σ_{c in P} n_cc / n_c.`` with P the classes that occur in the truth, as
@@ -151,7 +151,7 @@ def ua(matrix: ArrayLike) -> _Floats:
     return _divide(total, _total((support > 0).astype(np.float64)), np.nan)
 
 
-def wa(matrix: ArrayLike) -> _Floats:
+def wa(matrix: ArrayLike) -> Floats:
     """Returns the accuracy, the field's WA: the share of rows on the diagonal.
 
     Args:
@@ -167,7 +167,7 @@ def wa(matrix: ArrayLike) -> _Floats:
     return _divide(_total(hits), _total(support), np.nan)
 
 
-def wf1(matrix: ArrayLike) -> _Floats:
+def wf1(matrix: ArrayLike) -> Floats:
     """Returns the mean F1 weighted by each class's support in the truth.
 
     Args:
@@ -184,7 +184,7 @@ def wf1(matrix: ArrayLike) -> _Floats:
     return _divide(_total(scores * support), _total(support), np.nan)
 
 
-def macro_f1(matrix: ArrayLike) -> _Floats:
+def macro_f1(matrix: ArrayLike) -> Floats:
     """Returns the plain mean F1 of the classes that occur in truth or prediction.
 
     This is what scikit-learn does where no labels are given: a class that occurs in neither is
@@ -204,7 +204,7 @@ def macro_f1(matrix: ArrayLike) -> _Floats:
     return _divide(total, _total((support + chosen > 0).astype(np.float64)), np.nan)
 
 
-METRICS: dict[str, Callable[[ArrayLike], _Floats]] = {
+METRICS: dict[str, Callable[[ArrayLike], Floats]] = {
     "UA": ua,
     "WA": wa,
     "WF1": wf1,
@@ -223,8 +223,8 @@ class Reliability:
         count: rows in each bin, [bins].
     """
 
-    confidence: _Floats
-    accuracy: _Floats
+    confidence: Floats
+    accuracy: Floats
     count: _Ints
 
 

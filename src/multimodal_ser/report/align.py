@@ -100,7 +100,8 @@ def align(runs: Sequence[Run]) -> Aligned:
         SerError: the runs disagree on classes, split or test rows, or no fold is common to all.
     """
     _check_alike(runs)
-    cells = _by_system(runs)
+    variety = naming.Variety.of(runs)
+    cells = _by_system(runs, variety)
     folds, missing = _common_folds(cells, runs[0].config.split.folds)
     # systems that were trained on different amounts of labels may have been run with different
     # seeds; what is missing is judged among systems that got the same amount
@@ -117,7 +118,7 @@ def align(runs: Sequence[Run]) -> Aligned:
         # every system is checked against the first one's rows in `_system`, so any of them can
         # define the sample
         sample = sample or _sample([runs_of[fold, complete[0]] for fold in folds], folds)
-        systems.append(_system(name, runs_of, folds, complete, sample, naming.Variety.of(runs)))
+        systems.append(_system(name, runs_of, folds, complete, sample, variety))
     if sample is None:
         raise SerError(
             "no model has one seed that is complete on all common folds; let `ser train` finish"
@@ -141,9 +142,8 @@ def _check_alike(runs: Sequence[Run]) -> None:
                 )
 
 
-def _by_system(runs: Sequence[Run]) -> dict[str, _Cells]:
+def _by_system(runs: Sequence[Run], variety: naming.Variety) -> dict[str, _Cells]:
     """Groups runs that differ only in fold, seed and draw, under a name for readers."""
-    variety = naming.Variety.of(runs)
     # two steps: equal short names first, then a suffix for the settings that tell equals apart
     called: dict[tuple[str, naming.Share | None], dict[str, list[Run]]] = {}
     for run in runs:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from multimodal_ser.config.record import as_json
+from multimodal_ser.config.record import as_json, dotted
 from multimodal_ser.runs.folder import Run
 
 # What the field compares systems by on a corpus; UA on the others.
@@ -52,23 +52,19 @@ def headline_name(task: str, corpora: Sequence[str]) -> str:
     return _CONVENTIONS.get(corpora[0], "UA") if len(corpora) == 1 else "UA"
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turns nested settings into one level with dotted names, values as text.
+def _as_text(value: Any) -> str:
+    """Writes a setting.
 
-    >>> _flatten({"train": {"lr": 0.001, "layers": [2, 3]}, "text": None})
-    {'train.lr': '0.001', 'train.layers': '[2, 3]', 'text': 'none'}
+    >>> _as_text("relu"), _as_text(["a", "b"]), _as_text([2, 3]), _as_text(None)
+    ('relu', 'a, b', '[2, 3]', 'none')
     """
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, str):
-            flat[prefix + key] = value
-        elif isinstance(value, list) and all(isinstance(one, str) for one in value):
-            flat[prefix + key] = ", ".join(value)
-        else:
-            flat[prefix + key] = "none" if value is None else json.dumps(value, ensure_ascii=False)
-    return flat
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def settings_of(run: Run) -> dict[str, str]:
@@ -81,7 +77,7 @@ def settings_of(run: Run) -> dict[str, str]:
         kept["source"] = list(run.source)
     if network := run.config.train.network:  # with what the record leaves out at its default
         kept["train"]["network"] = asdict(network)
-    return _flatten(kept)
+    return {name: _as_text(value) for name, value in dotted(kept).items()}
 
 
 def share(run: Run) -> Share | None:

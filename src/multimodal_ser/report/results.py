@@ -145,8 +145,9 @@ def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
             )
     # `allow_nan=False`: Python would write NaN, which is no JSON; `as_record` has turned it into
     # null
-    text, shown = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False), render(page, kept)
-    write_file(path, text + "\n")
+    text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    shown = render(page, kept)
+    write_file(path, text)
     write_file(out, shown)
     return out
 

@@ -6,11 +6,11 @@ Everything that is written is in the run folders already; these are views of the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from multimodal_ser.common.files import parse_json
+from multimodal_ser.config.record import dotted
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.runs.folder import CONFIG, PREDICTIONS
 
@@ -82,15 +82,8 @@ TRACKERS: dict[str, Callable[[Sequence[Path], Path], str]] = {
 
 def _settings(folder: Path) -> dict[str, str]:
     """The config of a run, with its levels joined by dots."""
-    return dict(_flat("", parse_json((folder / CONFIG).read_text("utf-8"))))
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
-    else:
-        yield prefix, str(value)[:_LONGEST]
+    config = dotted(parse_json((folder / CONFIG).read_text("utf-8")))
+    return {name: str(value)[:_LONGEST] for name, value in config.items()}
 
 
 def _numbers(folder: Path) -> Iterator[tuple[str, float, int]]:
