@@ -121,7 +121,7 @@ def _lines(found: Explanation) -> list[str]:
     # weights shows the data and not what the model has learned
     lines.append(f"correlation with a network of shuffled weights: {found.likeness:.2f}")
     if found.attention:
-        lines.append("attention to each fifth (and the learnt key), where 1 is an even one")
+        lines.append("attention to each fifth (and the learnt key), where 1 is uniform attention")
         for name, rows in found.attention.items():
             means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
             lines.append(f"  {name}: " + " ".join(f"{mean:.2f}" for mean in means))

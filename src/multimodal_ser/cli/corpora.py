@@ -64,7 +64,7 @@ def _trained() -> dict[str, dict[str, str]]:
         return {"models, baselines, losses, adaptations": {"": str(missing)}}
     return {
         "models": _described({STACKED: Stacked, **MODELS}),
-        "baselines, which stand in every table": _described(BASELINES),
+        "baselines, in every table": _described(BASELINES),
         "baselines of attributes": _described(REGRESSORS),
         "losses": {name: f"of {', '.join(loss.tasks)}" for name, loss in LOSSES.items()},
         "adaptations": _described(ADAPTERS),

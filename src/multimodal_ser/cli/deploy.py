@@ -58,8 +58,7 @@ def adapt_command(
         if len(failures) < len(found):
             raise
         raise SerError("no recording can be read, so they show no channel") from error
-    say(f"{channel.save(out)}: the channel of {shown(channel)}, for "
-        f"{channel.model}")  # fmt: skip
+    say(f"{channel.save(out)}: the channel of {shown(channel)}, for {channel.model}")
     return _failed(failures, len(found))
 
 
@@ -103,12 +102,10 @@ def export_command(
     what = "probabilities" if predictor.scale is None else "attributes on 0 to 1"
     say(f"{what} differ from torch's by {made.difference:.1e} at most, over {on}")
     if made.int8_difference is not None:
-        changed = (
-            ""
-            if made.int8_changed is None
-            else (f"; the most probable class changed for {made.int8_changed:.1%} of {on}")
-        )
-        say(f"in 8 bits by {made.int8_difference:.1e} at most{changed}")
+        line = f"in 8 bits by {made.int8_difference:.1e} at most"
+        if made.int8_changed is not None:
+            line += f"; the most probable class changed for {made.int8_changed:.1%} of {on}"
+        say(line)
 
 
 @app.command(name="merge-encoder")

@@ -1,8 +1,8 @@
 """a network + utterances → attention maps: which moments its attention and its pooling weigh.
 
-A map holds the mean attention relative to an even one, which weighs all tokens alike: 2 is twice as
-much. Attention is not yet an explanation (Jain and Wallace, 2019, "Attention is not Explanation"):
-`explain` measures beside it what is lost if a moment is hidden.
+A map holds the mean attention relative to uniform attention: 2 is twice as much. Attention is not
+yet an explanation (Jain and Wallace, 2019, "Attention is not Explanation"): `explain` also measures
+what is lost if a moment is hidden.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Watcher:
     """Sums the attention of a network's blocks while it predicts.
 
     Attributes:
-        sums: name → the attention that was given, and an even one, by parts of the utterance.
+        sums: name → the attention that was given, and a uniform one, by parts of the utterance.
         masks: modality → the mask of its real tokens in the present batch [B, T].
     """
 

@@ -1,4 +1,4 @@
-"""A run that fails does not keep the others from being made: its error is raised at the end."""
+"""A run that fails does not stop the others: its error is raised at the end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def try_run(context: RunContext, item: Plan) -> Path | Failure:
         return make_run(context, item)
     except OSError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is raised when the other runs are made
+    except Exception as error:  # noqa: BLE001 - it is raised after the other runs
         return Failure(item.config.folder, error, traceback.format_exc())
 
 
@@ -63,13 +63,13 @@ def sendable(failure: Failure) -> Failure:
 
 
 def log_failure(failure: Failure) -> None:
-    """Logs the error of one of several runs when it happens."""
+    """Logs the error of one of several runs at once."""
     reason = (str(failure.error).strip().splitlines() or [type(failure.error).__name__])[0]
-    _log.error("%s failed (%s); the other runs are made", failure.run, reason)
+    _log.error("%s failed (%s); the other runs continue", failure.run, reason)
 
 
 def raise_failures(failures: Sequence[Failure], runs: int) -> None:
-    """Raises the error of the first failed run, if there is one; the other runs have been made.
+    """Raises the error of the first failed run, if there is one, after all runs.
 
     Args:
         failures: in the order of the runs.

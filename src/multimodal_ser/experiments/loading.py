@@ -35,7 +35,7 @@ from multimodal_ser.splits.folds import Fold, Split
 _log = logging.getLogger(__name__)
 # what tells apart feature files of one encoder
 _MADE_BY = ("encoder", "weights", "layers", "tokens", "context", "context_after", "prefix")
-_LEAST = 2  # utterances of a speaker; of one alone nothing would be left
+_LEAST = 2  # utterances of a speaker: a single one, standardised by itself, would be zero
 
 
 def load_domain(
@@ -72,8 +72,8 @@ def load_domain(
         task: what is predicted for an utterance, see `tasks`.
         scale: of attributes, if the corpus does not define it.
         learnt: number of first folds whose training parts models learn from, by themselves and with
-            labels; None for all. Only of these, missing classes are told. 1 is a source, which is
-            not tested.
+            labels; None for all. Missing classes are reported for these folds only. 1 is for a
+            source, which is not tested.
 
     Raises:
         SerError: features, labels and split do not fit together; the message has the remedy.
@@ -98,9 +98,9 @@ def load_domain(
 
 
 def unlearnt(material: Material, folds: Sequence[Fold]) -> list[str]:
-    """Sentences on classes that training parts lack, to be told with every result.
+    """Sentences on classes that training parts lack, which every result shows.
 
-    What a model has not learnt it cannot predict.
+    A model cannot predict a class that it has not learnt.
     """
     if not (classes := classes_of(material.labels)):
         return []

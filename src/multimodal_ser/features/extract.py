@@ -205,7 +205,7 @@ def _header(
 ) -> FeatureHeader:
     info, corpus = encoder.info, one_corpus(utterances)
     tokens = KEPT_TOKENS[info.modality] if tokens is None else tokens
-    # Of an utterance in its dialogue only its own words are kept, the first of which is no [CLS].
+    # With a context only the tokens of the utterance's own words are kept, so there is no [CLS].
     pool = pool or ("mean" if any(context) and tokens == 1 else info.pool)
     check_pooling(tokens, pool)
     if not any(has_material(row, info.modality) for row in utterances):

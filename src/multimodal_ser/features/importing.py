@@ -31,7 +31,7 @@ from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
 
 _log = logging.getLogger(__name__)
-# of recordings and of features, where another one of an utterance is named than the manifest has
+# endings of recordings and features, which ids in users' files may have instead of the manifest's
 _ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".npy", ".npz", ".pt", ".csv")
 _LEAST_FLOAT16 = 1e-6  # below, its steps of 6e-8 are large
 _FOLDERS = 3  # of a recording's path that distinguish files of one name

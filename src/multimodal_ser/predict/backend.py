@@ -6,6 +6,7 @@ similar lengths, in windows where a recording is long.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio.speech import Speech, canonical, find_speech
 from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.base import between_passes, window_shares, windows
 from multimodal_ser.errors import EncoderError, SerError
@@ -99,6 +101,13 @@ class Backend(Protocol):
             SerError: this kind of model cannot be saved.
         """
         ...
+
+
+def copied_model(file: Path, folder: Path) -> dict[str, object]:
+    """Copies the file of a fine-tuned model into a folder; returns what `Backend.save` does."""
+    with written_aside(folder / "model.safetensors") as partial:
+        shutil.copyfile(file, partial)
+    return {"kind": "tuned"}
 
 
 def check_words(name: str, modalities: Sequence[str], texts: Sequence[str | None]) -> None:

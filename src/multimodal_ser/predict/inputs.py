@@ -19,7 +19,8 @@ from multimodal_ser.errors import AudioError, SerError, counted
 _log = logging.getLogger(__name__)
 
 Recording: TypeAlias = "Source | tuple[NDArray[Any], int]"
-Dressed: TypeAlias = "Recording | Mapping[str, Any]"  # as `datasets` and transformers have it too
+# A recording, also in a mapping as `datasets` and transformers have it.
+WrappedRecording: TypeAlias = "Recording | Mapping[str, Any]"
 _RATE = "sampling_rate"  # key of the rate in Hz in recordings of datasets and transformers
 LONG_SECONDS = 30.0  # one prediction for a longer recording averages over changing emotions
 
@@ -81,7 +82,7 @@ def _is_dict(source: object) -> bool:
     return _RATE in source or (encoded and not {"array", "raw"} & source.keys())
 
 
-def undressed(source: Any) -> Any:
+def unwrapped(source: Any) -> Any:
     """A recording of `datasets` or transformers as (array, rate in Hz), a path or bytes.
 
     Decoded recordings are ``{"array" or "raw", "sampling_rate"}`` or a decoder of torchcodec;
@@ -124,7 +125,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) or (hasattr(value, "__array__") and np.ndim(value) == 0)
 
 
-def read_recording(source: Dressed, sample_rate: int | None = None) -> Samples | SerError:
+def read_recording(source: WrappedRecording, sample_rate: int | None = None) -> Samples | SerError:
     """Decodes a recording to mono at 16 kHz; returns the error if it cannot be read.
 
     Args:
@@ -132,7 +133,7 @@ def read_recording(source: Dressed, sample_rate: int | None = None) -> Samples |
         sample_rate: rate in Hz of an array that is given without one.
     """
     try:
-        source = undressed(source)
+        source = unwrapped(source)
         if pair := with_rate(source):
             wave = read_audio(pair[0], sample_rate=pair[1])
         elif hasattr(source, "__array__") and sample_rate is None:

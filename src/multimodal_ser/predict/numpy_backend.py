@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,13 +14,13 @@ import numpy as np
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.devices import numpy_threads
-from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.predict.backend import (
     LEARNT,
     Backend,
     BatchPrediction,
     Vector,
+    copied_model,
     predict_windows,
     softmax,
 )
@@ -95,9 +94,7 @@ class NumpyBackend(Backend):
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model file."""
-        with written_aside(folder / "model.safetensors") as partial:
-            shutil.copyfile(self.file, partial)
-        return {"kind": "tuned"}
+        return copied_model(self.file, folder)
 
 
 def _key(wave: Samples) -> bytes:

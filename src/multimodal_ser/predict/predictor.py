@@ -30,7 +30,13 @@ from multimodal_ser.predict.backend import (
     speech_input,
 )
 from multimodal_ser.predict.channel import Channel, channel_for, estimated_channel
-from multimodal_ser.predict.inputs import Dressed, Recording, as_list, given_texts, read_recording
+from multimodal_ser.predict.inputs import (
+    Recording,
+    WrappedRecording,
+    as_list,
+    given_texts,
+    read_recording,
+)
 from multimodal_ser.predict.prediction import Prediction, Predictions, discounted, with_attributes
 
 _log = logging.getLogger(__name__)
@@ -77,7 +83,7 @@ class Predictor:
     @overload
     def __call__(
         self,
-        source: Dressed,
+        source: WrappedRecording,
         text: str | None = None,
         *,
         batch_size: int = BATCH,
@@ -96,7 +102,7 @@ class Predictor:
 
     def __call__(
         self,
-        source: Dressed | Iterable[Dressed],
+        source: WrappedRecording | Iterable[WrappedRecording],
         text: str | Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,
@@ -138,7 +144,7 @@ class Predictor:
 
     def stream(
         self,
-        sources: Iterable[Dressed],
+        sources: Iterable[WrappedRecording],
         texts: Sequence[str | None] | None = None,
         *,
         batch_size: int = BATCH,

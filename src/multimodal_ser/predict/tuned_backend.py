@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,18 @@ from torch import Tensor
 
 from multimodal_ser.audio.speech import lengthened
 from multimodal_ser.common.arrays import Samples
-from multimodal_ser.common.files import written_aside
 from multimodal_ser.encoders.emotion2vec import load_emotion2vec
 from multimodal_ser.encoders.emotion2vec_files import UNUSED
 from multimodal_ser.encoders.mel import HOP
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.backend import LEARNT, Backend, BatchPrediction, Vector, predict_windows
+from multimodal_ser.predict.backend import (
+    LEARNT,
+    Backend,
+    BatchPrediction,
+    Vector,
+    copied_model,
+    predict_windows,
+)
 from multimodal_ser.predict.hub import encoder_card
 from multimodal_ser.training.tune.tuned import load_tuned, log_mels
 
@@ -58,9 +63,7 @@ class TunedBackend(Backend):
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model file."""
-        with written_aside(folder / "model.safetensors") as partial:
-            shutil.copyfile(self.file, partial)
-        return {"kind": "tuned"}
+        return copied_model(self.file, folder)
 
 
 class Emotion2VecBackend(Backend):

@@ -273,7 +273,7 @@ def _by_corpus(ax: Axes, cloud: Cloud) -> None:
     ):
         x, y = cloud.points[rows].T
         ax.scatter(x, y, s=9, color=shade, alpha=0.6, linewidths=0, label=name)
-    ax.set_xlabel(f"{cloud.name}: corpora told apart {100 * cloud.told_apart:.0f} %")
+    ax.set_xlabel(f"{cloud.name}: corpus predicted with {100 * cloud.told_apart:.0f} % accuracy")
 
 
 def _by_class(ax: Axes, cloud: Cloud) -> None:
@@ -288,8 +288,8 @@ def _by_class(ax: Axes, cloud: Cloud) -> None:
 def clouds_text(pair: Sequence[Cloud]) -> str:
     """Describes the figure in words, for readers who cannot see it."""
     parts = [
-        f"{cloud.name}: a linear classifier tells the corpora apart in "
-        f"{100 * cloud.told_apart:.0f} % (50 is chance)"
+        f"{cloud.name}: a linear classifier predicts the corpus with "
+        f"{100 * cloud.told_apart:.0f} % accuracy (50 is chance)"
         for cloud in pair
     ]
     return f"Embeddings of source and target on a plane. {'; '.join(parts)}."

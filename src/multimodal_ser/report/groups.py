@@ -188,7 +188,7 @@ def _unknown(inside: Floats, outside: Floats, sample: Sample) -> str:
             )
     if sample.task == "attributes":
         return ""
-    # UA is a mean over the classes that occur, and a hard class would be in one side's alone
+    # UA is a mean over the classes that occur: a hard class would lower only the side that has it
     has = [sums.sum((0, 1, -1)) > 0 for sums in (inside, outside)]
     lacking = [name for name, *both in zip(sample.names, *has, strict=True) if len({*both}) > 1]
     return f"cannot be compared: only one side has {', '.join(lacking)}" if lacking else ""

@@ -139,8 +139,8 @@ class Few:
 
     def of(self, keys: Sequence[str], name: str) -> list[str]:
         """Draws from the ids of a class."""
-        # A shuffle of the whole class, seeded by draw and class: smaller amounts are its
-        # beginnings.
+        # The whole class is shuffled, seeded by draw and class: a smaller amount is the beginning
+        # of a larger one.
         drawn = random.Random(f"{self.draw}/{name}").sample(sorted(keys), len(keys))  # noqa: S311
         if self.unit == "percent":
             return drawn[: max(1, round(len(keys) * self.amount / 100))]

@@ -120,7 +120,7 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
         return name
 
     for cut in (sorted(rows) for rows in files.values() if len(rows) > 1):
-        # one file for much of a manifest stands in for recordings that are elsewhere
+        # a file that many utterances name as a whole is a placeholder for recordings elsewhere
         cuts = any(start or end < math.inf for start, end, _ in cut)
         if not cuts and len(cut) > max(3, _MUCH * len(utterances)):
             continue
@@ -184,7 +184,7 @@ def _tested_twice(folds: Sequence[Fold], allowed: bool) -> list[str]:
 
 def _never_tested(folds: Sequence[Fold]) -> list[str]:
     never = {key for one in folds for key in one.train} - {key for one in folds for key in one.test}
-    # one fold tests a part; several test all in turn, unless somebody left out what is hard
+    # a single fold tests a part only; several should test every utterance once
     if not never or len(folds) < 2:
         return []
     return [f"{len(never)} utterances, such as {min(never)!r}, are tested by no fold"]
@@ -238,7 +238,7 @@ def shared_between(
     known: set[object] = {row.id for row in learnt}
     known |= {sounds.get(row.id, row.id) for row in learnt}
     learnt_at, tested_at = (Counter(_stretch(row) for row in rows) for rows in (learnt, tested))
-    # what several rows of a corpus name stands in for recordings that are elsewhere
+    # a file that several rows of a corpus name is a placeholder for recordings elsewhere
     known |= {place for place, n in learnt_at.items() if place and n == tested_at[place] == 1}
     copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id), _stretch(row)} & known)
     voices = {alike(row.speaker) for row in learnt if row.speaker is not None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import fmean
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -141,13 +140,9 @@ def _adapted_models(
     """The predictor of each lane, without its channel, for which the recording is read once."""
     listeners = [Listener() for _ in lanes]
     # nothing is done yet, but whoever is told may stop the work, or let others have a turn
-    tell = None if on_progress is None else partial(_none_done, on_progress)
+    tell = on_progress and (lambda done, whole: on_progress(0.0, whole))
     listen(recording, lanes, listeners, vad, tell)
     return without_channels(predictor, listeners)
-
-
-def _none_done(tell: Progressed, done: float, whole: float | None) -> None:
-    tell(0.0, whole)
 
 
 def _lanes_by_speaker(

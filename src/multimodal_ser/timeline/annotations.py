@@ -83,7 +83,7 @@ def as_eaf(timeline: Timeline, source: Path) -> bytes:
 
 
 def as_label_studio(timeline: Timeline, source: Path) -> str:
-    """A task of Label Studio with our answers as its predictions.
+    """A task of Label Studio with our segments as its predictions.
 
     Its labelling interface needs an `Audio` named audio and `Labels` named emotion; the file is
     named in `data.audio`, where Label Studio must be able to reach it.
@@ -97,8 +97,8 @@ def as_label_studio(timeline: Timeline, source: Path) -> str:
         meta = {"meta": {"speaker": [s.speaker]}} if s.speaker else {}
         sure = {"score": round(s.confidence, 4)} if s.scale is None else {}
         found.append({**region, "value": value, **sure, **meta})
-    answer = {"model_version": timeline.model, "result": found}
-    task = {"data": {"audio": display_name(timeline, source)}, "predictions": [answer]}
+    prediction = {"model_version": timeline.model, "result": found}
+    task = {"data": {"audio": display_name(timeline, source)}, "predictions": [prediction]}
     return json.dumps([task], ensure_ascii=False, indent=1) + "\n"
 
 

@@ -20,7 +20,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
-from multimodal_ser.predict.inputs import undressed, with_rate
+from multimodal_ser.predict.inputs import unwrapped, with_rate
 
 CHOICES = "mix, each, auto, or numbers such as 0,1"
 
@@ -93,7 +93,7 @@ class Opened:
 
 def open_recording(source: Recording) -> Opened:
     """Opens a recording; a file object is read into memory, since it is read several times."""
-    source = undressed(source)
+    source = unwrapped(source)
     if pair := with_rate(source):
         return Opened(pair[0], pair[1])
     if hasattr(source, "__array__"):
