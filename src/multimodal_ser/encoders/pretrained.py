@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.weights import Weights, how_to_get, weight_source
 from multimodal_ser.errors import EncoderError, some_of
@@ -33,6 +35,39 @@ _HEADS = re.compile(
 # Parameters that may be missing, since they are never used here: the embedding of masked frames,
 # which only training uses, and a pooler, which comes after the tokens.
 _UNUSED = re.compile(r"(^|\.)(masked_spec_embed|pooler\.(dense\.)?\w+)$")
+
+
+class Sendable:
+    """An encoder that can be pickled, and so be sent to the processes of a cluster.
+
+    Its network cannot be pickled itself: torch refuses weight normalisation, and transformers adds
+    functions to a network that is asked for hidden states. Configuration and parameters are sent.
+
+    Attributes:
+        network: a module made of one network of transformers, its ``model``.
+        device: where it computes.
+        dtype: in which type.
+    """
+
+    network: Any
+    device: str
+    dtype: torch.dtype
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With what the network is made of in its place."""
+        made = type(self.network), self.network.model.config, self.network.state_dict()
+        return {**self.__dict__, "network": made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes the network again."""
+        from transformers import AutoModel
+
+        self.__dict__.update(state)
+        kind, config, parameters = state["network"]
+        model: Any = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        network = kind(model).to(self.device, self.dtype)
+        network.load_state_dict(parameters)
+        self.network = network.eval().requires_grad_(False)
 
 
 def kind_of(name: str, folder: Path) -> Any:

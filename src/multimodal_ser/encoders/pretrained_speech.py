@@ -9,7 +9,6 @@ the network in windows of at most 30 s, of which 5 s at either inner end serve o
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
@@ -34,7 +32,7 @@ from multimodal_ser.encoders.base import (
     torch_dtype,
 )
 from multimodal_ser.encoders.exposure import info_of
-from multimodal_ser.encoders.pretrained import SPEECH, pretrained
+from multimodal_ser.encoders.pretrained import SPEECH, Sendable, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
 
@@ -122,7 +120,7 @@ class SpeechNetwork(nn.Module):
         return [*outputs.hidden_states[:-1], outputs.last_hidden_state]
 
 
-class PretrainedSpeech:
+class PretrainedSpeech(Sendable):
     """A speech encoder of transformers with the interface of `Encoder`: waveforms → frames."""
 
     def __init__(
@@ -139,23 +137,6 @@ class PretrainedSpeech:
         self.device, self.dtype, self.whole = device, dtype, WHOLE
         # A filter bank needs 400 samples, and a frame two filter banks, 160 samples apart.
         self.least = 560 if network.prepared else network.field
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For other processes: torch refuses to pickle weights that it computes at every pass.
-
-        Weight normalisation of the convolution over positions is such; the copy has its result.
-        """
-        network = copy.deepcopy(self.network)
-        computed: list[Any] = [m for m in network.modules() if parametrize.is_parametrized(m)]
-        for module in computed:
-            # not `remove_parametrizations`: it changes the class, which the original has too
-            weights = {name: getattr(module, name) for name in module.parametrizations}
-            del module.parametrizations
-            module._load_state_dict_pre_hooks.clear()  # of weight norm, for files of older versions
-            module.__class__ = type(module).__mro__[1]
-            for name, weight in weights.items():
-                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
-        return {**self.__dict__, "network": network}
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ from multimodal_ser.encoders.base import (
     torch_dtype,
 )
 from multimodal_ser.encoders.exposure import info_of
-from multimodal_ser.encoders.pretrained import TEXT, pretrained
+from multimodal_ser.encoders.pretrained import TEXT, Sendable, pretrained
 from multimodal_ser.encoders.weights import Weights, resolve
 from multimodal_ser.errors import EncoderError
 
@@ -67,8 +67,7 @@ class TextNetwork(nn.Module):
     def chosen(self, layers: Sequence[int], **tokens: Tensor) -> Tensor:
         """Concatenated layers, [B, T, layers · width].
 
-        For the last layer alone hidden states are not requested: transformers installs hooks for
-        them, which cannot be pickled and sent to a cluster.
+        For the last layer alone hidden states are not requested, of which transformers keeps all.
         """
         if tuple(layers) == (len(self.blocks),):
             last: Tensor = self.model(**tokens).last_hidden_state
@@ -77,7 +76,7 @@ class TextNetwork(nn.Module):
         return torch.cat([states[layer] for layer in layers], dim=-1)
 
 
-class PretrainedText:
+class PretrainedText(Sendable):
     """A text encoder of transformers with the interface of `Encoder`: sentences → frames.
 
     Attributes:
