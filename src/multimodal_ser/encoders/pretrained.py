@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,12 @@ class Sendable:
     network: Any
     device: str
     dtype: torch.dtype
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Copies the network as it is, such as with low-rank updates that are being trained."""
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         """With what the network is made of in its place."""
