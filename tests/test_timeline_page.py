@@ -100,6 +100,29 @@ def test_it_plays_and_follows(page):
     wait.until(lambda b: find(b, ".play")[0].get_attribute("aria-label") == "Play")
 
 
+def test_a_large_recording_plays_from_where_it_is_or_the_folder_of_the_page(
+    browser, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("multimodal_ser.timeline.page.EMBEDDED", 1000)
+    (tmp_path / "calls").mkdir()
+    path = written(tmp_path / "calls" / "a #1.wav", SOUND)
+    timeline = analyze(path, Pitch(), vad="energy")
+    (file,) = write_files(timeline, path, tmp_path / "out", ["html"])
+
+    def plays():
+        browser.get(file.as_uri())
+        known = "timeline.audio.readyState > 0 || !document.querySelector('.note').hidden"
+        Wait(browser, 20).until(lambda _: run(browser, known))
+        return run(browser, "timeline.audio.readyState > 0")
+
+    assert plays()
+    path.rename(tmp_path / "out" / path.name)
+    assert plays()
+    (tmp_path / "out" / path.name).unlink()
+    assert not plays()
+    browser.get_log("browser")  # that the files are not there
+
+
 def test_the_keyboard_is_enough(page):
     browser, timeline = page
     act = lambda *keys: webdriver.ActionChains(browser).send_keys(*keys).perform()  # noqa: E731

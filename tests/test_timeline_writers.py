@@ -139,6 +139,8 @@ def test_a_large_recording_stays_outside(folder, tmp_path, monkeypatch):
     assert 'id="audio">a%20%3Cb%3E.wav</script>' in page
     assert "base64" not in page
     assert "is not part of this page" in page
+    (file,) = write_files(folder[1], path, tmp_path / "out" / "in", ["html"])
+    assert 'id="audio">../../a%20%3Cb%3E.wav\na%20%3Cb%3E.wav</script>' in file.read_text()
 
 
 def test_silence_can_be_written_too(tmp_path):

@@ -125,7 +125,8 @@ def analyze_command(
         return 0
     from multimodal_ser.timeline.folder import AnalysisRecipe
 
-    recipe = AnalysisRecipe(predictor, {**settings, **lanes}, chosen, description)
+    out = out or Path("timelines")
+    recipe = AnalysisRecipe(predictor, {**settings, **lanes}, chosen, description, out.absolute())
     with _recordings(files) as found:
         if turns and len(found) > 1:
             raise SerError(
@@ -135,7 +136,7 @@ def analyze_command(
         # index and summary belong to a folder's analysis, even if the folder holds a single
         # recording
         together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
-        return _files(found, recipe, out or Path("timelines"), engine, together=together)
+        return _files(found, recipe, out, engine, together=together)
 
 
 @contextmanager
@@ -212,8 +213,10 @@ def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> AnalysisResult:
 
 def _tell(done: AnalysisResult, out: Path) -> int:
     """Prints a recording's result; returns 1 if it failed."""
+    from multimodal_ser.timeline.places import STDIN_NAME
+
     # standard input is in a temporary file, whose path says nothing
-    name = "stdin" if done.place.source == "stdin" else one_line(done.place.path)
+    name = STDIN_NAME if done.place.source == STDIN_NAME else one_line(done.place.path)
     if done.timeline is None:
         sys.stderr.write(f"failed: {name}: {one_line(done.reason)}\n")
         return 1

@@ -20,7 +20,7 @@ from multimodal_ser.common.files import Journal, file_state, made_folder, write_
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.resumable import identity
 from multimodal_ser.timeline.analysis import Progressed, analyze
-from multimodal_ser.timeline.places import Place
+from multimodal_ser.timeline.places import STDIN_NAME, Place
 from multimodal_ser.timeline.tables import (
     SEGMENTS,
     Overview,
@@ -47,12 +47,14 @@ class AnalysisRecipe:
         settings: of `analyze`.
         formats: keys of `writers.WRITERS`.
         described: the settings in words for the journal; it names those without plain values.
+        out: folder for the files; None if they are written elsewhere.
     """
 
     predictor: Any
     settings: Mapping[str, Any]
     formats: Sequence[str]
     described: str = ""
+    out: Path | None = None
 
     @property
     def name(self) -> str:
@@ -78,7 +80,11 @@ def analyze_place(
             place.path, recipe.predictor, on_progress=on_progress, **dict(recipe.settings)
         )
         found = replace(found, source=place.source)
-        return AnalysisResult(place, found, dict(rendered(found, Path(place.path), recipe.formats)))
+        # what came through standard input is in a file that does not last
+        lasts = place.source != STDIN_NAME
+        folder = (recipe.out / place.name).parent if recipe.out and lasts else None
+        files = dict(rendered(found, Path(place.path), recipe.formats, folder))
+        return AnalysisResult(place, found, files)
     except (SerError, OSError) as error:
         return AnalysisResult(
             place, None, {}, str(error).removeprefix(f"{Path(place.path).name}: ")

@@ -43,20 +43,21 @@ _PLAYED = {  # what browsers play, as `AudioInfo.kind` has it
 _CALLED = {"audio/mp4": (".m4a", ".mp4"), "audio/webm": (".webm",)}  # and no .mov or .mkv
 
 
-def timeline_page(timeline: Timeline, source: Path) -> str:
+def timeline_page(timeline: Timeline, source: Path, folder: Path | None = None) -> str:
     """Writes the page.
 
-    Sound of at most 10 MB is inside it; larger recordings are played from the page's folder, or
-    once the reader opens them in the page.
+    Sound of at most 10 MB is inside it; larger recordings are played from where they are as seen
+    from the page's folder, from that folder, or once the reader opens them in the page.
 
     Args:
         timeline: from `analyze`.
         source: the recording.
+        folder: of the page; None if it is not known.
     """
     css, js = assets()
     odd: list[str] = []
     wave = peaks(source, warn=odd.append)
-    audio, missing = _audio(source, odd)
+    audio, missing = _audio(source, folder, odd)
     return (
         page_templates()
         .get_template("page.html")
@@ -138,11 +139,12 @@ def assets() -> tuple[str, str]:
     return css, "".join(js)
 
 
-def _audio(source: Path, odd: Sequence[str]) -> tuple[str, str]:
-    """An address for the player, and a message if it does not play.
+def _audio(source: Path, folder: Path | None, odd: Sequence[str]) -> tuple[str, str]:
+    """Addresses for the player, a line each, and a message if none of them plays.
 
     Args:
         source: the recording.
+        folder: of the page.
         odd: warnings from reading it. Players then may read less of it, or at other times.
     """
     size, played = source.stat().st_size, _played(source)
@@ -154,10 +156,25 @@ def _audio(source: Path, odd: Sequence[str]) -> tuple[str, str]:
     if 0 < len(sound) <= EMBEDDED:
         coded = base64.b64encode(sound).decode("ascii")
         return f"data:{kind};base64,{coded}", "This browser cannot play the recording."
-    return quote(os.fsencode(source.name)), (
-        f"The recording ({size / 1e6:.0f} MB) is not part of this page, and cannot be played from "
-        "its folder."
+    return "\n".join(quote(os.fsencode(one)) for one in _ways(source, folder)), (
+        f"The recording ({size / 1e6:.0f} MB) is not part of this page, and is neither where it "
+        "was nor in the page's folder."
     )
+
+
+def _ways(source: Path, folder: Path | None) -> list[str]:
+    """The relative paths by which a page looks for its recording."""
+    if folder is None:
+        return [source.name]
+    try:
+        whole = [os.path.abspath(one) for one in (source, folder)]  # noqa: PTH100 - keeps links
+        # a page that is given to others says nothing of folders beyond those that it shares
+        if Path(common := os.path.commonpath(whole)) == Path(common).parent:
+            return [source.name]
+        way = Path(os.path.relpath(*whole)).as_posix()
+    except ValueError:  # on several drives
+        return [source.name]
+    return list(dict.fromkeys([way, source.name]))
 
 
 def _played(source: Path) -> str | None:

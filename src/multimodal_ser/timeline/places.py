@@ -12,6 +12,7 @@ from typing import NamedTuple
 from multimodal_ser.common.files import spelt_out
 from multimodal_ser.predict.sources import STDIN, find_recordings
 
+STDIN_NAME = "stdin"  # of the recording that comes through standard input
 KEPT = {"index", "summary", "segments"}  # names of the folder's own files
 
 
@@ -81,7 +82,7 @@ def _root(folders: Sequence[str]) -> str:
 def _relative(path: str, root: str) -> str:
     """A relative path with slashes that cannot lead out of the output folder."""
     if path == STDIN:
-        return "stdin"
+        return STDIN_NAME
     whole = Path(os.path.abspath(path))  # noqa: PTH100 - links keep the names that the user gave
     try:
         name = whole.relative_to(root).as_posix()

@@ -50,20 +50,28 @@ def write_files(
     """
     source, folder = Path(source), Path(folder)
     files = []
-    for ending, content in rendered(timeline, source, checked_formats(formats)):
-        file = folder / ((source.stem if name is None else name) + ending)
+    called = folder / (source.stem if name is None else name)
+    for ending, content in rendered(timeline, source, checked_formats(formats), called.parent):
+        file = called.parent / (called.name + ending)
         write_file(file, content)
         files.append(file)
     return files
 
 
 def rendered(
-    timeline: Timeline, source: Path, formats: Sequence[str]
+    timeline: Timeline, source: Path, formats: Sequence[str], folder: Path | None = None
 ) -> Iterator[tuple[str, bytes]]:
-    """Yields the ending and the content of each file of a recording."""
+    """Yields the ending and the content of each file of a recording.
+
+    Args:
+        timeline: from `analyze`.
+        source: the recording.
+        formats: keys of `WRITERS`.
+        folder: of the files, if the recording will stay where it is.
+    """
     for kind in formats:
         ending, make = WRITERS[kind]
-        content = make(timeline, source)
+        content = (partial(as_html, folder=folder) if kind == "html" else make)(timeline, source)
         yield ending, content if isinstance(content, bytes) else content.encode("utf-8", "replace")
 
 
@@ -153,11 +161,11 @@ def _as_picture(kind: str, timeline: Timeline, source: Path) -> bytes:
     return draw(timeline, peaks(source), display_name(timeline, source), kind)
 
 
-def as_html(timeline: Timeline, source: Path) -> str:
+def as_html(timeline: Timeline, source: Path, folder: Path | None = None) -> str:
     """A page that plays the recording, see `page`."""
     from multimodal_ser.timeline.page import timeline_page
 
-    return timeline_page(timeline, source)
+    return timeline_page(timeline, source, folder)
 
 
 WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {

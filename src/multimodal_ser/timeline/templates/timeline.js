@@ -1,6 +1,7 @@
 "use strict";
 /* Timeline as JSON → player, overview, lanes, curves, filters and list in the element `root`.
-   serTimeline(root, data, audio): data from page_data(); audio is an address, or null.
+   serTimeline(root, data, audio): data from page_data(); audio is an address, several (a line each, the first that
+   plays is taken), or null.
    Returns { audio, seek, destroy, asJSON, asManifest, correct }. Text is only ever set as text. */
 function serTimeline(root, data, audioSource) {
   const duration = Math.max(data.duration, 1e-3), lanes = serLanes(data);
@@ -45,6 +46,7 @@ function serTimeline(root, data, audioSource) {
   const note = make("div", { class: "note", hidden: true }, why, " ",
     make("label", { for: "ser-file" }, "Open the recording: "), picker);
 
+  const places = audioSource ? audioSource.split("\n") : [];
   function open(source) {
     note.hidden = true;
     play.disabled = false;
@@ -279,10 +281,13 @@ function serTimeline(root, data, audioSource) {
   for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, playing);
   audio.addEventListener("seeked", () => show(audio.currentTime, false));
   audio.addEventListener("loadedmetadata", () => { if (now) audio.currentTime = now; });
-  audio.addEventListener("error", () => { if (audio.src) missing(data.missing || "This browser cannot play the recording."); });
+  audio.addEventListener("error", () => {
+    if (!audio.src) return;
+    if (places.length) open(places.shift()); else missing(data.missing || "This browser cannot play the recording.");
+  });
   document.addEventListener("keydown", keys);
   window.addEventListener("resize", resized);
-  if (audioSource) open(audioSource); else missing(data.missing || "The recording is not in this page.");
+  if (places.length) open(places.shift()); else missing(data.missing || "The recording is not in this page.");
   listing.recall();
   listing.filter();
   scale(1);
