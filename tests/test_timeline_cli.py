@@ -45,7 +45,7 @@ def test_files_and_failures(tmp_path, capsys):
     written_ = {str(f.relative_to(tmp_path / "out")) for f in (tmp_path / "out").rglob("*.*")}
     assert written_ >= {"x.json", "x.srt", "b/x.json", "b/x.srt", "index.csv", "summary.html"}
     assert out.count("anger         100 %") == 2
-    assert "0:09, of it speech 0:06; anger 66 %, sadness 34 %" in out
+    assert "0:09, speech 0:06; anger 66 %, sadness 34 %" in out
     assert f"failed: {bad}: is text, not audio" in err
     assert "1 of 3 recordings failed" in err
     told = json.loads((tmp_path / "out" / "x.json").read_text())
@@ -117,7 +117,7 @@ def test_the_microphone_prints_estimates_and_then_segments(monkeypatch, capsys, 
     out = capsys.readouterr().out
     assert out.index("… 3.9 s  anger 100 %") < out.index("–   0:05.1  anger         100 %")
     assert "–   0:08.1  sadness       100 %" in out
-    assert "microphone: 0:08, of it speech" in out
+    assert "microphone: 0:08, speech" in out
     assert device.closed
     assert {file.name for file in tmp_path.iterdir()} == {
         f"microphone{ending}" for ending in (".json", ".csv", ".vtt", ".srt", ".labels.txt")

@@ -20,7 +20,7 @@ from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import NO_CLASS, Both
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features.content import turns_of
-from multimodal_ser.splits.folds import Fold, Split
+from multimodal_ser.splits.folds import PARTS, Fold, Split
 
 _LEAST = 2  # utterances of a task in each part of a fold: over a single one, UA and CCC say nothing
 
@@ -151,7 +151,7 @@ def check_both_labelled(parts: Sequence[Material], split: Split) -> None:
     """Raises LabelError where a part of a fold has fewer than two utterances of a task."""
     for part in parts:
         for fold in part_of_split(split, part).folds:
-            for side in ("train", "validation", "test"):
+            for side in PARTS:
                 if (count := len(getattr(fold, side))) < _LEAST:
                     raise LabelError(
                         f"the {side} part of fold {fold.name} has {count} utterances with a label "

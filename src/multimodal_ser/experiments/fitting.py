@@ -157,8 +157,7 @@ def _fit(context: RunContext, item: Plan) -> Fitted:
         if target is not None and ADAPTERS[method.method].standardizes:
             fitted.model.pooled.fit(target)  # type: ignore[union-attr, operator]
         return fitted
-    ids = (*fold.train, *fold.validation)
-    groups = _corpus_of_each(learnt, ids) if settings.balanced else None
+    groups = _corpus_of_each(learnt, fold.learnt) if settings.balanced else None
     if config.model == STACKED:
         return fit_stacked(
             context.dims,

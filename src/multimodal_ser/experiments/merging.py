@@ -15,7 +15,7 @@ from multimodal_ser.errors import SerError, SplitError
 from multimodal_ser.experiments.loading import unlearnt
 from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.experiments.plans import Plan, corpus_names
-from multimodal_ser.splits.folds import Fold, Split
+from multimodal_ser.splits.folds import PARTS, Fold, Split
 from multimodal_ser.splits.leaks import shared_between
 from multimodal_ser.training.baselines import BASELINES
 
@@ -76,7 +76,7 @@ def _checked_across(split: Split, materials: Sequence[Material], allow: Collecti
     """
     sounds, found = sounds_of(*materials), []
     tested = {key for fold in split.folds for key in fold.test}
-    present = tested.union(*((*fold.train, *fold.validation) for fold in split.folds))
+    present = tested.union(*(fold.learnt for fold in split.folds))
     for corpus in materials:
         others = [row for one in materials if one is not corpus for row in one.utterances]
         found.append(
@@ -129,8 +129,7 @@ def merged_split(splits: Sequence[Split]) -> Split:
     for group in zip(*(split.folds for split in splits), strict=True):
         names = dict.fromkeys(fold.name for fold in group)
         parts = {
-            part: tuple(key for fold in group for key in getattr(fold, part))
-            for part in ("train", "validation", "test")
+            part: tuple(key for fold in group for key in getattr(fold, part)) for part in PARTS
         }
         folds.append(Fold(" + ".join(names), **parts))
     name = " + ".join(dict.fromkeys(split.name for split in splits))

@@ -111,7 +111,7 @@ class Pair:
     @cached_property
     def _shared(self) -> tuple[list[str], list[str]]:
         """Recordings that source and target share, and notes about shared speakers."""
-        learnt = {*self.source_fold.train, *self.source_fold.validation}
+        learnt = set(self.source_fold.learnt)
         tested = {key for fold in self.target_split.folds for key in fold.test}
         return shared_between(
             [row for row in self.source.utterances if row.id in learnt],

@@ -18,6 +18,7 @@ from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
 from multimodal_ser.errors import SplitError, one_of
 from multimodal_ser.splits.folds import (
+    PARTS,
     VALIDATION_SHARE,
     Fold,
     Split,
@@ -184,7 +185,7 @@ def _fold(
             held += len(members[group])
     sides = {
         side: tuple(row.id for row in utterances if part.get(row.id, "train") == side)
-        for side in ("train", "validation", "test")
+        for side in PARTS
     }
     return Fold(name, **sides)
 

@@ -33,6 +33,11 @@ class Fold:
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The ids that a model learns from or is selected by."""
+        return (*self.train, *self.validation)
+
 
 @dataclass(frozen=True)
 class Split:

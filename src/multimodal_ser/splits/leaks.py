@@ -191,7 +191,7 @@ def _never_tested(folds: Sequence[Fold]) -> list[str]:
 
 
 def _left_out(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[str]:
-    placed = {key for fold in folds for key in (*fold.train, *fold.validation, *fold.test)}
+    placed = {key for fold in folds for key in (*fold.learnt, *fold.test)}
     out = [row for row in utterances if row.id not in placed]
     if not out:
         return []
@@ -204,7 +204,7 @@ def _left_out(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[st
 
 
 def _check_parts(fold: Fold, known: Mapping[str, Utterance]) -> None:
-    counts = Counter((*fold.train, *fold.validation, *fold.test))
+    counts = Counter((*fold.learnt, *fold.test))
     if twice := [key for key, count in counts.items() if count > 1]:
         raise SplitError(
             f"fold {fold.name}: the id {twice[0]!r} occurs twice; list each utterance once"

@@ -253,15 +253,12 @@ def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:
         adapted=None,
         distance=fmean(distances) if distances else None,
         doubt=next((one.doubt for one in found if one.doubt), None),
-        speakers=tuple(map(_speaker, lanes, found)),
+        speakers=tuple(
+            Speaker(str(lane.name), lane.channel, one.spoken, one.overall, one.adapted, one.scale)
+            for lane, one in zip(lanes, found, strict=True)
+        ),
         attributes=_merged(lanes, attributes) if attributes else None,
     )
-
-
-def _speaker(lane: Lane, found: Timeline) -> Speaker:
-    seconds = sum(end - start for start, end in found.speech)
-    name = str(lane.name)
-    return Speaker(name, lane.channel, seconds, found.overall, found.adapted, found.scale)
 
 
 def _by_time(lanes: Sequence[Lane], parts: Sequence[Iterable[_Timed]]) -> tuple[_Timed, ...]:

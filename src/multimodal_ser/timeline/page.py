@@ -64,7 +64,6 @@ def timeline_page(timeline: Timeline, source: Path, folder: Path | None = None) 
         .render(
             name=display_name(timeline, source),
             timeline=timeline,
-            spoken=sum(end - start for start, end in timeline.speech),
             clock=clock,
             data={
                 **page_data(timeline, wave),

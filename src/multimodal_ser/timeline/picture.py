@@ -50,8 +50,7 @@ def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = 
         _strip(strip, timeline, lane)
     for axes, part_of in zip((curve, *below), (timeline, *attributes), strict=True):
         _curves(axes, part_of)
-    speech = sum(end - start for start, end in timeline.speech)
-    title = f"{name} · {clock(timeline.duration)}, of it speech {clock(speech)}"
+    title = f"{name} · {clock(timeline.duration)}, speech {clock(timeline.spoken)}"
     title = f"{title} · model {timeline.model}"
     return png(figure, title) if kind == "png" else print_svg(figure, title)
 

@@ -198,6 +198,11 @@ class Timeline:
     attributes: Timeline | None = None
 
     @property
+    def spoken(self) -> float:
+        """Seconds of speech."""
+        return sum(end - start for start, end in self.speech)
+
+    @property
     def language(self) -> str | None:
         """The language of most recognised words, such as ``de``; None if it is not known."""
         return language_of(self.words)

@@ -203,14 +203,13 @@ def _sure(s: Segment) -> str:
 
 def headline(timeline: Timeline) -> str:
     """Length, speech and the overall probabilities or attributes, in one line."""
-    spoken = sum(end - start for start, end in timeline.speech)
     top = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
     if timeline.attributes and timeline.attributes.overall:
         top += f"; {greatest(timeline.attributes.overall, 3, timeline.attributes.scale)}"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
-    length = f"{clock(timeline.duration)}, of it speech {clock(spoken)}"
+    length = f"{clock(timeline.duration)}, speech {clock(timeline.spoken)}"
     return f"{length}; {top}{far}{adapted}{language}"
 
 

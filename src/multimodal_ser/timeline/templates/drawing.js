@@ -176,7 +176,7 @@ function serTrend(data, labels, tinted, seek) {
   const minutes = Math.ceil(data.duration / 60);
   if (minutes < 3) return null;
   const trend = serElement("svg", { class: "trend", viewBox: `0 0 ${minutes} 100`, role: "img",
-    preserveAspectRatio: "none", "aria-label": "For how long each emotion is heard, minute by minute",
+    preserveAspectRatio: "none", "aria-label": "Time of each emotion, minute by minute",
     onclick: (event) => {
       const box = trend.getBoundingClientRect();
       seek(60 * Math.floor(((event.clientX - box.left) / box.width) * minutes));
