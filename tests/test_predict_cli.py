@@ -261,6 +261,9 @@ def test_standard_input(capsys, sounds, model, monkeypatch):
     (record,) = json.loads(out)
     assert (code, record["file"]) == (0, "-")
     assert record["label"] == load(model)(sounds / "a.wav").label
+    code, out, err = predicted(capsys, *given)  # it is read to its end
+    assert (code, json.loads(out)[0]["reason"][:8]) == (1, "is empty")
+    assert err.startswith("failed: -: is empty (0 bytes)")
 
 
 def test_the_threshold(capsys, sounds, model):

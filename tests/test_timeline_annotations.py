@@ -137,11 +137,13 @@ def test_rttm_has_a_line_a_turn(tmp_path):
     lines = [line.split() for line in made(TALK, "rttm", tmp_path).read_text("utf-8").splitlines()]
     assert {len(line) for line in lines} == {10}
     assert [(line[1], line[2], line[3], line[4], line[7]) for line in lines] == [
-        ("calls/ü_1.wav", "1", "0.500", "3.500", "agent"),
-        ("calls/ü_1.wav", "2", "1.500", "1.500", "the_customer"),
-        ("calls/ü_1.wav", "2", "6.000", "3.600", "the_customer"),
+        ("calls/ü_1", "1", "0.500", "3.500", "agent"),
+        ("calls/ü_1", "2", "1.500", "1.500", "the_customer"),
+        ("calls/ü_1", "2", "6.000", "3.600", "the_customer"),
     ]
     assert [who for _, _, who in turns(ALONE)] == ["speech"] * 3
+    other = replace(ALONE, source="take v1.2")  # no ending of a recording
+    assert made(other, "rttm", tmp_path).read_text("utf-8").startswith("SPEAKER take_v1.2 1 ")
 
 
 def test_intervals_never_overlap():

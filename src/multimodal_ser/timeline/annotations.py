@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from multimodal_ser.common.files import one_line, scratch_folder
+from multimodal_ser.common.files import ENDINGS, one_line, scratch_folder
 from multimodal_ser.errors import import_extra
 from multimodal_ser.timeline.track import Segment, Timeline, Word, display_name
 
@@ -103,8 +103,13 @@ def as_label_studio(timeline: Timeline, source: Path) -> str:
 
 
 def as_rttm(timeline: Timeline, source: Path) -> str:
-    """NIST's Rich Transcription Time Marks: one line per turn of a speaker."""
-    name = "_".join(display_name(timeline, source).split()) or "recording"
+    """NIST's Rich Transcription Time Marks: one line per turn of a speaker.
+
+    Programs match the lines of two files by the recording's name, which is without its ending.
+    """
+    place = PurePosixPath(display_name(timeline, source))
+    whole = str(place.with_suffix("") if place.suffix.lower() in ENDINGS else place)
+    name = "_".join(whole.split()) or "recording"
     channels = {one.name: (one.channel or 0) + 1 for one in timeline.speakers}
     return "".join(
         f"SPEAKER {name} {channels.get(who, 1)} {start:.3f} {end - start:.3f} <NA> <NA> "
