@@ -12,6 +12,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 gc.set_threshold(20_000, 10, 10)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def memory_kept():
+    """`ser extract` trades time for memory in its whole process, which here is all tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multimodal_ser.common.devices.limit_caches", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory):
     """Source, its split, target, its split."""
