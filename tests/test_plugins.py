@@ -161,11 +161,11 @@ def test_one_of_each_works_through_the_command_line(added, tmp_path, capsys):
 
 
 def test_features_of_an_encoder_with_changed_code_are_not_kept(
-    added, tmp_path, monkeypatch, capsys
+    added, tmp_path, monkeypatch, capsys, caplog
 ):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    sounds, manifest = folder_of_sounds(tmp_path / "sounds", "ab"), tmp_path / "m.jsonl"
+    sounds, manifest = folder_of_sounds(tmp_path / "sounds", "abc"), tmp_path / "m.jsonl"
     ser("manifest", "mine", "--root", sounds, "--out", manifest)
     line = ["extract", "--manifest", str(manifest), "--out", str(tmp_path / "f")]
     line += ["--audio", "loudness"]
@@ -176,6 +176,20 @@ def test_features_of_an_encoder_with_changed_code_are_not_kept(
         codes.append(main(line))
     assert codes == [0, 0, 1]
     assert re.search(r"code is '\w+', asked for '\w+'.*--overwrite", capsys.readouterr().err)
+    # nor does a run on the features of then predict with other code without a word
+    runs, features = tmp_path / "runs", tmp_path / "f" / "mine"
+    train = ["train", "--features", features, "--labels", "anger,sadness", "--folds", "3"]
+    train += ["--model", "mean", "--baselines", "linear", "--out", runs]
+    for step, said in (("160", 0), ("320", 2)):
+        (tmp_path / "my_loud.py").write_text(PLUGIN.replace("160", step))
+        importlib.reload(importlib.import_module("my_loud"))
+        if not said:
+            ser(*train, *SHORT)
+        run = min(runs.glob("mean-*"))
+        capsys.readouterr(), caplog.clear()
+        ser("predict", sounds / "a_anger_0.wav", "--model", run, "--vad", "none")
+        told = [one for one in caplog.messages if "made with other code of" in one]
+        assert len(told) == said
     ser(*line, "--overwrite")
 
 

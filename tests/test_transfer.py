@@ -30,6 +30,7 @@ from multimodal_ser.dataset.material import pooled
 from multimodal_ser.errors import FeatureError, LabelError, SerError, SplitError
 from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.loading import load_domain
+from multimodal_ser.experiments.pairs import check_comparable
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.runs.model_file import load_model
 from multimodal_ser.training import loop as train
@@ -250,6 +251,32 @@ def test_pooled_features_make_corpora_with_other_tokens_comparable(pair):
     again = pooled(mean)
     assert again.features == mean.features
     assert again.examples.text.tokens.equal(mean.examples.text.tokens)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        ({"code": "1a"}, {"code": "2b"}, "code '1a'"),
+        ({"context": 3}, {}, "context 3"),
+        ({"tokens": 1, "pool": "first"}, {"tokens": 1, "pool": "mean"}, "token 'first'"),
+        # of [CLS] and all other tokens, `--tokens pooled` makes the mean
+        ({"tokens": 1, "pool": "first", "pooled_from": 9}, {"tokens": 1, "pool": "mean"}, ""),
+        ({"pool": "first"}, {"pool": "mean"}, ""),
+    ],
+)
+def test_features_that_were_made_otherwise_are_not_compared(pair, own, other, said):
+    def made(material, how):
+        spec = replace(material.features["text"], encoder="x", weights="5eed", **how)
+        return replace(material, features={**material.features, "text": spec})
+
+    def check():
+        check_comparable(made(pair[0], own), made(pair[2], other))
+
+    if not said:
+        check()
+        return
+    with pytest.raises(FeatureError, match=f"text features differ: first has .*{said}"):
+        check()
 
 
 def test_a_folder_holds_one_protocol_on_the_same_corpora(pair, tmp_path):

@@ -78,6 +78,7 @@ class Encoding:
         context_after: number of following utterances.
         prefix: text before each sentence, such as E5's "query: ".
         compute_dtype: number format that the encoder computed in.
+        code: hash of the code of an encoder from outside this package; empty for the others.
     """
 
     encoder: str
@@ -92,6 +93,7 @@ class Encoding:
     context_after: int = field(default=0, metadata=LEFT_OUT)
     prefix: str = field(default="", metadata=LEFT_OUT)
     compute_dtype: str = field(default="float32", metadata=LEFT_OUT)
+    code: str = field(default="", metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,13 @@ class FeatureSpec(Encoding):
     content: str | Mapping[str, str] = ""
     pooled_from: int | None = field(default=None, metadata=LEFT_OUT)
     by_speaker: bool = field(default=False, metadata=LEFT_OUT)
+
+    @property
+    def token(self) -> str:
+        """How a single token was made, ``mean`` or ``first``; empty if there are several."""
+        if self.tokens != 1:
+            return ""
+        return "mean" if self.pooled_from else self.pool
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,10 @@ from multimodal_ser.splits.folds import Few, Fold, Split, few_fold
 from multimodal_ser.splits.leaks import shared_between
 
 # Fields in which the features of two corpora must agree, for a model of one to read the other.
-_SAME = ("encoder", "weights", "layers", "tokens", "dim", "prefix")
+_SAME = (
+    "encoder", "weights", "layers", "tokens", "token", "dim", "prefix", "context", "context_after",
+    "code",
+)  # fmt: skip
 # Imported features have no weights, and entries and token counts only by chance.
 _SAME_IMPORTED = ("encoder", "dim")
 
@@ -42,7 +45,8 @@ def check_comparable(first: Material, second: Material) -> None:
     Raises:
         SplitError: both are of one corpus and share speakers.
         LabelError: the classes are in another order.
-        FeatureError: encoder, weights, layers, tokens or width of the features differ.
+        FeatureError: encoder, weights, layers, tokens, width, dialogue context or code of the
+            features differ.
     """
     voices = [
         {(row.corpus, alike(row.speaker)): row for row in one.utterances if row.speaker is not None}

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multimodal_ser.common.plugins import code_of
 from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.dataset.material import Material
@@ -18,11 +17,11 @@ from multimodal_ser.dataset.views import check_single_tokens
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.features.content import context_notes, turns_of
-from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
+from multimodal_ser.runs.model_file import own_code
 from multimodal_ser.splits.folds import Fold, Split
 from multimodal_ser.training.baselines import BASELINES
-from multimodal_ser.training.losses import LOSSES, functions_of, loss_for
+from multimodal_ser.training.losses import LOSSES, loss_for
 from multimodal_ser.training.regressors import REGRESSORS
 from multimodal_ser.training.stacking import GENERATION, STACKED
 
@@ -170,11 +169,7 @@ def run_config(
         features = {k: v and replace(v, compute_dtype="float32") for k, v in features.items()}
     if train.network is not None and reads_dialogue(model):
         around = context_notes(train.network.before, train.network.after, "features")
-    own = code_of(
-        MODELS.get(model),
-        train.adaptation and ADAPTERS[train.adaptation.method],
-        *functions_of(train.schedule.loss),
-    )
+    own = own_code(model, train)
     return RunConfig(
         model=model,
         seed=0,

@@ -322,7 +322,7 @@ class _Content:
             for modality, described in (features or {}).items():
                 if described:
                     # Features that differ only in width, version or content have the same options.
-                    options = replace(described, weights="", content="", dim=0, version=0)
+                    options = replace(described, weights="", content="", dim=0, version=0, code="")
                     made = [described.weights, described.content]
                     found[f"{whose}{modality} features", json.dumps(as_json(options))] = made
         corpora = json.dumps([config.corpora, source and source.corpora])

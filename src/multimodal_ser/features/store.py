@@ -52,7 +52,6 @@ class FeatureHeader(Encoding):
         failures: id → reason why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
         prints: id → `fingerprint` of the decoded samples, which copies share.
-        code: hash of the code of an encoder from outside this package; empty for the others.
     """
 
     corpus: str
@@ -67,7 +66,6 @@ class FeatureHeader(Encoding):
     failures: Mapping[str, str] = field(default_factory=dict)
     audio_hashes: Mapping[str, str] = field(default_factory=dict)
     prints: Mapping[str, str] = field(default_factory=dict)
-    code: str = ""
     version: int = _FORMAT
 
 

@@ -7,6 +7,7 @@ layers, tokens and precision, so that the run's own test utterances get the prob
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
+from multimodal_ser.common.plugins import code_of
 from multimodal_ser.config.record import FeatureSpec, SavedAs, as_json
 from multimodal_ser.dataset.examples import MODALITIES
 from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import EncoderError
 from multimodal_ser.features.pool import as_stored
+from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.models.layers import read_out
 from multimodal_ser.predict.backend import (
     Backend,
@@ -36,8 +39,10 @@ from multimodal_ser.predict.hub import run_card
 from multimodal_ser.predict.prediction import AlsoPredicted
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG, MODEL
-from multimodal_ser.runs.model_file import changes_of, load_model
+from multimodal_ser.runs.model_file import changes_of, load_model, own_code
 from multimodal_ser.training.tune.changes import apply_changes
+
+_log = logging.getLogger(__name__)
 
 
 class Features:
@@ -84,6 +89,9 @@ class RunBackend(Backend):
     def __init__(self, folder: Path, weights: WeightPaths = None, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
         self.record = read_record(folder / CONFIG)
+        config = self.record.config
+        own = code_of(MODELS.get(config.model))
+        _warn_of_code(folder, config.model, own, own_code(config.model, config.train), config.code)
         self.model = load_model(folder / MODEL).to(device)
         about = self.record.predictor or SavedAs(folder.absolute().name, 0.0)
         self.name, self.threshold = about.name, about.threshold
@@ -187,6 +195,17 @@ def _encoder(folder: Path, spec: FeatureSpec, weights: WeightPaths, device: str)
                 f"encoder found has {getattr(encoder.info, what)}; give the same encoder with "
                 "--source FOLDER (weights= in Python)"
             )
+    _warn_of_code(folder, name, spec.code, encoder.info.code, spec.code)
     if (learnt := changes_of(folder, encoder.info.modality)).is_file():
         apply_changes(encoder.network, learnt)  # type: ignore[attr-defined]
     return encoder
+
+
+def _warn_of_code(folder: Path, name: str, own: str, present: str, trained: str) -> None:
+    """Warns if something of one's own, whose code has a hash, is not what the run was made with."""
+    if own and present != trained:
+        _log.warning(
+            "%s: it was made with other code of %r than is loaded now: if that computes something "
+            "else, the predictions are not those of the run; train again, or take the code of then",
+            folder, name,
+        )  # fmt: skip

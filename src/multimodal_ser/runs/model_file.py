@@ -16,13 +16,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from multimodal_ser.common.files import parse_json
-from multimodal_ser.config.record import FeatureSpec, LayerWeights, RunConfig, as_json
+from multimodal_ser.common.plugins import code_of
+from multimodal_ser.config.record import FeatureSpec, LayerWeights, RunConfig, Training, as_json
 from multimodal_ser.config.settings import ModelConfig, TuneConfig
 from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.runs.config_file import read_record
 from multimodal_ser.runs.folder import CONFIG
 from multimodal_ser.training.baselines import BASELINES, Linear, Svm
+from multimodal_ser.training.losses import functions_of
 from multimodal_ser.training.regressors import REGRESSORS, Ridge, Svr
 from multimodal_ser.training.stacking import STACKED, Stacked, build_stacked
 from multimodal_ser.training.tune.changes import save_changes
@@ -122,6 +125,12 @@ def build_model(
             f"{one_of('model', name, (*MODELS, STACKED, *BASELINES))}; docs/models.md: add one"
         )
     return Ensemble(MODELS[name], dims, config, values)
+
+
+def own_code(model: str, train: Training) -> str:
+    """The hash of the code of a model, adaptation and loss of one's own; empty if none is."""
+    adapter = train.adaptation and ADAPTERS.get(train.adaptation.method)
+    return code_of(MODELS.get(model), adapter, *functions_of(train.schedule.loss))
 
 
 def layers_of(described: FeatureSpec | None) -> tuple[str, ...]:

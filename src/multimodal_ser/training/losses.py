@@ -168,13 +168,14 @@ def loss_named(name: str | None) -> Loss:
 
 
 def functions_of(name: str | None) -> list[Callable[..., Tensor]]:
-    """The functions that a loss of this name consists of; of a sum, two.
+    """The functions that a loss of this name consists of; of a sum, two; none if it is unknown.
 
     >>> functions_of("kl+0.5*mse") == [kl, mse]
     True
     """
     first, *second = (name or "cross-entropy").split("+")
-    return [LOSSES[key].of for key in (first, *(_factored(term)[1] for term in second))]
+    keys = (first, *(_factored(term)[1] for term in second))
+    return [LOSSES[key].of for key in keys if key in LOSSES]
 
 
 def _factored(term: str) -> tuple[float, str]:
