@@ -90,8 +90,8 @@ class RunBackend(Backend):
         self.folder, self.device = folder, device
         self.record = read_record(folder / CONFIG)
         config = self.record.config
-        own = code_of(MODELS.get(config.model))
-        _warn_of_code(folder, config.model, own, own_code(config.model, config.train), config.code)
+        code, present = code_of(MODELS.get(config.model)), own_code(config.model, config.train)
+        _warn_of_code(folder, config.model, code, present, config.code)
         self.model = load_model(folder / MODEL).to(device)
         about = self.record.predictor or SavedAs(folder.absolute().name, 0.0)
         self.name, self.threshold = about.name, about.threshold
