@@ -211,6 +211,48 @@ class Wrong(Normalised):
         return Output(said.logits * math.nan, said.embedding)
 
 
+class Unlearnt(Normalised):
+    fault = "frozen"
+
+    def __init__(self, dims, config):
+        super().__init__(dims, config)
+        if self.fault == "frozen":
+            self.requires_grad_(False)
+        if self.fault == "lazy":
+            self.classify = nn.LazyLinear(dims.classes)
+        if self.fault == "complex":
+            self.more = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+        if self.fault == "weight_norm":
+            self.classify = nn.utils.weight_norm(self.classify)
+
+    def forward(self, *given):
+        said = super().forward(*given)
+        if self.fault == "detached":
+            return Output(said.logits.detach(), said.embedding)
+        return said
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`")
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("frozen", "unlearnt: there is no parameter to learn: all are frozen"),
+        ("detached", "unlearnt: there is no parameter to learn: its logits have no gradient"),
+        ("lazy", "unlearnt: 0.classify.weight belongs to a lazy layer"),
+        ("complex", r"unlearnt: the parameter 0.more is torch.complex64; allowed: real"),
+        ("weight_norm", r"Unlearnt cannot be copied.*take torch.nn.utils.parametrizations.weight"),
+    ],
+)
+def test_a_network_that_cannot_learn_is_told(fault, told, material, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "unlearnt", Unlearnt)
+    monkeypatch.setattr(Unlearnt, "fault", fault)
+    split = make_split(material.utterances, "speaker")
+    planned = plans.plan_runs(material, split, ("unlearnt",), 1, NETWORK, SCHEDULE)
+    with pytest.raises(SerError, match=told):
+        running.run_all(planned[:1], material, tmp_path, jobs=1)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
@@ -267,6 +309,10 @@ def test_a_model_that_does_not_say_what_it_reads(material, monkeypatch):
     split = make_split(material.utterances, "speaker")
     with pytest.raises(SerError, match=r"'silent' lacks its attribute .modalities."):
         plans.plan_runs(material, split, ("silent",), 1, NETWORK, SCHEDULE)
+    for read in ("audio", (), ("video",)):
+        monkeypatch.setattr(MODELS["silent"], "modalities", read, raising=False)
+        with pytest.raises(SerError, match=r"'modalities'; allowed: \('text',\), \('audio',\) or"):
+            plans.plan_runs(material, split, ("silent",), 1, NETWORK, SCHEDULE)
 
 
 def test_the_documented_file_is_a_command_whose_processes_know_its_model(folder, tmp_path):

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from multimodal_ser.common.devices import CPU
-from multimodal_ser.common.plugins import load_plugins
+from multimodal_ser.common.plugins import code_of, load_plugins
 from multimodal_ser.config.record import RunConfig
 from multimodal_ser.config.settings import AdaptConfig, ModelConfig
 from multimodal_ser.dataset.examples import Examples, Unlabelled
@@ -27,7 +28,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.finetuned import run_tuned
 from multimodal_ser.experiments.plans import TUNED, Plan
 from multimodal_ser.models.adapters import ADAPTERS
-from multimodal_ser.models.fusion import Dims, Ensemble, reads_dialogue
+from multimodal_ser.models.fusion import MODELS, Dims, Ensemble, reads_dialogue
 from multimodal_ser.models.layers import read_out
 from multimodal_ser.runs.folder import MODEL, write_run
 from multimodal_ser.runs.model_file import build_model, dims_of, load_model
@@ -187,6 +188,8 @@ def _fit_network(
         return Fitted(model, [])
     if settings.parts == "head":
         _freeze_body(model)
+    if code_of(MODELS[item.config.model]):  # the networks of this package are tested
+        check_learns(item.config.model, model, train.take([*range(min(2, len(train)))]))
     adaptation = None
     if target is not None:
         method = settings.adaptation or AdaptConfig()
@@ -285,6 +288,41 @@ def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | No
     votes = np.array([class_votes(rows[key], classes) for key in examples.ids])
     shares = np.where(votes.sum(1, keepdims=True) > 0, votes, np.nan)
     return np.hstack([shares, target[:, len(classes.classes) :]])
+
+
+def check_learns(name: str, model: Ensemble, examples: Examples) -> None:
+    """Raises SerError if nothing can be learnt by the gradient of the outputs for these examples.
+
+    Args:
+        name: of the model.
+        model: untrained.
+        examples: a few.
+    """
+    weights = dict(model.members.named_parameters())
+    for key, weight in weights.items():
+        if is_lazy(weight):
+            raise SerError(
+                f"{name}: {key} belongs to a lazy layer, whose width is not known; give it the "
+                "width of its input, dims.text or dims.audio"
+            )
+        if not weight.is_floating_point():
+            raise SerError(
+                f"{name}: the parameter {key} is {weight.dtype}; allowed: real numbers, such as "
+                "torch.float32; keep others in two parameters (real, imaginary) or as a buffer"
+            )
+    device = next(model.buffers()).device
+    text, text_mask, audio, audio_mask = (
+        one.to(device) for one in next(examples.batches(len(examples)))[:4]
+    )
+    model.eval()
+    # what a network of one's own draws or counts here must not change its training
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        learnt = model.each(text, text_mask, audio, audio_mask).logits.requires_grad
+    if not learnt:
+        some = any(weight.requires_grad for weight in weights.values())
+        why = "its logits have no gradient (detach, no_grad, numpy?)" if some else "all are frozen"
+        why = why if weights else "it has none"
+        raise SerError(f"{name}: there is no parameter to learn: {why}; see docs/models.md")
 
 
 def warn_of_outputs(name: str, model: Ensemble, examples: Examples) -> None:

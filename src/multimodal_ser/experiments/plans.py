@@ -11,6 +11,7 @@ from typing import Any
 
 from multimodal_ser.config.record import ClassNames, RunConfig, SplitSpec, Training
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
+from multimodal_ser.dataset.examples import MODALITIES
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.dataset.tasks import attributes_of
 from multimodal_ser.dataset.views import check_single_tokens
@@ -287,8 +288,8 @@ def check_model(name: str, material: Material) -> None:
     known = known_models(material.task)
     if name not in known:
         raise SerError(one_of("model", name, known))
-    if name in MODELS and not hasattr(MODELS[name], "modalities"):
-        raise SerError(f"model {name!r} lacks its attribute 'modalities', see docs/models.md")
+    if name in MODELS:
+        _check_modalities(name, getattr(MODELS[name], "modalities", None))
     for modality in _lacking(name, material):
         raise SerError(
             f"model {name!r} needs {modality} features and there are none; extract them with "
@@ -296,3 +297,14 @@ def check_model(name: str, material: Material) -> None:
         )
     if reads_dialogue(name):
         check_single_tokens(material)
+
+
+def _check_modalities(name: str, read: object) -> None:
+    """Raises SerError unless what a model, perhaps a user's own, says that it reads is allowed."""
+    if read is None:
+        raise SerError(f"model {name!r} lacks its attribute 'modalities', see docs/models.md")
+    if not isinstance(read, tuple | list) or not read or not {*read} <= {*MODALITIES}:
+        raise SerError(
+            f"model {name!r} has {read!r} as its attribute 'modalities'; allowed: ('text',), "
+            "('audio',) or ('text', 'audio')"
+        )

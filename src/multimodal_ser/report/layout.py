@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -265,8 +266,11 @@ def _latex_escaped(text: str) -> str:
 
     >>> print(_latex_escaped("cross_attention 91 % ± 2, p < 0.001"))
     cross\_attention 91 \% $\pm$ 2, p $<$ 0.001
+    >>> print(_latex_escaped("20 – 30: --seeds"))
+    20 -- 30: -{}-seeds
     """
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    parts = re.split("(?<=-)(?=-)", text)  # two hyphens in a row would be drawn as a dash
+    return "{}".join("".join(_LATEX.get(sign, sign) for sign in part) for part in parts)
 
 
 def _markdown_escaped(text: str) -> str:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from multimodal_ser.errors import SerError
+
 # Factors of the logits that calibration tries: a quarter to sixteen times, in equal ratios of 1.19.
 # A grid has no local minima and gives the same result on every machine.
 TEMPERATURES = tuple(np.geomspace(0.25, 16, 25))
@@ -154,7 +156,15 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval()
+        try:
+            self.model = copy.deepcopy(model).eval()
+        except (RuntimeError, TypeError) as error:
+            kind = type([*getattr(model, "members", ()), model][0]).__name__
+            raise SerError(
+                f"{kind} cannot be copied, as the average of its weights needs "
+                f"({error}); a model of your own must keep no results of forward as attributes: "
+                "for torch.nn.utils.weight_norm take torch.nn.utils.parametrizations.weight_norm"
+            ) from error
         self.decay = decay
         self.steps = 0
         self._pairs: list[Tensor] = list(self.model.parameters())
