@@ -357,7 +357,7 @@ def test_runs_of_changed_code_are_made_again(tmp_path, monkeypatch, material, ca
     assert [len(names) for names in found] == [4, 4]
     assert "2 runs in" in caplog.text
     assert "made with other code; set aside" in caplog.text
-    assert plans.code_of(MODELS["text"], None) == ""
+    assert code_of(MODELS["text"], None) == ""
 
 
 class Careless(nn.Module):
