@@ -18,7 +18,7 @@ from multimodal_ser.splits import make_split
 
 SETTINGS = {
     "seeds": 1,
-    "network": ModelConfig(members=2, hidden_dim=8, num_heads=2),
+    "network": ModelConfig(members=1, hidden_dim=8, num_heads=2),
     "schedule": TrainConfig(epochs=2, batch_size=16, least_steps=1),
 }
 MODEL = {"model": "cross_attention", **SETTINGS}
