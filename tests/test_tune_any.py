@@ -14,6 +14,7 @@ from made_encoders import tiny
 from made_models import StopError, stopped_at
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import TuneConfig
+from multimodal_ser.corpora import Utterance
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.errors import SerError
@@ -137,6 +138,23 @@ def test_gradients_are_those_of_extraction(root):
     model.eval()
     got = model(model.inputs(items)).logits
     torch.testing.assert_close(got.detach(), model.predict(items), rtol=1e-4, atol=1e-5)
+
+
+def test_words_that_an_utterance_lacks_are_masked_as_on_features(root):
+    model, _ = made(("bert", "wav2vec2"), root)
+    model.eval()
+    rows = [Utterance(f"made/{n}", "made", "x", text=text) for n, text in enumerate(["a", " ", ""])]
+    assert Clips.words(rows, torch.zeros(3)).texts == ["a", None, None]
+    part = clips(4)
+    lacking = dataclasses.replace(part, texts=[None, *part.texts[1:]])
+    items = lacking.items(range(4))
+    assert features(model, lacking).text.mask.any(1).tolist() == [False, True, True, True]
+    learnt, predicted = model(model.inputs(items)).logits.detach(), model.predict(items)
+    torch.testing.assert_close(learnt, predicted, rtol=1e-4, atol=1e-5)
+    alone = model.predict({"audio": items["audio"][:1], "text": [None]})
+    torch.testing.assert_close(alone, predicted[:1], rtol=1e-4, atol=1e-5)
+    empty = model.predict({"audio": items["audio"][:1], "text": [""]})
+    assert not torch.allclose(empty, alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["whole", "last", "low-rank"])

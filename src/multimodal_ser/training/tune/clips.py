@@ -18,6 +18,7 @@ from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
+from multimodal_ser.features.chunks import has_material
 
 # Batches whose recordings are sorted by length together: enough for little padding, and few enough
 # that batches stay random.
@@ -32,13 +33,13 @@ class Clips:
         ids: of the utterances [N].
         waves: waveforms at 16 kHz, int16 [samples] each.
         label: class ids [N].
-        texts: the words of each utterance; empty if no encoder reads them.
+        texts: the words of each utterance, None if it has none; empty if no encoder reads them.
     """
 
     ids: tuple[str, ...]
     waves: Sequence[NDArray[np.int16]]
     label: Tensor
-    texts: Sequence[str] = ()
+    texts: Sequence[str | None] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,7 +63,8 @@ class Clips:
         for row in rows:
             if row.audio is None:
                 raise SerError(
-                    f"{row.id} names no recording, so an encoder cannot be trained on it"
+                    f"{row.id} names no recording, so an encoder of audio cannot be trained on it; "
+                    "leave such utterances out, or tune that of the words: --tune.modality text"
                 )
             wave = read_audio(Path(row.audio), start=row.start, end=row.end)
             if hashes and hashes.get(row.id, "") not in ("", audio_hash(wave)):
@@ -72,14 +74,15 @@ class Clips:
                 )
             # 16 bits: half the memory of float32, and as exact as the files of most corpora.
             waves.append(np.clip(np.round(wave * 32_768), -32_768, 32_767).astype(np.int16))
-        return cls(tuple(row.id for row in rows), waves, label, [row.text or "" for row in rows])
+        return cls(tuple(row.id for row in rows), waves, label, [_words(row) for row in rows])
 
     @classmethod
     def words(cls, rows: Sequence[Utterance], label: Tensor) -> Clips:
         """Takes only the words of utterances; no recording is read."""
         # `batch_rows` sorts by the length of `waves`: silence as long as the text, in characters.
-        silence = [np.zeros(len(row.text or ""), np.int16) for row in rows]
-        return cls(tuple(row.id for row in rows), silence, label, [row.text or "" for row in rows])
+        texts = [_words(row) for row in rows]
+        silence = [np.zeros(len(text or ""), np.int16) for text in texts]
+        return cls(tuple(row.id for row in rows), silence, label, texts)
 
     def items(
         self,
@@ -105,6 +108,11 @@ class Clips:
     def wave(self, row: int) -> NDArray[np.float32]:
         """One recording [samples] as floats from -1 to 1."""
         return self.waves[row].astype(np.float32) / np.float32(32_768)
+
+
+def _words(row: Utterance) -> str | None:
+    """The words of an utterance; None where extraction says that it has none."""
+    return row.text if has_material(row, "text") else None
 
 
 Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple[Any, ...]]

@@ -6,8 +6,8 @@ therefore predicts in the same way as one that was trained on features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from multimodal_ser.features.pool import as_stored
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.changes import let_learn, rates
+
+_Inputs: TypeAlias = Mapping[str, Sequence[Tensor | None]]
 
 
 class TunedEncoders(nn.Module):
@@ -107,18 +109,19 @@ class TunedEncoders(nn.Module):
         """Names of frozen weights, which a resumed training loads from their source."""
         return frozenset(name for name, p in self.named_parameters() if not p.requires_grad)
 
-    def inputs(
-        self, items: Mapping[str, Sequence[Any]], draw: object = None
-    ) -> dict[str, list[Tensor]]:
-        """Waveforms and words, by modality → the inputs of the encoders' networks."""
-        return {name: one.inputs(items[name]) for name, one in self.encoders.items()}
+    def inputs(self, items: Mapping[str, Sequence[Any]], draw: object = None) -> _Inputs:
+        """Waveforms and words, by modality → the inputs of the encoders' networks.
 
-    def logits(self, inputs: Mapping[str, list[Tensor]]) -> Tensor:
+        None stands for what an utterance lacks, here and in `predict`: its tokens are masked.
+        """
+        return {name: _of_present(one.inputs, items[name]) for name, one in self.encoders.items()}
+
+    def logits(self, inputs: _Inputs) -> Tensor:
         """The result of `inputs` → logits [B, C], with gradients."""
         output: Output = self(inputs)
         return output.logits
 
-    def forward(self, inputs: Mapping[str, list[Tensor]]) -> Output:
+    def forward(self, inputs: _Inputs) -> Output:
         """Result of `inputs` → logits [B, C], embedding [B, H]; gradients reach the encoders."""
         batch = []
         rows = len(next(iter(inputs.values())))
@@ -127,11 +130,15 @@ class TunedEncoders(nn.Module):
                 # A modality without an encoder has no tokens and no width.
                 batch += [torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool)]
                 continue
-            states = self.encoders[name].states([x.to(self.device) for x in inputs[name]])
-            kept = [_kept(x.float(), name, self.features[name]) for x in states]
-            lengths = torch.tensor([len(x) for x in kept], device=self.device)
-            batch.append(nn.utils.rnn.pad_sequence(kept, batch_first=True))
-            batch.append(torch.arange(int(lengths.max()), device=self.device) < lengths[:, None])
+            on_device = [None if x is None else x.to(self.device) for x in inputs[name]]
+            states = _of_present(self.encoders[name].states, on_device)
+            spec = self.features[name]
+            kept = [None if x is None else _kept(x.float(), name, spec) for x in states]
+            lengths = torch.tensor([0 if x is None else len(x) for x in kept], device=self.device)
+            none = torch.zeros(1, spec.dim, device=self.device)
+            tokens = [none if x is None else x for x in kept]
+            batch.append(nn.utils.rnn.pad_sequence(tokens, batch_first=True))
+            batch.append(torch.arange(batch[-1].shape[1], device=self.device) < lengths[:, None])
         output: Output = self.head(*batch)
         return output
 
@@ -153,8 +160,22 @@ class TunedEncoders(nn.Module):
 
     def _modality(self, name: str, items: Sequence[Any]) -> Modality:
         kind: Any = name
-        frames = self.encoders[name](items)
-        return Modality.stack([as_stored(one, kind, self.features[name]) for one in frames])
+        spec, frames = self.features[name], _of_present(self.encoders[name], items)
+        if all(one is None for one in frames):
+            tokens = torch.zeros(len(frames), 1, spec.dim)
+            return Modality(tokens, torch.zeros(len(frames), 1, dtype=torch.bool))
+        return Modality.stack([None if x is None else as_stored(x, kind, spec) for x in frames])
+
+
+def _of_present(function: Callable[[list[Any]], Any], items: Sequence[Any]) -> list[Any]:
+    """What a function gives for the items that are not None, and None in the places of the others.
+
+    >>> _of_present(lambda numbers: [2 * one for one in numbers], [1, None, 3])
+    [2, None, 6]
+    """
+    present = [one for one in items if one is not None]
+    made = iter(function(present) if present else ())
+    return [None if one is None else next(made) for one in items]
 
 
 def _kept(frames: Tensor, modality: str, spec: FeatureSpec) -> Tensor:
