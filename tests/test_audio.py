@@ -276,6 +276,15 @@ def test_channels_that_cancel_are_not_mixed_to_silence(tmp_path, ending):
             assert np.std(found) == pytest.approx(np.std(wanted), rel=0.1)
 
 
+def test_an_array_whose_channels_cancel_for_a_while_is_mixed_as_its_file(tmp_path):
+    sound = tone(4.0)
+    reversed_later = np.where(np.arange(len(sound)) < len(sound) // 2, sound, -sound)
+    both = np.stack([sound, reversed_later], 1)
+    found = read_audio(both, sample_rate=SAMPLE_RATE)
+    assert np.array_equal(found, read_audio(written(tmp_path / "a.wav", both, subtype="FLOAT")))
+    assert np.std(found[-SAMPLE_RATE:]) == pytest.approx(np.std(sound), rel=0.01)
+
+
 def test_a_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "sound.wav")
     refused(tmp_path / "sound.wav", "a pipe or device", "standard input")

@@ -15,12 +15,10 @@ import soundfile
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.framing import ends_within_ogg_page, mp3_length
 from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, understated
-from multimodal_ser.audio.sound import Mix, apart, to_mono
+from multimodal_ser.audio.sound import READ_FRAMES, Mix, apart, to_mono
 from multimodal_ser.audio.sources import Patched, Where, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
-
-_BLOCK = 1 << 14  # frames per call: if one of them is damaged, all are lost
 
 
 def other_length(held: int, claimed: int, unit: str) -> str:
@@ -123,7 +121,7 @@ class Sndfile:
                 if seeks:
                     # Also to 0: after a seek some decoders differ in the last bit; all must agree.
                     at, seeks = int(self.file.seek(first)), False
-                block = self._mix(self.file.read(_BLOCK, dtype="float32", always_2d=True))
+                block = self._mix(self.file.read(READ_FRAMES, dtype="float32", always_2d=True))
             except soundfile.SoundFileError as error:
                 yield from self._rest(max(at, first), error)
                 return

@@ -13,6 +13,9 @@ from multimodal_ser.common.arrays import Samples
 Mix: TypeAlias = Callable[[Samples], Samples]  # [time, channels] → their mean, or unchanged
 
 _BLOCK = 1 << 18  # samples per block of silence
+# Frames that are read and mixed at a time: if one of them is damaged, all are lost, and whether
+# channels cancel is decided for all.
+READ_FRAMES = 1 << 14
 OVER = 2.0  # greatest sample: codecs and resamplers overshoot ±1 by less; more is another scale
 CANCELLED = 0.05  # share of the power of uncorrelated channels, below which channels cancel
 
