@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch.utils.data import TensorDataset
 from yardstick import train_on_folds
 
 from made_transfer import SETTINGS
+from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.errors import SerError
 
 SMALL = original.Settings(
@@ -134,6 +136,7 @@ def test_the_command_prints_the_yardsticks_rows_and_ours(small, monkeypatch, cap
     line = "training.py one --share 0.05 --our-epochs 1 --members 1 --jobs 1 --batch-size 64"
     monkeypatch.setattr(sys, "argv", line.split())
     monkeypatch.setitem(training.ALL, "cross-validation", original_list.one_run)  # for its time
+    monkeypatch.setattr(training, "TrainConfig", partial(TrainConfig, least_steps=1))
     training.main()
     printed = capsys.readouterr().out
     assert f"torch {version('torch')}" in printed
