@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -202,20 +201,18 @@ def long(tmp_path_factory):
 @pytest.fixture
 def hour(browser, long):
     address, timeline = long
-    took = []
-    for _ in range(2):
-        begun = time.monotonic()
-        browser.get(address)
-        assert len(find(browser, ".list > li")) == 1000
-        took.append(time.monotonic() - begun)
-        run(browser, "localStorage.clear()")
-    yield browser, timeline, min(took)
+    browser.get(address)
+    run(browser, "localStorage.clear()")
+    browser.get(address)
+    yield browser, timeline
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
 
 
-def test_an_hour_opens_soon_and_is_searched(hour):
-    browser, timeline, took = hour
-    assert took < 3
+def test_an_hour_is_a_page_of_few_elements_and_is_searched(hour):
+    browser, timeline = hour
+    assert len(find(browser, ".list > li")) == 1000
+    # what a browser's time goes into, so that the page opens within a second or two
+    assert run(browser, "document.querySelectorAll('*').length") < 15_000
     assert [one.text for one in find(browser, ".lane")] == ["agent", "customer"]
     assert [len(row.find_elements("css selector", ".seg")) for row in find(browser, ".strip")] == [
         500, 500
@@ -258,7 +255,7 @@ def test_an_hour_opens_soon_and_is_searched(hour):
 
 
 def test_a_corrected_label_is_kept_and_can_be_learnt_from(hour, tmp_path):
-    browser, timeline, _ = hour
+    browser, timeline = hour
     place = next(k for k, s in enumerate(timeline.segments) if s.label == "anger")
     row = find(browser, ".list > li")[place]
     row.find_element("css selector", ".fix").click()
