@@ -144,6 +144,10 @@ def test_rttm_has_a_line_a_turn(tmp_path):
     assert [who for _, _, who in turns(ALONE)] == ["speech"] * 3
     other = replace(ALONE, source="take v1.2")  # no ending of a recording
     assert made(other, "rttm", tmp_path).read_text("utf-8").startswith("SPEAKER take_v1.2 1 ")
+    alike = {"agent": "a b", "the customer": "a_b"}
+    segments = tuple(replace(s, speaker=alike[s.speaker]) for s in TALK.segments)
+    lines = made(replace(TALK, segments=segments), "rttm", tmp_path).read_text("utf-8").splitlines()
+    assert [line.split()[7] for line in lines] == ["a_b", "a_b_", "a_b_"]
 
 
 def test_intervals_never_overlap():

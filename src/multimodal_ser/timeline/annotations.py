@@ -111,11 +111,17 @@ def as_rttm(timeline: Timeline, source: Path) -> str:
     whole = str(place.with_suffix("") if place.suffix.lower() in ENDINGS else place)
     name = "_".join(whole.split()) or "recording"
     channels = {one.name: (one.channel or 0) + 1 for one in timeline.speakers}
+    found = [turn for turn in turns(timeline) if turn[1] - turn[0] >= _LEAST]
+    words: dict[str, str] = {}  # RTTM separates by spaces, so a speaker's name has to be one word
+    for *_, who in found:
+        word = "_".join(who.split()) or "_"
+        while who not in words and word in words.values():  # "a b" and "a_b" are two speakers
+            word += "_"
+        words.setdefault(who, word)
     return "".join(
         f"SPEAKER {name} {channels.get(who, 1)} {start:.3f} {end - start:.3f} <NA> <NA> "
-        f"{'_'.join(who.split())} <NA> <NA>\n"
-        for start, end, who in turns(timeline)
-        if end - start >= _LEAST
+        f"{words[who]} <NA> <NA>\n"
+        for start, end, who in found
     )
 
 
