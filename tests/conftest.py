@@ -1,6 +1,7 @@
 """What the tests share: how they compute, and the two corpora that transfer is tested on."""
 
 import gc
+import logging
 import os
 
 import pytest
@@ -18,6 +19,12 @@ def memory_kept():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("multimodal_ser.common.devices.limit_caches", lambda: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def warnings_alone():
+    """`ser serve` lets its whole process log more than warnings, also the tests after it."""
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
