@@ -232,6 +232,14 @@ class Unlearnt(Normalised):
         return said
 
 
+def refused_without_a_run(name, told, material, folder):
+    split = make_split(material.utterances, "speaker")
+    planned = plans.plan_runs(material, split, (name,), 1, NETWORK, SCHEDULE)
+    with pytest.raises(SerError, match=told):
+        running.run_all(planned[:1], material, folder, jobs=1)
+    assert not list(folder.iterdir())
+
+
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`")
 @pytest.mark.parametrize(
     ("fault", "told"),
@@ -246,11 +254,7 @@ class Unlearnt(Normalised):
 def test_a_network_that_cannot_learn_is_told(fault, told, material, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "unlearnt", Unlearnt)
     monkeypatch.setattr(Unlearnt, "fault", fault)
-    split = make_split(material.utterances, "speaker")
-    planned = plans.plan_runs(material, split, ("unlearnt",), 1, NETWORK, SCHEDULE)
-    with pytest.raises(SerError, match=told):
-        running.run_all(planned[:1], material, tmp_path, jobs=1)
-    assert not list(tmp_path.iterdir())
+    refused_without_a_run("unlearnt", told, material, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -266,11 +270,7 @@ def test_a_network_that_cannot_learn_is_told(fault, told, material, tmp_path, mo
 def test_wrong_outputs_are_told_and_leave_no_run(fault, told, material, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "wrong", Wrong)
     monkeypatch.setattr(Wrong, "fault", fault)
-    split = make_split(material.utterances, "speaker")
-    planned = plans.plan_runs(material, split, ("wrong",), 1, NETWORK, SCHEDULE)
-    with pytest.raises(SerError, match=told):
-        running.run_all(planned[:1], material, tmp_path, jobs=1)
-    assert not list(tmp_path.iterdir())
+    refused_without_a_run("wrong", told, material, tmp_path)
 
 
 def test_a_model_that_fails_does_not_keep_the_others_from_being_made(

@@ -290,6 +290,13 @@ def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | No
     return np.hstack([shares, target[:, len(classes.classes) :]])
 
 
+def _one_batch(examples: Examples, model: Ensemble) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Text, its mask, audio and its mask of all examples at once, on the model's device."""
+    device = next(model.buffers()).device
+    text, text_mask, audio, audio_mask, *_ = next(examples.batches(len(examples)))
+    return text.to(device), text_mask.to(device), audio.to(device), audio_mask.to(device)
+
+
 def check_learns(name: str, model: Ensemble, examples: Examples) -> None:
     """Raises SerError if nothing can be learnt by the gradient of the outputs for these examples.
 
@@ -310,14 +317,12 @@ def check_learns(name: str, model: Ensemble, examples: Examples) -> None:
                 f"{name}: the parameter {key} is {weight.dtype}; allowed: real numbers, such as "
                 "torch.float32; keep others in two parameters (real, imaginary) or as a buffer"
             )
-    device = next(model.buffers()).device
-    text, text_mask, audio, audio_mask = (
-        one.to(device) for one in next(examples.batches(len(examples)))[:4]
-    )
+    inputs = _one_batch(examples, model)
+    device = inputs[0].device
     model.eval()
     # what a network of one's own draws or counts here must not change its training
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        learnt = model.each(text, text_mask, audio, audio_mask).logits.requires_grad
+        learnt = model.each(*inputs).logits.requires_grad
     if not learnt:
         some = any(weight.requires_grad for weight in weights.values())
         why = "its logits have no gradient (detach, no_grad, numpy?)" if some else "all are frozen"
@@ -332,8 +337,7 @@ def warn_of_outputs(name: str, model: Ensemble, examples: Examples) -> None:
     recording by itself, without the padding of longer ones, gets another prediction than in the
     table.
     """
-    device = next(model.buffers()).device
-    batch = [one.to(device) for one in next(examples.batches(len(examples)))[:4]]
+    batch = _one_batch(examples, model)
     wider = [F.pad(one, (0, 0) * (one.ndim - 2) + (0, int(one.shape[1] > 1))) for one in batch]
     with torch.inference_mode():
         try:
@@ -342,10 +346,7 @@ def warn_of_outputs(name: str, model: Ensemble, examples: Examples) -> None:
         except RuntimeError:  # layers of a fixed number of tokens
             same = False
     with torch.inference_mode():
-        text, text_mask, audio, audio_mask = batch
-        logits = model.each(text, text_mask, audio, audio_mask).logits[
-            ..., : model.classes - model.values
-        ]
+        logits = model.each(*batch).logits[..., : model.classes - model.values]
     if logits.numel() and bool((logits >= 0).all() and ((logits.sum(2) - 1).abs() < 1e-3).all()):
         _log.warning(
             "%s: its outputs are probabilities, and softmax is applied to them once more, which "
