@@ -15,6 +15,7 @@ import multimodal_ser
 from made_corpora import make_cremad, make_emodb, write_sound
 from made_features import made_folder, made_rows
 from multimodal_ser import encoders
+from multimodal_ser.__main__ import main as start
 from multimodal_ser.cli import main
 from multimodal_ser.corpora.labels import CLASS_SETS
 from multimodal_ser.encoders import ENCODERS
@@ -270,6 +271,30 @@ def test_an_interrupted_command_says_that_it_can_be_resumed(
     code, _, err = ser(capsys, *train(features, tmp_path / "runs", "--model", "audio"))
     assert code == 130
     assert "rerun the same command to resume" in err
+
+
+def test_what_is_not_resumed_does_not_say_so(capsys, monkeypatch, tmp_path):
+    def interrupt(*given, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("multimodal_ser.predict.load", interrupt)
+    sound = write_sound(tmp_path / "a.wav")
+    assert ser(capsys, "predict", sound)[::2] == (130, "stopped\n")
+    assert ser(capsys, "export", sound, "--out", "m.onnx")[::2] == (130, "stopped\n")
+    code, _, err = ser(capsys, "predict", sound, "--out", tmp_path / "a.csv")
+    assert (code, "to resume" in err) == (130, True)
+
+
+def test_the_first_half_second_is_stopped_without_a_traceback(capsys, monkeypatch):
+    class Imported:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "multimodal_ser.cli", Imported())
+    assert start() == 130
+    assert capsys.readouterr().err == "stopped\n"
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    assert f'ser = "{start.__module__}:{start.__name__}"' in project
 
 
 HELP = """

@@ -372,9 +372,20 @@ def test_a_file_is_not_both_input_and_output(tmp_path, monkeypatch, capsys, form
         ("analyze a.wav --no-microphon", "did you mean --no-microphone?"),
         ("list --xyzzy", "ser list has no option --xyzzy; `ser list --help` shows all"),
         ("--verison", "did you mean --version?"),
+        ("predict a.wav --format cvs", "predict --format cvs; allowed: table, json, jsonl, csv\n"),
+        ("export starter --part=hat", "ser export --part hat; allowed: whole, head\n"),
+        (
+            "train --task vote",
+            "allowed: classes, distributions, attributes, classes+attributes, distributions+attri",
+        ),
+        (
+            "analyze a.wav --formats rttm html",
+            "ser analyze --formats takes one value, and html is one more; if it takes a list, "
+            "write it with commas: --formats rttm,html\n",
+        ),
     ],
 )
-def test_a_mistyped_name_is_one_line_with_the_nearest(line, said, capsys):
+def test_a_wrong_word_is_one_line_with_what_is_allowed(line, said, capsys):
     with pytest.raises(SystemExit) as caught:
         main(line.split())
     assert caught.value.code == 2
@@ -386,7 +397,8 @@ def test_a_mistyped_name_is_one_line_with_the_nearest(line, said, capsys):
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("predict a.wav --format cvs", "Expected one of"), ("report", "Missing from ser report"),
+    [("manifest emodb x --root y --out z", "Unrecognized options: x"),
+     ("report", "Missing from ser report"),
      ("predict a.wav --threshold abc", "Error parsing --threshold"), ("", "Expected one of")],
 )  # fmt: skip
 def test_other_mistakes_are_told_once(line, said, capsys):

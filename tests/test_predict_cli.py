@@ -266,6 +266,17 @@ def test_standard_input(capsys, sounds, model, monkeypatch):
     assert err.startswith("failed: -: is empty (0 bytes)")
 
 
+def test_what_is_odd_in_standard_input_is_told_with_its_name(
+    sounds, model, monkeypatch, capsys, caplog
+):
+    sound = (sounds / "a.wav").read_bytes()
+    given = SimpleNamespace(buffer=io.BytesIO(sound[: len(sound) // 2 * 2 - 2000]))
+    monkeypatch.setattr(sys, "stdin", given)
+    assert predicted(capsys, "-", "--model", model)[0] == 0
+    assert "-: its header claims" in caplog.text
+    assert "<bytes>" not in caplog.text
+
+
 def test_the_threshold(capsys, sounds, model):
     args = (sounds / "a.wav", "--model", model, "--threshold", "0.9999", "--format", "json")
     _, out, _ = predicted(capsys, *args)

@@ -152,8 +152,8 @@ def test_files_and_every_format_say_who_speaks(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "its channels 0, 1 have different speakers" in out
     assert "agent: speech 0:07; anger" in out
-    for name, (ending, _) in WRITERS.items():
-        file = tmp_path / "out" / f"call{ending}"
+    for name, writer in WRITERS.items():
+        file = tmp_path / "out" / f"call{writer.ending}"
         if name not in ("png", "html"):
             assert "agent" in file.read_text("utf-8"), name
     assert "<v &lt;b&gt;customer>" in (tmp_path / "out/call.vtt").read_text()

@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 def test_all_formats_are_written_and_no_part_is_left(folder):
     assert {file.name for file in folder[0].iterdir()} == {
-        f"t{ending}" for ending, _ in WRITERS.values()
+        f"t{writer.ending}" for writer in WRITERS.values()
     }
 
 
@@ -81,7 +81,7 @@ def test_vtt_has_a_colour_for_labels_of_any_script(folder):
         for s in folder[1].segments
     ]
     timeline = replace(folder[1], labels=names, segments=tuple(segments))
-    text = WRITERS["vtt"][1](timeline, folder[2])
+    text = WRITERS["vtt"].make(timeline, folder[2])
     styles, wanted = re.findall(r"::cue\(\.([^)]+)\)", text), {s.label for s in segments}
     assert sorted(styles) == sorted(name.replace("0", "class-0") for name in wanted)
 

@@ -146,7 +146,7 @@ def _name(source: object) -> str:
     if isinstance(source, str | Path):
         return Path(source).name or str(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return "<bytes>"
+        return getattr(source, "name", "<bytes>")
     if hasattr(source, "__array__"):
         return "<array>"
     given = getattr(source, "name", None)

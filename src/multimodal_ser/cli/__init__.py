@@ -43,6 +43,8 @@ from multimodal_ser.errors import SerError, not_installed
 
 USER_ERROR, UNEXPECTED_ERROR, STOPPED = 1, 2, 130
 _WRONG_OPTIONS = 2  # tyro's exit code
+# commands that a rerun resumes: always, since they write to a folder, or with --out
+_WRITING, _RESUMED = ("analyze", "demo"), ("extract", "train", "experiment", "tune", "predict")
 CLOSED_PIPE = 128 + 13  # as a shell counts a program that SIGPIPE ends
 
 
@@ -101,7 +103,8 @@ def _parsed(args: list[str], console_outputs: bool = True) -> int:
         "--version says which version this is.",
         args=args,
         console_outputs=console_outputs,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
+        # None is what an option is that is not given, and no value to give
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.DisallowNone),
     )
     return int(code or 0)
 
@@ -156,7 +159,8 @@ def exit_code_of(work: Callable[[], int], command: str) -> int:
     except SerError as error:
         return _report(str(error), USER_ERROR)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was written is kept: rerun the same command to resume\n")
+        kept = "; what was written is kept: rerun the same command to resume" if _resumes() else ""
+        sys.stderr.write(f"stopped{kept}\n")
         return STOPPED
     except BrokenPipeError:
         _discard_output()
@@ -169,6 +173,13 @@ def exit_code_of(work: Callable[[], int], command: str) -> int:
     except Exception as error:  # noqa: BLE001 - it is reported, logged and ends the command
         return _report_unexpected(error, command)
     return code
+
+
+def _resumes() -> bool:
+    """Whether the command that was given goes on, when it is rerun, where it was stopped."""
+    command, *options = given.get() or ("",)
+    written = any(option.partition("=")[0] == "--out" for option in options)
+    return command in _WRITING or (command in _RESUMED and written)
 
 
 def _ready_streams() -> None:

@@ -1,14 +1,16 @@
-"""A command or an option that does not exist → a message with the nearest one that does."""
+"""A wrong word of a command line → a message with what is allowed, or the nearest that is there."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from difflib import SequenceMatcher, get_close_matches
 
 _HELP = re.compile(r"^\W*?(--?[A-Za-z][\w.-]*(?:, --[\w.-]+)*)", re.MULTILINE)
+_CHOICES = re.compile(r"^\W*?(--[\w.-]+) \{([^{}\[]+,[^{}\[]+)\}", re.MULTILINE)
+_LEFT_OVER = re.compile(r"Unrecognized options: ([^\s-]\S*)")
 _COMMANDS = re.compile(r"^usage: [\w -]+\[-h\]\s+\{([\w,\s-]+)\}")
 # share of the letters, as `difflib` counts it, from which a name is a likely one, and how much less
 # is as likely
@@ -16,7 +18,7 @@ _LIKE, _LESS = 0.6, 0.05
 
 
 def mistyped(args: Sequence[str], parse: Callable[[list[str]], object]) -> str | None:
-    """What is wrong with a command line, if a name in it does not exist; else None.
+    """What is wrong with a command line, if a name in it does not exist or has no place; else None.
 
     Args:
         args: the command line, without ``ser``.
@@ -39,6 +41,34 @@ def mistyped(args: Sequence[str], parse: Callable[[list[str]], object]) -> str |
         if re.match(r"--?[A-Za-z]", arg) and option not in options:
             return _said(
                 f"{_full(command)} has no option {option}", option, sorted(options), command
+            )
+    return _refused_choice(page, args, command) or _left_over(args, command, parse)
+
+
+def _refused_choice(page: str, args: Sequence[str], command: Sequence[str]) -> str | None:
+    choices = {name: re.findall(r"[\w+-]+", names) for name, names in _CHOICES.findall(page)}
+    for arg, after in zip(args, [*args[1:], "--"], strict=True):
+        option, joined, value = arg.partition("=")
+        value = value if joined else after
+        allowed = choices.get(option.replace("_", "-"), [value])
+        if value not in allowed and not (value.startswith("-") and not joined):
+            return f"{_full(command)} {option} {value}; allowed: {', '.join(allowed)}"
+    return None
+
+
+def _left_over(
+    args: Sequence[str], command: Sequence[str], parse: Callable[[list[str]], object]
+) -> str | None:
+    """What is wrong if an option of one value is given several."""
+    page = io.StringIO()
+    with redirect_stderr(page), suppress(SystemExit):
+        parse(list(args))
+    for option, value, word in zip(args, args[1:], args[2:], strict=False):
+        found = _LEFT_OVER.search(page.getvalue())
+        if found and word == found[1] and option.startswith("-") and not value.startswith("-"):
+            return (
+                f"{_full(command)} {option} takes one value, and {word} is one more; if it takes a "
+                f"list, write it with commas: {option} {value},{word}"
             )
     return None
 

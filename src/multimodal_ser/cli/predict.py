@@ -272,12 +272,9 @@ def _named(
     failures: list[str],
 ) -> Iterator[tuple[str, Prediction | SerError]]:
     """Yields predictions, or reasons of failures, with their files' names; fills `failures`."""
-    from multimodal_ser.predict.sources import STDIN
-
     for name, outcome in zip(found, outcomes, strict=True):
         if isinstance(outcome, SerError):
-            said = Path(name).name if name != STDIN else "<bytes>"
-            outcome = SerError(str(outcome).removeprefix(f"{said}: "))
+            outcome = SerError(str(outcome).removeprefix(f"{Path(name).name}: "))
             failures.append(f"{name}: {outcome}")
         yield name, outcome
 

@@ -25,7 +25,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.predict.inputs import Recording
 from multimodal_ser.predict.prediction import AlsoPredicted, Prediction, with_attributes
 from multimodal_ser.predict.predictor import Predictor
-from multimodal_ser.predict.sources import STDIN
+from multimodal_ser.predict.sources import STDIN, StandardInput
 
 Outcome: TypeAlias = "Prediction | SerError"
 CHUNK = 64  # recordings that are decoded and predicted at a time, at most
@@ -114,7 +114,8 @@ def recording_chunks(
     for number, part in enumerate(_cuts(found)):
         names = found[part]
         sources = [
-            sys.stdin.buffer.read() if name == STDIN else known.get(name, name) for name in names
+            StandardInput(sys.stdin.buffer.read()) if name == STDIN else known.get(name, name)
+            for name in names
         ]
         words: Sequence[str | None] = texts[part] or [None] * len(names)
         yield RecordingChunk(number, names, sources, words)

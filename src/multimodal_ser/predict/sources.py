@@ -15,6 +15,12 @@ _SHOWN = 10
 _log = logging.getLogger(__name__)
 
 
+class StandardInput(bytes):
+    """What came through standard input; messages call it as the user did."""
+
+    name = STDIN
+
+
 def find_recordings(names: Sequence[str]) -> list[str]:
     """The recordings that the names stand for, each once, in order.
 

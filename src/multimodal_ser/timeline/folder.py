@@ -261,7 +261,7 @@ class Folder:
         return bool(now.state) and made[:3] == now[:3]
 
     def _files(self, place: Place, formats: Iterable[str]) -> list[Path]:
-        return [self.out / (place.name + WRITERS[kind][0]) for kind in formats]
+        return [self.out / (place.name + WRITERS[kind].ending) for kind in formats]
 
     def _free(self, place: Place) -> Place:
         """The recording, named so that its files replace none of another one that still exists.

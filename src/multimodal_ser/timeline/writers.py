@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from multimodal_ser.common.files import write_file
 from multimodal_ser.errors import SerError, one_of
@@ -70,8 +71,8 @@ def rendered(
         folder: of the files, if the recording will stay where it is.
     """
     for kind in formats:
-        ending, make = WRITERS[kind]
-        content = (partial(as_html, folder=folder) if kind == "html" else make)(timeline, source)
+        ending, make, placed = WRITERS[kind]
+        content = (partial(make, folder=folder) if placed else make)(timeline, source)
         yield ending, content if isinstance(content, bytes) else content.encode("utf-8", "replace")
 
 
@@ -168,19 +169,33 @@ def as_html(timeline: Timeline, source: Path, folder: Path | None = None) -> str
     return timeline_page(timeline, source, folder)
 
 
-WRITERS: dict[str, tuple[str, Callable[[Timeline, Path], str | bytes]]] = {
-    "json": (".json", _as_json),
-    "csv": (".csv", _as_csv),
-    "vtt": (".vtt", _as_vtt),
-    "srt": (".srt", _as_srt),
-    "audacity": (".labels.txt", _as_audacity),
-    "png": (".png", partial(_as_picture, "png")),
-    "svg": (".svg", partial(_as_picture, "svg")),
-    "html": (".html", as_html),
-    "textgrid": (".TextGrid", as_textgrid),
-    "eaf": (".eaf", as_eaf),
-    "labelstudio": (".labelstudio.json", as_label_studio),
-    "rttm": (".rttm", as_rttm),
+class Writer(NamedTuple):
+    """A format.
+
+    Attributes:
+        ending: of its files.
+        make: timeline and recording → the content.
+        placed: whether `make` also takes ``folder``, where the file will be, to link the recording.
+    """
+
+    ending: str
+    make: Callable[..., str | bytes]
+    placed: bool = False
+
+
+WRITERS: dict[str, Writer] = {
+    "json": Writer(".json", _as_json),
+    "csv": Writer(".csv", _as_csv),
+    "vtt": Writer(".vtt", _as_vtt),
+    "srt": Writer(".srt", _as_srt),
+    "audacity": Writer(".labels.txt", _as_audacity),
+    "png": Writer(".png", partial(_as_picture, "png")),
+    "svg": Writer(".svg", partial(_as_picture, "svg")),
+    "html": Writer(".html", as_html, placed=True),
+    "textgrid": Writer(".TextGrid", as_textgrid),
+    "eaf": Writer(".eaf", as_eaf),
+    "labelstudio": Writer(".labelstudio.json", as_label_studio),
+    "rttm": Writer(".rttm", as_rttm),
 }
 
 
