@@ -37,6 +37,29 @@ def test_macos_companions_are_ignored(corpus: str, tmp_path: Path) -> None:
     assert read.left_out == []
 
 
+@pytest.mark.parametrize("corpus", ["iemocap", "cremad", "meld", "emodb", "ravdess"])
+def test_archives_that_unpack_a_folder_deeper(corpus: str, tmp_path: Path) -> None:
+    built = MAKERS[corpus](tmp_path / "release")
+    put(tmp_path / "archives" / "part.zip")
+    read = CORPORA[corpus].read(tmp_path)
+    assert {row.id: row.emotion for row in read.utterances} == built.emotions
+    if corpus != "ravdess":  # which is searched at any depth, and lists second copies
+        MAKERS[corpus](tmp_path / "again")
+        with pytest.raises(SerError, match=r"several folders .*: again, release; give one"):
+            CORPORA[corpus].read(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".WAV", ".flac"])
+@pytest.mark.parametrize("corpus", ["iemocap", "cremad", "meld", "emodb", "ravdess"])
+def test_recordings_of_other_endings_are_read(corpus: str, ending: str, tmp_path: Path) -> None:
+    built = MAKERS[corpus](tmp_path)
+    for path in [*tmp_path.rglob("*.wav"), *tmp_path.rglob("*.mp4")]:
+        path.rename(path.with_suffix(ending))
+    read = CORPORA[corpus].read(tmp_path)
+    assert {row.id: row.emotion for row in read.utterances} == built.emotions
+    assert {Path(str(row.audio)).suffix for row in read.utterances} == {ending}
+
+
 @pytest.mark.parametrize("corpus", ["iemocap", "cremad", "meld", "emodb", "ravdess", "table"])
 def test_one_pointer_and_one_empty_file_are_left_out(corpus: str, tmp_path: Path) -> None:
     built = MAKERS[corpus](tmp_path)
@@ -288,6 +311,11 @@ def test_ravdess_speech_only_once_each(tmp_path: Path) -> None:
         ("cremad", "AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1001_DFA_ANG_XX.mp3"),
         ("cremad", "AudioWAV/1002_DFA_ANG_XX.wav", "AudioWAV/1002_DFA_ANG_X.wav"),
         ("meld", "train_splits/dia0_utt0.mp4", "train_splits/dia0_utt0.wav"),
+        (
+            "iemocap",
+            "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
+            "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.flac",
+        ),
     ],
 )
 def test_two_files_of_one_recording_are_both_named(

@@ -211,11 +211,54 @@ def check_name(name: str) -> str:
     return name
 
 
-def require_folder(root: Path, corpus: str) -> Path:
-    """Returns `root`, or raises SerError if it is not a folder."""
+def require_folder(root: Path, corpus: str, *holds: str) -> Path:
+    """Returns `root`, or the only folder in it that looks like the corpus.
+
+    Args:
+        root: what the user gave.
+        corpus: its name in messages.
+        holds: patterns of which the corpus's folder contains one. Archives often unpack into a
+            folder of their own; if `root` has none of these and one folder in it does, that is it.
+
+    Raises:
+        SerError: `root` is not a folder, or several folders in it look like the corpus.
+    """
     if not root.is_dir():
         raise SerError(f"no folder {root}; give the folder that {corpus} was unpacked into")
-    return root
+
+    def fits(folder: Path) -> bool:
+        return any(next(folder.glob(pattern), None) for pattern in holds)
+
+    if not holds or fits(root):
+        return root
+    deeper = sorted(path for path in root.iterdir() if path.is_dir() and fits(path))
+    if len(deeper) > 1:
+        names = ", ".join(path.name for path in deeper)
+        raise SerError(f"{root}: several folders in it look like {corpus}: {names}; give one")
+    return deeper[0] if deeper else root
+
+
+def by_stem(paths: Iterable[Path], prefix: str) -> dict[str, Path]:
+    """Returns recordings by their name without ending.
+
+    Args:
+        paths: of recordings.
+        prefix: what comes before the name in an id, for messages.
+
+    Raises:
+        SerError: two usable files have one name, such as a wav and a flac of one recording.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.get(path.stem)
+        # a usable copy beside a broken one replaces it; of two usable ones, none can be chosen
+        if other is None or fault(other):
+            found[path.stem] = path
+        elif not fault(path):
+            raise SerError(
+                f"{prefix}{path.stem} is both {other} and {path}; keep one file of each recording"
+            )
+    return found
 
 
 def finish(

@@ -45,7 +45,7 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
     Raises:
         SerError: folder, recordings or (for ``voice``) the table of votes are missing.
     """
-    root = base.require_folder(Path(root), "CREMA-D")
+    root = base.require_folder(Path(root), "CREMA-D", audio_dir)
     if votes not in _VOTES:
         raise SerError(one_of("kind of votes", votes, _VOTES))
     recordings = _find(root, audio_dir)

@@ -34,7 +34,8 @@ def read_emodb(root: Path) -> Corpus:
     Raises:
         SerError: no such folder, or no recording in it.
     """
-    root = base.require_folder(Path(root), "EmoDB")
+    recordings = [f"*{ending}" for ending in base.SOUND]
+    root = base.require_folder(Path(root), "EmoDB", "wav", *recordings)
     folder = root / "wav" if (root / "wav").is_dir() else root
     rates = _read_rates([root / "erkennung.txt", folder.parent / "erkennung.txt"])
     found: list[Utterance | str] = []

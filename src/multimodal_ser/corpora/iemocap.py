@@ -1,7 +1,7 @@
 """IEMOCAP folder → Utterance: five sessions of two actors, scripted and improvised dialogues.
 
 Reads ``Session*/dialog/EmoEvaluation/*.txt`` (labels), ``dialog/transcriptions/*.txt`` (words) and
-``sentences/wav/<dialogue>/<id>.wav`` (one file per utterance).
+``sentences/wav/<dialogue>/<id>.wav`` (one file per utterance; flac, ogg and mp3 are read too).
 """
 
 from __future__ import annotations
@@ -28,14 +28,12 @@ _WORDS = re.compile(r"(Ses\d\d[FM]_\w+)\s*(?:\[[\d.\s-]*\])?\s*:?\s*(.*?)\s*$")
 
 
 def read_iemocap(root: Path) -> Corpus:
-    """Reads the release folder, or the one that holds ``IEMOCAP_full_release``.
+    """Reads the release folder, or the one that holds it (``IEMOCAP_full_release``).
 
     Raises:
-        SerError: no session in it, or no utterance.
+        SerError: no session in it, no utterance, or two recordings of one.
     """
-    root = base.require_folder(Path(root), "IEMOCAP")
-    if not list(root.glob("Session[1-5]")) and (root / "IEMOCAP_full_release").is_dir():
-        root = root / "IEMOCAP_full_release"
+    root = base.require_folder(Path(root), "IEMOCAP", "Session[1-5]")
     sessions = sorted(path for path in root.glob("Session[1-5]") if path.is_dir())
     if not sessions:
         raise SerError(
@@ -52,6 +50,8 @@ def read_iemocap(root: Path) -> Corpus:
 
 def _read_session(session: Path) -> list[Utterance | str]:
     words = _read_words(session / "dialog" / "transcriptions")
+    folders = sorted((session / "sentences" / "wav").glob("Ses*"))
+    sound = base.by_stem((path for folder in folders for path in base.files(folder)), "iemocap/")
     found: list[Utterance | str] = []
     for path in base.files(session / "dialog" / "EmoEvaluation", [".txt"]):
         raters: base.Raters = {}  # of the label that was read last
@@ -59,7 +59,7 @@ def _read_session(session: Path) -> list[Utterance | str]:
             if line.startswith("["):
                 raters = {}
                 if label := _LABEL.match(line):
-                    found.append(_utterance(label, session, words, raters))
+                    found.append(_utterance(label, session, sound, words, raters))
                 else:
                     found.append(
                         f"{path.name}:{number}: not of the shape [time] id label [v, a, d]"
@@ -67,7 +67,13 @@ def _read_session(session: Path) -> list[Utterance | str]:
             elif rater := _RATER.match(line):
                 _rate(raters, rater)
     found = [one if isinstance(one, str) else _with_votes(one) for one in found]
-    return found + _unlabelled(session, found)
+    labelled = {row.audio for row in found if isinstance(row, Utterance)}
+    unlabelled = (name for name, path in sound.items() if str(path) not in labelled)
+    return found + [
+        f"iemocap/{name}: no label in EmoEvaluation"
+        for name in unlabelled
+        if base.fault(sound[name]) is None
+    ]
 
 
 def _rate(raters: base.Raters, line: re.Match[str]) -> None:
@@ -90,17 +96,6 @@ def _with_votes(row: Utterance) -> Utterance:
     return replace(row, votes=votes)
 
 
-def _unlabelled(session: Path, found: list[Utterance | str]) -> list[Utterance | str]:
-    labelled = {row.audio for row in found if isinstance(row, Utterance)}
-    folders = sorted((session / "sentences" / "wav").glob("Ses*"))
-    return [
-        f"iemocap/{path.stem}: no label in EmoEvaluation"
-        for folder in folders
-        for path in base.files(folder, [".wav"])
-        if str(path) not in labelled and base.fault(path) is None
-    ]
-
-
 def _read_words(folder: Path) -> dict[str, str]:
     words: dict[str, str] = {}
     for path in base.files(folder, [".txt"]):
@@ -112,11 +107,15 @@ def _read_words(folder: Path) -> dict[str, str]:
 
 
 def _utterance(
-    label: re.Match[str], session: Path, words: dict[str, str], raters: base.Raters
+    label: re.Match[str],
+    session: Path,
+    sound: dict[str, Path],
+    words: dict[str, str],
+    raters: base.Raters,
 ) -> Utterance | str:
     start, end, own_id, emotion, valence, arousal, dominance = label.groups()
     dialogue, turn = own_id.rsplit("_", 1)
-    audio = session / "sentences" / "wav" / dialogue / f"{own_id}.wav"
+    audio = sound.get(own_id) or session / "sentences" / "wav" / dialogue / f"{own_id}.wav"
     if reason := base.fault(audio):
         return f"iemocap/{own_id}: {reason}"
     return Utterance(

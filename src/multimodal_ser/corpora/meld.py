@@ -40,7 +40,8 @@ def read_meld(root: Path) -> Corpus:
     Raises:
         SerError: no table of a split, or no utterance.
     """
-    root = base.require_folder(Path(root), "MELD")
+    tables_in = (f"{at}{split}_sent_emo.csv" for split in _CLIP_FOLDERS for at in ("", f"{split}/"))
+    root = base.require_folder(Path(root), "MELD", *tables_in)
     tables = {split: path for split in _CLIP_FOLDERS if (path := _table(root, split))}
     if not tables:
         raise SerError(
@@ -69,17 +70,8 @@ def _clips(root: Path, split: str) -> tuple[dict[str, Path], list[str]]:
     """Returns a part's clips by name, and a line for each other file in the folder."""
     for folder in (root / _CLIP_FOLDERS[split], root / split / _CLIP_FOLDERS[split]):
         inside = base.files(folder, base.VIDEO + base.SOUND)
-        clips: dict[str, Path] = {}
-        for path in (path for path in inside if _CLIP.fullmatch(path.stem)):
-            other = clips.get(path.stem)
-            # a usable copy beside a broken clip replaces it; of two usable ones, none can be chosen
-            if other is None or base.fault(other):
-                clips[path.stem] = path
-            elif not base.fault(path):
-                raise SerError(
-                    f"meld/{split}/{path.stem} is both {other} and {path}; keep one "
-                    "file of each clip in the folder"
-                )
+        named = [path for path in inside if _CLIP.fullmatch(path.stem)]
+        clips = base.by_stem(named, f"meld/{split}/")
         if clips:
             return clips, [
                 f"{split}/{path.stem}: not named diaD_uttU (a duplicate)"
