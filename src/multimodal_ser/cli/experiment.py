@@ -163,7 +163,7 @@ class CombinedCommand(ExperimentCommand, protocols.Combined):
 
     features: tuple[Path, ...]
     split: tuple[str, ...] = ("speaker",)
-    folds: int | None = 5
+    folds: int = 5
     tokens: TokenKind = "tokens"
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:
