@@ -180,6 +180,22 @@ def test_openapi_names_routes_and_bodies():
     assert {"413", "415", "422", "429", "503"} <= set(paths["/v1/analyze"]["post"]["responses"])
 
 
+def test_openapi_describes_every_refusal_as_it_is(tmp_path):
+    settings = Settings(jobs=tmp_path)
+    paths = ask("GET", "/openapi.json", settings).json()["paths"]
+    refused = {
+        (path, status): answer["content"]["application/json"]["schema"]
+        for path, methods in paths.items()
+        for method in methods.values()
+        for status, answer in method["responses"].items()
+        if status[0] in "45"
+    }
+    assert {("/v1/jobs", "507"), ("/v1/jobs/{job}", "404"), ("/v1/predict", "408")} <= set(refused)
+    for schema in refused.values():
+        assert set(schema["properties"]) == {"error"}
+        assert set(schema["properties"]["error"]["properties"]) == {"code", "message"}
+
+
 def test_refuses_what_is_too_large_stated_or_not():
     small = Settings(max_mb=0.01)
 
@@ -282,6 +298,7 @@ def test_refuses_what_is_given_twice():
 
 def test_refuses_addresses_and_verbs():
     refusal(ask("GET", "/nothing"), 404, "not_found", "/docs")
+    refusal(ask("POST", "/v1/predict/", content=WAV, headers=WAV_TYPE), 404, "not_found", "/docs")
     refusal(ask("POST", "/v1/jobs"), 404, "not_found", "started with --jobs FOLDER")
     refusal(ask("GET", "/v1/predict"), 405, "method_not_allowed", "GET")
     refusal(ask("GET", "/static/../settings.py"), 404, "not_found")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
 import pytest
@@ -13,7 +14,9 @@ import httpx
 
 from made_client import ask
 from made_server import MadePredictor, encoded, melody
+from multimodal_ser.common.files import write_file
 from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.serve.jobs import STATE
 from multimodal_ser.timeline import analyze
@@ -183,3 +186,64 @@ def test_jobs_are_guarded(tmp_path):
         foreign = {**TYPE, "Origin": "http://evil.example"}
         assert http.post("/v1/jobs", content=WAV, headers=foreign).status_code == 403
     assert ask("POST", "/v1/jobs", content=WAV, headers=TYPE).status_code == 404  # without --jobs
+
+
+def test_a_job_that_breaks_the_server_does_not_stop_the_others(tmp_path, monkeypatch):
+    def broken(*given, **how):
+        monkeypatch.setattr("multimodal_ser.serve.jobs.analyze", analyze)
+        time.sleep(0.5)  # until the others are there
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("multimodal_ser.serve.jobs.analyze", broken)
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        first, second = (
+            http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(2)
+        )
+        assert "its log says why" in over(http, first)["error"]
+        assert over(http, second)["status"] == "done"
+
+
+def test_a_folder_that_is_lost_ends_its_job_alone(tmp_path):
+    with served(tmp_path, 0.3) as here, httpx.Client(base_url=here, timeout=20) as http:
+        first, second = (
+            http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(2)
+        )
+        over(http, first, "running")
+        shutil.rmtree(tmp_path / first)
+        (tmp_path / first).write_text("a file in its place, so that not even its state is stored")
+        assert over(http, first)["status"] == "failed"
+        assert over(http, second)["status"] == "done"
+
+
+def test_files_that_were_ready_stay_if_a_later_one_fails(tmp_path, monkeypatch):
+    def full(path, content):
+        if path.suffix == ".vtt":
+            raise SerError(f"{path}: cannot be written") from OSError(28, "No space left on device")
+        write_file(path, content)
+
+    monkeypatch.setattr("multimodal_ser.serve.jobs.write_file", full)
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        asked = "/v1/jobs?formats=json,vtt,csv"
+        job = http.post(asked, content=WAV, headers=TYPE).json()["id"]
+        told = over(http, job)
+        assert (told["status"], told["files"]) == ("failed", ["json"])
+        assert told["error"].startswith("the server cannot store it (No space left on device)")
+        assert http.get(f"/v1/jobs/{job}/result").json()["segments"]
+        assert http.get(f"/v1/jobs/{job}/result?format=csv").status_code == 404
+
+
+def test_a_recording_that_the_disk_does_not_take_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("multimodal_ser.serve.jobs.SOUND", "a" * 300)
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        answer = http.post("/v1/jobs", content=WAV, headers=TYPE)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
+        assert str(tmp_path) not in answer.text
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_is_odd_about_a_recording_is_told(tmp_path):
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+        given = {"Content-Type": "Application/Ogg"}  # as clients name what they do not know
+        job = http.post("/v1/jobs", content=WAV[:-9000], headers=given).json()["id"]
+        (line,) = over(http, job, "done")["warnings"]
+        assert line.startswith("its header claims")

@@ -215,6 +215,7 @@ def create_app(
 
     app = FastAPI(
         title="multimodal-ser", version=VERSION, docs_url=None, redoc_url=None, lifespan=life,
+        redirect_slashes=False,  # a redirect would lose the recording that was sent
         summary="Predicts the emotions of recordings, with calibrated probabilities.",
     )  # fmt: skip
     app.state.service = service

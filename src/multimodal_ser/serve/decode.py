@@ -65,7 +65,7 @@ def decode_upload(
         _check_header(data, settings)
         return _bounded(data, settings, pause, lengthen, mixed)
     except AudioError as error:
-        raise RefusedError(422, _reworded(str(error))) from None
+        raise RefusedError(422, reworded(str(error))) from None
 
 
 def _check_header(data: bytes, settings: Settings) -> None:
@@ -88,7 +88,7 @@ def _bounded(
     most, count = int(settings.max_seconds * SAMPLE_RATE), 0
     blocks: list[Samples] = []
     warnings: list[str] = []
-    for block in read_blocks(data, warn=lambda line: warnings.append(_reworded(line)), mixed=mixed):
+    for block in read_blocks(data, warn=lambda line: warnings.append(reworded(line)), mixed=mixed):
         blocks.append(block[:, 0] if block.ndim == 2 and block.shape[1] == 1 else block)
         count += len(block)
         if count > most + 1:  # resampling may round up
@@ -120,6 +120,6 @@ def _too_long(seconds: float, settings: Settings) -> RefusedError:
     )
 
 
-def _reworded(message: str) -> str:
+def reworded(message: str) -> str:
     """A message about a recording, in words for whoever sent it."""
     return message.replace("<bytes>", "recording").replace(READABLE, UPLOADABLE)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ from starlette.concurrency import run_in_threadpool
 
 from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.errors import SerError
+from multimodal_ser.serve.decode import reworded
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.scheduling import Work, Yielding, yielding_diariser
+from multimodal_ser.serve.upload import is_recording
 from multimodal_ser.timeline import analyze
 from multimodal_ser.timeline.writers import rendered
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 STATE, SOUND = "job.json", "sound"
 OPEN = ("arriving", "queued", "running")
 _QUIET = 30.0  # seconds between two pieces of a body at most
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Job:
         progress: share of the recording that is analysed.
         error: why it failed.
         files: format → name of the file that is ready.
+        warnings: what is odd about the recording, such as that it is truncated.
         over: when it ended, in seconds since 1970; None until then.
     """
 
@@ -55,6 +60,7 @@ class Job:
     progress: float = 0.0
     error: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     over: float | None = None
 
 
@@ -92,7 +98,7 @@ class Jobs:
         """Stores the recording in the body of a request on disk.
 
         Raises:
-            RefusedError: 413, 415, 422, 429 or 503.
+            RefusedError: 408, 413, 415, 422, 429, 503 or 507.
         """
         self._forget_old()
         limits = self._service.settings
@@ -102,21 +108,21 @@ class Jobs:
             raise RefusedError(
                 429, f"{limits.max_jobs} jobs wait already; try again later", {"Retry-After": "60"}
             )
-        kind = request.headers.get("content-type", "")
-        if not kind.startswith(("audio/", "video/", "application/octet-stream")):
+        if not is_recording(request.headers.get("content-type", "")):
             raise RefusedError(
                 415, "send the recording itself as body, with a Content-Type such as audio/wav"
             )
         job = Job(secrets.token_urlsafe(16))
         self.jobs[job.id] = job  # counts against the limit from now on, while it arrives
         try:
-            await self._received(request, job)
+            with _stored():
+                await self._received(request, job)
+                job.status = "queued"
+                self._save(job)
         except BaseException:
             self._remove(job)
             raise
         self._asked[job.id] = (how, formats)
-        job.status = "queued"
-        self._save(job)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return job
@@ -143,11 +149,11 @@ class Jobs:
         Raises:
             RefusedError: 404 or 422.
         """
+        if kind in job.files:  # also of a job that failed later
+            return self._place(job) / job.files[kind]
         if job.status != "done":
             raise RefusedError(404, f"the job is {job.status}; its files are there once it is done")
-        if kind not in job.files:
-            raise RefusedError(422, f"format {kind!r} was not asked for: {', '.join(job.files)}")
-        return self._place(job) / job.files[kind]
+        raise RefusedError(422, f"format {kind!r} was not asked for: {', '.join(job.files)}")
 
     def cancel(self, job: Job) -> None:
         """Cancels a job, or removes one that has ended."""
@@ -190,33 +196,34 @@ class Jobs:
             raise RefusedError(422, "the recording is empty (0 bytes)")
 
     async def _run(self) -> None:
-        """Runs the jobs one after another until none is waiting."""
-        while waiting := self.waiting:
-            job = self.jobs[waiting[0]]
-            how, formats = self._asked.pop(job.id)
-            # Without a deadline: nobody waits for the response of a job.
-            self._work[job.id] = work = Work(math.inf)
-            job.status = "running"
-            self._save(job)
-            try:
-                files = await run_in_threadpool(self._analyzed, job, work, how, formats)
-                job.files, job.progress = files, 1.0
-                self._over(job, "done")
-            except RefusedError as error:
-                # When the server stops, the state stays as it is: the next one reports it as lost.
-                if not self._service.admission.stopping:
-                    self._over(job, "cancelled" if error.status == 499 else "failed", str(error))
-            except (SerError, OSError) as error:
-                self._over(job, "failed", str(error).replace(str(self._place(job)), ""))
-            except Exception:  # recorded for the sender; raised again, for a traceback in the log
-                self._over(job, "failed", "the server failed; its log says why")
-                raise
-            finally:
-                del self._work[job.id]
+        """Runs the jobs one after another until none is waiting, whatever becomes of each."""
+        while (waiting := self.waiting) and not self._service.admission.stopping:
+            await self._finished(self.jobs[waiting[0]])
 
-    def _analyzed(
-        self, job: Job, work: Work, how: Mapping[str, Any], formats: list[str]
-    ) -> dict[str, str]:
+    async def _finished(self, job: Job) -> None:
+        # Without a deadline: nobody waits for the response of a job.
+        self._work[job.id] = work = Work(math.inf)
+        job.status = "running"
+        try:
+            with _stored():
+                self._save(job)
+            await run_in_threadpool(self._analyzed, job, work, *self._asked[job.id])
+            job.progress = 1.0
+            self._over(job, "done")
+        except RefusedError as error:
+            # When the server stops, the state stays as it is: the next one reports it as lost.
+            if not self._service.admission.stopping:
+                self._over(job, "cancelled" if error.status == 499 else "failed", str(error))
+        except (SerError, OSError) as error:
+            said = str(error).replace(str(self._place(job)), "").removeprefix(f"{SOUND}: ")
+            self._over(job, "failed", reworded(said))
+        except Exception:  # noqa: BLE001 - told to the sender and logged; the others wait
+            _log.exception("a job failed")
+            self._over(job, "failed", "the server failed; its log says why")
+        finally:
+            del self._work[job.id]
+
+    def _analyzed(self, job: Job, work: Work, how: Mapping[str, Any], formats: list[str]) -> None:
         sound, limits = self._place(job) / SOUND, self._service.settings
         with self._service.computing.turn(work) as pause:
 
@@ -226,23 +233,29 @@ class Jobs:
                 job.progress = round(done / max(whole or done, done, 1e-9), 3)
                 pause()
 
+            def warn(line: str) -> None:
+                job.warnings.append(reworded(line.removeprefix(f"{SOUND}: ")))
+
             predictor = self._service.predictor
             model, how = Yielding(predictor, pause), yielding_diariser(how, pause)
-            timeline = analyze(sound, model, on_progress=progressed, **how)
-            files = {}
+            timeline = analyze(sound, model, on_progress=progressed, warn=warn, **how)
             contents = rendered(timeline, sound, formats)
             for kind, (ending, content) in zip(formats, contents, strict=True):
-                files[kind] = f"timeline{ending}"
-                (self._place(job) / files[kind]).write_bytes(content)
+                name = f"timeline{ending}"
+                with _stored():
+                    write_file(self._place(job) / name, content)
+                job.files = {**job.files, kind: name}  # what is ready stays if the next one fails
                 pause()
-        return files
 
     def _over(self, job: Job, status: str, error: str | None = None) -> None:
         job.status, job.error, job.over = status, error, time.time()
         self._asked.pop(job.id, None)
-        (self._place(job) / SOUND).unlink(missing_ok=True)
-        self._save(job)
-        self._measure(job)
+        try:
+            (self._place(job) / SOUND).unlink(missing_ok=True)
+            self._save(job)
+            self._measure(job)
+        except (SerError, OSError) as failure:  # its sender is told all the same; others wait
+            _log.error("the state of a job cannot be stored: %s", failure)
 
     def _measure(self, job: Job) -> None:
         self._bytes[job.id] = sum(file.stat().st_size for file in self._place(job).iterdir())
@@ -277,3 +290,23 @@ class Jobs:
         for job in list(self.jobs.values()):
             if job.over and job.over < before:
                 self._remove(job)
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """Refuses what the disk does not take, in words for whoever sent it.
+
+    Raises:
+        RefusedError: 507.
+    """
+    try:
+        yield
+    except RefusedError:
+        raise
+    except (SerError, OSError) as error:
+        _log.error("a job cannot be stored: %s", error)
+        cause = error if isinstance(error, OSError) else error.__cause__
+        reason = getattr(cause, "strerror", None) or "a folder is missing"
+        raise RefusedError(
+            507, f"the server cannot store it ({reason}); try again later", {"Retry-After": "60"}
+        ) from error

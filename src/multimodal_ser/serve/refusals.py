@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +30,21 @@ CODES = {
     500: "internal_error",
     503: "stopping",
     504: "deadline",
+    507: "no_room",
+}
+
+
+_WORD = {"type": "string"}
+REFUSAL: dict[str, Any] = {  # what `refusal` gives, for the API's description
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {**_WORD, "enum": [*CODES.values()]}, "message": _WORD},
+        }
+    },
 }
 
 

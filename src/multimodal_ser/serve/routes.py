@@ -18,7 +18,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.serve.admission import check_key
 from multimodal_ser.serve.decode import UPLOADABLE, DecodedUpload
 from multimodal_ser.serve.jobs import Jobs
-from multimodal_ser.serve.refusals import RefusedError, refuse_unknown
+from multimodal_ser.serve.refusals import REFUSAL, RefusedError, refuse_unknown
 from multimodal_ser.serve.scheduling import Work
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.timeline.lanes import channel_numbers
@@ -87,15 +87,26 @@ del _TIMELINE_BODY["requestBody"]["content"]["multipart/form-data"]["schema"]["p
 _JOB_BODY = {"requestBody": {"required": True, "content": {"audio/*": _BINARY}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The API key is missing or wrong"},
+    404: {"description": "No such job, or its files are not ready"},
+    408: {"description": "The recording did not arrive in time"},
     413: {"description": "The recording is too large or too long"},
     415: {"description": f"Not a recording in a supported format: {UPLOADABLE}"},
     422: {"description": "The recording is damaged, or a parameter is out of range"},
     429: {"description": "Too many requests; the header Retry-After says when to try again"},
     503: {"description": "The server is stopping"},
     504: {"description": "The request took longer than the server allows"},
+    507: {"description": "The server cannot store the recording"},
 }
+for _one in ERRORS.values():  # the body of all of them, see `refusal`
+    _one["content"] = {"application/json": {"schema": REFUSAL}}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: ERRORS[status] for status in statuses}
+
+
 _EMOTIONS: dict[str, Any] = {  # what both routes of emotions have
-    "responses": ERRORS,
+    "responses": _errors(401, 408, 413, 415, 422, 429, 503, 504),
     "tags": ["emotions"],
     "dependencies": [Depends(refuse_unknown)],
 }
@@ -183,8 +194,9 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
     known = [Depends(refuse_unknown)]
 
     @app.post(
-        "/v1/jobs", status_code=202, openapi_extra=_JOB_BODY, tags=["jobs"], dependencies=known
-    )
+        "/v1/jobs", status_code=202, openapi_extra=_JOB_BODY, tags=["jobs"], dependencies=known,
+        responses=_errors(401, 408, 413, 415, 422, 429, 503, 507),
+    )  # fmt: skip
     async def submit(
         request: Request,
         formats: _Formats = "json",
@@ -202,20 +214,26 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
             raise RefusedError(422, str(error)) from None
         return jobs.status_of(await jobs.submit(request, how, chosen))
 
-    @app.get("/v1/jobs/{job}", tags=["jobs"])
+    missing = _errors(401, 404, 422)
+
+    @app.get("/v1/jobs/{job}", tags=["jobs"], responses=missing)
     async def state(request: Request, job: str) -> dict[str, Any]:
         """State of a job: queued, running, done, failed, cancelled, or lost (server stopped)."""
         check_key(request, settings)
         return jobs.status_of(jobs.get(job))
 
-    @app.get("/v1/jobs/{job}/result", tags=["jobs"], dependencies=known)
+    @app.get(
+        "/v1/jobs/{job}/result", tags=["jobs"], dependencies=known, responses=_errors(401, 404, 422)
+    )
     async def result(request: Request, job: str, format: str = "json") -> Response:
         """Returns a file of a finished job."""
         check_key(request, settings)
         return FileResponse(jobs.file(jobs.get(job), format))
 
     # Older FastAPI takes the annotation "None" for a body, which 204 must not have.
-    @app.delete("/v1/jobs/{job}", status_code=204, response_model=None, tags=["jobs"])
+    @app.delete(
+        "/v1/jobs/{job}", status_code=204, response_model=None, tags=["jobs"], responses=missing
+    )
     async def cancel(request: Request, job: str) -> None:
         """Cancels a job, or removes a finished one with its files."""
         check_key(request, settings)

@@ -54,6 +54,15 @@ async def read_upload(request: Request, admission: Admission, text: str | None) 
     return upload
 
 
+def is_recording(content_type: str) -> bool:
+    """Whether a Content-Type is that of a body which is the recording itself."""
+    return _kind(content_type).startswith(_RAW)
+
+
+def _kind(content_type: str) -> str:
+    return content_type.split(";")[0].strip().lower()
+
+
 async def _in_time(
     reading: Coroutine[None, None, Upload], arriving: Arriving, settings: Settings
 ) -> Upload:
@@ -78,11 +87,11 @@ async def _parsed(
     request: Request, admission: Admission, arriving: Arriving, text: str | None
 ) -> Upload:
     settings = admission.settings
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = _kind(request.headers.get("content-type", ""))
     if kind == "multipart/form-data":
         stream = _limited(request, admission, arriving, settings.max_bytes + _FRAMING)
         return await _form(request, stream, settings, text)
-    if not kind.startswith(_RAW):
+    if not is_recording(kind):
         raise RefusedError(415, f"Content-Type is {kind[:80] or 'missing'}; {_ALLOWED}")
     stream = _limited(request, admission, arriving, settings.max_bytes)
     return Upload(b"".join([chunk async for chunk in stream]), text)

@@ -57,6 +57,7 @@ def analyze(
     count: int | None = None,
     adapt: bool = False,
     on_progress: Progressed | None = None,
+    warn: Warn | None = _log.warning,
 ) -> Timeline:
     """Predicts the emotions of a recording of any length over time, in bounded memory.
 
@@ -82,6 +83,7 @@ def analyze(
         adapt: remove the channel of each lane. It needs a model that can be adapted and half a
             minute of speech; otherwise nothing is removed.
         on_progress: called with the seconds that are done, and the total if it is known.
+        warn: called with warnings for the user, as by `read_blocks`.
 
     Returns:
         The timeline; a recording without speech has an empty one.
@@ -113,7 +115,7 @@ def analyze(
         Stream(model, words=words, finder=_finder(lane), **settings)
         for model, lane in zip(models, lanes, strict=True)
     ]
-    found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, _log.warning))
+    found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, warn))
     notes = [*notes, *_late_turns(lanes, found.duration)]
     return replace(
         found if recognised is None else _with_words(found, recognised), notes=tuple(notes)
