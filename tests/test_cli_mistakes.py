@@ -372,6 +372,10 @@ def test_a_file_is_not_both_input_and_output(tmp_path, monkeypatch, capsys, form
         ("analyze a.wav --no-microphon", "did you mean --no-microphone?"),
         ("list --xyzzy", "ser list has no option --xyzzy; `ser list --help` shows all"),
         ("--verison", "did you mean --version?"),
+        (
+            "experiment ablation --model text",
+            "experiment ablation has no option --model; `ser experiment ablation --help` shows",
+        ),
         ("predict a.wav --format cvs", "predict --format cvs; allowed: table, json, jsonl, csv\n"),
         ("export starter --part=hat", "ser export --part hat; allowed: whole, head\n"),
         (

@@ -465,7 +465,22 @@ def test_padding_is_told_by_lengths_or_a_mask_beside_it(tmp_path, caplog, told, 
     store = imported(tmp_path, source)[1]
     for key, matrix in zip(IDS, real, strict=True):
         np.testing.assert_array_equal(store[key], matrix)
-    assert f"padding of 5 of 6 utterances is left out, by '{told}'" in caplog.text
+    assert (
+        f"padding of 5 of 6 utterances is left out, by '{told}': of at most 4 rows, 1 to 4 are kept"
+        in caplog.text
+    )
+
+
+def test_numbers_beyond_float32_are_told_from_infinite_ones(tmp_path):
+    vectors = VECTORS.astype(np.float64)
+    vectors[2, 1] = -1e39
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
+    with pytest.raises(FeatureError, match=r"u2' has -1e\+39, beyond float32's 3\.403e\+38"):
+        imported(tmp_path, tmp_path / "x.npz")
+    vectors[2, 1] = -np.inf
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
+    with pytest.raises(FeatureError, match="gave NaN or infinite values"):
+        imported(tmp_path, tmp_path / "x.npz")
 
 
 def test_lengths_of_something_else_are_told_and_not_used(tmp_path, caplog):

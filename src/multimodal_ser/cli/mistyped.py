@@ -85,7 +85,9 @@ def _full(command: Sequence[str]) -> str:
 
 
 def _said(wrong: str, given: str, names: Sequence[str], command: Sequence[str]) -> str:
-    near = get_close_matches(given.lower(), names, 3, _LIKE)
+    # every message names --help anyway, and its letters are like those of --model
+    likely = [name for name in names if name not in ("-h", "--help")]
+    near = get_close_matches(given.lower(), likely, 3, _LIKE)
     shares = [SequenceMatcher(None, name, given.lower()).ratio() for name in near]
     near = [name for name, share in zip(near, shares, strict=True) if share > shares[0] - _LESS]
     meant = f"did you mean {' or '.join(near)}? " if near else ""

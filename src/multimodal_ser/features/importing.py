@@ -287,13 +287,20 @@ def _matrix(source: Path, key: str, value: Any) -> Array:
             array = array[0]
         if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or not array.shape[-1]:
             raise ValueError(f"{array.dtype} of shape {list(array.shape)}")
-        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused
-            return np.atleast_2d(array.astype(np.float32))
+        array = np.atleast_2d(array)
+        with np.errstate(over="ignore"):  # what overflows becomes infinite
+            stored = array.astype(np.float32)
     except (ValueError, TypeError) as error:
         raise FeatureError(
             f"{source.name}: the row of {key!r} is not a vector [dim] or a matrix [tokens, dim] of "
             f"numbers: {error}"
         ) from error
+    if beyond := array[np.isinf(stored) & np.isfinite(array)].tolist():
+        raise FeatureError(
+            f"{source.name}: the row of {key!r} has {beyond[0]:.4g}, beyond float32's "
+            f"{np.finfo(np.float32).max:.4g}; scale the features, or take their logarithm"
+        )
+    return stored
 
 
 def _check_labels(

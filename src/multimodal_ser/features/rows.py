@@ -194,11 +194,13 @@ def _real_rows(path: Path, columns: Mapping[str, Any], key: str) -> Any:
                 key,
             )
             continue
-        cut = sum(len(one) < len(_matrix_of(row)) for one, row in zip(kept, values, strict=True))
-        if cut:
+        before, after = [len(_matrix_of(row)) for row in values], [len(one) for one in kept]
+        if cut := sum(left < had for left, had in zip(after, before, strict=True)):
+            # how many are kept shows lengths that count something else, such as seconds
             _log.warning(
-                "%s: padding of %d of %d utterances is left out, by %r",
-                path.name, cut, len(kept), name,
+                "%s: padding of %d of %d utterances is left out, by %r: of at most %d rows, %d to "
+                "%d are kept",
+                path.name, cut, len(kept), name, max(before), min(after), max(after),
             )  # fmt: skip
         return kept
     return values
