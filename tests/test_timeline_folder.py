@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from made_sound import written
 from made_timeline import Pitch, recording
 from multimodal_ser.cli import main
 from multimodal_ser.errors import AudioError
-from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, folder, tables
+from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, analyze, folder, tables
 from multimodal_ser.timeline.folder import JOURNAL, AnalysisRecipe, Folder
 from multimodal_ser.timeline.places import places
 
@@ -231,6 +232,50 @@ def test_files_of_the_users_own_are_not_replaced(tmp_path, model, capsys, monkey
     monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: model)
     assert main(["analyze", folder, *given]) == 0
     assert main(["analyze", folder, *given]) == 0
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_was_analysed_is_written_if_the_recording_is_gone(
+    tmp_path, model, capsys, monkeypatch, several
+):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b")[: 1 + several]:
+        written(tmp_path / "in" / f"{name}.wav", SOUND)
+
+    def analysed(path, *given, **how):
+        timeline = analyze(path, *given, **how)
+        if Path(path).name == "a.wav":
+            Path(path).unlink()
+        return timeline
+
+    monkeypatch.setattr("multimodal_ser.timeline.folder.analyze", analysed)
+    given = ["analyze", str(tmp_path / "in"), "--vad", "energy", "--out", str(tmp_path / "out")]
+    if not several:
+        given[1] += "/a.wav"
+    assert main([*given, "--formats", "json,srt,html,csv"]) == 1
+    said = capsys.readouterr().err
+    assert "a.wav: no such file" in said
+    assert "; written: .json .srt\n" in said
+    assert json.loads((tmp_path / "out/a.json").read_text())["segments"]
+    assert {path.name for path in (tmp_path / "out").glob("a.*")} == {"a.json", "a.srt"}
+    assert (tmp_path / "out/b.html").exists() == several
+    monkeypatch.undo()
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, **how: model)
+    written(tmp_path / "in/a.wav", SOUND)
+    assert main([*given, "--formats", "json,srt,html,csv"]) == 0  # its own files are replaced
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"), [("textgrid", "praatio.textgrid"), ("eaf", "pympi.Elan")]
+)
+def test_an_extra_that_is_missing_is_told_before_the_work(
+    tmp_path, capsys, monkeypatch, kind, module
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("multimodal_ser.timeline.folder.analyze", lambda *given: _killed())
+    sound = str(written(tmp_path / "a.wav", SOUND))
+    assert main(["analyze", sound, "--formats", f"json,{kind}", "--out", str(tmp_path)]) == 1
+    assert "choose other --formats, or install" in capsys.readouterr().err
 
 
 def _killed():

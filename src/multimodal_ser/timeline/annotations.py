@@ -53,7 +53,7 @@ def _apart(items: list[Segment] | list[Word], duration: float) -> list[tuple[flo
 
 def as_textgrid(timeline: Timeline, source: Path) -> bytes:
     """Praat's TextGrid: a tier of emotions for each speaker, and of words."""
-    praat = _library("praatio.textgrid", "praatio")
+    praat = praat_library()
     end = max(round(timeline.duration, 3), _LEAST)
     grid = praat.Textgrid(0, end)
     for name, items in tiers(timeline):
@@ -66,7 +66,7 @@ def as_textgrid(timeline: Timeline, source: Path) -> bytes:
 
 def as_eaf(timeline: Timeline, source: Path) -> bytes:
     """ELAN's annotations, linked to the recording."""
-    elan = _library("pympi.Elan", "pympi-ling")
+    elan = elan_library()
     made = elan.Eaf(author="multimodal-ser")
     made.adocument["DATE"] = _DATE
     made.remove_tier("default")
@@ -137,6 +137,20 @@ def turns(timeline: Timeline) -> list[tuple[float, float, str]]:
             last[who] = len(made)
             made.append((s.start, s.end, who))
     return made
+
+
+def praat_library() -> Any:
+    """The library that writes Praat's files.
+
+    Raises:
+        SerError: it is not installed.
+    """
+    return _library("praatio.textgrid", "praatio")
+
+
+def elan_library() -> Any:
+    """The same for ELAN's files."""
+    return _library("pympi.Elan", "pympi-ling")
 
 
 def _library(module: str, package: str) -> Any:

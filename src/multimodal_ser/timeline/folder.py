@@ -83,12 +83,22 @@ def analyze_place(
         # what came through standard input is in a file that does not last
         lasts = place.source != STDIN_NAME
         folder = (recipe.out / place.name).parent if recipe.out and lasts else None
-        files = dict(rendered(found, Path(place.path), recipe.formats, folder))
-        return AnalysisResult(place, found, files)
     except (SerError, OSError) as error:
-        return AnalysisResult(
-            place, None, {}, str(error).removeprefix(f"{Path(place.path).name}: ")
-        )
+        return AnalysisResult(place, None, {}, _reason(place, error))
+    files: dict[str, bytes] = {}
+    try:
+        for ending, content in rendered(found, Path(place.path), recipe.formats, folder):
+            files[ending] = content
+    except (SerError, OSError) as error:
+        # Such as a recording that was removed meanwhile, whose sound the page shows. The formats
+        # that are ready are written all the same: what was analysed is not lost.
+        ready = f"; written: {' '.join(files)}" if files else ""
+        return AnalysisResult(place, found, files, f"{_reason(place, error)}{ready}")
+    return AnalysisResult(place, found, files)
+
+
+def _reason(place: Place, error: Exception) -> str:
+    return str(error).removeprefix(f"{Path(place.path).name}: ")
 
 
 class JournalKey(NamedTuple):

@@ -15,7 +15,14 @@ from typing import NamedTuple
 from multimodal_ser.common.files import write_file
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.predict.prediction import label_colours, on_scale
-from multimodal_ser.timeline.annotations import as_eaf, as_label_studio, as_rttm, as_textgrid
+from multimodal_ser.timeline.annotations import (
+    as_eaf,
+    as_label_studio,
+    as_rttm,
+    as_textgrid,
+    elan_library,
+    praat_library,
+)
 from multimodal_ser.timeline.track import (
     Scale,
     Segment,
@@ -71,16 +78,20 @@ def rendered(
         folder: of the files, if the recording will stay where it is.
     """
     for kind in formats:
-        ending, make, placed = WRITERS[kind]
-        content = (partial(make, folder=folder) if placed else make)(timeline, source)
-        yield ending, content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+        writer = WRITERS[kind]
+        make = partial(writer.make, folder=folder) if writer.placed else writer.make
+        content = make(timeline, source)
+        yield (
+            writer.ending,
+            content if isinstance(content, bytes) else content.encode("utf-8", "replace"),
+        )
 
 
 def checked_formats(given: str | Sequence[str]) -> list[str]:
     """Names of formats, each once, from a list or a comma-separated string; ``none`` for none.
 
     Raises:
-        SerError: a format is unknown.
+        SerError: a format is unknown, or needs an extra that is not installed.
 
     >>> checked_formats("json, vtt"), checked_formats("none")
     (['json', 'vtt'], [])
@@ -91,6 +102,8 @@ def checked_formats(given: str | Sequence[str]) -> list[str]:
     for name in chosen:
         if name not in WRITERS:
             raise SerError(one_of("format", name, WRITERS))
+        if needs := WRITERS[name].needs:
+            needs()
     return chosen
 
 
@@ -176,11 +189,13 @@ class Writer(NamedTuple):
         ending: of its files.
         make: timeline and recording → the content.
         placed: whether `make` also takes ``folder``, where the file will be, to link the recording.
+        needs: imports the library of an extra, so that its lack is told before the work.
     """
 
     ending: str
     make: Callable[..., str | bytes]
     placed: bool = False
+    needs: Callable[[], object] | None = None
 
 
 WRITERS: dict[str, Writer] = {
@@ -192,8 +207,8 @@ WRITERS: dict[str, Writer] = {
     "png": Writer(".png", partial(_as_picture, "png")),
     "svg": Writer(".svg", partial(_as_picture, "svg")),
     "html": Writer(".html", as_html, placed=True),
-    "textgrid": Writer(".TextGrid", as_textgrid),
-    "eaf": Writer(".eaf", as_eaf),
+    "textgrid": Writer(".TextGrid", as_textgrid, needs=praat_library),
+    "eaf": Writer(".eaf", as_eaf, needs=elan_library),
     "labelstudio": Writer(".labelstudio.json", as_label_studio),
     "rttm": Writer(".rttm", as_rttm),
 }
