@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from made_features import made_arrays, made_folder, made_rows, write_features
 from multimodal_ser.cli import main
@@ -22,8 +23,9 @@ from multimodal_ser.experiments.explain import MOMENTS, explain, measured, shuff
 from multimodal_ser.experiments.protocols import InDomain
 from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.experiments.tuning import TuningBudget, tune_hyperparameters, with_settings
-from multimodal_ser.models.fusion import Dims
-from multimodal_ser.models.layers import AttentionBlock
+from multimodal_ser.models.fusion import MODELS, Dims
+from multimodal_ser.models.layers import AttentionBlock, Output, masked_mean
+from multimodal_ser.report.compute import summarise
 from multimodal_ser.runs.model_file import build_model, load_model
 from multimodal_ser.splits import make_split
 from multimodal_ser.training.baselines import Linear
@@ -101,6 +103,56 @@ def test_hyperparameters_are_chosen_on_validation_rows_only(features, tmp_path):
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("model.safetensors")}
     tune_hyperparameters(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
     assert made == {path: path.stat().st_mtime_ns for path in made}
+
+
+class _Narrow(nn.Module):
+    """A network of a user's own that diverges unless it is 8 wide, as the recommended one."""
+
+    modalities = ("audio",)
+
+    def __init__(self, dims, config):
+        super().__init__()
+        self.classify = nn.Linear(dims.audio, dims.classes)
+        self.scale = 1.0 if config.hidden_dim == 8 else float("nan")
+
+    def forward(self, text, text_mask, audio, audio_mask):
+        mean = masked_mean(audio, audio_mask)
+        return Output(self.classify(mean) * self.scale, mean)
+
+
+def test_a_setting_that_fails_does_not_end_the_search(features, tmp_path, monkeypatch, caplog):
+    pytest.importorskip("optuna")
+    monkeypatch.setitem(MODELS, "narrow", _Narrow)
+    material = load_material(features, class_set("common4"))
+    split = make_split(material.utterances, "speaker", folds=2)
+    one = replace(split, folds=split.folds[:1])
+    budget = TuningBudget(trials=3, seeds=1, jobs=1)
+    summary = tune_hyperparameters(material, one, tmp_path, budget, "narrow", NETWORK, QUICK)
+    (said,) = json.loads((tmp_path / "chosen.json").read_text()).values()
+    assert (said["knobs"], said["settings"], said["failed"]) == ({}, 1, 2)
+    assert {row.name for row in summary.rows} == {"narrow, chosen", "narrow", "linear"}
+    assert caplog.text.count("fails: _Narrow: the training diverged") == 2
+    with pytest.raises(SerError, match="diverged"):  # the recommended one has to be there
+        tune_hyperparameters(
+            material, one, tmp_path, budget, "narrow", replace(NETWORK, hidden_dim=16), QUICK
+        )
+
+
+def test_after_labels_were_corrected_no_folder_of_a_search_mixes_old_runs_and_new(
+    features, tmp_path
+):
+    pytest.importorskip("optuna")
+    material = load_material(features, class_set("common4"))
+    split = make_split(material.utterances, "speaker", folds=2)
+    label = material.examples.label.roll(1)
+    other = replace(material, examples=replace(material.examples, label=label))
+    for one in (material, other):
+        budget = TuningBudget(trials=1, seeds=1, jobs=1)
+        summary = tune_hyperparameters(one, split, tmp_path, budget, "concat", NETWORK, QUICK)
+    shown = {row.name: row.confusion.tolist() for row in summary.rows}
+    for kind in ("recommended", "chosen"):
+        for row in summarise(tmp_path / kind).rows:
+            assert row.confusion.tolist() == shown[row.name]
 
 
 def test_a_budget_of_time_ends_the_search(features, tmp_path, capsys):

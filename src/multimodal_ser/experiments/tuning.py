@@ -23,7 +23,7 @@ from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import import_extra
 from multimodal_ser.experiments.pairs import check_network
 from multimodal_ser.experiments.plans import Plan, network_for, plan_runs
-from multimodal_ser.experiments.running import run_all
+from multimodal_ser.experiments.running import run_all, set_aside
 from multimodal_ser.report.compute import summary_of
 from multimodal_ser.report.summary import Summary
 from multimodal_ser.report.versus import CHOSEN
@@ -136,7 +136,11 @@ class _Search:
     budget: TuningBudget
 
     def best(self, fold: Fold) -> dict[str, Any]:
-        """The hyper-parameters with the lowest validation loss of a fold, and their search."""
+        """The hyper-parameters with the lowest validation loss of a fold, and their search.
+
+        A setting whose training fails, as by diverging, is passed over, unless it is the
+        recommended one.
+        """
         optuna = import_extra("optuna", "ser tune needs an extra", "tune")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # The sampler is seeded and the trials run one by one: a rerun draws the same settings and
@@ -145,14 +149,23 @@ class _Search:
         recommended = self._loss(fold, {})
         while len(study.trials) + 1 < self.budget.trials and not self.budget.spent:
             trial = study.ask()
-            study.tell(trial, self._loss(fold, _suggested(trial)))
-        tried = [({}, recommended), *((one.params, one.value) for one in study.trials)]
+            knobs = _suggested(trial)
+            try:
+                study.tell(trial, self._loss(fold, knobs))
+            except OSError:  # such as a full disk, which every other setting would meet, too
+                raise
+            except Exception as error:  # noqa: BLE001 - a rerun would meet it again, and never end
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                _log.warning("fold %s: the setting %s fails: %s", fold.name, knobs, error)
+        done = [one for one in study.trials if one.value is not None]
+        tried = [({}, recommended), *((one.params, one.value) for one in done)]
         knobs, loss = min(tried, key=lambda one: one[1])  # of equal ones, the recommended setting
         losses = f"validation loss {loss:.4f}, recommended {recommended:.4f}"
         _log.info("fold %s: %d settings; %s", fold.name, len(tried), losses)
         return {
             "knobs": knobs,
             "settings": len(tried),
+            "failed": len(study.trials) - len(done),
             "validation loss": loss,
             "recommended": recommended,
         }
@@ -169,6 +182,7 @@ class _Search:
             if kind == "recommended":
                 made += plan_runs(self.material, self.split, ("linear",), 1, *self.start)
             folder = self.out / kind
+            set_aside(folder, [item.config for item in made])
             run_all(made, self.material, folder, jobs=self.budget.jobs)
             wanted = {item.config.folder for item in made}
             found = [run for run in read_runs(folder) if run.folder.name in wanted]
