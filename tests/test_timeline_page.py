@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from made_sound import written
 from made_timeline import FELT, RATE, Both, Felt, Pitch, recording
 from multimodal_ser.corpora import read_manifest
 from multimodal_ser.timeline import Point, Segment, Speaker, Timeline, Word, analyze
+from multimodal_ser.timeline.speakers import Turn
 from multimodal_ser.timeline.writers import write_files
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -339,3 +341,66 @@ def test_the_page_of_a_model_of_both_has_classes_the_plane_and_lines_of_each(bro
     assert find(browser, ".fix, .least")  # a class can be put right, and has a confidence
     assert run(browser, "document.documentElement.scrollWidth <= innerWidth")
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+SIDES = """
+const placed = (node, first, last) => {
+  const range = document.createRange();
+  range.setStart(node, first);
+  range.setEnd(node, last);
+  return range.getBoundingClientRect();
+};
+return [...document.querySelectorAll(arguments[0])].map((row) => {
+  const nodes = [], walk = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) nodes.push(walk.currentNode);
+  const name = nodes.find((n) => /[\\u0590-\\u06ff]/.test(n.data)), all = name.data.length;
+  const amount = nodes.find((n) => n.data.endsWith("%")), end = amount.data.length;
+  return [placed(name, 0, all).right <= placed(amount, end - 4, end - 2).left,
+    placed(amount, end - 4, end - 2).right <= placed(amount, end - 1, end).left];
+});
+"""
+
+
+def test_a_number_stays_behind_a_name_that_is_written_from_right_to_left(browser, tmp_path):
+    path = written(tmp_path / "a.wav", SOUND)
+    timeline = analyze(path, Pitch(), vad="energy", channels="mix", names=["גיל"], speakers=one)
+    name = dict(zip(timeline.labels, ("غضب", "حياد", "עצב"), strict=True))
+
+    def named(shares):
+        return {name[label]: share for label, share in shares.items()}
+
+    segments = [
+        replace(s, label=name.get(s.label, s.label), probabilities=named(s.probabilities),
+                text="שלום, a word")
+        for s in timeline.segments
+    ]  # fmt: skip
+    timeline = replace(
+        timeline, labels=tuple(name.values()), overall=named(timeline.overall),
+        segments=tuple(segments),
+        speakers=tuple(replace(s, overall=named(s.overall)) for s in timeline.speakers),
+        track=tuple(replace(p, probabilities=named(p.probabilities)) for p in timeline.track),
+    )  # fmt: skip
+    (file,) = write_files(timeline, path, tmp_path, ["html"])
+    browser.get(file.as_uri())
+    find(browser, ".list .item")[0].click()
+    for place in (".shares li", ".strong .name", ".nowbox .said"):
+        sides = browser.execute_script(SIDES, place)
+        assert sides, place
+        assert all(all(row) for row in sides), (place, sides)
+    assert find(browser, ".people li")[0].text.startswith("גיל")
+    assert (
+        run(browser, "getComputedStyle(document.querySelector('.said-words')).direction") == "rtl"
+    )
+
+
+def one(blocks, count):
+    for _ in blocks:
+        pass
+    return [Turn(0, len(SOUND), "a")]
+
+
+def test_one_segment_is_one(browser, tmp_path):
+    path = written(tmp_path / "a.wav", recording(0.5, (2.0, "anger"), 0.5))
+    (file,) = write_files(analyze(path, Pitch(), vad="energy"), path, tmp_path, ["html"])
+    browser.get(file.as_uri())
+    assert find(browser, ".count")[0].text == "1 segment"

@@ -214,15 +214,16 @@ function serOverall(data, tinted, swatch) {
   const list = make("ul", { class: "shares",
     "aria-label": `Mean ${data.scale ? "of each attribute" : "probability"} over all speech` });
   for (const [label, share] of shares)
-    list.append(make("li", {}, swatch(label), label,
+    list.append(make("li", {}, swatch(label), make("bdi", {}, label),
       make("b", { class: "num" }, data.scale ? share.toFixed(1) : percent(share))));
   if (data.scale) list.append(make("li", {}, `of ${data.scale[0]} to ${data.scale[1]}`));
   const people = make("ul", { class: "people", "aria-label": "Speakers" });
   for (const one of data.speakers || []) {
     const [first] = ranked(one.overall);
-    let most = first ? `, most ${first[0]} ${percent(first[1])}` : "";
-    if (data.scale && first) most = `, ${serValues(data, one.overall)}`;
-    people.append(make("li", {}, make("b", {}, one.name), ` ${serClock(one.seconds)} of speech${most}`,
+    let most = first ? [", most ", make("bdi", {}, first[0]), ` ${percent(first[1])}`] : [];
+    if (data.scale && first) most = [`, ${serValues(data, one.overall)}`];
+    people.append(make("li", {}, make("b", {}, make("bdi", {}, one.name)),
+      ` ${serClock(one.seconds)} of speech`, ...most,
       ...(data.scale ? [] : [bar(ranked(one.overall))])));
   }
   return [...(data.scale ? [] : [bar(shares)]), list, ...(people.children.length ? [people] : [])];

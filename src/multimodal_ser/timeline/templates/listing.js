@@ -22,18 +22,18 @@ function serListing(data, tools) {
   }
   function fill(k) {
     const s = data.segments[k], button = items[k].querySelector(".item");
-    const who = s.speaker ? [make("span", { class: "who" }, s.speaker)] : [];
-    const was = s.was ? [make("span", { class: "was" }, ` was ${s.was}`)] : [];
+    const who = s.speaker ? [make("bdi", { class: "who" }, s.speaker)] : [];
+    const was = s.was ? [make("span", { class: "was" }, " was ", make("bdi", {}, s.was))] : [];
     button.setAttribute("aria-label", tools.named(s) + (s.was ? `, corrected from ${s.was}` : ""));
     button.replaceChildren(
       make("span", { class: "at num" }, `${serClock(s.start, true)} – ${serClock(s.end, true)}`), ...who,
-      make("span", { class: "name" }, swatch(s.label), s.label, ...was),
+      make("span", { class: "name" }, swatch(s.label), make("bdi", {}, s.label), ...was),
       make("span", { class: "num" }, s.label === "uncertain" || s.was ? "–" : tools.amount(s)));
     fixes[k].setAttribute("aria-label", `Correct ${tools.named(s)}`);
     tinted(items[k], s.label);
   }
   function wordsOf(segment) {
-    const box = make("p", { class: "said-words" });
+    const box = make("p", { class: "said-words", dir: "auto" });
     const mine = (data.words || []).filter((w) => {
       const middle = (w.start + w.end) / 2;
       return middle >= segment.start && middle < segment.end &&
@@ -121,7 +121,8 @@ function serListing(data, tools) {
       if (ok) visible.add(k); else visible.delete(k);
     });
     const all = data.segments.length;
-    count.textContent = visible.size === all ? `${all} segments` : `${visible.size} of ${all} segments`;
+    const noun = all === 1 ? "segment" : "segments";
+    count.textContent = (visible.size === all ? "" : `${visible.size} of `) + `${all} ${noun}`;
     tools.changed(visible, wanted.who);
   }
   function strongest(most = 8) {
@@ -150,7 +151,7 @@ function serListing(data, tools) {
   const who = make("select", { class: "tool", "aria-label": "Speaker", hidden: lanes[0] === null,
     onchange: () => { wanted.who = who.value; filter(); } }, make("option", { value: "" }, "everybody"),
     ...lanes.filter((name) => name !== null).map((name) => make("option", { value: name }, name)));
-  const search = make("input", { type: "search", class: "tool search", placeholder: "Search the words",
+  const search = make("input", { type: "search", class: "tool search", dir: "auto", placeholder: "Search the words",
     "aria-label": "Search the words", hidden: !data.segments.some((s) => s.text),
     oninput: () => { wanted.words = search.value.trim().toLowerCase(); filter(); } });
   const stem = (data.source || "timeline").split("/").pop();

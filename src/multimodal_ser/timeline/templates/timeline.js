@@ -16,6 +16,8 @@ function serTimeline(root, data, audioSource) {
   const tinted = (element, label) => serTinted(element, data.colours[label]);
   const amount = (s) => (data.scale ? serValues(data, s.attributes) : serWorth(data, s.confidence));
   const spoken = (s) => s.label + (s.label === "uncertain" ? "" : (data.scale ? ", " : " ") + amount(s));
+  /* The same, so that a name that is written from right to left does not turn the number round. */
+  const shown = (s) => [make("bdi", {}, s.label), spoken(s).slice(s.label.length)];
   const named = (s) => `${s.speaker ? s.speaker + ": " : ""}${spoken(s)}, ${clock(s.start, true)} to ` +
     clock(s.end, true);
   const at = (seconds) => data.segments.flatMap((s, k) => (seconds >= s.start && seconds < s.end ? [k] : []));
@@ -198,7 +200,7 @@ function serTimeline(root, data, audioSource) {
         const s = data.segments[k];
         return make("li", {}, make("button", { class: "item", type: "button", onclick: () => seek(s.start) },
           make("span", { class: "at num" }, clock(s.start)),
-          make("span", { class: "name" }, swatch(s.label), spoken(s))));
+          make("span", { class: "name" }, swatch(s.label), ...shown(s))));
       }));
     } });
   /* The number of the nearest window, which is the same in all plots; -1 where nobody speaks. */
@@ -229,8 +231,9 @@ function serTimeline(root, data, audioSource) {
       meters[label].share.textContent = heard < 0 ? "–" : serWorth(part, share);
     }
     if (plane) plane.show(felt.track[heard]);
-    const brief = (s) => (s.speaker ? `${s.speaker}: ` : "") + (data.scale ? s.label : spoken(s));
-    said.textContent = told.map(brief).join(", ") || "no speech";
+    const brief = (s, k) => [k ? ", " : "", ...(s.speaker ? [make("bdi", {}, s.speaker), ": "] : []),
+      ...(data.scale ? [s.label] : shown(s))];
+    said.replaceChildren(...(told.length ? told.flatMap(brief) : ["no speech"]));
     const span = listing.words.find(([one]) => now >= one.start && now < one.end);
     if (word !== span) {
       if (word) word[1].classList.remove("now");
