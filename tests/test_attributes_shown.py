@@ -46,7 +46,7 @@ def test_segments_say_where_attributes_lie_and_numbers_are_on_their_scale(told, 
     assert all(1 <= value <= 5 for p in found["track"] for value in p["attributes"].values())
     _show("a.wav", timeline)
     said = capsys.readouterr().out
-    assert "active negative (arousal 4.6, valence 1.4)" in said
+    assert "<bdi>active negative</bdi> (arousal 4.6, valence 1.4)" in said
     assert "(of 1 to 5)" in said
     assert "%" not in said
 
@@ -85,7 +85,7 @@ def test_a_folder_has_columns_of_attributes_and_a_page_of_regions(tmp_path):
 
         assert {"arousal", "valence"} < set(pq.read_schema(segments).names)
     said = page.read_text("utf-8")
-    assert "active negative (arousal 4.6, valence 1.4)" in said
+    assert "<bdi>active negative</bdi> (arousal 4.6, valence 1.4)" in said
     assert "uncertain" not in said.lower()
 
 
