@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_files_and_failures(tmp_path, capsys):
     assert "1 of 3 recordings failed" in err
     told = json.loads((tmp_path / "out" / "x.json").read_text())
     assert [segment["label"] for segment in told["segments"]] == ["anger", "sadness"]
+
+
+def test_what_was_found_is_shown_although_the_disk_is_full(tmp_path, capsys, monkeypatch):
+    one = written(tmp_path / "x.wav", SOUND)
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    given = ["analyze", str(one), "--out", str(tmp_path / "out"), "--formats", "json"]
+    assert main([*given, "--vad", "energy"]) == 1
+    out, err = capsys.readouterr()
+    assert "0:09, speech 0:06; anger 66 %, sadness 34 %" in out
+    assert "cannot be written (No space left on device)" in err
 
 
 def test_settings_reach_the_analysis(tmp_path, model):

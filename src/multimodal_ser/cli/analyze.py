@@ -207,16 +207,18 @@ def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> AnalysisResult:
         done = analyze_place(recipe, place, on_progress)
     if not recipe.formats:
         return done
-    with locked(out / JOURNAL, _WAIT):
-        return folder.keep(done)
+    try:
+        with locked(out / JOURNAL, _WAIT):
+            return folder.keep(done)
+    except SerError:
+        if done.timeline is not None:  # what was found is shown, although it cannot be written
+            _show(_shown_name(done), done.timeline)
+        raise
 
 
 def _tell(done: AnalysisResult, out: Path) -> int:
     """Prints a recording's result; returns 1 if it failed."""
-    from multimodal_ser.timeline.places import STDIN_NAME
-
-    # standard input is in a temporary file, whose path says nothing
-    name = STDIN_NAME if done.place.source == STDIN_NAME else one_line(done.place.path)
+    name = _shown_name(done)
     if done.timeline is None:
         sys.stderr.write(f"failed: {name}: {one_line(done.reason)}\n")
         return 1
@@ -224,6 +226,13 @@ def _tell(done: AnalysisResult, out: Path) -> int:
     if done.files:
         say(f"  wrote {one_line(str(out / done.place.name))}: {' '.join(done.files)}")
     return 0
+
+
+def _shown_name(done: AnalysisResult) -> str:
+    from multimodal_ser.timeline.places import STDIN_NAME
+
+    # standard input is in a temporary file, whose path says nothing
+    return STDIN_NAME if done.place.source == STDIN_NAME else one_line(done.place.path)
 
 
 @contextmanager
