@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from made_runs import CLASSES, write_experiment
+from made_runs import CLASSES, write_experiment, write_systems
 from multimodal_ser.evaluation import metrics, statistics
 from multimodal_ser.report import (
     csv_tables,
@@ -105,7 +106,8 @@ def test_a_missing_linear_probe_is_said(tmp_path):
     assert summary.versus == ()
     assert any("linear probe is missing" in line for line in summary.cautions)
     for name in ("a", "b"):  # where two experiments have one, it is called "linear (a)"
-        write_experiment(tmp_path / name, {"linear": (2.0, 1)}, hash8=8 * name, salt=name)
+        other = {"features": {"audio": {"encoder": name, "tokens": 32}, "text": None}}
+        write_experiment(tmp_path / name, {"linear": (2.0, 1)}, hash8=8 * name, salt=name, **other)
     summary = summarise_all([tmp_path / "a", tmp_path / "b"])
     assert {row.model for row in summary.rows} == {"linear (a)", "linear (b)"}
     assert not any("linear probe is missing" in line for line in summary.cautions)
@@ -114,7 +116,11 @@ def test_a_missing_linear_probe_is_said(tmp_path):
 def test_experiments_that_learnt_from_other_labels_are_told_apart(tmp_path):
     places = [tmp_path / name for name in ("a", "b")]
     for place in places:
-        write_experiment(place, {"linear": (2.0, 1)}, hash8=8 * place.name, salt=place.name)
+        sound = {"encoder": place.name, "tokens": 32}
+        write_experiment(
+            place, {"linear": (2.0, 1)}, hash8=8 * place.name, salt=place.name,
+            features={"audio": sound, "text": None},
+        )  # fmt: skip
     assert not any("learnt from other" in line for line in summarise_all(places).cautions)
     for path in places[1].glob("*/config.json"):
         config = json.loads(path.read_text())
@@ -122,6 +128,21 @@ def test_experiments_that_learnt_from_other_labels_are_told_apart(tmp_path):
         path.write_text(json.dumps(config))
     said = "b learnt from other labels, speakers or utterances than a"
     assert said in summarise_all(places).cautions
+
+
+def test_more_seeds_and_folds_of_one_system_are_no_other_system(tmp_path):
+    places = [tmp_path / name for name in ("few", "many")]
+    for place, seeds in zip(places, (2, 3), strict=True):
+        write_experiment(place, {"audio": (2.0, seeds), "linear": (2.0, 1)})
+    shutil.rmtree(places[1] / "linear-3-0-0123abcd")  # which only the other one has
+    summary = summarise_all(places)
+    assert {row.name: row.seeds for row in summary.rows} == {"audio": (0, 1, 2), "linear": (0,)}
+    assert summary.missing == ()
+    for place, seeds in (("p", 1), ("q", 2)):
+        systems = [("audio", 2.0, seeds, 2, {"few": {"percent": 10}})]
+        write_systems(tmp_path / place, "fewshot", systems)
+    (row,) = summarise_all([tmp_path / "p", tmp_path / "q"]).rows
+    assert (row.seeds, row.draws) == ((0, 1), (0, 1))
 
 
 def test_experiments_in_folders_of_one_name_are_told_apart(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from multimodal_ser.common.arrays import Floats
+from multimodal_ser.config.record import RunConfig
 from multimodal_ser.errors import SerError, counted
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.report.align import Sample, System, align
@@ -86,8 +87,8 @@ def summarise_all(
 ) -> Summary:
     """Summarises several experiments over the same split: the best system against each other.
 
-    A run that several experiments contain counts once. Different models with the same name get
-    their experiment's name appended.
+    A run that several experiments contain counts once, and the seeds and folds of one system are
+    taken together. Different systems of one model get their experiment's name appended.
 
     Raises:
         SerError: the experiments differ in classes, split or test rows, or a run is damaged.
@@ -98,14 +99,15 @@ def summarise_all(
     for place, found in read.items():
         others = [run for one in read if one != place for run in read[one]]
         models = {run.config.model for run in others}
-        folders = {run.folder.name for run in others}
+        systems = {_system(run.config) for run in others}
         for run in found:
-            # a run folder's name ends in the hash of its configuration: equal names are the same
-            # run, while equal models in other folders are different systems
-            if run.config.model in models and run.folder.name not in folders:
+            # one system may have more seeds or folds in one experiment than in another: only equal
+            # names of different systems are told apart
+            if run.config.model in models and _system(run.config) not in systems:
                 named = f"{run.config.model} ({called[place]})"
                 record = replace(run.record, config=replace(run.config, model=named))
                 run = replace(run, record=record)
+            # a run folder's name ends in the hash of its configuration: equal names, the same run
             runs[run.folder.name] = run
     names = " and ".join(called[place] for place in experiments)
     summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
@@ -113,6 +115,14 @@ def summarise_all(
     changed = _changed_caution([run for found in read.values() for run in found])
     cautions = (*summary.cautions, *aside, *_other_labels(read, called), *changed)
     return replace(summary, cautions=cautions)
+
+
+def _system(config: RunConfig) -> str:
+    """A hash of what all runs of a system share: everything but the seed, the fold and the draw."""
+    few = config.train.few and replace(config.train.few, draw=0, count=0)
+    source = config.source and replace(config.source, run="")  # which has the seed
+    train = replace(config.train, few=few)
+    return replace(config, seed=0, fold="", marks=(), train=train, source=source).hash
 
 
 def _called(experiments: Sequence[Path]) -> dict[Path, str]:
