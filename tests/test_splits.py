@@ -136,6 +136,8 @@ def test_training_keeps_a_group_however_small_the_others_are():
 def test_too_few_groups_and_missing_groups_are_errors():
     with pytest.raises(SplitError, match="2 speakers cannot give"):
         make_split(made_rows(24, speakers=2), "speaker")
+    with pytest.raises(SplitError, match=r"1 speaker cannot give.* split by one of: session, dial"):
+        make_split(made_rows(24, speakers=1), "speaker")
     with pytest.raises(SplitError, match=r"such as 'mine/000', have no speaker.*fill in"):
         make_split([replace(row, speaker=None) for row in made_rows()], "speaker")
 

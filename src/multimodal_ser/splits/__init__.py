@@ -16,7 +16,7 @@ from pathlib import Path
 
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
-from multimodal_ser.errors import SplitError, one_of
+from multimodal_ser.errors import SplitError, counted, one_of
 from multimodal_ser.splits.folds import (
     PARTS,
     VALIDATION_SHARE,
@@ -106,8 +106,9 @@ def _by_group(group: str, utterances: Sequence[Utterance], folds: int | None) ->
     members = _members(utterances, group)
     if len(members) < 3:
         raise SplitError(
-            f"{len(members)} {group}s cannot give training, validation and test parts; "
-            "at least 3 are needed"
+            f"{counted(len(members), group)} cannot give training, validation and test parts; at "
+            f"least 3 are needed; split by one of: {', '.join(one for one in GROUPS if one != group)}, "
+            "or give a split file, which names each utterance's part"
         )
     if folds is None:
         bins = [[name] for name in sorted(members)]
