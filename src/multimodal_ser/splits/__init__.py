@@ -105,10 +105,11 @@ def _by_group(group: str, utterances: Sequence[Utterance], folds: int | None) ->
     """Keeps every speaker, session or dialogue within one part."""
     members = _members(utterances, group)
     if len(members) < 3:
+        others = ", ".join(one for one in GROUPS if one != group)
         raise SplitError(
             f"{counted(len(members), group)} cannot give training, validation and test parts; at "
-            f"least 3 are needed; split by one of: {', '.join(one for one in GROUPS if one != group)}, "
-            "or give a split file, which names each utterance's part"
+            f"least 3 are needed; split by one of: {others}, or give a split file, which names "
+            "each utterance's part"
         )
     if folds is None:
         bins = [[name] for name in sorted(members)]
