@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import json
@@ -21,7 +22,7 @@ from made_features import made_folder, made_rows
 from made_models import made_tuned
 from made_sound import tone, written
 from multimodal_ser import cli
-from multimodal_ser.cli import experiment, main
+from multimodal_ser.cli import experiment, main, mistyped
 from multimodal_ser.cli.app import app
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
 
@@ -177,7 +178,10 @@ def asked(line: list[str]) -> tuple[int, str]:
     return code, err.getvalue() + (out.getvalue() if code else "")
 
 
-def test_no_traceback_from_wrong_values_of_every_option(places):
+def test_no_traceback_from_wrong_values_of_every_option(places, monkeypatch):
+    # the help of a command is written once, not for every line that is wrong
+    pages = functools.cache(lambda parse, *command, read=mistyped._help: read(parse, command))
+    monkeypatch.setattr(mistyped, "_help", lambda parse, command: pages(parse, *command))
     lines = command_lines(places)
     chosen = random.Random(0).sample(lines, 320)
     assert len(lines) > 600

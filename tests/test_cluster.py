@@ -284,16 +284,15 @@ def test_the_cluster_that_is_named_is_used_and_else_one_is_started(cluster):
     assert named == cluster != own
 
 
-def test_the_command_gives_the_same_file_and_messages(cluster, tmp_path):
+def test_the_command_gives_the_same_file_and_messages(cluster, tmp_path, capsys):
     real("minilm")
     manifest = tmp_path / "manifest.jsonl"
     write_manifest(made_corpus(tmp_path / "wav", 6), manifest)
     said, written = set(), set()
     for engine in ("local", "ray"):
-        command = ["-m", "multimodal_ser.cli", "extract", "--manifest", manifest, "--text"]
-        command += ["minilm", "--out", tmp_path / engine, "--engine", engine]
-        out = in_process(*command, environment={"RAY_ADDRESS": cluster})
-        said.add(out.replace(str(tmp_path / engine), ""))
+        given = ["--manifest", str(manifest), "--text", "minilm", "--engine", engine]
+        assert main(["extract", *given, "--out", str(tmp_path / engine)]) == 0
+        said.add(capsys.readouterr().out.replace(str(tmp_path / engine), ""))
         written.add((tmp_path / engine / "made" / "minilm.safetensors").read_bytes())
     assert len(said) == len(written) == 1
 

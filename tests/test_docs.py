@@ -89,7 +89,7 @@ def place(tmp_path_factory):
         # nobody speaks in made-up sound
         patch.setattr("multimodal_ser.audio.speech.gates.AUTO", "none")
         patch.setattr("os.cpu_count", lambda: 1)  # one process: starting others takes longer
-        yield folder, {}
+        yield folder, {}, {}
 
 
 def commands(page, folder):
@@ -132,8 +132,11 @@ def _script(words):
 
 
 def pages_until(page, place):
-    """Runs the commands of the pages that a reader has followed before, and of this one, once."""
-    folder, done = place
+    """Runs the commands of the pages that a reader has followed before, and of this one, once.
+
+    What several pages have in the same words is run once.
+    """
+    folder, done, printed = place
     for one in (*AFTER.get(page, ()), page):
         if one in done:
             continue
@@ -141,7 +144,9 @@ def pages_until(page, place):
         _keep_files(one, folder)
         for words in commands(one, folder):
             if reason(words) is None:
-                done[one].append((words, run(words)))
+                key = tuple(words)
+                printed[key] = printed[key] if key in printed else run(words)
+                done[one].append((words, printed[key]))
     return done[page]
 
 

@@ -285,6 +285,23 @@ def test_complete_runs_are_not_made_again(material, split, tmp_path, monkeypatch
     assert len(fits) == len(plans) + 1
 
 
+def test_no_later_run_of_a_chain_is_made_once_one_failed(material, split, tmp_path, monkeypatch):
+    first, second, third, other = planned(material, split, ("linear",))
+    chain = [first, replace(second, start=first.config.folder)]
+    chain.append(replace(third, start=second.config.folder))
+    tried = []
+
+    def failing(bench, item):
+        tried.append(item.config.folder)
+        raise SerError("made to fail")
+
+    monkeypatch.setattr(failures, "make_run", failing)
+    stages = [plans.Stage((item,), material) for item in chain]
+    stages.append(plans.Stage((other,), material))
+    running._make_stages(stages, tmp_path, 1, "local", "cpu", tried.append)
+    assert tried == [first.config.folder, other.config.folder]
+
+
 def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):
     plans = planned(material, split, ("linear",))[:2]
     alone = run_all(plans, material, tmp_path / "alone")

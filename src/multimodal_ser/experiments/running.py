@@ -173,16 +173,18 @@ def _make_stages(
     out.mkdir(parents=True, exist_ok=True)
     alone = sum(len(stage.plans) for stage in stages) == 1
     failures: list[Failure] = []
+    # Runs that failed, and those that start from one of them and therefore cannot be made.
+    lost: set[str | None] = set()
     for stage in stages:
-        # What starts from a run that failed cannot be made.
-        failed = {failure.run for failure in failures}
-        ready = [one for one in stage.plans if one.start not in failed]
+        lost |= {one.config.folder for one in stage.plans if one.start in lost}
+        ready = [one for one in stage.plans if one.config.folder not in lost]
         context = RunContext(stage.material, stage.source, out.resolve(), tuple(device.split(",")))
         for made in _make_runs(ready, context, engine, jobs):
             if not isinstance(made, Failure):
                 on_run(made)
                 continue
             failures.append(made)
+            lost.add(made.run)
             if not alone:
                 log_failure(made)
     return failures
