@@ -257,25 +257,26 @@ def test_a_product_in_eight_bits_is_that_of_the_rounded_numbers():
     assert Int8Linear(linear)(many)[-5:].equal(alone)
 
 
-HOUR = """
+LONG = """
 import sys
 from pathlib import Path
 import numpy as np
 from multimodal_ser.encoders import load_encoder
 encoder = load_encoder("emotion2vec-plus-base", sys.argv[1])
-wave = np.random.default_rng(0).standard_normal(3600 * 16_000, dtype=np.float32)
+wave = np.random.default_rng(0).standard_normal(1200 * 16_000, dtype=np.float32)
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 before = peak()
-assert encoder([wave])[0].shape == (179_999, 32)
+assert encoder([wave])[0].shape == (59_999, 32)
 print((peak() - before) / 2**10)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_an_hour_needs_little_beside_its_sound_and_frames(folder):
+def test_long_sound_needs_little_beside_itself_and_its_frames(folder):
     done = subprocess.run(
-        [sys.executable, "-c", HOUR, str(folder)], capture_output=True, check=True
+        [sys.executable, "-c", LONG, str(folder)], capture_output=True, check=True
     )
-    assert float(done.stdout) < 400  # MiB, of which 20 are the frames
+    # MiB; a second copy of the sound would be 73 more, the first layer of all of it 234
+    assert float(done.stdout) < 200

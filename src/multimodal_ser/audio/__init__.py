@@ -269,7 +269,7 @@ def _resample(name: str, mono: Samples, rate: int) -> Samples:
 
 
 def _resampled(name: str, blocks: Iterable[Samples], rate: int) -> Iterator[Samples]:
-    """Resamples block by block with state in between: the result is that of one piece."""
+    """Resamples block by block, carrying the filter's state, to the result of a single pass."""
     _check_rate(name, rate)
     convert = None
     samples_in = samples_out = 0

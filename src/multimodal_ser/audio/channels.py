@@ -62,7 +62,7 @@ class Channels:
         }[self.kind] or None
 
     def leaks(self) -> NDArray[np.bool_]:
-        """Where a channel has no more than what leaks into it from another, [frames, channels]."""
+        """True where a channel holds only crosstalk from another channel, [frames, channels]."""
         around = ((_NEAR // 2, _NEAR - 1 - _NEAR // 2), (0, 0))
         # The loudest frame within seven: between two syllables, a channel counts as loud as the
         # syllables are.

@@ -1,4 +1,4 @@
-"""A wrong word of a command line → a message with what is allowed, or the nearest that is there."""
+"""Finds the misspelt or misplaced word of a command line, and says what is allowed instead."""
 
 from __future__ import annotations
 

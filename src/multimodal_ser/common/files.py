@@ -85,7 +85,7 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 def made_folder(folder: Path) -> None:
-    """Makes a folder to write to, before the work whose results it is for.
+    """Makes an output folder before the work starts, so that a wrong place costs no work.
 
     Raises:
         SerError: it cannot be made, or not be written to.

@@ -78,7 +78,7 @@ def _source(one: Any) -> str:
 
 
 def _used_by(name: str) -> set[str]:
-    """A module and those of its package or folder whose names stand in it, and so on."""
+    """A module and, recursively, those of its own package or folder that it refers to."""
     found, rest = set(), [name] if name in sys.modules else []
     while rest:
         found.add(own := rest.pop())

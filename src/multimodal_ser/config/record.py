@@ -191,7 +191,7 @@ class Training:
 
     @property
     def of_baseline(self) -> bool:
-        """Whether they are those of a baseline, which has no network and no randomness."""
+        """Whether these are a baseline's settings: without a network, and without randomness."""
         return self.network is None and self.tune is None
 
 

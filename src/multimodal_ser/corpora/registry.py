@@ -54,7 +54,7 @@ GENERAL_READERS = ("table", "folders", "audformat", "huggingface", "kaldi", "lho
 
 
 def _described(name: str, entry: Mapping[str, Any]) -> CorpusInfo:
-    """The description of a corpus; without a reader of its own, its names are a pattern."""
+    """Describes a corpus; one without a reader is read by the pattern of its file names."""
     known = {one.name: entry[one.name] for one in fields(Named) if one.name in entry}
     read = _READERS.get(name)
     if read is None:

@@ -77,7 +77,7 @@ def alibi_slopes(heads: int) -> Tensor:
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copies to a device, to a GPU without waiting until it has computed what is in its queue.
+    """Copies to a device; to a GPU asynchronously, without waiting for the queued computations.
 
     Such a copy reads memory that the operating system may not move ("pinned").
     """

@@ -61,7 +61,7 @@ class Sendable:
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        """With what the network is made of in its place."""
+        """The state with the network replaced by its class, configuration and parameters."""
         made = type(self.network), self.network.model.config, self.network.state_dict()
         return {**self.__dict__, "network": made}
 

@@ -164,16 +164,16 @@ def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: st
     alike = {(array.ndim, array.shape[-1:]) for array in numbers.values()}
     if ids is None and key is None and len(numbers) > 2 and not usual and len(alike) == 1:
         return Rows([*numbers.values()], [*numbers])
-    masks = _names_for((*_MASKS, *_LENGTHS), numbers)
+    masks = _mask_names(numbers)
     names = [name for name in numbers if numbers[name].ndim >= 2 and name not in masks]
     key = _choose(path, names, key, modality)
     values = _real_rows(path, arrays, key)
     return Rows(values, None if ids is None else [str(item) for item in ids], key=key)
 
 
-def _names_for(spellings: Iterable[str], keys: Collection[str]) -> list[str]:
-    """The names in these spellings of what belongs to one of the keys."""
-    return [spelling.format(key) for spelling in spellings for key in keys]
+def _mask_names(keys: Iterable[str]) -> list[str]:
+    """Names that a mask or lengths for one of the keys may have, such as ``audio_mask``."""
+    return [spelling.format(key) for key in keys for spelling in (*_MASKS, *_LENGTHS)]
 
 
 def _real_rows(path: Path, columns: Mapping[str, Any], key: str) -> Any:
@@ -182,7 +182,7 @@ def _real_rows(path: Path, columns: Mapping[str, Any], key: str) -> Any:
     An encoder's outputs for padding are not zero: taken for speech or words, they would be learnt.
     """
     values = columns[key]
-    for name in _names_for((*_MASKS, *_LENGTHS), [key]):
+    for name in _mask_names([key]):
         if name not in columns:
             continue
         kept = _kept_rows(values, columns[name])
@@ -336,7 +336,7 @@ def _read_pickle(
 def _from_columns(
     path: Path, columns: Mapping[str, Any], key: str | None, modality: ModalityName
 ) -> Rows:
-    others = {*_ID_KEYS, *_LABEL_KEYS, *_names_for((*_MASKS, *_LENGTHS), [*map(str, columns)])}
+    others = {*_ID_KEYS, *_LABEL_KEYS, *_mask_names(map(str, columns))}
     names = [str(name) for name in columns if name not in others]
     key = _choose(path, names, key, modality)
     ids = next((columns[name] for name in _ID_KEYS if name in columns), None)

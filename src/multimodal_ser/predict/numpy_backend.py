@@ -61,9 +61,10 @@ class NumpyBackend(Backend):
         return predict_windows(waves, self.most, 2 * HOP, ask)
 
     def _remembered(self, waves: Sequence[Samples]) -> list[Vector]:
-        """Reads waveforms and keeps their vectors: what shows a channel is soon predicted with it.
+        """Reads waveforms and caches their vectors.
 
-        Nothing else is recalled: a recording that is predicted again is computed again.
+        The recordings that a channel is estimated from are usually predicted right after. No other
+        vectors are cached: a recording that is predicted again is computed again.
         """
         vectors = self._read(waves)
         if len(self._vectors) + len(waves) > _REMEMBERED:
@@ -72,7 +73,7 @@ class NumpyBackend(Backend):
         return vectors
 
     def _recalled(self, waves: Sequence[Samples]) -> list[Vector]:
-        """Vectors as they were read for the channel, or else read now."""
+        """Returns the vectors that were cached for a channel, and computes the others."""
         known = [self._vectors.get(_key(wave)) for wave in waves]
         new = iter(self._read([w for w, v in zip(waves, known, strict=True) if v is None]))
         return [next(new) if vector is None else vector for vector in known]

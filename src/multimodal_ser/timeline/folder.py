@@ -292,7 +292,7 @@ class Folder:
         )
 
     def _taken(self, place: Place) -> JournalKey | None:
-        """What is known of another recording whose files have the name of this one."""
+        """The journal key of another recording that has this one's file names already, or None."""
         made = self._lines[place.name][0] if place.name in self._lines else None
         now = self._about(place)
         if made is None or now.state in ("", made.state):
@@ -303,7 +303,7 @@ class Folder:
         return made if elsewhere else None
 
     def _ours(self) -> list[int]:
-        """Where the lines of what is done begin, in the order of the recordings."""
+        """Offsets in the journal of the finished recordings' lines, in the order of `found`."""
         return [self._done[place.name] for place in self.found if place.name in self._done]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
