@@ -266,6 +266,12 @@ def test_standard_input(capsys, sounds, model, monkeypatch):
     assert err.startswith("failed: -: is empty (0 bytes)")
 
 
+def test_standard_input_that_is_closed_is_empty(capsys, model, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, _, err = predicted(capsys, "-", "--model", model)
+    assert (code, err.splitlines()[0]) == (1, "failed: -: is empty (0 bytes); fetch it again")
+
+
 def test_what_is_odd_in_standard_input_is_told_with_its_name(
     sounds, model, monkeypatch, capsys, caplog
 ):

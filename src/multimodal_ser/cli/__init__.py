@@ -183,12 +183,14 @@ def _resumes() -> bool:
 
 
 def _ready_streams() -> None:
-    r"""Makes output of any name safe on any console, and output to a closed stream harmless.
+    r"""Makes output of any name safe on any console, and closed streams harmless.
 
     Letters that the console's encoding lacks are written as \u2026; bytes of file names that are
     not valid text are passed through unchanged if the console uses UTF-8.
     """
     logging.raiseExceptions = False  # a log line that cannot be written is no reason to end
+    if sys.stdin is None:  # closed, as services may have it: nothing comes through it
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
