@@ -269,6 +269,7 @@ def test_standard_input(capsys, sounds, model, monkeypatch):
 def test_standard_input_that_is_closed_is_empty(capsys, model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     code, _, err = predicted(capsys, "-", "--model", model)
+    sys.stdin.close()
     assert (code, err.splitlines()[0]) == (1, "failed: -: is empty (0 bytes); fetch it again")
 
 
