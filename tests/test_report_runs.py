@@ -198,6 +198,9 @@ def test_a_damaged_config_is_named(tmp_path, text):
 def test_an_empty_or_absent_experiment_says_what_to_give(tmp_path):
     with pytest.raises(SerError, match="no complete run"):
         summarise(tmp_path)
+    write_run(tmp_path / "a-to-b", "linear", 0, 0)
+    with pytest.raises(SerError, match=r"give one of its folders that hold runs: a-to-b$"):
+        summarise(tmp_path)
     with pytest.raises(SerError, match="no such folder"):
         summarise(tmp_path / "nowhere")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.record import ClassNames, Record, RunConfig, as_json
-from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.errors import SerError, one_of, some_of
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.runs.config_file import read_record
@@ -180,9 +180,15 @@ def read_runs(experiment: Path, part: str = "test", task: str | None = None) -> 
                 learnt = tuple(one.task for one in config.labels.parts)
                 runs.append(Run(folder, read_as, *rows, tasks=learnt))
     if not runs:
+        # `ser tune`, and experiments on every pair of corpora, keep theirs a folder deeper
+        deeper = [path.name for path in sorted(experiment.glob("*")) if config_files(path)]
+        give = (
+            f"one of its folders that hold runs: {some_of(deeper)}"
+            if deeper
+            else ("the --out folder of a `ser train` that has finished at least one fold")
+        )
         raise SerError(
-            f"{experiment}: no complete run in it (a run folder has a config.json); give the --out "
-            "folder of a `ser train` that has finished at least one fold"
+            f"{experiment}: no complete run in it (a run folder has a config.json); give {give}"
         )
     return runs
 
