@@ -46,7 +46,7 @@ def test_segments_say_where_attributes_lie_and_numbers_are_on_their_scale(told, 
     assert all(1 <= value <= 5 for p in found["track"] for value in p["attributes"].values())
     _show("a.wav", timeline)
     said = capsys.readouterr().out
-    assert "<bdi>active negative</bdi> (arousal 4.6, valence 1.4)" in said
+    assert "active negative (arousal 4.6, valence 1.4)" in said
     assert "(of 1 to 5)" in said
     assert "%" not in said
 
