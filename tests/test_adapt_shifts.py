@@ -1,6 +1,7 @@
 """Two artificial shifts: coral must remove one, dann a part of the other."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
@@ -60,6 +61,7 @@ def right(shift, method, seed, *, standardize=True, steps):
     return (predict(fitted.model, test).argmax(1) == test.label).float().mean().item()
 
 
+@pytest.mark.slow
 def test_dann_partly_removes_a_feature_that_predicts_the_class_in_the_source_only():
     """A part: a plain multilayer perceptron trained by DANN alone gets further on such a shift."""
     plain = [right(spurious, "none", seed, steps=300) for seed in SEEDS]

@@ -191,6 +191,7 @@ def test_a_long_recording_shows_its_own_channel(model):
     assert analyze(long, model).adapted is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_is_speech")
 def test_onnx_takes_the_same_channel(model, tmp_path):
     pytest.importorskip("onnxruntime")

@@ -178,6 +178,7 @@ def asked(line: list[str]) -> tuple[int, str]:
     return code, err.getvalue() + (out.getvalue() if code else "")
 
 
+@pytest.mark.slow
 def test_no_traceback_from_wrong_values_of_every_option(places, monkeypatch):
     # the help of a command is written once, not for every line that is wrong
     pages = functools.cache(lambda parse, *command, read=mistyped._help: read(parse, command))

@@ -233,6 +233,7 @@ def real(name):
     return load_encoder(name)
 
 
+@pytest.mark.slow
 def test_real_networks_give_the_same_bytes_on_threads_and_on_ray(cluster, tmp_path):
     if not EMODB.is_dir():
         pytest.skip("no recordings of EmoDB beside the checkout")
@@ -278,6 +279,7 @@ print(*run_on_ray(address_of, None, [0]))
 """
 
 
+@pytest.mark.slow
 def test_the_cluster_that_is_named_is_used_and_else_one_is_started(cluster):
     said = in_process("-c", NAMED_THEN_OWN, environment={"RAY_ADDRESS": cluster})
     named, own = said.split()
@@ -297,6 +299,7 @@ def test_the_command_gives_the_same_file_and_messages(cluster, tmp_path, capsys)
     assert len(said) == len(written) == 1
 
 
+@pytest.mark.slow
 def test_experiments_on_ray_make_the_bytes_that_processes_make(cluster, tmp_path):
     rows = made_rows(48, speakers=4)
     folder = made_folder(tmp_path, rows, skill=0.7, lacking={"mine/004"})

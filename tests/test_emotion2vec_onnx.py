@@ -23,6 +23,7 @@ def session(file):
     return lambda encoder: runtime.InferenceSession(str(export_onnx(encoder, file)))
 
 
+@pytest.mark.slow
 def test_any_batch_and_length(tmp_path):
     make = session(tmp_path / "model.onnx")
     encoder = load_encoder(PLUS, made.folder(tmp_path, tokens=TOKENS))
@@ -41,6 +42,7 @@ def test_any_batch_and_length(tmp_path):
         np.testing.assert_allclose(scores, classes, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_without_a_head(tmp_path):
     make = session(tmp_path / "model.onnx")
     encoder = load_encoder("emotion2vec-base", made.folder(tmp_path, "emotion2vec-base"))

@@ -154,6 +154,7 @@ def test_a_file_is_sent_to_processes_that_lack_it(exported, tmp_path):
     agree(model, pickle.loads(sent))
 
 
+@pytest.mark.slow
 def test_a_run_on_audio_in_one_file(weights, tmp_path):
     model = load(made_run(tmp_path / "run", weights["root"]), weights=weights)
     made = export(model, tmp_path / "run.onnx", compare=WAVES)
@@ -194,6 +195,7 @@ def test_a_fine_tuned_encoder_that_is_not_whisper_in_one_file(sound, tmp_path):
         export(model, tmp_path / "head.onnx", part="head")
 
 
+@pytest.mark.slow
 def test_a_model_of_attributes(weights, tmp_path):
     names = ClassNames("arousal,valence", ("arousal", "valence"), "", "attributes", (1.0, 5.0))
     both = ("text", "audio")
@@ -238,6 +240,7 @@ def test_a_head_on_features(kind, weights, tmp_path):
     agree(model, again, texts)
 
 
+@pytest.mark.slow
 def test_emotion2vec(tmp_path):
     folder = made_emotion2vec.folder(tmp_path)
     model = load("emotion2vec-plus-base", weights=folder)

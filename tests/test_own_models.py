@@ -315,6 +315,7 @@ def test_a_model_that_does_not_say_what_it_reads(material, monkeypatch):
             plans.plan_runs(material, split, ("silent",), 1, NETWORK, SCHEDULE)
 
 
+@pytest.mark.slow
 def test_the_documented_file_is_a_command_whose_processes_know_its_model(folder, tmp_path):
     file, out = tmp_path / "my_models.py", tmp_path / "runs"
     file.write_text(documented(), encoding="utf-8")

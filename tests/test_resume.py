@@ -106,6 +106,7 @@ def undisturbed(tmp_path):
     return result.path.parent / "manifest.jsonl", result.path
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_a_second_call_gives_the_same_bytes(tmp_path, undisturbed):
     manifest, whole = undisturbed
     process = start(tmp_path, EVERY_STEP, manifest, tmp_path / "out", whole)
@@ -114,6 +115,7 @@ def test_killed_at_every_step_a_second_call_gives_the_same_bytes(tmp_path, undis
     assert int(output) > 60
 
 
+@pytest.mark.slow
 def test_killed_from_outside_a_second_call_gives_the_same_bytes(tmp_path, undisturbed):
     manifest, whole = undisturbed
     out = tmp_path / "out"
