@@ -222,9 +222,7 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
         check_key(request, settings)
         return jobs.status_of(jobs.get(job))
 
-    @app.get(
-        "/v1/jobs/{job}/result", tags=["jobs"], dependencies=known, responses=_errors(401, 404, 422)
-    )
+    @app.get("/v1/jobs/{job}/result", tags=["jobs"], dependencies=known, responses=missing)
     async def result(request: Request, job: str, format: str = "json") -> Response:
         """Returns a file of a finished job."""
         check_key(request, settings)
