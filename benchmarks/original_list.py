@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from made_up import Domain
@@ -12,6 +12,7 @@ from multimodal_ser.experiments import protocols, transfer
 from multimodal_ser.experiments.plans import Experiment
 
 MODEL = "cross_attention"
+NETWORKS = ("text", "audio", "concat", MODEL)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,19 @@ class Listed:
 
     experiment: Experiment
     runs: int
+
+    def without_controls(self) -> Listed:
+        """The original's runs, and the source models that some of them start from."""
+        stages = []
+        for stage in self.experiment.stages:
+            plans = [
+                plan
+                for plan in stage.plans
+                if plan.config.model in NETWORKS
+                and plan.config.train.parts not in ("none", "scratch")
+            ]
+            stages.append(replace(stage, plans=tuple(plans)))
+        return replace(self, experiment=replace(self.experiment, stages=tuple(stages)))
 
 
 Plan = Callable[[Domain, Domain, dict[str, Any]], Listed]

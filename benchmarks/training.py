@@ -1,7 +1,7 @@
 """Training time: the original's network and schedule compared with ours.
 
     python benchmarks/training.py one [--epochs 33] [--every-fold]
-    python benchmarks/training.py list [--epochs 1]
+    python benchmarks/training.py list [--epochs 1] [--no-controls]
 
 Features are made up (`made_up.py`), of the sizes of IEMOCAP and CREMA-D, with one token per
 modality. The comparison is a network of the original's shape in a plain loop
@@ -71,6 +71,10 @@ def _arguments() -> argparse.Namespace:
             own.add_argument(
                 "--every-fold", action="store_true", help="cross-validate the original too"
             )
+        else:
+            own.add_argument(
+                "--no-controls", action="store_true", help="only the original's runs, without ours"
+            )
     return parser.parse_args()
 
 
@@ -111,6 +115,8 @@ def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: P
     heading("experiment", "the original's runs", "made here", "seconds", stated, f"UA of {MODEL}")
     for name in LIST:
         listed = planned(name, given, source, target)
+        if given.no_controls:
+            listed = listed.without_controls()
         seconds = timed(listed.experiment, out / name, given.jobs)
         plans = len(listed.experiment.plans)
         total, runs, made = total + seconds, runs + listed.runs, made + plans
@@ -120,7 +126,8 @@ def whole_list(given: argparse.Namespace, source: Domain, target: Domain, out: P
         times = f"{listed.runs * SECONDS / seconds:.0f}"
         row(name, listed.runs, plans, f"{seconds:.1f}", times, span)
     row("all", runs, made, f"{total:.1f}", f"{runs * SECONDS / total:.0f}", "")
-    print("\nRuns beyond the original's are controls, and source models for fine-tuning.\n")
+    controls = "" if given.no_controls else "controls, and "
+    print(f"\nRuns beyond the original's are {controls}source models for fine-tuning.\n")
     each = measured(given, source)
     epochs = f"{given.epochs} of {EPOCHS} epochs measured, {each.seconds:.1f} s"
     heading(f"{runs} runs at", "seconds", "times ours")

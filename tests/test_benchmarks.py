@@ -132,6 +132,16 @@ def test_the_list_has_the_originals_runs_and_no_run_twice(small):
         assert len(set(one.experiment.names)) == len(one.experiment.plans) >= one.runs
 
 
+def test_without_controls_the_originals_runs_and_their_source_models_are_left(small):
+    for plan in original_list.LIST.values():
+        left = plan(*small, settings()).without_controls()
+        sources = {one.config.folder for one in left.experiment.plans if one.start is None}
+        starts = {one.start for one in left.experiment.plans} - {None}
+        assert starts <= sources
+        assert len(left.experiment.plans) - len(starts) == left.runs
+        assert all(one.config.model in original_list.NETWORKS for one in left.experiment.plans)
+
+
 def test_the_command_prints_the_yardsticks_rows_and_ours(small, monkeypatch, capsys):
     line = "training.py one --share 0.05 --our-epochs 1 --members 1 --jobs 1 --batch-size 64"
     monkeypatch.setattr(sys, "argv", line.split())
