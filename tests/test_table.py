@@ -50,6 +50,38 @@ def test_recordings_in_a_folder_of_their_own(tmp_path: Path) -> None:
     assert (row.id, row.audio) == ("t/a", str(tmp_path / "clips" / "a.wav"))
 
 
+@pytest.mark.parametrize(
+    ("written", "on_disk", "own_id"),
+    [
+        ("A/One.WAV", "A/one.wav", "A/One"),
+        ("a/one.wav", "a/one.flac", "a/one"),  # converted since the table was made
+        ("a/one", "a/one.wav", "a/one"),
+        ("a/PODCAST_0001.5", "a/PODCAST_0001.5.wav", "a/PODCAST_0001.5"),
+    ],
+)
+def test_recordings_under_another_ending_or_in_other_capitals(
+    written: str, on_disk: str, own_id: str, tmp_path: Path
+) -> None:
+    put(tmp_path / on_disk)
+    put(tmp_path / "a" / "PODCAST_0001.6.wav")
+    corpus = read(tmp_path / "t.csv", f"audio,emotion\n{written},anger\n")
+    (row,) = corpus.utterances
+    assert (row.id, row.audio) == (f"t/{own_id}", str(tmp_path / on_disk))
+    assert (
+        "note: 1 recording found under names with another ending or in other capitals, such as "
+        f"{Path(on_disk).name} for {Path(written).name}"
+    ) in corpus.left_out
+
+
+def test_of_two_recordings_with_one_name_none_is_guessed(tmp_path: Path) -> None:
+    for ending in ("wav", "mp3"):
+        put(tmp_path / f"one.{ending}")
+    put(tmp_path / "two.wav")
+    corpus = read(tmp_path / "t.csv", "audio,emotion\none,anger\ntwo.wav,anger\n")
+    assert [row.id for row in corpus.utterances] == ["t/two"]
+    assert corpus.left_out[0] == "t/one (line 2): no such file"
+
+
 def test_json_lines_and_a_name_of_its_own(tmp_path: Path) -> None:
     rows = [
         {"id": "x", "audio": None, "emotion": "neutral", "text": "words alone", "age": 3},

@@ -9,8 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multimodal_ser.common.files import ENDINGS
 from multimodal_ser.common.spelling import is_missing, spelling_notes, tidy
-from multimodal_ser.corpora.base import NO_FILE, NOTE, check_name, fault, finish, most_chosen
+from multimodal_ser.corpora.base import (
+    NO_FILE,
+    NOTE,
+    check_name,
+    fault,
+    finish,
+    is_hidden,
+    most_chosen,
+)
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
     NONE,
@@ -70,6 +79,12 @@ def of_cells(
     for column, count in table.missing.items():
         notes.append(f"read as empty: {counted(count, 'cell')} of {column} with nan, null or None")
     notes += [f"{own!r} was read as {word}" for own, word in sorted(table.translated.items())]
+    if table.renamed:
+        written, found = next(iter(table.renamed.items()))
+        notes.append(
+            f"{counted(len(table.renamed), 'recording')} found under names with another ending or "
+            f"in other capitals, such as {found} for {written}"
+        )
     for kind, names in (
         ("speaker", [row.speaker for row in utterances]),
         ("emotion", [row.emotion for row in utterances]),
@@ -102,6 +117,8 @@ class _Table:
     Attributes:
         missing: by column, the number of cells with words such as "nan".
         translated: the table's word for an emotion → the word that class sets share.
+        renamed: name of a recording in the table → the name of its file, where they differ.
+        listed: by folder, the names of its recordings by `_plain` name.
     """
 
     name: str
@@ -111,6 +128,38 @@ class _Table:
     folder: Path
     missing: Counter[str] = field(default_factory=Counter)
     translated: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    listed: dict[Path, dict[str, list[str]]] = field(default_factory=dict)
+
+    def file(self, audio: str) -> Path:
+        """Finds the file of a path in the table.
+
+        It is looked for as it is written, with other slashes, in the other Unicode form, and, if
+        there is one such recording in its folder, with another ending or in other capitals.
+        """
+        # tables come from Windows (backslashes) and macOS (file names in decomposed Unicode)
+        spellings = [audio, audio.replace("\\", "/")]
+        spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
+        paths = [self.folder / spelling for spelling in spellings]
+        for path in paths:
+            if path.is_file():
+                return path
+        # labels say .wav, or nothing, and the recordings were converted to flac since
+        near = self._beside(paths[1])
+        if len(near) != 1:
+            return paths[0]
+        self.renamed[paths[1].name] = near[0]
+        return paths[1].with_name(near[0])
+
+    def _beside(self, path: Path) -> list[str]:
+        """Recordings in the folder of a path that is not there, which may be the one meant."""
+        if path.parent not in self.listed:
+            names: dict[str, list[str]] = defaultdict(list)
+            for one in path.parent.iterdir() if path.parent.is_dir() else ():
+                if one.suffix.lower() in ENDINGS and not is_hidden(one):
+                    names[_plain(one.name)].append(one.name)
+            self.listed[path.parent] = dict(names)
+        return self.listed[path.parent].get(_plain(path.name), [])
 
     def word(self, own: str) -> str:
         """Returns the shared word for an emotion, or the table's own if those are kept."""
@@ -185,7 +234,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
         id=f"{table.name}/{own_id or _id_of(str(audio), start)}",
         corpus=table.name,
         emotion=table.word(words["emotion"] or "") or _rated_as(attributes, votes),
-        audio=None if audio is None else str(_file(table.folder, audio)),
+        audio=None if audio is None else str(table.file(audio)),
         start=start,
         end=end,
         text=words["text"],
@@ -270,17 +319,22 @@ def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool, where: str)
     return extra
 
 
-def _file(folder: Path, audio: str) -> Path:
-    """Finds a path's file: as written, with other slashes, or in the other Unicode form."""
-    # tables come from Windows (backslashes) and macOS (file names in decomposed Unicode)
-    spellings = [audio, audio.replace("\\", "/")]
-    spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
-    paths = [folder / spelling for spelling in spellings]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _plain(name: str) -> str:
+    """A recording's name by which it is compared: without ending, in small letters.
+
+    >>> _plain("Ses01F_impro01.WAV"), _plain("MSP-PODCAST_0001.5")
+    ('ses01f_impro01', 'msp-podcast_0001.5')
+    """
+    stem, dot, ending = name.rpartition(".")
+    own = stem if dot and f".{ending.lower()}" in ENDINGS else name
+    return unicodedata.normalize("NFC", own).casefold()
 
 
 def _id_of(audio: str, start: float | None) -> str:
-    own_id = tidy(Path(audio.replace("\\", "/")).with_suffix("").as_posix().lstrip("/"))
+    path = Path(audio.replace("\\", "/"))
+    # a number after a point counts utterances; no kind of file is called so
+    path = path if path.suffix[1:].isdecimal() else path.with_suffix("")
+    own_id = tidy(path.as_posix().lstrip("/"))
     return own_id if start is None else f"{own_id}@{start:.10g}"  # to 0.1 ms after a day
 
 
