@@ -206,6 +206,26 @@ def test_what_does_not_fit_is_named(kind, speech, tmp_path):
         load_encoder(str(tmp_path))
 
 
+def test_weights_beside_those_of_the_hash_are_refused(speech, tmp_path):
+    """What an encoder saw is known by its hash, which an adapter or another file is not in."""
+    shutil.copytree(speech("hubert")[2], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(EncoderError, match=r"has an adapter \(adapter_config\.json\).*merge it"):
+        load_encoder(str(tmp_path))
+    (tmp_path / "adapter_config.json").unlink()
+    shutil.copy(tmp_path / "model.safetensors", tmp_path / "tuned.safetensors")
+    said = json.loads((tmp_path / "config.json").read_text())
+    other = {**said, "transformers_weights": "tuned.safetensors"}
+    (tmp_path / "config.json").write_text(json.dumps(other))
+    with pytest.raises(EncoderError, match=r"transformers_weights 'tuned\.safetensors'"):
+        load_encoder(str(tmp_path))
+    same = {**said, "transformers_weights": "model.safetensors"}
+    (tmp_path / "config.json").write_text(json.dumps(same))
+    close(
+        load_encoder(str(tmp_path))(waves())[0], load_encoder(str(speech("hubert")[2]))(waves())[0]
+    )
+
+
 TEXT_KINDS = {
     "bert": {},
     "roberta": {"pad_token_id": 0},
@@ -262,6 +282,43 @@ def test_text_equals_transformers(kind, tmp_path):
         close(frames, wanted)
     shorter = {"roberta": 1, "xlm-roberta": 1, "mpnet": 2}.get(kind, 0)  # padding has a position
     assert len(encoder(["so " * 600])[0]) == 64 - shorter
+
+
+@pytest.fixture
+def cased(tmp_path):
+    """The folder of a BERT with a cased vocabulary and no word on what becomes of capitals."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Haus", "haus", "das"]
+    config = hf.BertConfig(**WIDE, **POSITIONS, vocab_size=len(pieces))
+    shaken(hf.BertModel(config)).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    return tmp_path
+
+
+def test_capitals_are_not_lost_silently(cased):
+    for content in (None, '{"model_max_length": 64}'):
+        if content:
+            (cased / "tokenizer_config.json").write_text(content)
+        with pytest.raises(EncoderError, match=r"1 of the 3 pieces .* such as 'Haus'.*do_lower_ca"):
+            load_encoder(str(cased))
+    (cased / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    great, small = load_encoder(str(cased))(["das Haus", "das haus"])
+    assert not np.array_equal(great, small)
+    (cased / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    assert np.array_equal(*load_encoder(str(cased))(["das Haus", "das haus"]))
+    # an uncased vocabulary is lowered by default, as transformers does
+    (cased / "tokenizer_config.json").unlink()
+    uncased = (cased / "vocab.txt").read_text().replace("Haus", "hof")
+    (cased / "vocab.txt").write_text(uncased)
+    assert np.array_equal(*load_encoder(str(cased))(["das Haus", "das haus"]))
+
+
+def test_pieces_are_counted_by_their_largest_number(cased):
+    uncased = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "das": 5, "haus": 9}
+    (cased / "vocab.txt").unlink()
+    made = hf.BertTokenizer(vocab=uncased)
+    made.save_pretrained(cased)
+    with pytest.raises(EncoderError, match="has 10 pieces, the network 8; they do not belong"):
+        load_encoder(str(cased))
 
 
 def test_names_that_features_go_by(tmp_path):

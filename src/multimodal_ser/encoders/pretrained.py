@@ -83,13 +83,39 @@ def kind_of(name: str, folder: Path) -> Any:
     Raises:
         EncoderError: the file is missing or cannot be read.
     """
+    return _config(name, folder).get("model_type")
+
+
+def _config(name: str, folder: Path) -> dict[str, Any]:
+    """The content of a folder's ``config.json``."""
     file = folder / "config.json"
     if not file.is_file():
         raise EncoderError(f"{name}: {folder} has no config.json; copy it from the hub")
     try:
-        return parse_json(file.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        return dict(parse_json(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise EncoderError(f"{name}: {file} cannot be read ({error}); fetch it again") from error
+
+
+def _check_no_other_weights(name: str, weights: Weights) -> None:
+    """Raises EncoderError if transformers would read other weights than those of the hash.
+
+    What a training saw is looked up by that hash: with an adapter beside the published weights, a
+    fine-tuned encoder would pass for the published one.
+    """
+    if (weights.folder / "adapter_config.json").is_file():
+        raise EncoderError(
+            f"{name}: {weights.folder} has an adapter (adapter_config.json), which is not read; "
+            "merge it into the weights with peft, merge_and_unload().save_pretrained(FOLDER), and "
+            "give that folder, or take the file away to have the weights without it"
+        )
+    other = _config(name, weights.folder).get("transformers_weights")
+    if other not in (None, weights.file.name):
+        raise EncoderError(
+            f"{name}: {weights.folder / 'config.json'} says transformers_weights {other!r}, and "
+            f"{weights.file.name} is there, too; keep one of the two files, called "
+            f"{weights.file.name}, and take the line out"
+        )
 
 
 def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
@@ -114,6 +140,7 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
             f"{name}: {weights.folder / 'config.json'} says model_type {kind!r}; allowed: "
             f"{', '.join(map(repr, (wanted,) if wanted else allowed))}; {how_to_get(name)}"
         )
+    _check_no_other_weights(name, weights)
     # transformers initialises missing parameters at random and only logs it: features of such a
     # network would look plausible and be worthless. Every difference is therefore an error.
     model, report = _loaded(name, weights)

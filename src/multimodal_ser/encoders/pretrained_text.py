@@ -7,7 +7,7 @@ padding; the empty string gives only the special tokens. Sentences are cut after
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.base import (
     EncoderInfo,
     InContext,
@@ -30,6 +31,7 @@ from multimodal_ser.errors import EncoderError
 
 _MAX_TOKENS = 512
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
+_STRAY = 0.01  # share of pieces that may have a capital without the vocabulary being cased
 _AFTER_PADDING = ("roberta", "xlm-roberta", "mpnet")  # number positions from the padding id + 1
 
 
@@ -214,9 +216,33 @@ def _tokenizer(name: str, weights: Weights, vocabulary: int) -> Any:
         raise EncoderError(
             f"{name}: the tokenizer in {weights.folder} cannot be loaded ({error})"
         ) from error
-    if len(tokenizer) > vocabulary:
+    pieces = tokenizer.get_vocab()
+    # numbers, not their count: pieces may be missing in between
+    if (count := max(pieces.values(), default=0) + 1) > vocabulary:
         raise EncoderError(
-            f"{name}: the tokenizer in {weights.folder} has {len(tokenizer)} pieces, the network "
+            f"{name}: the tokenizer in {weights.folder} has {count} pieces, the network "
             f"{vocabulary}; they do not belong together"
         )
+    _check_case(name, weights.folder, tokenizer, pieces)
     return tokenizer
+
+
+def _check_case(name: str, folder: Path, tokenizer: Any, pieces: Iterable[str]) -> None:
+    """Raises EncoderError if words are only put into lower case because nothing says otherwise.
+
+    transformers does that with a ``vocab.txt`` alone; no piece with a capital would ever be found.
+    """
+    file = folder / "tokenizer_config.json"
+    said = file.is_file() and "do_lower_case" in parse_json(file.read_text(encoding="utf-8"))
+    if said or (folder / "tokenizer.json").is_file():
+        return
+    special = set(tokenizer.all_special_tokens)
+    words = [piece for piece in pieces if piece not in special and not piece.startswith("[")]
+    capital = [piece for piece in words if piece != piece.lower()]
+    if getattr(tokenizer, "do_lower_case", False) and len(capital) > _STRAY * len(words):
+        raise EncoderError(
+            f"{name}: {len(capital)} of the {len(words)} pieces of {folder / 'vocab.txt'} have "
+            f"capitals, such as {min(capital)!r}, and nothing says whether words keep theirs; copy "
+            'tokenizer_config.json from the hub, or write "do_lower_case": false into one (true to '
+            "put words into lower case)"
+        )
