@@ -233,6 +233,8 @@ def test_meld_missing_and_known_broken_and_duplicate_clips(tmp_path: Path) -> No
     read = CORPORA["meld"].read(tmp_path)
     assert [row.id for row in read.utterances] == ["meld/test/dia1_utt0", "meld/test/dia220_utt0"]
     assert read.left_out == [
+        "note: there is no train_sent_emo.csv",
+        "note: there is no dev_sent_emo.csv",
         "test/final_videos_testdia1_utt0: not named diaD_uttU (a duplicate)",
         "meld/test/dia38_utt4: no such clip, as known of some releases",
         "meld/test/dia5_utt1: emotion 'Joy?' is not one of MELD's seven",
@@ -248,6 +250,7 @@ def test_meld_words_alone_and_single_splits(tmp_path: Path) -> None:
     assert len(read.utterances) == 14
     assert {row.audio for row in read.utterances} == {None}
     assert read.left_out == [
+        "note: there is no train_sent_emo.csv",
         "note: no clips in dev_splits_complete: only the words of dev are kept",
         "note: no clips in output_repeated_splits_test: only the words of test are kept",
     ]

@@ -48,7 +48,8 @@ def read_meld(root: Path) -> Corpus:
             f"{root}: holds none of train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv; "
             "take them from MELD's release"
         )
-    found: list[Utterance | str] = []
+    missing = [f"{split}_sent_emo.csv" for split in _CLIP_FOLDERS if split not in tables]
+    found: list[Utterance | str] = [f"{base.NOTE}there is no {name}" for name in missing]
     for split, table in tables.items():
         clips, others = _clips(root, split)
         found += others
