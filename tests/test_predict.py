@@ -257,6 +257,18 @@ def test_words_are_used_by_models_of_text(both, tuned):
     np.testing.assert_array_equal(deaf[0].probabilities, deaf[1].probabilities)
 
 
+def test_a_model_of_both_says_that_it_was_given_no_words(both, tuned, caplog):
+    sound = noise(0.5), 16_000
+    both([sound, sound], [WORDS, WORDS])
+    tuned(sound)
+    assert not caplog.messages
+    both(sound)
+    both([sound, sound, sound], [WORDS, None, " "])
+    one, several = caplog.messages
+    assert one.startswith(f"predicted from sound alone, although {both.name} also reads words;")
+    assert several == f"2 recordings of 3 {one}"
+
+
 def test_a_run_on_text_needs_words(tmp_path, weights):
     model = load(made_run(tmp_path / "run", weights["root"], ("text",), "text"), weights=weights)
     assert model.modalities == ("text",)

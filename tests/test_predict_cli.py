@@ -332,6 +332,22 @@ def reading_run(tmp_path):
     return run, [f"{name}={tiny(name, tmp_path)}" for name in ("bert", "whisper-tiny")]
 
 
+def test_a_model_of_both_says_that_it_was_given_no_words(capsys, sounds, tmp_path):
+    run, sources = reading_run(tmp_path)
+    given = (sounds / "a.wav", sounds / "b.flac", "--model", run, "--format", "csv")
+    note = f"predicted from sound alone, although {run.name} also reads words; --text gives them"
+    for said, wanted in (
+        (("so", "what"), ""),
+        (("so", " "), f"1 recording of 2 {note}"),
+        ((), note),
+    ):
+        text = ("--text", *said) if said else ()
+        code, _, err = predicted(capsys, *given, *text, "--source", *sources)
+        assert code == 0
+        assert wanted in err
+        assert ("sound alone" in err) == bool(wanted)
+
+
 def test_a_model_that_is_not_there(capsys, sounds):
     code, out, err = predicted(capsys, sounds, "--model", "nobody")
     assert (code, out) == (1, "")

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from made_client import WAV, WAV_TYPE, ask, refusal
-from made_server import encoded, melody
+from made_server import MadePredictor, encoded, melody
 from made_sound import tone
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings
@@ -47,6 +47,16 @@ def test_warnings_about_the_recording_are_returned(route):
     told = ask("POST", f"/v1/{route}", content=WAV + WAV, headers=WAV_TYPE).json()
     assert told["duration"] == 2.0
     assert told["warnings"] == ["recording: holds 2 recordings one after another; all are read"]
+
+
+def test_a_model_of_both_says_that_it_was_given_no_words():
+    predictor = MadePredictor()
+    predictor.modalities = ("text", "audio")
+    sent = {"content": WAV, "headers": WAV_TYPE, "predictor": predictor}
+    told = ask("POST", "/v1/predict", **sent).json()["warnings"]
+    assert told == ["predicted from sound alone, although made also reads words; give them as text"]
+    assert ask("POST", "/v1/predict?text=oh", **sent).json()["warnings"] == []
+    assert "made also reads words" in ask("POST", "/v1/analyze", **sent).json()["notes"][0]
 
 
 def test_analyses_over_time():

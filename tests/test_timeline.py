@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_sound import written
-from made_timeline import LABELS, RATE, Pitch, recording, silence, syllables
+from made_timeline import LABELS, RATE, Pitch, Reader, recording, silence, syllables
 from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.speech import CONTEXT, SpeechFinder, make_gate
 from multimodal_ser.audio.speech.gates import EnergyGate
@@ -374,6 +374,48 @@ def test_short_stretches_are_heard_together():
     assert all(inside)
     assert streamed(sound, [3333] * 300, vad="energy", words=words)[0].speech == found.speech
     assert heard[2:] == heard[:2]
+
+
+@pytest.mark.parametrize("hop", [0.4, 1.0])
+def test_a_model_that_reads_words_is_given_those_of_each_window(hop):
+    """In short stretches that share a recogniser's half minute, and in one that is longer."""
+
+    def words(sound):  # one word a second, except in the first piece
+        count = int(len(sound) / RATE) if called else 0
+        called.append(len(sound))
+        return [Word(k + 0.3, k + 0.6, f"w{k}") for k in range(count)]
+
+    short = [part for _ in range(9) for part in ((4.5, "anger"), 1.0)]
+    sound = recording(1.0, *short, (70.0, "anger"), 1.0, (2.0, "anger"), 1.0)
+    called, model = [], Reader()
+    found = analyze((sound, RATE), model, vad="energy", words=words, hop=hop, smoothing=0)
+    assert len(model.given) == len(found.track)
+    assert [one for one in found.track if one.probabilities["sadness"] == 1]
+    for text, point in zip(model.given, found.track, strict=True):
+        inside = [w.text for w in found.words if point.start <= (w.start + w.end) / 2 < point.end]
+        assert (text or "").split() == inside
+        assert (point.probabilities["sadness"] == 1) == bool(inside)
+    assert {text is None for text in model.given} == {True, False}
+    assert found.notes == ()
+    called.clear()
+    pieces = Stream(Reader(), vad="energy", words=words, hop=hop, smoothing=0)
+    points = []
+    for at in range(0, len(sound), 4567):
+        points += [one for one in pieces.push(sound[at : at + 4567]) if isinstance(one, Point)]
+    assert pieces.finish() == found
+    assert tuple(points) == found.track[: len(points)]
+    assert len(points) > len(found.track) / 2
+
+
+def test_a_model_that_reads_words_says_that_it_was_given_none():
+    talk = recording(1.0, (3.0, "anger"), 1.0), recording(5.0)
+    found = analyze((talk[0], RATE), Reader(), vad="energy")
+    assert "predicted from sound alone, although reader also reads words; --words" in found.notes[0]
+    assert {point.probabilities["sadness"] < 0.5 for point in found.track} == {True}
+    lanes = np.stack(talk[::-1], 1), RATE  # the first channel is silent
+    assert analyze(lanes, Reader(), vad="energy", channels="each").notes == found.notes
+    assert analyze((talk[1], RATE), Reader(), vad="energy").notes == ()
+    assert analyze((talk[0], RATE), Pitch(), vad="energy").notes == ()
 
 
 def test_as_dict_is_plain():

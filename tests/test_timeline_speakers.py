@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from made_sound import written
-from made_timeline import RATE, Pitch, recording
+from made_timeline import RATE, Pitch, Reader, recording
 from multimodal_ser.audio import read_audio
 from multimodal_ser.cli import main
 from multimodal_ser.errors import SerError
@@ -109,6 +109,25 @@ def test_words_go_to_who_says_them():
     assert [word.speaker for word in found.words] == ["a", "b", "a"]
 
 
+def test_words_go_to_a_model_that_reads_them():
+    said = [Word(0.6, 1.0, "yes"), Word(5.0, 5.4, "no")]
+    model = Reader()
+    found = analyze(
+        (TALK, RATE), model, vad="energy", speakers=turns, smoothing=0,
+        words=lambda sound: said if len(sound) > 8 * RATE else [],
+    )  # fmt: skip
+    spoken = {
+        (point.speaker, word.text)
+        for point in found.track
+        for word in said
+        if point.start <= (word.start + word.end) / 2 < point.end
+    }
+    assert spoken == {("a", "yes"), ("b", "no")}
+    sad = [point.probabilities["sadness"] == 1 for point in found.track]
+    assert 0 < sum(sad) == sum(text is not None for text in model.given) < len(sad)
+    assert found.notes == ()
+
+
 def test_words_of_all_speakers_are_doubted_as_those_of_one():
     class English:
         multilingual = False
@@ -170,9 +189,9 @@ def test_turns_too_short_to_be_predicted_cost_no_others():
         return [Turn(start, stop, "A") for start, stop in ones]
 
     class Strict(Pitch):
-        def waves(self, waves, /, *, speech=False):
+        def waves(self, waves, texts=None, /, *, speech=False):
             assert min(map(len, waves)) >= 400
-            return super().waves(waves, speech=speech)
+            return super().waves(waves, texts, speech=speech)
 
     found = analyze((TALK, RATE), Strict(), vad="energy", speakers=diarise)
     assert [(s.start, s.end) for s in found.segments] == [(0.5, 3.0)]

@@ -72,6 +72,7 @@ def predict_command(
         engine: local, or ray for a cluster (docs/cluster.md).
     """
     from multimodal_ser.predict import load
+    from multimodal_ser.predict.backend import missing_words
     from multimodal_ser.predict.resumable import ChunkSettings, recording_chunks
     from multimodal_ser.predict.sources import find_recordings, refuse_recording
     from multimodal_ser.predict.writing import FORMATS
@@ -100,6 +101,7 @@ def predict_command(
         recognise = RecordingWords(Recogniser(words_model, language=language))
         settings = replace(settings, words=recognise)
     failures: list[str] = []
+    wordless: list[str] = []
     # JSON lines and CSV appear line by line on the terminal: a progress bar would be drawn between
     # them
     streams = format in ("jsonl", "csv") and out is None and sys.stdout.isatty()
@@ -108,11 +110,14 @@ def predict_command(
         chunks = recording_chunks(found, text, known)
         outcomes = _outcomes(settings, chunks, engine, journal, advance)
         with _output(out) as file:
-            FORMATS[format](_named(found, outcomes, failures), predictor.labels, file)
+            FORMATS[format](_named(found, outcomes, failures, wordless), predictor.labels, file)
         # after failures the journal stays, so that a rerun predicts only their chunks again
         if journal and not failures:
             journal.unlink(missing_ok=True)
     tell_channel(predictor, adapt)
+    how = "--text gives them, and --words recognises them"
+    if note := missing_words(predictor, len(wordless), len(found), how):
+        sys.stderr.write(f"{note}\n")
     return failed(failures, len(found))
 
 
@@ -270,12 +275,15 @@ def _named(
     found: Sequence[str],
     outcomes: Iterator[Prediction | SerError],
     failures: list[str],
+    wordless: list[str],
 ) -> Iterator[tuple[str, Prediction | SerError]]:
-    """Yields predictions, or reasons of failures, with their files' names; fills `failures`."""
+    """Yields predictions, or reasons of failures, with their names; fills the last two lists."""
     for name, outcome in zip(found, outcomes, strict=True):
         if isinstance(outcome, SerError):
             outcome = SerError(str(outcome).removeprefix(f"{Path(name).name}: "))
             failures.append(f"{name}: {outcome}")
+        elif outcome.wordless:
+            wordless.append(name)
         yield name, outcome
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.base import between_passes, window_shares, windows
-from multimodal_ser.errors import EncoderError, SerError
+from multimodal_ser.errors import EncoderError, SerError, counted
 from multimodal_ser.predict.prediction import AlsoPredicted
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -114,6 +114,21 @@ def check_words(name: str, modalities: Sequence[str], texts: Sequence[str | None
     """Raises SerError if a model that reads only words is given a recording without words."""
     if modalities == ("text",) and None in texts:
         raise SerError(f"{name} reads only text, and a recording has none; give its words")
+
+
+def missing_words(model: Any, missing: int, total: int, how: str) -> str | None:
+    """What a user is told if a model of sound and words was given no words; None if it was.
+
+    Args:
+        model: the model; those that read one modality have nothing missing.
+        missing: number of predictions without words.
+        total: number of all predictions.
+        how: how words are given there.
+    """
+    if not missing or len(getattr(model, "modalities", ())) < 2:
+        return None
+    some = "" if missing == total else f"{counted(missing, 'recording')} of {total} "
+    return f"{some}predicted from sound alone, although {model.name} also reads words; {how}"
 
 
 def softmax(logits: NDArray[np.float32], values: int = 0) -> NDArray[np.float32]:

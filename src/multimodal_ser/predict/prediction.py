@@ -94,6 +94,11 @@ class Prediction:
         return f"<{self.label} {self.confidence:.2f}, {self.start:.1f}–{self.end:.1f} s>"
 
     @property
+    def wordless(self) -> bool:
+        """Whether there is speech, but its words were not given."""
+        return self.text is None and self.reason is None
+
+    @property
     def best(self) -> str:
         """The most probable class."""
         return self.labels[int(self.probabilities.argmax())]

@@ -26,6 +26,7 @@ from multimodal_ser.predict.backend import (
     PredictedRow,
     SpeechInput,
     checked_batch,
+    missing_words,
     predict_rows,
     speech_input,
 )
@@ -133,6 +134,7 @@ class Predictor:
             one = next(self.stream([source], [text], sample_rate=sample_rate))  # type: ignore[list-item]
             if isinstance(one, SerError):
                 raise one
+            self._tell_missing_words([one])
             return one
         found = Predictions(
             self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate)
@@ -140,7 +142,13 @@ class Predictor:
         for number, prediction in enumerate(found, 1):
             if isinstance(prediction, SerError):
                 _log.warning("recording %d of %d: %s", number, len(found), prediction)
+        self._tell_missing_words(found)
         return found
+
+    def _tell_missing_words(self, found: Sequence[Prediction | SerError]) -> None:
+        missing = sum(isinstance(one, Prediction) and one.wordless for one in found)
+        if note := missing_words(self, missing, len(found), "give them as text="):
+            _log.warning(note)
 
     def stream(
         self,

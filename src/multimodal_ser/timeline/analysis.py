@@ -111,12 +111,13 @@ def analyze(
     if adapt and getattr(predictor, "adaptable", False):
         models = _adapted_models(recording, lanes, cast(Predictor, predictor), vad, on_progress)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
+    said = None if recognised is None else recognised.words
     streams = [
-        Stream(model, words=words, finder=_finder(lane), **settings)
+        Stream(model, words=words, finder=_finder(lane), said=said, **settings)
         for model, lane in zip(models, lanes, strict=True)
     ]
     found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, warn))
-    notes = [*notes, *_late_turns(lanes, found.duration)]
+    notes = [*notes, *found.notes, *_late_turns(lanes, found.duration)]
     return replace(
         found if recognised is None else _with_words(found, recognised), notes=tuple(notes)
     )
@@ -255,6 +256,7 @@ def _merged(lanes: Sequence[Lane], found: Sequence[Timeline]) -> Timeline:
         adapted=None,
         distance=fmean(distances) if distances else None,
         doubt=next((one.doubt for one in found if one.doubt), None),
+        notes=next((one.notes for one in found if one.notes), ()),
         speakers=tuple(
             Speaker(str(lane.name), lane.channel, one.spoken, one.overall, one.adapted, one.scale)
             for lane, one in zip(lanes, found, strict=True)

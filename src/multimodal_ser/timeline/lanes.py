@@ -194,7 +194,14 @@ class Listener:
         self._draw = np.random.default_rng(0)
         self._heard = 0
 
-    def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
+    def waves(
+        self,
+        waves: Sequence[Samples],
+        texts: Sequence[str | None] | None = None,
+        /,
+        *,
+        speech: bool = False,
+    ) -> list[Any]:
         """Keeps each waveform with equal probability (reservoir sampling; Vitter, 1985)."""
         for wave in waves:
             self._heard += 1

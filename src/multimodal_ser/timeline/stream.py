@@ -7,6 +7,7 @@ float32).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -20,9 +21,10 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
+from multimodal_ser.predict.backend import missing_words
 from multimodal_ser.predict.prediction import AlsoPredicted
 from multimodal_ser.timeline.speakers import Known
-from multimodal_ser.timeline.stretch import OpenStretch, points
+from multimodal_ser.timeline.stretch import OpenStretch, points, text_of
 from multimodal_ser.timeline.track import Model, Point, Scale, Segment, Timeline, Word, overall
 from multimodal_ser.timeline.words import Words, assigned, word_pieces, words_doubt, words_of
 
@@ -30,6 +32,7 @@ WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
 SHORTEST, LONGEST = 0.5, 30.0  # seconds: range of a window, up to what Whisper takes
 LEAST_HOP = 0.1  # seconds
 _AT_ONCE = 64  # windows per call of the predictor
+_HOW_WORDS = "--words recognises them (words= in Python and on a server)"
 
 
 class Stream:
@@ -51,6 +54,7 @@ class Stream:
         vad: Vad = "auto",
         words: Words | None = None,
         finder: SpeechFinder | Known | None = None,
+        said: Sequence[Word] | None = None,
     ) -> None:
         """Prepares an empty stream.
 
@@ -63,6 +67,7 @@ class Stream:
             vad: ``auto``, ``silero``, ``energy``, or ``none`` to take everything as speech.
             words: sound → words, such as a `Recogniser`; None leaves words out.
             finder: finds the speech, in place of `vad`.
+            said: the words of the recording for a model that reads them, if they are known already.
 
         Raises:
             SerError: a setting is out of its range, or silero-vad is missing.
@@ -74,6 +79,10 @@ class Stream:
         self._scale: Scale = getattr(predictor, "scale", None)
         self._also: AlsoPredicted | None = getattr(predictor, "also", None)
         self._size, self._hop = round(window * SAMPLE_RATE), round(hop * SAMPLE_RATE)
+        self._said = said
+        self._reads = "text" in getattr(predictor, "modalities", ())
+        # Windows of a model that reads words are predicted once their words are recognised.
+        self._awaits = self._reads and words is not None
         self._finder = finder or SpeechFinder(make_gate(vad))
         self._sound: Samples = np.zeros(0, np.float32)
         self._at = 0  # position in the recording of the first sample in memory
@@ -100,7 +109,8 @@ class Stream:
         Returns:
             A point for every new window of speech, smoothed over the past only; then the final
             segments of every stretch of speech that ended. If words are recognised, segments come
-            for several stretches together, once they fill half a minute.
+            for several stretches together, once they fill half a minute, and so do the points of a
+            model that reads words.
 
         Raises:
             SerError: the chunk is not such sound, or the stream is finished.
@@ -131,6 +141,7 @@ class Stream:
             distance=fmean(self._distances) if self._distances else None,
             doubt=words_doubt(self._spoken, getattr(self._words, "multilingual", True)),
             scale=self._scale,
+            notes=self._notes(),
         )
         if (also := self._also) is None:
             return found
@@ -141,6 +152,12 @@ class Stream:
             segments=tuple(segments), track=tuple(track),
         )  # fmt: skip
         return replace(found, attributes=attributes)
+
+    def _notes(self) -> tuple[str, ...]:
+        if self._awaits or self._said is not None or not self._track:
+            return ()
+        note = missing_words(self._model, 1, 1, _HOW_WORDS)
+        return () if note is None else (note,)
 
     def _advance(self, ended: list[Found]) -> list[Point | Segment]:
         closing = []
@@ -159,11 +176,14 @@ class Stream:
             stretches.append(self._open)
         # Windows of ended and open stretches are predicted together, in full batches, before any is
         # closed.
-        new: list[Point | Segment] = [*self._predict(stretches)]
+        new: list[Point | Segment] = [] if self._awaits else [*self._predict(stretches)]
         for stretch, end in closing:
             new += self._end_stretch(stretch, end)
         if self._open and current:
+            new += self._close_waiting(before=current[1])
             self._open.words += self._recognise(self._open, current[1], over=False)
+            if self._awaits:
+                new += self._predict([self._open])
         self._drop_sound()
         return new
 
@@ -176,12 +196,19 @@ class Stream:
 
     def _predict(self, stretches: Sequence[OpenStretch]) -> list[Point]:
         """Predicts the windows without probabilities, in batches over all stretches."""
-        jobs = [(stretch, window) for stretch in stretches for window in _waiting(stretch)]
+        jobs = [
+            (stretch, window)
+            for stretch in stretches
+            for window in stretch.windows[len(stretch.rows) :]
+            if not self._awaits or window[1] <= stretch.recognised
+        ]
         found = []
         for first in range(0, len(jobs), _AT_ONCE):
             part = jobs[first : first + _AT_ONCE]
             predictions = self._model.waves(
-                [self._cut(*stretch.sound_span(window)) for stretch, window in part], speech=True
+                [self._cut(*stretch.sound_span(window)) for stretch, window in part],
+                [self._words_in(stretch, window) for stretch, window in part],
+                speech=True,
             )
             for (stretch, _), prediction in zip(part, predictions, strict=True):
                 row = np.asarray(prediction.probabilities, np.float64)
@@ -191,6 +218,14 @@ class Stream:
                     self._distances.append(prediction.distance)
                 found.append(stretch.estimate(self._model.labels, row))
         return found
+
+    def _words_in(self, stretch: OpenStretch, window: tuple[int, int]) -> str | None:
+        """The words of a window, for a model that reads them."""
+        if not self._reads:
+            return None
+        start, end = (place / SAMPLE_RATE for place in window)
+        known = stretch.words if self._said is None else self._said
+        return text_of([w for w in known if start <= (w.start + w.end) / 2 < end]) or None
 
     def _close(self, stretch: OpenStretch, end: int) -> list[Segment]:
         labels, threshold = self._model.labels, self._model.threshold
@@ -208,26 +243,33 @@ class Stream:
         self._spoken += stretch.words
         return found
 
-    def _end_stretch(self, stretch: OpenStretch, end: int) -> list[Segment]:
+    def _end_stretch(self, stretch: OpenStretch, end: int) -> list[Point | Segment]:
         """Closes a stretch; for words, several are collected first, up to Whisper's 30 s."""
         if self._words is None:
-            return self._close(stretch, end)
-        new = []
-        if self._waiting and end - self._waiting[0][0].start > LONGEST_SAMPLES:
-            new = self._close_waiting()
+            return [*self._close(stretch, end)]
+        new = self._close_waiting(before=end)
         self._waiting.append((stretch, end))
         return new
 
-    def _close_waiting(self) -> list[Segment]:
-        """Recognises the words of the waiting stretches and closes them."""
-        if not self._waiting:
+    def _close_waiting(self, before: float = math.inf) -> list[Point | Segment]:
+        """Recognises the words of the waiting stretches and closes them.
+
+        Args:
+            before: where later speech ends; as long as both fit into Whisper's 30 s, they wait.
+        """
+        if not self._waiting or before - self._waiting[0][0].start <= LONGEST_SAMPLES:
             return []
         stretches, ends = zip(*self._waiting, strict=True)
         found = self._recognise(stretches[0], ends[-1], over=True)
         for place, word in assigned(found, self._waiting):
             stretches[place].words.append(word)
         self._waiting = []
-        return [s for pair in zip(stretches, ends, strict=True) for s in self._close(*pair)]
+        new: list[Point | Segment] = []
+        if self._awaits:
+            for stretch, end in zip(stretches, ends, strict=True):
+                stretch.recognised = end
+            new += self._predict(stretches)
+        return new + [s for pair in zip(stretches, ends, strict=True) for s in self._close(*pair)]
 
     def _recognise(self, first: OpenStretch, end: int, *, over: bool) -> list[Word]:
         """The words between the recognised part of `first` and `end`."""
@@ -249,14 +291,11 @@ class Stream:
             first = self._open.needed
             first = first if self._words is None else min(first, self._open.recognised)
         if self._waiting:
-            first = min(first, self._waiting[0][0].recognised)
+            waiting = self._waiting[0][0]
+            first = min(first, waiting.recognised, *([waiting.needed] if self._awaits else []))
         if first > self._at:
             self._sound = self._sound[first - self._at :].copy()
             self._at = first
-
-
-def _waiting(stretch: OpenStretch) -> list[tuple[int, int]]:
-    return stretch.windows[len(stretch.rows) :]
 
 
 def _checked(chunk: Samples) -> Samples:

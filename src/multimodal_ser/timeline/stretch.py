@@ -174,8 +174,10 @@ class OpenStretch:
 
     @property
     def needed(self) -> int:
-        """The first sample that a future window may need."""
-        return self.windows[-1][0] if self.rows else self.start - self.lead
+        """The first sample that a window without a prediction, or a future one, may need."""
+        if not self.rows:
+            return self.start - self.lead
+        return self.windows[min(len(self.rows), len(self.windows) - 1)][0]
 
     def sound_span(self, window: tuple[int, int]) -> tuple[int, int]:
         """The sound for a window: the first and the last window include lead and tail."""

@@ -25,8 +25,15 @@ class Model(Protocol):
     threshold: float
     channel: Channel | None
 
-    def waves(self, waves: Sequence[Any], /, *, speech: bool = False) -> Sequence[Any]:
-        """Waveforms, known to be speech if `speech` → objects with `probabilities` [C]."""
+    def waves(
+        self,
+        waves: Sequence[Any],
+        texts: Sequence[str | None] | None = None,
+        /,
+        *,
+        speech: bool = False,
+    ) -> Sequence[Any]:
+        """Waveforms, known to be speech if `speech`, and words → objects with `probabilities`."""
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,14 @@ class _VoiceVectors(Listener):
         super().__init__()
         self.vectors: list[_Vectors] = []
 
-    def waves(self, waves: Sequence[Samples], /, *, speech: bool = False) -> list[Any]:
+    def waves(
+        self,
+        waves: Sequence[Samples],
+        texts: Sequence[str | None] | None = None,
+        /,
+        *,
+        speech: bool = False,
+    ) -> list[Any]:
         """Keeps the embedding of each waveform: of its middle, or repeated if it is short."""
         parts = [wave[max(0, len(wave) - SIZE) // 2 :][:SIZE] for wave in waves]
         if parts:
