@@ -35,6 +35,13 @@ def test_examples_are_the_features_and_the_classes(tmp_path):
     assert material.dropped == {}
 
 
+def test_features_that_a_damaged_disk_made_infinite_are_no_diverged_training(tmp_path):
+    file = made_folder(tmp_path, made_rows(24), ("audio",)) / "made-audio.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    with pytest.raises(FeatureError, match=r"features of 'mine/023' are not finite.*--overwrite"):
+        load_material(file.parent, COMMON)
+
+
 def test_emotions_outside_the_set_and_utterances_without_features_are_counted(tmp_path):
     rows = made_rows(30, words=(*FOUR, "boredom"))
     folder = made_folder(tmp_path, rows, ("audio",))

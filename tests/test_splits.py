@@ -214,6 +214,16 @@ def test_a_tested_speaker_or_utterance_is_in_no_other_part_of_a_given_fold(part,
         of(test=())
 
 
+def test_two_folds_of_one_name_are_an_error(tmp_path):
+    """Their runs would go to the same folder, and the table would be of one of them."""
+    rows = made_rows(60, speakers=6)
+    folds = make_split(rows, "speaker", folds=3).folds
+    path = tmp_path / "mine.json"
+    write_split(Split("mine", tuple(replace(fold, name="same") for fold in folds)), path)
+    with pytest.raises(SplitError, match="3 folds are called 'same'; give each"):
+        make_split(rows, str(path))
+
+
 def test_a_dialogue_on_both_sides_is_an_error():
     rows = [replace(row, dialogue=f"d{n % 7}") for n, row in enumerate(made_rows())]
     with pytest.raises(SplitError, match=r"7 dialogues stand both.*--allow dialogue"):

@@ -97,6 +97,19 @@ def test_an_interrupted_training_gives_the_same_result(tmp_path):
         assert torch.equal(value, resumed.model.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("kept", [0, 8, 0.5])
+def test_a_damaged_checkpoint_is_reported_and_made_anew(kept, tmp_path, caplog):
+    file = tmp_path / "checkpoint.safetensors"
+    whole = tune(model(), clips(), clips(6), QUICK, 0, checkpoint=file)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
+    again = tune(model(), clips(), clips(6), QUICK, 0, checkpoint=file)
+    assert again.history == whole.history
+    assert "is damaged" in caplog.text
+    assert "begins anew" in caplog.text
+    assert len(file.read_bytes()) == len(content)
+
+
 def test_a_training_that_was_killed_after_its_last_epoch_learns_no_more(tmp_path):
     config = TuneConfig(**{**vars(QUICK), "epochs": 9, "patience": 1})
     file = tmp_path / "checkpoint.safetensors"

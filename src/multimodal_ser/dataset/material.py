@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from multimodal_ser.audio.fingerprints import same_sounds
@@ -244,6 +245,11 @@ def _read_modality(
     for key in ids:
         if key in store:
             present[key] = store[key]
+            if not np.isfinite(present[key]).all():  # none is written
+                raise FeatureError(
+                    f"{store.path}: the features of {key!r} are not finite: the file is damaged; "
+                    "make it again with --overwrite"
+                )
             # The hash covers id, hash of the encoded content, shape and tokens, so that runs on
             # changed features get another name.
             made_of = store.header.inputs.get(key)

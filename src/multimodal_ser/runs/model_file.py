@@ -86,7 +86,10 @@ def load_model(path: Path) -> nn.Module:
         dims, name = Dims(**header["dims"]), header["model"]
         network = header["network"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise SerError(f"{path}: not a model of a run folder ({error!r})") from error
+        raise SerError(
+            f"{path}: not a model of a run folder, or damaged ({error!r}); delete the folder "
+            f"{path.parent} and rerun the command that made it, which makes only that run"
+        ) from error
     config = ModelConfig(**network) if network else ModelConfig()
     values = header.get("values", 0)
     values = dims.classes if values is True else values  # an earlier version wrote that all are

@@ -39,10 +39,16 @@ def check_folds(
         although it is not a leak.
 
     Raises:
-        SplitError: an id is unknown, occurs twice in a fold or a part is empty; or an overlap was
-            not allowed.
+        SplitError: an id is unknown, occurs twice in a fold or a part is empty; two folds have one
+            name; or an overlap was not allowed.
     """
     known = {row.id: row for row in utterances}
+    called = Counter(fold.name for fold in folds)
+    if same := [name for name, count in called.items() if count > 1]:
+        # runs are told apart by the names of their folds
+        raise SplitError(
+            f"{called[same[0]]} folds are called {same[0]!r}; give each fold a name of its own"
+        )
     for fold in folds:
         _check_parts(fold, known)
     leaks, notes = _overlaps(folds, utterances, allowed, sounds)

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.training.schedule import EarlyStopping, WeightAverage
+
+_log = logging.getLogger(__name__)
+
+
+def can_resume(path: Path | None) -> bool:
+    """Whether there is a whole file of `TrainingState`; a damaged one is reported.
+
+    The file of a machine that lost its power may be empty or cut off.
+    """
+    if path is None or not path.exists():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            parse_json((file.metadata() or {})["progress"])
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        _log.warning("%s is damaged (%s): the training begins anew", path, error)
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from multimodal_ser.training.schedule import (
     likeliest_temperature,
     rate,
 )
-from multimodal_ser.training.tune.checkpoint import TrainingState
+from multimodal_ser.training.tune.checkpoint import TrainingState, can_resume
 from multimodal_ser.training.tune.clips import Clips, batch_rows, clip_batches
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.multi_device import DeviceShare
@@ -70,7 +70,8 @@ def tune(
     """
     weights = class_weights(train.label, len(model.classes), config.class_weights)
     weights = weights.to(model.temperature.device)
-    if checkpoint is None or not checkpoint.exists():
+    resumed = can_resume(checkpoint)
+    if not resumed:
         # A random head would first send large, meaningless gradients into the encoder (Kumar et
         # al., 2022, "Fine-Tuning can Distort Pretrained Features"), so it is fitted alone before.
         _fit_head(model, train, config, weights, seed, features)
@@ -82,7 +83,7 @@ def tune(
     state = TrainingState(
         model, training.optimizer, training.average, stopping, training.schedule, model.frozen
     )
-    history = state.load(checkpoint) if checkpoint and checkpoint.exists() else []
+    history = state.load(checkpoint) if checkpoint and resumed else []
 
     def add_epoch(epoch: int, **trained: float) -> None:
         history.append({"epoch": epoch, **trained, **evaluate(averaged, validation, share)})
