@@ -68,6 +68,16 @@ def test_runs_are_better_explained_and_told_and_do_not_predict(tmp_path, capsys)
         load(run)
 
 
+def test_a_copy_under_another_speaker_is_found_before_it_is_standardised(tmp_path):
+    rows = made_rows(40, speakers=4)
+    folder = made_folder(tmp_path, rows, ("audio",))
+    arrays = made_arrays(rows, "audio")
+    arrays["mine/000"] = arrays["mine/004"]  # of s0 and of s1
+    write_features(folder / "made-audio.safetensors", arrays, "audio")
+    with pytest.raises(SerError, match=r"such as 'mine/000' and 'mine/004'; keep one"):
+        load_domain(folder, LABELS, "speaker", standardize_speakers=True)
+
+
 @pytest.mark.parametrize("speaker", ["s9", None])
 def test_a_speaker_alone_or_unknown_is_refused(tmp_path, speaker):
     rows = made_rows(40, speakers=4)

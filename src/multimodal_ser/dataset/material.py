@@ -46,7 +46,8 @@ class Material:
         examples: their tokens and class ids.
         labels: the class set, the attributes, or both.
         features: for ``audio`` and ``text``, the specification in the feature file, or None.
-        hashes: id → hash of the decoded sound.
+        hashes: id → hash of the decoded sound; of imported features that were changed since, the
+            hash of what they were.
         prints: id → fingerprint of the decoded sound, which copies of a recording share.
         marks: sentences that every result made from the data shows, such as contamination.
         dropped: reason → number of utterances that were left out.

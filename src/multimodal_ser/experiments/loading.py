@@ -178,7 +178,10 @@ def standardized_by_speaker(material: Material) -> Material:
         "audio features are standardised by speaker, in the test set too: predicting so needs "
         "several unlabelled recordings of each speaker"
     )
-    return replace(material, examples=examples, features=features, marks=(*material.marks, mark))
+    marks = (*material.marks, mark)
+    # a copy under another speaker has equal features only before
+    hashes = material.hashes or material.examples.audio.hashes(material.examples.ids)
+    return replace(material, examples=examples, features=features, marks=marks, hashes=hashes)
 
 
 def _log_contents(material: Material, split: Split, learnt: int | None) -> None:
