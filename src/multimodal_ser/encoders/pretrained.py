@@ -180,13 +180,19 @@ def _loaded(name: str, weights: Weights) -> tuple[Any, Any]:
                 ignore_mismatched_sizes=True,  # reported by `pretrained` with their names
                 output_loading_info=True,
             )
-    except UnpicklingError as error:
-        raise EncoderError(
-            f"{name}: {weights.file} holds pickled code, which is never executed, or is no "
-            f"checkpoint ({str(error).strip().splitlines()[0]}); convert it to safetensors, or "
-            f"get it from its authors; {how_to_get(name)}"
-        ) from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except (
+        UnpicklingError, OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError
+    ) as error:  # fmt: skip
+        # transformers before 5 puts an error of its own in front of the one that says why
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, UnpicklingError):
+            cause = cause.__context__
+        if cause:
+            raise EncoderError(
+                f"{name}: {weights.file} holds pickled code, which is never executed, or is no "
+                f"checkpoint ({str(cause).strip().splitlines()[0]}); convert it to safetensors, or "
+                f"get it from its authors; {how_to_get(name)}"
+            ) from error
         raise EncoderError(
             f"{name}: {weights.file} cannot be loaded ({type(error).__name__}: {error}); it is "
             f"damaged or of another architecture; {how_to_get(name)}"
