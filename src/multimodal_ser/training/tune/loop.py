@@ -5,6 +5,7 @@ As in `training.loop.fit`, the functions here are given no test part.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from multimodal_ser.common.files import parse_json, write_file
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError
@@ -32,7 +36,6 @@ from multimodal_ser.training.schedule import (
     likeliest_temperature,
     rate,
 )
-from multimodal_ser.training.tune.checkpoint import TrainingState, can_resume
 from multimodal_ser.training.tune.clips import Clips, batch_rows, clip_batches
 from multimodal_ser.training.tune.encoders import TunedEncoders
 from multimodal_ser.training.tune.multi_device import DeviceShare
@@ -70,7 +73,7 @@ def tune(
     """
     weights = class_weights(train.label, len(model.classes), config.class_weights)
     weights = weights.to(model.temperature.device)
-    resumed = can_resume(checkpoint)
+    resumed = _can_resume(checkpoint)
     if not resumed:
         # A random head would first send large, meaningless gradients into the encoder (Kumar et
         # al., 2022, "Fine-Tuning can Distort Pretrained Features"), so it is fitted alone before.
@@ -80,10 +83,7 @@ def tune(
     # varies less from step to step than the weights themselves.
     averaged: Tuned | TunedEncoders = training.average.model  # type: ignore[assignment]
     stopping = EarlyStopping(config.patience, len(validation))
-    state = TrainingState(
-        model, training.optimizer, training.average, stopping, training.schedule, model.frozen
-    )
-    history = state.load(checkpoint) if checkpoint and resumed else []
+    history = training.load(checkpoint, stopping) if checkpoint and resumed else []
 
     def add_epoch(epoch: int, **trained: float) -> None:
         history.append({"epoch": epoch, **trained, **evaluate(averaged, validation, share)})
@@ -100,7 +100,7 @@ def tune(
             break
         add_epoch(epoch, train_loss=training.epoch(epoch))
         if checkpoint and not share.rank:  # the first process writes the files of all
-            state.save(checkpoint, history)
+            training.save(checkpoint, stopping, history)
     # Not strict: frozen weights are not part of the kept state.
     model.load_state_dict(stopping.state, strict=False)
     model.about["epoch"] = stopping.kept
@@ -109,8 +109,27 @@ def tune(
     return Fitted(model.eval(), history)
 
 
+def _can_resume(path: Path | None) -> bool:
+    """Whether there is a whole file of `_Training.save`; a damaged one is reported.
+
+    The file of a machine that lost its power may be empty or cut off.
+    """
+    if path is None or not path.exists():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            parse_json((file.metadata() or {})["progress"])
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        _log.warning("%s is damaged (%s): the training begins anew", path, error)
+        return False
+    return True
+
+
 class _Training:
-    """The optimiser, its learning-rate schedule, and the moving average of the weights."""
+    """The optimiser, its learning-rate schedule, and the moving average of the weights.
+
+    After each epoch their state is saved, from which an interrupted training resumes.
+    """
 
     def __init__(
         self,
@@ -170,6 +189,57 @@ class _Training:
             summed = 0.0
         mean = torch.tensor(losses, dtype=torch.float64).mean()
         return float(self.share.summed(mean) / self.share.world)
+
+    def save(self, path: Path, stopping: EarlyStopping, history: list[dict[str, Any]]) -> None:
+        """Writes all that resuming after an epoch needs as one file, complete or not at all."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.model.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in stopping.state.items()}
+        # Frozen weights stay as they were loaded, and are loaded again from their source.
+        frozen = self.model.frozen
+        tensors = {k: v for k, v in tensors.items() if k.split(".", 1)[1] not in frozen}
+        for place, parameter in enumerate(self._parameters()):
+            kept = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{place}.{k}": v for k, v in kept.items()}
+        facts = {
+            "history": history,
+            "steps": self.average.steps,
+            "best": [stopping.best, stopping.best_epoch, stopping.kept],
+            "schedule": self.schedule.last_epoch,
+        }
+        # safetensors refuses tensors that share memory, as those of `best` and `average` may.
+        apart = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        write_file(path, save(apart, {"progress": json.dumps(facts)}))
+
+    def load(self, path: Path, stopping: EarlyStopping) -> list[dict[str, Any]]:
+        """Restores the state that `save` wrote; returns the history."""
+        with safe_open(path, "pt") as file:
+            facts = parse_json((file.metadata() or {})["progress"])
+        tensors = load_file(path)
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            start = prefix + "."
+            return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+
+        whole = not self.model.frozen
+        self.model.load_state_dict(under("model"), strict=whole)
+        self.average.model.load_state_dict(under("average"), strict=whole)
+        self.average.steps = facts["steps"]
+        stopping.state = under("best")
+        stopping.best, stopping.best_epoch, stopping.kept = facts["best"]
+        # An optimiser's state is keyed by parameter objects, which differ from process to process;
+        # the file has them by position.
+        for place, parameter in enumerate(self._parameters()):
+            self.optimizer.state[parameter] = under(f"optimizer.{place}")
+        self.schedule.last_epoch = facts["schedule"]
+        # The scheduler would set the learning rate only at its next step.
+        for group, first in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = first * self.schedule.lr_lambdas[0](facts["schedule"])
+        history: list[dict[str, Any]] = facts["history"]
+        return history
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def _totals(self, rows: Sequence[NDArray[np.int64]]) -> list[Tensor]:
         """What divides the sum of each step's losses: the weights of all of its utterances.
