@@ -71,7 +71,9 @@ def made(names, root, config=QUICK, device="cpu"):
 def features(model, part):
     items = part.items(range(len(part)))
     sides = [
-        model._modality(name, items[name]) if name in model.encoders else Modality.absent(len(part))
+        Modality.encoded(model.encoders[name], items[name], model.features[name])
+        if name in model.encoders
+        else Modality.absent(len(part))
         for name in ("text", "audio")
     ]
     return Examples(part.ids, *sides, part.label)

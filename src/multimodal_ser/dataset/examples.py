@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multimodal_ser.config.record import FeatureSpec
+from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import FeatureError
+from multimodal_ser.features.pool import as_stored
 
 MODALITIES = ("text", "audio")
 Modalities: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # text, its mask, audio, its mask
@@ -45,16 +48,35 @@ class Modality:
     mask: Tensor
 
     @classmethod
-    def stack(cls, arrays: Sequence[np.ndarray | None]) -> Modality:
+    def encoded(cls, encoder: Encoder | None, items: Sequence[Any], spec: FeatureSpec) -> Modality:
+        """Waveforms or words → the tokens that a run on features of this specification reads.
+
+        Args:
+            encoder: that made the features; None where the modality is not read.
+            items: None where one is missing.
+            spec: of the features.
+        """
+        frames = of_present(encoder, items) if encoder else [None] * len(items)
+        kind: Any = encoder and encoder.info.modality
+        return cls.stack(
+            [None if x is None else as_stored(x, kind, spec) for x in frames], spec.dim
+        )
+
+    @classmethod
+    def stack(cls, arrays: Sequence[np.ndarray | None], dim: int | None = None) -> Modality:
         """Pads arrays [T_i, D] to the longest; None stands for a missing modality, which is masked.
 
+        Where all are missing and the width `dim` is given, each has one masked token: networks and
+        ONNX need a token axis that is not empty.
+
         Raises:
-            FeatureError: the widths differ, or there is no array at all.
+            FeatureError: the widths differ, or there is neither an array nor `dim`.
         """
         widths = {array.shape[1] for array in arrays if array is not None}
+        widths |= set() if dim is None else {dim}
         if len(widths) != 1:
             raise FeatureError(f"features of one width are needed, these have {sorted(widths)}")
-        longest = max(len(array) for array in arrays if array is not None)
+        longest = max((len(array) for array in arrays if array is not None), default=1)
         tokens = torch.zeros(len(arrays), longest, widths.pop(), dtype=torch.float32)
         mask = torch.zeros(len(arrays), longest, dtype=torch.bool)
         for row, array in enumerate(arrays):
@@ -103,6 +125,17 @@ class Modality:
         # Padding is zero, so a plain sum over all tokens is the sum over the real ones.
         pooled: np.ndarray = (self.tokens.float().sum(1) / count).numpy()
         return pooled
+
+
+def of_present(function: Callable[[list[Any]], Any], items: Sequence[Any]) -> list[Any]:
+    """What a function gives for the items that are not None, and None in the places of the others.
+
+    >>> of_present(lambda numbers: [2 * one for one in numbers], [1, None, 3])
+    [2, None, 6]
+    """
+    present = [one for one in items if one is not None]
+    made = iter(function(present) if present else ())
+    return [None if one is None else next(made) for one in items]
 
 
 @dataclass(frozen=True)

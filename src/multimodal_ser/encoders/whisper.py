@@ -61,6 +61,15 @@ def log_mel_tensor(wave: Tensor, filters: Tensor, window: Tensor) -> Tensor:
     return (torch.maximum(power, power.max() - 8.0) + 4.0) / 4.0
 
 
+def padded_mels(mels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Log-mels [mels, T_i] → one batch [B, mels, T], zero beyond each one's end; lengths [B]."""
+    lengths = torch.tensor([mel.shape[1] for mel in mels], device=mels[0].device)
+    batch = mels[0].new_zeros(len(mels), len(mels[0]), int(lengths.max()))
+    for row, mel in zip(batch, mels, strict=True):
+        row[:, : mel.shape[1]] = mel
+    return batch, lengths
+
+
 class _Block(nn.Module):
     """One pre-norm transformer block of width `dim`; x is [batch, frames, dim]."""
 
@@ -158,8 +167,7 @@ class Whisper:
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.info, self.layers, self.device = info, layers, device
-        self.mels = network.conv1.in_channels
-        self.filters = torch.from_numpy(mel_filters(self.mels)).float().to(device)
+        self.filters = torch.from_numpy(mel_filters(network.conv1.in_channels)).float().to(device)
         self.window = torch.hann_window(N_FFT, device=device)
         self.most = len(network.positions) * 2 * HOP  # samples: conv2 halves the mel frames
 
@@ -197,10 +205,7 @@ class Whisper:
 
     def states(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Frames [T, dim] of each input, with gradients if the network is being fine-tuned."""
-        lengths = torch.tensor([mel.shape[1] for mel in inputs], device=self.device)
-        batch = torch.zeros(len(inputs), self.mels, int(lengths.max()), device=self.device)
-        for row, mel in zip(batch, inputs, strict=True):
-            row[:, : mel.shape[1]] = mel
+        batch, lengths = padded_mels(inputs)
         outputs = self.network(batch, lengths)
         # [B, T, layers · D]
         joined = torch.cat([outputs[layer - 1] for layer in self.layers], dim=-1)

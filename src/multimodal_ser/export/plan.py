@@ -206,7 +206,7 @@ def _head(backend: RunBackend) -> nn.Module:
         return BothModalities(backend.model)
     modality = backend.modalities[0]
     other = "audio" if modality == "text" else "text"
-    return OneModality(backend.model, modality, backend.features[other].dim)
+    return OneModality(backend.model, modality, backend.features[other].described.dim)
 
 
 def _sound(equal: bool = False) -> dict[str, Tensor]:
@@ -219,7 +219,8 @@ def _tokens(backend: RunBackend) -> dict[str, Tensor]:
     """Example inputs of a head."""
     inputs: dict[str, Tensor] = {}
     for modality in backend.modalities:
-        tokens = torch.randn(3, 5 if modality == "text" else 7, backend.features[modality].dim)
+        dim = backend.features[modality].described.dim
+        tokens = torch.randn(3, 5 if modality == "text" else 7, dim)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
         inputs |= {modality: tokens, f"{modality}_mask": mask}
     return {name: inputs[name] for name in HEAD_INPUTS if name in inputs}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.common.plugins import code_of
 from multimodal_ser.config.record import FeatureSpec, SavedAs, as_json
-from multimodal_ser.dataset.examples import MODALITIES
+from multimodal_ser.dataset.examples import MODALITIES, Modality
 from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import EncoderError
-from multimodal_ser.features.pool import as_stored
 from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.models.layers import read_out
 from multimodal_ser.predict.backend import (
@@ -45,36 +45,22 @@ from multimodal_ser.training.tune.changes import apply_changes
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class Features:
-    """One modality of a run: its encoder, and how its frames become tokens.
+    """One modality of a run: how its frames become tokens, and its encoder.
 
     Attributes:
-        dim: width of a token.
+        described: the specification of its features.
         encoder: None for a modality that the model does not read.
     """
 
-    def __init__(self, described: FeatureSpec | None, encoder: Encoder | None) -> None:
-        self.described = described or FeatureSpec("none")
-        self.dim = self.described.dim
-        self.encoder = encoder
+    described: FeatureSpec
+    encoder: Encoder | None
 
     def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Waveforms or words, None where one is missing → tokens [B, T, D], mask [B, T]."""
-        rows: dict[int, np.ndarray] = {}
-        present = [n for n, item in enumerate(items) if item is not None]
-        if self.encoder and present:
-            frames = self.encoder([items[n] for n in present])
-            kind = self.encoder.info.modality
-            pairs = zip(present, frames, strict=True)
-            rows = {n: as_stored(x, kind, self.described) for n, x in pairs}
-        # At least one, masked token: networks and ONNX need a token axis that is not empty.
-        longest = max([1, *(len(row) for row in rows.values())])
-        tokens = torch.zeros(len(items), longest, self.dim)
-        mask = torch.zeros(len(items), longest, dtype=torch.bool)
-        for n, row in rows.items():
-            tokens[n, : len(row)] = torch.from_numpy(row)
-            mask[n, : len(row)] = True
-        return tokens, mask
+        made = Modality.encoded(self.encoder, items, self.described)
+        return made.tokens, made.mask
 
 
 class RunBackend(Backend):
@@ -165,7 +151,7 @@ def load_features(
         encoder = (
             _encoder(folder, spec, weights, device) if spec and modality in modalities else None
         )
-        found[modality] = Features(spec, encoder)
+        found[modality] = Features(spec or FeatureSpec("none"), encoder)
     return found
 
 

@@ -6,7 +6,7 @@ therefore predicts in the same way as one that was trained on features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from multimodal_ser.config.record import FeatureSpec
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
-from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
-from multimodal_ser.features.pool import as_stored
+from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality, of_present
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.changes import let_learn, rates
@@ -114,7 +113,7 @@ class TunedEncoders(nn.Module):
 
         None stands for what an utterance lacks, here and in `predict`: its tokens are masked.
         """
-        return {name: _of_present(one.inputs, items[name]) for name, one in self.encoders.items()}
+        return {name: of_present(one.inputs, items[name]) for name, one in self.encoders.items()}
 
     def logits(self, inputs: _Inputs) -> Tensor:
         """The result of `inputs` → logits [B, C], with gradients."""
@@ -131,7 +130,7 @@ class TunedEncoders(nn.Module):
                 batch += [torch.zeros(rows, 0, 0), torch.zeros(rows, 0, dtype=torch.bool)]
                 continue
             on_device = [None if x is None else x.to(self.device) for x in inputs[name]]
-            states = _of_present(self.encoders[name].states, on_device)
+            states = of_present(self.encoders[name].states, on_device)
             spec = self.features[name]
             kept = [None if x is None else _kept(x.float(), name, spec) for x in states]
             lengths = torch.tensor([0 if x is None else len(x) for x in kept], device=self.device)
@@ -147,7 +146,9 @@ class TunedEncoders(nn.Module):
         """Logits [B, C] by the same steps as extraction, so that `ser predict` gives the same."""
         rows = len(next(iter(items.values())))
         modalities = [
-            self._modality(name, items[name]) if name in self.encoders else Modality.absent(rows)
+            Modality.encoded(self.encoders[name], items[name], self.features[name])
+            if name in self.encoders
+            else Modality.absent(rows)
             for name in MODALITIES
         ]
         batch = [
@@ -157,25 +158,6 @@ class TunedEncoders(nn.Module):
         ]
         logits: Tensor = self.head(*batch).logits
         return logits.float().cpu()
-
-    def _modality(self, name: str, items: Sequence[Any]) -> Modality:
-        kind: Any = name
-        spec, frames = self.features[name], _of_present(self.encoders[name], items)
-        if all(one is None for one in frames):
-            tokens = torch.zeros(len(frames), 1, spec.dim)
-            return Modality(tokens, torch.zeros(len(frames), 1, dtype=torch.bool))
-        return Modality.stack([None if x is None else as_stored(x, kind, spec) for x in frames])
-
-
-def _of_present(function: Callable[[list[Any]], Any], items: Sequence[Any]) -> list[Any]:
-    """What a function gives for the items that are not None, and None in the places of the others.
-
-    >>> _of_present(lambda numbers: [2 * one for one in numbers], [1, None, 3])
-    [2, None, 6]
-    """
-    present = [one for one in items if one is not None]
-    made = iter(function(present) if present else ())
-    return [None if one is None else next(made) for one in items]
 
 
 def _kept(frames: Tensor, modality: str, spec: FeatureSpec) -> Tensor:

@@ -28,7 +28,7 @@ from multimodal_ser.encoders.mel import (
     N_FFT,
     mel_filters,
 )
-from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel_tensor
+from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel_tensor, padded_mels
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import Output
 from multimodal_ser.training.tune.numpy_probe import LAYERS, LOUDEST, NEAREST, SHORTEST
@@ -157,9 +157,7 @@ class Tuned(nn.Module):
         its axes, V = A.
         """
         frames = torch.cat(self.encoder(mel, lengths)[-LAYERS:], 2)
-        # The encoder's second convolution halves the number of mel frames, rounding up.
-        steps = torch.arange(frames.shape[1], device=frames.device)
-        mask = (steps < ((lengths + 1) // 2)[:, None]).to(frames.dtype)[..., None]  # [B, T, 1]
+        mask = real_frames(frames, lengths).to(frames.dtype)
         count = mask.sum(1)
         mean = (frames * mask).sum(1) / count
         if self.linear:
@@ -211,6 +209,13 @@ class Tuned(nn.Module):
         return SHORTEST if self.linear else 0
 
 
+def real_frames(frames: Tensor, lengths: Tensor) -> Tensor:
+    """The mask [B, T, 1] of frames [B, T, D] that stand for real sound, of log-mel lengths [B]."""
+    # The encoder's second convolution halves the number of mel frames, rounding up.
+    steps = torch.arange(frames.shape[1], device=frames.device)
+    return (steps < ((lengths + 1) // 2)[:, None])[..., None]
+
+
 def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tensor, Tensor]:
     """Waveforms [samples] at 16 kHz → padded log-mel [B, mels, T] and its lengths [B].
 
@@ -229,12 +234,7 @@ def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tens
             "(25 ms to 30 s at 16 kHz); cut it into windows"
         )
     items = [log_mel_tensor(torch.from_numpy(wave), filters, window) for wave in waves]
-    items = [item - item.max() + LOUDEST for item in items]
-    lengths = torch.tensor([item.shape[1] for item in items])
-    batch = torch.zeros(len(items), mels, int(lengths.max()))
-    for row, item in zip(batch, items, strict=True):
-        row[:, : item.shape[1]] = item
-    return batch, lengths
+    return padded_mels([item - item.max() + LOUDEST for item in items])
 
 
 def _masked(mel: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:

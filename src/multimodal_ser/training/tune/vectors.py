@@ -23,7 +23,7 @@ from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.numpy_probe import SHORTEST
-from multimodal_ser.training.tune.tuned import log_mels
+from multimodal_ser.training.tune.tuned import log_mels, real_frames
 
 _CHANGES: dict[str, Callable[[Samples, np.random.Generator, float], Samples]] = {
     "none": lambda wave, draw, rebuild: wave,
@@ -39,11 +39,9 @@ _HELD = 480  # recordings that are held in memory, and sorted by length, at a ti
 def layer_means(network: WhisperEncoder, waves: Sequence[Samples]) -> Tensor:
     """The means over time of every layer, [N, layers, dim], for canonical waveforms."""
     device = network.positions.device
-    mel, lengths = log_mels(waves, network.conv1.in_channels)
-    outputs = network(mel.to(device), lengths.to(device))
-    # The encoder's second convolution halves the number of mel frames, rounding up.
-    steps = torch.arange(outputs[0].shape[1], device=device)
-    mask = (steps < ((lengths + 1) // 2).to(device)[:, None]).float()[..., None]
+    mel, lengths = (part.to(device) for part in log_mels(waves, network.conv1.in_channels))
+    outputs = network(mel, lengths)
+    mask = real_frames(outputs[0], lengths).float()
     return torch.stack([(x.float() * mask).sum(1) / mask.sum(1) for x in outputs], 1).cpu()
 
 
