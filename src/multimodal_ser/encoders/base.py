@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ COMPUTE_DTYPES = ("float32", "bfloat16", "float16")  # what networks can compute
 # their turn there. A context variable reaches the network without an argument in every signature.
 between_passes: ContextVar[Callable[[], None]] = ContextVar("between_passes", default=lambda: None)
 
+_Item = TypeVar("_Item")
 Saw = Literal["labels", "unlabelled", "no", "unknown"]
 
 
@@ -199,6 +200,24 @@ def window_shares(lengths: Sequence[int], cuts: Sequence[tuple[int, slice]]) -> 
     for place, (row, cut) in enumerate(cuts):
         shares[row, place] = (cut.stop - cut.start) / lengths[row]
     return shares
+
+
+def packed(
+    ordered: Iterable[_Item], full: Callable[[list[_Item], _Item], bool]
+) -> Iterator[list[_Item]]:
+    """Cuts items into batches, in their order: one ends where `full` says so of it and the next.
+
+    >>> list(packed([3, 1, 4], lambda batch, item: sum(batch) + item > 4))
+    [[3, 1], [4]]
+    """
+    batch: list[_Item] = []
+    for item in ordered:
+        if batch and full(batch, item):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)

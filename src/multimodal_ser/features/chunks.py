@@ -23,7 +23,7 @@ from multimodal_ser.common.cluster import run_on_ray, run_on_threads
 from multimodal_ser.common.devices import is_gpu
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
-from multimodal_ser.encoders.base import Encoder
+from multimodal_ser.encoders.base import Encoder, packed
 from multimodal_ser.errors import FeatureError, SerError
 from multimodal_ser.features.pool import ModalityName, keep_tokens
 from multimodal_ser.features.store import STORED_DTYPES, FeatureHeader, check_array
@@ -145,15 +145,9 @@ def _load_audio(row: Utterance, chunk: Chunk) -> None:
 
 def batches_by_length(seconds: Mapping[str, float], budget: float) -> Iterator[list[str]]:
     """Ids sorted by length, in batches whose longest item times their size is within the budget."""
-    batch: list[str] = []
     # The id breaks ties, so that the same utterances always meet in the same batches.
-    for key in sorted(seconds, key=lambda key: (seconds[key], key)):
-        if batch and seconds[key] * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(key)
-    if batch:
-        yield batch
+    ordered = sorted(seconds, key=lambda key: (seconds[key], key))
+    return packed(ordered, lambda batch, key: seconds[key] * (len(batch) + 1) > budget)
 
 
 def _encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:

@@ -18,7 +18,7 @@ from multimodal_ser.audio.speech import Speech, canonical, find_speech
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.encoders.base import between_passes, window_shares, windows
+from multimodal_ser.encoders.base import between_passes, packed, window_shares, windows
 from multimodal_ser.errors import EncoderError, SerError, counted
 from multimodal_ser.predict.prediction import AlsoPredicted
 
@@ -239,7 +239,14 @@ def predict_batches(
     checked_batch(batch_size)
     order: list[int] = []
     predictions = []
-    for rows in _packs([len(wave) for wave in waves], batch_size):
+    lengths = [len(wave) for wave in waves]
+
+    def full(pack: list[int], row: int) -> bool:
+        # Sorted by length, the next recording is the longest: its length times their number is what
+        # the padded batch takes.
+        return len(pack) >= batch_size or lengths[row] * (len(pack) + 1) > PADDED
+
+    for rows in packed(sorted(range(len(waves)), key=lambda row: lengths[row]), full):
         order += rows
         predictions.append(
             backend([waves[row] for row in rows], [texts[row] for row in rows], shift)
@@ -269,17 +276,3 @@ def predict_rows(
         moved = prediction.vectors if shift is None else prediction.vectors - shift
         far = np.square(moved).mean(1).tolist()
     yield from zip(prediction.probabilities, prediction.embeddings, far, strict=True)
-
-
-def _packs(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows sorted by length in batches of `most`, or fewer if padded they would exceed PADDED."""
-    pack: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        # Sorted by length, the present recording is the longest: its length times their number is
-        # what the padded batch takes.
-        if pack and (len(pack) >= most or lengths[row] * (len(pack) + 1) > PADDED):
-            yield pack
-            pack = []
-        pack.append(row)
-    if pack:
-        yield pack
