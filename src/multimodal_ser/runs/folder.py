@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.record import ClassNames, Record, RunConfig, as_json
@@ -23,7 +22,12 @@ from multimodal_ser.errors import SerError, one_of, some_of
 from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.agreement import ccc
 from multimodal_ser.runs.config_file import read_record
-from multimodal_ser.runs.predictions import Predicted, read_predictions, write_predictions
+from multimodal_ser.runs.predictions import (
+    Predicted,
+    PredictionRows,
+    read_predictions,
+    write_predictions,
+)
 
 if TYPE_CHECKING:
     from multimodal_ser.models.fusion import Dims
@@ -37,29 +41,18 @@ SET_ASIDE = "set-aside"  # folder beside the runs, for runs that were made with 
 Repeat = tuple[int, int]  # seed and draw
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One complete run folder, its rows sorted by utterance id.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run(PredictionRows):
+    """One complete run folder, with the rows of one part.
 
     Attributes:
         folder: the run folder.
         record: its `config.json`.
-        ids: utterance ids of the part that was read, [N].
-        speakers: of the utterances, unique over corpora; empty if unknown, [N].
-        truth: class ids, [N]; -1 for an utterance without one.
-        probabilities: [N, C]; for attributes, their values.
-        targets: votes by class, or true values of attributes, [N, C]; None if classes are
-            predicted.
         tasks: that its model learnt; two of a run that is read as one of a single task.
     """
 
     folder: Path
     record: Record
-    ids: tuple[str, ...]
-    speakers: tuple[str, ...]
-    truth: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    targets: NDArray[np.float64] | None = None
     tasks: tuple[str, ...] = ()
 
     @property
@@ -178,7 +171,7 @@ def read_runs(experiment: Path, part: str = "test", task: str | None = None) -> 
                 rows = read_predictions(folder / PREDICTIONS, own.classes, part, own.task, among)
                 read_as = replace(record, config=replace(config, labels=own))
                 learnt = tuple(one.task for one in config.labels.parts)
-                runs.append(Run(folder, read_as, *rows, tasks=learnt))
+                runs.append(Run(folder=folder, record=read_as, tasks=learnt, **vars(rows)))
     if not runs:
         # `ser tune`, and experiments on every pair of corpora, keep theirs a folder deeper
         deeper = [path.name for path in sorted(experiment.glob("*")) if config_files(path)]

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,8 @@ class Predicted:
         return cls(part, ids, speakers, labels, probabilities, targets)
 
 
-class PredictionRows(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PredictionRows:
     """The rows of one part, sorted by utterance id.
 
     Attributes:
@@ -150,7 +151,9 @@ def read_predictions(
     speakers = tuple(
         f"{corpus_of(row['id'])}/{alike(row['speaker'])}" if row["speaker"] else "" for row in rows
     )
-    return PredictionRows(ids, speakers, truth, values, targets)
+    return PredictionRows(
+        ids=ids, speakers=speakers, truth=truth, probabilities=values, targets=targets
+    )
 
 
 def _damaged(path: Path, what: str) -> SerError:
