@@ -106,13 +106,13 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def some_of(names: Sequence[str], most: int = 3) -> str:
-    """The first `most` names, with an ellipsis if there are more.
+def some_of(names: Sequence[str]) -> str:
+    """The first three names, with an ellipsis if there are more.
 
     >>> some_of(["a", "b"]), some_of(["a", "b", "c", "d"])
     ('a, b', 'a, b, c, …')
     """
-    return ", ".join([*names[:most], *(["…"] if len(names) > most else [])])
+    return ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
 
 
 def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:

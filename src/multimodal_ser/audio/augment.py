@@ -109,18 +109,13 @@ def reverberated(wave: Samples, seconds: float, rng: np.random.Generator) -> Sam
     return mixed[: len(wave)].astype(np.float32)
 
 
-def equalised(wave: Samples, rng: np.random.Generator, deviation: float = 6.0) -> Samples:
-    """Another microphone: a smooth random gain over seven octaves, and a spectral tilt.
-
-    Args:
-        wave: [samples].
-        rng: draws the curve.
-        deviation: of the gain at six places from 60 Hz to 8 kHz, in dB.
-    """
+def equalised(wave: Samples, rng: np.random.Generator) -> Samples:
+    """Another microphone: a smooth random gain over seven octaves, and a spectral tilt."""
     spectrum = np.fft.rfft(wave)
     # Octaves from 1 kHz; below 60 Hz, the gain is that at 60 Hz.
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE), 60) / 1_000)
-    gain = np.interp(octaves, np.linspace(-4, 3, 6), rng.normal(0, deviation, 6))
+    # Drawn at six places from 60 Hz to 8 kHz, with a standard deviation of 6 dB.
+    gain = np.interp(octaves, np.linspace(-4, 3, 6), rng.normal(0, 6.0, 6))
     gain += rng.uniform(-3, 3) * octaves
     return np.fft.irfft(spectrum * 10 ** (gain / 20), len(wave)).astype(np.float32)
 
@@ -131,9 +126,9 @@ def compressed(wave: Samples, power: float) -> Samples:
     return np.asarray(np.sign(wave) * np.abs(wave / peak) ** power * peak, np.float32)
 
 
-def with_silence(wave: Samples, rng: np.random.Generator, most: float = 2.0) -> Samples:
-    """Silence of up to `most` seconds before and after, digital or with a faint noise."""
-    before, after = (rng.uniform(0, most, 2) * SAMPLE_RATE * (rng.random(2) < 0.6)).astype(int)
+def with_silence(wave: Samples, rng: np.random.Generator) -> Samples:
+    """Silence of up to 2 s before and after, digital or with a faint noise."""
+    before, after = (rng.uniform(0, 2.0, 2) * SAMPLE_RATE * (rng.random(2) < 0.6)).astype(int)
     wide = np.pad(wave, (before, after))
     if rng.random() < 0.5:
         faint = float(np.abs(wave).max()) * 10 ** (-rng.uniform(45, 75) / 20)

@@ -172,13 +172,13 @@ def _unit(vectors: NDArray[Any]) -> _Vectors:
     return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)
 
 
-def _path(vectors: _Vectors, labels: _Labels, rounds: int = 3) -> _Labels:
+def _path(vectors: _Vectors, labels: _Labels) -> _Labels:
     """Most probable sequence of speakers [N], if changes are rare (Viterbi algorithm).
 
     The mean vectors of the speakers depend on the sequence, and the sequence on them: both are
     updated in turn for a few rounds.
     """
-    for _ in range(rounds):
+    for _ in range(3):
         names = np.unique(labels)
         score = SURE * vectors @ _centres(vectors, labels).T
         # best: score of the best path to each speaker; back: the speaker before on that path
