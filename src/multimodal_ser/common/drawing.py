@@ -168,7 +168,8 @@ def _prepare_text(figure: Figure) -> None:
         text.set_text(written)
         if written.isascii():
             continue
-        letters = {ord(letter) for letter in written if _has_picture(letter)}
+        shown = (one for one in written if unicodedata.category(one)[0] not in _NO_PICTURE)
+        letters = {ord(letter) for letter in shown} - {*_SELECTORS}
         if lacking := frozenset(letters - _letters_of(findfont(_USUAL))):
             families, unknown = _fonts_with(lacking)
             text.set_fontfamily([_USUAL, *families])
@@ -182,10 +183,6 @@ def _texts(figure: Figure) -> Iterator[Text]:
     for found in figure.findobj(Text):
         if isinstance(found, Text):
             yield found
-
-
-def _has_picture(letter: str) -> bool:
-    return unicodedata.category(letter)[0] not in _NO_PICTURE and ord(letter) not in _SELECTORS
 
 
 @cache

@@ -82,15 +82,13 @@ def _used_by(name: str) -> set[str]:
     found, rest = set(), [name] if name in sys.modules else []
     while rest:
         found.add(own := rest.pop())
-        values = [*vars(sys.modules[own]).values()]
-        named = {one.__name__ if inspect.ismodule(one) else _module_of(one) for one in values}
-        rest += [one for one in named - found if one in sys.modules and _beside(own, one)]
+        names = [
+            getattr(one, "__name__" if inspect.ismodule(one) else "__module__", None)
+            for one in [*vars(sys.modules[own]).values()]
+        ]
+        known = {name for name in names if isinstance(name, str) and name in sys.modules}
+        rest += [name for name in known - found if _beside(own, name)]
     return found
-
-
-def _module_of(one: object) -> str:
-    name = getattr(one, "__module__", None)
-    return name if isinstance(name, str) else ""
 
 
 def _beside(own: str, other: str) -> bool:

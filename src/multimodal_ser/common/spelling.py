@@ -7,41 +7,15 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-_MISSING = frozenset(
-    (
-        "nan",
-        "<na>",
-        "nat",
-        "#n/a",
-        "n/a",
-        "null",
-        "(null)",
-        "<null>",
-        "nil",
-        "#ref!",
-        "#value!",
-        "\\n",
-        "-",
-        "--",
-        "?",
-        "undefined",
-    )
-)  # fmt: skip - casefolded
+_MISSING = frozenset((  # casefolded
+    "nan", "<na>", "nat", "#n/a", "n/a", "null", "(null)", "<null>", "nil", "#ref!", "#value!",
+    "\\n", "-", "--", "?", "undefined",
+))  # fmt: skip
 _AS_WRITTEN = ("None", "NA")  # Python and R; in other letters they may be words
-UNSURE = frozenset(
-    (
-        "unknown",
-        "unk",
-        "none",
-        "na",
-        "n.a.",
-        "missing",
-        "other",
-        "various",
-        "unspecified",
-        "anonymous",
-    )
-)  # fmt: skip - names behind which several people may stand
+UNSURE = frozenset((  # names behind which several people may stand
+    "unknown", "unk", "none", "na", "n.a.", "missing", "other", "various", "unspecified",
+    "anonymous",
+))  # fmt: skip
 _MOST_GROUPS = 3  # of spellings that have a sentence each
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _INVISIBLE = re.compile("[\ufe00-\ufe0f]")  # select one of several pictures of a letter
@@ -84,14 +58,10 @@ def alike(name: str) -> str:
     plain = _ACCENTS.sub("", unicodedata.normalize("NFD", plain)).casefold()
     if whole := _WHOLE.fullmatch(plain):
         plain = whole[1]
-    spaced = "".join(" " if _is_gap(letter) else letter for letter in plain)
+    # punctuation and space, but not the vowels of Indic scripts (marks) or emoji, are gaps
+    spaced = "".join(" " if unicodedata.category(one)[0] in "PZC" else one for one in plain)
     plain = " ".join(_TURN.sub(" ", spaced).split())
     return unicodedata.normalize("NFC", _ZEROS.sub("", plain)) or name
-
-
-def _is_gap(letter: str) -> bool:
-    """Whether it is punctuation or space; the vowels of Indic scripts (marks) and emoji are not."""
-    return unicodedata.category(letter)[0] in "PZC"
 
 
 def _plain(letter: str) -> str:

@@ -101,15 +101,10 @@ def person(written: str) -> dict[str, Any]:
 
 
 @cache
-def _citations() -> dict[str, str]:
-    """Returns the entries of ``citations.bib`` by key."""
+def citations() -> dict[str, str]:
+    """Returns the BibTeX entries of ``citations.bib`` by key."""
     text = (Path(__file__).parent / "citations.bib").read_text("utf-8")
     return {one.split("{", 1)[1].split(",", 1)[0]: one for one in text.strip().split("\n\n")}
-
-
-def cite(key: str) -> str:
-    """Returns the BibTeX entry with this key in ``citations.bib``."""
-    return _citations()[key]
 
 
 def decode_text(raw: bytes) -> str:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from multimodal_ser.corpora.audformat import read_audformat
-from multimodal_ser.corpora.base import CorpusInfo, cite, facts
+from multimodal_ser.corpora.base import CorpusInfo, citations, facts
 from multimodal_ser.corpora.cmu_mosei import read_cmu_mosei
 from multimodal_ser.corpora.cremad import read_cremad
 from multimodal_ser.corpora.emobox import read_emobox
@@ -62,7 +62,7 @@ def _described(name: str, entry: Mapping[str, Any]) -> CorpusInfo:
         read = partial(read_named, name, Named(**known))
     about = {key: value for key, value in entry.items() if key not in known}
     if "citation" in about:
-        about["citation"] = cite(about["citation"])
+        about["citation"] = citations()[about["citation"]]
     if "attribute_scale" in about:
         about["attribute_scale"] = tuple(about["attribute_scale"])
     return CorpusInfo(name=name, read=read, **about)

@@ -96,18 +96,13 @@ def _gathered(modality: Modality, index: Tensor) -> Modality:
     return Modality(tokens, mask)
 
 
-def _columns(labels: Both) -> tuple[slice, slice]:
-    """The outputs of each task."""
-    cut = len(labels.parts[0].classes)
-    return slice(0, cut), slice(cut, None)
-
-
 def part_of(material: Material, place: int) -> Material:
     """The material of one of two tasks, as if it had been read for that task alone."""
     labels, target = material.labels, material.examples.target
     if not isinstance(labels, Both) or target is None:
         return material
-    task, own = material.task.split("+")[place], target[:, _columns(labels)[place]]
+    task, cut = material.task.split("+")[place], len(labels.parts[0].classes)
+    own = target[:, cut:] if place else target[:, :cut]
     rows = torch.nonzero(~own.isnan().any(1))[:, 0]
     examples = material.examples.take(rows)
     examples = replace(

@@ -62,12 +62,6 @@ def sendable(failure: Failure) -> Failure:
     return replace(failure, error=RuntimeError(f"{kind.__name__}: {failure.error}"))
 
 
-def log_failure(failure: Failure) -> None:
-    """Logs the error of one of several runs at once."""
-    reason = (str(failure.error).strip().splitlines() or [type(failure.error).__name__])[0]
-    _log.error("%s failed (%s); the other runs continue", failure.run, reason)
-
-
 def raise_failures(failures: Sequence[Failure], runs: int) -> None:
     """Raises the error of the first failed run, if there is one, after all runs.
 

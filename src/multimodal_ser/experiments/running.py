@@ -32,7 +32,6 @@ from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, counted, one_of
 from multimodal_ser.experiments.failures import (
     Failure,
-    log_failure,
     raise_failures,
     sendable,
     try_run,
@@ -186,7 +185,8 @@ def _make_stages(
             failures.append(made)
             lost.add(made.run)
             if not alone:
-                log_failure(made)
+                reason = (str(made.error).strip().splitlines() or [type(made.error).__name__])[0]
+                _log.error("%s failed (%s); the other runs continue", made.run, reason)
     return failures
 
 

@@ -35,15 +35,8 @@ _OF_IDS = (".txt", ".csv", ".tsv", ".json")
 # Beside padded arrays of the key: which of their rows are real, or how many are.
 _MASKS = ("{}_mask", "{}_attention_mask", "attention_mask", "mask")
 _LENGTHS = (
-    "{}_lengths",
-    "{}_length",
-    "{}_lens",
-    "lengths",
-    "length",
-    "lens",
-    "n_frames",
-    "num_frames",
-)
+    "{}_lengths", "{}_length", "{}_lens", "lengths", "length", "lens", "n_frames", "num_frames",
+)  # fmt: skip
 _NO_FEATURES = ("fold", "index", "unnamed", "sex", "gender", "age")
 _GUESSES: dict[ModalityName, tuple[str, ...]] = {
     "audio": ("audio_embed", "audio_features", "audio_embedding", "audio"),

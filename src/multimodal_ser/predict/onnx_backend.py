@@ -114,7 +114,9 @@ class OnnxBackend(Backend):
         self.threshold, self.most = float(facts.threshold), int(facts.longest)
         self.modalities = tuple(facts.sides.split(","))
         self.canonical, self.alone = facts.canonical == "1", facts.alone == "1"
-        self.shortest, self.references = int(facts.shortest), _references(facts)
+        self.shortest = int(facts.shortest)
+        references = np.frombuffer(b64decode(facts.references), "<f4")
+        self.references = references.reshape(-1, int(facts.width)) if len(references) else None
         shares = [float(share) for share in facts.shares.split(",") if share]
         self.shares = np.array(shares, np.float32) if shares else None
         low, _, high = facts.scale.partition(",")
@@ -275,9 +277,3 @@ def _tokenizer(file: Path, facts: FileFacts) -> Any:
     made.no_padding()
     made.enable_truncation(int(facts.pieces))
     return made
-
-
-def _references(facts: FileFacts) -> Vector | None:
-    if not facts.references:
-        return None
-    return np.frombuffer(b64decode(facts.references), "<f4").reshape(-1, int(facts.width))

@@ -231,7 +231,10 @@ class Predictions(list[Prediction | SerError]):
     """
 
     def __repr__(self) -> str:
-        shown = [_shortly(item) for item in self[:_SHOWN]]
+        shown = [
+            f"SerError({str(item)!r})" if isinstance(item, SerError) else repr(item)
+            for item in self[:_SHOWN]
+        ]
         more = [f"… {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
         return f"[{', '.join([*shown, *more])}]"
 
@@ -259,10 +262,6 @@ class Predictions(list[Prediction | SerError]):
         except ModuleNotFoundError as error:
             raise SerError("to_frame needs pandas: pip install pandas") from error
         return pd.DataFrame([flat_record(item) for item in self])
-
-
-def _shortly(item: Prediction | SerError) -> str:
-    return f"SerError({str(item)!r})" if isinstance(item, SerError) else repr(item)
 
 
 def _row(number: int, item: Prediction | SerError, columns: int) -> str:

@@ -210,7 +210,8 @@ def _missing_repeats(
     lines = []
     for repeat in sorted({repeat for _, repeat in cells} - set(complete)):
         lacking = [fold for fold in folds if (fold, repeat) not in cells]
-        which = _repeat_name(repeat, planned)
+        seed, draw = repeat
+        which = f"seed {seed}, draw {draw}" if any(one for _, one in planned) else f"seed {seed}"
         lines.append(f"{name}, {which}, lacks {_listed('fold', lacking)}: {which} left out")
     if not complete:
         lines.append(f"{name} has no complete seed and is left out of the table")
@@ -222,11 +223,6 @@ def _missing_repeats(
         else:
             lines.append(f"{name} counts {len(complete)} of {len(planned)} seeds ({has})")
     return lines
-
-
-def _repeat_name(repeat: Repeat, planned: Sequence[Repeat]) -> str:
-    seed, draw = repeat
-    return f"seed {seed}, draw {draw}" if any(draw for _, draw in planned) else f"seed {seed}"
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

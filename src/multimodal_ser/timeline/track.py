@@ -15,6 +15,8 @@ from multimodal_ser.predict import Channel
 from multimodal_ser.predict.prediction import UNCERTAIN, on_scale, regions
 
 Scale: TypeAlias = tuple[float, float] | None
+# What is told of attributes beside classes: all else is that of the classes' timeline.
+_OF_RATED = ("labels", "scale", "regions", "overall", "segments", "track", "speakers")
 
 
 class Model(Protocol):
@@ -219,7 +221,8 @@ class Timeline:
 
         Attributes are on their own scale, which is given beside the labels that segments may have.
         """
-        of_attributes = {}
+        of_attributes: dict[str, Any] = {}
+        rated = None if self.attributes is None else self.attributes.as_dict()
         if self.scale is not None:
             of_attributes = {"scale": list(self.scale), "regions": list(regions(self.labels))}
         return {
@@ -239,13 +242,8 @@ class Timeline:
             "doubt": self.doubt,
             "speakers": [speaker.as_dict() for speaker in self.speakers],
             "notes": list(self.notes),
-            **({} if self.attributes is None else {"attributes": self.attributes._as_attributes()}),
+            **({} if rated is None else {"attributes": {name: rated[name] for name in _OF_RATED}}),
         }
-
-    def _as_attributes(self) -> dict[str, Any]:
-        fields = self.as_dict()
-        kept = ("labels", "scale", "regions", "overall", "segments", "track", "speakers")
-        return {name: fields[name] for name in kept}
 
 
 def language_of(words: Sequence[Word]) -> str | None:

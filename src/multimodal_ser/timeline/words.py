@@ -178,17 +178,13 @@ def assigned(
         middle = (word.start + word.end) / 2
         off = [max(start - middle, middle - end) for start, end in edges]
         place = off.index(min(off))
-        if off[place] > 0 and before and _goes_on(before[1], word):
-            place = before[0]
+        if off[place] > 0 and before and word.start - before[1].end < _GAP:
+            ends = before[1].text.endswith((".", "?", "!"))
+            place = place if ends else before[0]
         before = place, word
         first, last = edges[place]
         start = min(max(word.start, first), last - 0.01)
         yield place, replace(word, start=start, end=min(max(word.end, start + 0.01), last))
-
-
-def _goes_on(before: Word, word: Word) -> bool:
-    """Whether a word continues the sentence of another without a gap."""
-    return not before.text.endswith((".", "?", "!")) and word.start - before.end < _GAP
 
 
 def _place(source: str | Path | None) -> str:

@@ -221,14 +221,11 @@ def table(segments: Iterable[Segment]) -> str:
       0:00.0 –   1:01.5  anger          75 %  so what
     """
     return "\n".join(
-        f"{_minutes(s.start)} – {_minutes(s.end)}  {_who(s)}{_sure(s)}  "
+        f"{_minutes(s.start)} – {_minutes(s.end)}  {_who(s)}"
+        f"{s.summary if s.scale else f'{s.label:12} {100 * s.confidence:4.0f} %'}  "
         f"{_line(s.text or '')}".rstrip()
         for s in segments
     )
-
-
-def _sure(s: Segment) -> str:
-    return f"{s.label:12} {100 * s.confidence:4.0f} %" if s.scale is None else s.summary
 
 
 def headline(timeline: Timeline) -> str:
