@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.features import pickle_limits
+from multimodal_ser.features import pickle_values
 from multimodal_ser.features.pickle_reader import read_pickle
 from test_import_features import imported, original_rows
 
@@ -121,13 +121,13 @@ def test_bombs_are_refused_in_bounded_memory_and_time(tmp_path):
 
 def test_instructions_and_references_are_counted(tmp_path, monkeypatch):
     source = tmp_path / "a.pkl"
-    monkeypatch.setattr(pickle_limits, "MEMO", 1_000)
+    monkeypatch.setattr(pickle_values, "MEMO", 1_000)
     source.write_bytes(b"\x80\x04N" + b"\x94" * 1_001 + b".")
     with pytest.raises(FeatureError, match=r"refers to more than 1,000 objects"):
         read_pickle(source)
     source.write_bytes(b"\x80\x04" + b"]0" * 3_000 + b"N.")
     assert read_pickle(source) is None
-    monkeypatch.setattr(pickle_limits, "STEPS", 5_000)
+    monkeypatch.setattr(pickle_values, "STEPS", 5_000)
     with pytest.raises(FeatureError, match=r"more than 5,000 instructions"):
         read_pickle(source)
 

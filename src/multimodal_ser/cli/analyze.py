@@ -13,7 +13,7 @@ import tyro
 
 from multimodal_ser.cli.app import app, say
 from multimodal_ser.cli.predict import weights_of, without_channel
-from multimodal_ser.common.files import one_line
+from multimodal_ser.common.files import locked, one_line, scratch_folder
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError
 
@@ -142,7 +142,6 @@ def analyze_command(
 @contextmanager
 def _recordings(files: Sequence[str]) -> Iterator[list[Place]]:
     """Yields the recordings; standard input is copied to a file that lasts for the block."""
-    from multimodal_ser.common.files import scratch_folder
     from multimodal_ser.predict.sources import STDIN
     from multimodal_ser.timeline.places import places
 
@@ -170,7 +169,6 @@ def _files(
     found: Sequence[Place], recipe: AnalysisRecipe, out: Path, engine: str, *, together: bool
 ) -> int:
     """Analyses recordings one by one; `together` also writes index, segments and summary."""
-    from multimodal_ser.common.files import locked
     from multimodal_ser.timeline.folder import JOURNAL, Folder
 
     failed = 0
@@ -196,7 +194,6 @@ def _files(
 
 def _alone(place: Place, recipe: AnalysisRecipe, out: Path) -> AnalysisResult:
     """Analyses a recording, and keeps others from writing to the folder only while it does."""
-    from multimodal_ser.common.files import locked
     from multimodal_ser.timeline.folder import JOURNAL, Folder, analyze_place
 
     if recipe.formats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import tyro
 
 from multimodal_ser.cli.app import File, app, say
 from multimodal_ser.cli.experiment import OneCorpus
+from multimodal_ser.common.files import locked, write_file
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -49,7 +51,6 @@ def tune_command(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     Args:
         name: what to tune.
     """
-    from multimodal_ser.common.files import locked
     from multimodal_ser.experiments.tuning import TuningBudget, tune_hyperparameters
     from multimodal_ser.report import text_table, write_report
 
@@ -86,9 +87,6 @@ def explain_command(
         seed: of the random permutation of utterances.
         out: file for all numbers, as JSON.
     """
-    import json
-
-    from multimodal_ser.common.files import write_file
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.experiments.explain import explain as explained
     from multimodal_ser.runs.config_file import read_record

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, File, Name, app, say
-from multimodal_ser.errors import SerError, counted, not_installed
+from multimodal_ser.errors import SerError, counted, not_installed, one_of
 
 if TYPE_CHECKING:
     from multimodal_ser.corpora import CorpusInfo
@@ -85,7 +85,6 @@ def _classes(info: CorpusInfo) -> str:
 
 def _tell_corpus(name: str) -> None:
     from multimodal_ser.corpora import CORPORA
-    from multimodal_ser.errors import one_of
 
     if name not in CORPORA:
         raise SerError(one_of("corpus", name, CORPORA))
@@ -152,7 +151,6 @@ def manifest_command(
     from multimodal_ser.corpora import CORPORA, Corpus, write_manifest
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.corpora.summary import summarise_corpus
-    from multimodal_ser.errors import one_of
 
     if corpus not in CORPORA:
         raise SerError(one_of("corpus", corpus, CORPORA))

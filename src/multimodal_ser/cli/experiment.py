@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import app, command_line, say
+from multimodal_ser.common.files import locked
 from multimodal_ser.config.settings import Task
 from multimodal_ser.corpora.utterance import GROUPS
 from multimodal_ser.errors import SerError
@@ -274,7 +275,6 @@ def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None
 
 def _make_experiments(command: ExperimentCommand) -> Iterator[tuple[Path, str]]:
     """Makes the runs of each experiment and yields its folder and its table."""
-    from multimodal_ser.common.files import locked
     from multimodal_ser.experiments.running import make_experiment
     from multimodal_ser.report import text_tables
     from multimodal_ser.runs.model_file import layer_lines

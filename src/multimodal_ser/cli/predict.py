@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeAlias, cast
 import tyro
 
 from multimodal_ser.cli.app import MOST_SHOWN, app
-from multimodal_ser.common.files import one_line, written_aside
+from multimodal_ser.common.files import locked, one_line, scratch_folder, written_aside
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError, counted
 
@@ -258,8 +258,6 @@ def _outcomes(
 @contextmanager
 def _journal(out: Path | None, engine: str) -> Iterator[Path | None]:
     """Yields the journal of finished predictions: next to the output file, hidden."""
-    from multimodal_ser.common.files import locked, scratch_folder
-
     if out is not None and (out.is_file() or not out.exists()):
         with locked(out):
             yield out.with_name(f".{out.name}.answered.jsonl")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multimodal_ser.cli.app import app, command_line, say
+from multimodal_ser.common.files import write_file
+from multimodal_ser.errors import LabelError, SerError, SplitError, one_of
 
 if TYPE_CHECKING:
     from multimodal_ser.dataset.material import Material
@@ -46,10 +48,8 @@ def unseen_command(
         sizes: numbers of recordings from which the channel is estimated.
         out: file for the results, as JSON.
     """
-    from multimodal_ser.common.files import write_file
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.dataset.material import load_material, pooled
-    from multimodal_ser.errors import SerError, one_of
     from multimodal_ser.experiments.pairs import check_comparable
     from multimodal_ser.predict.unseen import of_material, protocol
     from multimodal_ser.training.tune.probe import ProbeConfig
@@ -84,7 +84,6 @@ def _checked(materials: Sequence[Material], learn: Sequence[str]) -> list[str]:
         SplitError: a corpus has recordings that another one, which is learnt from, has too.
     """
     from multimodal_ser.dataset.material import sounds_of
-    from multimodal_ser.errors import LabelError, SplitError
     from multimodal_ser.splits.leaks import shared_between
 
     sounds, notes = sounds_of(*materials), []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from multimodal_ser.config.settings import AdaptConfig
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.experiments.protocols import Protocol
 
@@ -104,7 +105,6 @@ class Adaptation(Transfer):
 
         Otherwise runs that differ only in a setting without effect would have different names.
         """
-        from multimodal_ser.config.settings import AdaptConfig
         from multimodal_ser.models.adapters import ADAPTERS
 
         kind = ADAPTERS[method]

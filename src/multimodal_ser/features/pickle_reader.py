@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_ser.errors import FeatureError
-from multimodal_ser.features.pickle_limits import Memo, PickleBudget, check_extent, check_pickle_key
 from multimodal_ser.features.pickle_values import (
     BUILDERS,
     Builder,
     DType,
+    Memo,
+    PickleBudget,
     PickledArray,
     Storage,
     brief,
+    check_extent,
+    check_pickle_key,
     expect,
     itemsize,
     plain,
