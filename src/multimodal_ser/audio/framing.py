@@ -6,15 +6,12 @@ recording of an mp3 file ends. Only `decode`, `headers` and `sndfile` use this.
 
 from __future__ import annotations
 
-import mmap
 import re
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from multimodal_ser.audio.sources import Where, content, peek
-
-View: TypeAlias = "memoryview | mmap.mmap"
+from multimodal_ser.audio.sources import View, Where, after_id3, content, peek
 
 # kbit/s by index, for MPEG 1 layers 1, 2, 3 and MPEG 2 layers 1, 2 and 3 (ISO/IEC 11172-3, 13818-3)
 _KBITS = {
@@ -29,7 +26,6 @@ _RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it for MPEG 2, a qua
 _SLOWER = {3: 1, 2: 2, 0: 4}  # divisor of the rate, by the two version bits of a header
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")  # eleven bits that are 1 begin a frame
 _NEAR = 1 << 17  # bytes after the tags within which the first frame must begin
-_ID3 = 10  # bytes of an ID3v2 header
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
 _OGG_PAGE = re.compile(rb"OggS\0")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -64,7 +60,7 @@ def mp3_length(where: Where) -> tuple[bool, bool]:
 
 def _frames(view: View) -> Iterator[Frame]:
     """All frames of an mp3 file, none of another: the first must be followed by one of its kind."""
-    at = _after_tags(view, 0)
+    at = after_id3(view)
     last = min(len(view), at + _NEAR)
     while (found := _begins(view, at, last)) is not None:
         frame: Frame | None = found
@@ -72,17 +68,8 @@ def _frames(view: View) -> Iterator[Frame]:
             yield frame
             at = frame.at + frame.size
             frame = _frame(view, at)
-        at = _after_tags(view, at)
+        at = after_id3(view, at)
         last = len(view)
-
-
-def _after_tags(view: View, at: int) -> int:
-    while bytes(view[at : at + 3]) == b"ID3":
-        # ID3 sizes are "synchsafe": seven bits in each byte, so that no byte looks like the start
-        # of a frame.
-        size = view[at + 6 : at + 10]
-        at += _ID3 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(size))
-    return at
 
 
 def _begins(view: View, first: int, last: int) -> Frame | None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
-from multimodal_ser.audio.framing import View, ogg_starts
-from multimodal_ser.audio.sources import Where, content
+from multimodal_ser.audio.framing import ogg_starts
+from multimodal_ser.audio.sources import View, Where, content
 
 _Order: TypeAlias = Literal["big", "little"]
 # Where chunks begin, the bytes and order of their sizes, and the name of the one with the sound.

@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeAlias
 from multimodal_ser.errors import AudioError
 
 Where: TypeAlias = "Path | io.BytesIO"
+View: TypeAlias = "memoryview | mmap.mmap"
 
 # Formats that libsndfile misreads behind a tag that is meant for mp3 files.
 _TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
@@ -92,7 +93,7 @@ def located(name: str, source: object) -> Where:
 
 
 @contextmanager
-def content(where: Where) -> Iterator[memoryview | mmap.mmap]:
+def content(where: Where) -> Iterator[View]:
     """A view of all bytes, without a copy."""
     if isinstance(where, io.BytesIO):
         with where.getbuffer() as view:
@@ -117,17 +118,22 @@ def part(where: Where, ranges: Sequence[tuple[int, int]]) -> io.BytesIO:
 
 def past_tags(where: Where) -> Where:
     """The recording without ID3v2 tags, such as cover art, in front of formats other than mp3."""
-    begin, head = 0, peek(where, 0, 10)
-    while head[:3] == b"ID3" and len(head) == 10:
-        # the size has 7 bits a byte; a footer repeats the 10 bytes of the header
-        size = int("".join(f"{byte & 0x7F:07b}" for byte in head[6:]), 2)
-        begin += 10 + size + (10 if head[5] & 0x10 else 0)
-        head = peek(where, begin, 10)
-    if not (begin and (head.startswith(_TAGGED) or media_kind(peek(where, begin)))):
-        return where
     with content(where) as view:
-        end = len(view)
+        begin, end = after_id3(view), len(view)
+    head = peek(where, begin)
+    if not (begin and (head.startswith(_TAGGED) or media_kind(head))):
+        return where
     return part(where, [(begin, end)])
+
+
+def after_id3(view: View, at: int = 0) -> int:
+    """The position behind the ID3v2 tags that begin at `at`, if there are any."""
+    while view[at : at + 3] == b"ID3" and at + 10 <= len(view):
+        # Sizes are "synchsafe", seven bits in each byte, so that no byte looks like the start of a
+        # frame; a footer repeats the 10 bytes of the header.
+        size = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(view[at + 6 : at + 10]))
+        at += 10 + size + (10 if view[at + 5] & 0x10 else 0)
+    return at
 
 
 def media_kind(head: bytes) -> str | None:

@@ -47,6 +47,8 @@ _NO_PICTURE = "CZ"  # categories of Unicode: control and format, separators
 _SELECTORS = range(0xFE00, 0xFE10)  # of variants of the letter before
 _log = logging.getLogger(__name__)
 _told: set[int] = set()
+# No software and date in files: the same figure must give the same bytes, in tests and in git.
+_NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE: Any = {  # matplotlib's own type for it differs from release to release
     "font.family": "sans-serif",
     "font.sans-serif": [_USUAL],
@@ -76,34 +78,29 @@ def _ready(figure: Figure) -> Iterator[None]:
 
 def png(figure: Figure, title: str) -> bytes:
     """Returns a figure as PNG on white, titled; the same figure gives the same bytes."""
+    return _titled(figure, title, "png", dpi=160, metadata={"Software": None})
+
+
+def print_svg(figure: Figure, title: str) -> bytes:
+    """Returns a figure as an SVG file on white, titled; the same figure gives the same bytes."""
+    return _titled(figure, title, "svg", metadata=_NOTHING)
+
+
+def _titled(figure: Figure, title: str, kind: str, **how: Any) -> bytes:
     file = io.BytesIO()
     with mpl.rc_context(_STYLE):
         figure.suptitle(title, fontsize=8.5, color=MUTED)
         FigureCanvasAgg(figure)
     with _ready(figure):
-        # no software and date in the file: the same figure must give the same bytes, in tests and
-        # in git
-        figure.savefig(file, format="png", dpi=160, facecolor=PAPER, metadata={"Software": None})
-    return file.getvalue()
-
-
-def print_svg(figure: Figure, title: str) -> bytes:
-    """Returns a figure as an SVG file on white, titled; the same figure gives the same bytes."""
-    file = io.BytesIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context(_STYLE):
-        figure.suptitle(title, fontsize=8.5, color=MUTED)
-    with _ready(figure):
-        figure.savefig(file, format="svg", facecolor=PAPER, metadata=nothing)
+        figure.savefig(file, format=kind, facecolor=PAPER, **how)
     return file.getvalue()
 
 
 def svg(figure: Figure, description: str) -> str:
     """Returns a figure as inline SVG in the page's colours, with a description in words."""
     file = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with _ready(figure):
-        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+        figure.savefig(file, format="svg", transparent=True, metadata=_NOTHING)
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :]
     # the fixed size is dropped and the viewBox kept: the page decides how wide the drawing is
