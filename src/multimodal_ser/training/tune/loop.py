@@ -151,7 +151,7 @@ class _Training:
             self.optimizer, partial(rate, total=total)
         )
         self.average = WeightAverage(model, config.average)
-        self.learner = share.learner(_Logits(model))
+        self.learner = share.learner(model)
 
     def epoch(self, number: int) -> float:
         """Trains for one epoch; returns its mean loss."""
@@ -171,7 +171,7 @@ class _Training:
         for place, (inputs, label) in enumerate(batches):
             # The loss is computed in float32, whatever the products are computed in.
             with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
-                logits = self.learner(inputs).float()
+                logits = self.learner.logits(inputs).float()
             # `accumulate` batches make one step; at the end of an epoch, those that are left do.
             step, before = divmod(place, config.accumulate)
             # torch averages gradients over processes, but the processes' parts of the loss add up.
@@ -295,18 +295,6 @@ def _fit_head(
         )
     else:
         model.begin(*features, config, seed)
-
-
-class _Logits(nn.Module):
-    """A model whose `forward` returns one tensor, which the averaging of gradients needs."""
-
-    def __init__(self, model: Tuned | TunedEncoders) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Any) -> Tensor:
-        """The result of the model's `inputs` → logits [B, C]."""
-        return self.model.logits(inputs)
 
 
 def probe(model: Tuned, train: Clips, config: TuneConfig, weights: Tensor, seed: int) -> None:

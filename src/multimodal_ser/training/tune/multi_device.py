@@ -40,11 +40,12 @@ class DeviceShare:
         """This process's share of a sequence: every `world`-th item."""
         return rows[self.rank :: self.world]
 
-    def learner(self, model: nn.Module) -> nn.Module:
+    def learner(self, model: nn.Module) -> Any:
         """The model whose gradients are averaged over all processes in the backward pass."""
         if not self.fabric:
             return model
-        averaging: nn.Module = self.fabric.setup_module(model)
+        averaging = self.fabric.setup_module(model)
+        averaging.mark_forward_method("logits")  # called in place of `forward`
         return averaging
 
     def summed(self, values: Tensor) -> Tensor:
