@@ -70,22 +70,15 @@ def _scale(rows: Tensor) -> Tensor:
     return largest.clamp_(min=_SMALLEST).div_(127)
 
 
-class _Memory(threading.local):
-    """Memory of a thread that is used again for every product.
-
-    New memory would have to be cleared by the system first, which takes as long as a product.
-    """
-
-    def __init__(self) -> None:
-        self.known: dict[str, Tensor] = {}
-
-
-_memories = _Memory()
+# Memory of each thread that is used again for every product: new memory would have to be cleared by
+# the system first, which takes as long as a product.
+_memories = threading.local()
 
 
 def _memory(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor of this shape with any content, in the thread's memory of that name."""
-    count, known = math.prod(shape), _memories.known
+    known: dict[str, Tensor] = _memories.__dict__  # each thread's own
+    count = math.prod(shape)
     if name not in known or known[name].numel() < count:
         # Tensors of inference mode could not be written to outside of it.
         with torch.inference_mode(False):

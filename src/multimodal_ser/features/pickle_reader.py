@@ -95,11 +95,17 @@ class _Reader(pickle._Unpickler):
 
     stack: list[Any]
 
-    def __init__(self, file: io.BytesIO, budget: PickleBudget) -> None:
+    def __init__(
+        self,
+        file: io.BytesIO,
+        budget: PickleBudget,
+        storages: dict[str, list[Storage]] | None = None,
+    ) -> None:
+        """Prepares to read one pickle; the storages that it names are added to `storages`."""
         super().__init__(file)
         self.memo = Memo()
-        self.budget = budget
-        self.dispatch = _Counted(self.dispatch, budget)  # type: ignore[misc]
+        self.budget, self.storages = budget, {} if storages is None else storages
+        self.dispatch = _Dispatch(_KNOWN, budget)  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Builder:
         if (module, name) == ("torch.storage", "_load_from_bytes"):
@@ -117,7 +123,9 @@ class _Reader(pickle._Unpickler):
         kind, storage, key, _device, count = pid[:5]
         if kind != "storage" or not isinstance(storage, Builder) or not isinstance(key, str):
             raise FeatureError(f"refused: it refers to {brief(kind)} outside of the file")
-        return expect(storage.make(key, whole_number(count)), Storage)
+        made = expect(storage.make(key, whole_number(count)), Storage)
+        self.storages.setdefault(key, []).append(made)
+        return made
 
     def load_reduce(self) -> None:
         arguments, builder = self.stack.pop(), self.stack.pop()
@@ -167,14 +175,6 @@ class _Reader(pickle._Unpickler):
 
 
 class _Dispatch(dict[int, Callable[[Any], None]]):
-    def __missing__(self, opcode: int) -> Callable[[Any], None]:
-        known = pickletools.code2op.get(chr(opcode))  # type: ignore[attr-defined]
-        if known is None:
-            raise pickle.UnpicklingError(f"{opcode} is no instruction of a pickle")
-        raise FeatureError(f"refused: the instruction {known.name} is not needed for features")
-
-
-class _Counted(_Dispatch):
     """The instructions of one reader; each use is counted against the budget."""
 
     def __init__(self, known: dict[int, Callable[[Any], None]], budget: PickleBudget) -> None:
@@ -185,20 +185,24 @@ class _Counted(_Dispatch):
         self._budget.step()
         return super().__getitem__(opcode)
 
+    def __missing__(self, opcode: int) -> Callable[[Any], None]:
+        known = pickletools.code2op.get(chr(opcode))  # type: ignore[attr-defined]
+        if known is None:
+            raise pickle.UnpicklingError(f"{opcode} is no instruction of a pickle")
+        raise FeatureError(f"refused: the instruction {known.name} is not needed for features")
 
-_Reader.dispatch = _Dispatch(
-    {
-        **{getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
-           for name in _OPCODES},
-        pickle.REDUCE[0]: _Reader.load_reduce,
-        pickle.BUILD[0]: _Reader.load_build,
-        pickle.SETITEM[0]: _Reader.load_setitem,
-        pickle.SETITEMS[0]: _Reader.load_setitems,
-        pickle.DICT[0]: _Reader.load_dict,
-        pickle.BYTEARRAY8[0]: _Reader.load_bytearray8,
-        pickle.INST[0]: _Reader.load_inst,
-    }
-)  # fmt: skip
+
+_KNOWN: dict[int, Callable[[Any], None]] = {
+    **{getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+       for name in _OPCODES},
+    pickle.REDUCE[0]: _Reader.load_reduce,
+    pickle.BUILD[0]: _Reader.load_build,
+    pickle.SETITEM[0]: _Reader.load_setitem,
+    pickle.SETITEMS[0]: _Reader.load_setitems,
+    pickle.DICT[0]: _Reader.load_dict,
+    pickle.BYTEARRAY8[0]: _Reader.load_bytearray8,
+    pickle.INST[0]: _Reader.load_inst,
+}  # fmt: skip
 
 
 def _read_legacy(data: bytes, budget: PickleBudget) -> Any:
@@ -206,7 +210,7 @@ def _read_legacy(data: bytes, budget: PickleBudget) -> Any:
     budget.copy(len(data))
     file = io.BytesIO(data)
     storages: dict[str, list[Storage]] = {}
-    _, _, system, result, keys = (_Legacy(file, budget, storages).load() for _ in range(5))
+    _, _, system, result, keys = (_Reader(file, budget, storages).load() for _ in range(5))
     if system.get("little_endian") is not True:
         raise FeatureError("refused: its numbers are big-endian; save the rows as .npz instead")
     for key in keys:
@@ -216,19 +220,6 @@ def _read_legacy(data: bytes, budget: PickleBudget) -> Any:
         for storage in storages[key]:
             storage.data = content
     return result
-
-
-class _Legacy(_Reader):
-    def __init__(
-        self, file: io.BytesIO, budget: PickleBudget, storages: dict[str, list[Storage]]
-    ) -> None:
-        super().__init__(file, budget)
-        self._storages = storages
-
-    def persistent_load(self, pid: Any) -> Storage:
-        storage = super().persistent_load(pid)
-        self._storages.setdefault(storage.key, []).append(storage)
-        return storage
 
 
 def _read_zip(data: bytes, budget: PickleBudget) -> Any:
@@ -242,7 +233,7 @@ def _read_zip(data: bytes, budget: PickleBudget) -> Any:
         if order in archive.namelist() and archive.read(order) != b"little":
             raise FeatureError("refused: its numbers are big-endian; save the rows as .npz")
         storages: dict[str, list[Storage]] = {}
-        result = _Legacy(io.BytesIO(archive.read(names[0])), budget, storages).load()
+        result = _Reader(io.BytesIO(archive.read(names[0])), budget, storages).load()
         for key, same in storages.items():
             content = archive.read(f"{folder}data/{key}")
             for storage in same:
