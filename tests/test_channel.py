@@ -21,6 +21,7 @@ from multimodal_ser.cli import main
 from multimodal_ser.errors import NoSpeechError, SerError
 from multimodal_ser.export import export
 from multimodal_ser.predict import Channel, Prediction
+from multimodal_ser.predict.channel import space_of
 from multimodal_ser.predict.prediction import discounted
 from multimodal_ser.predict.writing import write_table
 from multimodal_ser.timeline import analyze
@@ -298,5 +299,18 @@ def test_recordings_like_those_of_the_training_keep_their_one_emotion(tmp_path, 
     assert main(["predict", str(tmp_path), "--format", "json"]) == 0
     told = capsys.readouterr()
     assert "no channel was removed: 12 recordings or pieces of 3 s are as near" in told.err
-    labels = [row["label"] for row in json.loads(told.out)]
-    assert labels.count("anger") >= 10
+    rows = json.loads(told.out)
+    assert [row["label"] for row in rows].count("anger") >= 10
+    assert {row["adapted"] for row in rows} == {None}
+
+
+def test_a_channel_that_changes_nothing_is_not_said_to_be_removed(model):
+    references = model.backend.references
+    nothing = Channel(np.zeros(references.shape[1], "f4"), 12, space_of(references), model.name)
+    adapted, sound = model.adapted(nothing), sounds(1)[0]
+    adapted.vad = "none"
+    assert adapted(sound).adapted is None
+    timeline = analyze(sound, adapted, vad="none")
+    assert timeline.segments
+    assert timeline.adapted is None
+    assert "adapted" not in headline(timeline)

@@ -176,10 +176,12 @@ def without_channel(predictor: Predictor, adapt: str, names: Sequence[Recording]
 
 def tell_channel(predictor: Predictor, adapt: str) -> None:
     """Reports on standard error that a channel was removed, and when that may be a mistake."""
+    from multimodal_ser.predict.predictor import removed_count
+
     channel = predictor.channel
     if channel is None:
         return
-    if not channel.shift.any():
+    if removed_count(channel) is None:
         sys.stderr.write(
             f"no channel was removed: {shown(channel)} are as near to the training data as its own "
             "recordings\n"

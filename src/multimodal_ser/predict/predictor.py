@@ -44,6 +44,11 @@ _log = logging.getLogger(__name__)
 DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 MB as float32
 
 
+def removed_count(channel: Channel | None) -> int | None:
+    """From how many recordings a channel was estimated; None if it is none or changes nothing."""
+    return None if channel is None or not channel.shift.any() else channel.count
+
+
 class Predictor:
     """A model ready to predict; `load` makes it.
 
@@ -240,7 +245,7 @@ class Predictor:
             self.threshold,
             text,
             reason=item.reason,
-            adapted=None if self.channel is None else self.channel.count,
+            adapted=removed_count(self.channel),
             distance=distance,
             scale=self.scale,
         )

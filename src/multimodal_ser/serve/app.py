@@ -17,7 +17,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.backend import missing_words
 from multimodal_ser.predict.inputs import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, label_colours
-from multimodal_ser.predict.predictor import Predictor
+from multimodal_ser.predict.predictor import Predictor, removed_count
 from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.connections import ConnectionLimits
@@ -180,7 +180,7 @@ class Service:
             "scale": scale,
             "attributes": also and {"labels": list(also.labels), "scale": also.scale},
             "threshold": round(self.predictor.threshold, 6),
-            "adapted": self.predictor.channel and self.predictor.channel.count,
+            "adapted": removed_count(self.predictor.channel),
             "colours": {name: {"light": one, "dark": two} for name, (one, two) in shown.items()},
             "card": self.predictor.card,
             "card_html": self.card_html,

@@ -23,6 +23,7 @@ from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.backend import missing_words
 from multimodal_ser.predict.prediction import AlsoPredicted
+from multimodal_ser.predict.predictor import removed_count
 from multimodal_ser.timeline.speakers import Known
 from multimodal_ser.timeline.stretch import OpenStretch, points, text_of
 from multimodal_ser.timeline.track import Model, Point, Scale, Segment, Timeline, Word, overall
@@ -136,7 +137,7 @@ class Stream:
             overall=overall(self._model.labels, self._segments),
             model=self._model.name,
             words=tuple(self._spoken),
-            adapted=None if self._model.channel is None else self._model.channel.count,
+            adapted=removed_count(self._model.channel),
             threshold=self._model.threshold,
             distance=fmean(self._distances) if self._distances else None,
             doubt=words_doubt(self._spoken, getattr(self._words, "multilingual", True)),
