@@ -11,6 +11,7 @@ from made_encoders import tiny
 from multimodal_ser.cli import main
 from multimodal_ser.config.settings import ModelConfig, TrainConfig, TuneConfig
 from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.exposure import write_tuned_on
 from multimodal_ser.errors import SerError
 from multimodal_ser.experiments.loading import load_domain
 from multimodal_ser.experiments.plans import plan_runs
@@ -145,6 +146,13 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
     assert main(words) == 0
     info = load_encoder("own", merged).info
     assert info.emotion_labels.saw == info.exposure["tones"].saw == "labels"
+    assert info.exposure["emodb"].saw == "unknown"
+    # what the weights had learnt before, the new ones have learnt, too
+    write_tuned_on(weights, ["emodb"], "emodb7", {})
+    assert main(words) == 0
+    exposure = load_encoder("own", merged).info.exposure
+    assert {name for name, one in exposure.items() if one.saw == "labels"} == {"tones", "emodb"}
+    assert "emodb7" in exposure["emodb"].source
     before, after = load_encoder("own", weights), load_encoder("own", merged)
     wave = np.sin(np.arange(8_000, dtype=np.float32) / 9)
     assert not np.array_equal(before([wave])[0], after([wave])[0])

@@ -147,15 +147,20 @@ def info_of(
     )
 
 
-def write_tuned_on(folder: Path, corpora: Sequence[str], labels: str) -> None:
+def write_tuned_on(
+    folder: Path, corpora: Sequence[str], labels: str, before: Mapping[str, Exposure]
+) -> None:
     """Records beside weights on which corpora they were fine-tuned with emotion labels.
 
     Args:
         folder: of the weights.
         corpora: names of the corpora.
         labels: the class set.
+        before: what the weights had seen that they were fine-tuned from; of other corpora's labels
+            the new ones have learnt, too.
     """
-    text = json.dumps({"corpora": list(corpora), "labels": labels}, indent=1)
+    seen = {key: one.source for key, one in before.items() if one.saw == "labels"}
+    text = json.dumps({"corpora": list(corpora), "labels": labels, "before": seen}, indent=1)
     (folder / _TUNED_ON).write_text(text + "\n", encoding="utf-8")
 
 
@@ -166,8 +171,12 @@ def _tuned_on(file: Path) -> dict[str, Exposure]:
     try:
         content = parse_json(file.read_text("utf-8"))
         source = f"{_TUNED_ON} beside the weights: fine-tuned on the labels {content['labels']!s}"
-        return {str(name): Exposure("labels", source) for name in content["corpora"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        before = {
+            str(name): Exposure("labels", str(said))
+            for name, said in content.get("before", {}).items()  # files of older versions lack it
+        }
+        return {**before, **{str(name): Exposure("labels", source) for name in content["corpora"]}}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(f"{file} cannot be read ({error!r}); fetch it again") from error
 
 
@@ -178,9 +187,11 @@ def claim_about(corpus: str, exposure: Mapping[str, Exposure]) -> Exposure | Non
 
     >>> claim_about("cremad", {"CREMA-D": Exposure("labels", "stated")}).saw
     'labels'
+    >>> claim_about("EmoDB 2", {"emodb": Exposure("labels", "stated")}).saw
+    'labels'
     """
     claims = {_plain(name): claim for name, claim in exposure.items()}
-    contained = _plain(_CONTAINS.get(corpus, corpus))
+    contained = _CONTAINS.get(_plain(corpus), "")
     return claims.get(_plain(corpus)) or claims.get(contained) or exposure.get("*")
 
 

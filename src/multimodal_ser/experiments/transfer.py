@@ -59,9 +59,9 @@ class Transfer(Protocol):
 class Adaptation(Transfer):
     """Unsupervised domain adaptation: a source with labels, a target without.
 
-    Models learn from the source's first fold, whose validation part chooses the epoch; of the
-    target's training part only the features are used. Logistic regression on the source, with and
-    without the target's statistics, is in the same table.
+    Models learn from the source's first fold, whose validation part chooses the epoch (methods with
+    a loss keep the last one); of the target's training part only the features are used. Logistic
+    regression on the source, with and without the target's statistics, is in the same table.
 
     Attributes:
         methods: methods that `ser list` shows; by default all.

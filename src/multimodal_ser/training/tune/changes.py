@@ -146,7 +146,7 @@ def write_merged(encoder: Any, changes: Path, out: Path) -> Path:
     with written_aside(out) as partial:
         encoder.network.model.save_pretrained(partial)
         processor.save_pretrained(partial)
-        write_tuned_on(partial, header["tuned on"], header["labels"])
+        write_tuned_on(partial, header["tuned on"], header["labels"], encoder.info.exposure)
     return out
 
 
