@@ -12,6 +12,7 @@ from multimodal_ser.corpora.labels import (
     class_set,
 )
 from multimodal_ser.errors import LabelError
+from multimodal_ser.predict.prediction import FAILED, NO_SPEECH, UNCERTAIN
 
 ORDERS = {
     "iemocap4": "anger happiness neutral sadness",
@@ -121,6 +122,15 @@ def test_a_set_whose_words_miss_a_class_or_reach_another_cannot_be_made():
 def test_a_set_needs_distinct_classes(classes):
     with pytest.raises(LabelError, match="two or more distinct"):
         ClassSet("bad", classes, {})
+
+
+@pytest.mark.parametrize("name", [UNCERTAIN, "Uncertain ", NO_SPEECH, FAILED, "sad, quiet"])
+def test_a_class_is_told_from_what_is_of_no_class(name):
+    with pytest.raises(LabelError, match=rf"has a class '{name}'; predictions have uncertain, no"):
+        ClassSet("bad", ("anger", name), {})
+    if "," not in name:
+        with pytest.raises(LabelError, match=r"such as unclear, or leave it out"):
+            class_set(f"anger,{name}")
 
 
 def test_a_corpus_without_a_mapping_is_refused_and_its_sets_are_named():

@@ -74,6 +74,9 @@ _SHARED = {
     spelt: word for word, spellings in _SPELLINGS.items() for spelt in [word, *spellings.split()]
 }
 
+# What predictions have in place of a class; a class of that name could not be told from it.
+_OTHER_LABELS = ("uncertain", "no speech", "failed")
+
 
 @dataclass(frozen=True)
 class ClassSet:
@@ -88,7 +91,8 @@ class ClassSet:
         words: corpus → its own word → class. Utterances with other words are left out.
 
     Raises:
-        LabelError: a corpus's words do not cover every class, or map to an unknown class.
+        LabelError: a corpus's words do not cover every class, or map to an unknown class; or a
+            class has a comma, or a label that predictions have for what is of no class.
     """
 
     name: str
@@ -98,6 +102,13 @@ class ClassSet:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise LabelError(f"class set {self.name!r} needs two or more distinct classes")
+        for name in self.classes:
+            if alike(name) in map(alike, _OTHER_LABELS) or "," in name:
+                raise LabelError(
+                    f"class set {self.name!r} has a class {name!r}; predictions have "
+                    f"{', '.join(_OTHER_LABELS)} for what is of no class, and commas separate "
+                    "classes: give it another name in the corpus, such as unclear, or leave it out"
+                )
         for corpus, words in self.words.items():
             self._check_words(corpus, words, words.values())
 
