@@ -250,6 +250,12 @@ def test_emotion2vec(tmp_path):
     agree(model, again, off=1e-3)
 
 
+def test_a_name_by_which_the_file_could_not_be_loaded_is_refused(tuned, tmp_path):
+    with pytest.raises(SerError, match=r"ends in \.onnx; give .*small\.onnx"):
+        export(tuned, tmp_path / "small")
+    assert not list(tmp_path.iterdir())
+
+
 def test_8_bits_on_the_command_line(tuned, ready, tmp_path, capsys):
     model, out = str(tuned.backend.file), tmp_path / "small.onnx"
     assert main(["export", model, "--out", str(out), "--int8"]) == 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.numpy import save_file
 
 import made_emotion2vec
 from made_encoders import tiny
@@ -368,10 +369,15 @@ def test_pushed_and_fetched(tuned, tmp_path, monkeypatch):
 
 def test_what_is_no_model(tmp_path, monkeypatch):
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    for name, kind in (("features", "ids"), ("run", "run"), ("other", "tuned")):
+        save_file({"x": np.zeros(2)}, tmp_path / f"{name}.safetensors", {kind: "{}"})
     (tmp_path / "empty").mkdir()
     for source, message in (
         ("nobody", "no model 'nobody'; allowed: starter"),
-        (tmp_path / "x.safetensors", "not a fine-tuned model"),
+        (tmp_path / "x.safetensors", "not a safetensors file .*; allowed: starter"),
+        (tmp_path / "features.safetensors", "holds no model, but other tensors, such as features"),
+        (tmp_path / "run.safetensors", r"give the folder, with config\.json and model\.safeten"),
+        (tmp_path / "other.safetensors", "not a fine-tuned model"),
         (tmp_path / "empty", "is not a model folder"),
         (tmp_path / "none.onnx", "there is no such file"),
     ):

@@ -82,7 +82,7 @@ def export_command(
 
     Args:
         model: what `ser predict --model` takes.
-        out: the file to write.
+        out: the file to write, such as starter.onnx.
         part: whole takes waveforms; head takes a run's features. Default: whole, if the model
             allows it.
         int8: quantise weights to 8 bits; the difference is measured and printed.

@@ -65,7 +65,7 @@ def export(
 
     Args:
         predictor: from `load`, on the CPU: a fine-tuned model, a run, or emotion2vec+.
-        out: the file.
+        out: the file, whose name ends in ``.onnx``.
         part: ``whole``: waves [batch, samples] at 16 kHz and lengths [batch] → logits and
             embedding; ``head``: tokens and masks of a run's features. None is the whole model
             if the model allows it.
@@ -73,14 +73,16 @@ def export(
         compare: 16 kHz waveforms to compare on; synthetic sound by default.
 
     Raises:
-        SerError: the extra is missing, the model has no such part or is adapted to a channel, or
-            the file's predictions differ from torch's by more than 1e-4, or in 8 bits for more
-            than half of the items; nothing is written then.
+        SerError: the extra is missing, the name is of another kind of file, the model has no such
+            part or is adapted to a channel, or the file's predictions differ from torch's by more
+            than 1e-4, or in 8 bits for more than half of the items; nothing is written then.
     """
     refuse_adapted(predictor)
     if not all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
         raise SerError(f"ONNX export needs an extra: {to_install('onnx')}")
     out = Path(out)
+    if out.suffix.lower() != ".onnx":  # by which loading knows the file
+        raise SerError(f"{out}: the name of an ONNX file ends in .onnx; give {out}.onnx")
     # not beside `out`, where a killed process would leave it behind
     with scratch_folder() as folder:
         file = folder / out.name

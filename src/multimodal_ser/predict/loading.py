@@ -85,7 +85,7 @@ def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
         return _emotion2vec(plus, weights, device)
     if path.is_dir():
         return _folder(path, device, weights)
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         from multimodal_ser.predict.onnx_backend import OnnxBackend
 
         return OnnxBackend(path, weights, device)
@@ -106,19 +106,23 @@ def _file(path: Path, device: str, weights: WeightPaths) -> Backend:
     from multimodal_ser.predict.run_backend import RunBackend
     from multimodal_ser.predict.tuned_backend import TunedBackend
 
+    kind = _kind(path)
+    if kind == "tuned":
+        name = path.absolute().parent.name if path.name == MODEL else path.stem
+        return TunedBackend(path, name, device)
     # The file of a run is not complete: its encoders are named in config.json beside it.
-    if path.name == MODEL and _kind(path.parent) == "run":
+    if kind == "run" and path.name == MODEL:
         return RunBackend(path.parent, weights, device)
-    return TunedBackend(
-        path, path.absolute().parent.name if path.name == MODEL else path.stem, device
-    )
+    if kind == "run":
+        raise SerError(f"{path}: of a run, give the folder, with config.json and {MODEL}")
+    raise SerError(f"{path}: holds no model, but other tensors, such as features; {_WAYS}")
 
 
 def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
     from multimodal_ser.predict.run_backend import RunBackend
     from multimodal_ser.predict.tuned_backend import TunedBackend
 
-    kind = _kind(path)
+    kind = _kind(path / MODEL)
     if kind == "run":
         return RunBackend(path, weights, device)
     if kind == "tuned":
@@ -138,17 +142,17 @@ def _folder(path: Path, device: str, weights: WeightPaths) -> Backend:
     )
 
 
-def _kind(folder: Path) -> str | None:
-    """The kind of model in a folder, from its file's header: ``run``, ``tuned``, or None."""
+def _kind(path: Path) -> str | None:
+    """The kind of model in a file, from its header: ``run``, ``tuned``, or None."""
     from safetensors import SafetensorError, safe_open
 
-    if not (folder / MODEL).is_file():
+    if not path.is_file():
         return None
     try:
-        with safe_open(folder / MODEL, "np") as file:
+        with safe_open(path, "np") as file:
             metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise SerError(f"{folder / MODEL}: not a safetensors file ({error})") from error
+        raise SerError(f"{path}: not a safetensors file ({error}); {_WAYS}") from error
     return next((kind for kind in ("run", "tuned") if kind in metadata), None)
 
 
