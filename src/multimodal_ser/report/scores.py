@@ -203,7 +203,8 @@ def cautions_of_table(
         if effective < _UNEQUAL * number:
             lines.append(
                 f"the {number} speakers count as much as {effective:.1f} of equal size: some have "
-                "far more utterances; intervals and p values take that into account"
+                "far more utterances, in all or of a class; intervals and p values take that into "
+                "account"
             )
         if (least := statistics.smallest_p(number)) > _LEVEL:
             lines.append(
