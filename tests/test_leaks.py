@@ -122,6 +122,21 @@ def test_one_recording_of_two_speakers_is_found_whatever_the_features(content):
     assert len(make_split(stood_in, "speaker").folds) == 5
 
 
+@pytest.mark.parametrize(
+    ("theirs", "shared"),
+    [((None, None), True), ((1.0, 4.0), True), ((3.0, 6.0), False), ((0.5, 2.0), True)],
+)
+def test_stretches_of_two_corpora_that_overlap_share_their_sound(theirs, shared):
+    """A podcast cut into windows by one team and into turns by another is one recording."""
+    row = made_rows(40, 5)[0]
+    learnt = replace(row, audio="/x/long.wav", start=0.0, end=3.0)
+    start, end = theirs
+    tested = replace(learnt, id="other/1", corpus="other", start=start, end=end)
+    next_to_it = replace(tested, id="other/2", start=5.5, end=9.0)  # overlaps with the tested only
+    copies, _ = shared_between([learnt], [tested, next_to_it], {})
+    assert copies == (["other/1"] if shared else [])
+
+
 def test_anna_and_Anna_are_one_speaker():
     rows = made_rows(40, 5)
     rows = [

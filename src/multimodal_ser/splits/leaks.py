@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from multimodal_ser.common.spelling import alike, spelling_notes
 from multimodal_ser.corpora.utterance import ABSENT, GROUPS, Utterance
@@ -112,11 +112,6 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
 
     So windows that are cut with an overlap count as one recording, and touching turns do not.
     """
-    files: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    for row in utterances:
-        if row.audio is not None:
-            end = math.inf if row.end is None else row.end
-            files[_recording(row)].append((row.start or 0.0, end, row.id))
     joined: dict[str, str] = {}  # name of a sound → that of one that it overlaps with
 
     def named(key: str) -> str:
@@ -125,6 +120,20 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
             name = joined[name]
         return name
 
+    for one, other in _overlapping(utterances):
+        if named(one) != named(other):
+            joined[named(other)] = named(one)
+    keys = {*sounds, *(row.id for row in utterances if row.audio is not None)} if joined else sounds
+    return {key: named(key) for key in keys}
+
+
+def _overlapping(utterances: Sequence[Utterance]) -> Iterator[tuple[str, str]]:
+    """Pairs of ids of utterances that share much of their sound, in one recording."""
+    files: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    for row in utterances:
+        if row.audio is not None:
+            end = math.inf if row.end is None else row.end
+            files[_recording(row)].append((row.start or 0.0, end, row.id))
     for cut in (sorted(rows) for rows in files.values() if len(rows) > 1):
         # a file that many utterances name as a whole is a placeholder for recordings elsewhere
         cuts = any(start or end < math.inf for start, end, _ in cut)
@@ -137,21 +146,13 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
                 shorter = min(end - start, other_end - other_start)
                 both = min(end, other_end) - other_start
                 # infinite where both last to the end of the file
-                shares = both == math.inf or both > _OVERLAP * shorter
-                if shares and named(key) != named(other):
-                    joined[named(other)] = named(key)
-    keys = {*sounds, *(row.id for row in utterances if row.audio is not None)} if joined else sounds
-    return {key: named(key) for key in keys}
+                if both == math.inf or both > _OVERLAP * shorter:
+                    yield key, other
 
 
 def _recording(row: Utterance) -> str:
     """The recording that an utterance is in: the hash of its bytes if it is known, or its path."""
     return (row.content != ABSENT and row.content) or os.path.normpath(str(row.audio))
-
-
-def _stretch(row: Utterance) -> tuple[object, ...]:
-    """Where an utterance is in which recording; empty without one."""
-    return (_recording(row), row.start, row.end) if row.audio else ()
 
 
 def _sentences(
@@ -237,16 +238,18 @@ def shared_between(
         sounds: id → a name of its sound; recordings with equal names are copies of each other.
 
     Returns:
-        The tested ids that are also learnt from, unchanged or as copies; and a note on speakers
-        with equal names, since only somebody who knows the corpora can say whether they are one
-        person.
+        The tested ids that are also learnt from: unchanged, as copies, or as stretches of one
+        recording that overlap; and a note on speakers with equal names, since only somebody who
+        knows the corpora can say whether they are one person.
     """
-    known: set[object] = {row.id for row in learnt}
+    known: set[str | None] = {row.id for row in learnt}
     known |= {sounds.get(row.id, row.id) for row in learnt}
-    learnt_at, tested_at = (Counter(_stretch(row) for row in rows) for rows in (learnt, tested))
-    # a file that several rows of a corpus name is a placeholder for recordings elsewhere
-    known |= {place for place, n in learnt_at.items() if place and n == tested_at[place] == 1}
-    copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id), _stretch(row)} & known)
+    ids = {row.id for row in learnt}, {row.id for row in tested}
+    for one, other in _overlapping([*learnt, *tested]):
+        for mine, theirs in ((one, other), (other, one)):
+            if mine in ids[0] and theirs in ids[1]:
+                known.add(theirs)
+    copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id)} & known)
     voices = {alike(row.speaker) for row in learnt if row.speaker is not None}
     tested_voices = {alike(row.speaker): row.speaker for row in tested if row.speaker is not None}
     both = sorted(name for key, name in tested_voices.items() if key in voices)
