@@ -298,7 +298,7 @@ def test_recordings_like_those_of_the_training_keep_their_one_emotion(tmp_path, 
         (tmp_path / path.name).symlink_to(path)
     assert main(["predict", str(tmp_path), "--format", "json"]) == 0
     told = capsys.readouterr()
-    assert "no channel was removed: 12 recordings or pieces of 3 s are as near" in told.err
+    assert "no channel is removed: 12 recordings or pieces of 3 s are as near" in told.err
     rows = json.loads(told.out)
     assert [row["label"] for row in rows].count("anger") >= 10
     assert {row["adapted"] for row in rows} == {None}
@@ -314,3 +314,23 @@ def test_a_channel_that_changes_nothing_is_not_said_to_be_removed(model):
     assert timeline.segments
     assert timeline.adapted is None
     assert "adapted" not in headline(timeline)
+
+
+@pytest.mark.usefixtures("all_is_speech")
+def test_every_command_says_that_a_channel_changes_nothing(file, tmp_path, capsys, monkeypatch):
+    model, sound = load(file), str(written(tmp_path / "a.wav", *sounds(1)[0]))
+    references = model.backend.references
+    shift = np.zeros(references.shape[1], "f4")
+    nothing = Channel(shift, 1, space_of(references), model.name)
+    monkeypatch.setattr("multimodal_ser.timeline.adapting.channel_of", lambda *_, **__: nothing)
+    monkeypatch.setattr("multimodal_ser.serve.run", lambda *_: None)
+    channel, by = str(tmp_path / "channel.json"), ["--model", str(file)]
+    for command in (
+        ["adapt", sound, *by, "--out", channel],
+        ["predict", sound, *by, "--adapt", channel],
+        ["analyze", sound, *by, "--adapt", channel, "--formats", "none"],
+        ["serve", *by, "--adapt", channel],
+    ):
+        assert main(command) in (0, None)
+        told = capsys.readouterr().err
+        assert "no channel is removed: 1 recording or piece of 3 s is as near" in told, command

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from multimodal_ser.cli.app import app, say
-from multimodal_ser.cli.predict import weights_of, without_channel
+from multimodal_ser.cli.predict import tell_unremoved, weights_of, without_channel
 from multimodal_ser.common.files import locked, one_line, scratch_folder
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import SerError
@@ -119,6 +119,7 @@ def analyze_command(
     # with "auto", the channel is estimated per recording while it is analysed, not here
     if microphone or adapt != "auto":
         predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())
+        tell_unremoved(predictor.channel)
     if microphone:
         kept = [name for name in chosen if name in WITHOUT_SOUND] if out else []
         _listen(predictor, settings, seconds, out or Path(), kept)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from multimodal_ser.cli.app import Name, app, say
-from multimodal_ser.cli.predict import failed, shown, weights_of
+from multimodal_ser.cli.predict import failed, shown, tell_unremoved, weights_of
 from multimodal_ser.common.files import locked
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.errors import NoSpeechError, SerError, to_install
@@ -59,6 +59,7 @@ def adapt_command(
             raise
         raise SerError("no recording can be read, so they show no channel") from error
     say(f"{channel.save(out)}: the channel of {shown(channel)}, for {channel.model}")
+    tell_unremoved(channel)
     return _failed(failures, len(found))
 
 
@@ -212,6 +213,7 @@ def serve_command(
     predictor = load(model, device=device, weights=weights_of(source))
     if adapt is not None:
         predictor = predictor.adapted(Channel.read(adapt))
+        tell_unremoved(predictor.channel)
     with nullcontext() if jobs is None else locked(jobs):  # two servers would both do its jobs
         run(create_app(predictor, settings, words=recogniser), host, port)
 

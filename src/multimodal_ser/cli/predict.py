@@ -176,16 +176,8 @@ def without_channel(predictor: Predictor, adapt: str, names: Sequence[Recording]
 
 def tell_channel(predictor: Predictor, adapt: str) -> None:
     """Reports on standard error that a channel was removed, and when that may be a mistake."""
-    from multimodal_ser.predict.predictor import removed_count
-
     channel = predictor.channel
-    if channel is None:
-        return
-    if removed_count(channel) is None:
-        sys.stderr.write(
-            f"no channel was removed: {shown(channel)} are as near to the training data as its own "
-            "recordings\n"
-        )
+    if channel is None or tell_unremoved(channel):
         return
     where = "the recordings'" if adapt == "auto" else f"{adapt}'s"
     sys.stderr.write(
@@ -198,6 +190,20 @@ def tell_channel(predictor: Predictor, adapt: str) -> None:
             f"without it {share:.0%} of them would be {label}, which was attributed to the "
             f"channel; if most of them really are {label}, use --adapt off\n"
         )
+
+
+def tell_unremoved(channel: Channel | None) -> bool:
+    """Whether a channel is given that changes nothing; if so, says it on standard error."""
+    from multimodal_ser.predict.predictor import removed_count
+
+    if channel is None or removed_count(channel) is not None:
+        return False
+    are = "is" if channel.count == 1 else "are"
+    sys.stderr.write(
+        f"no channel is removed: {shown(channel)} {are} as near to the training data as its own "
+        "recordings\n"
+    )
+    return True
 
 
 def shown(channel: Channel) -> str:
