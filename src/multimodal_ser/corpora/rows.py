@@ -16,8 +16,8 @@ from multimodal_ser.corpora.base import (
     NOTE,
     check_name,
     fault,
+    files,
     finish,
-    is_hidden,
     most_chosen,
 )
 from multimodal_ser.corpora.cells import Cells
@@ -155,9 +155,8 @@ class _Table:
         """Recordings in the folder of a path that is not there, which may be the one meant."""
         if path.parent not in self.listed:
             names: dict[str, list[str]] = defaultdict(list)
-            for one in path.parent.iterdir() if path.parent.is_dir() else ():
-                if one.suffix.lower() in ENDINGS and not is_hidden(one):
-                    names[_plain(one.name)].append(one.name)
+            for one in files(path.parent, ENDINGS):
+                names[_plain(one.name)].append(one.name)
             self.listed[path.parent] = dict(names)
         return self.listed[path.parent].get(_plain(path.name), [])
 
@@ -325,8 +324,8 @@ def _plain(name: str) -> str:
     >>> _plain("Ses01F_impro01.WAV"), _plain("MSP-PODCAST_0001.5")
     ('ses01f_impro01', 'msp-podcast_0001.5')
     """
-    stem, dot, ending = name.rpartition(".")
-    own = stem if dot and f".{ending.lower()}" in ENDINGS else name
+    path = Path(name)
+    own = path.stem if path.suffix.lower() in ENDINGS else name
     return unicodedata.normalize("NFC", own).casefold()
 
 

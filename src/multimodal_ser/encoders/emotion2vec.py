@@ -31,7 +31,6 @@ from multimodal_ser.encoders.base import (
     check_finite,
     checked_waves,
     chosen_layers,
-    packed,
     pieces,
     torch_dtype,
 )
@@ -251,12 +250,17 @@ def _normalised(samples: np.ndarray, mean: float, deviation: float) -> Tensor:
 
 def _packs(windows: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
     """Pieces sorted by length, in packs of at most `most` samples but at least one piece."""
-
-    def length(piece: Piece) -> int:
-        return int(piece.cut.stop - piece.cut.start)
-
-    ordered = sorted(windows, key=length)
-    return packed(ordered, lambda pack, piece: sum(map(length, [*pack, piece])) > most)
+    pack: list[Piece] = []
+    samples = 0
+    for piece in sorted(windows, key=lambda p: p.cut.stop - p.cut.start):
+        length = piece.cut.stop - piece.cut.start
+        if pack and samples + length > most:
+            yield pack
+            pack, samples = [], 0
+        pack.append(piece)
+        samples += length
+    if pack:
+        yield pack
 
 
 def load_emotion2vec(

@@ -202,6 +202,11 @@ class Listener:
         *,
         speech: bool = False,
     ) -> list[Any]:
+        """Takes what a `Stream` gives its model; returns what it needs as predictions."""
+        self.keep(waves)
+        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
+
+    def keep(self, waves: Sequence[Samples]) -> None:
         """Keeps each waveform with equal probability (reservoir sampling; Vitter, 1985)."""
         for wave in waves:
             self._heard += 1
@@ -211,11 +216,6 @@ class Listener:
                 self.kept.append(wave.copy())
             elif (place := int(self._draw.integers(self._heard))) < ENOUGH_RECORDINGS:
                 self.kept[place] = wave.copy()
-        return self.nothing(waves)
-
-    def nothing(self, waves: Sequence[Samples]) -> list[Any]:
-        """What a `Stream` needs as predictions."""
-        return [SimpleNamespace(probabilities=np.ones(1), distance=None) for _ in waves]
 
 
 def without_channels(predictor: Predictor, listeners: Sequence[Listener]) -> list[Predictor]:

@@ -238,16 +238,8 @@ class _VoiceVectors(Listener):
         super().__init__()
         self.vectors: list[_Vectors] = []
 
-    def waves(
-        self,
-        waves: Sequence[Samples],
-        texts: Sequence[str | None] | None = None,
-        /,
-        *,
-        speech: bool = False,
-    ) -> list[Any]:
+    def keep(self, waves: Sequence[Samples]) -> None:
         """Keeps the embedding of each waveform: of its middle, or repeated if it is short."""
         parts = [wave[max(0, len(wave) - SIZE) // 2 :][:SIZE] for wave in waves]
         if parts:
             self.vectors.append(voice_vectors(np.stack([np.resize(part, SIZE) for part in parts])))
-        return self.nothing(waves)
