@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from contextlib import closing, suppress
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ pytest.importorskip("websocket", reason="needs websocket-client, of selenium")
 
 import websocket
 
+from made_attack import until
 from made_client import ask
 from made_server import MadePredictor, melody
 from multimodal_ser.config.settings import SAMPLE_RATE
@@ -143,13 +143,7 @@ def test_broken_clients_leave_nothing_behind(served):
         opened(address)  # one too many
     for socket in sockets:
         socket.sock.close()  # without a word
-    deadline = threading.Event()
-    for _ in range(100):
-        if not service.streams.open:
-            break
-        deadline.wait(0.05)
-    assert service.streams.open == 0
-    assert not service.connections.open
+    until(lambda: not service.streams.open and not service.connections.open)
     assert heard(address, SOUND, {"format": "f32"})[-1]["type"] == "timeline"
 
 

@@ -93,7 +93,10 @@ async def live(socket: WebSocket, service: Service) -> None:
     try:
         with service.streams.enter(service.admission.stopping):
             await socket.accept()
-            await _answer(socket, service)
+            timeline = await _answer(socket, service)
+        # A client that has its last message may begin its next stream at once.
+        await _send(socket, {"type": "timeline", **timeline.as_dict()})
+        await socket.close(1000)
     except RefusedError as error:
         with suppress(RuntimeError, WebSocketDisconnect):  # gone, or never accepted
             if socket.application_state.name == "CONNECTED":
@@ -122,7 +125,8 @@ async def _begin(socket: WebSocket, service: Service) -> tuple[Sent, Stream]:
     return sent, stream
 
 
-async def _answer(socket: WebSocket, service: Service) -> None:
+async def _answer(socket: WebSocket, service: Service) -> Timeline:
+    """Sends estimates and segments as the sound comes in; returns the whole timeline."""
     sent, stream = await _begin(socket, service)
     work, convert = Work(math.inf), to_rate(sent.rate, SAMPLE_RATE)
     sent_segments = 0
@@ -151,8 +155,7 @@ async def _answer(socket: WebSocket, service: Service) -> None:
     timeline = await service.off_loop(finish)
     for item in timeline.segments[sent_segments:]:
         await _send(socket, _as_message(item))
-    await _send(socket, {"type": "timeline", **timeline.as_dict()})
-    await socket.close(1000)
+    return timeline
 
 
 async def _sounds(socket: WebSocket, service: Service, sent: Sent) -> AsyncIterator[Samples]:
