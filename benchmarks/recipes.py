@@ -28,6 +28,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import tyro
+from scipy import stats
 
 from multimodal_ser.cli import main
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
@@ -324,8 +325,12 @@ def counted(
     return counts
 
 
-def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
-    """Prints UA of every model, and how far the recommended one is from the better baseline."""
+def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> list[float]:
+    """Prints UA of every model, and how far the recommended one is from the better baseline.
+
+    Returns:
+        That difference on each task, in points.
+    """
     print(f"\n{title}\n")
     shown = ["text", "audio", "concat", "cross_attention", STACKED, *BASELINES]
     print(f"| task | {' | '.join(shown)} | {STACKED} − better baseline | p (Holm) | s a fold |")
@@ -348,10 +353,8 @@ def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
             f"| {models[STACKED]['seconds']:.0f} |",
             flush=True,
         )
-    gaps = 100 * np.array([one.difference for one in versus])
-    if len(gaps) > 1:
-        error = gaps.std(ddof=1) / np.sqrt(len(gaps))
-        print(f"\nmean over tasks: {gaps.mean():+.1f} ± {error:.1f} (standard error over tasks)")
+    gaps = [100 * one.difference for one in versus]
+    over_tasks(gaps)
     for name, models in rows:
         for modality in ("text", "audio"):
             if f"svm, {modality} alone" in models:
@@ -361,6 +364,22 @@ def rank_table(arguments: Arguments, names: Sequence[str], title: str) -> None:
                     f"{name}: {modality} network − svm on {modality} ({100 * ua(alone):.1f}): "
                     f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
                 )
+    return gaps
+
+
+def over_tasks(gaps: Sequence[float]) -> None:
+    """Prints the mean difference, and whether there is one over tasks.
+
+    The signed-rank test is the one that Demšar (2006, JMLR 7, section 3.1.3) recommends for two
+    classifiers on many tasks: unlike the t test it doesn't assume that differences are normally
+    distributed, which a few large ones among many small ones are not.
+    """
+    if len(gaps) > 1:
+        print(
+            f"\nmean over {len(gaps)} tasks: {np.mean(gaps):+.1f} ± {stats.sem(gaps):.1f} "
+            f"(standard error over tasks); p = {stats.ttest_1samp(gaps, 0).pvalue:.3f} by a "
+            f"t test, {stats.wilcoxon(gaps).pvalue:.3f} by Wilcoxon's signed-rank test"
+        )
 
 
 def score(models: dict[str, dict[str, Any]], kind: str) -> str:
@@ -372,7 +391,8 @@ def ua(counts: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    told = tyro.cli(Arguments)
+    told, all_gaps = tyro.cli(Arguments), []
     for group, heading in ((TASKS, "Tasks looked at while choosing"), (KEPT_ASIDE, "Kept aside")):
         if chosen := [name for name in group if not told.tasks or name in told.tasks]:
-            rank_table(told, chosen, heading)
+            all_gaps += rank_table(told, chosen, heading)
+    over_tasks(all_gaps)
