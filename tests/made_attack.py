@@ -59,11 +59,13 @@ def honest_clients_are_answered(address, rounds=3):
         assert max(took) < max(before, slack()), took
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=120):
+    """Waits for a condition, and returns what it returned."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+    return found
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 
 import numpy as np
@@ -50,6 +51,19 @@ class MadePredictor:
         shares = (scores / scores.sum()).astype(np.float32)
         end = len(wave) / SAMPLE_RATE
         return Prediction(LABELS, shares, np.zeros(2, "f4"), 0.0, end, self.threshold, text)
+
+
+class HeldPredictor(MadePredictor):
+    """Predicts once `go` is set, so that a test can look at what happens before."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def waves(self, waves, texts=None, *, speech=False):
+        self.begun.set()
+        assert self.go.wait(300)
+        return super().waves(waves, texts, speech=speech)
 
 
 def melody(*hertz, seconds=3.0):

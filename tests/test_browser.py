@@ -100,7 +100,7 @@ def by(driver, name):
     return driver.find_element(By.ID, name)
 
 
-def until(driver, true, seconds=15, ignored=()):
+def until(driver, true, seconds=120, ignored=()):
     WebDriverWait(driver, seconds, 0.05, ignored).until(lambda _: true())
 
 

@@ -93,7 +93,7 @@ def test_threads_compute_each_item_on_one_and_leave_the_setting_alone():
 
 
 def test_threads_run_side_by_side_and_few_items_wait():
-    together = threading.Barrier(3, timeout=30)
+    together = threading.Barrier(3, timeout=300)
 
     def meet(shared, item):
         together.wait()

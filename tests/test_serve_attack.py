@@ -58,7 +58,7 @@ def process(tmp_path, *options, files=1024):
     def up():
         assert running.poll() is None, log.read_text()
         try:
-            return httpx.get(f"{address}/health").status_code == 200
+            return httpx.get(f"{address}/health", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -68,7 +68,7 @@ def process(tmp_path, *options, files=1024):
     finally:
         running.terminate()
         try:
-            running.wait(20)
+            running.wait(120)
         finally:
             running.kill()
             running.wait()
@@ -91,7 +91,7 @@ def connections(address, count, sent):
     with ExitStack() as stack:
         found = []
         for _ in range(count):
-            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
             with suppress(OSError):  # closed already, to make room
                 one.sendall(sent)
             found.append(one)
@@ -131,7 +131,7 @@ def test_announced_bodies_that_never_arrive():
     promise = HALF + b"Content-Length: 100000\r\n\r\nRIFF"
     with serving(create_app(MadePredictor())) as address, connections(address, 150, promise):
         honest_clients_are_answered(address)
-        assert httpx.get(f"{address}/health").json()["requests"] <= 128
+        assert httpx.get(f"{address}/health", timeout=60).json()["requests"] <= 128
 
 
 def test_the_slowest_sender_is_dropped_first():
@@ -140,13 +140,13 @@ def test_the_slowest_sender_is_dropped_first():
     app = create_app(MadePredictor(), settings)
     with serving(app) as address, connections(address, 2, head) as (slow, slower):
         slow.sendall(CLIP[:50_000])
-        until(lambda: httpx.get(f"{address}/health").json()["requests"] == 2)
+        until(lambda: httpx.get(f"{address}/health", timeout=60).json()["requests"] == 2)
         time.sleep(0.5)
-        answer = httpx.post(f"{address}/v1/predict", content=CLIP, headers=WAV)
+        answer = httpx.post(f"{address}/v1/predict", content=CLIP, headers=WAV, timeout=60)
         assert answer.status_code == 200
         assert status(slower) == 408
         assert not is_closed(slow)
-        slow.settimeout(20)
+        slow.settimeout(60)
         slow.sendall(CLIP[50_000:])
         assert status(slow) == 200
 
@@ -157,7 +157,7 @@ def test_bodies_on_their_way_do_not_fill_the_memory():
     app = create_app(MadePredictor(), settings)
     with serving(app) as address, connections(address, 12, head) as clients:
         until(lambda: sum(map(is_closed, clients)) >= 3)
-        assert httpx.get(f"{address}/health").json()["requests"] <= 9
+        assert httpx.get(f"{address}/health", timeout=60).json()["requests"] <= 9
 
 
 def test_a_header_has_its_time():
@@ -212,7 +212,7 @@ def test_every_connection_at_work_leaves_no_room_for_another():
     body = HALF + f"Content-Length: {len(CLIP)}\r\n\r\n".encode() + CLIP
     with serving(app) as address, connections(address, 8, body):
         until(lambda: app.state.service.admission.active == 8)
-        answer = httpx.get(f"{address}/health")
+        answer = httpx.get(f"{address}/health", timeout=60)
         assert answer.status_code == 503
         assert "8 connections are open" in answer.json()["error"]["message"]
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -241,7 +241,7 @@ def test_garbage_is_refused_and_does_not_fill_the_log(tmp_path):
                 answer = client.recv(9999)
                 assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
                 assert b"Content-Security-Policy: default-src 'none'" in answer
-        with httpx.Client() as http:
+        with httpx.Client(timeout=60) as http:
             for _ in range(150):
                 assert http.get(f"{address}/nothing").status_code == 404
         honest_clients_are_answered(address, rounds=1)

@@ -12,8 +12,9 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 
 import httpx
 
+from made_attack import until
 from made_client import ask
-from made_server import MadePredictor, encoded, melody
+from made_server import HeldPredictor, MadePredictor, encoded, melody
 from multimodal_ser.common.files import write_file
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError
@@ -31,21 +32,20 @@ def energy(monkeypatch):
     monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
-def served(folder, seconds=0.0, **how):
-    return serving(create_app(MadePredictor(seconds), Settings(jobs=folder, **how)))
+def served(folder, predictor=None, **how):
+    return serving(create_app(predictor or MadePredictor(), Settings(jobs=folder, **how)))
 
 
 def over(http, job, *statuses):
-    for _ in range(200):
+    def ended():
         told = http.get(f"/v1/jobs/{job}").json()
-        if told["status"] in (statuses or ("done", "failed", "cancelled")):
-            return told
-        time.sleep(0.05)
-    raise AssertionError(told)
+        return told if told["status"] in (statuses or ("done", "failed", "cancelled")) else None
+
+    return until(ended)
 
 
 def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
-    with served(tmp_path / "jobs") as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path / "jobs") as here, httpx.Client(base_url=here, timeout=60) as http:
         answer = http.post("/v1/jobs?formats=json,srt,html", content=WAV, headers=TYPE)
         assert answer.status_code == 202
         job = answer.json()["id"]
@@ -70,7 +70,7 @@ def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
 
 @pytest.mark.parametrize("route", ["jobs", "analyze"])
 def test_wrong_settings_are_refused_at_once(tmp_path, route):
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         for given, words in (
             ("channels=left", "channels='left'; allowed: mix, each"),
             ("names=a,b,a", "names has 'a' twice"),
@@ -83,25 +83,32 @@ def test_wrong_settings_are_refused_at_once(tmp_path, route):
 
 
 def test_jobs_wait_their_turn_and_are_cancelled(tmp_path):
-    with served(tmp_path, 0.3, max_jobs=3) as here, httpx.Client(base_url=here, timeout=20) as http:
+    held = HeldPredictor()
+    with (
+        served(tmp_path, held, max_jobs=3) as here,
+        httpx.Client(base_url=here, timeout=60) as http,
+    ):
         jobs = [http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(3)]
         assert http.post("/v1/jobs", content=WAV, headers=TYPE).status_code == 429
+        over(http, jobs[0], "running")
         last = http.get(f"/v1/jobs/{jobs[2]}").json()
         assert (last["status"], last["ahead"]) == ("queued", 1)
         assert http.get(f"/v1/jobs/{jobs[2]}/result").status_code == 404
-        over(http, jobs[0], "running", "done")
         for job in jobs[:2]:
             http.delete(f"/v1/jobs/{job}")
+        held.go.set()
+        assert over(http, jobs[0])["status"] == "cancelled"
         assert over(http, jobs[1])["status"] == "cancelled"
         assert over(http, jobs[2])["status"] == "done"
         assert http.get("/health").json()["status"] == "ok"
 
 
 def test_a_job_that_ended_with_its_server_is_lost(tmp_path):
-    with served(tmp_path, 0.5) as here, httpx.Client(base_url=here, timeout=20) as http:
+    slow = MadePredictor(3.0)  # still at work when its server is told to stop
+    with served(tmp_path, slow) as here, httpx.Client(base_url=here, timeout=60) as http:
         jobs = [http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(2)]
         over(http, jobs[0], "running")
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         for job in jobs:
             told = http.get(f"/v1/jobs/{job}").json()
             assert told["status"] == "lost"
@@ -110,7 +117,7 @@ def test_a_job_that_ended_with_its_server_is_lost(tmp_path):
         assert {file.name for file in tmp_path.rglob("*") if file.is_file()} == {STATE}
         done = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
         over(http, done, "done")
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         assert http.get(f"/v1/jobs/{done}").json()["status"] == "done"
         assert http.get(f"/v1/jobs/{done}/result").json()["segments"]
     state = json.loads((tmp_path / done / STATE).read_text())
@@ -118,7 +125,7 @@ def test_a_job_that_ended_with_its_server_is_lost(tmp_path):
     (tmp_path / done / STATE).write_text(json.dumps(state))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / STATE).write_text("{")
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         assert http.get(f"/v1/jobs/{done}").status_code == 404  # too old to be kept
     assert not (tmp_path / done).exists()
 
@@ -128,21 +135,22 @@ def test_what_was_still_arriving_is_lost_too(tmp_path):
     left.mkdir()
     (left / STATE).write_text(json.dumps({"id": "half", "status": "arriving"}))
     (left / "sound").write_bytes(WAV)
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         assert http.get("/v1/jobs/half").json()["status"] == "lost"
     assert not (left / "sound").exists()
 
 
 def test_room_on_disk_is_shared_by_all_jobs(tmp_path):
-    room = 1.5 * len(WAV) / 1e6
+    room, held = 1.5 * len(WAV) / 1e6, HeldPredictor()
     with (
-        served(tmp_path, 0.3, jobs_disk_mb=room) as here,
-        httpx.Client(base_url=here, timeout=20) as http,
+        served(tmp_path, held, jobs_disk_mb=room) as here,
+        httpx.Client(base_url=here, timeout=60) as http,
     ):
         first = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
         refused = http.post("/v1/jobs", content=WAV, headers=TYPE)
         assert refused.status_code == 429
         assert "share of the disk" in refused.json()["error"]["message"]
+        held.go.set()
         over(http, first, "done")  # its sound is gone
         assert http.post("/v1/jobs", content=WAV, headers=TYPE).status_code == 202
 
@@ -169,7 +177,7 @@ def test_what_is_no_job(tmp_path, address, body, kind, status, words):
 
 
 def test_what_fails_says_why(tmp_path):
-    with served(tmp_path, job_seconds=5) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path, job_seconds=5) as here, httpx.Client(base_url=here, timeout=60) as http:
         bad = http.post("/v1/jobs", content=b"RIFF" + bytes(99), headers=TYPE).json()["id"]
         told = over(http, bad)
         assert told["status"] == "failed"
@@ -180,7 +188,10 @@ def test_what_fails_says_why(tmp_path):
 
 
 def test_jobs_are_guarded(tmp_path):
-    with served(tmp_path, api_key="sesame") as here, httpx.Client(base_url=here) as http:
+    with (
+        served(tmp_path, api_key="sesame") as here,
+        httpx.Client(base_url=here, timeout=60) as http,
+    ):
         assert http.post("/v1/jobs", content=WAV, headers=TYPE).status_code == 401
         assert http.get("/v1/jobs/x").status_code == 401
         foreign = {**TYPE, "Origin": "http://evil.example"}
@@ -195,7 +206,7 @@ def test_a_job_that_breaks_the_server_does_not_stop_the_others(tmp_path, monkeyp
         raise ZeroDivisionError
 
     monkeypatch.setattr("multimodal_ser.serve.jobs.analyze", broken)
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         first, second = (
             http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(2)
         )
@@ -204,13 +215,15 @@ def test_a_job_that_breaks_the_server_does_not_stop_the_others(tmp_path, monkeyp
 
 
 def test_a_folder_that_is_lost_ends_its_job_alone(tmp_path):
-    with served(tmp_path, 0.3) as here, httpx.Client(base_url=here, timeout=20) as http:
+    held = HeldPredictor()
+    with served(tmp_path, held) as here, httpx.Client(base_url=here, timeout=60) as http:
         first, second = (
             http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"] for _ in range(2)
         )
         over(http, first, "running")
         shutil.rmtree(tmp_path / first)
         (tmp_path / first).write_text("a file in its place, so that not even its state is stored")
+        held.go.set()
         assert over(http, first)["status"] == "failed"
         assert over(http, second)["status"] == "done"
 
@@ -222,7 +235,7 @@ def test_files_that_were_ready_stay_if_a_later_one_fails(tmp_path, monkeypatch):
         write_file(path, content)
 
     monkeypatch.setattr("multimodal_ser.serve.jobs.write_file", full)
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         asked = "/v1/jobs?formats=json,vtt,csv"
         job = http.post(asked, content=WAV, headers=TYPE).json()["id"]
         told = over(http, job)
@@ -234,7 +247,7 @@ def test_files_that_were_ready_stay_if_a_later_one_fails(tmp_path, monkeypatch):
 
 def test_a_recording_that_the_disk_does_not_take_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("multimodal_ser.serve.jobs.SOUND", "a" * 300)
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         answer = http.post("/v1/jobs", content=WAV, headers=TYPE)
         assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
         assert str(tmp_path) not in answer.text
@@ -242,7 +255,7 @@ def test_a_recording_that_the_disk_does_not_take_is_refused(tmp_path, monkeypatc
 
 
 def test_what_is_odd_about_a_recording_is_told(tmp_path):
-    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=20) as http:
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         given = {"Content-Type": "Application/Ogg"}  # as clients name what they do not know
         job = http.post("/v1/jobs", content=WAV[:-9000], headers=given).json()["id"]
         (line,) = over(http, job, "done")["warnings"]

@@ -39,7 +39,7 @@ def served():
 
 
 def opened(address, begin=None, **how):
-    socket = websocket.create_connection(address, timeout=10, **how)
+    socket = websocket.create_connection(address, timeout=60, **how)
     socket.send(json.dumps({"rate": SAMPLE_RATE, "format": "f32"} if begin is None else begin))
     return socket
 
@@ -164,7 +164,7 @@ def test_quiet_clients_are_closed():
     with serving(create_app(MadePredictor(), settings)) as here:
         address = here.replace("http", "ws") + "/v1/stream"
         assert "nothing came" in told(opened(address))[-1]["error"]["message"]
-        silent = websocket.create_connection(address, timeout=10)
+        silent = websocket.create_connection(address, timeout=60)
         assert "nothing came" in told(silent)[-1]["error"]["message"]
 
 
@@ -193,8 +193,11 @@ def test_metrics():
 def test_head_is_answered_as_get_is_without_a_body(served):
     address = served[0].replace("ws", "http", 1).removesuffix("/v1/stream")
     for path in ("/", "/docs", "/health", "/v1/models", "/static/page.js"):
-        head, get = httpx.head(address + path), httpx.get(address + path)
+        head, get = (one(address + path, timeout=60) for one in (httpx.head, httpx.get))
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-length"] == str(len(get.content))
     assert httpx.head(address + "/v1/predict").status_code == 405
-    assert 'method="HEAD",route="/health",status="200"' in httpx.get(address + "/metrics").text
+    assert (
+        'method="HEAD",route="/health",status="200"'
+        in httpx.get(address + "/metrics", timeout=60).text
+    )

@@ -131,8 +131,8 @@ def test_a_foreign_page_costs_nothing():
 
 def test_over_a_socket():
     with serving(create_app(MadePredictor())) as address:
-        assert httpx.get(f"{address}/").status_code == 200
-        rebound = httpx.get(f"{address}/", headers={"Host": "evil.example:80"})
+        assert httpx.get(f"{address}/", timeout=60).status_code == 200
+        rebound = httpx.get(f"{address}/", headers={"Host": "evil.example:80"}, timeout=60)
         assert rebound.status_code == 421
         assert "<html" not in rebound.text
         two = b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"

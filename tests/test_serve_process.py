@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
+from made_attack import until
 from made_server import MadePredictor, encoded
 from made_sound import tone
 from multimodal_ser.cli import main
@@ -24,6 +25,7 @@ from multimodal_ser.serve import create_app, serving
 
 PROGRAM = """
 import sys
+from made_attack import until
 from made_server import MadePredictor
 import multimodal_ser.predict
 from multimodal_ser.cli import main
@@ -44,13 +46,15 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def answers(address, seconds=30):
-    for _ in range(20 * seconds):
-        try:
-            return httpx.get(f"{address}/health").status_code == 200
-        except httpx.TransportError:
-            time.sleep(0.05)
+def answers(address):
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{address}/health", timeout=60).status_code == 200
     return False
+
+
+def requests(address):
+    """The number of requests that a server is answering."""
+    return httpx.get(f"{address}/health", timeout=60).json()["requests"]
 
 
 def test_a_running_request_is_finished_when_told_to_stop():
@@ -61,18 +65,17 @@ def test_a_running_request_is_finished_when_told_to_stop():
         stderr=subprocess.PIPE, cwd=here, env={**os.environ, "PYTHONPATH": str(here)},
     )  # fmt: skip
     try:
-        assert answers(address)
+        until(lambda: answers(address))
         got = []
+        asked = {"content": encoded(tone()), "headers": HEADERS, "timeout": 60}
         send = threading.Thread(
-            target=lambda: got.append(
-                httpx.post(f"{address}/v1/predict", content=encoded(tone()), headers=HEADERS)
-            )
+            target=lambda: got.append(httpx.post(f"{address}/v1/predict", **asked))
         )
         send.start()
-        time.sleep(0.5)
+        until(lambda: got or requests(address) == 1)
         process.send_signal(signal.SIGTERM)
         send.join()
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=120)
     finally:
         process.kill()
     assert got[0].status_code == 200
@@ -116,11 +119,7 @@ def test_a_slow_client_is_left_alone_and_the_others_answered():
                 b"Content-Length: 1000\r\n\r\nRIFF"
             )
             body = encoded(tone())
-            answer = httpx.post(f"{address}/v1/predict", content=body, headers=HEADERS)
-            assert answer.status_code == 200
-            assert httpx.get(f"{address}/health").json()["requests"] == 1
-        for _ in range(100):  # the client has gone: its place is free again
-            if httpx.get(f"{address}/health").json()["requests"] == 0:
-                return
-            time.sleep(0.02)
-        pytest.fail("the place of a client that left is still taken")
+            asked = {"content": body, "headers": HEADERS, "timeout": 60}
+            assert httpx.post(f"{address}/v1/predict", **asked).status_code == 200
+            assert requests(address) == 1
+        until(lambda: requests(address) == 0)  # the client has gone: its place is free again

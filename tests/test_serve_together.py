@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from made_client import WAV, WAV_TYPE, ask, client, refusal
-from made_server import MadePredictor, encoded
+from made_server import HeldPredictor, MadePredictor, encoded
 from made_sound import tone
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app
@@ -21,6 +21,15 @@ from multimodal_ser.serve.run import JsonFormatter
 @pytest.fixture(autouse=True)
 def _level_decides_what_is_speech(monkeypatch):
     monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
+
+
+async def happened(condition):
+    """`made_attack.until` for what runs in the same thread."""
+    for _ in range(12_000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not happen in time")
 
 
 def many(app, count, body=WAV, address="/v1/predict"):
@@ -57,8 +66,20 @@ def test_a_bad_recording_fails_without_its_batch():
 
 
 def test_too_many_at_a_time():
-    app = create_app(MadePredictor(0.05), Settings(concurrency=1, queue=3))
-    answers = many(app, 10)
+    held = HeldPredictor()
+    app = create_app(held, Settings(concurrency=1, queue=3))
+
+    async def all_of_them():
+        async with client(app) as http:
+            jobs = [
+                asyncio.create_task(http.post("/v1/predict", content=WAV, headers=WAV_TYPE))
+                for _ in range(10)
+            ]
+            await happened(lambda: sum(job.done() for job in jobs) == 6)  # are refused
+            held.go.set()
+            return await asyncio.gather(*jobs)
+
+    answers = asyncio.run(all_of_them())
     codes = sorted(one.status_code for one in answers)
     assert codes == [200] * 4 + [429] * 6
     refused = next(one for one in answers if one.status_code == 429)
@@ -78,15 +99,17 @@ def test_a_slow_upload_is_ended():
 
 
 def test_finishes_what_runs_and_refuses_what_comes_while_stopping():
-    app = create_app(MadePredictor(0.2), Settings())
+    held = HeldPredictor()
+    app = create_app(held, Settings())
 
     async def stop_midway():
         async with client(app) as http:
             running = asyncio.create_task(http.post("/v1/predict", content=WAV, headers=WAV_TYPE))
-            await asyncio.sleep(0.1)
+            await happened(held.begun.is_set)
             app.state.service.admission.stopping = True
             late = await http.post("/v1/predict", content=WAV, headers=WAV_TYPE)
             health = await http.get("/health")
+            held.go.set()
             return await running, late, health
 
     running, late, health = asyncio.run(stop_midway())
@@ -96,14 +119,17 @@ def test_finishes_what_runs_and_refuses_what_comes_while_stopping():
 
 
 def test_what_a_stopping_server_does_not_wait_for_is_told_so():
-    app = create_app(MadePredictor(0.5), Settings())
+    held = HeldPredictor()
+    app = create_app(held, Settings())
 
     async def cut_off():
         async with client(app) as http:
             running = asyncio.create_task(http.post("/v1/predict", content=WAV, headers=WAV_TYPE))
-            await asyncio.sleep(0.2)
+            await happened(held.begun.is_set)
             running.cancel()  # as uvicorn does with what is not finished in time
-            return await running
+            told = await running
+            held.go.set()
+            return told
 
     refusal(asyncio.run(cut_off()), 503, "stopping", "send it again")
 

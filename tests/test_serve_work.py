@@ -65,12 +65,12 @@ def test_short_requests_flow_beside_long_ones(minutes):
             until(lambda: predictor.heard > 0)
             honest_clients_are_answered(address)
             assert predictor.most <= 66  # seconds in one call: no turn is long
-            assert httpx.get(f"{address}/health").json()["requests"] == 8
+            assert httpx.get(f"{address}/health", timeout=60).json()["requests"] == 8
             for client in clients:
                 client.setblocking(False)
                 with pytest.raises(BlockingIOError):
                     client.recv(1)
-        until(lambda: httpx.get(f"{address}/health").json()["requests"] == 0)
+        until(lambda: httpx.get(f"{address}/health", timeout=60).json()["requests"] == 0)
         heard = predictor.heard  # the clients have gone: nothing more is computed for them
         time.sleep(1.5)
         assert predictor.heard - heard <= 66
@@ -95,7 +95,7 @@ def test_a_long_prediction_is_cut_into_turns_too(minutes):
             until(lambda: predictor.heard > 60)
             honest_clients_are_answered(address, rounds=1)
             assert predictor.heard < 4 * 600
-        until(lambda: httpx.get(f"{address}/health").json()["requests"] == 0)
+        until(lambda: httpx.get(f"{address}/health", timeout=60).json()["requests"] == 0)
 
 
 def test_long_requests_have_places_of_their_own(minutes):

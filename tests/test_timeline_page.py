@@ -85,7 +85,7 @@ def test_everything_is_shown(page):
 
 def test_it_plays_and_follows(page):
     browser, _ = page
-    wait = Wait(browser, 10)
+    wait = Wait(browser, 60)
     find(browser, ".play")[0].click()
     wait.until(lambda b: run(b, "timeline.audio.currentTime > 0.2"))
     assert find(browser, ".play")[0].get_attribute("aria-label") == "Pause"
@@ -113,7 +113,7 @@ def test_a_large_recording_plays_from_where_it_is_or_the_folder_of_the_page(
     def plays():
         browser.get(file.as_uri())
         known = "timeline.audio.readyState > 0 || !document.querySelector('.note').hidden"
-        Wait(browser, 20).until(lambda _: run(browser, known))
+        Wait(browser, 60).until(lambda _: run(browser, known))
         return run(browser, "timeline.audio.readyState > 0")
 
     assert plays()
