@@ -226,6 +226,20 @@ def test_a_run_that_differs_in_its_marks_alone_is_set_aside_too(tmp_path):
         summarise(tmp_path / "runs")
 
 
+def test_a_leak_found_later_stands_beside_every_result(tmp_path):
+    rows, settings = recorded(tmp_path), {"network": ModelConfig(), "schedule": TrainConfig()}
+    for models, session in ((("linear", "svm"), None), (("linear",), "together")):
+        own = [replace(row, session=session) for row in rows]
+        extract(own, FakeEncoder(name="my-audio"), tmp_path / "features", tokens=1)
+        domain = load_domain(tmp_path / "features", "anger,sadness", "speaker", allow=["session"])
+        plan = protocols.InDomain(models=models, seeds=1, **settings).plan(*domain)
+        make_experiment(plan, tmp_path / "runs", jobs=1)
+    found = summarise(tmp_path / "runs")
+    (leak,) = [note for note in found.notes if note.leak]
+    assert "session" in leak.text
+    assert [row.model for row in found.rows if leak.letter not in row.notes] == []
+
+
 def test_the_manifest_beside_features_notes_what_the_recordings_held(tmp_path):
     bench = Bench(tmp_path)
     bench.run()

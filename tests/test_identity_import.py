@@ -56,6 +56,42 @@ def test_a_corrected_import_is_another_result(tmp_path):
     assert len(list((tmp_path / "runs" / "set-aside").iterdir())) == 4
 
 
+@pytest.mark.parametrize(
+    ("tokens", "read"),
+    [(2, {"tokens": "pooled"}), (2, {"standardize_speakers": True}), (3, {})],
+)
+def test_results_of_replaced_features_stay_in_no_table_however_the_new_ones_are_read(
+    tmp_path, tokens, read
+):
+    rows = recorded(tmp_path)
+    draw = np.random.default_rng(0)
+
+    def run(width, **read):
+        values = draw.normal(size=(len(rows), width, 4))
+        np.savez(tmp_path / "x.npz", audio=values, id=np.array([row.id for row in rows]))
+        import_features(tmp_path / "x.npz", rows, tmp_path / "f", "x", "audio", overwrite=True)
+        run_linear(load_domain(tmp_path / "f", ",".join(CLASSES), "speaker", **read), out)
+        return {path.parent.name for path in out.glob("*/config.json")}
+
+    out = tmp_path / "runs"
+    old = run(2)
+    assert not run(tokens, **read) & old
+    assert {path.name for path in (out / "set-aside").iterdir()} == old
+    assert len(summarise(out).rows) == 1
+
+
+def test_a_contamination_declared_later_stands_beside_every_result(tmp_path):
+    settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
+    out = tmp_path / "runs"
+    for models, saw in ((("linear", "svm"), "one=no"), (("linear",), "one=labels")):
+        domain = imported(tmp_path, "one", trained_on=[saw], overwrite=True)
+        make_experiment(protocols.InDomain(models=models, **settings).plan(*domain), out, jobs=1)
+    found = summarise(out)
+    seen = [note.letter for note in found.notes if "saw it with emotion labels" in note.text]
+    assert [row.name for row in found.rows if not {*seen} <= {*row.notes}] == []
+    assert seen
+
+
 def test_a_manifest_that_replaces_another_says_what_changes(tmp_path, caplog):
     imported(tmp_path, "one")
     assert not caplog.records

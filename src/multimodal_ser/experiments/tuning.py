@@ -21,9 +21,10 @@ from multimodal_ser.common.files import write_file
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import import_extra
+from multimodal_ser.experiments.outdated import set_aside
 from multimodal_ser.experiments.pairs import check_network
 from multimodal_ser.experiments.plans import Plan, network_for, plan_runs
-from multimodal_ser.experiments.running import run_all, set_aside
+from multimodal_ser.experiments.running import run_all
 from multimodal_ser.report.compute import summary_of
 from multimodal_ser.report.summary import Summary
 from multimodal_ser.report.versus import CHOSEN
