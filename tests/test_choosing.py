@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,9 @@ from multimodal_ser.experiments.tuning import TuningBudget, tune_hyperparameters
 from multimodal_ser.models.fusion import MODELS, Dims
 from multimodal_ser.models.layers import AttentionBlock, Output, masked_mean
 from multimodal_ser.report.compute import summarise
+from multimodal_ser.runs import folder
 from multimodal_ser.runs.model_file import build_model, load_model
+from multimodal_ser.runs.predictions import write_predictions
 from multimodal_ser.splits import make_split
 from multimodal_ser.training.baselines import Linear
 
@@ -136,6 +139,26 @@ def test_a_setting_that_fails_does_not_end_the_search(features, tmp_path, monkey
         tune_hyperparameters(
             material, one, tmp_path, budget, "narrow", replace(NETWORK, hidden_dim=16), QUICK
         )
+
+
+def test_a_full_disk_ends_the_search_instead_of_passing_settings_over(
+    features, tmp_path, monkeypatch
+):
+    pytest.importorskip("optuna")
+    material, write, tried = load_material(features, class_set("common4")), write_predictions, []
+
+    def filling(path, *rest):
+        tried.append(path)
+        if len(tried) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, *rest)
+
+    monkeypatch.setattr(folder, "write_predictions", filling)
+    split = make_split(material.utterances, "speaker", folds=2)
+    budget = TuningBudget(trials=4, seeds=1, jobs=1)
+    with pytest.raises(SerError, match="No space left on device"):
+        tune_hyperparameters(material, split, tmp_path, budget, "concat", NETWORK, QUICK)
+    assert len(tried) == 2
 
 
 def test_after_labels_were_corrected_no_folder_of_a_search_mixes_old_runs_and_new(

@@ -1,6 +1,7 @@
 """Plans and runs: no view of the test part, complete or absent folders, and resuming."""
 
 import csv
+import errno
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -300,6 +301,19 @@ def test_no_later_run_of_a_chain_is_made_once_one_failed(material, split, tmp_pa
     stages.append(plans.Stage((other,), material))
     running._make_stages(stages, tmp_path, 1, "local", "cpu", tried.append)
     assert tried == [first.config.folder, other.config.folder]
+
+
+def test_a_full_disk_ends_the_runs_at_once(material, split, tmp_path, monkeypatch):
+    tried = []
+
+    def full(path, *rest):
+        tried.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_folder, "write_predictions", full)
+    with pytest.raises(SerError, match=r"No space left on device.*rerun the same command"):
+        run_all(planned(material, split, ("linear",)), material, tmp_path)
+    assert len(tried) == 1
 
 
 def test_processes_side_by_side_give_the_same_runs(material, split, tmp_path):

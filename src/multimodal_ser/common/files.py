@@ -188,6 +188,15 @@ def _explained_errors(path: Path, *places: Path) -> Iterator[None]:
         raise SerError(f"{path}: cannot be written ({reason}); {_remedy(error.errno)}") from error
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a disk or quota is full: nothing else that is written there would succeed either.
+
+    >>> is_full(OSError(errno.ENOSPC, "No space left on device")), is_full(OSError("other"))
+    (True, False)
+    """
+    return any(getattr(one, "errno", None) in _FULL for one in (error, error.__cause__))
+
+
 def _remedy(code: int | None) -> str:
     if code in _FULL:
         return "free some space or write elsewhere, then rerun the same command"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from multimodal_ser.common.files import is_full
 from multimodal_ser.errors import SerError, counted
 from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.experiments.plans import Plan
@@ -39,13 +40,13 @@ def try_run(context: RunContext, item: Plan) -> Path | Failure:
     """Makes a run; returns its folder, or the error of its model or data.
 
     Raises:
-        OSError: such as a full disk, which every other run would meet, too.
+        Exception: a full disk, or another error of the system: every other run would meet it, too.
     """
     try:
         return make_run(context, item)
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001 - it is raised after the other runs
+    except Exception as error:
+        if isinstance(error, OSError) or is_full(error):
+            raise
         return Failure(item.config.folder, error, traceback.format_exc())
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multimodal_ser.common.files import write_file
+from multimodal_ser.common.files import is_full, write_file
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import import_extra
@@ -153,9 +153,11 @@ class _Search:
             knobs = _suggested(trial)
             try:
                 study.tell(trial, self._loss(fold, knobs))
-            except OSError:  # such as a full disk, which every other setting would meet, too
-                raise
-            except Exception as error:  # noqa: BLE001 - a rerun would meet it again, and never end
+            except Exception as error:
+                # every other setting would meet an error of the system, too
+                if isinstance(error, OSError) or is_full(error):
+                    raise
+                # a rerun would meet the setting's own error again, and never end
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 _log.warning("fold %s: the setting %s fails: %s", fold.name, knobs, error)
         done = [one for one in study.trials if one.value is not None]
