@@ -80,6 +80,41 @@ def test_results_of_replaced_features_stay_in_no_table_however_the_new_ones_are_
     assert len(summarise(out).rows) == 1
 
 
+def by_speaker(values):
+    groups = np.stack([values[n::4] for n in range(4)], 1)
+    return ((groups - groups.mean(0)) / groups.std(0)).reshape(values.shape)
+
+
+FITTED = {
+    "": [lambda x: x, lambda x: (x - x[:20].mean(0)) / x[:20].std(0), lambda x: x > 0],
+    "standardised, or transformed by PCA, over all": [
+        lambda x: (x - x.mean(0)) / x.std(0),
+        lambda x: (x - x.mean(0)).astype(np.float16),
+        lambda x: (x - x.min(0)) / np.ptp(x, 0),
+    ],
+    "standardised by speaker": [by_speaker],
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "fit"), [(said, fit) for said, fits in FITTED.items() for fit in fits]
+)
+def test_features_that_were_fitted_to_the_test_set_too_are_told_beside_every_result(
+    tmp_path, caplog, said, fit
+):
+    draw = np.random.default_rng(0)
+    words = [*CLASSES * 4, "joy"]  # the last is of no class below
+    rows = [Utterance(f"my/{n:02}", "my", words[n // 4], speaker="pqrs"[n % 4]) for n in range(36)]
+    values = fit(draw.normal(2.0, 1.5, (36, 5)))
+    np.savez(tmp_path / "x.npz", audio=values, id=np.array([row.id for row in rows]))
+    import_features(tmp_path / "x.npz", rows, tmp_path / "f", "x", "audio")
+    material, _ = load_domain(tmp_path / "f", ",".join(CLASSES), "speaker")
+    for told in (material.marks, caplog.messages):
+        found = [one for one in told if "before they were imported" in one]
+        assert len(found) == bool(said)
+        assert said in "".join(found)
+
+
 def test_a_contamination_declared_later_stands_beside_every_result(tmp_path):
     settings = {"seeds": 1, "network": ModelConfig(), "schedule": TrainConfig()}
     out = tmp_path / "runs"

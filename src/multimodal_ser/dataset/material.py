@@ -29,6 +29,7 @@ from multimodal_ser.encoders.exposure import claim_about
 from multimodal_ser.errors import FeatureError, LabelError
 from multimodal_ser.features import FeatureStore
 from multimodal_ser.features.content import check_made_of, context_notes
+from multimodal_ser.features.fitted import fitted_note
 
 _SAYS = {
     "labels": "saw it with emotion labels: not a clean test",
@@ -124,6 +125,10 @@ def load_material(
     label = torch.tensor([one.label for one in targets])
     target = _targets(targets, task, labels)
     marks = [*_marks(kept, present), *_marks_of_rows(repeated, dropped["no features"])]
+    # encoders see one utterance at a time: only imported features may have been fitted to all
+    imported = [one for one in present if not one.header.weights]
+    fitted = (fitted_note(one.header.encoder, one, rows) for one in imported)
+    marks += [note for note in fitted if note]
     if target is not None:
         marks += scale_warnings(target.tolist(), labels)
     return Material(

@@ -26,6 +26,7 @@ from multimodal_ser.features.content import (
     with_content,
 )
 from multimodal_ser.features.extract import one_corpus
+from multimodal_ser.features.fitted import fitted_note
 from multimodal_ser.features.pool import ModalityName, Pool, check_pooling, keep_tokens
 from multimodal_ser.features.rows import Rows, read_feature_rows, read_ids
 from multimodal_ser.features.store import FeatureHeader, feature_path, write_store
@@ -113,6 +114,8 @@ def import_features(
     arrays = _unpadded(source, {row: array for row, array in found.items() if len(array)})
     _check_values(source, arrays, name, dtype)
     check_numbers(source, arrays, utterances, table.names)
+    if note := fitted_note(name, arrays, utterances):
+        _log.warning("%s", note)
     missing = [row.id for row in utterances if row.id not in arrays]
     inputs = inputs_of(utterances, modality)
     header = FeatureHeader(
