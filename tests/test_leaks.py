@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,63 @@ def test_stretches_of_two_corpora_that_overlap_share_their_sound(theirs, shared)
     next_to_it = replace(tested, id="other/2", start=5.5, end=9.0)  # overlaps with the tested only
     copies, _ = shared_between([learnt], [tested, next_to_it], {})
     assert copies == (["other/1"] if shared else [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sp0.9-000",
+        "000_noise",
+        "000_noise_10db_speed1.1",
+        "000_pitch-2",
+        "augmented/000",
+        "000-aug3",
+    ],
+)
+def test_copies_are_known_by_the_names_that_augmentation_gives(name):
+    """Faster speech has another fingerprint; and Kaldi names its speakers anew, too."""
+    rows = made_rows(40, 5)
+    assert rows[0].id == "mine/000"
+    rows.append(replace(rows[0], id=f"mine/{name}", speaker="sp0.9-s0", dialogue="d"))
+    told = f"1 recordings stand both in a test.*'mine/000' and 'mine/{re.escape(name)}'|"
+    told += f"1 recordings stand both in a test.*'mine/{re.escape(name)}' and 'mine/000'"
+    with pytest.raises(SplitError, match=told):
+        make_split(rows, "speaker", allow=["session"])
+    (said,) = [line for line in cautions(rows) if "altered copies" in line]
+    assert (
+        f"1 utterance named as altered copies of others, such as 'mine/{name}' of 'mine/000'"
+        in said
+    )
+
+
+def test_names_that_only_look_like_copies_are_none():
+    rows = made_rows(40, 5)
+    for name in ("001_noise_a", "noise", "aug", "000x", "shift_1", "OAF_noise_angry", "sp-000"):
+        rows.append(replace(rows[0], id=f"mine/{name}", speaker="another", dialogue="d"))
+    assert len(make_split(rows, "speaker", allow=["session"]).folds) == 6
+
+
+@pytest.mark.parametrize("content", [None, "0123456789abcdef"])
+def test_turns_of_one_file_in_two_parts_are_said(content):
+    """Turns of an interview whose speakers nobody named: one room, and probably one voice."""
+    rows = [
+        replace(
+            row,
+            audio=f"/x/{n // 8}.wav" if content is None else f"/x/{n}.wav",
+            content=content and f"{content}{n // 8}",
+            start=n % 8 * 2.0,
+            end=n % 8 * 2.0 + 2.0,
+        )
+        for n, row in enumerate(made_rows(40, 5))
+    ]
+    (note,) = make_split(rows, "speaker").notes
+    assert note.startswith("5 files hold utterances both of a test part and of its training")
+    apart = [replace(row, dialogue=(row.content or row.audio)) for row in rows]
+    by_file = make_split(apart, "dialogue", allow=["speaker", "session"])
+    assert not any("files hold" in note for note in by_file.notes)
+    copies, notes = shared_between(rows[:2], [replace(rows[2], id="other/1", corpus="other")], {})
+    assert copies == []
+    assert "1 tested utterances, such as 'other/1', are cut from files that another" in notes[0]
 
 
 def test_anna_and_Anna_are_one_speaker():

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from multimodal_ser.common.spelling import UNSURE, alike, is_missing, spelling_notes
 from multimodal_ser.corpora.utterance import GROUPS, Utterance
+from multimodal_ser.errors import counted
 from multimodal_ser.splits.folds import PARTS, Fold
+from multimodal_ser.splits.leaks import copies_by_name
 
 
 def cautions(
@@ -33,6 +35,12 @@ def cautions(
             if counts[name] == 1
         ]
         lines += _of_one_class(corpus, rows, named, len(counts))
+        altered = {copy: one for one, copy in copies_by_name(rows)}
+        lines += [
+            f"{corpus}: {counted(len(altered), 'utterance')} named as altered copies of others, "
+            f"such as {copy!r} of {one!r}, for which splits take them"
+            for copy, one in sorted(altered.items())[:1]
+        ]
         for kind in (*GROUPS, "emotion"):
             names = [getattr(row, kind) for row in rows]
             lines += [f"{corpus}: {one}" for one in spelling_notes(kind, names)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -15,8 +16,20 @@ from multimodal_ser.corpora.utterance import ABSENT, GROUPS, Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import PARTS, Fold
 
+_CHANGE = (
+    r"(?:aug(?:ment(?:ed|ation))?|nois[ey]|speed|sp(?=\d)|tempo|pitch|stretch(?:ed)?|reverb(?:ed)?|rir"
+    r"|vol(?:ume)?|gain|shift(?:ed)?|vtlp|copy)(?:[-_]?[-+]?\d[\d.]*(?:db|hz|x)?)*"
+)
+_ALTERED_END = re.compile(rf"(.+?)(?:[-_. ]+{_CHANGE})+", re.IGNORECASE)
+_ALTERED_BEGINNING = re.compile(rf"(?:{_CHANGE}[-_. ]+)+(.+)", re.IGNORECASE)
+_ALTERED_FOLDER = re.compile(_CHANGE, re.IGNORECASE)
+_UNALTERED = ("clean", "original", "orig", "raw")  # folders of recordings beside altered ones
 OVERLAPS = (*GROUPS, "recording", "fold")
 _MUCH = 0.05  # of the utterances
+_ONE_PLACE = (
+    "one conversation and one room, perhaps the same voices; with the file as its dialogue, a "
+    "corpus can be split by dialogue"
+)
 _OVERLAP = 0.2  # of the shorter utterance, above which two of one recording share their sound
 
 
@@ -53,6 +66,7 @@ def check_folds(
         _check_parts(fold, known)
     leaks, notes = _overlaps(folds, utterances, allowed, sounds)
     leaks += _tested_twice(folds, "fold" in allowed)
+    notes += _of_one_file(folds, utterances)
     notes += _left_out(folds, utterances)
     notes += _never_tested(folds)
     for kind in GROUPS:
@@ -108,7 +122,7 @@ def _named_groups(kind: str, utterances: Sequence[Utterance]) -> dict[str, str]:
 
 
 def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -> dict[str, str]:
-    """The names of sounds, one for utterances that overlap in their recording.
+    """The names of sounds, one for utterances that overlap in their recording or are copies.
 
     So windows that are cut with an overlap count as one recording, and touching turns do not.
     """
@@ -120,11 +134,30 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
             name = joined[name]
         return name
 
-    for one, other in _overlapping(utterances):
+    for one, other in (*_overlapping(utterances), *copies_by_name(utterances)):
         if named(one) != named(other):
             joined[named(other)] = named(one)
-    keys = {*sounds, *(row.id for row in utterances if row.audio is not None)} if joined else sounds
+    keys = {*sounds, *(row.id for row in utterances)} if joined else sounds
     return {key: named(key) for key in keys}
+
+
+def copies_by_name(utterances: Sequence[Utterance]) -> Iterator[tuple[str, str]]:
+    """Pairs of ids of which one is the other's with what augmentation adds to a name.
+
+    Speech at another speed or pitch has another fingerprint.
+    """
+    known = {row.id for row in utterances}
+    for key in sorted(known):
+        folder, _, name = key.rpartition("/")
+        above, _, inner = folder.rpartition("/")
+        without = [
+            f"{key.removesuffix(name)}{found[1]}"
+            for pattern in (_ALTERED_END, _ALTERED_BEGINNING)
+            if (found := pattern.fullmatch(name))
+        ]
+        if _ALTERED_FOLDER.fullmatch(inner):
+            without += [f"{above}/{name}", *(f"{above}/{one}/{name}" for one in _UNALTERED)]
+        yield from ((one, key) for one in without if one in known)
 
 
 def _overlapping(utterances: Sequence[Utterance]) -> Iterator[tuple[str, str]]:
@@ -148,6 +181,33 @@ def _overlapping(utterances: Sequence[Utterance]) -> Iterator[tuple[str, str]]:
                 # infinite where both last to the end of the file
                 if both == math.inf or both > _OVERLAP * shorter:
                     yield key, other
+
+
+def _of_one_file(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> list[str]:
+    """A note on files that are cut into utterances of a test part and of what is learnt from."""
+    cut = _cut_from(utterances)
+    both = [
+        {cut[key] for key in fold.test if key in cut}
+        & {cut[key] for key in fold.learnt if key in cut}
+        for fold in folds
+    ]
+    if not (files := set().union(*both)):
+        return []
+    ids = sorted(key for key, file in cut.items() if file == min(files))
+    return [
+        f"{len(files)} files hold utterances both of a test part and of its training or validation "
+        f"part (in {sum(map(bool, both))} of {len(folds)} folds), such as {ids[0]!r} and "
+        f"{ids[-1]!r}: {_ONE_PLACE}"
+    ]
+
+
+def _cut_from(utterances: Sequence[Utterance]) -> dict[str, str]:
+    """Id → recording, of utterances that are stretches of one."""
+    return {
+        row.id: _recording(row)
+        for row in utterances
+        if row.audio is not None and (row.start or row.end is not None)
+    }
 
 
 def _recording(row: Utterance) -> str:
@@ -239,8 +299,8 @@ def shared_between(
 
     Returns:
         The tested ids that are also learnt from: unchanged, as copies, or as stretches of one
-        recording that overlap; and a note on speakers with equal names, since only somebody who
-        knows the corpora can say whether they are one person.
+        recording that overlap; and notes on other stretches of one recording, and on speakers with
+        equal names, since only somebody who knows the corpora can say whether they are one person.
     """
     known: set[str | None] = {row.id for row in learnt}
     known |= {sounds.get(row.id, row.id) for row in learnt}
@@ -250,12 +310,19 @@ def shared_between(
             if mine in ids[0] and theirs in ids[1]:
                 known.add(theirs)
     copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id)} & known)
+    notes, files = [], set(_cut_from(learnt).values())
+    if cut := sorted(key for key, file in _cut_from(tested).items() if file in files):
+        notes = [
+            f"{len(cut)} tested utterances, such as {cut[0]!r}, are cut from files that another "
+            "corpus is learnt from: one conversation and one room, perhaps the same voices"
+        ]
     voices = {alike(row.speaker) for row in learnt if row.speaker is not None}
     tested_voices = {alike(row.speaker): row.speaker for row in tested if row.speaker is not None}
     both = sorted(name for key, name in tested_voices.items() if key in voices)
     if not both:
-        return copies, []
+        return copies, notes
     return copies, [
+        *notes,
         f"{len(both)} tested speakers have the name of one that another corpus is learnt from, "
-        f"such as {both[0]!r}: if they are the same people, this is no test on new speakers"
+        f"such as {both[0]!r}: if they are the same people, this is no test on new speakers",
     ]
