@@ -149,6 +149,19 @@ def test_temperature_and_threshold_are_set_on_left_out_corpora():
         assert said["low"] <= said["ua"] <= said["high"]
 
 
+def test_no_label_of_a_tested_corpus_calibrates_its_predictions():
+    others = [corpus("b", shift=0.7), corpus("c", shift=-0.5)]
+    tested, found = corpus("a"), {}
+    shuffled = replace(tested, label=np.random.default_rng(0).permutation(tested.label))
+    for key, own in (("right", tested), ("wrong", shuffled)):
+        made = protocol(Vectors.joined([own, *others]), "abc", CONFIG, NAMES, sizes=(10,))
+        found[key] = {name: one["single"] for name, one in made["corpora"].items()}
+    for name in ("confidence", "threshold", "coverage", "distance"):
+        assert found["right"]["a"][name] == found["wrong"]["a"][name]
+    assert found["right"]["a"]["ua"] > 0.6 > found["wrong"]["a"]["ua"]
+    assert found["right"]["b"]["confidence"] != found["wrong"]["b"]["confidence"]
+
+
 def test_corpora_are_tested_on_their_common_classes():
     data = Vectors.joined([corpus("a"), corpus("b"), corpus("only", classes=(0, 1))])
     found = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,))
@@ -226,7 +239,9 @@ def test_the_command_prints_and_writes_a_table(tmp_path, capsys):
     assert main([*given, "--learn", "a", "b", "--sizes", "10", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     assert set(found["corpora"]) == {"a", "b", "only"}
-    assert f"{100 * found['corpora']['only']['single']['ua']:.1f}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"{100 * found['corpora']['only']['single']['ua']:.1f}" in shown
+    assert "a and b: temperature and threshold were chosen with their labels, too" in shown
     assert main([*given, "--learn", "a", "b", "only"]) == 1
     assert f"only has no recording of {FOUR[3]}" in capsys.readouterr().err
 

@@ -32,7 +32,8 @@ def unseen_command(
     """Leaves each corpus out in turn and tests a linear probe trained on the others on it.
 
     Tested per recording, and with the channel removed that is estimated from some of the corpus's
-    recordings without their labels. No label of the tested corpus is used for training.
+    recordings without their labels. No label of the tested corpus is used, except by the
+    calibration of two that are learnt from, which the output then says.
 
     Args:
         features: folders of the corpora's audio features, two or more; their means are used.
@@ -51,7 +52,7 @@ def unseen_command(
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.dataset.material import load_material, pooled
     from multimodal_ser.experiments.pairs import check_comparable
-    from multimodal_ser.predict.unseen import of_material, protocol
+    from multimodal_ser.predict.unseen import calibrated_apart, of_material, protocol
     from multimodal_ser.training.tune.probe import ProbeConfig
     from multimodal_ser.training.tune.vectors import Vectors
 
@@ -66,6 +67,12 @@ def unseen_command(
     for other in materials[1:]:
         check_comparable(materials[0], other)
     notes = _checked(materials, learn)
+    if not calibrated_apart(learn):
+        notes.append(
+            f"{' and '.join(learn)}: temperature and threshold were chosen with their labels, too, "
+            "so their ECE, confidence, coverage and right above are too good; learn from three "
+            "corpora or more, or look at the others"
+        )
     data = Vectors.joined([of_material(one) for one in materials])
     config = ProbeConfig((1,), axes, shrinkage, channel, odds=odds)
     found = protocol(data, learn, config, named.classes, sizes=sizes, test_classes=test_classes)

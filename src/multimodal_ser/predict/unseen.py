@@ -268,20 +268,34 @@ def protocol(
 ) -> dict[str, Any]:
     """The whole protocol: every corpus left out, scored, and adapted; see `leave_one_out`.
 
-    Temperature and threshold are chosen on the corpora that may be learnt from, each left out.
+    Temperature and threshold are chosen on the corpora that may be learnt from, each left out. For
+    one of these, they are chosen on the others alone, as if it were not there, if those are two or
+    more: see `calibrated_apart`.
+
     Returns ``calibration``, and corpus → ``single`` (see `scores`) and ``adapted`` (see `Adapted`).
     """
-    left_out = leave_one_out(
-        data, learn, config, len(classes), [classes.index(one) for one in test_classes]
-    )
+    tested = [classes.index(one) for one in test_classes]
+    left_out = leave_one_out(data, learn, config, len(classes), tested)
     calibration = calibrate_on([one for one in left_out if one.corpus in learn])
     found = {}
     for one in left_out:
-        after = asdict(adapted(one, calibration.temperature, sizes=sizes))
+        own, others = calibration, [name for name in learn if name != one.corpus]
+        if one.corpus in learn and calibrated_apart(learn):
+            part = data.where(np.isin(data.corpus, others))
+            own = calibrate_on(leave_one_out(part, others, config, len(classes), tested))
+        after = asdict(adapted(one, own.temperature, sizes=sizes))
         skewed = after["skewed"].items()
         after["skewed"] = {size: {classes[k]: ua for k, ua in by.items()} for size, by in skewed}
-        found[one.corpus] = {"single": scores(one, calibration), "adapted": after}
+        found[one.corpus] = {"single": scores(one, own), "adapted": after}
     return {"calibration": asdict(calibration), "corpora": found}
+
+
+def calibrated_apart(learn: Sequence[str]) -> bool:
+    """Whether no corpus's own labels choose its temperature and threshold.
+
+    Without one of two corpora, none is left that a probe of the other could be calibrated on.
+    """
+    return len(set(learn)) > 2
 
 
 def of_material(material: Material) -> Vectors:
