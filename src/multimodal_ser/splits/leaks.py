@@ -17,7 +17,7 @@ from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import PARTS, Fold
 
 _CHANGE = (
-    r"(?:aug(?:ment(?:ed|ation))?|nois[ey]|speed|sp(?=\d)|tempo|pitch|stretch(?:ed)?|reverb(?:ed)?|rir"
+    r"(?:augment(?:ed|ation)?|aug|nois[ey]|speed|sp(?=\d)|tempo|pitch|stretch(?:ed)?|reverb(?:ed)?|rir"
     r"|vol(?:ume)?|gain|shift(?:ed)?|vtlp|copy)(?:[-_]?[-+]?\d[\d.]*(?:db|hz|x)?)*"
 )
 _ALTERED_END = re.compile(rf"(.+?)(?:[-_. ]+{_CHANGE})+", re.IGNORECASE)
