@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers as hf
 
@@ -255,7 +256,7 @@ def test_text_equals_transformers(kind, tmp_path):
     )
     model = shaken(hf.AutoModel.from_config(config))
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
-    tokenizer = hf.BertTokenizer(str(tmp_path / "vocab.txt"))
+    tokenizer = hf.BertTokenizerFast(str(tmp_path / "vocab.txt"))
     for saved in (
         model,
         hf.PreTrainedTokenizerFast(
@@ -315,8 +316,8 @@ def test_capitals_are_not_lost_silently(cased):
 def test_pieces_are_counted_by_their_largest_number(cased):
     uncased = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "das": 5, "haus": 9}
     (cased / "vocab.txt").unlink()
-    made = hf.BertTokenizer(vocab=uncased)
-    made.save_pretrained(cased)
+    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(uncased, unk_token="[UNK]"))
+    hf.PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]").save_pretrained(cased)
     with pytest.raises(EncoderError, match="has 10 pieces, the network 8; they do not belong"):
         load_encoder(str(cased))
 
