@@ -252,8 +252,8 @@ def _classes(aligned: Aligned) -> list[str]:
         lines.append(f"no utterance of {', '.join(absent)}: UA averages the other classes")
     if once:
         lines.append(
-            f"a single utterance of {', '.join(once)}: no fold can both learn and test it, yet it "
-            "weighs as much in UA as every other class"
+            f"a single tested utterance of {', '.join(once)}, which weighs as much in UA as every "
+            "other class"
         )
     if alone:
         lines.append(
