@@ -160,6 +160,7 @@ def test_contamination_is_in_every_format_of_an_experiment(tmp_path):
     [
         ({"audio": "rebuilt"}, "rebuilt from spectrograms"),
         ({"label": "voice votes"}, "listeners' votes on the voice"),
+        ({"label": "predicted"}, "a model's predictions, not annotations"),
         ({"audio": "own", "label": "intended"}, None),
     ],
 )

@@ -354,3 +354,26 @@ def test_columns_of_one_meaning_are_named_with_their_file(tmp_path: Path) -> Non
     put(tmp_path / "0.wav")
     (one,) = read(tmp_path / "t.csv", "audio,labels\n0.wav,joy\n").utterances
     assert one.emotion == "joy"
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "predicted"),
+    [
+        ("file,label,confidence,p_anger,p_joy", "{},joy,0.9,0.1,0.9", True),
+        ("file,label,confidence,p_anger,p_joy", "{},anger,0.9,0.1,0.9", False),  # corrected
+        ("file,emotion,label,confidence,p_anger,p_joy", "{},joy,joy,0.9,0.1,0.9", False),
+        ("file,emotion,confidence", "{},joy,0.9", False),  # a rater's
+        ("file,emotion,p_anger,p_joy", "{},joy,0.1,0.9", False),
+    ],
+)
+def test_predictions_are_not_taken_for_annotations(
+    tmp_path: Path, columns: str, cells: str, predicted: bool
+) -> None:
+    for name in "ab":
+        put(tmp_path / f"{name}.wav")
+    unsure = cells.replace("joy", "uncertain", 1).replace("0.9", "0.5").replace("0.1", "0.5")
+    lines = [columns, cells.format("a.wav"), unsure.format("b.wav")]
+    corpus = read(tmp_path / "t.csv", "\n".join(lines))
+    assert any("a model's predictions" in line for line in corpus.left_out) == predicted
+    marked = [row.extra.get("label") == "predicted" for row in corpus.utterances]
+    assert marked == [predicted] * 2

@@ -75,7 +75,7 @@ _SHARED = {
 }
 
 # What predictions have in place of a class; a class of that name could not be told from it.
-_OTHER_LABELS = ("uncertain", "no speech", "failed")
+OTHER_LABELS = ("uncertain", "no speech", "failed")
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class ClassSet:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise LabelError(f"class set {self.name!r} needs two or more distinct classes")
         for name in self.classes:
-            if alike(name) in map(alike, _OTHER_LABELS) or "," in name:
+            if alike(name) in map(alike, OTHER_LABELS) or "," in name:
                 raise LabelError(
                     f"class set {self.name!r} has a class {name!r}; predictions have "
-                    f"{', '.join(_OTHER_LABELS)} for what is of no class, and commas separate "
+                    f"{', '.join(OTHER_LABELS)} for what is of no class, and commas separate "
                     "classes: give it another name in the corpus, such as unclear, or leave it out"
                 )
         for corpus, words in self.words.items():

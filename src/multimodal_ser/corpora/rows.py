@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,12 @@ from multimodal_ser.corpora.columns import (
     understood,
 )
 from multimodal_ser.corpora.columns import votes as parse_votes
-from multimodal_ser.corpora.labels import shared_word
-from multimodal_ser.corpora.utterance import ATTRIBUTES, SPLITS, Corpus, Utterance
+from multimodal_ser.corpora.labels import OTHER_LABELS, shared_word
+from multimodal_ser.corpora.utterance import ATTRIBUTES, PREDICTED, SPLITS, Corpus, Utterance
 from multimodal_ser.errors import SerError, counted
 
 NEEDED = ("audio", "emotion")
+_ROUNDING = 1e-3  # of probabilities in a table
 _RATED = (*ATTRIBUTES, "votes")  # a model can learn these even where there is no emotion
 _OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
@@ -76,6 +77,12 @@ def of_cells(
     notes = [*cells.notes, *table.meaning.notes, *check_times(where, cells, table.meaning)]
     notes += asked_of_speakers(cells, table.meaning)
     utterances, left_out = _utterances(table, cells)
+    if _are_predicted(utterances):
+        utterances = [replace(row, extra={**row.extra, "label": PREDICTED}) for row in utterances]
+        notes.append(
+            "the labels are a model's predictions, as the columns of their probabilities show: no "
+            "result on them tells how often a model is right"
+        )
     for column, count in table.missing.items():
         notes.append(f"read as empty: {counted(count, 'cell')} of {column} with nan, null or None")
     notes += [f"{own!r} was read as {word}" for own, word in sorted(table.translated.items())]
@@ -92,6 +99,33 @@ def of_cells(
         notes += spelling_notes(kind, names)
     sentences = [f"{NOTE}{note}" for note in notes]
     return finish(name, path, [*utterances, *left_out, *sentences], by_id=not own_words)
+
+
+def _are_predicted(rows: Sequence[Utterance]) -> bool:
+    """Whether the emotions are those of the highest probability beside them, as `ser predict` does.
+
+    Predictions below a threshold, or without speech, have other words; somebody's corrections
+    differ from the probabilities.
+    """
+    named = [row for row in rows if row.emotion not in OTHER_LABELS]
+    pairs = [(row.emotion, _most_probable(row.extra)) for row in named]
+    return bool(named) and all(own in (word, shared_word(word)) for own, word in pairs)
+
+
+def _most_probable(extra: Mapping[str, Any]) -> str:
+    """The class of the highest probability, which is the confidence; empty if a row has none."""
+    given = extra.get("probabilities")
+    if not isinstance(given, Mapping):
+        given = {key[2:]: cell for key, cell in extra.items() if key.startswith("p_")}
+    try:
+        shares = {str(word): float(cell) for word, cell in given.items()}
+        sure = float(extra.get("confidence", "nan"))
+    except (ValueError, TypeError):
+        return ""
+    best = max(shares, key=lambda word: shares[word], default="")
+    # with a column of predictions beside it, the emotion is somebody's annotation
+    shown = len(shares) > 1 and "label" not in extra and abs(shares[best] - sure) <= _ROUNDING
+    return best if shown else ""
 
 
 def of_rows(

@@ -73,6 +73,7 @@ class Corpus:
 SPLITS = ("train", "dev", "test")  # the parts that a corpus may have
 ATTRIBUTES = ("arousal", "valence", "dominance")
 ABSENT = "absent"  # an utterance's content where its recording cannot be read
+PREDICTED = "predicted"  # as `extra["label"]`: the emotion is a prediction of a model
 GROUPS = ("speaker", "session", "dialogue")  # what a split keeps within one part
 _FIELDS = tuple(item.name for item in fields(Utterance))
 _NEEDED = ("id", "corpus", "emotion")

@@ -14,7 +14,7 @@ import torch
 
 from multimodal_ser.audio.fingerprints import same_sounds
 from multimodal_ser.config.record import Encoding, FeatureSpec
-from multimodal_ser.corpora.utterance import Utterance, read_manifest
+from multimodal_ser.corpora.utterance import PREDICTED, Utterance, read_manifest
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.tasks import (
     Outputs,
@@ -306,6 +306,11 @@ def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[s
         marks.append("the recordings are rebuilt from spectrograms, not the corpus's own")
     if any(row.extra.get("label") == "voice votes" for row in rows):
         marks.append("labels are the listeners' votes on the voice, not the intended emotion")
+    if any(row.extra.get("label") == PREDICTED for row in rows):
+        marks.append(
+            "labels are a model's predictions, not annotations: the scores tell how well it is "
+            "imitated, perhaps on recordings that it learnt from"
+        )
     lacking = {s.header.modality: sum(row.id not in s for row in rows) for s in stores}
     marks += [f"{n} of {len(rows)} utterances have no {m}" for m, n in lacking.items() if n]
     return tuple(marks)
