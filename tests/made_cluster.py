@@ -83,7 +83,7 @@ class DeadlyPitch(Pitch):
 class DeadlyAnswers(DeadlyPitch):
     """Answers recordings."""
 
-    def stream(self, sources, texts=None):
+    def outcomes(self, sources, texts=None):
         for source in sources:
             try:
                 wave = read_audio(source)

@@ -139,7 +139,7 @@ FULL = """
     multimodal_ser.predict.load = lambda model, **_: MadeStream()
     class MadeStream(MadePredictor):
         modalities, adaptable = ("audio",), False
-        def stream(self, sources, texts=None, **_):
+        def outcomes(self, sources, texts=None):
             from multimodal_ser.audio import read_audio
             for source in sources:
                 yield self.waves([read_audio(source)])[0]
@@ -196,7 +196,7 @@ DAWDLING = """
     from multimodal_ser.cli import main
     class Slow(MadePredictor):
         modalities = ("audio",)
-        def stream(self, sources, texts=None, **_):
+        def outcomes(self, sources, texts=None):
             yield self.waves([[0.0] * 16000])[0]
             time.sleep(60)
     multimodal_ser.predict.load = lambda model, **_: Slow()

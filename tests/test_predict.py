@@ -25,6 +25,7 @@ from multimodal_ser.errors import EncoderError, SerError
 from multimodal_ser.features import extract
 from multimodal_ser.features.store import FeatureStore
 from multimodal_ser.predict import hub
+from multimodal_ser.predict.pipelines import Pipeline
 from multimodal_ser.predict.writing import FORMATS
 from multimodal_ser.runs.model_file import load_model
 
@@ -262,12 +263,22 @@ def test_a_model_of_both_says_that_it_was_given_no_words(both, tuned, caplog):
     sound = noise(0.5), 16_000
     both([sound, sound], [WORDS, WORDS])
     tuned(sound)
+    list(both.stream([sound], [WORDS]))
+    Pipeline(tuned)(sound)
     assert not caplog.messages
     both(sound)
     both([sound, sound, sound], [WORDS, None, " "])
     one, several = caplog.messages
     assert one.startswith(f"predicted from sound alone, although {both.name} also reads words;")
     assert several == f"2 recordings of 3 {one}"
+    caplog.clear()
+    list(both.stream([sound, sound]))
+    Pipeline(both)(sound)
+    Pipeline(both)([sound, sound])
+    begun = both.stream([sound, sound], batch_size=1)
+    next(begun)
+    begun.close()  # the caller stops early
+    assert caplog.messages == [one] * 4
 
 
 def test_a_run_on_text_needs_words(tmp_path, weights):

@@ -78,6 +78,9 @@ def test_python_takes_the_words_of_the_command(tmp_path):
     ):
         with pytest.raises(SerError, match=said):
             analyze((TALK, RATE), **{"predictor": Pitch(), "vad": "energy", **wrong})
+    for several in (["a.wav", "b.wav"], [(TALK, RATE)], iter(["a.wav"]), np.array(["a.wav"])):
+        with pytest.raises(SerError, match=r"of one recording, and a .* several; call analyze for"):
+            analyze(several, Pitch(), vad="energy")
 
 
 def test_known_turns_do_not_depend_on_the_pieces():

@@ -41,6 +41,7 @@ from multimodal_ser.predict.inputs import (
 from multimodal_ser.predict.prediction import Prediction, Predictions, discounted, with_attributes
 
 _log = logging.getLogger(__name__)
+_HOW_WORDS = "a Predictor takes them as text=, and its stream as texts="
 DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 MB as float32
 
 
@@ -136,10 +137,9 @@ class Predictor:
         if several is None:
             if not (text is None or isinstance(text, str)):
                 raise SerError(f"text is {type(text).__name__}; one recording takes a string")
-            one = next(self.stream([source], [text], sample_rate=sample_rate))  # type: ignore[list-item]
+            (one,) = self.stream([source], [text], sample_rate=sample_rate)  # type: ignore[list-item]
             if isinstance(one, SerError):
                 raise one
-            self._tell_missing_words([one])
             return one
         found = Predictions(
             self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate)
@@ -147,13 +147,7 @@ class Predictor:
         for number, prediction in enumerate(found, 1):
             if isinstance(prediction, SerError):
                 _log.warning("recording %d of %d: %s", number, len(found), prediction)
-        self._tell_missing_words(found)
         return found
-
-    def _tell_missing_words(self, found: Sequence[Prediction | SerError]) -> None:
-        missing = sum(isinstance(one, Prediction) and one.wordless for one in found)
-        if note := missing_words(self, missing, len(found), "give them as text="):
-            _log.warning(note)
 
     def stream(
         self,
@@ -172,8 +166,27 @@ class Predictor:
             sample_rate: in Hz, as in `__call__`.
 
         Yields:
-            The prediction, or the error of a recording that cannot be predicted.
+            The prediction, or the error of a recording that cannot be predicted. At the end it is
+            logged if a model of sound and words lacked words.
         """
+        missing = total = 0
+        try:
+            for one in self.outcomes(sources, texts, batch_size, sample_rate):
+                total += 1
+                missing += isinstance(one, Prediction) and one.wordless
+                yield one
+        finally:  # also where the caller stops before the end
+            if note := missing_words(self, missing, total, _HOW_WORDS):
+                _log.warning(note)
+
+    def outcomes(
+        self,
+        sources: Iterable[WrappedRecording],
+        texts: Sequence[str | None] | None = None,
+        batch_size: int = BATCH,
+        sample_rate: int | None = None,
+    ) -> Iterator[Prediction | SerError]:
+        """Like `stream`, for callers that say themselves if words are missing."""
         checked_batch(batch_size)
         given: Iterable[str | None] = repeat(None)
         if texts is not None:

@@ -141,7 +141,7 @@ def predict_chunk(settings: ChunkSettings, chunk: RecordingChunk) -> PredictedCh
     if settings.words is not None:
         words = [settings.words(source) for source in chunk.sources]
     pairs = zip(
-        settings.predictor.stream(chunk.sources, [one.text for one in words]), words, strict=True
+        settings.predictor.outcomes(chunk.sources, [one.text for one in words]), words, strict=True
     )
     nothing = np.zeros(0, np.float32)
     outcomes: list[Outcome] = [

@@ -20,7 +20,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
-from multimodal_ser.predict.inputs import unwrapped, with_rate
+from multimodal_ser.predict.inputs import as_list, unwrapped, with_rate
 
 CHOICES = "mix, each, auto, or numbers such as 0,1"
 
@@ -92,7 +92,16 @@ class Opened:
 
 
 def open_recording(source: Recording) -> Opened:
-    """Opens a recording; a file object is read into memory, since it is read several times."""
+    """Opens a recording; a file object is read into memory, since it is read several times.
+
+    Raises:
+        SerError: it is several recordings, or an array without its rate.
+    """
+    if as_list(source) is not None:
+        raise SerError(
+            f"a timeline is of one recording, and a {type(source).__name__} holds several; call "
+            "analyze for each, or `ser analyze` for a folder"
+        )
     source = unwrapped(source)
     if pair := with_rate(source):
         return Opened(pair[0], pair[1])

@@ -33,7 +33,7 @@ WINDOW, HOP, SMOOTHING = 3.0, 1.0, 1.0  # seconds
 SHORTEST, LONGEST = 0.5, 30.0  # seconds: range of a window, up to what Whisper takes
 LEAST_HOP = 0.1  # seconds
 _AT_ONCE = 64  # windows per call of the predictor
-_HOW_WORDS = "--words recognises them (words= in Python and on a server)"
+_HOW_WORDS = "--words recognises them (words= in Python and in /v1/analyze)"
 
 
 class Stream:
