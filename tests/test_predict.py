@@ -26,10 +26,12 @@ from multimodal_ser.features import extract
 from multimodal_ser.features.store import FeatureStore
 from multimodal_ser.predict import hub
 from multimodal_ser.predict.pipelines import Pipeline
+from multimodal_ser.predict.resumable import identity
 from multimodal_ser.predict.writing import FORMATS
 from multimodal_ser.runs.model_file import load_model
 
 PLUS = "emotion2vec-plus-base"
+TOKENS = ["angry", "unuse_0", "开心/happy", "sad"]
 
 pytestmark = pytest.mark.usefixtures("all_is_speech")
 
@@ -315,7 +317,7 @@ def test_an_experiment_names_its_runs(tmp_path, weights):
 
 @pytest.mark.parametrize("name", [PLUS, "emotion2vec_plus_base", "iic/emotion2vec_plus_base"])
 def test_emotion2vec_by_name(name, tmp_path):
-    folder = made_emotion2vec.folder(tmp_path, tokens=["angry", "unuse_0", "开心/happy", "sad"])
+    folder = made_emotion2vec.folder(tmp_path, tokens=TOKENS)
     model = load(name, weights=folder)
     assert (model.name, model.labels) == (PLUS, ("angry", "happy", "sad"))
     encoder = load_encoder(PLUS, folder)
@@ -329,6 +331,12 @@ def test_emotion2vec_by_name(name, tmp_path):
     with pytest.raises(SerError, match="published by its authors"):
         model.save(tmp_path / "again")
     assert load(made_emotion2vec.folder(tmp_path / "emotion2vec_plus_base")).name == PLUS
+    same, other = (
+        load(name, weights=made_emotion2vec.folder(tmp_path / f"{seed}", tokens=TOKENS, seed=seed))
+        for seed in (0, 1)
+    )
+    assert identity(model) == identity(same)  # which a rerun resumes
+    assert identity(model) != identity(other)
 
 
 def test_saved_and_loaded(tmp_path, tuned, both, weights):
