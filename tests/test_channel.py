@@ -192,6 +192,16 @@ def test_a_long_recording_shows_its_own_channel(model):
     assert analyze(long, model).adapted is None
 
 
+@pytest.mark.usefixtures("all_is_speech")
+def test_a_given_channel_is_kept_where_each_recording_is_adapted_to_its_own(model):
+    """As on a server with --adapt FILE, whose jobs adapt by default."""
+    long, given = (noise(40.0), 16_000), model.adapted(sounds(12))
+    found = analyze(long, given, adapt=True)
+    assert found == analyze(long, given)
+    assert found.adapted == 12
+    assert analyze(long, model, adapt=True).adapted == 13
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_is_speech")
 def test_onnx_takes_the_same_channel(model, tmp_path):

@@ -81,7 +81,8 @@ def analyze(
             `pyannote` or `read_rttm`, or as `ser analyze --speakers` has it; None for none.
         count: number of speakers, if it is known.
         adapt: remove the channel of each lane. It needs a model that can be adapted and half a
-            minute of speech; otherwise nothing is removed.
+            minute of speech; otherwise nothing is removed. A predictor that is adapted already
+            keeps its own channel.
         on_progress: called with the seconds that are done, and the total if it is known.
         warn: called with warnings for the user, as by `read_blocks`.
 
@@ -108,7 +109,7 @@ def analyze(
     if unused := names[sum(lane.name is not None for lane in lanes) :]:
         notes = [*notes, f"without a channel or speaker of that name: {', '.join(unused)}"]
     models: list[Any] = [predictor] * len(lanes)
-    if adapt and getattr(predictor, "adaptable", False):
+    if adapt and getattr(predictor, "adaptable", False) and predictor.channel is None:
         models = _adapted_models(recording, lanes, cast(Predictor, predictor), vad, on_progress)
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
     said = None if recognised is None else recognised.words
