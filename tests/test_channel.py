@@ -202,6 +202,20 @@ def test_a_given_channel_is_kept_where_each_recording_is_adapted_to_its_own(mode
     assert analyze(long, model, adapt=True).adapted == 13
 
 
+def test_a_server_has_turns_for_others_while_it_adapts(model):
+    pytest.importorskip("fastapi")
+    from multimodal_ser.serve.scheduling import Yielding
+
+    paused = []
+    mine = Yielding(model, lambda: paused.append(1))
+    channel = mine.channel_of([noise(0.5)] * 40, speech=True)
+    assert len(paused) == 2  # between three batches
+    adapted = mine.adapted(channel)
+    assert adapted.channel is channel
+    adapted.waves([noise(30.0)] * 3, speech=True)
+    assert len(paused) == 3  # after a minute
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_is_speech")
 def test_onnx_takes_the_same_channel(model, tmp_path):

@@ -247,6 +247,8 @@ def predict_batches(
         return len(pack) >= batch_size or lengths[row] * (len(pack) + 1) > PADDED
 
     for rows in packed(sorted(range(len(waves)), key=lambda row: lengths[row]), full):
+        if order:
+            between_passes.get()()  # a server lets other requests take their turn here
         order += rows
         predictions.append(
             backend([waves[row] for row in rows], [texts[row] for row in rows], shift)

@@ -171,17 +171,31 @@ class Yielding:
     ) -> list[Any]:
         """Like `Predictor.waves`, with about a minute of sound at a time."""
         predictions: list[Any] = []
-        # Encoders call `between_passes` within a long recording, too.
-        token = between_passes.set(self._pause)
-        try:
+        with self._pausing():
             for first, last in _parts([len(wave) for wave in waves]):
                 if first:
                     self._pause()
                 words = texts and texts[first:last]
                 predictions += self._predictor.waves(waves[first:last], words, speech=speech)
+        return predictions
+
+    def channel_of(self, waves: Sequence[Samples], *, speech: bool = False) -> Any:
+        """Like `Predictor.channel_of`."""
+        with self._pausing():
+            return self._predictor.channel_of(waves, speech=speech)
+
+    def adapted(self, channel: Any) -> Yielding:
+        """Like `Predictor.adapted`, and pauses like this one."""
+        return Yielding(self._predictor.adapted(channel), self._pause)
+
+    @contextmanager
+    def _pausing(self) -> Iterator[None]:
+        """Lets the networks pause, too, which call `between_passes` within and between batches."""
+        token = between_passes.set(self._pause)
+        try:
+            yield
         finally:
             between_passes.reset(token)
-        return predictions
 
 
 def yielding_words(words: Words, pause: HeldTurn) -> Words:
